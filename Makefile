@@ -14,16 +14,17 @@ help:
 	@echo "make clean   remove .venv and everything generated"
 
 # --group needs pip 25.1, which is newer than what many a python3 -m venv brings.
-$(BIN)/python:
+.venv/.pip:
 	$(PYTHON) -m venv .venv
 	$(PIP) --upgrade "pip>=25.1"
+	@touch $@
 
 # Reinstalled only when pyproject.toml changes: the second run of a command starts at once.
-.venv/.installed: pyproject.toml | $(BIN)/python
+.venv/.installed: pyproject.toml | .venv/.pip
 	$(PIP) --editable ".[zrb,postgres]" --group dev
 	@touch $@
 
-.venv/.installed-demo: pyproject.toml | $(BIN)/python
+.venv/.installed-demo: pyproject.toml | .venv/.pip
 	$(PIP) --editable ".[zrb]"
 	@touch $@
 

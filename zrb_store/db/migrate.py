@@ -1,0 +1,184 @@
+"""Schema upgrades. Alembic is imported only inside these functions: an up-to-date store never needs it."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from zrb_store.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+WAIT_SECONDS = 30
+
+# Any number does, as long as every zrb-store takes the same one. PostgreSQL keeps it apart per database.
+_ADVISORY_LOCK = int.from_bytes(b"zrbstore")
+
+
+def upgrade(bind: sa.Engine | sa.Connection, sql: bool = False, *, back_up: bool = False) -> str:
+    """Bring a store to the newest revision, whole or not at all.
+
+    Processes that do this at the same time wait for each other; the later ones find nothing to do.
+
+    Args:
+        bind: The store. On a connection no transaction may have begun.
+        sql: Change nothing, and return the statements that would.
+        back_up: Copy a SQLite store that is behind to `FILE.REVISION.bak` first.
+
+    Raises:
+        StoreUnavailable: The upgrade was undone, because rows would have referred to nothing.
+    """
+    from alembic import command
+
+    if isinstance(bind, sa.Engine):
+        with bind.connect() as connection:
+            return upgrade(connection, sql, back_up=back_up)
+    config = alembic_config(bind)
+    if sql:
+        config.output_buffer = StringIO()
+        command.upgrade(config, f"{_revision(bind) or 'base'}:head", sql=True)
+        bind.rollback()
+        return config.output_buffer.getvalue()
+    with exclusive(bind):
+        revision = _revision(bind)
+        if revision != head():
+            if revision and back_up:
+                _copy(bind, revision)
+            command.upgrade(config, "head")
+    return ""
+
+
+def head() -> str:
+    """The newest revision there is a migration for."""
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory(str(folder())).as_revision_number("head")
+
+
+def is_known(revision: str) -> bool:
+    """Whether this version of zrb-store has the migration that led to `revision`."""
+    from alembic.script import ScriptDirectory
+
+    return revision in {script.revision for script in ScriptDirectory(str(folder())).walk_revisions()}
+
+
+def alembic_config(connection: sa.Connection) -> Config:
+    """Alembic's configuration without alembic.ini, which a wheel does not carry."""
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(folder()).replace("%", "%%"))
+    return config
+
+
+def folder() -> Path:
+    """Where the migrations are: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for candidate in (package / "_migrations", package.parent / "migrations"):
+        if (candidate / "env.py").is_file():
+            return candidate
+    raise StoreUnavailable(f"the migrations are missing beside {package}: install zrb-store again")
+
+
+def version_schema(connection: sa.Connection) -> str | None:
+    """The schema that new tables go to, hence also Alembic's. None on SQLite.
+
+    Alembic by itself takes the first alembic_version on the whole search_path, which may be another program's.
+    """
+    if connection.dialect.name == "sqlite":
+        return None
+    schema: str | None = connection.exec_driver_sql("SELECT current_schema()").scalar()
+    if schema is None:
+        raise StoreUnavailable("the search_path of this database names no schema that exists: create it first")
+    return schema
+
+
+@contextmanager
+def exclusive(connection: sa.Connection) -> Iterator[None]:
+    """One transaction in which nobody else migrates: kept if the block ends well, otherwise undone."""
+    guard = _sqlite if connection.dialect.name == "sqlite" else _postgresql
+    with guard(connection):
+        yield
+
+
+@contextmanager
+def _sqlite(connection: sa.Connection) -> Iterator[None]:
+    def pragma(name: str) -> int:
+        return int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+
+    before = {name: pragma(name) for name in ("foreign_keys", "busy_timeout")}
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={WAIT_SECONDS * 1000}")
+    try:
+        _write_ahead(connection)
+        # Recreating a table, as ALTER does on SQLite, would delete the rows that refer to it.
+        # Inside a transaction this pragma has no effect.
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver begins nothing before DDL
+        yield
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+        if broken:
+            tables = ", ".join(sorted({str(row[0]) for row in broken}))
+            raise StoreUnavailable(
+                f"the upgrade was undone: {len(broken)} rows would refer to nothing (in {tables}); restore a backup"
+            )
+        connection.commit()
+    finally:
+        connection.rollback()
+        for name, value in before.items():
+            connection.exec_driver_sql(f"PRAGMA {name}={value}")
+        connection.rollback()
+
+
+def _write_ahead(connection: sa.Connection) -> None:
+    """Switch the file to WAL, which fails as locked at once while others open it, whatever busy_timeout says."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            return
+        except OperationalError as error:
+            busy = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.001, 0.01))
+
+
+@contextmanager
+def _postgresql(connection: sa.Connection) -> Iterator[None]:
+    # Our engines are in autocommit mode, which knows no transaction.
+    connection.execution_options(isolation_level="READ COMMITTED")
+    with connection.begin():
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+        yield
+
+
+def _copy(connection: sa.Connection, revision: str) -> None:
+    """Copy a SQLite store that nobody can write now. Only SQLite may open its file: closing it drops SQLite's locks."""
+    path = Path(connection.exec_driver_sql("PRAGMA database_list").one()[2])
+    target = path.with_name(f"{path.name}.{revision}.bak")
+    target.unlink(missing_ok=True)
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with (
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reading,
+        closing(sqlite3.connect(target)) as writing,
+    ):
+        reading.backup(writing)
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    from alembic.runtime.migration import MigrationContext
+
+    options = {"version_table_schema": version_schema(connection)}
+    return MigrationContext.configure(connection, opts=options).get_current_revision()
