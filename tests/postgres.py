@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import importlib.util
 import os
 import shutil
@@ -173,19 +174,20 @@ class SharedServer:
         wait_until(lambda: not (self.folder / "data" / "postmaster.pid").exists(), lambda: "PostgreSQL does not stop")
         shutil.rmtree(self.folder)
 
-    @staticmethod
-    def join(folder: Path) -> Server:
-        """Every worker: the running server."""
-        server = Server(folder)
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (folder / "started").exists():
-                server.create()
-                alive = os.open(folder / "alive", os.O_RDONLY)
-                server.start(alive)
-                os.close(alive)
-                (folder / "started").touch()
-        return server
+
+@functools.cache  # keeps the process that it started, which must not be collected before the run's end
+def join_shared_server(folder: Path) -> Server:
+    """In every worker: the running server."""
+    server = Server(folder)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "started").exists():
+            server.create()
+            alive = os.open(folder / "alive", os.O_RDONLY)
+            server.start(alive)
+            os.close(alive)
+            (folder / "started").touch()
+    return server
 
 
 def _new_folder() -> Path:
