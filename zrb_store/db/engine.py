@@ -1,0 +1,246 @@
+"""One opened database: a held connection, a lock, retries, and the schema's revision."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from zrb_store import points
+from zrb_store.db.dialect import dialect_of
+from zrb_store.db.tables import REVISION, run
+from zrb_store.db.transaction import Params, Row, Transaction
+from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing, ZrbStoreError
+
+T = TypeVar("T")
+
+_VERSION: sa.Select[Any] = sa.select(sa.column("version_num")).select_from(sa.table("alembic_version"))
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+class Database:
+    """The connection of this process to one store.
+
+    One connection and one lock serve all threads: of the arrangements measured it is the fairest and as fast as a
+    connection per thread. A child process after a fork opens its own.
+
+    Attributes:
+        patience: Seconds for which a locked or unreachable database is tried again before the caller gets an error.
+    """
+
+    patience = 30.0
+
+    def __init__(self, url: URL, *, read_only: bool = False, durability: str = "normal") -> None:
+        self.url = url
+        self.read_only = read_only
+        self.dialect = dialect_of(url)
+        self._engine = self.dialect.engine(url, read_only=read_only, durability=durability)
+        self._lock = threading.RLock()
+        self._transaction: Transaction | None = None
+        self._held: Any = None
+        self._open_transaction = False
+        _databases.add(self)
+        self._check_schema()
+
+    @property
+    def dialect_name(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._engine.dialect.name
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The SQLAlchemy engine, for migrations and backups; everything else uses the held connection."""
+        return self._engine
+
+    def close(self) -> None:
+        """Close the connection; a transaction in another thread ends first."""
+        with self._lock:
+            held, self._held, self._transaction = self._held, None, None
+            if held is not None:
+                if self.dialect_name == "sqlite" and not self.read_only:
+                    with contextlib.suppress(Exception):
+                        held.driver_connection.execute("PRAGMA optimize")
+                held.close()
+
+    def execute(self, statement: sa.sql.Executable, params: Params = {}, /) -> list[Row]:  # noqa: B006 - never changed
+        """Run one statement in a transaction of its own.
+
+        Raises:
+            StoreUnavailable: The database could not be used in time.
+        """
+        with self._lock:
+            return self._retried(lambda transaction: transaction.execute(statement, params))
+
+    def transact(self, work: Callable[[Transaction], T], name: str = "") -> T:
+        """Run `work` in one write transaction, again from its start if another one was in the way.
+
+        Args:
+            work: Gets the transaction. Whatever it changes besides the database must bear being done twice.
+            name: Names the points `NAME:inside` and `NAME:after` for crash tests.
+
+        Raises:
+            StoreUnavailable: The database could not be used in time.
+        """
+
+        def attempt(transaction: Transaction) -> T:
+            transaction.driver.execute(self.dialect.begin)
+            self._open_transaction = True
+            try:
+                result = work(transaction)
+                if name:
+                    points.reach(f"{name}:inside")
+                transaction.driver.execute("COMMIT")
+            except BaseException:
+                self._roll_back(transaction)
+                raise
+            finally:
+                self._open_transaction = False
+            return result
+
+        with self._lock:
+            if self._open_transaction:
+                raise RuntimeError("a transaction of this store is open already")
+            if name:
+                points.reach(f"{name}:before")
+            result = self._retried(attempt)
+            if name:
+                points.reach(f"{name}:after")
+            return result
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """Read several statements as of one moment. Keep it short: an old snapshot stops SQLite's checkpoints."""
+        with self._lock:
+            transaction = self._retried(self._begin_snapshot)
+            self._open_transaction = True
+            try:
+                yield transaction
+            except BaseException as error:
+                raise self._explained(error) from error
+            finally:
+                self._open_transaction = False
+                self._roll_back(transaction)
+
+    def _begin_snapshot(self, transaction: Transaction) -> Transaction:
+        if self.dialect_name == "sqlite":
+            transaction.driver.execute("BEGIN")
+        else:
+            transaction.driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return transaction
+
+    def _roll_back(self, transaction: Transaction) -> None:
+        # SQLite may have rolled back by itself (disk full); a lost connection cannot answer.
+        with contextlib.suppress(Exception):
+            transaction.driver.execute("ROLLBACK")
+
+    def _retried(self, work: Callable[[Transaction], T]) -> T:
+        deadline = 0.0
+        while True:
+            sent = False
+            try:
+                transaction = self._connection()
+                sent = True
+                return work(transaction)
+            except ZrbStoreError:
+                raise
+            except Exception as error:
+                gone = self.dialect.is_gone(error)
+                if gone:
+                    self._drop()
+                # A lost connection leaves open whether the statement was carried out: only connecting is tried again.
+                if not self.dialect.is_busy(error) and (sent or not gone):
+                    raise self._explained(error) from error
+                deadline = deadline or time.monotonic() + self.patience
+                if time.monotonic() > deadline:
+                    raise self._explained(error) from error
+                # Short random waits share one writer's lock fairly; a server that restarts may take its time.
+                time.sleep(random.uniform(0.05, 0.25) if gone else random.uniform(0.0001, 0.002))
+
+    def _explained(self, error: BaseException) -> BaseException:
+        return self.dialect.explain(error, self.url) or error
+
+    def _connection(self) -> Transaction:
+        transaction = self._transaction
+        if transaction is not None:
+            if self.dialect.is_alive(transaction.driver):
+                return transaction
+            self._drop()
+        self._held = self._engine.raw_connection()
+        self._transaction = Transaction(self._held.driver_connection, self._engine.dialect)
+        return self._transaction
+
+    def _after_fork(self) -> None:
+        # The inherited connection belongs to the parent: here it must not be used, nor even closed.
+        self._inherited = (self._held, self._transaction)
+        self._held = self._transaction = None
+        self._open_transaction = False
+        self._lock = threading.RLock()
+
+    def _drop(self) -> None:
+        held, self._held, self._transaction = self._held, None, None
+        if held is not None:
+            with contextlib.suppress(Exception):
+                held.invalidate()
+
+    def revision(self) -> str | None:
+        """The revision of the schema that is there, or None if there is no schema.
+
+        Raises:
+            StoreMissing: There is no SQLite file.
+        """
+        if not self.execute(self.dialect.has_versions):
+            return None
+        rows = self.execute(_VERSION)
+        return rows[0][0] if rows else None
+
+    def _check_schema(self) -> None:
+        try:
+            found = self.revision()
+        except StoreMissing:
+            if self.read_only:
+                raise
+            found = None
+        if found == REVISION:
+            return
+        from zrb_store.db import migrate  # only now: Alembic takes longer to import than a command may take
+
+        where = self.url.render_as_string(hide_password=True)
+        if found is None and self.read_only:
+            raise StoreMissing(f"there is no store in {where}; the first run or push makes it")
+        if found is not None and not migrate.is_known(found):
+            raise SchemaAhead(f"the store {where} has revision {found}, unknown to this version: upgrade zrb-store")
+        if found is not None and (self.read_only or not self.dialect.backs_up or self._has_live_lease()):
+            raise SchemaBehind(f"the store {where} has the older revision {found}: run `zrb-store db upgrade`")
+        try:
+            self.dialect.create(self.url)
+            migrate.upgrade(self._engine, back_up=True)
+        except (OSError, sa.exc.DBAPIError) as error:
+            cause = getattr(error, "orig", None) or error
+            raise self._explained(cause) from error
+
+    def _has_live_lease(self) -> bool:
+        # Only columns of the first revision: the store is older than this code.
+        from zrb_store.db.dialect import now
+
+        live: sa.Select[Any] = (
+            sa.select(sa.literal_column("1")).where(run.c.ended_at.is_(None), run.c.lease_expires_at > now()).limit(1)
+        )
+        return bool(self.execute(live))
+
+
+def _forget_inherited() -> None:
+    for database in list(_databases):
+        database._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_inherited)

@@ -1,0 +1,65 @@
+"""Statements on the driver connection: compiled once, run in autocommit or inside one transaction."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import Dialect as SADialect
+    from sqlalchemy.sql import Executable
+
+Row = tuple[Any, ...]
+Params = Mapping[str, Any]
+
+
+class Executor(Protocol):
+    """What a query function runs on: a `Database` (each statement for itself) or a `Transaction`."""
+
+    def execute(self, statement: Executable, params: Params = ..., /) -> list[Row]:
+        """Run one statement and return its rows (an empty list where it returns none)."""
+
+    @property
+    def dialect_name(self) -> str:
+        """`sqlite` or `postgresql`."""
+
+
+@functools.lru_cache(maxsize=512)
+def compiled(dialect: SADialect, statement: Executable) -> tuple[str, dict[str, Any]]:
+    """The statement as this driver takes it, and the values that it brings along itself."""
+    result = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
+    brought = {key: value for key, value in result.params.items() if value is not None or not _is_open(result, key)}
+    return str(result), brought
+
+
+def _is_open(result: Any, key: str) -> bool:
+    """Whether the parameter waits for a value, rather than being None itself."""
+    bind = result.binds.get(key)
+    return bind is not None and bind.required
+
+
+class Transaction:
+    """A driver connection in use. Query functions get one; they never commit."""
+
+    __slots__ = ("_dialect", "driver")
+
+    def __init__(self, driver: Any, dialect: SADialect) -> None:
+        self.driver = driver
+        self._dialect = dialect
+
+    @property
+    def dialect_name(self) -> str:
+        return self._dialect.name
+
+    def execute(self, statement: Executable, params: Params = {}, /) -> list[Row]:  # noqa: B006 - never changed
+        sql, brought = compiled(self._dialect, statement)
+        cursor = self.driver.execute(sql, {**brought, **params} if brought else params)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def execute_many(self, statement: Executable, rows: Sequence[Params]) -> None:
+        """Run one statement that returns nothing for each of `rows`."""
+        sql, brought = compiled(self._dialect, statement)
+        if brought:
+            rows = [{**brought, **row} for row in rows]
+        self.driver.cursor().executemany(sql, rows)

@@ -1,0 +1,94 @@
+"""Who this process is, and whether another one is provably dead (design: same boot, same pid namespace, and gone)."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+import platform
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What names one process beyond doubt, for as long as its machine runs.
+
+    Attributes:
+        process_started: The kernel's own count of when the process started. Compared, never computed with: a start
+            time in seconds moves when the clock is set, and would declare a living process dead.
+    """
+
+    host: str
+    boot_id: str | None
+    pid_namespace: str | None
+    pid: int
+    process_started: str | None
+    user: str | None
+
+
+def identity() -> Identity:
+    """Describe the running process (anew after a fork)."""
+    return _identity(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _identity(pid: int) -> Identity:
+    try:
+        user: str | None = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid()) if hasattr(os, "getuid") else None
+    return Identity(socket.gethostname(), _boot_id(), _pid_namespace(), pid, process_started(pid), user)
+
+
+def provably_dead(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool:
+    """Whether the process so described cannot be running any more.
+
+    False whenever that cannot be known from here: another machine, another boot that we cannot tell apart, another
+    container. Then only the lease's end tells.
+    """
+    me = identity()
+    if boot_id is None or started is None or boot_id != me.boot_id or pid_namespace != me.pid_namespace:
+        return False
+    return process_started(pid) != started
+
+
+def process_started(pid: int) -> str | None:
+    """When the kernel says this process started, or None if there is none (a zombie has ended)."""
+    if platform.system() == "Linux":
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return None
+        fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
+        return None if fields[0] in "ZX" else fields[19]
+    return _process_started_elsewhere(pid)
+
+
+def _process_started_elsewhere(pid: int) -> str | None:
+    import psutil  # only where there is no /proc: it costs a command's start 20 ms
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else repr(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _boot_id() -> str | None:
+    if platform.system() == "Linux":
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return None
+    import psutil
+
+    return repr(psutil.boot_time())
+
+
+def _pid_namespace() -> str | None:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None

@@ -1,0 +1,307 @@
+"""Attempts: begin, complete, fail, and give back. Every write of an attempt carries its fence."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.db.dialect import now
+from zrb_store.db.tables import attempt, queue, returned, run, session, value
+from zrb_store.db.transaction import Executor, Row
+from zrb_store.records import AttemptRecord
+
+# The condition under which an attempt may write: it runs, and no newer run has taken its session over. On PostgreSQL
+# the lock makes a take-over that happens at this moment wait for the write, or the write see the take-over.
+holds = sa.exists(
+    sa.select(literal_column("1"))
+    .select_from(attempt.join(session, session.c.id == attempt.c.session_id))
+    .where(
+        attempt.c.id == bindparam("attempt_id"),
+        attempt.c.status == literal_column("'running'"),
+        attempt.c.fence == session.c.fence,
+    )
+    .with_for_update(read=True, of=attempt)
+)
+
+_COLUMNS = [
+    attempt.c.id,
+    attempt.c.session_id,
+    session.c.name,
+    attempt.c.run_id,
+    run.c.number,
+    *[column for column in attempt.c if column.name not in ("id", "session_id", "run_id")],
+]
+_FROM = attempt.join(session, session.c.id == attempt.c.session_id).outerjoin(run, run.c.id == attempt.c.run_id)
+_SELECT = sa.select(*_COLUMNS).select_from(_FROM)
+
+
+def record(row: Row) -> AttemptRecord:
+    """A row of `_SELECT` as a record."""
+    fields = list(row)
+    fields[10] = bool(fields[10])
+    return AttemptRecord(*fields)
+
+
+_unfinished = sa.and_(
+    attempt.c.given_back_at.is_(None),
+    attempt.c.status != literal_column("'completed'"),
+)
+_of_task = sa.and_(attempt.c.session_id == bindparam("session_id"), attempt.c.task == bindparam("task"))
+_fence_holds = sa.exists(
+    sa.select(literal_column("1"))
+    .where(session.c.id == bindparam("session_id"), session.c.fence == bindparam("fence", type_=sa.Integer))
+    .with_for_update(read=True)
+)
+
+_other = attempt.alias("other")
+_other_of_task = sa.and_(_other.c.session_id == bindparam("session_id"), _other.c.task == bindparam("task"))
+
+_BEGIN = (
+    sa.insert(attempt)
+    .from_select(
+        ["session_id", "run_id", "fence", "task", "number", "role", "status", "arguments", "started_at"],
+        sa.select(
+            bindparam("session_id", type_=attempt.c.id.type),
+            bindparam("run_id", type_=attempt.c.id.type),
+            bindparam("fence", type_=sa.Integer),
+            bindparam("task", type_=sa.Text),
+            sa.select(sa.func.coalesce(sa.func.max(_other.c.number), literal_column("0")) + literal_column("1"))
+            .where(_other_of_task)
+            .scalar_subquery(),
+            bindparam("role", type_=sa.Text),
+            literal_column("'running'"),
+            bindparam("arguments", type_=sa.Text),
+            now(),
+        ).where(
+            _fence_holds,
+            ~sa.exists(
+                sa.select(literal_column("1")).where(
+                    _other_of_task,
+                    _other.c.given_back_at.is_(None),
+                    _other.c.status != literal_column("'completed'"),
+                )
+            ),
+        ),
+    )
+    .returning(attempt.c.id, attempt.c.number)
+)
+
+
+def begin(
+    executor: Executor, session_id: int, run_id: int, fence: int, task: str, role: str, arguments: str | None
+) -> tuple[int, int] | None:
+    """Start the next attempt of `task`.
+
+    Returns:
+        Its id and number; None if the fence does not hold or an earlier attempt is not finished.
+    """
+    params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "role": role}
+    rows = executor.execute(_BEGIN, {**params, "arguments": arguments})
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+_REOPEN = (
+    sa.update(attempt)
+    .where(_of_task, attempt.c.role == literal_column("'check'"), _fence_holds)
+    .values(
+        run_id=bindparam("run_id"),
+        status=literal_column("'running'"),
+        started_at=now(),
+        ended_at=None,
+        given_back_at=None,
+        error_type=None,
+        error_message=None,
+        error_traceback=None,
+    )
+    .returning(attempt.c.id, attempt.c.number)
+)
+_REFENCE = sa.update(attempt).where(attempt.c.id == bindparam("of")).values(fence=bindparam("new_fence"))
+
+
+def reopen_check(executor: Executor, session_id: int, run_id: int, fence: int, task: str) -> tuple[int, int] | None:
+    """Start the one attempt that a readiness check has, again."""
+    rows = executor.execute(_REOPEN, {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task})
+    if not rows:
+        return None
+    executor.execute(_REFENCE, {"of": rows[0][0], "new_fence": fence})
+    return rows[0][0], rows[0][1]
+
+
+_COMPLETE = (
+    sa.update(attempt)
+    .where(holds, attempt.c.id == bindparam("attempt_id"))
+    .values(
+        status=literal_column("'completed'"),
+        ended_at=now(),
+        restorable=bindparam("restorable", type_=sa.Boolean),
+        result_queue_id=bindparam("result_queue_id"),
+        result_seq=bindparam("result_seq"),
+    )
+    .returning(attempt.c.id)
+)
+
+
+def complete(executor: Executor, attempt_id: int, *, restorable: bool, result: tuple[int, int] | None) -> bool:
+    """Mark a running attempt completed, with the queue id and seq of its result. False: it may not write."""
+    queue_id, seq = result or (None, None)
+    params = {"attempt_id": attempt_id, "restorable": restorable, "result_queue_id": queue_id, "result_seq": seq}
+    return bool(executor.execute(_COMPLETE, params))
+
+
+_FAIL = (
+    sa.update(attempt)
+    .where(holds, attempt.c.id == bindparam("attempt_id"))
+    .values(
+        status=bindparam("status"),
+        ended_at=now(),
+        error_type=bindparam("error_type"),
+        error_message=bindparam("error_message"),
+        error_traceback=bindparam("error_traceback"),
+    )
+    .returning(attempt.c.id)
+)
+
+
+def fail(executor: Executor, attempt_id: int, status: str, error: tuple[str | None, str | None, str | None]) -> bool:
+    """Mark a running attempt `failed` or `interrupted`. Its doings stay until it is given back."""
+    kind, message, traceback = error
+    params = {"error_type": kind, "error_message": message, "error_traceback": traceback}
+    return bool(executor.execute(_FAIL, {"attempt_id": attempt_id, "status": status, **params}))
+
+
+_BY_ID = _SELECT.where(attempt.c.id == bindparam("of"))
+
+
+def by_id(executor: Executor, attempt_id: int) -> AttemptRecord | None:
+    """The attempt, or None."""
+    rows = executor.execute(_BY_ID, {"of": attempt_id})
+    return record(rows[0]) if rows else None
+
+
+_BY_NAME = _SELECT.where(session.c.name == bindparam("session"), attempt.c.task == bindparam("task"))
+_BY_NUMBER = _BY_NAME.where(attempt.c.number == bindparam("number"))
+
+
+def by_name(executor: Executor, session_name: str, task: str, number: int) -> AttemptRecord | None:
+    """Attempt `number` of `task` in the session of that name, or None."""
+    rows = executor.execute(_BY_NUMBER, {"session": session_name, "task": task, "number": number})
+    return record(rows[0]) if rows else None
+
+
+_OF_SESSION = _SELECT.where(attempt.c.session_id == bindparam("session_id")).order_by(attempt.c.id)
+
+
+def of_session(executor: Executor, session_id: int) -> list[AttemptRecord]:
+    """Every attempt of the session, oldest first."""
+    return [record(row) for row in executor.execute(_OF_SESSION, {"session_id": session_id})]
+
+
+_STANDING = (
+    _SELECT.where(_of_task, attempt.c.status == literal_column("'completed'"), attempt.c.given_back_at.is_(None))
+    .order_by(attempt.c.number.desc())
+    .limit(literal_column("1"))
+)
+
+
+def standing(executor: Executor, session_id: int, task: str) -> AttemptRecord | None:
+    """The newest attempt of `task` that completed and was not given back, or None."""
+    rows = executor.execute(_STANDING, {"session_id": session_id, "task": task})
+    return record(rows[0]) if rows else None
+
+
+_UNFINISHED_OF_TASK = _SELECT.where(_of_task, _unfinished).order_by(attempt.c.id.desc())
+_UNFINISHED = _SELECT.where(attempt.c.session_id == bindparam("session_id"), _unfinished).order_by(attempt.c.id.desc())
+
+
+def unfinished(executor: Executor, session_id: int, task: str | None = None) -> list[AttemptRecord]:
+    """The attempts that did not complete and are not given back yet, newest first."""
+    if task is None:
+        rows = executor.execute(_UNFINISHED, {"session_id": session_id})
+    else:
+        rows = executor.execute(_UNFINISHED_OF_TASK, {"session_id": session_id, "task": task})
+    return [record(row) for row in rows]
+
+
+_MOMENT = bindparam("at", type_=sa.BigInteger)
+_CLOSE = (
+    sa.update(attempt)
+    .where(attempt.c.id == bindparam("of"))
+    .values(
+        given_back_at=_MOMENT,
+        ended_at=sa.func.coalesce(attempt.c.ended_at, _MOMENT),
+        status=sa.case(
+            (attempt.c.status == literal_column("'running'"), literal_column("'lost'")), else_=attempt.c.status
+        ),
+    )
+)
+_RECORD_RETURNS = sa.insert(returned).from_select(
+    ["queue_id", "seq", "taken_by", "taken_at", "returned_at", "reason"],
+    sa.select(
+        value.c.queue_id,
+        value.c.seq,
+        value.c.taken_by,
+        value.c.ended_at,
+        _MOMENT,
+        bindparam("reason", type_=sa.Text),
+    ).where(value.c.taken_by == bindparam("of")),
+)
+_ORPHAN = (
+    sa.update(value)
+    .where(
+        value.c.pushed_by == bindparam("of"),
+        value.c.ended_at.is_not(None),
+        value.c.state.in_([literal_column("'taken'"), literal_column("'removed'")]),
+    )
+    .values(orphaned=sa.true())
+)
+_RETRACT = (
+    sa.update(value)
+    .where(value.c.pushed_by == bindparam("of"), value.c.ended_at.is_(None))
+    .values(state=literal_column("'retracted'"), ended_at=_MOMENT)
+)
+_GIVE_BACK = (
+    sa.update(value)
+    .where(value.c.taken_by == bindparam("of"))
+    .values(
+        state=sa.case((value.c.orphaned, literal_column("'retracted'")), else_=literal_column("'live'")),
+        ended_at=sa.case((value.c.orphaned, _MOMENT), else_=sa.null()),
+        taken_by=None,
+        orphaned=sa.false(),
+    )
+)
+
+
+def give_back(executor: Executor, attempt_id: int, reason: str, moment: int) -> None:
+    """Undo what an attempt did to any queue of the store (design.md promise 1). Runs inside a transaction.
+
+    What it pushed and nobody took is retracted; what another holds is marked orphaned. What it took is live again
+    at its old place, or retracted if its own pusher has been given back. An attempt still `running` becomes `lost`.
+
+    Args:
+        executor: The open transaction.
+        attempt_id: Which attempt.
+        reason: Kept with each returned value.
+        moment: The transaction's time in microseconds.
+    """
+    of = {"of": attempt_id}
+    # The attempt first: its late writers wait for this row, and then find it closed.
+    executor.execute(_CLOSE, {**of, "at": moment})
+    executor.execute(_RECORD_RETURNS, {**of, "at": moment, "reason": reason})
+    executor.execute(_ORPHAN, of)
+    executor.execute(_RETRACT, {**of, "at": moment})
+    executor.execute(_GIVE_BACK, {**of, "at": moment})
+
+
+_RESULT = (
+    sa.select(value.c.data, queue.c.name, value.c.seq)
+    .select_from(value.join(queue, queue.c.id == value.c.queue_id))
+    .where(value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq"))
+)
+
+
+def result(executor: Executor, of: AttemptRecord) -> tuple[str, str, int] | None:
+    """The stored result of an attempt, taken or not: encoded value, queue name and seq. None: it has none."""
+    if of.result_queue_id is None:
+        return None
+    rows = executor.execute(_RESULT, {"queue_id": of.result_queue_id, "seq": of.result_seq})
+    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None

@@ -1,0 +1,266 @@
+"""Values of a queue: push, take, look, and the whole rows for history."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.codec import Encoded
+from zrb_store.db.dialect import insert_if_absent, now, numbered_insert, reserve
+from zrb_store.db.tables import queue, returned, session, value
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.queries.attempts import holds
+
+_ONE: sa.ColumnClause[Any] = literal_column("1")
+_live = sa.and_(value.c.queue_id == bindparam("queue_id"), value.c.ended_at.is_(None))
+_by_seq = (value.c.seq.asc(), value.c.seq.desc())
+
+_QUEUE_ID = (
+    sa.select(queue.c.id)
+    .select_from(queue.join(session, session.c.id == queue.c.session_id))
+    .where(session.c.name == bindparam("session"), queue.c.name == bindparam("queue"))
+)
+
+
+def queue_id(executor: Executor, session_name: str, queue_name: str) -> int | None:
+    """The id of a queue, or None while nothing was ever pushed to it."""
+    rows = executor.execute(_QUEUE_ID, {"session": session_name, "queue": queue_name})
+    return rows[0][0] if rows else None
+
+
+def create_queue(executor: Executor, session_id: int, queue_name: str) -> None:
+    """Make the queue if it is not there."""
+    statement = _create_queue(executor.dialect_name)
+    executor.execute(statement, {"session_id": session_id, "name": queue_name})
+
+
+@functools.cache
+def _create_queue(dialect_name: str) -> Any:
+    columns: dict[str, Any] = {"session_id": bindparam("session_id"), "name": bindparam("name")}
+    return insert_if_absent(dialect_name, queue).values(columns)
+
+
+_QUEUES = (
+    sa.select(queue.c.name, queue.c.id)
+    .select_from(queue.join(session, session.c.id == queue.c.session_id))
+    .where(session.c.name == bindparam("session"))
+    .order_by(queue.c.id)
+)
+
+
+def queues(executor: Executor, session_name: str) -> dict[str, int]:
+    """Every queue of a session by name, in the order of their first push."""
+    return {row[0]: row[1] for row in executor.execute(_QUEUES, {"session": session_name})}
+
+
+@functools.cache
+def _push(dialect_name: str, owned: bool, left: bool) -> Any:
+    columns = {
+        "type": bindparam("type", type_=sa.Text),
+        "size": bindparam("size", type_=sa.Integer),
+        "pushed_at": now(),
+        "pushed_by": bindparam("attempt_id", type_=value.c.pushed_by.type),
+        "data": bindparam("data", type_=sa.Text),
+    }
+    return numbered_insert(dialect_name, columns, [holds] if owned else [], left=left)
+
+
+def push(executor: Executor, of: int, item: Encoded, attempt_id: int | None, *, left: bool = False) -> int | None:
+    """Add one value at the end (or the beginning) of queue `of`.
+
+    Returns:
+        Its seq; None if the queue is gone or the attempt may not write.
+    """
+    statement = _push(executor.dialect_name, attempt_id is not None, left)
+    rows = executor.execute(
+        statement,
+        {"queue_id": of, "type": item.type, "size": len(item.data), "data": item.data, "attempt_id": attempt_id},
+    )
+    return rows[0][0] if rows else None
+
+
+_INSERT = sa.insert(value).values(
+    {
+        name: bindparam(name)
+        for name in ("queue_id", "seq", "type", "size", "pushed_at", "pushed_by", "moved_from", "data")
+    }
+)
+
+
+def push_many(
+    transaction: Transaction,
+    of: int,
+    items: Sequence[tuple[Encoded, int | None]],
+    attempt_id: int | None,
+    moment: int,
+    *,
+    left: bool = False,
+) -> int:
+    """Add values in the order given, the first at the lowest seq, with the seq each was moved from or None.
+
+    Returns:
+        The first one's seq. The caller has checked that the attempt may write.
+    """
+    statement = reserve(transaction.dialect_name, left=left)
+    first: int = transaction.execute(statement, {"queue_id": of, "count": len(items)})[0][0]
+    transaction.execute_many(
+        _INSERT,
+        [
+            {
+                "queue_id": of,
+                "seq": seq,
+                "type": item.type,
+                "size": len(item.data),
+                "pushed_at": moment,
+                "pushed_by": attempt_id,
+                "moved_from": moved_from,
+                "data": item.data,
+            }
+            for seq, (item, moved_from) in enumerate(items, first)
+        ],
+    )
+    return first
+
+
+@functools.cache
+def _take(owned: bool, right: bool) -> Any:
+    place = sa.select(value.c.seq).where(_live).order_by(_by_seq[right]).limit(_ONE).with_for_update().scalar_subquery()
+    condition = [value.c.queue_id == bindparam("queue_id"), value.c.seq == place]
+    return (
+        sa.update(value)
+        .where(*condition, *([holds] if owned else []))
+        .values(
+            state=literal_column("'taken'"),
+            ended_at=now(),
+            taken_by=bindparam("attempt_id", type_=value.c.taken_by.type),
+        )
+        .returning(value.c.seq, value.c.data)
+    )
+
+
+def take(executor: Executor, of: int, attempt_id: int | None, *, right: bool = False) -> tuple[int, str] | None:
+    """Take the oldest (or the newest) live value: its seq and encoded value; None if there is none or it may not."""
+    rows = executor.execute(_take(attempt_id is not None, right), {"queue_id": of, "attempt_id": attempt_id})
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+@functools.cache
+def _peek(right: bool) -> Any:
+    return sa.select(value.c.seq, value.c.data).where(_live).order_by(_by_seq[right]).limit(_ONE)
+
+
+def peek(executor: Executor, of: int, *, right: bool = False) -> tuple[int, str] | None:
+    """Look at the oldest (or the newest) live value."""
+    rows = executor.execute(_peek(right), {"queue_id": of})
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+@functools.cache
+def _at(right: bool) -> Any:
+    return (
+        sa.select(value.c.seq, value.c.data, value.c.type)
+        .where(_live)
+        .order_by(_by_seq[right])
+        .limit(_ONE)
+        .offset(bindparam("place"))
+    )
+
+
+def at(executor: Executor, of: int, index: int) -> tuple[int, Encoded] | None:
+    """The live value at a deque index, negative ones from the end."""
+    right = index < 0
+    rows = executor.execute(_at(right), {"queue_id": of, "place": -index - 1 if right else index})
+    return (rows[0][0], Encoded(rows[0][1], rows[0][2])) if rows else None
+
+
+_COUNT = sa.select(sa.func.count()).where(_live).select_from(value)
+
+
+def count(executor: Executor, of: int) -> int:
+    """How many values are live; read from the index alone."""
+    number: int = executor.execute(_COUNT, {"queue_id": of})[0][0]
+    return number
+
+
+_LIVE = sa.select(value.c.seq, value.c.data, value.c.type).where(_live).order_by(value.c.seq)
+_LIVE_LOCKED = _LIVE.with_for_update()
+
+
+def live(executor: Executor, of: int, *, lock: bool = False) -> list[tuple[int, Encoded]]:
+    """Every live value, oldest first; `lock` keeps them from other takers until the transaction ends."""
+    rows = executor.execute(_LIVE_LOCKED if lock else _LIVE, {"queue_id": of})
+    return [(row[0], Encoded(row[1], row[2])) for row in rows]
+
+
+_MOMENT = bindparam("moment", type_=sa.BigInteger)
+# Whether a value was in its queue at a moment, from its row and its returns alone.
+was_live = sa.and_(
+    value.c.pushed_at <= _MOMENT,
+    sa.or_(value.c.ended_at.is_(None), value.c.ended_at > _MOMENT),
+    ~sa.exists(
+        sa.select(_ONE).where(
+            returned.c.queue_id == value.c.queue_id,
+            returned.c.seq == value.c.seq,
+            returned.c.taken_at <= _MOMENT,
+            returned.c.returned_at > _MOMENT,
+        )
+    ),
+)
+_FIRST_PAGE = sa.select(value.c.seq, value.c.data, now()).where(_live).order_by(value.c.seq).limit(bindparam("count"))
+_NEXT_PAGE = (
+    sa.select(value.c.seq, value.c.data)
+    .where(value.c.queue_id == bindparam("queue_id"), value.c.seq > bindparam("after"), was_live)
+    .order_by(value.c.seq)
+    .limit(bindparam("count"))
+)
+
+
+def iterate(executor: Executor, of: int, page: int = 1000) -> Iterator[tuple[int, str]]:
+    """The values that are live when the iteration begins, oldest first, page by page so that memory stays flat."""
+    rows = executor.execute(_FIRST_PAGE, {"queue_id": of, "count": page})
+    began = rows[0][2] if rows else 0
+    while rows:
+        yield from ((row[0], row[1]) for row in rows)
+        if len(rows) < page:
+            return
+        rows = executor.execute(_NEXT_PAGE, {"queue_id": of, "after": rows[-1][0], "count": page, "moment": began})
+
+
+_REMOVE = (
+    sa.update(value)
+    .where(value.c.queue_id == bindparam("of"), value.c.seq == bindparam("at_seq"), value.c.ended_at.is_(None))
+    .values(state=literal_column("'removed'"), ended_at=bindparam("at"), taken_by=bindparam("by"))
+)
+
+
+def remove(transaction: Transaction, of: int, seqs: Sequence[int], attempt_id: int | None, moment: int) -> None:
+    """Take values out of the queue for good: cleared, dropped or replaced. The caller has locked and checked them."""
+    transaction.execute_many(_REMOVE, [{"of": of, "at_seq": seq, "at": moment, "by": attempt_id} for seq in seqs])
+
+
+_MAY_WRITE = sa.select(_ONE).where(holds)
+_NOW = sa.select(now())
+_LOCK_QUEUE = sa.select(queue.c.id).where(queue.c.id == bindparam("queue_id")).with_for_update()
+
+
+def open_change(transaction: Transaction, of: int, attempt_id: int | None) -> int | None:
+    """Begin a change of several statements on one queue: lock it, check the fence, read the clock.
+
+    Returns:
+        The moment of the change; None if the queue is gone or the attempt may not write.
+    """
+    if not transaction.execute(_LOCK_QUEUE, {"queue_id": of}):
+        return None
+    if attempt_id is not None and not transaction.execute(_MAY_WRITE, {"attempt_id": attempt_id}):
+        return None
+    return moment(transaction)
+
+
+def moment(executor: Executor) -> int:
+    """The database's clock in microseconds since 1970."""
+    micros: int = executor.execute(_NOW)[0][0]
+    return micros

@@ -1,0 +1,166 @@
+"""What the queries return: one frozen record per noun. Times are microseconds since 1970 UTC."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from zrb_store.errors import InvalidName
+
+_SESSION_NAME = re.compile(r"[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """One session."""
+
+    id: int
+    name: str
+    status: str  # open, running, completed, failed, interrupted; readers add stale
+    project: str | None
+    task: str | None
+    path: list[str]
+    inputs: str | None  # encoded
+    tasks: dict[str, str]  # every known task in order -> "waiting" or "skipped"
+    parent: str | None
+    forked_from: str | None
+    pinned: bool
+    fence: int
+    created_at: int
+    finished_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One process working on a session."""
+
+    id: int
+    session_id: int
+    number: int
+    origin: str
+    host: str
+    boot_id: str | None
+    pid_namespace: str | None
+    pid: int
+    process_started: str | None
+    user: str | None
+    command: list[str]
+    folder: str | None
+    python_version: str | None
+    zrb_version: str | None
+    started_at: int
+    lease_expires_at: int
+    ended_at: int | None
+    outcome: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One execution of one task's action."""
+
+    id: int
+    session_id: int
+    session: str
+    run_id: int | None
+    run: int | None
+    fence: int
+    task: str
+    number: int
+    role: str
+    status: str
+    restorable: bool
+    arguments: str | None
+    result_queue_id: int | None
+    result_seq: int | None
+    error_type: str | None
+    error_message: str | None
+    error_traceback: str | None
+    started_at: int
+    ended_at: int | None
+    given_back_at: int | None
+
+    @property
+    def name(self) -> str:
+        """`load#2`: the attempt within its session."""
+        return f"{self.task}#{self.number}"
+
+    @property
+    def stands(self) -> bool:
+        """Whether it completed and was not given back since."""
+        return self.status == "completed" and self.given_back_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRecord:
+    """One item of a queue."""
+
+    queue_id: int
+    seq: int
+    state: str
+    type: str
+    size: int
+    pushed_at: int
+    pushed_by: int | None
+    ended_at: int | None
+    taken_by: int | None
+    moved_from: int | None
+    orphaned: bool
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnRecord:
+    """One give-back of one value."""
+
+    queue_id: int
+    seq: int
+    taken_by: int | None
+    taken_at: int
+    returned_at: int
+    reason: str
+
+
+def iso(moment: int | None) -> str | None:
+    """Format microseconds since 1970 as ISO 8601 UTC with microseconds."""
+    if moment is None:
+        return None
+    return to_datetime(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def to_datetime(moment: int) -> datetime:
+    """Microseconds since 1970 as an aware UTC datetime, without a float on the way."""
+    seconds, micros = divmod(moment, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+
+
+def check_session_name(name: str) -> str:
+    """Return `name` if a session may have it.
+
+    Raises:
+        InvalidName: It has other characters than letters, digits and `. _ : + -`, starts with `-`,
+            is empty or longer than 200.
+    """
+    if not isinstance(name, str) or not _SESSION_NAME.fullmatch(name):
+        raise InvalidName(
+            f"{name!r} cannot name a session: use 1 to 200 letters, digits and . _ : + -, not starting with -"
+        )
+    return name
+
+
+def value_id(session: str, queue: str, seq: int) -> str:
+    """`SESSION/QUEUE#SEQ`."""
+    return f"{session}/{queue}#{seq}"
+
+
+def split_id(text: str) -> tuple[str, str, int]:
+    """Split `SESSION/QUEUE#SEQ` (or `SESSION/TASK#NUMBER`) at the first `/` and the last `#`.
+
+    Raises:
+        InvalidName: The text is not of that form.
+    """
+    session, slash, rest = text.partition("/")
+    name, hash_, number = rest.rpartition("#")
+    if not slash or not hash_ or not re.fullmatch(r"-?\d+", number):
+        raise InvalidName(f"{text!r} is not of the form SESSION/QUEUE#SEQ")
+    return session, name, int(number)

@@ -1,0 +1,319 @@
+"""A run: one process working on a session under a lease."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from zrb_store import codec, lease
+from zrb_store.attempt import Attempt, status_of
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import InputsDiffer, LeaseLost, SessionBusy, SessionCompleted, TaskCompleted, ZrbStoreError
+from zrb_store.process import identity
+from zrb_store.queries import attempts, sessions, values
+from zrb_store.records import AttemptRecord, SessionRecord
+from zrb_store.xcom import Xcoms, current_attempt
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a session is for, and how this run came about.
+
+    Attributes:
+        task: Name of the main task; None for a plain script.
+        path: How zrb's command line names the task.
+        inputs: The task's inputs without secret ones; None if they do not matter.
+        project: Folder of the project; None if it does not matter.
+        parent: SESSION or SESSION/TASK#N that this session was started by.
+        origin: `cli`, `web` or `library`.
+        command: The command line, secrets left out.
+        zrb_version: Version of zrb, None without zrb.
+    """
+
+    task: str | None = None
+    path: Sequence[str] = ()
+    inputs: Mapping[str, Any] | None = None
+    project: str | None = None
+    parent: str | None = None
+    origin: str = "library"
+    command: Sequence[str] = field(default_factory=lambda: list(sys.argv))
+    zrb_version: str | None = None
+
+
+class Run:
+    """The right to run the tasks of a session. Leaving it normally completes the session unless a task failed.
+
+    Attributes:
+        number: 1 for the first run of the session; also its fence number.
+        lost: Whether another process has taken the session over, as far as is known yet.
+    """
+
+    def __init__(self, xcoms: Xcoms, purpose: Purpose) -> None:
+        self.database = xcoms.database
+        self.session = xcoms.session
+        self.lost = False
+        self.id = 0
+        self.number = 0
+        self.session_id = 0
+        self._xcoms = xcoms
+        self._purpose = purpose
+
+    def start(self) -> Run:
+        """Take the lease, and give back what unfinished attempts of earlier runs did.
+
+        Raises:
+            SessionBusy: Another process runs the session.
+            SessionCompleted: There is nothing left to run.
+            InputsDiffer: The session is of another project, another task or other inputs.
+        """
+        self.session_id, self.id, self.number = self.database.transact(self._start, "start")
+        lease.keep(self)
+        return self
+
+    def _start(self, transaction: Transaction) -> tuple[int, int, int]:
+        sessions.create(transaction, self.session)
+        session = sessions.by_name(transaction, self.session, lock=True)
+        if session is None:
+            raise LeaseLost(f"session {self.session} is being removed by another process")
+        moment = values.moment(transaction)
+        self._refuse_other(session)
+        self._refuse_live(session, transaction, moment)
+        if session.status == "completed":
+            raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
+        for unfinished in attempts.unfinished(transaction, session.id):
+            reason = "lost" if unfinished.status == "running" else unfinished.status
+            attempts.give_back(transaction, unfinished.id, reason, moment)
+        purpose = self._purpose
+        about = {
+            "origin": purpose.origin,
+            "command": json.dumps(list(purpose.command)),
+            "folder": str(Path.cwd()),
+            "python_version": platform.python_version(),
+            "zrb_version": purpose.zrb_version,
+        }
+        what = {
+            "project": purpose.project or session.project,
+            "task": purpose.task or session.task,
+            "path": json.dumps(list(purpose.path)) if purpose.path else json.dumps(session.path),
+            "inputs": _encoded(purpose.inputs) or session.inputs,
+            "parent": purpose.parent,
+        }
+        started = sessions.start_run(transaction, session, identity(), moment, lease.duration_in_micros(), about, what)
+        return session.id, *started
+
+    def _refuse_other(self, session: SessionRecord) -> None:
+        """Raise `InputsDiffer` where the session is not for what this run is for."""
+        wanted = self._purpose
+        for what, theirs, ours in (("project", session.project, wanted.project), ("task", session.task, wanted.task)):
+            if theirs and ours and theirs != ours:
+                raise InputsDiffer(
+                    f"session {session.name} belongs to {what} {theirs}, not to {ours}: use another session name"
+                )
+        if wanted.inputs is not None and session.inputs is not None:
+            difference = differences(codec.decode(session.inputs), codec.decode(_encoded(wanted.inputs) or "{}"))
+            if difference:
+                raise InputsDiffer(
+                    f"session {session.name} was started with other inputs: {difference}; use another session name"
+                )
+
+    def _refuse_live(self, session: SessionRecord, transaction: Transaction, moment: int) -> None:
+        last = sessions.last_run(transaction, session.id)
+        if last is not None and lease.is_live(last, moment):
+            age = (moment - last.started_at) // 1_000_000
+            raise SessionBusy(
+                f"session {session.name} is being run by pid {last.pid} on {last.host} for {age} s; "
+                "wait for it, or end it and start again"
+            )
+
+    def attempt(self, task: str) -> Attempt:
+        """Begin the next attempt of a task, to be used as a context manager.
+
+        Raises:
+            TaskCompleted: The task has completed in this session.
+            LeaseLost: Another process has taken the session over.
+            ZrbStoreError: An attempt is under way already; attempts do not nest.
+        """
+        self._refuse_nesting(task)
+        if self.completed(task):
+            raise TaskCompleted(f"task {task} has completed in session {self.session}: its result is stored")
+        return self.begin(task)
+
+    def _refuse_nesting(self, task: str) -> None:
+        if current_attempt.get() is not None:
+            raise ZrbStoreError(f"{task} cannot begin inside another attempt: attempts do not nest; end that one first")
+
+    def begin(self, task: str, *, role: str = "task", arguments: str | None = None) -> Attempt:
+        """Begin the next attempt of a task, giving back its unfinished ones first.
+
+        Args:
+            task: Name of the task.
+            role: `task`, `server`, `fallback`, or `check`, of which one attempt is kept and opened again.
+            arguments: Encoded arguments to compare on the next run.
+
+        Raises:
+            LeaseLost: Another process has taken the session over.
+        """
+        fenced = (self.session_id, self.id, self.number, task)
+        begun = None
+        if role == "check":
+            begun = self.database.transact(lambda t: attempts.reopen_check(t, *fenced))
+        if begun is None:
+            begun = attempts.begin(self.database, *fenced, role, arguments)
+        if begun is None:
+            begun = self.database.transact(lambda t: self._begin_again(t, task, role, arguments), "begin")
+        if begun is None:
+            raise self._lease_lost()
+        return Attempt(self._xcoms, begun[0], task, begun[1], self.number)
+
+    def _begin_again(
+        self, transaction: Transaction, task: str, role: str, arguments: str | None
+    ) -> tuple[int, int] | None:
+        session = sessions.by_name(transaction, self.session, lock=True)
+        if session is None or session.fence != self.number:
+            return None
+        moment = values.moment(transaction)
+        for unfinished in attempts.unfinished(transaction, self.session_id, task):
+            attempts.give_back(transaction, unfinished.id, unfinished.status, moment)
+        return attempts.begin(transaction, self.session_id, self.id, self.number, task, role, arguments)
+
+    def step(self, task: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a function once per session: its stored result if it completed before, else an attempt of it.
+
+        Args:
+            task: Name of the task; its result is pushed to the queue of that name.
+            function: Called with the arguments.
+            *args: Kept if encodable; other ones on a later run raise.
+            **kwargs: Likewise.
+
+        Raises:
+            InputsDiffer: The task completed with other arguments.
+            UnencodableValue: The result cannot be stored.
+            LeaseLost: Another process has taken the session over.
+        """
+        encoded = codec.encode([list(args), kwargs], lenient=True)
+        arguments = encoded.data if encoded.restorable else None
+        done = self.completed(task)
+        if done is not None:
+            if None not in (done.arguments, arguments) and done.arguments != arguments:
+                theirs, ours = codec.decode(done.arguments or ""), codec.decode(arguments or "")
+                difference = differences(theirs, ours) or f"{theirs!r} became {ours!r}"
+                raise InputsDiffer(f"{self.session}/{done.name} completed with other arguments: {difference}")
+            return self.result(done)  # type: ignore[no-any-return]
+        self._refuse_nesting(task)
+        with self.begin(task, arguments=arguments) as attempt:
+            result = function(*args, **kwargs)
+            attempt.complete(result)
+        return result
+
+    def completed(self, task: str) -> AttemptRecord | None:
+        """The newest attempt of a task that completed and stands, or None."""
+        return attempts.standing(self.database, self.session_id, task)
+
+    def result(self, of: AttemptRecord) -> Any:
+        """The stored result of a completed attempt, whether or not it was taken; None if it has none."""
+        found = attempts.result(self.database, of)
+        return None if found is None else codec.decode(found[0])
+
+    def give_back(self, of: AttemptRecord, reason: str) -> None:
+        """Give a completed attempt back, so that its task runs again.
+
+        Raises:
+            LeaseLost: Another process has taken the session over.
+        """
+
+        def work(transaction: Transaction) -> bool:
+            session = sessions.by_name(transaction, self.session, lock=True)
+            if session is None or session.fence != self.number:
+                return False
+            attempts.give_back(transaction, of.id, reason, values.moment(transaction))
+            return True
+
+        if not self.database.transact(work, "give_back"):
+            raise self._lease_lost()
+
+    def note_tasks(self, tasks: Mapping[str, str]) -> None:
+        """Store which tasks the session has, in order: name -> `waiting` or `skipped`.
+
+        Raises:
+            LeaseLost: Another process has taken the session over.
+        """
+        if not sessions.note_tasks(self.database, self.session_id, self.number, tasks):
+            raise self._lease_lost()
+
+    def end(self, outcome: str) -> None:
+        """End the run and release the lease.
+
+        Args:
+            outcome: `completed`, `failed` or `interrupted`; the session's status from now on.
+
+        Raises:
+            LeaseLost: Another process has taken the session over.
+        """
+        lease.release(self)
+
+        def work(transaction: Transaction) -> bool:
+            return sessions.end_run(transaction, self.id, outcome, values.moment(transaction))
+
+        if not self.database.transact(work, "end"):
+            raise self._lease_lost()
+
+    def outcome(self) -> str:
+        """`completed`, or `failed` if a task ended without completing and no later attempt of it did."""
+        last = {attempt.task: attempt for attempt in attempts.of_session(self.database, self.session_id)}
+        good = all(attempt.stands or attempt.role == "check" for attempt in last.values())
+        return "completed" if good else "failed"
+
+    def _lease_lost(self) -> LeaseLost:
+        self.lost = True
+        return LeaseLost(f"session {self.session} was taken over by another process: run {self.number} changes nothing")
+
+    def __enter__(self) -> Run:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or (isinstance(error, SystemExit) and not error.code):
+            self.end(self.outcome())
+            return
+        try:
+            self.end("interrupted" if status_of(error) == "interrupted" and not _exited(error) else "failed")
+        except ZrbStoreError:
+            lease.release(self)  # the exception under way says more
+
+
+def _exited(error: BaseException) -> bool:
+    return isinstance(error, SystemExit)
+
+
+def _encoded(inputs: Mapping[str, Any] | None) -> str | None:
+    return None if inputs is None else codec.encode(dict(inputs), lenient=True).data
+
+
+def differences(theirs: Any, ours: Any, path: str = "") -> str:
+    """Where two values differ, as `name: 1 became 2`, joined by commas; empty if they are equal."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        keys = list(dict.fromkeys([*theirs, *ours]))
+        missing = object()
+        parts = [
+            differences(theirs.get(key, missing), ours.get(key, missing), f"{path}.{key}" if path else str(key))
+            if key in theirs and key in ours
+            else f"{path}.{key}".lstrip(".") + (" is new" if key in ours else " is gone")
+            for key in keys
+        ]
+        return ", ".join(part for part in parts if part)
+    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        parts = [
+            differences(one, two, f"{path}[{place}]") for place, (one, two) in enumerate(zip(theirs, ours, strict=True))
+        ]
+        return ", ".join(part for part in parts if part)
+    same = theirs == ours or codec.encode(theirs, lenient=True) == codec.encode(ours, lenient=True)
+    return "" if same else f"{path or 'it'}: {theirs!r} became {ours!r}"

@@ -1,0 +1,97 @@
+"""A session: the durable identity of one workflow execution, by unique name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zrb_store import lease
+from zrb_store.errors import SessionNotFound
+from zrb_store.queries import sessions, values
+from zrb_store.records import SessionRecord, check_session_name
+from zrb_store.run import Purpose, Run
+from zrb_store.xcom import Xcoms
+
+if TYPE_CHECKING:
+    from zrb_store.store import Store
+
+
+class Session:
+    """A session of a store. Making this object touches nothing in the database.
+
+    Attributes:
+        name: Its unique name.
+        xcom: Its queues by name, open to every process at any time.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store = store
+        self.name = check_session_name(name)
+        self.xcom = Xcoms(store.database, name, store.max_value, ambient=store.ambient)
+
+    def __repr__(self) -> str:
+        return f"<Session {self.name}>"
+
+    def record(self) -> SessionRecord:
+        """What the store knows of the session.
+
+        Raises:
+            SessionNotFound: Nothing yet.
+        """
+        found = sessions.by_name(self.store.database, self.name)
+        if found is None:
+            raise SessionNotFound(f"there is no session {self.name}; `zrb-store list` shows which there are")
+        return found
+
+    @property
+    def status(self) -> str:
+        """`open`, `running`, `stale`, `completed`, `failed` or `interrupted`.
+
+        Raises:
+            SessionNotFound: The store does not know it.
+        """
+        database, record = self.store.database, self.record()
+        return lease.status_of(record, sessions.last_run(database, record.id), values.moment(database))
+
+    def run(
+        self,
+        *,
+        task: str | None = None,
+        path: Sequence[str] = (),
+        inputs: Mapping[str, Any] | None = None,
+        project: str | None = None,
+        parent: str | None = None,
+        origin: str = "library",
+        command: Sequence[str] | None = None,
+        zrb_version: str | None = None,
+    ) -> Run:
+        """The right to run this session's tasks, to be used as a context manager (or with `start` and `end`).
+
+        Args:
+            task: Name of the main task, compared with that of earlier runs.
+            path: How zrb's command line names the task.
+            inputs: Compared with those of earlier runs; leave secret ones out.
+            project: Folder of the project, compared with that of earlier runs.
+            parent: SESSION or SESSION/TASK#N that this session is started by.
+            origin: `cli`, `web` or `library`.
+            command: The command line, secrets left out; this process's own if not given.
+            zrb_version: Version of zrb that runs it.
+
+        Raises:
+            SessionBusy: On start: another process runs it.
+            SessionCompleted: On start: there is nothing left to run.
+            InputsDiffer: On start: it belongs to another project, another task or other inputs.
+        """
+        about = {} if command is None else {"command": command}
+        ambient = self.store.ambient
+        purpose = Purpose(
+            task=task,
+            path=path,
+            inputs=inputs,
+            project=project,
+            parent=parent or (ambient.token.rpartition("@")[0] if ambient else None),
+            origin=origin,
+            zrb_version=zrb_version,
+            **about,
+        )
+        return Run(Xcoms(self.store.database, self.name, self.store.max_value), purpose)

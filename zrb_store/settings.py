@@ -1,0 +1,86 @@
+"""The settings that any process reads from its environment (`ZRB_STORE_*`)."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from zrb_store.errors import InvalidName
+
+DEFAULT_PATH = "~/.zrb/xcom.db"
+DEFAULT_MAX_VALUE = 16 * 1024 * 1024
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def store_url(location: str | os.PathLike[str] | None = None) -> URL:
+    """The URL of the store: the location if given, else `ZRB_STORE_URL`, else `~/.zrb/xcom.db`.
+
+    A file's path is made absolute, so that a child process in another folder finds the same store.
+
+    Raises:
+        InvalidName: It is neither a path nor a URL that can be understood.
+    """
+    text = os.fspath(location) if location is not None else os.environ.get("ZRB_STORE_URL") or DEFAULT_PATH
+    if "://" not in text:
+        return URL.create("sqlite", database=str(Path(text).expanduser().absolute()))
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # The text may hold a password, so it is not shown.
+        raise InvalidName(
+            "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+        ) from None
+    if url.drivername.startswith("sqlite") and url.database and url.database != ":memory:":
+        url = url.set(database=str(Path(url.database).expanduser().absolute()))
+    return url
+
+
+def durability() -> str:
+    """`normal` or `full`, from `ZRB_STORE_DURABILITY`.
+
+    Raises:
+        InvalidName: It is something else.
+    """
+    return choice("ZRB_STORE_DURABILITY", ("normal", "full"))
+
+
+def choice(variable: str, choices: tuple[str, ...]) -> str:
+    """The value of a variable that takes one of `choices`, the first being the default.
+
+    Raises:
+        InvalidName: It is something else.
+    """
+    text = os.environ.get(variable) or choices[0]
+    if text not in choices:
+        raise InvalidName(f"{variable} is {text!r}: set it to {' or '.join(choices)}")
+    return text
+
+
+def max_value() -> int:
+    """Bytes that one encoded value may have, from `ZRB_STORE_MAX_VALUE`.
+
+    Raises:
+        InvalidName: It is not a positive whole number.
+    """
+    text = os.environ.get("ZRB_STORE_MAX_VALUE") or str(DEFAULT_MAX_VALUE)
+    if not text.isdecimal() or int(text) == 0:
+        raise InvalidName(f"ZRB_STORE_MAX_VALUE is {text!r}: set it to a number of bytes, e.g. {DEFAULT_MAX_VALUE}")
+    return int(text)
+
+
+def duration(text: str) -> timedelta:
+    """A length of time such as `90s`, `15m`, `26h`, `30d` or `2w`.
+
+    Raises:
+        InvalidName: It is not of that form.
+    """
+    match = re.fullmatch(r"(\d{1,7})([smhdw])", text.strip())
+    if match is None:
+        raise InvalidName(f"{text!r} is not a length of time: use e.g. 90s, 15m, 26h, 30d or 2w")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})

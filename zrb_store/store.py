@@ -1,0 +1,113 @@
+"""A store: one opened database."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import timedelta
+from types import TracebackType
+
+from zrb_store import lease, settings
+from zrb_store.attempt import AmbientAttempt, ambient_attempt
+from zrb_store.db.engine import Database
+from zrb_store.queries import sessions, values
+from zrb_store.records import SessionRecord
+from zrb_store.session import Session
+
+
+def open_store(location: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> Store:
+    """Open a store, making it if it is not there.
+
+    Args:
+        location: Path of a SQLite file, or a SQLAlchemy URL (`sqlite:///...`, `postgresql+psycopg://...`);
+            by default `ZRB_STORE_URL`, else `~/.zrb/xcom.db`.
+        read_only: Only look: nothing is made, migrated or written.
+
+    Raises:
+        StoreMissing: `read_only`, and there is no store.
+        StoreUnavailable: The database cannot be reached or used.
+        SchemaBehind: It must be upgraded by `zrb-store db upgrade` first.
+        SchemaAhead: It was made by a newer zrb-store.
+        InvalidName: The location or a setting is malformed.
+    """
+    return Store(location, read_only=read_only)
+
+
+class Store:
+    """One opened database; a context manager that closes it.
+
+    Attributes:
+        url: Where it is, the password left out.
+        max_value: Bytes that one encoded value may have.
+    """
+
+    def __init__(self, location: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> None:
+        url = settings.store_url(location)
+        self.url = url.render_as_string(hide_password=True)
+        self.max_value = settings.max_value()
+        self.database = Database(url, read_only=read_only, durability=settings.durability())
+        self.ambient = self._ambient()
+
+    def _ambient(self) -> AmbientAttempt | None:
+        token = os.environ.get("ZRB_STORE_ATTEMPT")
+        if not token or settings.store_url() != self.database.url:
+            return None
+        return ambient_attempt(self.database, token)
+
+    def session(self, name: str) -> Session:
+        """The session of that name; nothing is read or made yet.
+
+        Raises:
+            InvalidName: No session can have this name.
+        """
+        return Session(self, name)
+
+    def sessions(
+        self,
+        status: str | None = None,
+        task: str | None = None,
+        since: timedelta | None = None,
+        limit: int | None = None,
+        project: str | None = None,
+    ) -> list[SessionRecord]:
+        """Sessions that fit every given condition, newest first, each with the status that readers see.
+
+        Args:
+            status: `open`, `running`, `stale`, `completed`, `failed` or `interrupted`.
+            task: Name of the main task.
+            since: Created at most so long ago.
+            limit: How many at the most.
+            project: Folder of the project.
+        """
+        stored = ("running",) if status == "stale" else (status,) if status else ()
+        computed = status in ("running", "stale")
+        with self.database.snapshot() as transaction:
+            moment = values.moment(transaction)
+            found = sessions.select_sessions(
+                transaction,
+                statuses=stored,
+                task=task,
+                project=project,
+                since=None if since is None else moment - since // timedelta(microseconds=1),
+                limit=None if computed else limit,
+            )
+            runs = {
+                record.id: sessions.last_run(transaction, record.id) for record in found if record.status == "running"
+            }
+        seen = [replace(record, status=lease.status_of(record, runs.get(record.id), moment)) for record in found]
+        return [record for record in seen if not computed or record.status == status][:limit]
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Store {self.url}>"

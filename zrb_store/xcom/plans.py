@@ -1,0 +1,103 @@
+"""How a queue changes when values seem to move. A value never moves: it is removed and goes on under a new seq."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from zrb_store.codec import Encoded
+
+# zrb's own advice (zrb.xcom.xcom).
+EMPTY = (
+    "Xcom is empty: peek()/pop() need a prior push() or the task's own return value. "
+    "Check the upstream task actually ran and produced a value before reading it here."
+)
+
+Live = list[tuple[int, Encoded]]
+
+
+class Change(NamedTuple):
+    """What one operation does to a queue.
+
+    Attributes:
+        removed: The seqs that leave it.
+        left: New values before all others, in order, each with the seq that it goes on from or None.
+        right: New values after all others, likewise.
+    """
+
+    removed: Sequence[int]
+    left: Sequence[tuple[Encoded, int | None]]
+    right: Sequence[tuple[Encoded, int | None]]
+
+
+Plan = Callable[[Live], Change]
+
+_NOTHING = Change((), (), ())
+
+
+def _moved(live: Live) -> list[tuple[Encoded, int | None]]:
+    return [(item, seq) for seq, item in live]
+
+
+def _seqs(live: Live) -> list[int]:
+    return [seq for seq, _ in live]
+
+
+def _place(index: int, length: int) -> int:
+    place = index + length if index < 0 else index
+    if not 0 <= place < length:
+        raise IndexError("deque index out of range")
+    return place
+
+
+def plan_delete(index: int) -> Plan:
+    """`del queue[index]`."""
+    return lambda live: Change([live[_place(index, len(live))][0]], (), ())
+
+
+def plan_insert(index: int, item: Encoded) -> Plan:
+    """`queue.insert(index, item)`: the shorter side goes on under new seqs."""
+
+    def plan(live: Live) -> Change:
+        place = max(index + len(live), 0) if index < 0 else min(index, len(live))
+        return _between(live[:place], [], item, live[place:])
+
+    return plan
+
+
+def plan_set_item(index: int, item: Encoded) -> Plan:
+    """`queue[index] = item`."""
+
+    def plan(live: Live) -> Change:
+        place = _place(index, len(live))
+        return _between(live[:place], [live[place][0]], item, live[place + 1 :])
+
+    return plan
+
+
+def _between(before: Live, dropped: list[int], item: Encoded, after: Live) -> Change:
+    if len(after) <= len(before):
+        return Change(dropped + _seqs(after), (), [(item, None), *_moved(after)])
+    return Change(dropped + _seqs(before), [*_moved(before), (item, None)], ())
+
+
+def plan_rotate(steps: int) -> Plan:
+    """`queue.rotate(steps)`: the shorter part goes on at the other end."""
+
+    def plan(live: Live) -> Change:
+        right = steps % len(live) if live else 0
+        if right == 0:
+            return _NOTHING
+        left = len(live) - right
+        if right <= left:
+            return Change(_seqs(live[left:]), _moved(live[left:]), ())
+        return Change(_seqs(live[:left]), (), _moved(live[:left]))
+
+    return plan
+
+
+def plan_reverse(live: Live) -> Change:
+    """`queue.reverse()`."""
+    if len(live) < 2:
+        return _NOTHING
+    return Change(_seqs(live), (), _moved(live[::-1]))

@@ -1,0 +1,263 @@
+"""A durable queue with the interface of zrb's `Xcom` and of `collections.deque`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
+
+from zrb_store import codec
+from zrb_store.codec import Encoded
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import SessionNotFound
+from zrb_store.queries import values
+from zrb_store.xcom.owner import Owner, current_attempt
+from zrb_store.xcom.plans import EMPTY, Change, Plan, plan_delete, plan_insert, plan_reverse, plan_rotate, plan_set_item
+from zrb_store.xcom.reading import Reading, as_index
+
+if TYPE_CHECKING:
+    from zrb_store.xcom.mapping import Xcoms
+
+
+class Xcom(Reading):
+    """One queue of a session. Each operation is one transaction; every process sees it at once.
+
+    `pop` takes the oldest value, as in zrb; use `popright` for the newest. Values that are taken stay in the history.
+    Inside an attempt the operations belong to it and are given back if it does not stand; outside they are final.
+    """
+
+    def __init__(self, xcoms: Xcoms, name: str) -> None:
+        super().__init__(xcoms, name)
+        self._push_callbacks: list[Callable[[], Any]] = []
+        self._pop_callbacks: list[Callable[[], Any]] = []
+
+    # -- what a subclass may change: how a value becomes text and comes back
+
+    def _encode(self, value: Any) -> Encoded:
+        return codec.encode(value, limit=self._xcoms.max_value)
+
+    def _pushed(self, seq: int, value: Any) -> None:
+        """Called with each value that this process pushed, after the commit."""
+
+    def _copied(self, old: int, new: int) -> None:
+        """Called for each value that goes on under another seq, after the commit."""
+
+    # -- push
+
+    def append(self, value: Any) -> None:
+        """Add a value at the end.
+
+        Raises:
+            UnencodableValue: No codec takes a part of it.
+            ValueTooLarge: It is larger than the limit.
+            AttemptClosed: The attempt that this belongs to has ended.
+            LeaseLost: Another process has taken the session of that attempt over.
+        """
+        self._push(value, left=False)
+
+    def push(self, value: Any) -> None:
+        """Add a value at the end; the same as `append`."""
+        self.append(value)
+
+    def appendleft(self, value: Any) -> None:
+        """Add a value at the beginning; raises as `append`."""
+        self._push(value, left=True)
+
+    def extend(self, new: Iterable[Any]) -> None:
+        """Add all values at the end, or none; raises as `append`."""
+        self._extend(list(new), left=False)
+
+    def extendleft(self, new: Iterable[Any]) -> None:
+        """Add all values at the beginning, each before the one before it; raises as `append`."""
+        self._extend(list(new)[::-1], left=True)
+
+    def _push(self, value: Any, left: bool) -> None:
+        item = self._encode(value)
+        owner = self._owner()
+        attempt_id = owner.id if owner else None
+        database = self._xcoms.database
+        seq = values.push(database, self._xcoms.queue_id(self.name), item, attempt_id, left=left)
+        if seq is None:
+            seq = values.push(database, self._renewed_id(owner), item, attempt_id, left=left)
+            if seq is None:
+                self._refuse(owner)
+        self._pushed(seq, value)
+        _call(self._push_callbacks)
+
+    def _extend(self, new: Sequence[Any], left: bool) -> None:
+        items = [(self._encode(value), None) for value in new]
+        if items:
+            change = Change([], items if left else [], [] if left else items)
+            self._apply(lambda live: change, read=False, pushed=new)
+        _call(self._push_callbacks)
+
+    # -- take
+
+    def pop(self) -> Any:
+        """Take the oldest value.
+
+        Raises:
+            IndexError: The queue is empty.
+            AttemptClosed: The attempt that this belongs to has ended.
+            LeaseLost: Another process has taken the session of that attempt over.
+        """
+        return self._pop(right=False)
+
+    def popleft(self) -> Any:
+        """Take the oldest value; the same as `pop`."""
+        return self._pop(right=False)
+
+    def popright(self) -> Any:
+        """Take the newest value; raises as `pop`."""
+        return self._pop(right=True)
+
+    def _pop(self, right: bool) -> Any:
+        owner = self._owner()
+        database = self._xcoms.database
+        queue_id = self._xcoms.known_id(self.name)
+        found = values.take(database, queue_id, owner.id if owner else None, right=right) if queue_id else None
+        while found is None:
+            if owner:
+                owner.refuse_if_closed()
+            queue_id = self._xcoms.known_id(self.name, anew=True)
+            # PostgreSQL answers "none" when the only value seen was taken while a newer one came.
+            if not queue_id or not values.count(database, queue_id):
+                raise IndexError(EMPTY)
+            found = values.take(database, queue_id, owner.id if owner else None, right=right)
+        value = self._decode(*found)
+        _call(self._pop_callbacks)
+        return value
+
+    def clear(self) -> None:
+        """Remove every value."""
+        self._apply(lambda live: Change([seq for seq, _ in live], [], []))
+
+    def remove(self, value: Any) -> None:
+        """Remove the first value equal to this one.
+
+        Raises:
+            ValueError: There is none.
+        """
+
+        def plan(live: list[tuple[int, Encoded]]) -> Change:
+            for seq, item in live:
+                if self._decode(seq, item.data) == value:
+                    return Change([seq], [], [])
+            raise ValueError("deque.remove(x): x not in deque")
+
+        self._apply(plan)
+        _call(self._pop_callbacks)
+
+    def __delitem__(self, index: SupportsIndex) -> None:
+        self._apply(plan_delete(as_index(index)))
+
+    # -- replace
+
+    def set(self, new_value: Any) -> None:
+        """Make this the only value."""
+        item = self._encode(new_value)
+        change = self._apply(lambda live: Change([seq for seq, _ in live], [], [(item, None)]), pushed=[new_value])
+        _call(self._push_callbacks)
+        for _ in change.removed:
+            _call(self._pop_callbacks)
+
+    def insert(self, index: SupportsIndex, value: Any) -> None:
+        """Insert a value before the given place."""
+        self._apply(plan_insert(as_index(index), self._encode(value)), pushed=[value])
+        _call(self._push_callbacks)
+
+    def __setitem__(self, index: SupportsIndex, value: Any) -> None:
+        self._apply(plan_set_item(as_index(index), self._encode(value)), pushed=[value])
+        _call(self._push_callbacks)
+
+    def rotate(self, n: SupportsIndex = 1) -> None:
+        """Move the last `n` values to the beginning (negative: the first to the end)."""
+        self._apply(plan_rotate(as_index(n)))
+
+    def reverse(self) -> None:
+        """Reverse the order in place."""
+        self._apply(plan_reverse)
+
+    def __iadd__(self, other: Iterable[Any]) -> Self:  # type: ignore[override]  # in place, unlike +
+        self._extend(list(other), left=False)
+        return self
+
+    def __imul__(self, times: SupportsIndex) -> Self:  # type: ignore[override]  # in place, unlike *
+        n = as_index(times)
+        if n <= 0:
+            self.clear()
+        else:
+            self._apply(lambda live: Change([], [], [(item, seq) for seq, item in live] * (n - 1)))
+        return self
+
+    def _apply(self, plan: Plan, *, read: bool = True, pushed: Sequence[Any] = ()) -> Change:
+        """Read the live values, decide, and write, in one transaction."""
+        owner = self._owner()
+        attempt_id = owner.id if owner else None
+        xcoms = self._xcoms
+
+        def work(transaction: Transaction) -> tuple[Change, int, int] | None:
+            moment = values.open_change(transaction, queue_id, attempt_id)
+            if moment is None:
+                return None
+            change = plan(values.live(transaction, queue_id, lock=True) if read else [])
+            values.remove(transaction, queue_id, change.removed, attempt_id, moment)
+            left = right = 0
+            if change.left:
+                left = values.push_many(transaction, queue_id, change.left, attempt_id, moment, left=True)
+            if change.right:
+                right = values.push_many(transaction, queue_id, change.right, attempt_id, moment)
+            return change, left, right
+
+        queue_id = xcoms.queue_id(self.name)
+        done = xcoms.database.transact(work, "change")
+        if done is None:
+            queue_id = self._renewed_id(owner)
+            done = xcoms.database.transact(work, "change")
+            if done is None:
+                self._refuse(owner)
+        change, left, right = done
+        fresh = iter(pushed)
+        for first, items in ((left, change.left), (right, change.right)):
+            for seq, (_, moved_from) in enumerate(items, first):
+                if moved_from is None:
+                    self._pushed(seq, next(fresh))
+                else:
+                    self._copied(moved_from, seq)
+        return change
+
+    # -- callbacks, under the names of every zrb release
+
+    def append_push_callback(self, callback: Callable[[], Any]) -> None:
+        """Call `callback` after each push of this object (not of other processes)."""
+        self._push_callbacks.append(callback)
+
+    def append_pop_callback(self, callback: Callable[[], Any]) -> None:
+        """Call `callback` after each pop of this object (not of other processes)."""
+        self._pop_callbacks.append(callback)
+
+    add_push_callback = append_push_callback
+    add_pop_callback = append_pop_callback
+
+    # -- helpers
+
+    def _owner(self) -> Owner | None:
+        owner = self._xcoms.owner or current_attempt.get()
+        if owner is None:
+            return self._xcoms.ambient
+        database = self._xcoms.database
+        return owner if owner.database is database or owner.database.url == database.url else None
+
+    def _renewed_id(self, owner: Owner | None) -> int:
+        if owner:
+            owner.refuse_if_closed()
+        return self._xcoms.queue_id(self.name, anew=True)
+
+    def _refuse(self, owner: Owner | None) -> NoReturn:
+        if owner:
+            owner.refuse_if_closed()
+        raise SessionNotFound(f"session {self._xcoms.session} is being removed by another process")
+
+
+def _call(callbacks: list[Callable[[], Any]]) -> None:
+    for callback in callbacks:
+        callback()
