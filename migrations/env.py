@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import context
 
+from zrb_store import settings
 from zrb_store.db import migrate, tables
 from zrb_store.db.dialect import dialect_of
 
@@ -35,9 +34,7 @@ def run(connection: sa.Connection) -> None:
 
 
 def engine() -> sa.Engine:
-    location = os.environ.get("ZRB_STORE_URL") or "~/.zrb/xcom.db"
-    file = Path(location).expanduser().absolute()
-    url = sa.make_url(location) if "://" in location else sa.URL.create("sqlite", database=str(file))
+    url = settings.store_url()
     dialect = dialect_of(url)
     dialect.create(url)
     return dialect.engine(url, read_only=False, durability="normal")

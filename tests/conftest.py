@@ -13,7 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from tests import postgres
+from zrb_store import settings
 from zrb_store.db import migrate
+from zrb_store.db.engine import Database
 
 if TYPE_CHECKING:
     import psycopg
@@ -106,10 +108,8 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store to copy."""
-    from zrb_store import open_store
-
     path = tmp_path_factory.mktemp("template") / "store.db"
-    open_store(path).close()
+    Database(settings.store_url(path)).close()
     return path
 
 

@@ -77,7 +77,7 @@ class Server:
         if account:
             os.chown(self.folder, account["user"], account["group"])
         options = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-        command = [_programs(self.folder) / "initdb", "-D", self.folder / "data", *options]
+        command: list[str | Path] = [_programs(self.folder) / "initdb", "-D", self.folder / "data", *options]
         subprocess.run(command, check=True, cwd=self.folder, capture_output=True, **account)
 
     def start(self, alive: int = subprocess.PIPE) -> None:
@@ -87,7 +87,14 @@ class Server:
             alive: The server runs for as long as some process may write to this file; by default, this process.
         """
         settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
-        server = [_programs(self.folder) / "postgres", "-D", self.folder / "data", "-k", self.folder, *settings]
+        server: list[str | Path] = [
+            _programs(self.folder) / "postgres",
+            "-D",
+            self.folder / "data",
+            "-k",
+            self.folder,
+            *settings,
+        ]
         log = self.folder / "log"
         with log.open("ab") as output:
             self._keeper = subprocess.Popen(

@@ -5,25 +5,32 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
+from zrb_store.db.dialect import dialect_of
 from zrb_store.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
+T = TypeVar("T")
+
 WAIT_SECONDS = 30
 
 # Any number does, as long as every zrb-store takes the same one. PostgreSQL keeps it apart per database.
 _ADVISORY_LOCK = int.from_bytes(b"zrbstore")
+
+# Alembic keeps what it works on in the globals of a module.
+_one_thread = threading.Lock()
 
 
 def upgrade(bind: sa.Engine | sa.Connection, sql: bool = False, *, back_up: bool = False) -> str:
@@ -39,31 +46,18 @@ def upgrade(bind: sa.Engine | sa.Connection, sql: bool = False, *, back_up: bool
     Raises:
         StoreUnavailable: The upgrade was undone, because rows would have referred to nothing.
     """
-    from alembic import command
-
     if isinstance(bind, sa.Engine):
-        with bind.connect() as connection:
+        with _patiently(bind.connect, bind) as connection:
             return upgrade(connection, sql, back_up=back_up)
-    config = alembic_config(bind)
-    if sql:
-        config.output_buffer = StringIO()
-        command.upgrade(config, f"{_revision(bind) or 'base'}:head", sql=True)
-        bind.rollback()
-        return config.output_buffer.getvalue()
-    with exclusive(bind):
-        revision = _revision(bind)
-        if revision != head():
-            if revision and back_up:
-                _copy(bind, revision)
-            command.upgrade(config, "head")
-    return ""
+    with _one_thread:
+        return _statements(bind) if sql else _upgrade(bind, back_up)
 
 
-def head() -> str:
+def head() -> str | None:
     """The newest revision there is a migration for."""
     from alembic.script import ScriptDirectory
 
-    return ScriptDirectory(str(folder())).as_revision_number("head")
+    return ScriptDirectory(str(folder())).get_current_head()
 
 
 def is_known(revision: str) -> bool:
@@ -112,6 +106,19 @@ def exclusive(connection: sa.Connection) -> Iterator[None]:
         yield
 
 
+def _patiently(action: Callable[[], T], engine: sa.Engine) -> T:
+    """Do it, again if another process was in the way."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            return action()
+        except DBAPIError as error:
+            busy = error.orig is not None and dialect_of(engine.url).is_busy(error.orig)
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.001, 0.01))
+
+
 @contextmanager
 def _sqlite(connection: sa.Connection) -> Iterator[None]:
     def pragma(name: str) -> int:
@@ -120,7 +127,8 @@ def _sqlite(connection: sa.Connection) -> Iterator[None]:
     before = {name: pragma(name) for name in ("foreign_keys", "busy_timeout")}
     connection.exec_driver_sql(f"PRAGMA busy_timeout={WAIT_SECONDS * 1000}")
     try:
-        _write_ahead(connection)
+        # Fails at once while others open the file, whatever busy_timeout says.
+        _patiently(lambda: connection.exec_driver_sql("PRAGMA journal_mode=WAL"), connection.engine)
         # Recreating a table, as ALTER does on SQLite, would delete the rows that refer to it.
         # Inside a transaction this pragma has no effect.
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
@@ -138,20 +146,6 @@ def _sqlite(connection: sa.Connection) -> Iterator[None]:
         for name, value in before.items():
             connection.exec_driver_sql(f"PRAGMA {name}={value}")
         connection.rollback()
-
-
-def _write_ahead(connection: sa.Connection) -> None:
-    """Switch the file to WAL, which fails as locked at once while others open it, whatever busy_timeout says."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while True:
-        try:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            return
-        except OperationalError as error:
-            busy = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-            if not busy or time.monotonic() > deadline:
-                raise
-            time.sleep(random.uniform(0.001, 0.01))
 
 
 @contextmanager
@@ -175,6 +169,28 @@ def _copy(connection: sa.Connection, revision: str) -> None:
         closing(sqlite3.connect(target)) as writing,
     ):
         reading.backup(writing)
+
+
+def _upgrade(connection: sa.Connection, back_up: bool) -> str:
+    from alembic import command
+
+    with exclusive(connection):
+        revision = _revision(connection)
+        if revision != head():
+            if revision and back_up and connection.dialect.name == "sqlite":
+                _copy(connection, revision)
+            command.upgrade(alembic_config(connection), "head")
+    return ""
+
+
+def _statements(connection: sa.Connection) -> str:
+    from alembic import command
+
+    config = alembic_config(connection)
+    config.output_buffer = StringIO()
+    command.upgrade(config, f"{_revision(connection) or 'base'}:head", sql=True)
+    connection.rollback()
+    return config.output_buffer.getvalue()
 
 
 def _revision(connection: sa.Connection) -> str | None:

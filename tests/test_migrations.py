@@ -1,0 +1,354 @@
+"""Migrations are the only way a table is born: whole, once, and equal to zrb_store/db/tables.py."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from tests.postgres import Server
+from zrb_store import settings
+from zrb_store.db import migrate
+from zrb_store.db.dialect import dialect_of
+from zrb_store.db.tables import REVISION, metadata, queue, session
+from zrb_store.errors import StoreUnavailable
+
+ROOT = Path(__file__).parent.parent
+
+ADD_TABLE = "op.create_table('zrb_more', sa.Column('id', sa.Integer, primary_key=True))"
+
+
+def engine_of(location: str | os.PathLike[str]) -> sa.Engine:
+    """The engine as a store has it, on a place that is made if needed."""
+    url = settings.store_url(location)
+    dialect_of(url).create(url)
+    return dialect_of(url).engine(url, read_only=False, durability="normal")
+
+
+def scalar(engine: sa.Engine, statement: str) -> Any:
+    with engine.connect() as connection:
+        return connection.exec_driver_sql(statement).scalar()
+
+
+def revision_of(engine: sa.Engine) -> Any:
+    return scalar(engine, "SELECT version_num FROM alembic_version")
+
+
+def table_names(engine: sa.Engine) -> set[str]:
+    return set(sa.inspect(engine).get_table_names())
+
+
+def insert_session(engine: sa.Engine, name: str) -> None:
+    """A session with a queue, which is deleted with it."""
+    with engine.connect() as connection:
+        connection.execute(session.insert().values(id=1, name=name, status="open", created_at=1))
+        connection.execute(queue.insert().values(session_id=1, name="orders"))
+        connection.commit()
+
+
+@pytest.fixture
+def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets a test add a revision 0002 of these statements."""
+
+    def add(*statements: str) -> None:
+        folder = tmp_path / "more" / "migrations"
+        shutil.copytree(migrate.folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+        lines = ["import sqlalchemy as sa", "from alembic import op", "revision = '0002'", "down_revision = '0001'"]
+        lines += ["def upgrade():", *(f"    {statement}" for statement in statements)]
+        (folder / "versions" / "0002_more.py").write_text("\n".join(lines))
+        monkeypatch.setattr(migrate, "folder", lambda: folder)
+
+    return add
+
+
+def test_revision_is_the_head() -> None:
+    assert migrate.head() == REVISION
+
+
+def test_only_revisions_with_a_migration_are_known() -> None:
+    assert migrate.is_known(REVISION)
+    assert not migrate.is_known("9999")
+
+
+def test_migrations_make_what_tables_py_says(new_location: str) -> None:
+    engine = engine_of(new_location)
+    migrate.upgrade(engine)
+    assert table_names(engine) == {*metadata.tables, "alembic_version"}
+    with engine.connect() as connection:
+        options = {"compare_server_default": True, "include_name": lambda name, *_: name != "alembic_version"}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+
+
+def test_sqlite_schema_is_the_same_by_both_roads(tmp_path: Path) -> None:
+    """What Alembic does not compare: WITHOUT ROWID, AUTOINCREMENT, conditions of indexes, what a delete does."""
+
+    def schema(engine: sa.Engine) -> dict[str, set[str]]:
+        with engine.connect() as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT name, sql FROM sqlite_master WHERE name LIKE '%zrb_%' AND sql > ''"
+            )
+            return {name: {line.strip().rstrip(",") for line in sql.splitlines()} for name, sql in rows}
+
+    migrated, defined = engine_of(tmp_path / "migrated.db"), engine_of(tmp_path / "defined.db")
+    migrate.upgrade(migrated)
+    metadata.create_all(defined)
+    assert schema(migrated) == schema(defined)
+
+
+def test_postgresql_schema_is_the_same_by_both_roads(new_postgres: str) -> None:
+    def schema() -> list[tuple[str, ...]]:
+        with engine.connect() as connection:
+            return sorted(
+                tuple(str(value).replace(f"{name}.", "") for value in row)
+                for query in (
+                    "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()",
+                    "SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+                    " WHERE connamespace = current_schema()::regnamespace AND contype <> 'n'",
+                    "SELECT table_name, column_name, data_type, is_nullable, column_default"
+                    " FROM information_schema.columns WHERE table_schema = current_schema()",
+                )
+                for row in connection.exec_driver_sql(query)
+                if "alembic_version" not in str(row)
+            )
+
+    engine = engine_of(new_postgres)
+    name = scalar(engine, "SELECT current_schema()")
+    migrate.upgrade(engine)
+    migrated = schema()
+    metadata.drop_all(engine)
+    metadata.create_all(engine)
+    assert migrated == schema()
+
+
+def test_the_statements_alone_make_the_same_store(new_location: str) -> None:
+    engine = engine_of(new_location)
+    statements = migrate.upgrade(engine, sql=True)
+    assert table_names(engine) == set()
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        run = driver.executescript if engine.dialect.name == "sqlite" else driver.execute
+        run(statements)
+    assert table_names(engine) == {*metadata.tables, "alembic_version"}
+    assert revision_of(engine) == REVISION
+    assert "CREATE" not in migrate.upgrade(engine, sql=True)
+
+
+def test_a_second_upgrade_changes_nothing(location: str) -> None:
+    engine = engine_of(location)
+    insert_session(engine, "kept")
+    migrate.upgrade(engine)
+    assert scalar(engine, "SELECT name FROM zrb_session") == "kept"
+
+
+def test_upgrade_that_fails_half_way_leaves_the_old_revision_working(
+    location: str, add_migration: Callable[..., None]
+) -> None:
+    engine = engine_of(location)
+    add_migration(ADD_TABLE, "op.add_column('zrb_session', sa.Column('more', sa.Text))", "op.execute('nonsense')")
+    with pytest.raises(sa.exc.DBAPIError, match="nonsense"):
+        migrate.upgrade(engine)
+    assert revision_of(engine) == "0001"
+    assert "zrb_more" not in table_names(engine)
+    assert "more" not in {column["name"] for column in sa.inspect(engine).get_columns("zrb_session")}
+    insert_session(engine, "still works")
+
+
+def test_recreating_a_parent_table_keeps_the_rows_that_refer_to_it(
+    location: str, add_migration: Callable[..., None]
+) -> None:
+    engine = engine_of(location)
+    insert_session(engine, "parent")
+    add_migration(
+        "with op.batch_alter_table('zrb_session', recreate='auto') as batch:",
+        "    batch.alter_column('pinned', existing_type=sa.Boolean, server_default=sa.true())",
+    )
+    migrate.upgrade(engine)
+    assert revision_of(engine) == "0002"
+    assert scalar(engine, "SELECT count(*) FROM zrb_queue") == 1
+    # And they still refer to it.
+    with engine.connect() as connection:
+        connection.execute(session.delete())
+        connection.commit()
+    assert scalar(engine, "SELECT count(*) FROM zrb_queue") == 0
+
+
+def test_upgrade_that_would_orphan_rows_is_undone(tmp_path: Path, add_migration: Callable[..., None]) -> None:
+    engine = engine_of(tmp_path / "store.db")
+    migrate.upgrade(engine)
+    insert_session(engine, "parent")
+    add_migration("op.execute('DELETE FROM zrb_session')")
+    with pytest.raises(StoreUnavailable, match=r"undone: 1 rows would refer to nothing \(in zrb_queue\)"):
+        migrate.upgrade(engine)
+    assert revision_of(engine) == "0001"
+    assert scalar(engine, "SELECT name FROM zrb_session") == "parent"
+
+
+def test_connection_is_as_strict_after_an_upgrade_as_before(tmp_path: Path) -> None:
+    with engine_of(tmp_path / "store.db").connect() as connection:
+        migrate.upgrade(connection)
+        assert not connection.in_transaction()
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 0
+
+
+def test_sqlite_store_is_copied_before_an_upgrade(tmp_path: Path, add_migration: Callable[..., None]) -> None:
+    engine = engine_of(tmp_path / "store.db")
+    migrate.upgrade(engine, back_up=True)
+    assert list(tmp_path.glob("*.bak")) == []
+    insert_session(engine, "kept")
+    add_migration(ADD_TABLE)
+    migrate.upgrade(engine, back_up=True)
+    assert revision_of(engine) == "0002"
+    copy = tmp_path / "store.db.0001.bak"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert revision_of(engine_of(copy)) == "0001"
+    assert scalar(engine_of(copy), "SELECT name FROM zrb_session") == "kept"
+
+
+PROCESS = """
+import sys
+from tests.test_migrations import engine_of, migrate
+engine = engine_of(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+migrate.upgrade(engine)
+"""
+
+
+def test_processes_that_migrate_at_once_all_succeed(new_location: str) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, new_location],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.communicate(timeout=60)[1] for process in processes] == [""] * 4
+    assert [process.returncode for process in processes] == [0] * 4
+    assert scalar(engine_of(new_location), "SELECT count(*) FROM alembic_version") == 1
+
+
+def test_threads_that_migrate_different_stores_do_not_mix_them_up(tmp_path: Path) -> None:
+    engines = [engine_of(tmp_path / f"{number}.db") for number in range(4)]
+    threads = [threading.Thread(target=migrate.upgrade, args=(engine,)) for engine in engines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [revision_of(engine) for engine in engines] == [REVISION] * 4
+
+
+def test_percent_in_a_sqlite_path(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path / "100%" / "a%20b%(here)s.db")
+    migrate.upgrade(engine)
+    assert [path.name for path in (tmp_path / "100%").iterdir()] == ["a%20b%(here)s.db"]
+
+
+def test_percent_in_a_postgresql_url(postgres_server: Server, postgres_admin: psycopg.Connection[Any]) -> None:
+    postgres_admin.execute('CREATE SCHEMA "100%"')
+    try:
+        search_path = quote('-csearch_path="100%"')
+        url = postgres_server.url.replace("//postgres@", "//postgres:p%25w%40@")
+        engine = engine_of(f"{url}&options={search_path}")
+        migrate.upgrade(engine)
+        assert revision_of(engine) == REVISION
+    finally:
+        postgres_admin.execute('DROP SCHEMA "100%" CASCADE')
+
+
+def test_percent_in_the_path_of_the_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "100%" / "%(here)s"
+    shutil.copytree(migrate.folder(), folder)
+    monkeypatch.setattr(migrate, "folder", lambda: folder)
+    engine = engine_of(tmp_path / "store.db")
+    migrate.upgrade(engine)
+    assert revision_of(engine) == REVISION
+
+
+def test_tables_go_to_the_first_schema_of_the_search_path(
+    new_postgres: str, postgres_admin: psycopg.Connection[Any]
+) -> None:
+    """Another program's alembic_version, further down the path, is neither read nor changed."""
+    mine = new_postgres.rpartition("%3D")[2]
+    other = f"{mine}_other"
+    postgres_admin.execute(f"CREATE SCHEMA {other}")
+    postgres_admin.execute(f"CREATE TABLE {other}.alembic_version (version_num text)")
+    postgres_admin.execute(f"INSERT INTO {other}.alembic_version VALUES ('theirs')")
+    try:
+        engine = engine_of(f"{new_postgres},{other}")
+        migrate.upgrade(engine)
+        assert set(sa.inspect(engine).get_table_names(schema=mine)) == {*metadata.tables, "alembic_version"}
+        assert scalar(engine, f"SELECT version_num FROM {other}.alembic_version") == "theirs"
+    finally:
+        postgres_admin.execute(f"DROP SCHEMA {other} CASCADE")
+
+
+def test_search_path_without_a_schema_is_explained(postgres_server: Server) -> None:
+    engine = engine_of(f"{postgres_server.url}&options=-csearch_path%3Dnowhere")
+    with pytest.raises(StoreUnavailable, match="names no schema that exists"):
+        migrate.upgrade(engine)
+
+
+def alembic(location: str, *arguments: str, root: Path = ROOT) -> str:
+    """Run alembic's own command, as a developer does."""
+    result = subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=root,
+        env=os.environ | {"ZRB_STORE_URL": location, "PYTHONPATH": str(root)},
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_alembic_command_from_the_root(new_location: str) -> None:
+    assert "CREATE TABLE" in alembic(new_location, "upgrade", "head", "--sql")
+    alembic(new_location, "upgrade", "head")
+    assert revision_of(engine_of(new_location)) == REVISION
+    assert "0001 (head)" in alembic(new_location, "current")
+    assert "No new upgrade operations" in alembic(new_location, "check")
+
+
+def test_alembic_command_writes_a_revision_that_works(tmp_path: Path) -> None:
+    root = tmp_path / "100% checkout"
+    for name in ("alembic.ini", "migrations", "zrb_store"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (root / name).parent.mkdir(exist_ok=True)
+        copy(ROOT / name, root / name)
+    tables = root / "zrb_store" / "db" / "tables.py"
+    tables.write_text(
+        re.sub(r'(Column\("task", Text\),)', r'\1\n    Column("more", Text),', tables.read_text(), count=1)
+    )
+    location = str(tmp_path / "store.db")
+    alembic(location, "upgrade", "head", root=root)
+    alembic(location, "revision", "--autogenerate", "--rev-id", "0002", "-m", "More", root=root)
+    assert "more" in (root / "migrations" / "versions" / "0002_more.py").read_text()
+    alembic(location, "upgrade", "head", root=root)
+    assert revision_of(engine_of(location)) == "0002"
