@@ -1,0 +1,57 @@
+"""The commands of `zrb-store`, offered a second time as `zrb xcom`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from zrb_store.errors import ZrbStoreError
+
+
+def main(args: Sequence[str] | None = None, prog_name: str = "zrb-store") -> None:
+    """Run one command and exit. No traceback reaches the user."""
+    sys.exit(run(list(sys.argv[1:] if args is None else args), prog_name))
+
+
+def run(args: Sequence[str], prog_name: str = "zrb-store") -> int:
+    """Run one command.
+
+    Args:
+        args: The arguments as typed.
+        prog_name: What the user typed before them.
+
+    Returns:
+        The exit code: 0 ok, 1 differs or unhealthy, 2 usage, 3 not found, 65 inputs differ, 69 no store, 75 busy.
+    """
+    import click  # only now: the plugin imports this module with every zrb
+
+    from zrb_store.cli.app import app
+
+    try:
+        code = app.main(args=list(args), prog_name=prog_name, standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except ZrbStoreError as error:
+        return _complain(prog_name, str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else prog_name
+        return _complain(prog_name, f"{error.format_message()} (see `{command} --help`)", 2)
+    except click.ClickException as error:
+        return _complain(prog_name, error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _complain(prog_name, "interrupted", 130)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except RecursionError:
+        return _complain(prog_name, "a value is nested too deeply to be shown", 1)
+
+
+def _complain(prog_name: str, message: str, code: int) -> int:
+    print(f"{prog_name}: {' '.join(message.split())}", file=sys.stderr)
+    return code
