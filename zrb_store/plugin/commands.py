@@ -1,0 +1,98 @@
+"""`zrb xcom ...`: the commands of `zrb-store`, given to click as they were typed."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+from zrb_store.cli.table import COMMANDS
+from zrb_store.errors import ZrbStoreError
+from zrb_store.plugin import attach, compat
+from zrb_store.plugin.notes import warn
+
+GROUP = "xcom"
+
+_own_group: Any = None
+_refused = False
+
+
+def hook_command_line() -> None:
+    """Register the commands, and hand `zrb xcom ...` over before zrb takes its arguments apart."""
+    global _own_group
+    if compat.subgroup(compat.cli, GROUP) is not None:
+        warn(f"your tasks have a group {GROUP!r}: use `zrb-store` in place of `zrb {GROUP}`")
+    else:
+        _own_group = compat.cli.add_group(
+            compat.Group(name=GROUP, description="📦 Stored sessions and their values (zrb-store)")
+        )
+        for name, (_, purpose) in COMMANDS.items():
+            _own_group.add_task(_task(name, purpose))
+    _hook_cli()
+
+
+def _task(name: str, purpose: str) -> Any:
+    def action(ctx: Any) -> None:
+        # Reached only where a program calls the task: the command line is handed over before.
+        raise SystemExit(dispatch([name, *map(str, ctx.args)]))
+
+    task = compat.BaseTask(name=name, description=purpose, cli_only=True, action=action, retries=0)
+    setattr(task, attach.NEVER, True)
+    return task
+
+
+def dispatch(args: list[str]) -> int:
+    """Run one command with the arguments as typed.
+
+    Returns:
+        The exit code, the same as `zrb-store`'s.
+    """
+    from zrb_store.cli import run
+
+    if args[:1] != ["resume"]:
+        return run(args, prog_name=f"{compat.cli.name} {GROUP}")
+    from zrb_store.plugin import resume
+
+    return resume.dispatch(args)
+
+
+def _hook_cli() -> None:
+    run = compat.Cli.run
+    run_task = compat.Cli._run_task
+    print_run_command = compat.Cli._print_run_command
+
+    @functools.wraps(run)
+    def run_or_dispatch(self: Any, str_args: list[str] | None = None) -> Any:
+        args = list(str_args or [])
+        if args[:1] == [GROUP] and _own_group is not None and compat.subgroup(self, GROUP) is _own_group:
+            raise SystemExit(dispatch(args[1:]))
+        return run(self, str_args)
+
+    @functools.wraps(run_task)
+    def run_task_or_refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with refusing():
+            return run_task(self, *args, **kwargs)
+
+    @functools.wraps(print_run_command)
+    def print_run_command_if_run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # A refusal is one line.
+        return None if _refused else print_run_command(self, *args, **kwargs)
+
+    compat.Cli.run = run_or_dispatch
+    compat.Cli._run_task = run_task_or_refuse
+    compat.Cli._print_run_command = print_run_command_if_run
+
+
+class refusing:  # noqa: N801 - used as a context manager
+    """The store's refusal ends the command with one line and its own exit code, on every zrb release."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        global _refused
+        if isinstance(error, ZrbStoreError):
+            _refused = True
+            warn(str(error))
+            sys.stdout.flush()
+            raise SystemExit(error.exit_code) from None

@@ -1,0 +1,117 @@
+"""The tasks of a zrb session: their names in the store, their roles, and who needs whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Graph:
+    """What a zrb session consists of. Tasks registered while it runs are added as they come."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._names: dict[Any, str] = {}
+        self._used: dict[str, int] = {}
+        self._checks: set[Any] = set()
+        self._fallbacks: set[Any] = set()
+        self.add_new()
+
+    def add_new(self) -> None:
+        """Name the tasks that the session has registered since."""
+        for task in list(self._session._task_status):
+            if task not in self._names:
+                self._add(task)
+
+    def _add(self, task: Any) -> None:
+        count = self._used[task.name] = self._used.get(task.name, 0) + 1
+        # The order of registration is zrb's walk through the declarations, the same in each process.
+        self._names[task] = task.name if count == 1 else f"{task.name}~{count}"
+        self._checks.update(task.readiness_checks)
+        self._fallbacks.update(task.fallbacks)
+
+    @property
+    def tasks(self) -> list[Any]:
+        """Every task, in order of registration."""
+        return list(self._names)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all tasks, in that order."""
+        return list(self._names.values())
+
+    def name(self, task: Any) -> str:
+        """The task's name in the store."""
+        if task not in self._names:
+            self.add_new()
+        return self._names[task]
+
+    def role(self, task: Any) -> str:
+        """`check`, `server` (kept by a check), `fallback` or `task`."""
+        if task in self._checks:
+            return "check"
+        if task.readiness_checks:
+            return "server"
+        return "fallback" if task in self._fallbacks else "task"
+
+    def is_volatile(self, queue: str) -> bool:
+        """Whether zrb fills this queue with what is worthless in another process."""
+        named = [task for task in self._names if task.name == queue]
+        if named:
+            # Results of readiness checks stay in memory.
+            return all(task in self._checks for task in named)
+        base, dash, kind = queue.rpartition("-")
+        if dash and kind in ("pid", "usage"):
+            return any(task.name == base and _fills(task, kind) for task in self._names)
+        if queue.startswith("_yolo_") or queue == "_global_subagents":
+            return True
+        return queue in _CHAT and any(_is_llm(task) for task in self._names)
+
+    def rerun(self, standing: Mapping[str, bool]) -> list[str]:
+        """Which completed tasks must run again since something unfinished needs what cannot be restored.
+
+        Args:
+            standing: The completed tasks that need not run for another reason, each with whether it is restorable.
+        """
+        kept = dict(standing)
+        again: list[str] = []
+        while True:
+            lost = [
+                self._names[task]
+                for task in self._names
+                if kept.get(self._names[task]) is False and self._is_needed(task, kept)
+            ]
+            if not lost:
+                return again
+            again += lost
+            for name in lost:
+                del kept[name]
+
+    def _is_needed(self, task: Any, kept: Mapping[str, bool]) -> bool:
+        return any(self._names[other] not in kept for other in self.downstream(task))
+
+    def downstream(self, task: Any) -> list[Any]:
+        """Every task that may read what this one made: those after it, directly or not."""
+        found: list[Any] = []
+        waiting = [task]
+        while waiting:
+            current = waiting.pop()
+            for other in [*self._session._downstreams.get(current, ()), *current.successors]:
+                if other not in found and other is not task:
+                    found.append(other)
+                    waiting.append(other)
+        return found
+
+
+# Queues of zrb's chat: which tools may run unasked, what was asked, which workflows are loaded.
+_CHAT = ("yolo", "ask_trigger", "_llm_loaded_workflow_name")
+
+
+def _is_llm(task: Any) -> bool:
+    return any(cls.__name__ in ("LLMTask", "LLMChatTask") for cls in type(task).__mro__)
+
+
+def _fills(task: Any, kind: str) -> bool:
+    if kind == "usage":
+        return _is_llm(task)
+    return any(cls.__name__ == "CmdTask" for cls in type(task).__mro__)

@@ -1,0 +1,118 @@
+"""Takes hold of zrb: methods are replaced on its classes, once per process."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from contextvars import ContextVar
+from typing import Any
+
+from zrb_store.plugin import attempts, commands, compat, engine
+from zrb_store.plugin.attach import recorder_of
+
+# The context whose template is rendered: zrb hands templates the session's context, not the task's.
+_rendering: ContextVar[Any] = ContextVar("zrb_store_rendering", default=None)
+
+_hooked_triggers: set[type[Any]] = set()
+
+
+def install() -> None:
+    """Hook zrb's classes and register `zrb xcom`."""
+    _hook_session()
+    _hook_contexts()
+    _hook_execution()
+    commands.hook_command_line()
+    compat.render_plain_cmd()
+
+
+def _hook_session() -> None:
+    register = compat.Session._register_single_task
+    final_result = compat.Session.final_result.fget
+    assert final_result is not None
+
+    @functools.wraps(register)
+    def register_single_task(self: Any, task: Any) -> None:
+        attempts.wrap_action(task)
+        _hook_trigger(task)
+        register(self, task)
+
+    @functools.wraps(final_result)
+    def cheap_final_result(self: Any) -> Any:
+        recorder = recorder_of(self)
+        # Asked for at every tick of zrb's state logger: before the main task is done there is none to read.
+        if recorder is not None and not recorder.has_result():
+            return None
+        return final_result(self)
+
+    compat.Session._register_single_task = register_single_task
+    compat.Session.final_result = property(cheap_final_result)
+
+
+def _hook_contexts() -> None:
+    xcom = compat.Context.xcom.fget
+    render = compat.Context.render
+    assert xcom is not None
+
+    def xcom_of_task(self: Any) -> Any:
+        recorder = recorder_of(self.session) if "_zrb_store_view" in self.__dict__ else None
+        return xcom(self) if recorder is None else recorder.xcom_of(self)
+
+    @functools.wraps(render)
+    def render_for_task(self: Any, template: str) -> str:
+        token = _rendering.set(self)
+        try:
+            return render(self, template)
+        finally:
+            _rendering.reset(token)
+
+    def shared_xcom(self: Any) -> Any:
+        ctx = _rendering.get()
+        return ctx.xcom if ctx is not None and ctx._shared_ctx is self else self._xcom
+
+    compat.Context.xcom = property(xcom_of_task)
+    compat.Context.render = render_for_task
+    compat.SharedContext.xcom = property(shared_xcom)
+    # The seed documents ctx.task_name; no release has it.
+    compat.Context.task_name = property(lambda self: self._task_name)
+    compat.SharedContext.task_name = property(_task_name_in_template)
+
+
+def _task_name_in_template(self: Any) -> str:
+    ctx = _rendering.get()
+    return attempts.task_name_of_action() if ctx is None or ctx._shared_ctx is not self else str(ctx._task_name)
+
+
+def _hook_execution() -> None:
+    exec_root_tasks = compat.BaseTask.exec_root_tasks
+
+    @functools.wraps(exec_root_tasks)
+    async def stored_exec_root_tasks(self: Any, session: Any) -> Any:
+        return await engine.run(exec_root_tasks, self, session)
+
+    compat.BaseTask.exec_root_tasks = stored_exec_root_tasks
+
+
+def _hook_trigger(task: Any) -> None:
+    """Hook zrb's BaseTrigger when the first trigger is met: newer releases do not import it before."""
+    if type(task) in _hooked_triggers:
+        return
+    _hooked_triggers.add(type(task))
+    module = sys.modules.get("zrb.task.base_trigger")
+    if module is None or module.BaseTrigger in _hooked_triggers or not isinstance(task, module.BaseTrigger):
+        return
+    trigger = module.BaseTrigger
+    _hooked_triggers.add(trigger)
+    compat.remember_trigger_check(trigger)
+    fanout = trigger._fanout_and_trigger_callback
+
+    @functools.wraps(fanout)
+    async def fanout_outside(self: Any, session: Any) -> Any:
+        # It inherits the context of the push: giving the trigger's attempt back must not bring a handled event back.
+        if recorder_of(session) is None:
+            return await fanout(self, session)
+        with attempts.Outside():
+            return await fanout(self, session)
+
+    assert inspect.iscoroutinefunction(fanout)
+    trigger._fanout_and_trigger_callback = fanout_outside

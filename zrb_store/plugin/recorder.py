@@ -1,0 +1,329 @@
+"""One zrb session at work on one session of the store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from zrb_store.attempt import Attempt, describe
+from zrb_store.errors import AttemptClosed, LeaseLost, StoreUnavailable, ZrbStoreError
+from zrb_store.plugin.graph import Graph
+from zrb_store.plugin.inputs import Secrets
+from zrb_store.plugin.mapping import AttemptView, XcomMap
+from zrb_store.plugin.notes import warn
+from zrb_store.plugin.xcoms import ZrbXcom, ZrbXcoms, expect_push, forget_push, settle_objects
+from zrb_store.queries import attempts, sessions
+from zrb_store.records import AttemptRecord
+from zrb_store.run import Purpose, Run
+from zrb_store.store import Store
+from zrb_store.xcom import Owner, current_attempt
+
+# How long the actions of an ended run may take to notice that they were cancelled.
+_SETTLE = 1.0
+
+_STOPPING = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
+
+
+class RunStopped(asyncio.CancelledError):
+    """The store refused the run. Every zrb release lets a cancellation pass: no retry, no fallback, no successor."""
+
+
+class _Run(Run):
+    """A run that tells its recorder when the lease is lost while no task writes."""
+
+    def __init__(self, recorder: Recorder, xcoms: ZrbXcoms, purpose: Purpose) -> None:
+        self._recorder = recorder
+        super().__init__(xcoms, purpose)
+
+    @property
+    def lost(self) -> bool:
+        """Whether another process has taken the session over, as far as is known yet."""
+        return self._lost
+
+    @lost.setter
+    def lost(self, lost: bool) -> None:
+        self._lost = lost
+        if lost:
+            self._recorder.stop(
+                LeaseLost(f"session {self.session} was taken over by another process: run {self.number} ends")
+            )
+
+
+class Recorder:
+    """Makes attempts of what zrb runs, and knows how the run ended.
+
+    Attributes:
+        fatal: Why the run must end at once, if it must.
+        terminated: Whether the process was asked to end.
+    """
+
+    def __init__(self, zrb_session: Any, main: Any, graph: Graph, secrets: Secrets) -> None:
+        self.zrb_session = zrb_session
+        self.main = main
+        self.graph = graph
+        self.secrets = secrets
+        self.fatal: Exception | None = None
+        self.ended = False
+        self.origin = "library"
+        self.url = ""
+        self.run: _Run
+        self.xcoms: ZrbXcoms
+        self.map: XcomMap
+        self._children = 0
+        self._standing: dict[str, AttemptRecord] = {}
+        self._open: dict[str, Attempt] = {}
+        self._working: set[asyncio.Task[Any]] = set()
+        self._failed: set[str] = set()
+        self._stopped: set[str] = set()
+        self._exited = False
+        self._unstorable: set[int] = set()
+        self._warned: set[str] = set()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+
+    # -- the run
+
+    def start(self, store: Store, name: str, purpose: Purpose) -> None:
+        """Take the lease and learn what is done already. Raises as `Run.start`."""
+        self.origin = purpose.origin
+        self.url = store.database.url.render_as_string(hide_password=False)
+        self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
+        self.run = _Run(self, self.xcoms, purpose)
+        self.run.start()
+        if self.run.number > 1:
+            self._plan()
+        self.map = XcomMap(self.xcoms, self.graph.is_volatile)
+        for task in self.graph.tasks:
+            self.map.queue(task.name)
+        for queue in self.xcoms if self.run.number > 1 else ():
+            self.map.queue(queue)
+        self.map.seed(self.zrb_session.shared_ctx.xcom, fresh=self.run.number == 1)
+        self.run.note_tasks(dict.fromkeys(self.graph.names, "waiting"))
+
+    def next_child(self) -> str:
+        """A name for the next child session: PARENT.N."""
+        if not self._children:
+            prefix = f"{self.run.session}."
+            known = sessions.select_sessions(self.run.database, prefix=prefix)
+            numbers = [one.name.removeprefix(prefix) for one in known]
+            self._children = max((int(number) for number in numbers if number.isdecimal()), default=0)
+        self._children += 1
+        return f"{self.run.session}.{self._children}"
+
+    def _plan(self) -> None:
+        """Learn what completed in earlier runs, and give back what must run again."""
+        for record in attempts.of_session(self.run.database, self.run.session_id):
+            if record.stands:
+                self._standing[record.task] = record
+        roles = {self.graph.name(task): self.graph.role(task) for task in self.graph.tasks}
+        kept = {name: one.restorable for name, one in self._standing.items() if roles.get(name, "task") == "task"}
+        for name in self.graph.rerun(kept):
+            self.run.give_back(self._standing.pop(name), "its result cannot be restored")
+
+    def stop(self, error: Exception) -> None:
+        """End the run: the store can no longer be trusted. May be called from any thread."""
+        if self.fatal is not None or self.ended:
+            return
+        self.fatal = error
+        if threading.get_ident() == self._thread:
+            self._halt()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing runs any more
+                self._loop.call_soon_threadsafe(self._halt)
+
+    def _halt(self) -> None:
+        self.zrb_session.terminate()
+        current = asyncio.current_task()
+        for task in self._working - {current}:
+            task.cancel()
+
+    @contextlib.contextmanager
+    def stopping(self, cause: BaseException | None = None) -> Iterator[None]:
+        """Around what asks the store for a task: a refusal of the run ends it here, on every zrb release."""
+        try:
+            yield
+        except (LeaseLost, StoreUnavailable) as error:
+            self.stop(error)
+        if self.fatal is not None:
+            raise RunStopped(str(self.fatal)) from cause
+
+    def refuse_if_ended(self) -> None:
+        """Raise unless tasks may still run."""
+        if self.ended:
+            raise RunStopped("the run has ended")
+
+    async def settle(self) -> None:
+        """Let what still runs end: zrb cancels it after the run, but does not wait."""
+        working = self._working - {asyncio.current_task()}
+        for task in working:
+            task.cancel()
+        if working:
+            with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
+                await asyncio.wait(working, timeout=_SETTLE)
+
+    def end(self, error: BaseException | None, *, interrupted: bool) -> str:
+        """End the run with its true outcome.
+
+        Args:
+            error: What zrb's engine raised.
+            interrupted: Whether SIGINT, SIGTERM or a cancellation ended it.
+
+        Returns:
+            `completed`, `failed` or `interrupted`.
+        """
+        outcome = self._outcome(error, interrupted)
+        self.ended = True
+        if self.fatal is None:
+            skipped = self.zrb_session._task_status
+            try:
+                self.run.note_tasks(
+                    {
+                        self.graph.name(task): "skipped" if task in skipped and skipped[task].is_skipped else "waiting"
+                        for task in self.graph.tasks
+                    }
+                )
+                self.run.end(outcome)
+            except ZrbStoreError as refusal:
+                self.fatal = refusal
+        return "failed" if self.fatal else outcome
+
+    def last_words(self) -> None:
+        """The process must die before the run can end itself."""
+        self.ended = True
+        with contextlib.suppress(ZrbStoreError):
+            self.run.end("interrupted")
+
+    def _outcome(self, error: BaseException | None, interrupted: bool) -> str:
+        status = self.zrb_session.get_task_status(self.main)
+        done = (status.is_completed or status.is_skipped) and not self._failed and not self._exited
+        if error is not None and not isinstance(error, _STOPPING):
+            return "failed"
+        if done and not (interrupted and self._stopped):
+            return "completed"
+        return "interrupted" if interrupted and not self._exited else "failed"
+
+    # -- attempts
+
+    def restore(self, task: Any) -> AttemptRecord | None:
+        """The completed attempt of an earlier run whose result this task has; None: it must run."""
+        name = self.graph.name(task)
+        standing = self._standing.get(name)
+        if standing is None:
+            return None
+        if self.graph.role(task) == "task":
+            return standing
+        if self.graph.role(task) != "check":
+            self.run.give_back(standing, f"a {self.graph.role(task)} runs again")
+        del self._standing[name]
+        return None
+
+    def restored(self, task: Any, record: AttemptRecord) -> Any:
+        """The stored result. zrb will push it: that push does nothing."""
+        result = self.run.result(record)
+        queue = self.map.get(task.name)
+        if isinstance(queue, ZrbXcom):
+            expect_push(queue, result, fresh=False)
+        return result
+
+    def is_open(self, task: Any) -> bool:
+        """Whether an attempt of the task is under way."""
+        return self.graph.name(task) in self._open
+
+    def begin(self, task: Any) -> Attempt:
+        """Begin an attempt."""
+        forget_push()
+        attempt = self.run.begin(self.graph.name(task), role=self.graph.role(task))
+        self._open[attempt.task] = attempt
+        working = asyncio.current_task()
+        if working is not None:
+            self._working.add(working)
+        return attempt
+
+    def view(self, attempt: Attempt) -> AttemptView:
+        """`ctx.xcom` for the attempt."""
+        return AttemptView(self.map, attempt)
+
+    def complete(self, attempt: Attempt, task: Any, result: Any) -> None:
+        """Complete an attempt with its result, in one transaction. zrb's own push of it then does nothing more."""
+        if self.graph.role(task) == "check":
+            attempt.complete()
+        else:
+            queue = self.map[task.name]
+            own = self.xcoms[task.name]
+            item = own.encode(result)
+            if attempt.id in self._unstorable:
+                item = dataclasses.replace(item, restorable=False)
+            if isinstance(queue, ZrbXcom) and queue.place != own.place:
+                # The queue of this name is another session's (Callback.xcom_mapping): it gets the result too.
+                queue.bound_to(attempt).append_quietly(result)
+            seq = attempt.complete_encoded(item, task.name)
+            if seq is not None:
+                own.keep(seq, result)
+            if isinstance(queue, ZrbXcom):
+                expect_push(queue, result, fresh=True)
+        self._close(attempt, stands=True)
+        self._failed.discard(attempt.task)
+        self._stopped.discard(attempt.task)
+
+    def fail(self, attempt: Attempt, task: Any, error: BaseException) -> None:
+        """End an attempt by the exception that its action raised."""
+        self._close(attempt, stands=False)
+        if isinstance(error, SystemExit):
+            self._exited = True
+        role = self.graph.role(task)
+        stopped = isinstance(error, _STOPPING)
+        if role != "check" and not (stopped and role == "server"):
+            (self._stopped if stopped else self._failed).add(attempt.task)
+        if self.fatal is not None or self.ended:
+            return
+        kind, message, trace = (None if part is None else self.secrets.scrub(part) for part in describe(error))
+        with contextlib.suppress(AttemptClosed):
+            attempt.fail_with((kind, message, trace), "interrupted" if stopped else "failed")
+
+    def _close(self, attempt: Attempt, *, stands: bool) -> None:
+        settle_objects(attempt.id, stands=stands)
+        self._open.pop(attempt.task, None)
+        working = asyncio.current_task()
+        if working is not None:
+            self._working.discard(working)
+
+    # -- what queues ask
+
+    def xcom_of(self, ctx: Any) -> Any:
+        """`ctx.xcom` of a task: bound to the task's attempt, also in its threads."""
+        view: AttemptView | None = ctx.__dict__.get("_zrb_store_view")
+        if view is None:
+            return self.map
+        current: Any = current_attempt.get()
+        owner: Any = view._owner
+        if current is not None and current is not owner and current.task == owner.task:
+            return AttemptView(self.map, current)  # a thread that an earlier attempt left behind
+        if current is owner or self._open.get(owner.task) is owner or threading.get_ident() != self._thread:
+            return view
+        return self.map  # zrb's own work between attempts
+
+    def warn_unstorable(self, owner: Owner | None, value: Any, reason: Exception) -> None:
+        """Say once that a value is kept as its type and repr only, and mark its task not restorable."""
+        name = getattr(owner, "task", None)
+        if owner is not None:
+            self._unstorable.add(owner.id)
+        message = f"task {name}: {reason}" if name else str(reason)
+        if message not in self._warned:
+            self._warned.add(message)
+            warn(f"{message}; stored as its type and repr only, and the task runs again on a resume that needs it")
+
+    def has_result(self) -> bool:
+        """Whether the main task may have left a result."""
+        status = self.zrb_session._task_status.get(self.main)
+        return self.fatal is None and status is not None and bool(status.is_completed)
+
+    def stored_result(self) -> Any:
+        """The stored result of the main task of a completed session."""
+        database = self.xcoms.database
+        session = sessions.by_name(database, self.xcoms.session)
+        record = attempts.standing(database, session.id, self.graph.name(self.main)) if session else None
+        return None if record is None else self.run.result(record)

@@ -1,0 +1,286 @@
+"""Durable queues as zrb's tasks see them: live objects, zrb's own push swallowed, store failures reported to the run."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from zrb_store import codec
+from zrb_store.codec import Encoded
+from zrb_store.db.engine import Database
+from zrb_store.errors import LeaseLost, StoreUnavailable, UnencodableValue, ValueTooLarge
+from zrb_store.plugin import compat
+from zrb_store.queries import values as queries
+from zrb_store.xcom import Owner, Xcom, Xcoms
+from zrb_store.xcom.plans import Change, Plan
+
+R = TypeVar("R")
+
+# Equal ones cannot be told apart, so that reading their row is as good as keeping the object.
+_PLAIN = (type(None), bool, int, float, str, bytes)
+# A queue keeps no more objects than this without asking which of them other processes have taken.
+_KEPT = 256
+
+
+class Recorder(Protocol):
+    """What a queue needs of the recorder of its zrb session."""
+
+    def stop(self, error: Exception) -> None:
+        """End the run: the store can no longer be trusted."""
+
+    def warn_unstorable(self, owner: Owner | None, value: Any, reason: Exception) -> None:
+        """Say once that a value is kept as its type and repr only."""
+
+
+class Shared:
+    """What all objects of one queue in this process have in common."""
+
+    def __init__(self) -> None:
+        self.push_callbacks: list[Callable[[], Any]] = []
+        self.pop_callbacks: list[Callable[[], Any]] = []
+        self.live: dict[int, Any] = {}
+        self.check_at = _KEPT
+
+    def take(self, seqs: Sequence[int], owner: Owner | None) -> None:
+        """Forget objects that were taken: at once, or when the attempt that may still be given back completes."""
+        if not self.live:
+            return
+        if owner is None:
+            for seq in seqs:
+                self.live.pop(seq, None)
+        else:
+            _held.setdefault(owner.id, []).extend((self, seq) for seq in seqs if seq in self.live)
+
+
+# What running attempts took of the kept objects, by attempt: it comes back if the attempt does not stand.
+_held: dict[int, list[tuple[Shared, int]]] = {}
+
+
+def settle_objects(attempt_id: int, *, stands: bool) -> None:
+    """An attempt has ended: what it took is gone for good if it stands, and may come back if not."""
+    for shared, seq in _held.pop(attempt_id, ()):
+        if stands:
+            shared.live.pop(seq, None)
+
+
+def _watched(method: Callable[..., R]) -> Callable[..., R]:
+    """Report a lost lease or store to the run before the task's action sees it."""
+
+    @functools.wraps(method)
+    def watched(self: ZrbXcom, *args: Any, **kwargs: Any) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except (LeaseLost, StoreUnavailable) as error:
+            self._recorder.stop(error)
+            raise
+
+    return watched
+
+
+class ZrbXcom(Xcom):
+    """One queue of a zrb session. `isinstance` takes it for zrb's own `Xcom`."""
+
+    # zrb 1.21 and user code ask isinstance(queue, Xcom). Base methods are called by name below, since a class
+    # with this property cannot use super() without arguments.
+    __class__ = property(lambda self: compat.Xcom)  # type: ignore[assignment]
+
+    def __init__(self, xcoms: ZrbXcoms, name: str) -> None:
+        Xcom.__init__(self, xcoms, name)
+        self._recorder = xcoms.recorder
+        self.shared = xcoms.shared.setdefault(name, Shared())
+        self._push_callbacks = self.shared.push_callbacks
+        self._pop_callbacks = self.shared.pop_callbacks
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Session and name."""
+        return self._xcoms.session, self.name
+
+    def bound_to(self, owner: Owner | None) -> ZrbXcom:
+        """The same queue, every operation belonging to `owner` (None: following the context)."""
+        return self._xcoms.bound_to(owner)[self.name]  # type: ignore[arg-type,return-value]
+
+    def adopt(self, stock: compat.Xcom, *, values: bool) -> None:
+        """Take over a zrb queue that was made in memory: its callbacks, and its values too."""
+        if values and len(stock):
+            self.shared.push_callbacks.clear()
+            self.extend(list(stock))
+        self.shared.push_callbacks[:] = getattr(stock, "push_callbacks", [])
+        self.shared.pop_callbacks[:] = getattr(stock, "pop_callbacks", [])
+
+    def encode(self, value: Any) -> Encoded:
+        """The value as it will be kept; never raises, warns once about one that is kept unreadable."""
+        return self._encode(value)
+
+    def _encode(self, value: Any) -> Encoded:
+        limit = self._xcoms.max_value
+        try:
+            return codec.encode(value, limit=limit)
+        except (UnencodableValue, ValueTooLarge) as error:
+            self._recorder.warn_unstorable(self._owner(), value, error)
+        return dataclasses.replace(codec.encode(value, lenient=True, limit=limit), restorable=False)
+
+    def _decode(self, seq: int, data: str) -> Any:
+        live = self.shared.live
+        return live[seq] if seq in live else codec.decode(data)
+
+    def _pushed(self, seq: int, value: Any) -> None:
+        if type(value) in _PLAIN:
+            return
+        shared = self.shared
+        shared.live[seq] = value
+        if len(shared.live) >= shared.check_at:
+            self._forget_taken_elsewhere()
+
+    def keep(self, seq: int, value: Any) -> None:
+        """Let readers in this process have the very object pushed as `seq`."""
+        self._pushed(seq, value)
+
+    def append_quietly(self, value: Any) -> None:
+        """Add a value at the end; the callbacks are told later, by `fire_push_callbacks`."""
+        callbacks, self._push_callbacks = self._push_callbacks, []
+        try:
+            self.append(value)
+        finally:
+            self._push_callbacks = callbacks
+
+    def fire_push_callbacks(self) -> None:
+        """What a push does besides pushing."""
+        for callback in list(self.shared.push_callbacks):
+            callback()
+
+    def _copied(self, old: int, new: int) -> None:
+        if old in self.shared.live:
+            self.shared.live[new] = self.shared.live[old]
+
+    def _taken(self, seqs: Sequence[int]) -> None:
+        self.shared.take(seqs, self._owner())
+
+    def _forget_taken_elsewhere(self) -> None:
+        shared = self.shared
+        needed = {seq for held in list(_held.values()) for owner, seq in held if owner is shared}
+        queue_id = self._xcoms.known_id(self.name)
+        if queue_id:
+            needed.update(seq for seq, _ in queries.iterate(self._xcoms.database, queue_id))
+        shared.live = {seq: value for seq, value in shared.live.items() if seq in needed}
+        shared.check_at = max(_KEPT, 2 * len(shared.live))
+
+    def push(self, value: Any) -> None:
+        """Add a value at the end. zrb's own push of a result that is stored already does nothing more."""
+        if not swallowed(self, value):
+            self.append(value)
+
+    def get(self, default_value: Any = None) -> Any:
+        """Look at the value that this zrb release's `get` looks at (see compat), or get the default."""
+        if not compat.GET_IS_OLDEST:
+            return self._get(default_value)
+        try:
+            return self.peek()
+        except IndexError:
+            return default_value
+
+    _get = _watched(Xcom.get)
+    _push = _watched(Xcom._push)
+    _pop = _watched(Xcom._pop)
+    peek = _watched(Xcom.peek)
+    __len__ = _watched(Xcom.__len__)
+    __getitem__ = _watched(Xcom.__getitem__)
+
+    @_watched
+    def _apply(self, plan: Plan, *, read: bool = True, pushed: Sequence[Any] = ()) -> Change:
+        return Xcom._apply(self, plan, read=read, pushed=pushed)
+
+    def __iter__(self) -> Iterator[Any]:
+        values = Xcom.__iter__(self)
+        while True:
+            try:
+                value = self._next(values)
+            except StopIteration:
+                return
+            yield value
+
+    @_watched
+    def _next(self, values: Iterator[Any]) -> Any:
+        return next(values)
+
+
+class ZrbXcoms(Xcoms):
+    """The queues of one session, as `ZrbXcom`."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        database: Database,
+        session: str,
+        max_value: int,
+        owner: Owner | None = None,
+        shared: dict[str, Shared] | None = None,
+    ) -> None:
+        super().__init__(database, session, max_value, owner)
+        self.recorder = recorder
+        self.shared: dict[str, Shared] = {} if shared is None else shared
+
+    def bound_to(self, owner: Owner | None) -> ZrbXcoms:
+        """The same queues, with every operation belonging to `owner` (None: following the context)."""
+        bound = ZrbXcoms(self.recorder, self.database, self.session, self.max_value, owner, self.shared)
+        bound._ids = self._ids
+        return bound
+
+    def __getitem__(self, name: str) -> ZrbXcom:
+        xcom = self._xcoms.get(name)
+        if xcom is None:
+            xcom = self._xcoms[name] = ZrbXcom(self, name)
+        return xcom  # type: ignore[return-value]
+
+
+class _Slot:
+    """zrb's coming push of one stored result."""
+
+    def __init__(self, place: tuple[str, str], value: Any, fresh: bool) -> None:
+        self.place = place
+        self.value = value
+        self.fresh = fresh
+
+
+# zrb pushes a result right after the action returned, without an await in between, in the same asyncio task.
+_slots: dict[asyncio.Task[Any], _Slot] = {}
+
+
+def expect_push(xcom: ZrbXcom, value: Any, *, fresh: bool) -> None:
+    """zrb's next push of this very object to this queue, in this asyncio task, is not to be stored again.
+
+    Args:
+        xcom: The queue.
+        value: The result, compared by identity.
+        fresh: Whether the result was pushed just now, so that callbacks fire.
+    """
+    task = asyncio.current_task()
+    if task is not None:
+        if task not in _slots:
+            task.add_done_callback(forget_push)
+        _slots[task] = _Slot(xcom.place, value, fresh)
+
+
+def forget_push(task: asyncio.Task[Any] | None = None) -> None:
+    """A push that never came (an interrupt at that point) must not eat a later one of an equal small object."""
+    _slots.pop(task or asyncio.current_task(), None)  # type: ignore[arg-type]
+
+
+def swallowed(xcom: ZrbXcom, value: Any) -> bool:
+    """Whether this is zrb's own push of a result that is stored already."""
+    if not _slots:
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # a thread: never zrb itself
+        return False
+    slot = _slots.get(task) if task else None
+    if slot is None or slot.value is not value or slot.place != xcom.place:
+        return False
+    forget_push(task)
+    if slot.fresh:
+        xcom.fire_push_callbacks()
+    return True
