@@ -27,9 +27,11 @@ DEADLINE = 60.0
 INSTALLED = "pginstall18"  # the wheel brings 16 as well, in pginstall
 
 # Ends the server when its own stdin ends: when that is closed, or when whoever holds the other end has died.
+# SIGINT makes the server end clients' sessions too, but a shell's background process ignores it at first.
 KEEPER = """
 "$@" </dev/null &
 read -r _
+kill -TERM $! 2>/dev/null
 kill -INT $! 2>/dev/null
 wait $!
 """
@@ -190,7 +192,9 @@ def join_shared_server(folder: Path) -> Server:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "started").exists():
             server.create()
-            alive = os.open(folder / "alive", os.O_RDONLY)
+            # Opening it otherwise waits for a writer, for ever if the run was killed.
+            alive = os.open(folder / "alive", os.O_RDONLY | os.O_NONBLOCK)
+            os.set_blocking(alive, True)
             server.start(alive)
             os.close(alive)
             (folder / "started").touch()
