@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -94,6 +95,13 @@ _SQLITE_REASONS = {
 }
 
 
+class _WithHints(SQLiteCompiler):
+    """SQLAlchemy drops `INDEXED BY` hints on SQLite unless told where they go."""
+
+    def get_from_hint_text(self, table: sa.FromClause, text: str | None) -> str | None:
+        return text
+
+
 class SQLite:
     """SQLite 3.35 or newer in WAL mode, one connection held per process."""
 
@@ -115,7 +123,9 @@ class SQLite:
                 driver.execute("PRAGMA journal_size_limit=16777216")
             return driver
 
-        return sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool, paramstyle="named")
+        engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool, paramstyle="named")
+        engine.dialect.statement_compiler = _WithHints
+        return engine
 
     def create(self, url: URL) -> None:
         path = sqlite_path(url)
