@@ -1,0 +1,15 @@
+"""How values become JSON text and come back with equal type and value, without running code on reading.
+
+The text is plain JSON. What JSON cannot say is written as an object with the key `"$"`: `{"$": "tuple", "v": [1, 2]}`.
+`text.py` has the three functions and their fast path, `walk.py` goes through the values that need tags, `standard.py`
+knows the types of the standard library, `classes.py` enums, dataclasses and zrb's CmdResult, `registry.py` the classes
+users register, `stand_ins.py` what stands for a value that cannot come back.
+"""
+
+from __future__ import annotations
+
+from zrb_store.codec.registry import register_codec
+from zrb_store.codec.stand_ins import CmdResult, Opaque, Undecodable
+from zrb_store.codec.text import Encoded, decode, encode, to_json
+
+__all__ = ["CmdResult", "Encoded", "Opaque", "Undecodable", "decode", "encode", "register_codec", "to_json"]

@@ -1,0 +1,143 @@
+"""Objects of classes that are not the standard library's: registered ones, Enums, dataclasses and zrb's CmdResult."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from enum import Enum, Flag
+from typing import TYPE_CHECKING, Any
+
+from zrb_store.codec.refusal import Refusal
+from zrb_store.codec.registry import codec_named, codec_of, is_stored_by_fields
+from zrb_store.codec.shown import full_name, said, type_name
+from zrb_store.codec.stand_ins import CmdResult
+
+if TYPE_CHECKING:
+    from zrb_store.codec.standard import Tree, TreeReader, TreeWriter
+    from zrb_store.codec.walk import Reader, Writer
+
+
+def writer_of(cls: type) -> TreeWriter | None:
+    """What writes objects of this class, if anything does."""
+    codec = codec_of(cls)
+    if codec is not None and codec.encode is not None:
+        return _write_object
+    if issubclass(cls, Enum):
+        return _write_enum
+    if cls is CmdResult or (cls.__name__ == "CmdResult" and cls.__module__.startswith("zrb.")):
+        return _write_cmd_result
+    return _write_dataclass if is_stored_by_fields(cls) else None
+
+
+def _stored_name(cls: type) -> str:
+    codec = codec_of(cls)
+    return full_name(cls) if codec is None else codec.name
+
+
+def _write_object(value: Any, writer: Writer) -> Any:
+    codec = codec_of(type(value))
+    assert codec is not None
+    assert codec.encode is not None
+    try:
+        encoded = codec.encode(value)
+    except RecursionError:
+        raise
+    except Exception as error:
+        raise Refusal(type_name(type(value)), f"its codec raised {said(error)}") from error
+    return {"$": "object", "type": codec.name, "v": writer.walk(encoded)}
+
+
+def _read_object(tree: Tree, reader: Reader) -> Any:
+    codec = codec_named(tree["type"])
+    if codec is None or codec.decode is None:
+        raise LookupError("no codec of this name is registered here")
+    return codec.decode(reader.walk(tree["v"]))
+
+
+def _write_enum(value: Enum, writer: Writer) -> Any:
+    tree = {"$": "enum", "type": _stored_name(type(value)), "name": value._name_}
+    try:
+        return tree | writer.named({"v": value._value_})
+    except Refusal:
+        if codec_of(type(value)) is None:
+            raise
+        return tree  # a registered one comes back by name
+
+
+def _read_enum(tree: Tree, reader: Reader) -> Any:
+    codec = codec_named(tree["type"])
+    if codec is None:
+        return reader.plain(reader.walk(tree["v"]))
+    cls = codec.cls
+    if not issubclass(cls, Enum):
+        raise TypeError(f"{codec.name} is not an Enum here")
+    member = cls.__members__.get(tree["name"])
+    if member is None and issubclass(cls, Flag) and type(tree["v"]) is int:
+        member = cls(tree["v"])
+    if type(member) is not cls:
+        raise LookupError("it has no such member here")
+    return member
+
+
+def _write_dataclass(value: Any, writer: Writer) -> Any:
+    cls = type(value)
+    unset = object()
+    names = [field.name for field in dataclasses.fields(cls)]
+    stored = {name: item for name in names if (item := getattr(value, name, unset)) is not unset}
+    if codec_of(cls) is not None:  # what __post_init__ and others added belongs to it; but not typing's own notes
+        more = getattr(value, "__dict__", {})
+        stored |= {name: more[name] for name in more if name not in stored and not name.startswith("__")}
+    return {"$": "dataclass", "type": _stored_name(cls), "v": writer.named(stored)}
+
+
+def _read_dataclass(tree: Tree, reader: Reader) -> Any:
+    if type(tree["v"]) is not dict:
+        raise TypeError("'v' is not a dict")
+    codec = codec_named(tree["type"])
+    stored = reader.named(tree["v"])
+    if codec is None:
+        return reader.plain(stored)
+    if codec.decode is not None or not is_stored_by_fields(codec.cls):
+        raise TypeError(f"{codec.name} is not stored by its fields here")
+    return _restored(codec.cls, stored)
+
+
+def _restored(cls: type, stored: dict[str, Any]) -> Any:
+    value: Any = object.__new__(cls)
+    for field in dataclasses.fields(cls):
+        if field.name in stored:
+            item = stored.pop(field.name)
+        elif field.default is not dataclasses.MISSING:
+            item = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            item = field.default_factory()
+        elif field.init:
+            raise LookupError(f"the field {field.name} is new here, and has no default")
+        else:
+            continue
+        object.__setattr__(value, field.name, item)  # also where the class is frozen
+    if hasattr(value, "__dict__"):
+        value.__dict__.update(stored)
+    return value
+
+
+def _write_cmd_result(value: Any, writer: Writer) -> Any:
+    return {"$": "CmdResult", "v": writer.named(vars(value))}
+
+
+def _read_cmd_result(tree: Tree, reader: Reader) -> Any:
+    if not {"output", "error"} <= tree["v"].keys():
+        raise ValueError("it has no output and error")
+    # Reading imports nothing; zrb is used where it is loaded. Its constructor differs between releases.
+    cls = getattr(sys.modules.get("zrb.cmd.cmd_result"), "CmdResult", CmdResult)
+    value = cls.__new__(cls)
+    value.__dict__.update(reader.named(tree["v"]))
+    return value
+
+
+READERS: dict[str, tuple[TreeReader, frozenset[str]]] = {
+    "object": (_read_object, frozenset({"$", "type", "v"})),
+    "enum": (_read_enum, frozenset({"$", "type", "name", "v"})),
+    "dataclass": (_read_dataclass, frozenset({"$", "type", "v"})),
+    "CmdResult": (_read_cmd_result, frozenset({"$", "v"})),
+}

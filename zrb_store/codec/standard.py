@@ -1,0 +1,325 @@
+"""The types of the standard library: how each becomes a JSON tree and comes back.
+
+A writer is found by a value's exact type, so that no subclass comes back as its base. A reader gets the whole tagged
+object and may raise anything; the walk turns that into an `Undecodable`.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Context, Decimal, InvalidOperation
+from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from zrb_store.codec.refusal import Refusal
+from zrb_store.codec.stand_ins import Opaque, Undecodable
+from zrb_store.codec.strict_json import HUGE_INT_BITS, dumps
+
+if TYPE_CHECKING:
+    from zrb_store.codec.walk import Reader, Writer
+
+Tree = dict[str, Any]
+TreeWriter = Callable[[Any, "Writer"], Any]
+TreeReader = Callable[[Tree, "Reader"], Any]
+
+_JUST_VALUE = frozenset({"$", "v"})
+_WITH_ZONE = frozenset({"$", "v", "tz", "fold"})
+_BETWEEN_SURROGATES = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
+_ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+_NON_FINITE = ("nan", "inf", "-inf")
+_RAISE_IF_INVALID = Context(traps=[InvalidOperation])
+
+
+def checked(tree: Tree, key: str, kind: type) -> Any:
+    if type(tree[key]) is not kind:
+        raise TypeError(f"{key!r} is not a {kind.__name__}")
+    return tree[key]
+
+
+def _text(tree: Tree) -> str:
+    return str(checked(tree, "v", str))
+
+
+# -- what JSON has, where JSON's own form would not come back equal --
+
+
+def _write_text(value: str) -> Any:
+    # JSON joins a high and a low surrogate that are two characters here.
+    if value.isascii() or not _BETWEEN_SURROGATES.search(value):
+        return value
+    return {"$": "str", "v": _BETWEEN_SURROGATES.split(value)}
+
+
+def _read_text(tree: Tree, reader: Reader) -> str:
+    return "".join(checked(tree, "v", list))
+
+
+def _write_itself(value: bool | None) -> Any:
+    return value
+
+
+def _write_int(value: int) -> Any:
+    # Python limits the digits of an int it reads; a limit below 640 cannot be set.
+    return value if value.bit_length() < HUGE_INT_BITS else {"$": "int", "v": hex(value)}
+
+
+def _read_int(tree: Tree, reader: Reader) -> int:
+    return int(_text(tree), 16)
+
+
+def _write_float(value: float) -> Any:
+    return value if math.isfinite(value) else {"$": "float", "v": repr(value)}
+
+
+def _read_float(tree: Tree, reader: Reader) -> float:
+    if _text(tree) not in _NON_FINITE:
+        raise ValueError("not nan, inf or -inf")
+    return float(_text(tree))
+
+
+# -- containers --
+
+
+def _write_list(value: list[Any], writer: Writer) -> Any:
+    return writer.items(value)
+
+
+def _write_tuple(value: tuple[Any, ...], writer: Writer) -> Any:
+    return {"$": "tuple", "v": writer.items(value)}
+
+
+def _read_tuple(tree: Tree, reader: Reader) -> tuple[Any, ...]:
+    return tuple(reader.walk(checked(tree, "v", list)))
+
+
+def _write_set(value: set[Any] | frozenset[Any], writer: Writer) -> Any:
+    return {"$": type(value).__name__, "v": sorted(writer.items(value, "{{*}}"), key=dumps)}
+
+
+def _read_elements(tree: Tree, reader: Reader) -> frozenset[Any]:
+    elements = reader.key(checked(tree, "v", list))
+    found = frozenset(elements)
+    if len(found) != len(elements):
+        raise ValueError("two elements are equal")
+    return found
+
+
+def _read_set(tree: Tree, reader: Reader) -> set[Any]:
+    return set(_read_elements(tree, reader))
+
+
+def _write_dict(value: dict[Any, Any], writer: Writer) -> Any:
+    for key in value:
+        if type(key) is not str or key == "$" or type(_write_text(key)) is not str:
+            return {"$": "dict", "v": writer.pairs(value)}
+    return writer.named(value)
+
+
+def _read_dict(tree: Tree, reader: Reader) -> dict[Any, Any]:
+    pairs = checked(tree, "v", list)
+    values: dict[Any, Any] = {}
+    for key, item in pairs:
+        values[reader.key(key)] = reader.walk(item)
+    if len(values) != len(pairs):
+        raise ValueError("two keys are equal")
+    return values
+
+
+def _write_ordered_dict(value: OrderedDict[Any, Any], writer: Writer) -> Any:
+    return {"$": "OrderedDict", "v": writer.pairs(value)}
+
+
+def _read_ordered_dict(tree: Tree, reader: Reader) -> OrderedDict[Any, Any]:
+    return OrderedDict(_read_dict(tree, reader))
+
+
+# -- bytes, numbers, names --
+
+
+def _write_bytes(value: bytes | bytearray, writer: Writer) -> Any:
+    return {"$": type(value).__name__, "v": binascii.b2a_base64(value, newline=False).decode()}
+
+
+def _read_bytes(tree: Tree, reader: Reader) -> bytes:
+    return binascii.a2b_base64(_text(tree), strict_mode=True)
+
+
+def _read_bytearray(tree: Tree, reader: Reader) -> bytearray:
+    return bytearray(_read_bytes(tree, reader))
+
+
+def _write_as_text(value: Decimal | UUID | PurePath | ZoneInfo, writer: Writer) -> Any:
+    return {"$": type(value).__name__, "v": _write_text(str(value))}
+
+
+def _read_decimal(tree: Tree, reader: Reader) -> Decimal:
+    return Decimal(_text(tree), _RAISE_IF_INVALID)
+
+
+def _read_uuid(tree: Tree, reader: Reader) -> UUID:
+    return UUID(_text(tree))
+
+
+def _path_reader(native: type[PurePath], pure: type[PurePath], system: str) -> TreeReader:
+    # A path of another system's flavour can be made, but not used to reach files.
+    cls = native if os.name == system else pure
+    return lambda tree, reader: cls(_text({"v": reader.walk(tree["v"])}))
+
+
+# -- dates and times --
+
+
+def _write_date(value: date, writer: Writer) -> Any:
+    return {"$": "date", "v": value.isoformat()}
+
+
+def _read_date(tree: Tree, reader: Reader) -> date:
+    return date.fromisoformat(_text(tree))
+
+
+def _write_moment(value: datetime | time, writer: Writer) -> Any:
+    tree: Tree = {"$": type(value).__name__}
+    zone = value.tzinfo
+    if zone is None or (type(zone) is timezone and len(zone.__getinitargs__()) == 1):  # type: ignore[attr-defined]
+        tree["v"] = value.isoformat()
+    else:
+        tree["v"] = value.replace(tzinfo=None).isoformat()
+        tree["tz"] = writer.named({"tzinfo": zone})["tzinfo"]
+    if value.fold:
+        tree["fold"] = 1
+    return tree
+
+
+def _read_moment(tree: Tree, reader: Reader, cls: type[datetime] | type[time]) -> datetime | time:
+    value = cls.fromisoformat(_text(tree))
+    if "tz" in tree:
+        zone = reader.walk(tree["tz"])
+        if not isinstance(zone, tzinfo):
+            raise ValueError(f"its time zone cannot be read: {zone!r}")
+        value = value.replace(tzinfo=zone)
+    return value.replace(fold=checked(tree, "fold", int)) if "fold" in tree else value
+
+
+def _read_datetime(tree: Tree, reader: Reader) -> datetime | time:
+    return _read_moment(tree, reader, datetime)
+
+
+def _read_time(tree: Tree, reader: Reader) -> datetime | time:
+    return _read_moment(tree, reader, time)
+
+
+def _parts(value: timedelta) -> list[int]:
+    return [value.days, value.seconds, value.microseconds]
+
+
+def _from_parts(parts: Any) -> timedelta:
+    if type(parts) is not list or len(parts) != 3 or any(type(part) is not int for part in parts):
+        raise TypeError("not days, seconds and microseconds")
+    return timedelta(*parts)
+
+
+def _write_timedelta(value: timedelta, writer: Writer) -> Any:
+    return {"$": "timedelta", "v": _parts(value)}
+
+
+def _read_timedelta(tree: Tree, reader: Reader) -> timedelta:
+    return _from_parts(tree["v"])
+
+
+def _write_timezone(value: timezone, writer: Writer) -> Any:
+    offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
+    return {"$": "timezone", "v": [_parts(offset), *writer.items(name)]}
+
+
+def _read_timezone(tree: Tree, reader: Reader) -> timezone:
+    offset, *name = checked(tree, "v", list)
+    return timezone(_from_parts(offset), *reader.walk(name))
+
+
+def _write_zone_info(value: ZoneInfo, writer: Writer) -> Any:
+    if value.key is None:
+        raise Refusal("ZoneInfo", "it has no key")
+    return _write_as_text(value, writer)
+
+
+def _read_zone_info(tree: Tree, reader: Reader) -> ZoneInfo:
+    if not _ZONE_KEY.fullmatch(_text(tree)):  # ZoneInfo imports and opens what the key names
+        raise ValueError("not the key of a time zone")
+    return ZoneInfo(_text(tree))
+
+
+# -- stand-ins --
+
+
+def _read_opaque(tree: Tree, reader: Reader) -> Opaque:
+    type_, repr_, path, cause = (str(checked(tree, key, str)) for key in ("type", "repr", "path", "cause"))
+    return Opaque(type_, repr_, path, cause)
+
+
+def _read_undecodable(tree: Tree, reader: Reader) -> Undecodable:
+    return Undecodable(str(checked(tree, "raw", str)), reason="stored after it could not be read")
+
+
+LEAF_WRITERS: dict[type, Callable[[Any], Any]] = {
+    str: _write_text,
+    int: _write_int,
+    float: _write_float,
+    bool: _write_itself,
+    type(None): _write_itself,
+}
+WRITERS: dict[type, TreeWriter] = {
+    list: _write_list,
+    tuple: _write_tuple,
+    set: _write_set,
+    frozenset: _write_set,
+    dict: _write_dict,
+    OrderedDict: _write_ordered_dict,
+    bytes: _write_bytes,
+    bytearray: _write_bytes,
+    Decimal: _write_as_text,
+    UUID: _write_as_text,
+    PosixPath: _write_as_text,
+    WindowsPath: _write_as_text,
+    PurePosixPath: _write_as_text,
+    PureWindowsPath: _write_as_text,
+    date: _write_date,
+    datetime: _write_moment,
+    time: _write_moment,
+    timedelta: _write_timedelta,
+    timezone: _write_timezone,
+    ZoneInfo: _write_zone_info,
+}
+READERS: dict[str, tuple[TreeReader, frozenset[str]]] = {
+    "str": (_read_text, _JUST_VALUE),
+    "int": (_read_int, _JUST_VALUE),
+    "float": (_read_float, _JUST_VALUE),
+    "tuple": (_read_tuple, _JUST_VALUE),
+    "set": (_read_set, _JUST_VALUE),
+    "frozenset": (_read_elements, _JUST_VALUE),
+    "dict": (_read_dict, _JUST_VALUE),
+    "OrderedDict": (_read_ordered_dict, _JUST_VALUE),
+    "bytes": (_read_bytes, _JUST_VALUE),
+    "bytearray": (_read_bytearray, _JUST_VALUE),
+    "Decimal": (_read_decimal, _JUST_VALUE),
+    "UUID": (_read_uuid, _JUST_VALUE),
+    "PosixPath": (_path_reader(PosixPath, PurePosixPath, "posix"), _JUST_VALUE),
+    "WindowsPath": (_path_reader(WindowsPath, PureWindowsPath, "nt"), _JUST_VALUE),
+    "PurePosixPath": (_path_reader(PurePosixPath, PurePosixPath, "posix"), _JUST_VALUE),
+    "PureWindowsPath": (_path_reader(PureWindowsPath, PureWindowsPath, "nt"), _JUST_VALUE),
+    "date": (_read_date, _JUST_VALUE),
+    "datetime": (_read_datetime, _WITH_ZONE),
+    "time": (_read_time, _WITH_ZONE),
+    "timedelta": (_read_timedelta, _JUST_VALUE),
+    "timezone": (_read_timezone, _JUST_VALUE),
+    "ZoneInfo": (_read_zone_info, _JUST_VALUE),
+    "opaque": (_read_opaque, frozenset({"$", "type", "repr", "path", "cause"})),
+    "undecodable": (_read_undecodable, frozenset({"$", "raw"})),
+}
