@@ -215,9 +215,7 @@ was_live = sa.and_(
         )
     ),
 )
-_FIRST_PAGE = (
-    _from_live(sa.select(value.c.seq, value.c.data, now())).order_by(value.c.seq).limit(bindparam("count"))
-)
+_FIRST_PAGE = _from_live(sa.select(value.c.seq, value.c.data, now())).order_by(value.c.seq).limit(bindparam("count"))
 _NEXT_PAGE = (
     sa.select(value.c.seq, value.c.data)
     .where(value.c.queue_id == bindparam("queue_id"), value.c.seq > bindparam("after"), was_live)
