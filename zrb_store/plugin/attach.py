@@ -146,11 +146,7 @@ def project() -> str:
     """The project: folder of the nearest `zrb_init.py`, else the working directory."""
     from zrb.config.config import CFG
 
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / CFG.INIT_FILE_NAME).is_file():
-            return str(folder)
-    return str(here)
+    return current_project(CFG.INIT_FILE_NAME)
 
 
 def _origin(zrb_session: Any, parent: Recorder | None, is_web: bool) -> str:

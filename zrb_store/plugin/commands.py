@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-import sys
 from typing import Any
 
 from zrb_store.cli.table import COMMANDS
-from zrb_store.errors import ZrbStoreError
 from zrb_store.plugin import attach, compat
 from zrb_store.plugin.notes import warn
+from zrb_store.plugin.refusal import refusing
 
 GROUP = "xcom"
 
 _own_group: Any = None
-_refused = False
 
 
 def hook_command_line() -> None:
@@ -49,11 +47,12 @@ def dispatch(args: list[str]) -> int:
     """
     from zrb_store.cli import run
 
+    program = f"{compat.cli.name} {GROUP}"
     if args[:1] != ["resume"]:
-        return run(args, prog_name=f"{compat.cli.name} {GROUP}")
+        return run(args, program)
     from zrb_store.plugin import resume
 
-    return resume.dispatch(args)
+    return resume.dispatch(args, program)
 
 
 def _hook_cli() -> None:
@@ -70,29 +69,14 @@ def _hook_cli() -> None:
 
     @functools.wraps(run_task)
     def run_task_or_refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with refusing():
+        with refusing:
             return run_task(self, *args, **kwargs)
 
     @functools.wraps(print_run_command)
     def print_run_command_if_run(self: Any, *args: Any, **kwargs: Any) -> Any:
         # A refusal is one line.
-        return None if _refused else print_run_command(self, *args, **kwargs)
+        return None if refusing.refused else print_run_command(self, *args, **kwargs)
 
     compat.Cli.run = run_or_dispatch
     compat.Cli._run_task = run_task_or_refuse
     compat.Cli._print_run_command = print_run_command_if_run
-
-
-class refusing:  # noqa: N801 - used as a context manager
-    """The store's refusal ends the command with one line and its own exit code, on every zrb release."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        global _refused
-        if isinstance(error, ZrbStoreError):
-            _refused = True
-            warn(str(error))
-            sys.stdout.flush()
-            raise SystemExit(error.exit_code) from None

@@ -5,33 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from zrb_store.plugin import attach, compat
-from zrb_store.plugin.commands import GROUP, refusing
+from zrb_store.plugin.refusal import refusing
 
 
-class Request:
-    """What the command line asks for; click fills it, and the session runs when click is done.
-
-    Attributes:
-        session: Full name of the session.
-        inputs: Inputs given on the command line: only secret ones are asked for again.
-    """
-
-    def __init__(self) -> None:
-        self.session: str | None = None
-        self.inputs: dict[str, str] = {}
-
-
-request = Request()
-
-
-def dispatch(args: list[str]) -> int:
-    """Run `zrb xcom resume` with the arguments as typed; returns the exit code."""
+def dispatch(args: list[str], program: str) -> int:
+    """Run the command with the arguments as typed; returns the exit code."""
+    from zrb_store.cli import resume as command
     from zrb_store.cli import run
 
-    code = run(args, prog_name=f"{compat.cli.name} {GROUP}")
-    if code == 0 and request.session is not None:
-        with refusing():
-            _resume(request.session, request.inputs)
+    command.inside_zrb = True
+    code = run(args, program)
+    if code == 0 and command.request is not None:
+        with refusing:
+            _resume(command.request.session, command.request.inputs)
     return code
 
 

@@ -1,0 +1,287 @@
+"""A project with tasks, and the real `zrb` of each release to run them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.zrb.environments import environment, releases
+from zrb_store import codec, open_store
+from zrb_store.queries import attempts, sessions, values
+from zrb_store.records import AttemptRecord, SessionRecord, ValueRecord
+from zrb_store.store import Store
+
+DEADLINE = 60.0
+
+# What every task file of these tests may use. Tasks talk to the test through files in the project's folder.
+PRELUDE = '''
+import asyncio, os, signal, sys, time
+from pathlib import Path
+from zrb import CmdTask, Group, Task, cli, make_task
+
+HERE = Path(__file__).parent
+
+def ran(name):
+    """Note that an action runs; returns how often it ran before."""
+    with (HERE / "ran").open("a") as file:
+        file.write(name + "\\n")
+    return (HERE / "ran").read_text().split("\\n").count(name) - 1
+
+def exists(name):
+    return (HERE / name).exists()
+
+def mark(name):
+    (HERE / name).touch()
+
+async def wait_for(name):
+    """Wait for a file that the test makes."""
+    while not exists(name):
+        await asyncio.sleep(0.02)
+
+async def hang(name):
+    """Tell the test that the task is here, and stay."""
+    mark(name)
+    await asyncio.sleep(60)
+'''
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Process:
+    """A zrb under way."""
+
+    def __init__(self, popen: subprocess.Popen[str], folder: Path) -> None:
+        self._popen = popen
+        self._folder = folder
+        self.pid = popen.pid
+
+    def reaches(self, name: str) -> Process:
+        """Wait for a task to `mark` or `hang` at this name."""
+        ends = time.monotonic() + DEADLINE
+        while not (self._folder / name).exists():
+            if self._popen.poll() is not None:
+                done = self.done()
+                pytest.fail(f"zrb ended with {done.code} before {name!r}:\n{done.out}{done.err}")
+            if time.monotonic() > ends:
+                self.signal(signal.SIGKILL)
+                pytest.fail(f"{name!r} was not reached:\n{self.done()}")
+            time.sleep(0.02)
+        return self
+
+    def signal(self, number: signal.Signals) -> Process:
+        """Send a signal to zrb alone."""
+        self._popen.send_signal(number)
+        return self
+
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._popen.poll() is not None
+
+    def done(self) -> Done:
+        """Wait for the end."""
+        try:
+            out, err = self._popen.communicate(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            out, err = self._popen.communicate()
+            pytest.fail(f"zrb does not end:\n{out}{err}")
+        return Done(self._popen.returncode, out, err)
+
+
+@dataclass
+class Stored:
+    """A session as the database has it."""
+
+    record: SessionRecord
+    status: str
+    attempts: list[AttemptRecord]
+    rows: dict[str, list[ValueRecord]]
+
+    def task(self, name: str) -> list[str]:
+        """The statuses of a task's attempts; one that was given back although it completed says so."""
+        return [
+            f"{one.status}, given back" if one.status == "completed" and one.given_back_at else one.status
+            for one in self.attempts
+            if one.task == name
+        ]
+
+    @property
+    def tasks(self) -> dict[str, list[str]]:
+        """Every task with an attempt, and the statuses of its attempts."""
+        return {name: self.task(name) for name in dict.fromkeys(one.task for one in self.attempts)}
+
+    def live(self, queue: str) -> list[Any]:
+        """The live values of a queue, oldest first."""
+        return [codec.decode(row.data) for row in self.rows.get(queue, []) if row.state == "live"]
+
+    def fates(self, queue: str) -> list[tuple[Any, str]]:
+        """Every value that was ever in a queue, and its state."""
+        return [(codec.decode(row.data), row.state) for row in self.rows.get(queue, [])]
+
+
+class Zrb:
+    """One release, a project and a store of its own.
+
+    Attributes:
+        release: The release.
+        folder: The project.
+        db: The store's file.
+    """
+
+    def __init__(self, release: str, env: Path, root: Path) -> None:
+        self.release = release
+        self.version = tuple(int(part) for part in release.split(".")) if release != "latest" else (99,)
+        self.folder = root / "project"
+        self.db = root / "store.db"
+        self._env = env
+        self._home = root / "home"
+        self.folder.mkdir()
+        self._home.mkdir()
+        self._running: list[subprocess.Popen[str]] = []
+
+    def tasks(self, source: str, *, prelude: bool = True, folder: Path | None = None) -> None:
+        """Write the project's `zrb_init.py`."""
+        text = (PRELUDE if prelude else "") + textwrap.dedent(source)
+        ((folder or self.folder) / "zrb_init.py").write_text(text)
+
+    def environ(self, **more: str | None) -> dict[str, str]:
+        """The environment of a command; None takes a variable away."""
+        environ: dict[str, str | None] = {
+            "HOME": str(self._home),
+            "PATH": f"{self._env / 'bin'}:{os.environ['PATH']}",
+            "ZRB_INIT_MODULES": "zrb_store.plugin",
+            "ZRB_STORE_URL": str(self.db),
+            "ZRB_SHOW_UNRECOMMENDED_COMMAND_WARNING": "off",
+            "ZRB_WARN_UNRECOMMENDED_COMMAND": "0",
+            "TERM": "dumb",
+            **more,
+        }
+        return {name: value for name, value in environ.items() if value is not None}
+
+    def start(self, *args: str, program: str = "zrb", cwd: Path | None = None, **env: str | None) -> Process:
+        """Start zrb (or another program of its environment)."""
+        popen = subprocess.Popen(
+            [str(self._env / "bin" / program), *args],
+            cwd=cwd or self.folder,
+            env=self.environ(**env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._running.append(popen)
+        return Process(popen, self.folder)
+
+    def run(
+        self, *args: str, code: int | None = 0, program: str = "zrb", cwd: Path | None = None, **env: str | None
+    ) -> Done:
+        """Run zrb (or another program of its environment) to its end, and check its exit code (None: any)."""
+        done = self.start(*args, program=program, cwd=cwd, **env).done()
+        assert code is None or done.code == code, f"{args} ended with {done.code}:\n{done.out}\n{done.err}"
+        return done
+
+    def resume(self, session: str, *args: str, code: int | None = 0, **env: str | None) -> Done:
+        """`zrb xcom resume SESSION`."""
+        return self.run("xcom", "resume", session, *args, code=code, **env)
+
+    @property
+    def ran(self) -> list[str]:
+        """Which actions ran, in order."""
+        log = self.folder / "ran"
+        return log.read_text().split() if log.exists() else []
+
+    def mark(self, name: str) -> None:
+        """Make a file that a task waits or looks for."""
+        (self.folder / name).touch()
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """The store, opened to look at."""
+        with open_store(self.db, read_only=True) as store:
+            yield store
+
+    def sessions(self) -> list[SessionRecord]:
+        """All sessions, oldest first."""
+        with self.store() as store:
+            return store.sessions()[::-1]
+
+    def stored(self, name: str | None = None) -> Stored:
+        """A session as the database has it; without a name the only one that has no parent."""
+        with self.store() as store:
+            if name is None:
+                (name,) = [one.name for one in store.sessions() if one.parent is None]
+            session = store.session(name)
+            record = session.record()
+            rows = {
+                queue: values.all_rows(store.database, queue_id)
+                if hasattr(values, "all_rows")
+                else _rows(store, queue_id)
+                for queue, queue_id in values.queues(store.database, name).items()
+            }
+            return Stored(record, session.status, attempts.of_session(store.database, record.id), rows)
+
+    def kill_all(self) -> None:
+        """End what a test left running."""
+        for popen in self._running:
+            if popen.poll() is None:
+                popen.kill()
+                popen.communicate()
+
+
+def _rows(store: Store, queue_id: int) -> list[ValueRecord]:
+    from sqlalchemy import select
+
+    from zrb_store.db.tables import value
+
+    columns = [value.c[name] for name in ValueRecord.__dataclass_fields__]
+    rows = store.database.execute(select(*columns).where(value.c.queue_id == queue_id).order_by(value.c.seq))
+    return [ValueRecord(*row) for row in rows]
+
+
+@pytest.fixture(params=releases())
+def release(request: pytest.FixtureRequest) -> str:
+    """Each release to test."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def zrb(release: str, tmp_path: Path, sqlite_template: Path) -> Iterator[Zrb]:
+    """The real zrb of one release, with an empty project and an empty store."""
+    made = Zrb(release, environment(release), tmp_path)
+    shutil.copy(sqlite_template, made.db)
+    yield made
+    made.kill_all()
+
+
+def lines(text: str) -> Sequence[str]:
+    """The lines of an output that are not zrb's own log."""
+    return [line for line in text.splitlines() if line.strip() and "To run again:" not in line]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, with a deadline."""
+    ends = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > ends:
+            pytest.fail("a condition did not come true in time")
+        time.sleep(0.02)

@@ -1,0 +1,81 @@
+"""One environment per zrb release, made at its first use and kept in `.envs/` of the repository.
+
+`python -m tests.zrb.environments` makes them all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / ".envs"
+
+# The line that the seed documents, the first with `exec_action` installed here, and the newest of each later line.
+RELEASES = ["1.21.43", "2.45.0", "2.69.0", "3.0.0", "3.14.0", "3.28.0"]
+
+
+def releases() -> list[str]:
+    """The releases to test: all supported ones, or those that ZRB_STORE_TEST_RELEASES names (`latest` among them)."""
+    return _CHOSEN.replace(",", " ").split() or RELEASES
+
+
+# Read at import: the tests' conftest clears what begins with ZRB_.
+_CHOSEN = os.environ.get("ZRB_STORE_TEST_RELEASES", "")
+
+
+def environment(release: str) -> Path:
+    """The folder of the environment that has this release of zrb and this checkout; made if it is not there."""
+    FOLDER.mkdir(exist_ok=True)
+    folder = FOLDER / f"zrb-{release}"
+    # Several test processes may ask at once.
+    with (FOLDER / f"zrb-{release}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made_of = folder / "made-of"
+        if not made_of.exists() or made_of.read_text() != _recipe():
+            _make(folder, release)
+            made_of.write_text(_recipe())
+    return folder
+
+
+def _recipe() -> str:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    parts = [sys.version, str(ROOT), *project["dependencies"], *project["scripts"].values()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _make(folder: Path, release: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    wanted = "zrb" if release == "latest" else f"zrb=={release}"
+    uv = _uv()
+    if uv is None:
+        _call(sys.executable, "-m", "venv", folder)
+        _call(folder / "bin" / "python", "-m", "pip", "install", "--quiet", wanted, "--editable", ROOT)
+    else:
+        _call(uv, "venv", "--quiet", "--python", sys.executable, folder)
+        _call(uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", wanted, "--editable", ROOT)
+
+
+def _uv() -> str | None:
+    beside = Path(sys.executable).with_name("uv")
+    return str(beside) if beside.exists() else shutil.which("uv")
+
+
+def _call(*command: str | Path) -> None:
+    # An environment of the caller's own must not be the one that is installed into.
+    environ = {name: value for name, value in os.environ.items() if not re.match("VIRTUAL_ENV|PYTHON", name)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")
+
+
+if __name__ == "__main__":
+    for one in releases():
+        environment(one)

@@ -1,0 +1,138 @@
+"""`ZRB_STORE_SESSION=NAME zrb ...` is safe to start again and again."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.zrb.conftest import Zrb, lines, until
+
+TASKS = """
+from zrb import IntInput, PasswordInput, StrInput
+
+@make_task(
+    name="load",
+    input=[StrInput("day-of", default="mon"), IntInput("rows", default=3), PasswordInput("my-key", default="k1")],
+    retries=0,
+    group=cli.add_group(Group(name="etl")),
+)
+async def load(ctx):
+    ran("load")
+    if exists("slow"):
+        await hang("in-load")
+    if exists("broken"):
+        raise RuntimeError("broken")
+    return f"{ctx.input.day_of} {ctx.input.rows}"
+"""
+INPUTS = ("--day-of", "tue", "--rows", "5", "--my-key", "k2")
+
+
+def start(zrb: Zrb, *inputs: str, code: int = 0, **env: str) -> tuple[list[str], list[str]]:
+    done = zrb.run("etl", "load", *(inputs or INPUTS), code=code, ZRB_STORE_SESSION="night", **env)
+    return list(lines(done.out)), list(lines(done.err))
+
+
+def test_new_failed_and_completed(zrb: Zrb) -> None:
+    zrb.tasks(TASKS)
+    zrb.mark("broken")
+    start(zrb, code=1)
+    (zrb.folder / "broken").unlink()
+    assert start(zrb)[0] == ["tue 5"]
+    assert zrb.ran == ["load", "load"]
+    # Completed: the stored result, and nothing runs. Secret inputs are not compared.
+    assert start(zrb, "--day-of=tue", "--rows=05", "--my-key=other")[0] == ["tue 5"]
+    assert zrb.resume("night").out.strip() == "tue 5"
+    assert zrb.ran == ["load", "load"]
+    stored = zrb.stored("night")
+    assert stored.tasks == {"load": ["failed", "completed"]}
+    assert stored.record.path == ["etl", "load"]
+
+
+def test_other_inputs_another_task_and_another_project(zrb: Zrb) -> None:
+    zrb.tasks(TASKS + "\ncli.add_task(Task(name='other', action=lambda ctx: ran('other')))\n")
+    start(zrb)
+    out, err = start(zrb, "--day-of", "wed", "--rows", "5", "--my-key", "k2", code=65)
+    assert out == []
+    assert err == [
+        "zrb-store: session night was started with other inputs: day-of: 'tue' became 'wed'; use another session name"
+    ]
+    other = zrb.run("other", code=65, ZRB_STORE_SESSION="night")
+    assert lines(other.err) == ["zrb-store: session night belongs to task load, not to other: use another session name"]
+
+    elsewhere = zrb.folder.with_name("elsewhere")
+    elsewhere.mkdir()
+    zrb.tasks(TASKS, folder=elsewhere)
+    moved = zrb.run("etl", "load", *INPUTS, code=65, cwd=elsewhere, ZRB_STORE_SESSION="night")
+    assert lines(moved.err) == [
+        f"zrb-store: session night belongs to project {zrb.folder}, not to {elsewhere}: use another session name"
+    ]
+    assert zrb.ran == ["load"]
+
+
+def test_a_live_session_is_refused_and_a_killed_one_resumes(zrb: Zrb) -> None:
+    zrb.tasks(TASKS)
+    zrb.mark("slow")
+    running = zrb.start("etl", "load", *INPUTS, ZRB_STORE_SESSION="night").reaches("in-load")
+    out, err = start(zrb, code=75)
+    assert out == []
+    (line,) = err
+    assert f"session night is being run by pid {running.pid} on " in line
+    (line,) = lines(zrb.resume("night", code=75).err)
+    assert f"pid {running.pid}" in line
+    running.signal(signal.SIGKILL).done()
+    (zrb.folder / "slow").unlink()
+    assert start(zrb)[0] == ["tue 5"]
+
+
+def test_unknown_sessions_and_missing_stores(zrb: Zrb) -> None:
+    zrb.tasks(TASKS)
+    (line,) = lines(zrb.resume("nobody", code=3).err)
+    assert "nobody" in line
+    zrb.db.unlink()
+    (line,) = lines(zrb.resume("nobody", code=69).err)
+    assert str(zrb.db) in line
+    assert not zrb.db.exists()
+
+
+def test_twenty_at_once(zrb: Zrb) -> None:
+    zrb.tasks(TASKS.replace('await hang("in-load")', 'mark("in-load")\n        await wait_for("go")'))
+    zrb.mark("slow")
+    started = [zrb.start("etl", "load", *INPUTS, ZRB_STORE_SESSION="night") for _ in range(20)]
+    # The one that runs waits until all others have ended.
+    until(lambda: sum(one.ended() for one in started) == 19)
+    zrb.mark("go")
+    ends = [one.done() for one in started]
+    assert sorted(end.code for end in ends) == [0, *[75] * 19]
+    assert [end.out.strip() for end in ends if end.code == 0] == ["tue 5"]
+    assert start(zrb)[0] == ["tue 5"]
+    assert zrb.ran == ["load"]
+
+
+@pytest.mark.parametrize("outcome", ["success", "failure", "kill"])
+def test_secrets_stay_out(zrb: Zrb, outcome: str) -> None:
+    secret = "hunter2-is-not-enough"
+    zrb.tasks(TASKS.replace("RuntimeError(", "RuntimeError(ctx.input.my_key + "))
+    if outcome == "failure":
+        zrb.mark("broken")
+    if outcome == "kill":
+        zrb.mark("slow")
+    running = zrb.start("etl", "load", "--my-key", secret, "--day-of=x", "--rows=1", ZRB_STORE_SESSION="night")
+    if outcome == "kill":
+        running.reaches("in-load").signal(signal.SIGKILL)
+    running.done()
+    files = list(zrb.db.parent.glob("store.db*"))
+    assert zrb.db in files
+    assert [file for file in files if secret.encode() in file.read_bytes()] == []
+    stored = zrb.stored("night")
+    assert "my" not in (stored.record.inputs or "")
+    if outcome == "failure":
+        assert stored.attempts[0].error_message == "***broken"
+
+
+def test_a_resume_asks_for_secrets_again(zrb: Zrb) -> None:
+    zrb.tasks(TASKS.replace('return f"', 'return f"{ctx.input.my_key} '))
+    zrb.mark("broken")
+    start(zrb, code=1)
+    (zrb.folder / "broken").unlink()
+    assert zrb.resume("night", "--my-key", "k3").out.strip() == "k3 tue 5"
