@@ -90,6 +90,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("session_id", "task", "number", name="uq_zrb_attempt_session_id_task_number"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_zrb_attempt_run_id", "zrb_attempt", ["run_id"])
     op.create_table(
         "zrb_queue",
         sa.Column("id", Id, autoincrement=True, nullable=False),

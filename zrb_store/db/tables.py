@@ -114,6 +114,7 @@ attempt = Table(
     Column("ended_at", BigInteger),
     Column("given_back_at", BigInteger),
     UniqueConstraint("session_id", "task", "number"),
+    Index(None, "run_id"),
     sqlite_autoincrement=True,
 )
 
