@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zrb_store.plugin import compat
@@ -107,10 +106,13 @@ def attach(task: Any, zrb_session: Any, outer: Any) -> Recorder | None:
 
 
 def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
+    from zrb.config.config import CFG
+
     from zrb_store.errors import SessionCompleted
     from zrb_store.plugin.graph import Graph
     from zrb_store.plugin.inputs import Secrets, kept_inputs
     from zrb_store.plugin.recorder import Recorder
+    from zrb_store.project import current_project
     from zrb_store.run import Purpose
 
     store = process.open()
@@ -125,7 +127,7 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
         task=graph.name(task),
         path=tuple(zrb_session.task_path),
         inputs=kept_inputs(task, shared_ctx.input, secrets),
-        project=project(),
+        project=current_project(CFG.INIT_FILE_NAME),
         parent=_parent_name(parent, None if is_web else outer, store),
         origin=_origin(zrb_session, parent, is_web),
         command=[secrets.scrub(word) for word in sys.argv],
@@ -140,13 +142,6 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
     setattr(zrb_session, RECORDER, recorder)
     shared_ctx._xcom = recorder.map
     return recorder
-
-
-def project() -> str:
-    """The project: folder of the nearest `zrb_init.py`, else the working directory."""
-    from zrb.config.config import CFG
-
-    return current_project(CFG.INIT_FILE_NAME)
 
 
 def _origin(zrb_session: Any, parent: Recorder | None, is_web: bool) -> str:

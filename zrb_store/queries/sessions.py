@@ -19,7 +19,8 @@ from zrb_store.records import RunRecord, SessionRecord
 _SELECT = sa.select(*session.c)
 
 
-def _record(row: Row) -> SessionRecord:
+def record(row: Row) -> SessionRecord:
+    """A row of the session table as a record."""
     named = dict(zip(session.c.keys(), row, strict=True))
     named["path"] = json.loads(named["path"] or "[]")
     named["tasks"] = json.loads(named["tasks"] or "{}")
@@ -30,7 +31,8 @@ def _record(row: Row) -> SessionRecord:
 _RUNS = sa.select(*run.c)
 
 
-def _run_record(row: Row) -> RunRecord:
+def run_record(row: Row) -> RunRecord:
+    """A row of the run table as a record."""
     named = dict(zip(run.c.keys(), row, strict=True))
     named["command"] = json.loads(named["command"] or "[]")
     return RunRecord(**named)
@@ -43,7 +45,7 @@ _BY_NAME_LOCKED = _BY_NAME.with_for_update()
 def by_name(executor: Executor, name: str, *, lock: bool = False) -> SessionRecord | None:
     """The session of that name, or None; `lock` keeps other runs from it until the transaction ends."""
     rows = executor.execute(_BY_NAME_LOCKED if lock else _BY_NAME, {"name": name})
-    return _record(rows[0]) if rows else None
+    return record(rows[0]) if rows else None
 
 
 @functools.cache
@@ -67,13 +69,13 @@ _LAST_RUN = (
 
 def runs(executor: Executor, session_id: int) -> list[RunRecord]:
     """Every run of the session, first to newest."""
-    return [_run_record(row) for row in executor.execute(_RUNS_OF, {"session_id": session_id})]
+    return [run_record(row) for row in executor.execute(_RUNS_OF, {"session_id": session_id})]
 
 
 def last_run(executor: Executor, session_id: int) -> RunRecord | None:
     """The newest run of the session, or None."""
     rows = executor.execute(_LAST_RUN, {"session_id": session_id})
-    return _run_record(rows[0]) if rows else None
+    return run_record(rows[0]) if rows else None
 
 
 _AT = bindparam("at", type_=sa.BigInteger)
@@ -254,4 +256,4 @@ def select_sessions(
         statement = statement.where(session.c.name.startswith(prefix, autoescape=True))
     if limit is not None:
         statement = statement.limit(limit)
-    return [_record(row) for row in executor.execute(statement)]
+    return [record(row) for row in executor.execute(statement)]

@@ -1,0 +1,126 @@
+"""What commands print: lines, JSON, values fit for `$(...)`, and documents of facts and tables.
+
+A document goes through rich on a terminal, and is plain aligned text without escapes everywhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: Its heading.
+        cut: Whether its cells are cut to the width; no other cell ever is.
+        status: Whether its cells are statuses, coloured on a terminal.
+        right: Whether its cells are aligned to the right.
+    """
+
+    title: str
+    cut: bool = False
+    status: bool = False
+    right: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells. A cell of the last column may have several lines."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are."""
+
+    pairs: Sequence[tuple[str, str]]
+    statuses: frozenset[str] = field(default=frozenset({"Status"}))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Text as it is, line by line."""
+
+    lines: Sequence[str]
+    title: str = ""
+
+
+Block = Table | Facts | Lines
+
+
+def on_terminal() -> bool:
+    """Whether a person reads this at once."""
+    return sys.stdout.isatty()
+
+
+def width() -> int:
+    """Columns of the terminal; 80 in a pipe, or what COLUMNS says."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def show(blocks: Iterable[Block], *, full: bool = False) -> None:
+    """Print a document; `full` leaves long cells whole."""
+    if on_terminal():
+        from zrb_store.cli.terminal import print_blocks  # only here: rich takes longer to import than most commands run
+
+        print_blocks(list(blocks), full=full)
+        return
+    from zrb_store.cli.plain import lines_of
+
+    for line in lines_of(list(blocks), None if full else width()):
+        echo(line)
+
+
+def echo(text: str) -> None:
+    """Print a line, whatever it holds."""
+    try:
+        print(text)
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding or "ascii"
+        print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def echo_json(thing: Any, *, one_line: bool = False) -> None:
+    """Print JSON: indented, or compact on one line."""
+    layout: dict[str, Any] = {"separators": (",", ":")} if one_line else {"indent": 2}
+    try:
+        print(json.dumps(thing, ensure_ascii=False, **layout))
+    except UnicodeEncodeError:  # a lone surrogate, or not a UTF-8 stream
+        print(json.dumps(thing, **layout))
+
+
+# What stands in a tagged form for one text, as a shell wants it.
+_TEXTS = frozenset(
+    {"Decimal", "UUID", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "ZoneInfo"}
+    | {"date", "datetime", "time", "float"}
+)
+
+
+def bare(tree: Any) -> str:
+    """A value (as `codec.to_json` gives it) as a shell wants it: text and a command's output as they are, else JSON."""
+    text = text_of(tree)
+    return json.dumps(tree, ensure_ascii=False, separators=(",", ":")) if text is None else text
+
+
+def text_of(tree: Any) -> str | None:
+    """The text that a value is, or is written as: a str, a path, a date, a command's output; None for all others."""
+    if type(tree) is str:
+        return tree
+    if type(tree) is not dict or "$" not in tree:
+        return None
+    value = tree.get("v")
+    if tree["$"] == "CmdResult" and type(value) is dict:
+        return text_of(value.get("output"))
+    if tree["$"] == "str" and type(value) is list:
+        return "".join(map(str, value))
+    return value if tree["$"] in _TEXTS and type(value) is str and tree.keys() == {"$", "v"} else None

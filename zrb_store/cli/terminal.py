@@ -1,0 +1,82 @@
+"""Documents on a terminal, by rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from zrb_store.cli.output import Block, Column, Facts, Lines, Table
+
+_STYLES = {
+    "completed": "green",
+    "running": "cyan",
+    "failed": "bold red",
+    "interrupted": "yellow",
+    "stale": "bold yellow",
+    "lost": "bold yellow",
+    "live": "green",
+    "retracted": "yellow",
+}
+_PALE = "dim"
+
+
+def print_blocks(blocks: Sequence[Block], *, full: bool = False) -> None:
+    """Print a document."""
+    Console().print(renderable(blocks, full=full))
+
+
+def renderable(blocks: Sequence[Block], *, full: bool = False) -> Group:
+    """A document as one thing that rich prints."""
+    return Group(*_parts(blocks, full))
+
+
+def _parts(blocks: Sequence[Block], full: bool) -> Iterator[RenderableType]:
+    for number, block in enumerate(blocks):
+        if number:
+            yield Text()
+        if isinstance(block, Facts):
+            yield _facts(block)
+            continue
+        if block.title:
+            yield Text(block.title, "bold")
+        if isinstance(block, Lines):
+            yield from (Text(line) for line in block.lines)
+        else:
+            yield _table(block, full)
+
+
+def _facts(facts: Facts) -> RichTable:
+    grid = RichTable.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style=_PALE, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in facts.pairs:
+        grid.add_row(Text(name), _status(text) if name in facts.statuses else Text(text))
+    return grid
+
+
+def _table(table: Table, full: bool) -> RichTable:
+    made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=_PALE)
+    for column in table.columns:
+        one_line = column.cut and not full
+        made.add_column(
+            column.title.upper(),
+            justify="right" if column.right else "left",
+            overflow="ellipsis" if one_line else "fold",
+            no_wrap=one_line,
+            ratio=1 if one_line else None,
+        )
+    for row in table.rows:
+        made.add_row(*(_cell(column, cell) for column, cell in zip(table.columns, row, strict=True)))
+    return made
+
+
+def _cell(column: Column, text: str) -> Text:
+    return _status(text) if column.status else Text(text)
+
+
+def _status(text: str) -> Text:
+    first = text.replace(",", " ").split(" ", 1)[0]
+    return Text(text, _STYLES.get(first, ""))

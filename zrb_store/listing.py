@@ -1,0 +1,112 @@
+"""Sessions at a glance: newest first, each with the status that readers see, its runs and how much of it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from zrb_store import lease
+from zrb_store.queries import values
+from zrb_store.queries.history import Chosen
+from zrb_store.records import RunRecord, SessionRecord
+
+if TYPE_CHECKING:
+    from zrb_store.db.transaction import Transaction
+    from zrb_store.store import Store
+
+STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One session in a list.
+
+    Attributes:
+        session: Its record; the status is the one that readers see.
+        runs: First to newest.
+        tasks: How many tasks are known.
+        completed: How many of them have completed.
+        moment: When it was looked at, in microseconds.
+    """
+
+    session: SessionRecord
+    runs: list[RunRecord]
+    tasks: int
+    completed: int
+    moment: int
+
+    @property
+    def owner(self) -> RunRecord | None:
+        """The run that works on it, or did when it died."""
+        return self.runs[-1] if self.session.status in ("running", "stale") and self.runs else None
+
+    @property
+    def took(self) -> int | None:
+        """Microseconds that its runs were at work, or None if there was none."""
+        if not self.runs:
+            return None
+        return sum(_took(run, self.moment if self.session.status == "running" else None) for run in self.runs)
+
+
+def _took(run: RunRecord, now: int | None) -> int:
+    ended = run.ended_at if run.outcome != "lost" else None
+    if ended is None:
+        # Of one that died the last thing known is when it renewed its lease.
+        ended = now if now and run.outcome is None else run.lease_expires_at - lease.duration_in_micros()
+    return max(0, ended - run.started_at)
+
+
+def listed(
+    store: Store,
+    *,
+    statuses: Collection[str] | None = None,
+    task: str | None = None,
+    project: str | None = None,
+    since: timedelta | None = None,
+    roots: bool = False,
+    limit: int | None = None,
+) -> list[Listed]:
+    """Sessions that fit every given condition, newest first, in a fixed number of statements.
+
+    Args:
+        store: Where to look.
+        statuses: As readers see them.
+        task: Name of the main task.
+        project: Folder of the project.
+        since: Created at most so long ago.
+        roots: Leave child sessions out.
+        limit: How many at the most.
+    """
+    with store.database.snapshot() as transaction:
+        moment = values.moment(transaction)
+        about: dict[str, Any] = {
+            "task": task,
+            "project": project,
+            "since": None if since is None else moment - since // timedelta(microseconds=1),
+            "roots": roots,
+        }
+        if statuses is None:
+            return _look(transaction, Chosen(**about, limit=limit), moment)
+        stored = sorted(set(statuses) - {"running", "stale"})
+        found = _look(transaction, Chosen(**about, statuses=stored, limit=limit), moment) if stored else []
+        if set(statuses) & {"running", "stale"}:
+            # Whether one is stale cannot be asked in SQL; there are few of them.
+            running = _look(transaction, Chosen(**about, statuses=["running"]), moment)
+            found += [one for one in running if one.session.status in statuses]
+            found.sort(key=lambda one: (one.session.created_at, one.session.id), reverse=True)
+        return found[:limit]
+
+
+def _look(transaction: Transaction, chosen: Chosen, moment: int) -> list[Listed]:
+    found = chosen.sessions(transaction)
+    runs, counts = (chosen.runs(transaction), chosen.counts(transaction)) if found else ({}, {})
+    listed = []
+    for record in found:
+        of_record = runs.get(record.id, [])
+        seen = lease.status_of(record, of_record[-1] if of_record else None, moment)
+        attempted, completed = counts.get(record.id, (0, 0))
+        tasks = max(attempted, len(record.tasks))
+        listed.append(Listed(replace(record, status=seen), of_record, tasks, completed, moment))
+    return listed
