@@ -41,6 +41,9 @@ class Xcom(Reading):
     def _copied(self, old: int, new: int) -> None:
         """Called for each value that goes on under another seq, after the commit."""
 
+    def _taken(self, seqs: Sequence[int]) -> None:
+        """Called with the values that this process took or removed, after the commit."""
+
     # -- push
 
     def append(self, value: Any) -> None:
@@ -124,6 +127,7 @@ class Xcom(Reading):
                 raise IndexError(EMPTY)
             found = values.take(database, queue_id, owner.id if owner else None, right=right)
         value = self._decode(*found)
+        self._taken(found[:1])
         _call(self._pop_callbacks)
         return value
 
@@ -223,6 +227,7 @@ class Xcom(Reading):
                     self._pushed(seq, next(fresh))
                 else:
                     self._copied(moved_from, seq)
+        self._taken(change.removed)
         return change
 
     # -- callbacks, under the names of every zrb release
