@@ -86,7 +86,8 @@ class Run:
         moment = values.moment(transaction)
         self._refuse_other(session)
         self._refuse_live(session, transaction, moment)
-        if session.status == "completed":
+        # A main task that was skipped may have something to do now: its condition is asked again.
+        if session.status == "completed" and session.tasks.get(session.task or "") != "skipped":
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
         for unfinished in attempts.unfinished(transaction, session.id):
             reason = "lost" if unfinished.status == "running" else unfinished.status
