@@ -18,7 +18,7 @@ import pytest
 
 from tests.zrb.environments import environment, releases
 from zrb_store import codec, open_store
-from zrb_store.queries import attempts, sessions, values
+from zrb_store.queries import attempts, values
 from zrb_store.records import AttemptRecord, SessionRecord, ValueRecord
 from zrb_store.store import Store
 
@@ -201,7 +201,7 @@ class Zrb:
 
     def resume(self, session: str, *args: str, code: int | None = 0, **env: str | None) -> Done:
         """`zrb xcom resume SESSION`."""
-        return self.run("xcom", "resume", session, *args, code=code, **env)
+        return self.run("xcom", "resume", session, *args, code=code, program="zrb", cwd=None, **env)
 
     @property
     def ran(self) -> list[str]:

@@ -28,8 +28,8 @@ async def load(ctx):
 INPUTS = ("--day-of", "tue", "--rows", "5", "--my-key", "k2")
 
 
-def start(zrb: Zrb, *inputs: str, code: int = 0, **env: str) -> tuple[list[str], list[str]]:
-    done = zrb.run("etl", "load", *(inputs or INPUTS), code=code, ZRB_STORE_SESSION="night", **env)
+def start(zrb: Zrb, *inputs: str, code: int = 0) -> tuple[list[str], list[str]]:
+    done = zrb.run("etl", "load", *(inputs or INPUTS), code=code, ZRB_STORE_SESSION="night")
     return list(lines(done.out)), list(lines(done.err))
 
 

@@ -20,7 +20,7 @@ NAME = "_zrb_store_name"
 NEVER = "_zrb_store_never"
 
 
-class Finished(Exception):  # noqa: N818 - not an error: the session has nothing left to run
+class Finished(Exception):
     """The session has completed before.
 
     Attributes:

@@ -56,9 +56,8 @@ def dispatch(args: list[str]) -> int:
 
 
 def _hook_cli() -> None:
-    run = compat.Cli.run
-    run_task = compat.Cli._run_task
-    print_run_command = compat.Cli._print_run_command
+    cli: Any = compat.Cli  # its methods are replaced
+    run, run_task, print_run_command = cli.run, cli._run_task, cli._print_run_command
 
     @functools.wraps(run)
     def run_or_dispatch(self: Any, str_args: list[str] | None = None) -> Any:
@@ -77,6 +76,6 @@ def _hook_cli() -> None:
         # A refusal is one line.
         return None if refusing.refused else print_run_command(self, *args, **kwargs)
 
-    compat.Cli.run = run_or_dispatch
-    compat.Cli._run_task = run_task_or_refuse
-    compat.Cli._print_run_command = print_run_command_if_run
+    cli.run = run_or_dispatch
+    cli._run_task = run_task_or_refuse
+    cli._print_run_command = print_run_command_if_run

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from zrb.config.config import CFG
 from zrb.context.context import Context
 from zrb.context.shared_context import SharedContext
 from zrb.group.group import Group
@@ -18,9 +19,9 @@ from zrb.xcom.xcom import Xcom
 try:
     from zrb.task.base.base_task import BaseTask
 except ImportError:  # before 2.69 the class lay one folder higher
-    from zrb.task.base_task import BaseTask
+    from zrb.task.base_task import BaseTask  # type: ignore[import-not-found,no-redef]
 
-__all__ = ["AnyTask", "BaseTask", "Cli", "Context", "Group", "Session", "SharedContext", "Xcom", "cli"]
+__all__ = ["CFG", "AnyTask", "BaseTask", "Cli", "Context", "Group", "Session", "SharedContext", "Xcom", "cli"]
 
 # The method that zrb's retry loop calls: `exec_action` came with 2.32, around the older `_exec_action`.
 ACTION = "exec_action" if hasattr(BaseTask, "exec_action") else "_exec_action"
@@ -57,7 +58,7 @@ def is_secret(task_input: Any) -> bool:
 
 
 def own_inputs(task: Any) -> Any:
-    """The inputs that a task itself declares; until 2.20 there are only those merged with its upstreams'."""
+    """The inputs that a task itself declares; until 2.69 there are only those merged with its upstreams'."""
     return task.own_inputs if hasattr(task, "own_inputs") else task.inputs
 
 
@@ -74,7 +75,7 @@ def find_task(path: list[str]) -> AnyTask | None:
         if hasattr(cli, "extract_node"):
             node, _, rest = cli.extract_node(path)
         else:  # until 2.45 a function, not a method
-            from zrb.util.group import extract_node_from_args
+            from zrb.util.group import extract_node_from_args  # type: ignore[import-not-found]
 
             node, _, rest = extract_node_from_args(cli, path)
     except Exception:  # noqa: BLE001 - NodeNotFoundError lives in another module in each line of releases
@@ -87,7 +88,7 @@ def subgroup(group: Group, name: str) -> Any:
     return group.subgroups.get(name)
 
 
-def remember_trigger_check(trigger: type[Any]) -> None:
+def remember_trigger_check(trigger: Any) -> None:
     """Let a trigger answer with the same default check each time: until 2.20 it made a new task at each question."""
     stock = trigger.__dict__["readiness_checks"]
     probe = trigger(name="probe")
@@ -101,7 +102,7 @@ def remember_trigger_check(trigger: type[Any]) -> None:
             self._zrb_store_checks = stock.fget(self)
         return self._zrb_store_checks
 
-    trigger.readiness_checks = property(readiness_checks)  # type: ignore[attr-defined]
+    trigger.readiness_checks = property(readiness_checks)
 
 
 def render_plain_cmd() -> None:
@@ -109,8 +110,9 @@ def render_plain_cmd() -> None:
 
     3.0 made plain strings literals; later releases refuse a `{ctx.` in one at declaration.
     """
-    from zrb.task import cmd_task
+    from zrb.task import cmd_task as module
 
+    cmd_task: Any = module  # its functions are replaced
     resolve = getattr(cmd_task.CmdTask, "_resolve_cmd_val", None)
     if resolve is None:  # 1.x and 2.x render every plain string themselves
         return
@@ -120,7 +122,7 @@ def render_plain_cmd() -> None:
             return resolve(self, ctx, [_render_seed(ctx, part) for part in cmd_val])
         return resolve(self, ctx, _render_seed(ctx, cmd_val))
 
-    cmd_task.CmdTask._resolve_cmd_val = resolve_cmd_val  # type: ignore[attr-defined]
+    cmd_task.CmdTask._resolve_cmd_val = resolve_cmd_val
     refuse = getattr(cmd_task, "_reject_unrendered_placeholder", None)
     if refuse is not None:
 
@@ -130,7 +132,7 @@ def render_plain_cmd() -> None:
             kept = ["" if _has_seed_syntax(part) else part for part in parts]
             refuse(task_name, kept if isinstance(cmd, list) else kept[0])
 
-        cmd_task._reject_unrendered_placeholder = reject_unrendered_placeholder  # type: ignore[attr-defined]
+        cmd_task._reject_unrendered_placeholder = reject_unrendered_placeholder
 
 
 def _has_seed_syntax(part: Any) -> bool:

@@ -58,7 +58,9 @@ def _how_to_resume(recorder: Recorder, outcome: str) -> str:
     name = recorder.run.session
     if recorder.zrb_session.task_path:
         return f"session {name} {_PAST[outcome]}; `zrb xcom resume {name}` runs what is left of it"
-    return f"session {name} {_PAST[outcome]}; start this program again with ZRB_STORE_SESSION={name} to run what is left"
+    return (
+        f"session {name} {_PAST[outcome]}; start this program again with ZRB_STORE_SESSION={name} to run what is left"
+    )
 
 
 _PAST = {"failed": "failed", "interrupted": "was interrupted"}

@@ -11,6 +11,12 @@ from typing import Any
 from zrb_store.plugin import attempts, commands, compat, engine
 from zrb_store.plugin.attach import recorder_of
 
+# Typed loosely, since their methods are replaced.
+Session: Any = compat.Session
+Context: Any = compat.Context
+SharedContext: Any = compat.SharedContext
+BaseTask: Any = compat.BaseTask
+
 # The context whose template is rendered: zrb hands templates the session's context, not the task's.
 _rendering: ContextVar[Any] = ContextVar("zrb_store_rendering", default=None)
 
@@ -27,9 +33,8 @@ def install() -> None:
 
 
 def _hook_session() -> None:
-    register = compat.Session._register_single_task
-    final_result = compat.Session.final_result.fget
-    assert final_result is not None
+    register = Session._register_single_task
+    final_result = Session.final_result.fget
 
     @functools.wraps(register)
     def register_single_task(self: Any, task: Any) -> None:
@@ -45,21 +50,20 @@ def _hook_session() -> None:
             return None
         return final_result(self)
 
-    compat.Session._register_single_task = register_single_task
-    compat.Session.final_result = property(cheap_final_result)
+    Session._register_single_task = register_single_task
+    Session.final_result = property(cheap_final_result)
 
 
 def _hook_contexts() -> None:
-    xcom = compat.Context.xcom.fget
-    render = compat.Context.render
-    assert xcom is not None
+    xcom = Context.xcom.fget
+    render = Context.render
 
     def xcom_of_task(self: Any) -> Any:
         recorder = recorder_of(self.session) if "_zrb_store_view" in self.__dict__ else None
         return xcom(self) if recorder is None else recorder.xcom_of(self)
 
     @functools.wraps(render)
-    def render_for_task(self: Any, template: str) -> str:
+    def render_for_task(self: Any, template: str) -> Any:
         token = _rendering.set(self)
         try:
             return render(self, template)
@@ -70,12 +74,12 @@ def _hook_contexts() -> None:
         ctx = _rendering.get()
         return ctx.xcom if ctx is not None and ctx._shared_ctx is self else self._xcom
 
-    compat.Context.xcom = property(xcom_of_task)
-    compat.Context.render = render_for_task
-    compat.SharedContext.xcom = property(shared_xcom)
+    Context.xcom = property(xcom_of_task)
+    Context.render = render_for_task
+    SharedContext.xcom = property(shared_xcom)
     # The seed documents ctx.task_name; no release has it.
-    compat.Context.task_name = property(lambda self: self._task_name)
-    compat.SharedContext.task_name = property(_task_name_in_template)
+    Context.task_name = property(lambda self: self._task_name)
+    SharedContext.task_name = property(_task_name_in_template)
 
 
 def _task_name_in_template(self: Any) -> str:
@@ -84,13 +88,13 @@ def _task_name_in_template(self: Any) -> str:
 
 
 def _hook_execution() -> None:
-    exec_root_tasks = compat.BaseTask.exec_root_tasks
+    exec_root_tasks = BaseTask.exec_root_tasks
 
     @functools.wraps(exec_root_tasks)
     async def stored_exec_root_tasks(self: Any, session: Any) -> Any:
         return await engine.run(exec_root_tasks, self, session)
 
-    compat.BaseTask.exec_root_tasks = stored_exec_root_tasks
+    BaseTask.exec_root_tasks = stored_exec_root_tasks
 
 
 def _hook_trigger(task: Any) -> None:

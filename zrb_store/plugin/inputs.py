@@ -19,6 +19,7 @@ class Secrets:
             for task_input in compat.own_inputs(task):
                 if compat.is_secret(task_input):
                     self.names |= {task_input.name, compat.to_snake_case(task_input.name)}
+        self.values: list[str] = []
         values = {str(given[name]) for name in self.names if name in given}
         if inherited:
             values.update(inherited.values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from zrb.dot_dict.dot_dict import DotDict
@@ -92,7 +92,7 @@ class XcomMap(DotDict):
 
     def get(self, name: str, default: Any = None) -> Any:
         """The queue or value of that name if there is one, else the default."""
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401 - this is get
 
     def setdefault(self, name: str, default: Any = None) -> Any:
         """As of a dict."""
@@ -160,15 +160,15 @@ class AttemptView(XcomMap):
     def __len__(self) -> int:
         return len(self._base)
 
-    def keys(self) -> KeysView[str]:
+    def keys(self) -> Any:
         """As of a dict."""
         return self._base.keys()
 
-    def values(self) -> ValuesView[Any]:
+    def values(self) -> Any:
         """As of a dict."""
         return dict(self.items()).values()
 
-    def items(self) -> ItemsView[str, Any]:
+    def items(self) -> Any:
         """As of a dict."""
         return {name: self[name] for name in self._base}.items()
 

@@ -1,4 +1,4 @@
-"""SIGTERM for the zrb releases that die of it at once: the run ends as interrupted first, and then as stock zrb ends."""
+"""SIGTERM for the zrb releases that die of it at once: the run ends as interrupted first, then as stock zrb does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durable queues as zrb's tasks see them: live objects, zrb's own push swallowed, store failures reported to the run."""
+"""Durable queues as zrb's tasks see them: live objects, zrb's own push swallowed, store failures told to the run."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class ZrbXcom(Xcom):
 
     # zrb 1.21 and user code ask isinstance(queue, Xcom). Base methods are called by name below, since a class
     # with this property cannot use super() without arguments.
-    __class__ = property(lambda self: compat.Xcom)  # type: ignore[assignment]
+    __class__ = property(lambda self: compat.Xcom)
 
     def __init__(self, xcoms: ZrbXcoms, name: str) -> None:
         Xcom.__init__(self, xcoms, name)
