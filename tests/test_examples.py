@@ -1,0 +1,39 @@
+"""The example works on stock zrb too, and `make demo` shows what it says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=120, check=False
+    )
+
+
+def test_audit_runs_on_stock_zrb(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "examples" / "audit" / "zrb_init.py", tmp_path)
+    missing = run("zrb", "audit", "report", "--folder", "reports", folder=tmp_path)
+    assert missing.returncode == 1
+    assert "FileNotFoundError" in missing.stderr
+    (tmp_path / "reports").mkdir()
+    assert run("zrb", "audit", "report", "--folder", "reports", folder=tmp_path).stdout == "reports/audit.md\n"
+    assert "| zrb |" in (tmp_path / "reports" / "audit.md").read_text()
+
+
+def test_demo_shows_a_failure_and_its_resume_twice_in_a_row(tmp_path: Path) -> None:
+    for _ in range(2):
+        demo = run(ROOT / "examples" / "demo.sh", tmp_path / "demo", folder=tmp_path)
+        assert demo.returncode == 0, demo.stdout + demo.stderr
+        commands = [line for line in demo.stdout.splitlines() if line.startswith("$ ")]
+        assert "$ zrb xcom resume audit-1" in commands
+        assert "# Audit of a Python environment" in demo.stdout
+        assert "FileNotFoundError" in demo.stderr
