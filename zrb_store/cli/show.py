@@ -1,0 +1,236 @@
+"""`show`: one session with everything in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from zrb_store import history
+from zrb_store.cli.command import command, format_option, program
+from zrb_store.cli.one_value import fate
+from zrb_store.cli.output import Block, Column, Facts, Lines, Table, bare, echo, echo_json, on_terminal, show
+from zrb_store.cli.plain import shortened
+from zrb_store.cli.words import NOTHING, Clock, micros_between, one_line, preview, size, took
+from zrb_store.names import resolve
+from zrb_store.store import Store, open_store
+
+_EVERY = 1.0  # seconds between two looks of --watch
+_ERROR = 300  # columns of an error's message; `log` has all of it
+_ENDED = ("completed", "failed", "interrupted", "stale")
+
+
+@command(
+    "show",
+    "{} etl-2026-11-24",
+    "{} @last-failed load --live",
+    "{} etl-2026-11-24 --at before:load#2",
+    "{} @last --watch",
+    details="SESSION is a full name, its unique beginning, @last, @last-failed, or in a task @this. MOMENT is a time "
+    "(2026-11-24T03:12:45, local without a zone), before:TASK#N or after:TASK#N.",
+)
+@click.argument("session")
+@click.argument("queue", required=False)
+@click.option("--live", is_flag=True, help="Only values that are still in their queue.")
+@click.option("--at", metavar="MOMENT", help="As it was at that moment.")
+@click.option("--full", is_flag=True, help="Values whole, not cut to the width.")
+@click.option("--watch", is_flag=True, help="Show it again and again until the session has ended.")
+@format_option()
+def show_(session: str, queue: str | None, live: bool, at: str | None, full: bool, watch: bool, form: str) -> None:
+    if watch and (at or form != "table"):
+        raise click.UsageError("--watch shows the table as it is now: leave out --at and --format")
+    with open_store(read_only=True) as store:
+        name = resolve(store, session).name
+        if watch:
+            _watch(store, name, queue, live, full)
+            return
+        story = history.show(store, name, queue, live=live, at=at)
+    if form == "json":
+        echo_json(story)
+    elif form == "jsonl":
+        for value in _values(story):
+            echo_json(value, one_line=True)
+    elif form == "value":
+        for contents in story["queues"].values():
+            for value in contents["live"]:
+                echo(bare(value))
+    else:
+        show(blocks(story, only=queue, at=at, full=full), full=full)
+
+
+def _values(story: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for contents in story["queues"].values():
+        yield from contents["values"]
+
+
+def blocks(story: dict[str, Any], *, only: str | None = None, at: str | None = None, full: bool = False) -> list[Block]:
+    """A session as a document; of one queue only that queue."""
+    clock = Clock(story["runs"][0]["started_at"] if story["runs"] else story["created_at"])
+    queues = [_queue(name, contents, full) for name, contents in story["queues"].items()]
+    if only is not None:
+        return queues
+    parts: list[Block] = [_head(story, clock, at)]
+    if len(story["runs"]) > 1:
+        parts.append(_runs(story["runs"], clock))
+    if story["tasks"]:
+        parts.append(_tasks(story["tasks"], clock))
+    parts += queues
+    hints = _hints(story) if at is None else []
+    return [*parts, Lines(hints)] if hints else parts
+
+
+def _head(story: dict[str, Any], clock: Clock, at: str | None) -> Facts:
+    runs, inputs = story["runs"], story["inputs"]
+    pairs = [("Session", story["name"]), ("Status", story["status"] + (", pinned" if story["pinned"] else ""))]
+    if at is not None:
+        pairs.append(("As it was", at))
+    if story["task"]:
+        pairs.append(("Task", one_line(" ".join(story["path"]) or story["task"])))
+    if story["project"]:
+        pairs.append(("Project", one_line(story["project"])))
+    if type(inputs) is dict and inputs:
+        pairs.append(("Inputs", ", ".join(one_line(f"{key}={bare(value)}") for key, value in inputs.items())))
+    pairs += [(label, story[key]) for label, key in (("Parent", "parent"), ("Fork of", "forked_from")) if story[key]]
+    if not runs:
+        return Facts([*pairs, ("Created", clock.full(story["created_at"]))])
+    pairs.append(("Started", clock.full(runs[0]["started_at"])))
+    if story["finished_at"]:
+        pairs.append(("Ended", clock.full(story["finished_at"])))
+    if len(runs) == 1:
+        pairs.append(("Run by", _runner(runs[0])))
+    return Facts(pairs)
+
+
+def _runner(run: dict[str, Any]) -> str:
+    return f"{run['origin']}, pid {run['pid']} on {run['host']}"
+
+
+def _runs(runs: list[dict[str, Any]], clock: Clock) -> Table:
+    columns = (
+        Column("run", right=True),
+        Column("outcome", status=True),
+        Column("started"),
+        Column("took", right=True),
+        Column("by"),
+    )
+    rows = [
+        [
+            str(run["number"]),
+            run["outcome"] or "running",
+            clock.brief(run["started_at"]),
+            _took(run, run["outcome"]),
+            _runner(run),
+        ]
+        for run in runs
+    ]
+    return Table(columns, rows, "Runs")
+
+
+def _took(of: dict[str, Any], status: str | None) -> str:
+    # One that died ended before anybody noticed.
+    return took(None if status == "lost" else micros_between(of["started_at"], of["ended_at"]))
+
+
+def _tasks(tasks: list[dict[str, Any]], clock: Clock) -> Table:
+    columns = (
+        Column("attempt"),
+        Column("status", status=True),
+        Column("run", right=True),
+        Column("started"),
+        Column("took", right=True),
+        Column("note"),
+    )
+    rows = []
+    for task in tasks:
+        for attempt in task["attempts"]:
+            last = attempt is task["attempts"][-1]
+            rows.append(
+                [
+                    one_line(f"{task['task']}#{attempt['number']}"),
+                    attempt["status"],
+                    NOTHING if attempt["run"] is None else str(attempt["run"]),
+                    clock.brief(attempt["started_at"]),
+                    _took(attempt, attempt["status"]),
+                    _note(task, attempt) if last else _error(attempt),
+                ]
+            )
+        if not task["attempts"] or task["status"] in ("waiting", "skipped"):
+            rows.append([one_line(task["task"]), task["status"], NOTHING, NOTHING, NOTHING, ""])
+    return Table(columns, rows, "Tasks")
+
+
+def _note(task: dict[str, Any], attempt: dict[str, Any]) -> str:
+    return _error(attempt) or ("" if task["restorable"] else "not restorable")
+
+
+def _error(attempt: dict[str, Any]) -> str:
+    error = attempt["error"]
+    if error is None:
+        return ""
+    text = one_line(": ".join(part for part in (error["type"], error["message"]) if part))
+    return shortened(text, _ERROR)
+
+
+def _queue(name: str, contents: dict[str, Any], full: bool) -> Block:
+    values = contents["values"]
+    count = f"{len(contents['live'])} live of {len(values)}" if values else "empty"
+    title = f"Queue {one_line(name)}: {count}"
+    if not values:
+        return Lines([], title)
+    columns = (
+        Column("seq", right=True),
+        Column("value", cut=True),
+        Column("type"),
+        Column("size", right=True),
+        Column("pushed by"),
+        Column("fate", status=True),
+    )
+    rows = [
+        [
+            f"#{value['seq']}",
+            preview(value["value"], full=full),
+            one_line(value["type"]),
+            size(value["size"]),
+            one_line(value["pushed_by"] or NOTHING)
+            + ("" if value["moved_from"] is None else f", as #{value['moved_from']}"),
+            "\n".join([*(f"given back by {_taker(back)}" for back in value["returns"]), fate(value)]),
+        ]
+        for value in values
+    ]
+    return Table(columns, rows, title)
+
+
+def _taker(back: dict[str, Any]) -> str:
+    return one_line(f"{back['taken_by'] or 'a removed attempt'}: {back['reason']}")
+
+
+def _hints(story: dict[str, Any]) -> list[str]:
+    """What to do next about a session that did not end well."""
+    name, status = story["name"], story["status"]
+    hints = []
+    if any(attempt["error"] for task in story["tasks"] for attempt in task["attempts"]):
+        hints.append(f"Tracebacks:  {program()} log {name}")
+    if status in ("failed", "interrupted", "stale") and story["path"]:
+        hints.append(f"Resume:      zrb xcom resume {name}")
+    return hints
+
+
+def _watch(store: Store, name: str, queue: str | None, live: bool, full: bool) -> None:
+    """Show the session until it has ended, or until the reader has seen enough."""
+    from zrb_store.cli.watch import screen
+
+    with screen() as draw:
+        while True:
+            story = history.show(store, name, queue, live=live)
+            parts = blocks(story, only=queue, full=full)
+            draw(parts, full)
+            if story["status"] in _ENDED:
+                break
+            time.sleep(_EVERY)
+    if on_terminal():
+        show(parts, full=full)
+
+
+COMMANDS = {"show": show_}

@@ -1,0 +1,96 @@
+"""Parts of a value by their path, as in `$.rows[0].name`: finding one, and comparing two values part by part."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Any
+
+from zrb_store.codec.shown import key_step
+from zrb_store.errors import InvalidName, ValueNotFound
+
+_STEP = re.compile(r"""\.([^.\[\]"']+)|\[(-?\d+)\]|\[("(?:[^"\\]|\\.)*")\]|\['([^']*)'\]""")
+_PAIRS = ("dict", "OrderedDict")
+_UNORDERED = ("set", "frozenset")
+_ABSENT = object()
+
+
+def part(tree: Any, path: str) -> Any:
+    """The part of a value (as `codec.to_json` gives it) that a path leads to.
+
+    Raises:
+        InvalidName: The path is not of the form `$.name[0]["odd name"]`.
+        ValueNotFound: The value has no such part.
+    """
+    here = "$"
+    for step in _steps(path):
+        inner = _opened(tree)
+        here += key_step(step)
+        found = type(inner) is dict or (type(inner) is list and type(step) is int)
+        try:
+            tree = inner[step] if found else None
+        except LookupError:
+            found = False
+        if not found:
+            raise ValueNotFound(f"the value has no part {here}")
+    return tree
+
+
+def _steps(path: str) -> list[str | int]:
+    steps: list[str | int] = []
+    place = 1
+    while place < len(path):
+        match = _STEP.match(path, place)
+        if match is None:
+            break
+        name, index, quoted, single = match.groups()
+        steps.append(int(index) if index else json.loads(quoted) if quoted else name or single)
+        place = match.end()
+    if path[:1] != "$" or place < len(path):
+        raise InvalidName(f"""{path!r} is not a path: write it as $.rows[0].name or $["odd name"]""")
+    return steps
+
+
+def _opened(tree: Any) -> Any:
+    """What is inside of a tagged value: a list, or a dict by key."""
+    while type(tree) is dict and "$" in tree:
+        tag, tree = tree["$"], tree.get("v")
+        if tag in _PAIRS and type(tree) is list:
+            return {key: item for key, item in tree if type(key) in (str, int)}
+    return tree
+
+
+def differences(one: Any, two: Any, path: str = "$") -> Iterator[dict[str, Any]]:
+    """Where two values (as `codec.to_json` gives them) differ.
+
+    Yields:
+        `path`, `kind` (`changed`, `only_a` or `only_b`), and the parts there as `a` and `b`.
+    """
+    parts = _parts(one, two)
+    if parts is None:
+        if type(one) is not type(two) or one != two:
+            yield {"path": path, "kind": "changed", "a": one, "b": two}
+        return
+    for step, a, b in parts:
+        if a is _ABSENT or b is _ABSENT:
+            only_a = b is _ABSENT
+            kind = "only_a" if only_a else "only_b"
+            yield {"path": path + step, "kind": kind, "a": a if only_a else None, "b": None if only_a else b}
+        else:
+            yield from differences(a, b, path + step)
+
+
+def _parts(one: Any, two: Any) -> list[tuple[str, Any, Any]] | None:
+    """The parts of two containers of one kind, side by side; None if they can only be compared whole."""
+    if type(one) is list and type(two) is list:
+        pairs = zip_longest(one, two, fillvalue=_ABSENT)
+        return [(f"[{place}]", a, b) for place, (a, b) in enumerate(pairs)]
+    if type(one) is not dict or type(two) is not dict:
+        return None
+    if "$" not in one and "$" not in two:
+        return [(key_step(key), one.get(key, _ABSENT), two.get(key, _ABSENT)) for key in dict.fromkeys([*one, *two])]
+    if one.get("$") in _UNORDERED or {**one, "v": 0} != {**two, "v": 0}:
+        return None
+    return _parts(_opened(one), _opened(two))

@@ -1,0 +1,130 @@
+"""Single values: one of a queue, a task's result, and the newest result of a task."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from zrb_store.errors import SessionNotFound, TaskNotFound, ValueNotFound
+from zrb_store.history import Story
+from zrb_store.names import nearest
+from zrb_store.project import current_project
+from zrb_store.queries import attempts, history, sessions, values
+from zrb_store.queries.history import AttemptName
+from zrb_store.records import AttemptRecord, SessionRecord, ValueRecord, value_id
+
+if TYPE_CHECKING:
+    from zrb_store.db.transaction import Transaction
+    from zrb_store.store import Store
+
+
+def find_value(store: Store, session: str, queue: str, seq: int | None = None) -> dict[str, Any]:
+    """The newest live value of a queue, or the one of that seq whatever became of it; in the shape of `show`.
+
+    Raises:
+        SessionNotFound: There is no such session.
+        ValueNotFound: There is no such queue or value, or no live one.
+    """
+    with store.database.snapshot() as transaction:
+        record = _session(transaction, session)
+        names = history.queue_names(transaction, record.id)
+        queue_id = next((one for one, name in names.items() if name == queue), None)
+        if queue_id is None:
+            raise ValueNotFound(f"session {session} has no queue {queue!r}{nearest(queue, names.values())}")
+        if seq is None:
+            newest = values.peek(transaction, queue_id, right=True)
+            if newest is None:
+                raise ValueNotFound(f"queue {queue!r} of session {session} has no live value; --seq N shows others")
+            seq = newest[0]
+        found = history.value_at(transaction, queue_id, seq)
+        if found is None:
+            raise ValueNotFound(f"there is no value {value_id(session, queue, seq)}")
+        return told(transaction, record, queue, found)
+
+
+def task_result(store: Store, session: str, task: str) -> dict[str, Any]:
+    """The stored result of a task's completed attempt, taken or not; in the shape of `show`.
+
+    Raises:
+        SessionNotFound: There is no such session.
+        TaskNotFound: The session has no such task.
+        ValueNotFound: The task has not completed, or left no result.
+    """
+    with store.database.snapshot() as transaction:
+        record = _session(transaction, session)
+        standing = attempts.standing(transaction, record.id, task)
+        if standing is None:
+            tried = {one.task for one in history.attempts_in_short(transaction, record.id)} | set(record.tasks)
+            if task not in tried:
+                raise TaskNotFound(f"session {session} has no task {task!r}{nearest(task, tried)}")
+            raise ValueNotFound(f"task {task!r} of session {session} has not completed")
+        return _result(transaction, record, standing)
+
+
+def newest_result(
+    store: Store, task: str, *, max_age: timedelta | None = None, any_project: bool = False
+) -> dict[str, Any]:
+    """The newest result of a task in a completed session of this project; in the shape of `show`.
+
+    Args:
+        store: Where to look.
+        task: Name of the task, main or not.
+        max_age: How long ago its attempt may have completed.
+        any_project: Look in every project.
+
+    Raises:
+        ValueNotFound: There is none, or the newest is too old.
+    """
+    project = None if any_project else current_project()
+    with store.database.snapshot() as transaction:
+        found = history.newest_result(transaction, task, project)
+        where = "" if project is None else f" in project {project} (--any-project looks in all)"
+        if found is None:
+            raise ValueNotFound(f"no completed session has a result of task {task!r}{where}")
+        name, attempt_id = found
+        attempt = attempts.by_id(transaction, attempt_id)
+        record = _session(transaction, name)
+        if attempt is None or attempt.ended_at is None:
+            raise ValueNotFound(f"the newest result of task {task!r} was removed meanwhile")
+        age = timedelta(microseconds=values.moment(transaction) - attempt.ended_at)
+        if max_age is not None and age > max_age:
+            raise ValueNotFound(
+                f"the newest result of task {task!r}{where} is of session {name}, "
+                f"{_rough(age)} old, older than {_rough(max_age)}"
+            )
+        return _result(transaction, record, attempt)
+
+
+def told(transaction: Transaction, session: SessionRecord, queue: str, value: ValueRecord) -> dict[str, Any]:
+    """One value in the shape of `show`."""
+    returns = history.returns_of_value(transaction, value.queue_id, value.seq)
+    story = Story(session, [], [], {value.queue_id: queue})
+    for one in {value.pushed_by, value.taken_by, *(back.taken_by for back in returns)} - {None}:
+        found = attempts.by_id(transaction, one or 0)
+        if found is not None:
+            story.know({found.id: AttemptName(found.session, found.task, found.number, found.given_back_at)})
+    return story.value(value, queue, returns)
+
+
+def _session(transaction: Transaction, name: str) -> SessionRecord:
+    record = sessions.by_name(transaction, name)
+    if record is None:
+        raise SessionNotFound(f"there is no session {name!r}; `zrb-store list` shows which there are")
+    return record
+
+
+def _result(transaction: Transaction, session: SessionRecord, of: AttemptRecord) -> dict[str, Any]:
+    found = None
+    if of.result_queue_id is not None and of.result_seq is not None:
+        found = history.value_at(transaction, of.result_queue_id, of.result_seq)
+    if found is None:
+        raise ValueNotFound(f"{of.session}/{of.name} completed without a result")
+    queue = history.queue_names(transaction, session.id).get(found.queue_id, of.task)
+    return told(transaction, session, queue, found)
+
+
+def _rough(length: timedelta) -> str:
+    hours = length.total_seconds() / 3600
+    if hours < 2:
+        return f"{length.total_seconds() / 60:.0f} min"
+    return f"{hours:.0f} h" if hours < 96 else f"{hours / 24:.0f} d"
