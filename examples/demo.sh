@@ -17,8 +17,8 @@ say() { printf '\n# %s\n' "$1"; }
 run() { printf '$ %s\n' "$1"; eval "$1"; }
 unexpected() { printf '\nUnexpected: %s\n' "$1" >&2; exit 1; }
 
-say "A workflow of three tasks: find-packages, summarize, report (examples/audit/zrb_init.py)."
-say "It audits this Python environment. Its last task fails: the folder for the report is not there."
+say "A workflow of three tasks audits this Python environment (examples/audit/zrb_init.py).
+# The last one, report, fails: its folder is not there."
 run "export ZRB_INIT_MODULES=$ZRB_INIT_MODULES ZRB_STORE_URL=$ZRB_STORE_URL"
 if run "ZRB_STORE_SESSION=audit-1 zrb audit report --folder reports"; then
     unexpected "the workflow did not fail"
