@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests import postgres
+from tests.commands import Commands
 from zrb_store import settings
 from zrb_store.db import migrate
 from zrb_store.db.engine import Database
@@ -130,3 +131,9 @@ def store(location: str) -> Iterator[Store]:
 
     with open_store(location) as opened:
         yield opened
+
+
+@pytest.fixture
+def command(location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
+    """`zrb-store` on an empty store."""
+    return Commands(location, monkeypatch, capsys.readouterr)

@@ -8,7 +8,8 @@ import threading
 from typing import Protocol
 
 from zrb_store.db.engine import Database
-from zrb_store.errors import ZrbStoreError
+from zrb_store.db.transaction import Executor
+from zrb_store.errors import SessionBusy, ZrbStoreError
 from zrb_store.process import provably_dead
 from zrb_store.queries import sessions
 from zrb_store.records import RunRecord, SessionRecord
@@ -47,6 +48,17 @@ def status_of(session: SessionRecord, run: RunRecord | None, moment: int) -> str
     if session.status == "running" and (run is None or not is_live(run, moment)):
         return "stale"
     return session.status
+
+
+def refuse_live(executor: Executor, session: SessionRecord, moment: int) -> None:
+    """Raise `SessionBusy` if a process runs the session at `moment`."""
+    last = sessions.last_run(executor, session.id)
+    if last is not None and is_live(last, moment):
+        age = (moment - last.started_at) // 1_000_000
+        raise SessionBusy(
+            f"session {session.name} is being run by pid {last.pid} on {last.host} for {age} s; "
+            "wait for it, or end it and start again"
+        )
 
 
 class _Keeper:

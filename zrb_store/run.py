@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from zrb_store import codec, lease
 from zrb_store.attempt import Attempt, status_of
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import InputsDiffer, LeaseLost, SessionBusy, SessionCompleted, TaskCompleted, ZrbStoreError
+from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskCompleted, ZrbStoreError
 from zrb_store.process import identity
 from zrb_store.queries import attempts, sessions, values
 from zrb_store.records import AttemptRecord, SessionRecord
@@ -85,7 +85,7 @@ class Run:
             raise LeaseLost(f"session {self.session} is being removed by another process")
         moment = values.moment(transaction)
         self._refuse_other(session)
-        self._refuse_live(session, transaction, moment)
+        lease.refuse_live(transaction, session, moment)
         # A main task that was skipped may have something to do now: its condition is asked again.
         if session.status == "completed" and session.tasks.get(session.task or "") != "skipped":
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
@@ -124,15 +124,6 @@ class Run:
                 raise InputsDiffer(
                     f"session {session.name} was started with other inputs: {difference}; use another session name"
                 )
-
-    def _refuse_live(self, session: SessionRecord, transaction: Transaction, moment: int) -> None:
-        last = sessions.last_run(transaction, session.id)
-        if last is not None and lease.is_live(last, moment):
-            age = (moment - last.started_at) // 1_000_000
-            raise SessionBusy(
-                f"session {session.name} is being run by pid {last.pid} on {last.host} for {age} s; "
-                "wait for it, or end it and start again"
-            )
 
     def attempt(self, task: str) -> Attempt:
         """Begin the next attempt of a task, to be used as a context manager.

@@ -10,6 +10,7 @@ from types import TracebackType
 from zrb_store import lease, settings
 from zrb_store.attempt import AmbientAttempt, ambient_attempt
 from zrb_store.db.engine import Database
+from zrb_store.fork import fork
 from zrb_store.queries import sessions, values
 from zrb_store.records import SessionRecord
 from zrb_store.session import Session
@@ -96,6 +97,22 @@ class Store:
             }
         seen = [replace(record, status=lease.status_of(record, runs.get(record.id), moment)) for record in found]
         return [record for record in seen if not computed or record.status == status][:limit]
+
+    def fork(self, session: str, *, from_task: str, name: str | None = None) -> Session:
+        """Copy a session as it was before a task first started; running the copy goes on from there.
+
+        Args:
+            session: Name of the session.
+            from_task: Name of the task.
+            name: Of the new session; by default the first free one of `SESSION-fork`, `SESSION-fork-2`...
+
+        Raises:
+            SessionNotFound: There is no such session.
+            TaskNotFound: The task has not started in it.
+            InvalidName: No session can have the new name.
+            ZrbStoreError: There is a session of the new name.
+        """
+        return Session(self, fork(self.database, session, from_task, name))
 
     def close(self) -> None:
         """Close the database."""

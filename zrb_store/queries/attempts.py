@@ -88,7 +88,7 @@ _BEGIN = (
 
 
 def begin(
-    executor: Executor, session_id: int, run_id: int, fence: int, task: str, role: str, arguments: str | None
+    executor: Executor, session_id: int, run_id: int | None, fence: int, task: str, role: str, arguments: str | None
 ) -> tuple[int, int] | None:
     """Start the next attempt of `task`.
 

@@ -1,0 +1,84 @@
+"""`push` and `pop`: queues for shell scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from zrb_store import codec, names, shell
+from zrb_store.cli import output
+from zrb_store.cli.command import command
+from zrb_store.store import open_store
+
+
+@command(
+    "push",
+    "{} inbox files '\"a.csv\"'",
+    "date -I | {} inbox days - --text",
+    details="VALUE is JSON, or text with --text; - reads it from stdin. Session and queue are made where they are not "
+    "there. Inside a CmdTask the value belongs to the running attempt, and @this names its session.",
+)
+@click.argument("session")
+@click.argument("queue")
+@click.argument("value")
+@click.option("--text", is_flag=True, help="Take VALUE as text, without the newline at the end of stdin.")
+def push(session: str, queue: str, value: str, text: bool) -> None:
+    content = _stdin() if value == "-" else value
+    item = content.removesuffix("\n") if text and value == "-" else content if text else parse_json(content, "VALUE")
+    with open_store() as store:
+        shell.push(store, names.session_name(session), queue, item)
+
+
+# A negative number is a value, not an option.
+push.context_settings = {"ignore_unknown_options": True}
+
+
+@command(
+    "pop",
+    "{} inbox files",
+    "file=$({} inbox files --wait 60)",
+    details="Text is printed as it is, anything else as JSON. On an empty queue it exits 3. Inside a CmdTask the value "
+    "belongs to the running attempt: it is given back if that one fails. @this names the attempt's session.",
+)
+@click.argument("session")
+@click.argument("queue")
+@click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), help="Wait for a value so long.")
+@click.option("--format", "form", type=click.Choice(["value", "json"]), default="value", show_default=True)
+def pop(session: str, queue: str, wait: float | None, form: str) -> None:
+    with open_store() as store:
+        data = shell.pop(store, names.session_name(session), queue, wait or 0.0)
+    tree = codec.to_json(data)
+    if form == "json":
+        output.echo_json(tree)
+    else:
+        output.echo(output.bare(tree))
+
+
+def parse_json(text: str, what: str) -> Any:
+    """The value of a JSON text that a person typed.
+
+    Raises:
+        UsageError: It is not JSON.
+    """
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else error
+        raise click.UsageError(f"{what} is not JSON ({reason}); text goes in double quotes: '\"text\"'") from None
+
+
+def _stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"stdin is not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+COMMANDS = {"push": push, "pop": pop}
