@@ -15,9 +15,9 @@ from zrb_store.listing import STATUSES, Listed, listed
 from zrb_store.store import open_store
 
 _COLUMNS = (
-    Column("name"),
-    Column("project"),
-    Column("task"),
+    Column("name", fold=True),
+    Column("project", fold=True),
+    Column("task", fold=True),
     Column("status", status=True),
     Column("started"),
     Column("took", right=True),
@@ -67,7 +67,7 @@ def _row(one: Listed, clock: Clock) -> list[str]:
         one_line(PurePath(session.project).name or session.project) if session.project else NOTHING,
         one_line(session.task) if session.task else NOTHING,
         session.status,
-        clock.full(iso_of(started)),
+        clock.short(iso_of(started)),
         took(one.took if session.status != "stale" else None),
         f"{one.completed}/{one.tasks}" if one.tasks else NOTHING,
         f"{owner.pid}@{owner.host}" if owner else NOTHING,

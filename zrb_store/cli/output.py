@@ -20,12 +20,14 @@ class Column:
     Attributes:
         title: Its heading.
         cut: Whether its cells are cut to the width; no other cell ever is.
+        fold: Whether a narrow terminal may break its cells in two; the last column's always.
         status: Whether its cells are statuses, coloured on a terminal.
         right: Whether its cells are aligned to the right.
     """
 
     title: str
     cut: bool = False
+    fold: bool = False
     status: bool = False
     right: bool = False
 

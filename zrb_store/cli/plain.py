@@ -32,23 +32,43 @@ def lines_of(blocks: Sequence[Block], page: int | None) -> Iterator[str]:
 
 def _table(table: Table, page: int | None) -> Iterator[str]:
     indent = _GAP if table.title else ""
-    cells = [[column.title.upper() for column in table.columns], *table.rows]
+    cells = [headings(table), *table.rows]
     widths = column_widths(table.columns, cells, None if page is None else page - len(indent))
     for row in cells:
         yield from (f"{indent}{line}".rstrip() for line in _row(table.columns, row, widths))
 
 
-def column_widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], page: int | None) -> list[int]:
-    """How wide each column is; those that may be cut share what the others leave of the page."""
+def headings(table: Table) -> list[str]:
+    """The titles of a table's columns, as they are shown."""
+    return [column.title.upper() for column in table.columns]
+
+
+def column_widths(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], page: int | None, most: int | None = None
+) -> list[int]:
+    """How wide each column is; those that may be cut share what the others leave of the page.
+
+    Args:
+        columns: The columns.
+        rows: Every row, headings too.
+        page: The width to share; None leaves everything whole.
+        most: How wide a column that may be folded is taken to be.
+    """
     widths = [
         max((cell_width(line) for row in rows for line in row[place].splitlines()), default=0)
         for place in range(len(columns))
     ]
     if page is None:
         return widths
-    room = page - len(_GAP) * (len(columns) - 1) - sum(w for w, c in zip(widths, columns, strict=True) if not c.cut)
-    cut = sorted((width, place) for place, (width, c) in enumerate(zip(widths, columns, strict=True)) if c.cut)
-    for left, (width, place) in zip(range(len(cut), 0, -1), cut, strict=True):
+    room = page - len(_GAP) * (len(columns) - 1)
+    cut = []
+    for place, (width, column) in enumerate(zip(widths, columns, strict=True)):
+        if column.cut:
+            cut.append((width, place))
+        else:
+            folds = column.fold or place == len(columns) - 1
+            room -= min(width, most) if folds and most else width
+    for left, (width, place) in zip(range(len(cut), 0, -1), sorted(cut), strict=True):
         widths[place] = min(width, max(_LEAST, room // left))
         room -= widths[place]
     return widths

@@ -135,7 +135,7 @@ def _took(of: dict[str, Any], status: str | None) -> str:
 
 def _tasks(tasks: list[dict[str, Any]], clock: Clock) -> Table:
     columns = (
-        Column("attempt"),
+        Column("attempt", fold=True),
         Column("status", status=True),
         Column("run", right=True),
         Column("started"),
@@ -184,7 +184,7 @@ def _queue(name: str, contents: dict[str, Any], full: bool) -> Block:
         Column("value", cut=True),
         Column("type"),
         Column("size", right=True),
-        Column("pushed by"),
+        Column("pushed by", fold=True),
         Column("fate", status=True),
     )
     rows = [

@@ -8,7 +8,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from zrb_store.cli.output import Block, Column, Facts, Lines, Table
+from zrb_store.cli.output import Block, Column, Facts, Lines, Table, width
+from zrb_store.cli.plain import column_widths, headings, shortened
 
 _STYLES = {
     "completed": "green",
@@ -21,6 +22,7 @@ _STYLES = {
     "retracted": "yellow",
 }
 _PALE = "dim"
+_FOLDED = 26  # columns that a cell which can be folded is given before values are cut
 
 
 def print_blocks(blocks: Sequence[Block], *, full: bool = False) -> None:
@@ -30,10 +32,10 @@ def print_blocks(blocks: Sequence[Block], *, full: bool = False) -> None:
 
 def renderable(blocks: Sequence[Block], *, full: bool = False) -> Group:
     """A document as one thing that rich prints."""
-    return Group(*_parts(blocks, full))
+    return Group(*_parts(blocks, None if full else width()))
 
 
-def _parts(blocks: Sequence[Block], full: bool) -> Iterator[RenderableType]:
+def _parts(blocks: Sequence[Block], page: int | None) -> Iterator[RenderableType]:
     for number, block in enumerate(blocks):
         if number:
             yield Text()
@@ -45,7 +47,7 @@ def _parts(blocks: Sequence[Block], full: bool) -> Iterator[RenderableType]:
         if isinstance(block, Lines):
             yield from (Text(line) for line in block.lines)
         else:
-            yield _table(block, full)
+            yield _table(block, page)
 
 
 def _facts(facts: Facts) -> RichTable:
@@ -57,19 +59,15 @@ def _facts(facts: Facts) -> RichTable:
     return grid
 
 
-def _table(table: Table, full: bool) -> RichTable:
+def _table(table: Table, page: int | None) -> RichTable:
     made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=_PALE)
-    for column in table.columns:
-        one_line = column.cut and not full
-        made.add_column(
-            column.title.upper(),
-            justify="right" if column.right else "left",
-            overflow="ellipsis" if one_line else "fold",
-            no_wrap=one_line,
-            ratio=1 if one_line else None,
-        )
+    widths = column_widths(table.columns, [headings(table), *table.rows], page, _FOLDED)
+    for column, title in zip(table.columns, headings(table), strict=True):
+        folds = column.fold or column is table.columns[-1] or (column.cut and page is None)
+        made.add_column(title, justify="right" if column.right else "left", overflow="fold", no_wrap=not folds)
     for row in table.rows:
-        made.add_row(*(_cell(column, cell) for column, cell in zip(table.columns, row, strict=True)))
+        cells = zip(table.columns, row, widths, strict=True)
+        made.add_row(*(_cell(column, shortened(cell, width) if column.cut else cell) for column, cell, width in cells))
     return made
 
 

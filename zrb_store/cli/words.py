@@ -32,6 +32,13 @@ class Clock:
         """Date and time to the second."""
         return NOTHING if iso is None else self._moment(iso).strftime("%Y-%m-%d %H:%M:%S") + self._zone
 
+    def short(self, iso: str) -> str:
+        """As `full`; on a terminal without the year if it is this one."""
+        moment = self._moment(iso)
+        if not self._local or moment.year != datetime.now().year:
+            return self.full(iso)
+        return moment.strftime("%m-%d %H:%M:%S")
+
     def brief(self, iso: str | None) -> str:
         """The time; the date too if it is another day's."""
         if iso is None:
