@@ -120,6 +120,8 @@ class SQLite:
             if not read_only:
                 driver.execute(f"PRAGMA synchronous={durability}")
                 driver.execute("PRAGMA foreign_keys=ON")
+                # 16 MiB of log instead of 4: a quarter of the syncs, and still one segment of the log's index.
+                driver.execute("PRAGMA wal_autocheckpoint=4000")
                 driver.execute("PRAGMA journal_size_limit=16777216")
             return driver
 
