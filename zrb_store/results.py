@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,21 @@ if TYPE_CHECKING:
     from zrb_store.store import Store
 
 
-def find_value(store: Store, session: str, queue: str, seq: int | None = None) -> dict[str, Any]:
-    """The newest live value of a queue, or the one of that seq whatever became of it; in the shape of `show`.
+@dataclass(frozen=True)
+class Found:
+    """One value.
+
+    Attributes:
+        shape: As `show --format json` has it.
+        data: As it is stored.
+    """
+
+    shape: dict[str, Any]
+    data: str
+
+
+def find_value(store: Store, session: str, queue: str, seq: int | None = None) -> Found:
+    """The newest live value of a queue, or the one of that seq whatever became of it.
 
     Raises:
         SessionNotFound: There is no such session.
@@ -39,11 +53,11 @@ def find_value(store: Store, session: str, queue: str, seq: int | None = None) -
         found = history.value_at(transaction, queue_id, seq)
         if found is None:
             raise ValueNotFound(f"there is no value {value_id(session, queue, seq)}")
-        return told(transaction, record, queue, found)
+        return Found(told(transaction, record, queue, found), found.data)
 
 
-def task_result(store: Store, session: str, task: str) -> dict[str, Any]:
-    """The stored result of a task's completed attempt, taken or not; in the shape of `show`.
+def task_result(store: Store, session: str, task: str) -> Found:
+    """The stored result of a task's completed attempt, taken or not.
 
     Raises:
         SessionNotFound: There is no such session.
@@ -61,10 +75,8 @@ def task_result(store: Store, session: str, task: str) -> dict[str, Any]:
         return _result(transaction, record, standing)
 
 
-def newest_result(
-    store: Store, task: str, *, max_age: timedelta | None = None, any_project: bool = False
-) -> dict[str, Any]:
-    """The newest result of a task in a completed session of this project; in the shape of `show`.
+def newest_result(store: Store, task: str, *, max_age: timedelta | None = None, any_project: bool = False) -> Found:
+    """The newest result of a task in a completed session of this project.
 
     Args:
         store: Where to look.
@@ -113,18 +125,19 @@ def _session(transaction: Transaction, name: str) -> SessionRecord:
     return record
 
 
-def _result(transaction: Transaction, session: SessionRecord, of: AttemptRecord) -> dict[str, Any]:
+def _result(transaction: Transaction, session: SessionRecord, of: AttemptRecord) -> Found:
     found = None
     if of.result_queue_id is not None and of.result_seq is not None:
         found = history.value_at(transaction, of.result_queue_id, of.result_seq)
     if found is None:
         raise ValueNotFound(f"{of.session}/{of.name} completed without a result")
     queue = history.queue_names(transaction, session.id).get(found.queue_id, of.task)
-    return told(transaction, session, queue, found)
+    return Found(told(transaction, session, queue, found), found.data)
 
 
 def _rough(length: timedelta) -> str:
-    hours = length.total_seconds() / 3600
-    if hours < 2:
-        return f"{length.total_seconds() / 60:.0f} min"
-    return f"{hours:.0f} h" if hours < 96 else f"{hours / 24:.0f} d"
+    seconds = length.total_seconds()
+    for name, unit in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
+from typing import Any
 
-from zrb_store import lease, settings
+from zrb_store import codec, settings
 from zrb_store.attempt import AmbientAttempt, ambient_attempt
 from zrb_store.db.engine import Database
 from zrb_store.fork import fork
-from zrb_store.queries import sessions, values
 from zrb_store.records import SessionRecord
 from zrb_store.session import Session
 
@@ -46,12 +45,13 @@ class Store:
         url = settings.store_url(location)
         self.url = url.render_as_string(hide_password=True)
         self.max_value = settings.max_value()
+        settings.retention()  # a mistake in it must show now, not at the end of a run
         self.database = Database(url, read_only=read_only, durability=settings.durability())
         self.ambient = self._ambient()
 
     def _ambient(self) -> AmbientAttempt | None:
         token = os.environ.get("ZRB_STORE_ATTEMPT")
-        if not token or settings.store_url() != self.database.url:
+        if self.database.read_only or not token or settings.store_url() != self.database.url:
             return None
         return ambient_attempt(self.database, token)
 
@@ -80,23 +80,26 @@ class Store:
             limit: How many at the most.
             project: Folder of the project.
         """
-        stored = ("running",) if status == "stale" else (status,) if status else ()
-        computed = status in ("running", "stale")
-        with self.database.snapshot() as transaction:
-            moment = values.moment(transaction)
-            found = sessions.select_sessions(
-                transaction,
-                statuses=stored,
-                task=task,
-                project=project,
-                since=None if since is None else moment - since // timedelta(microseconds=1),
-                limit=None if computed else limit,
-            )
-            runs = {
-                record.id: sessions.last_run(transaction, record.id) for record in found if record.status == "running"
-            }
-        seen = [replace(record, status=lease.status_of(record, runs.get(record.id), moment)) for record in found]
-        return [record for record in seen if not computed or record.status == status][:limit]
+        from zrb_store.listing import listed  # only readers need it
+
+        statuses = None if status is None else [status]
+        found = listed(self, statuses=statuses, task=task, project=project, since=since, limit=limit)
+        return [one.session for one in found]
+
+    def last(self, task: str, *, max_age: timedelta | None = None, any_project: bool = False) -> Any:
+        """The newest result of a task in a completed session of the current project.
+
+        Args:
+            task: Name of the task, main or not.
+            max_age: How long ago it may have completed.
+            any_project: Look in every project. Sessions that belong to none are looked at in any case.
+
+        Raises:
+            ValueNotFound: There is none, or the newest is too old.
+        """
+        from zrb_store.results import newest_result
+
+        return codec.decode(newest_result(self, task, max_age=max_age, any_project=any_project).data)
 
     def fork(self, session: str, *, from_task: str, name: str | None = None) -> Session:
         """Copy a session as it was before a task first started; running the copy goes on from there.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
-from zrb_store.db.tables import attempt, queue, returned, run, session, value
+from zrb_store.db.tables import attempt, change, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.values import was_live
@@ -290,3 +290,26 @@ def newest_result(executor: Executor, task: str, project: str | None) -> tuple[s
     """
     rows = executor.execute(_newest_result(project is not None), {"task": task, "project": project})
     return (rows[0][0], rows[0][1]) if rows else None
+
+
+_CHANGES = (
+    sa.select(change.c.at, change.c.action, change.c.detail, change.c.user, change.c.host, change.c.pid)
+    .where(change.c.session == bindparam("session"))
+    .order_by(change.c.id)
+)
+
+
+class Change(NamedTuple):
+    """What a person did to a session by hand."""
+
+    at: int
+    action: str
+    detail: str | None
+    user: str | None
+    host: str
+    pid: int
+
+
+def changes(executor: Executor, session_name: str) -> list[Change]:
+    """Everything done by hand to a session of that name, oldest first."""
+    return [Change(*row) for row in executor.execute(_CHANGES, {"session": session_name})]

@@ -1,0 +1,107 @@
+"""`log`: what went wrong, and how each run was started."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from zrb_store import stories
+from zrb_store.cli.command import command, format_option
+from zrb_store.cli.output import Block, Column, Facts, Lines, Table, echo, echo_json, show
+from zrb_store.cli.words import NOTHING, Clock, micros_between, one_line, printable, took
+from zrb_store.names import resolve
+from zrb_store.store import open_store
+
+
+_BAD = ("failed", "interrupted", "lost")
+
+
+@command(
+    "log",
+    "{} @last-failed",
+    "{} etl-2026-11-24 load",
+    details="With TASK only the attempts of that task.",
+)
+@click.argument("session")
+@click.argument("task", required=False)
+@format_option()
+def log(session: str, task: str | None, form: str) -> None:
+    with open_store(read_only=True) as store:
+        told = stories.log(store, resolve(store, session).name, task)
+    if form == "json":
+        echo_json(told)
+    elif form == "jsonl":
+        for attempt in told["attempts"]:
+            echo_json(attempt, one_line=True)
+    elif form == "value":
+        for error in filter(None, (attempt["error"] for attempt in told["attempts"])):
+            echo((error["traceback"] or _brief(error)).rstrip("\n"))
+    else:
+        show(_blocks(told))
+
+
+def _blocks(told: dict[str, Any]) -> Iterator[Block]:
+    started = told["runs"][0]["started_at"] if told["runs"] else None
+    clock = Clock(started)
+    yield Facts([("Session", told["name"]), ("Status", told["status"])])
+    for run in told["runs"]:
+        yield _run(run, clock)
+    bad = [attempt for attempt in told["attempts"] if attempt["error"] or attempt["status"] in _BAD]
+    for attempt in bad:
+        yield _attempt(attempt, clock)
+    if not bad:
+        yield Lines(["No attempt failed."])
+    if told["changes"]:
+        yield _changes(told["changes"], clock)
+
+
+def _run(run: dict[str, Any], clock: Clock) -> Facts:
+    lasted = None if run["outcome"] == "lost" else micros_between(run["started_at"], run["ended_at"])
+    versions = {"Python": run["python_version"], "zrb": run["zrb_version"]}
+    who = f" as {one_line(run['user'])}" if run["user"] else ""
+    return Facts(
+        [
+            (f"Run {run['number']}", run["outcome"] or "running"),
+            ("Started", clock.full(run["started_at"]) + (f", took {took(lasted)}" if lasted is not None else "")),
+            ("By", f"{run['origin']}, pid {run['pid']} on {one_line(run['host'])}{who}"),
+            ("Command", one_line(shlex.join(run["command"])) or NOTHING),
+            ("Folder", one_line(run["folder"] or NOTHING)),
+            ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version) or NOTHING),
+        ],
+        frozenset({f"Run {run['number']}"}),
+    )
+
+
+def _attempt(attempt: dict[str, Any], clock: Clock) -> Lines:
+    error = attempt["error"]
+    run = f" in run {attempt['run']}" if attempt["run"] is not None else ""
+    title = f"{one_line(attempt['attempt'])} {attempt['status']}{run}, {clock.full(attempt['started_at'])}"
+    if error is None:
+        lost = attempt["status"] == "lost"
+        return Lines(["Its process ended without a word." if lost else "It left no error."], title)
+    text = error["traceback"] or _brief(error)
+    return Lines([printable(line.expandtabs()) for line in text.splitlines()], title)
+
+
+def _brief(error: dict[str, Any]) -> str:
+    return ": ".join(part for part in (error["type"], error["message"]) if part)
+
+
+def _changes(changes: list[dict[str, Any]], clock: Clock) -> Table:
+    columns = (Column("at"), Column("what"), Column("by"), Column("detail"))
+    rows = [
+        [
+            clock.full(one["at"]),
+            one_line(one["action"]),
+            one_line(f"{one['user'] or 'somebody'}, pid {one['pid']} on {one['host']}"),
+            one_line(one["detail"] or ""),
+        ]
+        for one in changes
+    ]
+    return Table(columns, rows, "By hand")
+
+
+COMMANDS = {"log": log}
