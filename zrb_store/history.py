@@ -169,10 +169,12 @@ class Story:
         return bool(known and known.given_back_at and (self.moment is None or known.given_back_at <= self.moment))
 
     def tasks(self) -> list[dict[str, Any]]:
-        """Every task in order, with its attempts."""
-        of_task: dict[str, list[AttemptRecord]] = {name: [] for name in self.session.tasks}
+        """Every task with its attempts, in the order in which they first started; those that wait or were skipped last."""
+        of_task: dict[str, list[AttemptRecord]] = {}
         for one in self.attempts:
             of_task.setdefault(one.task, []).append(one)
+        for name in self.session.tasks:
+            of_task.setdefault(name, [])
         return [self._task(name, sorted(tried, key=lambda one: one.number)) for name, tried in of_task.items()]
 
     def _task(self, name: str, tried: list[AttemptRecord]) -> dict[str, Any]:

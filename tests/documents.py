@@ -1,0 +1,128 @@
+"""Runs a Markdown page: its files, commands and Python, in the order in which a reader meets them.
+
+A block whose first line is `# NAME` (with a dot in NAME) is a file that the reader saves. A ```python``` block is executed.
+A ```console``` block holds `$ command` lines, each followed by what it prints; `...` alone on a line stands for any lines,
+within a line for any text.
+A ```sh``` block is for the reader's own machine and is not run; a page names those it has.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"\A(?:#!.*\n)?# (\S+\.\w+)\n")
+# What differs from run to run: moments, lengths of time, processes.
+_VOLATILE = [
+    (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"), "MOMENT"),
+    (re.compile(r"\b\d\d:\d\d:\d\d(\.\d+)?Z?\b"), "CLOCK"),
+    (re.compile(r"\b\d+(\.\d+)? ?(ms|s|min|m)\b"), "DURATION"),
+    (re.compile(r"\bpid \d+"), "pid PID"),
+    (re.compile(r"[ \t]+"), " "),
+    (re.compile(r"[─━-]{3,}"), "---"),
+]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    language: str
+    text: str
+    line: int
+
+    @property
+    def file(self) -> str | None:
+        """The name of the file that this block is, if it is one."""
+        found = _FILE.match(self.text)
+        return found[1] if found else None
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page in order."""
+    text = page.read_text(encoding="utf-8")
+    return [Block(found[1], found[2], text[: found.start()].count("\n") + 1) for found in _FENCE.finditer(text)]
+
+
+def commands(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The commands of a console block, each with the lines that it should print."""
+    command: str | None = None
+    expected: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            if command is not None:
+                yield command, expected
+            command, expected = line[2:], []
+        elif line.startswith("> ") and command is not None and not expected:
+            command += "\n" + line[2:]
+        else:
+            expected.append(line)
+    if command is not None:
+        yield command, expected
+
+
+def run_page(page: Path, folder: Path) -> int:
+    """Run every block of a page in `folder`; returns how many commands and code blocks it ran."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("ZRB_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment.update(HOME=str(folder), NO_COLOR="1", COLUMNS="100", TZ="UTC", PYTHONPATH=str(page_root(page)))
+    ran = 0
+    for block in blocks(page):
+        where = f"{page.name}:{block.line}"
+        if block.file:
+            (folder / block.file).write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
+            done = subprocess.run(
+                [sys.executable, "-c", block.text], cwd=folder, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, f"{where}: {done.stderr}"
+            ran += 1
+        elif block.language == "console":
+            for command, expected in commands(block.text):
+                ran += 1
+                found = _shell(command, folder, environment)
+                assert matches(expected, found), f"{where}: $ {command}\nprinted:\n" + "\n".join(found)
+    return ran
+
+
+def page_root(page: Path) -> Path:
+    """The project's root, wherever in it the page is."""
+    return next(folder for folder in page.resolve().parents if (folder / "pyproject.toml").exists())
+
+
+def _shell(command: str, folder: Path, environment: dict[str, str]) -> list[str]:
+    """Run a command as typed; `export` and `cd` last until the end of the page."""
+    state = folder / ".shell-state"
+    script = f'[ -f "{state}" ] && . "{state}"\n{command}\ncode=$?\nexport -p > "{state}"; exit $code'
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    return done.stdout.splitlines()
+
+
+def matches(expected: list[str], found: list[str]) -> bool:
+    """Whether lines are as expected, apart from what differs from run to run."""
+    wanted = [_stable(line) for line in expected]
+    got = [_stable(line) for line in found]
+    pattern = "".join(
+        "(?:.*\n)*?" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*") + "\n" for line in wanted
+    )
+    return re.fullmatch(pattern, "".join(line + "\n" for line in got)) is not None
+
+
+def _stable(line: str) -> str:
+    for volatile, name in _VOLATILE:
+        line = volatile.sub(name, line)
+    return line.strip()

@@ -1,0 +1,34 @@
+"""The pages are true: what they say to type is typed, and what they say comes out comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.documents import blocks, matches, run_page
+
+ROOT = Path(__file__).resolve().parent.parent
+# Pages with commands, and the least number of commands and code blocks that each must have run.
+PAGES = {"README.md": 12}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
+    assert run_page(ROOT / name, tmp_path) >= PAGES[name]
+
+
+def test_every_page_with_commands_is_run() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    with_commands = {
+        str(page.relative_to(ROOT))
+        for page in pages
+        if any(block.language in ("console", "python") for block in blocks(page))
+    }
+    assert with_commands <= set(PAGES)
+
+
+def test_the_comparison_can_fail() -> None:
+    assert matches(["a 12 ms", "...", "z"], ["a 3.5 ms", "b", "z"])
+    assert not matches(["a", "..."], ["b"])
+    assert not matches(["a"], ["a", "b"])
