@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zrb_store import lease
 from zrb_store.queries import values
-from zrb_store.queries.history import Chosen
+from zrb_store.queries.history import runs_of, sessions_page, task_counts
 from zrb_store.records import RunRecord, SessionRecord
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from zrb_store.store import Store
 
 STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
+_COMPUTED = {"running", "stale"}
+_PAGE = 100  # sessions about whose runs and tasks one statement asks
 
 
 @dataclass(frozen=True)
@@ -87,26 +89,31 @@ def listed(
             "since": None if since is None else moment - since // timedelta(microseconds=1),
             "roots": roots,
         }
-        if statuses is None:
-            return _look(transaction, Chosen(**about, limit=limit), moment)
-        stored = sorted(set(statuses) - {"running", "stale"})
-        found = _look(transaction, Chosen(**about, statuses=stored, limit=limit), moment) if stored else []
-        if set(statuses) & {"running", "stale"}:
-            # Whether one is stale cannot be asked in SQL; there are few of them.
-            running = _look(transaction, Chosen(**about, statuses=["running"]), moment)
-            found += [one for one in running if one.session.status in statuses]
-            found.sort(key=lambda one: (one.session.created_at, one.session.id), reverse=True)
+        if statuses is None or not set(statuses) & _COMPUTED:
+            return _look(transaction, sessions_page(transaction, statuses=statuses, limit=limit, **about), moment)
+        # Whether a running one is stale cannot be asked in SQL: page by page, until there are enough.
+        stored = {"running", *statuses} - {"stale"}
+        found: list[Listed] = []
+        last = None
+        while limit is None or len(found) < limit:
+            page = sessions_page(transaction, statuses=stored, before=last, limit=_PAGE, **about)
+            found += [one for one in _look(transaction, page, moment) if one.session.status in statuses]
+            if len(page) < _PAGE:
+                break
+            last = page[-1]
         return found[:limit]
 
 
-def _look(transaction: Transaction, chosen: Chosen, moment: int) -> list[Listed]:
-    found = chosen.sessions(transaction)
-    runs, counts = (chosen.runs(transaction), chosen.counts(transaction)) if found else ({}, {})
-    listed = []
-    for record in found:
-        of_record = runs.get(record.id, [])
-        seen = lease.status_of(record, of_record[-1] if of_record else None, moment)
-        attempted, completed = counts.get(record.id, (0, 0))
-        tasks = max(attempted, len(record.tasks))
-        listed.append(Listed(replace(record, status=seen), of_record, tasks, completed, moment))
-    return listed
+def _look(transaction: Transaction, page: list[SessionRecord], moment: int) -> list[Listed]:
+    found = []
+    for start in range(0, len(page), _PAGE):
+        some = page[start : start + _PAGE]
+        ids = [record.id for record in some]
+        runs, counts = runs_of(transaction, ids), task_counts(transaction, ids)
+        for record in some:
+            of_record = runs.get(record.id, [])
+            seen = lease.status_of(record, of_record[-1] if of_record else None, moment)
+            attempted, completed = counts.get(record.id, (0, 0))
+            tasks = max(attempted, len(record.tasks))
+            found.append(Listed(replace(record, status=seen), of_record, tasks, completed, moment))
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -15,85 +15,90 @@ from zrb_store.queries import attempts, sessions
 from zrb_store.queries.values import was_live
 from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord, SessionRecord, ValueRecord
 
+_NEWEST_FIRST = (session.c.created_at.desc(), session.c.id.desc())
 
-class Chosen:
-    """Which sessions to list, newest first: the conditions once, for each statement about them."""
 
-    def __init__(
-        self,
-        *,
-        statuses: Sequence[str] | None = None,
-        task: str | None = None,
-        project: str | None = None,
-        since: int | None = None,
-        roots: bool = False,
-        limit: int | None = None,
-    ) -> None:
-        conditions: list[Any] = []
-        if statuses is not None:
-            conditions.append(session.c.status.in_(statuses))
-        if task is not None:
-            conditions.append(session.c.task == task)
-        if project is not None:
-            conditions.append(session.c.project == project)
-        if since is not None:
-            conditions.append(session.c.created_at >= since)
-        if roots:
-            conditions.append(session.c.parent.is_(None))
-        self._conditions = conditions
-        self._limit = limit
+def sessions_page(
+    executor: Executor,
+    *,
+    statuses: Collection[str] | None = None,
+    task: str | None = None,
+    project: str | None = None,
+    since: int | None = None,
+    roots: bool = False,
+    before: SessionRecord | None = None,
+    limit: int | None = None,
+) -> list[SessionRecord]:
+    """Sessions that fit every given condition, newest first, each with its stored status.
 
-    def _select(self, *columns: Any) -> sa.Select[Any]:
-        chosen = sa.select(*columns).where(*self._conditions)
-        return chosen.order_by(session.c.created_at.desc(), session.c.id.desc()).limit(self._limit)
-
-    def sessions(self, executor: Executor) -> list[SessionRecord]:
-        """The sessions, each with its stored status."""
-        return [sessions.record(row) for row in executor.execute(self._select(*session.c))]
-
-    def runs(self, executor: Executor) -> dict[int, list[RunRecord]]:
-        """Their runs by session id, first to newest."""
-        wanted = self._select(session.c.id).subquery()
-        statement = sa.select(*run.c).where(run.c.session_id.in_(sa.select(wanted.c.id))).order_by(run.c.number)
-        found: dict[int, list[RunRecord]] = {}
-        for row in executor.execute(statement):
-            record = sessions.run_record(row)
-            found.setdefault(record.session_id, []).append(record)
-        return found
-
-    def counts(self, executor: Executor) -> dict[int, tuple[int, int]]:
-        """By session id: how many tasks have attempts, and how many of them have completed."""
-        wanted = self._select(session.c.id).subquery()
-        standing = sa.case(
-            (sa.and_(attempt.c.status == "completed", attempt.c.given_back_at.is_(None)), attempt.c.task)
+    Args:
+        executor: What to run on.
+        statuses: Stored statuses.
+        task: Name of the main task.
+        project: Folder of the project.
+        since: Created at this moment (microseconds) or later.
+        roots: Leave child sessions out.
+        before: The last session of the page before.
+        limit: How many at the most.
+    """
+    statement = sa.select(*session.c).order_by(*_NEWEST_FIRST).limit(limit)
+    if statuses is not None:
+        statement = statement.where(session.c.status.in_(statuses))
+    if task is not None:
+        statement = statement.where(session.c.task == task)
+    if project is not None:
+        statement = statement.where(session.c.project == project)
+    if since is not None:
+        statement = statement.where(session.c.created_at >= since)
+    if roots:
+        statement = statement.where(session.c.parent.is_(None))
+    if before is not None:
+        statement = statement.where(
+            session.c.created_at <= before.created_at,
+            sa.or_(session.c.created_at < before.created_at, session.c.id < before.id),
         )
-        statement = (
-            sa.select(
-                attempt.c.session_id, sa.func.count(attempt.c.task.distinct()), sa.func.count(standing.distinct())
-            )
-            .where(attempt.c.session_id.in_(sa.select(wanted.c.id)))
-            .group_by(attempt.c.session_id)
-        )
-        return {row[0]: (row[1], row[2]) for row in executor.execute(statement)}
+    return [sessions.record(row) for row in executor.execute(statement)]
 
 
+def runs_of(executor: Executor, session_ids: Sequence[int]) -> dict[int, list[RunRecord]]:
+    """The runs of some sessions by session id, first to newest."""
+    columns = (run.c.session_id, run.c.number)
+    statement = sa.select(*run.c).where(run.c.session_id.in_(session_ids)).order_by(*columns)
+    found: dict[int, list[RunRecord]] = {}
+    for row in executor.execute(statement):
+        record = sessions.run_record(row)
+        found.setdefault(record.session_id, []).append(record)
+    return found
+
+
+def task_counts(executor: Executor, session_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Of some sessions by id: how many tasks have attempts, and how many of them have completed."""
+    stands = sa.and_(attempt.c.status == "completed", attempt.c.given_back_at.is_(None))
+    completed = sa.case((stands, attempt.c.task))
+    statement = (
+        sa.select(attempt.c.session_id, sa.func.count(attempt.c.task.distinct()), sa.func.count(completed.distinct()))
+        .where(attempt.c.session_id.in_(session_ids))
+        .group_by(attempt.c.session_id)
+    )
+    return {row[0]: (row[1], row[2]) for row in executor.execute(statement)}
+
+
+# By name: the index of names is all that is read. Of names with a date the newest come first.
 _PREFIX = (
     sa.select(session.c.name)
     .where(sa.func.substr(session.c.name, literal_column("1"), bindparam("length")) == bindparam("prefix"))
-    .order_by(session.c.created_at.desc(), session.c.id.desc())
+    .order_by(session.c.name.desc())
     .limit(bindparam("count"))
 )
 
 
 def names_with_prefix(executor: Executor, prefix: str, limit: int) -> list[str]:
-    """Names of the newest sessions that begin so, in the same case."""
+    """Names of sessions that begin so, in the same case."""
     rows = executor.execute(_PREFIX, {"prefix": prefix, "length": len(prefix), "count": limit})
     return [row[0] for row in rows]
 
 
-_NEWEST_NAMES = (
-    sa.select(session.c.name).order_by(session.c.created_at.desc(), session.c.id.desc()).limit(bindparam("count"))
-)
+_NEWEST_NAMES = sa.select(session.c.name).order_by(*_NEWEST_FIRST).limit(bindparam("count"))
 
 
 def newest_names(executor: Executor, limit: int) -> list[str]:
