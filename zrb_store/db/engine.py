@@ -31,7 +31,7 @@ class Database:
     """The connection of this process to one store.
 
     One connection and one lock serve all threads: of the arrangements measured it is the fairest and as fast as a
-    connection per thread. A child process after a fork opens its own.
+    connection per thread. After a fork both processes open their own.
 
     Attributes:
         patience: Seconds for which a locked or unreachable database is tried again before the caller gets an error.
@@ -48,6 +48,7 @@ class Database:
         self._transaction: Transaction | None = None
         self._held: Any = None
         self._open_transaction = False
+        self._forking = False
         _databases.add(self)
         self._check_schema()
 
@@ -178,9 +179,17 @@ class Database:
         self._transaction = Transaction(self._held.driver_connection, self._engine.dialect)
         return self._transaction
 
-    def _after_fork(self) -> None:
-        # The inherited connection belongs to the parent: here it must not be used, nor even closed.
-        self._inherited = (self._held, self._transaction)
+    def _before_fork(self) -> None:
+        self._forking = self._lock.acquire(timeout=self.patience)
+        if self._forking and not self._open_transaction:
+            self._drop()
+
+    def _after_fork(self, in_child: bool) -> None:
+        if not in_child:
+            if self._forking:
+                self._lock.release()
+            return
+        self._inherited = (self._held, self._transaction)  # only if forked amid a transaction: not even to be closed
         self._held = self._transaction = None
         self._open_transaction = False
         self._lock = threading.RLock()
@@ -203,6 +212,10 @@ class Database:
         return rows[0][0] if rows else None
 
     def _check_schema(self) -> None:
+        with self._lock:  # nobody forks while a migration holds a connection of its own
+            self._make_or_upgrade()
+
+    def _make_or_upgrade(self) -> None:
         try:
             found = self.revision()
         except StoreMissing:
@@ -237,10 +250,31 @@ class Database:
         return bool(self.execute(live))
 
 
-def _forget_inherited() -> None:
-    for database in list(_databases):
-        database._after_fork()
+# No connection crosses a fork. SQLite keeps its file locks per process and counts them in memory: a child that inherits
+# an open connection believes to hold the lock that keeps others from deleting the -wal file under it, and loses what
+# it commits once the parent has closed the store. So each connection is closed before a fork, and opened anew by
+# whoever needs it next. (subprocess and asyncio do not fork in this sense.)
+_one_fork = threading.Lock()
+_forking: list[Database] = []
+
+
+def _before_fork() -> None:
+    _one_fork.acquire()
+    _forking.extend(_databases)
+    for database in _forking:
+        database._before_fork()
+
+
+def _after_fork(in_child: bool) -> None:
+    for database in _forking:
+        database._after_fork(in_child)
+    _forking.clear()
+    _one_fork.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_inherited)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(in_child=False),
+        after_in_child=lambda: _after_fork(in_child=True),
+    )

@@ -1,0 +1,55 @@
+"""What the child processes of tests do. Nothing but the package is imported, since it is imported once for all."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from multiprocessing.connection import Connection
+
+from zrb_store import StoreUnavailable, open_store
+
+
+def fork_after_open(pipe: Connection, location: str) -> None:
+    """Push before and after a fork, in both processes, while the parent closes the store."""
+    store = open_store(location)
+    queue = store.session("s").xcom["q"]
+    queue.push("before")
+    child_reads, parent_writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        queue.push("child")
+        pipe.send("forked")
+        os.read(child_reads, 1)
+        queue.push("child, after the parent closed")
+        os._exit(0)
+    pipe.recv()
+    queue.push("parent")
+    store.close()
+    os.write(parent_writes, b"x")
+    pipe.send(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    pipe.recv()
+
+
+def press_ctrl_c(pipe: Connection, location: str, times: int) -> None:
+    """Interrupt changes at random moments; after each, this process and another one must be able to write."""
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    with open_store(location) as store, open_store(location) as other:
+        other.database.patience = 5
+        queue = store.session("s").xcom["q"]
+        queue.extend(range(5))
+        for _ in range(times):
+            try:
+                # Again and again, since an interrupt that comes while an object is being freed is lost.
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00001, 0.003), 0.25)
+                while True:
+                    queue.rotate()
+                    queue.push(queue.pop())
+                    with store.database.snapshot():
+                        pass
+            except (KeyboardInterrupt, StoreUnavailable):  # psycopg may make it an error of its own
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            other.session("other").xcom["q"].push("not kept waiting")
+            queue.set(0)
+            queue.extend(range(4))
+        pipe.send((len(queue), len(other.session("other").xcom["q"])))
