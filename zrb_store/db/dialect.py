@@ -30,7 +30,7 @@ class now(FunctionElement[int]):
 
 @compiles(now, "sqlite")
 def _sqlite_now(element: now, compiler: Any, **_: Any) -> str:
-    return "zrb_now()"
+    return "(zrb_now() / 1000)"
 
 
 @compiles(now, "postgresql")
@@ -42,6 +42,7 @@ class Dialect(Protocol):
     """The hooks. `url` is what the store was opened with."""
 
     begin: str
+    begin_snapshot: str  # for several reads as of one moment
     backs_up: bool  # whether an older store may be upgraded by its first writer
     has_versions: sa.TextClause  # a row if the store's own alembic_version is there
 
@@ -51,8 +52,8 @@ class Dialect(Protocol):
     def create(self, url: URL) -> None:
         """Make place for a new store."""
 
-    def is_alive(self, driver: Any) -> bool:
-        """Whether a held connection can still be used (asked while it is idle)."""
+    def is_idle(self, driver: Any) -> bool:
+        """Whether a held connection is there, and free for the next statement."""
 
     def is_busy(self, error: BaseException) -> bool:
         """Whether another transaction was in the way: the same can be tried again."""
@@ -106,6 +107,7 @@ class SQLite:
     """SQLite 3.35 or newer in WAL mode, one connection held per process."""
 
     begin = "BEGIN IMMEDIATE"  # a deferred read-then-write fails at once when another process wrote in between
+    begin_snapshot = "BEGIN"
     backs_up = True
     has_versions = sa.text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
 
@@ -116,7 +118,8 @@ class SQLite:
             if not path.exists():
                 raise StoreMissing(f"there is no store at {path}; the first run or push makes it")
             driver = _connect_read_only(path) if read_only else _connect(f"{path.absolute().as_uri()}?mode=rw")
-            driver.create_function("zrb_now", 0, lambda: time.time_ns() // 1000)
+            # Not a Python function: sqlite3 would swallow the KeyboardInterrupt that is raised in one.
+            driver.create_function("zrb_now", 0, time.time_ns)
             if not read_only:
                 driver.execute(f"PRAGMA synchronous={durability}")
                 driver.execute("PRAGMA foreign_keys=ON")
@@ -136,8 +139,8 @@ class SQLite:
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
-    def is_alive(self, driver: Any) -> bool:
-        return True
+    def is_idle(self, driver: Any) -> bool:
+        return not driver.in_transaction  # a Ctrl-C during the rollback leaves one
 
     def is_busy(self, error: BaseException) -> bool:
         return _sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
@@ -206,6 +209,7 @@ class PostgreSQL:
     """PostgreSQL through psycopg 3, one connection held per process."""
 
     begin = "BEGIN"
+    begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     backs_up = False
     # In the schema that our tables are in: further down the search_path it would be another program's.
     has_versions = sa.text(
@@ -233,19 +237,12 @@ class PostgreSQL:
     def create(self, url: URL) -> None:
         pass
 
-    def is_alive(self, driver: Any) -> bool:
-        if driver.closed:
+    def is_idle(self, driver: Any) -> bool:
+        if driver.closed or driver.pgconn.transaction_status != 0:
             return False
         # An idle connection has nothing to say: what can be read is its end.
         ready, _, _ = readiness.select([driver.fileno()], [], [], 0)
-        if not ready:
-            return True
-        try:
-            driver.pgconn.consume_input()
-            driver.pgconn.notifies()
-        except Exception:  # noqa: BLE001 - whatever it is, the connection is no good
-            return False
-        return not driver.pgconn.is_busy() and driver.pgconn.status == 0
+        return not ready
 
     def is_busy(self, error: BaseException) -> bool:
         return getattr(error, "sqlstate", None) in ("40001", "40P01", "55P03")

@@ -93,15 +93,15 @@ class Database:
         """
 
         def attempt(transaction: Transaction) -> T:
-            transaction.driver.execute(self.dialect.begin)
-            self._open_transaction = True
-            try:
+            try:  # from here on, lest a Ctrl-C right after BEGIN leaves the transaction open
+                self._open_transaction = True
+                transaction.driver.execute(self.dialect.begin)
                 result = work(transaction)
                 if name:
                     points.reach(f"{name}:inside")
                 transaction.driver.execute("COMMIT")
             except BaseException:
-                self._roll_back(transaction)
+                self._roll_back()
                 raise
             finally:
                 self._open_transaction = False
@@ -121,27 +121,26 @@ class Database:
     def snapshot(self) -> Iterator[Transaction]:
         """Read several statements as of one moment. Keep it short: an old snapshot stops SQLite's checkpoints."""
         with self._lock:
-            transaction = self._retried(self._begin_snapshot)
-            self._open_transaction = True
             try:
-                yield transaction
-            except BaseException as error:
-                raise self._explained(error) from error
+                self._open_transaction = True
+                yield self._retried(self._begin_snapshot)
+            except Exception as error:
+                if explained := self.dialect.explain(error, self.url):
+                    raise explained from error
+                raise
             finally:
                 self._open_transaction = False
-                self._roll_back(transaction)
+                self._roll_back()
 
     def _begin_snapshot(self, transaction: Transaction) -> Transaction:
-        if self.dialect_name == "sqlite":
-            transaction.driver.execute("BEGIN")
-        else:
-            transaction.driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        transaction.driver.execute(self.dialect.begin_snapshot)
         return transaction
 
-    def _roll_back(self, transaction: Transaction) -> None:
+    def _roll_back(self) -> None:
         # SQLite may have rolled back by itself (disk full); a lost connection cannot answer.
         with contextlib.suppress(Exception):
-            transaction.driver.execute("ROLLBACK")
+            if self._transaction is not None:
+                self._transaction.driver.execute("ROLLBACK")
 
     def _retried(self, work: Callable[[Transaction], T]) -> T:
         deadline = 0.0
@@ -158,21 +157,20 @@ class Database:
                 if gone:
                     self._drop()
                 # A lost connection leaves open whether the statement was carried out: only connecting is tried again.
-                if not self.dialect.is_busy(error) and (sent or not gone):
-                    raise self._explained(error) from error
-                deadline = deadline or time.monotonic() + self.patience
-                if time.monotonic() > deadline:
-                    raise self._explained(error) from error
-                # Short random waits share one writer's lock fairly; a server that restarts may take its time.
-                time.sleep(random.uniform(0.05, 0.25) if gone else random.uniform(0.0001, 0.002))
-
-    def _explained(self, error: BaseException) -> BaseException:
-        return self.dialect.explain(error, self.url) or error
+                if self.dialect.is_busy(error) or (gone and not sent):
+                    deadline = deadline or time.monotonic() + self.patience
+                    if time.monotonic() < deadline:
+                        # Short random waits share one writer's lock fairly; a server that restarts may take its time.
+                        time.sleep(random.uniform(0.05, 0.25) if gone else random.uniform(0.0001, 0.002))
+                        continue
+                if explained := self.dialect.explain(error, self.url):
+                    raise explained from error
+                raise
 
     def _connection(self) -> Transaction:
         transaction = self._transaction
         if transaction is not None:
-            if self.dialect.is_alive(transaction.driver):
+            if self._open_transaction or self.dialect.is_idle(transaction.driver):
                 return transaction
             self._drop()
         self._held = self._engine.raw_connection()
@@ -238,7 +236,7 @@ class Database:
             migrate.upgrade(self._engine, back_up=True)
         except (OSError, sa.exc.DBAPIError) as error:
             cause = getattr(error, "orig", None) or error
-            raise self._explained(cause) from error
+            raise self.dialect.explain(cause, self.url) or cause from error
 
     def _has_live_lease(self) -> bool:
         # Only columns of the first revision: the store is older than this code.
