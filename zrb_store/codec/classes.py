@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from zrb_store.codec.refusal import Refusal
 from zrb_store.codec.registry import codec_named, codec_of, is_stored_by_fields
-from zrb_store.codec.shown import full_name, said, type_name
-from zrb_store.codec.stand_ins import CmdResult
+from zrb_store.codec.shown import full_name
+from zrb_store.codec.stand_ins import CmdResult, Opaque, Undecodable
 
 if TYPE_CHECKING:
     from zrb_store.codec.standard import Tree, TreeReader, TreeWriter
@@ -26,6 +26,8 @@ def writer_of(cls: type) -> TreeWriter | None:
         return _write_enum
     if cls is CmdResult or (cls.__name__ == "CmdResult" and cls.__module__.startswith("zrb.")):
         return _write_cmd_result
+    if cls in (Opaque, Undecodable):
+        return None
     return _write_dataclass if is_stored_by_fields(cls) else None
 
 
@@ -38,13 +40,7 @@ def _write_object(value: Any, writer: Writer) -> Any:
     codec = codec_of(type(value))
     assert codec is not None
     assert codec.encode is not None
-    try:
-        encoded = codec.encode(value)
-    except RecursionError:
-        raise
-    except Exception as error:
-        raise Refusal(type_name(type(value)), f"its codec raised {said(error)}") from error
-    return {"$": "object", "type": codec.name, "v": writer.walk(encoded)}
+    return {"$": "object", "type": codec.name, "v": writer.walk(codec.encode(value))}
 
 
 def _read_object(tree: Tree, reader: Reader) -> Any:

@@ -185,14 +185,20 @@ def _read_date(tree: Tree, reader: Reader) -> date:
     return date.fromisoformat(_text(tree))
 
 
+def _is_said_by_iso(zone: tzinfo | None) -> bool:
+    if type(zone) is not timezone:
+        return zone is None
+    offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]
+    return not name and not offset.microseconds  # fromisoformat takes an offset below a second for UTC
+
+
 def _write_moment(value: datetime | time, writer: Writer) -> Any:
     tree: Tree = {"$": type(value).__name__}
-    zone = value.tzinfo
-    if zone is None or (type(zone) is timezone and len(zone.__getinitargs__()) == 1):  # type: ignore[attr-defined]
+    if _is_said_by_iso(value.tzinfo):
         tree["v"] = value.isoformat()
     else:
         tree["v"] = value.replace(tzinfo=None).isoformat()
-        tree["tz"] = writer.named({"tzinfo": zone})["tzinfo"]
+        tree["tz"] = writer.named({"tzinfo": value.tzinfo})["tzinfo"]
     if value.fold:
         tree["fold"] = 1
     return tree

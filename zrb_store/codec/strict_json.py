@@ -3,16 +3,48 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+from itertools import accumulate
 from typing import Any, NoReturn
 
-# Fewer than 640 digits: Python refuses to read longer ints where its digit limit is set to the least it can be.
+# Below 640 digits: Python refuses to read longer ints where its digit limit is set to the least it can be.
 HUGE_INT_DIGITS = 640
 HUGE_INT_BITS = 2100
 
 MAX_DEPTH = 200
 """How deep containers may be nested in one value, so that reading it needs no more stack than there is."""
 
+TEXT_DEPTH = 3 * MAX_DEPTH + 10
+"""How deep brackets may be nested in the text of such a value."""
+
+_USUAL_RECURSION_LIMIT = 3000
+_ALL_BUT_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}"]+', re.DOTALL)
+
 dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+
+
+def loads(data: str) -> Any:
+    """The tree of a JSON text."""
+    # Where somebody raised Python's limit, its JSON reader would overrun the stack and end the process.
+    if len(data) > TEXT_DEPTH and sys.getrecursionlimit() > _USUAL_RECURSION_LIMIT and is_deep(data):
+        raise ValueError("nested too deep")
+    return _decode(data)
+
+
+def loads_finite(data: str) -> Any:
+    """The tree of a JSON text, such that it can be written as JSON again: not too deep, and without infinities."""
+    if is_deep(data):
+        raise ValueError("nested too deep")
+    return _decode_finite(data)
+
+
+def is_deep(data: str) -> bool:
+    """Whether brackets are nested deeper than in any text that we write."""
+    if data.count("[") + data.count("{") <= TEXT_DEPTH:
+        return False
+    brackets = _ALL_BUT_BRACKETS.sub("", data)
+    return max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0) > TEXT_DEPTH
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -24,6 +56,5 @@ def _finite_or_tagged(digits: str) -> Any:
     return number if number - number == 0 else {"$": "float", "v": repr(number)}
 
 
-loads = json.JSONDecoder(parse_constant=_refuse_constant).decode
-loads_finite = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_or_tagged).decode
-"""Like `loads`, but a number too large for a float becomes a tagged infinity, which can be written as JSON again."""
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_decode_finite = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_or_tagged).decode

@@ -13,7 +13,7 @@ from zrb_store.errors import ValueTooLarge
 
 _LEAVES = frozenset({str, int, float, bool, type(None)})
 _DEFAULT_LIMIT = 16 * 1024 * 1024
-_TEXT_DEPTH = 3 * MAX_DEPTH + 10  # of brackets, in what we write
+_MANY = 10_000  # lists and dicts at one depth: time to see whether they are the same ones again and again
 _DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + bytes(128)
 _HUGE_INT = b"0" * HUGE_INT_DIGITS
 
@@ -80,12 +80,9 @@ def to_json(data: str) -> Any:
         What `json.dumps` takes, without NaN; damaged text as `{"$": "undecodable", "raw": text}`.
     """
     try:
-        tree = loads_finite(data)
-        if data.count("[") + data.count("{") <= _TEXT_DEPTH or not _is_deeper(tree, _TEXT_DEPTH):
-            return tree
+        return loads_finite(data)
     except Exception:  # noqa: BLE001 - as in decode
-        pass
-    return {"$": "undecodable", "raw": data if isinstance(data, str) else repr(data)}
+        return {"$": "undecodable", "raw": data if isinstance(data, str) else repr(data)}
 
 
 def _encode_plain(value: Any, most: int) -> Encoded | None:
@@ -109,6 +106,7 @@ def _is_plain(value: Any, most: int) -> bool:
         return True
     level = [value]
     room = most // 2  # each item takes two bytes or more
+    many = _MANY
     for _ in range(MAX_DEPTH):
         inner: list[Any] = []
         for items in level:
@@ -133,6 +131,10 @@ def _is_plain(value: Any, most: int) -> bool:
                     inner.append(item)
         if not inner:
             return True
+        if len(inner) > many:
+            if _contains_itself(value):
+                return False
+            many = most
         level = inner
     return False
 
@@ -164,16 +166,6 @@ def _comes_back(data: str, value: Any) -> bool:
     return "\\ud" not in data or bool(loads(data) == value)
 
 
-def _is_deeper(tree: Any, depth: int) -> bool:
-    level = [tree]
-    for _ in range(depth):
-        inside = (items.values() if type(items) is dict else items for items in level)
-        level = [item for items in inside for item in items if type(item) in (list, dict)]
-        if not level:
-            return False
-    return True
-
-
 def _encode_tagged(value: Any, most: int, lenient: bool) -> Encoded:
     from zrb_store.codec.walk import TooManyItems, Writer
 
@@ -182,14 +174,10 @@ def _encode_tagged(value: Any, most: int, lenient: bool) -> Encoded:
         return _encode_stand_in(value)
     try:
         data = dumps(Writer(most // 2).walk(value))
-    except Refusal:
-        raise
     except TooManyItems:
         raise _too_large(value, None, most) from None
     except RecursionError:
         raise Refusal(type_name(kind), "it is nested too deep") from None
-    except Exception as error:  # by the value's own code
-        raise Refusal(type_name(kind), f"reading it raised {said(error)}") from error
     if len(data) > most:
         raise _too_large(value, len(data), most)
     return Encoded(data, type_name(kind))

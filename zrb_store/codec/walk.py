@@ -35,16 +35,20 @@ class Writer:
         kind = type(value)
         if kind in standard.LEAF_WRITERS:
             return standard.LEAF_WRITERS[kind](value)
-        write = standard.WRITERS.get(kind) or classes.writer_of(kind)
-        if write is None:
-            raise Refusal(type_name(kind))
         if id(value) in self._open:
             raise Refusal(type_name(kind), "it contains itself")
         if len(self._open) == MAX_DEPTH:
             raise Refusal(type_name(kind), f"it is nested more than {MAX_DEPTH} deep")
         self._open.add(id(value))
         try:
+            write = standard.WRITERS.get(kind) or classes.writer_of(kind)
+            if write is None:
+                raise Refusal(type_name(kind))
             return write(value, self)
+        except (Refusal, TooManyItems, RecursionError):
+            raise
+        except Exception as error:  # the value's own code, or its codec
+            raise Refusal(type_name(kind), f"reading it raised {said(error)}") from error
         finally:
             self._open.discard(id(value))
 
