@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from zrb_store import codec, lease
+from zrb_store import codec, lease, prune
 from zrb_store.attempt import Attempt, status_of
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskCompleted, ZrbStoreError
@@ -256,6 +256,7 @@ class Run:
 
         if not self.database.transact(work, "end"):
             raise self._lease_lost()
+        prune.apply_retention(self.database)
 
     def outcome(self) -> str:
         """`completed`, or `failed` if a task ended without completing and no later attempt of it did."""

@@ -84,3 +84,29 @@ def duration(text: str) -> timedelta:
     if match is None:
         raise InvalidName(f"{text!r} is not a length of time: use e.g. 90s, 15m, 26h, 30d or 2w")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def retention() -> tuple[timedelta | None, int | None] | None:
+    """How old what is pruned after a run must be and how many of each task are kept, from `ZRB_STORE_RETENTION`.
+
+    Returns:
+        The two, each None if not given; None if nothing is to be pruned.
+
+    Raises:
+        InvalidName: It is not of the form `30d,keep=20`.
+    """
+    text = os.environ.get("ZRB_STORE_RETENTION")
+    if not text:
+        return None
+    age: timedelta | None = None
+    keep: int | None = None
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*keep=(\d{1,9})\s*", part)
+        try:
+            if match:
+                keep = int(match[1])
+            else:
+                age = duration(part)
+        except InvalidName:
+            raise InvalidName(f"ZRB_STORE_RETENTION is {text!r}: set it to e.g. 30d, keep=20 or 30d,keep=20") from None
+    return age, keep

@@ -1,0 +1,399 @@
+"""What rm and prune delete, and what they never do."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.commands import Commands
+from zrb_store import InvalidName, SessionBusy, SessionNotFound, Store, ZrbStoreError, lease, open_store, prune, removal
+from zrb_store.db import tables
+from zrb_store.prune import Policy, Removal
+from zrb_store.queries import values
+
+DAY = timedelta(days=1)
+MONTH = Policy(older_than=30 * DAY)
+
+
+def age(store: Store, days: int) -> None:
+    """Let everything in the store be older."""
+    micros = days * 86_400_000_000
+    for table in tables.metadata.tables.values():
+        moments = [c for c in table.c if isinstance(c.type, sa.BigInteger) and c.name.endswith(("_at", "at"))]
+        if moments:
+            store.database.execute(sa.update(table).values({column: column - micros for column in moments}))
+
+
+def run(
+    store: Store, name: str, task: str | None = "load", outcome: str = "completed", project: str | None = None
+) -> None:
+    started = store.session(name).run(task=task, project=project).start()
+    started.step("step", lambda: name)
+    started.end(outcome)
+
+
+def names(store: Store) -> set[str]:
+    return {session.name for session in store.sessions()}
+
+
+def pruned(store: Store, policy: Policy) -> list[str]:
+    """Prune, after a look that must foretell it and change nothing."""
+    before = names(store)
+    foretold = list(prune.prune(store.database, policy, dry_run=True))
+    assert names(store) == before
+    done = list(prune.prune(store.database, policy))
+    assert done == foretold
+    assert names(store) == before - {removed.session for removed in done if removed.values is None}
+    return [removed.session for removed in done]
+
+
+def everything(store: Store) -> dict[str, Any]:
+    return {name: store.database.execute(sa.select(table)) for name, table in tables.metadata.tables.items()}
+
+
+# -- sessions
+
+
+def test_old_sessions_go(store: Store) -> None:
+    run(store, "old")
+    run(store, "old-failed", outcome="failed")
+    age(store, 31)
+    run(store, "new")
+    assert list(prune.prune(store.database, MONTH, dry_run=True)) == [
+        Removal("old", "older than 30d"),
+        Removal("old-failed", "older than 30d"),
+    ]
+    assert pruned(store, MONTH) == ["old", "old-failed"]
+    assert pruned(store, MONTH) == []
+    for table in (tables.run, tables.attempt, tables.queue, tables.value):
+        assert len(store.database.execute(sa.select(table))) == 1, "nothing of them is left"
+
+
+def test_the_newest_of_each_task_and_project_are_kept(store: Store) -> None:
+    for number in range(4):
+        run(store, f"load-{number}")
+        run(store, f"other-project-{number}", project="/other")
+        run(store, f"report-{number}", task="report")
+    run(store, "script", task=None)
+    assert set(pruned(store, Policy(keep_last=2))) == {
+        f"{kind}-{number}" for kind in ("load", "other-project", "report") for number in (0, 1)
+    }
+
+
+def test_every_condition_must_apply(store: Store) -> None:
+    for number in range(3):
+        run(store, f"old-{number}", outcome="failed" if number == 0 else "completed")
+    age(store, 31)
+    run(store, "new")
+    policy = Policy(older_than=30 * DAY, keep_last=2, statuses=("completed",))
+    assert list(prune.prune(store.database, policy, dry_run=True)) == [
+        Removal("old-1", "older than 30d, not among the last 2 of load, completed")
+    ]
+    assert pruned(store, Policy(older_than=30 * DAY, keep_last=2)) == ["old-0", "old-1"]
+
+
+def test_a_live_session_never_goes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store.session("long").run():
+        age(store, 100)
+        monkeypatch.setattr(lease, "is_live", lambda run, moment: True)
+        assert pruned(store, Policy(older_than=timedelta(0), keep_last=0)) == []
+        with pytest.raises(SessionBusy):
+            removal.remove(store.database, "long")
+
+
+def test_a_stale_session_is_as_old_as_its_lease(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.session("s").run().start()
+    age(store, 20)
+    monkeypatch.setattr(lease, "is_dead", lambda run: True)
+    assert pruned(store, MONTH) == []
+    age(store, 20)
+    assert pruned(store, Policy(older_than=30 * DAY, statuses=("running", "failed"))) == []
+    assert pruned(store, Policy(older_than=30 * DAY, statuses=("stale",))) == ["s"]
+
+
+def test_a_pinned_session_never_goes(command: Commands, store: Store) -> None:
+    run(store, "kept")
+    run(store, "other")
+    command.ok("pin", "kept")
+    assert json.loads(command.ok("show", "kept", "--format", "json"))["pinned"] is True
+    assert "is pinned" in command("rm", "kept").err
+    assert pruned(store, Policy(keep_last=0)) == ["other"]
+    command.ok("unpin", "kept")
+    command.ok("rm", "kept")
+    assert names(store) == set()
+
+
+def test_a_session_that_changed_since_it_was_seen_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "resumed", "awake", "pinned", "removed", "untouched"):
+        run(store, name, outcome="failed")
+    pruning = prune.prune(store.database, Policy(keep_last=0))
+    assert next(pruning).session == "first"
+    run(store, "resumed", outcome="failed")
+    removal.pin(store.database, "pinned", True)
+    removal.remove(store.database, "removed")
+    awake = store.session("awake").record().id
+    monkeypatch.setattr(lease, "is_live", lambda run, moment: run.session_id == awake)
+    assert [gone.session for gone in pruning] == ["untouched"]
+    assert names(store) == {"resumed", "pinned", "awake"}
+
+
+def test_what_unfinished_attempts_took_elsewhere_is_given_back_first(store: Store) -> None:
+    inbox = store.session("inbox").xcom["files"]
+    inbox.extend(["a", "b", "c"])
+    started = store.session("s").run().start()
+    done, failed = started.begin("done"), started.begin("failed")
+    done.complete(store.session("inbox").xcom.bound_to(done)["files"].pop())
+    taking = store.session("inbox").xcom.bound_to(failed)
+    assert taking["files"].pop() == "b"
+    taking["files"].push("d")
+    started.end("failed")
+    assert list(inbox) == ["c", "d"]
+    removal.remove(store.database, "s")
+    assert list(inbox) == ["b", "c"], "what a completed attempt took stays taken, what failed never was"
+
+
+# -- open sessions
+
+
+def test_an_open_session_loses_only_what_left_its_queues(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prune, "VALUES_AT_ONCE", 3)
+    queue = store.session("inbox").xcom["q"]
+    queue.extend(range(20))
+    for _ in range(7):
+        queue.pop()
+        queue.popright()
+    age(store, 31)
+    queue.pop()
+    assert list(prune.prune(store.database, MONTH, dry_run=True)) == [
+        Removal("inbox", "taken or removed more than 30d ago", 14)
+    ]
+    assert pruned(store, Policy(keep_last=0)) == [], "no age says which of its values are old"
+    assert pruned(store, MONTH) == ["inbox"]
+    assert list(queue) == list(range(8, 13))
+    assert len(store.database.execute(sa.select(tables.value))) == 6
+    assert pruned(store, MONTH) == []
+
+
+def test_a_pinned_open_session_loses_nothing(store: Store) -> None:
+    store.session("inbox").xcom["q"].push(1)
+    store.session("inbox").xcom["q"].pop()
+    removal.pin(store.database, "inbox", True)
+    age(store, 31)
+    assert pruned(store, MONTH) == []
+
+
+@pytest.mark.parametrize("push", ["append", "appendleft"])
+def test_no_number_is_given_twice(store: Store, push: str) -> None:
+    queue = store.session("inbox").xcom["q"]
+    given = []
+    for take in ("pop", "popright", "pop"):
+        for number in range(3):
+            getattr(queue, push)(number)
+            queue_id = values.queue_id(store.database, "inbox", "q")
+            assert queue_id is not None
+            given.append(values.live(store.database, queue_id)[0 if push == "appendleft" else -1][0])
+        for _ in range(3):
+            getattr(queue, take)()
+        age(store, 31)
+        assert pruned(store, MONTH) == ["inbox"]
+        assert store.database.execute(sa.select(tables.value)) == []
+    assert len(set(given)) == 9
+    assert sorted(given, reverse=push == "appendleft") == given
+
+
+def test_a_value_that_may_come_back_stays(store: Store) -> None:
+    inbox = store.session("inbox").xcom["q"]
+    inbox.extend([1, 2])
+    started = store.session("s").run().start()
+    taker, failed = started.begin("taker"), started.begin("failed")
+    taker.complete(store.session("inbox").xcom.bound_to(taker)["q"].pop())
+    store.session("inbox").xcom.bound_to(failed)["q"].pop()
+    failed.fail()
+    started.end("failed")
+    age(store, 31)
+    assert pruned(store, Policy(older_than=30 * DAY, statuses=("open",))) == []
+    with store.session("s").run() as again:
+        done = again.completed("taker")
+        assert done is not None
+        again.give_back(done, "forced")
+        assert list(inbox) == [1, 2]
+        with again.attempt("taker") as attempt:
+            store.session("inbox").xcom.bound_to(attempt)["q"].pop()
+        again.step("failed", lambda: None)
+    age(store, 31)
+    assert pruned(store, Policy(older_than=30 * DAY, statuses=("open",))) == ["inbox"], (
+        "its taker's session has completed"
+    )
+
+
+def test_a_result_stays(store: Store) -> None:
+    run(store, "s")
+    started = store.session("s2").run().start()
+    started.step("a", lambda: "result")
+    started.step("b", lambda: None)
+    started.end("failed")
+    forked = store.fork("s2", from_task="b")
+    assert forked.xcom["a"].pop() == "result"
+    age(store, 31)
+    assert pruned(store, Policy(older_than=30 * DAY, statuses=("open",))) == []
+    with forked.run() as again:
+        assert again.step("a", str) == "result"
+
+
+# -- by hand
+
+
+def test_the_commands(command: Commands, store: Store) -> None:
+    for number in range(3):
+        run(store, f"s{number}")
+    store.session("inbox").xcom["q"].push(1)
+    command.ok("pop", "inbox", "q")
+    age(store, 2)
+    assert command("prune").code == 2
+    assert command("prune", "--older-than", "soon").code == 2
+    before = everything(store)
+    foretold = command.ok("prune", "--older-than", "1d", "--keep-last", "1", "--dry-run")
+    assert everything(store) == before
+    assert [re.split("  +", line) for line in foretold.splitlines()] == [
+        ["SESSION", "WOULD GO", "RULE"],
+        ["s0", "all", "older than 1d, not among the last 1 of load"],
+        ["s1", "all", "older than 1d, not among the last 1 of load"],
+        ["inbox", "1 value", "taken or removed more than 1d ago"],
+    ]
+    done = json.loads(command.ok("prune", "--older-than", "1d", "--keep-last", "1", "--format", "json"))
+    assert [(item["session"], item["values"]) for item in done] == [("s0", None), ("s1", None), ("inbox", 1)]
+    assert command.ok("prune", "--older-than", "1d", "--keep-last", "1") == ""
+    assert command("rm", "s").code == 3
+    assert command("rm", "s2", "s0").code == 3
+    assert "s2" in names(store), "nothing was deleted"
+    command.ok("rm", "s2", "s2", "inbox")
+    assert names(store) == set()
+    with pytest.raises(SessionNotFound):
+        removal.remove(store.database, "s2")
+
+
+def test_each_leaves_a_record(command: Commands, store: Store) -> None:
+    run(store, "s")
+    command.ok("push", "s", "q", "1")
+    command.ok("pin", "s")
+    command.ok("unpin", "s")
+    command.ok("prune", "--keep-last", "0")
+    command.ok("push", "inbox", "q", "1")
+    command.ok("pop", "inbox", "q")
+    age(store, 2)
+    command.ok("prune", "--older-than", "1d")
+    command.ok("rm", "inbox")
+    recorded = store.database.execute(
+        sa.select(tables.change.c.action, tables.change.c.session, tables.change.c.detail).order_by(tables.change.c.id)
+    )
+    assert recorded == [
+        ("pin", "s", None),
+        ("unpin", "s", None),
+        ("prune", "s", "not among the last 0 of load"),
+        ("prune", "inbox", "1 taken or removed more than 1d ago"),
+        ("rm", "inbox", None),
+    ], "records of single pushes and pops go with what they are about"
+
+
+@pytest.mark.parametrize("name", ["rm", "pin", "unpin", "prune"])
+def test_help_has_an_example(command: Commands, name: str) -> None:
+    assert f"zrb-store {name} " in command.ok(name, "--help").partition("Example")[2]
+
+
+def test_a_policy_says_something() -> None:
+    with pytest.raises(InvalidName):
+        Policy(statuses=("failed",))
+
+
+# -- after a run
+
+
+def test_retention_is_applied_after_a_run_once_a_day(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        run(store, f"s{number}")
+    monkeypatch.setenv("ZRB_STORE_RETENTION", "1d,keep=2")
+    age(store, 2)
+    run(store, "new")
+    assert names(store) == {"s3", "new"}
+    age(store, 2)
+    store.database.execute(sa.update(tables.change).values(at=tables.change.c.at + 86_400_000_000 * 3 // 2))
+    run(store, "newer")
+    assert names(store) == {"s3", "new", "newer"}, "half a day ago"
+    age(store, 1)
+    run(store, "newest")
+    assert names(store) == {"newer", "newest"}
+
+
+@pytest.mark.parametrize("setting", ["30", "keep=", "30d;keep=2", "30d,,", "forever"])
+def test_a_wrong_setting_is_refused_at_once(location: str, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.setenv("ZRB_STORE_RETENTION", setting)
+    with pytest.raises(InvalidName, match="ZRB_STORE_RETENTION"):
+        open_store(location)
+
+
+def test_a_run_does_not_fail_by_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZrbStoreError("no")
+
+    monkeypatch.setenv("ZRB_STORE_RETENTION", "1d")
+    monkeypatch.setattr(prune, "_claim_the_day", fail)
+    run(store, "s")
+    assert "the store was not pruned: no" in caplog.text
+
+
+# -- with others at work
+
+ROUNDS = 15
+
+
+def work(location: str, number: int, errors: Any) -> None:
+    """What a writer does: sessions that take what they give back, are run again, pass values on and complete."""
+    try:
+        with open_store(location) as store:
+            inbox = store.session("inbox").xcom["q"]
+            for turn in range(ROUNDS):
+                session = store.session(f"s{number}-{turn}")
+                failing = session.run(task="load").start()
+                attempt = failing.begin("load")
+                store.session("inbox").xcom.bound_to(attempt)["lent"].pop()
+                failing.end("failed")
+                with session.run(task="load") as run, run.attempt("load") as attempt:
+                    inbox.push(turn)
+                    attempt.xcom["mine"].push(turn)
+                    inbox.pop()
+                    attempt.complete(turn)
+                inbox.push("by hand")
+                inbox.pop()
+    except BaseException as error:
+        errors.put(f"{number}: {error!r}")
+        raise
+
+
+def test_with_ten_writers_at_work_nothing_fails(location: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    errors = context.Queue()
+    writers = [context.Process(target=work, args=(location, number, errors)) for number in range(10)]
+    with open_store(location) as store:
+        store.session("inbox").xcom["lent"].extend(range(10))
+    for writer in writers:
+        writer.start()
+    gone: list[Removal] = []
+    with open_store(location) as store:
+        while any(writer.is_alive() for writer in writers):
+            gone += prune.prune(store.database, Policy(older_than=timedelta(0), statuses=("completed", "open")))
+        for writer in writers:
+            writer.join()
+        assert [writer.exitcode for writer in writers] == [0] * 10, errors.get(timeout=5)
+        gone += prune.prune(store.database, Policy(older_than=timedelta(0)))
+        assert sum(removed.values is None for removed in gone) == 10 * ROUNDS
+        assert names(store) == {"inbox"}
+        assert list(store.session("inbox").xcom["q"]) == []
+        assert list(store.session("inbox").xcom["lent"]) == list(range(10))

@@ -1,0 +1,84 @@
+"""`rm`, `pin`, `unpin`, `prune`: what is kept and what goes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from zrb_store import names, removal
+from zrb_store.cli import output
+from zrb_store.cli.command import command, duration_text
+from zrb_store.prune import Policy, Removal
+from zrb_store.prune import prune as prune_store
+from zrb_store.store import open_store
+
+_STATUSES = ("open", "stale", "completed", "failed", "interrupted")
+
+
+@command(
+    "rm",
+    "{} etl-2026-11-24",
+    "{} test-1 test-2",
+    details="What unfinished attempts of a session took from queues of other sessions is given back first. "
+    "A session that is being run or is pinned is refused.",
+)
+@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True)
+def rm(sessions: tuple[str, ...]) -> None:
+    with open_store() as store:
+        for name in [names.resolve(store, text, exact=True).name for text in dict.fromkeys(sessions)]:
+            removal.remove(store.database, name)
+
+
+@command("pin", "{} etl-2026-11-24", details="`rm` and `prune` leave a pinned session alone.")
+@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True)
+def pin(sessions: tuple[str, ...]) -> None:
+    _pin(sessions, True)
+
+
+@command("unpin", "{} etl-2026-11-24")
+@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True)
+def unpin(sessions: tuple[str, ...]) -> None:
+    _pin(sessions, False)
+
+
+def _pin(sessions: tuple[str, ...], pinned: bool) -> None:
+    with open_store() as store:
+        for text in sessions:
+            removal.pin(store.database, names.resolve(store, text, exact=True).name, pinned)
+
+
+@command(
+    "prune",
+    "{} --older-than 30d --keep-last 20 --dry-run",
+    "{} --older-than 1w --status completed",
+    details="Deletes the sessions to which every given condition applies, and says by which rule each goes. One that "
+    "is being run or is pinned never goes. An open one, without a run, never goes whole: it loses the values that left "
+    "its queues longer ago than --older-than. ZRB_STORE_RETENTION=30d,keep=20 does the same after a run, once a day.",
+)
+@click.option("--older-than", type=duration_text, metavar="LENGTH", help="Only what ended so long ago, e.g. 30d.")
+@click.option("--keep-last", metavar="N", type=click.IntRange(min=0), help="Keep the newest N sessions of each task.")
+@click.option("--status", "statuses", multiple=True, type=click.Choice(_STATUSES), help="Only sessions of this status.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing, say what would go.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def prune(
+    older_than: timedelta | None, keep_last: int | None, statuses: tuple[str, ...], dry_run: bool, form: str
+) -> None:
+    policy = Policy(older_than, keep_last, statuses)
+    with open_store(read_only=dry_run) as store:
+        gone = list(prune_store(store.database, policy, dry_run=dry_run))
+    if form == "json":
+        output.echo_json([{"session": item.session, "values": item.values, "rule": item.rule} for item in gone])
+    elif gone:
+        titles = ("Session", "Would go" if dry_run else "Gone", "Rule")
+        rows = [(item.session, _what(item), item.rule) for item in gone]
+        output.show([output.Table([output.Column(title) for title in titles], rows)])
+
+
+def _what(item: Removal) -> str:
+    if item.values is None:
+        return "all"
+    return f"{item.values} value" + ("" if item.values == 1 else "s")
+
+
+COMMANDS = {"rm": rm, "pin": pin, "unpin": unpin, "prune": prune}

@@ -1,0 +1,213 @@
+"""Pruning: deleting what is old, by hand or after a run."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from zrb_store import lease, removal, settings
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import InvalidName, ZrbStoreError
+from zrb_store.process import identity
+from zrb_store.queries import removal as queries
+from zrb_store.queries import sessions, values
+from zrb_store.queries.removal import Candidate
+
+VALUES_AT_ONCE = 500
+"""How many values one transaction deletes, so that others get their turn."""
+_DAY = 24 * 60 * 60 * 1_000_000
+_LOWEST_SEQ = -(2**63)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What may be deleted: sessions to which every given condition applies.
+
+    Raises:
+        InvalidName: Neither an age nor a number to keep is given.
+
+    Attributes:
+        older_than: Only what ended so long ago.
+        keep_last: Not the newest so many sessions of each task of each project.
+        statuses: Only sessions of these statuses.
+    """
+
+    older_than: timedelta | None = None
+    keep_last: int | None = None
+    statuses: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.older_than is None and self.keep_last is None:
+            raise InvalidName("say what to prune: --older-than 30d, --keep-last 20 or both")
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One thing that is deleted.
+
+    Attributes:
+        session: Name of the session.
+        rule: Why.
+        values: How many values of it; None: the whole session.
+    """
+
+    session: str
+    rule: str
+    values: int | None = None
+
+
+def prune(database: Database, policy: Policy, *, dry_run: bool = False) -> Iterator[Removal]:
+    """Delete what the policy takes, one session or batch of values in each transaction.
+
+    A session that runs or is pinned is never taken. An `open` one is never taken whole: it loses values that have left
+    its queues, except results of tasks and those that an attempt took which may yet be given back.
+
+    Args:
+        database: Where.
+        policy: What may be deleted.
+        dry_run: Delete nothing.
+
+    Yields:
+        Each thing after it was deleted, the oldest session first.
+    """
+    with database.snapshot() as transaction:
+        moment = values.moment(transaction)
+        seen = [_Seen(transaction, candidate, moment) for candidate in queries.candidates(transaction)]
+    cutoff = None if policy.older_than is None else moment - policy.older_than // timedelta(microseconds=1)
+    for session in reversed(list(_taken(seen, policy, cutoff))):
+        if session.status == "open":
+            if cutoff is not None:
+                yield from _prune_values(database, session, cutoff, policy, dry_run)
+        elif dry_run or _remove(database, session, _rule(policy, session.task)):
+            yield Removal(session.name, _rule(policy, session.task))
+
+
+class _Seen:
+    """A session with what its last run adds: the status that readers see, and when it ended."""
+
+    def __init__(self, transaction: Transaction, session: Candidate, moment: int) -> None:
+        self.session = session
+        self.status = session.status
+        self.ended_at = session.finished_at or session.created_at
+        if session.status == "running":
+            run = sessions.last_run(transaction, session.id)
+            if run is None or not lease.is_live(run, moment):
+                self.status = "stale"
+            if run is not None:
+                self.ended_at = run.lease_expires_at
+
+
+def _taken(found: Iterable[_Seen], policy: Policy, cutoff: int | None) -> Iterator[Candidate]:
+    """The sessions that the policy takes, and the open ones, of the newest first ones given."""
+    rank: Counter[tuple[str | None, str | None]] = Counter()
+    for seen in found:
+        session = seen.session
+        if policy.statuses and seen.status not in policy.statuses:
+            continue
+        kind = (session.project, session.task)
+        rank[kind] += session.status != "open"
+        is_old = cutoff is None or seen.ended_at < cutoff
+        is_beyond = policy.keep_last is None or rank[kind] > policy.keep_last
+        is_free = seen.status != "running" and not session.pinned
+        if is_free and (session.status == "open" or (is_old and is_beyond)):
+            yield session
+
+
+def _remove(database: Database, seen: Candidate, rule: str) -> bool:
+    """Delete a session, unless it has been run, pinned or deleted since it was seen."""
+
+    def work(transaction: Transaction) -> bool:
+        session = sessions.by_name(transaction, seen.name, lock=True)
+        if session is None or session.pinned or (session.id, session.fence) != (seen.id, seen.fence):
+            return False
+        moment = values.moment(transaction)
+        run = sessions.last_run(transaction, session.id)
+        if run is not None and lease.is_live(run, moment):  # a process that slept
+            return False
+        removal.delete(transaction, session, moment)
+        sessions.note_change(transaction, identity(), "prune", seen.name, rule)
+        return True
+
+    return database.transact(work, "prune")
+
+
+def _prune_values(
+    database: Database, session: Candidate, cutoff: int, policy: Policy, dry_run: bool
+) -> Iterator[Removal]:
+    ids = list(values.queues(database, session.name).values())
+    if dry_run:
+        count = queries.count_settled(database, ids, cutoff)
+    else:
+        count = sum(_delete_settled(database, queue_id, cutoff) for queue_id in ids)
+    if not count:
+        return
+    rule = f"taken or removed more than {_length(policy.older_than)} ago"
+    if not dry_run:
+        database.transact(lambda transaction: _note_values(transaction, session.name, cutoff, f"{count} {rule}"))
+    yield Removal(session.name, rule, count)
+
+
+def _delete_settled(database: Database, queue_id: int, cutoff: int) -> int:
+    total, after = 0, _LOWEST_SEQ
+
+    def work(transaction: Transaction) -> tuple[int, int] | None:
+        return queries.delete_settled(transaction, queue_id, cutoff, after, VALUES_AT_ONCE)
+
+    while gone := database.transact(work, "prune"):
+        total, after = total + gone[0], gone[1]
+    return total
+
+
+def _note_values(transaction: Transaction, name: str, cutoff: int, detail: str) -> None:
+    queries.delete_old_changes(transaction, name, cutoff)
+    sessions.note_change(transaction, identity(), "prune", name, detail)
+
+
+def _rule(policy: Policy, task: str | None) -> str:
+    rules = []
+    if policy.older_than is not None:
+        rules.append(f"older than {_length(policy.older_than)}")
+    if policy.keep_last is not None:
+        rules.append(f"not among the last {policy.keep_last}" + (f" of {task}" if task else ""))
+    if policy.statuses:
+        rules.append(" or ".join(policy.statuses))
+    return ", ".join(rules)
+
+
+def _length(time: timedelta | None) -> str:
+    seconds = int(time.total_seconds()) if time else 0
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def apply_retention(database: Database) -> list[Removal]:
+    """Prune as `ZRB_STORE_RETENTION` says, unless that was done within a day. For the end of a run: it raises nothing.
+
+    Returns:
+        What was deleted.
+    """
+    try:
+        rule = settings.retention()
+        if rule is None or not database.transact(_claim_the_day):
+            return []
+        return list(prune(database, Policy(*rule)))
+    except ZrbStoreError as error:
+        _log.warning("the store was not pruned: %s", error)
+        return []
+
+
+def _claim_the_day(transaction: Transaction) -> bool:
+    moment = values.moment(transaction)
+    last = queries.last_change(transaction, "retention")
+    if last is not None and moment - last < _DAY:
+        return False
+    sessions.note_change(transaction, identity(), "retention", None, None)
+    return True
