@@ -1,0 +1,82 @@
+"""Nothing public is undocumented, and the generated pages are what would be generated now."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+
+import zrb_store
+from zrb_store.cli.app import app
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def every_command(command: click.Command, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
+    found = {path: command}
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            found.update(every_command(inner, (*path, name)))
+    return found
+
+
+COMMANDS = every_command(app)
+
+
+@pytest.mark.parametrize("page", ["cli", "api"])
+def test_a_generated_page_is_current(page: str) -> None:
+    expected = getattr(generator(), f"{page}_page")()
+    assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == expected, "run: python docs/generate.py"
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path], ids=" ".join)
+def test_every_command_has_a_purpose_an_example_and_help_for_each_option(path: tuple[str, ...]) -> None:
+    command = COMMANDS[path]
+    assert command.get_short_help_str()
+    if not isinstance(command, click.Group):
+        shown = command.get_help(click.Context(command, info_name="zrb-store"))
+        assert "Example" in shown
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{parameter.opts} has no help"
+
+
+def test_every_setting_is_in_the_readme_and_every_one_there_is_read() -> None:
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "zrb_store").rglob("*.py"))
+    # Told to child processes by us, or for tests: not for users to set.
+    inner = {"ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING"}
+    read = set(re.findall(r"\bZRB_STORE_[A-Z_]+[A-Z]\b", source)) - inner
+    table = re.findall(r"^\| `(ZRB_STORE_[A-Z_]+)`", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(table) == read
+
+
+def test_every_error_and_public_name_is_in_the_api_page() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    for name in zrb_store.__all__:
+        thing: Any = getattr(zrb_store, name)
+        assert thing.__doc__, f"{name} has no docstring"
+        assert f"`{name}`" in page or f"## {name}" in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
