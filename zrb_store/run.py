@@ -83,15 +83,12 @@ class Run:
         session = sessions.by_name(transaction, self.session, lock=True)
         if session is None:
             raise LeaseLost(f"session {self.session} is being removed by another process")
-        moment = values.moment(transaction)
         self._refuse_other(session)
-        lease.refuse_live(transaction, session, moment)
+        lease.refuse_live(transaction, session, values.moment(transaction))
         # A main task that was skipped may have something to do now: its condition is asked again.
         if session.status == "completed" and session.tasks.get(session.task or "") != "skipped":
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
-        for unfinished in attempts.unfinished(transaction, session.id):
-            reason = "lost" if unfinished.status == "running" else unfinished.status
-            attempts.give_back(transaction, unfinished.id, reason, moment)
+        attempts.give_back_unfinished(transaction, session.id)
         purpose = self._purpose
         about = {
             "origin": purpose.origin,
@@ -107,6 +104,7 @@ class Run:
             "inputs": _encoded(purpose.inputs) or session.inputs,
             "parent": purpose.parent,
         }
+        moment = values.moment(transaction)
         started = sessions.start_run(transaction, session, identity(), moment, lease.duration_in_micros(), about, what)
         return session.id, *started
 
@@ -171,9 +169,7 @@ class Run:
         session = sessions.by_name(transaction, self.session, lock=True)
         if session is None or session.fence != self.number:
             return None
-        moment = values.moment(transaction)
-        for unfinished in attempts.unfinished(transaction, self.session_id, task):
-            attempts.give_back(transaction, unfinished.id, unfinished.status, moment)
+        attempts.give_back_unfinished(transaction, self.session_id, task)
         return attempts.begin(transaction, self.session_id, self.id, self.number, task, role, arguments)
 
     def step(self, task: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:

@@ -211,14 +211,19 @@ def standing(executor: Executor, session_id: int, task: str) -> AttemptRecord | 
 
 _UNFINISHED_OF_TASK = _SELECT.where(_of_task, _unfinished).order_by(attempt.c.id.desc())
 _UNFINISHED = _SELECT.where(attempt.c.session_id == bindparam("session_id"), _unfinished).order_by(attempt.c.id.desc())
+_UNFINISHED_OF_TASK_LOCKED = _UNFINISHED_OF_TASK.with_for_update(of=attempt, key_share=True)
+_UNFINISHED_LOCKED = _UNFINISHED.with_for_update(of=attempt, key_share=True)
 
 
-def unfinished(executor: Executor, session_id: int, task: str | None = None) -> list[AttemptRecord]:
-    """The attempts that did not complete and are not given back yet, newest first."""
+def unfinished(
+    executor: Executor, session_id: int, task: str | None = None, *, lock: bool = False
+) -> list[AttemptRecord]:
+    """The attempts that did not complete and are not given back yet, newest first; `lock` waits for their writes."""
     if task is None:
-        rows = executor.execute(_UNFINISHED, {"session_id": session_id})
+        rows = executor.execute(_UNFINISHED_LOCKED if lock else _UNFINISHED, {"session_id": session_id})
     else:
-        rows = executor.execute(_UNFINISHED_OF_TASK, {"session_id": session_id, "task": task})
+        statement = _UNFINISHED_OF_TASK_LOCKED if lock else _UNFINISHED_OF_TASK
+        rows = executor.execute(statement, {"session_id": session_id, "task": task})
     return [record(row) for row in rows]
 
 
@@ -245,19 +250,16 @@ _RECORD_RETURNS = sa.insert(returned).from_select(
         bindparam("reason", type_=sa.Text),
     ).where(value.c.taken_by == bindparam("of")),
 )
-_ORPHAN = (
+# One statement for the live and the taken ones: PostgreSQL waits for whoever is taking or returning such a value right
+# now, and then decides by what became of it.
+_DISOWN = (
     sa.update(value)
-    .where(
-        value.c.pushed_by == bindparam("of"),
-        value.c.ended_at.is_not(None),
-        value.c.state.in_([literal_column("'taken'"), literal_column("'removed'")]),
+    .where(value.c.pushed_by == bindparam("of"), value.c.state != literal_column("'retracted'"))
+    .values(
+        state=sa.case((value.c.ended_at.is_(None), literal_column("'retracted'")), else_=value.c.state),
+        ended_at=sa.func.coalesce(value.c.ended_at, _MOMENT),
+        orphaned=value.c.ended_at.is_not(None),
     )
-    .values(orphaned=sa.true())
-)
-_RETRACT = (
-    sa.update(value)
-    .where(value.c.pushed_by == bindparam("of"), value.c.ended_at.is_(None))
-    .values(state=literal_column("'retracted'"), ended_at=_MOMENT)
 )
 _GIVE_BACK = (
     sa.update(value)
@@ -287,9 +289,20 @@ def give_back(executor: Executor, attempt_id: int, reason: str, moment: int) -> 
     # The attempt first: its late writers wait for this row, and then find it closed.
     executor.execute(_CLOSE, {**of, "at": moment})
     executor.execute(_RECORD_RETURNS, {**of, "at": moment, "reason": reason})
-    executor.execute(_ORPHAN, of)
-    executor.execute(_RETRACT, {**of, "at": moment})
+    executor.execute(_DISOWN, {**of, "at": moment})
     executor.execute(_GIVE_BACK, {**of, "at": moment})
+
+
+_NOW = sa.select(now())
+
+
+def give_back_unfinished(executor: Executor, session_id: int, task: str | None = None) -> None:
+    """Give back every attempt that did not complete, newest first. Runs inside a transaction."""
+    left = unfinished(executor, session_id, task, lock=True)
+    # Read only now, when no late write of theirs is under way: no value ends before it was pushed.
+    moment: int = executor.execute(_NOW)[0][0]
+    for one in left:
+        give_back(executor, one.id, "lost" if one.status == "running" else one.status, moment)
 
 
 _RESULT = (

@@ -1,0 +1,132 @@
+"""Giving back while others take and return the same values: PostgreSQL runs several writers at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.postgres import DEADLINE, wait_until
+from zrb_store import Attempt, Store, codec, open_store
+from zrb_store.db.transaction import Transaction
+from zrb_store.queries import attempts, values
+
+pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
+
+Work = Callable[[Transaction], object]
+Meanwhile = Callable[[Store, Work, Store, Work], None]
+
+
+@pytest.fixture
+def other(location: str) -> Iterator[Store]:
+    """The same store through another connection."""
+    with open_store(location) as opened:
+        yield opened
+
+
+@pytest.fixture
+def meanwhile(postgres_admin: psycopg.Connection[Any]) -> Meanwhile:
+    """Runs `first` up to its commit, lets `second` wait for a lock of it, and commits both."""
+
+    def run(one: Store, first: Work, two: Store, second: Work) -> None:
+        backend = two.database.transact(lambda t: t.driver.info.backend_pid)
+        waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+        with uncommitted(one, first):
+            thread = threading.Thread(target=two.database.transact, args=(second,))
+            thread.start()
+            wait_until(
+                lambda: postgres_admin.execute(waits, [backend]).fetchone() is not None,
+                lambda: "the second transaction does not wait for the first",
+            )
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+
+    return run
+
+
+@contextmanager
+def uncommitted(store: Store, work: Work) -> Iterator[None]:
+    """Do it in a transaction that commits at the end of the block."""
+    done, commit = threading.Event(), threading.Event()
+
+    def held(transaction: Transaction) -> None:
+        work(transaction)
+        done.set()
+        assert commit.wait(DEADLINE)
+
+    thread = threading.Thread(target=store.database.transact, args=(held,))
+    thread.start()
+    assert done.wait(DEADLINE)
+    yield
+    commit.set()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+
+
+def giving_back(attempt: Attempt) -> Work:
+    return lambda transaction: attempts.give_back(transaction, attempt.id, "failed", values.moment(transaction))
+
+
+def taking(attempt: Attempt, queue_id: int) -> Work:
+    return lambda transaction: values.take(transaction, queue_id, attempt.id)
+
+
+@pytest.fixture
+def pusher(store: Store) -> Attempt:
+    """An attempt that pushed "v" to the queue "shared/q"."""
+    attempt = store.session("pusher").run().start().begin("push")
+    values.push(store.database, queue_id(store), codec.encode("v"), attempt.id)
+    return attempt
+
+
+@pytest.fixture
+def taker(other: Store) -> Attempt:
+    """An attempt of another session, in another process as it were."""
+    return other.session("taker").run().start().begin("take")
+
+
+def queue_id(store: Store) -> int:
+    return store.session("shared").xcom.queue_id("q")
+
+
+def state(store: Store) -> tuple[str, bool]:
+    [[state, orphaned]] = store.database.transact(
+        lambda t: t.driver.execute("SELECT state, orphaned FROM zrb_value").fetchall()
+    )
+    return state, orphaned
+
+
+def test_value_being_taken_while_its_pusher_is_given_back(
+    store: Store, other: Store, pusher: Attempt, taker: Attempt, meanwhile: Meanwhile
+) -> None:
+    meanwhile(other, taking(taker, queue_id(other)), store, giving_back(pusher))
+    assert state(store) == ("taken", True)
+    other.database.transact(giving_back(taker))
+    assert state(store) == ("retracted", False)
+
+
+def test_value_being_taken_from_an_attempt_that_is_given_back(
+    store: Store, other: Store, pusher: Attempt, taker: Attempt, meanwhile: Meanwhile
+) -> None:
+    meanwhile(store, giving_back(pusher), other, taking(taker, queue_id(other)))
+    assert state(store) == ("retracted", False)
+
+
+def test_value_being_returned_while_its_pusher_is_given_back(
+    store: Store, other: Store, pusher: Attempt, taker: Attempt, meanwhile: Meanwhile
+) -> None:
+    other.database.transact(taking(taker, queue_id(other)))
+    meanwhile(other, giving_back(taker), store, giving_back(pusher))
+    assert state(store) == ("retracted", False)
+
+
+def test_value_being_orphaned_while_its_taker_is_given_back(
+    store: Store, other: Store, pusher: Attempt, taker: Attempt, meanwhile: Meanwhile
+) -> None:
+    other.database.transact(taking(taker, queue_id(other)))
+    meanwhile(store, giving_back(pusher), other, giving_back(taker))
+    assert state(store) == ("retracted", False)
