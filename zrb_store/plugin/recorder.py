@@ -311,10 +311,15 @@ class Recorder:
         name = getattr(owner, "task", None)
         if owner is not None:
             self._unstorable.add(owner.id)
-        message = f"task {name}: {reason}" if name else str(reason)
+        # The refusal's advice in parentheses is for code that pushes to a store by itself.
+        what = str(reason).partition(" (")[0]
+        message = f"task {name}: {what}" if name else what
         if message not in self._warned:
             self._warned.add(message)
-            warn(f"{message}; stored as its type and repr only, and the task runs again on a resume that needs it")
+            warn(
+                f"{message}; kept as its type and repr, and the task runs again on a resume that needs it "
+                "(zrb_store.register_codec makes a type storable)"
+            )
 
     def has_result(self) -> bool:
         """Whether the main task may have left a result."""

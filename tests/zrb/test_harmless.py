@@ -1,0 +1,192 @@
+"""Doing no harm: stock workflows behave as before, and nothing is stored or imported that need not be."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.zrb.conftest import Zrb, lines
+
+# What a user of zrb may see of xcom; each line is printed and compared with stock zrb's.
+BEHAVIOURS = """
+import threading
+from zrb import Session, SharedContext
+from zrb.xcom.xcom import Xcom
+from zrb.dot_dict.dot_dict import DotDict
+
+class Thing:
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.number = 1
+
+def say(*words):
+    print(*words, file=sys.stdout)
+
+@make_task(name="feed", retries=0)
+def feed(ctx):
+    queue = ctx.xcom["feed"]
+    calls = []
+    for name in ("push", "pop"):
+        add = getattr(queue, f"append_{name}_callback", None) or getattr(queue, f"add_{name}_callback")
+        add(lambda name=name: calls.append(name))
+    queue.push(1)
+    queue.append({"a": [1]})
+    queue.pop()
+    say(calls, queue, len(queue), bool(queue), list(queue), queue[0], queue[-1], {"a": [1]} in queue)
+    queue.set("only")
+    say(queue.get(), queue.peek(), queue.get("x"), repr(queue), isinstance(queue, Xcom), isinstance(queue, DotDict))
+    ctx.xcom.other = Xcom([3, 4])
+    say(ctx.xcom.other.popright(), "other" in ctx.xcom, "nothing" in ctx.xcom, ctx.xcom.get("nothing"))
+    ctx.xcom["plain"] = "a plain value"
+    ctx.xcom["dict"] = {"x": 1}
+    say(ctx.xcom["plain"], ctx.xcom.plain.upper(), ctx.xcom["dict"]["x"], sorted(k for k in ctx.xcom if k in ("plain", "feed")))
+    shared = SharedContext(xcom=ctx.xcom)
+    say(shared.xcom["other"].peek(), isinstance(ctx.xcom, DotDict))
+    try:
+        ctx.xcom["other"].pop(), ctx.xcom["other"].pop()
+    except IndexError:
+        say("IndexError")
+    return Thing()
+
+@make_task(name="use", upstream=feed, retries=0)
+def use(ctx):
+    thing = [one for one in ctx.xcom["feed"] if isinstance(one, Thing)][0]
+    thing.number += 1
+    queue = ctx.xcom["feed"]
+    say(queue.pop(), queue[0] is thing, queue.pop() is thing, thing.number, thing.lock.acquire(False))
+    ctx.xcom["threads"].push(threading.Lock()) if "threads" in ctx.xcom else None
+    return {"nested": {"tuple": (1, 2), "set": {1}}}
+
+@make_task(name="main", upstream=use, retries=0, group=cli)
+def main(ctx):
+    result = ctx.xcom["use"].peek()
+    say(result["nested"]["tuple"], result["nested"]["set"], ctx.xcom["plain"])
+    return "end"
+"""
+
+
+def test_a_stock_workflow_behaves_as_before(zrb: Zrb) -> None:
+    zrb.tasks(BEHAVIOURS)
+    stock = zrb.run("main", ZRB_INIT_MODULES=None)
+    ours = zrb.run("main")
+    assert ours.out.splitlines() == stock.out.splitlines()
+    said = [line for line in lines(ours.err) if line.startswith("zrb-store:")]
+    assert len(said) == 1
+    assert all(word in said[0] for word in ("task feed:", "Thing"))
+    assert zrb.stored().status == "completed"
+
+
+@pytest.mark.parametrize("fails", ["ValueError('no')", "IndexError('no')"])
+def test_failures_have_stocks_exit_code(zrb: Zrb, fails: str) -> None:
+    zrb.tasks(
+        f"""
+        @make_task(name="main", retries=1, group=cli)
+        def main(ctx):
+            raise {fails}
+        """
+    )
+    stock = zrb.run("main", code=None, ZRB_INIT_MODULES=None)
+    assert zrb.run("main", code=None).code == stock.code
+    assert zrb.stored().status == "failed"
+
+
+def test_an_unstorable_value_lives_on_and_its_task_runs_again_when_needed(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        import threading
+
+        @make_task(name="connect", retries=0)
+        def connect(ctx):
+            ran("connect")
+            return {"rows": [1, {"conn": threading.Lock()}]}
+
+        @make_task(name="step", upstream=[connect], retries=0)
+        def step(ctx):
+            ran("step")
+            lock = ctx.xcom["connect"].peek()["rows"][1]["conn"]
+            return lock.acquire(False)
+
+        @make_task(name="main", upstream=[step, connect], retries=1, group=cli)
+        def main(ctx):
+            # The failed attempt took it; the next finds the very object again.
+            lock = ctx.xcom["connect"].pop()["rows"][1]["conn"]
+            ran("locked" if lock.locked() else "free")
+            if not exists("mended"):
+                raise ValueError
+            return lock.locked()
+        """
+    )
+    err = zrb.run("main", code=1, ZRB_STORE_SESSION="opaque").err
+    assert "zrb-store: task connect: cannot store $.rows[1].conn: lock; kept as its type and repr" in err
+    assert err.count("zrb-store: task connect") == 1
+    zrb.mark("mended")
+    zrb.resume("opaque")
+    # `main`, which did not complete, needs what `connect` made; the result of `step` is stored.
+    assert zrb.ran == ["connect", "step", "locked", "locked", "connect", "free"]
+    assert zrb.stored("opaque").task("connect") == ["completed, given back", "completed"]
+    assert zrb.stored("opaque").task("step") == ["completed"]
+
+
+def test_builtin_tasks_and_versions_are_not_stored(zrb: Zrb) -> None:
+    zrb.db.unlink()
+    zrb.run("version")
+    generate = [*(["util"] if zrb.version >= (3, 14) else []), "uuid", "generate"]
+    zrb.run(*generate)
+    assert not zrb.db.exists()
+    zrb.run(*generate, ZRB_STORE_PERSIST="all")
+    assert zrb.stored().record.path == generate
+
+
+def test_persist_named(zrb: Zrb) -> None:
+    zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 1))")
+    zrb.run("main", ZRB_STORE_PERSIST="named")
+    assert zrb.sessions() == []
+    zrb.run("main", ZRB_STORE_PERSIST="named", ZRB_STORE_SESSION="mine")
+    assert [record.name for record in zrb.sessions()] == ["mine"]
+    (line,) = lines(zrb.run("main", code=2, ZRB_STORE_PERSIST="some").err)
+    assert "ZRB_STORE_PERSIST is 'some'" in line
+
+
+def test_a_store_out_of_reach(zrb: Zrb) -> None:
+    zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: ran('main') + 1))")
+    there = zrb.folder / "zrb_init.py" / "store.db"
+    (line,) = lines(zrb.run("main", code=69, ZRB_STORE_URL=str(there)).err)
+    assert str(there) in line
+    assert zrb.ran == []
+    done = zrb.run("main", ZRB_STORE_URL=str(there), ZRB_STORE_ON_ERROR="ignore")
+    assert done.out.strip() == "1"
+    (line,) = lines(done.err)
+    assert "kept in memory only" in line
+
+
+def test_nothing_is_imported_before_it_is_needed(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        import atexit
+
+        heavy = ("sqlalchemy", "alembic", "click", "rich", "psutil", "sqlite3")
+        atexit.register(lambda: print([name for name in heavy if name in sys.modules]))
+        """
+    )
+    stock = zrb.run("version", ZRB_INIT_MODULES=None)
+    assert zrb.run("version").out == stock.out
+
+
+def test_plugin_can_be_imported_by_the_task_file(zrb: Zrb) -> None:
+    zrb.tasks("import zrb_store.plugin\ncli.add_task(Task(name='main', action=lambda ctx: ctx.task_name))")
+    assert zrb.run("main", ZRB_INIT_MODULES=None).out.strip() == "main"
+    assert zrb.stored().status == "completed"
+
+
+def test_a_zrb_that_cannot_be_hooked_runs_as_stock(zrb: Zrb) -> None:
+    zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 7))")
+    (zrb.folder / "future.py").write_text(
+        "from zrb.session.session import Session\n"
+        "Session.register_one_task = Session._register_single_task\n"
+        "del Session._register_single_task\n"
+        "Session.__getattr__ = lambda self, name: self.register_one_task if name == '_register_single_task' else 1 / 0\n"
+    )
+    done = zrb.run("main", PYTHONPATH=str(zrb.folder), ZRB_INIT_MODULES="future:zrb_store.plugin")
+    assert done.out.strip() == "7"
+    (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
+    assert "cannot be hooked (it has no Session._register_single_task): nothing is stored" in line
+    assert zrb.sessions() == []

@@ -1,0 +1,162 @@
+"""However a run ends, its session has the true status, zrb its own exit code, and a resume goes on."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from tests.zrb.conftest import Zrb, lines
+from zrb_store import open_store
+
+STEPS = """
+@make_task(name="first", retries=0)
+def first(ctx):
+    ran("first")
+    return [1]
+
+@make_task(name="mend", retries=0)
+def mend(ctx):
+    ran("mend")
+
+@make_task(name="after", retries=0)
+def after(ctx):
+    ran("after")
+
+@make_task(name="main", upstream=first, retries=2, fallback=mend, successor=after, group=cli)
+async def main(ctx):
+    ran("main")
+    value = ctx.xcom["first"].pop()
+    if not exists("mended"):
+        STOP
+    return value
+"""
+
+
+def steps(zrb: Zrb, stop: str) -> None:
+    zrb.tasks(STEPS.replace("STOP", stop))
+
+
+def mended(zrb: Zrb, *, status: str, runs: int = 1) -> None:
+    """The session `end` has this status, and a resume goes on where it ended."""
+    assert zrb.stored("end").status == status
+    zrb.mark("mended")
+    assert zrb.resume("end").out.strip() == "[1]"
+    assert zrb.stored("end").status == "completed"
+    assert zrb.ran == ["first", *["main"] * (runs + 1), "after"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals(zrb: Zrb, number: signal.Signals) -> None:
+    steps(zrb, "await hang('in-main')")
+    stock = zrb.start("main", ZRB_INIT_MODULES=None).reaches("in-main").signal(number).done()
+    for name in ("in-main", "ran"):
+        (zrb.folder / name).unlink()
+    done = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(number).done()
+    assert done.code == stock.code
+    assert "zrb-store: session end was interrupted; `zrb xcom resume end` runs what is left of it" in done.err
+    assert zrb.stored("end").tasks == {"first": ["completed"], "main": ["interrupted"]}
+    mended(zrb, status="interrupted")
+
+
+def test_sigterm_while_a_task_blocks_the_event_loop(zrb: Zrb) -> None:
+    if zrb.version >= (3, 14):
+        pytest.skip("this zrb waits for the task itself")
+    steps(zrb, "mark('in-main'); time.sleep(60)")
+    done = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(signal.SIGTERM).done()
+    assert done.code in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    mended(zrb, status="interrupted")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_a_kill_and_a_closed_terminal(zrb: Zrb, number: signal.Signals) -> None:
+    steps(zrb, "await hang('in-main')")
+    done = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(number).done()
+    assert done.code == -number
+    mended(zrb, status="stale")
+
+
+def test_a_command_under_way(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        cli.add_task(CmdTask(
+            name="main", retries=2,
+            cmd="test -e mended && exec echo done; touch in-main; exec sleep 60",
+        ))
+        """
+    )
+    zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(signal.SIGINT).done()
+    assert zrb.stored("end").status == "interrupted"
+    zrb.mark("mended")
+    assert zrb.resume("end").out.strip() == "done"
+    assert zrb.stored("end").tasks == {"main": ["interrupted", "completed"]}
+
+
+@pytest.mark.parametrize("code", [0, 4])
+def test_sys_exit_in_a_task(zrb: Zrb, code: int) -> None:
+    zrb.tasks(
+        f"""
+        @make_task(name="main", retries=0, group=cli)
+        def main(ctx):
+            if not exists("mended"):
+                sys.exit({code})
+            return "done"
+        """
+    )
+    assert zrb.run("main", code=code, ZRB_INIT_MODULES=None).out == ""
+    zrb.run("main", code=code, ZRB_STORE_SESSION="end")
+    assert zrb.stored("end").status == "failed"
+    assert zrb.stored("end").attempts[0].error_type == "SystemExit"
+    zrb.mark("mended")
+    assert zrb.resume("end").out.strip() == "done"
+
+
+def test_an_exception_in_the_engine(zrb: Zrb) -> None:
+    steps(zrb, "await asyncio.sleep(0)")
+    with (zrb.folder / "zrb_init.py").open("a") as file:
+        file.write("\ndef condition(ctx):\n    return exists('mended') or 1 / 0\n\nmain._execute_condition = condition\n")
+    assert zrb.run("main", code=1, ZRB_STORE_SESSION="end").out == ""
+    mended(zrb, status="failed", runs=0)
+
+
+TAKE_OVER = "mark('in-main'); await wait_for('taken')\n        ACTION"
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["ctx.xcom['seen'].push(1)", "return 'too late'", "raise ValueError", "await asyncio.to_thread(ctx.xcom['q'].push, 1)"],
+)
+def test_a_lost_lease_ends_the_run(zrb: Zrb, action: str) -> None:
+    """No retry, no fallback and no successor starts any more, and nothing changes."""
+    steps(zrb, TAKE_OVER.replace("ACTION", action))
+    running = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(signal.SIGSTOP)
+    with closing(sqlite3.connect(zrb.db)) as database:
+        database.execute("UPDATE zrb_run SET lease_expires_at = 1")
+        database.commit()
+    with open_store(zrb.db) as store:
+        other = store.session("end").run(task="main").start()
+        zrb.mark("taken")
+        done = running.signal(signal.SIGCONT).done()
+        assert done.code == 75
+        (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
+        assert "taken over" in line
+        assert zrb.ran == ["first", "main"]
+        assert zrb.stored("end").tasks == {"first": ["completed"], "main": ["lost"]}
+        assert zrb.stored("end").live("seen") == []
+        other.end("failed")
+    mended(zrb, status="failed")
+
+
+def test_a_store_that_goes_away_ends_the_run(zrb: Zrb) -> None:
+    steps(zrb, "mark('in-main'); await wait_for('gone'); ctx.xcom['seen'].push(1)")
+    running = zrb.start("main").reaches("in-main")
+    for file in zrb.db.parent.glob("store.db*"):
+        file.write_bytes(b"this is no database " * 10_000)
+    zrb.mark("gone")
+    done = running.done()
+    assert done.code == 69
+    (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
+    assert str(zrb.db) in line
+    assert zrb.ran == ["first", "main"]
