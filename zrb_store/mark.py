@@ -37,8 +37,7 @@ def mark_completed(database: Database, name: str, task: str, result: Encoded | N
         session = sessions.by_name(transaction, name, lock=True)
         if session is None:
             raise SessionNotFound(f"there is no session {name}; `zrb-store list` shows which there are")
-        moment = values.moment(transaction)
-        lease.refuse_live(transaction, session, moment)
+        lease.refuse_live(transaction, session, values.moment(transaction))
         if session.status == "completed":
             raise SessionCompleted(f"session {name} has completed: there is nothing left to mark")
         known = {*session.tasks, *(attempt.task for attempt in attempts.of_session(transaction, session.id))}
@@ -46,9 +45,7 @@ def mark_completed(database: Database, name: str, task: str, result: Encoded | N
             raise TaskNotFound(f"session {name} has no task {task}; it has: {', '.join(session.tasks)}")
         if attempts.standing(transaction, session.id, task):
             raise TaskCompleted(f"task {task} has completed in session {name} already: its result is stored")
-        for unfinished in attempts.unfinished(transaction, session.id, task):
-            reason = "lost" if unfinished.status == "running" else unfinished.status
-            attempts.give_back(transaction, unfinished.id, reason, moment)
+        attempts.give_back_unfinished(transaction, session.id, task)
         begun = attempts.begin(transaction, session.id, None, session.fence, task, "manual", None)
         if begun is None:
             raise ZrbStoreError(f"session {name} changes at this moment: try again")

@@ -126,11 +126,10 @@ def _remove(database: Database, seen: Candidate, rule: str) -> bool:
         session = sessions.by_name(transaction, seen.name, lock=True)
         if session is None or session.pinned or (session.id, session.fence) != (seen.id, seen.fence):
             return False
-        moment = values.moment(transaction)
         run = sessions.last_run(transaction, session.id)
-        if run is not None and lease.is_live(run, moment):  # a process that slept
+        if run is not None and lease.is_live(run, values.moment(transaction)):  # a process that slept
             return False
-        removal.delete(transaction, session, moment)
+        removal.delete(transaction, session)
         sessions.note_change(transaction, identity(), "prune", seen.name, rule)
         return True
 

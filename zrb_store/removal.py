@@ -22,11 +22,10 @@ def remove(database: Database, name: str) -> None:
 
     def work(transaction: Transaction) -> None:
         session = _locked(transaction, name)
-        moment = values.moment(transaction)
-        lease.refuse_live(transaction, session, moment)
+        lease.refuse_live(transaction, session, values.moment(transaction))
         if session.pinned:
             raise ZrbStoreError(f"session {name} is pinned: `zrb-store unpin {name}` lets it be deleted")
-        delete(transaction, session, moment)
+        delete(transaction, session)
         sessions.note_change(transaction, identity(), "rm", name, None)
 
     database.transact(work, "rm")
@@ -46,10 +45,9 @@ def pin(database: Database, name: str, pinned: bool) -> None:
     database.transact(work, "pin")
 
 
-def delete(transaction: Transaction, session: SessionRecord, moment: int) -> None:
+def delete(transaction: Transaction, session: SessionRecord) -> None:
     """Delete a locked session that may be deleted."""
-    for unfinished in attempts.unfinished(transaction, session.id):
-        attempts.give_back(transaction, unfinished.id, "removed", moment)
+    attempts.give_back_unfinished(transaction, session.id)
     removal.delete_session(transaction, session.id, session.name)
 
 

@@ -39,7 +39,7 @@ class Database:
 
     patience = 30.0
 
-    def __init__(self, url: URL, *, read_only: bool = False, durability: str = "normal") -> None:
+    def __init__(self, url: URL, *, read_only: bool = False, durability: str = "normal", check: bool = True) -> None:
         self.url = url
         self.read_only = read_only
         self.dialect = dialect_of(url)
@@ -50,7 +50,8 @@ class Database:
         self._open_transaction = False
         self._forking = False
         _databases.add(self)
-        self._check_schema()
+        if check:
+            self._check_schema()
 
     @property
     def dialect_name(self) -> str:
@@ -79,7 +80,7 @@ class Database:
             StoreUnavailable: The database could not be used in time.
         """
         with self._lock:
-            return self._retried(lambda transaction: transaction.execute(statement, params))
+            return self._retried(Transaction.execute, statement, params)
 
     def transact(self, work: Callable[[Transaction], T], name: str = "") -> T:
         """Run `work` in one write transaction, again from its start if another one was in the way.
@@ -142,14 +143,14 @@ class Database:
             if self._transaction is not None:
                 self._transaction.driver.execute("ROLLBACK")
 
-    def _retried(self, work: Callable[[Transaction], T]) -> T:
+    def _retried(self, work: Callable[..., T], *args: Any) -> T:
         deadline = 0.0
         while True:
             sent = False
             try:
                 transaction = self._connection()
                 sent = True
-                return work(transaction)
+                return work(transaction, *args)
             except ZrbStoreError:
                 raise
             except Exception as error:
@@ -231,6 +232,16 @@ class Database:
             raise SchemaAhead(f"the store {where} has revision {found}, unknown to this version: upgrade zrb-store")
         if found is not None and (self.read_only or not self.dialect.backs_up or self._has_live_lease()):
             raise SchemaBehind(f"the store {where} has the older revision {found}: run `zrb-store db upgrade`")
+        self.upgrade()
+
+    def upgrade(self) -> None:
+        """Bring the schema to the newest revision, and make it if there is none. A SQLite store is backed up first.
+
+        Raises:
+            StoreUnavailable: The database could not be used.
+        """
+        from zrb_store.db import migrate
+
         try:
             self.dialect.create(self.url)
             migrate.upgrade(self._engine, back_up=True)

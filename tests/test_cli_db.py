@@ -1,0 +1,127 @@
+"""`db status` and `db upgrade`, at every revision a store can have."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.commands import Commands
+from zrb_store import SchemaBehind, Store, open_store, settings, status
+from zrb_store.db import engine, migrate
+from zrb_store.db.tables import REVISION
+
+
+@pytest.fixture
+def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From now on it is a newer zrb-store, with a migration more."""
+
+    def install() -> None:
+        folder = tmp_path / "newer" / "migrations"
+        shutil.copytree(migrate.folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+        lines = [
+            "import sqlalchemy as sa",
+            "from alembic import op",
+            "revision = '0002'",
+            f"down_revision = {REVISION!r}",
+        ]
+        lines += ["def upgrade():", "    op.add_column('zrb_session', sa.Column('more', sa.Text))"]
+        (folder / "versions" / "0002_more.py").write_text("\n".join(lines))
+        monkeypatch.setattr(migrate, "folder", lambda: folder)
+        for module in (engine, status):
+            monkeypatch.setattr(module, "REVISION", "0002")
+
+    return install
+
+
+@pytest.fixture
+def nowhere(new_location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
+    """`zrb-store` where there is no store yet."""
+    return Commands(new_location, monkeypatch, capsys.readouterr)
+
+
+def test_status_of_a_store(command: Commands, store: Store) -> None:
+    store.session("s").xcom["q"].extend([1, 2, 3])
+    store.session("s").xcom["q"].pop()
+    found = json.loads(command.ok("db", "status", "--format", "json"))
+    assert found["url"] == store.url
+    assert found["database"].startswith(
+        {"sqlite": "SQLite 3.", "postgresql": "PostgreSQL "}[store.database.dialect_name]
+    )
+    assert (found["revision"], found["wanted"]) == (REVISION, REVISION)
+    assert found["size"] > 10_000
+    assert (found["wal_size"] is None) == (store.database.dialect_name == "postgresql")
+    assert found["rows"] == {"sessions": 1, "runs": 0, "attempts": 0, "queues": 1, "values": 3, "live_values": 2}
+    text = command.ok("db", "status")
+    assert f"{REVISION} (up to date)" in text
+    assert "Live values  2" in text
+
+
+def test_no_store_is_said_and_none_is_made(nowhere: Commands) -> None:
+    for _ in range(2):
+        result = nowhere("db", "status")
+        assert (result.code, "there is no store" in result.err) == (69, True)
+
+
+def test_upgrade_makes_a_store(nowhere: Commands) -> None:
+    assert nowhere.ok("db", "upgrade") == f"made, at revision {REVISION}\n"
+    assert nowhere.ok("db", "upgrade") == f"at revision {REVISION}\n"
+    assert nowhere.ok("db", "upgrade", "--sql") == ""
+    assert nowhere.ok("list", "--format", "json") == "[]\n"
+
+
+def test_an_older_store(
+    command: Commands, location: str, monkeypatch: pytest.MonkeyPatch, next_release: Callable[[], None]
+) -> None:
+    command.ok("push", "s", "q", "1")
+    next_release()
+    assert f"{REVISION} (this version needs 0002)" in command.ok("db", "status")
+    assert command("list").code == 69
+    assert "ALTER TABLE zrb_session ADD COLUMN more TEXT" in command.ok("db", "upgrade", "--sql")
+    assert f"{REVISION} (this version needs 0002)" in command.ok("db", "status"), "--sql changes nothing"
+    assert command.ok("db", "upgrade") == f"at revision 0002, was {REVISION}\n"
+    assert command.ok("pop", "s", "q") == "1\n"
+    path = settings.store_url(location).database or ""
+    if settings.store_url(location).drivername == "sqlite":
+        backup = Path(f"{path}.{REVISION}.bak")
+        assert backup.stat().st_mode & 0o777 == 0o600
+        monkeypatch.undo()
+        with open_store(backup) as old:
+            assert list(old.session("s").xcom["q"]) == [1]
+
+
+def test_a_store_in_use_is_upgraded_by_hand_only(
+    command: Commands, location: str, store: Store, next_release: Callable[[], None]
+) -> None:
+    with store.session("s").run():
+        next_release()
+        with pytest.raises(SchemaBehind, match="zrb-store db upgrade"):
+            open_store(location)
+        command.ok("db", "upgrade")
+
+
+def test_a_newer_store(command: Commands, store: Store) -> None:
+    store.database.execute(sa.text("UPDATE alembic_version SET version_num = 'ffff'"))
+    assert f"ffff (this version needs {REVISION})" in command.ok("db", "status")
+    for args in (["db", "upgrade"], ["db", "upgrade", "--sql"], ["list"]):
+        result = command(*args)
+        assert (result.code, "upgrade zrb-store" in result.err) == (69, True)
+
+
+def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    url = "postgresql://someone:hunter2@127.0.0.1:1/none?connect_timeout=1"
+    command = Commands(url, monkeypatch, capsys.readouterr)
+    monkeypatch.setattr(engine.Database, "patience", 0.0)
+    for args in (["db", "status"], ["db", "upgrade"], ["push", "s", "q", "1"]):
+        result = command(*args)
+        assert result.code == 69
+        assert "hunter2" not in result.err + result.out
+
+
+@pytest.mark.parametrize("name", ["status", "upgrade"])
+def test_help_has_an_example(command: Commands, name: str) -> None:
+    assert f"zrb-store db {name}" in command.ok("db", name, "--help").partition("Example")[2]

@@ -1,0 +1,99 @@
+"""The store as a database: where it is, its revision and its size."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from zrb_store import settings
+from zrb_store.db import facts, migrate
+from zrb_store.db.engine import Database
+from zrb_store.db.tables import REVISION
+from zrb_store.errors import SchemaAhead, StoreMissing
+from zrb_store.queries import counts
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `db status` shows.
+
+    Attributes:
+        url: Where the store is, the password left out.
+        database: Name and version of the database.
+        revision: Of its schema.
+        wanted: The revision that this version of zrb-store works with.
+        size: Bytes that it takes.
+        wal_size: Bytes of SQLite's `-wal` file; None on PostgreSQL.
+        rows: How many there are of each; empty at another revision.
+    """
+
+    url: str
+    database: str
+    revision: str
+    wanted: str
+    size: int
+    wal_size: int | None
+    rows: dict[str, int]
+
+
+def open_unchecked(location: str | os.PathLike[str] | None = None, *, read_only: bool = True) -> Database:
+    """Open the database of a store, whatever revision its schema has."""
+    return Database(settings.store_url(location), read_only=read_only, durability=settings.durability(), check=False)
+
+
+def status(database: Database) -> Status:
+    """What there is.
+
+    Raises:
+        StoreMissing: No store.
+    """
+    revision = database.revision()
+    where = database.url.render_as_string(hide_password=True)
+    if revision is None:
+        raise StoreMissing(f"there is no store in {where}; the first run or push makes it")
+    return Status(
+        url=where,
+        database=facts.product(database),
+        revision=revision,
+        wanted=REVISION,
+        size=facts.size(database),
+        wal_size=facts.wal_size(database),
+        rows=counts.rows(database) if revision == REVISION else {},
+    )
+
+
+def upgrade(database: Database) -> tuple[str | None, str]:
+    """Bring a store to the newest revision, or make it. A SQLite store is backed up first.
+
+    Returns:
+        The revision before, None if there was no store, and the one now.
+
+    Raises:
+        SchemaAhead: It was made by a newer zrb-store.
+    """
+    try:
+        found = database.revision()
+    except StoreMissing:
+        found = None
+    _refuse_unknown(database, found)
+    if found != REVISION:
+        database.upgrade()
+    return found, REVISION
+
+
+def upgrade_statements(database: Database) -> str:
+    """The SQL that `upgrade` would run; empty if there is nothing to do.
+
+    Raises:
+        SchemaAhead: The store was made by a newer zrb-store.
+        StoreMissing: There is no SQLite file.
+    """
+    found = database.revision()
+    _refuse_unknown(database, found)
+    return "" if found == REVISION else migrate.upgrade(database.engine, sql=True)
+
+
+def _refuse_unknown(database: Database, revision: str | None) -> None:
+    if revision not in (None, REVISION) and not migrate.is_known(str(revision)):
+        where = database.url.render_as_string(hide_password=True)
+        raise SchemaAhead(f"the store {where} has revision {revision}, unknown to this version: upgrade zrb-store")
