@@ -36,6 +36,7 @@ class Purpose:
         origin: `cli`, `web` or `library`.
         command: The command line, secrets left out.
         zrb_version: Version of zrb, None without zrb.
+        again: Run a completed session again: the caller gives back what is to run.
     """
 
     task: str | None = None
@@ -46,6 +47,7 @@ class Purpose:
     origin: str = "library"
     command: Sequence[str] = field(default_factory=lambda: list(sys.argv))
     zrb_version: str | None = None
+    again: bool = False
 
 
 class Run:
@@ -86,7 +88,8 @@ class Run:
         self._refuse_other(session)
         lease.refuse_live(transaction, session, values.moment(transaction))
         # A main task that was skipped may have something to do now: its condition is asked again.
-        if session.status == "completed" and session.tasks.get(session.task or "") != "skipped":
+        again = self._purpose.again or session.tasks.get(session.task or "") == "skipped"
+        if session.status == "completed" and not again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
         attempts.give_back_unfinished(transaction, session.id)
         purpose = self._purpose

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Attributes that the plugin leaves on zrb's objects.
 RECORDER = "_zrb_store_recorder"
 NAME = "_zrb_store_name"
+FROM = "_zrb_store_from"
 NEVER = "_zrb_store_never"
 
 
@@ -132,10 +133,11 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
         origin=_origin(zrb_session, parent, is_web),
         command=[secrets.scrub(word) for word in sys.argv],
         zrb_version=compat.zrb_version(),
+        again=hasattr(zrb_session, FROM),
     )
     name = _session_name(zrb_session, parent, is_web, store)
     try:
-        recorder.start(store, name, purpose)
+        recorder.start(store, name, purpose, getattr(zrb_session, FROM, None))
     except SessionCompleted:
         raise Finished(recorder.stored_result()) from None
     zrb_session._name = name

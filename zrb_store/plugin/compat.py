@@ -83,6 +83,14 @@ def find_task(path: list[str]) -> AnyTask | None:
     return node if isinstance(node, AnyTask) and not rest else None
 
 
+def task_paths(group: Any = cli, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """How the command line calls each task."""
+    for alias in group.subtasks:
+        yield (*before, alias)
+    for alias, inner in group.subgroups.items():
+        yield from task_paths(inner, (*before, alias))
+
+
 def subgroup(group: Group, name: str) -> Any:
     """The subgroup called `name`, or None."""
     return group.subgroups.get(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 
@@ -67,28 +66,27 @@ class Graph:
             return True
         return queue in _CHAT and any(_is_llm(task) for task in self._names)
 
-    def rerun(self, standing: Mapping[str, bool]) -> list[str]:
-        """Which completed tasks must run again since something unfinished needs what cannot be restored.
+    def task(self, name: str) -> Any:
+        """The task of that name in the store.
 
-        Args:
-            standing: The completed tasks that need not run for another reason, each with whether it is restorable.
+        Raises:
+            KeyError: There is none.
         """
-        kept = dict(standing)
-        again: list[str] = []
-        while True:
-            lost = [
-                self._names[task]
-                for task in self._names
-                if kept.get(self._names[task]) is False and self._is_needed(task, kept)
-            ]
-            if not lost:
-                return again
-            again += lost
-            for name in lost:
-                del kept[name]
+        return {known: task for task, known in self._names.items()}[name]
 
-    def _is_needed(self, task: Any, kept: Mapping[str, bool]) -> bool:
-        return any(self._names[other] not in kept for other in self.downstream(task))
+    def reached(self, main: Any) -> list[Any]:
+        """The tasks that run when nothing fails and no condition is false, in order of registration."""
+        found = _upstreams(main)
+        while True:
+            more = [task for task in self._names if task not in found and self._follows(task, found)]
+            if not more:
+                return [task for task in self._names if task in found]
+            found |= set(more)
+
+    def _follows(self, task: Any, found: set[Any]) -> bool:
+        after = any(task in one.successors or task in one.readiness_checks for one in found)
+        after = after or any(task in self._session._downstreams.get(one, ()) for one in found)
+        return after and all(upstream in found for upstream in task.upstreams)
 
     def downstream(self, task: Any) -> list[Any]:
         """Every task that may read what this one made: those after it, directly or not."""
@@ -101,6 +99,18 @@ class Graph:
                     found.append(other)
                     waiting.append(other)
         return found
+
+
+def _upstreams(task: Any) -> set[Any]:
+    """The task and everything before it."""
+    found: set[Any] = set()
+    waiting = [task]
+    while waiting:
+        current = waiting.pop()
+        if current not in found:
+            found.add(current)
+            waiting.extend(current.upstreams)
+    return found
 
 
 # Queues of zrb's chat: which tools may run unasked, what was asked, which workflows are loaded.

@@ -15,6 +15,7 @@ from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
 from zrb_store.plugin.mapping import AttemptView, XcomMap
 from zrb_store.plugin.notes import warn
+from zrb_store.plugin.plan import plan
 from zrb_store.plugin.xcoms import ZrbXcom, ZrbXcoms, expect_push, forget_push, settle_objects
 from zrb_store.queries import attempts, sessions
 from zrb_store.records import AttemptRecord
@@ -87,15 +88,15 @@ class Recorder:
 
     # -- the run
 
-    def start(self, store: Store, name: str, purpose: Purpose) -> None:
-        """Take the lease and learn what is done already. Raises as `Run.start`."""
+    def start(self, store: Store, name: str, purpose: Purpose, forced: str | None = None) -> None:
+        """Take the lease and learn what is done already; `forced` is run again. Raises as `Run.start` and `plan`."""
         self.origin = purpose.origin
         self.url = store.database.url.render_as_string(hide_password=False)
         self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
         self.run = _Run(self, self.xcoms, purpose)
         self.run.start()
         if self.run.number > 1:
-            self._plan()
+            self._plan(forced)
         self.map = XcomMap(self.xcoms, self.graph.is_volatile)
         for task in self.graph.tasks:
             self.map.queue(task.name)
@@ -114,15 +115,13 @@ class Recorder:
         self._children += 1
         return f"{self.run.session}.{self._children}"
 
-    def _plan(self) -> None:
-        """Learn what completed in earlier runs, and give back what must run again."""
-        for record in attempts.of_session(self.run.database, self.run.session_id):
-            if record.stands:
-                self._standing[record.task] = record
-        roles = {self.graph.name(task): self.graph.role(task) for task in self.graph.tasks}
-        kept = {name: one.restorable for name, one in self._standing.items() if roles.get(name, "task") == "task"}
-        for name in self.graph.rerun(kept):
-            self.run.give_back(self._standing.pop(name), "its result cannot be restored")
+    def _plan(self, forced: str | None) -> None:
+        """Learn what completed in earlier runs, and give back what must run again, newest first."""
+        records = attempts.of_session(self.run.database, self.run.session_id)
+        self._standing = {record.task: record for record in records if record.stands}
+        for step in plan(self.graph, self.main, records, forced)[::-1]:
+            if step.action == "run" and step.reason != "readiness" and step.task in self._standing:
+                self.run.give_back(self._standing.pop(step.task), step.reason)
 
     def stop(self, error: Exception) -> None:
         """End the run: the store can no longer be trusted. May be called from any thread."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store.plugin import attach, compat
 from zrb_store.plugin.refusal import refusing
+
+if TYPE_CHECKING:
+    from zrb_store.cli.resume import Request
+    from zrb_store.plugin.plan import Step
+    from zrb_store.records import SessionRecord
+    from zrb_store.store import Store
 
 
 def dispatch(args: list[str], program: str) -> int:
@@ -13,35 +19,65 @@ def dispatch(args: list[str], program: str) -> int:
     from zrb_store.cli import resume as command
     from zrb_store.cli import run
 
-    command.inside_zrb = True
+    command.plan_of = plan_of
     code = run(args, program)
     if code == 0 and command.request is not None:
+        # Only now, when click is done: a task's exceptions and signals are zrb's to report.
         with refusing:
-            _resume(command.request.session, command.request.inputs)
+            _resume(command.request)
     return code
 
 
-def _resume(name: str, given: dict[str, str]) -> None:
-    from zrb_store import codec
-    from zrb_store.errors import TaskNotFound
-    from zrb_store.plugin.inputs import ask_secrets
-    from zrb_store.store import open_store
+def plan_of(store: Store, record: SessionRecord, forced: str | None) -> list[Step]:
+    """What a resume of this session runs and skips. Nothing is run or written.
 
-    with open_store(read_only=True) as store:
-        record = store.session(name).record()
-    task = compat.find_task(record.path) if record.path else None
-    if task is None:
-        where = f"`{compat.cli.name} {' '.join(record.path)}`" if record.path else "a command of zrb"
-        raise TaskNotFound(
-            f"the main task {record.task} of session {name} is not {where} here: "
-            f"resume it from its project {record.project}, or start its program again with ZRB_STORE_SESSION={name}"
-        )
-    inputs: dict[str, Any] = codec.decode(record.inputs) if record.inputs else {}
-    inputs.update(ask_secrets(task, given))
+    Raises:
+        TaskNotFound: The main task, or the task to run again, is not here.
+    """
+    from zrb_store.plugin.graph import Graph
+    from zrb_store.plugin.plan import plan
+    from zrb_store.queries import attempts
+
+    task = _main_task(record)
     session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
-    setattr(session, attach.NAME, name)
+    session.set_main_task(task)
+    return plan(Graph(session), task, attempts.of_session(store.database, record.id), forced)
+
+
+def _resume(request: Request) -> None:
+    from zrb_store import codec
+    from zrb_store.plugin.inputs import ask_secrets
+
+    task = _main_task(request.session)
+    stored = request.session.inputs
+    inputs: dict[str, Any] = codec.decode(stored) if stored else {}
+    inputs.update(ask_secrets(task, request.inputs))
+    session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
+    setattr(session, attach.NAME, request.session.name)
+    if request.forced is not None:
+        setattr(session, attach.FROM, request.forced)
     result = task.run(session, kwargs=inputs)
     if compat.stock_exit_is_interrupt(session, task):
         raise KeyboardInterrupt
     if result is not None:
         print(result)
+
+
+def _main_task(record: SessionRecord) -> Any:
+    from zrb_store.errors import TaskNotFound
+    from zrb_store.names import nearest
+
+    path = " ".join(record.path)
+    if not path:
+        raise TaskNotFound(
+            f"session {record.name} was not started by a command of zrb: "
+            f"start its program again with ZRB_STORE_SESSION={record.name}"
+        )
+    task = compat.find_task(record.path)
+    if task is None:
+        known = [" ".join(words) for words in compat.task_paths()]
+        raise TaskNotFound(
+            f"the main task of session {record.name}, `{compat.cli.name} {path}`, is not here{nearest(path, known)} "
+            f"(its project is {record.project})"
+        )
+    return task

@@ -1,0 +1,141 @@
+"""`zrb xcom resume`: what it names is what it runs; `--plan`, `--from`."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+
+import pytest
+
+from tests.zrb.conftest import Zrb, lines
+
+GRAPH = """
+import threading
+
+@make_task(name="first", retries=0)
+def first(ctx):
+    ran("first")
+    return threading.Lock()
+
+@make_task(name="mend", retries=0)
+def mend(ctx):
+    ran("mend")
+
+@make_task(name="check", retries=0)
+def check(ctx):
+    ran("check")
+
+@make_task(name="server", readiness_check=check, readiness_check_delay=0, retries=0)
+async def server(ctx):
+    ran("server")
+    await wait_for("end")
+
+@make_task(name="second", upstream=server, retries=0)
+def second(ctx):
+    ran("second")
+    return 2
+
+@make_task(name="third", upstream=[first, second], retries=0, fallback=mend)
+def third(ctx):
+    ran("third")
+    ctx.xcom["second"].pop()
+    if not exists("mended"):
+        mark("end")
+        raise ValueError
+
+@make_task(name="main", upstream=third, retries=0, group=cli)
+def main(ctx):
+    ran("main")
+    mark("end")
+    return "end"
+"""
+
+
+def plan(zrb: Zrb, *args: str) -> dict[str, str]:
+    """What `resume --plan` says of each task."""
+    out = zrb.run("xcom", "resume", "plan", "--plan", *args).out
+    return {task: f"{action} {reason}" for action, task, reason in map(str.split, out.splitlines())}
+
+
+def test_plan_and_from(zrb: Zrb) -> None:
+    zrb.tasks(GRAPH)
+    zrb.run("main", code=1, ZRB_STORE_SESSION="plan")
+    before = zrb.db.read_bytes()
+    assert plan(zrb) == {
+        "main": "run never-started",
+        "third": "run failed",
+        "mend": "skip fallback",
+        "first": "run not-restorable",
+        "second": "skip completed",
+        "server": "run readiness",
+        "check": "run readiness",
+    }
+    assert zrb.db.read_bytes() == before
+
+    zrb.mark("mended")
+    (zrb.folder / "end").unlink()
+    (zrb.folder / "ran").unlink()
+    assert zrb.run("xcom", "resume", "@last-failed").out.strip() == "end"
+    assert sorted(zrb.ran) == ["check", "first", "main", "server", "third"]
+
+    # A completed session: what is named runs again with all that comes after it.
+    assert plan(zrb, "--from", "second") == {
+        "main": "run downstream-of:second",
+        "third": "run downstream-of:second",
+        "mend": "skip fallback",
+        "first": "run not-restorable",
+        "second": "run forced",
+        "server": "run readiness",
+        "check": "run readiness",
+    }
+    (zrb.folder / "end").unlink()
+    (zrb.folder / "ran").unlink()
+    assert zrb.resume("plan", "--from", "second").out.strip() == "end"
+    assert sorted(zrb.ran) == ["check", "first", "main", "second", "server", "third"]
+    stored = zrb.stored("plan")
+    assert stored.status == "completed"
+    assert stored.task("second") == ["completed, given back", "completed"]
+    assert [state for _, state in stored.fates("second")] == ["retracted", "taken"]
+
+    (line,) = lines(zrb.resume("plan", "--from", "secnd", code=3).err)
+    assert "there is no task 'secnd' here; did you mean second?" in line
+
+
+def test_a_task_that_is_gone(zrb: Zrb) -> None:
+    zrb.tasks(GRAPH)
+    zrb.run("main", code=1, ZRB_STORE_SESSION="plan")
+    zrb.tasks(GRAPH.replace('name="main"', 'name="mains"'))
+    (line,) = lines(zrb.resume("plan", code=3).err)
+    assert "the main task of session plan, `zrb main`, is not here; did you mean mains?" in line
+    assert "only zrb can run tasks" in zrb.run("resume", "plan", program="zrb-store", code=1).err
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_plan_is_what_runs(zrb: Zrb, seed: int) -> None:
+    """A random graph dies at a random task; the tasks that the plan names are those that run."""
+    dice = random.Random(seed)
+    count = 8
+    source = ["import threading", "tasks = []"]
+    for number in range(count):
+        upstreams = [other for other in range(number) if dice.random() < 0.4]
+        successors = [other for other in range(number) if other not in upstreams and dice.random() < 0.1]
+        result = dice.choice(["1", "threading.Lock()"])
+        source.append(
+            f"async def act{number}(ctx):\n"
+            f"    ran('t{number}')\n"
+            f"    await (hang('dies') if {number} == {count // 2 + seed} and not exists('mended') else asyncio.sleep(0))\n"
+            f"    return {result}\n"
+            f"tasks.append(Task(name='t{number}', action=act{number}, retries=0,"
+            f" upstream=[tasks[n] for n in {upstreams}], successor=[tasks[n] for n in {successors}]))"
+        )
+    source.append("cli.add_task(Task(name='main', upstream=tasks, action=lambda ctx: ran('main'), retries=0))")
+    zrb.tasks("\n".join(source))
+    zrb.start("main", ZRB_STORE_SESSION="plan").reaches("dies").signal(signal.SIGKILL).done()
+    out = zrb.run("xcom", "resume", "plan", "--plan", "--format", "json").out
+    named = {step["task"] for step in json.loads(out) if step["action"] == "run"}
+    zrb.mark("mended")
+    (zrb.folder / "ran").unlink()
+    zrb.resume("plan")
+    assert set(zrb.ran) == named
+    assert zrb.stored("plan").status == "completed"
