@@ -9,7 +9,7 @@ from typing import Protocol
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor
-from zrb_store.errors import SessionBusy, ZrbStoreError
+from zrb_store.errors import SessionBusy
 from zrb_store.process import provably_dead
 from zrb_store.queries import sessions
 from zrb_store.records import RunRecord, SessionRecord
@@ -69,6 +69,7 @@ class _Keeper:
 
     def _reset(self) -> None:
         self._holders: list[Holder] = []
+        self._due = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -85,17 +86,24 @@ class _Keeper:
                 self._holders.remove(holder)
             self._changed.notify()
 
+    def renew_now(self) -> None:
+        with self._changed:
+            self._due = True
+            self._changed.notify()
+
     def _renew_all(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: not self._holders, timeout=RENEWAL)
+                self._changed.wait_for(lambda: self._due or not self._holders, timeout=RENEWAL)
+                self._due = False
                 if not self._holders:
                     self._thread = None
                     return
                 holders = list(self._holders)
             for holder in holders:
                 # Unreachable for now: the lease lasts for three more tries, and the run's own writes speak up.
-                with contextlib.suppress(ZrbStoreError):
+                # Whatever else it is, the other leases must be renewed.
+                with contextlib.suppress(Exception):
                     if not sessions.renew(holder.database, holder.id, duration_in_micros()):
                         holder.lost = True
                         self.remove(holder)
@@ -107,6 +115,8 @@ keep = _keeper.add
 """Renew the lease of a run from now on."""
 release = _keeper.remove
 """Stop renewing the lease of a run."""
+renew_now = _keeper.renew_now
+"""Renew all leases now: `DURATION` has changed."""
 
 if hasattr(os, "register_at_fork"):
     # A forked child has no lease of its own, and not the thread either.

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-_at: Callable[[str], None] | None = None
+VARIABLE = "ZRB_STORE_TESTING"
+"""The environment variable by which `zrb_store.testing` reaches other processes; read when a store is opened."""
+
+At = Callable[[str], None]
+
+_at: At | None = None
 
 
 def reach(point: str) -> None:
@@ -13,7 +18,8 @@ def reach(point: str) -> None:
         _at(point)
 
 
-def watch(at: Callable[[str], None] | None) -> None:
-    """Let `at` be called with each point's name; None ends that."""
+def watch(at: At | None) -> At | None:
+    """Let `at` be called with each point's name; None ends that. Returns what was called until now."""
     global _at
-    _at = at
+    previous, _at = _at, at
+    return previous

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from zrb_store import codec, lease, prune
+from zrb_store import codec, lease, points, prune
 from zrb_store.attempt import Attempt, status_of
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskCompleted, ZrbStoreError
@@ -154,13 +154,13 @@ class Run:
         Raises:
             LeaseLost: Another process has taken the session over.
         """
-        fenced = (self.session_id, self.id, self.number, task)
         begun = None
-        if role == "check":
-            begun = self.database.transact(lambda t: attempts.reopen_check(t, *fenced))
-        if begun is None:
-            begun = attempts.begin(self.database, *fenced, role, arguments)
-        if begun is None:
+        if role != "check":
+            points.reach("begin:before")
+            begun = attempts.begin(self.database, self.session_id, self.id, self.number, task, role, arguments)
+        if begun:
+            points.reach("begin:after")
+        else:
             begun = self.database.transact(lambda t: self._begin_again(t, task, role, arguments), "begin")
         if begun is None:
             raise self._lease_lost()
@@ -173,6 +173,10 @@ class Run:
         if session is None or session.fence != self.number:
             return None
         attempts.give_back_unfinished(transaction, self.session_id, task)
+        if role == "check":
+            begun = attempts.reopen_check(transaction, self.session_id, self.id, self.number, task)
+            if begun:
+                return begun
         return attempts.begin(transaction, self.session_id, self.id, self.number, task, role, arguments)
 
     def step(self, task: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
-from zrb_store import codec, settings
+from zrb_store import codec, points, settings
 from zrb_store.attempt import AmbientAttempt, ambient_attempt
 from zrb_store.db.engine import Database
 from zrb_store.fork import fork
@@ -42,6 +42,10 @@ class Store:
     """
 
     def __init__(self, location: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> None:
+        if points.VARIABLE in os.environ:
+            from zrb_store import testing
+
+            testing.obey_environment()
         url = settings.store_url(location)
         self.url = url.render_as_string(hide_password=True)
         self.max_value = settings.max_value()

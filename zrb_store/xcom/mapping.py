@@ -76,7 +76,7 @@ class Xcoms(Mapping[str, Xcom]):
         """The id of a queue; makes the queue, and the session too, where they are not there."""
         found = self.known_id(name, anew=anew)
         if found is None:
-            found = self._ids[name] = self.database.transact(lambda transaction: self._create(transaction, name))
+            found = self._ids[name] = self.database.transact(lambda t: self._create(t, name), "create")
         return found
 
     def _create(self, transaction: Transaction, name: str) -> int:

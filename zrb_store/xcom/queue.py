@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
-from zrb_store import codec
+from zrb_store import codec, points
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound
@@ -78,11 +78,14 @@ class Xcom(Reading):
         owner = self._owner()
         attempt_id = owner.id if owner else None
         database = self._xcoms.database
-        seq = values.push(database, self._xcoms.queue_id(self.name), item, attempt_id, left=left)
+        queue_id = self._xcoms.queue_id(self.name)
+        points.reach("push:before")
+        seq = values.push(database, queue_id, item, attempt_id, left=left)
         if seq is None:
             seq = values.push(database, self._renewed_id(owner), item, attempt_id, left=left)
             if seq is None:
                 self._refuse(owner)
+        points.reach("push:after")
         self._pushed(seq, value)
         _call(self._push_callbacks)
 
@@ -117,6 +120,7 @@ class Xcom(Reading):
         owner = self._owner()
         database = self._xcoms.database
         queue_id = self._xcoms.known_id(self.name)
+        points.reach("pop:before")
         found = values.take(database, queue_id, owner.id if owner else None, right=right) if queue_id else None
         while found is None:
             if owner:
@@ -126,6 +130,7 @@ class Xcom(Reading):
             if not queue_id or not values.count(database, queue_id):
                 raise IndexError(EMPTY)
             found = values.take(database, queue_id, owner.id if owner else None, right=right)
+        points.reach("pop:after")
         value = self._decode(*found)
         self._taken(found[:1])
         _call(self._pop_callbacks)
