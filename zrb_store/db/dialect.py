@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from zrb_store.db.tables import queue, value
@@ -96,8 +97,10 @@ _SQLITE_REASONS = {
 }
 
 
-class _WithHints(SQLiteCompiler):
-    """SQLAlchemy drops `INDEXED BY` hints on SQLite unless told where they go."""
+class _Compiler(SQLiteCompiler):
+    """Says `INDEXED BY`, which SQLAlchemy drops on SQLite, and no `OFFSET ?` (bound to 0) where there is no offset."""
+
+    limit_clause = SQLCompiler.limit_clause
 
     def get_from_hint_text(self, table: sa.FromClause, text: str | None) -> str | None:
         return text
@@ -128,8 +131,8 @@ class SQLite:
                 driver.execute("PRAGMA journal_size_limit=16777216")
             return driver
 
-        engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool, paramstyle="named")
-        engine.dialect.statement_compiler = _WithHints
+        engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
+        engine.dialect.statement_compiler = _Compiler
         return engine
 
     def create(self, url: URL) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -26,11 +27,20 @@ class Executor(Protocol):
 
 
 @functools.lru_cache(maxsize=512)
-def compiled(dialect: SADialect, statement: Executable) -> tuple[str, dict[str, Any]]:
-    """The statement as this driver takes it, and the values that it brings along itself."""
+def compiled(dialect: SADialect, statement: Executable) -> tuple[str, Callable[[Params], Any]]:
+    """The statement as this driver takes it, and what makes the driver's parameters of ours."""
     result = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
     brought = {key: value for key, value in result.params.items() if value is not None or not _is_open(result, key)}
-    return str(result), brought
+    return str(result), _binder(result.positiontup, brought)
+
+
+def _binder(names: Sequence[str] | None, brought: Params) -> Callable[[Params], Any]:
+    """Add what the statement brings along itself, and bring all into the order of `names` if the driver goes by it."""
+    if names is None:
+        return (lambda params: {**brought, **params}) if brought else dict
+    if brought or len(names) < 2:
+        return lambda params: [params[name] if name in params else brought[name] for name in names]
+    return operator.itemgetter(*names)
 
 
 def _is_open(result: Any, key: str) -> bool:
@@ -53,13 +63,11 @@ class Transaction:
         return self._dialect.name
 
     def execute(self, statement: Executable, params: Params = {}, /) -> list[Row]:  # noqa: B006 - never changed
-        sql, brought = compiled(self._dialect, statement)
-        cursor = self.driver.execute(sql, {**brought, **params} if brought else params)
+        sql, bind = compiled(self._dialect, statement)
+        cursor = self.driver.execute(sql, bind(params))
         return cursor.fetchall() if cursor.description is not None else []
 
     def execute_many(self, statement: Executable, rows: Sequence[Params]) -> None:
         """Run one statement that returns nothing for each of `rows`."""
-        sql, brought = compiled(self._dialect, statement)
-        if brought:
-            rows = [{**brought, **row} for row in rows]
-        self.driver.cursor().executemany(sql, rows)
+        sql, bind = compiled(self._dialect, statement)
+        self.driver.cursor().executemany(sql, map(bind, rows))
