@@ -137,3 +137,14 @@ def store(location: str) -> Iterator[Store]:
 def command(location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
     """`zrb-store` on an empty store."""
     return Commands(location, monkeypatch, capsys.readouterr)
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """A store with an inbox, a session that failed (etl-24), and a newer one that completed (etl-25)."""
+    from tests.sessions import etl, inbox
+
+    inbox(store, "a.csv", "b.csv", "c.csv")
+    etl(store, "etl-24", broken=True)
+    etl(store, "etl-25", broken=False)
+    return store

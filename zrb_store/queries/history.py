@@ -124,21 +124,21 @@ _ATTEMPTS = (
         attempt.join(session, session.c.id == attempt.c.session_id).outerjoin(run, run.c.id == attempt.c.run_id)
     )
     .where(attempt.c.session_id == bindparam("session_id"))
-    .order_by(attempt.c.id)
 )
 
 
 def attempts_in_short(executor: Executor, session_id: int) -> list[AttemptRecord]:
     """Every attempt of the session, oldest first, without its arguments and its traceback, which may be long."""
-    return [attempts.record(row) for row in executor.execute(_ATTEMPTS, {"session_id": session_id})]
+    # Sorted here: told to, SQLite may walk the whole table by id.
+    return [attempts.record(row) for row in sorted(executor.execute(_ATTEMPTS, {"session_id": session_id}))]
 
 
-_QUEUES = sa.select(queue.c.id, queue.c.name).where(queue.c.session_id == bindparam("session_id")).order_by(queue.c.id)
+_QUEUES = sa.select(queue.c.id, queue.c.name).where(queue.c.session_id == bindparam("session_id"))
 
 
 def queue_names(executor: Executor, session_id: int) -> dict[int, str]:
     """The name of each queue of the session by id, in the order of their first push."""
-    return {row[0]: row[1] for row in executor.execute(_QUEUES, {"session_id": session_id})}
+    return {row[0]: row[1] for row in sorted(executor.execute(_QUEUES, {"session_id": session_id}))}
 
 
 def _queue_ids(named: bool) -> sa.Select[Any]:
@@ -189,11 +189,12 @@ _RETURN = [column for column in returned.c if column.name != "id"]
 
 @functools.cache
 def _returns(named: bool) -> Any:
-    return sa.select(*_RETURN).where(returned.c.queue_id.in_(_queue_ids(named))).order_by(returned.c.id)
+    in_queues = returned.c.queue_id.in_(_queue_ids(named))
+    return sa.select(*_RETURN).where(in_queues).order_by(returned.c.queue_id, returned.c.seq, returned.c.id)
 
 
 def returns_of(executor: Executor, session_id: int, queue_name: str | None = None) -> list[ReturnRecord]:
-    """Each give-back of each value in a session's queues (or in one of them), oldest first."""
+    """Each give-back of each value in a session's queues (or in one of them): of each value the oldest first."""
     rows = executor.execute(_returns(queue_name is not None), {"session_id": session_id, "queue": queue_name})
     return [ReturnRecord(*row) for row in rows]
 

@@ -1,0 +1,102 @@
+"""What reading costs: a fixed number of statements whatever there is, each through an index."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.sessions import etl, inbox
+from zrb_store import Store, history, open_store, stories
+from zrb_store.listing import listed
+from zrb_store.names import resolve
+from zrb_store.results import find_value, task_result
+
+READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
+    "list": (4, lambda store: listed(store, limit=50)),
+    "list failed": (4, lambda store: listed(store, statuses=["failed"], limit=50)),
+    "list running": (4, lambda store: listed(store, statuses=["running"], limit=50)),
+    "sessions": (4, lambda store: store.sessions(limit=50)),
+    "resolve": (1, lambda store: resolve(store, "etl-24")),
+    "show": (7, lambda store: history.show(store, "etl-24")),
+    "show visited": (8, lambda store: history.show(store, "inbox")),
+    "show queue": (7, lambda store: history.show(store, "etl-24", "rows", live=True)),
+    "show at": (7, lambda store: history.show(store, "etl-24", at="before:load#2")),
+    "log": (7, lambda store: stories.log(store, "etl-24")),
+    "get": (6, lambda store: find_value(store, "etl-24", "rows")),
+    "get result": (6, lambda store: task_result(store, "etl-25", "load")),
+}
+
+
+@pytest.fixture(scope="module", params=["", "ANALYZE"])
+def sqlite_store(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Store]:
+    """A store with 60 sessions that took values of another one, with and without what ANALYZE finds out."""
+    path = tmp_path_factory.mktemp("read") / "store.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    with open_store(path) as store:
+        inbox(store, *(f"{number}.csv" for number in range(200)))
+        for number in range(60):
+            etl(store, f"etl-{number}", broken=number % 2 == 0)
+        for number in range(60):
+            store.session(f"old-{number}").xcom["q"].extend(range(40))
+        # Far more rows of others than of those looked at: what tells the planner that a scan does not pay.
+        store.database.execute(
+            sa.text(
+                "INSERT INTO zrb_return (queue_id, seq, taken_at, returned_at, reason) "
+                "SELECT queue_id, seq, pushed_at, pushed_at, 'failed' FROM zrb_value WHERE pushed_by IS NULL"
+            )
+        )
+        store.database.execute(sa.text("UPDATE zrb_session SET created_at = 1 WHERE name LIKE 'old-%'"))
+        if request.param:
+            store.database.execute(sa.text(request.param))
+        yield store
+
+
+def statements(store: Store, read: Callable[[Store], Any]) -> list[str]:
+    """The SQL that a read runs, its parameters filled in."""
+    driver: sqlite3.Connection = store.database._connection().driver
+    seen: list[str] = []
+    driver.set_trace_callback(seen.append)
+    try:
+        read(store)
+    finally:
+        driver.set_trace_callback(None)
+    return [sql for sql in seen if sql.startswith("SELECT")]
+
+
+@pytest.mark.parametrize("name", READS)
+def test_reads_take_few_statements_each_by_an_index(sqlite_store: Store, name: str) -> None:
+    driver = sqlite3.connect(str(sqlite_store.database.url.database))
+    driver.create_function("zrb_now", 0, lambda: 0)
+    most, read = READS[name]
+    found = statements(sqlite_store, read)
+    assert len(found) <= most
+    for sql in found:
+        for *_, step in driver.execute(f"EXPLAIN QUERY PLAN {sql}"):
+            by_time = step == "SCAN zrb_session USING INDEX ix_zrb_session_created_at" and "LIMIT" in sql
+            assert by_time or not step.startswith("SCAN zrb_"), (sql, step)
+            assert "TEMP B-TREE FOR ORDER BY" not in step or "zrb_session.id" not in sql.partition("FROM")[0], sql
+    driver.close()
+
+
+def test_what_is_shown_of_many_sessions_is_right(sqlite_store: Store) -> None:
+    found = listed(sqlite_store, limit=50)
+    assert [one.session.name for one in found] == [f"etl-{number}" for number in range(59, 9, -1)]
+    assert {(one.session.status, one.completed, one.tasks) for one in found} == {("failed", 1, 4), ("completed", 3, 4)}
+    assert all(len(one.runs) == 1 and one.took is not None for one in found)
+    assert len(listed(sqlite_store)) == 121
+
+
+def test_pages_of_computed_statuses_find_all(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zrb_store.listing._PAGE", 7)
+    assert len(listed(sqlite_store)) == 121
+    assert len(listed(sqlite_store, statuses=["failed", "stale"])) == 30
+    assert [one.session.name for one in listed(sqlite_store, statuses=["failed", "stale"], limit=9)] == [
+        f"etl-{number}" for number in range(58, 40, -2)
+    ]

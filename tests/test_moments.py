@@ -1,0 +1,128 @@
+"""`show --at`: a session as it was, from its rows alone."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from typing import Any
+
+import pytest
+
+from tests.commands import Commands
+from tests.sessions import Broken, parse
+from zrb_store import Store, history
+from zrb_store.queries import values
+from zrb_store.records import iso
+
+
+def test_show_at_the_moments_of_an_attempt(command: Commands, filled: Store) -> None:
+    def rows(moment: str, queue: str = "rows") -> list[object]:
+        told = parse("show", command.ok("show", "etl-24", "--at", moment, "--format", "json"))
+        live: list[object] = told["queues"][queue]["live"]
+        return live
+
+    assert rows("before:extract#1") == []
+    assert rows("after:extract#1") == rows("before:load#1") == [1, {"id": 2}]
+    assert rows("after:load#1") == [{"id": 2}]
+    assert rows("before:load#2") == [1, {"id": 2}]  # what the first attempt took is back
+    assert rows("after:load#2") == [{"id": 2}]
+    assert rows("before:load#1", "loaded") == []
+    assert rows("after:load#1", "loaded") == rows("after:load#2", "loaded") == [{"$": "tuple", "v": [1, 2]}]
+    assert rows("before:load#2", "loaded") == []
+
+
+def test_show_at_an_earlier_time_shows_the_session_of_that_time(command: Commands, filled: Store) -> None:
+    now = parse("show", command.ok("show", "etl-24", "--format", "json"))
+    started = now["tasks"][1]["attempts"][0]["started_at"]
+    then = parse("show", command.ok("show", "etl-24", "--at", started, "--format", "json"))
+    assert (then["status"], then["finished_at"]) == ("running", None)
+    assert (then["runs"][0]["ended_at"], then["runs"][0]["outcome"]) == (None, None)
+    assert [(one["task"], one["status"]) for one in then["tasks"]][:2] == [
+        ("extract", "completed"),
+        ("load", "running"),
+    ]
+    assert len(then["tasks"][1]["attempts"]) == 1
+    taken = now["queues"]["rows"]["values"][0]["returns"][0]["taken_at"]
+    then = parse("show", command.ok("show", "etl-24", "--at", taken, "--format", "json"))
+    first = then["queues"]["rows"]["values"][0]
+    assert (first["state"], first["taken_by"], first["returns"]) == ("taken", "load#1", [])
+    assert parse("show", command.ok("show", "etl-24", "--at", now["finished_at"], "--format", "json")) == now
+    text = command.ok("show", "etl-24", "--at", "before:load#1")
+    assert "As it was  before:load#1" in text
+    assert "Resume" not in text
+
+
+@pytest.mark.parametrize(
+    ("moment", "code"),
+    [("yesterday", 2), ("before:load", 2), ("before:load#9", 3), ("after:nothing#1", 3), ("1999-01-01", 3)],
+)
+def test_moments_that_are_none(command: Commands, filled: Store, moment: str, code: int) -> None:
+    assert command("show", "etl-24", "--at", moment).code == code
+
+
+def test_a_moment_without_a_zone_is_local(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = parse("show", command.ok("show", "etl-24", "--format", "json"))
+    utc = told["finished_at"].removesuffix("Z")
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "XYZ-5")  # five hours before UTC: there the same digits are an earlier moment
+        time.tzset()
+        assert command("show", "etl-24", "--at", utc).code == 3
+        assert parse("show", command.ok("show", "etl-24", "--at", f"{utc}Z", "--format", "json")) == told
+    time.tzset()
+
+
+def disturb(queue: Any, chance: random.Random) -> None:
+    """Change a queue in any way."""
+    with contextlib.suppress(IndexError):
+        chance.choice(
+            [
+                lambda: queue.push(chance.randrange(100)),
+                lambda: queue.extend([1, 2, 3]),
+                lambda: queue.appendleft(chance.randrange(100)),
+                queue.pop,
+                queue.popright,
+                lambda: queue.insert(1, "inserted"),
+                queue.rotate,
+                queue.reverse,
+                lambda: queue.set("only"),
+                queue.clear,
+            ]
+        )()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_earlier_state_of_the_queues_can_be_seen(store: Store, seed: int) -> None:
+    chance = random.Random(seed)
+    session = store.session("s")
+    seen: list[tuple[int, dict[str, list[Any]]]] = []
+
+    def look() -> None:
+        live = {name: list(session.xcom[name]) for name in ("a", "b")}
+        seen.append((values.moment(store.database), live))
+
+    with session.run() as run:
+        for number in range(8):
+            task = f"t{number % 3}"
+            if run.completed(task):
+                disturb(session.xcom["a"], chance)
+                look()
+                continue
+            with contextlib.suppress(Broken), run.attempt(task) as attempt:
+                for _ in range(4):
+                    disturb(attempt.xcom[chance.choice("ab")], chance)
+                    look()
+                if chance.random() < 0.7:
+                    raise Broken
+        look()
+        standing = run.completed("t0")
+        if standing is not None:
+            run.give_back(standing, "asked for")
+            look()
+    for moment, live in seen:
+        told = history.show(store, "s", at=iso(moment))
+        then = {name: told["queues"].get(name, {"live": []})["live"] for name in ("a", "b")}
+        assert then == live
+        for contents in told["queues"].values():
+            assert [one["value"] for one in contents["values"] if one["state"] == "live"] == contents["live"]
+            assert all(one["taken_at"] is None or one["taken_at"] <= iso(moment) for one in contents["values"])
