@@ -123,6 +123,9 @@ class SQLite:
             driver = _connect_read_only(path) if read_only else _connect(f"{path.absolute().as_uri()}?mode=rw")
             # Not a Python function: sqlite3 would swallow the KeyboardInterrupt that is raised in one.
             driver.create_function("zrb_now", 0, time.time_ns)
+            if read_only:
+                # A text that is no longer UTF-8 is shown as it is, instead of hiding all others.
+                driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
             if not read_only:
                 driver.execute(f"PRAGMA synchronous={durability}")
                 driver.execute("PRAGMA foreign_keys=ON")
