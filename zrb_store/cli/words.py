@@ -112,19 +112,24 @@ def preview(tree: Any, *, full: bool = False) -> str:
     What is written as one text is shown as that text; a str in quotes, so that it differs from a number.
     """
     text = text_of(tree)
-    if text is None:
-        text = json.dumps(_plainer(tree), ensure_ascii=False)
-    elif type(tree) is str:
-        text = json.dumps(text if full else text[:_PREVIEW], ensure_ascii=False)
+    if type(tree) is str:
+        text = json.dumps(tree if full else tree[:_PREVIEW], ensure_ascii=False)
+    elif text is None:
+        text = _stood_for(tree) or json.dumps(_untagged(tree), ensure_ascii=False)
     return printable(text if full else text[:_PREVIEW])
 
 
-def _plainer(tree: Any) -> Any:
-    """A tagged value without the tag where the type's name beside it says the same."""
+def _stood_for(tree: Any) -> str | None:
+    """What is known of a value that cannot come back."""
     if type(tree) is not dict or "$" not in tree:
-        return tree
+        return None
     if tree["$"] == "opaque":
-        return f"<{tree.get('type')}> {tree.get('repr')}"
-    if tree["$"] == "undecodable":
-        return tree.get("raw")
-    return tree.get("v", tree) if tree["$"] in ("tuple", "set", "frozenset", "bytes", "dataclass") else tree
+        return str(tree.get("repr"))
+    return f"undecodable: {tree.get('raw')}" if tree["$"] == "undecodable" else None
+
+
+def _untagged(tree: Any) -> Any:
+    """What is inside of a tagged value, where the type beside it says as much as the tag."""
+    if type(tree) is dict and tree.get("$") in ("tuple", "set", "frozenset", "bytes", "bytearray", "dataclass"):
+        return tree.get("v", tree)
+    return tree

@@ -126,7 +126,7 @@ class SQLite:
             if read_only:
                 # A text that is no longer UTF-8 is shown as it is, instead of hiding all others.
                 driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
-            if not read_only:
+            else:
                 driver.execute(f"PRAGMA synchronous={durability}")
                 driver.execute("PRAGMA foreign_keys=ON")
                 # 16 MiB of log instead of 4: a quarter of the syncs, and still one segment of the log's index.
