@@ -148,7 +148,7 @@ class Zrb:
 
     def __init__(self, release: str, env: Path, root: Path) -> None:
         self.release = release
-        self.version = tuple(int(part) for part in release.split(".")) if release != "latest" else (99,)
+        self.version = version_of(release)
         self.folder = root / "project"
         self.db = root / "store.db"
         self._env = env
@@ -271,6 +271,16 @@ def zrb(release: str, tmp_path: Path, sqlite_template: Path) -> Iterator[Zrb]:
     shutil.copy(sqlite_template, made.db)
     yield made
     made.kill_all()
+
+
+def version_of(release: str) -> tuple[int, ...]:
+    """A release as numbers to compare."""
+    return (99,) if release == "latest" else tuple(int(part) for part in release.split("."))
+
+
+def only(concerns: Callable[[tuple[int, ...]], bool]) -> pytest.MarkDecorator:
+    """Run a test on the releases that it concerns."""
+    return pytest.mark.parametrize("release", [one for one in releases() if concerns(version_of(one))], indirect=True)
 
 
 def lines(text: str) -> Sequence[str]:

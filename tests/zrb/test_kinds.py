@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.zrb.conftest import Zrb
+from tests.zrb.conftest import Zrb, only
 
 
 def test_commands(zrb: Zrb) -> None:
@@ -223,9 +223,8 @@ def test_a_session_inside_a_task_has_it_as_parent(zrb: Zrb) -> None:
     assert (outer.name, inner.parent, inner.status) == ("mine", "mine/outer#1", "completed")
 
 
+@only(lambda version: version >= (3, 28))  # there is no LazyTask before
 def test_lazy_tasks(zrb: Zrb) -> None:
-    if zrb.version < (3, 28):
-        pytest.skip("LazyTask came later")
     zrb.tasks(
         """
         from zrb.task.lazy_task import LazyTask

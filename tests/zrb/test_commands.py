@@ -1,0 +1,102 @@
+"""`zrb xcom X` is `zrb-store X`: arguments as typed, the same output and exit codes; and inside a command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.zrb.conftest import Zrb, only
+from zrb_store.cli.table import COMMANDS
+
+
+@only(lambda version: version < (2,) or version >= (3, 28))  # the command line is handed over alike in between
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["push", "box", "numbers", "-5"],
+        ["push", "box", "words", "--text", "-"],
+        ["pop", "box", "empty"],
+        ["show", "nobody"],
+        ["get", "box"],
+        ["push", "box", "numbers", "not json"],
+        ["list", "--format", "json"],
+        ["--help"],
+        ["nothing"],
+    ],
+    ids=" ".join,
+)
+def test_both_places_say_the_same(zrb: Zrb, args: list[str]) -> None:
+    alone = zrb.run(*args, program="zrb-store", code=None)
+    inside = zrb.run("xcom", *args, code=None)
+    assert inside.code == alone.code
+    assert inside.out.replace("zrb xcom", "zrb-store").split() == alone.out.split()
+    assert inside.err.replace("zrb xcom", "zrb-store") == alone.err
+
+
+def test_zrb_lists_the_commands(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        from zrb.runner.cli import cli
+        group = cli.subgroups["xcom"]
+        print({name: task.description for name, task in group.subtasks.items()})
+        """
+    )
+    out = zrb.run("version").out.splitlines()[0]
+    assert out == str({name: COMMANDS[name][1] for name in sorted(COMMANDS)})
+
+
+def test_a_group_of_the_user_named_xcom_stays_theirs(zrb: Zrb) -> None:
+    zrb.tasks("cli.add_group(Group(name='xcom')).add_task(Task(name='list', action=lambda ctx: 'mine'))")
+    assert zrb.run("xcom", "list").out.strip() == "mine"
+
+
+def test_push_and_pop_inside_a_command_belong_to_its_attempt(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        feed = Task(name="feed", action=lambda ctx: ctx.xcom["todo"].extend(["a", "b"]))
+        cli.add_task(CmdTask(
+            name="main", upstream=feed, retries=1,
+            cmd=[
+                "got=$(zrb-store pop @this todo) && zrb-store push @this seen --text $got",
+                "zrb-store push inbox files 1",
+                "if test ! -e tried; then touch tried; exit 3; fi",
+                "echo $got",
+            ],
+        ))
+        """
+    )
+    assert zrb.run("main", ZRB_STORE_SESSION="shell").out.strip() == "a"
+    stored = zrb.stored("shell")
+    assert stored.tasks == {"feed": ["completed"], "main": ["failed", "completed"]}
+    assert stored.fates("todo") == [("a", "taken"), ("b", "live")]
+    assert stored.fates("seen") == [("a", "retracted"), ("a", "live")]
+    assert zrb.stored("inbox").fates("files") == [(1, "retracted"), (1, "live")]
+
+
+def test_show_tells_the_story(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        feed = Task(name="feed", action=lambda ctx: [1, 2])
+
+        @make_task(name="main", upstream=feed, retries=1, group=cli)
+        def main(ctx):
+            ctx.xcom["out"].push(ctx.xcom["feed"].pop())
+            if not ran("main"):
+                raise ValueError("once")
+            return (1, 2)
+        """
+    )
+    zrb.run("main", ZRB_STORE_SESSION="story")
+    story = json.loads(zrb.run("xcom", "show", "story", "--format", "json").out)
+    assert (story["name"], story["status"], story["task"], story["path"]) == ("story", "completed", "main", ["main"])
+    assert [(run["origin"], run["outcome"]) for run in story["runs"]] == [("cli", "completed")]
+    tasks = {task["task"]: task for task in story["tasks"]}
+    first, second = tasks["main"]["attempts"]
+    assert (first["status"], first["error"]) == ("failed", {"type": "ValueError", "message": "once"})
+    assert (second["status"], second["error"]) == ("completed", None)
+    (fed,) = story["queues"]["feed"]["values"]
+    assert (fed["pushed_by"], fed["state"], fed["taken_by"]) == ("feed#1", "taken", "main#2")
+    assert [back["taken_by"] for back in fed["returns"]] == ["main#1"]
+    assert [value["state"] for value in story["queues"]["out"]["values"]] == ["retracted", "live"]
+    assert tasks["main"]["result"] == "story/main#1"
