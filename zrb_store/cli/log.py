@@ -15,7 +15,6 @@ from zrb_store.cli.words import NOTHING, Clock, micros_between, one_line, printa
 from zrb_store.names import resolve
 from zrb_store.store import open_store
 
-
 _BAD = ("failed", "interrupted", "lost")
 
 
