@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Transaction:
         cursor = self.driver.execute(sql, bind(params))
         return cursor.fetchall() if cursor.description is not None else []
 
-    def execute_many(self, statement: Executable, rows: Sequence[Params]) -> None:
+    def execute_many(self, statement: Executable, rows: Iterable[Params]) -> None:
         """Run one statement that returns nothing for each of `rows`."""
         sql, bind = compiled(self._dialect, statement)
         self.driver.cursor().executemany(sql, map(bind, rows))

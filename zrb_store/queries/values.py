@@ -115,7 +115,7 @@ def push_many(
     first: int = transaction.execute(statement, {"queue_id": of, "count": len(items)})[0][0]
     transaction.execute_many(
         _INSERT,
-        [
+        (
             {
                 "queue_id": of,
                 "seq": seq,
@@ -127,7 +127,7 @@ def push_many(
                 "data": item.data,
             }
             for seq, (item, moved_from) in enumerate(items, first)
-        ],
+        ),
     )
     return first
 
@@ -244,7 +244,7 @@ _REMOVE = (
 
 def remove(transaction: Transaction, of: int, seqs: Sequence[int], attempt_id: int | None, moment: int) -> None:
     """Take values out of the queue for good: cleared, dropped or replaced. The caller has locked and checked them."""
-    transaction.execute_many(_REMOVE, [{"of": of, "at_seq": seq, "at": moment, "by": attempt_id} for seq in seqs])
+    transaction.execute_many(_REMOVE, ({"of": of, "at_seq": seq, "at": moment, "by": attempt_id} for seq in seqs))
 
 
 _MAY_WRITE = sa.select(_ONE).where(holds)
