@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from zrb_store import codec, lease, points, prune
+from zrb_store import codec, lease, points
 from zrb_store.attempt import Attempt, status_of
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskCompleted, ZrbStoreError
@@ -259,7 +260,10 @@ class Run:
 
         if not self.database.transact(work, "end"):
             raise self._lease_lost()
-        prune.apply_retention(self.database)
+        if os.environ.get("ZRB_STORE_RETENTION"):
+            from zrb_store import prune  # only now: a command that reads need not import it
+
+            prune.apply_retention(self.database)
 
     def outcome(self) -> str:
         """`completed`, or `failed` if a task ended without completing and no later attempt of it did."""

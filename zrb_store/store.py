@@ -10,7 +10,6 @@ from typing import Any
 from zrb_store import codec, points, settings
 from zrb_store.attempt import AmbientAttempt, ambient_attempt
 from zrb_store.db.engine import Database
-from zrb_store.fork import fork
 from zrb_store.records import SessionRecord
 from zrb_store.session import Session
 
@@ -119,6 +118,8 @@ class Store:
             InvalidName: No session can have the new name.
             ZrbStoreError: There is a session of the new name.
         """
+        from zrb_store.fork import fork
+
         return Session(self, fork(self.database, session, from_task, name))
 
     def close(self) -> None:
