@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from zrb_store.attempt import Attempt, describe
@@ -95,14 +95,16 @@ class Recorder:
         self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
         self.run = _Run(self, self.xcoms, purpose)
         self.run.start()
-        if self.run.number > 1:
-            self._plan(forced)
+        earlier = attempts.of_session(store.database, self.run.session_id)
+        fresh = self.run.number == 1 and not earlier  # a fork has attempts before its first run, as one marked by hand
+        if earlier:
+            self._plan(earlier, forced)
         self.map = XcomMap(self.xcoms, self.graph.is_volatile)
         for task in self.graph.tasks:
             self.map.queue(task.name)
-        for queue in self.xcoms if self.run.number > 1 else ():
+        for queue in () if fresh else self.xcoms:
             self.map.queue(queue)
-        self.map.seed(self.zrb_session.shared_ctx.xcom, fresh=self.run.number == 1)
+        self.map.seed(self.zrb_session.shared_ctx.xcom, fresh=fresh)
         self.run.note_tasks(dict.fromkeys(self.graph.names, "waiting"))
 
     def next_child(self) -> str:
@@ -115,13 +117,16 @@ class Recorder:
         self._children += 1
         return f"{self.run.session}.{self._children}"
 
-    def _plan(self, forced: str | None) -> None:
-        """Learn what completed in earlier runs, and give back what must run again, newest first."""
-        records = attempts.of_session(self.run.database, self.run.session_id)
-        self._standing = {record.task: record for record in records if record.stands}
-        for step in plan(self.graph, self.main, records, forced)[::-1]:
-            if step.action == "run" and step.reason != "readiness" and step.task in self._standing:
-                self.run.give_back(self._standing.pop(step.task), step.reason)
+    def _plan(self, earlier: Sequence[AttemptRecord], forced: str | None) -> None:
+        """Learn what completed earlier, and give back what must run again, newest first."""
+        self._standing = {record.task: record for record in earlier if record.stands}
+        again = [
+            (self._standing.pop(step.task), step.reason)
+            for step in plan(self.graph, self.main, earlier, forced)
+            if step.action == "run" and step.reason != "readiness" and step.task in self._standing
+        ]
+        for record, reason in sorted(again, key=lambda pair: pair[0].id, reverse=True):
+            self.run.give_back(record, reason)
 
     def stop(self, error: Exception) -> None:
         """End the run: the store can no longer be trusted. May be called from any thread."""
