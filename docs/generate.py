@@ -66,7 +66,9 @@ def api_page() -> str:
             continue
         also = ", ".join(f"`{base.__name__}`" for base in error.__mro__[1:-1] if base.__module__ == "builtins")
         meaning = (inspect.getdoc(error) or "").split("\n")[0]
-        parts.append(f"| `{name}` | {also.replace(', `Exception`, `BaseException`', '')} | {error.exit_code} | {meaning} |")
+        parts.append(
+            f"| `{name}` | {also.replace(', `Exception`, `BaseException`', '')} | {error.exit_code} | {meaning} |"
+        )
     parts += ["", "## For tests: `zrb_store.testing`", "", inspect.getdoc(zrb_store.testing) or ""]
     for name in zrb_store.testing.__all__:
         thing = getattr(zrb_store.testing, name)

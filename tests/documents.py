@@ -1,6 +1,7 @@
 """Runs a Markdown page: its files, commands and Python, in the order in which a reader meets them.
 
-A block whose first line is `# NAME` (with a dot in NAME) is a file that the reader saves. A ```python``` block is executed.
+A block whose first line is `# NAME` (with a dot in NAME) is a file that the reader saves. A ```python``` block is
+executed; one that begins with `>>> ` as a doctest, together with all others of its page.
 A ```console``` block holds `$ command` lines, each followed by what it prints; `...` alone on a line stands for any lines,
 within a line for any text.
 A ```sh``` block is for the reader's own machine and is not run; a page names those it has.
@@ -78,10 +79,10 @@ def run_page(page: Path, folder: Path) -> int:
         if block.file:
             (folder / block.file).write_text(block.text, encoding="utf-8")
         elif block.language == "python":
-            done = subprocess.run(
-                [sys.executable, "-c", block.text], cwd=folder, env=environment, capture_output=True, text=True
-            )
-            assert done.returncode == 0, f"{where}: {done.stderr}"
+            doctest = ["-m", "doctest", "-o", "ELLIPSIS", str(page)]
+            code = doctest if block.text.startswith(">>> ") else ["-c", block.text]
+            done = subprocess.run([sys.executable, *code], cwd=folder, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, f"{where}: {done.stdout}{done.stderr}"
             ran += 1
         elif block.language == "console":
             for command, expected in commands(block.text):

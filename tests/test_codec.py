@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import doctest
 import json
 import math
 import subprocess
@@ -20,7 +19,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from zrb_store.codec import CmdResult, decode, encode, registry, to_json
+from zrb_store.codec import CmdResult, decode, encode, to_json
 from zrb_store.errors import UnencodableValue
 
 ROOT = Path(__file__).parent.parent
@@ -241,12 +240,3 @@ def test_without_zrb_a_stand_in_is_as_good(monkeypatch: pytest.MonkeyPatch, zrb_
     monkeypatch.delitem(sys.modules, "zrb.cmd.cmd_result")
     assert f"{decode(data)}" == "out"
     assert decode(encode(CmdResult("out", "err", "shown")).data) == CmdResult("out", "err", "shown")
-
-
-def test_the_documentation_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_by_class", {})
-    monkeypatch.setattr(registry, "_by_name", {})
-    assert (
-        doctest.testfile(str(ROOT / "docs" / "codecs.md"), module_relative=False, optionflags=doctest.ELLIPSIS).failed
-        == 0
-    )
