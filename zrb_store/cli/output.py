@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import click
+
 
 @dataclass(frozen=True)
 class Column:
@@ -86,19 +88,26 @@ def show(blocks: Iterable[Block], *, full: bool = False) -> None:
 def echo(text: str) -> None:
     """Print a line, whatever it holds."""
     try:
-        print(text)
+        _write(text)
     except UnicodeEncodeError:
         encoding = sys.stdout.encoding or "ascii"
-        print(text.encode(encoding, "backslashreplace").decode(encoding))
+        _write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def echo_json(thing: Any, *, one_line: bool = False) -> None:
     """Print JSON: indented, or compact on one line."""
     layout: dict[str, Any] = {"separators": (",", ":")} if one_line else {"indent": 2}
     try:
-        print(json.dumps(thing, ensure_ascii=False, **layout))
+        _write(json.dumps(thing, ensure_ascii=False, **layout))
     except UnicodeEncodeError:  # a lone surrogate, or not a UTF-8 stream
-        print(json.dumps(thing, **layout))
+        _write(json.dumps(thing, **layout))
+
+
+def _write(text: str) -> None:
+    try:
+        print(text)
+    except BrokenPipeError:
+        raise click.exceptions.Exit(0) from None  # the reader has seen enough, which click takes for an error
 
 
 # What stands in a tagged form for one text, as a shell wants it.

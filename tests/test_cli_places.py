@@ -1,0 +1,297 @@
+"""Where and on what reading works: terminals, pipes, read-only and damaged stores, none at all, runs under way."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.commands import Commands
+from tests.sessions import etl, inbox, parse
+from zrb_store import Store, cli, open_store
+from zrb_store.db.tables import value
+
+MAIN = [sys.executable, "-c", "from zrb_store.cli import main; main()"]
+READS = [
+    ["list"],
+    ["show", "etl-24"],
+    ["show", "etl-24", "--full"],
+    ["show", "inbox", "files"],
+    ["get", "inbox", "files"],
+    ["log", "etl-24"],
+    ["trace", "etl-24/rows#1"],
+    ["last", "load", "--any-project"],
+    ["diff", "etl-25", "etl-25"],
+]
+
+
+@pytest.fixture
+def folder(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own with a filled SQLite store, named by ZRB_STORE_URL."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    path = folder / "store.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    with open_store(path) as store:
+        inbox(store, "a.csv", "b.csv", "long name " * 30)
+        etl(store, "etl-24", broken=True)
+        etl(store, "etl-25", broken=False)
+        store.session("inbox").xcom["files"].push({"key": "long value " * 30})
+    monkeypatch.setenv("ZRB_STORE_URL", str(path))
+    return folder
+
+
+def on_terminal(args: list[str], columns: int = 80) -> str:
+    """What `zrb-store ARGS` shows on a terminal, escapes included."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    with subprocess.Popen(
+        [*MAIN, *args], stdin=slave, stdout=slave, stderr=slave, env={**environment, "TERM": "xterm-256color"}
+    ) as process:
+        os.close(slave)
+        shown = b""
+        while chunk := _read(master):
+            shown += chunk
+    os.close(master)
+    assert process.returncode == 0, shown
+    return shown.decode().replace("\r\n", "\n")
+
+
+def _read(master: int) -> bytes:
+    try:
+        return os.read(master, 65536)
+    except OSError:  # how Linux says that the other end is closed
+        return b""
+
+
+def plain(text: str) -> str:
+    """The text without escapes."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+# -- terminals and pipes
+
+
+@pytest.mark.parametrize("args", [read for read in READS if read[0] in ("list", "show", "log", "trace")])
+def test_a_terminal_of_80_columns_is_wide_enough(folder: Path, args: list[str]) -> None:
+    shown = on_terminal(args)
+    assert "\x1b[" in shown
+    if args[0] != "log":  # a traceback is not broken up
+        assert max(len(line) for line in plain(shown).splitlines()) <= 80
+
+
+def test_names_and_errors_are_folded_not_cut(folder: Path) -> None:
+    name = "a-very-long-name-of-a-session-that-does-not-fit-into-its-column-2026-11-24"
+    with open_store(folder / "store.db") as store:
+        store.session(name).xcom["q"].push(1)
+    first = "".join(line.split("  ")[0] for line in plain(on_terminal(["list"])).splitlines()[1:])
+    assert name in first
+    assert plain(on_terminal(["list"], columns=160)).count(name) == 1
+
+
+def test_times_are_local_on_a_terminal_and_utc_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "XYZ-5")
+    told = json.loads(subprocess.check_output([*MAIN, "show", "etl-24", "--format", "json"]))
+    assert told["finished_at"].endswith("Z")
+    utc = f"{told['finished_at'][:19].replace('T', ' ')}"
+    assert f"{utc}Z" in subprocess.check_output([*MAIN, "show", "etl-24"], text=True)
+    assert utc not in plain(on_terminal(["show", "etl-24"]))
+
+
+def test_watch_ends_with_the_session(folder: Path) -> None:
+    shown = on_terminal(["show", "etl-24", "--watch"])
+    assert shown.startswith("\x1b[?1049h")  # the terminal's other screen
+    assert "Queue rows" in plain(shown.rpartition("\x1b[?1049l")[2])  # and what remains on this one
+
+
+def test_watch_in_a_pipe_prints_what_changes_until_the_end(
+    command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = store.session("s").run().start()
+    attempt = run.begin("t")
+    steps: Iterator[Callable[[], None]] = iter(
+        [lambda: None, lambda: attempt.xcom["q"].push(1), lambda: run.end("failed")]
+    )
+    monkeypatch.setattr("time.sleep", lambda _: next(steps)())
+    text = command.ok("show", "s", "--watch")
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("Status")] == [
+        "running",
+        "running",
+        "failed",
+    ]
+    assert command("show", "s", "--watch", "--at", "before:t#1").code == 2
+
+
+def test_ctrl_c_ends_watching_in_peace(command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    store.session("s").xcom["q"].push(1)
+    assert "Queue q" in command.ok("show", "s", "--watch")
+
+
+def test_a_closed_pipe_is_no_error(folder: Path) -> None:
+    with open_store(folder / "store.db") as store:
+        store.session("big").xcom["q"].extend(["x" * 1000] * 500)
+    shell = f"{' '.join(repr(word) for word in MAIN)} show big --full | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_stream_that_is_not_utf_8_gets_escapes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_store(folder / "store.db") as store:
+        store.session("s").xcom["q"].push({"naïve": "文"})
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    for form in ("json", "jsonl", "value", "table"):
+        out = subprocess.check_output([*MAIN, "show", "s", "--format", form], text=True)
+        assert out.isascii()
+        if form == "jsonl":
+            assert json.loads(out)["value"] == {"naïve": "文"}
+
+
+@pytest.mark.parametrize("args", [["list"], ["get", "inbox", "files"]])
+def test_start_up_imports_no_more_than_it_needs(folder: Path, args: list[str]) -> None:
+    code = (
+        f"import sys; from zrb_store.cli import run; code = run({args!r}); "
+        "print(code, [name for name in ('alembic', 'psutil', 'rich', 'psycopg', 'difflib') if name in sys.modules])"
+    )
+    out = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert out.splitlines()[-1] == "0 []"
+
+
+# -- stores of every kind
+
+
+@pytest.fixture
+def sealed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A store in a folder in which only root could write."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # pytest's own folders are closed to others
+        path = Path(shutil.copy(folder / "store.db", name))
+        monkeypatch.setenv("ZRB_STORE_URL", str(path))
+        path.chmod(0o444)
+        path.parent.chmod(0o555)
+        yield path
+        path.parent.chmod(0o700)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """With the rights of an ordinary user, which root has not."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("args", READS, ids=" ".join)
+def test_reads_work_on_a_read_only_file_and_change_nothing(
+    folder: Path, sealed: Path, args: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (folder / "store.db").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setenv("ZRB_STORE_URL", str(folder / "store.db"))
+        assert cli.run(args) == 0  # imports what it needs, with the rights to do so
+    assert (folder / "store.db").read_bytes() == before
+    shown = capsys.readouterr().out
+    with as_nobody():
+        assert cli.run(args) == 0
+    assert capsys.readouterr().out == shown
+    assert [path.name for path in sealed.parent.iterdir()] == ["store.db"]
+    assert sealed.read_bytes() == before
+
+
+@pytest.mark.parametrize("args", READS, ids=" ".join)
+@pytest.mark.parametrize("form", ["json", "jsonl", "value", "table"])
+def test_reads_work_on_what_cannot_be_decoded(command: Commands, filled: Store, args: list[str], form: str) -> None:
+    for seq, data in (
+        (1, '{"broken'),
+        (2, '{"$": "of a later version", "v": 1}'),
+        (3, '{"$": "object", "type": "a.B", "v": 1}'),
+    ):
+        filled.database.execute(sa.update(value).where(value.c.seq == seq).values(data=data))
+    command.ok(*args, "--format", form)
+    told = parse("show", command.ok("show", "etl-24", "--format", "json"))
+    assert told["queues"]["rows"]["values"][0]["value"] == {"$": "undecodable", "raw": '{"broken'}
+    assert 'undecodable: {"broken' in command.ok("show", "etl-24", "--full")
+
+
+def test_bytes_that_are_no_text_hide_nothing_else(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_store(folder / "store.db") as store:
+        store.database.execute(sa.text("UPDATE zrb_value SET data = CAST(x'22ff22' AS TEXT) WHERE seq = 1"))
+    assert cli.run(["show", "etl-24", "--full"]) == 0
+    out = capsys.readouterr().out
+    assert '"\\xff"' in out
+    assert '{"id": 2}' in out
+
+
+def test_reads_work_while_a_run_is_under_way(command: Commands, filled: Store) -> None:
+    with filled.session("live").run(task="t") as run, run.attempt("t") as attempt:
+        attempt.xcom["q"].push("half-way")
+        for args in ["list"], ["show", "live"], ["log", "live"], ["trace", "live/q#1"], ["get", "live", "q"]:
+            assert command.ok(*args)
+        told = parse("show", command.ok("show", "live", "--format", "json"))
+        assert (told["status"], told["runs"][0]["outcome"], told["finished_at"]) == ("running", None, None)
+        assert told["tasks"][0]["attempts"][0]["ended_at"] is None
+
+
+@pytest.mark.parametrize("args", READS, ids=" ".join)
+def test_reading_does_not_make_a_store(
+    new_location: str, args: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = Commands(new_location, monkeypatch, capsys.readouterr)
+    assert commands(*args)[:2] == (69, "")
+    assert "there is no store" in commands(*args).err
+    assert "://" in new_location or not Path(new_location).exists()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["show"],
+        ["get"],
+        ["get", "inbox"],
+        ["list", "--limit", "-1"],
+        ["list", "--since", "2x"],
+        ["show", "a", "b", "c"],
+        ["nonsense"],
+    ],
+)
+def test_misuse_is_one_line_and_exit_2(command: Commands, args: list[str]) -> None:
+    result = command(*args)
+    assert (result.code, result.out) == (2, "")
+    assert "--help" in result.err
+
+
+def test_a_token_of_an_attempt_that_is_gone_does_not_disturb_readers(
+    command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZRB_STORE_ATTEMPT", "gone/task#1@1")
+    assert command.ok("list")
+    assert command("show", "@this").code == 3
+
+
+@pytest.mark.parametrize("name", ["list", "show", "get", "log", "trace", "last", "diff"])
+def test_help_has_the_purpose_and_an_example(command: Commands, name: str) -> None:
+    text = command.ok(name, "--help")
+    assert "Example" in text
+    assert f"zrb-store {name}" in text.partition("Example")[2]
