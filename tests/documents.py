@@ -2,8 +2,8 @@
 
 A block whose first line is `# NAME` (with a dot in NAME) is a file that the reader saves. A ```python``` block is
 executed; one that begins with `>>> ` as a doctest, together with all others of its page.
-A ```console``` block holds `$ command` lines, each followed by what it prints; `...` alone on a line stands for any lines,
-within a line for any text.
+A ```console``` block holds `$ command` lines, each followed by what it prints; `...` alone on a line stands for any
+lines, within a line for any text.
 A ```sh``` block is for the reader's own machine and is not run; a page names those it has.
 """
 
