@@ -53,3 +53,13 @@ def press_ctrl_c(pipe: Connection, location: str, times: int) -> None:
             queue.set(0)
             queue.extend(range(4))
         pipe.send((len(queue), len(other.session("other").xcom["q"])))
+
+
+def rotate_until_told(pipe: Connection, location: str, length: int) -> None:
+    """Move the values of a queue from its one end to the other, all the time."""
+    with open_store(location) as store:
+        queue = store.session("s").xcom["q"]
+        queue.extend(range(length))
+        pipe.send("filled")
+        while not pipe.poll():
+            queue.rotate(-length // 3)

@@ -289,6 +289,15 @@ def insert_if_absent(dialect_name: str, table: sa.Table) -> Any:
     return postgresql_insert(table).on_conflict_do_nothing()
 
 
+def among(dialect_name: str, column: sa.ColumnElement[int], name: str) -> sa.ColumnElement[bool]:
+    """Whether the column is one of the numbers of a JSON list, given as parameter `name`."""
+    numbers = sa.bindparam(name, type_=sa.Text)
+    if dialect_name == "sqlite":
+        return column.in_(sa.select(sa.func.json_each(numbers).table_valued("value").c.value))
+    texts = sa.func.json_array_elements_text(sa.cast(numbers, sa.JSON)).table_valued("value").c.value
+    return column.in_(sa.select(sa.cast(texts, sa.BigInteger)))
+
+
 def numbered_insert(dialect_name: str, columns: dict[str, Any], where: list[Any], *, left: bool) -> Any:
     """INSERT one value at the end (or the beginning) of queue `:queue_id`, returning its seq; no row if `where` fails.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
 from zrb_store.codec import Encoded
-from zrb_store.db.dialect import insert_if_absent, now, numbered_insert, reserve
+from zrb_store.db.dialect import among, insert_if_absent, now, numbered_insert, reserve
 from zrb_store.db.tables import queue, returned, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries.attempts import holds
@@ -215,24 +216,30 @@ was_live = sa.and_(
         )
     ),
 )
-_FIRST_PAGE = _from_live(sa.select(value.c.seq, value.c.data, now())).order_by(value.c.seq).limit(bindparam("count"))
-_NEXT_PAGE = (
-    sa.select(value.c.seq, value.c.data)
-    .where(value.c.queue_id == bindparam("queue_id"), value.c.seq > bindparam("after"), was_live)
-    .order_by(value.c.seq)
-    .limit(bindparam("count"))
-)
+_FIRST_PAGE = _from_live(sa.select(value.c.seq, value.c.data)).order_by(value.c.seq).limit(bindparam("count"))
+_LIVE_SEQS = _from_live(sa.select(value.c.seq)).order_by(value.c.seq)
+
+
+@functools.cache
+def _page(dialect_name: str) -> Any:
+    return (
+        sa.select(value.c.seq, value.c.data)
+        .where(value.c.queue_id == bindparam("queue_id"), among(dialect_name, value.c.seq, "seqs"))
+        .order_by(value.c.seq)
+    )
 
 
 def iterate(executor: Executor, of: int, page: int = 1000) -> Iterator[tuple[int, str]]:
     """The values that are live when the iteration begins, oldest first, page by page so that memory stays flat."""
     rows = executor.execute(_FIRST_PAGE, {"queue_id": of, "count": page})
-    began = rows[0][2] if rows else 0
-    while rows:
-        yield from ((row[0], row[1]) for row in rows)
-        if len(rows) < page:
-            return
-        rows = executor.execute(_NEXT_PAGE, {"queue_id": of, "after": rows[-1][0], "count": page, "moment": began})
+    if len(rows) < page:
+        yield from rows
+        return
+    # By one statement, so that what moves to the end meanwhile is not met twice. Values themselves never change.
+    seqs = [row[0] for row in executor.execute(_LIVE_SEQS, {"queue_id": of})]
+    for start in range(0, len(seqs), page):
+        part = json.dumps(seqs[start : start + page])
+        yield from executor.execute(_page(executor.dialect_name), {"queue_id": of, "seqs": part})
 
 
 _REMOVE = (
