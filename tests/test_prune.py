@@ -108,7 +108,7 @@ def test_a_live_session_never_goes(store: Store, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_stale_session_is_as_old_as_its_lease(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.session("s").run().start()
+    lease.release(store.session("s").run().start())
     age(store, 20)
     monkeypatch.setattr(lease, "is_dead", lambda run: True)
     assert pruned(store, MONTH) == []
@@ -351,7 +351,7 @@ def test_a_run_does_not_fail_by_it(
 
 # -- with others at work
 
-ROUNDS = 15
+ROUNDS = 6
 
 
 def work(location: str, number: int, errors: Any) -> None:

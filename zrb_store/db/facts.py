@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -46,3 +47,20 @@ def wal_size(database: Database) -> int | None:
         return None
     wal = file_of(database).with_name(file_of(database).name + "-wal")
     return wal.stat().st_size if wal.exists() else 0
+
+
+def journal_mode(database: Database) -> str:
+    """SQLite's journal mode; `wal` is ours."""
+    mode: str = database.execute(sa.text("PRAGMA journal_mode"))[0][0]
+    return mode
+
+
+def damage(database: Database) -> list[str]:
+    """What SQLite finds wrong with its file, nothing if it is sound."""
+    found = [row[0].splitlines()[-1] for row in database.execute(sa.text("PRAGMA integrity_check"))]
+    return [] if found == ["ok"] else found
+
+
+def dangling(database: Database) -> dict[str, int]:
+    """How many rows of each SQLite table refer to rows that are not there."""
+    return dict(Counter(row[0] for row in database.execute(sa.text("PRAGMA foreign_key_check"))))

@@ -1,0 +1,327 @@
+"""Each fault is planted and found, and a store that was only used is healthy."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.commands import Commands
+from zrb_store import Store, StoreMissing, open_store, prune, settings
+from zrb_store.db.engine import Database
+from zrb_store.doctor import Finding, examine, files
+from zrb_store.mark import mark_completed
+from zrb_store.queries.invariants import INVARIANTS
+
+
+def live_a_little(store: Store) -> None:
+    """Everything that a store goes through: runs that fail and are resumed, what they took and left, forks, marks."""
+    inbox = store.session("inbox").xcom["files"]
+    inbox.extend(range(6))
+    first = store.session("etl").run(task="load").start()
+    done, failing, running = first.begin("extract"), first.begin("load"), first.begin("watch")
+    done.complete(store.session("inbox").xcom.bound_to(done)["files"].pop())
+    taking = store.session("inbox").xcom.bound_to(failing)["files"]
+    taking.pop()
+    taking.rotate()
+    store.session("etl").xcom.bound_to(running)["log"].push("orphan")
+    failing.fail(ValueError("no"))
+    with store.session("reader").run() as reading, reading.attempt("read") as reader:
+        reader.complete(store.session("etl").xcom["log"].pop())
+    first.end("failed")
+    mark_completed(store.database, "etl", "watch")
+    store.fork("etl", from_task="load", name="again")
+    again = store.session("etl").run(task="load").start()
+    again.step("load", lambda: "loaded")
+    extracted = again.completed("extract")
+    assert extracted is not None
+    again.give_back(extracted, "forced")
+    again.step("extract", lambda: 1)
+    again.end("completed")
+    under_way = store.session("under-way").run().start()
+    under_way.begin("t").xcom["q"].push(1)
+    list(prune.prune(store.database, prune.Policy(older_than=timedelta(0), statuses=("open",))))
+    inbox.clear()
+    inbox.extendleft([1, 2])
+
+
+@pytest.fixture
+def used(store: Store) -> Store:
+    """A store with a past."""
+    live_a_little(store)
+    return store
+
+
+def found(location: str) -> list[Finding]:
+    with closing(Database(settings.store_url(location), read_only=True, check=False)) as database:
+        return [finding for finding in examine(database) if finding.check != "sqlite-release"]
+
+
+def test_a_store_that_was_used_is_healthy(used: Store, location: str) -> None:
+    assert found(location) == []
+
+
+def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_WAL_RESET_BUG", ((0,), (0,)))
+    assert command.ok("doctor") == "healthy\n"
+    assert command.ok("doctor", "--format", "json") == "[]\n"
+    used.database.execute(sa.text("UPDATE zrb_value SET pushed_at = ended_at + 1 WHERE state = 'retracted'"))
+    assert command.ok("doctor").startswith("warning: values that ended before"), "a warning does not fail"
+    used.database.execute(sa.text("UPDATE zrb_session SET fence = 7 WHERE name = 'etl'"))
+    result = command("doctor")
+    assert (result.code, result.err) == (1, "")
+    expected = "error: sessions that have a fence that is not the number of their newest run: 1 (etl); "
+    assert expected in result.out
+    failed = command("doctor", "--format", "json")
+    assert failed.code == 1
+    assert {finding["check"] for finding in json.loads(failed.out)} >= {"session-fence", "value-times"}
+    assert "zrb-store doctor" in command.ok("doctor", "--help").partition("Example")[2]
+
+
+FAULTS = {
+    "value-state": [
+        "UPDATE zrb_value SET state = 'lost' WHERE state = 'live'",
+        "UPDATE zrb_value SET state = 'live' WHERE state = 'taken'",
+        "UPDATE zrb_value SET ended_at = pushed_at WHERE state = 'live'",
+    ],
+    "value-taker": [
+        "UPDATE zrb_value SET taken_by = (SELECT max(id) FROM zrb_attempt) WHERE state = 'live'",
+        "UPDATE zrb_value SET taken_by = (SELECT max(id) FROM zrb_attempt) WHERE state = 'retracted'",
+    ],
+    "value-orphaned": [
+        "UPDATE zrb_value SET orphaned = true WHERE state = 'live'",
+        "UPDATE zrb_attempt SET given_back_at = NULL WHERE task = 'watch' AND number = 1",
+    ],
+    "pusher-given-back": [
+        "UPDATE zrb_value SET orphaned = false WHERE orphaned",
+        "UPDATE zrb_value SET state = 'live', ended_at = NULL WHERE state = 'retracted'",
+    ],
+    "taker-given-back": ["UPDATE zrb_attempt SET given_back_at = ended_at WHERE task = 'read'"],
+    "value-size": ["UPDATE zrb_value SET data = '1' WHERE type = 'str'"],
+    "value-times": [
+        "UPDATE zrb_value SET pushed_at = ended_at + 1 WHERE state = 'retracted'",
+        "UPDATE zrb_return SET returned_at = taken_at - 1",
+        "UPDATE zrb_return SET taken_at = 1",
+        "UPDATE zrb_value SET state = 'taken', ended_at = pushed_at WHERE EXISTS (SELECT 1 FROM zrb_return r "
+        "WHERE r.queue_id = zrb_value.queue_id AND r.seq = zrb_value.seq)",
+        "INSERT INTO zrb_return (queue_id, seq, taken_at, returned_at, reason) "
+        "SELECT queue_id, seq, taken_at, returned_at, reason FROM zrb_return",
+    ],
+    "attempt-status": [
+        "UPDATE zrb_attempt SET status = 'skipped' WHERE task = 'load'",
+        "UPDATE zrb_attempt SET ended_at = NULL WHERE task = 'load'",
+        "UPDATE zrb_attempt SET ended_at = 1 WHERE status = 'running'",
+    ],
+    "attempt-running": [
+        "UPDATE zrb_run SET ended_at = started_at, outcome = 'lost' WHERE ended_at IS NULL",
+        "UPDATE zrb_attempt SET run_id = NULL WHERE status = 'running'",
+    ],
+    "attempt-unfinished": [
+        "UPDATE zrb_attempt SET given_back_at = NULL WHERE task = 'load'",
+        "INSERT INTO zrb_attempt (session_id, run_id, fence, task, number, role, status, started_at) "
+        "SELECT session_id, run_id, fence, task, number + 1, role, status, started_at FROM zrb_attempt "
+        "WHERE status = 'running'",
+    ],
+    "attempt-run": [
+        "UPDATE zrb_attempt SET fence = 9 WHERE task = 'load' AND number = 2",
+        "UPDATE zrb_attempt SET run_id = (SELECT max(id) FROM zrb_run) WHERE task = 'read'",
+        "UPDATE zrb_attempt SET fence = 9 WHERE run_id IS NULL",
+    ],
+    "attempt-result": [
+        "DELETE FROM zrb_value WHERE data = '\"loaded\"'",
+        "UPDATE zrb_value SET pushed_by = NULL WHERE data = '\"loaded\"'",
+        "UPDATE zrb_attempt SET result_seq = NULL WHERE task = 'read'",
+    ],
+    "attempt-times": ["UPDATE zrb_attempt SET ended_at = started_at - 1 WHERE task = 'read'"],
+    "session-status": [
+        "UPDATE zrb_session SET status = 'done' WHERE name = 'etl'",
+        "UPDATE zrb_session SET finished_at = NULL WHERE name = 'etl'",
+        "UPDATE zrb_session SET finished_at = 1 WHERE name = 'inbox'",
+    ],
+    "session-fence": [
+        "UPDATE zrb_session SET fence = 7 WHERE name = 'etl'",
+        "UPDATE zrb_session SET fence = 1 WHERE name = 'inbox'",
+    ],
+    "session-lease": ["UPDATE zrb_run SET ended_at = NULL, outcome = NULL"],
+    "session-run": [
+        "UPDATE zrb_session SET status = 'failed', finished_at = created_at WHERE name = 'under-way'",
+        "UPDATE zrb_session SET status = 'running', finished_at = NULL WHERE name = 'etl'",
+    ],
+    "run-outcome": [
+        "UPDATE zrb_run SET outcome = NULL WHERE ended_at > 0",
+        "UPDATE zrb_run SET outcome = 'lost' WHERE ended_at IS NULL",
+    ],
+    "queue-numbers": ["UPDATE zrb_queue SET high = 0", "UPDATE zrb_queue SET low = 5"],
+    "session-name": ["UPDATE zrb_session SET name = '-r f' WHERE name = 'inbox'"],
+    "session-text": [
+        "UPDATE zrb_session SET tasks = '[' WHERE name = 'etl'",
+        "UPDATE zrb_session SET path = '{}' WHERE name = 'etl'",
+        "UPDATE zrb_run SET command = 'zrb'",
+    ],
+}
+
+
+@pytest.mark.parametrize(("check", "fault"), [(check, fault) for check, faults in FAULTS.items() for fault in faults])
+def test_a_fault_in_the_rows_is_found(used: Store, location: str, check: str, fault: str) -> None:
+    used.database.execute(sa.text(fault))
+    findings = {finding.check: finding for finding in found(location)}
+    if check == "queue-numbers" and used.database.dialect_name == "sqlite":
+        assert findings == {}, "SQLite asks the rows for the next number"
+        return
+    assert check in findings
+    assert findings[check].remedy
+    assert len(str(findings[check]).splitlines()) == 1
+
+
+def test_every_invariant_has_a_fault() -> None:
+    assert FAULTS.keys() >= {invariant.name for invariants in INVARIANTS.values() for invariant in invariants}
+
+
+def test_many_are_counted_and_few_named(used: Store, location: str) -> None:
+    used.session("many").xcom["q"].extend(range(50))
+    used.database.execute(sa.text("UPDATE zrb_value SET size = 9 WHERE type = 'int'"))
+    (finding,) = (finding for finding in found(location) if finding.check == "value-size")
+    assert re.search(r"the data is damaged: \d\d ", finding.what)
+    assert finding.what.endswith(", ...)")
+
+
+@pytest.mark.parametrize("revision", ["0000", "ffff"])
+def test_another_revision_is_said_and_its_rows_are_left_alone(used: Store, location: str, revision: str) -> None:
+    used.database.execute(sa.text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+    used.database.execute(sa.text("ALTER TABLE zrb_attempt RENAME COLUMN role TO part"))
+    assert [finding.check for finding in found(location)] == ["revision"]
+
+
+def test_no_store_is_no_finding(new_location: str) -> None:
+    with pytest.raises(StoreMissing):
+        found(new_location)
+
+
+# -- the file
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A store with a past, in a folder of its own, closed."""
+    path = tmp_path / "own folder" / "store.db"
+    with open_store(path) as store:
+        store.session("s").xcom["q"].extend(["x" * 2000] * 200)
+        with store.session("s2").run() as run:
+            run.step("a", lambda: 1)
+    return path
+
+
+def checks(path: Path) -> dict[str, str]:
+    return {finding.check: finding.level for finding in found(str(path))}
+
+
+def test_a_new_store_is_healthy_and_is_left_as_it_is(path: Path) -> None:
+    before = path.read_bytes()
+    assert checks(path) == {}
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("place", "mode", "finding"),
+    [
+        ("store.db", 0o644, {"file-rights": "error"}),
+        ("store.db", 0o660, {"file-rights": "warning"}),
+        ("store.db-wal", 0o604, {"file-rights": "error"}),
+        (".", 0o777, {"folder-rights": "error"}),
+        (".", 0o1777, {}),
+        (".", 0o755, {}),
+    ],
+)
+def test_rights(path: Path, place: str, mode: int, finding: dict[str, str]) -> None:
+    with open_store(path) as store:
+        store.session("s").xcom["q"].push(1)
+        (path.parent / place).chmod(mode)
+        assert checks(path) == finding
+
+
+def test_what_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    assert checks(path) == {"not-writable": "warning"}
+
+
+@pytest.mark.parametrize(("kind", "finding"), [("nfs4", {"file-system": "warning"}), ("ext4", {})])
+def test_file_system(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, finding: dict[str, str]
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounted = str(path.parent.resolve()).replace(" ", "\\040")
+    mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {mounted} {kind} rw 0 0\nserver:/y {mounted}er nfs rw 0 0\n")
+    monkeypatch.setattr(files, "MOUNTS", mounts)
+    assert checks(path) == finding
+    monkeypatch.setattr(files, "MOUNTS", tmp_path / "none")
+    assert checks(path) == {}
+
+
+@pytest.mark.parametrize(("version", "bad"), [((3, 46, 1), True), ((3, 51, 2), True), ((3, 51, 3), False)])
+def test_release(path: Path, monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], bad: bool) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    with closing(Database(settings.store_url(path), read_only=True, check=False)) as database:
+        assert [finding.check for finding in examine(database)] == ["sqlite-release"] * bad
+
+
+def test_journal_mode(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as driver:
+        driver.execute("PRAGMA journal_mode=DELETE")
+    assert checks(path) == {"journal-mode": "error"}
+
+
+def test_wal_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LARGE_WAL", 1000)
+    with open_store(path) as store:
+        store.session("s").xcom["q"].push(1)
+        assert checks(path) == {"wal-size": "warning"}
+    assert checks(path) == {}
+
+
+def test_rows_that_refer_to_nothing(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as driver:
+        driver.execute("DELETE FROM zrb_session WHERE name = 's'")
+        driver.commit()
+    (finding,) = found(str(path))
+    assert (finding.level, finding.check) == ("error", "references")
+    assert "1 rows refer to rows that are not there (in zrb_queue)" in finding.what
+
+
+def test_an_index_that_misses_rows(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as driver:
+        driver.execute("PRAGMA writable_schema=ON")
+        everything = "substr(sql, 1, instr(sql, 'WHERE') - 1)"
+        driver.execute(f"UPDATE sqlite_master SET sql = {everything} WHERE name = 'ix_zrb_value_taken_by'")
+        driver.commit()
+    (finding,) = found(str(path))
+    assert (finding.level, finding.check) == ("error", "integrity")
+    assert re.fullmatch(r"the file is damaged \(.* index ix_zrb_value_taken_by and \d+ more\)", finding.what)
+
+
+def test_a_damaged_page(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-4096 * 20 : -4096 * 10] = b"\x55" * 4096 * 10
+    path.write_bytes(content)
+    assert "error" in checks(path).values()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_what_is_no_store(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    if content:
+        assert "error" in checks(path).values()
+    else:
+        with pytest.raises(StoreMissing):
+            found(str(path))
+
+
+def test_a_truncated_file(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+    assert "error" in checks(path).values()

@@ -1,0 +1,37 @@
+"""`doctor`: is the store healthy?"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import click
+
+from zrb_store import doctor as facade
+from zrb_store import status
+from zrb_store.cli import output
+from zrb_store.cli.command import command
+
+
+@command(
+    "doctor",
+    "{}",
+    "{} --format json",
+    details="One line for each finding, with its remedy. Exits 1 if one is an error; warnings do not fail. It "
+    "only reads, and can be run while others write.",
+)
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def doctor(form: str) -> int:
+    with contextlib.closing(status.open_unchecked()) as database:
+        found = list(facade.examine(database))
+    if form == "json":
+        output.echo_json([dataclasses.asdict(finding) for finding in found])
+    elif found:
+        for finding in found:
+            output.echo(str(finding))
+    else:
+        output.echo("healthy")
+    return 1 if any(finding.level == "error" for finding in found) else 0
+
+
+COMMANDS = {"doctor": doctor}

@@ -1,0 +1,64 @@
+"""Checking that a store keeps its promises, as far as its rows, its file and this machine can show. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from zrb_store.db import facts
+from zrb_store.db.engine import Database
+from zrb_store.db.tables import REVISION
+from zrb_store.doctor import files, rows
+from zrb_store.doctor.finding import Finding
+from zrb_store.errors import StoreMissing, StoreUnavailable
+
+__all__ = ["Finding", "examine"]
+
+Check = Callable[[Database], Iterator[Finding]]
+
+
+def examine(database: Database) -> Iterator[Finding]:
+    """Check everything that can be checked.
+
+    Args:
+        database: Opened without a check of its revision; read-only will do.
+
+    Yields:
+        What is wrong, one finding each.
+
+    Raises:
+        StoreMissing: There is no store.
+        StoreUnavailable: The server cannot be reached.
+    """
+    checks: list[Check] = [_revision]
+    if facts.is_file(database):
+        yield from files.examine_place(database)
+        checks += files.CHECKS
+    sound = True
+    for check in checks:
+        for finding in _guarded(check, database):
+            sound = sound and finding.level == "warning"
+            yield finding
+    if sound:
+        yield from _guarded(rows.examine, database)
+
+
+def _guarded(check: Check, database: Database) -> Iterator[Finding]:
+    """What a check finds; that a file cannot be read is a finding too."""
+    try:
+        yield from check(database)
+    except StoreUnavailable as error:
+        if not facts.is_file(database):
+            raise
+        yield Finding("error", "unreadable", "some of the store cannot be read", str(error))
+
+
+def _revision(database: Database) -> Iterator[Finding]:
+    found = database.revision()
+    if found is None:
+        where = database.url.render_as_string(hide_password=True)
+        raise StoreMissing(f"there is no store in {where}; the first run or push makes it")
+    if found != REVISION:
+        what = f"the schema has revision {found}, this version works with {REVISION}"
+        yield Finding(
+            "error", "revision", what, "`zrb-store db upgrade`, or a newer zrb-store if that does not know it"
+        )

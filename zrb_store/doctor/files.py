@@ -1,0 +1,108 @@
+"""The file of a SQLite store, its folder, and the SQLite at work on it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from zrb_store.db import facts
+from zrb_store.db.engine import Database
+from zrb_store.doctor.finding import Finding
+
+# Their files cannot be shared memory for processes on several machines, which WAL needs.
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "drvfs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "gfs2"}
+    | {"glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "smb2", "smb3", "smbfs", "virtiofs"}
+)
+LARGE_WAL = 64 * 1024 * 1024
+_WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
+
+MOUNTS = Path("/proc/mounts")
+
+
+def examine_place(database: Database) -> Iterator[Finding]:
+    """What can be seen without opening the file."""
+    path = facts.file_of(database)
+    if path.is_file():
+        yield from _rights(path)
+        yield from _file_system(path)
+    yield from _release(sqlite3.sqlite_version_info)
+
+
+def _rights(path: Path) -> Iterator[Finding]:
+    for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        mode = stat.S_IMODE(file.stat().st_mode) if file.exists() else 0
+        if mode & 0o007:
+            what = f"{file} has mode {mode:04o}: every user of this machine can read its values"
+            yield Finding("error", "file-rights", what, f"chmod 600 {file}")
+        elif mode & 0o070:
+            what = f"{file} has mode {mode:04o}: its group can read its values"
+            yield Finding("warning", "file-rights", what, f"chmod 600 {file}, unless it is shared on purpose")
+    mode = stat.S_IMODE(path.parent.stat().st_mode)
+    if mode & 0o002 and not mode & stat.S_ISVTX:
+        what = f"the folder {path.parent} has mode {mode:04o}: every user can replace the store"
+        yield Finding("error", "folder-rights", what, f"chmod 700 {path.parent}")
+    for place in (path, path.parent):
+        if not os.access(place, os.W_OK):
+            what = f"{place} cannot be written by this user, so the store can only be read"
+            yield Finding("warning", "not-writable", what, "give it to this user or to a group (mode 660, folder 2770)")
+
+
+def _file_system(path: Path) -> Iterator[Finding]:
+    kind = file_system_of(path)
+    if kind in NETWORK_FILE_SYSTEMS:
+        what = f"{path} is on a network file system ({kind}), where SQLite cannot share a store between machines"
+        yield Finding("warning", "file-system", what, "keep it on a local disk, or use PostgreSQL")
+
+
+def file_system_of(path: Path) -> str | None:
+    """The type of the file system that a path is on, or None where /proc does not tell."""
+    try:
+        mounts = [line.split() for line in MOUNTS.read_text().splitlines()]
+    except OSError:
+        return None
+    here = path.resolve()
+    found: str | None = None
+    depth = 0
+    for _, point, kind, *_ in mounts:
+        folder = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point))  # a space is written \040
+        if here.is_relative_to(folder) and len(folder.parts) >= depth:
+            found, depth = kind, len(folder.parts)
+    return found
+
+
+def _release(version: tuple[int, ...]) -> Iterator[Finding]:
+    if _WAL_RESET_BUG[0] <= version <= _WAL_RESET_BUG[1]:
+        what = f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug, which can very rarely damage a busy store"
+        yield Finding("warning", "sqlite-release", what, "use a Python with SQLite 3.51.3 or newer, and keep backups")
+
+
+def _journal(database: Database) -> Iterator[Finding]:
+    mode = facts.journal_mode(database)
+    if mode != "wal":
+        what = f"the journal mode is {mode}: readers and writers stop each other"
+        yield Finding("error", "journal-mode", what, f"sqlite3 {facts.file_of(database)} 'PRAGMA journal_mode=WAL'")
+    size = facts.wal_size(database) or 0
+    if size > LARGE_WAL:
+        what = f"the -wal file has {size:,} bytes: a process reads an old state, or none could write it back"
+        yield Finding("warning", "wal-size", what, "end processes that hang; it shrinks when all have closed the store")
+
+
+def _integrity(database: Database) -> Iterator[Finding]:
+    damage = facts.damage(database)
+    if damage:
+        what = f"the file is damaged ({damage[0]}" + (f" and {len(damage) - 1} more)" if damage[1:] else ")")
+        yield Finding(
+            "error", "integrity", what, "restore a backup, or save what is readable with `sqlite3 FILE .recover`"
+        )
+    dangling = facts.dangling(database)
+    if dangling:
+        what = f"{sum(dangling.values())} rows refer to rows that are not there (in {', '.join(dangling)})"
+        yield Finding("error", "references", what, "restore a backup; another program changed the store")
+
+
+CHECKS = [_journal, _integrity]
