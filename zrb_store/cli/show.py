@@ -19,6 +19,7 @@ from zrb_store.store import Store, open_store
 
 _EVERY = 1.0  # seconds between two looks of --watch
 _ERROR = 300  # columns of an error's message; `log` has all of it
+_UNFINISHED = ("failed", "interrupted", "lost")
 _ENDED = ("completed", "failed", "interrupted", "stale")
 
 
@@ -195,15 +196,17 @@ def _queue(name: str, contents: dict[str, Any], full: bool) -> Block:
             size(value["size"]),
             one_line(value["pushed_by"] or NOTHING)
             + ("" if value["moved_from"] is None else f", as #{value['moved_from']}"),
-            "\n".join([*(f"given back by {_taker(back)}" for back in value["returns"]), fate(value)]),
+            "\n".join([*map(_back, value["returns"]), fate(value)]),
         ]
         for value in values
     ]
     return Table(columns, rows, title)
 
 
-def _taker(back: dict[str, Any]) -> str:
-    return one_line(f"{back['taken_by'] or 'a removed attempt'}: {back['reason']}")
+def _back(returned: dict[str, Any]) -> str:
+    # That the attempt failed or died stands beside its name among the tasks.
+    reason = "" if returned["reason"] in _UNFINISHED else f": {returned['reason']}"
+    return one_line(f"given back by {returned['taken_by'] or 'a removed attempt'}{reason}")
 
 
 def _hints(story: dict[str, Any]) -> list[str]:
@@ -214,7 +217,20 @@ def _hints(story: dict[str, Any]) -> list[str]:
         hints.append(f"Tracebacks:  {program()} log {name}")
     if status in ("failed", "interrupted", "stale") and story["path"]:
         hints.append(f"Resume:      zrb xcom resume {name}")
+    pending = _pending(story)
+    if pending and status != "completed":
+        hints.append(f"Pending:     what {', '.join(pending)} took and pushed is given back when the session goes on")
     return hints
+
+
+def _pending(story: dict[str, Any]) -> list[str]:
+    """The attempts that did not complete and whose doings still show in the queues."""
+    values = list(_values(story))
+    holders = {value["taken_by"] for value in values if value["state"] != "live"}
+    holders |= {value["pushed_by"] for value in values if value["state"] == "live"}
+    last = [(task["task"], task["attempts"][-1]) for task in story["tasks"] if task["attempts"]]
+    names = [f"{task}#{one['number']}" for task, one in last if one["status"] in _UNFINISHED]
+    return [one_line(name) for name in names if name in holders]
 
 
 def _watch(store: Store, name: str, queue: str | None, live: bool, full: bool) -> None:
