@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
@@ -77,25 +77,26 @@ class Attempt:
 
     def complete_encoded(self, item: Encoded | None, queue: str) -> int | None:
         """Complete with a result that is encoded already; returns its seq. Raises as `complete`."""
-        queue_id = self.xcom.queue_id(queue) if item else None
 
-        def work(transaction: Transaction) -> tuple[bool, int | None]:
+        def work(transaction: Transaction) -> tuple[int, int] | None:
             place = None
-            if item is not None and queue_id is not None:
+            if item is not None:
+                queue_id = self.xcom.make(transaction, queue)
                 seq = values.push(transaction, queue_id, item, self.id)
                 if seq is None:
-                    return False, None
+                    self._refuse()
                 place = (queue_id, seq)
             restorable = item is None or item.restorable
-            done = attempts.complete(transaction, self.id, restorable=restorable, result=place)
-            return done, place[1] if place else None
+            if not attempts.complete(transaction, self.id, restorable=restorable, result=place):
+                self._refuse()
+            return place
 
-        done, seq = self.database.transact(work, "complete")
-        if not done:
-            self.refuse_if_closed()
-            raise LeaseLost(f"session {self.session} was removed while {self.name} ran")
+        place = self.database.transact(work, "complete")
         self._open = False
-        return seq
+        if place is None:
+            return None
+        self.xcom.remember(queue, place[0])
+        return place[1]
 
     def fail(self, error: BaseException | None = None, status: str = "failed") -> None:
         """End the attempt without completing it.
@@ -115,9 +116,12 @@ class Attempt:
     def fail_with(self, error: tuple[str | None, str | None, str | None], status: str) -> None:
         """As `fail`, with the error's type, message and traceback as text."""
         if not self.database.transact(lambda t: attempts.fail(t, self.id, status, error), "fail"):
-            self.refuse_if_closed()
-            raise LeaseLost(f"session {self.session} was removed while {self.name} ran")
+            self._refuse()
         self._open = False
+
+    def _refuse(self) -> NoReturn:
+        self.refuse_if_closed()
+        raise LeaseLost(f"session {self.session} was removed while {self.name} ran")
 
     def refuse_if_closed(self) -> None:
         """Raise unless the attempt may still write.

@@ -50,7 +50,7 @@ def mark_completed(database: Database, name: str, task: str, result: Encoded | N
         if begun is None:
             raise ZrbStoreError(f"session {name} changes at this moment: try again")
         attempt_id, number = begun
-        place = _push(transaction, session.id, name, task, result, attempt_id) if result else None
+        place = _push(transaction, name, task, result, attempt_id) if result else None
         attempts.complete(transaction, attempt_id, restorable=True, result=place)
         sessions.note_change(transaction, identity(), "mark", name, f"{task}#{number} completed")
         return f"{task}#{number}"
@@ -58,10 +58,7 @@ def mark_completed(database: Database, name: str, task: str, result: Encoded | N
     return database.transact(work, "mark")
 
 
-def _push(
-    transaction: Transaction, session_id: int, name: str, task: str, result: Encoded, attempt_id: int
-) -> tuple[int, int] | None:
-    values.create_queue(transaction, session_id, task)
-    queue_id = values.queue_id(transaction, name, task)
+def _push(transaction: Transaction, name: str, task: str, result: Encoded, attempt_id: int) -> tuple[int, int] | None:
+    queue_id = values.make_queue(transaction, name, task)
     seq = None if queue_id is None else values.push(transaction, queue_id, result, attempt_id)
     return None if queue_id is None or seq is None else (queue_id, seq)

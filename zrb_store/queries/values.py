@@ -39,16 +39,20 @@ def queue_id(executor: Executor, session_name: str, queue_name: str) -> int | No
     return rows[0][0] if rows else None
 
 
-def create_queue(executor: Executor, session_id: int, queue_name: str) -> None:
-    """Make the queue if it is not there."""
-    statement = _create_queue(executor.dialect_name)
-    executor.execute(statement, {"session_id": session_id, "name": queue_name})
+def make_queue(executor: Executor, session_name: str, queue_name: str) -> int | None:
+    """The id of a queue, which is made if it is not there; None if the session is not there."""
+    params = {"session": session_name, "queue": queue_name}
+    rows = executor.execute(_make_queue(executor.dialect_name), params)
+    return rows[0][0] if rows else queue_id(executor, session_name, queue_name)
 
 
 @functools.cache
-def _create_queue(dialect_name: str) -> Any:
-    columns: dict[str, Any] = {"session_id": bindparam("session_id"), "name": bindparam("name")}
-    return insert_if_absent(dialect_name, queue).values(columns)
+def _make_queue(dialect_name: str) -> Any:
+    of_session = sa.select(session.c.id, bindparam("queue", type_=sa.Text)).where(
+        session.c.name == bindparam("session")
+    )
+    insert = insert_if_absent(dialect_name, queue).from_select(["session_id", "name"], of_session)
+    return insert.returning(queue.c.id)
 
 
 _QUEUES = (

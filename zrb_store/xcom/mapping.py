@@ -76,15 +76,20 @@ class Xcoms(Mapping[str, Xcom]):
         """The id of a queue; makes the queue, and the session too, where they are not there."""
         found = self.known_id(name, anew=anew)
         if found is None:
-            found = self._ids[name] = self.database.transact(lambda t: self._create(t, name), "create")
+            found = self.database.transact(lambda transaction: self.make(transaction, name), "create")
+            self.remember(name, found)
         return found
 
-    def _create(self, transaction: Transaction, name: str) -> int:
-        sessions.create(transaction, self.session)
-        session = sessions.by_name(transaction, self.session)
-        if session is not None:
-            values.create_queue(transaction, session.id, name)
-        found = values.queue_id(transaction, self.session, name)
+    def make(self, transaction: Transaction, name: str) -> int:
+        """The id of a queue, made in this transaction where it is not there; `remember` it after the commit."""
+        found = self._ids.get(name) or values.make_queue(transaction, self.session, name)
+        if found is None:
+            sessions.create(transaction, self.session)
+            found = values.make_queue(transaction, self.session, name)
         if found is None:
             raise SessionNotFound(f"session {self.session} is being removed by another process")
         return found
+
+    def remember(self, name: str, queue_id: int) -> None:
+        """Save the next operation on a queue the search for its id. One that was rolled back may name another queue."""
+        self._ids[name] = queue_id
