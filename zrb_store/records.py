@@ -30,6 +30,11 @@ class SessionRecord:
     created_at: int
     finished_at: int | None
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to run. A main task that was skipped may have something to do now."""
+        return self.status == "completed" and self.tasks.get(self.task or "") != "skipped"
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:

@@ -37,7 +37,9 @@ class Purpose:
         origin: `cli`, `web` or `library`.
         command: The command line, secrets left out.
         zrb_version: Version of zrb, None without zrb.
-        again: Run a completed session again: the caller gives back what is to run.
+        again: Run a completed session again.
+        give_back: Names, of all attempts of the session, those completed ones to give back as the run starts, in this
+            order, each with the reason.
     """
 
     task: str | None = None
@@ -49,6 +51,22 @@ class Purpose:
     command: Sequence[str] = field(default_factory=lambda: list(sys.argv))
     zrb_version: str | None = None
     again: bool = False
+    give_back: Callable[[list[AttemptRecord]], Sequence[tuple[int, str]]] | None = None
+
+
+def refuse_other(session: SessionRecord, wanted: Purpose) -> None:
+    """Raise `InputsDiffer` where the session is not for what a run is for."""
+    for what, theirs, ours in (("project", session.project, wanted.project), ("task", session.task, wanted.task)):
+        if theirs and ours and theirs != ours:
+            raise InputsDiffer(
+                f"session {session.name} belongs to {what} {theirs}, not to {ours}: use another session name"
+            )
+    if wanted.inputs is not None and session.inputs is not None:
+        difference = differences(codec.decode(session.inputs), codec.decode(_encoded(wanted.inputs) or "{}"))
+        if difference:
+            raise InputsDiffer(
+                f"session {session.name} was started with other inputs: {difference}; use another session name"
+            )
 
 
 class Run:
@@ -86,14 +104,16 @@ class Run:
         session = sessions.by_name(transaction, self.session, lock=True)
         if session is None:
             raise LeaseLost(f"session {self.session} is being removed by another process")
-        self._refuse_other(session)
+        refuse_other(session, self._purpose)
         lease.refuse_live(transaction, session, values.moment(transaction))
-        # A main task that was skipped may have something to do now: its condition is asked again.
-        again = self._purpose.again or session.tasks.get(session.task or "") == "skipped"
-        if session.status == "completed" and not again:
+        if session.is_finished and not self._purpose.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
         attempts.give_back_unfinished(transaction, session.id)
         purpose = self._purpose
+        if purpose.give_back is not None:
+            at = values.moment(transaction)
+            for attempt_id, reason in purpose.give_back(attempts.of_session(transaction, session.id)):
+                attempts.give_back(transaction, attempt_id, reason, at)
         about = {
             "origin": purpose.origin,
             "command": json.dumps(list(purpose.command)),
@@ -111,21 +131,6 @@ class Run:
         moment = values.moment(transaction)
         started = sessions.start_run(transaction, session, identity(), moment, lease.duration_in_micros(), about, what)
         return session.id, *started
-
-    def _refuse_other(self, session: SessionRecord) -> None:
-        """Raise `InputsDiffer` where the session is not for what this run is for."""
-        wanted = self._purpose
-        for what, theirs, ours in (("project", session.project, wanted.project), ("task", session.task, wanted.task)):
-            if theirs and ours and theirs != ours:
-                raise InputsDiffer(
-                    f"session {session.name} belongs to {what} {theirs}, not to {ours}: use another session name"
-                )
-        if wanted.inputs is not None and session.inputs is not None:
-            difference = differences(codec.decode(session.inputs), codec.decode(_encoded(wanted.inputs) or "{}"))
-            if difference:
-                raise InputsDiffer(
-                    f"session {session.name} was started with other inputs: {difference}; use another session name"
-                )
 
     def attempt(self, task: str) -> Attempt:
         """Begin the next attempt of a task, to be used as a context manager.

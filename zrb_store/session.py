@@ -82,7 +82,7 @@ class Session:
             SessionCompleted: On start: there is nothing left to run.
             InputsDiffer: On start: it belongs to another project, another task or other inputs.
         """
-        about = {} if command is None else {"command": command}
+        about: dict[str, Any] = {} if command is None else {"command": command}
         ambient = self.store.ambient
         purpose = Purpose(
             task=task,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 
 import pytest
 
+from tests.sessions import parse
 from tests.zrb.conftest import Zrb, lines
 
 GRAPH = """
@@ -52,17 +52,25 @@ def main(ctx):
 """
 
 
-def plan(zrb: Zrb, *args: str) -> dict[str, str]:
+def plan(zrb: Zrb, session: str, *args: str) -> dict[str, str]:
     """What `resume --plan` says of each task."""
-    out = zrb.run("xcom", "resume", "plan", "--plan", *args).out
-    return {task: f"{action} {reason}" for action, task, reason in map(str.split, out.splitlines())}
+    heading, *rows = zrb.run("xcom", "resume", session, "--plan", *args).out.splitlines()
+    assert heading.split() == ["TASK", "ACTION", "REASON"]
+    return {task: f"{action} {reason}" for task, action, reason in map(str.split, rows)}
+
+
+def will_run(zrb: Zrb, session: str, *args: str) -> set[str]:
+    """The tasks that `resume --plan --format json` says will run."""
+    shown = parse("plan", zrb.run("xcom", "resume", session, "--plan", "--format", "json", *args).out)
+    return {step["task"] for step in shown["tasks"] if step["action"] == "run"}
 
 
 def test_plan_and_from(zrb: Zrb) -> None:
     zrb.tasks(GRAPH)
     zrb.run("main", code=1, ZRB_STORE_SESSION="plan")
     before = zrb.db.read_bytes()
-    assert plan(zrb) == {
+    planned = plan(zrb, "plan")
+    assert planned == {
         "main": "run never-started",
         "third": "run failed",
         "mend": "skip fallback",
@@ -71,6 +79,9 @@ def test_plan_and_from(zrb: Zrb) -> None:
         "server": "run readiness",
         "check": "run readiness",
     }
+    order = list(planned)
+    assert order.index("server") < order.index("second") < order.index("third") < order.index("main")
+    assert will_run(zrb, "@last") == {"main", "third", "first", "server", "check"}
     assert zrb.db.read_bytes() == before
 
     zrb.mark("mended")
@@ -80,7 +91,7 @@ def test_plan_and_from(zrb: Zrb) -> None:
     assert sorted(zrb.ran) == ["check", "first", "main", "server", "third"]
 
     # A completed session: what is named runs again with all that comes after it.
-    assert plan(zrb, "--from", "second") == {
+    assert plan(zrb, "plan", "--from", "second") == {
         "main": "run downstream-of:second",
         "third": "run downstream-of:second",
         "mend": "skip fallback",
@@ -132,8 +143,7 @@ def test_the_plan_is_what_runs(zrb: Zrb, seed: int) -> None:
     source.append("cli.add_task(Task(name='main', upstream=tasks, action=lambda ctx: ran('main'), retries=0))")
     zrb.tasks("\n".join(source))
     zrb.start("main", ZRB_STORE_SESSION="plan").reaches("dies").signal(signal.SIGKILL).done()
-    out = zrb.run("xcom", "resume", "plan", "--plan", "--format", "json").out
-    named = {step["task"] for step in json.loads(out) if step["action"] == "run"}
+    named = will_run(zrb, "plan")
     zrb.mark("mended")
     (zrb.folder / "ran").unlink()
     zrb.resume("plan")

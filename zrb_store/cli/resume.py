@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import click
 
 from zrb_store import names
 from zrb_store.cli import output
 from zrb_store.cli.command import command
+from zrb_store.cli.output import Column
 from zrb_store.errors import ZrbStoreError
+from zrb_store.plan import Step
 from zrb_store.records import SessionRecord
 from zrb_store.store import Store, open_store
 
@@ -34,23 +34,34 @@ class Request:
 
 
 # The plugin sets it; inside zrb the request is then carried out after click is done, with zrb's own exit codes.
-plan_of: Callable[[Store, SessionRecord, str | None], Sequence[Any]] | None = None
+plan_of: Callable[[Store, SessionRecord, str | None], list[Step]] | None = None
 request: Request | None = None
+
+_COLUMNS = (Column("task", fold=True), Column("action"), Column("reason", status=True))
 
 
 @command(
     "resume",
     "{} etl-2026-11-24",
     "{} @last-failed --plan",
+    "{} etl-2026-11-24 --plan --format json",
     "{} etl-2026-11-24 --from transform --password=secret",
-    details="Completed tasks are not run again. The inputs are those that the session was started with; secret ones "
-    "are not stored: give them as --NAME VALUE, or they are asked for.",
+    details="Completed tasks are not run again; their stored results are used. The inputs are those that the session "
+    "was started with; secret ones are not stored: give them as --NAME VALUE, or they are asked for. SESSION may be "
+    "the unique beginning of a name, @last or @last-failed. A session that is being run is refused, also by --plan.",
 )
 @click.argument("session")
 @click.argument("inputs", nargs=-1, type=click.UNPROCESSED, metavar="[--SECRET VALUE]...")
 @click.option("--plan", is_flag=True, help="Print which tasks would run or be skipped, and why; run nothing.")
-@click.option("--from", "forced", metavar="TASK", help="Run TASK again, and everything downstream of it.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="Of --plan.")
+@click.option(
+    "--from",
+    "forced",
+    metavar="TASK",
+    help="Give TASK and everything downstream of it back, and run them again; also in a completed session.",
+)
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Of --plan."
+)
 def resume(session: str, inputs: tuple[str, ...], plan: bool, forced: str | None, form: str) -> None:
     global request
     if plan_of is None:
@@ -58,16 +69,16 @@ def resume(session: str, inputs: tuple[str, ...], plan: bool, forced: str | None
     options = _options(inputs)
     with open_store(read_only=True) as store:
         record = names.resolve(store, session)
-        if not plan:
-            request = Request(record, forced, options)
-            return
+        # Without --plan too: what is wrong is said before a secret input is asked for.
         steps = plan_of(store, record, forced)
-    if form == "json":
-        output.echo(json.dumps([dataclasses.asdict(step) for step in steps], ensure_ascii=False))
-        return
-    width = max(len(step.task) for step in steps)
-    for step in steps:
-        output.echo(f"{step.action:4}  {step.task:{width}}  {step.reason}")
+    if not plan:
+        request = Request(record, forced, options)
+    elif form == "json":
+        tasks = [dataclasses.asdict(step) for step in steps]
+        output.echo_json({"session": record.name, "from": forced, "tasks": tasks})
+    else:
+        rows = [(step.task, step.action, step.reason) for step in steps]
+        output.show([output.Table(_COLUMNS, rows)])
 
 
 # A secret input's own option is not known here.

@@ -62,6 +62,11 @@ def own_inputs(task: Any) -> Any:
     return task.own_inputs if hasattr(task, "own_inputs") else task.inputs
 
 
+def is_off(task: Any) -> bool:
+    """Whether a task's condition can never hold; until 2.20 it is no property."""
+    return getattr(task, "execute_condition", getattr(task, "_execute_condition", True)) is False
+
+
 def to_snake_case(name: str) -> str:
     """The second name under which zrb keeps an input."""
     from zrb.util.string.conversion import to_snake_case as convert

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+from zrb_store.plan import Node, Workflow
+from zrb_store.plugin import compat
 
 
 class Graph:
@@ -66,51 +70,22 @@ class Graph:
             return True
         return queue in _CHAT and any(_is_llm(task) for task in self._names)
 
-    def task(self, name: str) -> Any:
-        """The task of that name in the store.
+    def workflow(self, main: Any) -> Workflow:
+        """The tasks and what comes after what, by name."""
+        return Workflow([self._node(task) for task in self._names], self.name(main))
 
-        Raises:
-            KeyError: There is none.
-        """
-        return {known: task for task, known in self._names.items()}[name]
+    def _node(self, task: Any) -> Node:
+        def names(tasks: Iterable[Any]) -> list[str]:
+            return list(dict.fromkeys(self._names[other] for other in tasks if other in self._names))
 
-    def reached(self, main: Any) -> list[Any]:
-        """The tasks that run when nothing fails and no condition is false, in order of registration."""
-        found = _upstreams(main)
-        while True:
-            more = [task for task in self._names if task not in found and self._follows(task, found)]
-            if not more:
-                return [task for task in self._names if task in found]
-            found |= set(more)
-
-    def _follows(self, task: Any, found: set[Any]) -> bool:
-        after = any(task in one.successors or task in one.readiness_checks for one in found)
-        after = after or any(task in self._session._downstreams.get(one, ()) for one in found)
-        return after and all(upstream in found for upstream in task.upstreams)
-
-    def downstream(self, task: Any) -> list[Any]:
-        """Every task that may read what this one made: those after it, directly or not."""
-        found: list[Any] = []
-        waiting = [task]
-        while waiting:
-            current = waiting.pop()
-            for other in [*self._session._downstreams.get(current, ()), *current.successors]:
-                if other not in found and other is not task:
-                    found.append(other)
-                    waiting.append(other)
-        return found
-
-
-def _upstreams(task: Any) -> set[Any]:
-    """The task and everything before it."""
-    found: set[Any] = set()
-    waiting = [task]
-    while waiting:
-        current = waiting.pop()
-        if current not in found:
-            found.add(current)
-            waiting.extend(current.upstreams)
-    return found
+        return Node(
+            self._names[task],
+            upstreams=names(task.upstreams),
+            successors=names(task.successors),
+            checks=names(task.readiness_checks),
+            fallbacks=names(task.fallbacks),
+            off=compat.is_off(task),
+        )
 
 
 # Queues of zrb's chat: which tools may run unasked, what was asked, which workflows are loaded.

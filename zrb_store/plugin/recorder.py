@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from zrb_store.attempt import Attempt, describe
 from zrb_store.errors import AttemptClosed, LeaseLost, StoreUnavailable, ZrbStoreError
+from zrb_store.plan import decide, to_give_back
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
 from zrb_store.plugin.mapping import AttemptView, XcomMap
 from zrb_store.plugin.notes import warn
-from zrb_store.plugin.plan import plan
 from zrb_store.plugin.xcoms import ZrbXcom, ZrbXcoms, expect_push, forget_push, settle_objects
 from zrb_store.queries import attempts, sessions
 from zrb_store.records import AttemptRecord
@@ -76,6 +76,8 @@ class Recorder:
         self.map: XcomMap
         self._children = 0
         self._standing: dict[str, AttemptRecord] = {}
+        self._again: set[str] = set()
+        self._has_history = False
         self._open: dict[str, Attempt] = {}
         self._working: set[asyncio.Task[Any]] = set()
         self._failed: set[str] = set()
@@ -89,16 +91,15 @@ class Recorder:
     # -- the run
 
     def start(self, store: Store, name: str, purpose: Purpose, forced: str | None = None) -> None:
-        """Take the lease and learn what is done already; `forced` is run again. Raises as `Run.start` and `plan`."""
+        """Take the lease and learn what is done already; `forced` is run again. Raises as `Run.start` and `decide`."""
         self.origin = purpose.origin
         self.url = store.database.url.render_as_string(hide_password=False)
         self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
+        purpose = dataclasses.replace(purpose, give_back=lambda known: self._plan(known, forced))
         self.run = _Run(self, self.xcoms, purpose)
         self.run.start()
-        earlier = attempts.of_session(store.database, self.run.session_id)
-        fresh = self.run.number == 1 and not earlier  # a fork has attempts before its first run, as one marked by hand
-        if earlier:
-            self._plan(earlier, forced)
+        # A fork has attempts before its first run, as one marked by hand.
+        fresh = self.run.number == 1 and not self._has_history
         self.map = XcomMap(self.xcoms, self.graph.is_volatile)
         for task in self.graph.tasks:
             self.map.queue(task.name)
@@ -117,16 +118,16 @@ class Recorder:
         self._children += 1
         return f"{self.run.session}.{self._children}"
 
-    def _plan(self, earlier: Sequence[AttemptRecord], forced: str | None) -> None:
-        """Learn what completed earlier, and give back what must run again, newest first."""
-        self._standing = {record.task: record for record in earlier if record.stands}
-        again = [
-            (self._standing.pop(step.task), step.reason)
-            for step in plan(self.graph, self.main, earlier, forced)
-            if step.action == "run" and step.reason != "readiness" and step.task in self._standing
-        ]
-        for record, reason in sorted(again, key=lambda pair: pair[0].id, reverse=True):
-            self.run.give_back(record, reason)
+    def _plan(self, known: list[AttemptRecord], forced: str | None) -> list[tuple[int, str]]:
+        """Learn what completed in earlier runs, and say which of it is given back since it runs again."""
+        steps = decide(self.graph.workflow(self.main), known, forced)
+        self._has_history = bool(known)
+        self._standing = {record.task: record for record in known if record.stands}
+        self._again = {step.task for step in steps if step.action == "run"}
+        chosen = to_give_back(steps, known)
+        for name in {record.task for record in known if record.id in dict(chosen)}:
+            del self._standing[name]
+        return chosen
 
     def stop(self, error: Exception) -> None:
         """End the run: the store can no longer be trusted. May be called from any thread."""
@@ -218,11 +219,15 @@ class Recorder:
         standing = self._standing.get(name)
         if standing is None:
             return None
-        if self.graph.role(task) == "task":
+        role = self.graph.role(task)
+        if role == "task":
             return standing
-        if self.graph.role(task) != "check":
-            self.run.give_back(standing, f"a {self.graph.role(task)} runs again")
+        # Of these only what was marked by hand counts, and once: a monitored server may be started again.
         del self._standing[name]
+        if standing.role == "manual" and name not in self._again:
+            return standing
+        if role != "check":
+            self.run.give_back(standing, role if role == "fallback" else "readiness")
         return None
 
     def restored(self, task: Any, record: AttemptRecord) -> Any:

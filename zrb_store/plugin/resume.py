@@ -9,7 +9,7 @@ from zrb_store.plugin.refusal import refusing
 
 if TYPE_CHECKING:
     from zrb_store.cli.resume import Request
-    from zrb_store.plugin.plan import Step
+    from zrb_store.plan import Step
     from zrb_store.records import SessionRecord
     from zrb_store.store import Store
 
@@ -33,15 +33,26 @@ def plan_of(store: Store, record: SessionRecord, forced: str | None) -> list[Ste
 
     Raises:
         TaskNotFound: The main task, or the task to run again, is not here.
+        InvalidName: No resume starts the task to run again.
+        InputsDiffer: The session is of another project, or of another task of this path.
+        SessionBusy: A process runs it: what is left changes from moment to moment.
     """
+    from zrb_store import lease
+    from zrb_store.plan import decide
     from zrb_store.plugin.graph import Graph
-    from zrb_store.plugin.plan import plan
-    from zrb_store.queries import attempts
+    from zrb_store.project import current_project
+    from zrb_store.queries import attempts, values
+    from zrb_store.run import Purpose, refuse_other
 
     task = _main_task(record)
     session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
     session.set_main_task(task)
-    return plan(Graph(session), task, attempts.of_session(store.database, record.id), forced)
+    graph = Graph(session)
+    refuse_other(record, Purpose(task=graph.name(task), project=current_project(compat.CFG.INIT_FILE_NAME)))
+    with store.database.snapshot() as transaction:
+        lease.refuse_live(transaction, record, values.moment(transaction))
+        known = attempts.of_session(transaction, record.id)
+    return decide(graph.workflow(task), known, forced, finished=record.is_finished)
 
 
 def _resume(request: Request) -> None:
