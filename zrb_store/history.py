@@ -169,7 +169,7 @@ class Story:
         return bool(known and known.given_back_at and (self.moment is None or known.given_back_at <= self.moment))
 
     def tasks(self) -> list[dict[str, Any]]:
-        """Every task with its attempts, in the order in which they first started; those that wait or were skipped last."""
+        """Every task with its attempts, in the order in which they first started; what waits or was skipped last."""
         of_task: dict[str, list[AttemptRecord]] = {}
         for one in self.attempts:
             of_task.setdefault(one.task, []).append(one)
