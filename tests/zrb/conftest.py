@@ -144,6 +144,7 @@ class Zrb:
         release: The release.
         folder: The project.
         db: The store's file.
+        url: The store: that file, or a URL.
     """
 
     def __init__(self, release: str, env: Path, root: Path) -> None:
@@ -151,6 +152,7 @@ class Zrb:
         self.version = version_of(release)
         self.folder = root / "project"
         self.db = root / "store.db"
+        self.url = str(self.db)
         self._env = env
         self._home = root / "home"
         self.folder.mkdir()
@@ -168,7 +170,7 @@ class Zrb:
             "HOME": str(self._home),
             "PATH": f"{self._env / 'bin'}:{os.environ['PATH']}",
             "ZRB_INIT_MODULES": "zrb_store.plugin",
-            "ZRB_STORE_URL": str(self.db),
+            "ZRB_STORE_URL": self.url,
             "ZRB_SHOW_UNRECOMMENDED_COMMAND_WARNING": "off",
             "ZRB_WARN_UNRECOMMENDED_COMMAND": "0",
             "TERM": "dumb",
@@ -216,7 +218,7 @@ class Zrb:
     @contextmanager
     def store(self) -> Iterator[Store]:
         """The store, opened to look at."""
-        with open_store(self.db, read_only=True) as store:
+        with open_store(self.url, read_only=True) as store:
             yield store
 
     def sessions(self) -> list[SessionRecord]:

@@ -34,33 +34,33 @@ _CHOSEN = os.environ.get("ZRB_STORE_TEST_RELEASES", "")
 def environment(release: str) -> Path:
     """The folder of the environment that has this release of zrb and this checkout; made if it is not there."""
     FOLDER.mkdir(exist_ok=True)
-    folder = FOLDER / f"zrb-{release}"
-    # Several test processes may ask at once.
-    with (FOLDER / f"zrb-{release}.lock").open("w") as lock:
+    # One that tests of an older checkout may be using is left alone.
+    folder = FOLDER / f"zrb-{release}-{_recipe()}"
+    with (FOLDER / f"{folder.name}.lock").open("w") as lock:  # several test processes may ask at once
         fcntl.flock(lock, fcntl.LOCK_EX)
-        made_of = folder / "made-of"
-        if not made_of.exists() or made_of.read_text() != _recipe():
+        if not (folder / "made").exists():
             _make(folder, release)
-            made_of.write_text(_recipe())
+            (folder / "made").touch()
     return folder
 
 
 def _recipe() -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    parts = [sys.version, str(ROOT), *project["dependencies"], *project["scripts"].values()]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    parts = [sys.version, str(ROOT), *project["dependencies"], *project["scripts"].values(), "postgres"]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 def _make(folder: Path, release: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    wanted = "zrb" if release == "latest" else f"zrb=={release}"
+    python = folder / "bin" / "python"
+    what = ["zrb" if release == "latest" else f"zrb=={release}", "--editable", f"{ROOT}[postgres]"]
     uv = _uv()
     if uv is None:
         _call(sys.executable, "-m", "venv", folder)
-        _call(folder / "bin" / "python", "-m", "pip", "install", "--quiet", wanted, "--editable", ROOT)
+        _call(python, "-m", "pip", "install", "--quiet", *what)
     else:
         _call(uv, "venv", "--quiet", "--python", sys.executable, folder)
-        _call(uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", wanted, "--editable", ROOT)
+        _call(uv, "pip", "install", "--quiet", "--python", python, *what)
 
 
 def _uv() -> str | None:

@@ -115,7 +115,9 @@ def test_sys_exit_in_a_task(zrb: Zrb, code: int) -> None:
 def test_an_exception_in_the_engine(zrb: Zrb) -> None:
     steps(zrb, "await asyncio.sleep(0)")
     with (zrb.folder / "zrb_init.py").open("a") as file:
-        file.write("\ndef condition(ctx):\n    return exists('mended') or 1 / 0\n\nmain._execute_condition = condition\n")
+        file.write(
+            "\ndef condition(ctx):\n    return exists('mended') or 1 / 0\n\nmain._execute_condition = condition\n"
+        )
     assert zrb.run("main", code=1, ZRB_STORE_SESSION="end").out == ""
     mended(zrb, status="failed", runs=0)
 
@@ -125,11 +127,19 @@ TAKE_OVER = "mark('in-main'); await wait_for('taken')\n        ACTION"
 
 @pytest.mark.parametrize(
     "action",
-    ["ctx.xcom['seen'].push(1)", "return 'too late'", "raise ValueError", "await asyncio.to_thread(ctx.xcom['q'].push, 1)"],
+    [
+        "ctx.xcom['seen'].push(1)",
+        "return 'too late'",
+        "raise ValueError",
+        "await asyncio.to_thread(ctx.xcom['q'].push, 1)",
+        "await asyncio.sleep(60)  # the renewal of the lease finds out",
+    ],
 )
 def test_a_lost_lease_ends_the_run(zrb: Zrb, action: str) -> None:
     """No retry, no fallback and no successor starts any more, and nothing changes."""
     steps(zrb, TAKE_OVER.replace("ACTION", action))
+    with (zrb.folder / "zrb_init.py").open("a") as file:
+        file.write("\nfrom zrb_store import lease\nlease.RENEWAL = 0.5\n")
     running = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(signal.SIGSTOP)
     with closing(sqlite3.connect(zrb.db)) as database:
         database.execute("UPDATE zrb_run SET lease_expires_at = 1")

@@ -17,7 +17,9 @@ def test_commands(zrb: Zrb) -> None:
             name="eat", upstream=[lines, feed], retries=1,
             cmd="echo {ctx.task_name} {ctx.xcom['todo'].pop()}; test -e tried || (touch tried; exit 3)",
         )
-        inner = CmdTask(name="inner", upstream=eat, retries=0, cmd="zrb leaf; echo $ZRB_STORE_SESSION$ZRB_STORE_ATTEMPT")
+        inner = CmdTask(
+            name="inner", upstream=eat, retries=0, cmd="zrb leaf; echo $ZRB_STORE_SESSION$ZRB_STORE_ATTEMPT"
+        )
         cli.add_task(Task(name="leaf", action=lambda ctx: "leaf's result"))
 
         @make_task(name="main", upstream=inner, retries=0, group=cli)

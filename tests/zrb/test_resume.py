@@ -135,7 +135,7 @@ def test_the_plan_is_what_runs(zrb: Zrb, seed: int) -> None:
         source.append(
             f"async def act{number}(ctx):\n"
             f"    ran('t{number}')\n"
-            f"    await (hang('dies') if {number} == {count // 2 + seed} and not exists('mended') else asyncio.sleep(0))\n"
+            f"    if {number} == {count // 2 + seed} and not exists('mended'):\n        await hang('dies')\n"
             f"    return {result}\n"
             f"tasks.append(Task(name='t{number}', action=act{number}, retries=0,"
             f" upstream=[tasks[n] for n in {upstreams}], successor=[tasks[n] for n in {successors}]))"
@@ -149,3 +149,20 @@ def test_the_plan_is_what_runs(zrb: Zrb, seed: int) -> None:
     zrb.resume("plan")
     assert set(zrb.ran) == named
     assert zrb.stored("plan").status == "completed"
+
+
+def test_marked_and_forked_sessions_resume(zrb: Zrb) -> None:
+    zrb.tasks(GRAPH)
+    zrb.run("main", code=1, ZRB_STORE_SESSION="plan")
+    zrb.run("xcom", "fork", "plan", "--from", "second", "--name", "copy")
+    zrb.run("xcom", "mark", "plan", "third", "completed", "--result", "3")
+    (zrb.folder / "ran").unlink()
+    (zrb.folder / "end").unlink()
+    assert zrb.resume("plan").out.strip() == "end"
+    assert sorted(zrb.ran) == ["check", "main", "server"]
+    (zrb.folder / "ran").unlink()
+    (zrb.folder / "end").unlink()
+    zrb.mark("mended")
+    assert zrb.resume("copy").out.strip() == "end"
+    assert {"second", "third", "main"} <= set(zrb.ran)
+    assert zrb.stored("copy").status == zrb.stored("plan").status == "completed"

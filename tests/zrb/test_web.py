@@ -19,7 +19,8 @@ def count(ctx):
     return 2
 
 @make_task(
-    name="load", upstream=count, retries=0, input=[StrInput("day-of", default="mon"), PasswordInput("key", default="k")],
+    name="load", upstream=count, retries=0,
+    input=[StrInput("day-of", default="mon"), PasswordInput("key", default="k")],
     group=cli.add_group(Group(name="etl")),
 )
 def load(ctx):

@@ -77,7 +77,8 @@ UNDISTURBED = "{'sum': 4} [2, 3] [[1, 'whole']]"
 
 def test_the_seeds_examples_run_verbatim(zrb: Zrb) -> None:
     zrb.tasks(SEED_CMD + SEED_TASK, prelude=False)
-    assert zrb.run("show-magic-number").out.strip() == "42"
+    assert zrb.run("show-magic-number", ZRB_STORE_SESSION="magic").out.strip() == "42"
+    assert zrb.run("show-magic-number", ZRB_STORE_SESSION="magic").out.strip() == "42"
     assert "Task 2 received: Hello from Task 1!" in zrb.run("task2").out
 
     first, second = (zrb.stored(record.name) for record in zrb.sessions())

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.plugin import attach, attempts
+from zrb_store.plugin import attach, attempts, compat
 from zrb_store.plugin.notes import warn
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any
 def _how_to_resume(recorder: Recorder, outcome: str) -> str:
     name = recorder.run.session
     if recorder.zrb_session.task_path:
-        return f"session {name} {_PAST[outcome]}; `zrb xcom resume {name}` runs what is left of it"
+        return f"session {name} {_PAST[outcome]}; `{compat.cli.name} xcom resume {name}` runs what is left of it"
     return (
         f"session {name} {_PAST[outcome]}; start this program again with ZRB_STORE_SESSION={name} to run what is left"
     )

@@ -15,7 +15,7 @@ class Graph:
     def __init__(self, session: Any) -> None:
         self._session = session
         self._names: dict[Any, str] = {}
-        self._used: dict[str, int] = {}
+        self._of_queue: dict[str, list[Any]] = {}
         self._checks: set[Any] = set()
         self._fallbacks: set[Any] = set()
         self.add_new()
@@ -27,9 +27,10 @@ class Graph:
                 self._add(task)
 
     def _add(self, task: Any) -> None:
-        count = self._used[task.name] = self._used.get(task.name, 0) + 1
+        same = self._of_queue.setdefault(task.name, [])
+        same.append(task)
         # The order of registration is zrb's walk through the declarations, the same in each process.
-        self._names[task] = task.name if count == 1 else f"{task.name}~{count}"
+        self._names[task] = task.name if len(same) == 1 else f"{task.name}~{len(same)}"
         self._checks.update(task.readiness_checks)
         self._fallbacks.update(task.fallbacks)
 
@@ -59,13 +60,12 @@ class Graph:
 
     def is_volatile(self, queue: str) -> bool:
         """Whether zrb fills this queue with what is worthless in another process."""
-        named = [task for task in self._names if task.name == queue]
-        if named:
+        if queue in self._of_queue:
             # Results of readiness checks stay in memory.
-            return all(task in self._checks for task in named)
+            return all(task in self._checks for task in self._of_queue[queue])
         base, dash, kind = queue.rpartition("-")
         if dash and kind in ("pid", "usage"):
-            return any(task.name == base and _fills(task, kind) for task in self._names)
+            return any(_fills(task, kind) for task in self._of_queue.get(base, ()))
         if queue.startswith("_yolo_") or queue == "_global_subagents":
             return True
         return queue in _CHAT and any(_is_llm(task) for task in self._names)

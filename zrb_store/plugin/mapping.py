@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from zrb.dot_dict.dot_dict import DotDict
@@ -27,16 +27,16 @@ class XcomMap(DotDict):
         object.__setattr__(self, "_xcoms", xcoms)
         object.__setattr__(self, "_is_volatile", is_volatile)
 
-    def seed(self, earlier: Mapping[str, Any], *, fresh: bool) -> None:
+    def seed(self, earlier: Mapping[str, Any], known: Collection[str]) -> None:
         """Take over what the session's dictionary held before it was stored.
 
         Args:
             earlier: zrb's own dictionary.
-            fresh: Whether this is the session's first run; later the store knows the queues better.
+            known: Queues that the store has already: it knows better what is in them.
         """
         for name, value in earlier.items():
             if isinstance(value, StockXcom) and not isinstance(value, ZrbXcom) and not self._is_volatile(name):
-                self.queue(name).adopt(value, values=fresh)
+                self.queue(name).adopt(value, values=name not in known)
             else:
                 self[name] = value
 

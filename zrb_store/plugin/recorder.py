@@ -77,7 +77,6 @@ class Recorder:
         self._children = 0
         self._standing: dict[str, AttemptRecord] = {}
         self._again: set[str] = set()
-        self._has_history = False
         self._open: dict[str, Attempt] = {}
         self._working: set[asyncio.Task[Any]] = set()
         self._failed: set[str] = set()
@@ -98,14 +97,11 @@ class Recorder:
         purpose = dataclasses.replace(purpose, give_back=lambda known: self._plan(known, forced))
         self.run = _Run(self, self.xcoms, purpose)
         self.run.start()
-        # A fork has attempts before its first run, as one marked by hand.
-        fresh = self.run.number == 1 and not self._has_history
         self.map = XcomMap(self.xcoms, self.graph.is_volatile)
-        for task in self.graph.tasks:
-            self.map.queue(task.name)
-        for queue in () if fresh else self.xcoms:
+        known = list(self.xcoms)
+        for queue in dict.fromkeys([task.name for task in self.graph.tasks] + known):
             self.map.queue(queue)
-        self.map.seed(self.zrb_session.shared_ctx.xcom, fresh=fresh)
+        self.map.seed(self.zrb_session.shared_ctx.xcom, known)
         self.run.note_tasks(dict.fromkeys(self.graph.names, "waiting"))
 
     def next_child(self) -> str:
@@ -121,7 +117,6 @@ class Recorder:
     def _plan(self, known: list[AttemptRecord], forced: str | None) -> list[tuple[int, str]]:
         """Learn what completed in earlier runs, and say which of it is given back since it runs again."""
         steps = decide(self.graph.workflow(self.main), known, forced)
-        self._has_history = bool(known)
         self._standing = {record.task: record for record in known if record.stands}
         self._again = {step.task for step in steps if step.action == "run"}
         chosen = to_give_back(steps, known)

@@ -44,14 +44,15 @@ class Watch:
         self._last_words.remove(last_words)
         if self._sessions or not self._installed:
             return
-        if threading.current_thread() is not threading.main_thread():
-            return
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        self._installed = False
         if self.terminated:
             self._die()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._installed = False
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if not self._sessions:  # the last one ended in a thread, which could not take the handler away
+            self._die()
         self.terminated = True
         timer = threading.Timer(GRACE, self._give_up)
         timer.daemon = True
