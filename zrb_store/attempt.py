@@ -200,11 +200,18 @@ def status_of(error: BaseException) -> str:
     return "failed" if isinstance(error, Exception) else "interrupted"
 
 
-def describe(error: BaseException | None) -> tuple[str | None, str | None, str | None]:
-    """An exception as type, message and traceback, each fit to be kept."""
+def describe(
+    error: BaseException | None, frames: TracebackType | None = None
+) -> tuple[str | None, str | None, str | None]:
+    """An exception as type, message and traceback, each fit to be kept.
+
+    Args:
+        error: The exception.
+        frames: Where its traceback is to begin, if not at its beginning.
+    """
     if error is None:
         return None, None, None
-    text = "".join(traceback.format_exception(error))
+    text = "".join(traceback.format_exception(type(error), error, frames or error.__traceback__))
     if len(text) > TRACEBACK_LIMIT:
         text = "[...]\n" + text[-(TRACEBACK_LIMIT - 6) :]
     return type(error).__qualname__, _storable(str(error))[:TRACEBACK_LIMIT], _storable(text)

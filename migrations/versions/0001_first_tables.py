@@ -36,7 +36,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_zrb_session_created_at", "zrb_session", ["created_at"])
-    op.create_index("ix_zrb_session_task", "zrb_session", ["task"])
+    op.create_index("ix_zrb_session_task_created_at", "zrb_session", ["task", "created_at"])
     op.create_table(
         "zrb_run",
         sa.Column("id", Id, autoincrement=True, nullable=False),
@@ -91,6 +91,13 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_zrb_attempt_run_id", "zrb_attempt", ["run_id"])
+    op.create_index(
+        "ix_zrb_attempt_completed",
+        "zrb_attempt",
+        ["task", "ended_at"],
+        sqlite_where=sa.text("status = 'completed'"),
+        postgresql_where=sa.text("status = 'completed'"),
+    )
     op.create_table(
         "zrb_queue",
         sa.Column("id", Id, autoincrement=True, nullable=False),

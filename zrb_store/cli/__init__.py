@@ -48,8 +48,8 @@ def run(args: Sequence[str], prog_name: str = "zrb-store") -> int:
         # The reader (head, less) has seen enough; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except RecursionError:
-        return _complain(prog_name, "a value is nested too deeply to be shown", 1)
+    except Exception as error:  # noqa: BLE001 - a fault of this program; a traceback would not help who typed this
+        return _complain(prog_name, f"internal error, please report it: {type(error).__name__}: {error}", 1)
 
 
 def _complain(prog_name: str, message: str, code: int) -> int:

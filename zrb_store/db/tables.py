@@ -63,7 +63,7 @@ session = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
     Index(None, "created_at"),
-    Index(None, "task"),
+    Index(None, "task", "created_at"),
     sqlite_autoincrement=True,
 )
 
@@ -115,6 +115,14 @@ attempt = Table(
     Column("given_back_at", BigInteger),
     UniqueConstraint("session_id", "task", "number"),
     Index(None, "run_id"),
+    # The newest result of a task, for `last`.
+    Index(
+        "ix_zrb_attempt_completed",
+        "task",
+        "ended_at",
+        sqlite_where=text("status = 'completed'"),
+        postgresql_where=text("status = 'completed'"),
+    ),
     sqlite_autoincrement=True,
 )
 

@@ -15,7 +15,7 @@ from zrb_store.plan import decide, to_give_back
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
 from zrb_store.plugin.mapping import AttemptView, XcomMap
-from zrb_store.plugin.notes import warn
+from zrb_store.plugin.notes import users_frames, warn
 from zrb_store.plugin.xcoms import ZrbXcom, ZrbXcoms, expect_push, forget_push, settle_objects
 from zrb_store.queries import attempts, sessions
 from zrb_store.records import AttemptRecord
@@ -284,7 +284,8 @@ class Recorder:
             (self._stopped if stopped else self._failed).add(attempt.task)
         if self.fatal is not None or self.ended:
             return
-        kind, message, trace = (None if part is None else self.secrets.scrub(part) for part in describe(error))
+        parts = describe(error, users_frames(error))
+        kind, message, trace = (None if part is None else self.secrets.scrub(part) for part in parts)
         with contextlib.suppress(AttemptClosed):
             attempt.fail_with((kind, message, trace), "interrupted" if stopped else "failed")
 
