@@ -1,0 +1,50 @@
+"""Writes the stored database of the newest revision: `python -m tests.revisions.make`. Older ones are never made anew.
+
+Run it once when a migration is added, and commit the file. The test upgrades each file and then uses the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from datetime import date
+from pathlib import Path
+
+from zrb_store import Store
+from zrb_store.db.tables import REVISION
+from zrb_store.testing import Crash, expire_lease, temporary_store
+
+HERE = Path(__file__).parent
+
+
+def fill(store: Store) -> None:
+    """A store in the middle of its life: a session that is done, one that died half-way, one used for its queues."""
+    files = store.session("inbox").xcom["files"]
+    files.extend(["a.csv", "b.csv", "c.csv"])
+    with store.session("done").run(task="load", inputs={"day": date(2026, 11, 24)}) as run:
+        run.step("count", len, "abc")
+        with run.attempt("load") as attempt:
+            attempt.complete({"loaded": files.pop()})
+    dead = store.session("dead")
+    run = dead.run(task="load").start()
+    run.step("count", len, "abcd")
+    with contextlib.suppress(ValueError), run.attempt("load"):
+        files.pop()
+        raise ValueError("the first attempt failed")
+    with contextlib.suppress(Crash), run.attempt("load") as attempt:
+        attempt.xcom["half"].push(files.pop())
+        raise Crash
+    expire_lease(dead)
+
+
+def main() -> None:
+    """Write the file."""
+    with temporary_store() as store:
+        fill(store)
+        with contextlib.closing(sqlite3.connect(store.database.url.database or "")) as database:
+            text = "\n".join(database.iterdump()) + "\n"
+    (HERE / f"{REVISION}.sql").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
