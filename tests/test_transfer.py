@@ -1,0 +1,491 @@
+"""What export, import and copy keep: everything; and what they refuse."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tests.commands import Commands
+from tests.test_doctor import found, live_a_little
+from tests.test_fork import Story, Telling, steps
+from zrb_store import InvalidName, SessionNotFound, Store, ZrbStoreError, history, open_store, transfer
+from zrb_store.db import tables
+from zrb_store.queries import sessions
+from zrb_store.queries import transfer as queries
+from zrb_store.transfer import lines, writing
+
+
+def exported(store: Store, *names: str) -> bytes:
+    return b"".join(line.encode() + b"\n" for line in transfer.export_lines(store.database, names or None))
+
+
+def imported(store: Store, content: bytes, rename: dict[str, str] | None = None) -> int:
+    return transfer.import_lines(store.database, io.BytesIO(content), "the file", rename)
+
+
+def shown(store: Store) -> dict[str, Any]:
+    """What `show --format json` prints of every session."""
+    return {session.name: history.show(store, session.name) for session in store.sessions()}
+
+
+@pytest.fixture
+def other(store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """An empty store on the other kind of database."""
+    is_file = store.database.dialect_name == "sqlite"
+    with open_store(request.getfixturevalue("new_postgres") if is_file else tmp_path / "other.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def back(store: Store, tmp_path: Path) -> Iterator[Store]:
+    """An empty SQLite store."""
+    with open_store(tmp_path / "back.db") as opened:
+        yield opened
+
+
+# -- there and back
+
+
+def test_a_store_with_a_past_goes_there_and_back(store: Store, other: Store, back: Store) -> None:
+    live_a_little(store)
+    assert transfer.copy(store.database, other.database) == 5
+    assert transfer.copy(other.database, back.database) == 5
+    assert shown(store) == shown(other) == shown(back)
+    assert exported(store) == exported(other) == exported(back)
+    assert imported(open_again(back, "third.db"), exported(other)) == 5
+
+
+def open_again(store: Store, name: str) -> Store:
+    return open_store(Path(str(store.database.url.database)).with_name(name))
+
+
+def test_copies_are_healthy(store: Store, other: Store) -> None:
+    live_a_little(store)
+    transfer.copy(store.database, other.database)
+    assert found(other.database.url.render_as_string(hide_password=False)) == []
+
+
+def test_a_copied_queue_goes_on(store: Store, other: Store) -> None:
+    queue = store.session("inbox").xcom["q"]
+    queue.extend([1, 2, 3])
+    queue.appendleft(0)
+    for _ in range(2):
+        queue.pop()
+        queue.popright()
+    store.database.execute(sa.delete(tables.value))
+    store.database.execute(sa.update(tables.queue).values(low=0, high=3))
+    queue.extend(["a", "b"])
+    transfer.copy(store.database, other.database)
+    for at in (store, other):
+        copied = at.session("inbox").xcom["q"]
+        copied.push("c")
+        copied.appendleft("first")
+        assert list(copied) == ["first", "a", "b", "c"]
+    assert [value["seq"] for value in history.show(other, "inbox")["queues"]["q"]["values"]] == [-1, 4, 5, 6]
+    assert [value["seq"] for value in history.show(store, "inbox")["queues"]["q"]["values"]] == [-1, 4, 5, 6]
+
+
+def test_a_copied_session_is_resumed(store: Store, other: Store) -> None:
+    session = store.session("s")
+    session.xcom["in"].extend([1, 2])
+    run = session.run(inputs={"day": 1}).start()
+    run.step("a", lambda: {"rows": 3})
+    run.begin("b").xcom["in"].pop()
+    run.end("failed")
+    transfer.copy(store.database, other.database)
+    with other.session("s").run(inputs={"day": 1}) as again:
+        assert again.number == 2
+        assert again.step("a", dict) == {"rows": 3}
+        assert list(other.session("s").xcom["in"]) == [1, 2], "what failed was given back"
+        again.step("b", lambda: None)
+    assert session.status == "failed"
+
+
+_numbers = itertools.count()
+
+
+@hypothesis_settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(story=st.lists(steps, max_size=25))
+def test_any_story_goes_there_and_back(store: Store, other: Store, story: Story) -> None:
+    name = f"s{next(_numbers)}"
+    telling = Telling(store, name)
+    telling.tell(story)
+    telling.end()
+    names = [name, f"{name}-other"]
+    assert transfer.copy(store.database, other.database, names) == 2
+    assert [history.show(store, one) for one in names] == [history.show(other, one) for one in names]
+    content = exported(store, *names)
+    assert content == exported(other, *names)
+    assert imported(store, content, {one: f"{one}-again" for one in names}) == 2
+    assert json.loads(json.dumps(history.show(other, name)).replace(name, f"{name}-again")) == json.loads(
+        json.dumps(history.show(store, f"{name}-again")).replace(f"{name}-other-again", f"{name}-again-other")
+    )
+
+
+def test_a_thousand_sessions_go_there_and_back(tmp_path: Path, new_postgres: str) -> None:
+    with open_store(tmp_path / "first.db") as few, open_store(tmp_path / "many.db") as many:
+        live_a_little(few)
+        content = exported(few)
+        for number in range(200):
+            renamed = {session.name: f"{session.name}-{number}" for session in few.sessions()}
+            assert imported(many, content, renamed) == 5
+        with open_store(new_postgres) as server, open_store(tmp_path / "back.db") as back:
+            assert transfer.copy(many.database, server.database) == 1000
+            assert transfer.copy(server.database, back.database) == 1000
+            before, there = shown(many), shown(server)
+            assert len(before) == 1000
+            assert before == there == shown(back)
+
+
+# -- owners in other sessions
+
+
+def test_owners_in_other_sessions_are_kept_where_these_come_too(store: Store, other: Store, back: Store) -> None:
+    inbox = store.session("inbox").xcom["files"]
+    inbox.extend(["a", "b"])
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        inbox.pop()
+        inbox.push("c")
+        attempt.complete()
+    transfer.copy(store.database, other.database)
+    values = history.show(other, "inbox")["queues"]["files"]["values"]
+    assert [(value["taken_by"], value["pushed_by"]) for value in values] == [
+        ("s/load#1", None),
+        (None, None),
+        (None, "s/load#1"),
+    ]
+    transfer.copy(store.database, back.database, ["inbox"])
+    alone = history.show(back, "inbox")["queues"]["files"]["values"]
+    assert [(value["state"], value["taken_by"], value["pushed_by"]) for value in alone] == [
+        ("taken", None, None),
+        ("live", None, None),
+        ("live", None, None),
+    ]
+
+
+def test_a_stranger_of_the_same_name_owns_nothing(store: Store, other: Store) -> None:
+    for at in (store, other):
+        with at.session("s").run() as run, run.attempt("load") as attempt:
+            if at is store:
+                at.session("inbox").xcom["files"].push("a")
+            attempt.complete()
+    imported(other, exported(store, "inbox"))
+    assert history.show(other, "inbox")["queues"]["files"]["values"][0]["pushed_by"] is None
+
+
+def test_owners_follow_new_names(store: Store, other: Store) -> None:
+    live_a_little(store)
+    imported(other, exported(store), {"etl": "etl-2", "reader": "reader-2"})
+    logged = history.show(other, "etl-2")["queues"]["log"]["values"][0]
+    assert (logged["pushed_by"], logged["taken_by"]) == ("watch#1", "reader-2/read#1")
+    assert history.show(other, "again")["forked_from"] == "etl-2"
+
+
+# -- the format
+
+
+def test_the_format(store: Store) -> None:
+    store.session("s").xcom["q"].push("é")
+    content = [json.loads(line) for line in exported(store).splitlines()]
+    assert [line["kind"] for line in content] == ["zrb-store", "session", "queue", "value", "end"]
+    assert all(len(line["sha256"]) == 64 for line in content)
+    assert content[3]["data"] == '"\\u00e9"'
+    assert exported(store) == exported(store)
+    assert [json.loads(line)["kind"] for line in lines.write([])] == ["zrb-store", "end"]
+
+
+def test_lines_may_be_written_anew(store: Store, back: Store) -> None:
+    live_a_little(store)
+    reordered = [json.dumps(json.loads(line), sort_keys=True, indent=None) for line in exported(store).splitlines()]
+    assert imported(back, "\n".join(reordered).encode()) == 5
+
+
+def refused(store: Store, content: bytes) -> str:
+    """Import what must be refused with nothing written; returns why."""
+    with pytest.raises(ZrbStoreError) as error:
+        imported(store, content)
+    assert store.sessions() == []
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value)
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An export with every kind of record."""
+    with open_store(tmp_path_factory.mktemp("content") / "store.db") as store:
+        live_a_little(store)
+        return exported(store)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store that stays empty."""
+    with open_store(tmp_path_factory.mktemp("empty") / "store.db") as store:
+        yield store
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda all_: all_[:-1], "ends after line"),
+        (lambda all_: [], "ends after line 0"),
+        (lambda all_: all_[:5] + all_[6:], "line 6 of the file is damaged: its hash does not fit"),
+        (lambda all_: [*all_[:5], all_[6], all_[5], *all_[7:]], "line 6 of the file is damaged"),
+        (lambda all_: [*all_[:6], all_[5], *all_[6:]], "line 7 of the file is damaged"),
+        (lambda all_: all_[1:], "line 1 of the file is damaged"),
+        (lambda all_: [*all_, all_[-1]], "is damaged"),
+        (lambda all_: [*all_[:5], b"", *all_[5:]], "line 6 of the file is damaged: it is not a line of an export"),
+        (lambda all_: [b"[" * 100_000, *all_], "it is not a line of an export"),
+        (lambda all_: [b'"text"'], "it is not a line of an export"),
+        (lambda all_: [b"\xff"], "it is not a line of an export"),
+        (lambda all_: [b"SQLite format 3\0"], "it is not a line of an export"),
+    ],
+)
+def test_damage_is_found(empty: Store, content: bytes, damage: Callable[[list[bytes]], list[bytes]], why: str) -> None:
+    assert why in refused(empty, b"\n".join(damage(content.splitlines())))
+
+
+@hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_changed_character_is_found(empty: Store, content: bytes, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(content) - 2))
+    byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[place]))
+    changed = content[:place] + bytes([byte]) + content[place + 1 :]
+    spaced = content[place : place + 1] in b"\n" and byte in b" \t\r\n"
+    if not spaced:
+        assert "damaged" in refused(empty, changed)
+
+
+def made(*changes: tuple[int, dict[str, Any]], content: bytes) -> bytes:
+    """An export as somebody could make it who computes the right hashes: records with other fields."""
+    records = [json.loads(line) for line in content.splitlines()[1:-1]]
+    for record in records:
+        del record["sha256"]
+    for place, change in changes:
+        records[place] |= change
+    return "\n".join(lines.write(records)).encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "why"),
+    [
+        ("session", {"name": "../x"}, "cannot name a session"),
+        ("session", {"name": None}, "name is not of its type"),
+        ("session", {"fence": True}, "fence is not of its type"),
+        ("session", {"fence": 2**63}, "fence is too large"),
+        ("session", {"more": 1}, "its fields are not those of this format"),
+        ("session", {"task": "a\0b"}, "task is no text"),
+        ("session", {"task": "\ud800"}, "task is no text"),
+        ("session", {"kind": "zrb-store"}, "it is not where it belongs"),
+        ("session", {"kind": "thing"}, "its kind is unknown"),
+        ("session", {"kind": ["thing"]}, "it is not a line of an export"),
+        ("run", {"number": "1"}, "number is not of its type"),
+        ("value", {"data": "é"}, "data is not ASCII"),
+        ("value", {"pushed_by": "nobody"}, "is not of the form"),
+        ("value", {"pushed_by": "etl/nothing#1"}, "session etl names attempt nothing#1, which is not there"),
+        ("value", {"queue": "nothing"}, "names queue nothing, which is not there"),
+        ("attempt", {"run": 99}, "names run 99, which is not there"),
+        ("attempt", {"result_queue": "nothing"}, "names queue nothing, which is not there"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    empty: Store, content: bytes, kind: str, change: dict[str, Any], why: str
+) -> None:
+    only = [line for line in content.splitlines() if json.loads(line)["kind"] != "zrb-store"]
+    starts = [place for place, line in enumerate(only) if json.loads(line)["kind"] == "session"]
+    etl = next(place for place in starts if json.loads(only[place])["name"] == "etl")
+    place = next(place for place in range(etl, len(only)) if json.loads(only[place])["kind"] == kind)
+    crafted = made((place, change), content=content)
+    if "which is not there" in why:
+        with open_store(Path(str(empty.database.url.database)).with_name(f"{next(_numbers)}.db")) as other:
+            with pytest.raises(ZrbStoreError, match=why):
+                imported(other, crafted)
+            assert "etl" not in shown(other)
+    else:
+        assert why in refused(empty, crafted)
+
+
+def test_another_format_is_refused(empty: Store) -> None:
+    line = lines._Chain().line({"kind": "zrb-store", "format": 2})
+    assert "has format 2, unknown to this version: upgrade zrb-store" in refused(empty, line.encode())
+
+
+# -- refusals
+
+
+def test_nothing_is_overwritten(store: Store, other: Store) -> None:
+    live_a_little(store)
+    other.session("reader").xcom["q"].push(1)
+    content = exported(store)
+    with pytest.raises(ZrbStoreError, match=r"there is a session reader in .* already: --rename reader=NEW"):
+        imported(other, content)
+    with pytest.raises(ZrbStoreError, match=r"there is a session reader in .* already"):
+        transfer.copy(store.database, other.database)
+    assert [session.name for session in other.sessions()] == ["reader"]
+    with pytest.raises(ZrbStoreError, match="2 sessions would be named again"):
+        imported(other, content, {"etl": "again"})
+    with pytest.raises(SessionNotFound, match="has no session nothing to rename"):
+        imported(other, content, {"nothing": "x"})
+    with pytest.raises(InvalidName):
+        imported(other, content, {"etl": "no name"})
+    assert imported(other, content, {"reader": "reader-2"}) == 5
+    with pytest.raises(InvalidName, match="same store"):
+        transfer.copy(store.database, store.database)
+
+
+def test_a_session_that_appears_meanwhile_is_left_alone(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.session("s").xcom["q"].push("theirs")
+    other.session("s").xcom["q"].push("ours")
+    monkeypatch.setattr(transfer, "_refuse_existing", lambda *_: None)
+    with pytest.raises(ZrbStoreError, match="there is a session s already"):
+        transfer.copy(store.database, other.database)
+    assert list(other.session("s").xcom["q"]) == ["ours"]
+
+
+class Busy(Exception):
+    """What both databases say when another transaction was in the way."""
+
+    sqlite_errorcode = 5
+    sqlstate = "40001"
+
+
+def test_a_transaction_is_tried_again(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    live_a_little(store)
+    note = sessions.note_change
+    failures = iter([True, True, False, True])
+
+    def interfered(*args: Any) -> None:
+        note(*args)
+        if next(failures, False):
+            raise Busy
+
+    monkeypatch.setattr(sessions, "note_change", interfered)
+    assert transfer.copy(store.database, other.database) == 5
+    assert shown(store) == shown(other)
+
+
+# -- size
+
+
+def test_memory_stays_flat(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store.db") as store, open_store(tmp_path / "copy.db") as other:
+        queue = store.session("s").xcom["q"]
+        for _ in range(30):
+            queue.push("x" * 1_000_000)
+        tracemalloc.start()
+        try:
+            transfer.copy(store.database, other.database)
+            with (tmp_path / "file.jsonl").open("wb") as file:
+                for line in transfer.export_lines(store.database):
+                    file.write(line.encode() + b"\n")
+            with (tmp_path / "file.jsonl").open("rb") as file:
+                transfer.import_lines(other.database, file, "file", {"s": "s2"})
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert len(other.session("s2").xcom["q"]) == 30
+        assert peak < 24_000_000, f"{peak} of 30 MB that went through"
+
+
+def test_pages_and_batches(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "PAGE", 3)
+    monkeypatch.setattr(writing, "BATCH", 4)
+    live_a_little(store)
+    queue = store.session("q").xcom["q"]
+    queue.extend(range(10))
+    queue.extendleft(range(10))
+    for _ in range(3):
+        run = store.session("s").run().start()
+        for _ in range(7):
+            store.session("q").xcom.bound_to(run.begin(f"t{next(_numbers)}"))["q"].pop()
+        run.end("failed")
+    transfer.copy(store.database, other.database)
+    assert shown(store) == shown(other)
+    monkeypatch.undo()
+    assert exported(store) == exported(other)
+
+
+# -- the commands
+
+
+def test_export_and_import(command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    live_a_little(store)
+    everything = command.ok("export")
+    assert everything.encode() == exported(store)
+    assert command.ok("export", "inb").encode() == exported(store, "inbox"), "a unique beginning does for reading"
+    assert command("export", "nothing").code == 3
+    (tmp_path / "file.jsonl").write_text(everything)
+    assert command("import", str(tmp_path / "file.jsonl")).code == 1
+    monkeypatch.setenv("ZRB_STORE_URL", str(tmp_path / "new.db"))
+    assert command.ok("import", str(tmp_path / "file.jsonl"), "--rename", "etl=etl-2") == "5 sessions\n"
+    monkeypatch.setenv("ZRB_STORE_URL", str(tmp_path / "newer.db"))
+    assert command("import", "-", stdin=everything[:-10]).code == 1
+    assert command.ok("import", stdin=everything) == "5 sessions\n"
+    assert command.ok("export") == everything
+    assert command("import", str(tmp_path / "none.jsonl")).code == 2
+    assert command("import", "--rename", "etl").code == 2
+
+
+def test_copy(command: Commands, store: Store, location: str, tmp_path: Path) -> None:
+    live_a_little(store)
+    there = str(tmp_path / "new folder" / "copy.db")
+    assert command.ok("copy", location, there, "etl") == "1 session\n"
+    assert "there is a session etl in" in command("copy", location, there).err
+    assert command.ok("copy", location, there, "inbox", "reader", "under", "again") == "4 sessions\n"
+    with open_store(there) as copied:
+        assert {session.name for session in copied.sessions()} == {session.name for session in store.sessions()}
+    assert command("copy", location, location).code == 2
+    assert command("copy", str(tmp_path / "none.db"), there).code == 69
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_pipe_can_be_imported(store: Store, back: Store) -> None:
+    live_a_little(store)
+    content = exported(store)
+    reading, writing_end = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writing_end, "wb") as pipe:
+            pipe.write(content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with os.fdopen(reading, "rb") as pipe:
+        assert transfer.import_lines(back.database, pipe, "stdin") == 5
+    writer.join()
+    assert exported(back) == content
+
+
+def test_progress_is_shown_on_a_terminal(
+    command: Commands, store: Store, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_a_little(store)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    assert command("copy", location, str(tmp_path / "copy.db")).out == "5 sessions\n"
+    assert "copying" in terminal.getvalue()
+    assert "100%" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("name", ["export", "import", "copy"])
+def test_help_has_an_example(command: Commands, name: str) -> None:
+    assert f"zrb-store {name} " in command.ok(name, "--help").partition("Example")[2]

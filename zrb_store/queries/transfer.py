@@ -1,0 +1,210 @@
+"""The rows of a session as records that name each other by name instead of id, read and written as a stream."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from zrb_store.db.dialect import insert_if_absent
+from zrb_store.db.tables import attempt, queue, returned, run, session, value
+from zrb_store.db.transaction import Executor, Transaction
+
+Record = dict[str, Any]
+"""`kind` (session, run, queue, attempt, value or return) and the fields of one row."""
+
+PAGE = 200
+"""How many values are read at once, at the most."""
+PAGE_SIZE = 4 * 1024 * 1024
+"""About how many bytes of values are read at once."""
+
+_ATTEMPT_LINKS = ("id", "session_id", "run_id", "result_queue_id")
+
+
+def _columns(table: sa.Table, *without: str) -> list[sa.Column[Any]]:
+    return [column for column in table.c if column.name not in without]
+
+
+SESSION = _columns(session, "id")
+RUN = _columns(run, "id", "session_id")
+QUEUE = _columns(queue, "id", "session_id")
+ATTEMPT = _columns(attempt, *_ATTEMPT_LINKS)
+VALUE = _columns(value, "queue_id", "pushed_by", "taken_by")
+RETURN = _columns(returned, "id", "queue_id", "taken_by")
+
+
+def _record(kind: str, columns: Sequence[sa.Column[Any]], row: Sequence[Any], **links: Any) -> Record:
+    fields = {
+        column.name: bool(field) if isinstance(column.type, sa.Boolean) else field
+        for column, field in zip(columns, row, strict=False)
+    }
+    return {"kind": kind, **links, **fields}
+
+
+# -- reading
+
+_NAMES = sa.select(session.c.created_at, session.c.name)
+_SESSION = sa.select(*SESSION, session.c.id).where(session.c.name == bindparam("name"))
+_OF_SESSION = bindparam("session_id", type_=session.c.id.type)
+_RUNS = sa.select(*RUN).where(run.c.session_id == _OF_SESSION).order_by(run.c.number)
+_numbers = sa.select(sa.func.min(value.c.seq), sa.func.max(value.c.seq)).where(
+    value.c.queue_id == bindparam("queue_id", type_=queue.c.id.type)
+)
+_QUEUES = sa.select(*QUEUE, queue.c.id).where(queue.c.session_id == _OF_SESSION).order_by(queue.c.id)
+_ATTEMPTS = (
+    sa.select(*ATTEMPT, run.c.number, queue.c.name)
+    .select_from(
+        attempt.outerjoin(run, run.c.id == attempt.c.run_id).outerjoin(
+            queue, sa.and_(queue.c.id == attempt.c.result_queue_id, queue.c.session_id == attempt.c.session_id)
+        )
+    )
+    .where(attempt.c.session_id == _OF_SESSION)
+    .order_by(attempt.c.id)
+)
+_pusher, _taker = attempt.alias("pusher"), attempt.alias("taker")
+_home_of_pusher, _home_of_taker = session.alias("home_of_pusher"), session.alias("home_of_taker")
+_PUSHER = (_home_of_pusher.c.name, _pusher.c.task, _pusher.c.number)
+_TAKER = (_home_of_taker.c.name, _taker.c.task, _taker.c.number)
+_VALUES = (
+    sa.select(*VALUE, *_PUSHER, *_TAKER)
+    .select_from(
+        value.outerjoin(_pusher, _pusher.c.id == value.c.pushed_by)
+        .outerjoin(_home_of_pusher, _home_of_pusher.c.id == _pusher.c.session_id)
+        .outerjoin(_taker, _taker.c.id == value.c.taken_by)
+        .outerjoin(_home_of_taker, _home_of_taker.c.id == _taker.c.session_id)
+    )
+    .where(value.c.queue_id == bindparam("queue_id"), value.c.seq > bindparam("after", type_=sa.BigInteger))
+    .order_by(value.c.seq)
+    .limit(bindparam("count"))
+)
+_SIZE = VALUE.index(value.c.size)
+_RETURNS = (
+    sa.select(*RETURN, *_TAKER)
+    .select_from(
+        returned.outerjoin(_taker, _taker.c.id == returned.c.taken_by).outerjoin(
+            _home_of_taker, _home_of_taker.c.id == _taker.c.session_id
+        )
+    )
+    .where(
+        returned.c.queue_id == bindparam("queue_id"),
+        returned.c.seq.between(bindparam("lowest", type_=sa.BigInteger), bindparam("highest", type_=sa.BigInteger)),
+    )
+    .order_by(returned.c.id)
+)
+
+
+def names(executor: Executor) -> list[str]:
+    """The name of every session, oldest first."""
+    return [name for _, name in sorted(executor.execute(_NAMES))]  # not every database sorts text alike
+
+
+def read(executor: Executor, name: str) -> Iterator[Record]:
+    """A session and everything in it, each record after those of the session that it names."""
+    for *fields, session_id in executor.execute(_SESSION, {"name": name}):
+        of = {"session_id": session_id}
+        yield _record("session", SESSION, fields)
+        for row in executor.execute(_RUNS, of):
+            yield _record("run", RUN, row)
+        queues = executor.execute(_QUEUES, of)
+        for row in queues:
+            lowest, highest = executor.execute(_numbers, {"queue_id": row[-1]})[0]
+            found = _record("queue", QUEUE, row)
+            # PostgreSQL counts with them, SQLite looks at the rows as well: written so that both go on alike.
+            found["low"] = min(found["low"], found["low"] if lowest is None else lowest)
+            found["high"] = max(found["high"], found["high"] if highest is None else highest)
+            yield found
+        for *fields, run_number, queue_name in executor.execute(_ATTEMPTS, of):
+            yield _record("attempt", ATTEMPT, fields, run=run_number, result_queue=queue_name)
+        for row in queues:
+            yield from _read_values(executor, row[-1], row[0])
+
+
+def _read_values(executor: Executor, queue_id: int, queue_name: str) -> Iterator[Record]:
+    after, count = -(2**63), 1
+    while page := executor.execute(_VALUES, {"queue_id": queue_id, "after": after, "count": count}):
+        # As many as fit if they are like these: one value may have as many bytes as a thousand others.
+        count = max(1, min(PAGE, 2 * count, PAGE_SIZE * len(page) // sum(row[_SIZE] for row in page)))
+        lowest, after = page[0][0], page[-1][0]
+        returns: dict[int, list[Record]] = {}
+        for row in executor.execute(_RETURNS, {"queue_id": queue_id, "lowest": lowest, "highest": after}):
+            found = _record("return", RETURN, row, queue=queue_name, taken_by=_owner(row[-3:]))
+            returns.setdefault(found["seq"], []).append(found)
+        for row in page:
+            owners = {"pushed_by": _owner(row[-6:-3]), "taken_by": _owner(row[-3:])}
+            yield _record("value", VALUE, row, queue=queue_name, **owners)
+            yield from returns.get(row[0], ())
+
+
+def _owner(owner: Sequence[Any]) -> str | None:
+    return None if owner[0] is None else f"{owner[0]}/{owner[1]}#{owner[2]}"
+
+
+# -- writing
+
+
+@functools.cache
+def _create(dialect_name: str) -> Any:
+    values: dict[str, Any] = {column.name: bindparam(column.name) for column in SESSION}
+    return insert_if_absent(dialect_name, session).values(values).returning(session.c.id)
+
+
+def _insert(table: sa.Table, columns: Sequence[sa.Column[Any]], *links: str) -> Any:
+    return sa.insert(table).values({name: bindparam(name) for name in [*links, *(column.name for column in columns)]})
+
+
+_ADD_RUN = _insert(run, RUN, "session_id").returning(run.c.id)
+_ADD_QUEUE = _insert(queue, QUEUE, "session_id").returning(queue.c.id)
+_ADD_ATTEMPT = _insert(attempt, ATTEMPT, *_ATTEMPT_LINKS[1:]).returning(attempt.c.id)
+_ADD_VALUE = _insert(value, VALUE, "queue_id", "pushed_by", "taken_by")
+_ADD_RETURN = _insert(returned, RETURN, "queue_id", "taken_by")
+
+
+def add_session(executor: Executor, fields: Record) -> int | None:
+    """Write a session; returns its id, or None if there is one of that name."""
+    rows = executor.execute(_create(executor.dialect_name), fields)
+    return rows[0][0] if rows else None
+
+
+def add(executor: Executor, fields: Record) -> int:
+    """Write a run, queue or attempt with its links as ids; returns its id."""
+    statement = {"run": _ADD_RUN, "queue": _ADD_QUEUE, "attempt": _ADD_ATTEMPT}[fields["kind"]]
+    new_id: int = executor.execute(statement, fields)[0][0]
+    return new_id
+
+
+def add_many(transaction: Transaction, kind: str, rows: Sequence[Record]) -> None:
+    """Write values or returns with their links as ids."""
+    transaction.execute_many({"value": _ADD_VALUE, "return": _ADD_RETURN}[kind], rows)
+
+
+_SEQ, _AT = bindparam("of_seq", type_=sa.BigInteger), bindparam("at", type_=sa.BigInteger)
+
+
+def _give(link: sa.Column[Any], moment: sa.Column[Any]) -> Any:
+    table = link.table
+    here = (table.c.queue_id == bindparam("of_queue"), table.c.seq == _SEQ, moment == _AT, link.is_(None))
+    return sa.update(table).where(*here).values({link.name: bindparam("owner")})
+
+
+_GIVE = {
+    "pushed_by": _give(value.c.pushed_by, value.c.pushed_at),
+    "taken_by": _give(value.c.taken_by, value.c.ended_at),
+    "returned": _give(returned.c.taken_by, returned.c.returned_at),
+}
+
+
+def give_owner(executor: Executor, link: str, queue_id: int, seq: int, at: int, attempt_id: int) -> None:
+    """Let an attempt own a value that was written without owner, if the value is still as it was then.
+
+    Args:
+        executor: The open transaction.
+        link: `pushed_by`, `taken_by` or `returned`.
+        queue_id: Id of the value's queue.
+        seq: The value's seq.
+        at: When it was pushed, taken or returned.
+        attempt_id: The owner.
+    """
+    executor.execute(_GIVE[link], {"of_queue": queue_id, "of_seq": seq, "at": at, "owner": attempt_id})

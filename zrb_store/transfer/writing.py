@@ -1,0 +1,179 @@
+"""Writing a stream of records, each session in one transaction, with flat memory."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any
+
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import ZrbStoreError
+from zrb_store.process import identity
+from zrb_store.queries import attempts, sessions
+from zrb_store.queries import transfer as queries
+from zrb_store.queries.transfer import Record
+from zrb_store.records import split_id
+
+BATCH = 500
+"""How many rows are written at once, at the most."""
+BATCH_SIZE = 4 * 1024 * 1024
+"""Bytes of values that are written at once, or one value."""
+
+Spool = IO[str]
+
+
+def write(
+    database: Database, records: Iterable[Record], action: str, progress: Callable[[int], None] = lambda done: None
+) -> int:
+    """Write sessions that are not there yet. Owners in other sessions come back if these are written as well.
+
+    Args:
+        database: Where.
+        records: Each session followed by what is in it.
+        action: Under which name it is recorded.
+        progress: Called after each session with their number.
+
+    Returns:
+        How many sessions.
+
+    Raises:
+        ZrbStoreError: There is a session of such a name already, or a record names what is not there.
+    """
+    names: set[str] = set()
+    with tempfile.TemporaryFile("w+") as owners, tempfile.SpooledTemporaryFile(BATCH_SIZE, "w+") as spool:
+        stream = iter(records)
+        following = next(stream, None)
+        while following is not None:
+            # A session is collected first: its transaction is short, and can be tried again.
+            name, following = following["name"], _collect(following, stream, spool)
+            database.transact(functools.partial(_write, spool, owners, owners.tell(), action), action)
+            names.add(name)
+            progress(len(names))
+        _settle_owners(database, owners, names)
+    return len(names)
+
+
+def _collect(session: Record, stream: Iterator[Record], spool: Spool) -> Record | None:
+    """Save the records of one session; returns the next session, or None."""
+    spool.seek(0)
+    spool.truncate()
+    record: Record | None = session
+    while record is not None:
+        spool.write(json.dumps(record) + "\n")
+        record = next(stream, None)
+        if record is not None and record["kind"] == "session":
+            return record
+    return None
+
+
+def _write(spool: Spool, owners: Spool, here: int, action: str, transaction: Transaction) -> None:
+    spool.seek(0)
+    owners.seek(here)
+    owners.truncate()
+    records: Iterator[Record] = map(json.loads, spool)
+    session = next(records)
+    session_id = queries.add_session(transaction, session)
+    if session_id is None:
+        raise ZrbStoreError(f"there is a session {session['name']} already: it is left as it is")
+    writer = _SessionWriter(transaction, session["name"], session_id, owners)
+    for record in records:
+        writer.write(record)
+    writer.flush()
+    sessions.note_change(transaction, identity(), action, session["name"], None)
+
+
+class _SessionWriter:
+    """Turns the names in one session's records into ids, and writes them."""
+
+    def __init__(self, transaction: Transaction, name: str, session_id: int, owners: Spool) -> None:
+        self._transaction = transaction
+        self._name = name
+        self._session_id = session_id
+        self._owners = owners
+        self._ids: dict[str, dict[Any, int]] = {"run": {}, "queue": {}, "attempt": {}}
+        self._waiting: dict[str, list[Record]] = {"value": [], "return": []}
+        self._size = 0
+
+    def write(self, record: Record) -> None:
+        kind = record["kind"]
+        if kind in self._waiting:
+            self._links(record)
+            self._waiting[kind].append(record)
+            self._size += record.get("size", 0)
+            if self._size >= BATCH_SIZE or sum(map(len, self._waiting.values())) >= BATCH:
+                self.flush()
+            return
+        record["session_id"] = self._session_id
+        if kind == "attempt":
+            record["run_id"] = self._id("run", record["run"])
+            record["result_queue_id"] = self._id("queue", record["result_queue"])
+            name: Any = f"{record['task']}#{record['number']}"
+        else:
+            name = record["number" if kind == "run" else "name"]
+        self._ids[kind][name] = queries.add(self._transaction, record)
+
+    def flush(self) -> None:
+        """Write the values and returns that wait."""
+        for kind, rows in self._waiting.items():
+            if rows:
+                queries.add_many(self._transaction, kind, rows)
+                rows.clear()
+        self._size = 0
+
+    def _links(self, record: Record) -> None:
+        record["queue_id"] = self._id("queue", record["queue"])
+        moments = {"pushed_by": "pushed_at", "taken_by": "ended_at" if record["kind"] == "value" else "returned_at"}
+        for link, moment in moments.items():
+            owner = record.get(link)
+            if owner is None:
+                record[link] = None
+                continue
+            session, task, number = split_id(owner)
+            if session == self._name:
+                record[link] = self._id("attempt", f"{task}#{number}")
+                continue
+            record[link] = None
+            kind = "returned" if record["kind"] == "return" else link
+            place = [kind, record["queue_id"], record["seq"], record[moment], session, task, number]
+            self._owners.write(json.dumps(place) + "\n")
+
+    def _id(self, kind: str, name: Any) -> int | None:
+        if name is None:
+            return None
+        try:
+            return self._ids[kind][name]
+        except KeyError:
+            raise ZrbStoreError(f"session {self._name} names {kind} {name}, which is not there") from None
+
+
+def _settle_owners(database: Database, owners: Spool, names: set[str]) -> None:
+    """Give values to attempts of other sessions, where these were written too."""
+
+    @functools.lru_cache(maxsize=20 * BATCH)
+    def id_of(session: str, task: str, number: int) -> int | None:
+        found = attempts.by_name(database, session, task, number) if session in names else None
+        return found.id if found else None
+
+    def work(batch: list[Any], transaction: Transaction) -> None:
+        for link, queue_id, seq, at, *owner in batch:
+            attempt_id = id_of(*owner)
+            if attempt_id is not None:
+                queries.give_owner(transaction, link, queue_id, seq, at, attempt_id)
+
+    owners.seek(0)
+    for batch in _batches(map(json.loads, owners)):
+        database.transact(functools.partial(work, batch))
+
+
+def _batches(rows: Iterable[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
