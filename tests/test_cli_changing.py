@@ -70,12 +70,16 @@ def test_what_is_not_json_is_refused(command: Commands, store: Store, value: str
     assert store.sessions() == [], "nothing was made"
 
 
-def test_wrong_names_are_refused(command: Commands) -> None:
+def test_wrong_names_are_refused(command: Commands, store: Store) -> None:
+    store.session("inbox").xcom["q"].push(0)
     assert command("push", "not a name", "q", "1").code == 2
     assert command("push", "@last", "q", "1").code == 2
     assert command("push", "@this", "q", "1").code == 2
     assert command("pop", "inbox", "q", "--wait", "-1").code == 2
     assert command("push", "inbox", "q").code == 2
+    for args in (["push", "inbox", "\udcff", "1"], ["pop", "inbox", "\udcff"]):
+        result = command(*args)
+        assert (result.code, "not UTF-8" in result.err) == (2, True)
 
 
 def test_a_value_over_the_limit_is_refused(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ def push(store: Store, session: str, queue: str, value: Any) -> None:
         ValueTooLarge: It is larger than the limit.
         AttemptClosed: The attempt has ended.
         LeaseLost: Another process has taken the session of the attempt over.
+        SessionNotFound: Another process removes the session at this moment.
     """
     xcoms = store.session(session).xcom
     if store.ambient:
@@ -39,17 +40,13 @@ def push(store: Store, session: str, queue: str, value: Any) -> None:
         return
     item = codec.encode(value, limit=store.max_value)
 
-    def work(transaction: Transaction) -> bool:
-        seq = values.push(transaction, queue_id, item, None)
-        if seq is not None:
-            sessions.note_change(transaction, identity(), "push", session, f"{queue}#{seq}")
-        return seq is not None
+    def work(transaction: Transaction) -> None:
+        seq = values.push(transaction, xcoms.make(transaction, queue), item, None)
+        if seq is None:
+            raise SessionNotFound(f"session {session} is being removed by another process")
+        sessions.note_change(transaction, identity(), "push", session, f"{queue}#{seq}")
 
-    for anew in (False, True):
-        queue_id = xcoms.queue_id(queue, anew=anew)
-        if store.database.transact(work, "push"):
-            return
-    raise SessionNotFound(f"session {session} is being removed by another process")
+    store.database.transact(work, "push")
 
 
 def pop(store: Store, session: str, queue: str, wait: float = 0.0) -> str:

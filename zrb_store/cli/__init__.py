@@ -48,6 +48,8 @@ def run(args: Sequence[str], prog_name: str = "zrb-store") -> int:
         # The reader (head, less) has seen enough; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except UnicodeEncodeError:
+        return _complain(prog_name, "a name has bytes that are not UTF-8: give it as text", 2)
     except Exception as error:  # noqa: BLE001 - a fault of this program; a traceback would not help who typed this
         return _complain(prog_name, f"internal error, please report it: {type(error).__name__}: {error}", 1)
 

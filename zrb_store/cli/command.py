@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,12 @@ from zrb_store.errors import InvalidName
 from zrb_store.settings import duration
 
 FORMATS = ("table", "json", "jsonl", "value")
+_FORMAT_HELP = {
+    "table": "table (plain text in a pipe)",
+    "json": "json",
+    "jsonl": "jsonl (one line each)",
+    "value": "value (bare)",
+}
 
 
 class Command(click.Command):
@@ -45,15 +51,18 @@ def command(name: str, *examples: str, details: str = "") -> Callable[[Callable[
     return make
 
 
-def format_option(default: str = "table") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def format_option(
+    default: str = "table", choices: Sequence[str] = FORMATS
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`--format`, given to the function as `form`."""
+    *others, last = (_FORMAT_HELP[choice] for choice in choices)
     return click.option(
         "--format",
         "form",
-        type=click.Choice(FORMATS),
+        type=click.Choice(choices),
         default=default,
         show_default=True,
-        help="table (plain text in a pipe), json, jsonl (one line each), or value (bare).",
+        help=f"{', '.join(others)}{',' if others[1:] else ''} or {last}.",
     )
 
 

@@ -9,7 +9,7 @@ import click
 
 from zrb_store import status as facade
 from zrb_store.cli import output
-from zrb_store.cli.command import Command
+from zrb_store.cli.command import Command, format_option
 from zrb_store.cli.table import COMMANDS as PURPOSES
 
 
@@ -19,7 +19,7 @@ def db() -> None:
 
 
 @db.command("status", cls=Command, help="Tell where the store is, its revision and its size.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option(choices=("table", "json"))
 def status(form: str) -> None:
     with contextlib.closing(facade.open_unchecked()) as database:
         found = facade.status(database)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 
-import click
-
 from zrb_store import doctor as facade
 from zrb_store import status
 from zrb_store.cli import output
-from zrb_store.cli.command import command
+from zrb_store.cli.command import command, format_option
 
 
 @command(
@@ -20,7 +18,7 @@ from zrb_store.cli.command import command
     details="One line for each finding, with its remedy. Exits 1 if one is an error; warnings do not fail. It "
     "only reads, and can be run while others write.",
 )
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option(choices=("table", "json"))
 def doctor(form: str) -> int:
     with contextlib.closing(status.open_unchecked()) as database:
         found = list(facade.examine(database))

@@ -10,7 +10,7 @@ import click
 
 from zrb_store import codec, names, shell
 from zrb_store.cli import output
-from zrb_store.cli.command import command
+from zrb_store.cli.command import command, format_option
 from zrb_store.store import open_store
 
 
@@ -46,7 +46,7 @@ push.context_settings = {"ignore_unknown_options": True}
 @click.argument("session")
 @click.argument("queue")
 @click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), help="Wait for a value so long.")
-@click.option("--format", "form", type=click.Choice(["value", "json"]), default="value", show_default=True)
+@format_option("value", choices=("value", "json"))
 def pop(session: str, queue: str, wait: float | None, form: str) -> None:
     with open_store() as store:
         data = shell.pop(store, names.session_name(session), queue, wait or 0.0)

@@ -8,7 +8,7 @@ import click
 
 from zrb_store import names, removal
 from zrb_store.cli import output
-from zrb_store.cli.command import command, duration_text
+from zrb_store.cli.command import command, duration_text, format_option
 from zrb_store.prune import Policy, Removal
 from zrb_store.prune import prune as prune_store
 from zrb_store.store import open_store
@@ -60,7 +60,7 @@ def _pin(sessions: tuple[str, ...], pinned: bool) -> None:
 @click.option("--keep-last", metavar="N", type=click.IntRange(min=0), help="Keep the newest N sessions of each task.")
 @click.option("--status", "statuses", multiple=True, type=click.Choice(_STATUSES), help="Only sessions of this status.")
 @click.option("--dry-run", is_flag=True, help="Delete nothing, say what would go.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option(choices=("table", "json"))
 def prune(
     older_than: timedelta | None, keep_last: int | None, statuses: tuple[str, ...], dry_run: bool, form: str
 ) -> None:
