@@ -153,6 +153,25 @@ def check_session_name(name: str) -> str:
     return name
 
 
+def check_name(name: str, what: str) -> str:
+    """Return `name` if a queue or a task, as `what` says, may have it: any text that every database can hold.
+
+    Raises:
+        InvalidName: It is no text, or holds NUL or half a surrogate pair.
+    """
+    if not isinstance(name, str) or "\0" in name or not _is_encodable(name):
+        raise InvalidName(f"{name!r} cannot name a {what}: use a text without NUL and lone surrogates")
+    return name
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def value_id(session: str, queue: str, seq: int) -> str:
     """`SESSION/QUEUE#SEQ`."""
     return f"{session}/{queue}#{seq}"

@@ -18,7 +18,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskCompleted, ZrbStoreError
 from zrb_store.process import identity
 from zrb_store.queries import attempts, sessions, values
-from zrb_store.records import AttemptRecord, SessionRecord
+from zrb_store.records import AttemptRecord, SessionRecord, check_name
 from zrb_store.xcom import Xcoms, current_attempt
 
 T = TypeVar("T")
@@ -160,6 +160,7 @@ class Run:
         Raises:
             LeaseLost: Another process has taken the session over.
         """
+        check_name(task, "task")
         begun = None
         if role != "check":
             points.reach("begin:before")

@@ -8,8 +8,8 @@
             nightly(store)  # resumes
             assert loaded == ["a.csv"]
 
-A real process, `zrb` too, obeys the environment variable `ZRB_STORE_TESTING` when it opens its first store. The variable
-holds words such as `crash_at=complete:inside` (the process gets SIGKILL there), `crash_at=push:after#3` (at the third
+A real process, `zrb` too, obeys the environment variable `ZRB_STORE_TESTING` when it opens its first store. It has
+words such as `crash_at=complete:inside` (the process gets SIGKILL there), `crash_at=push:after#3` (at the third
 time), `stop_at=begin:before` (SIGSTOP) and `lease=2` (seconds).
 """
 

@@ -263,17 +263,20 @@ _NOW = sa.select(now())
 _LOCK_QUEUE = sa.select(queue.c.id).where(queue.c.id == bindparam("queue_id")).with_for_update()
 
 
-def open_change(transaction: Transaction, of: int, attempt_id: int | None) -> int | None:
-    """Begin a change of several statements on one queue: lock it, check the fence, read the clock.
+def may_write(transaction: Transaction, attempt_id: int) -> bool:
+    """Whether the attempt may write, from now until the transaction ends."""
+    return bool(transaction.execute(_MAY_WRITE, {"attempt_id": attempt_id}))
+
+
+def open_change(transaction: Transaction, of: int, attempt_id: int | None) -> bool:
+    """Begin a change of several statements on one queue: lock it and check the fence.
 
     Returns:
-        The moment of the change; None if the queue is gone or the attempt may not write.
+        False if the queue is gone or the attempt may not write.
     """
     if not transaction.execute(_LOCK_QUEUE, {"queue_id": of}):
-        return None
-    if attempt_id is not None and not transaction.execute(_MAY_WRITE, {"attempt_id": attempt_id}):
-        return None
-    return moment(transaction)
+        return False
+    return attempt_id is None or may_write(transaction, attempt_id)
 
 
 def moment(executor: Executor) -> int:

@@ -42,7 +42,7 @@ class Xcoms(Mapping[str, Xcom]):
         return xcom
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.known_id(name, anew=True) is not None
+        return isinstance(name, str) and self.known_id(self[name].name, anew=True) is not None
 
     @overload
     def get(self, name: str, /) -> Xcom | None: ...
@@ -72,17 +72,31 @@ class Xcoms(Mapping[str, Xcom]):
                 self._ids.pop(name, None)
         return found
 
-    def queue_id(self, name: str, *, anew: bool = False) -> int:
-        """The id of a queue; makes the queue, and the session too, where they are not there."""
+    def queue_id(self, name: str, owner: Owner | None = None, *, anew: bool = False) -> int:
+        """The id of a queue; makes the queue, and the session too, where they are not there.
+
+        Raises:
+            AttemptClosed: There is no such queue, and the owner may not make it.
+            LeaseLost: Likewise.
+        """
         found = self.known_id(name, anew=anew)
         if found is None:
-            found = self.database.transact(lambda transaction: self.make(transaction, name), "create")
+            found = self.database.transact(lambda transaction: self.make(transaction, name, owner), "create")
             self.remember(name, found)
         return found
 
-    def make(self, transaction: Transaction, name: str) -> int:
-        """The id of a queue, made in this transaction where it is not there; `remember` it after the commit."""
-        found = self._ids.get(name) or values.make_queue(transaction, self.session, name)
+    def make(self, transaction: Transaction, name: str, owner: Owner | None = None) -> int:
+        """The id of a queue, made in this transaction where it is not there; `remember` it after the commit.
+
+        Raises:
+            AttemptClosed: There is no such queue, and the owner may not make it.
+            LeaseLost: Likewise.
+        """
+        found = self._ids.get(name)
+        if found is None:
+            if owner and not values.may_write(transaction, owner.id):
+                owner.refuse_if_closed()
+            found = values.make_queue(transaction, self.session, name)
         if found is None:
             sessions.create(transaction, self.session)
             found = values.make_queue(transaction, self.session, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
@@ -12,7 +14,7 @@ from zrb_store.errors import SessionNotFound
 from zrb_store.queries import values
 from zrb_store.xcom.owner import Owner, current_attempt
 from zrb_store.xcom.plans import EMPTY, Change, Plan, plan_delete, plan_insert, plan_reverse, plan_rotate, plan_set_item
-from zrb_store.xcom.reading import Reading, as_index
+from zrb_store.xcom.reading import Reading, as_index, as_number
 
 if TYPE_CHECKING:
     from zrb_store.xcom.mapping import Xcoms
@@ -68,17 +70,19 @@ class Xcom(Reading):
     def extend(self, new: Iterable[Any]) -> None:
         """Add all values at the end, or none; raises as `append`."""
         self._extend(list(new), left=False)
+        _call(self._push_callbacks)
 
     def extendleft(self, new: Iterable[Any]) -> None:
         """Add all values at the beginning, each before the one before it; raises as `append`."""
         self._extend(list(new)[::-1], left=True)
+        _call(self._push_callbacks)
 
     def _push(self, value: Any, left: bool) -> None:
         item = self._encode(value)
         owner = self._owner()
         attempt_id = owner.id if owner else None
         database = self._xcoms.database
-        queue_id = self._xcoms.queue_id(self.name)
+        queue_id = self._xcoms.queue_id(self.name, owner)
         points.reach("push:before")
         seq = values.push(database, queue_id, item, attempt_id, left=left)
         if seq is None:
@@ -94,7 +98,6 @@ class Xcom(Reading):
         if items:
             change = Change([], items if left else [], [] if left else items)
             self._apply(lambda live: change, read=False, pushed=new)
-        _call(self._push_callbacks)
 
     # -- take
 
@@ -149,9 +152,10 @@ class Xcom(Reading):
 
         def plan(live: list[tuple[int, Encoded]]) -> Change:
             for seq, item in live:
-                if self._decode(seq, item.data) == value:
+                found = self._decode(seq, item.data)
+                if found is value or found == value:
                     return Change([seq], [], [])
-            raise ValueError("deque.remove(x): x not in deque")
+            raise ValueError(f"{value!r} is not in deque")
 
         self._apply(plan)
         _call(self._pop_callbacks)
@@ -171,7 +175,7 @@ class Xcom(Reading):
 
     def insert(self, index: SupportsIndex, value: Any) -> None:
         """Insert a value before the given place."""
-        self._apply(plan_insert(as_index(index), self._encode(value)), pushed=[value])
+        self._apply(plan_insert(as_number(index), self._encode(value)), pushed=[value])
         _call(self._push_callbacks)
 
     def __setitem__(self, index: SupportsIndex, value: Any) -> None:
@@ -180,18 +184,19 @@ class Xcom(Reading):
 
     def rotate(self, n: SupportsIndex = 1) -> None:
         """Move the last `n` values to the beginning (negative: the first to the end)."""
-        self._apply(plan_rotate(as_index(n)))
+        self._apply(plan_rotate(as_number(n)))
 
     def reverse(self) -> None:
         """Reverse the order in place."""
         self._apply(plan_reverse)
 
     def __iadd__(self, other: Iterable[Any]) -> Self:  # type: ignore[override]  # in place, unlike +
-        self._extend(list(other), left=False)
+        self._extend(list(other), left=False)  # without callbacks, as in zrb
         return self
 
     def __imul__(self, times: SupportsIndex) -> Self:  # type: ignore[override]  # in place, unlike *
-        n = as_index(times)
+        deque() * times  # type: ignore[operator]  # raises what a deque raises
+        n = operator.index(times)
         if n <= 0:
             self.clear()
         else:
@@ -205,10 +210,10 @@ class Xcom(Reading):
         xcoms = self._xcoms
 
         def work(transaction: Transaction) -> tuple[Change, int, int] | None:
-            moment = values.open_change(transaction, queue_id, attempt_id)
-            if moment is None:
+            if not values.open_change(transaction, queue_id, attempt_id):
                 return None
             change = plan(values.live(transaction, queue_id, lock=True) if read else [])
+            moment = values.moment(transaction)  # with all locks taken, or a value would end before it was returned
             values.remove(transaction, queue_id, change.removed, attempt_id, moment)
             left = right = 0
             if change.left:
@@ -217,7 +222,11 @@ class Xcom(Reading):
                 right = values.push_many(transaction, queue_id, change.right, attempt_id, moment)
             return change, left, right
 
-        queue_id = xcoms.queue_id(self.name)
+        if read and not xcoms.known_id(self.name):
+            change = plan([])
+            if not change.left and not change.right:
+                return change  # there is no queue, and no need for one
+        queue_id = xcoms.queue_id(self.name, owner)
         done = xcoms.database.transact(work, "change")
         if done is None:
             queue_id = self._renewed_id(owner)
@@ -252,15 +261,15 @@ class Xcom(Reading):
 
     def _owner(self) -> Owner | None:
         owner = self._xcoms.owner or current_attempt.get()
-        if owner is None:
-            return self._xcoms.ambient
         database = self._xcoms.database
-        return owner if owner.database is database or owner.database.url == database.url else None
+        if owner and (owner.database is database or owner.database.url == database.url):
+            return owner
+        return self._xcoms.ambient
 
     def _renewed_id(self, owner: Owner | None) -> int:
         if owner:
             owner.refuse_if_closed()
-        return self._xcoms.queue_id(self.name, anew=True)
+        return self._xcoms.queue_id(self.name, owner, anew=True)
 
     def _refuse(self, owner: Owner | None) -> NoReturn:
         if owner:

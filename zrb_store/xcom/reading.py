@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import operator
+import sys
 from collections import deque
 from collections.abc import Iterator
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from zrb_store import codec
 from zrb_store.queries import values
+from zrb_store.records import check_name
 from zrb_store.xcom.plans import EMPTY
 
 if TYPE_CHECKING:
@@ -18,11 +22,25 @@ class Reading:
     """The reading half of a queue, with the answers of `collections.deque`."""
 
     __hash__ = None  # type: ignore[assignment]  # mutable and compared by value, as a deque
-    maxlen = None
+    __class_getitem__: classmethod[Any, Any, Any] = classmethod(GenericAlias)
 
     def __init__(self, xcoms: Xcoms, name: str) -> None:
         self._xcoms = xcoms
-        self.name = name
+        self.name = check_name(name, "queue")
+
+    @property
+    def maxlen(self) -> None:
+        """None, as of a deque without bounds."""
+        return None
+
+    def _known_ids(self) -> Iterator[int]:
+        """The queue's id; and if that shows nothing, the new one after its session was removed and made again."""
+        known = self._xcoms.known_id(self.name)
+        if known:
+            yield known
+            now = self._xcoms.known_id(self.name, anew=True)
+            if now and now != known:
+                yield now
 
     def _decode(self, seq: int, data: str) -> Any:
         return codec.decode(data)
@@ -33,38 +51,41 @@ class Reading:
         Raises:
             IndexError: The queue is empty.
         """
-        queue_id = self._xcoms.known_id(self.name)
-        found = values.peek(self._xcoms.database, queue_id) if queue_id else None
-        if found is None:
-            raise IndexError(EMPTY)
-        return self._decode(*found)
+        for queue_id in self._known_ids():
+            found = values.peek(self._xcoms.database, queue_id)
+            if found:
+                return self._decode(*found)
+        raise IndexError(EMPTY)
 
     def get(self, default_value: Any = None) -> Any:
         """Look at the newest value, or get the default if the queue is empty."""
-        queue_id = self._xcoms.known_id(self.name)
-        found = values.peek(self._xcoms.database, queue_id, right=True) if queue_id else None
-        return default_value if found is None else self._decode(*found)
+        for queue_id in self._known_ids():
+            found = values.peek(self._xcoms.database, queue_id, right=True)
+            if found:
+                return self._decode(*found)
+        return default_value
 
     def __len__(self) -> int:
-        queue_id = self._xcoms.known_id(self.name)
-        return values.count(self._xcoms.database, queue_id) if queue_id else 0
+        return next(filter(None, (values.count(self._xcoms.database, queue_id) for queue_id in self._known_ids())), 0)
 
     def __iter__(self) -> Iterator[Any]:
-        queue_id = self._xcoms.known_id(self.name)
-        if queue_id:
+        for queue_id in self._known_ids():
+            seq = None
             for seq, data in values.iterate(self._xcoms.database, queue_id):
                 yield self._decode(seq, data)
+            if seq is not None:
+                return
 
     def __reversed__(self) -> Iterator[Any]:
         return iter(list(self)[::-1])
 
     def __getitem__(self, index: SupportsIndex) -> Any:
         place = as_index(index)
-        queue_id = self._xcoms.known_id(self.name)
-        found = values.at(self._xcoms.database, queue_id, place) if queue_id else None
-        if found is None:
-            raise IndexError("deque index out of range")
-        return self._decode(found[0], found[1].data)
+        for queue_id in self._known_ids():
+            found = values.at(self._xcoms.database, queue_id, place)
+            if found:
+                return self._decode(found[0], found[1].data)
+        raise IndexError("deque index out of range")
 
     def __contains__(self, value: object) -> bool:
         return any(item is value or item == value for item in self)
@@ -90,8 +111,11 @@ class Reading:
     def __add__(self, other: deque[Any] | Reading) -> deque[Any]:
         return deque(self) + _plain(other)
 
+    def __radd__(self, other: deque[Any]) -> deque[Any]:
+        return other + deque(self) if isinstance(other, deque) else NotImplemented
+
     def __mul__(self, times: SupportsIndex) -> deque[Any]:
-        return deque(self) * as_index(times)
+        return deque(self) * times  # type: ignore[operator]  # takes whatever has __index__
 
     __rmul__ = __mul__
 
@@ -105,16 +129,16 @@ class Reading:
         return self is other or (isinstance(other, deque | Reading) and deque(self) == _plain(other))
 
     def __lt__(self, other: deque[Any] | Reading) -> bool:
-        return deque(self) < _plain(other)
+        return deque(self) < _plain(other) if isinstance(other, deque | Reading) else NotImplemented
 
     def __le__(self, other: deque[Any] | Reading) -> bool:
-        return deque(self) <= _plain(other)
+        return deque(self) <= _plain(other) if isinstance(other, deque | Reading) else NotImplemented
 
     def __gt__(self, other: deque[Any] | Reading) -> bool:
-        return deque(self) > _plain(other)
+        return deque(self) > _plain(other) if isinstance(other, deque | Reading) else NotImplemented
 
     def __ge__(self, other: deque[Any] | Reading) -> bool:
-        return deque(self) >= _plain(other)
+        return deque(self) >= _plain(other) if isinstance(other, deque | Reading) else NotImplemented
 
 
 def _plain(other: deque[Any] | Reading) -> deque[Any]:
@@ -122,7 +146,19 @@ def _plain(other: deque[Any] | Reading) -> deque[Any]:
 
 
 def as_index(index: SupportsIndex) -> int:
-    """The index as an int; slices are refused as a deque refuses them."""
-    if isinstance(index, slice):
-        raise TypeError("sequence index must be integer, not 'slice'")
-    return index.__index__()
+    """A place in the queue as an int; slices and what is too large are refused as a deque refuses them."""
+    try:
+        place = operator.index(index)
+    except TypeError:
+        raise TypeError(f"sequence index must be integer, not {type(index).__name__!r}") from None
+    if abs(place) > sys.maxsize:
+        raise IndexError("cannot fit 'int' into an index-sized integer")
+    return place
+
+
+def as_number(number: SupportsIndex) -> int:
+    """A number of steps or places as an int, refused as a deque refuses it."""
+    n = operator.index(number)
+    if abs(n) > sys.maxsize:
+        raise OverflowError("Python int too large to convert to C ssize_t")
+    return n

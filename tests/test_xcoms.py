@@ -1,0 +1,99 @@
+"""The queues of a session by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from zrb_store import InvalidName, Store, open_store
+from zrb_store.queries import sessions
+
+
+def test_reading_a_missing_queue_makes_nothing(store: Store) -> None:
+    xcom = store.session("s").xcom
+    queue = xcom["q"]
+    assert "q" not in xcom
+    assert xcom.get("q") is None
+    assert xcom.get("q", 5) == 5
+    assert (len(queue), list(queue), queue.get(), 1 in queue) == (0, [], None, False)
+    for nothing in (queue.clear, queue.reverse, queue.rotate):
+        nothing()
+    for refused in (queue.pop, queue.peek, lambda: queue.remove(1), lambda: queue.__delitem__(0)):
+        with pytest.raises((IndexError, ValueError)):
+            refused()
+    assert list(xcom) == []
+    assert store.sessions() == []
+
+
+def test_names_come_in_the_order_of_their_first_push(store: Store) -> None:
+    xcom = store.session("s").xcom
+    for name in ("b", "a", "b", "c"):
+        xcom[name].push(1)
+    store.session("other").xcom["d"].push(1)
+    assert list(xcom) == ["b", "a", "c"]
+    assert len(xcom) == 3
+    assert "a" in xcom
+    assert "d" not in xcom
+    assert {name: list(queue) for name, queue in xcom.items()} == {"b": [1, 1], "a": [1], "c": [1]}
+    queue = xcom.get("a")
+    assert queue is not None
+    assert queue.pop() == 1
+    assert "a" in xcom
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a/b#1", "Ünïcödé 🎉", "'; DROP TABLE zrb_value; --", "%s", ":x", "x" * 5000]
+)
+def test_names_are_free(store: Store, name: str) -> None:
+    xcom = store.session("s").xcom
+    xcom[name].push(1)
+    assert list(xcom) == [name]
+    assert xcom[name].pop() == 1
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", 5, None, b"q"])
+def test_names_that_no_database_holds_are_refused_with_a_reason(store: Store, name: Any) -> None:
+    with pytest.raises(InvalidName, match="cannot name a queue: use a text without NUL and lone surrogates"):
+        store.session("s").xcom[name]
+
+
+LOOKS: list[Callable[[Any], object]] = [
+    len,
+    list,
+    lambda q: q.peek(),
+    lambda q: q.get(),
+    lambda q: q[0],
+    lambda q: q.pop(),
+]
+CHANGES: list[Callable[[Any], object]] = [
+    lambda q: q.push("x"),
+    lambda q: q.set("x"),
+    lambda q: q.extend("x"),
+]
+
+
+def test_a_session_that_was_removed_and_made_again(store: Store, location: str) -> None:
+    """Every method finds the new queue, though this object knows the number of the old one."""
+    with open_store(location) as other:
+        for look in LOOKS:
+            queue = store.session("s").xcom["q"]
+            queue.push("old")
+            remove(other)
+            assert len(queue) == 0
+            other.session("s").xcom["q"].push("new")
+            assert look(queue) in ("new", ["new"], 1)
+            for change in CHANGES:
+                remove(other)
+                change(queue)
+                assert list(queue) == ["x"]
+
+
+def remove(store: Store) -> None:
+    def work(transaction: Any) -> None:
+        session = sessions.by_name(transaction, "s")
+        assert session is not None
+        transaction.driver.execute(f"DELETE FROM zrb_session WHERE id = {session.id}")
+
+    store.database.transact(work)
