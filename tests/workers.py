@@ -63,3 +63,20 @@ def rotate_until_told(pipe: Connection, location: str, length: int) -> None:
         pipe.send("filled")
         while not pipe.poll():
             queue.rotate(-length // 3)
+
+
+def wait(pipe: Connection) -> None:
+    """Do nothing until told otherwise."""
+    pipe.recv()
+
+
+def have_a_child(pipe: Connection) -> None:
+    """Have one, and do not wait for its end."""
+    alive, ours = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(ours)
+        os.read(alive, 1)  # until the parent ends
+        os._exit(0)
+    pipe.send(child)
+    pipe.recv()

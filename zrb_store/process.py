@@ -46,20 +46,28 @@ def provably_dead(boot_id: str | None, pid_namespace: str | None, pid: int, star
     """Whether the process so described cannot be running any more.
 
     False whenever that cannot be known from here: another machine, another boot that we cannot tell apart, another
-    container. Then only the lease's end tells.
+    container, a process that is hidden from us. Then only the lease's end tells.
     """
     me = identity()
-    if boot_id is None or started is None or boot_id != me.boot_id or pid_namespace != me.pid_namespace:
+    if None in (boot_id, pid_namespace, started) or (boot_id, pid_namespace) != (me.boot_id, me.pid_namespace):
         return False
-    return process_started(pid) != started
+    try:
+        return process_started(pid) != started
+    except PermissionError:
+        return False
 
 
 def process_started(pid: int) -> str | None:
-    """When the kernel says this process started, or None if there is none (a zombie has ended)."""
+    """When the kernel says this process started, or None if there is none (a zombie has ended).
+
+    Raises:
+        PermissionError: There is one, and we may not know more.
+    """
     if platform.system() == "Linux":
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
         except OSError:
+            _refuse_hidden(pid)
             return None
         fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
         return None if fields[0] in "ZX" else fields[19]
@@ -74,6 +82,18 @@ def _process_started_elsewhere(pid: int) -> str | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else repr(process.create_time())
     except psutil.NoSuchProcess:
         return None
+    except psutil.AccessDenied:
+        _refuse_hidden(pid)
+        return None
+
+
+def _refuse_hidden(pid: int) -> None:
+    """Tell a process that is hidden from us (/proc with hidepid, or none at all) from one that is not there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return
+    raise PermissionError(f"process {pid} is hidden")
 
 
 def _boot_id() -> str | None:
@@ -88,6 +108,8 @@ def _boot_id() -> str | None:
 
 
 def _pid_namespace() -> str | None:
+    if platform.system() != "Linux":
+        return "none"
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:

@@ -1,0 +1,146 @@
+"""When another process is provably dead, so that nobody needs to wait for its lease to expire."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.postgres import wait_until
+from tests.processes import Child
+from tests.workers import wait, have_a_child
+from zrb_store import process
+from zrb_store.process import Identity, identity, process_started, provably_dead
+
+
+def is_dead(who: Identity) -> bool:
+    return provably_dead(who.boot_id, who.pid_namespace, who.pid, who.process_started)
+
+
+def identity_of(pid: int) -> Identity:
+    """As a process with that pid would give it."""
+    return replace(identity(), pid=pid, process_started=process_started(pid))
+
+
+def test_a_living_process_is_not_dead() -> None:
+    assert not is_dead(identity())
+    with Child(wait) as child:
+        assert not is_dead(identity_of(child.pid))
+
+
+def test_a_stopped_process_is_not_dead() -> None:
+    with Child(wait) as child:
+        who = identity_of(child.pid)
+        child.stop()
+        assert not is_dead(who)
+
+
+def test_a_killed_process_is_dead() -> None:
+    with Child(wait) as child:
+        who = identity_of(child.pid)
+        child.kill()
+        assert is_dead(who)
+
+
+def test_a_zombie_is_dead() -> None:
+    """It has ended, and only waits for its parent to hear of it."""
+    with Child(have_a_child) as parent:
+        pid = parent.receive()
+        who = identity_of(pid)
+        assert not is_dead(who)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, lambda: "no zombie")
+        assert is_dead(who)
+
+
+def test_another_process_with_the_same_pid_is_not_taken_for_it() -> None:
+    assert is_dead(replace(identity(), process_started="1"))
+
+
+def test_another_boot_another_container_or_the_unknown_prove_nothing() -> None:
+    with Child(wait) as child:
+        gone = identity_of(child.pid)
+        child.kill()
+    assert is_dead(gone)
+    for unlike in (
+        {"boot_id": "another machine, or before it was started again"},
+        {"pid_namespace": "pid:[1]"},
+        {"boot_id": None},
+        {"pid_namespace": None},
+        {"process_started": None},
+    ):
+        assert not is_dead(replace(gone, **unlike)), unlike
+
+
+def test_a_container_with_pid_1_and_a_fixed_host_name_is_not_declared_dead() -> None:
+    """Both containers call themselves "worker" and run as pid 1, on one machine: only the namespace tells."""
+    theirs = replace(identity(), host="worker", pid=1, pid_namespace="pid:[4026532600]", process_started="1234")
+    assert not is_dead(theirs)
+
+
+@pytest.mark.parametrize("error", [PermissionError, FileNotFoundError])
+def test_a_process_that_is_hidden_is_not_dead(monkeypatch: pytest.MonkeyPatch, error: type[OSError]) -> None:
+    """/proc may show a user only his own processes (hidepid), or not be there at all."""
+    with Child(wait) as child:
+        who = identity_of(child.pid)
+
+        def refuse(self: Path) -> str:
+            raise error
+
+        monkeypatch.setattr(Path, "read_text", refuse)
+        assert not is_dead(who)
+        with pytest.raises(PermissionError):
+            process_started(child.pid)
+        child.kill()
+        assert is_dead(who)
+
+
+def test_namespace_that_cannot_be_read_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> Path:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "readlink", refuse)
+    assert process._pid_namespace() is None
+    monkeypatch.setattr(process, "identity", lambda: replace(identity(), pid_namespace=None))
+    assert not is_dead(replace(process.identity(), process_started="1"))
+
+
+def test_identity_is_that_of_the_running_process() -> None:
+    me = identity()
+    assert me.pid == os.getpid()
+    assert me.process_started == process_started(os.getpid())
+    assert all(isinstance(field, str | int) for field in astuple(me))
+
+
+class TestWithoutProc:
+    """macOS and others, by way of psutil."""
+
+    @pytest.fixture(autouse=True)
+    def elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> Any:
+        monkeypatch.setattr(platform, "system", lambda: "Darwin")
+        process._identity.cache_clear()
+        yield
+        process._identity.cache_clear()
+
+    def test_living_and_killed(self) -> None:
+        with Child(wait) as child:
+            who = identity_of(child.pid)
+            assert not is_dead(who)
+            child.kill()
+            assert is_dead(who)
+
+    def test_hidden(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with Child(wait) as child:
+            who = identity_of(child.pid)
+
+            def refuse(pid: int) -> psutil.Process:
+                raise psutil.AccessDenied(pid)
+
+            monkeypatch.setattr(psutil, "Process", refuse)
+            assert not is_dead(who)
