@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 from multiprocessing.connection import Connection
 
@@ -80,3 +81,17 @@ def have_a_child(pipe: Connection) -> None:
         os._exit(0)
     pipe.send(child)
     pipe.recv()
+
+
+def hold_many_files(pipe: Connection, location: str, count: int) -> None:
+    """Use a store whose connection has a file descriptor above `count`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(count)]
+    with open_store(location) as store:
+        queue = store.session("s").xcom["q"]
+        queue.push(1)
+        queue.push(2)
+        pipe.send(list(queue))
+    for file in files:
+        os.close(file)

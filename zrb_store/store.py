@@ -50,7 +50,11 @@ class Store:
         self.max_value = settings.max_value()
         settings.retention()  # a mistake in it must show now, not at the end of a run
         self.database = Database(url, read_only=read_only, durability=settings.durability())
-        self.ambient = self._ambient()
+        try:
+            self.ambient = self._ambient()
+        except BaseException:
+            self.close()
+            raise
 
     def _ambient(self) -> AmbientAttempt | None:
         token = os.environ.get("ZRB_STORE_ATTEMPT")

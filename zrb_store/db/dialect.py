@@ -6,7 +6,6 @@ import contextlib
 import os
 import select as readiness
 import sqlite3
-import stat
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -81,19 +80,17 @@ def dialect_of(url: URL) -> Dialect:
     )
 
 
+_SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 # Why SQLite refused, by primary result code (https://www.sqlite.org/rescode.html).
 _SQLITE_REASONS = {
-    sqlite3.SQLITE_BUSY: "is locked by another program; end it, or try again later",
-    sqlite3.SQLITE_LOCKED: "is locked by another program; end it, or try again later",
+    **dict.fromkeys(_SQLITE_BUSY, "is locked by another program; end it, or try again later"),
     sqlite3.SQLITE_READONLY: "cannot be written: its file or folder is read-only for this user",
     sqlite3.SQLITE_PERM: "is not allowed to this user; check the rights of the file and its folder",
-    sqlite3.SQLITE_AUTH: "is not allowed to this user; check the rights of the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; it must be a file that this user may read, in a folder it may write",
     sqlite3.SQLITE_FULL: "cannot grow: the disk is full; free some space and try again",
     sqlite3.SQLITE_IOERR: "cannot be read or written: the disk reports an error",
     sqlite3.SQLITE_CORRUPT: "is damaged; restore a backup, or save what is readable with `sqlite3 FILE .recover`",
     sqlite3.SQLITE_NOTADB: "is not a SQLite database; name another file in ZRB_STORE_URL",
-    sqlite3.SQLITE_PROTOCOL: "is locked by another program; end it, or try again later",
 }
 
 
@@ -149,7 +146,7 @@ class SQLite:
         return not driver.in_transaction  # a Ctrl-C during the rollback leaves one
 
     def is_busy(self, error: BaseException) -> bool:
-        return _sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+        return _sqlite_code(error) in _SQLITE_BUSY
 
     def is_gone(self, error: BaseException) -> bool:
         return False
@@ -206,14 +203,10 @@ def _sqlite_code(error: BaseException) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
-def sqlite_mode(path: Path) -> int:
-    """The rights of a store's file, as in `chmod`."""
-    return stat.S_IMODE(path.stat().st_mode)
-
-
 class PostgreSQL:
     """PostgreSQL through psycopg 3, one connection held per process."""
 
+    lock_timeout = "5s"  # then the same is tried again, until the store's patience ends
     begin = "BEGIN"
     begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     backs_up = False
@@ -227,16 +220,20 @@ class PostgreSQL:
             import psycopg
         except ImportError:
             raise StoreUnavailable('PostgreSQL needs psycopg: pip install "zrb-store[postgres]"') from None
-        options: dict[str, Any] = {"autocommit": True, "connect_timeout": 10}
+        # A server that vanishes is noticed; what the URL says goes before.
+        options = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+        options = {"connect_timeout": 10, "autocommit": True} | options
+        options = {name: number for name, number in options.items() if name not in url.query}
         engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), connect_args=options, poolclass=sa.NullPool)
+        settings = [f"SET lock_timeout = '{self.lock_timeout}'"]
+        if read_only:
+            settings.append("SET default_transaction_read_only = on")
+        if durability == "full":
+            settings.append("SET synchronous_commit = on")
 
         @sa.event.listens_for(engine, "connect")
         def prepare(driver: psycopg.Connection[Any], _: Any) -> None:
-            driver.autocommit = True
-            if read_only:
-                driver.execute("SET default_transaction_read_only = on")
-            if durability == "full":
-                driver.execute("SET synchronous_commit = on")
+            driver.execute("; ".join(settings))
 
         return engine
 
@@ -247,8 +244,9 @@ class PostgreSQL:
         if driver.closed or driver.pgconn.transaction_status != 0:
             return False
         # An idle connection has nothing to say: what can be read is its end.
-        ready, _, _ = readiness.select([driver.fileno()], [], [], 0)
-        return not ready
+        poll = readiness.poll()  # select() takes no descriptor above 1023
+        poll.register(driver.fileno(), readiness.POLLIN)
+        return not poll.poll(0)
 
     def is_busy(self, error: BaseException) -> bool:
         return getattr(error, "sqlstate", None) in ("40001", "40P01", "55P03")
@@ -256,10 +254,13 @@ class PostgreSQL:
     def is_gone(self, error: BaseException) -> bool:
         import psycopg
 
-        state = getattr(error, "sqlstate", None) or ""
-        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and (
-            not state or state.startswith(("08", "57P"))
-        )
+        if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+            return False
+        if error.sqlstate:
+            return error.sqlstate.startswith(("08", "57P"))
+        # It did not come so far. A server that answers refuses us for good, unless it is starting, stopping or full.
+        passing = ("database system", "connection slots", "too many")
+        return "FATAL:" not in str(error) or any(words in str(error) for words in passing)
 
     def explain(self, error: BaseException, url: URL) -> ZrbStoreError | None:
         import psycopg
@@ -269,11 +270,13 @@ class PostgreSQL:
         where = url.render_as_string(hide_password=True)
         text = " ".join(str(error).split())
         state = error.sqlstate or ""
-        if state == "42501" or state == "25006":
+        if state in ("42501", "25006"):
             return StoreUnavailable(f"the store {where} does not allow this: {text}")
         if state.startswith("53"):
             return StoreUnavailable(f"the store {where} is out of space or connections: {text}")
-        if self.is_gone(error) or self.is_busy(error) or state.startswith(("28", "3D", "57")):
+        if self.is_busy(error):
+            return StoreUnavailable(f"the store {where} is locked by another program; end it or try later: {text}")
+        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
             return StoreUnavailable(f"the store {where} cannot be reached: {text or 'the connection was lost'}")
         return None
 

@@ -49,9 +49,14 @@ class Database:
         self._held: Any = None
         self._open_transaction = False
         self._forking = False
+        self._given_up = False
         _databases.add(self)
         if check:
-            self._check_schema()
+            try:
+                self._check_schema()
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def dialect_name(self) -> str:
@@ -159,11 +164,13 @@ class Database:
                     self._drop()
                 # A lost connection leaves open whether the statement was carried out: only connecting is tried again.
                 if self.dialect.is_busy(error) or (gone and not sent):
-                    deadline = deadline or time.monotonic() + self.patience
+                    deadline = deadline or time.monotonic() + (0 if self._given_up else self.patience)
                     if time.monotonic() < deadline:
                         # Short random waits share one writer's lock fairly; a server that restarts may take its time.
                         time.sleep(random.uniform(0.05, 0.25) if gone else random.uniform(0.0001, 0.002))
                         continue
+                # Who was told already that the store is away must not wait again for each thing that is left to do.
+                self._given_up = gone and not sent
                 if explained := self.dialect.explain(error, self.url):
                     raise explained from error
                 raise
@@ -175,6 +182,7 @@ class Database:
                 return transaction
             self._drop()
         self._held = self._engine.raw_connection()
+        self._given_up = False
         self._transaction = Transaction(self._held.driver_connection, self._engine.dialect)
         return self._transaction
 
