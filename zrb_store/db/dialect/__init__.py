@@ -1,0 +1,71 @@
+"""Everything that differs between SQLite and PostgreSQL, and nothing else.
+
+`sqlite.py` and `postgresql.py` have the hooks of one database each, `statements.py` the statements that differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from zrb_store.db.dialect.postgresql import PostgreSQL
+from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
+from zrb_store.db.dialect.statements import among, insert_if_absent, now, numbered_insert, reserve
+from zrb_store.errors import StoreUnavailable, ZrbStoreError
+
+__all__ = [
+    "Dialect",
+    "PostgreSQL",
+    "SQLite",
+    "among",
+    "dialect_of",
+    "insert_if_absent",
+    "now",
+    "numbered_insert",
+    "reserve",
+    "sqlite_path",
+]
+
+
+class Dialect(Protocol):
+    """The hooks. `url` is what the store was opened with."""
+
+    begin: str
+    begin_snapshot: str  # for several reads as of one moment
+    backs_up: bool  # whether an older store may be upgraded by its first writer
+    has_versions: sa.TextClause  # a row if the store's own alembic_version is there
+
+    def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
+        """An engine whose connections are in autocommit mode and set up for us."""
+
+    def create(self, url: URL) -> None:
+        """Make place for a new store."""
+
+    def is_idle(self, driver: Any) -> bool:
+        """Whether a held connection is there, and free for the next statement."""
+
+    def is_busy(self, error: BaseException) -> bool:
+        """Whether another transaction was in the way: the same can be tried again."""
+
+    def is_gone(self, error: BaseException) -> bool:
+        """Whether the connection is lost."""
+
+    def explain(self, error: BaseException, url: URL) -> ZrbStoreError | None:
+        """The driver's error as one of ours, or None if it is a fault of this program."""
+
+
+def dialect_of(url: URL) -> Dialect:
+    """The hooks for this URL.
+
+    Raises:
+        StoreUnavailable: Another database than SQLite and PostgreSQL (with psycopg).
+    """
+    if url.drivername in ("sqlite", "sqlite+pysqlite"):
+        return SQLite()
+    if url.drivername in ("postgresql", "postgresql+psycopg"):
+        return PostgreSQL()
+    raise StoreUnavailable(
+        f"{url.drivername!r} is not supported: use a file path, sqlite:///PATH or postgresql+psycopg://..."
+    )

@@ -1,0 +1,139 @@
+"""SQLite's hooks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
+from sqlalchemy.engine import URL
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
+
+_SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+# Why SQLite refused, by primary result code (https://www.sqlite.org/rescode.html).
+_SQLITE_REASONS = {
+    **dict.fromkeys(_SQLITE_BUSY, "is locked by another program; end it, or try again later"),
+    sqlite3.SQLITE_READONLY: "cannot be written: its file or folder is read-only for this user",
+    sqlite3.SQLITE_PERM: "is not allowed to this user; check the rights of the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; it must be a file that this user may read, in a folder it may write",
+    sqlite3.SQLITE_FULL: "cannot grow: the disk is full; free some space and try again",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: the disk reports an error",
+    sqlite3.SQLITE_CORRUPT: "is damaged; restore a backup, or save what is readable with `sqlite3 FILE .recover`",
+    sqlite3.SQLITE_NOTADB: "is not a SQLite database; name another file in ZRB_STORE_URL",
+}
+
+
+class _Compiler(SQLiteCompiler):
+    """Says `INDEXED BY`, which SQLAlchemy drops on SQLite, and no `OFFSET ?` (bound to 0) where there is no offset."""
+
+    limit_clause = SQLCompiler.limit_clause
+
+    def get_from_hint_text(self, table: sa.FromClause, text: str | None) -> str | None:
+        return text
+
+
+class SQLite:
+    """SQLite 3.35 or newer in WAL mode, one connection held per process."""
+
+    begin = "BEGIN IMMEDIATE"  # a deferred read-then-write fails at once when another process wrote in between
+    begin_snapshot = "BEGIN"
+    backs_up = True
+    has_versions = sa.text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
+
+    def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
+        path = sqlite_path(url)
+
+        def connect() -> sqlite3.Connection:
+            if not path.exists():
+                raise StoreMissing(f"there is no store at {path}; the first run or push makes it")
+            driver = _connect_read_only(path) if read_only else _connect(f"{path.absolute().as_uri()}?mode=rw")
+            # Not a Python function: sqlite3 would swallow the KeyboardInterrupt that is raised in one.
+            driver.create_function("zrb_now", 0, time.time_ns)
+            if read_only:
+                # A text that is no longer UTF-8 is shown as it is, instead of hiding all others.
+                driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+            else:
+                driver.execute(f"PRAGMA synchronous={durability}")
+                driver.execute("PRAGMA foreign_keys=ON")
+                # 16 MiB of log instead of 4: a quarter of the syncs, and still one segment of the log's index.
+                driver.execute("PRAGMA wal_autocheckpoint=4000")
+                driver.execute("PRAGMA journal_size_limit=16777216")
+            return driver
+
+        engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
+        engine.dialect.statement_compiler = _Compiler
+        return engine
+
+    def create(self, url: URL) -> None:
+        path = sqlite_path(url)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Never open a file that exists except through SQLite: closing it would drop SQLite's locks.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+    def is_idle(self, driver: Any) -> bool:
+        return not driver.in_transaction  # a Ctrl-C during the rollback leaves one
+
+    def is_busy(self, error: BaseException) -> bool:
+        return _sqlite_code(error) in _SQLITE_BUSY
+
+    def is_gone(self, error: BaseException) -> bool:
+        return False
+
+    def explain(self, error: BaseException, url: URL) -> ZrbStoreError | None:
+        path = sqlite_path(url)
+        if isinstance(error, OSError):
+            return StoreUnavailable(f"the store {path} cannot be made: {error.strerror or error}")
+        if not isinstance(error, sqlite3.Error):
+            return None
+        if path.is_dir():
+            return StoreUnavailable(f"the store {path} is a folder; name a file in it")
+        reason = _SQLITE_REASONS.get(_sqlite_code(error))
+        return StoreUnavailable(f"the store {path} {reason} ({error})") if reason else None
+
+
+def sqlite_path(url: URL) -> Path:
+    """The file of a SQLite URL.
+
+    Raises:
+        StoreUnavailable: The URL names no file.
+    """
+    if not url.database or url.database == ":memory:":
+        raise StoreUnavailable("an in-memory database is lost with its process: name a file instead")
+    return Path(url.database)
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    # timeout=0: our own jittered retry is fairer than SQLite's handler, which starves a process for seconds.
+    return sqlite3.connect(
+        uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    uri = path.absolute().as_uri()
+    driver = _connect(f"{uri}?mode=ro")
+    try:
+        driver.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    except sqlite3.OperationalError as error:
+        driver.close()
+        # A WAL database in a folder that we may not write can be read only if nobody has it open (no -wal).
+        if _sqlite_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) and not _wal(path).exists():
+            return _connect(f"{uri}?immutable=1")
+        raise
+    return driver
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _sqlite_code(error: BaseException) -> int:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

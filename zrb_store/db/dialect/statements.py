@@ -1,0 +1,97 @@
+"""The parts of statements that the two databases say differently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from zrb_store.db.tables import queue, value
+
+
+class now(FunctionElement[int]):
+    """The database's clock in microseconds since 1970, read when the statement gets there, not when it began."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _sqlite_now(element: now, compiler: Any, **_: Any) -> str:
+    return "(zrb_now() / 1000)"
+
+
+@compiles(now, "postgresql")
+def _postgresql_now(element: now, compiler: Any, **_: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+
+def insert_if_absent(dialect_name: str, table: sa.Table) -> Any:
+    """An INSERT that does nothing where a unique column already has the value."""
+    if dialect_name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+        return sqlite_insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+
+    return postgresql_insert(table).on_conflict_do_nothing()
+
+
+def among(dialect_name: str, column: sa.ColumnElement[int], name: str) -> sa.ColumnElement[bool]:
+    """Whether the column is one of the numbers of a JSON list, given as parameter `name`."""
+    numbers = sa.bindparam(name, type_=sa.Text)
+    if dialect_name == "sqlite":
+        return column.in_(sa.select(sa.func.json_each(numbers).table_valued("value").c.value))
+    texts = sa.func.json_array_elements_text(sa.cast(numbers, sa.JSON)).table_valued("value").c.value
+    return column.in_(sa.select(sa.cast(texts, sa.BigInteger)))
+
+
+def numbered_insert(dialect_name: str, columns: dict[str, Any], where: list[Any], *, left: bool) -> Any:
+    """INSERT one value at the end (or the beginning) of queue `:queue_id`, returning its seq; no row if `where` fails.
+
+    SQLite has one writer at a time and can ask the rows for the next number. PostgreSQL moves a counter, whose row lock
+    lasts until the commit: values are numbered in the order in which their transactions end (a sequence would not do
+    that), and none twice.
+    """
+    names = ["queue_id", "seq", *columns]
+    if dialect_name == "sqlite":
+        source = sa.select(queue.c.id, _beyond(left), *columns.values()).where(
+            queue.c.id == sa.bindparam("queue_id"), *where
+        )
+    else:
+        counter = _move_counter(sa.literal_column("1"), left).where(*where).cte("counter")
+        source = sa.select(counter.c.id, counter.c.seq, *columns.values())
+    return sa.insert(value).from_select(names, source).returning(value.c.seq)
+
+
+def reserve(dialect_name: str, *, left: bool) -> Any:
+    """Find room for `:count` new values in queue `:queue_id`; the statement returns their lowest seq."""
+    count = sa.bindparam("count", type_=sa.BigInteger)
+    if dialect_name == "sqlite":
+        first = _beyond(left) - count + 1 if left else _beyond(left)
+        return sa.select(first).where(queue.c.id == sa.bindparam("queue_id"))
+    counter = _move_counter(count, left).cte("counter")
+    return sa.select(counter.c.seq if left else counter.c.seq - count + 1)
+
+
+def _beyond(left: bool) -> Any:
+    """SQLite: one below (or above) every seq that queue has or ever had."""
+    edge = sa.func.min if left else sa.func.max
+    rows = sa.select(edge(value.c.seq)).where(value.c.queue_id == queue.c.id).scalar_subquery()
+    if left:
+        return sa.func.min(sa.func.coalesce(rows, sa.literal_column("1")), queue.c.low) - sa.literal_column("1")
+    return sa.func.max(sa.func.coalesce(rows, sa.literal_column("0")), queue.c.high) + sa.literal_column("1")
+
+
+def _move_counter(count: Any, left: bool) -> Any:
+    """PostgreSQL: take `count` numbers; the counter's row gives the last one taken."""
+    moved = {"low": queue.c.low - count} if left else {"high": queue.c.high + count}
+    edge = queue.c.low if left else queue.c.high
+    return (
+        sa.update(queue)
+        .where(queue.c.id == sa.bindparam("queue_id"))
+        .values(moved)
+        .returning(queue.c.id, edge.label("seq"))
+    )
