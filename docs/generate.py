@@ -91,6 +91,7 @@ def _class(cls: type[Any]) -> list[str]:
 def _function(function: Callable[..., Any], name: str, level: str) -> list[str]:
     signature = str(inspect.signature(function)).replace("(self, ", "(").replace("(self)", "()")
     signature = re.sub(r"(: |-> )'([^']+)'", r"\1\2", signature)  # annotations are text here
+    signature = re.sub(r"<object object at \w+>", "...", signature)  # "not given"
     heading = ["", f"{level} {name}", "", "```text", f"{name.rpartition('.')[2]}{signature}", "```", ""]
     return [*heading, _prose(inspect.getdoc(function) or "")]
 
