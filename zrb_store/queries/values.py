@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -221,7 +222,14 @@ was_live = sa.and_(
     ),
 )
 _FIRST_PAGE = _from_live(sa.select(value.c.seq, value.c.data)).order_by(value.c.seq).limit(bindparam("count"))
-_LIVE_SEQS = _from_live(sa.select(value.c.seq)).order_by(value.c.seq)
+_PLACES = _from_live(
+    sa.select(value.c.seq, (value.c.seq - sa.func.row_number().over(order_by=value.c.seq)).label("distance"))
+).subquery()
+_STRETCHES = (
+    sa.select(sa.func.min(_PLACES.c.seq), sa.func.max(_PLACES.c.seq))
+    .group_by(_PLACES.c.distance)
+    .order_by(sa.func.min(_PLACES.c.seq))
+)
 
 
 @functools.cache
@@ -235,15 +243,15 @@ def _page(dialect_name: str) -> Any:
 
 def iterate(executor: Executor, of: int, page: int = 1000) -> Iterator[tuple[int, str]]:
     """The values that are live when the iteration begins, oldest first, page by page so that memory stays flat."""
-    rows = executor.execute(_FIRST_PAGE, {"queue_id": of, "count": page})
-    if len(rows) < page:
+    rows = executor.execute(_FIRST_PAGE, {"queue_id": of, "count": page + 1})
+    if len(rows) <= page:
         yield from rows
         return
     # By one statement, so that what moves to the end meanwhile is not met twice. Values themselves never change.
-    seqs = [row[0] for row in executor.execute(_LIVE_SEQS, {"queue_id": of})]
-    for start in range(0, len(seqs), page):
-        part = json.dumps(seqs[start : start + page])
-        yield from executor.execute(_page(executor.dialect_name), {"queue_id": of, "seqs": part})
+    stretches = executor.execute(_STRETCHES, {"queue_id": of})
+    seqs = itertools.chain.from_iterable(range(first, last + 1) for first, last in stretches)
+    while part := list(itertools.islice(seqs, page)):
+        yield from executor.execute(_page(executor.dialect_name), {"queue_id": of, "seqs": json.dumps(part)})
 
 
 _REMOVE = (
