@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+BENCH_PIP := .bench/bin/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help venv check format test demo clean
+.PHONY: help venv check format bench test matrix demo clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    a workflow dies, is looked at, is mended and resumes"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
+	@echo "make matrix  the plugin's tests on a list of zrb releases, as a table (RELEASES=\"3.28.0 latest\")"
+	@echo "make bench   what durability costs, as docs/performance.md (QUICK=1: in two minutes, only printed)"
 	@echo "make check   ruff and mypy only"
 	@echo "make format  let ruff format and mend what it can"
 	@echo "make clean   remove .venv and everything generated"
@@ -43,9 +46,23 @@ format: venv
 test: check
 	$(BIN)/pytest -n 2
 
+matrix: venv
+	@TEST_ZRB_RELEASES="$(RELEASES)" $(BIN)/python -m tests.zrb.matrix
+
+# An environment of its own: the peers bring much along that the tests must not lean on.
+.bench/.installed: pyproject.toml
+	$(PYTHON) -m venv .bench
+	$(BENCH_PIP) --upgrade "pip>=25.1"
+	$(BENCH_PIP) --editable ".[zrb,postgres]"
+	.bench/bin/python -m benchmarks.install
+	@touch $@
+
+bench: .bench/.installed
+	.bench/bin/python -m benchmarks $(if $(QUICK),--quick)
+
 demo: .venv/.installed-demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
 
 clean:
-	rm -rf .venv .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .bench .envs .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,12 +23,12 @@ RELEASES = ["1.21.43", "2.45.0", "2.69.0", "3.0.0", "3.14.0", "3.28.0"]
 
 
 def releases() -> list[str]:
-    """The releases to test: all supported ones, or those that ZRB_STORE_TEST_RELEASES names (`latest` among them)."""
+    """The releases to test: all supported ones, or those that TEST_ZRB_RELEASES names (`latest` among them)."""
     return _CHOSEN.replace(",", " ").split() or RELEASES
 
 
-# Read at import: the tests' conftest clears what begins with ZRB_.
-_CHOSEN = os.environ.get("ZRB_STORE_TEST_RELEASES", "")
+# Not named ZRB_...: the tests' conftest clears those.
+_CHOSEN = os.environ.get("TEST_ZRB_RELEASES", "")
 
 
 def environment(release: str) -> Path:

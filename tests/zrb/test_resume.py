@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 import signal
 
-import pytest
-
 from tests.sessions import parse
 from tests.zrb.conftest import Zrb, lines
+from tests.zrb.environments import releases
 
 GRAPH = """
 import threading
@@ -122,9 +121,9 @@ def test_a_task_that_is_gone(zrb: Zrb) -> None:
     assert "only zrb can run tasks" in zrb.run("resume", "plan", program="zrb-store", code=1).err
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_plan_is_what_runs(zrb: Zrb, seed: int) -> None:
+def test_the_plan_is_what_runs(zrb: Zrb) -> None:
     """A random graph dies at a random task; the tasks that the plan names are those that run."""
+    seed = releases().index(zrb.release)
     dice = random.Random(seed)
     count = 8
     source = ["import threading", "tasks = []"]
@@ -135,7 +134,7 @@ def test_the_plan_is_what_runs(zrb: Zrb, seed: int) -> None:
         source.append(
             f"async def act{number}(ctx):\n"
             f"    ran('t{number}')\n"
-            f"    if {number} == {count // 2 + seed} and not exists('mended'):\n        await hang('dies')\n"
+            f"    if {number} == {count // 2 + seed % 4} and not exists('mended'):\n        await hang('dies')\n"
             f"    return {result}\n"
             f"tasks.append(Task(name='t{number}', action=act{number}, retries=0,"
             f" upstream=[tasks[n] for n in {upstreams}], successor=[tasks[n] for n in {successors}]))"
@@ -159,7 +158,7 @@ def test_marked_and_forked_sessions_resume(zrb: Zrb) -> None:
     (zrb.folder / "ran").unlink()
     (zrb.folder / "end").unlink()
     assert zrb.resume("plan").out.strip() == "end"
-    assert sorted(zrb.ran) == ["check", "main", "server"]
+    assert sorted(zrb.ran) == ["check", "first", "main", "server"]  # the lock of `first` is not storable
     (zrb.folder / "ran").unlink()
     (zrb.folder / "end").unlink()
     zrb.mark("mended")
