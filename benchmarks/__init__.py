@@ -1,0 +1,1 @@
+"""What durability costs: one module per question, `python -m benchmarks` asks them all."""

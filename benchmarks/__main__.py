@@ -1,0 +1,70 @@
+"""`make bench`: ask every question, print the answers, and write docs/performance.md.
+
+python -m benchmarks [--quick] [NAME ...]; with a name or --quick the page is only printed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.harness import Effort
+from benchmarks.report import Answer, conditions, page
+
+QUESTIONS = (
+    "small_values",
+    "reading",
+    "bulk",
+    "large_values",
+    "history",
+    "steps",
+    "give_back",
+    "processes",
+    "on_postgres",
+    "listing",
+    "start_up",
+    "under_zrb",
+    "size",
+    "memory",
+)
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+
+
+def ask(name: str, effort: Effort) -> tuple[str, str, Answer]:
+    """A question, what is said about it, and its answer."""
+    module = importlib.import_module(f"benchmarks.{name}")
+    question, _, prose = (module.__doc__ or "").strip().partition("\n\n")
+    answer: Answer = module.run(effort)
+    return question, prose.strip(), answer
+
+
+def main(arguments: list[str]) -> None:
+    """Ask the questions named, or all of them."""
+    for name in [name for name in os.environ if name.startswith("ZRB_")]:
+        del os.environ[name]  # what the developer works with is not measured
+    names = [argument for argument in arguments if argument != "--quick"]
+    effort = Effort(quick="--quick" in arguments)
+    answers = {}
+    load, began = os.getloadavg()[0], time.monotonic()
+    for name in names or QUESTIONS:
+        started = time.monotonic()
+        question, prose, answer = ask(name, effort)
+        answers[question] = (prose, answer)
+        print("\n".join(["", f"## {question}", "", *answer.lines, ""]), flush=True)
+        print(*(" | ".join(goal.row()) for goal in answer.goals), sep="\n")
+        print(f"({name}: {time.monotonic() - started:.0f} s)", flush=True)
+    loads = f"load average {load:.1f} at the beginning and {os.getloadavg()[0]:.1f} at the end"
+    text = page(answers, [*conditions(), f"- {loads}; it took {time.monotonic() - began:.0f} s"])
+    if names or effort.quick:
+        print(f"\n{PAGE.name} is not written: only a full run writes it.")
+    else:
+        PAGE.parent.mkdir(exist_ok=True)
+        PAGE.write_text(text)
+        print(f"\n{PAGE} is written.")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

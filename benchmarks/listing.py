@@ -1,0 +1,66 @@
+"""What does it cost to look at one store of 100,000 sessions?
+
+Each with a run, 2 tasks and 2 queues of 5 values: a million values in all. Timed is the SQL alone, all statements of
+a command together; what click, rich and the interpreter's start add is the next question.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+from unittest import mock
+
+from benchmarks.contest import new_folder
+from benchmarks.harness import Effort, time_text
+from benchmarks.report import Answer, Goal, table
+from benchmarks.stuffing import add_sessions
+from zrb_store import history, open_store
+from zrb_store.db.transaction import Transaction, compiled
+from zrb_store.listing import listed
+from zrb_store.names import resolve
+
+
+def sql_of(command: Callable[[], Any]) -> tuple[int, float]:
+    """How many statements a command runs, and the seconds that they take together."""
+    spent: list[float] = []
+    execute = Transaction.execute
+
+    def timed(self: Transaction, statement: Any, *params: Any) -> Any:
+        compiled(self._dialect, statement)  # not SQL's time: most statements are compiled once per process
+        began = time.perf_counter()
+        rows = execute(self, statement, *params)
+        spent.append(time.perf_counter() - began)
+        return rows
+
+    with mock.patch.object(Transaction, "execute", timed):
+        command()
+    return len(spent), sum(spent)
+
+
+def run(effort: Effort) -> Answer:
+    """Each command many times."""
+    answer = Answer()
+    many = effort(100_000, 10_000)
+    with ExitStack() as stack:
+        path = new_folder(stack) / "store.db"
+        add_sessions(path, many)
+        store = stack.enter_context(open_store(path, read_only=True))
+        middle = f"etl-{many // 2}"
+        commands: dict[str, Callable[[], Any]] = {
+            "`list`: the 50 newest, with counts": lambda: listed(store, limit=50),
+            "`show` of one in the middle": lambda: history.show(store, resolve(store, middle).name),
+        }
+        rows = []
+        for what, command in commands.items():
+            command()
+            runs = [sql_of(command) for _ in range(effort(51, 21))]
+            seconds = statistics.median(spent for _, spent in runs)
+            rows.append([what, str(runs[0][0]), time_text(seconds)])
+            answer.goals.append(
+                Goal(f"{what}, of {many:,}", "at most 1 ms of SQL", time_text(seconds), seconds <= 1e-3)
+            )
+    answer.add(*table(["command", "statements", "SQL"], rows))
+    return answer

