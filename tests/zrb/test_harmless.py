@@ -127,6 +127,20 @@ def test_an_unstorable_value_lives_on_and_its_task_runs_again_when_needed(zrb: Z
     assert zrb.stored("opaque").task("step") == ["completed"]
 
 
+def test_a_value_above_the_limit_lives_on(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        big = Task(name="big", action=lambda ctx: ["x" * 1000])
+        cli.add_task(Task(name="main", upstream=big, action=lambda ctx: len(ctx.xcom["big"].pop()[0])))
+        """
+    )
+    done = zrb.run("main", ZRB_STORE_MAX_VALUE="500")
+    assert done.out.strip() == "1000"
+    (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
+    assert "task big: " in line
+    assert not zrb.stored().attempts[0].restorable
+
+
 def test_builtin_tasks_and_versions_are_not_stored(zrb: Zrb) -> None:
     zrb.db.unlink()
     zrb.run("version")

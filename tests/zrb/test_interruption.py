@@ -112,6 +112,20 @@ def test_sys_exit_in_a_task(zrb: Zrb, code: int) -> None:
     assert zrb.resume("end").out.strip() == "done"
 
 
+@only(lambda version: version < (3, 14))  # later ones do not retry it
+def test_sys_exit_that_zrb_retries(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        @make_task(name="main", retries=1, group=cli)
+        def main(ctx):
+            return "done" if ran("main") else sys.exit(4)
+        """
+    )
+    assert zrb.run("main").out.strip() == "done"
+    assert zrb.stored().status == "completed"
+    assert zrb.stored().tasks == {"main": ["failed", "completed"]}
+
+
 def test_an_exception_in_the_engine(zrb: Zrb) -> None:
     steps(zrb, "await asyncio.sleep(0)")
     with (zrb.folder / "zrb_init.py").open("a") as file:

@@ -170,11 +170,12 @@ def builtin_tasks() -> Iterator[Any]:
 
 def declared_by_zrb(task: Any) -> bool:
     """Whether a task is one of zrb's own utilities."""
-    if any(task is builtin for builtin in builtin_tasks()):
-        return True
-    # 1.21 binds `llm chat` to no module: its action's module tells.
-    module = getattr(getattr(task, "_action", None), "__module__", None) or ""
-    return module.startswith("zrb.")
+    if "_zrb_store_builtin" not in task.__dict__:
+        # 1.21 binds `llm chat` to no module: its action's module tells.
+        module = getattr(getattr(task, "_action", None), "__module__", None) or ""
+        of_zrb = module.startswith("zrb.builtin.") or any(task is builtin for builtin in builtin_tasks())
+        task._zrb_store_builtin = of_zrb  # a trigger's task is asked about at each event
+    return bool(task._zrb_store_builtin)
 
 
 def stock_exit_is_interrupt(session: Any, task: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -62,21 +63,36 @@ def ask_secrets(task: Any, given: Mapping[str, str]) -> dict[str, str]:
     Args:
         task: The task.
         given: Inputs from the command line, by name.
+
+    Raises:
+        InvalidName: One was given that is not secret, or cannot be asked for.
     """
+    from zrb_store.errors import InvalidName
+
+    secret = {task_input.name: task_input for task_input in task.inputs if compat.is_secret(task_input)}
+    for name in given:
+        if name not in secret:
+            raise InvalidName(f"--{name} is no secret input of {task.name}: a resume takes the inputs that are stored")
+    return {name: given[name] if name in given else _ask(task_input) for name, task_input in secret.items()}
+
+
+def _ask(task_input: Any) -> str:
+    import getpass
+    import warnings
+
+    from zrb_store.errors import InvalidName
+
     context = compat.SharedContext()
-    answers: dict[str, str] = {}
-    for task_input in task.inputs:
-        if not compat.is_secret(task_input):
-            continue
-        if task_input.name in given:
-            answers[task_input.name] = given[task_input.name]
-        elif task_input.always_prompt and not _has_default_without_terminal(task_input, context):
-            answers[task_input.name] = task_input.prompt_cli_str(context)
-        else:
-            answers[task_input.name] = task_input.get_default_str(context)
-    return answers
-
-
-def _has_default_without_terminal(task_input: Any, context: Any) -> bool:
+    default = str(task_input.get_default_str(context))
     # A default may come from the environment; where nobody can be asked it is the answer.
-    return not context.is_tty and bool(task_input.get_default_str(context))
+    if not task_input.always_prompt or (default and not context.is_tty):
+        return default
+    try:
+        with warnings.catch_warnings():
+            # A piped answer is as good as a typed one.
+            warnings.simplefilter("ignore", getpass.GetPassWarning)
+            return str(task_input.prompt_cli_str(context))
+    except (EOFError, ValueError):  # zrb's own answer where there is no terminal, by release
+        print(file=sys.stderr)  # the prompt has no end of line
+        name = task_input.name
+        raise InvalidName(f"secret input {name} is not stored, and nobody can be asked: give --{name} VALUE") from None

@@ -81,7 +81,7 @@ class Recorder:
         self._working: set[asyncio.Task[Any]] = set()
         self._failed: set[str] = set()
         self._stopped: set[str] = set()
-        self._exited = False
+        self._exited: set[str] = set()
         self._unstorable: set[int] = set()
         self._warned: set[str] = set()
         self._loop = asyncio.get_running_loop()
@@ -242,6 +242,8 @@ class Recorder:
         forget_push()
         attempt = self.run.begin(self.graph.name(task), role=self.graph.role(task))
         self._open[attempt.task] = attempt
+        for ended in (self._failed, self._stopped, self._exited):
+            ended.discard(attempt.task)
         working = asyncio.current_task()
         if working is not None:
             self._working.add(working)
@@ -270,14 +272,12 @@ class Recorder:
             if isinstance(queue, ZrbXcom):
                 expect_push(queue, result, fresh=True)
         self._close(attempt, stands=True)
-        self._failed.discard(attempt.task)
-        self._stopped.discard(attempt.task)
 
     def fail(self, attempt: Attempt, task: Any, error: BaseException) -> None:
         """End an attempt by the exception that its action raised."""
         self._close(attempt, stands=False)
         if isinstance(error, SystemExit):
-            self._exited = True
+            self._exited.add(attempt.task)
         role = self.graph.role(task)
         stopped = isinstance(error, _STOPPING)
         if role != "check" and not (stopped and role == "server"):
@@ -305,7 +305,11 @@ class Recorder:
             return self.map
         current: Any = current_attempt.get()
         owner: Any = view._owner
-        if current is not None and current is not owner and current.task == owner.task:
+        if (
+            current is not None
+            and current is not owner
+            and (current.session, current.task) == (owner.session, owner.task)
+        ):
             return AttemptView(self.map, current)  # a thread that an earlier attempt left behind
         if current is owner or self._open.get(owner.task) is owner or threading.get_ident() != self._thread:
             return view
