@@ -139,8 +139,8 @@ def test_a_resume_asks_for_secrets_again(zrb: Zrb) -> None:
     assert "--rows is no secret input of load" in line
     zrb.tasks(TASKS.replace('return f"', 'return f"{ctx.input.my_key} ').replace('"my-key", default="k1"', '"my-key"'))
     asked = zrb.resume("night", code=2).err
-    assert lines(asked) == [
-        "my-key: ",
-        "zrb-store: secret input my-key is not stored, and nobody can be asked: give --my-key VALUE",
-    ]
+    assert "Traceback" not in asked
+    assert lines(asked)[-1] == (
+        "zrb-store: secret input my-key is not stored, and nobody can be asked: give --my-key VALUE"
+    )
     assert zrb.resume("night", "--my-key", "k3").out.strip() == "k3 tue 5"
