@@ -211,10 +211,10 @@ def describe(
     """
     if error is None:
         return None, None, None
-    text = "".join(traceback.format_exception(type(error), error, frames or error.__traceback__))
+    text = _storable("".join(traceback.format_exception(type(error), error, frames or error.__traceback__)))
     if len(text) > TRACEBACK_LIMIT:
         text = "[...]\n" + text[-(TRACEBACK_LIMIT - 6) :]
-    return type(error).__qualname__, _storable(str(error))[:TRACEBACK_LIMIT], _storable(text)
+    return type(error).__qualname__, _storable(str(error))[:TRACEBACK_LIMIT], text
 
 
 def _storable(text: str) -> str:

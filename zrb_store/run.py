@@ -204,10 +204,10 @@ class Run:
         arguments = encoded.data if encoded.restorable else None
         done = self.completed(task)
         if done is not None:
-            if None not in (done.arguments, arguments) and done.arguments != arguments:
-                theirs, ours = codec.decode(done.arguments or ""), codec.decode(arguments or "")
-                difference = differences(theirs, ours) or f"{theirs!r} became {ours!r}"
-                raise InputsDiffer(f"{self.session}/{done.name} completed with other arguments: {difference}")
+            if done.arguments and arguments and done.arguments != arguments:
+                difference = differences(codec.decode(done.arguments), codec.decode(arguments))
+                if difference:
+                    raise InputsDiffer(f"{self.session}/{done.name} completed with other arguments: {difference}")
             return self.result(done)  # type: ignore[no-any-return]
         self._refuse_nesting(task)
         with self.begin(task, arguments=arguments) as attempt:
@@ -217,7 +217,7 @@ class Run:
 
     def completed(self, task: str) -> AttemptRecord | None:
         """The newest attempt of a task that completed and stands, or None."""
-        return attempts.standing(self.database, self.session_id, task)
+        return attempts.standing(self.database, self.session_id, check_name(task, "task"))
 
     def result(self, of: AttemptRecord) -> Any:
         """The stored result of a completed attempt, whether or not it was taken; None if it has none."""
