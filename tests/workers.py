@@ -8,7 +8,7 @@ import resource
 import signal
 from multiprocessing.connection import Connection
 
-from zrb_store import StoreUnavailable, open_store
+from zrb_store import StoreUnavailable, ZrbStoreError, open_store
 
 
 def fork_after_open(pipe: Connection, location: str) -> None:
@@ -95,3 +95,21 @@ def hold_many_files(pipe: Connection, location: str, count: int) -> None:
         pipe.send(list(queue))
     for file in files:
         os.close(file)
+
+
+def work_for_an_attempt(pipe: Connection, location: str, token: str) -> None:
+    """What a command started by a task does: it is told of the attempt by its environment."""
+    os.environ |= {"ZRB_STORE_URL": location, "ZRB_STORE_ATTEMPT": token}
+    with open_store() as store:
+        for session, queue, action, *arguments in iter(pipe.recv, None):
+            try:
+                pipe.send(getattr(store.session(session).xcom[queue], action)(*arguments))
+            except (ZrbStoreError, IndexError) as error:
+                pipe.send(error)
+
+
+def hold_a_run(pipe: Connection, location: str, session: str) -> None:
+    """Run a session until told otherwise."""
+    with open_store(location) as store, store.session(session).run(task="main"):
+        pipe.send("running")
+        pipe.recv()

@@ -1,0 +1,281 @@
+"""A run: who may have one, what it finds done already, and what its session is called afterwards."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.attempts import Broken, failing, start
+from tests.processes import Child
+from tests.rows import all_rows, faults, query
+from tests.workers import hold_a_run
+from zrb_store import (
+    InputsDiffer,
+    Run,
+    SessionBusy,
+    SessionCompleted,
+    SessionNotFound,
+    Store,
+    TaskCompleted,
+    UnencodableValue,
+)
+from zrb_store.testing import expire_lease
+
+
+@pytest.fixture(autouse=True)
+def sound(store: Store) -> Iterator[None]:
+    """After each test no invariant of the rows is broken."""
+    yield
+    assert faults(store) == []
+
+
+class TestWhoMayRun:
+    def test_not_while_another_process_does(self, store: Store, location: str) -> None:
+        with Child(hold_a_run, location, "flow") as child:
+            assert child.receive() == "running"
+            before = all_rows(store, but=("zrb_run",))
+            with pytest.raises(SessionBusy) as caught:
+                store.session("flow").run().start()
+            assert f"is being run by pid {child.pid} on {socket.gethostname()} for " in str(caught.value)
+            assert all_rows(store, but=("zrb_run",)) == before
+            child.send("end")
+            assert child.join() == 0
+        with pytest.raises(SessionCompleted, match="session flow has completed: `zrb-store show flow` shows it"):
+            store.session("flow").run().start()
+
+    def test_at_once_when_that_process_was_killed(self, store: Store, location: str) -> None:
+        with Child(hold_a_run, location, "flow") as child:
+            child.receive()
+            assert store.session("flow").status == "running"
+            child.kill()
+        assert store.session("flow").status == "stale"
+        with store.session("flow").run() as run:
+            assert run.number == 2
+        assert query(store, "SELECT number, outcome FROM zrb_run ORDER BY id") == [(1, "lost"), (2, "completed")]
+
+    def test_not_twice_in_one_process(self, store: Store) -> None:
+        with store.session("flow").run(), pytest.raises(SessionBusy, match=f"pid {os.getpid()}"):
+            store.session("flow").run().start()
+
+    @pytest.mark.parametrize(
+        ("other", "says"),
+        [
+            ({"project": "/b"}, "session flow belongs to project /a, not to /b: use another session name"),
+            ({"task": "clean"}, "session flow belongs to task load, not to clean: use another session name"),
+            ({"inputs": {"day": 2, "n": [1]}}, "was started with other inputs: day: 1 became 2; use another"),
+            ({"inputs": {"day": 1, "n": [2]}}, r"other inputs: n\[0\]: 1 became 2;"),
+            ({"inputs": {"day": 1}}, "other inputs: n is gone;"),
+            ({"inputs": {"day": 1, "n": [1], "x": None}}, "other inputs: x is new;"),
+        ],
+    )
+    def test_not_for_something_else(self, store: Store, other: dict[str, Any], says: str) -> None:
+        same: dict[str, Any] = {"project": "/a", "task": "load", "inputs": {"day": 1, "n": [1]}}
+        with pytest.raises(Broken), store.session("flow").run(**same):
+            raise Broken
+        before = all_rows(store)
+        with pytest.raises(InputsDiffer, match=says):
+            store.session("flow").run(**{**same, **other}).start()
+        assert all_rows(store) == before
+        with store.session("flow").run(**same) as run:
+            assert run.number == 2
+
+    def test_inputs_in_another_order_are_the_same(self, store: Store) -> None:
+        with pytest.raises(Broken), store.session("flow").run(inputs={"a": 1, "b": {"c": 1, "d": 2}}):
+            raise Broken
+        with store.session("flow").run(inputs={"b": {"d": 2, "c": 1}, "a": 1}):
+            pass
+
+
+class TestStatus:
+    def test_of_a_session_that_there_is_not(self, store: Store) -> None:
+        with pytest.raises(SessionNotFound, match="there is no session flow"):
+            store.session("flow").record()
+        assert store.sessions() == []
+
+    def test_open_running_and_stale(self, store: Store) -> None:
+        session = store.session("flow")
+        session.xcom["q"].push(1)
+        assert session.status == "open"
+        run = session.run().start()
+        assert session.status == "running"
+        expire_lease(session)
+        assert session.status == "stale"
+        run.end("failed")
+        assert session.status == "failed"
+
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [
+            (None, "completed"),
+            (Broken(), "failed"),
+            (KeyboardInterrupt(), "interrupted"),
+            (SystemExit(0), "completed"),
+            (SystemExit(None), "completed"),
+            (SystemExit(3), "failed"),
+            (SystemExit("message"), "failed"),
+        ],
+    )
+    def test_by_the_end_of_the_block(self, store: Store, error: BaseException | None, status: str) -> None:
+        def work() -> None:
+            with store.session("flow").run() as run, run.attempt("task"):
+                if error is not None:
+                    raise error
+
+        if error is None:
+            work()
+        else:
+            with pytest.raises(type(error)):
+                work()
+        if not isinstance(error, SystemExit) or status == "failed":
+            assert store.session("flow").status == status
+
+    def test_failed_if_a_task_failed_without_a_later_success(self, store: Store) -> None:
+        with store.session("flow").run() as run:
+            failing(run, "load", lambda: None)
+        assert store.session("flow").status == "failed"
+        with store.session("flow").run() as run:
+            failing(run, "load", lambda: None)
+            with run.attempt("load"):
+                pass
+        assert store.session("flow").status == "completed"
+
+    def test_a_failing_check_does_not_fail_the_session(self, store: Store) -> None:
+        with store.session("flow").run() as run:
+            run.begin("is it up?", role="check").fail(Broken())
+        assert store.session("flow").status == "completed"
+
+    def test_sessions_can_be_asked_for_by_what_readers_see(self, store: Store) -> None:
+        runs = {name: store.session(name).run(task=name).start() for name in ("one", "two", "three", "four")}
+        store.session("five").xcom["q"].push(1)
+        expire_lease(store.session("one"))
+        runs["two"].end("failed")
+        runs["three"].end("completed")
+        expected = {"stale": "one", "failed": "two", "completed": "three", "running": "four", "open": "five"}
+        assert {record.status: record.name for record in store.sessions()} == expected
+        for status, name in expected.items():
+            assert [(record.name, record.status) for record in store.sessions(status)] == [(name, status)]
+        assert [record.name for record in store.sessions(task="two")] == ["two"]
+
+
+class TestSteps:
+    def test_a_step_is_run_once(self, store: Store) -> None:
+        calls: list[int] = []
+
+        def count(number: int) -> dict[str, int]:
+            calls.append(number)
+            return {"rows": number}
+
+        for number in (1, 2, 3):
+            run = start(store, "flow")
+            assert run.number == number
+            assert run.step("count", count, 5) == {"rows": 5}
+            assert run.step("count", count, 5) == {"rows": 5}
+        assert calls == [5]
+        assert list(store.session("flow").xcom["count"]) == [{"rows": 5}]
+
+    def test_its_result_is_kept_though_it_was_taken(self, store: Store) -> None:
+        run = start(store, "flow")
+        run.step("count", lambda: 5)
+        assert store.session("flow").xcom["count"].pop() == 5
+        assert start(store, "flow").step("count", lambda: 6) == 5
+
+    def test_none_is_a_result(self, store: Store) -> None:
+        run = start(store, "flow")
+        assert run.step("nothing", lambda: None) is None
+        assert run.step("nothing", lambda: pytest.fail("called again")) is None
+        assert list(store.session("flow").xcom["nothing"]) == [None]
+
+    def test_one_that_failed_is_run_again(self, store: Store) -> None:
+        queue = store.session("flow").xcom["q"]
+
+        def work(fails: bool) -> int:
+            queue.push(1)
+            if fails:
+                raise Broken
+            return len(queue)
+
+        run = start(store, "flow")
+        for _ in range(2):
+            with pytest.raises(Broken):
+                run.step("work", work, True)
+        assert run.step("work", work, False) == 1
+
+    @pytest.mark.parametrize(
+        ("args", "kwargs", "says"),
+        [
+            ((2,), {"b": 2, "c": [3]}, r"completed with other arguments: \[0\]\[0\]: 1 became 2"),
+            ((1,), {"b": 3, "c": [3]}, r"\[1\]\.b: 2 became 3"),
+            ((1,), {"b": 2, "c": []}, r"\[1\]\.c: \[3\] became \[\]"),
+            ((1, 2), {"b": 2, "c": [3]}, "became"),
+            ((1,), {"b": 2}, r"\[1\]\.c is gone"),
+        ],
+    )
+    def test_other_arguments_are_refused(self, store: Store, args: Any, kwargs: Any, says: str) -> None:
+        run = start(store, "flow")
+        assert run.step("f", lambda a, b, c: a + b, 1, b=2, c=[3]) == 3
+        with pytest.raises(InputsDiffer, match=says):
+            start(store, "flow").step("f", lambda *_, **__: pytest.fail("called"), *args, **kwargs)
+
+    def test_the_same_ones_in_another_order_are_not(self, store: Store) -> None:
+        run = start(store, "flow")
+        run.step("f", lambda a, b: None, a=1, b={"x": 1, "y": {2, 3}})
+        run.step("f", lambda a, b: pytest.fail("called"), b={"y": {3, 2}, "x": 1}, a=1)
+
+    def test_arguments_that_cannot_be_stored_are_not_compared(self, store: Store) -> None:
+        run = start(store, "flow")
+        assert run.step("f", lambda connection: 1, object()) == 1
+        assert run.step("f", lambda connection: 2, object()) == 1
+        assert run.step("f", lambda connection: 2, 5) == 1
+
+    def test_a_result_that_cannot_be_stored_fails_it(self, store: Store) -> None:
+        run = start(store, "flow")
+        with pytest.raises(UnencodableValue):
+            run.step("f", object)
+        assert query(store, "SELECT status, error_type FROM zrb_attempt") == [("failed", "UnencodableValue")]
+
+    def test_an_attempt_of_a_completed_task_is_refused(self, store: Store) -> None:
+        run = start(store, "flow")
+        run.step("load", lambda: 1)
+        with pytest.raises(TaskCompleted, match="task load has completed in session flow"):
+            run.attempt("load")
+
+    def test_a_step_given_back_is_run_again(self, store: Store) -> None:
+        run = start(store, "flow")
+        numbers = iter([1, 2])
+        work: Callable[[Run], int] = lambda run: run.step("f", lambda: next(numbers))  # noqa: E731
+        assert work(run) == 1
+        done = run.completed("f")
+        assert done is not None
+        assert (run.result(done), done.name) == (1, "f#1")
+        run.give_back(done, "again")
+        assert list(store.session("flow").xcom["f"]) == []
+        assert work(run) == 2
+        assert list(store.session("flow").xcom["f"]) == [2]
+
+
+def test_what_is_known_of_a_run(store: Store) -> None:
+    with store.session("flow").run(origin="cli", command=["zrb", "load"], zrb_version="3.28.0"):
+        pass
+    columns = "origin, host, pid, command, folder, zrb_version, outcome"
+    [row] = query(store, f"SELECT {columns} FROM zrb_run")
+    assert tuple(row) == (
+        "cli",
+        socket.gethostname(),
+        os.getpid(),
+        '["zrb", "load"]',
+        os.getcwd(),  # noqa: PTH109
+        "3.28.0",
+        "completed",
+    )
+    assert query(store, "SELECT python_version FROM zrb_run") == [(sys.version.split()[0],)]
+
+
+def test_the_tasks_of_a_session_keep_their_order(store: Store) -> None:
+    run = start(store, "flow")
+    run.note_tasks({"b": "waiting", "a": "skipped", "c": "waiting"})
+    assert list(store.session("flow").record().tasks.items()) == [("b", "waiting"), ("a", "skipped"), ("c", "waiting")]
