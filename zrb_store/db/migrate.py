@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from zrb_store.db import tables
 from zrb_store.db.dialect import dialect_of
 from zrb_store.errors import StoreUnavailable
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 T = TypeVar("T")
+
+tables.add_postgresql_options()
 
 WAIT_SECONDS = 30
 

@@ -121,7 +121,6 @@ attempt = Table(
         "task",
         "ended_at",
         sqlite_where=text("status = 'completed'"),
-        postgresql_where=text("status = 'completed'"),
     ),
     sqlite_autoincrement=True,
 )
@@ -163,19 +162,16 @@ value = Table(
         "ended_at",
         unique=True,
         sqlite_where=text("ended_at IS NULL"),
-        postgresql_where=text("ended_at IS NULL"),
     ),
     Index(
         "ix_zrb_value_pushed_by",
         "pushed_by",
         sqlite_where=text("pushed_by IS NOT NULL"),
-        postgresql_where=text("pushed_by IS NOT NULL"),
     ),
     Index(
         "ix_zrb_value_taken_by",
         "taken_by",
         sqlite_where=text("taken_by IS NOT NULL"),
-        postgresql_where=text("taken_by IS NOT NULL"),
     ),
     # Rows lie in queue order, so that a push writes one page less (benchmarks/, docs/adr).
     sqlite_with_rowid=False,
@@ -212,3 +208,13 @@ change = Table(
     Index(None, "session"),
     sqlite_autoincrement=True,
 )
+
+
+def add_postgresql_options() -> None:
+    """Give partial indexes their condition on PostgreSQL too, which only migrations and their tests need.
+
+    The mere name of the option makes SQLAlchemy import PostgreSQL's dialects: 50 ms that SQLite's users need not pay.
+    """
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]
