@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -12,9 +13,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from tests.commands import Commands
-from zrb_store import Store, StoreMissing, open_store, prune, settings
+from tests.test_fork import Story, Telling, first_starts, steps
+from zrb_store import Store, StoreMissing, lease, open_store, prune, removal, settings
 from zrb_store.db.engine import Database
 from zrb_store.doctor import Finding, examine, files
 from zrb_store.mark import mark_completed
@@ -47,6 +52,8 @@ def live_a_little(store: Store) -> None:
     again.end("completed")
     under_way = store.session("under-way").run().start()
     under_way.begin("t").xcom["q"].push(1)
+    lease.release(under_way)  # no renewal between two looks, and no end either
+    store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = lease_expires_at + 3600000000"))
     list(prune.prune(store.database, prune.Policy(older_than=timedelta(0), statuses=("open",))))
     inbox.clear()
     inbox.extendleft([1, 2])
@@ -65,6 +72,24 @@ def found(location: str) -> list[Finding]:
 
 
 def test_a_store_that_was_used_is_healthy(used: Store, location: str) -> None:
+    assert found(location) == []
+
+
+_numbers = itertools.count()
+
+
+@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(story=st.lists(steps, max_size=25))
+def test_any_story_leaves_a_healthy_store(store: Store, location: str, story: Story) -> None:
+    telling = Telling(store, f"s{next(_numbers)}")
+    telling.tell(story)
+    assert found(location) == []
+    telling.end()
+    for task, _ in first_starts(story):
+        store.fork(telling.session.name, from_task=task)
+    list(prune.prune(store.database, prune.Policy(older_than=timedelta(0), statuses=("open",))))
+    assert found(location) == []
+    removal.remove(store.database, telling.session.name)
     assert found(location) == []
 
 

@@ -158,6 +158,15 @@ def test_what_unfinished_attempts_took_elsewhere_is_given_back_first(store: Stor
     assert list(inbox) == ["b", "c"], "what a completed attempt took stays taken, what failed never was"
 
 
+def test_what_unfinished_attempts_took_at_home_goes_with_it(store: Store) -> None:
+    store.session("s").xcom["q"].push(1)
+    started = store.session("s").run().start()
+    started.begin("a").xcom["q"].pop()
+    started.end("failed")
+    removal.remove(store.database, "s")
+    assert names(store) == set()
+
+
 # -- open sessions
 
 

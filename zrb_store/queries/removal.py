@@ -42,11 +42,15 @@ _OF_SESSION = change.c.session == bindparam("name")
 _SMALL = change.c.action.in_([literal_column("'push'"), literal_column("'pop'")])
 _DELETE_CHANGES = sa.delete(change).where(_OF_SESSION, _SMALL)
 _DELETE_OLD_CHANGES = _DELETE_CHANGES.where(change.c.at < bindparam("before", type_=sa.BigInteger))
+_DELETE_QUEUES = sa.delete(queue).where(queue.c.session_id == bindparam("of"))
 _DELETE = sa.delete(session).where(session.c.id == bindparam("of"))
 
 
 def delete_session(executor: Executor, session_id: int, name: str) -> None:
     """Delete a session with all that is in it, and the records of single pushes and pops by hand."""
+    # Queues first: deleting an attempt changes the returns written in this transaction, which PostgreSQL then checks
+    # once more against values that are gone by then.
+    executor.execute(_DELETE_QUEUES, {"of": session_id})
     executor.execute(_DELETE, {"of": session_id})
     executor.execute(_DELETE_CHANGES, {"name": name})
 
