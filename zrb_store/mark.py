@@ -9,6 +9,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionCompleted, SessionNotFound, TaskCompleted, TaskNotFound, ZrbStoreError
 from zrb_store.process import identity
 from zrb_store.queries import attempts, sessions, values
+from zrb_store.records import SessionRecord
 
 
 def mark_completed(database: Database, name: str, task: str, result: Encoded | None = None) -> str:
@@ -50,7 +51,7 @@ def mark_completed(database: Database, name: str, task: str, result: Encoded | N
         if begun is None:
             raise ZrbStoreError(f"session {name} changes at this moment: try again")
         attempt_id, number = begun
-        place = _push(transaction, name, task, result, attempt_id) if result else None
+        place = _push(transaction, name, _queue_of(task, session), result, attempt_id) if result else None
         attempts.complete(transaction, attempt_id, restorable=True, result=place)
         sessions.note_change(transaction, identity(), "mark", name, f"{task}#{number} completed")
         return f"{task}#{number}"
@@ -58,7 +59,13 @@ def mark_completed(database: Database, name: str, task: str, result: Encoded | N
     return database.transact(work, "mark")
 
 
-def _push(transaction: Transaction, name: str, task: str, result: Encoded, attempt_id: int) -> tuple[int, int] | None:
-    queue_id = values.make_queue(transaction, name, task)
+def _queue_of(task: str, session: SessionRecord) -> str:
+    """The queue of a task's results: the second task of a name, `load~2`, shares that of the first."""
+    first, tilde, number = task.rpartition("~")
+    return first if tilde and number.isdecimal() and {first, task} <= session.tasks.keys() else task
+
+
+def _push(transaction: Transaction, name: str, queue: str, result: Encoded, attempt_id: int) -> tuple[int, int] | None:
+    queue_id = values.make_queue(transaction, name, queue)
     seq = None if queue_id is None else values.push(transaction, queue_id, result, attempt_id)
     return None if queue_id is None or seq is None else (queue_id, seq)

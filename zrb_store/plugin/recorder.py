@@ -76,7 +76,6 @@ class Recorder:
         self.map: XcomMap
         self._children = 0
         self._standing: dict[str, AttemptRecord] = {}
-        self._again: set[str] = set()
         self._open: dict[str, Attempt] = {}
         self._working: set[asyncio.Task[Any]] = set()
         self._failed: set[str] = set()
@@ -118,7 +117,6 @@ class Recorder:
         """Learn what completed in earlier runs, and say which of it is given back since it runs again."""
         steps = decide(self.graph.workflow(self.main), known, forced)
         self._standing = {record.task: record for record in known if record.stands}
-        self._again = {step.task for step in steps if step.action == "run"}
         chosen = to_give_back(steps, known)
         for name in {record.task for record in known if record.id in dict(chosen)}:
             del self._standing[name]
@@ -215,12 +213,9 @@ class Recorder:
         if standing is None:
             return None
         role = self.graph.role(task)
-        if role == "task":
+        if role == "task" or standing.role == "manual":
             return standing
-        # Of these only what was marked by hand counts, and once: a monitored server may be started again.
         del self._standing[name]
-        if standing.role == "manual" and name not in self._again:
-            return standing
         if role != "check":
             self.run.give_back(standing, role if role == "fallback" else "readiness")
         return None
