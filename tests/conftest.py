@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 # What the developer works with must not reach the tests, nor the processes that they start.
 for name in [name for name in os.environ if name.startswith("ZRB_")]:
     del os.environ[name]
+
+# pytest --hypothesis-profile=thorough
+hypothesis.settings.register_profile("thorough", max_examples=5000, deadline=None)
 
 SERVER = pytest.StashKey[postgres.SharedServer]()
 DATABASES = ["sqlite", "postgresql"]

@@ -1,0 +1,324 @@
+"""Random programs of every operation, run on a store and on a model: contents, history and earlier moments agree.
+
+`pytest tests/test_state_machine.py --hypothesis-profile=thorough` runs for longer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.attempts import acting_as
+from tests.model import Actor, Queue, give_back
+from tests.rows import faults, query, states
+from zrb_store import Attempt, AttemptClosed, LeaseLost, Run, Store, Xcom, codec, open_store
+from zrb_store.db.tables import value
+from zrb_store.queries import values
+from zrb_store.testing import expire_lease
+
+# Sessions with runs, and the queues that their attempts and others work on.
+RUNNERS = ("one", "two")
+PLACES = (("one", "q"), ("shared", "q"), ("shared", "r"))
+TASKS = ("load", "report")
+
+few = st.integers(0, 9)
+index = st.integers(-6, 6)
+who = st.integers(0, 7)
+where = st.sampled_from(range(len(PLACES)))
+task = st.sampled_from(TASKS)
+runner = st.sampled_from(RUNNERS)
+
+Operation = tuple[str, tuple[Any, ...]]
+operations: st.SearchStrategy[Operation] = st.one_of(
+    st.tuples(st.sampled_from(["pop", "popleft", "popright", "clear", "reverse"]), st.just(())),
+    st.tuples(st.sampled_from(["push", "append", "appendleft", "set", "remove"]), st.tuples(few)),
+    st.tuples(st.sampled_from(["extend", "extendleft", "__iadd__"]), st.tuples(st.lists(few, max_size=3))),
+    st.tuples(st.sampled_from(["rotate", "__delitem__"]), st.tuples(index)),
+    st.tuples(st.sampled_from(["insert", "__setitem__"]), st.tuples(index, few)),
+    st.tuples(st.just("__imul__"), st.tuples(st.integers(-1, 2))),
+)
+
+
+class Machine(RuleBasedStateMachine):
+    """The store on one side, the model on the other."""
+
+    location: str
+    runs_of: Store  # runs and attempts; the queues are used through another store object, which comes and goes
+    numbers = itertools.count()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prefix = f"{next(self.numbers)}-"
+        self.store = open_store(self.location)
+        self.queues = [Queue() for _ in PLACES]
+        self.runs: dict[str, Run] = {}
+        self.actors: dict[str, list[tuple[Actor, Attempt]]] = {name: [] for name in RUNNERS}
+        self.moments: list[tuple[int, list[list[Any]]]] = []
+
+    @initialize()
+    def start(self) -> None:
+        for name in RUNNERS:
+            self.runs[name] = self.runs_of.session(self.prefix + name).run().start()
+        for place in range(len(PLACES)):
+            self.change(None, place, ("extend", ([place, place + 1, place + 2],)))
+
+    def teardown(self) -> None:
+        self.store.close()
+        for run in self.runs.values():
+            run.end("failed")
+
+    # -- operations
+
+    def queue(self, place: int) -> Xcom:
+        session, name = PLACES[place]
+        return self.store.session(self.prefix + session).xcom[name]
+
+    @rule(place=where, operation=operations)
+    def outside(self, place: int, operation: Operation) -> None:
+        self.change(None, place, operation)
+
+    @rule(place=where, operation=operations, name=runner, number=who)
+    def inside(self, place: int, operation: Operation, name: str, number: int) -> None:
+        if self.actors[name]:
+            actor, attempt = self.actors[name][-1 - number % min(len(self.actors[name]), 4)]
+            with acting_as(attempt):
+                if actor.status == "running":
+                    self.change(actor, place, operation)
+                else:
+                    self.refuse(place, operation)
+
+    def refuse(self, place: int, operation: Operation) -> None:
+        """By an attempt that has ended; what would change nothing or be refused anyway may be either."""
+        name, arguments = operation
+        before = list(self.queue(place))
+        with contextlib.suppress(AttemptClosed, LeaseLost, IndexError, ValueError):
+            getattr(self.queue(place), name)(*arguments)
+            assert before == apply(name, before, arguments)[1]
+
+    def change(self, actor: Actor | None, place: int, operation: Operation) -> None:
+        """Do it on both sides, and compare what is returned or raised."""
+        name, arguments = operation
+        model = self.queues[place]
+        expected, after = apply(name, model.contents, arguments)
+        queue = self.queue(place)
+        if isinstance(expected, Exception):
+            with pytest.raises(type(expected)):
+                getattr(queue, name)(*arguments)
+            return
+        result = getattr(queue, name)(*arguments)
+        if name in ("__iadd__", "__imul__"):
+            assert result is queue
+        else:
+            assert result == expected
+        self.follow(model, actor, name, arguments)
+        assert model.contents == after
+
+    def follow(self, model: Queue, actor: Actor | None, name: str, arguments: Any) -> None:
+        """The same on the model."""
+        live = model.live
+        match name, arguments:
+            case ("push" | "append", [new]):
+                model.push(actor, [new])
+            case ("appendleft", [new]):
+                model.push(actor, [new], left=True)
+            case ("extend" | "__iadd__", [new]):
+                model.push(actor, new)
+            case ("extendleft", [new]):
+                model.push(actor, new[::-1], left=True)
+            case ("pop" | "popleft", _):
+                model.take(actor, live[:1], "taken")
+            case ("popright", _):
+                model.take(actor, live[-1:], "taken")
+            case ("clear", _):
+                model.take(actor, live)
+            case ("set", [new]):
+                model.take(actor, live)
+                model.push(actor, [new])
+            case ("remove", [old]):
+                model.take(actor, [next(item for item in live if item.value == old)])
+            case ("__delitem__", [at]):
+                model.take(actor, [live[at]])
+            case ("insert", [at, new]):
+                place = max(at + len(live), 0) if at < 0 else min(at, len(live))
+                model.rebuild(actor, place, 0, new)
+            case ("__setitem__", [at, new]):
+                model.rebuild(actor, at % len(live), 1, new)
+            case ("rotate", [steps]):
+                model.rotate(actor, steps)
+            case ("reverse", _):
+                if len(live) > 1:
+                    model.push(actor, model.take(actor, live)[::-1])
+            case ("__imul__", [times]):
+                if times <= 0:
+                    model.take(actor, live)
+                else:
+                    model.push(actor, [item.value for item in live] * (times - 1))
+
+    # -- attempts and runs
+
+    def unfinished(self, name: str, task: str | None = None) -> list[Actor]:
+        """Newest first."""
+        actors = [actor for actor, attempt in self.actors[name] if task in (None, attempt.task)]
+        return [actor for actor in reversed(actors) if actor.is_unfinished]
+
+    def return_all(self, actors: list[Actor]) -> None:
+        for actor in actors:
+            give_back(self.queues, actor, "lost" if actor.status == "running" else actor.status)
+
+    @rule(name=runner, task=task)
+    def begin(self, name: str, task: str) -> None:
+        attempt = self.runs[name].begin(task)
+        self.return_all(self.unfinished(name, task))
+        self.actors[name].append((Actor(f"{self.prefix}{name}/{attempt.name}"), attempt))
+
+    def running(self, name: str) -> list[tuple[Actor, Attempt]]:
+        return [one for one in self.actors[name] if one[0].status == "running"]
+
+    @precondition(lambda self: self.running("one") or self.running("two"))
+    @rule(name=runner, number=who, place=where, result=st.one_of(st.none(), few))
+    def complete(self, name: str, number: int, place: int, result: int | None) -> None:
+        running = self.running(name)
+        if running:
+            actor, attempt = running[number % len(running)]
+            if result is None:
+                attempt.complete()
+            elif PLACES[place][0] == name:
+                attempt.complete(result, queue=PLACES[place][1])
+                self.queues[place].push(actor, [result])
+            else:
+                attempt.complete(result, queue="elsewhere")
+            actor.status = "completed"
+
+    @rule(name=runner, number=who, status=st.sampled_from(["failed", "interrupted"]))
+    def fail(self, name: str, number: int, status: str) -> None:
+        running = self.running(name)
+        if running:
+            actor, attempt = running[number % len(running)]
+            attempt.fail(status=status)
+            actor.status = status
+
+    @rule(name=runner)
+    def die(self, name: str) -> None:
+        """The process is gone, and another one takes over."""
+        session = self.runs_of.session(self.prefix + name)
+        expire_lease(session)
+        self.runs[name] = session.run().start()
+        self.return_all(self.unfinished(name))
+
+    @rule(name=runner)
+    def end(self, name: str) -> None:
+        """The run ends in an orderly way, and the session is started again."""
+        self.runs[name].end("failed")
+        for actor, _ in self.running(name):
+            actor.status = "interrupted"
+        self.runs[name] = self.runs_of.session(self.prefix + name).run().start()
+        self.return_all(self.unfinished(name))
+
+    @rule(name=runner, task=task)
+    def run_again(self, name: str, task: str) -> None:
+        """A completed attempt is given back."""
+        standing = [
+            (actor, attempt)
+            for actor, attempt in self.actors[name]
+            if attempt.task == task and actor.status == "completed" and not actor.given_back
+        ]
+        done = self.runs[name].completed(task)
+        assert (done and done.name) == (standing[-1][1].name if standing else None)
+        if done:
+            self.runs[name].give_back(done, "again")
+            give_back(self.queues, standing[-1][0], "again")
+
+    @rule()
+    def reopen(self) -> None:
+        self.store.close()
+        self.store = open_store(self.location)
+
+    # -- what must agree
+
+    @invariant()
+    def contents_agree(self) -> None:
+        for place, model in enumerate(self.queues):
+            queue = self.queue(place)
+            assert list(queue) == model.contents
+            assert len(queue) == len(model.contents)
+
+    @invariant()
+    def remember(self) -> None:
+        self.moments.append((values.moment(self.store.database), [model.contents for model in self.queues]))
+
+    @rule(number=st.integers(0, 1000))
+    def look_back(self, number: int) -> None:
+        """Any queue at an earlier moment, from its rows alone."""
+        moment, then = self.moments[number % len(self.moments)]
+        statement = (
+            sa.select(value.c.data)
+            .where(value.c.queue_id == sa.bindparam("queue_id"), values.was_live)
+            .order_by(value.c.seq)
+        )
+        for place, expected in enumerate(then):
+            queue_id = self.store.session(self.prefix + PLACES[place][0]).xcom.queue_id(PLACES[place][1])
+            rows = self.store.database.execute(statement, {"queue_id": queue_id, "moment": moment})
+            assert [codec.decode(row[0]) for row in rows] == expected
+
+    @rule()
+    def compare_history(self) -> None:
+        """Every value there ever was: its state, its marks, its returns."""
+        for (session, name), model in zip(PLACES, self.queues, strict=True):
+            expected = [(item.value, item.state + "+" * item.orphaned) for item in model.items]
+            assert states(self.store, self.prefix + session, name) == expected
+            returns = query(
+                self.store,
+                "SELECT s2.name || '/' || a.task || '#' || a.number, r.reason "
+                "FROM zrb_return r JOIN zrb_attempt a ON a.id = r.taken_by JOIN zrb_session s2 ON s2.id = a.session_id "
+                "JOIN zrb_queue q ON q.id = r.queue_id JOIN zrb_session s ON s.id = q.session_id "
+                f"WHERE s.name = '{self.prefix}{session}' AND q.name = '{name}' ORDER BY r.seq, r.id",
+            )
+            assert [tuple(row) for row in returns] == [one for item in model.items for one in item.returns]
+
+
+def apply(name: str, contents: list[Any], arguments: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+    """What a deque returns or raises, and what it holds then."""
+    queue = deque(contents)
+    # zrb's own names, and its pop.
+    renamed = {"push": "append", "pop": "popleft", "popright": "pop"}
+    try:
+        if name == "set":
+            return None, [arguments[0]]
+        return getattr(queue, renamed.get(name, name))(*arguments), list(queue)
+    except (IndexError, ValueError) as error:
+        return error, contents
+
+
+@pytest.fixture
+def machine(location: str) -> Iterator[type[Machine]]:
+    """A machine on this store."""
+    with open_store(location) as runs_of:
+        yield type("Bound", (Machine,), {"location": location, "runs_of": runs_of})
+        assert faults(runs_of) == []
+
+
+def test_random_programs(machine: type[Machine]) -> None:
+    assert settings.default is not None
+    programs = settings(
+        max_examples=settings.default.max_examples * 4 // 10,
+        stateful_step_count=50,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(machine, settings=programs)
