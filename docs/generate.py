@@ -36,7 +36,9 @@ def cli_page() -> str:
         "Every error is one line on stderr that says what to do.",
     ]
     for path, command in _commands(app, ["zrb-store"]):
-        context = click.Context(command, info_name=" ".join(path), max_content_width=100, terminal_width=100)
+        # As the group gives them to its commands; click keeps the help option of whoever asks first.
+        options = {**app.context_settings, "max_content_width": 100, "terminal_width": 100}
+        context = click.Context(command, info_name=" ".join(path), **options)
         title = "zrb-store" if len(path) == 1 else " ".join(path[1:])
         parts += ["", f"## {title}", "", "```text", command.get_help(context), "```"]
     return "\n".join(parts) + "\n"

@@ -52,7 +52,7 @@ def test_every_command_has_a_purpose_an_example_and_help_for_each_option(path: t
     command = COMMANDS[path]
     assert command.get_short_help_str()
     if not isinstance(command, click.Group):
-        shown = command.get_help(click.Context(command, info_name="zrb-store"))
+        shown = command.get_help(click.Context(command, info_name="zrb-store", **app.context_settings))
         assert "Example" in shown
     for parameter in command.params:
         if isinstance(parameter, click.Option):
