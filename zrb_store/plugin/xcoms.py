@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -246,7 +247,7 @@ class _Slot:
 
 
 # zrb pushes a result right after the action returned, without an await in between, in the same asyncio task.
-_slots: dict[asyncio.Task[Any], _Slot] = {}
+_slots: weakref.WeakKeyDictionary[asyncio.Task[Any], _Slot] = weakref.WeakKeyDictionary()
 
 
 def expect_push(xcom: ZrbXcom, value: Any, *, fresh: bool) -> None:
@@ -259,14 +260,14 @@ def expect_push(xcom: ZrbXcom, value: Any, *, fresh: bool) -> None:
     """
     task = asyncio.current_task()
     if task is not None:
-        if task not in _slots:
-            task.add_done_callback(forget_push)
         _slots[task] = _Slot(xcom.place, value, fresh)
 
 
-def forget_push(task: asyncio.Task[Any] | None = None) -> None:
+def forget_push() -> None:
     """A push that never came (an interrupt at that point) must not eat a later one of an equal small object."""
-    _slots.pop(task or asyncio.current_task(), None)  # type: ignore[arg-type]
+    task = asyncio.current_task()
+    if task is not None:
+        _slots.pop(task, None)
 
 
 def swallowed(xcom: ZrbXcom, value: Any) -> bool:
@@ -280,7 +281,7 @@ def swallowed(xcom: ZrbXcom, value: Any) -> bool:
     slot = _slots.get(task) if task else None
     if slot is None or slot.value is not value or slot.place != xcom.place:
         return False
-    forget_push(task)
+    forget_push()
     if slot.fresh:
         xcom.fire_push_callbacks()
     return True
