@@ -64,7 +64,13 @@ def _hook_cli() -> None:
         args = list(str_args or [])
         if args[:1] == [GROUP] and _own_group is not None and compat.subgroup(self, GROUP) is _own_group:
             raise SystemExit(dispatch(args[1:]))
-        return run(self, str_args)
+        try:
+            return run(self, str_args)
+        except Exception:
+            # 2.20 trips over its own clean-up when a run is refused.
+            if refusing.code is not None:
+                raise SystemExit(refusing.code) from None
+            raise
 
     @functools.wraps(run_task)
     def run_task_or_refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -74,7 +80,7 @@ def _hook_cli() -> None:
     @functools.wraps(print_run_command)
     def print_run_command_if_run(self: Any, *args: Any, **kwargs: Any) -> Any:
         # A refusal is one line.
-        return None if refusing.refused else print_run_command(self, *args, **kwargs)
+        return None if refusing.code is not None else print_run_command(self, *args, **kwargs)
 
     cli.run = run_or_dispatch
     cli._run_task = run_task_or_refuse
