@@ -10,17 +10,19 @@ from zrb_store.db.tables import attempt, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.records import AttemptRecord
 
+_holder = attempt.alias("holder")
 # The condition under which an attempt may write: it runs, and no newer run has taken its session over. On PostgreSQL
 # the lock makes a take-over that happens at this moment wait for the write, or the write see the take-over.
+# Not a join: of a table in which ANALYZE met a single row, SQLite reads all rows even if one is asked for by its id.
 holds = sa.exists(
     sa.select(literal_column("1"))
-    .select_from(attempt.join(session, session.c.id == attempt.c.session_id))
     .where(
-        attempt.c.id == bindparam("attempt_id"),
-        attempt.c.status == literal_column("'running'"),
-        attempt.c.fence == session.c.fence,
+        _holder.c.id == bindparam("attempt_id"),
+        _holder.c.status == literal_column("'running'"),
+        _holder.c.fence
+        == sa.select(session.c.fence).where(session.c.id == _holder.c.session_id).correlate(_holder).scalar_subquery(),
     )
-    .with_for_update(read=True, of=attempt)
+    .with_for_update(read=True, of=_holder)
 )
 
 _COLUMNS = [
