@@ -11,9 +11,11 @@ import psycopg
 import pytest
 
 from tests.postgres import DEADLINE, wait_until
+from tests.rows import faults, states
 from zrb_store import Attempt, Store, codec, open_store
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import attempts, values
+from zrb_store.testing import expire_lease
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
@@ -130,3 +132,42 @@ def test_value_being_orphaned_while_its_taker_is_given_back(
     other.database.transact(taking(taker, queue_id(other)))
     meanwhile(store, giving_back(pusher), other, giving_back(taker))
     assert state(store) == ("retracted", False)
+
+
+def pushing(attempt: Attempt, queue_id: int, pushed: list[int | None]) -> Work:
+    return lambda transaction: pushed.append(values.push(transaction, queue_id, codec.encode("late"), attempt.id))
+
+
+def test_write_that_waits_for_a_take_over_is_refused(
+    store: Store, other: Store, pusher: Attempt, meanwhile: Meanwhile
+) -> None:
+    expire_lease(store.session("pusher"))
+    pushed: list[int | None] = []
+    meanwhile(other, other.session("pusher").run()._start, store, pushing(pusher, queue_id(store), pushed))
+    assert pushed == [None]
+    assert states(store, "shared") == [("v", "retracted")]
+
+
+def test_take_over_that_waits_for_a_write_gives_it_back(
+    store: Store, other: Store, pusher: Attempt, meanwhile: Meanwhile
+) -> None:
+    expire_lease(store.session("pusher"))
+    pushed: list[int | None] = []
+    meanwhile(store, pushing(pusher, queue_id(store), pushed), other, other.session("pusher").run()._start)
+    assert pushed == [2]
+    assert states(store, "shared") == [("v", "retracted"), ("late", "retracted")]
+    assert faults(store) == []
+
+
+def test_attempt_that_waits_for_a_take_over_does_not_begin(
+    store: Store, other: Store, pusher: Attempt, meanwhile: Meanwhile
+) -> None:
+    expire_lease(store.session("pusher"))
+    run = store.session("pusher").record()
+    begun: list[object] = []
+
+    def begin(transaction: Transaction) -> None:
+        begun.append(attempts.begin(transaction, run.id, None, run.fence, "other", "task", None))
+
+    meanwhile(other, other.session("pusher").run()._start, store, begin)
+    assert begun == [None]

@@ -101,6 +101,9 @@ class _Keeper:
                     return
                 holders = list(self._holders)
             for holder in holders:
+                if holder.database.closed:
+                    self.remove(holder)
+                    continue
                 # Unreachable for now: the lease lasts for three more tries, and the run's own writes speak up.
                 # Whatever else it is, the other leases must be renewed.
                 with contextlib.suppress(Exception):

@@ -34,6 +34,7 @@ class Database:
     connection per thread. After a fork both processes open their own.
 
     Attributes:
+        closed: Whether `close` was called: nothing can be done with it any more.
         patience: Seconds for which a locked or unreachable database is tried again before the caller gets an error.
     """
 
@@ -48,6 +49,7 @@ class Database:
         self._transaction: Transaction | None = None
         self._held: Any = None
         self._open_transaction = False
+        self.closed = False
         self._forking = False
         self._given_up = False
         _databases.add(self)
@@ -71,6 +73,7 @@ class Database:
     def close(self) -> None:
         """Close the connection; a transaction in another thread ends first."""
         with self._lock:
+            self.closed = True
             held, self._held, self._transaction = self._held, None, None
             if held is not None:
                 # No PRAGMA optimize: by what it learns of a store that is small yet, SQLite scans it when it is large.
@@ -179,6 +182,8 @@ class Database:
             if self._open_transaction or self.dialect.is_idle(transaction.driver):
                 return transaction
             self._drop()
+        if self.closed:
+            raise ZrbStoreError("this store was closed: open it again")
         self._held = self._engine.raw_connection()
         self._given_up = False
         self._transaction = Transaction(self._held.driver_connection, self._engine.dialect)

@@ -1,0 +1,217 @@
+"""One session, one runner: leases expire, are renewed and taken over, by the database's clock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.attempts import start
+from tests.postgres import wait_until
+from tests.processes import Child
+from tests.rows import all_rows, faults, query
+from tests.workers import run_until_told, with_a_skewed_clock
+from zrb_store import LeaseLost, SessionBusy, Store, StoreUnavailable, lease, open_store
+from zrb_store.queries import sessions
+from zrb_store.testing import expire_lease, short_lease
+
+ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def sound(store: Store) -> Iterator[None]:
+    """After each test no invariant of the rows is broken."""
+    yield
+    assert faults(store) == []
+
+
+@contextmanager
+def runner(location: str, store: Store, seconds: float) -> Iterator[tuple[Child, list[str]]]:
+    """A process that runs the session `flow` and has taken "a"; and the writes it can be told to do."""
+    store.session("shared").xcom["q"].extend(["a", "b", "c"])
+    with Child(run_until_told, location, "flow", seconds) as child:
+        assert child.receive() == (1, "a")
+        yield child, child.receive()
+
+
+def write(child: Child, what: str) -> Exception | None:
+    """The error of a write by the child."""
+    child.send(what)
+    answer: Exception | None = child.receive()
+    return answer
+
+
+def until(store: Store, status: str) -> None:
+    wait_until(lambda: store.session("flow").status == status, lambda: f"the session is not {status}")
+
+
+def test_a_stopped_run_that_was_taken_over_changes_no_row(store: Store, location: str) -> None:
+    """A laptop that slept: promise 5 for every write there is."""
+    with runner(location, store, 1) as (child, writes):
+        child.stop()
+        until(store, "stale")
+        with store.session("flow").run() as run:
+            assert run.number == 2
+            assert list(store.session("shared").xcom["q"]) == ["a", "b", "c"]
+            with run.attempt("load") as attempt:
+                assert attempt.number == 2
+                before = all_rows(store, but=("zrb_run",))
+                child.resume()
+                for name in writes:
+                    if name != "fork":
+                        error = write(child, name)
+                        assert isinstance(error, LeaseLost), (name, error)
+                        assert "session flow was taken over" in str(error)
+                assert all_rows(store, but=("zrb_run",)) == before
+                assert [tuple(row) for row in query(store, "SELECT number, outcome FROM zrb_run ORDER BY id")] == [
+                    (1, "lost"),
+                    (2, None),
+                ]
+                child.send(None)
+                assert child.receive() is True  # run.lost
+
+
+def test_a_stopped_run_that_nobody_took_over_goes_on(store: Store, location: str) -> None:
+    with runner(location, store, 1) as (child, _):
+        child.stop()
+        until(store, "stale")
+        child.resume()
+        assert write(child, "push") is None
+        until(store, "running")
+        assert write(child, "complete") is None
+        assert write(child, "end") is None
+    assert store.session("flow").status == "completed"
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "fork"])
+def test_a_lease_is_renewed_for_as_long_as_its_process_lives(store: Store, location: str, meanwhile: str) -> None:
+    """Also where it forks."""
+    with runner(location, store, 3) as (child, _):
+        if meanwhile == "fork":
+            assert write(child, "fork") is None
+        for _ in range(5):  # which takes longer than the lease lasts
+            wait_for_renewal(store)
+        with pytest.raises(SessionBusy, match=f"pid {child.pid}"):
+            store.session("flow").run().start()
+        child.kill()
+        assert start_at_once(store) == 2
+
+
+def expiry(store: Store) -> int:
+    return int(query(store, "SELECT max(lease_expires_at) FROM zrb_run")[0][0])
+
+
+def wait_for_renewal(store: Store) -> None:
+    end = expiry(store)
+    wait_until(lambda: expiry(store) > end, lambda: "the lease is not renewed any more")
+
+
+def start_at_once(store: Store) -> int:
+    with store.session("flow").run() as run:
+        return run.number
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"boot_id": "another machine"}, {"pid_namespace": "another container"}, {"boot_id": None}]
+)
+def test_a_run_whose_process_cannot_be_looked_at_is_waited_for(
+    store: Store, location: str, elsewhere: dict[str, str | None]
+) -> None:
+    [(column, text)] = elsewhere.items()
+    with runner(location, store, 60) as (child, _):
+        child.kill()
+    where = "NULL" if text is None else f"'{text}'"
+    store.database.transact(lambda t: t.driver.execute(f"UPDATE zrb_run SET {column} = {where}"))
+    assert store.session("flow").status == "running"
+    with pytest.raises(SessionBusy):
+        store.session("flow").run().start()
+    expire_lease(store.session("flow"))
+    assert store.session("flow").status == "stale"
+    assert start_at_once(store) == 2
+
+
+def test_the_status_stale_is_computed_and_never_stored(store: Store) -> None:
+    start(store, "flow").begin("load")
+    expire_lease(store.session("flow"))
+    assert store.session("flow").status == "stale"
+    assert [record.status for record in store.sessions()] == ["stale"]
+    assert query(store, "SELECT status FROM zrb_session") == [("running",)]
+    assert query(store, "SELECT status FROM zrb_attempt") == [("running",)]
+    start(store, "flow")
+    assert query(store, "SELECT status FROM zrb_attempt") == [("lost",)]
+    assert store.session("flow").status == "running"
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_wrong_clock_on_one_machine_changes_nothing(store: Store, location: str, seconds: int) -> None:
+    """An hour ahead it would find every lease expired; an hour behind its own would be expired from the start."""
+    ours = store.session("ours").run().start()
+    with Child(with_a_skewed_clock, location, seconds) as child:
+        child.send("ours")
+        assert isinstance(child.receive(), SessionBusy)
+        assert not ours.lost
+        child.send("theirs")
+        assert child.receive() == 1
+        with pytest.raises(SessionBusy):
+            store.session("theirs").run().start()
+        assert {record.name: record.status for record in store.sessions("running")} == {
+            "ours": "running",
+            "theirs": "running",
+        }
+        [[age]] = query(store, "SELECT extract(epoch FROM clock_timestamp()) * 1000000 - pushed_at FROM zrb_value")
+        assert 0 <= age < 600_000_000
+        child.send(None)
+        child.join()
+
+
+class TestKeeper:
+    """The thread that renews."""
+
+    def test_it_survives_whatever_goes_wrong(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls = []
+        errors: list[Exception] = [StoreUnavailable("away"), RuntimeError("a bug")]
+        renew = sessions.renew
+
+        def failing_renew(*arguments: Any) -> bool:
+            calls.append(arguments)
+            if errors:
+                raise errors.pop()
+            return renew(*arguments)
+
+        monkeypatch.setattr(sessions, "renew", failing_renew)
+        with short_lease(2), store.session("flow").run():
+            wait_for_renewal(store)
+        assert len(calls) >= 3
+
+    def test_it_tells_a_run_that_its_lease_is_lost(self, store: Store) -> None:
+        with short_lease(2):
+            run = store.session("flow").run().start()
+            store.database.transact(lambda t: t.driver.execute("UPDATE zrb_session SET fence = 2"))
+            wait_until(lambda: run.lost, lambda: "the run does not hear of it")
+            store.database.transact(lambda t: t.driver.execute("UPDATE zrb_session SET fence = 1"))
+
+    def test_it_ends_with_the_last_lease_and_starts_again(self, store: Store) -> None:
+        for name in ("one", "two"):
+            with store.session(f"{name}-a").run(), store.session(f"{name}-b").run():
+                assert keeper_runs()
+            wait_until(ended, lambda: "the thread does not end")
+
+    def test_a_closed_store_ends_its_leases(self, location: str) -> None:
+        with open_store(location) as store:
+            store.session("flow").run().start()
+        wait_until(ended, lambda: "the thread does not end")
+        with open_store(location) as store:
+            assert store.session("flow").status == "running"  # until the lease expires: this process lives
+
+
+def ended() -> bool:
+    lease.renew_now()  # and so forget the leases of other tests' stores, which are closed
+    return not keeper_runs()
+
+
+def keeper_runs() -> bool:
+    return any(thread.name == "zrb-store-lease" for thread in threading.enumerate())
