@@ -17,10 +17,11 @@ from benchmarks.contest import new_folder
 from benchmarks.harness import Effort, time_text
 from benchmarks.report import Answer, Goal, table
 from benchmarks.stuffing import add_sessions
-from zrb_store import history, open_store
+from zrb_store import open_store
 from zrb_store.db.transaction import Transaction, compiled
-from zrb_store.listing import listed
-from zrb_store.names import resolve
+from zrb_store.reading import history
+from zrb_store.reading.listing import listed
+from zrb_store.reading.names import resolve
 
 
 def sql_of(command: Callable[[], Any]) -> tuple[int, float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from zrb_store import Store, codec
 from zrb_store.db.tables import metadata
-from zrb_store.doctor import rows
+from zrb_store.operations.doctor import rows
 
 _TABLES = [table.name for table in metadata.sorted_tables]
 

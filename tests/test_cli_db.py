@@ -11,9 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
-from zrb_store import SchemaBehind, Store, open_store, settings, status
+from zrb_store import SchemaBehind, Store, open_store, settings
 from zrb_store.db import engine, migrate
 from zrb_store.db.tables import REVISION
+from zrb_store.operations import status
 
 
 @pytest.fixture

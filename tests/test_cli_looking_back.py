@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from tests.commands import Commands
 from tests.sessions import Broken, etl, inbox, parse, parse_lines
 from zrb_store import Store, ValueNotFound, codec
-from zrb_store.paths import differences, part
 from zrb_store.process import identity
 from zrb_store.queries import sessions
+from zrb_store.reading.paths import differences, part
 
 # -- log
 

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from tests.commands import Commands
 from tests.test_fork import Story, Telling, first_starts, steps
-from zrb_store import Store, StoreMissing, lease, open_store, prune, removal, settings
+from zrb_store import Store, StoreMissing, lease, open_store, settings
 from zrb_store.db.engine import Database
-from zrb_store.doctor import Finding, examine, files
-from zrb_store.mark import mark_completed
+from zrb_store.operations import prune, removal
+from zrb_store.operations.doctor import Finding, examine, files
+from zrb_store.operations.mark import mark_completed
 from zrb_store.queries.invariants import INVARIANTS
 
 

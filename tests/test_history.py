@@ -11,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.sessions import etl, inbox
-from zrb_store import Store, history, open_store, stories
-from zrb_store.listing import listed
-from zrb_store.names import resolve
-from zrb_store.results import find_value, task_result
+from zrb_store import Store, open_store
+from zrb_store.reading import history, stories
+from zrb_store.reading.listing import listed
+from zrb_store.reading.names import resolve
+from zrb_store.reading.results import find_value, task_result
 
 READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
     "list": (4, lambda store: listed(store, limit=50)),
@@ -94,7 +95,7 @@ def test_what_is_shown_of_many_sessions_is_right(sqlite_store: Store) -> None:
 
 
 def test_pages_of_computed_statuses_find_all(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zrb_store.listing._PAGE", 7)
+    monkeypatch.setattr("zrb_store.reading.listing._PAGE", 7)
     assert len(listed(sqlite_store)) == 121
     assert len(listed(sqlite_store, statuses=["failed", "stale"])) == 30
     assert [one.session.name for one in listed(sqlite_store, statuses=["failed", "stale"], limit=9)] == [

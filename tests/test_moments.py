@@ -11,8 +11,9 @@ import pytest
 
 from tests.commands import Commands
 from tests.sessions import Broken, parse
-from zrb_store import Store, history
+from zrb_store import Store
 from zrb_store.queries import values
+from zrb_store.reading import history
 from zrb_store.records import iso
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.postgres import wait_until
 from tests.processes import Child
-from tests.workers import wait, have_a_child
+from tests.workers import have_a_child, wait
 from zrb_store import process
 from zrb_store.process import Identity, identity, process_started, provably_dead
 

@@ -12,9 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
-from zrb_store import InvalidName, SessionBusy, SessionNotFound, Store, ZrbStoreError, lease, open_store, prune, removal
+from zrb_store import InvalidName, SessionBusy, SessionNotFound, Store, ZrbStoreError, lease, open_store
 from zrb_store.db import tables
-from zrb_store.prune import Policy, Removal
+from zrb_store.operations import prune, removal
+from zrb_store.operations.prune import Policy, Removal
 from zrb_store.queries import values
 
 DAY = timedelta(days=1)

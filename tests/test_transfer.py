@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 from tests.commands import Commands
 from tests.test_doctor import found, live_a_little
 from tests.test_fork import Story, Telling, steps
-from zrb_store import InvalidName, SessionNotFound, Store, ZrbStoreError, history, open_store, transfer
+from zrb_store import InvalidName, SessionNotFound, Store, ZrbStoreError, open_store
 from zrb_store.db import tables
+from zrb_store.operations import transfer
+from zrb_store.operations.transfer import lines, writing
 from zrb_store.queries import sessions
 from zrb_store.queries import transfer as queries
-from zrb_store.transfer import lines, writing
+from zrb_store.reading import history
 
 
 def exported(store: Store, *names: str) -> bytes:

@@ -210,7 +210,7 @@ def _again(workflow: Workflow, reached: set[str], forced: str | None) -> dict[st
     if forced is None:
         return {}
     if forced not in workflow.nodes:
-        from zrb_store.names import nearest  # only when something is wrong
+        from zrb_store.reading.names import nearest  # only when something is wrong
 
         raise TaskNotFound(f"there is no task {forced!r} here{nearest(forced, workflow.nodes)}")
     if forced not in reached:

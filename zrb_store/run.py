@@ -267,7 +267,7 @@ class Run:
         if not self.database.transact(work, "end"):
             raise self._lease_lost()
         if os.environ.get("ZRB_STORE_RETENTION"):
-            from zrb_store import prune  # only now: a command that reads need not import it
+            from zrb_store.operations import prune  # only now: a command that reads need not import it
 
             prune.apply_retention(self.database)
 

@@ -87,7 +87,7 @@ class Store:
             limit: How many at the most.
             project: Folder of the project.
         """
-        from zrb_store.listing import listed  # only readers need it
+        from zrb_store.reading.listing import listed  # only readers need it
 
         statuses = None if status is None else [status]
         found = listed(self, statuses=statuses, task=task, project=project, since=since, limit=limit)
@@ -104,7 +104,7 @@ class Store:
         Raises:
             ValueNotFound: There is none, or the newest is too old.
         """
-        from zrb_store.results import newest_result
+        from zrb_store.reading.results import newest_result
 
         return codec.decode(newest_result(self, task, max_age=max_age, any_project=any_project).data)
 
@@ -122,7 +122,7 @@ class Store:
             InvalidName: No session can have the new name.
             ZrbStoreError: There is a session of the new name.
         """
-        from zrb_store.fork import fork
+        from zrb_store.operations.fork import fork
 
         return Session(self, fork(self.database, session, from_task, name))
 

@@ -19,7 +19,7 @@ from typing import Any
 import zrb_store.plugin
 from zrb_store import ZrbStoreError, open_store
 from zrb_store.cli.resume import Request
-from zrb_store.mark import mark_completed
+from zrb_store.operations.mark import mark_completed
 from zrb_store.plugin import attach, compat, resume
 
 assert zrb_store.plugin is not None  # imported for what it does

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from zrb_store import status as facade
 from zrb_store.cli import output
 from zrb_store.cli.command import Command, format_option
 from zrb_store.cli.table import COMMANDS as PURPOSES
+from zrb_store.operations import status as facade
 
 
 @click.group("db", help=PURPOSES["db"][1], short_help=PURPOSES["db"][1])

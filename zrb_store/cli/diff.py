@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from zrb_store import stories
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.output import Column, Facts, Lines, Table, echo, echo_json, show
 from zrb_store.cli.words import NOTHING, preview, printable
-from zrb_store.names import resolve
+from zrb_store.reading import stories
+from zrb_store.reading.names import resolve
 from zrb_store.store import open_store
 
 

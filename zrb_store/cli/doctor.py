@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 
-from zrb_store import doctor as facade
-from zrb_store import status
 from zrb_store.cli import output
 from zrb_store.cli.command import command, format_option
+from zrb_store.operations import doctor as facade
+from zrb_store.operations import status
 
 
 @command(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from zrb_store import names
 from zrb_store.cli import output
 from zrb_store.cli.command import command
-from zrb_store.fork import fork as fork_session
+from zrb_store.operations.fork import fork as fork_session
+from zrb_store.reading import names
 from zrb_store.store import open_store
 
 

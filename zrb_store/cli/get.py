@@ -6,8 +6,8 @@ import click
 
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.one_value import print_value
-from zrb_store.names import resolve
-from zrb_store.results import find_value, task_result
+from zrb_store.reading.names import resolve
+from zrb_store.reading.results import find_value, task_result
 from zrb_store.store import open_store
 
 

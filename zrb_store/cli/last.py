@@ -8,7 +8,7 @@ import click
 
 from zrb_store.cli.command import command, duration_text, format_option
 from zrb_store.cli.one_value import print_value
-from zrb_store.results import newest_result
+from zrb_store.reading.results import newest_result
 from zrb_store.store import open_store
 
 

@@ -10,8 +10,8 @@ import click
 from zrb_store.cli.command import command, duration_text, format_option
 from zrb_store.cli.output import Column, Lines, Table, echo, echo_json, show
 from zrb_store.cli.words import NOTHING, Clock, iso_of, one_line, took
-from zrb_store.history import header
-from zrb_store.listing import STATUSES, Listed, listed
+from zrb_store.reading.history import header
+from zrb_store.reading.listing import STATUSES, Listed, listed
 from zrb_store.store import open_store
 
 _COLUMNS = (

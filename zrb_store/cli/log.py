@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from zrb_store import stories
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table, echo, echo_json, show
 from zrb_store.cli.words import NOTHING, Clock, micros_between, one_line, printable, took
-from zrb_store.names import resolve
+from zrb_store.reading import stories
+from zrb_store.reading.names import resolve
 from zrb_store.store import open_store
 
 _BAD = ("failed", "interrupted", "lost")

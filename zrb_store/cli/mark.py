@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from zrb_store import codec, names
+from zrb_store import codec
 from zrb_store.cli import output
 from zrb_store.cli.command import command
 from zrb_store.cli.queues import parse_json
-from zrb_store.mark import mark_completed
+from zrb_store.operations.mark import mark_completed
+from zrb_store.reading import names
 from zrb_store.store import open_store
 
 

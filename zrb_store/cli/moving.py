@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from zrb_store import names as session_names
-from zrb_store import transfer
 from zrb_store.cli import output
 from zrb_store.cli.command import command
+from zrb_store.operations import transfer
+from zrb_store.reading import names as session_names
 from zrb_store.store import Store, open_store
 
 

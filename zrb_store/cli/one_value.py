@@ -6,7 +6,7 @@ from typing import Any
 
 from zrb_store.cli.output import Facts, Lines, bare, echo, echo_json, show
 from zrb_store.cli.words import Clock, one_line, preview, size
-from zrb_store.paths import part
+from zrb_store.reading.paths import part
 
 
 def print_value(found: dict[str, Any], form: str, path: str | None) -> None:

@@ -8,9 +8,11 @@ from typing import Any, NoReturn
 
 import click
 
-from zrb_store import codec, names, shell
+from zrb_store import codec
 from zrb_store.cli import output
 from zrb_store.cli.command import command, format_option
+from zrb_store.operations import shell
+from zrb_store.reading import names
 from zrb_store.store import open_store
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import click
 
-from zrb_store import names
 from zrb_store.cli import output
 from zrb_store.cli.command import command
 from zrb_store.cli.output import Column
 from zrb_store.errors import ZrbStoreError
 from zrb_store.plan import Step
+from zrb_store.reading import names
 from zrb_store.records import SessionRecord
 from zrb_store.store import Store, open_store
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from zrb_store import history
 from zrb_store.cli.command import command, format_option, program
 from zrb_store.cli.one_value import fate
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table, bare, echo, echo_json, on_terminal, show
 from zrb_store.cli.plain import shortened
 from zrb_store.cli.words import NOTHING, Clock, micros_between, one_line, preview, size, took
-from zrb_store.names import resolve
+from zrb_store.reading import history
+from zrb_store.reading.names import resolve
 from zrb_store.store import Store, open_store
 
 _EVERY = 1.0  # seconds between two looks of --watch

@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import click
 
-from zrb_store import names, removal
 from zrb_store.cli import output
 from zrb_store.cli.command import command, duration_text, format_option
-from zrb_store.prune import Policy, Removal
-from zrb_store.prune import prune as prune_store
+from zrb_store.operations import removal
+from zrb_store.operations.prune import Policy, Removal
+from zrb_store.operations.prune import prune as prune_store
+from zrb_store.reading import names
 from zrb_store.store import open_store
 
 _STATUSES = ("open", "stale", "completed", "failed", "interrupted")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from zrb_store import codec, lease
 from zrb_store.errors import SessionNotFound, ValueNotFound
-from zrb_store.moments import attempts_at, moment_of, runs_at, status_at, value_at
-from zrb_store.names import nearest
 from zrb_store.queries import history, sessions, values
 from zrb_store.queries.history import AttemptName
+from zrb_store.reading.moments import attempts_at, moment_of, runs_at, status_at, value_at
+from zrb_store.reading.names import nearest
 from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord, SessionRecord, ValueRecord, iso, value_id
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from zrb_store import lease, removal, settings
+from zrb_store import lease, settings
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidName, ZrbStoreError
+from zrb_store.operations import removal
 from zrb_store.process import identity
 from zrb_store.queries import removal as queries
 from zrb_store.queries import sessions, values

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zrb_store.db import facts
 from zrb_store.db.engine import Database
-from zrb_store.doctor.finding import Finding
+from zrb_store.operations.doctor.finding import Finding
 
 # Their files cannot be shared memory for processes on several machines, which WAL needs.
 NETWORK_FILE_SYSTEMS = frozenset(

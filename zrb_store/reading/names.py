@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from zrb_store.errors import InvalidName, SessionNotFound
-from zrb_store.listing import listed
 from zrb_store.queries import history, sessions
+from zrb_store.reading.listing import listed
 from zrb_store.records import SessionRecord, check_session_name
 
 if TYPE_CHECKING:

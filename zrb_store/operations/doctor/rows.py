@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from zrb_store.db.engine import Database
-from zrb_store.doctor.finding import Finding
 from zrb_store.errors import InvalidName
+from zrb_store.operations.doctor.finding import Finding
 from zrb_store.queries.invariants import INVARIANTS, SHOWN, documents, violations
 from zrb_store.records import check_session_name
 

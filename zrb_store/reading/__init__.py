@@ -1,0 +1,1 @@
+"""What readers are shown: sessions and their history, values, names. Nothing here writes."""
