@@ -27,19 +27,19 @@ CREATE TABLE zrb_attempt (
 	CONSTRAINT fk_zrb_attempt_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_attempt_session_id_task_number UNIQUE (session_id, task, number)
 );
-INSERT INTO "zrb_attempt" VALUES(1,2,1,1,'count',1,'task','completed',1,'[["abc"],{}]',2,1,NULL,NULL,NULL,1795567366911801,1795567366918176,NULL);
-INSERT INTO "zrb_attempt" VALUES(2,2,1,1,'load',1,'task','completed',1,NULL,3,1,NULL,NULL,NULL,1795567366918344,1795567366919312,NULL);
-INSERT INTO "zrb_attempt" VALUES(3,3,2,1,'count',1,'task','completed',1,'[["abcd"],{}]',4,1,NULL,NULL,NULL,1795567366932974,1795567366933180,NULL);
+INSERT INTO "zrb_attempt" VALUES(1,2,1,1,'count',1,'task','completed',1,'[["abc"],{}]',2,1,NULL,NULL,NULL,1795569761729914,1795569761731958,NULL);
+INSERT INTO "zrb_attempt" VALUES(2,2,1,1,'load',1,'task','completed',1,NULL,3,1,NULL,NULL,NULL,1795569761732071,1795569761733096,NULL);
+INSERT INTO "zrb_attempt" VALUES(3,3,2,1,'count',1,'task','completed',1,'[["abcd"],{}]',4,1,NULL,NULL,NULL,1795569761735242,1795569761735404,NULL);
 INSERT INTO "zrb_attempt" VALUES(4,3,2,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','the first attempt failed','Traceback (most recent call last):
   File "/work/main/tests/revisions/make.py", line 33, in fill
     raise ValueError("the first attempt failed")
 ValueError: the first attempt failed
-',1795567366933362,1795567366934574,1795567366935336);
+',1795569761735518,1795569761736565,1795569761737155);
 INSERT INTO "zrb_attempt" VALUES(5,3,2,1,'load',2,'task','interrupted',1,NULL,NULL,NULL,'Crash','','Traceback (most recent call last):
   File "/work/main/tests/revisions/make.py", line 36, in fill
     raise Crash
 zrb_store.testing.Crash
-',1795567366936631,1795567366941320,NULL);
+',1795569761738442,1795569761739379,NULL);
 CREATE TABLE zrb_change (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	at BIGINT NOT NULL, 
@@ -75,7 +75,7 @@ CREATE TABLE zrb_return (
 	CONSTRAINT fk_zrb_return_queue_id_seq FOREIGN KEY(queue_id, seq) REFERENCES zrb_value (queue_id, seq) ON DELETE CASCADE, 
 	CONSTRAINT fk_zrb_return_taken_by FOREIGN KEY(taken_by) REFERENCES zrb_attempt (id) ON DELETE SET NULL
 );
-INSERT INTO "zrb_return" VALUES(1,1,2,4,1795567366933431,1795567366935336,'failed');
+INSERT INTO "zrb_return" VALUES(1,1,2,4,1795569761735588,1795569761737155,'failed');
 CREATE TABLE zrb_run (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	session_id INTEGER NOT NULL, 
@@ -98,8 +98,8 @@ CREATE TABLE zrb_run (
 	CONSTRAINT fk_zrb_run_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_run_session_id_number UNIQUE (session_id, number)
 );
-INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','690ad256-b922-4e15-9988-e7aa21195eb9','pid:[4026531836]',20822,'530898','root','["/work/main/tests/revisions/make.py"]','/work/main','3.11.7',NULL,1795567366902753,1795567426902753,1795567366920863,'completed');
-INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','690ad256-b922-4e15-9988-e7aa21195eb9','pid:[4026531836]',20822,'530898','root','["/work/main/tests/revisions/make.py"]','/work/main','3.11.7',NULL,1795567366921774,1795567366942177,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','690ad256-b922-4e15-9988-e7aa21195eb9','pid:[4026531836]',24839,'770447','root','["/work/main/tests/revisions/make.py"]','/work/main','3.11.7',NULL,1795569761726340,1795569821726340,1795569761733699,'completed');
+INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','690ad256-b922-4e15-9988-e7aa21195eb9','pid:[4026531836]',24839,'770447','root','["/work/main/tests/revisions/make.py"]','/work/main','3.11.7',NULL,1795569761734849,1795569761740114,NULL,NULL);
 CREATE TABLE zrb_session (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	name TEXT NOT NULL, 
@@ -117,9 +117,9 @@ CREATE TABLE zrb_session (
 	finished_at BIGINT, 
 	CONSTRAINT uq_zrb_session_name UNIQUE (name)
 );
-INSERT INTO "zrb_session" VALUES(1,'inbox','open',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,1795567366880263,NULL);
-INSERT INTO "zrb_session" VALUES(2,'done','completed',NULL,'load','[]','{"day":{"$":"date","v":"2026-11-24"}}',NULL,NULL,NULL,0,1,1795567366895395,1795567366920863);
-INSERT INTO "zrb_session" VALUES(3,'dead','running',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795567366921641,NULL);
+INSERT INTO "zrb_session" VALUES(1,'inbox','open',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,1795569761720286,NULL);
+INSERT INTO "zrb_session" VALUES(2,'done','completed',NULL,'load','[]','{"day":{"$":"date","v":"2026-11-24"}}',NULL,NULL,NULL,0,1,1795569761722587,1795569761733699);
+INSERT INTO "zrb_session" VALUES(3,'dead','running',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795569761734655,NULL);
 CREATE TABLE zrb_value (
 	queue_id INTEGER NOT NULL, 
 	seq BIGINT NOT NULL, 
@@ -141,13 +141,13 @@ CREATE TABLE zrb_value (
  WITHOUT ROWID
 
 ;
-INSERT INTO "zrb_value" VALUES(1,1,'taken','str',7,1795567366893603,NULL,1795567366919149,2,NULL,0,'"a.csv"');
-INSERT INTO "zrb_value" VALUES(1,2,'taken','str',7,1795567366893603,NULL,1795567366940883,5,NULL,0,'"b.csv"');
-INSERT INTO "zrb_value" VALUES(1,3,'live','str',7,1795567366893603,NULL,NULL,NULL,NULL,0,'"c.csv"');
-INSERT INTO "zrb_value" VALUES(2,1,'live','int',1,1795567366917620,1,NULL,NULL,NULL,0,'3');
-INSERT INTO "zrb_value" VALUES(3,1,'live','dict',18,1795567366919297,2,NULL,NULL,NULL,0,'{"loaded":"a.csv"}');
-INSERT INTO "zrb_value" VALUES(4,1,'live','int',1,1795567366933154,3,NULL,NULL,NULL,0,'4');
-INSERT INTO "zrb_value" VALUES(5,1,'live','str',7,1795567366941070,5,NULL,NULL,NULL,0,'"b.csv"');
+INSERT INTO "zrb_value" VALUES(1,1,'taken','str',7,1795569761721172,NULL,1795569761732909,2,NULL,0,'"a.csv"');
+INSERT INTO "zrb_value" VALUES(1,2,'taken','str',7,1795569761721172,NULL,1795569761738593,5,NULL,0,'"b.csv"');
+INSERT INTO "zrb_value" VALUES(1,3,'live','str',7,1795569761721172,NULL,NULL,NULL,NULL,0,'"c.csv"');
+INSERT INTO "zrb_value" VALUES(2,1,'live','int',1,1795569761731498,1,NULL,NULL,NULL,0,'3');
+INSERT INTO "zrb_value" VALUES(3,1,'live','dict',18,1795569761733080,2,NULL,NULL,NULL,0,'{"loaded":"a.csv"}');
+INSERT INTO "zrb_value" VALUES(4,1,'live','int',1,1795569761735382,3,NULL,NULL,NULL,0,'4');
+INSERT INTO "zrb_value" VALUES(5,1,'live','str',7,1795569761739108,5,NULL,NULL,NULL,0,'"b.csv"');
 CREATE INDEX ix_zrb_session_created_at ON zrb_session (created_at);
 CREATE INDEX ix_zrb_session_task_created_at ON zrb_session (task, created_at);
 CREATE INDEX ix_zrb_attempt_run_id ON zrb_attempt (run_id);
