@@ -1,10 +1,132 @@
-"""Many processes, threads and coroutines at one store."""
+"""Many processes, threads and coroutines at one store: each value goes to one taker, in order, and nobody starves."""
 
 from __future__ import annotations
 
-from tests.processes import Child
-from tests.workers import fork_after_open, rotate_until_told
-from zrb_store import open_store
+import asyncio
+import contextlib
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.attempts import Broken, start
+from tests.processes import Child, children
+from tests.rows import faults, query, states
+from tests.workers import (
+    fork_after_open,
+    open_and_push,
+    push_and_take,
+    rotate_until_told,
+    take_and_sometimes_undo,
+)
+from zrb_store import Store, open_store
+
+PROCESSES = 8
+
+
+def test_each_value_goes_to_one_process(location: str, store: Store) -> None:
+    """Eight processes push and take at both ends. None gets an error, all come to their end."""
+    rounds = 60
+    answers = []
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(Child(push_and_take, location, number, rounds)) for number in range(PROCESSES)]
+        for process in processes:
+            assert process.receive() == "ready"
+        for process in processes:
+            process.send("go")
+        answers = [process.receive() for process in processes]
+        assert [process.join() for process in processes] == [0] * PROCESSES
+    pushed = {(number, turn) for number in range(PROCESSES) for turn in range(rounds)}
+    for place, name in enumerate(("line", "both")):
+        taken = [value for answer in answers for value in answer[place]]
+        assert Counter([*taken, *store.session("s").xcom[name]]) == Counter(pushed)
+    for line, _, _ in answers:
+        for number in range(PROCESSES):
+            of_one = [turn for producer, turn in line if producer == number]
+            assert of_one == sorted(of_one)
+    assert faults(store) == []
+
+
+def test_each_value_goes_to_one_thread(store: Store) -> None:
+    queue = store.session("s").xcom["q"]
+    together = threading.Barrier(PROCESSES)
+
+    def work(number: int) -> list[Any]:
+        together.wait()
+        taken = []
+        for turn in range(50):
+            queue.push((number, turn))
+            queue.rotate(turn % 3)
+            taken.append(queue.pop())
+        return taken
+
+    with ThreadPoolExecutor(PROCESSES) as threads:
+        taken = [value for part in threads.map(work, range(PROCESSES)) for value in part]
+    assert Counter(taken) == Counter((number, turn) for number in range(PROCESSES) for turn in range(50))
+    assert list(queue) == []
+    assert faults(store) == []
+
+
+def test_each_coroutine_has_its_own_attempt(store: Store) -> None:
+    """Also where they take turns inside their attempts, and in the threads that asyncio starts for them."""
+    session = store.session("flow")
+    inbox = store.session("inbox").xcom["q"]
+    inbox.extend(range(20))
+    run = session.run().start()
+
+    async def work(number: int) -> None:
+        with run.attempt(f"task-{number}"):
+            inbox.pop()
+            await asyncio.sleep(0)
+            session.xcom["out"].push(number)
+            await asyncio.to_thread(session.xcom["out"].push, number)
+            await asyncio.sleep(0)
+            if number % 2:
+                raise Broken
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*(work(number) for number in range(10)), return_exceptions=True)
+
+    outcomes = asyncio.run(all_of_them())
+    assert [isinstance(outcome, Broken) for outcome in outcomes] == [False, True] * 5
+    start(store, "flow")
+    assert sorted(session.xcom["out"]) == [number for number in range(0, 10, 2) for _ in range(2)]
+    assert len(inbox) == 15
+    assert faults(store) == []
+
+
+def test_processes_that_open_a_new_store_at_once(new_location: str) -> None:
+    """One of them makes it, all of them find it made."""
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(Child(open_and_push, new_location, number)) for number in range(PROCESSES)]
+        for process in processes:
+            assert process.receive() == "ready"
+        for process in processes:
+            process.send("go")
+        assert max(process.receive() for process in processes) == PROCESSES
+        assert [process.join() for process in processes] == [0] * PROCESSES
+    with open_store(new_location) as store:
+        assert sorted(store.session("s").xcom["q"]) == list(range(PROCESSES))
+        assert faults(store) == []
+
+
+def test_first_in_first_out_also_where_takes_are_rolled_back(location: str, store: Store) -> None:
+    """Who comes after waits for a take that is not decided yet, and gets the value if it is undone."""
+    count = 400
+    store.session("s").xcom["q"].extend(range(count))
+    with children(PROCESSES, take_and_sometimes_undo, location) as processes:
+        for process in processes:
+            assert process.receive() == "ready"
+        for process in processes:
+            process.send("go")
+        taken = [process.receive() for process in processes]
+    assert sorted(seq for part in taken for seq in part) == list(range(1, count + 1))
+    for part in taken:
+        assert part == sorted(part)
+    in_order_of_time = [seq for (seq,) in query(store, "SELECT seq FROM zrb_value ORDER BY ended_at, seq")]
+    assert in_order_of_time == list(range(1, count + 1))
 
 
 def test_what_a_forked_child_pushes_stays(location: str) -> None:
@@ -14,6 +136,7 @@ def test_what_a_forked_child_pushes_stays(location: str) -> None:
         child.send("push and close")
         assert child.receive() == 0
         with open_store(location) as store:
+            assert [state for _, state in states(store, "s")] == ["live"] * 4
             assert sorted(store.session("s").xcom["q"]) == [
                 "before",
                 "child",
@@ -31,3 +154,11 @@ def test_iterating_over_a_long_queue_while_another_process_moves_its_values(loca
             assert sorted(queue) == list(range(2500))
         child.send("enough")
         assert child.join() == 0
+
+
+def test_a_transaction_of_a_store_does_not_nest(store: Store) -> None:
+    queue = store.session("s").xcom["q"]
+    queue.extend([1, 2])
+    with pytest.raises(RuntimeError, match="is open already"):
+        store.database.transact(lambda _: queue.rotate())
+    assert list(queue) == [1, 2]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import random
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from typing import Any
 
 from zrb_store import StoreUnavailable, ZrbStoreError, open_store
+from zrb_store.db.transaction import Transaction
+from zrb_store.queries import values
 from zrb_store.testing import short_lease
 
 
@@ -173,3 +178,64 @@ def with_a_skewed_clock(pipe: Connection, location: str, seconds: int) -> None:
                 pipe.send(run.number)
             except ZrbStoreError as error:
                 pipe.send(error)
+
+
+def push_and_take(pipe: Connection, location: str, number: int, rounds: int) -> None:
+    """Use two queues with others: a line, in at one end and out at the other, and one that is open at both ends.
+
+    Answers what this process took of each, and how long the longest operation took.
+    """
+    with open_store(location) as store:
+        line, both = (store.session("s").xcom[name] for name in ("line", "both"))
+        pipe.send("ready")
+        pipe.recv()
+        taken: tuple[list[Any], list[Any]] = [], []
+
+        def operations(turn: int) -> Iterator[None]:
+            line.push((number, turn))
+            yield
+            taken[0].append(line.pop())
+            yield
+            (both.push if turn % 2 else both.appendleft)((number, turn))
+            yield
+            taken[1].append((both.pop if turn % 3 else both.popright)())
+            yield
+
+        moments = [time.monotonic() for turn in range(rounds) for _ in operations(turn)]
+        longest = max(later - earlier for earlier, later in itertools.pairwise(moments))
+        pipe.send((*taken, longest))
+
+
+def open_and_push(pipe: Connection, location: str, number: int) -> None:
+    """Open a store at the same moment as others."""
+    pipe.send("ready")
+    pipe.recv()
+    with open_store(location) as store:
+        store.session("s").xcom["q"].push(number)
+        pipe.send(len(store.session("s").xcom["q"]))
+
+
+class Undone(Exception):
+    """Rolls a transaction back."""
+
+
+def take_and_sometimes_undo(pipe: Connection, location: str) -> None:
+    """Take values until there are none; roll every tenth take back."""
+    with open_store(location) as store:
+        queue_id = store.session("s").xcom.queue_id("q")
+        pipe.send("ready")
+        pipe.recv()
+
+        def take(transaction: Transaction) -> int | None:
+            found = values.take(transaction, queue_id, None)
+            if found and random.random() < 0.1:
+                raise Undone
+            return found[0] if found else None
+
+        taken: list[int] = []
+        while values.count(store.database, queue_id):
+            with contextlib.suppress(Undone):
+                seq = store.database.transact(take)
+                if seq is not None:
+                    taken.append(seq)
+        pipe.send(taken)
