@@ -1,6 +1,6 @@
 """Do push and pop stay as fast when much was taken before?
 
-The same queue with 1,000,000 taken values in it, against an empty one. `tests/test_plans.py` asserts how SQLite finds
+The same queue with 1,000,000 taken values in it, against an empty one. `tests/test_hot_statements.py` asserts how SQLite finds
 the rows of every hot statement, with and without ANALYZE; this is what comes of it.
 """
 
