@@ -1,0 +1,163 @@
+"""What the hot statements cost on SQLite: no table is scanned, and nothing grows with the history."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.attempts import Broken, acting_as
+from zrb_store import Run, open_store
+from zrb_store.testing import expire_lease
+
+# All that is done while workflows run. Each leaves the queue with some values, and an attempt under way.
+OPERATIONS: dict[str, Callable[[Any, Run], object]] = {
+    "push": lambda q, run: q.push(1),
+    "appendleft": lambda q, run: q.appendleft(1),
+    "pop": lambda q, run: q.pop(),
+    "popright": lambda q, run: q.popright(),
+    "peek": lambda q, run: q.peek(),
+    "get": lambda q, run: q.get(),
+    "len": lambda q, run: len(q),
+    "first": lambda q, run: q[0],
+    "last": lambda q, run: q[-1],
+    "list": lambda q, run: list(q),
+    "extend": lambda q, run: q.extend([1, 2]),
+    "extendleft": lambda q, run: q.extendleft([1, 2]),
+    "set": lambda q, run: q.set(5),
+    "remove": lambda q, run: (q.push(6), q.remove(6)),
+    "rotate": lambda q, run: q.rotate(),
+    "insert": lambda q, run: q.insert(1, 7),
+    "assign": lambda q, run: q.__setitem__(0, 7),
+    "del": lambda q, run: q.__delitem__(-1),
+    "in": lambda q, run: "q" in run._xcoms,
+    "complete": lambda q, run: run.begin("one").complete(5, queue="q"),
+    "completed": lambda q, run: run.completed("one"),
+    "fail and begin again": lambda q, run: fail_and_begin_again(run, "two", "task"),
+    "check": lambda q, run: fail_and_begin_again(run, "up?", "check"),
+    "give back": lambda q, run: complete_and_give_back(run, "three"),
+    "note tasks": lambda q, run: run.note_tasks({"one": "waiting"}),
+    "clear": lambda q, run: (q.clear(), q.extend([1, 2, 3])),
+}
+
+
+def fail_and_begin_again(run: Run, task: str, role: str) -> None:
+    run.begin(task, role=role).fail(Broken())
+    run.begin(task, role=role)
+
+
+def complete_and_give_back(run: Run, task: str) -> None:
+    run.begin(task).complete()
+    done = run.completed(task)
+    assert done is not None
+    run.give_back(done, "again")
+
+
+# So many values that attempts of other sessions took from the queue, pushed to it and returned to it.
+HISTORY = """
+    INSERT INTO zrb_session (id, name, status, created_at) SELECT seq + 9, 'old-' || seq, 'completed', 1 FROM zrb_value;
+    INSERT INTO zrb_queue (session_id, name) SELECT seq + 9, 'q' FROM zrb_value;
+    INSERT INTO zrb_run (session_id, number, host, origin, pid, started_at, lease_expires_at, ended_at, outcome)
+        SELECT seq + 9, 1, 'host', 'cli', 1, 1, 2, 2, 'completed' FROM zrb_value;
+    INSERT INTO zrb_attempt (id, session_id, run_id, fence, task, number, role, status, started_at, ended_at)
+        SELECT seq, session_id, r.id, 1, 'task', 1, 'task', 'completed', 1, 2
+        FROM zrb_value JOIN zrb_run r ON session_id = seq + 9;
+    UPDATE zrb_value SET state = 'taken', ended_at = pushed_at + 1, taken_by = seq, pushed_by = max(1, seq - 5);
+    INSERT INTO zrb_return (queue_id, seq, taken_by, taken_at, returned_at, reason)
+        SELECT queue_id, seq, taken_by, pushed_at, pushed_at + 1, 'failed' FROM zrb_value;
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a long history and one with a short one."""
+    folder = tmp_path_factory.mktemp("plans")
+    for name, rows in (("short", 50), ("long", 5000)):
+        (folder / name).write_bytes(sqlite_template.read_bytes())
+        with open_store(folder / name) as store:
+            store.session("shared").xcom["q"].extend(range(rows))
+            store.database.transact(lambda t: [t.driver.execute(sql) for sql in HISTORY.split(";")])
+    return folder
+
+
+@contextmanager
+def working(path: Path) -> Iterator[tuple[sqlite3.Connection, dict[str, Callable[[], object]]]]:
+    """The connection beneath a store, and what an attempt does there."""
+    with open_store(path) as store:
+        session = store.session("flow")
+        run = session.run().start()
+        queue = store.session("shared").xcom["q"]
+
+        def take_over() -> None:
+            expire_lease(session)
+            session.run().start()
+
+        with acting_as(run.begin("main")):
+            queue.set(1)
+            queue.extend([2, 3, 4])
+            todo = {name: partial(operation, queue, run) for name, operation in OPERATIONS.items()}
+            yield store.database.transact(lambda t: t.driver), {**todo, "take over": take_over}
+
+
+def tick(count: Iterator[int]) -> int:
+    """Count a step, and let SQLite go on."""
+    next(count)
+    return 0
+
+
+def plan(driver: sqlite3.Connection, sql: str) -> list[str]:
+    """The steps of SQLite's query plan."""
+    return [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {sql}")]
+
+
+@pytest.mark.parametrize("analyzed", [False, True], ids=["without ANALYZE", "with ANALYZE"])
+def test_no_statement_scans_a_table(folder: Path, tmp_path: Path, analyzed: bool) -> None:
+    path = Path(shutil.copy(folder / "long", tmp_path))
+    if analyzed:
+        with open_store(path) as store:
+            store.database.transact(lambda t: t.driver.execute("ANALYZE"))
+    statements: dict[str, str] = {}
+    with working(path) as (driver, operations):
+        for name, operation in operations.items():
+            seen: list[str] = []
+            driver.set_trace_callback(seen.append)
+            operation()
+            driver.set_trace_callback(None)
+            statements |= dict.fromkeys(seen, name)
+        plans = {sql: plan(driver, sql) for sql in statements if re.match("SELECT|INSERT|UPDATE|DELETE", sql)}
+    assert len(plans) > 40
+    assert {
+        (statements[sql], sql): step
+        for sql, steps in plans.items()
+        for step in steps
+        if step.startswith("SCAN") and step != "SCAN CONSTANT ROW"
+    } == {}
+    [count] = [steps for sql, steps in plans.items() if "count(*)" in sql]
+    assert count == ["SEARCH zrb_value USING COVERING INDEX ix_zrb_value_live (queue_id=?)"]
+
+
+def test_nothing_grows_with_the_history(folder: Path, tmp_path: Path) -> None:
+    """Measured in steps of SQLite's virtual machine, which are the same on every computer."""
+    steps = {}
+    for name in ("short", "long"):
+        with working(Path(shutil.copy(folder / name, tmp_path))) as (driver, operations):
+            for what, operation in operations.items():
+                count = itertools.count()
+                driver.set_progress_handler(partial(tick, count), 1)
+                operation()
+                driver.set_progress_handler(None, 1)
+                steps[what, name] = next(count)
+    grown = {
+        what: (steps[what, "short"], steps[what, "long"])
+        for what in operations
+        if steps[what, "long"] > steps[what, "short"] * 1.1
+    }
+    assert grown == {}
