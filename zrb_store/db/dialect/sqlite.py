@@ -89,6 +89,8 @@ class SQLite:
 
     def explain(self, error: BaseException, url: URL) -> ZrbStoreError | None:
         path = sqlite_path(url)
+        if isinstance(error, PermissionError):
+            return StoreUnavailable(f"the store {path} {_SQLITE_REASONS[sqlite3.SQLITE_PERM]} ({error.strerror})")
         if isinstance(error, OSError):
             return StoreUnavailable(f"the store {path} cannot be made: {error.strerror or error}")
         if not isinstance(error, sqlite3.Error):
