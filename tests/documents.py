@@ -72,7 +72,10 @@ def run_page(page: Path, folder: Path) -> int:
     """Run every block of a page in `folder`; returns how many commands and code blocks it ran."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith("ZRB_")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment.update(HOME=str(folder), NO_COLOR="1", COLUMNS="100", TZ="UTC", PYTHONPATH=str(page_root(page)))
+    # Unbuffered, lines of stdout and stderr come in the order in which a terminal shows them.
+    environment.update(
+        PYTHONUNBUFFERED="1", HOME=str(folder), NO_COLOR="1", COLUMNS="100", TZ="UTC", PYTHONPATH=str(page_root(page))
+    )
     ran = 0
     for block in blocks(page):
         where = f"{page.name}:{block.line}"

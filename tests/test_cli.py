@@ -21,9 +21,7 @@ def test_even_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capsy
     assert shown.err == "zrb-store: internal error, please report it: KeyError: 'two\\nlines'\n"
 
 
-@pytest.mark.parametrize(
-    "args", [["no-such-command"], ["list", "--no-such-option"], ["show"], ["list", "--limit", "x"]]
-)
+@pytest.mark.parametrize("args", ["no-such-command", "list --no-such-option", "show", "list --limit x"])
 def test_wrong_use_is_one_line_and_exits_2(args: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(args.split()) == 2
     shown = capsys.readouterr()

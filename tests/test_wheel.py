@@ -31,6 +31,7 @@ assert "alembic" not in sys.modules
 
 def run(*command: str | Path, folder: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment["UV_SYSTEM_CERTS"] = "1"  # as pip: behind a proxy of one's own, uv's certificates know nobody
     result = subprocess.run(
         command, cwd=folder, env=environment, text=True, capture_output=True, timeout=300, check=False
     )

@@ -71,6 +71,7 @@ def _uv() -> str | None:
 def _call(*command: str | Path) -> None:
     # An environment of the caller's own must not be the one that is installed into.
     environ = {name: value for name, value in os.environ.items() if not re.match("VIRTUAL_ENV|PYTHON", name)}
+    environ["UV_SYSTEM_CERTS"] = "1"  # as pip: behind a proxy of one's own, uv's certificates know nobody
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")
