@@ -1,7 +1,7 @@
 """Do push and pop stay as fast when much was taken before?
 
-The same queue with 1,000,000 taken values in it, against an empty one. `tests/test_hot_statements.py` asserts how SQLite finds
-the rows of every hot statement, with and without ANALYZE; this is what comes of it.
+The same queue with 1,000,000 taken values in it, against an empty one. `tests/test_hot_statements.py` asserts how
+SQLite finds the rows of every hot statement, with and without ANALYZE; this is what comes of it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """What does a step cost?
 
-`run.step` with a small result: look whether it completed before, begin an attempt, call the function, complete it
-with its result in a queue. Raw writes the same rows in two transactions, without looking. DBOS writes one row per
-step; it ships with a rollback journal and synchronous=FULL, which is compared with our FULL.
+`run.step` with a small result: look whether it completed before, begin an attempt, call the function, complete it with
+its result in a queue. Raw writes the same rows in two transactions, without looking. DBOS writes one row per step; it
+ships with a rollback journal and synchronous=FULL, which is compared with our FULL.
+
+With FULL everybody waits for the disk: our step syncs it twice (it has begun; it has completed), a DBOS step 4.4 times,
+by strace. The slower the disk, the nearer their ratio comes to that of the syncs, 2.2.
 """
 
 from __future__ import annotations
