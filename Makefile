@@ -4,12 +4,13 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 BENCH_PIP := .bench/bin/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help venv check format bench test matrix demo clean
+.PHONY: help venv check format bench test crash matrix demo clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    a workflow dies, is looked at, is mended and resumes"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
+	@echo "make crash   a workflow is killed a thousand times on each database, and loses nothing (some minutes)"
 	@echo "make matrix  the plugin's tests on a list of zrb releases, as a table (RELEASES=\"3.28.0 latest\")"
 	@echo "make bench   what durability costs, as docs/performance.md (QUICK=1: in two minutes, only printed)"
 	@echo "make check   ruff and mypy only"
@@ -45,6 +46,9 @@ format: venv
 # pytest comes last, so that its summary line ends the output.
 test: check
 	$(BIN)/pytest -n 2
+
+crash: venv
+	$(BIN)/python -m tests.crash
 
 matrix: venv
 	@TEST_ZRB_RELEASES="$(RELEASES)" $(BIN)/python -m tests.zrb.matrix

@@ -18,7 +18,7 @@ import psutil
 
 from tests.postgres import wait_until
 
-DEADLINE = 120.0
+DEADLINE = 300.0
 
 P = ParamSpec("P")
 

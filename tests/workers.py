@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from zrb_store import StoreUnavailable, ZrbStoreError, open_store
+from zrb_store import Store, StoreUnavailable, ZrbStoreError, codec, open_store
 from zrb_store.db.transaction import Transaction
+from zrb_store.operations import fork, mark, prune, removal, shell
 from zrb_store.queries import values
 from zrb_store.testing import short_lease
 
@@ -256,3 +257,22 @@ def try_as_nobody(pipe: Connection, path: str, action: str) -> None:
             pipe.send(list(queue))
     except ZrbStoreError as error:
         pipe.send([type(error).__name__, str(error)])
+
+
+UPKEEP: dict[str, Callable[[Store], object]] = {
+    "fork": lambda store: fork.fork(store.database, "etl", "load"),
+    "mark": lambda store: mark.mark_completed(store.database, "etl", "load", codec.encode("by hand")),
+    "pin": lambda store: removal.pin(store.database, "etl", pinned=True),
+    "pop": lambda store: shell.pop(store, "inbox", "files"),
+    "prune": lambda store: list(prune.prune(store.database, prune.Policy(keep_last=0))),
+    "push": lambda store: shell.push(store, "inbox", "files", "d.csv"),
+    "rm": lambda store: removal.remove(store.database, "etl"),
+}
+
+
+def keep_up(pipe: Connection, location: str, change: str, testing: str) -> None:
+    """Do by hand what people do to a store, as a process that obeys ZRB_STORE_TESTING."""
+    if testing:
+        os.environ["ZRB_STORE_TESTING"] = testing
+    with open_store(location) as store:
+        UPKEEP[change](store)

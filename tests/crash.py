@@ -1,0 +1,335 @@
+"""Kill a workflow at every commit point and at any moment, and look at what it leaves.
+
+`make crash` runs this module as a program: a thousand kills on each database, and a hundred rounds of eight processes
+that open a new store at once. `make test` kills fifty times.
+
+After each kill the rows and the file are sound, everything that was acknowledged is there, no completion is half made;
+and once the workflow has been started again, its queues equal those of a run that nobody disturbed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import select
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from tests.places import Files, Places, Schemas
+from tests.postgres import private_server
+from tests.processes import children
+from tests.rows import faults, query, states
+from tests.workers import push_and_take
+from zrb_store import Run, SessionCompleted, Store, open_store, points
+from zrb_store.testing import crash_at
+
+DEADLINE = 120.0
+PROCESSES = 8
+ITEMS = 5
+QUEUES = ("inbox", "out", "both")
+
+Acknowledge = Callable[[str, Any], None]
+
+
+class Broken(Exception):
+    """What a task fails with at first."""
+
+
+def workflow(store: Store, acknowledge: Acknowledge) -> None:
+    """Finish the session, whatever was done before. What it does outside of attempts is told once it is done."""
+    shared = store.session("shared").xcom
+    session = store.session("flow")
+
+    def load(run: Run, number: int, *, fails: bool) -> None:
+        with run.attempt(f"load-{number}") as attempt:
+            item = shared["inbox"].pop()
+            shared["out"].extend([item, -item])
+            shared["both"].rotate(2)
+            shared["both"].insert(1, item)
+            shared["both"].appendleft(shared["both"].popright())
+            if fails:
+                raise Broken
+            attempt.complete(item * 10)
+        acknowledge("completions", [attempt.name, item * 10])
+
+    with contextlib.suppress(SessionCompleted), session.run() as run:
+        for number in range(ITEMS):
+            shared["journal"].push([run.number, number])
+            acknowledge("pushes", [run.number, number])
+            acknowledge("pops", shared["tickets"].pop())
+            if not run.completed(f"load-{number}"):
+                if number % 2:
+                    with contextlib.suppress(Broken):
+                        load(run, number, fails=True)
+                load(run, number, fails=False)
+        done = run.completed("load-0")
+        undone = "SELECT 1 FROM zrb_attempt WHERE status = 'completed' AND given_back_at IS NOT NULL"
+        if done and not query(store, undone):
+            run.give_back(done, "again")
+            load(run, 0, fails=False)
+
+
+def prepare(location: str) -> None:
+    """The queues that the workflow finds."""
+    with open_store(location) as store:
+        shared = store.session("shared").xcom
+        shared["inbox"].extend(range(1, ITEMS + 1))
+        shared["both"].extend(range(101, 106))
+        shared["tickets"].extend(range(1000))
+
+
+def result(store: Store) -> dict[str, list[Any]]:
+    """What the workflow leaves in the queues that its attempts use."""
+    found = {name: list(store.session("shared").xcom[name]) for name in QUEUES}
+    return found | {name: list(queue) for name, queue in store.session("flow").xcom.items() if len(queue)}
+
+
+@dataclass
+class Figures:
+    """What was done, and what came of it."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    points: set[str] = field(default_factory=set)
+    found: Counter[str] = field(default_factory=Counter)
+    unacknowledged: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        found = ", ".join(f"{count} {what}" for what, count in sorted(self.found.items()))
+        return (
+            f"{self.kills.total()} kills in {self.seconds:.0f} s: {self.kills['at a point']} at {len(self.points)} "
+            f"named points, {self.kills['at random']} at random moments; acknowledged and found again: {found}; "
+            f"done but not acknowledged: {self.unacknowledged}; half done or lost: 0"
+        )
+
+
+@dataclass
+class Life:
+    """What one process did before its end."""
+
+    status: int
+    seconds: float
+    told: list[tuple[str, Any]]
+
+
+def fork(work: Callable[[], None]) -> int:
+    """Do it in a child process; its pid."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            os._exit(status)
+    return child
+
+
+def live(location: str, crash: Callable[[], contextlib.AbstractContextManager[None]], patience: float) -> Life:
+    """Run the workflow in a child, which is killed after so many seconds."""
+    ours, theirs = os.pipe()
+    began = time.monotonic()
+
+    def acknowledge(what: str, which: Any) -> None:
+        os.write(theirs, f"{json.dumps([what, which])}\n".encode())
+
+    def work() -> None:
+        with open_store(location) as store, crash():
+            if store.database.dialect_name == "sqlite":
+                store.database.transact(lambda t: t.driver.execute("PRAGMA wal_autocheckpoint = 20"))
+            workflow(store, acknowledge)
+
+    child = fork(work)
+    os.close(theirs)
+    text = b""
+    while ready := select.select([ours], [], [], max(began + patience - time.monotonic(), 0))[0]:
+        part = os.read(ours, 65536)
+        text += part
+        if not part:
+            break
+    if not ready:
+        os.kill(child, signal.SIGKILL)
+        while part := os.read(ours, 65536):
+            text += part
+    os.close(ours)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return Life(status, time.monotonic() - began, [tuple(json.loads(line)) for line in text.splitlines()])
+
+
+def check(store: Store, lives: list[Life], figures: Figures | None = None) -> None:
+    """What must hold at any time after any kills."""
+    assert faults(store) == []
+    if store.database.dialect_name == "sqlite":
+        assert query(store, "PRAGMA integrity_check") == [("ok",)]
+    told = {
+        what: [which for life in lives for kind, which in life.told if kind == what]
+        for what in ("pushes", "pops", "completions")
+    }
+    kills = sum(life.status != 0 for life in lives)
+    journal = [value for value, state in states(store, "shared", "journal") if state == "live"]
+    assert [value for value in journal if value in told["pushes"]] == told["pushes"]
+    taken = [value for value, state in states(store, "shared", "tickets") if state == "taken"]
+    assert taken == list(range(len(taken)))
+    assert [value for value in taken if value in told["pops"]] == told["pops"]
+    unacknowledged = len(journal) - len(told["pushes"]) + len(taken) - len(told["pops"])
+    assert unacknowledged <= kills
+    completed = query(
+        store,
+        "SELECT a.task || '#' || a.number, v.data FROM zrb_attempt a "
+        "JOIN zrb_value v ON v.queue_id = a.result_queue_id AND v.seq = a.result_seq WHERE a.status = 'completed'",
+    )
+    for name, value in told["completions"]:
+        assert (name, str(value)) in [tuple(row) for row in completed]
+    if figures:
+        figures.found.update({what: len(which) for what, which in told.items()})
+        figures.unacknowledged += unacknowledged
+
+
+def kill(places: Places, count: int, seed: int) -> Figures:
+    """Kill the workflow so many times, half of them at named points, and let it finish after each two or three."""
+    generator = random.Random(seed)
+    figures = Figures()
+    began = time.monotonic()
+    location = places.new()
+    visits, usual, expected = undisturbed(location)
+    todo = itertools.chain.from_iterable(iter(lambda: generator.sample(visits, len(visits)), None))
+    first = dict.fromkeys(visit[0] for visit in visits)  # each point once before any is visited again
+    at_points = itertools.chain(((point, 1) for point in first), todo)
+    while figures.kills.total() < count:
+        location = places.new()
+        lives: list[Life] = []
+        for _ in range(generator.choice((1, 1, 2, 3))):
+            if figures.kills["at a point"] < count // 2 or figures.kills["at a point"] < len(first):
+                point, visit = next(at_points)
+                life = live(location, partial(crash_at, point, visit=visit, kill=True), DEADLINE)
+                kind = "at a point"
+                figures.points.add(point)
+            else:
+                life = live(location, contextlib.nullcontext, generator.uniform(0, usual))
+                kind = "at random"
+            lives.append(life)
+            if life.status == 0:  # it came to its end before
+                break
+            assert life.status == -signal.SIGKILL
+            figures.kills[kind] += 1
+            with open_store(location) as store:
+                check(store, lives)
+        lives.append(live(location, contextlib.nullcontext, DEADLINE))
+        assert lives[-1].status == 0
+        with open_store(location) as store:
+            check(store, lives, figures)
+            assert result(store) == expected
+            assert store.session("flow").status == "completed"
+    figures.seconds = time.monotonic() - began
+    return figures
+
+
+def undisturbed(location: str) -> tuple[list[tuple[str, int]], float, dict[str, list[Any]]]:
+    """Run the workflow: every visit of every point, how long it takes, and what it leaves."""
+    ours, theirs = os.pipe()
+    counts: Counter[str] = Counter()
+
+    def reached(point: str) -> None:
+        counts[point] += 1
+        os.write(theirs, f"{point} {counts[point]}\n".encode())
+
+    @contextlib.contextmanager
+    def watching() -> Iterator[None]:
+        points.watch(reached)
+        yield
+
+    life = live(location, watching, DEADLINE)
+    os.close(theirs)
+    assert life.status == 0
+    with os.fdopen(ours) as lines:
+        visits = [(point, int(visit)) for point, visit in (line.split() for line in lines)]
+    with open_store(location) as store:
+        check(store, [life])
+        return visits, life.seconds, result(store)
+
+
+def open_at_once(places: Places, rounds: int) -> str:
+    """Let processes open a store that is not there yet at the same moment, again and again."""
+    began = time.monotonic()
+    for _ in range(rounds):
+        location = places.new(empty=True)
+        wait, go = os.pipe()
+
+        def work(number: int, location: str = location, wait: int = wait, go: int = go) -> None:
+            os.close(go)
+            os.read(wait, 1)  # until the other end is closed
+            with open_store(location) as store:
+                store.session("s").xcom["q"].push(number)
+
+        pids = [fork(partial(work, number)) for number in range(PROCESSES)]
+        os.close(wait)
+        os.close(go)
+        assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * PROCESSES
+        with open_store(location) as store:
+            assert sorted(store.session("s").xcom["q"]) == list(range(PROCESSES))
+            assert faults(store) == []
+    return (
+        f"{rounds} rounds of {PROCESSES} processes opening a new store in {time.monotonic() - began:.0f} s: all made it"
+    )
+
+
+def share(places: Places, rounds: int) -> str:
+    """Let processes push to and take from the same queues."""
+    location = places.new()
+    with children(PROCESSES, push_and_take, location, 0, rounds) as processes:
+        for process in processes:
+            process.receive()
+        began = time.monotonic()
+        for process in processes:
+            process.send("go")
+        answers = [process.receive() for process in processes]
+        seconds = time.monotonic() - began
+    done = 4 * rounds * PROCESSES
+    longest = max(longest for _, _, longest in answers)
+    return (
+        f"{PROCESSES} processes at two queues: {done} operations in {seconds:.1f} s, the longest took "
+        f"{longest * 1000:.0f} ms; no error"
+    )
+
+
+def kill_for(pipe: Connection, kind: str, where: str, count: int, seed: int) -> None:
+    """As a child process, which alone may fork: `kill` on one database; answers figures and points, or an error."""
+    places = Files(Path(where), prepare) if kind == "sqlite" else Schemas(where, f"crash_{os.getpid()}", prepare)
+    try:
+        figures = kill(places, count, seed)
+        pipe.send((str(figures), figures.points))
+    except BaseException:
+        pipe.send((traceback.format_exc(), set()))
+        raise
+
+
+def main(count: int = 1000, rounds: int = 100) -> None:
+    """Everything, on both databases."""
+    seed = random.randrange(10**6)
+    with tempfile.TemporaryDirectory(prefix="zrb-crash-") as folder, private_server() as server:
+        for name, places in (
+            ("SQLite", Files(Path(folder), prepare)),
+            ("PostgreSQL", Schemas(server.url, "crash", prepare)),
+        ):
+            for line in (kill(places, count, seed), open_at_once(places, rounds), share(places, 2000)):
+                print(f"{name}, seed {seed}: {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
