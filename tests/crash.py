@@ -33,68 +33,12 @@ from tests.postgres import private_server
 from tests.processes import children
 from tests.rows import faults, query, states
 from tests.workers import push_and_take
-from zrb_store import Run, SessionCompleted, Store, open_store, points
+from tests.workload import prepare, result, workflow
+from zrb_store import Store, open_store, points
 from zrb_store.testing import crash_at
 
 DEADLINE = 120.0
 PROCESSES = 8
-ITEMS = 5
-QUEUES = ("inbox", "out", "both")
-
-Acknowledge = Callable[[str, Any], None]
-
-
-class Broken(Exception):
-    """What a task fails with at first."""
-
-
-def workflow(store: Store, acknowledge: Acknowledge) -> None:
-    """Finish the session, whatever was done before. What it does outside of attempts is told once it is done."""
-    shared = store.session("shared").xcom
-    session = store.session("flow")
-
-    def load(run: Run, number: int, *, fails: bool) -> None:
-        with run.attempt(f"load-{number}") as attempt:
-            item = shared["inbox"].pop()
-            shared["out"].extend([item, -item])
-            shared["both"].rotate(2)
-            shared["both"].insert(1, item)
-            shared["both"].appendleft(shared["both"].popright())
-            if fails:
-                raise Broken
-            attempt.complete(item * 10)
-        acknowledge("completions", [attempt.name, item * 10])
-
-    with contextlib.suppress(SessionCompleted), session.run() as run:
-        for number in range(ITEMS):
-            shared["journal"].push([run.number, number])
-            acknowledge("pushes", [run.number, number])
-            acknowledge("pops", shared["tickets"].pop())
-            if not run.completed(f"load-{number}"):
-                if number % 2:
-                    with contextlib.suppress(Broken):
-                        load(run, number, fails=True)
-                load(run, number, fails=False)
-        done = run.completed("load-0")
-        undone = "SELECT 1 FROM zrb_attempt WHERE status = 'completed' AND given_back_at IS NOT NULL"
-        if done and not query(store, undone):
-            run.give_back(done, "again")
-            load(run, 0, fails=False)
-
-
-def prepare(location: str) -> None:
-    """The queues that the workflow finds."""
-    with open_store(location) as store:
-        shared = store.session("shared").xcom
-        shared["inbox"].extend(range(1, ITEMS + 1))
-        shared["both"].extend(range(101, 106))
-        shared["tickets"].extend(range(1000))
-
-
-def result(store: Store) -> dict[str, list[Any]]:
-    """What the workflow leaves in the queues that its attempts use."""
-    found = {name: list(store.session("shared").xcom[name]) for name in QUEUES}
-    return found | {name: list(queue) for name, queue in store.session("flow").xcom.items() if len(queue)}
 
 
 @dataclass
@@ -289,6 +233,29 @@ def open_at_once(places: Places, rounds: int) -> str:
     )
 
 
+def kill_while_making(places: Places, rounds: int) -> str:
+    """Kill the process that makes a new store; the next one makes it."""
+    began = time.monotonic()
+    usual = 0.0
+    for round_ in range(rounds):
+        location = places.new(empty=True)
+        alive, ours = os.pipe()
+        begun = time.monotonic()
+        child = fork(lambda location=location: open_store(location).close())  # type: ignore[misc]
+        os.close(ours)
+        if round_:  # the first one shows how long it takes
+            select.select([alive], [], [], random.uniform(0, usual))
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(alive)
+        usual = usual or time.monotonic() - begun
+        with open_store(location) as store:
+            store.session("s").xcom["q"].push(round_)
+            assert list(store.session("s").xcom["q"]) == [round_]
+            assert faults(store) == []
+    return f"{rounds} kills while a new store is made in {time.monotonic() - began:.0f} s: the next process made it"
+
+
 def share(places: Places, rounds: int) -> str:
     """Let processes push to and take from the same queues."""
     location = places.new()
@@ -313,6 +280,7 @@ def kill_for(pipe: Connection, kind: str, where: str, count: int, seed: int) -> 
     places = Files(Path(where), prepare) if kind == "sqlite" else Schemas(where, f"crash_{os.getpid()}", prepare)
     try:
         figures = kill(places, count, seed)
+        kill_while_making(places, count // 5)
         pipe.send((str(figures), figures.points))
     except BaseException:
         pipe.send((traceback.format_exc(), set()))
@@ -327,8 +295,11 @@ def main(count: int = 1000, rounds: int = 100) -> None:
             ("SQLite", Files(Path(folder), prepare)),
             ("PostgreSQL", Schemas(server.url, "crash", prepare)),
         ):
-            for line in (kill(places, count, seed), open_at_once(places, rounds), share(places, 2000)):
-                print(f"{name}, seed {seed}: {line}", flush=True)
+            tell = partial(print, f"{name}, seed {seed}:", flush=True)
+            tell(kill(places, count, seed))
+            tell(kill_while_making(places, rounds))
+            tell(open_at_once(places, rounds))
+            tell(share(places, 2000))
 
 
 if __name__ == "__main__":

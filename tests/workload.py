@@ -1,0 +1,68 @@
+"""The workflow that tests kill: it can be started again and again, and always leaves the same."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from tests.rows import query
+from zrb_store import Run, SessionCompleted, Store, open_store
+
+ITEMS = 5
+QUEUES = ("inbox", "out", "both")
+
+Acknowledge = Callable[[str, Any], None]
+
+
+class Broken(Exception):
+    """What a task fails with at first."""
+
+
+def workflow(store: Store, acknowledge: Acknowledge) -> None:
+    """Finish the session, whatever was done before. What it does outside of attempts is told once it is done."""
+    shared = store.session("shared").xcom
+    session = store.session("flow")
+
+    def load(run: Run, number: int, *, fails: bool) -> None:
+        with run.attempt(f"load-{number}") as attempt:
+            item = shared["inbox"].pop()
+            shared["out"].extend([item, -item])
+            shared["both"].rotate(2)
+            shared["both"].insert(1, item)
+            shared["both"].appendleft(shared["both"].popright())
+            if fails:
+                raise Broken
+            attempt.complete(item * 10)
+        acknowledge("completions", [attempt.name, item * 10])
+
+    with contextlib.suppress(SessionCompleted), session.run() as run:
+        for number in range(ITEMS):
+            shared["journal"].push([run.number, number])
+            acknowledge("pushes", [run.number, number])
+            acknowledge("pops", shared["tickets"].pop())
+            if not run.completed(f"load-{number}"):
+                if number % 2:
+                    with contextlib.suppress(Broken):
+                        load(run, number, fails=True)
+                load(run, number, fails=False)
+        done = run.completed("load-0")
+        undone = "SELECT 1 FROM zrb_attempt WHERE status = 'completed' AND given_back_at IS NOT NULL"
+        if done and not query(store, undone):
+            run.give_back(done, "again")
+            load(run, 0, fails=False)
+
+
+def prepare(location: str) -> None:
+    """The queues that the workflow finds."""
+    with open_store(location) as store:
+        shared = store.session("shared").xcom
+        shared["inbox"].extend(range(1, ITEMS + 1))
+        shared["both"].extend(range(101, 106))
+        shared["tickets"].extend(range(1000))
+
+
+def result(store: Store) -> dict[str, list[Any]]:
+    """What the workflow leaves in the queues that its attempts use."""
+    found = {name: list(store.session("shared").xcom[name]) for name in QUEUES}
+    return found | {name: list(queue) for name, queue in store.session("flow").xcom.items() if len(queue)}
