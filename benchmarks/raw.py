@@ -61,7 +61,8 @@ class RawSQLite:
         self.queue_id = attempt.xcom.queue_id(name)
         self.attempt_id = attempt.id
         self.connection = sqlite3.connect(path, isolation_level=None)
-        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "wal_autocheckpoint=4000"):
+        checkpoints = ("wal_autocheckpoint=4000", "journal_size_limit=16777216")
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", *checkpoints):
             self.connection.execute(f"PRAGMA {pragma}")
 
     def push(self, value: Any) -> int:

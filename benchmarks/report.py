@@ -80,9 +80,11 @@ def ratios(race: Race, operations: Mapping[str, str], base: str) -> list[str]:
 def page(answers: Mapping[str, tuple[str, Answer]], conditions: Sequence[str]) -> str:
     """docs/performance.md."""
     goals = [goal.row() for _, answer in answers.values() for goal in answer.goals]
-    parts = [(Path(__file__).parent / "performance.head.md").read_text().rstrip()]
+    head, why = (Path(__file__).with_name(f"performance.{name}.md").read_text().rstrip() for name in ("head", "why"))
+    parts = [head]
     parts.append("\n".join(["## Measured on", "", *conditions]))
     parts.append("\n".join(["## The goals", "", *table(["what", "goal", "measured", "met"], goals)]))
+    parts.append(why)
     for title, (prose, answer) in answers.items():
         parts.append("\n".join([f"## {title}", "", prose, "", *answer.lines]))
     return "\n\n".join(parts) + "\n"
