@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
-from zrb_store import SchemaBehind, Store, open_store, settings
+from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, open_store, settings
 from zrb_store.db import engine, migrate
 from zrb_store.db.tables import REVISION
 from zrb_store.operations import status
@@ -111,6 +113,26 @@ def test_a_newer_store(command: Commands, store: Store) -> None:
     for args in (["db", "upgrade"], ["db", "upgrade", "--sql"], ["list"]):
         result = command(*args)
         assert (result.code, "upgrade zrb-store" in result.err) == (69, True)
+
+
+def test_another_programs_file_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "places.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("CREATE TABLE moz_places (url TEXT)")
+    before = file.read_bytes()
+    for read_only in (True, False):
+        with pytest.raises(SchemaAhead, match="another program's database: name another file"):
+            open_store(file, read_only=read_only)
+    assert file.read_bytes() == before
+
+
+def test_an_empty_file_is_no_store_until_it_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "empty.db"
+    file.touch()
+    with pytest.raises(StoreMissing):
+        open_store(file, read_only=True)
+    with open_store(file) as store:
+        store.session("s").xcom["q"].push(1)
 
 
 def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -237,10 +237,15 @@ class Database:
         from zrb_store.db import migrate  # only now: Alembic takes longer to import than a command may take
 
         where = self.url.render_as_string(hide_password=True)
+        if found is None and self._is_foreign():
+            raise SchemaAhead(f"{where} is another program's database: name another file in ZRB_STORE_URL")
         if found is None and self.read_only:
             raise StoreMissing(f"there is no store in {where}; the first run or push makes it")
         if found is not None and not migrate.is_known(found):
-            raise SchemaAhead(f"the store {where} has revision {found}, unknown to this version: upgrade zrb-store")
+            raise SchemaAhead(
+                f"the store {where} has revision {found}, unknown to this version: upgrade zrb-store; "
+                "or, if it is another program's, name another file or schema in ZRB_STORE_URL"
+            )
         if found is not None and (self.read_only or not self.dialect.backs_up or self._has_live_lease()):
             raise SchemaBehind(f"the store {where} has the older revision {found}: run `zrb-store db upgrade`")
         self.upgrade()
@@ -259,6 +264,12 @@ class Database:
         except (OSError, sa.exc.DBAPIError) as error:
             cause = getattr(error, "orig", None) or error
             raise self.dialect.explain(cause, self.url) or cause from error
+
+    def _is_foreign(self) -> bool:
+        try:
+            return bool(self.execute(self.dialect.has_foreign))
+        except StoreMissing:
+            return False
 
     def _has_live_lease(self) -> bool:
         # Only columns of the first revision: the store is older than this code.

@@ -22,6 +22,7 @@ class PostgreSQL:
     has_versions = sa.text(
         "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = 'alembic_version'"
     )
+    has_foreign = sa.text("SELECT 1 WHERE false")  # programs share a PostgreSQL database; our names have a prefix
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
         try:

@@ -46,6 +46,10 @@ class SQLite:
     begin_snapshot = "BEGIN"
     backs_up = True
     has_versions = sa.text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
+    has_foreign = sa.text(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' "
+        "AND name NOT GLOB 'sqlite_*' AND name <> 'alembic_version' LIMIT 1"
+    )
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
         path = sqlite_path(url)
