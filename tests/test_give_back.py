@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -177,6 +178,8 @@ def test_several_unfinished_attempts_of_one_session_newest_first(store: Store) -
     failing(run, "three", lambda: (queue.pop(), queue.set(7)))
     start(store, "flow")
     assert list(queue) == [1, 2, 3]
+    returns = query(store, "SELECT a.task FROM zrb_return r JOIN zrb_attempt a ON a.id = r.taken_by ORDER BY r.id")
+    assert [task for task, _ in itertools.groupby(task for (task,) in returns)] == ["three", "two", "one"]
 
 
 def test_a_value_that_moved_and_was_taken_by_another(store: Store) -> None:

@@ -20,7 +20,7 @@ from zrb_store.testing import expire_lease
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
 Work = Callable[[Transaction], object]
-Meanwhile = Callable[[Store, Work, Store, Work], None]
+Meanwhile = Callable[[Store, tuple[Work, ...], Store, Work], None]
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def other(location: str) -> Iterator[Store]:
 
 @pytest.fixture
 def meanwhile(postgres_admin: psycopg.Connection[Any]) -> Meanwhile:
-    """Runs `first` up to its commit, lets `second` wait for a lock of it, and commits both."""
+    """Does the first of `first`, lets `second` wait for a lock of it, does the others of `first`, and commits both."""
 
-    def run(one: Store, first: Work, two: Store, second: Work) -> None:
+    def run(one: Store, first: tuple[Work, ...], two: Store, second: Work) -> None:
         backend = two.database.transact(lambda t: t.driver.info.backend_pid)
         waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
         with uncommitted(one, first):
@@ -51,14 +51,16 @@ def meanwhile(postgres_admin: psycopg.Connection[Any]) -> Meanwhile:
 
 
 @contextmanager
-def uncommitted(store: Store, work: Work) -> Iterator[None]:
-    """Do it in a transaction that commits at the end of the block."""
+def uncommitted(store: Store, works: tuple[Work, ...]) -> Iterator[None]:
+    """Do the first in a transaction, which goes on with the others and commits at the end of the block."""
     done, commit = threading.Event(), threading.Event()
 
     def held(transaction: Transaction) -> None:
-        work(transaction)
+        works[0](transaction)
         done.set()
         assert commit.wait(DEADLINE)
+        for work in works[1:]:
+            work(transaction)
 
     thread = threading.Thread(target=store.database.transact, args=(held,))
     thread.start()
@@ -105,7 +107,7 @@ def state(store: Store) -> tuple[str, bool]:
 def test_value_being_taken_while_its_pusher_is_given_back(
     store: Store, other: Store, pusher: Attempt, taker: Attempt, meanwhile: Meanwhile
 ) -> None:
-    meanwhile(other, taking(taker, queue_id(other)), store, giving_back(pusher))
+    meanwhile(other, (taking(taker, queue_id(other)),), store, giving_back(pusher))
     assert state(store) == ("taken", True)
     other.database.transact(giving_back(taker))
     assert state(store) == ("retracted", False)
@@ -114,7 +116,7 @@ def test_value_being_taken_while_its_pusher_is_given_back(
 def test_value_being_taken_from_an_attempt_that_is_given_back(
     store: Store, other: Store, pusher: Attempt, taker: Attempt, meanwhile: Meanwhile
 ) -> None:
-    meanwhile(store, giving_back(pusher), other, taking(taker, queue_id(other)))
+    meanwhile(store, (giving_back(pusher),), other, taking(taker, queue_id(other)))
     assert state(store) == ("retracted", False)
 
 
@@ -122,7 +124,7 @@ def test_value_being_returned_while_its_pusher_is_given_back(
     store: Store, other: Store, pusher: Attempt, taker: Attempt, meanwhile: Meanwhile
 ) -> None:
     other.database.transact(taking(taker, queue_id(other)))
-    meanwhile(other, giving_back(taker), store, giving_back(pusher))
+    meanwhile(other, (giving_back(taker),), store, giving_back(pusher))
     assert state(store) == ("retracted", False)
 
 
@@ -130,7 +132,7 @@ def test_value_being_orphaned_while_its_taker_is_given_back(
     store: Store, other: Store, pusher: Attempt, taker: Attempt, meanwhile: Meanwhile
 ) -> None:
     other.database.transact(taking(taker, queue_id(other)))
-    meanwhile(store, giving_back(pusher), other, giving_back(taker))
+    meanwhile(store, (giving_back(pusher),), other, giving_back(taker))
     assert state(store) == ("retracted", False)
 
 
@@ -143,7 +145,7 @@ def test_write_that_waits_for_a_take_over_is_refused(
 ) -> None:
     expire_lease(store.session("pusher"))
     pushed: list[int | None] = []
-    meanwhile(other, other.session("pusher").run()._start, store, pushing(pusher, queue_id(store), pushed))
+    meanwhile(other, (other.session("pusher").run()._start,), store, pushing(pusher, queue_id(store), pushed))
     assert pushed == [None]
     assert states(store, "shared") == [("v", "retracted")]
 
@@ -153,10 +155,11 @@ def test_take_over_that_waits_for_a_write_gives_it_back(
 ) -> None:
     expire_lease(store.session("pusher"))
     pushed: list[int | None] = []
-    meanwhile(store, pushing(pusher, queue_id(store), pushed), other, other.session("pusher").run()._start)
-    assert pushed == [2]
-    assert states(store, "shared") == [("v", "retracted"), ("late", "retracted")]
-    assert faults(store) == []
+    push = pushing(pusher, queue_id(store), pushed)
+    meanwhile(store, (push, push), other, other.session("pusher").run()._start)
+    assert pushed == [2, 3]
+    assert states(store, "shared") == [("v", "retracted"), ("late", "retracted"), ("late", "retracted")]
+    assert faults(store) == []  # also not that something ended before it was pushed
 
 
 def test_attempt_that_waits_for_a_take_over_does_not_begin(
@@ -169,5 +172,5 @@ def test_attempt_that_waits_for_a_take_over_does_not_begin(
     def begin(transaction: Transaction) -> None:
         begun.append(attempts.begin(transaction, run.id, None, run.fence, "other", "task", None))
 
-    meanwhile(other, other.session("pusher").run()._start, store, begin)
+    meanwhile(other, (other.session("pusher").run()._start,), store, begin)
     assert begun == [None]
