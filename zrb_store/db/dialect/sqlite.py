@@ -58,17 +58,21 @@ class SQLite:
             if not path.exists():
                 raise StoreMissing(f"there is no store at {path}; the first run or push makes it")
             driver = _connect_read_only(path) if read_only else _connect(f"{path.absolute().as_uri()}?mode=rw")
-            # Not a Python function: sqlite3 would swallow the KeyboardInterrupt that is raised in one.
-            driver.create_function("zrb_now", 0, time.time_ns)
-            if read_only:
-                # A text that is no longer UTF-8 is shown as it is, instead of hiding all others.
-                driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
-            else:
-                driver.execute(f"PRAGMA synchronous={durability}")
-                driver.execute("PRAGMA foreign_keys=ON")
-                # 16 MiB of log instead of 4: a quarter of the syncs, and still one segment of the log's index.
-                driver.execute("PRAGMA wal_autocheckpoint=4000")
-                driver.execute("PRAGMA journal_size_limit=16777216")
+            try:
+                # Not a Python function: sqlite3 would swallow the KeyboardInterrupt that is raised in one.
+                driver.create_function("zrb_now", 0, time.time_ns)
+                if read_only:
+                    # A text that is no longer UTF-8 is shown as it is, instead of hiding all others.
+                    driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+                else:
+                    driver.execute(f"PRAGMA synchronous={durability}")
+                    driver.execute("PRAGMA foreign_keys=ON")
+                    # 16 MiB of log instead of 4: a quarter of the syncs, and still one segment of the log's index.
+                    driver.execute("PRAGMA wal_autocheckpoint=4000")
+                    driver.execute("PRAGMA journal_size_limit=16777216")
+            except sqlite3.Error:
+                driver.close()
+                raise
             return driver
 
         engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
