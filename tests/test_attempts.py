@@ -189,6 +189,12 @@ class TestRefusals:
         start(store, "flow")
         refused(store, attempt, LeaseLost, "session flow was taken over by run 2: flow/load#1 changes nothing more")
 
+    def test_by_its_fence_alone(self, store: Store, shared: Any) -> None:
+        """Whatever has become of its own row: the number of the newest run is what counts."""
+        attempt = start(store, "flow").begin("load")
+        store.database.transact(lambda t: t.driver.execute("UPDATE zrb_session SET fence = 2 WHERE name = 'flow'"))
+        refused(store, attempt, LeaseLost, "session flow was taken over by run 2: flow/load#1 changes nothing more")
+
     def test_a_run_that_was_taken_over(self, store: Store) -> None:
         run = start(store, "flow")
         with run.attempt("load"):
