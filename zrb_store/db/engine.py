@@ -264,6 +264,9 @@ class Database:
         except (OSError, sa.exc.DBAPIError) as error:
             cause = getattr(error, "orig", None) or error
             raise self.dialect.explain(cause, self.url) or cause from error
+        finally:
+            # It remembers a file without tables, and while others open and close it SQLite may believe that.
+            self._drop()
 
     def _is_foreign(self) -> bool:
         try:
