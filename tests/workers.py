@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from zrb_store import Store, StoreUnavailable, ZrbStoreError, codec, open_store
+from zrb_store import Store, ZrbStoreError, codec, open_store
 from zrb_store.db.transaction import Transaction
 from zrb_store.operations import fork, mark, prune, removal, shell
 from zrb_store.queries import values
@@ -57,7 +57,7 @@ def press_ctrl_c(pipe: Connection, location: str, times: int) -> None:
                     queue.push(queue.pop())
                     with store.database.snapshot():
                         pass
-            except (KeyboardInterrupt, StoreUnavailable):  # psycopg may make it an error of its own
+            except KeyboardInterrupt:
                 signal.setitimer(signal.ITIMER_REAL, 0)
             other.session("other").xcom["q"].push("not kept waiting")
             queue.set(0)

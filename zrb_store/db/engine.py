@@ -160,6 +160,8 @@ class Database:
             except ZrbStoreError:
                 raise
             except Exception as error:
+                if isinstance(error.__context__, KeyboardInterrupt):  # psycopg makes an error of its own of it
+                    raise error.__context__ from None
                 gone = self.dialect.is_gone(error)
                 if gone:
                     self._drop()

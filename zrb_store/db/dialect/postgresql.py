@@ -50,7 +50,7 @@ class PostgreSQL:
         pass
 
     def is_idle(self, driver: Any) -> bool:
-        if driver.closed or driver.pgconn.transaction_status != 0:
+        if driver.closed or driver.pgconn.transaction_status or driver.pgconn.pipeline_status:
             return False
         # An idle connection has nothing to say: what can be read is its end.
         poll = readiness.poll()  # select() takes no descriptor above 1023
