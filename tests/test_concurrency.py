@@ -168,11 +168,13 @@ def test_a_transaction_of_a_store_does_not_nest(store: Store) -> None:
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_a_change_has_the_write_lock_from_its_beginning(store: Store, location: str) -> None:
-    """One that reads first and asks for it later fails whenever another process wrote in between: 876,000 times."""
+    """One that reads first and asks for it later fails whenever another process wrote in between."""
 
     def work(_: object) -> None:
-        with closing(sqlite3.connect(location, timeout=0, isolation_level=None)) as other:
-            with pytest.raises(sqlite3.OperationalError, match="database is locked"):
-                other.execute("BEGIN IMMEDIATE")
+        with (
+            closing(sqlite3.connect(location, timeout=0, isolation_level=None)) as other,
+            pytest.raises(sqlite3.OperationalError, match="database is locked"),
+        ):
+            other.execute("BEGIN IMMEDIATE")
 
     store.database.transact(work)
