@@ -5,132 +5,204 @@ Nothing here is timed: SQLite says how it carries a statement out, and counts th
 
 from __future__ import annotations
 
+import itertools
+import re
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import rows
-from zrb_store import Store, open_store
-from zrb_store.attempt import Attempt
+from tests.attempts import Broken, acting_as
+from zrb_store import Run, open_store
 from zrb_store.queries import sessions
-from zrb_store.run import Run
+from zrb_store.testing import expire_lease
 
-TAKEN, LIVE, TASKS = 3000, 20, 50
 BY_KEY = "PRIMARY KEY (queue_id=? AND seq=?)"
 BY_LIVE = "INDEX ix_zrb_value_live (queue_id=?)"
 BY_LIVE_ALONE = "COVERING INDEX ix_zrb_value_live (queue_id=?)"
 HIGHEST = "PRIMARY KEY (queue_id=?)"  # the first or the last row of a queue: one step, where nothing else is asked
 
-Operation = Callable[[Run, Attempt, str], Any]
-
-# Each with the ways by which it may look for values.
-OPERATIONS: dict[str, tuple[Operation, set[str]]] = {
-    "push": (lambda run, attempt, queue: attempt.xcom[queue].push(1), {HIGHEST}),
-    "appendleft": (lambda run, attempt, queue: attempt.xcom[queue].appendleft(1), {HIGHEST}),
-    "extend": (lambda run, attempt, queue: attempt.xcom[queue].extend([1, 2]), {HIGHEST}),
-    "pop": (lambda run, attempt, queue: attempt.xcom[queue].pop(), {BY_KEY, BY_LIVE_ALONE}),
-    "popright": (lambda run, attempt, queue: attempt.xcom[queue].popright(), {BY_KEY, BY_LIVE_ALONE}),
-    "peek": (lambda run, attempt, queue: attempt.xcom[queue].peek(), {BY_LIVE}),
-    "get": (lambda run, attempt, queue: attempt.xcom[queue].get(), {BY_LIVE}),
-    "len": (lambda run, attempt, queue: len(attempt.xcom[queue]), {BY_LIVE_ALONE}),
-    "index": (lambda run, attempt, queue: attempt.xcom[queue][3], {BY_LIVE}),
-    "iterate": (lambda run, attempt, queue: [*iter(attempt.xcom[queue])], {BY_LIVE}),
-    "in": (lambda run, attempt, queue: queue in attempt.xcom, set()),
-    "set": (lambda run, attempt, queue: attempt.xcom[queue].set(1), {BY_KEY, BY_LIVE, HIGHEST}),
-    "complete": (lambda run, attempt, queue: attempt.complete(1, queue=queue), {HIGHEST}),
-    "fail": (lambda run, attempt, queue: attempt.fail(), set()),
-    "completed": (lambda run, attempt, queue: run.completed("work"), set()),
-    "begin": (lambda run, attempt, queue: run.begin(f"next to {queue}"), set()),
-    "renew": (lambda run, attempt, queue: sessions.renew(run.database, run.id, 60_000_000), set()),
+# The ways by which the hottest may look for values.
+WAYS: dict[str, set[str]] = {
+    "push": {HIGHEST},
+    "appendleft": {HIGHEST},
+    "extend": {HIGHEST},
+    "pop": {BY_KEY, BY_LIVE_ALONE},
+    "popright": {BY_KEY, BY_LIVE_ALONE},
+    "peek": {BY_LIVE},
+    "get": {BY_LIVE},
+    "len": {BY_LIVE_ALONE},
+    "first": {BY_LIVE},
+    "last": {BY_LIVE},
+    "iterate": {BY_LIVE},
+    "set": {BY_KEY, BY_LIVE, HIGHEST},
+    "complete": {HIGHEST},
+    "completed": set(),
+    "in": set(),
+    "note tasks": set(),
+    "renew": set(),
 }
 # What SQLite looks up by itself, for foreign keys.
 CHILDREN = ("zrb_return", "INDEX ix_zrb_value_taken_by (taken_by=?)", "INDEX ix_zrb_value_pushed_by (pushed_by=?)")
 
-
-class Scene:
-    """An attempt of a live run, a queue that had much taken from it, and one that had nothing."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        for number in range(TASKS):
-            with store.session(f"session-{number}").run() as run, run.attempt("work") as attempt:
-                attempt.xcom["queue"].push(number)
-        self.run = store.session("hot").run().start()
-        for number in range(TASKS):
-            with self.run.attempt(f"task {number}") as attempt:
-                attempt.xcom["old"].extend(range(TAKEN // TASKS))
-                attempt.xcom["old"].clear()
-        self.attempt = self.run.begin("work")
-        for queue in ("old", "new"):
-            self.attempt.xcom[queue].extend(range(LIVE))
-
-    @property
-    def driver(self) -> Any:
-        """The driver connection in use."""
-        with self.store.database.snapshot() as transaction:
-            return transaction.driver
-
-    def statements(self, operation: Operation) -> list[str]:
-        """What an operation sends to SQLite."""
-        seen: list[str] = []
-        driver = self.driver
-        driver.set_trace_callback(seen.append)
-        operation(self.run, self.attempt, "old")
-        driver.set_trace_callback(None)
-        return [sql for sql in seen if sql.startswith(("SELECT", "INSERT", "UPDATE", "WITH", "DELETE"))]
-
-    def steps(self, operation: Operation, queue: str) -> int:
-        """How many steps of SQLite's machine an operation takes."""
-        count = 0
-
-        def step() -> int:
-            nonlocal count
-            count += 1
-            return 0
-
-        driver = self.driver
-        driver.set_progress_handler(step, 1)
-        operation(self.run, self.attempt, queue)
-        driver.set_progress_handler(None, 1)
-        return count
+# All that is done while workflows run. Each leaves the queue with some values, and an attempt under way.
+OPERATIONS: dict[str, Callable[[Any, Run], object]] = {
+    "push": lambda q, run: q.push(1),
+    "appendleft": lambda q, run: q.appendleft(1),
+    "pop": lambda q, run: q.pop(),
+    "popright": lambda q, run: q.popright(),
+    "peek": lambda q, run: q.peek(),
+    "get": lambda q, run: q.get(),
+    "len": lambda q, run: len(q),
+    "first": lambda q, run: q[0],
+    "last": lambda q, run: q[-1],
+    "iterate": lambda q, run: [*iter(q)],
+    "extend": lambda q, run: q.extend([1, 2]),
+    "extendleft": lambda q, run: q.extendleft([1, 2]),
+    "set": lambda q, run: q.set(5),
+    "remove": lambda q, run: (q.push(6), q.remove(6)),
+    "rotate": lambda q, run: q.rotate(),
+    "insert": lambda q, run: q.insert(1, 7),
+    "assign": lambda q, run: q.__setitem__(0, 7),
+    "del": lambda q, run: q.__delitem__(-1),
+    "in": lambda q, run: "q" in run._xcoms,
+    "complete": lambda q, run: run.begin("one").complete(5, queue="q"),
+    "completed": lambda q, run: run.completed("one"),
+    "fail and begin again": lambda q, run: fail_and_begin_again(run, "two", "task"),
+    "check": lambda q, run: fail_and_begin_again(run, "up?", "check"),
+    "give back": lambda q, run: complete_and_give_back(run, "three"),
+    "note tasks": lambda q, run: run.note_tasks({"one": "waiting"}),
+    "renew": lambda q, run: sessions.renew(run.database, run.id, 60_000_000),
+    "clear": lambda q, run: (q.clear(), q.extend([1, 2, 3])),
+}
 
 
-@pytest.fixture(params=[False, True], ids=["never analyzed", "analyzed"])
-def scene(request: pytest.FixtureRequest, sqlite_template: Path, tmp_path: Path) -> Iterator[Scene]:
-    path = tmp_path / "store.db"
-    path.write_bytes(sqlite_template.read_bytes())
+def fail_and_begin_again(run: Run, task: str, role: str) -> None:
+    run.begin(task, role=role).fail(Broken())
+    run.begin(task, role=role)
+
+
+def complete_and_give_back(run: Run, task: str) -> None:
+    run.begin(task).complete()
+    done = run.completed(task)
+    assert done is not None
+    run.give_back(done, "again")
+
+
+# So many values that attempts of other sessions took from the queue, pushed to it and returned to it.
+HISTORY = """
+    INSERT INTO zrb_session (id, name, status, created_at) SELECT seq + 9, 'old-' || seq, 'completed', 1 FROM zrb_value;
+    INSERT INTO zrb_queue (session_id, name) SELECT seq + 9, 'q' FROM zrb_value;
+    INSERT INTO zrb_run (session_id, number, host, origin, pid, started_at, lease_expires_at, ended_at, outcome)
+        SELECT seq + 9, 1, 'host', 'cli', 1, 1, 2, 2, 'completed' FROM zrb_value;
+    INSERT INTO zrb_attempt (id, session_id, run_id, fence, task, number, role, status, started_at, ended_at)
+        SELECT seq, session_id, r.id, 1, 'task', 1, 'task', 'completed', 1, 2
+        FROM zrb_value JOIN zrb_run r ON session_id = seq + 9;
+    UPDATE zrb_value SET state = 'taken', ended_at = pushed_at + 1, taken_by = seq, pushed_by = max(1, seq - 5);
+    INSERT INTO zrb_return (queue_id, seq, taken_by, taken_at, returned_at, reason)
+        SELECT queue_id, seq, taken_by, pushed_at, pushed_at + 1, 'failed' FROM zrb_value;
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a long history and one with a short one."""
+    folder = tmp_path_factory.mktemp("plans")
+    for name, count in (("short", 50), ("long", 5000)):
+        (folder / name).write_bytes(sqlite_template.read_bytes())
+        with open_store(folder / name) as store:
+            store.session("shared").xcom["q"].extend(range(count))
+            store.database.transact(lambda t: [t.driver.execute(sql) for sql in HISTORY.split(";")])
+    return folder
+
+
+@contextmanager
+def working(path: Path) -> Iterator[tuple[sqlite3.Connection, dict[str, Callable[[], object]]]]:
+    """The connection beneath a store, and what an attempt does there."""
     with open_store(path) as store:
-        scene = Scene(store)
-        if request.param:
-            scene.driver.execute("ANALYZE")
-        yield scene
-        scene.run.end("failed")
+        session = store.session("flow")
+        run = session.run().start()
+        queue = store.session("shared").xcom["q"]
+
+        def take_over() -> None:
+            expire_lease(session)
+            session.run().start()
+
+        with acting_as(run.begin("main")):
+            queue.set(1)
+            queue.extend([2, 3, 4])
+            todo = {name: partial(operation, queue, run) for name, operation in OPERATIONS.items()}
+            yield store.database.transact(lambda t: t.driver), {**todo, "take over": take_over}
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_every_hot_statement_finds_its_rows_by_an_index(scene: Scene, name: str) -> None:
-    operation, ways = OPERATIONS[name]
-    found = scene.statements(operation)
-    assert found
-    used = set()
-    for sql in found:
-        for *_, step in scene.driver.execute(f"EXPLAIN QUERY PLAN {sql}"):
-            assert not step.startswith("SCAN zrb_"), (sql, step)
-            assert "TEMP B-TREE" not in step, (sql, step)
-            if step.startswith("SEARCH zrb_value USING ") and not step.endswith(CHILDREN):
-                used.add(step.removeprefix("SEARCH zrb_value USING "))
-    assert used == ways
+def tick(count: Iterator[int]) -> int:
+    """Count a step, and let SQLite go on."""
+    next(count)
+    return 0
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_what_was_taken_before_takes_no_work(scene: Scene, name: str) -> None:
-    operation, _ = OPERATIONS[name]
-    with_little = scene.steps(operation, "new")
-    if name in ("complete", "fail"):
-        scene.attempt = scene.run.begin("other")
-    assert scene.steps(operation, "old") <= 1.2 * with_little + 20
+def plan(driver: sqlite3.Connection, sql: str) -> list[str]:
+    """The steps of SQLite's query plan."""
+    return [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {sql}")]
+
+
+@pytest.mark.parametrize("analyzed", [False, True], ids=["without ANALYZE", "with ANALYZE"])
+def test_every_hot_statement_finds_its_rows_by_an_index(folder: Path, tmp_path: Path, analyzed: bool) -> None:
+    path = Path(shutil.copy(folder / "long", tmp_path))
+    if analyzed:
+        with open_store(path) as store:
+            store.database.transact(lambda t: t.driver.execute("ANALYZE"))
+    plans: dict[str, dict[str, list[str]]] = {}
+    with working(path) as (driver, operations):
+        for name, operation in operations.items():
+            seen: list[str] = []
+            driver.set_trace_callback(seen.append)
+            operation()
+            driver.set_trace_callback(None)
+            plans[name] = {sql: plan(driver, sql) for sql in seen if re.match("SELECT|INSERT|UPDATE|DELETE", sql)}
+    assert all(plans.values())
+    scans = [
+        (name, sql, step)
+        for name, statements in plans.items()
+        for sql, steps in statements.items()
+        for step in steps
+        if step.startswith("SCAN zrb_")
+    ]
+    assert scans == []
+    hottest = {name: {step for steps in plans[name].values() for step in steps} for name in WAYS}
+    assert {name: ways_to_values(steps) for name, steps in hottest.items()} == WAYS
+    assert not any("TEMP B-TREE" in step for steps in hottest.values() for step in steps)
+
+
+def ways_to_values(steps: set[str]) -> set[str]:
+    """How the steps of a plan look for values."""
+    search = "SEARCH zrb_value USING "
+    return {step.removeprefix(search) for step in steps if step.startswith(search) and not step.endswith(CHILDREN)}
+
+
+def test_nothing_grows_with_the_history(folder: Path, tmp_path: Path) -> None:
+    """Measured in steps of SQLite's virtual machine, which are the same on every computer."""
+    steps = {}
+    for name in ("short", "long"):
+        with working(Path(shutil.copy(folder / name, tmp_path))) as (driver, operations):
+            for what, operation in operations.items():
+                count = itertools.count()
+                driver.set_progress_handler(partial(tick, count), 1)
+                operation()
+                driver.set_progress_handler(None, 1)
+                steps[what, name] = next(count)
+    grown = {
+        what: (steps[what, "short"], steps[what, "long"])
+        for what in operations
+        if steps[what, "long"] > steps[what, "short"] * 1.1
+    }
+    assert grown == {}
 
 
 def test_a_store_keeps_no_statistics_of_when_it_was_small(tmp_path: Path) -> None:
