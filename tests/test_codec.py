@@ -19,7 +19,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from zrb_store.codec import CmdResult, decode, encode, to_json
+from zrb_store.codec import CmdResult, decode, encode, strict_json, to_json
 from zrb_store.errors import UnencodableValue
 
 ROOT = Path(__file__).parent.parent
@@ -139,7 +139,11 @@ def test_a_path_of_another_system_comes_back_pure() -> None:
     assert decode(json.dumps({"$": other.__name__, "v": "a"})) == pure("a")
 
 
-def test_plain_values_are_written_as_json_writes_them() -> None:
+@pytest.mark.parametrize("known", [True, False], ids=["encoder in C as we know it", "another one"])
+def test_plain_values_are_written_as_json_writes_them(monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+    if not known:
+        monkeypatch.setattr("json.encoder.c_make_encoder", None)
+        monkeypatch.setattr("zrb_store.codec.text.dumps", strict_json.fastest_encoder())
     value = {"name": "ä", "n": 1, "rate": 0.5, "none": None, "flags": [True, False], "in": {"a": [{}]}}
     assert encode(value).data == json.dumps(value, separators=(",", ":"))
     assert to_json(encode(value).data) == value

@@ -257,7 +257,7 @@ class Recorder:
             own = self.xcoms[task.name]
             item = own.encode(result)
             if attempt.id in self._unstorable:
-                item = dataclasses.replace(item, restorable=False)
+                item = item._replace(restorable=False)
             if isinstance(queue, ZrbXcom) and queue.place != own.place:
                 # The queue of this name is another session's (Callback.xcom_mapping): it gets the result too.
                 queue.bound_to(attempt).append_quietly(result)

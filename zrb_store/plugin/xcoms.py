@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import functools
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -122,7 +121,7 @@ class ZrbXcom(Xcom):
             return codec.encode(value, limit=limit)
         except (UnencodableValue, ValueTooLarge) as error:
             self._recorder.warn_unstorable(self._owner(), value, error)
-        return dataclasses.replace(codec.encode(value, lenient=True, limit=limit), restorable=False)
+        return codec.encode(value, lenient=True, limit=limit)._replace(restorable=False)
 
     def _decode(self, seq: int, data: str) -> Any:
         live = self.shared.live
