@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -77,16 +78,22 @@ def prune(database: Database, policy: Policy, *, dry_run: bool = False) -> Itera
     Yields:
         Each thing after it was deleted, the oldest session first.
     """
+    chosen = array("q")  # not the sessions themselves: there may be a million
     with database.snapshot() as transaction:
         moment = values.moment(transaction)
-        seen = [_Seen(transaction, candidate, moment) for candidate in queries.candidates(transaction)]
-    cutoff = None if policy.older_than is None else moment - policy.older_than // timedelta(microseconds=1)
-    for session in reversed(list(_taken(seen, policy, cutoff))):
-        if session.status == "open":
+        cutoff = None if policy.older_than is None else moment - policy.older_than // timedelta(microseconds=1)
+        seen = (_Seen(transaction, candidate, moment) for candidate in queries.candidates(transaction))
+        for session in _taken(seen, policy, cutoff):
+            chosen.extend((session.status == "open", session.fence, session.id))
+    while chosen:
+        found, *then = queries.candidate(database, chosen.pop()), chosen.pop(), chosen.pop()
+        if found is None or [found.fence, found.status == "open"] != then:
+            continue  # deleted, run or marked since it was seen
+        if found.status == "open":
             if cutoff is not None:
-                yield from _prune_values(database, session, cutoff, policy, dry_run)
-        elif dry_run or _remove(database, session, _rule(policy, session.task)):
-            yield Removal(session.name, _rule(policy, session.task))
+                yield from _prune_values(database, found, cutoff, policy, dry_run)
+        elif dry_run or _remove(database, found, _rule(policy, found.task)):
+            yield Removal(found.name, _rule(policy, found.task))
 
 
 class _Seen:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -28,14 +29,26 @@ class Candidate(NamedTuple):
     finished_at: int | None
 
 
-_CANDIDATES = sa.select(*(session.c[name] for name in Candidate._fields)).order_by(
-    session.c.created_at.desc(), session.c.id.desc()
-)
+_CANDIDATE = sa.select(*(session.c[name] for name in Candidate._fields))
+_age = sa.tuple_(session.c.created_at, session.c.id)
+_NEWEST = _CANDIDATE.order_by(session.c.created_at.desc(), session.c.id.desc()).limit(bindparam("count"))
+_OLDER = _NEWEST.where(_age < sa.tuple_(bindparam("created_at", type_=sa.BigInteger), bindparam("of")))
+_BY_ID = _CANDIDATE.where(session.c.id == bindparam("of"))
 
 
-def candidates(executor: Executor) -> list[Candidate]:
+def candidates(executor: Executor, page: int = 500) -> Iterator[Candidate]:
     """Every session with its stored status, newest first."""
-    return [Candidate(*row) for row in executor.execute(_CANDIDATES)]
+    rows = executor.execute(_NEWEST, {"count": page})
+    while rows:
+        yield from itertools.starmap(Candidate, rows)
+        last = Candidate(*rows[-1])
+        rows = executor.execute(_OLDER, {"created_at": last.created_at, "of": last.id, "count": page})
+
+
+def candidate(executor: Executor, session_id: int) -> Candidate | None:
+    """One of them, or None."""
+    rows = executor.execute(_BY_ID, {"of": session_id})
+    return Candidate(*rows[0]) if rows else None
 
 
 _OF_SESSION = change.c.session == bindparam("name")

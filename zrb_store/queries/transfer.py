@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from zrb_store.db.dialect import insert_if_absent
+from zrb_store.db.dialect import bytewise, insert_if_absent
 from zrb_store.db.tables import attempt, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 
@@ -17,7 +17,7 @@ Record = dict[str, Any]
 """`kind` (session, run, queue, attempt, value or return) and the fields of one row."""
 
 PAGE = 200
-"""How many values are read at once, at the most."""
+"""How many values or names are read at once, at the most."""
 PAGE_SIZE = 4 * 1024 * 1024
 """About how many bytes of values are read at once."""
 
@@ -46,7 +46,7 @@ def _record(kind: str, columns: Sequence[sa.Column[Any]], row: Sequence[Any], **
 
 # -- reading
 
-_NAMES = sa.select(session.c.created_at, session.c.name)
+_COUNT = sa.select(sa.func.count()).select_from(session)
 _SESSION = sa.select(*SESSION, session.c.id).where(session.c.name == bindparam("name"))
 _OF_SESSION = bindparam("session_id", type_=session.c.id.type)
 _RUNS = sa.select(*RUN).where(run.c.session_id == _OF_SESSION).order_by(run.c.number)
@@ -96,9 +96,30 @@ _RETURNS = (
 )
 
 
-def names(executor: Executor) -> list[str]:
+@functools.cache
+def _names(dialect_name: str) -> Any:
+    name = bytewise(dialect_name, session.c.name)
+    after = sa.tuple_(bindparam("created_at", type_=sa.BigInteger), bindparam("name", type_=sa.Text))
+    return (
+        sa.select(session.c.created_at, session.c.name)
+        .where(sa.tuple_(session.c.created_at, name) > after)
+        .order_by(session.c.created_at, name)
+        .limit(bindparam("count"))
+    )
+
+
+def names(executor: Executor) -> Iterator[str]:
     """The name of every session, oldest first."""
-    return [name for _, name in sorted(executor.execute(_NAMES))]  # not every database sorts text alike
+    statement, last = _names(executor.dialect_name), (-(2**63), "")
+    while page := executor.execute(statement, {"created_at": last[0], "name": last[1], "count": PAGE}):
+        yield from (name for _, name in page)
+        last = page[-1]
+
+
+def count(executor: Executor) -> int:
+    """How many sessions there are."""
+    number: int = executor.execute(_COUNT)[0][0]
+    return number
 
 
 def read(executor: Executor, name: str) -> Iterator[Record]:

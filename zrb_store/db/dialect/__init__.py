@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 
 from zrb_store.db.dialect.postgresql import PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
-from zrb_store.db.dialect.statements import among, insert_if_absent, now, numbered_insert, reserve
+from zrb_store.db.dialect.statements import among, bytewise, insert_if_absent, now, numbered_insert, reserve
 from zrb_store.errors import StoreUnavailable, ZrbStoreError
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "PostgreSQL",
     "SQLite",
     "among",
+    "bytewise",
     "dialect_of",
     "insert_if_absent",
     "now",

@@ -39,6 +39,11 @@ def insert_if_absent(dialect_name: str, table: sa.Table) -> Any:
     return postgresql_insert(table).on_conflict_do_nothing()
 
 
+def bytewise(dialect_name: str, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    """A text that sorts by its bytes, on each database alike; PostgreSQL would go by the language of its server."""
+    return column if dialect_name == "sqlite" else column.collate("C")
+
+
 def among(dialect_name: str, column: sa.ColumnElement[int], name: str) -> sa.ColumnElement[bool]:
     """Whether the column is one of the numbers of a JSON list, given as parameter `name`."""
     numbers = sa.bindparam(name, type_=sa.Text)

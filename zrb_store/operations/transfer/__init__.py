@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import IO
 
 from zrb_store.db.engine import Database
@@ -62,7 +62,10 @@ def import_lines(database: Database, file: IO[bytes], where: str, rename: Mappin
         names = [record["name"] for record in lines.read(file, where) if record["kind"] == "session"]
         if missing := rename.keys() - set(names):
             raise SessionNotFound(f"{where} has no session {', '.join(sorted(missing))} to rename")
-        _refuse_existing(database, [rename.get(name, name) for name in names], "--rename {0}=NEW gives it another name")
+        for name, count in Counter(rename.get(name, name) for name in names).items():
+            if count > 1:
+                raise ZrbStoreError(f"{count} sessions would be named {name}: choose another name")
+            _refuse_existing(database, name, f"--rename {name}=NEW gives it another name")
         file.seek(0)
         return write(database, map(lines.renaming(rename), lines.read(file, where)), "import")
 
@@ -89,10 +92,12 @@ def copy(
     """
     if source.url == target.url:
         raise InvalidName("both are the same store: name another one to copy to")
-    wanted = queries.names(source) if names is None else list(dict.fromkeys(names))
-    _refuse_existing(target, wanted, "delete it there, or name the sessions to copy")
+    wanted = None if names is None else dict.fromkeys(names)
+    total = queries.count(source) if wanted is None else len(wanted)
+    for name in queries.names(source) if wanted is None else wanted:
+        _refuse_existing(target, name, "delete it there, or name the sessions to copy")
     with contextlib.closing(_read(source, names)) as records:
-        return write(target, records, "copy", lambda done: progress(done, len(wanted)))
+        return write(target, records, "copy", lambda done: progress(done, total))
 
 
 def _read(database: Database, names: Sequence[str] | None) -> Generator[Record, None, None]:
@@ -104,10 +109,7 @@ def _read(database: Database, names: Sequence[str] | None) -> Generator[Record, 
                 yield from queries.read(transaction, name)
 
 
-def _refuse_existing(database: Database, names: Iterable[str], remedy: str) -> None:
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise ZrbStoreError(f"{count} sessions would be named {name}: choose another name")
-        if sessions.by_name(database, name) is not None:
-            where = database.url.render_as_string(hide_password=True)
-            raise ZrbStoreError(f"there is a session {name} in {where} already: {remedy.format(name)}")
+def _refuse_existing(database: Database, name: str, remedy: str) -> None:
+    if sessions.by_name(database, name) is not None:
+        where = database.url.render_as_string(hide_password=True)
+        raise ZrbStoreError(f"there is a session {name} in {where} already: {remedy}")

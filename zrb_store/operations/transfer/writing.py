@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any
 
 from zrb_store.db.engine import Database
@@ -42,18 +44,17 @@ def write(
     Raises:
         ZrbStoreError: There is a session of such a name already, or a record names what is not there.
     """
-    names: set[str] = set()
+    written = array("q")  # ids, not names: there may be a million
     with tempfile.TemporaryFile("w+") as owners, tempfile.SpooledTemporaryFile(BATCH_SIZE, "w+") as spool:
         stream = iter(records)
         following = next(stream, None)
         while following is not None:
             # A session is collected first: its transaction is short, and can be tried again.
-            name, following = following["name"], _collect(following, stream, spool)
-            database.transact(functools.partial(_write, spool, owners, owners.tell(), action), action)
-            names.add(name)
-            progress(len(names))
-        _settle_owners(database, owners, names)
-    return len(names)
+            following = _collect(following, stream, spool)
+            written.append(database.transact(functools.partial(_write, spool, owners, owners.tell(), action), action))
+            progress(len(written))
+        _settle_owners(database, owners, written)
+    return len(written)
 
 
 def _collect(session: Record, stream: Iterator[Record], spool: Spool) -> Record | None:
@@ -69,7 +70,7 @@ def _collect(session: Record, stream: Iterator[Record], spool: Spool) -> Record 
     return None
 
 
-def _write(spool: Spool, owners: Spool, here: int, action: str, transaction: Transaction) -> None:
+def _write(spool: Spool, owners: Spool, here: int, action: str, transaction: Transaction) -> int:
     spool.seek(0)
     owners.seek(here)
     owners.truncate()
@@ -83,6 +84,7 @@ def _write(spool: Spool, owners: Spool, here: int, action: str, transaction: Tra
         writer.write(record)
     writer.flush()
     sessions.note_change(transaction, identity(), action, session["name"], None)
+    return session_id
 
 
 class _SessionWriter:
@@ -149,13 +151,13 @@ class _SessionWriter:
             raise ZrbStoreError(f"session {self._name} names {kind} {name}, which is not there") from None
 
 
-def _settle_owners(database: Database, owners: Spool, names: set[str]) -> None:
-    """Give values to attempts of other sessions, where these were written too."""
+def _settle_owners(database: Database, owners: Spool, written: Sequence[int]) -> None:
+    """Give values to attempts of other sessions, where these were written too (their ids are given, ascending)."""
 
     @functools.lru_cache(maxsize=20 * BATCH)
     def id_of(session: str, task: str, number: int) -> int | None:
-        found = attempts.by_name(database, session, task, number) if session in names else None
-        return found.id if found else None
+        found = attempts.by_name(database, session, task, number)
+        return found.id if found and _contains(written, found.session_id) else None
 
     def work(batch: list[Any], transaction: Transaction) -> None:
         for link, queue_id, seq, at, *owner in batch:
@@ -166,6 +168,11 @@ def _settle_owners(database: Database, owners: Spool, names: set[str]) -> None:
     owners.seek(0)
     for batch in _batches(map(json.loads, owners)):
         database.transact(functools.partial(work, batch))
+
+
+def _contains(ascending: Sequence[int], number: int) -> bool:
+    place = bisect_left(ascending, number)
+    return place < len(ascending) and ascending[place] == number
 
 
 def _batches(rows: Iterable[Any]) -> Iterator[list[Any]]:
