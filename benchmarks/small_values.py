@@ -8,6 +8,7 @@ come once with the durability they ship and once with ours.
 
 from __future__ import annotations
 
+import random
 from contextlib import ExitStack
 
 from benchmarks import peers
@@ -20,10 +21,13 @@ OPERATIONS = {"push": "push", "pop": "pop"}
 
 
 def turn(queue: Queue, times: int, value: object = SMALL) -> Contestant:
-    """Push so many values and pop them again."""
+    """Push about so many values and pop them again."""
+    lengths = random.Random(times)
 
     def take_turn() -> Sample:
-        sample = {"push": timed(lambda: queue.push(value), times), "pop": timed(queue.pop, times)}
+        # Now more and now less: a checkpoint, which comes after so many pages, would always fall on the same operation.
+        length = lengths.randint(times // 2, times + times // 2)
+        sample = {"push": timed(lambda: queue.push(value), length), "pop": timed(queue.pop, length)}
         queue.tidy()
         return sample
 

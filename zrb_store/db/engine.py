@@ -151,7 +151,9 @@ class Database:
 
     def _retried(self, work: Callable[..., T], *args: Any) -> T:
         deadline = 0.0
+        tries = 0
         while True:
+            tries += 1
             sent = False
             try:
                 transaction = self._connection()
@@ -169,8 +171,7 @@ class Database:
                 if self.dialect.is_busy(error) or (gone and not sent):
                     deadline = deadline or time.monotonic() + (0 if self._given_up else self.patience)
                     if time.monotonic() < deadline:
-                        # Short random waits share one writer's lock fairly; a server that restarts may take its time.
-                        time.sleep(random.uniform(0.05, 0.25) if gone else random.uniform(0.0001, 0.002))
+                        time.sleep(random.uniform(0.05, 0.25) if gone else _wait_for_lock(tries))
                         continue
                 # Who was told already that the store is away must not wait again for each thing that is left to do.
                 self._given_up = gone and not sent
@@ -284,6 +285,15 @@ class Database:
             sa.select(sa.literal_column("1")).where(run.c.ended_at.is_(None), run.c.lease_expires_at > now()).limit(1)
         )
         return bool(self.execute(live))
+
+
+def _wait_for_lock(tries: int) -> float:
+    """Seconds to wait for SQLite's one writer's lock, after it was asked for so many times.
+
+    Who had it a moment ago waits long, so that it seldom changes hands: each time costs pages to read again. Who waits
+    asks ever more often, so that all get their share. Random, lest several keep in step.
+    """
+    return random.uniform(0.002, 0.006) / (1 << min(tries - 1, 4))
 
 
 # No connection crosses a fork. SQLite keeps its file locks per process and counts them in memory: a child that inherits
