@@ -67,7 +67,13 @@ class Transaction:
         cursor = self.driver.execute(sql, bind(params))
         return cursor.fetchall() if cursor.description is not None else []
 
-    def execute_many(self, statement: Executable, rows: Iterable[Params]) -> None:
-        """Run one statement that returns nothing for each of `rows`."""
+    def execute_many(self, statement: Executable, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Run one statement that returns nothing for each of `rows`, which have the values of `names` in that order."""
         sql, bind = compiled(self._dialect, statement)
-        self.driver.cursor().executemany(sql, map(bind, rows))
+        places = bind({name: place for place, name in enumerate(names)})
+        bound: Iterable[Any] = rows
+        if isinstance(places, dict):  # the driver goes by names
+            bound = ({name: row[place] for name, place in places.items()} for row in rows)
+        elif list(places) != list(range(len(names))):
+            bound = map(operator.itemgetter(*places), rows)
+        self.driver.cursor().executemany(sql, bound)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -172,15 +173,20 @@ def _create(dialect_name: str) -> Any:
     return insert_if_absent(dialect_name, session).values(values).returning(session.c.id)
 
 
-def _insert(table: sa.Table, columns: Sequence[sa.Column[Any]], *links: str) -> Any:
-    return sa.insert(table).values({name: bindparam(name) for name in [*links, *(column.name for column in columns)]})
+def _insert(table: sa.Table, columns: Sequence[sa.Column[Any]], *links: str) -> tuple[sa.Insert, list[str]]:
+    names = [*links, *(column.name for column in columns)]
+    return sa.insert(table).values({name: bindparam(name) for name in names}), names
 
 
-_ADD_RUN = _insert(run, RUN, "session_id").returning(run.c.id)
-_ADD_QUEUE = _insert(queue, QUEUE, "session_id").returning(queue.c.id)
-_ADD_ATTEMPT = _insert(attempt, ATTEMPT, *_ATTEMPT_LINKS[1:]).returning(attempt.c.id)
-_ADD_VALUE = _insert(value, VALUE, "queue_id", "pushed_by", "taken_by")
-_ADD_RETURN = _insert(returned, RETURN, "queue_id", "taken_by")
+_ADD = {
+    "run": _insert(run, RUN, "session_id")[0].returning(run.c.id),
+    "queue": _insert(queue, QUEUE, "session_id")[0].returning(queue.c.id),
+    "attempt": _insert(attempt, ATTEMPT, *_ATTEMPT_LINKS[1:])[0].returning(attempt.c.id),
+}
+_ADD_MANY = {
+    "value": _insert(value, VALUE, "queue_id", "pushed_by", "taken_by"),
+    "return": _insert(returned, RETURN, "queue_id", "taken_by"),
+}
 
 
 def add_session(executor: Executor, fields: Record) -> int | None:
@@ -191,14 +197,14 @@ def add_session(executor: Executor, fields: Record) -> int | None:
 
 def add(executor: Executor, fields: Record) -> int:
     """Write a run, queue or attempt with its links as ids; returns its id."""
-    statement = {"run": _ADD_RUN, "queue": _ADD_QUEUE, "attempt": _ADD_ATTEMPT}[fields["kind"]]
-    new_id: int = executor.execute(statement, fields)[0][0]
+    new_id: int = executor.execute(_ADD[fields["kind"]], fields)[0][0]
     return new_id
 
 
 def add_many(transaction: Transaction, kind: str, rows: Sequence[Record]) -> None:
     """Write values or returns with their links as ids."""
-    transaction.execute_many({"value": _ADD_VALUE, "return": _ADD_RETURN}[kind], rows)
+    statement, names = _ADD_MANY[kind]
+    transaction.execute_many(statement, names, map(operator.itemgetter(*names), rows))
 
 
 _SEQ, _AT = bindparam("of_seq", type_=sa.BigInteger), bindparam("at", type_=sa.BigInteger)

@@ -95,12 +95,8 @@ def push(executor: Executor, of: int, item: Encoded, attempt_id: int | None, *, 
     return rows[0][0] if rows else None
 
 
-_INSERT = sa.insert(value).values(
-    {
-        name: bindparam(name)
-        for name in ("queue_id", "seq", "type", "size", "pushed_at", "pushed_by", "moved_from", "data")
-    }
-)
+_INSERTED = ("queue_id", "seq", "type", "size", "pushed_at", "pushed_by", "moved_from", "data")
+_INSERT = sa.insert(value).values({name: bindparam(name) for name in _INSERTED})
 
 
 def push_many(
@@ -121,17 +117,9 @@ def push_many(
     first: int = transaction.execute(statement, {"queue_id": of, "count": len(items)})[0][0]
     transaction.execute_many(
         _INSERT,
+        _INSERTED,
         (
-            {
-                "queue_id": of,
-                "seq": seq,
-                "type": item.type,
-                "size": len(item.data),
-                "pushed_at": moment,
-                "pushed_by": attempt_id,
-                "moved_from": moved_from,
-                "data": item.data,
-            }
+            (of, seq, item.type, len(item.data), moment, attempt_id, moved_from, item.data)
             for seq, (item, moved_from) in enumerate(items, first)
         ),
     )
@@ -263,7 +251,7 @@ _REMOVE = (
 
 def remove(transaction: Transaction, of: int, seqs: Sequence[int], attempt_id: int | None, moment: int) -> None:
     """Take values out of the queue for good: cleared, dropped or replaced. The caller has locked and checked them."""
-    transaction.execute_many(_REMOVE, ({"of": of, "at_seq": seq, "at": moment, "by": attempt_id} for seq in seqs))
+    transaction.execute_many(_REMOVE, ("of", "at_seq", "at", "by"), ((of, seq, moment, attempt_id) for seq in seqs))
 
 
 _MAY_WRITE = sa.select(_ONE).where(holds)
