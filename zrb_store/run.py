@@ -308,9 +308,8 @@ def differences(theirs: Any, ours: Any, path: str = "") -> str:
     """Where two values differ, as `name: 1 became 2`, joined by commas; empty if they are equal."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         keys = list(dict.fromkeys([*theirs, *ours]))
-        missing = object()
         parts = [
-            differences(theirs.get(key, missing), ours.get(key, missing), f"{path}.{key}" if path else str(key))
+            differences(theirs[key], ours[key], f"{path}.{key}" if path else str(key))
             if key in theirs and key in ours
             else f"{path}.{key}".lstrip(".") + (" is new" if key in ours else " is gone")
             for key in keys
