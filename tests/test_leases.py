@@ -13,7 +13,7 @@ from tests.attempts import start
 from tests.postgres import wait_until
 from tests.processes import Child
 from tests.rows import all_rows, faults, query
-from tests.workers import run_until_told, with_a_skewed_clock
+from tests.workers import run_in_a_forked_child, run_until_told, with_a_skewed_clock
 from zrb_store import LeaseLost, SessionBusy, Store, StoreUnavailable, lease, open_store
 from zrb_store.queries import sessions
 from zrb_store.testing import expire_lease, short_lease
@@ -98,6 +98,16 @@ def test_a_lease_is_renewed_for_as_long_as_its_process_lives(store: Store, locat
             store.session("flow").run().start()
         child.kill()
         assert start_at_once(store) == 2
+
+
+def test_a_forked_child_renews_its_own_lease(store: Store, location: str) -> None:
+    with Child(run_in_a_forked_child, location, 3) as child:
+        pid = child.receive()
+        until(store, "running")
+        for _ in range(5):
+            wait_for_renewal(store)
+        with pytest.raises(SessionBusy, match=f"pid {pid}"):
+            store.session("flow").run().start()
 
 
 def expiry(store: Store) -> int:

@@ -166,6 +166,22 @@ def fork_and_wait() -> None:
     os.waitpid(child, 0)
 
 
+def run_in_a_forked_child(pipe: Connection, location: str, seconds: float) -> None:
+    """Hold a lease, fork, and let the child run the session `flow` until this process ends."""
+    with short_lease(seconds), open_store(location) as store:
+        run = store.session("parent").run().start()
+        alive, ours = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(ours)
+            store.session("flow").run().start()
+            pipe.send(os.getpid())
+            os.read(alive, 1)  # until the parent ends
+            os._exit(0)
+        run.end("completed")
+        pipe.recv()
+
+
 def with_a_skewed_clock(pipe: Connection, location: str, seconds: int) -> None:
     """On a machine whose clock is wrong: try to run sessions, and push."""
     for name, unit in (("time", 1), ("time_ns", 10**9)):
