@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import re
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
-from zrb_store import InvalidName, SessionBusy, SessionNotFound, Store, ZrbStoreError, lease, open_store
+from zrb_store import InvalidName, SessionBusy, Store, ZrbStoreError, lease, open_store
 from zrb_store.db import tables
 from zrb_store.operations import prune, removal
 from zrb_store.operations.prune import Policy, Removal
@@ -254,66 +253,6 @@ def test_a_result_stays(store: Store) -> None:
     assert pruned(store, Policy(older_than=30 * DAY, statuses=("open",))) == []
     with forked.run() as again:
         assert again.step("a", str) == "result"
-
-
-# -- by hand
-
-
-def test_the_commands(command: Commands, store: Store) -> None:
-    for number in range(3):
-        run(store, f"s{number}")
-    store.session("inbox").xcom["q"].push(1)
-    command.ok("pop", "inbox", "q")
-    age(store, 2)
-    assert command("prune").code == 2
-    assert command("prune", "--older-than", "soon").code == 2
-    before = everything(store)
-    foretold = command.ok("prune", "--older-than", "1d", "--keep-last", "1", "--dry-run")
-    assert everything(store) == before
-    assert [re.split("  +", line) for line in foretold.splitlines()] == [
-        ["SESSION", "WOULD GO", "RULE"],
-        ["s0", "all", "older than 1d, not among the last 1 of load"],
-        ["s1", "all", "older than 1d, not among the last 1 of load"],
-        ["inbox", "1 value", "taken or removed more than 1d ago"],
-    ]
-    done = json.loads(command.ok("prune", "--older-than", "1d", "--keep-last", "1", "--format", "json"))
-    assert [(item["session"], item["values"]) for item in done] == [("s0", None), ("s1", None), ("inbox", 1)]
-    assert command.ok("prune", "--older-than", "1d", "--keep-last", "1") == ""
-    assert command("rm", "s").code == 3
-    assert command("rm", "s2", "s0").code == 3
-    assert "s2" in names(store), "nothing was deleted"
-    command.ok("rm", "s2", "s2", "inbox")
-    assert names(store) == set()
-    with pytest.raises(SessionNotFound):
-        removal.remove(store.database, "s2")
-
-
-def test_each_leaves_a_record(command: Commands, store: Store) -> None:
-    run(store, "s")
-    command.ok("push", "s", "q", "1")
-    command.ok("pin", "s")
-    command.ok("unpin", "s")
-    command.ok("prune", "--keep-last", "0")
-    command.ok("push", "inbox", "q", "1")
-    command.ok("pop", "inbox", "q")
-    age(store, 2)
-    command.ok("prune", "--older-than", "1d")
-    command.ok("rm", "inbox")
-    recorded = store.database.execute(
-        sa.select(tables.change.c.action, tables.change.c.session, tables.change.c.detail).order_by(tables.change.c.id)
-    )
-    assert recorded == [
-        ("pin", "s", None),
-        ("unpin", "s", None),
-        ("prune", "s", "not among the last 0 of load"),
-        ("prune", "inbox", "1 taken or removed more than 1d ago"),
-        ("rm", "inbox", None),
-    ], "records of single pushes and pops go with what they are about"
-
-
-@pytest.mark.parametrize("name", ["rm", "pin", "unpin", "prune"])
-def test_help_has_an_example(command: Commands, name: str) -> None:
-    assert f"zrb-store {name} " in command.ok(name, "--help").partition("Example")[2]
 
 
 def test_a_policy_says_something() -> None:

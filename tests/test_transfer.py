@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.commands import Commands
 from tests.test_doctor import found, live_a_little
 from tests.test_fork import Story, Telling, steps
 from zrb_store import InvalidName, SessionNotFound, Store, ZrbStoreError, open_store
@@ -424,40 +423,6 @@ def test_pages_and_batches(store: Store, other: Store, monkeypatch: pytest.Monke
     assert exported(store) == exported(other)
 
 
-# -- the commands
-
-
-def test_export_and_import(command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    live_a_little(store)
-    everything = command.ok("export")
-    assert everything.encode() == exported(store)
-    assert command.ok("export", "inb").encode() == exported(store, "inbox"), "a unique beginning does for reading"
-    assert command("export", "nothing").code == 3
-    (tmp_path / "file.jsonl").write_text(everything)
-    assert command("import", str(tmp_path / "file.jsonl")).code == 1
-    monkeypatch.setenv("ZRB_STORE_URL", str(tmp_path / "new.db"))
-    assert command.ok("import", str(tmp_path / "file.jsonl"), "--rename", "etl=etl-2") == "5 sessions\n"
-    monkeypatch.setenv("ZRB_STORE_URL", str(tmp_path / "newer.db"))
-    assert command("import", "-", stdin=everything[:-10]).code == 1
-    assert command.ok("import", stdin=everything) == "5 sessions\n"
-    assert command.ok("export") == everything
-    assert command("import", str(tmp_path / "none.jsonl")).code == 2
-    assert command("import", "--rename", "etl").code == 2
-
-
-def test_copy(command: Commands, store: Store, location: str, tmp_path: Path) -> None:
-    live_a_little(store)
-    there = str(tmp_path / "new folder" / "copy.db")
-    assert command.ok("copy", location, there, "etl") == "1 session\n"
-    assert "there is a session etl in" in command("copy", location, there).err
-    assert command.ok("copy", location, there, "inbox", "reader", "under", "again") == "4 sessions\n"
-    with open_store(there) as copied:
-        assert {session.name for session in copied.sessions()} == {session.name for session in store.sessions()}
-    assert command("copy", location, location).code == 2
-    assert command("copy", str(tmp_path / "none.db"), there).code == 69
-    assert not (tmp_path / "none.db").exists()
-
-
 def test_a_pipe_can_be_imported(store: Store, back: Store) -> None:
     live_a_little(store)
     content = exported(store)
@@ -473,21 +438,3 @@ def test_a_pipe_can_be_imported(store: Store, back: Store) -> None:
         assert transfer.import_lines(back.database, pipe, "stdin") == 5
     writer.join()
     assert exported(back) == content
-
-
-def test_progress_is_shown_on_a_terminal(
-    command: Commands, store: Store, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    live_a_little(store)
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True  # type: ignore[method-assign]
-    monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    assert command("copy", location, str(tmp_path / "copy.db")).out == "5 sessions\n"
-    assert "copying" in terminal.getvalue()
-    assert "100%" in terminal.getvalue()
-
-
-@pytest.mark.parametrize("name", ["export", "import", "copy"])
-def test_help_has_an_example(command: Commands, name: str) -> None:
-    assert f"zrb-store {name} " in command.ok(name, "--help").partition("Example")[2]

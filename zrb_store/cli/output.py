@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,6 +102,15 @@ def echo_json(thing: Any, *, one_line: bool = False) -> None:
         _write(json.dumps(thing, ensure_ascii=False, **layout))
     except UnicodeEncodeError:  # a lone surrogate, or not a UTF-8 stream
         _write(json.dumps(thing, **layout))
+
+
+def echo_json_list(things: Iterable[Any]) -> None:
+    """Print a JSON list, indented, each item as it comes."""
+    before = "["
+    for thing in things:
+        echo(before)
+        before = textwrap.indent(json.dumps(thing, indent=2), "  ") + ","
+    echo("[]" if before == "[" else f"{before[:-1]}\n]")
 
 
 def _write(text: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
+from collections.abc import Iterator
 from datetime import timedelta
 
 import click
@@ -14,6 +17,7 @@ from zrb_store.operations.prune import prune as prune_store
 from zrb_store.reading import names
 from zrb_store.store import open_store
 
+_AT_ONCE = 1000  # rows of a table
 _STATUSES = ("open", "stale", "completed", "failed", "interrupted")
 
 
@@ -67,13 +71,21 @@ def prune(
 ) -> None:
     policy = Policy(older_than, keep_last, statuses)
     with open_store(read_only=dry_run) as store:
-        gone = list(prune_store(store.database, policy, dry_run=dry_run))
+        gone = prune_store(store.database, policy, dry_run=dry_run)
+        try:
+            _tell(gone, form, "Would go" if dry_run else "Gone")
+        except click.exceptions.Exit:  # the reader has seen enough; the rest goes all the same
+            deque(gone, maxlen=0)
+
+
+def _tell(gone: Iterator[Removal], form: str, title: str) -> None:
+    """Print as it goes: there may be a million."""
     if form == "json":
-        output.echo_json([{"session": item.session, "values": item.values, "rule": item.rule} for item in gone])
-    elif gone:
-        titles = ("Session", "Would go" if dry_run else "Gone", "Rule")
-        rows = [(item.session, _what(item), item.rule) for item in gone]
-        output.show([output.Table([output.Column(title) for title in titles], rows)])
+        output.echo_json_list({"session": item.session, "values": item.values, "rule": item.rule} for item in gone)
+        return
+    columns = [output.Column(heading) for heading in ("Session", title, "Rule")]
+    while rows := [(item.session, _what(item), item.rule) for item in itertools.islice(gone, _AT_ONCE)]:
+        output.show([output.Table(columns, rows)])
 
 
 def _what(item: Removal) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -195,20 +195,14 @@ def _length(time: timedelta | None) -> str:
     return f"{seconds}s"
 
 
-def apply_retention(database: Database) -> list[Removal]:
-    """Prune as `ZRB_STORE_RETENTION` says, unless that was done within a day. For the end of a run: it raises nothing.
-
-    Returns:
-        What was deleted.
-    """
+def apply_retention(database: Database) -> None:
+    """Prune as `ZRB_STORE_RETENTION` says, but once a day at most. For the end of a run: it raises nothing."""
     try:
         rule = settings.retention()
-        if rule is None or not database.transact(_claim_the_day):
-            return []
-        return list(prune(database, Policy(*rule)))
+        if rule is not None and database.transact(_claim_the_day):
+            deque(prune(database, Policy(*rule)), maxlen=0)
     except ZrbStoreError as error:
         _log.warning("the store was not pruned: %s", error)
-        return []
 
 
 def _claim_the_day(transaction: Transaction) -> bool:
