@@ -293,7 +293,7 @@ def _wait_for_lock(tries: int) -> float:
     Who had it a moment ago waits long, so that it seldom changes hands: each time costs pages to read again. Who waits
     asks ever more often, so that all get their share. Random, lest several keep in step.
     """
-    return random.uniform(0.002, 0.006) / (1 << min(tries - 1, 4))
+    return random.uniform(0.003, 0.008) / (1 << min(tries - 1, 4))
 
 
 # No connection crosses a fork. SQLite keeps its file locks per process and counts them in memory: a child that inherits
