@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.queues import Queue
+from zrb_store import codec
 from zrb_store.attempt import Attempt
 
 _MAY_WRITE = """
@@ -57,6 +58,9 @@ def _micros() -> int:
 class RawSQLite:
     """Hand-written statements on the standard library's driver, for one attempt and one queue."""
 
+    dumps: Callable[[Any], str] = staticmethod(json.dumps)
+    loads: Callable[[str], Any] = staticmethod(json.loads)
+
     def __init__(self, path: Path, attempt: Attempt, name: str = "values", synchronous: str = "NORMAL") -> None:
         self.queue_id = attempt.xcom.queue_id(name)
         self.attempt_id = attempt.id
@@ -66,7 +70,7 @@ class RawSQLite:
             self.connection.execute(f"PRAGMA {pragma}")
 
     def push(self, value: Any) -> int:
-        data = json.dumps(value)
+        data = self.dumps(value)
         parameters = (type(value).__name__, len(data), _micros(), self.attempt_id, data, self.queue_id, self.attempt_id)
         seq: int = self.connection.execute(_PUSH, parameters).fetchone()[0]
         return seq
@@ -75,13 +79,13 @@ class RawSQLite:
         parameters = (_micros(), self.attempt_id, self.queue_id, self.queue_id, self.attempt_id)
         # fetchall, not fetchone: the statement must end for its transaction to end.
         ((_, data),) = self.connection.execute(_POP, parameters).fetchall()
-        return json.loads(data)
+        return self.loads(data)
 
     def peek(self) -> Any:
-        return json.loads(self.connection.execute(_PEEK, (self.queue_id,)).fetchone()[0])
+        return self.loads(self.connection.execute(_PEEK, (self.queue_id,)).fetchone()[0])
 
     def newest(self) -> Any:
-        return json.loads(self.connection.execute(_NEWEST, (self.queue_id,)).fetchone()[0])
+        return self.loads(self.connection.execute(_NEWEST, (self.queue_id,)).fetchone()[0])
 
     def length(self) -> int:
         number: int = self.connection.execute(_LENGTH, (self.queue_id,)).fetchone()[0]
@@ -89,10 +93,10 @@ class RawSQLite:
 
     def iterate(self) -> Iterator[Any]:
         for (data,) in self.connection.execute(_ITERATE, (self.queue_id,)):
-            yield json.loads(data)
+            yield self.loads(data)
 
     def extend(self, many: list[Any]) -> None:
-        encoded = [(type(value).__name__, json.dumps(value)) for value in many]
+        encoded = [(type(value).__name__, self.dumps(value)) for value in many]
         self.connection.execute("BEGIN IMMEDIATE")
         if not self.connection.execute(f"SELECT {_MAY_WRITE}", (self.attempt_id,)).fetchone()[0]:
             raise AssertionError("the attempt has ended")
@@ -131,3 +135,10 @@ class RawSQLite:
             iterate=self.iterate,
             close=self.connection.close,
         )
+
+
+class RawWithOurCodec(RawSQLite):
+    """The same with the serialiser that the store uses."""
+
+    dumps = staticmethod(lambda value: codec.encode(value).data)
+    loads = staticmethod(codec.decode)
