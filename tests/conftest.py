@@ -125,7 +125,7 @@ def postgres_template(postgres_server: postgres.Server, postgres_admin: psycopg.
     postgres_admin.execute(f"CREATE SCHEMA {schema}")
     engine = sa.create_engine(f"{postgres_server.url}&options=-csearch_path%3D{schema}", poolclass=sa.NullPool)
     with engine.connect() as connection:
-        return migrate.upgrade(connection, sql=True).replace(f"{schema}.", "")
+        return migrate.statements(connection).replace(f"{schema}.", "")
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ class Schemas:
             connection.execute(f"CREATE SCHEMA {name}_0")
         engine = sa.create_engine(f"{url}&options=-csearch_path%3D{name}_0", poolclass=sa.NullPool)
         with engine.connect() as bind:
-            self._tables = migrate.upgrade(bind, sql=True).replace(f"{name}_0.", "")
+            self._tables = migrate.statements(bind).replace(f"{name}_0.", "")
 
     def new(self, *, empty: bool = False) -> str:
         number = next(self._numbers)

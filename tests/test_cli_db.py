@@ -115,7 +115,9 @@ def test_a_newer_store(command: Commands, store: Store) -> None:
         assert (result.code, "upgrade zrb-store" in result.err) == (69, True)
 
 
-def test_another_programs_file_is_left_as_it_is(tmp_path: Path) -> None:
+def test_another_programs_file_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "places.db"
     with closing(sqlite3.connect(file)) as database:
         database.execute("CREATE TABLE moz_places (url TEXT)")
@@ -123,6 +125,10 @@ def test_another_programs_file_is_left_as_it_is(tmp_path: Path) -> None:
     for read_only in (True, False):
         with pytest.raises(SchemaAhead, match="another program's database: name another file"):
             open_store(file, read_only=read_only)
+    command = Commands(str(file), monkeypatch, capsys.readouterr)
+    for args in (["db", "upgrade"], ["db", "upgrade", "--sql"]):
+        result = command(*args)
+        assert (result.code, "another program's database" in result.err) == (69, True)
     assert file.read_bytes() == before
 
 

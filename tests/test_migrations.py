@@ -135,7 +135,7 @@ def test_postgresql_schema_is_the_same_by_both_roads(new_postgres: str) -> None:
 
 def test_the_statements_alone_make_the_same_store(new_location: str) -> None:
     engine = engine_of(new_location)
-    statements = migrate.upgrade(engine, sql=True)
+    statements = migrate.statements(engine)
     assert table_names(engine) == set()
     with engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
@@ -143,7 +143,7 @@ def test_the_statements_alone_make_the_same_store(new_location: str) -> None:
         run(statements)
     assert table_names(engine) == {*metadata.tables, "alembic_version"}
     assert revision_of(engine) == REVISION
-    assert "CREATE" not in migrate.upgrade(engine, sql=True)
+    assert "CREATE" not in migrate.statements(engine)
 
 
 def test_a_second_upgrade_changes_nothing(location: str) -> None:

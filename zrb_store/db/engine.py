@@ -66,6 +66,11 @@ class Database:
         return self._engine.dialect.name
 
     @property
+    def shown_url(self) -> str:
+        """Where it is, the password left out."""
+        return self.url.render_as_string(hide_password=True)
+
+    @property
     def engine(self) -> sa.Engine:
         """The SQLAlchemy engine, for migrations and backups; everything else uses the held connection."""
         return self._engine
@@ -237,20 +242,13 @@ class Database:
             found = None
         if found == REVISION:
             return
-        from zrb_store.db import migrate  # only now: Alembic takes longer to import than a command may take
-
-        where = self.url.render_as_string(hide_password=True)
-        if found is None and self._is_foreign():
-            raise SchemaAhead(f"{where} is another program's database: name another file in ZRB_STORE_URL")
+        self.refuse_foreign(found)
         if found is None and self.read_only:
-            raise StoreMissing(f"there is no store in {where}; the first run or push makes it")
-        if found is not None and not migrate.is_known(found):
-            raise SchemaAhead(
-                f"the store {where} has revision {found}, unknown to this version: upgrade zrb-store; "
-                "or, if it is another program's, name another file or schema in ZRB_STORE_URL"
-            )
+            raise self.missing()
         if found is not None and (self.read_only or not self.dialect.backs_up or self._has_live_lease()):
-            raise SchemaBehind(f"the store {where} has the older revision {found}: run `zrb-store db upgrade`")
+            raise SchemaBehind(
+                f"the store {self.shown_url} has the older revision {found}: run `zrb-store db upgrade`"
+            )
         self.upgrade()
 
     def upgrade(self) -> None:
@@ -271,11 +269,33 @@ class Database:
             # It remembers a file without tables, and while others open and close it SQLite may believe that.
             self._drop()
 
-    def _is_foreign(self) -> bool:
-        try:
-            return bool(self.execute(self.dialect.has_foreign))
-        except StoreMissing:
-            return False
+    def refuse_foreign(self, found: str | None) -> None:
+        """Raise unless the database is ours, or nobody's yet.
+
+        Args:
+            found: The revision of the schema that is there, None if there is none.
+
+        Raises:
+            SchemaAhead: It is another program's, or was made by a newer zrb-store.
+        """
+        if found is None:
+            with contextlib.suppress(StoreMissing):
+                if self.execute(self.dialect.has_foreign):
+                    raise SchemaAhead(
+                        f"{self.shown_url} is another program's database: name another file in ZRB_STORE_URL"
+                    )
+            return
+        from zrb_store.db import migrate  # only now: Alembic takes longer to import than a command may take
+
+        if found != REVISION and not migrate.is_known(found):
+            raise SchemaAhead(
+                f"the store {self.shown_url} has revision {found}, unknown to this version: upgrade zrb-store; "
+                "or, if it is another program's, name another file or schema in ZRB_STORE_URL"
+            )
+
+    def missing(self) -> StoreMissing:
+        """The error that says that there is no store."""
+        return StoreMissing(f"there is no store in {self.shown_url}; the first run or push makes it")
 
     def _has_live_lease(self) -> bool:
         # Only columns of the first revision: the store is older than this code.

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -36,24 +36,42 @@ _ADVISORY_LOCK = int.from_bytes(b"zrbstore")
 _one_thread = threading.Lock()
 
 
-def upgrade(bind: sa.Engine | sa.Connection, sql: bool = False, *, back_up: bool = False) -> str:
+def upgrade(bind: sa.Engine | sa.Connection, *, back_up: bool = False) -> None:
     """Bring a store to the newest revision, whole or not at all.
 
     Processes that do this at the same time wait for each other; the later ones find nothing to do.
 
     Args:
         bind: The store. On a connection no transaction may have begun.
-        sql: Change nothing, and return the statements that would.
         back_up: Copy a SQLite store that is behind to `FILE.REVISION.bak` first.
 
     Raises:
         StoreUnavailable: The upgrade was undone, because rows would have referred to nothing.
     """
-    if isinstance(bind, sa.Engine):
-        with _patiently(bind.connect, bind) as connection:
-            return upgrade(connection, sql, back_up=back_up)
-    with _one_thread:
-        return _statements(bind) if sql else _upgrade(bind, back_up)
+    from alembic import command
+
+    with _connection(bind) as connection, exclusive(connection):
+        revision = _revision(connection)
+        if revision != head():
+            if revision and back_up and connection.dialect.name == "sqlite":
+                _copy(connection, revision)
+            command.upgrade(alembic_config(connection), "head")
+
+
+def statements(bind: sa.Engine | sa.Connection) -> str:
+    """The SQL that `upgrade` would run. Changes nothing.
+
+    Args:
+        bind: As for `upgrade`.
+    """
+    from alembic import command
+
+    with _connection(bind) as connection:
+        config = alembic_config(connection)
+        config.output_buffer = StringIO()
+        command.upgrade(config, f"{_revision(connection) or 'base'}:head", sql=True)
+        connection.rollback()
+        return config.output_buffer.getvalue()
 
 
 def head() -> str | None:
@@ -107,6 +125,16 @@ def exclusive(connection: sa.Connection) -> Iterator[None]:
     guard = _sqlite if connection.dialect.name == "sqlite" else _postgresql
     with guard(connection):
         yield
+
+
+@contextmanager
+def _connection(bind: sa.Engine | sa.Connection) -> Iterator[sa.Connection]:
+    """A connection to the store for one thread of this process at a time."""
+    with ExitStack() as held:
+        if isinstance(bind, sa.Engine):
+            bind = held.enter_context(_patiently(bind.connect, bind))
+        held.enter_context(_one_thread)
+        yield bind
 
 
 def _patiently(action: Callable[[], T], engine: sa.Engine) -> T:
@@ -172,28 +200,6 @@ def _copy(connection: sa.Connection, revision: str) -> None:
         closing(sqlite3.connect(target)) as writing,
     ):
         reading.backup(writing)
-
-
-def _upgrade(connection: sa.Connection, back_up: bool) -> str:
-    from alembic import command
-
-    with exclusive(connection):
-        revision = _revision(connection)
-        if revision != head():
-            if revision and back_up and connection.dialect.name == "sqlite":
-                _copy(connection, revision)
-            command.upgrade(alembic_config(connection), "head")
-    return ""
-
-
-def _statements(connection: sa.Connection) -> str:
-    from alembic import command
-
-    config = alembic_config(connection)
-    config.output_buffer = StringIO()
-    command.upgrade(config, f"{_revision(connection) or 'base'}:head", sql=True)
-    connection.rollback()
-    return config.output_buffer.getvalue()
 
 
 def _revision(connection: sa.Connection) -> str | None:

@@ -9,7 +9,7 @@ from zrb_store import settings
 from zrb_store.db import facts, migrate
 from zrb_store.db.engine import Database
 from zrb_store.db.tables import REVISION
-from zrb_store.errors import SchemaAhead, StoreMissing
+from zrb_store.errors import StoreMissing
 from zrb_store.queries import counts
 
 
@@ -48,11 +48,10 @@ def status(database: Database) -> Status:
         StoreMissing: No store.
     """
     revision = database.revision()
-    where = database.url.render_as_string(hide_password=True)
     if revision is None:
-        raise StoreMissing(f"there is no store in {where}; the first run or push makes it")
+        raise database.missing()
     return Status(
-        url=where,
+        url=database.shown_url,
         database=facts.product(database),
         revision=revision,
         wanted=REVISION,
@@ -69,13 +68,13 @@ def upgrade(database: Database) -> tuple[str | None, str]:
         The revision before, None if there was no store, and the one now.
 
     Raises:
-        SchemaAhead: It was made by a newer zrb-store.
+        SchemaAhead: It was made by a newer zrb-store, or the database is another program's.
     """
     try:
         found = database.revision()
     except StoreMissing:
         found = None
-    _refuse_unknown(database, found)
+    database.refuse_foreign(found)
     if found != REVISION:
         database.upgrade()
     return found, REVISION
@@ -85,15 +84,10 @@ def upgrade_statements(database: Database) -> str:
     """The SQL that `upgrade` would run; empty if there is nothing to do.
 
     Raises:
-        SchemaAhead: The store was made by a newer zrb-store.
+        SchemaAhead: The store was made by a newer zrb-store, or the database is another program's.
         StoreMissing: There is no SQLite file.
     """
     found = database.revision()
-    _refuse_unknown(database, found)
-    return "" if found == REVISION else migrate.upgrade(database.engine, sql=True)
+    database.refuse_foreign(found)
+    return "" if found == REVISION else migrate.statements(database.engine)
 
-
-def _refuse_unknown(database: Database, revision: str | None) -> None:
-    if revision not in (None, REVISION) and not migrate.is_known(str(revision)):
-        where = database.url.render_as_string(hide_password=True)
-        raise SchemaAhead(f"the store {where} has revision {revision}, unknown to this version: upgrade zrb-store")

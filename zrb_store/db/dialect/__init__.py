@@ -1,6 +1,7 @@
-"""Everything that differs between SQLite and PostgreSQL, and nothing else.
+"""What differs between SQLite and PostgreSQL when a store is used, and nothing else.
 
 `sqlite.py` and `postgresql.py` have the hooks of one database each, `statements.py` the statements that differ.
+How each is migrated is in `migrate.py`, what each says of itself in `facts.py`.
 """
 
 from __future__ import annotations

@@ -55,8 +55,7 @@ def _guarded(check: Check, database: Database) -> Iterator[Finding]:
 def _revision(database: Database) -> Iterator[Finding]:
     found = database.revision()
     if found is None:
-        where = database.url.render_as_string(hide_password=True)
-        raise StoreMissing(f"there is no store in {where}; the first run or push makes it")
+        raise database.missing()
     if found != REVISION:
         what = f"the schema has revision {found}, this version works with {REVISION}"
         yield Finding(

@@ -111,5 +111,4 @@ def _read(database: Database, names: Sequence[str] | None) -> Generator[Record, 
 
 def _refuse_existing(database: Database, name: str, remedy: str) -> None:
     if sessions.by_name(database, name) is not None:
-        where = database.url.render_as_string(hide_password=True)
-        raise ZrbStoreError(f"there is a session {name} in {where} already: {remedy}")
+        raise ZrbStoreError(f"there is a session {name} in {database.shown_url} already: {remedy}")
