@@ -102,6 +102,17 @@ class TestEnds:
             raise error
         assert query(store, "SELECT status, error_type FROM zrb_attempt") == [(status, type(error).__name__)]
 
+    def test_an_error_without_a_text_is_kept_too(self, store: Store) -> None:
+        class Mute(Exception):
+            def __str__(self) -> str:
+                return self.missing  # type: ignore[attr-defined,no-any-return]
+
+        with pytest.raises(Mute), store.session("s").run() as run, run.attempt("t"):
+            raise Mute
+        [(status, message, traceback)] = query(store, "SELECT status, error_message, error_traceback FROM zrb_attempt")
+        assert (status, message) == ("failed", "<exception str() failed>")
+        assert "raise Mute" in traceback
+
     def test_the_error_is_kept_with_its_traceback_up_to_16_kib(self, store: Store) -> None:
         run = start(store, "flow")
 

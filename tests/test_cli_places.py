@@ -137,13 +137,17 @@ def test_watch_in_a_pipe_prints_what_changes_until_the_end(
     assert command("show", "s", "--watch", "--at", "before:t#1").code == 2
 
 
-def test_ctrl_c_ends_watching_in_peace(command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: float) -> None:
+@pytest.mark.parametrize(("during", "shown"), [("time.sleep", True), ("zrb_store.reading.history.show", False)])
+def test_ctrl_c_ends_watching_in_peace(
+    command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch, during: str, shown: bool
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("time.sleep", interrupt)
+    monkeypatch.setattr(during, interrupt)
+    monkeypatch.setattr("zrb_store.cli.show.on_terminal", lambda: True)
     store.session("s").xcom["q"].push(1)
-    assert "Queue q" in command.ok("show", "s", "--watch")
+    assert ("Queue q" in command.ok("show", "s", "--watch")) == shown
 
 
 def test_a_closed_pipe_is_no_error(folder: Path) -> None:

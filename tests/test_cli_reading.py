@@ -192,6 +192,10 @@ def test_nothing_stored_reaches_a_terminal_as_a_control_character(command: Comma
     with store.session("t").run(task=evil, project=evil) as run:
         with pytest.raises(Broken), run.attempt(evil):
             raise Broken(evil)
+        store.database.execute(
+            sa.text("UPDATE zrb_run SET host = :evil, origin = :evil, outcome = :evil"), {"evil": evil}
+        )
+        store.database.execute(sa.text("UPDATE zrb_session SET parent = :evil, forked_from = :evil"), {"evil": evil})
         text = "".join(command.ok(*args) for args in (["list"], ["show", "s"], ["show", "t"], ["log", "t"]))
     assert all(char.isprintable() or char == "\n" for char in text)
     assert "boo" in text

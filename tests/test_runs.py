@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.attempts import Broken, failing, start
+from tests.postgres import wait_until
 from tests.processes import Child
 from tests.rows import all_rows, faults, query
 from tests.workers import hold_a_run
@@ -21,10 +23,11 @@ from zrb_store import (
     SessionCompleted,
     SessionNotFound,
     Store,
+    StoreUnavailable,
     TaskCompleted,
     UnencodableValue,
 )
-from zrb_store.testing import expire_lease
+from zrb_store.testing import expire_lease, short_lease
 
 
 @pytest.fixture(autouse=True)
@@ -114,25 +117,47 @@ class TestStatus:
             (None, "completed"),
             (Broken(), "failed"),
             (KeyboardInterrupt(), "interrupted"),
-            (SystemExit(0), "completed"),
-            (SystemExit(None), "completed"),
+            (SystemExit(0), "failed"),
+            (SystemExit(None), "failed"),
             (SystemExit(3), "failed"),
             (SystemExit("message"), "failed"),
         ],
     )
-    def test_by_the_end_of_the_block(self, store: Store, error: BaseException | None, status: str) -> None:
-        def work() -> None:
-            with store.session("flow").run() as run, run.attempt("task"):
-                if error is not None:
-                    raise error
+    def test_by_the_end_of_an_attempt(self, store: Store, error: BaseException | None, status: str) -> None:
+        expected = contextlib.nullcontext() if error is None else pytest.raises(type(error))
+        with expected, store.session("flow").run() as run, run.attempt("task"):
+            if error is not None:
+                raise error
+        assert store.session("flow").status == status
+        assert query(store, "SELECT status FROM zrb_attempt") == [(status,)]
 
-        if error is None:
-            work()
-        else:
-            with pytest.raises(type(error)):
-                work()
-        if not isinstance(error, SystemExit) or status == "failed":
-            assert store.session("flow").status == status
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [
+            (Broken(), "failed"),
+            (KeyboardInterrupt(), "interrupted"),
+            (SystemExit(0), "completed"),
+            (SystemExit(None), "completed"),
+            (SystemExit(3), "failed"),
+        ],
+    )
+    def test_by_the_end_of_the_run_outside_of_attempts(self, store: Store, error: BaseException, status: str) -> None:
+        with pytest.raises(type(error)), store.session("flow").run():
+            raise error
+        assert store.session("flow").status == status
+
+    @pytest.mark.parametrize("broken", ["outcome", "end"])
+    def test_a_run_whose_end_cannot_be_stored_gives_up_its_lease(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch, broken: str
+    ) -> None:
+        def unreachable(*_: object) -> None:
+            raise StoreUnavailable("gone for a moment")
+
+        monkeypatch.setattr(Run, broken, unreachable)
+        with short_lease(1):
+            with pytest.raises(StoreUnavailable), store.session("flow").run():
+                pass
+            wait_until(lambda: store.session("flow").status == "stale", lambda: "its lease is renewed for ever")
 
     def test_failed_if_a_task_failed_without_a_later_success(self, store: Store) -> None:
         with store.session("flow").run() as run:

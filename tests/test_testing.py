@@ -103,6 +103,15 @@ def test_temporary_store_is_the_default_store_meanwhile() -> None:
     assert "ZRB_STORE_URL" not in os.environ
 
 
+def test_temporary_store_has_nothing_to_do_with_the_attempt_that_runs_the_tests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ZRB_STORE_ATTEMPT", "nightly/test#1@1")
+    with temporary_store() as store:
+        store.session("s").xcom["q"].push(1)
+    assert os.environ["ZRB_STORE_ATTEMPT"] == "nightly/test#1@1"
+
+
 def test_short_lease_ends_with_its_block() -> None:
     with short_lease(2):
         assert (lease.DURATION, lease.RENEWAL) == (2, 0.5)

@@ -104,7 +104,7 @@ class Attempt:
         What it did stays until the task's next attempt or the session's next run begins, so that a fallback sees it.
 
         Args:
-            error: Kept with the attempt, its traceback cut to 16 KiB.
+            error: Kept with the attempt, its traceback cut to `TRACEBACK_LIMIT` characters.
             status: `failed` or `interrupted`.
 
         Raises:
@@ -196,8 +196,8 @@ def refuse_if_closed(database: Database, attempt_id: int, name: str) -> None:
 
 
 def status_of(error: BaseException) -> str:
-    """How an attempt ends by this exception."""
-    return "failed" if isinstance(error, Exception) else "interrupted"
+    """How an attempt or a run ends by this exception."""
+    return "failed" if isinstance(error, (Exception, SystemExit)) else "interrupted"
 
 
 def describe(
@@ -211,10 +211,14 @@ def describe(
     """
     if error is None:
         return None, None, None
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - the text of a user's class
+        message = "<exception str() failed>"  # as in the traceback
     text = _storable("".join(traceback.format_exception(type(error), error, frames or error.__traceback__)))
     if len(text) > TRACEBACK_LIMIT:
         text = "[...]\n" + text[-(TRACEBACK_LIMIT - 6) :]
-    return type(error).__qualname__, _storable(str(error))[:TRACEBACK_LIMIT], text
+    return type(error).__qualname__, _storable(message)[:TRACEBACK_LIMIT], text
 
 
 def _storable(text: str) -> str:

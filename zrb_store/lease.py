@@ -86,6 +86,12 @@ class _Keeper:
                 self._holders.remove(holder)
             self._changed.notify()
 
+    def _lose(self, holder: Holder) -> None:
+        with self._changed:
+            if holder in self._holders:  # else the run has just ended by itself
+                self._holders.remove(holder)
+                holder.lost = True
+
     def renew_now(self) -> None:
         with self._changed:
             self._due = True
@@ -104,12 +110,11 @@ class _Keeper:
                 if holder.database.closed:
                     self.remove(holder)
                     continue
-                # Unreachable for now: the lease lasts for three more tries, and the run's own writes speak up.
+                # Unreachable for now: the lease lasts for more tries, and the run's own writes speak up.
                 # Whatever else it is, the other leases must be renewed.
                 with contextlib.suppress(Exception):
                     if not sessions.renew(holder.database, holder.id, duration_in_micros()):
-                        holder.lost = True
-                        self.remove(holder)
+                        self._lose(holder)
 
 
 _keeper = _Keeper()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -287,17 +288,14 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or (isinstance(error, SystemExit) and not error.code):
-            self.end(self.outcome())
-            return
         try:
-            self.end("interrupted" if status_of(error) == "interrupted" and not _exited(error) else "failed")
-        except ZrbStoreError:
-            lease.release(self)  # the exception under way says more
-
-
-def _exited(error: BaseException) -> bool:
-    return isinstance(error, SystemExit)
+            if error is None or (isinstance(error, SystemExit) and not error.code):
+                self.end(self.outcome())
+            else:
+                with contextlib.suppress(ZrbStoreError):  # the exception under way says more
+                    self.end(status_of(error))
+        finally:
+            lease.release(self)  # even if the store cannot be told: the process may live long
 
 
 def _encoded(inputs: Mapping[str, Any] | None) -> str | None:

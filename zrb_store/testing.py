@@ -137,8 +137,10 @@ def temporary_store() -> Iterator[Store]:
     """
     with tempfile.TemporaryDirectory(prefix="zrb-store-") as folder:
         path = str(Path(folder) / "xcom.db")
-        with mock.patch.dict(os.environ, {"ZRB_STORE_URL": path}), open_store(path) as store:
-            yield store
+        with mock.patch.dict(os.environ, {"ZRB_STORE_URL": path}):
+            os.environ.pop("ZRB_STORE_ATTEMPT", None)  # tests that a zrb task runs: its attempt is of another store
+            with open_store(path) as store:
+                yield store
 
 
 @functools.cache  # once per process, whose visits are counted from its first store on

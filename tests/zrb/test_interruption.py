@@ -172,6 +172,38 @@ def test_a_lost_lease_ends_the_run(zrb: Zrb, action: str) -> None:
     mended(zrb, status="failed")
 
 
+def test_a_process_that_outlives_a_failure_of_its_store_gives_up_the_lease(zrb: Zrb) -> None:
+    """A web server, say."""
+    zrb.tasks(
+        """
+        import zrb_store.plugin
+        from zrb_store import StoreUnavailable, open_store
+        from zrb_store.attempt import Attempt
+
+        def unreachable(*_):
+            raise StoreUnavailable("gone for a moment")
+
+        @make_task(name="main", retries=0, group=cli)
+        def main(ctx):
+            ran("main")
+            return "done"
+
+        if __name__ == "__main__":
+            Attempt.complete_encoded = unreachable
+            try:
+                main.run()
+            except BaseException as error:
+                print(type(error).__name__)
+            with open_store(read_only=True) as store:
+                while store.session("end").status != "stale":
+                    time.sleep(0.05)
+            print("anybody may resume")
+        """
+    )
+    done = zrb.run("zrb_init.py", program="python", ZRB_STORE_SESSION="end", ZRB_STORE_TESTING="lease=1")
+    assert done.out.splitlines() == ["StoreUnavailable", "anybody may resume"]
+
+
 def test_a_store_that_goes_away_ends_the_run(zrb: Zrb) -> None:
     steps(zrb, "mark('in-main'); await wait_for('gone'); ctx.xcom['seen'].push(1)")
     running = zrb.start("main").reaches("in-main")

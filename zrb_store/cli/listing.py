@@ -70,7 +70,7 @@ def _row(one: Listed, clock: Clock) -> list[str]:
         clock.short(iso_of(started)),
         took(one.took if session.status != "stale" else None),
         f"{one.completed}/{one.tasks}" if one.tasks else NOTHING,
-        f"{owner.pid}@{owner.host}" if owner else NOTHING,
+        one_line(f"{owner.pid}@{owner.host}") if owner else NOTHING,
     ]
 
 

@@ -10,7 +10,7 @@ import click
 
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table, echo, echo_json, show
-from zrb_store.cli.words import NOTHING, Clock, micros_between, one_line, printable, took
+from zrb_store.cli.words import NOTHING, Clock, brief_error, micros_between, one_line, printable, runner, took
 from zrb_store.reading import stories
 from zrb_store.reading.names import resolve
 from zrb_store.store import open_store
@@ -37,7 +37,7 @@ def log(session: str, task: str | None, form: str) -> None:
             echo_json(attempt, one_line=True)
     elif form == "value":
         for error in filter(None, (attempt["error"] for attempt in told["attempts"])):
-            echo((error["traceback"] or _brief(error)).rstrip("\n"))
+            echo((error["traceback"] or brief_error(error)).rstrip("\n"))
     else:
         show(_blocks(told))
 
@@ -63,9 +63,9 @@ def _run(run: dict[str, Any], clock: Clock) -> Facts:
     who = f" as {one_line(run['user'])}" if run["user"] else ""
     return Facts(
         [
-            (f"Run {run['number']}", run["outcome"] or "running"),
+            (f"Run {run['number']}", one_line(run["outcome"] or "running")),
             ("Started", clock.full(run["started_at"]) + (f", took {took(lasted)}" if lasted is not None else "")),
-            ("By", f"{run['origin']}, pid {run['pid']} on {one_line(run['host'])}{who}"),
+            ("By", runner(run) + who),
             ("Command", one_line(shlex.join(run["command"])) or NOTHING),
             ("Folder", one_line(run["folder"] or NOTHING)),
             ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version) or NOTHING),
@@ -81,12 +81,8 @@ def _attempt(attempt: dict[str, Any], clock: Clock) -> Lines:
     if error is None:
         lost = attempt["status"] == "lost"
         return Lines(["Its process ended without a word." if lost else "It left no error."], title)
-    text = error["traceback"] or _brief(error)
+    text = error["traceback"] or brief_error(error)
     return Lines([printable(line.expandtabs()) for line in text.splitlines()], title)
-
-
-def _brief(error: dict[str, Any]) -> str:
-    return ": ".join(part for part in (error["type"], error["message"]) if part)
 
 
 def _changes(changes: list[dict[str, Any]], clock: Clock) -> Table:

@@ -12,7 +12,7 @@ from zrb_store.cli.command import command, format_option, program
 from zrb_store.cli.one_value import fate
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table, bare, echo, echo_json, on_terminal, show
 from zrb_store.cli.plain import shortened
-from zrb_store.cli.words import NOTHING, Clock, micros_between, one_line, preview, size, took
+from zrb_store.cli.words import NOTHING, Clock, brief_error, micros_between, one_line, preview, runner, size, took
 from zrb_store.reading import history
 from zrb_store.reading.names import resolve
 from zrb_store.store import Store, open_store
@@ -93,19 +93,16 @@ def _head(story: dict[str, Any], clock: Clock, at: str | None) -> Facts:
         pairs.append(("Project", one_line(story["project"])))
     if type(inputs) is dict and inputs:
         pairs.append(("Inputs", ", ".join(one_line(f"{key}={bare(value)}") for key, value in inputs.items())))
-    pairs += [(label, story[key]) for label, key in (("Parent", "parent"), ("Fork of", "forked_from")) if story[key]]
+    origins = (("Parent", story["parent"]), ("Fork of", story["forked_from"]))
+    pairs += [(label, one_line(name)) for label, name in origins if name]
     if not runs:
         return Facts([*pairs, ("Created", clock.full(story["created_at"]))])
     pairs.append(("Started", clock.full(runs[0]["started_at"])))
     if story["finished_at"]:
         pairs.append(("Ended", clock.full(story["finished_at"])))
     if len(runs) == 1:
-        pairs.append(("Run by", _runner(runs[0])))
+        pairs.append(("Run by", runner(runs[0])))
     return Facts(pairs)
-
-
-def _runner(run: dict[str, Any]) -> str:
-    return f"{run['origin']}, pid {run['pid']} on {run['host']}"
 
 
 def _runs(runs: list[dict[str, Any]], clock: Clock) -> Table:
@@ -119,10 +116,10 @@ def _runs(runs: list[dict[str, Any]], clock: Clock) -> Table:
     rows = [
         [
             str(run["number"]),
-            run["outcome"] or "running",
+            one_line(run["outcome"] or "running"),
             clock.brief(run["started_at"]),
             _took(run, run["outcome"]),
-            _runner(run),
+            runner(run),
         ]
         for run in runs
     ]
@@ -170,7 +167,7 @@ def _error(attempt: dict[str, Any]) -> str:
     error = attempt["error"]
     if error is None:
         return ""
-    text = one_line(": ".join(part for part in (error["type"], error["message"]) if part))
+    text = one_line(brief_error(error))
     return shortened(text, _ERROR)
 
 
@@ -237,6 +234,7 @@ def _watch(store: Store, name: str, queue: str | None, live: bool, full: bool) -
     """Show the session until it has ended, or until the reader has seen enough."""
     from zrb_store.cli.watch import screen
 
+    parts: list[Block] = []
     with screen() as draw:
         while True:
             story = history.show(store, name, queue, live=live)
@@ -245,7 +243,7 @@ def _watch(store: Store, name: str, queue: str | None, live: bool, full: bool) -
             if story["status"] in _ENDED:
                 break
             time.sleep(_EVERY)
-    if on_terminal():
+    if on_terminal() and parts:
         show(parts, full=full)
 
 

@@ -99,6 +99,16 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
+def runner(run: dict[str, Any]) -> str:
+    """Which process a run (as `show` and `log` tell it) is of."""
+    return one_line(f"{run['origin']}, pid {run['pid']} on {run['host']}")
+
+
+def brief_error(error: dict[str, Any]) -> str:
+    """Type and message of an error (as `show` and `log` tell it)."""
+    return ": ".join(part for part in (error["type"], error["message"]) if part)
+
+
 def printable(text: str) -> str:
     """A text whose control characters are replaced by their escapes, so that no terminal obeys them."""
     if text.isprintable():

@@ -246,9 +246,7 @@ class Database:
         if found is None and self.read_only:
             raise self.missing()
         if found is not None and (self.read_only or not self.dialect.backs_up or self._has_live_lease()):
-            raise SchemaBehind(
-                f"the store {self.shown_url} has the older revision {found}: run `zrb-store db upgrade`"
-            )
+            raise SchemaBehind(f"the store {self.shown_url} has the older revision {found}: run `zrb-store db upgrade`")
         self.upgrade()
 
     def upgrade(self) -> None:

@@ -90,4 +90,3 @@ def upgrade_statements(database: Database) -> str:
     found = database.revision()
     database.refuse_foreign(found)
     return "" if found == REVISION else migrate.statements(database.engine)
-

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from zrb_store import lease
 from zrb_store.attempt import Attempt, describe
 from zrb_store.errors import AttemptClosed, LeaseLost, StoreUnavailable, ZrbStoreError
 from zrb_store.plan import decide, to_give_back
@@ -59,7 +60,7 @@ class Recorder:
 
     Attributes:
         fatal: Why the run must end at once, if it must.
-        terminated: Whether the process was asked to end.
+        ended: Whether the run has ended: no task may begin any more.
     """
 
     def __init__(self, zrb_session: Any, main: Any, graph: Graph, secrets: Secrets) -> None:
@@ -96,6 +97,13 @@ class Recorder:
         purpose = dataclasses.replace(purpose, give_back=lambda known: self._plan(known, forced))
         self.run = _Run(self, self.xcoms, purpose)
         self.run.start()
+        try:
+            self._prepare()
+        except BaseException:
+            lease.release(self.run)
+            raise
+
+    def _prepare(self) -> None:
         self.map = XcomMap(self.xcoms, self.graph.is_volatile)
         known = list(self.xcoms)
         for queue in dict.fromkeys([task.name for task in self.graph.tasks] + known):
@@ -175,6 +183,7 @@ class Recorder:
         """
         outcome = self._outcome(error, interrupted)
         self.ended = True
+        lease.release(self.run)  # even if the store cannot be told: the process may live long
         if self.fatal is None:
             skipped = self.zrb_session._task_status
             try:

@@ -20,6 +20,7 @@ def dispatch(args: list[str], program: str) -> int:
     from zrb_store.cli import run
 
     command.plan_of = plan_of
+    command.request = None
     code = run(args, program)
     if code == 0 and command.request is not None:
         # Only now, when click is done: a task's exceptions and signals are zrb's to report.

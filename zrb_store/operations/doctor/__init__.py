@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from zrb_store.db import facts
 from zrb_store.db.engine import Database
 from zrb_store.db.tables import REVISION
-from zrb_store.errors import StoreMissing, StoreUnavailable
+from zrb_store.errors import StoreUnavailable
 from zrb_store.operations.doctor import files, rows
 from zrb_store.operations.doctor.finding import Finding
 
