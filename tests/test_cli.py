@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
 import click
 import pytest
 
-from zrb_store import cli
+from tests.commands import Commands
+from zrb_store import Store, cli, open_store
 from zrb_store.cli.app import app
 
 
@@ -28,6 +35,93 @@ def test_wrong_use_is_one_line_and_exits_2(args: str, capsys: pytest.CaptureFixt
     assert shown.out == ""
     assert shown.err.count("\n") == 1
     assert "--help" in shown.err
+
+
+NINES = "9" * 5000  # more digits than Python makes a number of
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("list", "--limit", NINES),
+        ("list", "--limit", "-1"),
+        ("get", "s", "q", "--seq", "9" * 20),
+        ("get", "s", "q", "--path", '$["\\q"]'),
+        ("get", "s", "q", "--path", f"$[{NINES}]"),
+        ("show", "s", "--at", f"before:t#{NINES}"),
+        ("trace", f"s/q#{'9' * 20}"),
+        ("pop", "s", "q", "--wait", "nan"),
+        ("prune", "--keep-last", "9" * 20, "--dry-run"),
+    ],
+)
+def test_odd_arguments_are_wrong_use(command: Commands, store: Store, args: tuple[str, ...]) -> None:
+    store.session("s").xcom["q"].push(1)
+    result = command(*args)
+    assert (result.code, result.out) == (2, "")
+    assert "internal" not in result.err
+    assert list(store.session("s").xcom["q"]) == [1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("ZRB_STORE_MAX_VALUE", NINES),
+        ("ZRB_STORE_ATTEMPT", f"s/t#{NINES}@1"),
+        ("ZRB_STORE_ATTEMPT", f"s/t#1@{NINES}"),
+        ("ZRB_STORE_URL", "~no-such-user/x.db"),
+    ],
+)
+def test_odd_settings_are_named(command: Commands, monkeypatch: pytest.MonkeyPatch, setting: str, text: str) -> None:
+    monkeypatch.setenv(setting, text)
+    result = command("push", "s", "q", "1")
+    assert result.code in (2, 75)  # an attempt of that form may have been there
+    assert setting in result.err
+
+
+def test_a_working_directory_that_was_deleted(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    shell = f"cd {gone} && rmdir {gone} && ZRB_STORE_URL=x.db {MAIN} list"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "set ZRB_STORE_URL to an absolute path" in done.stderr
+
+
+MAIN = shlex.join([sys.executable, "-c", "from zrb_store.cli import main; main()"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("push s q 1 >&-", 0, ""),
+        ("pop s q >&-", 0, ""),
+        ("list >&-", 0, ""),
+        ("push s q - <&-", 2, "stdin is closed"),
+        ("import <&-", 2, "stdin is closed"),
+        ("list >/dev/full", 1, "the output cannot be written: No space left on device"),
+        ("export >/dev/full", 1, "the output cannot be written: No space left on device"),
+        ("pop s q >/dev/full", 1, "s/q#1 was taken, but its reader did not get it: `zrb-store get s q --seq 1` prints"),
+    ],
+)
+def test_streams_that_are_closed_or_full(tmp_path: Path, words: str, code: int, said: str) -> None:
+    with open_store(tmp_path / "x.db") as store:
+        store.session("s").xcom["q"].push(1)
+    shell = f"export ZRB_STORE_URL={tmp_path}/x.db; {MAIN} {words}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1 if said else 0), done.stderr
+    assert said in done.stderr
+
+
+def test_a_value_whose_reader_is_gone_is_named(tmp_path: Path) -> None:
+    with open_store(tmp_path / "x.db") as store:
+        store.session("s").xcom["q"].push(1)
+    reading, writing = os.pipe()
+    os.close(reading)
+    shell = f"ZRB_STORE_URL={tmp_path}/x.db {MAIN} pop s q"
+    done = subprocess.run(["bash", "-c", shell], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "s/q#1 was taken, but its reader did not get it" in done.stderr
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

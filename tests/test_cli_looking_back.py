@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.commands import Commands
@@ -255,6 +255,9 @@ values = st.recursive(
 
 
 @given(values, values)
+@example({2**60: None}, {0: None})
+@example({"long " * 100: 1}, {})
+@example({10**5000: 1}, {})
 def test_differences_are_none_exactly_between_equal_values(one: Any, two: Any) -> None:
     a, b = (codec.to_json(codec.encode(value).data) for value in (one, two))
     assert list(differences(a, json.loads(json.dumps(a)))) == []

@@ -104,6 +104,14 @@ def test_names_and_errors_are_folded_not_cut(folder: Path) -> None:
     assert plain(on_terminal(["list"], columns=160)).count(name) == 1
 
 
+@pytest.mark.parametrize("more", [[], ["--watch"]])
+def test_a_terminal_without_utf_8_gets_escapes(folder: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
+    with open_store(folder / "store.db") as store, store.session("s").run() as run, run.attempt("t") as attempt:
+        attempt.complete("Ω grüße")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert "\\u03a9 gr\\xfc\\xdfe" in plain(on_terminal(["show", "s", *more]))
+
+
 def test_times_are_local_on_a_terminal_and_utc_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "XYZ-5")
     told = json.loads(subprocess.check_output([*MAIN, "show", "etl-24", "--format", "json"]))

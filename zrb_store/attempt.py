@@ -13,7 +13,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import AttemptClosed, InvalidName, LeaseLost, ZrbStoreError
 from zrb_store.queries import attempts, sessions, values
-from zrb_store.records import AttemptRecord
+from zrb_store.records import AttemptRecord, split_id
 from zrb_store.xcom import Xcoms, current_attempt
 
 if TYPE_CHECKING:
@@ -172,13 +172,15 @@ def ambient_attempt(database: Database, token: str) -> AmbientAttempt:
         AttemptClosed: The store has no such attempt.
         InvalidName: The token is damaged.
     """
-    session, slash, rest = token.partition("/")
-    name, at, fence = rest.rpartition("@")
-    task, hash_, number = name.rpartition("#")
-    if not (slash and at and hash_ and number.isdigit() and fence.isdigit()):
+    name, _, fence = token.rpartition("@")
+    try:
+        session, task, number = split_id(name)
+    except InvalidName:
+        fence = ""
+    if not fence.isdecimal():
         raise InvalidName(f"ZRB_STORE_ATTEMPT is {token!r}, not SESSION/TASK#NUMBER@FENCE: unset it")
-    found = attempts.by_name(database, session, task, int(number))
-    if found is None or found.fence != int(fence):
+    found = attempts.by_name(database, session, task, number)
+    if found is None or str(found.fence) != fence:
         raise AttemptClosed(f"{token} has ended or is not of this store: unset ZRB_STORE_ATTEMPT to work outside of it")
     return AmbientAttempt(database, found, token)
 

@@ -185,6 +185,6 @@ def split_id(text: str) -> tuple[str, str, int]:
     """
     session, slash, rest = text.partition("/")
     name, hash_, number = rest.rpartition("#")
-    if not slash or not hash_ or not re.fullmatch(r"-?\d+", number):
+    if not slash or not hash_ or not re.fullmatch(r"-?\d{1,18}", number):
         raise InvalidName(f"{text!r} is not of the form SESSION/QUEUE#SEQ")
     return session, name, int(number)

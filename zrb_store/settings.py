@@ -28,7 +28,7 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
     """
     text = os.fspath(location) if location is not None else os.environ.get("ZRB_STORE_URL") or DEFAULT_PATH
     if "://" not in text:
-        return URL.create("sqlite", database=str(Path(text).expanduser().absolute()))
+        return URL.create("sqlite", database=_absolute(text))
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -37,8 +37,15 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
             "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
         ) from None
     if url.drivername.startswith("sqlite") and url.database and url.database != ":memory:":
-        url = url.set(database=str(Path(url.database).expanduser().absolute()))
+        url = url.set(database=_absolute(url.database))
     return url
+
+
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except (RuntimeError, OSError) as error:  # no home folder, or the working directory was deleted
+        raise InvalidName(f"it is not known where {path} is ({error}): set ZRB_STORE_URL to an absolute path") from None
 
 
 def durability() -> str:
@@ -69,7 +76,7 @@ def max_value() -> int:
         InvalidName: It is not a positive whole number.
     """
     text = os.environ.get("ZRB_STORE_MAX_VALUE") or str(DEFAULT_MAX_VALUE)
-    if not text.isdecimal() or int(text) == 0:
+    if not re.fullmatch(r"0*[1-9]\d{0,17}", text):
         raise InvalidName(f"ZRB_STORE_MAX_VALUE is {text!r}: set it to a number of bytes, e.g. {DEFAULT_MAX_VALUE}")
     return int(text)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from tests.zrb.conftest import Zrb, lines
@@ -149,6 +152,17 @@ def test_builtin_tasks_and_versions_are_not_stored(zrb: Zrb) -> None:
     assert not zrb.db.exists()
     zrb.run(*generate, ZRB_STORE_PERSIST="all")
     assert zrb.stored().record.path == generate
+
+
+def test_our_settings_are_no_misspelt_ones_of_zrb(zrb: Zrb) -> None:
+    zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 1))")
+    zrb.run("main", ZRB_STORE_SESSION="old")
+    with closing(sqlite3.connect(zrb.db)) as database:
+        database.execute("UPDATE zrb_session SET finished_at = 1")
+        database.commit()
+    done = zrb.run("main", ZRB_STORE_SESSION="new", ZRB_STORE_RETENTION="30d")
+    assert "ZRB_STORE_RETENTION" not in done.err
+    assert [one.name for one in zrb.sessions()] == ["new"]
 
 
 def test_persist_named(zrb: Zrb) -> None:

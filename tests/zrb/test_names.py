@@ -70,6 +70,15 @@ def test_other_inputs_another_task_and_another_project(zrb: Zrb) -> None:
     assert zrb.ran == ["load"]
 
 
+@pytest.mark.parametrize("name", ["etl 24 Nov", "@last", "-x", "etl/2026", "x" * 201])
+def test_a_name_that_no_command_could_name_is_refused(zrb: Zrb, name: str) -> None:
+    zrb.tasks(TASKS)
+    (line,) = lines(zrb.run("etl", "load", *INPUTS, code=2, ZRB_STORE_SESSION=name).err)
+    assert line.startswith(f"zrb-store: {name!r} cannot name a session: use 1 to 200 letters, digits")
+    assert zrb.ran == []
+    assert zrb.sessions() == []
+
+
 def test_a_live_session_is_refused_and_a_killed_one_resumes(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.mark("slow")

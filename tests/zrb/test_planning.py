@@ -151,5 +151,9 @@ def test_what_is_refused_changes_nothing(zrb: Zrb) -> None:
         zrb.tasks("LEFT_FAILS = False" + TWINS, folder=elsewhere)
         done = zrb.run("xcom", "resume", "idle", *more, code=65, cwd=elsewhere)
         assert f"session idle belongs to project {zrb.folder}, not to {elsewhere}" in done.err
+        zrb.tasks("", folder=elsewhere)  # also where there is no such task
+        done = zrb.run("xcom", "resume", "idle", *more, code=65, cwd=elsewhere)
+        assert f"session idle belongs to project {zrb.folder}, not to {elsewhere}" in done.err
+    zrb.resume("idle", "--format", "json", code=2)
     assert zrb.db.read_bytes() == before
     assert zrb.ran == ["idle"]

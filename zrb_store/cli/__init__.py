@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from zrb_store.errors import ZrbStoreError
 
@@ -26,11 +27,14 @@ def run(args: Sequence[str], prog_name: str = "zrb-store") -> int:
     """
     import click  # only now: the plugin imports this module with every zrb
 
+    from zrb_store.cli import output
     from zrb_store.cli.app import app
 
+    if sys.stdout is None:  # closed by who started us, as with `>&-`
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
     try:
         code = app.main(args=list(args), prog_name=prog_name, standalone_mode=False)
-        sys.stdout.flush()
+        output.flush()
         return code if isinstance(code, int) else 0
     except ZrbStoreError as error:
         return _complain(prog_name, str(error), error.exit_code)
@@ -44,12 +48,12 @@ def run(args: Sequence[str], prog_name: str = "zrb-store") -> int:
         return _complain(prog_name, error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _complain(prog_name, "interrupted", 130)
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; Python must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except UnicodeEncodeError:
-        return _complain(prog_name, "a name has bytes that are not UTF-8: give it as text", 2)
+        return _complain(prog_name, "an argument or a setting has bytes that are not UTF-8: give it as text", 2)
+    except OSError as error:
+        return _complain(prog_name, f"the system refuses this: {error}", 1)
     except Exception as error:  # noqa: BLE001 - a fault of this program; a traceback would not help who typed this
         return _complain(prog_name, f"internal error, please report it: {type(error).__name__}: {error}", 1)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -72,6 +74,20 @@ def duration_text(text: str) -> timedelta:
         return duration(text)
     except InvalidName as error:
         raise click.BadParameter(str(error)) from None
+
+
+def whole_number(text: str) -> int:
+    """The type of an option that takes a number which a row may have."""
+    if not re.fullmatch(r"-?\d{1,18}", text):
+        raise click.BadParameter(f"{text[:40]!r} is not a whole number of at most 18 digits")
+    return int(text)
+
+
+def stdin() -> BinaryIO:
+    """What is piped in, as bytes."""
+    if sys.stdin is None:
+        raise click.UsageError("stdin is closed")
+    return sys.stdin.buffer
 
 
 def program() -> str:

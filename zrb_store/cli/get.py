@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zrb_store.cli.command import command, format_option
+from zrb_store.cli.command import command, format_option, whole_number
 from zrb_store.cli.one_value import print_value
 from zrb_store.reading.names import resolve
 from zrb_store.reading.results import find_value, task_result
@@ -20,7 +20,7 @@ from zrb_store.store import open_store
 )
 @click.argument("session")
 @click.argument("queue", metavar="QUEUE|TASK")
-@click.option("--seq", type=int, metavar="N", help="The value of this number, live or not.")
+@click.option("--seq", type=whole_number, metavar="N", help="The value of this number, live or not.")
 @click.option("--result", is_flag=True, help="The stored result of TASK, taken or not.")
 @click.option("--path", metavar="PATH", help="Only a part of it, e.g. $.rows[0].name.")
 @format_option("value")

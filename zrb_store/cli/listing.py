@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 import click
 
-from zrb_store.cli.command import command, duration_text, format_option
+from zrb_store.cli.command import command, duration_text, format_option, whole_number
 from zrb_store.cli.output import Column, Lines, Table, echo, echo_json, show
 from zrb_store.cli.words import NOTHING, Clock, iso_of, one_line, took
 from zrb_store.reading.history import header
@@ -26,11 +26,18 @@ _COLUMNS = (
 )
 
 
+def _count(text: str) -> int:
+    count = whole_number(text)
+    if count < 0:
+        raise click.BadParameter(f"{count} is less than 0")
+    return count
+
+
 @command("list", "{} --status failed --since 2d", "{} --task load --format value | head -n 1")
 @click.option("--status", type=click.Choice(STATUSES), help="Only sessions of this status.")
 @click.option("--task", metavar="NAME", help="Only sessions of this main task.")
 @click.option("--since", type=duration_text, metavar="LENGTH", help="Created at most so long ago, e.g. 90m, 26h, 2d.")
-@click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="How many at most; 0 for all.")
+@click.option("--limit", type=_count, default="50", metavar="N", show_default=True, help="How many at most; 0 for all.")
 @format_option()
 def list_(status: str | None, task: str | None, since: timedelta | None, limit: int, form: str) -> None:
     with open_store(read_only=True) as store:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from zrb_store.cli import output
-from zrb_store.cli.command import command
+from zrb_store.cli.command import command, stdin
 from zrb_store.operations import transfer
 from zrb_store.reading import names as session_names
 from zrb_store.store import Store, open_store
@@ -50,7 +50,7 @@ def _renames(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 def import_(file: str, rename: dict[str, str]) -> None:
     with contextlib.ExitStack() as stack:
         try:
-            source = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
+            source = stdin() if file == "-" else stack.enter_context(Path(file).open("rb"))
         except OSError as error:
             raise click.UsageError(f"{file} cannot be read: {error.strerror}") from None
         store = stack.enter_context(open_store())

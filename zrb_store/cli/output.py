@@ -5,15 +5,19 @@ A document goes through rich on a terminal, and is plain aligned text without es
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
+
+from zrb_store.errors import ZrbStoreError
 
 
 @dataclass(frozen=True)
@@ -113,11 +117,36 @@ def echo_json_list(things: Iterable[Any]) -> None:
     echo("[]" if before == "[" else f"{before[:-1]}\n]")
 
 
+def flush() -> None:
+    """Write what is still to be written.
+
+    Raises:
+        ZrbStoreError: It cannot be.
+    """
+    with _writing():
+        sys.stdout.flush()
+
+
 def _write(text: str) -> None:
-    try:
+    with _writing():
         print(text)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
+        discard()
         raise click.exceptions.Exit(0) from None  # the reader has seen enough, which click takes for an error
+    except OSError as error:
+        discard()
+        raise ZrbStoreError(f"the output cannot be written: {error.strerror}") from None
+
+
+def discard() -> None:
+    """Write no more: what is left must not make Python complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # What stands in a tagged form for one text, as a shell wants it.

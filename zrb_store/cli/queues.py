@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
+import shlex
 from typing import Any, NoReturn
 
 import click
 
 from zrb_store import codec
 from zrb_store.cli import output
-from zrb_store.cli.command import command, format_option
+from zrb_store.cli.command import command, format_option, program, stdin
+from zrb_store.errors import ZrbStoreError
 from zrb_store.operations import shell
 from zrb_store.reading import names
+from zrb_store.records import value_id
 from zrb_store.store import open_store
 
 
@@ -38,6 +40,16 @@ def push(session: str, queue: str, value: str, text: bool) -> None:
 push.context_settings = {"ignore_unknown_options": True}
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise click.BadParameter(f"{text!r} is not a number of seconds")
+    return seconds
+
+
 @command(
     "pop",
     "{} inbox files",
@@ -47,16 +59,22 @@ push.context_settings = {"ignore_unknown_options": True}
 )
 @click.argument("session")
 @click.argument("queue")
-@click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), help="Wait for a value so long.")
+@click.option("--wait", metavar="SECONDS", type=_seconds, help="Wait for a value so long.")
 @format_option("value", choices=("value", "json"))
 def pop(session: str, queue: str, wait: float | None, form: str) -> None:
     with open_store() as store:
-        data = shell.pop(store, names.session_name(session), queue, wait or 0.0)
+        name = names.session_name(session)
+        seq, data = shell.pop(store, name, queue, wait or 0.0)
     tree = codec.to_json(data)
-    if form == "json":
-        output.echo_json(tree)
-    else:
-        output.echo(output.bare(tree))
+    try:
+        if form == "json":
+            output.echo_json(tree)
+        else:
+            output.echo(output.bare(tree))
+        output.flush()
+    except (ZrbStoreError, click.exceptions.Exit):
+        taken = f"{value_id(name, queue, seq)} was taken, but its reader did not get it"
+        raise ZrbStoreError(f"{taken}: `{program()} get {name} {shlex.quote(queue)} --seq {seq}` prints it") from None
 
 
 def parse_json(text: str, what: str) -> Any:
@@ -78,7 +96,7 @@ def parse_json(text: str, what: str) -> Any:
 
 def _stdin() -> str:
     try:
-        return sys.stdin.buffer.read().decode()
+        return stdin().read().decode()
     except UnicodeDecodeError as error:
         raise click.UsageError(f"stdin is not UTF-8 ({error.reason} at byte {error.start})") from None
 

@@ -60,13 +60,15 @@ _COLUMNS = (Column("task", fold=True), Column("action"), Column("reason", status
     help="Give TASK and everything downstream of it back, and run them again; also in a completed session.",
 )
 @click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Of --plan."
+    "--format", "form", type=click.Choice(["table", "json"]), help="Of --plan: table (plain text in a pipe) or json."
 )
-def resume(session: str, inputs: tuple[str, ...], plan: bool, forced: str | None, form: str) -> None:
+def resume(session: str, inputs: tuple[str, ...], plan: bool, forced: str | None, form: str | None) -> None:
     global request
     if plan_of is None:
         raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {session}` in the folder of its project")
     options = _options(inputs)
+    if form is not None and not plan:
+        raise click.UsageError("--format is for --plan, which runs nothing")
     with open_store(read_only=True) as store:
         record = names.resolve(store, session)
         # Without --plan too: what is wrong is said before a secret input is asked for.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -27,7 +29,14 @@ _FOLDED = 26  # columns that a cell which can be folded is given before values a
 
 def print_blocks(blocks: Sequence[Block], *, full: bool = False) -> None:
     """Print a document."""
-    Console().print(renderable(blocks, full=full))
+    console().print(renderable(blocks, full=full))
+
+
+def console() -> Console:
+    """The terminal. What its encoding does not have is written as escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return Console()
 
 
 def renderable(blocks: Sequence[Block], *, full: bool = False) -> Group:

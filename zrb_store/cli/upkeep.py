@@ -62,7 +62,9 @@ def _pin(sessions: tuple[str, ...], pinned: bool) -> None:
     "its queues longer ago than --older-than. ZRB_STORE_RETENTION=30d,keep=20 does the same after a run, once a day.",
 )
 @click.option("--older-than", type=duration_text, metavar="LENGTH", help="Only what ended so long ago, e.g. 30d.")
-@click.option("--keep-last", metavar="N", type=click.IntRange(min=0), help="Keep the newest N sessions of each task.")
+@click.option(
+    "--keep-last", metavar="N", type=click.IntRange(0, 10**9), help="Keep the newest N sessions of each task."
+)
 @click.option("--status", "statuses", multiple=True, type=click.Choice(_STATUSES), help="Only sessions of this status.")
 @click.option("--dry-run", is_flag=True, help="Delete nothing, say what would go.")
 @format_option(choices=("table", "json"))

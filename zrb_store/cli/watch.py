@@ -22,9 +22,9 @@ def screen() -> Iterator[Draw]:
 def _terminal() -> Iterator[Draw]:
     from rich.live import Live
 
-    from zrb_store.cli.terminal import renderable
+    from zrb_store.cli.terminal import console, renderable
 
-    with Live(screen=True, auto_refresh=False) as live:
+    with Live(console=console(), screen=True, auto_refresh=False) as live:
         yield lambda blocks, full: live.update(renderable(blocks, full=full), refresh=True)
 
 

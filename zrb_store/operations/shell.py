@@ -49,7 +49,7 @@ def push(store: Store, session: str, queue: str, value: Any) -> None:
     store.database.transact(work, "push")
 
 
-def pop(store: Store, session: str, queue: str, wait: float = 0.0) -> str:
+def pop(store: Store, session: str, queue: str, wait: float = 0.0) -> tuple[int, str]:
     """Take the oldest value of a queue; nothing is made. It belongs to an attempt or is recorded, as with `push`.
 
     Args:
@@ -59,7 +59,7 @@ def pop(store: Store, session: str, queue: str, wait: float = 0.0) -> str:
         wait: For how many seconds to wait for a value.
 
     Returns:
-        The encoded value.
+        Its seq and the encoded value.
 
     Raises:
         ValueNotFound: The queue was empty all the time.
@@ -82,7 +82,7 @@ def pop(store: Store, session: str, queue: str, wait: float = 0.0) -> str:
         while values.peek(store.database, queue_id) is not None:
             found = store.database.transact(work, "pop")
             if found is not None:
-                return found[1]
+                return found
             if owner:
                 owner.refuse_if_closed()
         if owner:

@@ -107,13 +107,12 @@ def attach(task: Any, zrb_session: Any, outer: Any) -> Recorder | None:
 
 
 def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
-    from zrb.config.config import CFG
-
     from zrb_store.errors import SessionCompleted
     from zrb_store.plugin.graph import Graph
     from zrb_store.plugin.inputs import Secrets, kept_inputs
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.project import current_project
+    from zrb_store.records import check_session_name
     from zrb_store.run import Purpose
 
     store = process.open()
@@ -128,14 +127,14 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
         task=graph.name(task),
         path=tuple(zrb_session.task_path),
         inputs=kept_inputs(task, shared_ctx.input, secrets),
-        project=current_project(CFG.INIT_FILE_NAME),
+        project=current_project(compat.CFG.INIT_FILE_NAME),
         parent=_parent_name(parent, None if is_web else outer, store),
         origin=_origin(zrb_session, parent, is_web),
         command=[secrets.scrub(word) for word in sys.argv],
         zrb_version=compat.zrb_version(),
         again=hasattr(zrb_session, FROM),
     )
-    name = _session_name(zrb_session, parent, is_web, store)
+    name = check_session_name(_session_name(zrb_session, parent, is_web, store))
     try:
         recorder.start(store, name, purpose, getattr(zrb_session, FROM, None))
     except SessionCompleted:

@@ -159,6 +159,16 @@ def _render_seed(ctx: Any, part: Any) -> Any:
     return _SEED_PLACEHOLDER.sub(lambda found: str(ctx.render(found.group(0))), part)
 
 
+def spare_our_settings() -> None:
+    """Since 3.28 zrb warns of variables that look like misspelt settings of its own: ours are not."""
+    config: Any = type(CFG)  # its method is replaced
+    stock = getattr(config, "get_mistyped_env_keys", None)
+    if stock is not None:
+        config.get_mistyped_env_keys = lambda self: {
+            name: meant for name, meant in stock(self).items() if not name.startswith("ZRB_STORE_")
+        }
+
+
 def builtin_tasks() -> Iterator[Any]:
     """The tasks that zrb itself declares, as far as its modules are loaded."""
     for name, module in list(sys.modules.items()):

@@ -30,6 +30,7 @@ def install() -> None:
     _hook_execution()
     commands.hook_command_line()
     compat.render_plain_cmd()
+    compat.spare_our_settings()
 
 
 def _hook_session() -> None:

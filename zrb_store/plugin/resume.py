@@ -45,11 +45,13 @@ def plan_of(store: Store, record: SessionRecord, forced: str | None) -> list[Ste
     from zrb_store.queries import attempts, values
     from zrb_store.run import Purpose, refuse_other
 
+    project = current_project(compat.CFG.INIT_FILE_NAME)
+    refuse_other(record, Purpose(project=project))
     task = _main_task(record)
     session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
     session.set_main_task(task)
     graph = Graph(session)
-    refuse_other(record, Purpose(task=graph.name(task), project=current_project(compat.CFG.INIT_FILE_NAME)))
+    refuse_other(record, Purpose(task=graph.name(task), project=project))
     with store.database.snapshot() as transaction:
         lease.refuse_live(transaction, record, values.moment(transaction))
         known = attempts.of_session(transaction, record.id)

@@ -11,7 +11,7 @@ from zrb_store.errors import InvalidName, TaskNotFound
 from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord, ValueRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_BY_ATTEMPT = re.compile(r"(before|after):(.+)#(\d+)")
+_BY_ATTEMPT = re.compile(r"(before|after):(.+)#(\d{1,18})")
 
 
 def moment_of(text: str, session: str, attempts: Iterable[AttemptRecord]) -> int | None:

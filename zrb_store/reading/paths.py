@@ -46,11 +46,24 @@ def _steps(path: str) -> list[str | int]:
         if match is None:
             break
         name, index, quoted, single = match.groups()
-        steps.append(int(index) if index else json.loads(quoted) if quoted else name or single)
+        try:
+            steps.append(int(index) if index else json.loads(quoted) if quoted else name or single)
+        except ValueError:  # not JSON after all, or more digits than Python takes
+            break
         place = match.end()
     if path[:1] != "$" or place < len(path):
         raise InvalidName(f"""{path!r} is not a path: write it as $.rows[0].name or $["odd name"]""")
     return steps
+
+
+def _step_to(key: str | int) -> str:
+    """The step that leads to a key; unlike `key_step` whole, however long the key is."""
+    if type(key) is str:
+        return f".{key}" if key.isidentifier() else f"[{json.dumps(key)}]"
+    try:
+        return f"[{key}]"
+    except ValueError:  # more digits than Python writes
+        return key_step(key)
 
 
 def _opened(tree: Any) -> Any:
@@ -90,7 +103,7 @@ def _parts(one: Any, two: Any) -> list[tuple[str, Any, Any]] | None:
     if type(one) is not dict or type(two) is not dict:
         return None
     if "$" not in one and "$" not in two:
-        return [(key_step(key), one.get(key, _ABSENT), two.get(key, _ABSENT)) for key in dict.fromkeys([*one, *two])]
+        return [(_step_to(key), one.get(key, _ABSENT), two.get(key, _ABSENT)) for key in dict.fromkeys([*one, *two])]
     if one.get("$") in _UNORDERED or {**one, "v": 0} != {**two, "v": 0}:
         return None
     return _parts(_opened(one), _opened(two))
