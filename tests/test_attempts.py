@@ -22,6 +22,7 @@ from zrb_store import (
     ZrbStoreError,
     open_store,
 )
+from zrb_store.attempt import TRACEBACK_LIMIT, describe
 
 WRITES: dict[str, Callable[[Any], object]] = {
     "push": lambda q: q.push(1),
@@ -127,6 +128,11 @@ class TestEnds:
         assert message.startswith("xxx")
         assert len(message) == len(traceback) == 16 * 1024
         assert traceback.endswith("x\\0\\ud800 end\n")
+
+    def test_no_half_of_a_secret_survives_the_cut(self) -> None:
+        for size in range(TRACEBACK_LIMIT - 400, TRACEBACK_LIMIT + 40):
+            told = describe(ValueError("ABCDEFGHIJ" + "y" * size), None, lambda text: text.replace("ABCDEFGHIJ", "*"))
+            assert "J" not in "".join(part or "" for part in told)
 
     def test_a_result_that_cannot_be_stored_leaves_it_running(self, store: Store, shared: Any) -> None:
         store.max_value = 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -203,24 +204,31 @@ def status_of(error: BaseException) -> str:
 
 
 def describe(
-    error: BaseException | None, frames: TracebackType | None = None
+    error: BaseException | None,
+    frames: TracebackType | None = None,
+    scrub: Callable[[str], str] = lambda text: text,
 ) -> tuple[str | None, str | None, str | None]:
     """An exception as type, message and traceback, each fit to be kept.
 
     Args:
         error: The exception.
         frames: Where its traceback is to begin, if not at its beginning.
+        scrub: Takes out of the whole text what must not be kept, before a long one is cut.
     """
     if error is None:
         return None, None, None
+
+    def storable(text: str) -> str:
+        return _storable(scrub(text))
+
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - the text of a user's class
         message = "<exception str() failed>"  # as in the traceback
-    text = _storable("".join(traceback.format_exception(type(error), error, frames or error.__traceback__)))
+    text = storable("".join(traceback.format_exception(type(error), error, frames or error.__traceback__)))
     if len(text) > TRACEBACK_LIMIT:
         text = "[...]\n" + text[-(TRACEBACK_LIMIT - 6) :]
-    return type(error).__qualname__, _storable(message)[:TRACEBACK_LIMIT], text
+    return type(error).__qualname__, storable(message)[:TRACEBACK_LIMIT], text
 
 
 def _storable(text: str) -> str:

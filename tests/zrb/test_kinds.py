@@ -166,6 +166,21 @@ def test_diamonds_conditions_and_two_tasks_of_one_name(zrb: Zrb) -> None:
     assert set(zrb.stored("graph").rows) == {"top", "load", "maybe", "main"}
 
 
+def test_a_task_that_is_named_as_the_second_of_another_name(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        upstream = [Task(name=name, action=lambda ctx: ran(ctx.task_name), retries=0) for name in ("load", "load")]
+        odd = Task(name="load~2", action=lambda ctx: ran("odd") + (1 if exists("mended") else 1 / 0), retries=0)
+        main = Task(name="main", upstream=[*upstream, odd], action=lambda ctx: list(ctx.xcom["load~2"]), retries=0)
+        cli.add_task(main)
+        """
+    )
+    zrb.run("main", code=1, ZRB_STORE_SESSION="odd")
+    zrb.mark("mended")
+    assert zrb.resume("odd").out.strip() == "[2]"
+    assert zrb.stored("odd").live("load~2") == [2]
+
+
 def test_a_skipped_main_task_is_completed_and_runs_again_by_name(zrb: Zrb) -> None:
     zrb.tasks(
         """

@@ -179,6 +179,7 @@ def test_triggers_handle_each_event_once(zrb: Zrb) -> None:
     assert watch.fates("events") == [("a", "taken"), ("b", "taken")]
     assert sorted(watch.live("results")) == ["A", "B"]
     assert sorted(watch.live("copies")) == ["a", "b"]  # the child's `copy` is this queue
+    assert sorted(watch.live("children")) == ["watch.1", "watch.2"]
     children = [record for record in zrb.sessions() if record.parent]
     assert {(one.name, one.parent, one.status) for one in children} == {
         ("watch.1", "watch", "completed"),
@@ -190,6 +191,20 @@ def test_triggers_handle_each_event_once(zrb: Zrb) -> None:
     assert sorted(zrb.ran) == ["handle-a", "handle-b"]
     assert zrb.stored("watch").status == "interrupted"
     assert len(zrb.sessions()) == 3
+
+
+@pytest.mark.parametrize("kind", ["BaseTrigger", "Watch"])
+def test_an_event_from_elsewhere_is_handled_once(zrb: Zrb, kind: str) -> None:
+    """What the trigger pushed is retracted with its attempt; what others pushed must not come back once handled."""
+    source = TRIGGER.replace('("handle-a", "handle-b")', '("handle-x", "handle-a")')
+    zrb.tasks(source.replace("cli.add_task(BaseTrigger(", f"class Watch(BaseTrigger): pass\n\ncli.add_task({kind}("))
+    zrb.run("push", "watch", "events", '"x"', program="zrb-store")
+    zrb.start("watch", ZRB_STORE_SESSION="watch").reaches("handled").signal(signal.SIGKILL).done()
+    (zrb.folder / "handled").unlink()
+    events = zrb.stored("watch").rows["events"]
+    assert [(row.state, row.taken_by) for row in events] == [("taken", None), ("taken", None), ("live", None)]
+    zrb.start("xcom", "resume", "watch").reaches("handled").signal(signal.SIGINT).done()
+    assert zrb.ran == ["handle-x", "handle-a"]
 
 
 def test_scheduler(zrb: Zrb) -> None:

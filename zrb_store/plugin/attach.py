@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Attributes that the plugin leaves on zrb's objects.
 RECORDER = "_zrb_store_recorder"
 NAME = "_zrb_store_name"
+CHILD = "_zrb_store_child"
 FROM = "_zrb_store_from"
 NEVER = "_zrb_store_never"
 
@@ -130,7 +131,7 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
         project=current_project(compat.CFG.INIT_FILE_NAME),
         parent=_parent_name(parent, None if is_web else outer, store),
         origin=_origin(zrb_session, parent, is_web),
-        command=[secrets.scrub(word) for word in sys.argv],
+        command=secrets.scrub_command(sys.argv),
         zrb_version=compat.zrb_version(),
         again=hasattr(zrb_session, FROM),
     )
@@ -167,7 +168,8 @@ def _session_name(zrb_session: Any, parent: Recorder | None, is_web: bool, store
         process.named = True
         return forced
     if parent is not None:
-        return parent.next_child()
+        named: str | None = getattr(zrb_session, CHILD, None)
+        return named or parent.next_child()
     given = os.environ.get("ZRB_STORE_SESSION")
     if given and not is_web and not process.named:
         process.named = True

@@ -15,6 +15,7 @@ class Graph:
     def __init__(self, session: Any) -> None:
         self._session = session
         self._names: dict[Any, str] = {}
+        self._used: set[str] = set()
         self._of_queue: dict[str, list[Any]] = {}
         self._checks: set[Any] = set()
         self._fallbacks: set[Any] = set()
@@ -27,10 +28,14 @@ class Graph:
                 self._add(task)
 
     def _add(self, task: Any) -> None:
-        same = self._of_queue.setdefault(task.name, [])
-        same.append(task)
+        self._of_queue.setdefault(task.name, []).append(task)
         # The order of registration is zrb's walk through the declarations, the same in each process.
-        self._names[task] = task.name if len(same) == 1 else f"{task.name}~{len(same)}"
+        name, number = task.name, 1
+        while name in self._used:
+            number += 1
+            name = f"{task.name}~{number}"
+        self._names[task] = name
+        self._used.add(name)
         self._checks.update(task.readiness_checks)
         self._fallbacks.update(task.fallbacks)
 

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from zrb_store.plugin import attempts, commands, compat, engine
-from zrb_store.plugin.attach import recorder_of
+from zrb_store.plugin.attach import CHILD, recorder_of, wanted
 
 # Typed loosely, since their methods are replaced.
 Session: Any = compat.Session
@@ -20,6 +20,7 @@ BaseTask: Any = compat.BaseTask
 # The context whose template is rendered: zrb hands templates the session's context, not the task's.
 _rendering: ContextVar[Any] = ContextVar("zrb_store_rendering", default=None)
 
+_known_classes: set[type[Any]] = set()
 _hooked_triggers: set[type[Any]] = set()
 
 
@@ -100,9 +101,9 @@ def _hook_execution() -> None:
 
 def _hook_trigger(task: Any) -> None:
     """Hook zrb's BaseTrigger when the first trigger is met: newer releases do not import it before."""
-    if type(task) in _hooked_triggers:
+    if type(task) in _known_classes:
         return
-    _hooked_triggers.add(type(task))
+    _known_classes.add(type(task))
     module = sys.modules.get("zrb.task.base_trigger")
     if module is None or module.BaseTrigger in _hooked_triggers or not isinstance(task, module.BaseTrigger):
         return
@@ -121,3 +122,20 @@ def _hook_trigger(task: Any) -> None:
 
     assert inspect.iscoroutinefunction(fanout)
     trigger._fanout_and_trigger_callback = fanout_outside
+    _hook_callback()
+
+
+def _hook_callback() -> None:
+    """Name the session of an event before the callback publishes that name."""
+    callback: Any = sys.modules["zrb.callback.callback"].Callback
+    async_run = callback.async_run
+
+    @functools.wraps(async_run)
+    async def async_run_named(self: Any, parent_session: Any, session: Any) -> Any:
+        parent = recorder_of(parent_session)
+        if parent is not None and wanted(self._task, session):
+            session._name = parent.next_child()
+            setattr(session, CHILD, session._name)
+        return await async_run(self, parent_session=parent_session, session=session)
+
+    callback.async_run = async_run_named

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from zrb_store.plugin import compat
@@ -11,8 +12,12 @@ from zrb_store.plugin import compat
 MASK = "***"
 
 
+# Of all sessions of this process: what one was given may turn up in what is kept of another.
+_values: set[str] = set()
+
+
 class Secrets:
-    """The secret inputs of a session: their names under every alias, and their values."""
+    """The secret inputs of a session: their names under every alias, and what must not be kept anywhere."""
 
     def __init__(self, tasks: Iterable[Any], given: Mapping[str, Any], inherited: Secrets | None = None) -> None:
         self.names: set[str] = set(inherited.names) if inherited else set()
@@ -20,18 +25,30 @@ class Secrets:
             for task_input in compat.own_inputs(task):
                 if compat.is_secret(task_input):
                     self.names |= {task_input.name, compat.to_snake_case(task_input.name)}
-        self.values: list[str] = []
-        values = {str(given[name]) for name in self.names if name in given}
-        if inherited:
-            values.update(inherited.values)
-        # The longest first, so that no part of one is left when it holds another.
-        self.values = sorted(filter(None, values), key=len, reverse=True)
+        for value in filter(None, (str(given[name]) for name in self.names if name in given)):
+            # Messages quote values, as in KeyError('pa\\ss').
+            _values.update((value, repr(value)[1:-1], json.dumps(value)[1:-1]))
 
     def scrub(self, text: str) -> str:
         """The text with every secret value replaced."""
-        for value in self.values:
+        # The longest first, so that no part of one is left when it holds another.
+        for value in sorted(_values, key=len, reverse=True):
             text = text.replace(value, MASK)
         return text
+
+    def scrub_command(self, words: Sequence[str]) -> list[str]:
+        """A command line without secrets; what it gives to a secret input by name goes, whoever takes it."""
+        kept: list[str] = []
+        hide = False
+        for word in words:
+            option, equals, _ = word.partition("=")
+            secret = option.startswith("--") and compat.to_snake_case(option[2:]) in self.names
+            if secret and equals:
+                kept.append(f"{option}={MASK}")
+            else:
+                kept.append(MASK if hide else self.scrub(word))
+            hide = secret and not equals
+        return kept
 
 
 def kept_inputs(task: Any, given: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:

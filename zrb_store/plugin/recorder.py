@@ -288,10 +288,9 @@ class Recorder:
             (self._stopped if stopped else self._failed).add(attempt.task)
         if self.fatal is not None or self.ended:
             return
-        parts = describe(error, users_frames(error))
-        kind, message, trace = (None if part is None else self.secrets.scrub(part) for part in parts)
+        told = describe(error, users_frames(error), self.secrets.scrub)
         with contextlib.suppress(AttemptClosed):
-            attempt.fail_with((kind, message, trace), "interrupted" if stopped else "failed")
+            attempt.fail_with(told, "interrupted" if stopped else "failed")
 
     def _close(self, attempt: Attempt, *, stands: bool) -> None:
         settle_objects(attempt.id, stands=stands)

@@ -82,6 +82,11 @@ def _main_task(record: SessionRecord) -> Any:
     from zrb_store.reading.names import nearest
 
     path = " ".join(record.path)
+    if not path and record.parent and "/" not in record.parent:
+        raise TaskNotFound(
+            f"session {record.name} is of an event of session {record.parent}, and not started by itself: "
+            "push the event again"
+        )
     if not path:
         raise TaskNotFound(
             f"session {record.name} was not started by a command of zrb: "
