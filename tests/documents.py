@@ -90,8 +90,10 @@ def run_page(page: Path, folder: Path) -> int:
         elif block.language == "console":
             for command, expected in commands(block.text):
                 ran += 1
-                found = _shell(command, folder, environment)
-                assert matches(expected, found), f"{where}: $ {command}\nprinted:\n" + "\n".join(found)
+                code, found = _shell(command, folder, environment)
+                printed = f"{where}: $ {command}\nprinted:\n" + "\n".join(found)
+                assert matches(expected, found), printed
+                assert code == 0 or _tells_of_failure(expected), f"{printed}\nand ended with {code}"
     return ran
 
 
@@ -100,7 +102,12 @@ def page_root(page: Path) -> Path:
     return next(folder for folder in page.resolve().parents if (folder / "pyproject.toml").exists())
 
 
-def _shell(command: str, folder: Path, environment: dict[str, str]) -> list[str]:
+def _tells_of_failure(expected: list[str]) -> bool:
+    """Whether the page lets the reader see that the command fails: by its message."""
+    return any(re.match(r"zrb-store: |zrb xcom: |\w+Error: |Traceback |error: ", line) for line in expected)
+
+
+def _shell(command: str, folder: Path, environment: dict[str, str]) -> tuple[int, list[str]]:
     """Run a command as typed; `export` and `cd` last until the end of the page."""
     state = folder / ".shell-state"
     script = f'[ -f "{state}" ] && . "{state}"\n{command}\ncode=$?\nexport -p > "{state}"; exit $code'
@@ -113,7 +120,7 @@ def _shell(command: str, folder: Path, environment: dict[str, str]) -> list[str]
         text=True,
         timeout=120,
     )
-    return done.stdout.splitlines()
+    return done.returncode, done.stdout.splitlines()
 
 
 def matches(expected: list[str], found: list[str]) -> bool:

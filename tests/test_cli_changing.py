@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from tests.attempts import Broken, failing
 from tests.commands import Commands
 from zrb_store import Store
 from zrb_store.db.tables import change
@@ -196,6 +198,23 @@ def test_without_a_result_nothing_is_pushed(command: Commands, store: Store) -> 
     assert "extract" not in store.session("etl").xcom
     command.ok("mark", "etl", "load", "completed", "--result", "null")
     assert list(store.session("etl").xcom["load"]) == [None]
+
+
+def test_a_task_that_may_be_misspelt_is_marked_and_mentioned(command: Commands, store: Store) -> None:
+    with store.session("etl").run() as run, contextlib.suppress(Broken):
+        failing(run, "load", lambda: None)
+    done = command("mark", "etl", "laod", "completed")
+    assert (done.code, done.out) == (0, "etl/laod#1\n")
+    assert done.err == "zrb-store: session etl had no task laod until now; did you mean load?\n"
+    assert command("mark", "etl", "load", "completed").err == ""
+    store.session("inbox").xcom["q"].push(1)
+    assert command("mark", "inbox", "load", "completed").err == ""
+
+
+def test_a_main_task_that_was_skipped_can_be_marked(command: Commands, store: Store) -> None:
+    with store.session("etl").run(task="load") as run:
+        run.note_tasks({"load": "skipped"})
+    assert command.ok("mark", "etl", "load", "completed") == "etl/load#1\n"
 
 
 def test_a_live_session_cannot_be_marked(command: Commands, store: Store) -> None:

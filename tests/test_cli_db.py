@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.sessions import parse, parse_lines
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, open_store, settings
 from zrb_store.db import engine, migrate
 from zrb_store.db.tables import REVISION
@@ -50,7 +50,9 @@ def nowhere(new_location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_status_of_a_store(command: Commands, store: Store) -> None:
     store.session("s").xcom["q"].extend([1, 2, 3])
     store.session("s").xcom["q"].pop()
-    found = json.loads(command.ok("db", "status", "--format", "json"))
+    found = parse("status", command.ok("db", "status", "--format", "json"))
+    assert parse_lines("status", command.ok("db", "status", "--format", "jsonl")) == [found]
+    assert command.ok("db", "status", "--format", "value") == f"{REVISION}\n"
     assert found["url"] == store.url
     assert found["database"].startswith(
         {"sqlite": "SQLite 3.", "postgresql": "PostgreSQL "}[store.database.dialect_name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.sessions import parse
 from tests.test_prune import age, everything, names, run
 from zrb_store import SessionNotFound, Store
 from zrb_store.db import tables
@@ -36,13 +36,18 @@ def test_the_commands(command: Commands, store: Store) -> None:
         ["s1", "all", "older than 1d, not among the last 1 of load"],
         ["inbox", "1 value", "taken or removed more than 1d ago"],
     ]
-    done = json.loads(command.ok("prune", "--older-than", "1d", "--keep-last", "1", "--format", "json"))
+    done = parse("prune", command.ok("prune", "--older-than", "1d", "--keep-last", "1", "--format", "json"))
     assert [(item["session"], item["values"]) for item in done] == [("s0", None), ("s1", None), ("inbox", 1)]
     assert command.ok("prune", "--older-than", "1d", "--keep-last", "1") == ""
     assert command.ok("prune", "--older-than", "1d", "--keep-last", "1", "--format", "json") == "[]\n"
     assert command("rm", "s").code == 3
     assert command("rm", "s2", "s0").code == 3
     assert "s2" in names(store), "nothing was deleted"
+    assert command("pin", "s2", "s0").code == 3
+    command.ok("pin", "inbox")
+    assert "session inbox is pinned" in command("rm", "s2", "inbox").err
+    assert "s2" in names(store), "nothing was deleted"
+    command.ok("unpin", "inbox")
     command.ok("rm", "s2", "s2", "inbox")
     assert names(store) == set()
     with pytest.raises(SessionNotFound):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import sqlite3
@@ -18,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.commands import Commands
+from tests.sessions import parse, parse_lines
 from tests.test_fork import Story, Telling, first_starts, steps
 from zrb_store import Store, StoreMissing, lease, open_store, settings
 from zrb_store.db.engine import Database
@@ -98,6 +98,7 @@ def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(files, "_WAL_RESET_BUG", ((0,), (0,)))
     assert command.ok("doctor") == "healthy\n"
     assert command.ok("doctor", "--format", "json") == "[]\n"
+    assert command.ok("doctor", "--format", "jsonl") == ""
     used.database.execute(sa.text("UPDATE zrb_value SET pushed_at = ended_at + 1 WHERE state = 'retracted'"))
     assert command.ok("doctor").startswith("warning: values that ended before"), "a warning does not fail"
     used.database.execute(sa.text("UPDATE zrb_session SET fence = 7 WHERE name = 'etl'"))
@@ -107,7 +108,10 @@ def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyP
     assert expected in result.out
     failed = command("doctor", "--format", "json")
     assert failed.code == 1
-    assert {finding["check"] for finding in json.loads(failed.out)} >= {"session-fence", "value-times"}
+    findings = parse("doctor", failed.out)
+    assert {finding["check"] for finding in findings} >= {"session-fence", "value-times"}
+    assert parse_lines("finding", command("doctor", "--format", "jsonl").out) == findings
+    assert command("doctor", "--format", "value").out.split() == [finding["check"] for finding in findings]
     assert "zrb-store doctor" in command.ok("doctor", "--help").partition("Example")[2]
 
 

@@ -135,7 +135,7 @@ def test_a_session_that_changed_since_it_was_seen_stays(store: Store, monkeypatc
     pruning = prune.prune(store.database, Policy(keep_last=0))
     assert next(pruning).session == "first"
     run(store, "resumed", outcome="failed")
-    removal.pin(store.database, "pinned", True)
+    removal.pin(store.database, "pinned")
     removal.remove(store.database, "removed")
     awake = store.session("awake").record().id
     monkeypatch.setattr(lease, "is_live", lambda run, moment: run.session_id == awake)
@@ -192,7 +192,7 @@ def test_an_open_session_loses_only_what_left_its_queues(store: Store, monkeypat
 def test_a_pinned_open_session_loses_nothing(store: Store) -> None:
     store.session("inbox").xcom["q"].push(1)
     store.session("inbox").xcom["q"].pop()
-    removal.pin(store.database, "inbox", True)
+    removal.pin(store.database, "inbox")
     age(store, 31)
     assert pruned(store, MONTH) == []
 

@@ -22,11 +22,12 @@ from tests.test_doctor import found, live_a_little
 from tests.test_fork import Story, Telling, steps
 from zrb_store import InvalidName, SessionNotFound, Store, ZrbStoreError, open_store
 from zrb_store.db import tables
-from zrb_store.operations import transfer
+from zrb_store.operations import removal, shell, transfer
+from zrb_store.operations.mark import mark_completed
 from zrb_store.operations.transfer import lines, writing
 from zrb_store.queries import sessions
 from zrb_store.queries import transfer as queries
-from zrb_store.reading import history
+from zrb_store.reading import history, stories
 
 
 def exported(store: Store, *names: str) -> bytes:
@@ -113,6 +114,17 @@ def test_a_copied_session_is_resumed(store: Store, other: Store) -> None:
         assert list(other.session("s").xcom["in"]) == [1, 2], "what failed was given back"
         again.step("b", lambda: None)
     assert session.status == "failed"
+
+
+def test_what_was_done_by_hand_is_known_there_too(store: Store, other: Store) -> None:
+    shell.push(store, "s", "q", 1)
+    mark_completed(store.database, "s", "load")
+    removal.pin(store.database, "s")
+    transfer.copy(store.database, other.database)
+    here, there = (stories.log(one, "s")["changes"] for one in (store, other))
+    assert [change["action"] for change in here] == ["push", "mark", "pin"]
+    assert [change["action"] for change in there] == ["push", "mark", "pin", "copy"]
+    assert there[:3] == here
 
 
 _numbers = itertools.count()

@@ -278,7 +278,7 @@ def try_as_nobody(pipe: Connection, path: str, action: str) -> None:
 UPKEEP: dict[str, Callable[[Store], object]] = {
     "fork": lambda store: fork.fork(store.database, "etl", "load"),
     "mark": lambda store: mark.mark_completed(store.database, "etl", "load", codec.encode("by hand")),
-    "pin": lambda store: removal.pin(store.database, "etl", pinned=True),
+    "pin": lambda store: removal.pin(store.database, "etl"),
     "pop": lambda store: shell.pop(store, "inbox", "files"),
     "prune": lambda store: list(prune.prune(store.database, prune.Policy(keep_last=0))),
     "push": lambda store: shell.push(store, "inbox", "files", "d.csv"),

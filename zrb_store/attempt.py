@@ -159,6 +159,7 @@ class AmbientAttempt:
         self.database = database
         self.id = record.id
         self.session = record.session
+        self.name = f"{record.session}/{record.name}"
         self.token = token
 
     def refuse_if_closed(self) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zrb_store import lease
-from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions, values
 from zrb_store.records import SessionRecord, check_session_name
 from zrb_store.run import Purpose, Run
@@ -38,10 +37,7 @@ class Session:
         Raises:
             SessionNotFound: Nothing yet.
         """
-        found = sessions.by_name(self.store.database, self.name)
-        if found is None:
-            raise SessionNotFound(f"there is no session {self.name}; `zrb-store list` shows which there are")
-        return found
+        return sessions.need(self.store.database, self.name)
 
     @property
     def status(self) -> str:
@@ -89,7 +85,7 @@ class Session:
             path=path,
             inputs=inputs,
             project=project,
-            parent=parent or (ambient.token.rpartition("@")[0] if ambient else None),
+            parent=parent or (ambient.name if ambient else None),
             origin=origin,
             zrb_version=zrb_version,
             **about,

@@ -19,12 +19,15 @@ def db() -> None:
 
 
 @db.command("status", cls=Command, help="Tell where the store is, its revision and its size.")
-@format_option(choices=("table", "json"))
+@format_option()
 def status(form: str) -> None:
     with contextlib.closing(facade.open_unchecked()) as database:
         found = facade.status(database)
-    if form == "json":
-        output.echo_json(_as_json(found))
+    if form in ("json", "jsonl"):
+        output.echo_json(_as_json(found), one_line=form == "jsonl")
+        return
+    if form == "value":
+        output.echo(found.revision)
         return
     state = "up to date" if found.revision == found.wanted else f"this version needs {found.wanted}"
     size = f"{found.size:,} bytes"

@@ -18,12 +18,18 @@ from zrb_store.operations import status
     details="One line for each finding, with its remedy. Exits 1 if one is an error; warnings do not fail. It "
     "only reads, and can be run while others write.",
 )
-@format_option(choices=("table", "json"))
+@format_option()
 def doctor(form: str) -> int:
     with contextlib.closing(status.open_unchecked()) as database:
         found = list(facade.examine(database))
     if form == "json":
         output.echo_json([dataclasses.asdict(finding) for finding in found])
+    elif form == "jsonl":
+        for finding in found:
+            output.echo_json(dataclasses.asdict(finding), one_line=True)
+    elif form == "value":
+        for finding in found:
+            output.echo(finding.check)
     elif found:
         for finding in found:
             output.echo(str(finding))

@@ -6,7 +6,7 @@ import click
 
 from zrb_store import codec
 from zrb_store.cli import output
-from zrb_store.cli.command import command
+from zrb_store.cli.command import command, program
 from zrb_store.cli.queues import parse_json
 from zrb_store.operations.mark import mark_completed
 from zrb_store.reading import names
@@ -29,7 +29,11 @@ def mark(session: str, task: str, status: str, result: str | None) -> None:
     with open_store() as store:
         item = None if result is None else codec.encode(value, limit=store.max_value)
         name = names.resolve(store, session, exact=True).name
-        output.echo(f"{name}/{mark_completed(store.database, name, task, item)}")
+        marked = mark_completed(store.database, name, task, item)
+    output.echo(f"{name}/{marked.attempt}")
+    if marked.others:
+        hint = names.nearest(task, marked.others)
+        click.echo(f"{program()}: session {name} had no task {task} until now{hint}", err=True)
 
 
 COMMANDS = {"mark": mark}

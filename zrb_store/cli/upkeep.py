@@ -15,7 +15,7 @@ from zrb_store.operations import removal
 from zrb_store.operations.prune import Policy, Removal
 from zrb_store.operations.prune import prune as prune_store
 from zrb_store.reading import names
-from zrb_store.store import open_store
+from zrb_store.store import Store, open_store
 
 _AT_ONCE = 1000  # rows of a table
 _STATUSES = ("open", "stale", "completed", "failed", "interrupted")
@@ -26,13 +26,12 @@ _STATUSES = ("open", "stale", "completed", "failed", "interrupted")
     "{} etl-2026-11-24",
     "{} test-1 test-2",
     details="What unfinished attempts of a session took from queues of other sessions is given back first. "
-    "A session that is being run or is pinned is refused.",
+    "If one of them is being run or is pinned, none is deleted.",
 )
 @click.argument("sessions", metavar="SESSION...", nargs=-1, required=True)
 def rm(sessions: tuple[str, ...]) -> None:
     with open_store() as store:
-        for name in [names.resolve(store, text, exact=True).name for text in dict.fromkeys(sessions)]:
-            removal.remove(store.database, name)
+        removal.remove(store.database, *_named(store, sessions))
 
 
 @command("pin", "{} etl-2026-11-24", details="`rm` and `prune` leave a pinned session alone.")
@@ -49,8 +48,11 @@ def unpin(sessions: tuple[str, ...]) -> None:
 
 def _pin(sessions: tuple[str, ...], pinned: bool) -> None:
     with open_store() as store:
-        for text in sessions:
-            removal.pin(store.database, names.resolve(store, text, exact=True).name, pinned)
+        removal.pin(store.database, *_named(store, sessions), pinned=pinned)
+
+
+def _named(store: Store, sessions: tuple[str, ...]) -> list[str]:
+    return list(dict.fromkeys(names.resolve(store, text, exact=True).name for text in sessions))
 
 
 @command(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import SessionNotFound, TaskNotFound, ZrbStoreError
+from zrb_store.errors import TaskNotFound, ZrbStoreError
 from zrb_store.process import identity
 from zrb_store.queries import attempts, forks, sessions
 from zrb_store.records import check_session_name
@@ -39,9 +39,7 @@ def fork(database: Database, source: str, from_task: str, name: str | None = Non
 
     def work(transaction: Transaction) -> str:
         # The lock keeps `rm` and `prune` away; whatever else happens meanwhile comes after the moment.
-        found = sessions.by_name(transaction, source, lock=True)
-        if found is None:
-            raise SessionNotFound(f"there is no session {source}; `zrb-store list` shows which there are")
+        found = sessions.need(transaction, source, lock=True)
         moment = forks.first_start(transaction, found.id, from_task)
         if moment is None:
             raise _not_started(transaction, found.id, source, from_task)

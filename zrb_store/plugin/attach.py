@@ -159,7 +159,7 @@ def _parent_name(parent: Recorder | None, outer: Any, store: Store) -> str | Non
         return parent.run.session
     if outer is not None:
         return f"{outer.session}/{outer.name}"
-    return store.ambient.token.rpartition("@")[0] if store.ambient else None
+    return store.ambient.name if store.ambient else None
 
 
 def _session_name(zrb_session: Any, parent: Recorder | None, is_web: bool, store: Store) -> str:

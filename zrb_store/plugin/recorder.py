@@ -114,10 +114,7 @@ class Recorder:
     def next_child(self) -> str:
         """A name for the next child session: PARENT.N."""
         if not self._children:
-            prefix = f"{self.run.session}."
-            known = sessions.select_sessions(self.run.database, prefix=prefix)
-            numbers = [one.name.removeprefix(prefix) for one in known]
-            self._children = max((int(number) for number in numbers if number.isdecimal()), default=0)
+            self._children = sessions.last_child(self.run.database, self.run.session)
         self._children += 1
         return f"{self.run.session}.{self._children}"
 

@@ -10,9 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
-from zrb_store.db.dialect import insert_if_absent, now
+from zrb_store.db.dialect import bytewise, insert_if_absent, now
 from zrb_store.db.tables import attempt, change, run, session
 from zrb_store.db.transaction import Executor, Row
+from zrb_store.errors import SessionNotFound
 from zrb_store.process import Identity
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -48,17 +49,27 @@ def by_name(executor: Executor, name: str, *, lock: bool = False) -> SessionReco
     return record(rows[0]) if rows else None
 
 
+def need(executor: Executor, name: str, *, lock: bool = False) -> SessionRecord:
+    """As `by_name`.
+
+    Raises:
+        SessionNotFound: There is no such session.
+    """
+    found = by_name(executor, name, lock=lock)
+    if found is None:
+        raise SessionNotFound(f"there is no session {name!r}; `zrb-store list` shows which there are")
+    return found
+
+
 @functools.cache
 def _create(dialect_name: str) -> Any:
-    columns = ("name", "project", "parent", "forked_from", "task", "path", "inputs", "tasks")
-    values = {"status": literal_column("'open'"), "created_at": now(), **{name: bindparam(name) for name in columns}}
+    values = {"name": bindparam("name"), "status": literal_column("'open'"), "created_at": now()}
     return insert_if_absent(dialect_name, session).values(values)
 
 
-def create(executor: Executor, name: str, **columns: str | None) -> None:
+def create(executor: Executor, name: str) -> None:
     """Make an `open` session if there is none of that name."""
-    empty = dict.fromkeys(("project", "parent", "forked_from", "task", "path", "inputs", "tasks"))
-    executor.execute(_create(executor.dialect_name), {"name": name, **empty, **columns})
+    executor.execute(_create(executor.dialect_name), {"name": name})
 
 
 _RUNS_OF = _RUNS.where(run.c.session_id == bindparam("session_id")).order_by(run.c.number)
@@ -222,38 +233,15 @@ def note_change(executor: Executor, who: Identity, action: str, session_name: st
     executor.execute(_CHANGE, {**named, "user": who.user, "host": who.host, "pid": who.pid})
 
 
-def select_sessions(
-    executor: Executor,
-    *,
-    statuses: tuple[str, ...] = (),
-    task: str | None = None,
-    project: str | None = None,
-    since: int | None = None,
-    prefix: str | None = None,
-    limit: int | None = None,
-) -> list[SessionRecord]:
-    """Sessions that fit every given condition, newest first.
+@functools.cache
+def _children(dialect_name: str) -> Any:
+    name = bytewise(dialect_name, session.c.name)
+    return sa.select(session.c.name).where(name > bindparam("first"), name < bindparam("last"))
 
-    Args:
-        executor: What to run on.
-        statuses: Stored statuses; `stale` is not one (readers compute it from the run).
-        task: Name of the main task.
-        project: Folder of the project.
-        since: Created at this moment (microseconds) or later.
-        prefix: Beginning of the name.
-        limit: How many at the most.
-    """
-    statement = _SELECT.order_by(session.c.created_at.desc(), session.c.id.desc())
-    if statuses:
-        statement = statement.where(session.c.status.in_(statuses))
-    if task is not None:
-        statement = statement.where(session.c.task == task)
-    if project is not None:
-        statement = statement.where(session.c.project == project)
-    if since is not None:
-        statement = statement.where(session.c.created_at >= since)
-    if prefix is not None:
-        statement = statement.where(session.c.name.startswith(prefix, autoescape=True))
-    if limit is not None:
-        statement = statement.limit(limit)
-    return [record(row) for row in executor.execute(statement)]
+
+def last_child(executor: Executor, parent: str) -> int:
+    """The largest N of a session called PARENT.N, 0 if there is none."""
+    # The character after "." is "/".
+    rows = executor.execute(_children(executor.dialect_name), {"first": f"{parent}.", "last": f"{parent}/"})
+    numbers = (name[len(parent) + 1 :] for (name,) in rows)
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)

@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from zrb_store.db.dialect import bytewise, insert_if_absent
-from zrb_store.db.tables import attempt, queue, returned, run, session, value
+from zrb_store.db.tables import attempt, change, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 
 Record = dict[str, Any]
-"""`kind` (session, run, queue, attempt, value or return) and the fields of one row."""
+"""`kind` (session, run, queue, attempt, value, return or change) and the fields of one row."""
 
 PAGE = 200
-"""How many values or names are read at once, at the most."""
+"""How many rows or names are read at once, at the most."""
 PAGE_SIZE = 4 * 1024 * 1024
 """About how many bytes of values are read at once."""
 
@@ -35,6 +35,7 @@ QUEUE = _columns(queue, "id", "session_id")
 ATTEMPT = _columns(attempt, *_ATTEMPT_LINKS)
 VALUE = _columns(value, "queue_id", "pushed_by", "taken_by")
 RETURN = _columns(returned, "id", "queue_id", "taken_by")
+CHANGE = _columns(change, "id", "session")
 
 
 def _record(kind: str, columns: Sequence[sa.Column[Any]], row: Sequence[Any], **links: Any) -> Record:
@@ -95,6 +96,17 @@ _RETURNS = (
     )
     .order_by(returned.c.id)
 )
+_CHANGES = (
+    sa.select(*CHANGE, change.c.id)
+    .where(
+        change.c.session == bindparam("name"),
+        change.c.id > bindparam("after"),
+        change.c.action.not_in([sa.literal_column("'import'"), sa.literal_column("'copy'")]),
+    )
+    .order_by(change.c.id)
+    .limit(bindparam("count"))
+)
+"""How a session came into its store is of that store, and does not travel."""
 
 
 @functools.cache
@@ -142,6 +154,14 @@ def read(executor: Executor, name: str) -> Iterator[Record]:
             yield _record("attempt", ATTEMPT, fields, run=run_number, result_queue=queue_name)
         for row in queues:
             yield from _read_values(executor, row[-1], row[0])
+        yield from _read_changes(executor, name)
+
+
+def _read_changes(executor: Executor, name: str) -> Iterator[Record]:
+    after = 0
+    while page := executor.execute(_CHANGES, {"name": name, "after": after, "count": PAGE}):
+        yield from (_record("change", CHANGE, row) for row in page)
+        after = page[-1][-1]
 
 
 def _read_values(executor: Executor, queue_id: int, queue_name: str) -> Iterator[Record]:
@@ -186,6 +206,7 @@ _ADD = {
 _ADD_MANY = {
     "value": _insert(value, VALUE, "queue_id", "pushed_by", "taken_by"),
     "return": _insert(returned, RETURN, "queue_id", "taken_by"),
+    "change": _insert(change, CHANGE, "session"),
 }
 
 
@@ -202,7 +223,7 @@ def add(executor: Executor, fields: Record) -> int:
 
 
 def add_many(transaction: Transaction, kind: str, rows: Sequence[Record]) -> None:
-    """Write values or returns with their links as ids."""
+    """Write values, returns or changes with their links."""
     statement, names = _ADD_MANY[kind]
     transaction.execute_many(statement, names, map(operator.itemgetter(*names), rows))
 

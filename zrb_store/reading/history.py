@@ -114,9 +114,7 @@ class Story:
     @classmethod
     def read(cls, transaction: Transaction, name: str, at: str | None = None) -> Story:
         """Read a session, now or as it was at a moment. Raises as `show`."""
-        session = sessions.by_name(transaction, name)
-        if session is None:
-            raise SessionNotFound(f"there is no session {name!r}; `zrb-store list` shows which there are")
+        session = sessions.need(transaction, name)
         now = values.moment(transaction)
         runs = sessions.runs(transaction, session.id)
         attempts = history.attempts_in_short(transaction, session.id)

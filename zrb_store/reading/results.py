@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.errors import SessionNotFound, TaskNotFound, ValueNotFound
+from zrb_store.errors import TaskNotFound, ValueNotFound
 from zrb_store.project import current_project
 from zrb_store.queries import attempts, history, sessions, values
 from zrb_store.queries.history import AttemptName
@@ -40,7 +40,7 @@ def find_value(store: Store, session: str, queue: str, seq: int | None = None) -
         ValueNotFound: There is no such queue or value, or no live one.
     """
     with store.database.snapshot() as transaction:
-        record = _session(transaction, session)
+        record = sessions.need(transaction, session)
         names = history.queue_names(transaction, record.id)
         queue_id = next((one for one, name in names.items() if name == queue), None)
         if queue_id is None:
@@ -65,7 +65,7 @@ def task_result(store: Store, session: str, task: str) -> Found:
         ValueNotFound: The task has not completed, or left no result.
     """
     with store.database.snapshot() as transaction:
-        record = _session(transaction, session)
+        record = sessions.need(transaction, session)
         standing = attempts.standing(transaction, record.id, task)
         if standing is None:
             tried = {one.task for one in history.attempts_in_short(transaction, record.id)} | set(record.tasks)
@@ -95,7 +95,7 @@ def newest_result(store: Store, task: str, *, max_age: timedelta | None = None, 
             raise ValueNotFound(f"no completed session has a result of task {task!r}{where}")
         name, attempt_id = found
         attempt = attempts.by_id(transaction, attempt_id)
-        record = _session(transaction, name)
+        record = sessions.need(transaction, name)
         if attempt is None or attempt.ended_at is None:
             raise ValueNotFound(f"the newest result of task {task!r} was removed meanwhile")
         age = timedelta(microseconds=values.moment(transaction) - attempt.ended_at)
@@ -116,13 +116,6 @@ def told(transaction: Transaction, session: SessionRecord, queue: str, value: Va
         if found is not None:
             story.know({found.id: AttemptName(found.session, found.task, found.number, found.given_back_at)})
     return story.value(value, queue, returns)
-
-
-def _session(transaction: Transaction, name: str) -> SessionRecord:
-    record = sessions.by_name(transaction, name)
-    if record is None:
-        raise SessionNotFound(f"there is no session {name!r}; `zrb-store list` shows which there are")
-    return record
 
 
 def _result(transaction: Transaction, session: SessionRecord, of: AttemptRecord) -> Found:

@@ -22,6 +22,7 @@ _LINKS: dict[str, dict[str, type]] = {
     "attempt": {"run": int, "result_queue": str},
     "value": {"queue": str, "pushed_by": str, "taken_by": str},
     "return": {"queue": str, "taken_by": str},
+    "change": {},
 }
 _COLUMNS = {
     "session": queries.SESSION,
@@ -30,6 +31,7 @@ _COLUMNS = {
     "attempt": queries.ATTEMPT,
     "value": queries.VALUE,
     "return": queries.RETURN,
+    "change": queries.CHANGE,
 }
 # What each kind of record has: the type of each field, and whether it may be null.
 _FIELDS: dict[str, dict[str, tuple[type, bool]]] = {

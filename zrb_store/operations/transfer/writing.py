@@ -96,13 +96,16 @@ class _SessionWriter:
         self._session_id = session_id
         self._owners = owners
         self._ids: dict[str, dict[Any, int]] = {"run": {}, "queue": {}, "attempt": {}}
-        self._waiting: dict[str, list[Record]] = {"value": [], "return": []}
+        self._waiting: dict[str, list[Record]] = {"value": [], "return": [], "change": []}
         self._size = 0
 
     def write(self, record: Record) -> None:
         kind = record["kind"]
         if kind in self._waiting:
-            self._links(record)
+            if kind == "change":
+                record["session"] = self._name
+            else:
+                self._links(record)
             self._waiting[kind].append(record)
             self._size += record.get("size", 0)
             if self._size >= BATCH_SIZE or sum(map(len, self._waiting.values())) >= BATCH:
@@ -118,7 +121,7 @@ class _SessionWriter:
         self._ids[kind][name] = queries.add(self._transaction, record)
 
     def flush(self) -> None:
-        """Write the values and returns that wait."""
+        """Write what waits."""
         for kind, rows in self._waiting.items():
             if rows:
                 queries.add_many(self._transaction, kind, rows)
