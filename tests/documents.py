@@ -90,10 +90,10 @@ def run_page(page: Path, folder: Path) -> int:
         elif block.language == "console":
             for command, expected in commands(block.text):
                 ran += 1
-                code, found = _shell(command, folder, environment)
+                ended, found = _shell(command, folder, environment)
                 printed = f"{where}: $ {command}\nprinted:\n" + "\n".join(found)
                 assert matches(expected, found), printed
-                assert code == 0 or _tells_of_failure(expected), f"{printed}\nand ended with {code}"
+                assert ended == 0 or _tells_of_failure(expected), f"{printed}\nand ended with {ended}"
     return ran
 
 

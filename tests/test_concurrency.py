@@ -17,6 +17,7 @@ from tests.attempts import Broken, start
 from tests.processes import Child, children
 from tests.rows import faults, query, states
 from tests.workers import (
+    fail_on_shared_queues,
     fork_after_open,
     open_and_push,
     push_and_take,
@@ -49,6 +50,25 @@ def test_each_value_goes_to_one_process(location: str, store: Store) -> None:
             of_one = [turn for producer, turn in line if producer == number]
             assert of_one == sorted(of_one)
     assert faults(store) == []
+
+
+def test_attempts_that_fail_on_shared_queues_never_lock_each_other_out(location: str, store: Store) -> None:
+    """On PostgreSQL, where several write at a time: all take their locks in one order, so that nobody is refused."""
+    shared = store.session("shared").xcom
+    shared["a"].extend(range(10))
+    shared["b"].extend(range(10, 20))
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(Child(fail_on_shared_queues, location, number, 15)) for number in range(5)]
+        for process in processes:
+            assert process.receive() == "ready"
+        for process in processes:
+            process.send("go")
+        refused = sum(process.receive() for process in processes)
+        assert [process.join() for process in processes] == [0] * 5
+    assert sorted([*shared["a"], *shared["b"]]) == list(range(20)), "whatever was done was undone"
+    assert faults(store) == []
+    if store.database.dialect_name == "postgresql":
+        assert refused == 0
 
 
 def test_each_value_goes_to_one_thread(store: Store) -> None:

@@ -225,7 +225,7 @@ class Telling:
                 record = sessions.by_name(transaction, name)
                 assert record is not None
                 for unfinished in attempts.unfinished(transaction, record.id):
-                    attempts.give_back(transaction, unfinished.id, "lost", values.moment(transaction))
+                    attempts.give_back(transaction, [(unfinished.id, "lost")])
 
         self.store.database.transact(work)
 

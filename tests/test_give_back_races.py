@@ -72,7 +72,7 @@ def uncommitted(store: Store, works: tuple[Work, ...]) -> Iterator[None]:
 
 
 def giving_back(attempt: Attempt) -> Work:
-    return lambda transaction: attempts.give_back(transaction, attempt.id, "failed", values.moment(transaction))
+    return lambda transaction: attempts.give_back(transaction, [(attempt.id, "failed")])
 
 
 def taking(attempt: Attempt, queue_id: int) -> Work:

@@ -223,6 +223,38 @@ def push_and_take(pipe: Connection, location: str, number: int, rounds: int) -> 
         pipe.send((*taken, longest))
 
 
+def fail_on_shared_queues(pipe: Connection, location: str, number: int, rounds: int) -> None:
+    """Attempts that take from, push to and turn two queues that others use too, and fail.
+
+    Answers how often PostgreSQL found a deadlock.
+    """
+    refused = 0
+    with open_store(location) as store:
+        is_busy = store.database.dialect.is_busy
+
+        def counted(error: BaseException) -> bool:
+            nonlocal refused
+            refused += getattr(error, "sqlstate", None) == "40P01"
+            return is_busy(error)
+
+        store.database.dialect.is_busy = counted  # type: ignore[method-assign]
+        shared = store.session("shared").xcom
+        pipe.send("ready")
+        pipe.recv()
+        with store.session(f"worker-{number}").run() as run:
+            for _ in range(rounds):
+                with contextlib.suppress(Undone), run.attempt("t"):
+                    for one, other in (("a", "b"), ("b", "a")):
+                        with contextlib.suppress(IndexError):
+                            shared[one].pop()
+                        shared[other].push(number)
+                        shared[one].rotate(2)
+                    raise Undone
+            with run.attempt("t"):
+                pass  # gives the last one back
+        pipe.send(refused)
+
+
 def open_and_push(pipe: Connection, location: str, number: int) -> None:
     """Open a store at the same moment as others."""
     pipe.send("ready")

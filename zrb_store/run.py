@@ -112,9 +112,7 @@ class Run:
         attempts.give_back_unfinished(transaction, session.id)
         purpose = self._purpose
         if purpose.give_back is not None:
-            at = values.moment(transaction)
-            for attempt_id, reason in purpose.give_back(attempts.of_session(transaction, session.id)):
-                attempts.give_back(transaction, attempt_id, reason, at)
+            attempts.give_back(transaction, purpose.give_back(attempts.of_session(transaction, session.id)))
         about = {
             "origin": purpose.origin,
             "command": json.dumps(list(purpose.command)),
@@ -236,7 +234,7 @@ class Run:
             session = sessions.by_name(transaction, self.session, lock=True)
             if session is None or session.fence != self.number:
                 return False
-            attempts.give_back(transaction, of.id, reason, values.moment(transaction))
+            attempts.give_back(transaction, [(of.id, reason)])
             return True
 
         if not self.database.transact(work, "give_back"):

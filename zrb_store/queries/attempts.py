@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
@@ -107,6 +109,7 @@ _REOPEN = (
     .where(_of_task, attempt.c.role == literal_column("'check'"), _fence_holds)
     .values(
         run_id=bindparam("run_id"),
+        fence=bindparam("fence", type_=sa.Integer),
         status=literal_column("'running'"),
         started_at=now(),
         ended_at=None,
@@ -117,16 +120,12 @@ _REOPEN = (
     )
     .returning(attempt.c.id, attempt.c.number)
 )
-_REFENCE = sa.update(attempt).where(attempt.c.id == bindparam("of")).values(fence=bindparam("new_fence"))
 
 
 def reopen_check(executor: Executor, session_id: int, run_id: int, fence: int, task: str) -> tuple[int, int] | None:
     """Start the one attempt that a readiness check has, again."""
     rows = executor.execute(_REOPEN, {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task})
-    if not rows:
-        return None
-    executor.execute(_REFENCE, {"of": rows[0][0], "new_fence": fence})
-    return rows[0][0], rows[0][1]
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 _COMPLETE = (
@@ -275,36 +274,53 @@ _GIVE_BACK = (
 )
 
 
-def give_back(executor: Executor, attempt_id: int, reason: str, moment: int) -> None:
-    """Undo what an attempt did to any queue of the store (design.md promise 1). Runs inside a transaction.
+_QUEUES = sa.union(
+    sa.select(value.c.queue_id).where(value.c.taken_by == bindparam("of")),
+    sa.select(value.c.queue_id).where(value.c.pushed_by == bindparam("of")),
+)
+_LOCK_QUEUE = sa.select(queue.c.id).where(queue.c.id == bindparam("queue_id")).with_for_update(key_share=True)
+_NOW = sa.select(now())
 
-    What it pushed and nobody took is retracted; what another holds is marked orphaned. What it took is live again
+
+def lock_queue(executor: Executor, queue_id: int) -> bool:
+    """Keep other changes of several statements off a queue until the transaction ends. False: it is gone.
+
+    Whoever locks more locks in this order: sessions, attempts, queues by their ids, values.
+    """
+    return bool(executor.execute(_LOCK_QUEUE, {"queue_id": queue_id}))
+
+
+def give_back(executor: Executor, chosen: Iterable[tuple[int, str]]) -> None:
+    """Undo what attempts did to any queue of the store (design.md promise 1). Runs inside a transaction.
+
+    What one pushed and nobody took is retracted; what another holds is marked orphaned. What it took is live again
     at its old place, or retracted if its own pusher has been given back. An attempt still `running` becomes `lost`.
 
     Args:
         executor: The open transaction.
-        attempt_id: Which attempt.
-        reason: Kept with each returned value.
-        moment: The transaction's time in microseconds.
+        chosen: Ids of attempts that write no more, in the order in which to undo them, each with the reason that is
+            kept with each value it returns.
     """
-    of = {"of": attempt_id}
-    # The attempt first: its late writers wait for this row, and then find it closed.
-    executor.execute(_CLOSE, {**of, "at": moment})
-    executor.execute(_RECORD_RETURNS, {**of, "at": moment, "reason": reason})
-    executor.execute(_DISOWN, {**of, "at": moment})
-    executor.execute(_GIVE_BACK, {**of, "at": moment})
-
-
-_NOW = sa.select(now())
+    chosen = list(chosen)
+    if executor.dialect_name != "sqlite":  # which has one writer at a time
+        touched = {row[0] for attempt_id, _ in chosen for row in executor.execute(_QUEUES, {"of": attempt_id})}
+        for queue_id in sorted(touched):
+            lock_queue(executor, queue_id)
+    # Read only now, with all locks taken: no value ends before it was pushed, or was taken by another.
+    moment: int = executor.execute(_NOW)[0][0] if chosen else 0
+    for attempt_id, reason in chosen:
+        of = {"of": attempt_id, "at": moment}
+        executor.execute(_CLOSE, of)
+        executor.execute(_RECORD_RETURNS, {**of, "reason": reason})
+        executor.execute(_DISOWN, of)
+        executor.execute(_GIVE_BACK, of)
 
 
 def give_back_unfinished(executor: Executor, session_id: int, task: str | None = None) -> None:
     """Give back every attempt that did not complete, newest first. Runs inside a transaction."""
+    # Their late writers are waited for, and then find the attempt closed.
     left = unfinished(executor, session_id, task, lock=True)
-    # Read only now, when no late write of theirs is under way: no value ends before it was pushed.
-    moment: int = executor.execute(_NOW)[0][0]
-    for one in left:
-        give_back(executor, one.id, "lost" if one.status == "running" else one.status, moment)
+    give_back(executor, [(one.id, "lost" if one.status == "running" else one.status) for one in left])
 
 
 _RESULT = (

@@ -15,7 +15,7 @@ from zrb_store.codec import Encoded
 from zrb_store.db.dialect import among, insert_if_absent, now, numbered_insert, reserve
 from zrb_store.db.tables import queue, returned, session, value
 from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.queries.attempts import holds
+from zrb_store.queries.attempts import holds, lock_queue
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 _live = sa.and_(value.c.queue_id == bindparam("queue_id"), value.c.ended_at.is_(None))
@@ -256,7 +256,6 @@ def remove(transaction: Transaction, of: int, seqs: Sequence[int], attempt_id: i
 
 _MAY_WRITE = sa.select(_ONE).where(holds)
 _NOW = sa.select(now())
-_LOCK_QUEUE = sa.select(queue.c.id).where(queue.c.id == bindparam("queue_id")).with_for_update()
 
 
 def may_write(transaction: Transaction, attempt_id: int) -> bool:
@@ -265,14 +264,12 @@ def may_write(transaction: Transaction, attempt_id: int) -> bool:
 
 
 def open_change(transaction: Transaction, of: int, attempt_id: int | None) -> bool:
-    """Begin a change of several statements on one queue: lock it and check the fence.
+    """Begin a change of several statements on one queue: check the fence and lock it.
 
     Returns:
         False if the queue is gone or the attempt may not write.
     """
-    if not transaction.execute(_LOCK_QUEUE, {"queue_id": of}):
-        return False
-    return attempt_id is None or may_write(transaction, attempt_id)
+    return (attempt_id is None or may_write(transaction, attempt_id)) and lock_queue(transaction, of)
 
 
 def moment(executor: Executor) -> int:
