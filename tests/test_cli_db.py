@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from tests.commands import Commands
 from tests.sessions import parse, parse_lines
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, open_store, settings
-from zrb_store.db import engine, migrate
+from zrb_store.db import engine, migrate, schema
 from zrb_store.db.tables import REVISION
 from zrb_store.operations import status
 
@@ -35,7 +35,7 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
         lines += ["def upgrade():", "    op.add_column('zrb_session', sa.Column('more', sa.Text))"]
         (folder / "versions" / "0002_more.py").write_text("\n".join(lines))
         monkeypatch.setattr(migrate, "folder", lambda: folder)
-        for module in (engine, status):
+        for module in (schema, status):
             monkeypatch.setattr(module, "REVISION", "0002")
 
     return install

@@ -7,6 +7,7 @@ import contextlib
 import sqlite3
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -21,6 +22,7 @@ from tests.workers import (
     fork_after_open,
     open_and_push,
     push_and_take,
+    push_in_signal_handlers,
     rotate_until_told,
     take_and_sometimes_undo,
 )
@@ -178,12 +180,63 @@ def test_iterating_over_a_long_queue_while_another_process_moves_its_values(loca
         assert child.join() == 0
 
 
-def test_a_transaction_of_a_store_does_not_nest(store: Store) -> None:
+@pytest.mark.parametrize(
+    "use", [lambda q: q.rotate(), lambda q: q.push(3), lambda q: q.pop(), lambda q: q.peek(), lambda q: list(q)]
+)
+def test_nothing_joins_an_open_transaction(store: Store, use: Callable[[Any], Any]) -> None:
+    """What it did would be undone with it, although it was told that it is done."""
     queue = store.session("s").xcom["q"]
     queue.extend([1, 2])
-    with pytest.raises(RuntimeError, match="is open already"):
-        store.database.transact(lambda _: queue.rotate())
+
+    def undone(_: object) -> None:
+        use(queue)
+
+    with pytest.raises(RuntimeError, match="is in use by this thread at this moment"):
+        store.database.transact(undone)
+    with store.database.snapshot(), pytest.raises(RuntimeError, match="is in use by this thread"):
+        use(queue)
     assert list(queue) == [1, 2]
+
+
+def test_comparing_and_decoding_may_use_the_store(store: Store) -> None:
+    xcom = store.session("s").xcom
+
+    class Talkative:
+        def __eq__(self, other: object) -> bool:
+            xcom["log"].push(other)
+            return other == 3
+
+    xcom["q"].extend([1, 2, 3, 4])
+    xcom["q"].remove(Talkative())
+    assert (list(xcom["q"]), list(xcom["log"])) == ([1, 2, 4], [1, 2, 3])
+    with pytest.raises(ValueError, match="is not in deque"):
+        xcom["q"].remove(Talkative())
+    assert list(xcom["log"]) == [1, 2, 3, 1, 2, 4]
+
+
+def test_remove_takes_the_first_also_of_what_came_meanwhile(store: Store) -> None:
+    queue = store.session("s").xcom["q"]
+
+    class Slow:
+        def __eq__(self, other: object) -> bool:
+            if other == "b" and len(queue) == 2:
+                queue.appendleft("b")
+                queue.pop()
+                queue.appendleft("b, too")
+            return str(other).startswith("b")
+
+    queue.extend(["a", "b"])
+    queue.remove(Slow())
+    assert list(queue) == ["a", "b"]
+
+
+def test_acknowledged_in_a_signal_handler_is_there(location: str, store: Store) -> None:
+    """A handler that comes amid another use of the store is refused, and whatever was not refused was done."""
+    with Child(push_in_signal_handlers, location, 300) as child:
+        acknowledged, refused = child.receive()
+    assert acknowledged > 0
+    assert refused > 0
+    assert list(store.session("s").xcom["signals"]) == list(range(acknowledged))
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)

@@ -112,10 +112,10 @@ def test_a_connection_that_is_ended_between_two_operations(store: Store, postgre
 def test_a_connection_that_is_ended_amid_a_change_leaves_nothing_of_it(store: Store, postgres_admin: Any) -> None:
     queue = store.session("s").xcom["q"]
     queue.extend([1, 2, 3])
-    victim = backend(store)
+    victim, queue_id = backend(store), store.session("s").xcom.queue_id("q")
 
     def work(transaction: Transaction) -> None:
-        values.take(transaction, store.session("s").xcom.queue_id("q"), None)
+        values.take(transaction, queue_id, None)
         postgres_admin.execute("SELECT pg_terminate_backend(%s, 10000)", [victim])
         values.moment(transaction)
 

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 
 from tests.revisions.make import HERE
 from zrb_store import cli, codec, open_store
-from zrb_store.db import migrate
+from zrb_store.db import migrate, schema
 from zrb_store.db.tables import REVISION
 
 STORED = sorted(HERE.glob("*.sql"))
@@ -33,7 +33,7 @@ def test_a_stored_database_is_upgraded_and_used(
         database.executescript(stored.read_text(encoding="utf-8"))
         database.execute("PRAGMA journal_mode=WAL")
     with open_store(file) as store:
-        assert store.database.revision() == REVISION
+        assert schema.revision(store.database) == REVISION
         assert {record.name: record.status for record in store.sessions()} == {
             "inbox": "open",
             "done": "completed",

@@ -65,6 +65,33 @@ def press_ctrl_c(pipe: Connection, location: str, times: int) -> None:
         pipe.send((len(queue), len(other.session("other").xcom["q"])))
 
 
+def push_in_signal_handlers(pipe: Connection, location: str, times: int) -> None:
+    """Push from a signal handler while the program itself uses the store; answers how many were done and refused."""
+    with open_store(location) as store:
+        xcom = store.session("s").xcom
+        xcom["q"].extend(range(5))
+        done = refused = 0
+
+        def handle(*_: object) -> None:
+            nonlocal done, refused
+            try:
+                xcom["signals"].push(done)
+                done += 1
+            except RuntimeError:
+                refused += 1
+
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        while done + refused < times:
+            with contextlib.suppress(IndexError):
+                del xcom["q"][9]
+            xcom["q"].rotate()
+            store.sessions()
+            sum(range(2000))  # where a handler is welcome
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        pipe.send((done, refused))
+
+
 def rotate_until_told(pipe: Connection, location: str, length: int) -> None:
     """Move the values of a queue from its one end to the other, all the time."""
     with open_store(location) as store:

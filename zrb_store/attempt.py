@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import AttemptClosed, InvalidName, LeaseLost, ZrbStoreError
 from zrb_store.queries import attempts, sessions, values
 from zrb_store.records import AttemptRecord, split_id
@@ -85,11 +85,11 @@ class Attempt:
                 queue_id = self.xcom.make(transaction, queue)
                 seq = values.push(transaction, queue_id, item, self.id)
                 if seq is None:
-                    self._refuse()
+                    self._refuse(transaction)
                 place = (queue_id, seq)
             restorable = item is None or item.restorable
             if not attempts.complete(transaction, self.id, restorable=restorable, result=place):
-                self._refuse()
+                self._refuse(transaction)
             return place
 
         place = self.database.transact(work, "complete")
@@ -117,21 +117,24 @@ class Attempt:
     def fail_with(self, error: tuple[str | None, str | None, str | None], status: str) -> None:
         """As `fail`, with the error's type, message and traceback as text."""
         if not self.database.transact(lambda t: attempts.fail(t, self.id, status, error), "fail"):
-            self._refuse()
+            self._refuse(self.database)
         self._open = False
 
-    def _refuse(self) -> NoReturn:
-        self.refuse_if_closed()
+    def _refuse(self, executor: Executor) -> NoReturn:
+        self.refuse_if_closed(executor)
         raise LeaseLost(f"session {self.session} was removed while {self.name} ran")
 
-    def refuse_if_closed(self) -> None:
+    def refuse_if_closed(self, executor: Executor | None = None) -> None:
         """Raise unless the attempt may still write.
+
+        Args:
+            executor: The transaction that is open, if one is.
 
         Raises:
             AttemptClosed: It has ended.
             LeaseLost: Another process has taken the session over.
         """
-        refuse_if_closed(self.database, self.id, f"{self.session}/{self.name}")
+        refuse_if_closed(executor or self.database, self.id, f"{self.session}/{self.name}")
 
     def __enter__(self) -> Attempt:
         self._token = current_attempt.set(self)
@@ -162,9 +165,9 @@ class AmbientAttempt:
         self.name = f"{record.session}/{record.name}"
         self.token = token
 
-    def refuse_if_closed(self) -> None:
+    def refuse_if_closed(self, executor: Executor | None = None) -> None:
         """Raise unless the attempt may still write; see `Attempt.refuse_if_closed`."""
-        refuse_if_closed(self.database, self.id, self.token)
+        refuse_if_closed(executor or self.database, self.id, self.token)
 
 
 def ambient_attempt(database: Database, token: str) -> AmbientAttempt:
@@ -187,12 +190,12 @@ def ambient_attempt(database: Database, token: str) -> AmbientAttempt:
     return AmbientAttempt(database, found, token)
 
 
-def refuse_if_closed(database: Database, attempt_id: int, name: str) -> None:
+def refuse_if_closed(executor: Executor, attempt_id: int, name: str) -> None:
     """Raise `LeaseLost` or `AttemptClosed` unless the attempt may still write."""
-    record = attempts.by_id(database, attempt_id)
+    record = attempts.by_id(executor, attempt_id)
     if record is None:
         raise AttemptClosed(f"{name} was removed: it can do no more")
-    session = sessions.by_name(database, record.session)
+    session = sessions.by_name(executor, record.session)
     if session is not None and session.fence != record.fence:
         raise LeaseLost(f"session {record.session} was taken over by run {session.fence}: {name} changes nothing more")
     if record.status != "running":

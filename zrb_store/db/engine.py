@@ -1,4 +1,4 @@
-"""One opened database: a held connection, a lock, retries, and the schema's revision."""
+"""One opened database: a held connection, a lock and retries."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from zrb_store import points
+from zrb_store.db import schema
 from zrb_store.db.dialect import dialect_of
-from zrb_store.db.tables import REVISION, run
 from zrb_store.db.transaction import Params, Row, Transaction
-from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing, ZrbStoreError
+from zrb_store.errors import ZrbStoreError
 
 T = TypeVar("T")
-
-_VERSION: sa.Select[Any] = sa.select(sa.column("version_num")).select_from(sa.table("alembic_version"))
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
@@ -48,14 +46,14 @@ class Database:
         self._lock = threading.RLock()
         self._transaction: Transaction | None = None
         self._held: Any = None
-        self._open_transaction = False
+        self._in_use = False
         self.closed = False
         self._forking = False
         self._given_up = False
         _databases.add(self)
         if check:
             try:
-                self._check_schema()
+                schema.check(self)
             except BaseException:
                 self.close()
                 raise
@@ -91,7 +89,13 @@ class Database:
             StoreUnavailable: The database could not be used in time.
         """
         with self._lock:
-            return self._retried(Transaction.execute, statement, params)
+            if self._in_use:
+                raise self._used_within()
+            try:
+                self._in_use = True
+                return self._retried(Transaction.execute, statement, params)
+            finally:
+                self._in_use = False
 
     def transact(self, work: Callable[[Transaction], T], name: str = "") -> T:
         """Run `work` in one write transaction, again from its start if another one was in the way.
@@ -104,9 +108,8 @@ class Database:
             StoreUnavailable: The database could not be used in time.
         """
 
-        def attempt(transaction: Transaction) -> T:
+        def in_transaction(transaction: Transaction) -> T:
             try:  # from here on, lest a Ctrl-C right after BEGIN leaves the transaction open
-                self._open_transaction = True
                 transaction.driver.execute(self.dialect.begin)
                 result = work(transaction)
                 if name:
@@ -115,16 +118,18 @@ class Database:
             except BaseException:
                 self._roll_back()
                 raise
-            finally:
-                self._open_transaction = False
             return result
 
         with self._lock:
-            if self._open_transaction:
-                raise RuntimeError("a transaction of this store is open already")
+            if self._in_use:
+                raise self._used_within()
             if name:
                 points.reach(f"{name}:before")
-            result = self._retried(attempt)
+            try:
+                self._in_use = True
+                result = self._retried(in_transaction)
+            finally:
+                self._in_use = False
             if name:
                 points.reach(f"{name}:after")
             return result
@@ -133,16 +138,25 @@ class Database:
     def snapshot(self) -> Iterator[Transaction]:
         """Read several statements as of one moment. Keep it short: an old snapshot stops SQLite's checkpoints."""
         with self._lock:
+            if self._in_use:
+                raise self._used_within()
             try:
-                self._open_transaction = True
+                self._in_use = True
                 yield self._retried(self._begin_snapshot)
             except Exception as error:
                 if explained := self.dialect.explain(error, self.url):
                     raise explained from error
                 raise
             finally:
-                self._open_transaction = False
+                self._in_use = False
                 self._roll_back()
+
+    def _used_within(self) -> RuntimeError:
+        # What it did would be undone with the statement around it, although it was told that it is done.
+        return RuntimeError(
+            f"the store {self.shown_url} is in use by this thread at this moment: "
+            "a signal handler, a codec or a comparison of values must not use it"
+        )
 
     def _begin_snapshot(self, transaction: Transaction) -> Transaction:
         transaction.driver.execute(self.dialect.begin_snapshot)
@@ -187,7 +201,7 @@ class Database:
     def _connection(self) -> Transaction:
         transaction = self._transaction
         if transaction is not None:
-            if self._open_transaction or self.dialect.is_idle(transaction.driver):
+            if self.dialect.is_idle(transaction.driver):
                 return transaction
             self._drop()
         if self.closed:
@@ -199,7 +213,7 @@ class Database:
 
     def _before_fork(self) -> None:
         self._forking = self._lock.acquire(timeout=self.patience)
-        if self._forking and not self._open_transaction:
+        if self._forking and not self._in_use:
             self._drop()
 
     def _after_fork(self, in_child: bool) -> None:
@@ -209,7 +223,7 @@ class Database:
             return
         self._inherited = (self._held, self._transaction)  # only if forked amid a transaction: not even to be closed
         self._held = self._transaction = None
-        self._open_transaction = False
+        self._in_use = False
         self._lock = threading.RLock()
 
     def _drop(self) -> None:
@@ -218,91 +232,23 @@ class Database:
             with contextlib.suppress(Exception):
                 held.invalidate()
 
-    def revision(self) -> str | None:
-        """The revision of the schema that is there, or None if there is no schema.
-
-        Raises:
-            StoreMissing: There is no SQLite file.
-        """
-        if not self.execute(self.dialect.has_versions):
-            return None
-        rows = self.execute(_VERSION)
-        return rows[0][0] if rows else None
-
-    def _check_schema(self) -> None:
-        with self._lock:  # nobody forks while a migration holds a connection of its own
-            self._make_or_upgrade()
-
-    def _make_or_upgrade(self) -> None:
-        try:
-            found = self.revision()
-        except StoreMissing:
-            if self.read_only:
-                raise
-            found = None
-        if found == REVISION:
-            return
-        self.refuse_foreign(found)
-        if found is None and self.read_only:
-            raise self.missing()
-        if found is not None and (self.read_only or not self.dialect.backs_up or self._has_live_lease()):
-            raise SchemaBehind(f"the store {self.shown_url} has the older revision {found}: run `zrb-store db upgrade`")
-        self.upgrade()
-
-    def upgrade(self) -> None:
-        """Bring the schema to the newest revision, and make it if there is none. A SQLite store is backed up first.
+    @contextlib.contextmanager
+    def migrating(self) -> Iterator[sa.Engine]:
+        """The engine, for a migration: nobody forks meanwhile, and the held connection is made anew afterwards.
 
         Raises:
             StoreUnavailable: The database could not be used.
         """
-        from zrb_store.db import migrate
-
-        try:
-            self.dialect.create(self.url)
-            migrate.upgrade(self._engine, back_up=True)
-        except (OSError, sa.exc.DBAPIError) as error:
-            cause = getattr(error, "orig", None) or error
-            raise self.dialect.explain(cause, self.url) or cause from error
-        finally:
-            # It remembers a file without tables, and while others open and close it SQLite may believe that.
-            self._drop()
-
-    def refuse_foreign(self, found: str | None) -> None:
-        """Raise unless the database is ours, or nobody's yet.
-
-        Args:
-            found: The revision of the schema that is there, None if there is none.
-
-        Raises:
-            SchemaAhead: It is another program's, or was made by a newer zrb-store.
-        """
-        if found is None:
-            with contextlib.suppress(StoreMissing):
-                if self.execute(self.dialect.has_foreign):
-                    raise SchemaAhead(
-                        f"{self.shown_url} is another program's database: name another file in ZRB_STORE_URL"
-                    )
-            return
-        from zrb_store.db import migrate  # only now: Alembic takes longer to import than a command may take
-
-        if found != REVISION and not migrate.is_known(found):
-            raise SchemaAhead(
-                f"the store {self.shown_url} has revision {found}, unknown to this version: upgrade zrb-store; "
-                "or, if it is another program's, name another file or schema in ZRB_STORE_URL"
-            )
-
-    def missing(self) -> StoreMissing:
-        """The error that says that there is no store."""
-        return StoreMissing(f"there is no store in {self.shown_url}; the first run or push makes it")
-
-    def _has_live_lease(self) -> bool:
-        # Only columns of the first revision: the store is older than this code.
-        from zrb_store.db.dialect import now
-
-        live: sa.Select[Any] = (
-            sa.select(sa.literal_column("1")).where(run.c.ended_at.is_(None), run.c.lease_expires_at > now()).limit(1)
-        )
-        return bool(self.execute(live))
+        with self._lock:
+            try:
+                self.dialect.create(self.url)
+                yield self._engine
+            except (OSError, sa.exc.DBAPIError) as error:
+                cause = getattr(error, "orig", None) or error
+                raise self.dialect.explain(cause, self.url) or cause from error
+            finally:
+                # It remembers a file without tables, and while others open and close it SQLite may believe that.
+                self._drop()
 
 
 def _wait_for_lock(tries: int) -> float:

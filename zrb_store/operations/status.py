@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from zrb_store import settings
-from zrb_store.db import facts, migrate
+from zrb_store.db import facts, migrate, schema
 from zrb_store.db.engine import Database
 from zrb_store.db.tables import REVISION
 from zrb_store.errors import StoreMissing
@@ -46,10 +46,11 @@ def status(database: Database) -> Status:
 
     Raises:
         StoreMissing: No store.
+        SchemaAhead: Another program's database.
     """
-    revision = database.revision()
+    revision = schema.revision(database)
     if revision is None:
-        raise database.missing()
+        schema.refuse_missing(database)
     return Status(
         url=database.shown_url,
         database=facts.product(database),
@@ -71,12 +72,12 @@ def upgrade(database: Database) -> tuple[str | None, str]:
         SchemaAhead: It was made by a newer zrb-store, or the database is another program's.
     """
     try:
-        found = database.revision()
+        found = schema.revision(database)
     except StoreMissing:
         found = None
-    database.refuse_foreign(found)
+    schema.refuse_foreign(database, found)
     if found != REVISION:
-        database.upgrade()
+        schema.upgrade(database)
     return found, REVISION
 
 
@@ -87,6 +88,6 @@ def upgrade_statements(database: Database) -> str:
         SchemaAhead: The store was made by a newer zrb-store, or the database is another program's.
         StoreMissing: There is no SQLite file.
     """
-    found = database.revision()
-    database.refuse_foreign(found)
+    found = schema.revision(database)
+    schema.refuse_foreign(database, found)
     return "" if found == REVISION else migrate.statements(database.engine)

@@ -57,7 +57,7 @@ def need(executor: Executor, name: str, *, lock: bool = False) -> SessionRecord:
     """
     found = by_name(executor, name, lock=lock)
     if found is None:
-        raise SessionNotFound(f"there is no session {name!r}; `zrb-store list` shows which there are")
+        raise SessionNotFound(f"there is no session {name}; `zrb-store list` shows which there are")
     return found
 
 

@@ -95,7 +95,7 @@ class Xcoms(Mapping[str, Xcom]):
         found = self._ids.get(name)
         if found is None:
             if owner and not values.may_write(transaction, owner.id):
-                owner.refuse_if_closed()
+                owner.refuse_if_closed(transaction)
             found = values.make_queue(transaction, self.session, name)
         if found is None:
             sessions.create(transaction, self.session)

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Protocol
 
 from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Executor
 
 
 class Owner(Protocol):
@@ -14,8 +15,8 @@ class Owner(Protocol):
     id: int
     database: Database
 
-    def refuse_if_closed(self) -> None:
-        """Raise `AttemptClosed` or `LeaseLost` unless the attempt may still write."""
+    def refuse_if_closed(self, executor: Executor | None = None) -> None:
+        """Raise `AttemptClosed` or `LeaseLost` unless the attempt may still write, as an open transaction sees it."""
 
 
 current_attempt: ContextVar[Owner | None] = ContextVar("zrb_store_current_attempt", default=None)

@@ -32,7 +32,7 @@ class Change(NamedTuple):
 
 Plan = Callable[[Live], Change]
 
-_NOTHING = Change((), (), ())
+NOTHING = Change((), (), ())
 
 
 def _moved(live: Live) -> list[tuple[Encoded, int | None]]:
@@ -87,7 +87,7 @@ def plan_rotate(steps: int) -> Plan:
     def plan(live: Live) -> Change:
         right = steps % len(live) if live else 0
         if right == 0:
-            return _NOTHING
+            return NOTHING
         left = len(live) - right
         if right <= left:
             return Change(_seqs(live[left:]), _moved(live[left:]), ())
@@ -99,5 +99,5 @@ def plan_rotate(steps: int) -> Plan:
 def plan_reverse(live: Live) -> Change:
     """`queue.reverse()`."""
     if len(live) < 2:
-        return _NOTHING
+        return NOTHING
     return Change(_seqs(live), (), _moved(live[::-1]))

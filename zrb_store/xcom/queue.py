@@ -13,7 +13,18 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import values
 from zrb_store.xcom.owner import Owner, current_attempt
-from zrb_store.xcom.plans import EMPTY, Change, Plan, plan_delete, plan_insert, plan_reverse, plan_rotate, plan_set_item
+from zrb_store.xcom.plans import (
+    EMPTY,
+    NOTHING,
+    Change,
+    Live,
+    Plan,
+    plan_delete,
+    plan_insert,
+    plan_reverse,
+    plan_rotate,
+    plan_set_item,
+)
 from zrb_store.xcom.reading import Reading, as_index, as_number
 
 if TYPE_CHECKING:
@@ -150,15 +161,34 @@ class Xcom(Reading):
             ValueError: There is none.
         """
 
-        def plan(live: list[tuple[int, Encoded]]) -> Change:
-            for seq, item in live:
-                found = self._decode(seq, item.data)
-                if found is value or found == value:
-                    return Change([seq], [], [])
-            raise ValueError(f"{value!r} is not in deque")
+        other: set[int] = set()
 
-        self._apply(plan)
-        _call(self._pop_callbacks)
+        def plan(live: Live) -> Change:
+            for seq, _ in live:
+                if seq == equal:
+                    return Change([seq], [], [])
+                if seq not in other:
+                    break
+            return NOTHING
+
+        # Decoding and comparing may run anybody's code, so the queue is not locked meanwhile; what came since is looked
+        # at next.
+        while (equal := self._first_equal(value, other)) is not None:
+            if self._apply(plan).removed:
+                _call(self._pop_callbacks)
+                return
+        raise ValueError(f"{value!r} is not in deque")
+
+    def _first_equal(self, value: Any, other: set[int]) -> int | None:
+        """The seq of the first value equal to this one; those before it are added to `other`."""
+        for queue_id in self._known_ids():
+            for seq, data in values.iterate(self._xcoms.database, queue_id):
+                if seq not in other:
+                    found = self._decode(seq, data)
+                    if found is value or found == value:
+                        return seq
+                    other.add(seq)
+        return None
 
     def __delitem__(self, index: SupportsIndex) -> None:
         self._apply(plan_delete(as_index(index)))

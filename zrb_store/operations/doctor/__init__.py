@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from zrb_store.db import facts
+from zrb_store.db import facts, schema
 from zrb_store.db.engine import Database
 from zrb_store.db.tables import REVISION
 from zrb_store.errors import StoreUnavailable
@@ -53,9 +53,9 @@ def _guarded(check: Check, database: Database) -> Iterator[Finding]:
 
 
 def _revision(database: Database) -> Iterator[Finding]:
-    found = database.revision()
+    found = schema.revision(database)
     if found is None:
-        raise database.missing()
+        schema.refuse_missing(database)
     if found != REVISION:
         what = f"the schema has revision {found}, this version works with {REVISION}"
         yield Finding(

@@ -157,12 +157,12 @@ class _SessionWriter:
 def _settle_owners(database: Database, owners: Spool, written: Sequence[int]) -> None:
     """Give values to attempts of other sessions, where these were written too (their ids are given, ascending)."""
 
-    @functools.lru_cache(maxsize=20 * BATCH)
-    def id_of(session: str, task: str, number: int) -> int | None:
-        found = attempts.by_name(database, session, task, number)
-        return found.id if found and _contains(written, found.session_id) else None
-
     def work(batch: list[Any], transaction: Transaction) -> None:
+        @functools.cache
+        def id_of(session: str, task: str, number: int) -> int | None:
+            found = attempts.by_name(transaction, session, task, number)
+            return found.id if found and _contains(written, found.session_id) else None
+
         for link, queue_id, seq, at, *owner in batch:
             attempt_id = id_of(*owner)
             if attempt_id is not None:
