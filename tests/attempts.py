@@ -23,11 +23,13 @@ def failing(run: Run, task: str, do: Callable[[], Any]) -> None:
 
 
 @contextlib.contextmanager
-def acting_as(attempt: Attempt) -> Iterator[None]:
+def acting_as(attempt: Attempt) -> Iterator[Attempt]:
     """What happens here belongs to the attempt, which goes on afterwards."""
     token = current_attempt.set(attempt)
-    yield
-    current_attempt.reset(token)
+    try:
+        yield attempt
+    finally:
+        current_attempt.reset(token)
 
 
 def start(store: Store, name: str) -> Run:

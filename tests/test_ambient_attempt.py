@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,6 +135,34 @@ def test_an_attempt_of_another_store_does_not_end_it(
             assert child.session("inbox").xcom["q"].pop() == "a"
     start(store, "flow")
     assert list(store.session("inbox").xcom["q"]) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("where", ["{folder}/link/store.db", "{folder}/real/../real/store.db", "sqlite:///{real}"])
+def test_a_file_is_one_store_however_it_is_named(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    real = tmp_path / "real" / "store.db"
+    is_one_store(str(real), where.format(folder=tmp_path, real=real), monkeypatch)
+
+
+def test_a_server_is_one_store_however_it_is_named(new_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_one_store(new_postgres, new_postgres.replace("postgresql+psycopg:", "postgresql:"), monkeypatch)
+
+
+def is_one_store(location: str, another_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_store(location) as store, open_store(another_name) as same:
+        store.session("inbox").xcom["q"].push("a")
+        run = store.session("flow").run().start()
+        with acting_as(run.begin("load")) as attempt:
+            assert same.session("inbox").xcom["q"].pop() == "a"
+        monkeypatch.setenv("ZRB_STORE_URL", another_name)
+        monkeypatch.setenv("ZRB_STORE_ATTEMPT", attempt.token)
+        with open_store(location) as child:
+            assert child.ambient is not None
+            child.session("inbox").xcom["q"].push("b")
+        run.end("failed")
+        start(store, "flow")
+        assert list(same.session("inbox").xcom["q"]) == ["a"]
 
 
 @pytest.mark.parametrize("token", ["flow", "flow/load", "flow/load#1", "flow/load#x@1", "flow/load#1@x", "load#1@1"])

@@ -256,6 +256,16 @@ def test_bytes_that_are_no_text_hide_nothing_else(folder: Path, capsys: pytest.C
     assert '{"id": 2}' in out
 
 
+def test_bytes_that_are_no_text_are_taken_like_any_value(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store.db") as store:
+        queue = store.session("s").xcom["q"]
+        queue.extend(["a", "b", "c"])
+        store.database.execute(sa.text("UPDATE zrb_value SET data = CAST(x'22ff22' AS TEXT) WHERE seq = 2"))
+        for values in (list(queue), [queue.pop(), queue.pop(), queue.pop()]):
+            assert repr(values[1]).startswith("<undecodable: '\"\\\\xff\"'")
+            assert (values[0], values[2]) == ("a", "c")
+
+
 def test_reads_work_while_a_run_is_under_way(command: Commands, filled: Store) -> None:
     with filled.session("live").run(task="t") as run, run.attempt("t") as attempt:
         attempt.xcom["q"].push("half-way")

@@ -26,7 +26,7 @@ from tests.workers import (
     rotate_until_told,
     take_and_sometimes_undo,
 )
-from zrb_store import Store, open_store
+from zrb_store import AttemptClosed, Store, open_store
 
 PROCESSES = 8
 
@@ -90,6 +90,22 @@ def test_each_value_goes_to_one_thread(store: Store) -> None:
         taken = [value for part in threads.map(work, range(PROCESSES)) for value in part]
     assert Counter(taken) == Counter((number, turn) for number in range(PROCESSES) for turn in range(50))
     assert list(queue) == []
+    assert faults(store) == []
+
+
+def test_a_step_that_two_threads_ask_for_completes_once(store: Store) -> None:
+    together = threading.Barrier(2)
+
+    def ask(task: str) -> None:
+        together.wait()
+        with contextlib.suppress(AttemptClosed):  # the other one began anew, and gave this one back
+            run.step(task, lambda: task)
+
+    with store.session("s").run() as run, ThreadPoolExecutor(2) as threads:
+        for number in range(60):
+            task = f"t{number}"
+            list(threads.map(ask, [task, task]))
+            assert list(store.session("s").xcom[task]) == [task]
     assert faults(store) == []
 
 

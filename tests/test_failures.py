@@ -176,8 +176,20 @@ class TestFiles:
         with refused(f"the store {tmp_path}/file/store.db cannot be made: (File exists|Not a directory)"):
             open_store(tmp_path / "file" / "store.db")
 
+    @pytest.mark.parametrize(
+        ("location", "says"),
+        [
+            ("a\0b", "no file can be at 'a"),
+            ("~no-such-user/x.db", "no file can be at '~no-such-user/x.db'"),
+            ("a\udcff.db", "has bytes that are not UTF-8"),
+        ],
+    )
+    def test_no_path(self, location: str, says: str) -> None:
+        with refused(says, InvalidName):
+            open_store(location)
+
     def test_memory(self) -> None:
-        for location in ("sqlite://", "sqlite:///:memory:"):
+        for location in (":memory:", "sqlite://", "sqlite:///:memory:"):
             with refused("an in-memory database is lost with its process: name a file instead"):
                 open_store(location)
 

@@ -73,6 +73,7 @@ OPERATIONS: dict[str, Callable[[Any, Run], object]] = {
     "del": lambda q, run: q.__delitem__(-1),
     "in": lambda q, run: "q" in run._xcoms,
     "complete": lambda q, run: run.begin("one").complete(5, queue="q"),
+    "begin once": lambda q, run: run.begin("four", once=True).complete(),
     "completed": lambda q, run: run.completed("one"),
     "fail and begin again": lambda q, run: fail_and_begin_again(run, "two", "task"),
     "check": lambda q, run: fail_and_begin_again(run, "up?", "check"),

@@ -14,7 +14,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import AttemptClosed, InvalidName, LeaseLost, ZrbStoreError
 from zrb_store.queries import attempts, sessions, values
-from zrb_store.records import AttemptRecord, split_id
+from zrb_store.records import AttemptRecord, split_id, storable
 from zrb_store.xcom import Xcoms, current_attempt
 
 if TYPE_CHECKING:
@@ -222,19 +222,11 @@ def describe(
     if error is None:
         return None, None, None
 
-    def storable(text: str) -> str:
-        return _storable(scrub(text))
-
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - the text of a user's class
         message = "<exception str() failed>"  # as in the traceback
-    text = storable("".join(traceback.format_exception(type(error), error, frames or error.__traceback__)))
+    text = storable(scrub("".join(traceback.format_exception(type(error), error, frames or error.__traceback__))))
     if len(text) > TRACEBACK_LIMIT:
         text = "[...]\n" + text[-(TRACEBACK_LIMIT - 6) :]
-    return type(error).__qualname__, storable(message)[:TRACEBACK_LIMIT], text
-
-
-def _storable(text: str) -> str:
-    """Text that every database takes: PostgreSQL has no NUL, UTF-8 no lone surrogates."""
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+    return type(error).__qualname__, storable(scrub(message))[:TRACEBACK_LIMIT], text

@@ -1,4 +1,4 @@
-"""What the queries return: one frozen record per noun. Times are microseconds since 1970 UTC."""
+"""What the queries return, one frozen record per noun, and the names in them. Times are microseconds since 1970 UTC."""
 
 from __future__ import annotations
 
@@ -170,6 +170,11 @@ def _is_encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def storable(text: str) -> str:
+    """The text as every database takes it: PostgreSQL has no NUL, UTF-8 no lone surrogates."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def value_id(session: str, queue: str, seq: int) -> str:

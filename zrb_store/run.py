@@ -19,7 +19,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskCompleted, ZrbStoreError
 from zrb_store.process import identity
 from zrb_store.queries import attempts, sessions, values
-from zrb_store.records import AttemptRecord, SessionRecord, check_name
+from zrb_store.records import AttemptRecord, SessionRecord, check_name, storable
 from zrb_store.xcom import Xcoms, current_attempt
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def refuse_other(session: SessionRecord, wanted: Purpose) -> None:
                 f"session {session.name} belongs to {what} {theirs}, not to {ours}: use another session name"
             )
     if wanted.inputs is not None and session.inputs is not None:
-        difference = differences(codec.decode(session.inputs), codec.decode(_encoded(wanted.inputs) or "{}"))
+        difference = difference_text(codec.decode(session.inputs), codec.decode(_encoded(wanted.inputs) or "{}"))
         if difference:
             raise InputsDiffer(
                 f"session {session.name} was started with other inputs: {difference}; use another session name"
@@ -116,7 +116,7 @@ class Run:
         about = {
             "origin": purpose.origin,
             "command": json.dumps(list(purpose.command)),
-            "folder": str(Path.cwd()),
+            "folder": _working_directory(),
             "python_version": platform.python_version(),
             "zrb_version": purpose.zrb_version,
         }
@@ -140,40 +140,45 @@ class Run:
             ZrbStoreError: An attempt is under way already; attempts do not nest.
         """
         self._refuse_nesting(task)
-        if self.completed(task):
-            raise TaskCompleted(f"task {task} has completed in session {self.session}: its result is stored")
-        return self.begin(task)
+        return self.begin(task, once=True)
 
     def _refuse_nesting(self, task: str) -> None:
         if current_attempt.get() is not None:
             raise ZrbStoreError(f"{task} cannot begin inside another attempt: attempts do not nest; end that one first")
 
-    def begin(self, task: str, *, role: str = "task", arguments: str | None = None) -> Attempt:
+    def begin(self, task: str, *, role: str = "task", arguments: str | None = None, once: bool = False) -> Attempt:
         """Begin the next attempt of a task, giving back its unfinished ones first.
 
         Args:
             task: Name of the task.
             role: `task`, `server`, `fallback`, or `check`, of which one attempt is kept and opened again.
             arguments: Encoded arguments to compare on the next run.
+            once: Not if an attempt of it stands.
 
         Raises:
+            InvalidName: No task can have this name.
+            TaskCompleted: The task is done `once`, and has completed in this session.
             LeaseLost: Another process has taken the session over.
         """
         check_name(task, "task")
         begun = None
         if role != "check":
             points.reach("begin:before")
-            begun = attempts.begin(self.database, self.session_id, self.id, self.number, task, role, arguments)
+            begun = attempts.begin(
+                self.database, self.session_id, self.id, self.number, task, role, arguments, once=once
+            )
         if begun:
             points.reach("begin:after")
         else:
-            begun = self.database.transact(lambda t: self._begin_again(t, task, role, arguments), "begin")
+            begun = self.database.transact(lambda t: self._begin_again(t, task, role, arguments, once), "begin")
         if begun is None:
+            if once and self.completed(task):
+                raise TaskCompleted(f"task {task} has completed in session {self.session}: its result is stored")
             raise self._lease_lost()
         return Attempt(self._xcoms, begun[0], task, begun[1], self.number)
 
     def _begin_again(
-        self, transaction: Transaction, task: str, role: str, arguments: str | None
+        self, transaction: Transaction, task: str, role: str, arguments: str | None, once: bool
     ) -> tuple[int, int] | None:
         session = sessions.by_name(transaction, self.session, lock=True)
         if session is None or session.fence != self.number:
@@ -183,9 +188,9 @@ class Run:
             begun = attempts.reopen_check(transaction, self.session_id, self.id, self.number, task)
             if begun:
                 return begun
-        return attempts.begin(transaction, self.session_id, self.id, self.number, task, role, arguments)
+        return attempts.begin(transaction, self.session_id, self.id, self.number, task, role, arguments, once=once)
 
-    def step(self, task: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    def step(self, task: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a function once per session: its stored result if it completed before, else an attempt of it.
 
         Args:
@@ -201,15 +206,19 @@ class Run:
         """
         encoded = codec.encode([list(args), kwargs], lenient=True)
         arguments = encoded.data if encoded.restorable else None
-        done = self.completed(task)
-        if done is not None:
-            if done.arguments and arguments and done.arguments != arguments:
-                difference = differences(codec.decode(done.arguments), codec.decode(arguments))
-                if difference:
-                    raise InputsDiffer(f"{self.session}/{done.name} completed with other arguments: {difference}")
-            return self.result(done)  # type: ignore[no-any-return]
-        self._refuse_nesting(task)
-        with self.begin(task, arguments=arguments) as attempt:
+        attempt = None
+        while attempt is None:
+            done = self.completed(task)
+            if done is not None:
+                if done.arguments and arguments and done.arguments != arguments:
+                    difference = difference_text(codec.decode(done.arguments), codec.decode(arguments))
+                    if difference:
+                        raise InputsDiffer(f"{self.session}/{done.name} completed with other arguments: {difference}")
+                return self.result(done)  # type: ignore[no-any-return]
+            self._refuse_nesting(task)
+            with contextlib.suppress(TaskCompleted):  # another thread was faster
+                attempt = self.begin(task, arguments=arguments, once=True)
+        with attempt:
             result = function(*args, **kwargs)
             attempt.complete(result)
         return result
@@ -296,16 +305,23 @@ class Run:
             lease.release(self)  # even if the store cannot be told: the process may live long
 
 
+def _working_directory() -> str | None:
+    try:
+        return storable(str(Path.cwd()))
+    except OSError:  # it was deleted
+        return None
+
+
 def _encoded(inputs: Mapping[str, Any] | None) -> str | None:
     return None if inputs is None else codec.encode(dict(inputs), lenient=True).data
 
 
-def differences(theirs: Any, ours: Any, path: str = "") -> str:
+def difference_text(theirs: Any, ours: Any, path: str = "") -> str:
     """Where two values differ, as `name: 1 became 2`, joined by commas; empty if they are equal."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         keys = list(dict.fromkeys([*theirs, *ours]))
         parts = [
-            differences(theirs[key], ours[key], f"{path}.{key}" if path else str(key))
+            difference_text(theirs[key], ours[key], f"{path}.{key}" if path else str(key))
             if key in theirs and key in ours
             else f"{path}.{key}".lstrip(".") + (" is new" if key in ours else " is gone")
             for key in keys
@@ -313,7 +329,8 @@ def differences(theirs: Any, ours: Any, path: str = "") -> str:
         return ", ".join(part for part in parts if part)
     if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
         parts = [
-            differences(one, two, f"{path}[{place}]") for place, (one, two) in enumerate(zip(theirs, ours, strict=True))
+            difference_text(one, two, f"{path}[{place}]")
+            for place, (one, two) in enumerate(zip(theirs, ours, strict=True))
         ]
         return ", ".join(part for part in parts if part)
     same = theirs == ours or codec.encode(theirs, lenient=True) == codec.encode(ours, lenient=True)

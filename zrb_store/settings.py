@@ -21,12 +21,19 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 def store_url(location: str | os.PathLike[str] | None = None) -> URL:
     """The URL of the store: the location if given, else `ZRB_STORE_URL`, else `~/.zrb/xcom.db`.
 
-    A file's path is made absolute, so that a child process in another folder finds the same store.
+    The same store has the same URL, however it was named: a file's path is absolute and without links (a child process
+    in another folder finds it, too), PostgreSQL's driver is psycopg.
 
     Raises:
         InvalidName: It is neither a path nor a URL that can be understood.
     """
     text = os.fspath(location) if location is not None else os.environ.get("ZRB_STORE_URL") or DEFAULT_PATH
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidName(f"the store's URL {text!r} has bytes that are not UTF-8: name another file") from None
+    if text == ":memory:":
+        text = "sqlite://"
     if "://" not in text:
         return URL.create("sqlite", database=_absolute(text))
     try:
@@ -37,15 +44,17 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
             "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
         ) from None
     if url.drivername.startswith("sqlite") and url.database and url.database != ":memory:":
-        url = url.set(database=_absolute(url.database))
+        url = url.set(drivername="sqlite", database=_absolute(url.database))
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
     return url
 
 
 def _absolute(path: str) -> str:
     try:
-        return str(Path(path).expanduser().absolute())
-    except (RuntimeError, OSError) as error:  # no home folder, or the working directory was deleted
-        raise InvalidName(f"it is not known where {path} is ({error}): set ZRB_STORE_URL to an absolute path") from None
+        return str(Path(path).expanduser().resolve())
+    except (RuntimeError, OSError, ValueError) as error:  # no home folder, a loop of links, no working directory, NUL
+        raise InvalidName(f"no file can be at {path!r} ({error}): set ZRB_STORE_URL to an absolute path") from None
 
 
 def durability() -> str:

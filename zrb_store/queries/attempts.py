@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
@@ -60,47 +61,51 @@ _fence_holds = sa.exists(
 _other = attempt.alias("other")
 _other_of_task = sa.and_(_other.c.session_id == bindparam("session_id"), _other.c.task == bindparam("task"))
 
-_BEGIN = (
-    sa.insert(attempt)
-    .from_select(
-        ["session_id", "run_id", "fence", "task", "number", "role", "status", "arguments", "started_at"],
-        sa.select(
-            bindparam("session_id", type_=attempt.c.id.type),
-            bindparam("run_id", type_=attempt.c.id.type),
-            bindparam("fence", type_=sa.Integer),
-            bindparam("task", type_=sa.Text),
-            sa.select(sa.func.coalesce(sa.func.max(_other.c.number), literal_column("0")) + literal_column("1"))
-            .where(_other_of_task)
-            .scalar_subquery(),
-            bindparam("role", type_=sa.Text),
-            literal_column("'running'"),
-            bindparam("arguments", type_=sa.Text),
-            now(),
-        ).where(
-            _fence_holds,
-            ~sa.exists(
-                sa.select(literal_column("1")).where(
-                    _other_of_task,
-                    _other.c.given_back_at.is_(None),
-                    _other.c.status != literal_column("'completed'"),
-                )
-            ),
-        ),
+
+def _begin(*unless: sa.ColumnElement[bool]) -> sa.Executable:
+    """The next attempt of a task, unless an earlier one that was not given back is like this."""
+    in_the_way: sa.Select[Any] = sa.select(literal_column("1")).where(
+        _other_of_task, _other.c.given_back_at.is_(None), *unless
     )
-    .returning(attempt.c.id, attempt.c.number)
-)
+    number = sa.func.coalesce(sa.func.max(_other.c.number), literal_column("0")) + literal_column("1")
+    source = sa.select(
+        bindparam("session_id", type_=attempt.c.id.type),
+        bindparam("run_id", type_=attempt.c.id.type),
+        bindparam("fence", type_=sa.Integer),
+        bindparam("task", type_=sa.Text),
+        sa.select(number).where(_other_of_task).scalar_subquery(),
+        bindparam("role", type_=sa.Text),
+        literal_column("'running'"),
+        bindparam("arguments", type_=sa.Text),
+        now(),
+    ).where(_fence_holds, ~sa.exists(in_the_way))
+    columns = ["session_id", "run_id", "fence", "task", "number", "role", "status", "arguments", "started_at"]
+    return sa.insert(attempt).from_select(columns, source).returning(attempt.c.id, attempt.c.number)
+
+
+_BEGIN = _begin(_other.c.status != literal_column("'completed'"))
+_BEGIN_ONCE = _begin()
 
 
 def begin(
-    executor: Executor, session_id: int, run_id: int | None, fence: int, task: str, role: str, arguments: str | None
+    executor: Executor,
+    session_id: int,
+    run_id: int | None,
+    fence: int,
+    task: str,
+    role: str,
+    arguments: str | None,
+    *,
+    once: bool = False,
 ) -> tuple[int, int] | None:
     """Start the next attempt of `task`.
 
     Returns:
-        Its id and number; None if the fence does not hold or an earlier attempt is not finished.
+        Its id and number; None if the fence does not hold, an earlier attempt is not finished or, for what is done
+        `once`, has completed.
     """
     params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "role": role}
-    rows = executor.execute(_BEGIN, {**params, "arguments": arguments})
+    rows = executor.execute(_BEGIN_ONCE if once else _BEGIN, {**params, "arguments": arguments})
     return (rows[0][0], rows[0][1]) if rows else None
 
 

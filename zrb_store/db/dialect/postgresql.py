@@ -42,6 +42,12 @@ class PostgreSQL:
 
         @sa.event.listens_for(engine, "connect")
         def prepare(driver: psycopg.Connection[Any], _: Any) -> None:
+            encoding = driver.info.parameter_status("server_encoding")
+            if encoding != "UTF8":
+                raise StoreUnavailable(
+                    f"the database {url.database} has encoding {encoding}, in which not every text can be stored: "
+                    "use one with encoding UTF8"
+                )
             driver.execute("; ".join(settings))
 
         return engine
@@ -58,7 +64,8 @@ class PostgreSQL:
         return not poll.poll(0)
 
     def is_busy(self, error: BaseException) -> bool:
-        return getattr(error, "sqlstate", None) in ("40001", "40P01", "55P03")
+        # The last one: two attempts of one task that begin at once take the same number.
+        return getattr(error, "sqlstate", None) in ("40001", "40P01", "55P03", "23505")
 
     def is_gone(self, error: BaseException) -> bool:
         import psycopg

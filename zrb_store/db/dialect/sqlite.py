@@ -61,10 +61,9 @@ class SQLite:
             try:
                 # Not a Python function: sqlite3 would swallow the KeyboardInterrupt that is raised in one.
                 driver.create_function("zrb_now", 0, time.time_ns)
-                if read_only:
-                    # A text that is no longer UTF-8 is shown as it is, instead of hiding all others.
-                    driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
-                else:
+                # A text that is no longer UTF-8 is shown with escapes, instead of hiding all others.
+                driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+                if not read_only:
                     driver.execute(f"PRAGMA synchronous={durability}")
                     driver.execute("PRAGMA foreign_keys=ON")
                     # 16 MiB of log instead of 4: a quarter of the syncs, and still one segment of the log's index.
