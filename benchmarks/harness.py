@@ -10,7 +10,7 @@ import gc
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,15 +114,6 @@ def timed(operation: Callable[[], Any], times: int) -> float:
     for _ in turns:
         operation()
     return (time.perf_counter() - began) / times
-
-
-def timed_each(operation: Callable[[Any], Any], items: Iterable[Any]) -> float:
-    """Seconds that one operation takes, over all the items."""
-    items = list(items)
-    began = time.perf_counter()
-    for item in items:
-        operation(item)
-    return (time.perf_counter() - began) / len(items)
 
 
 def figure(number: float) -> str:

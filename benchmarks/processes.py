@@ -62,16 +62,14 @@ def pop_or_none(queue: Queue) -> list[int] | None:
 def work(name: str, folder: Path, number: int, seconds: float) -> None:
     """One process: tell what it pushed and popped."""
     queue = opened(name, folder)
-    pushed, popped, refused = 0, [], 0
+    pushed, popped = 0, []
     print("ready", flush=True)
     sys.stdin.readline()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        try:
+        with contextlib.suppress(Exception):  # a peer that gives up on a locked database
             queue.push([number, pushed])
             pushed += 1
-        except Exception:  # noqa: BLE001 - a peer that gives up on a locked database
-            refused += 1
         value = pop_or_none(queue)
         if value is not None:
             popped.append(value)

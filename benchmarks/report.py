@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import peers
-from benchmarks.harness import Race, Ratio, figure, time_text
+from benchmarks.harness import Race, Ratio, time_text
 
 
 @dataclass(frozen=True)
@@ -113,4 +113,4 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-__all__ = ["Answer", "Goal", "at_least", "at_most", "conditions", "figure", "page", "ratios", "table"]
+__all__ = ["Answer", "Goal", "at_least", "at_most", "conditions", "page", "ratios", "table"]

@@ -21,7 +21,7 @@ ROWS = [
     ("facade", set()),
     ("queries", {"queries"}),
     ("database", {"db"}),
-    ("ground", {"errors", "records", "codec", "process", "points"}),
+    ("ground", {"errors", "names", "records", "codec", "process", "points"}),
 ]
 FACADE = 1
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.attempts import start
 from tests.commands import Commands
 from tests.sessions import Broken, parse
 from zrb_store import Store
@@ -71,6 +72,20 @@ def test_a_moment_without_a_zone_is_local(command: Commands, filled: Store, monk
         assert command("show", "etl-24", "--at", utc).code == 3
         assert parse("show", command.ok("show", "etl-24", "--at", f"{utc}Z", "--format", "json")) == told
     time.tzset()
+
+
+def test_a_removed_value_was_no_orphan_before_its_pusher_was_given_back(store: Store) -> None:
+    run = store.session("s").run().start()
+    queue = run.begin("t").xcom["q"]
+    queue.push(1)
+    store.session("s").xcom["q"].clear()
+    before = values.moment(store.database)
+    run.end("failed")
+    start(store, "s")
+    (then,) = history.show(store, "s", at=iso(before))["queues"]["q"]["values"]
+    (now,) = history.show(store, "s")["queues"]["q"]["values"]
+    assert (then["state"], then["orphaned"]) == ("removed", False)
+    assert (now["state"], now["orphaned"]) == ("removed", True)
 
 
 def disturb(queue: Any, chance: random.Random) -> None:

@@ -18,6 +18,7 @@ from tests.rows import all_rows, faults, query
 from tests.workers import hold_a_run
 from zrb_store import (
     InputsDiffer,
+    InvalidName,
     Run,
     SessionBusy,
     SessionCompleted,
@@ -159,6 +160,11 @@ class TestStatus:
                 pass
             wait_until(lambda: store.session("flow").status == "stale", lambda: "its lease is renewed for ever")
 
+    def test_a_run_that_was_ended_by_hand_stays_so(self, store: Store) -> None:
+        with store.session("flow").run() as run:
+            run.end("interrupted")
+        assert store.session("flow").status == "interrupted"
+
     def test_failed_if_a_task_failed_without_a_later_success(self, store: Store) -> None:
         with store.session("flow").run() as run:
             failing(run, "load", lambda: None)
@@ -173,6 +179,12 @@ class TestStatus:
         with store.session("flow").run() as run:
             run.begin("is it up?", role="check").fail(Broken())
         assert store.session("flow").status == "completed"
+
+    def test_what_cannot_be_asked_for_is_refused(self, store: Store) -> None:
+        with pytest.raises(InvalidName, match="'fialed' is no status: use open, running, stale"):
+            store.sessions(status="fialed")
+        with pytest.raises(InvalidName, match="less than 0"):
+            store.sessions(limit=-1)
 
     def test_sessions_can_be_asked_for_by_what_readers_see(self, store: Store) -> None:
         runs = {name: store.session(name).run(task=name).start() for name in ("one", "two", "three", "four")}

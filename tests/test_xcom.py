@@ -8,6 +8,7 @@ import pickle
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -189,6 +190,8 @@ def test_two_queues_of_the_store_compare_as_deques(store: Store) -> None:
     other.extend([1, 3])
     assert one == two
     assert one != other
+    assert one != [1, 2]
+    assert one == mock.ANY, "which decides itself, as beside a deque"
     assert one < other
     assert other > one
     assert one <= two <= other

@@ -13,8 +13,9 @@ from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import AttemptClosed, InvalidName, LeaseLost, ZrbStoreError
+from zrb_store.names import split_id, storable
 from zrb_store.queries import attempts, sessions, values
-from zrb_store.records import AttemptRecord, split_id, storable
+from zrb_store.records import AttemptRecord
 from zrb_store.xcom import Xcoms, current_attempt
 
 if TYPE_CHECKING:

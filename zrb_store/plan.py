@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from zrb_store.errors import InvalidName, TaskNotFound
+from zrb_store.names import nearest
 from zrb_store.records import AttemptRecord
 
 
@@ -48,6 +49,15 @@ class Step:
     reason: str
 
 
+def role_of(*, is_check: bool, has_checks: bool, is_fallback: bool) -> str:
+    """`check`, `server` (kept by a check), `fallback` or `task`."""
+    if is_check:
+        return "check"
+    if has_checks:
+        return "server"
+    return "fallback" if is_fallback else "task"
+
+
 class Workflow:
     """The tasks of a session, and what comes after what.
 
@@ -76,11 +86,11 @@ class Workflow:
 
     def role(self, name: str) -> str:
         """`check`, `server` (kept by a check), `fallback` or `task`."""
-        if self._checked[name]:
-            return "check"
-        if self.nodes[name].checks:
-            return "server"
-        return "fallback" if self._owners[name] else "task"
+        return role_of(
+            is_check=bool(self._checked[name]),
+            has_checks=bool(self.nodes[name].checks),
+            is_fallback=bool(self._owners[name]),
+        )
 
     def order(self) -> list[str]:
         """Every task: after its upstreams, before what it starts."""
@@ -210,8 +220,6 @@ def _again(workflow: Workflow, reached: set[str], forced: str | None) -> dict[st
     if forced is None:
         return {}
     if forced not in workflow.nodes:
-        from zrb_store.reading.names import nearest  # only when something is wrong
-
         raise TaskNotFound(f"there is no task {forced!r} here{nearest(forced, workflow.nodes)}")
     if forced not in reached:
         owners = workflow.runs_if_fails(forced)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from zrb_store.errors import InvalidName
-from zrb_store.records import storable
+from zrb_store.names import storable
 
 
 def current_project(init_file: str | None = None) -> str:

@@ -1,14 +1,9 @@
-"""What the queries return, one frozen record per noun, and the names in them. Times are microseconds since 1970 UTC."""
+"""What the queries return: one frozen record per noun. Times are microseconds since 1970 UTC."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-from zrb_store.errors import InvalidName
-
-_SESSION_NAME = re.compile(r"[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,59 +132,3 @@ def to_datetime(moment: int) -> datetime:
     """Microseconds since 1970 as an aware UTC datetime, without a float on the way."""
     seconds, micros = divmod(moment, 1_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
-
-
-def check_session_name(name: str) -> str:
-    """Return `name` if a session may have it.
-
-    Raises:
-        InvalidName: It has other characters than letters, digits and `. _ : + -`, starts with `-`,
-            is empty or longer than 200.
-    """
-    if not isinstance(name, str) or not _SESSION_NAME.fullmatch(name):
-        raise InvalidName(
-            f"{name!r} cannot name a session: use 1 to 200 letters, digits and . _ : + -, not starting with -"
-        )
-    return name
-
-
-def check_name(name: str, what: str) -> str:
-    """Return `name` if a queue or a task, as `what` says, may have it: any text that every database can hold.
-
-    Raises:
-        InvalidName: It is no text, or holds NUL or half a surrogate pair.
-    """
-    if not isinstance(name, str) or "\0" in name or not _is_encodable(name):
-        raise InvalidName(f"{name!r} cannot name a {what}: use a text without NUL and lone surrogates")
-    return name
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def storable(text: str) -> str:
-    """The text as every database takes it: PostgreSQL has no NUL, UTF-8 no lone surrogates."""
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
-
-
-def value_id(session: str, queue: str, seq: int) -> str:
-    """`SESSION/QUEUE#SEQ`."""
-    return f"{session}/{queue}#{seq}"
-
-
-def split_id(text: str) -> tuple[str, str, int]:
-    """Split `SESSION/QUEUE#SEQ` (or `SESSION/TASK#NUMBER`) at the first `/` and the last `#`.
-
-    Raises:
-        InvalidName: The text is not of that form.
-    """
-    session, slash, rest = text.partition("/")
-    name, hash_, number = rest.rpartition("#")
-    if not slash or not hash_ or not re.fullmatch(r"-?\d{1,18}", number):
-        raise InvalidName(f"{text!r} is not of the form SESSION/QUEUE#SEQ")
-    return session, name, int(number)

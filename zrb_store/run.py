@@ -17,9 +17,10 @@ from zrb_store import codec, lease, points
 from zrb_store.attempt import Attempt, status_of
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskCompleted, ZrbStoreError
+from zrb_store.names import check_name, storable
 from zrb_store.process import identity
 from zrb_store.queries import attempts, sessions, values
-from zrb_store.records import AttemptRecord, SessionRecord, check_name, storable
+from zrb_store.records import AttemptRecord, SessionRecord
 from zrb_store.xcom import Xcoms, current_attempt
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class Run:
         self.database = xcoms.database
         self.session = xcoms.session
         self.lost = False
+        self._ended = False
         self.id = 0
         self.number = 0
         self.session_id = 0
@@ -268,6 +270,7 @@ class Run:
             LeaseLost: Another process has taken the session over.
         """
         lease.release(self)
+        self._ended = True
 
         def work(transaction: Transaction) -> bool:
             return sessions.end_run(transaction, self.id, outcome, values.moment(transaction))
@@ -295,6 +298,8 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._ended:
+            return
         try:
             if error is None or (isinstance(error, SystemExit) and not error.code):
                 self.end(self.outcome())

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zrb_store import lease
+from zrb_store.names import check_session_name
 from zrb_store.queries import sessions, values
-from zrb_store.records import SessionRecord, check_session_name
+from zrb_store.records import SessionRecord
 from zrb_store.run import Purpose, Run
 from zrb_store.xcom import Xcoms
 

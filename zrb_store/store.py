@@ -10,6 +10,7 @@ from typing import Any
 from zrb_store import codec, points, settings
 from zrb_store.attempt import AmbientAttempt, ambient_attempt
 from zrb_store.db.engine import Database
+from zrb_store.errors import InvalidName
 from zrb_store.records import SessionRecord
 from zrb_store.session import Session
 
@@ -86,9 +87,19 @@ class Store:
             since: Created at most so long ago.
             limit: How many at the most.
             project: Folder of the project.
-        """
-        from zrb_store.reading.listing import listed  # only readers need it
 
+        Returns:
+            Their records.
+
+        Raises:
+            InvalidName: There is no such status, or the limit is negative.
+        """
+        from zrb_store.reading.listing import STATUSES, listed  # only readers need it
+
+        if status is not None and status not in STATUSES:
+            raise InvalidName(f"{status!r} is no status: use {', '.join(STATUSES)}")
+        if limit is not None and limit < 0:
+            raise InvalidName(f"the limit {limit} is less than 0")
         statuses = None if status is None else [status]
         found = listed(self, statuses=statuses, task=task, project=project, since=since, limit=limit)
         return [one.session for one in found]

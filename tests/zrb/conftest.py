@@ -233,12 +233,7 @@ class Zrb:
                 (name,) = [one.name for one in store.sessions() if one.parent is None]
             session = store.session(name)
             record = session.record()
-            rows = {
-                queue: values.all_rows(store.database, queue_id)
-                if hasattr(values, "all_rows")
-                else _rows(store, queue_id)
-                for queue, queue_id in values.queues(store.database, name).items()
-            }
+            rows = {queue: _rows(store, queue_id) for queue, queue_id in values.queues(store.database, name).items()}
             return Stored(record, session.status, attempts.of_session(store.database, record.id), rows)
 
     def kill_all(self) -> None:

@@ -12,9 +12,9 @@ from zrb_store import codec
 from zrb_store.cli import output
 from zrb_store.cli.command import command, format_option, program, stdin
 from zrb_store.errors import ZrbStoreError
+from zrb_store.names import value_id
 from zrb_store.operations import shell
 from zrb_store.reading import names
-from zrb_store.records import value_id
 from zrb_store.store import open_store
 
 

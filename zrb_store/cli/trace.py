@@ -10,9 +10,9 @@ from zrb_store.cli.command import command, format_option
 from zrb_store.cli.one_value import fate
 from zrb_store.cli.output import Column, Facts, Table, bare, echo, echo_json, show
 from zrb_store.cli.words import NOTHING, Clock, one_line, preview, size
+from zrb_store.names import split_id
 from zrb_store.reading import stories
 from zrb_store.reading.names import resolve
-from zrb_store.records import split_id
 from zrb_store.store import open_store
 
 

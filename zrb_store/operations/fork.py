@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import TaskNotFound, ZrbStoreError
+from zrb_store.names import check_session_name
 from zrb_store.process import identity
 from zrb_store.queries import attempts, forks, sessions
-from zrb_store.records import check_session_name
 
 
 def fork(database: Database, source: str, from_task: str, name: str | None = None) -> str:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from zrb_store import lease, settings
 from zrb_store.db.engine import Database
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidName, ZrbStoreError
 from zrb_store.operations import removal
 from zrb_store.process import identity
@@ -84,11 +84,11 @@ def prune(database: Database, policy: Policy, *, dry_run: bool = False) -> Itera
         cutoff = None if policy.older_than is None else moment - policy.older_than // timedelta(microseconds=1)
         seen = (_Seen(transaction, candidate, moment) for candidate in queries.candidates(transaction))
         for session in _taken(seen, policy, cutoff):
-            chosen.extend((session.status == "open", session.fence, session.id))
+            chosen.extend((session.fence, session.id))
     while chosen:
-        found, *then = queries.candidate(database, chosen.pop()), chosen.pop(), chosen.pop()
-        if found is None or [found.fence, found.status == "open"] != then:
-            continue  # deleted, run or marked since it was seen
+        found, fence = queries.candidate(database, chosen.pop()), chosen.pop()
+        if found is None or found.fence != fence:
+            continue  # deleted or run since it was seen
         if found.status == "open":
             if cutoff is not None:
                 yield from _prune_values(database, found, cutoff, policy, dry_run)
@@ -199,16 +199,19 @@ def apply_retention(database: Database) -> None:
     """Prune as `ZRB_STORE_RETENTION` says, but once a day at most. For the end of a run: it raises nothing."""
     try:
         rule = settings.retention()
-        if rule is not None and database.transact(_claim_the_day):
+        if rule is not None and _is_due(database) and database.transact(_claim_the_day):
             deque(prune(database, Policy(*rule)), maxlen=0)
     except ZrbStoreError as error:
         _log.warning("the store was not pruned: %s", error)
 
 
+def _is_due(executor: Executor) -> bool:
+    last = queries.last_change(executor, "retention")
+    return last is None or values.moment(executor) - last >= _DAY
+
+
 def _claim_the_day(transaction: Transaction) -> bool:
-    moment = values.moment(transaction)
-    last = queries.last_change(transaction, "retention")
-    if last is not None and moment - last < _DAY:
-        return False
-    sessions.note_change(transaction, identity(), "retention", None, None)
-    return True
+    due = _is_due(transaction)
+    if due:
+        sessions.note_change(transaction, identity(), "retention", None, None)
+    return due

@@ -109,11 +109,11 @@ def attach(task: Any, zrb_session: Any, outer: Any) -> Recorder | None:
 
 def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
     from zrb_store.errors import SessionCompleted
+    from zrb_store.names import check_session_name
     from zrb_store.plugin.graph import Graph
     from zrb_store.plugin.inputs import Secrets, kept_inputs
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.project import current_project
-    from zrb_store.records import check_session_name
     from zrb_store.run import Purpose
 
     store = process.open()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from zrb_store.plan import Node, Workflow
+from zrb_store.plan import Node, Workflow, role_of
 from zrb_store.plugin import compat
 
 
@@ -57,11 +57,11 @@ class Graph:
 
     def role(self, task: Any) -> str:
         """`check`, `server` (kept by a check), `fallback` or `task`."""
-        if task in self._checks:
-            return "check"
-        if task.readiness_checks:
-            return "server"
-        return "fallback" if task in self._fallbacks else "task"
+        return role_of(
+            is_check=task in self._checks,
+            has_checks=bool(task.readiness_checks),
+            is_fallback=task in self._fallbacks,
+        )
 
     def is_volatile(self, queue: str) -> bool:
         """Whether zrb fills this queue with what is worthless in another process."""

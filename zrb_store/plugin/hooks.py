@@ -8,7 +8,7 @@ import sys
 from contextvars import ContextVar
 from typing import Any
 
-from zrb_store.plugin import attempts, commands, compat, engine
+from zrb_store.plugin import attempts, commands, compat, conduct
 from zrb_store.plugin.attach import CHILD, recorder_of, wanted
 
 # Typed loosely, since their methods are replaced.
@@ -94,7 +94,7 @@ def _hook_execution() -> None:
 
     @functools.wraps(exec_root_tasks)
     async def stored_exec_root_tasks(self: Any, session: Any) -> Any:
-        return await engine.run(exec_root_tasks, self, session)
+        return await conduct.run(exec_root_tasks, self, session)
 
     BaseTask.exec_root_tasks = stored_exec_root_tasks
 

@@ -315,7 +315,7 @@ class Recorder:
             return view
         return self.map  # zrb's own work between attempts
 
-    def warn_unstorable(self, owner: Owner | None, value: Any, reason: Exception) -> None:
+    def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
         """Say once that a value is kept as its type and repr only, and mark its task not restorable."""
         name = getattr(owner, "task", None)
         if owner is not None:

@@ -79,7 +79,7 @@ def _resume(request: Request) -> None:
 
 def _main_task(record: SessionRecord) -> Any:
     from zrb_store.errors import TaskNotFound
-    from zrb_store.reading.names import nearest
+    from zrb_store.names import nearest
 
     path = " ".join(record.path)
     if not path and record.parent and "/" not in record.parent:

@@ -18,7 +18,6 @@ class Watch:
 
     def __init__(self) -> None:
         self.terminated = False
-        self._sessions = 0
         self._installed = False
         self._last_words: list[Callable[[], None]] = []
 
@@ -28,7 +27,6 @@ class Watch:
         Args:
             last_words: Called if its task does not stop in time, from another thread.
         """
-        self._sessions += 1
         self._last_words.append(last_words)
         if (
             not self._installed
@@ -40,9 +38,8 @@ class Watch:
 
     def end(self, last_words: Callable[[], None]) -> None:
         """A session has ended. After SIGTERM the last one ends the process, with the exit code that stock zrb has."""
-        self._sessions -= 1
         self._last_words.remove(last_words)
-        if self._sessions or not self._installed:
+        if self._last_words or not self._installed:
             return
         if self.terminated:
             self._die()
@@ -51,7 +48,7 @@ class Watch:
             self._installed = False
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if not self._sessions:  # the last one ended in a thread, which could not take the handler away
+        if not self._last_words:  # the last one ended in a thread, which could not take the handler away
             self._die()
         self.terminated = True
         timer = threading.Timer(GRACE, self._give_up)

@@ -15,7 +15,7 @@ from zrb_store.errors import LeaseLost, StoreUnavailable, UnencodableValue, Valu
 from zrb_store.plugin import compat
 from zrb_store.queries import values as queries
 from zrb_store.xcom import Owner, Xcom, Xcoms
-from zrb_store.xcom.plans import Change, Plan
+from zrb_store.xcom.edits import Edit, Editor
 
 R = TypeVar("R")
 
@@ -31,7 +31,7 @@ class Recorder(Protocol):
     def stop(self, error: Exception) -> None:
         """End the run: the store can no longer be trusted."""
 
-    def warn_unstorable(self, owner: Owner | None, value: Any, reason: Exception) -> None:
+    def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
         """Say once that a value is kept as its type and repr only."""
 
 
@@ -120,7 +120,7 @@ class ZrbXcom(Xcom):
         try:
             return codec.encode(value, limit=limit)
         except (UnencodableValue, ValueTooLarge) as error:
-            self._recorder.warn_unstorable(self._owner(), value, error)
+            self._recorder.warn_unstorable(self._owner(), error)
         return codec.encode(value, lenient=True, limit=limit)._replace(restorable=False)
 
     def _decode(self, seq: int, data: str) -> Any:
@@ -190,8 +190,8 @@ class ZrbXcom(Xcom):
     __getitem__ = _watched(Xcom.__getitem__)
 
     @_watched
-    def _apply(self, plan: Plan, *, read: bool = True, pushed: Sequence[Any] = ()) -> Change:
-        return Xcom._apply(self, plan, read=read, pushed=pushed)
+    def _apply(self, editor: Editor, *, read: bool = True, pushed: Sequence[Any] = ()) -> Edit:
+        return Xcom._apply(self, editor, read=read, pushed=pushed)
 
     def __iter__(self) -> Iterator[Any]:
         values = Xcom.__iter__(self)

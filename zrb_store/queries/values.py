@@ -162,18 +162,15 @@ def peek(executor: Executor, of: int, *, right: bool = False) -> tuple[int, str]
 @functools.cache
 def _at(right: bool) -> Any:
     return (
-        _from_live(sa.select(value.c.seq, value.c.data, value.c.type))
-        .order_by(_by_seq[right])
-        .limit(_ONE)
-        .offset(bindparam("place"))
+        _from_live(sa.select(value.c.seq, value.c.data)).order_by(_by_seq[right]).limit(_ONE).offset(bindparam("place"))
     )
 
 
-def at(executor: Executor, of: int, index: int) -> tuple[int, Encoded] | None:
+def at(executor: Executor, of: int, index: int) -> tuple[int, str] | None:
     """The live value at a deque index, negative ones from the end."""
     right = index < 0
     rows = executor.execute(_at(right), {"queue_id": of, "place": -index - 1 if right else index})
-    return (rows[0][0], Encoded(rows[0][1], rows[0][2])) if rows else None
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 _COUNT = _from_live(sa.select(sa.func.count()).select_from(value))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from zrb_store import codec, lease
 from zrb_store.errors import SessionNotFound, ValueNotFound
+from zrb_store.names import nearest, value_id
 from zrb_store.queries import history, sessions, values
 from zrb_store.queries.history import AttemptName
 from zrb_store.reading.moments import attempts_at, moment_of, runs_at, status_at, value_at
-from zrb_store.reading.names import nearest
-from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord, SessionRecord, ValueRecord, iso, value_id
+from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord, SessionRecord, ValueRecord, iso
 
 if TYPE_CHECKING:
     from zrb_store.db.transaction import Transaction
@@ -253,7 +253,7 @@ def _contents(transaction: Transaction, story: Story, queue: str | None, live: b
         if story.moment is not None:
             seen = value_at(row, is_live, backs, story.moment)
             backs = [back for back in backs if back.returned_at <= story.moment]
-            if seen is not None and seen.state == "taken":
+            if seen is not None and seen.state in ("taken", "removed"):
                 seen = replace(seen, orphaned=story.given_back(seen.pushed_by))
         if seen is not None:
             name = story.queues[row.queue_id]

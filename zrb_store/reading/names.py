@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from zrb_store.errors import InvalidName, SessionNotFound
+from zrb_store.names import is_session_name, nearest
 from zrb_store.queries import history, sessions
 from zrb_store.reading.listing import listed
-from zrb_store.records import SessionRecord, check_session_name
+from zrb_store.records import SessionRecord
 
 if TYPE_CHECKING:
     from zrb_store.store import Store
@@ -34,8 +34,8 @@ def resolve(store: Store, text: str, *, exact: bool = False) -> SessionRecord:
     if text in ("@last", "@last-failed") and not exact:
         return _newest(store, text)
     name = session_name(text)
-    found = sessions.by_name(store.database, name) if _can_be_name(name) else None
-    if found is None and not exact and _can_be_name(name):
+    found = sessions.by_name(store.database, name) if is_session_name(name) else None
+    if found is None and not exact and is_session_name(name):
         found = _by_prefix(store, name)
     if found is None:
         raise SessionNotFound(f"there is no session {name!r}{_hint(store, name)}")
@@ -67,22 +67,6 @@ def this_session() -> str:
     if not slash:
         raise InvalidName("@this names the session of a running task: ZRB_STORE_ATTEMPT is not set here")
     return session
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` with the known word that is most like `word`, or nothing."""
-    import difflib  # only when something is wrong
-
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _can_be_name(text: str) -> bool:
-    try:
-        check_session_name(text)
-    except InvalidName:
-        return False
-    return True
 
 
 def _newest(store: Store, text: str) -> SessionRecord:

@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from zrb_store.errors import TaskNotFound, ValueNotFound
+from zrb_store.names import nearest, value_id
 from zrb_store.project import current_project
 from zrb_store.queries import attempts, history, sessions, values
 from zrb_store.queries.history import AttemptName
 from zrb_store.reading.history import Story
-from zrb_store.reading.names import nearest
-from zrb_store.records import AttemptRecord, SessionRecord, ValueRecord, value_id
+from zrb_store.records import AttemptRecord, SessionRecord, ValueRecord
 
 if TYPE_CHECKING:
     from zrb_store.db.transaction import Transaction

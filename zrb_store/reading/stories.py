@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from zrb_store import codec
 from zrb_store.codec.shown import key_step
 from zrb_store.errors import TaskNotFound, ValueNotFound
+from zrb_store.names import nearest, value_id
 from zrb_store.queries import attempts, history
 from zrb_store.reading.history import Story, error_shape, run_shape
-from zrb_store.reading.names import nearest
 from zrb_store.reading.paths import differences
 from zrb_store.reading.results import told
-from zrb_store.records import RunRecord, ValueRecord, iso, value_id
+from zrb_store.records import RunRecord, ValueRecord, iso
 
 if TYPE_CHECKING:
     from zrb_store.db.transaction import Transaction

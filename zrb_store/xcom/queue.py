@@ -12,19 +12,19 @@ from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import values
-from zrb_store.xcom.owner import Owner, current_attempt
-from zrb_store.xcom.plans import (
+from zrb_store.xcom.edits import (
     EMPTY,
     NOTHING,
-    Change,
+    Edit,
+    Editor,
     Live,
-    Plan,
-    plan_delete,
-    plan_insert,
-    plan_reverse,
-    plan_rotate,
-    plan_set_item,
+    edit_delete,
+    edit_insert,
+    edit_reverse,
+    edit_rotate,
+    edit_set_item,
 )
+from zrb_store.xcom.owner import Owner, current_attempt
 from zrb_store.xcom.reading import Reading, as_index, as_number
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ class Xcom(Reading):
     def _extend(self, new: Sequence[Any], left: bool) -> None:
         items = [(self._encode(value), None) for value in new]
         if items:
-            change = Change([], items if left else [], [] if left else items)
-            self._apply(lambda live: change, read=False, pushed=new)
+            edit = Edit([], items if left else [], [] if left else items)
+            self._apply(lambda live: edit, read=False, pushed=new)
 
     # -- take
 
@@ -152,7 +152,7 @@ class Xcom(Reading):
 
     def clear(self) -> None:
         """Remove every value."""
-        self._apply(lambda live: Change([seq for seq, _ in live], [], []))
+        self._apply(lambda live: Edit([seq for seq, _ in live], [], []))
 
     def remove(self, value: Any) -> None:
         """Remove the first value equal to this one.
@@ -163,10 +163,10 @@ class Xcom(Reading):
 
         other: set[int] = set()
 
-        def plan(live: Live) -> Change:
+        def editor(live: Live) -> Edit:
             for seq, _ in live:
                 if seq == equal:
-                    return Change([seq], [], [])
+                    return Edit([seq], [], [])
                 if seq not in other:
                     break
             return NOTHING
@@ -174,7 +174,7 @@ class Xcom(Reading):
         # Decoding and comparing may run anybody's code, so the queue is not locked meanwhile; what came since is looked
         # at next.
         while (equal := self._first_equal(value, other)) is not None:
-            if self._apply(plan).removed:
+            if self._apply(editor).removed:
                 _call(self._pop_callbacks)
                 return
         raise ValueError(f"{value!r} is not in deque")
@@ -191,34 +191,34 @@ class Xcom(Reading):
         return None
 
     def __delitem__(self, index: SupportsIndex) -> None:
-        self._apply(plan_delete(as_index(index)))
+        self._apply(edit_delete(as_index(index)))
 
     # -- replace
 
     def set(self, new_value: Any) -> None:
         """Make this the only value."""
         item = self._encode(new_value)
-        change = self._apply(lambda live: Change([seq for seq, _ in live], [], [(item, None)]), pushed=[new_value])
+        edit = self._apply(lambda live: Edit([seq for seq, _ in live], [], [(item, None)]), pushed=[new_value])
         _call(self._push_callbacks)
-        for _ in change.removed:
+        for _ in edit.removed:
             _call(self._pop_callbacks)
 
     def insert(self, index: SupportsIndex, value: Any) -> None:
         """Insert a value before the given place."""
-        self._apply(plan_insert(as_number(index), self._encode(value)), pushed=[value])
+        self._apply(edit_insert(as_number(index), self._encode(value)), pushed=[value])
         _call(self._push_callbacks)
 
     def __setitem__(self, index: SupportsIndex, value: Any) -> None:
-        self._apply(plan_set_item(as_index(index), self._encode(value)), pushed=[value])
+        self._apply(edit_set_item(as_index(index), self._encode(value)), pushed=[value])
         _call(self._push_callbacks)
 
     def rotate(self, n: SupportsIndex = 1) -> None:
         """Move the last `n` values to the beginning (negative: the first to the end)."""
-        self._apply(plan_rotate(as_number(n)))
+        self._apply(edit_rotate(as_number(n)))
 
     def reverse(self) -> None:
         """Reverse the order in place."""
-        self._apply(plan_reverse)
+        self._apply(edit_reverse)
 
     def __iadd__(self, other: Iterable[Any]) -> Self:  # type: ignore[override]  # in place, unlike +
         self._extend(list(other), left=False)  # without callbacks, as in zrb
@@ -230,32 +230,32 @@ class Xcom(Reading):
         if n <= 0:
             self.clear()
         else:
-            self._apply(lambda live: Change([], [], [(item, seq) for seq, item in live] * (n - 1)))
+            self._apply(lambda live: Edit([], [], [(item, seq) for seq, item in live] * (n - 1)))
         return self
 
-    def _apply(self, plan: Plan, *, read: bool = True, pushed: Sequence[Any] = ()) -> Change:
+    def _apply(self, editor: Editor, *, read: bool = True, pushed: Sequence[Any] = ()) -> Edit:
         """Read the live values, decide, and write, in one transaction."""
         owner = self._owner()
         attempt_id = owner.id if owner else None
         xcoms = self._xcoms
 
-        def work(transaction: Transaction) -> tuple[Change, int, int] | None:
+        def work(transaction: Transaction) -> tuple[Edit, int, int] | None:
             if not values.open_change(transaction, queue_id, attempt_id):
                 return None
-            change = plan(values.live(transaction, queue_id, lock=True) if read else [])
+            edit = editor(values.live(transaction, queue_id, lock=True) if read else [])
             moment = values.moment(transaction)  # with all locks taken, or a value would end before it was returned
-            values.remove(transaction, queue_id, change.removed, attempt_id, moment)
+            values.remove(transaction, queue_id, edit.removed, attempt_id, moment)
             left = right = 0
-            if change.left:
-                left = values.push_many(transaction, queue_id, change.left, attempt_id, moment, left=True)
-            if change.right:
-                right = values.push_many(transaction, queue_id, change.right, attempt_id, moment)
-            return change, left, right
+            if edit.left:
+                left = values.push_many(transaction, queue_id, edit.left, attempt_id, moment, left=True)
+            if edit.right:
+                right = values.push_many(transaction, queue_id, edit.right, attempt_id, moment)
+            return edit, left, right
 
         if read and not xcoms.known_id(self.name):
-            change = plan([])
-            if not change.left and not change.right:
-                return change  # there is no queue, and no need for one
+            edit = editor([])
+            if not edit.left and not edit.right:
+                return edit  # there is no queue, and no need for one
         queue_id = xcoms.queue_id(self.name, owner)
         done = xcoms.database.transact(work, "change")
         if done is None:
@@ -263,16 +263,16 @@ class Xcom(Reading):
             done = xcoms.database.transact(work, "change")
             if done is None:
                 self._refuse(owner)
-        change, left, right = done
+        edit, left, right = done
         fresh = iter(pushed)
-        for first, items in ((left, change.left), (right, change.right)):
+        for first, items in ((left, edit.left), (right, edit.right)):
             for seq, (_, moved_from) in enumerate(items, first):
                 if moved_from is None:
                     self._pushed(seq, next(fresh))
                 else:
                     self._copied(moved_from, seq)
-        self._taken(change.removed)
-        return change
+        self._taken(edit.removed)
+        return edit
 
     # -- callbacks, under the names of every zrb release
 

@@ -10,9 +10,9 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from zrb_store import codec
+from zrb_store.names import check_name
 from zrb_store.queries import values
-from zrb_store.records import check_name
-from zrb_store.xcom.plans import EMPTY
+from zrb_store.xcom.edits import EMPTY
 
 if TYPE_CHECKING:
     from zrb_store.xcom.mapping import Xcoms
@@ -84,7 +84,7 @@ class Reading:
         for queue_id in self._known_ids():
             found = values.at(self._xcoms.database, queue_id, place)
             if found:
-                return self._decode(found[0], found[1].data)
+                return self._decode(*found)
         raise IndexError("deque index out of range")
 
     def __contains__(self, value: object) -> bool:
@@ -126,7 +126,9 @@ class Reading:
         raise TypeError("a durable queue cannot be pickled or deep-copied: pickle list(xcom), or open it again by name")
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, deque | Reading) and deque(self) == _plain(other))
+        if self is other:
+            return True
+        return deque(self) == _plain(other) if isinstance(other, deque | Reading) else NotImplemented
 
     def __lt__(self, other: deque[Any] | Reading) -> bool:
         return deque(self) < _plain(other) if isinstance(other, deque | Reading) else NotImplemented

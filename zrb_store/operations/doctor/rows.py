@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from zrb_store.db.engine import Database
-from zrb_store.errors import InvalidName
+from zrb_store.names import is_session_name
 from zrb_store.operations.doctor.finding import Finding
 from zrb_store.queries.invariants import INVARIANTS, SHOWN, documents, violations
-from zrb_store.records import check_session_name
 
 _KINDS = {"path": list, "tasks": dict, "command": list}
 
@@ -31,7 +30,7 @@ def _documents(database: Database) -> Iterator[Finding]:
     """Names that cannot be given, and JSON that readers cannot read."""
     names, damaged = [], []
     for name, *texts in documents(database):
-        if not _can_be_name(name) and name not in names:
+        if not is_session_name(name) and name not in names:
             names.append(name)
         if name not in damaged and not all(map(_is_readable, texts, _KINDS.values())):
             damaged.append(name)
@@ -41,13 +40,6 @@ def _documents(database: Database) -> Iterator[Finding]:
     if damaged:
         what = _say("session", "have a path, tasks or a command line that is damaged", len(damaged), damaged)
         yield Finding("error", "session-text", what, "restore a backup")
-
-
-def _can_be_name(text: str) -> bool:
-    try:
-        return bool(check_session_name(text))
-    except InvalidName:
-        return False
 
 
 def _is_readable(text: str | None, kind: type) -> bool:

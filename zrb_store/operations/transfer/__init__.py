@@ -11,12 +11,12 @@ from typing import IO
 
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidName, SessionNotFound, ZrbStoreError
+from zrb_store.names import check_session_name
 from zrb_store.operations.transfer import lines
 from zrb_store.operations.transfer.writing import write
 from zrb_store.queries import sessions
 from zrb_store.queries import transfer as queries
 from zrb_store.queries.transfer import Record
-from zrb_store.records import check_session_name
 
 
 def export_lines(database: Database, names: Sequence[str] | None = None) -> Iterator[str]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from zrb_store.errors import InvalidName, ZrbStoreError
+from zrb_store.names import check_session_name, split_id
 from zrb_store.queries import transfer as queries
 from zrb_store.queries.transfer import Record
-from zrb_store.records import check_session_name, split_id
 
 FORMAT = 1
 HASH = "sha256"

@@ -13,11 +13,11 @@ from typing import IO, Any
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
+from zrb_store.names import split_id
 from zrb_store.process import identity
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries import transfer as queries
 from zrb_store.queries.transfer import Record
-from zrb_store.records import split_id
 
 BATCH = 500
 """How many rows are written at once, at the most."""

@@ -16,7 +16,7 @@ EMPTY = (
 Live = list[tuple[int, Encoded]]
 
 
-class Change(NamedTuple):
+class Edit(NamedTuple):
     """What one operation does to a queue.
 
     Attributes:
@@ -30,9 +30,9 @@ class Change(NamedTuple):
     right: Sequence[tuple[Encoded, int | None]]
 
 
-Plan = Callable[[Live], Change]
+Editor = Callable[[Live], Edit]
 
-NOTHING = Change((), (), ())
+NOTHING = Edit((), (), ())
 
 
 def _moved(live: Live) -> list[tuple[Encoded, int | None]]:
@@ -50,54 +50,54 @@ def _place(index: int, length: int) -> int:
     return place
 
 
-def plan_delete(index: int) -> Plan:
+def edit_delete(index: int) -> Editor:
     """`del queue[index]`."""
-    return lambda live: Change([live[_place(index, len(live))][0]], (), ())
+    return lambda live: Edit([live[_place(index, len(live))][0]], (), ())
 
 
-def plan_insert(index: int, item: Encoded) -> Plan:
+def edit_insert(index: int, item: Encoded) -> Editor:
     """`queue.insert(index, item)`: the shorter side goes on under new seqs."""
 
-    def plan(live: Live) -> Change:
+    def editor(live: Live) -> Edit:
         place = max(index + len(live), 0) if index < 0 else min(index, len(live))
         return _between(live[:place], [], item, live[place:])
 
-    return plan
+    return editor
 
 
-def plan_set_item(index: int, item: Encoded) -> Plan:
+def edit_set_item(index: int, item: Encoded) -> Editor:
     """`queue[index] = item`."""
 
-    def plan(live: Live) -> Change:
+    def editor(live: Live) -> Edit:
         place = _place(index, len(live))
         return _between(live[:place], [live[place][0]], item, live[place + 1 :])
 
-    return plan
+    return editor
 
 
-def _between(before: Live, dropped: list[int], item: Encoded, after: Live) -> Change:
+def _between(before: Live, dropped: list[int], item: Encoded, after: Live) -> Edit:
     if len(after) <= len(before):
-        return Change(dropped + _seqs(after), (), [(item, None), *_moved(after)])
-    return Change(dropped + _seqs(before), [*_moved(before), (item, None)], ())
+        return Edit(dropped + _seqs(after), (), [(item, None), *_moved(after)])
+    return Edit(dropped + _seqs(before), [*_moved(before), (item, None)], ())
 
 
-def plan_rotate(steps: int) -> Plan:
+def edit_rotate(steps: int) -> Editor:
     """`queue.rotate(steps)`: the shorter part goes on at the other end."""
 
-    def plan(live: Live) -> Change:
+    def editor(live: Live) -> Edit:
         right = steps % len(live) if live else 0
         if right == 0:
             return NOTHING
         left = len(live) - right
         if right <= left:
-            return Change(_seqs(live[left:]), _moved(live[left:]), ())
-        return Change(_seqs(live[:left]), (), _moved(live[:left]))
+            return Edit(_seqs(live[left:]), _moved(live[left:]), ())
+        return Edit(_seqs(live[:left]), (), _moved(live[:left]))
 
-    return plan
+    return editor
 
 
-def plan_reverse(live: Live) -> Change:
+def edit_reverse(live: Live) -> Edit:
     """`queue.reverse()`."""
     if len(live) < 2:
         return NOTHING
-    return Change(_seqs(live), (), _moved(live[::-1]))
+    return Edit(_seqs(live), (), _moved(live[::-1]))
