@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 # What the developer works with must not reach the tests, nor the processes that they start.
 for name in [name for name in os.environ if name.startswith("ZRB_")]:
     del os.environ[name]
+
+# Nor must what a shell does to the jobs that it starts with & or nohup: they and their children ignore these.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 # pytest --hypothesis-profile=thorough
 hypothesis.settings.register_profile("thorough", max_examples=5000, deadline=None)

@@ -17,6 +17,7 @@ from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, open_store
 from zrb_store.db import engine, migrate, schema
 from zrb_store.db.tables import REVISION
 from zrb_store.operations import status
+from zrb_store.operations.doctor import files
 
 
 @pytest.fixture
@@ -132,6 +133,19 @@ def test_another_programs_file_is_left_as_it_is(
         result = command(*args)
         assert (result.code, "another program's database" in result.err) == (69, True)
     assert file.read_bytes() == before
+
+
+def test_a_store_made_of_the_statements_is_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.db"
+    file.touch(mode=0o600)
+    command = Commands(str(file), monkeypatch, capsys.readouterr)
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(command.ok("db", "upgrade", "--sql"))
+    monkeypatch.setattr(files, "_WAL_RESET_BUG", ((0,), (0,)))
+    command.ok("push", "s", "q", "1")
+    assert command.ok("doctor") == "healthy\n"
 
 
 def test_an_empty_file_is_no_store_until_it_is_written(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import TaskNotFound, ZrbStoreError
-from zrb_store.names import check_session_name
+from zrb_store.errors import InvalidName, TaskNotFound, ZrbStoreError
+from zrb_store.names import check_session_name, is_session_name
 from zrb_store.process import identity
 from zrb_store.queries import attempts, forks, sessions
 
@@ -44,7 +44,9 @@ def fork(database: Database, source: str, from_task: str, name: str | None = Non
         if moment is None:
             raise _not_started(transaction, found.id, source, from_task)
         for candidate in [name] if name else _free_names(source):
-            target = forks.create(transaction, check_session_name(candidate), found)
+            if not is_session_name(candidate):
+                raise InvalidName(f"{candidate} is too long for a session's name: choose another --name")
+            target = forks.create(transaction, candidate, found)
             if target is not None:
                 break
         else:

@@ -90,4 +90,8 @@ def upgrade_statements(database: Database) -> str:
     """
     found = schema.revision(database)
     schema.refuse_foreign(database, found)
-    return "" if found == REVISION else migrate.statements(database.engine)
+    if found == REVISION:
+        return ""
+    # What cannot be done in the transaction of the others; a store that is made by hand needs it, too.
+    first = "PRAGMA journal_mode=WAL;\n\n" if found is None and facts.is_file(database) else ""
+    return first + migrate.statements(database.engine)

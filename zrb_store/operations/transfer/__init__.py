@@ -95,7 +95,7 @@ def copy(
     wanted = None if names is None else dict.fromkeys(names)
     total = queries.count(source) if wanted is None else len(wanted)
     for name in queries.names(source) if wanted is None else wanted:
-        _refuse_existing(target, name, "delete it there, or name the sessions to copy")
+        _refuse_existing(target, name, "copy to a new store, delete it there, or name the sessions to copy")
     with contextlib.closing(_read(source, names)) as records:
         return write(target, records, "copy", lambda done: progress(done, total))
 
