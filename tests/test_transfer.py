@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from zrb_store import InvalidName, SessionNotFound, Store, ZrbStoreError, open_s
 from zrb_store.db import tables
 from zrb_store.operations import removal, shell, transfer
 from zrb_store.operations.mark import mark_completed
-from zrb_store.operations.transfer import lines, writing
+from zrb_store.operations.transfer import writing
 from zrb_store.queries import sessions
 from zrb_store.queries import transfer as queries
 from zrb_store.reading import history, stories
@@ -209,133 +209,10 @@ def test_owners_follow_new_names(store: Store, other: Store) -> None:
     assert history.show(other, "again")["forked_from"] == "etl-2"
 
 
-# -- the format
-
-
-def test_the_format(store: Store) -> None:
-    store.session("s").xcom["q"].push("é")
-    content = [json.loads(line) for line in exported(store).splitlines()]
-    assert [line["kind"] for line in content] == ["zrb-store", "session", "queue", "value", "end"]
-    assert all(len(line["sha256"]) == 64 for line in content)
-    assert content[3]["data"] == '"\\u00e9"'
-    assert exported(store) == exported(store)
-    assert [json.loads(line)["kind"] for line in lines.write([])] == ["zrb-store", "end"]
-
-
 def test_lines_may_be_written_anew(store: Store, back: Store) -> None:
     live_a_little(store)
     reordered = [json.dumps(json.loads(line), sort_keys=True, indent=None) for line in exported(store).splitlines()]
     assert imported(back, "\n".join(reordered).encode()) == 5
-
-
-def refused(store: Store, content: bytes) -> str:
-    """Import what must be refused with nothing written; returns why."""
-    with pytest.raises(ZrbStoreError) as error:
-        imported(store, content)
-    assert store.sessions() == []
-    assert len(str(error.value).splitlines()) == 1
-    return str(error.value)
-
-
-@pytest.fixture(scope="module")
-def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An export with every kind of record."""
-    with open_store(tmp_path_factory.mktemp("content") / "store.db") as store:
-        live_a_little(store)
-        return exported(store)
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store that stays empty."""
-    with open_store(tmp_path_factory.mktemp("empty") / "store.db") as store:
-        yield store
-
-
-@pytest.mark.parametrize(
-    ("damage", "why"),
-    [
-        (lambda all_: all_[:-1], "ends after line"),
-        (lambda all_: [], "ends after line 0"),
-        (lambda all_: all_[:5] + all_[6:], "line 6 of the file is damaged: its hash does not fit"),
-        (lambda all_: [*all_[:5], all_[6], all_[5], *all_[7:]], "line 6 of the file is damaged"),
-        (lambda all_: [*all_[:6], all_[5], *all_[6:]], "line 7 of the file is damaged"),
-        (lambda all_: all_[1:], "line 1 of the file is damaged"),
-        (lambda all_: [*all_, all_[-1]], "is damaged"),
-        (lambda all_: [*all_[:5], b"", *all_[5:]], "line 6 of the file is damaged: it is not a line of an export"),
-        (lambda all_: [b"[" * 100_000, *all_], "it is not a line of an export"),
-        (lambda all_: [b'"text"'], "it is not a line of an export"),
-        (lambda all_: [b"\xff"], "it is not a line of an export"),
-        (lambda all_: [b"SQLite format 3\0"], "it is not a line of an export"),
-    ],
-)
-def test_damage_is_found(empty: Store, content: bytes, damage: Callable[[list[bytes]], list[bytes]], why: str) -> None:
-    assert why in refused(empty, b"\n".join(damage(content.splitlines())))
-
-
-@hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_every_changed_character_is_found(empty: Store, content: bytes, data: st.DataObject) -> None:
-    place = data.draw(st.integers(0, len(content) - 2))
-    byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[place]))
-    changed = content[:place] + bytes([byte]) + content[place + 1 :]
-    spaced = content[place : place + 1] in b"\n" and byte in b" \t\r\n"
-    if not spaced:
-        assert "damaged" in refused(empty, changed)
-
-
-def made(*changes: tuple[int, dict[str, Any]], content: bytes) -> bytes:
-    """An export as somebody could make it who computes the right hashes: records with other fields."""
-    records = [json.loads(line) for line in content.splitlines()[1:-1]]
-    for record in records:
-        del record["sha256"]
-    for place, change in changes:
-        records[place] |= change
-    return "\n".join(lines.write(records)).encode()
-
-
-@pytest.mark.parametrize(
-    ("kind", "change", "why"),
-    [
-        ("session", {"name": "../x"}, "cannot name a session"),
-        ("session", {"name": None}, "name is not of its type"),
-        ("session", {"fence": True}, "fence is not of its type"),
-        ("session", {"fence": 2**63}, "fence is too large"),
-        ("session", {"more": 1}, "its fields are not those of this format"),
-        ("session", {"task": "a\0b"}, "task is no text"),
-        ("session", {"task": "\ud800"}, "task is no text"),
-        ("session", {"kind": "zrb-store"}, "it is not where it belongs"),
-        ("session", {"kind": "thing"}, "its kind is unknown"),
-        ("session", {"kind": ["thing"]}, "it is not a line of an export"),
-        ("run", {"number": "1"}, "number is not of its type"),
-        ("value", {"data": "é"}, "data is not ASCII"),
-        ("value", {"pushed_by": "nobody"}, "is not of the form"),
-        ("value", {"pushed_by": "etl/nothing#1"}, "session etl names attempt nothing#1, which is not there"),
-        ("value", {"queue": "nothing"}, "names queue nothing, which is not there"),
-        ("attempt", {"run": 99}, "names run 99, which is not there"),
-        ("attempt", {"result_queue": "nothing"}, "names queue nothing, which is not there"),
-    ],
-)
-def test_what_does_not_fit_is_refused(
-    empty: Store, content: bytes, kind: str, change: dict[str, Any], why: str
-) -> None:
-    only = [line for line in content.splitlines() if json.loads(line)["kind"] != "zrb-store"]
-    starts = [place for place, line in enumerate(only) if json.loads(line)["kind"] == "session"]
-    etl = next(place for place in starts if json.loads(only[place])["name"] == "etl")
-    place = next(place for place in range(etl, len(only)) if json.loads(only[place])["kind"] == kind)
-    crafted = made((place, change), content=content)
-    if "which is not there" in why:
-        with open_store(Path(str(empty.database.url.database)).with_name(f"{next(_numbers)}.db")) as other:
-            with pytest.raises(ZrbStoreError, match=why):
-                imported(other, crafted)
-            assert "etl" not in shown(other)
-    else:
-        assert why in refused(empty, crafted)
-
-
-def test_another_format_is_refused(empty: Store) -> None:
-    line = lines._Chain().line({"kind": "zrb-store", "format": 2})
-    assert "has format 2, unknown to this version: upgrade zrb-store" in refused(empty, line.encode())
 
 
 # -- refusals

@@ -251,10 +251,7 @@ def push_and_take(pipe: Connection, location: str, number: int, rounds: int) -> 
 
 
 def fail_on_shared_queues(pipe: Connection, location: str, number: int, rounds: int) -> None:
-    """Attempts that take from, push to and turn two queues that others use too, and fail.
-
-    Answers how often PostgreSQL found a deadlock.
-    """
+    """Fail attempts that take from, push to and turn two queues of all; answers how often PostgreSQL met a deadlock."""
     refused = 0
     with open_store(location) as store:
         is_busy = store.database.dialect.is_busy

@@ -1,0 +1,54 @@
+"""Alembic's own command, as a developer of zrb-store uses it in a checkout."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.test_migrations import ROOT, engine_of, revision_of
+from zrb_store.db.tables import REVISION
+
+
+def alembic(location: str, *arguments: str, root: Path = ROOT) -> str:
+    """Run alembic's own command, as a developer does."""
+    result = subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=root,
+        env=os.environ | {"ZRB_STORE_URL": location, "PYTHONPATH": str(root)},
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_alembic_command_from_the_root(new_location: str) -> None:
+    assert "CREATE TABLE" in alembic(new_location, "upgrade", "head", "--sql")
+    alembic(new_location, "upgrade", "head")
+    assert revision_of(engine_of(new_location)) == REVISION
+    assert "0001 (head)" in alembic(new_location, "current")
+    assert "No new upgrade operations" in alembic(new_location, "check")
+
+
+def test_alembic_command_writes_a_revision_that_works(tmp_path: Path) -> None:
+    root = tmp_path / "100% checkout"
+    for name in ("alembic.ini", "migrations", "zrb_store"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (root / name).parent.mkdir(exist_ok=True)
+        copy(ROOT / name, root / name)
+    tables = root / "zrb_store" / "db" / "tables.py"
+    tables.write_text(
+        re.sub(r'(Column\("task", Text\),)', r'\1\n    Column("more", Text),', tables.read_text(), count=1)
+    )
+    location = str(tmp_path / "store.db")
+    alembic(location, "upgrade", "head", root=root)
+    alembic(location, "revision", "--autogenerate", "--rev-id", "0002", "-m", "More", root=root)
+    assert "more" in (root / "migrations" / "versions" / "0002_more.py").read_text()
+    alembic(location, "upgrade", "head", root=root)
+    assert revision_of(engine_of(location)) == "0002"
