@@ -78,7 +78,15 @@ class Attempt:
         return item
 
     def complete_encoded(self, item: Encoded | None, queue: str) -> int | None:
-        """Complete with a result that is encoded already; returns its seq. Raises as `complete`."""
+        """Complete with a result that is encoded already. Raises as `complete`.
+
+        Args:
+            item: The result, None for none.
+            queue: Name of the queue that it is pushed to.
+
+        Returns:
+            Its seq, None for none.
+        """
 
         def work(transaction: Transaction) -> tuple[int, int] | None:
             place = None
@@ -116,7 +124,12 @@ class Attempt:
         self.fail_with(describe(error), status)
 
     def fail_with(self, error: tuple[str | None, str | None, str | None], status: str) -> None:
-        """As `fail`, with the error's type, message and traceback as text."""
+        """As `fail`, with an error that was described already; raises as it.
+
+        Args:
+            error: Its type, message and traceback as text.
+            status: `failed` or `interrupted`.
+        """
         if not self.database.transact(lambda t: attempts.fail(t, self.id, status, error), "fail"):
             self._refuse(self.database)
         self._open = False

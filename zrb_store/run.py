@@ -93,10 +93,14 @@ class Run:
     def start(self) -> Run:
         """Take the lease, and give back what unfinished attempts of earlier runs did.
 
+        Returns:
+            The run itself.
+
         Raises:
             SessionBusy: Another process runs the session.
             SessionCompleted: There is nothing left to run.
             InputsDiffer: The session is of another project, another task or other inputs.
+            LeaseLost: Another process is removing the session.
         """
         self.session_id, self.id, self.number = self.database.transact(self._start, "start")
         lease.keep(self)
@@ -136,7 +140,14 @@ class Run:
     def attempt(self, task: str) -> Attempt:
         """Begin the next attempt of a task, to be used as a context manager.
 
+        Args:
+            task: Name of the task.
+
+        Returns:
+            The attempt, under way.
+
         Raises:
+            InvalidName: No task can have this name.
             TaskCompleted: The task has completed in this session.
             LeaseLost: Another process has taken the session over.
             ZrbStoreError: An attempt is under way already; attempts do not nest.
@@ -156,6 +167,9 @@ class Run:
             role: `task`, `server`, `fallback`, or `check`, of which one attempt is kept and opened again.
             arguments: Encoded arguments to compare on the next run.
             once: Not if an attempt of it stands.
+
+        Returns:
+            The attempt, under way.
 
         Raises:
             InvalidName: No task can have this name.
@@ -201,10 +215,16 @@ class Run:
             *args: Kept if encodable; other ones on a later run raise.
             **kwargs: Likewise.
 
+        Returns:
+            What the function returned, now or then.
+
         Raises:
+            InvalidName: No task can have this name.
             InputsDiffer: The task completed with other arguments.
             UnencodableValue: The result cannot be stored.
+            ValueTooLarge: It is larger than the limit.
             LeaseLost: Another process has taken the session over.
+            ZrbStoreError: An attempt is under way already; attempts do not nest.
         """
         encoded = codec.encode([list(args), kwargs], lenient=True)
         arguments = encoded.data if encoded.restorable else None
@@ -226,7 +246,11 @@ class Run:
         return result
 
     def completed(self, task: str) -> AttemptRecord | None:
-        """The newest attempt of a task that completed and stands, or None."""
+        """The newest attempt of a task that completed and stands, or None.
+
+        Raises:
+            InvalidName: No task can have this name.
+        """
         return attempts.standing(self.database, self.session_id, check_name(task, "task"))
 
     def result(self, of: AttemptRecord) -> Any:
@@ -236,6 +260,10 @@ class Run:
 
     def give_back(self, of: AttemptRecord, reason: str) -> None:
         """Give a completed attempt back, so that its task runs again.
+
+        Args:
+            of: The attempt.
+            reason: Kept with each value that is given back.
 
         Raises:
             LeaseLost: Another process has taken the session over.
@@ -252,7 +280,10 @@ class Run:
             raise self._lease_lost()
 
     def note_tasks(self, tasks: Mapping[str, str]) -> None:
-        """Store which tasks the session has, in order: name -> `waiting` or `skipped`.
+        """Store which tasks the session has.
+
+        Args:
+            tasks: In order: name -> `waiting` or `skipped`.
 
         Raises:
             LeaseLost: Another process has taken the session over.

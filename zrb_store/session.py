@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zrb_store import lease
-from zrb_store.names import check_session_name
+from zrb_store.names import check_name, check_session_name
 from zrb_store.queries import sessions, values
 from zrb_store.records import SessionRecord
 from zrb_store.run import Purpose, Run
@@ -34,6 +34,9 @@ class Session:
 
     def record(self) -> SessionRecord:
         """What the store knows of the session.
+
+        Returns:
+            Its row, as it was last written.
 
         Raises:
             SessionNotFound: Nothing yet.
@@ -74,11 +77,18 @@ class Session:
             command: The command line, secrets left out; this process's own if not given.
             zrb_version: Version of zrb that runs it.
 
+        Returns:
+            The run, not started yet.
+
         Raises:
+            InvalidName: No task can have this name.
             SessionBusy: On start: another process runs it.
             SessionCompleted: On start: there is nothing left to run.
             InputsDiffer: On start: it belongs to another project, another task or other inputs.
+            LeaseLost: On start: another process is removing it.
         """
+        if task is not None:
+            check_name(task, "task")
         about: dict[str, Any] = {} if command is None else {"command": command}
         ambient = self.store.ambient
         purpose = Purpose(

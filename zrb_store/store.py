@@ -112,6 +112,9 @@ class Store:
             max_age: How long ago it may have completed.
             any_project: Look in every project. Sessions that belong to none are looked at in any case.
 
+        Returns:
+            The value.
+
         Raises:
             ValueNotFound: There is none, or the newest is too old.
         """
@@ -126,6 +129,9 @@ class Store:
             session: Name of the session.
             from_task: Name of the task.
             name: Of the new session; by default the first free one of `SESSION-fork`, `SESSION-fork-2`...
+
+        Returns:
+            The new session.
 
         Raises:
             SessionNotFound: There is no such session.

@@ -71,7 +71,7 @@ class Xcom(Reading):
         self._push(value, left=False)
 
     def push(self, value: Any) -> None:
-        """Add a value at the end; the same as `append`."""
+        """Add a value at the end; the same as `append`, and raises as it."""
         self.append(value)
 
     def appendleft(self, value: Any) -> None:
@@ -123,7 +123,7 @@ class Xcom(Reading):
         return self._pop(right=False)
 
     def popleft(self) -> Any:
-        """Take the oldest value; the same as `pop`."""
+        """Take the oldest value; the same as `pop`, and raises as it."""
         return self._pop(right=False)
 
     def popright(self) -> Any:
@@ -151,7 +151,7 @@ class Xcom(Reading):
         return value
 
     def clear(self) -> None:
-        """Remove every value."""
+        """Remove every value. Raises `AttemptClosed` and `LeaseLost` as `pop`."""
         self._apply(lambda live: Edit([seq for seq, _ in live], [], []))
 
     def remove(self, value: Any) -> None:
@@ -159,6 +159,8 @@ class Xcom(Reading):
 
         Raises:
             ValueError: There is none.
+            AttemptClosed: The attempt that this belongs to has ended.
+            LeaseLost: Another process has taken the session of that attempt over.
         """
 
         other: set[int] = set()
@@ -196,7 +198,7 @@ class Xcom(Reading):
     # -- replace
 
     def set(self, new_value: Any) -> None:
-        """Make this the only value."""
+        """Make this the only value; raises as `append`."""
         item = self._encode(new_value)
         edit = self._apply(lambda live: Edit([seq for seq, _ in live], [], [(item, None)]), pushed=[new_value])
         _call(self._push_callbacks)
@@ -204,7 +206,7 @@ class Xcom(Reading):
             _call(self._pop_callbacks)
 
     def insert(self, index: SupportsIndex, value: Any) -> None:
-        """Insert a value before the given place."""
+        """Insert a value before the given place; raises as `append`."""
         self._apply(edit_insert(as_number(index), self._encode(value)), pushed=[value])
         _call(self._push_callbacks)
 
@@ -213,11 +215,11 @@ class Xcom(Reading):
         _call(self._push_callbacks)
 
     def rotate(self, n: SupportsIndex = 1) -> None:
-        """Move the last `n` values to the beginning (negative: the first to the end)."""
+        """Move the last `n` values to the beginning (negative: the first to the end). Raises as `clear`."""
         self._apply(edit_rotate(as_number(n)))
 
     def reverse(self) -> None:
-        """Reverse the order in place."""
+        """Reverse the order in place. Raises as `clear`."""
         self._apply(edit_reverse)
 
     def __iadd__(self, other: Iterable[Any]) -> Self:  # type: ignore[override]  # in place, unlike +
