@@ -6,9 +6,7 @@ import contextlib
 import json
 import os
 import platform
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -19,56 +17,12 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskCompleted, ZrbStoreError
 from zrb_store.names import check_name, storable
 from zrb_store.process import identity
+from zrb_store.purpose import Purpose, difference_text, encoded_inputs, refuse_other
 from zrb_store.queries import attempts, sessions, values
-from zrb_store.records import AttemptRecord, SessionRecord
+from zrb_store.records import AttemptRecord
 from zrb_store.xcom import Xcoms, current_attempt
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Purpose:
-    """What a session is for, and how this run came about.
-
-    Attributes:
-        task: Name of the main task; None for a plain script.
-        path: How zrb's command line names the task.
-        inputs: The task's inputs without secret ones; None if they do not matter.
-        project: Folder of the project; None if it does not matter.
-        parent: SESSION or SESSION/TASK#N that this session was started by.
-        origin: `cli`, `web` or `library`.
-        command: The command line, secrets left out.
-        zrb_version: Version of zrb, None without zrb.
-        again: Run a completed session again.
-        give_back: Names, of all attempts of the session, those completed ones to give back as the run starts, in this
-            order, each with the reason.
-    """
-
-    task: str | None = None
-    path: Sequence[str] = ()
-    inputs: Mapping[str, Any] | None = None
-    project: str | None = None
-    parent: str | None = None
-    origin: str = "library"
-    command: Sequence[str] = field(default_factory=lambda: list(sys.argv))
-    zrb_version: str | None = None
-    again: bool = False
-    give_back: Callable[[list[AttemptRecord]], Sequence[tuple[int, str]]] | None = None
-
-
-def refuse_other(session: SessionRecord, wanted: Purpose) -> None:
-    """Raise `InputsDiffer` where the session is not for what a run is for."""
-    for what, theirs, ours in (("project", session.project, wanted.project), ("task", session.task, wanted.task)):
-        if theirs and ours and theirs != ours:
-            raise InputsDiffer(
-                f"session {session.name} belongs to {what} {theirs}, not to {ours}: use another session name"
-            )
-    if wanted.inputs is not None and session.inputs is not None:
-        difference = difference_text(codec.decode(session.inputs), codec.decode(_encoded(wanted.inputs) or "{}"))
-        if difference:
-            raise InputsDiffer(
-                f"session {session.name} was started with other inputs: {difference}; use another session name"
-            )
 
 
 class Run:
@@ -130,7 +84,7 @@ class Run:
             "project": purpose.project or session.project,
             "task": purpose.task or session.task,
             "path": json.dumps(list(purpose.path)) if purpose.path else json.dumps(session.path),
-            "inputs": _encoded(purpose.inputs) or session.inputs,
+            "inputs": encoded_inputs(purpose.inputs) or session.inputs,
             "parent": purpose.parent,
         }
         moment = values.moment(transaction)
@@ -346,28 +300,3 @@ def _working_directory() -> str | None:
         return storable(str(Path.cwd()))
     except OSError:  # it was deleted
         return None
-
-
-def _encoded(inputs: Mapping[str, Any] | None) -> str | None:
-    return None if inputs is None else codec.encode(dict(inputs), lenient=True).data
-
-
-def difference_text(theirs: Any, ours: Any, path: str = "") -> str:
-    """Where two values differ, as `name: 1 became 2`, joined by commas; empty if they are equal."""
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        keys = list(dict.fromkeys([*theirs, *ours]))
-        parts = [
-            difference_text(theirs[key], ours[key], f"{path}.{key}" if path else str(key))
-            if key in theirs and key in ours
-            else f"{path}.{key}".lstrip(".") + (" is new" if key in ours else " is gone")
-            for key in keys
-        ]
-        return ", ".join(part for part in parts if part)
-    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
-        parts = [
-            difference_text(one, two, f"{path}[{place}]")
-            for place, (one, two) in enumerate(zip(theirs, ours, strict=True))
-        ]
-        return ", ".join(part for part in parts if part)
-    same = theirs == ours or codec.encode(theirs, lenient=True) == codec.encode(ours, lenient=True)
-    return "" if same else f"{path or 'it'}: {theirs!r} became {ours!r}"

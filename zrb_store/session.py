@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from zrb_store import lease
 from zrb_store.names import check_name, check_session_name
+from zrb_store.purpose import Purpose
 from zrb_store.queries import sessions, values
 from zrb_store.records import SessionRecord
-from zrb_store.run import Purpose, Run
+from zrb_store.run import Run
 from zrb_store.xcom import Xcoms
 
 if TYPE_CHECKING:

@@ -114,7 +114,7 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
     from zrb_store.plugin.inputs import Secrets, kept_inputs
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.project import current_project
-    from zrb_store.run import Purpose
+    from zrb_store.purpose import Purpose
 
     store = process.open()
     parent = recorder_of(zrb_session.parent)

@@ -18,9 +18,10 @@ from zrb_store.plugin.inputs import Secrets
 from zrb_store.plugin.mapping import AttemptView, XcomMap
 from zrb_store.plugin.notes import users_frames, warn
 from zrb_store.plugin.xcoms import ZrbXcom, ZrbXcoms, expect_push, forget_push, settle_objects
+from zrb_store.purpose import Purpose
 from zrb_store.queries import attempts, sessions
 from zrb_store.records import AttemptRecord
-from zrb_store.run import Purpose, Run
+from zrb_store.run import Run
 from zrb_store.store import Store
 from zrb_store.xcom import Owner, current_attempt
 

@@ -42,8 +42,8 @@ def plan_of(store: Store, record: SessionRecord, forced: str | None) -> list[Ste
     from zrb_store.plan import decide
     from zrb_store.plugin.graph import Graph
     from zrb_store.project import current_project
+    from zrb_store.purpose import Purpose, refuse_other
     from zrb_store.queries import attempts, values
-    from zrb_store.run import Purpose, refuse_other
 
     project = current_project(compat.CFG.INIT_FILE_NAME)
     refuse_other(record, Purpose(project=project))
