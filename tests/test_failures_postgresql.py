@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -123,6 +124,19 @@ def test_a_connection_that_is_ended_amid_a_change_leaves_nothing_of_it(store: St
         store.database.transact(work)
     assert list(queue) == [1, 2, 3]
     assert queue.pop() == 1
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_hold_every_text_is_refused(
+    postgres_server: Server, postgres_admin: Any, encoding: str
+) -> None:
+    name = f"{encoding}_{os.getpid()}".lower()
+    postgres_admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+    try:
+        with pytest.raises(StoreUnavailable, match=f"{name} has encoding {encoding}.*use one with encoding UTF8"):
+            open_store(make_url(postgres_server.url).set(database=name).render_as_string(hide_password=False))
+    finally:
+        postgres_admin.execute(f"DROP DATABASE {name}")
 
 
 @pytest.mark.parametrize(

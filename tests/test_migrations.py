@@ -19,7 +19,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from tests.postgres import Server
-from zrb_store import settings
+from zrb_store import open_store, settings
 from zrb_store.db import migrate
 from zrb_store.db.dialect import dialect_of
 from zrb_store.db.tables import REVISION, metadata, queue, session
@@ -286,6 +286,23 @@ def test_percent_in_the_path_of_the_migrations(tmp_path: Path, monkeypatch: pyte
     engine = engine_of(tmp_path / "store.db")
     migrate.upgrade(engine)
     assert revision_of(engine) == REVISION
+
+
+def test_a_schema_can_be_shared_with_another_program(
+    new_postgres: str, postgres_admin: psycopg.Connection[Any]
+) -> None:
+    """Whose tables and indexes have no prefix of ours."""
+    schema = new_postgres.rpartition("%3D")[2]
+    for noun in ("session", "run", "attempt", "queue", "value", "return", "change"):
+        postgres_admin.execute(f"CREATE TABLE {schema}.{noun} (id int PRIMARY KEY)")
+    for _ in range(2):
+        with open_store(new_postgres) as store:
+            store.session("s").xcom["q"].push(1)
+            assert store.session("s").xcom["q"].pop() == 1
+    names = postgres_admin.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind = 'r'", [schema]
+    ).fetchall()
+    assert len([name for (name,) in names if not name.startswith("zrb_") and name != "alembic_version"]) == 7
 
 
 def test_tables_go_to_the_first_schema_of_the_search_path(

