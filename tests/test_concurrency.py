@@ -214,6 +214,25 @@ def test_nothing_joins_an_open_transaction(store: Store, use: Callable[[Any], An
     assert list(queue) == [1, 2]
 
 
+def test_a_snapshot_is_in_use_until_its_transaction_has_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """psycopg waits for itself for ever where a signal handler uses a connection amid its ROLLBACK."""
+    roll_back = store.database._roll_back
+    ends = []
+
+    def interrupted() -> None:
+        with pytest.raises(RuntimeError, match="is in use by this thread"):
+            store.session("s").xcom["q"].push(1)
+        roll_back()
+        ends.append("rolled back")
+
+    monkeypatch.setattr(store.database, "_roll_back", interrupted)
+    with store.database.snapshot():
+        pass
+    assert ends == ["rolled back"]
+    store.session("s").xcom["q"].push(2)
+    assert list(store.session("s").xcom["q"]) == [2]
+
+
 def test_comparing_and_decoding_may_use_the_store(store: Store) -> None:
     xcom = store.session("s").xcom
 
@@ -250,9 +269,9 @@ def test_acknowledged_in_a_signal_handler_is_there(location: str, store: Store) 
     """A handler that comes amid another use of the store is refused, and whatever was not refused was done."""
     with Child(push_in_signal_handlers, location, 300) as child:
         acknowledged, refused = child.receive()
-    assert acknowledged > 0
+    assert acknowledged
     assert refused > 0
-    assert list(store.session("s").xcom["signals"]) == list(range(acknowledged))
+    assert sorted(store.session("s").xcom["signals"]) == sorted(acknowledged)
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)

@@ -66,30 +66,33 @@ def press_ctrl_c(pipe: Connection, location: str, times: int) -> None:
 
 
 def push_in_signal_handlers(pipe: Connection, location: str, times: int) -> None:
-    """Push from a signal handler while the program itself uses the store; answers how many were done and refused."""
+    """Push from a signal handler while the program itself uses the store; answers what was pushed, how many refused."""
     with open_store(location) as store:
         xcom = store.session("s").xcom
         xcom["q"].extend(range(5))
-        done = refused = 0
+        numbers = itertools.count()  # handlers nest where one takes long: each has a number of its own
+        acknowledged = []
+        refused = 0
 
         def handle(*_: object) -> None:
-            nonlocal done, refused
+            nonlocal refused
+            number = next(numbers)
             try:
-                xcom["signals"].push(done)
-                done += 1
+                xcom["signals"].push(number)
+                acknowledged.append(number)
             except RuntimeError:
                 refused += 1
 
         signal.signal(signal.SIGALRM, handle)
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-        while done + refused < times:
+        while len(acknowledged) + refused < times or not (acknowledged and refused):
             with contextlib.suppress(IndexError):
                 del xcom["q"][9]
             xcom["q"].rotate()
             store.sessions()
             sum(range(2000))  # where a handler is welcome
         signal.setitimer(signal.ITIMER_REAL, 0)
-        pipe.send((done, refused))
+        pipe.send((acknowledged, refused))
 
 
 def rotate_until_told(pipe: Connection, location: str, length: int) -> None:

@@ -148,8 +148,10 @@ class Database:
                     raise explained from error
                 raise
             finally:
-                self._in_use = False
-                self._roll_back()
+                try:
+                    self._roll_back()
+                finally:
+                    self._in_use = False
 
     def _used_within(self) -> RuntimeError:
         # What it did would be undone with the statement around it, although it was told that it is done.
