@@ -23,7 +23,7 @@ DEADLINE = 300.0
 P = ParamSpec("P")
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.workers"])
+_context.set_forkserver_preload(["tests.runners", "tests.workers"])
 
 
 class Child:

@@ -11,7 +11,7 @@ import pytest
 from tests.attempts import Broken, acting_as, start
 from tests.processes import Child
 from tests.rows import all_rows, states
-from tests.workers import work_for_an_attempt
+from tests.runners import work_for_an_attempt
 from zrb_store import Attempt, AttemptClosed, InvalidName, LeaseLost, Store, open_store
 
 

@@ -13,7 +13,7 @@ from tests.attempts import start
 from tests.postgres import wait_until
 from tests.processes import Child
 from tests.rows import all_rows, faults, query
-from tests.workers import run_in_a_forked_child, run_until_told, with_a_skewed_clock
+from tests.runners import run_in_a_forked_child, run_until_told, with_a_skewed_clock
 from zrb_store import LeaseLost, SessionBusy, Store, StoreUnavailable, lease, open_store
 from zrb_store.queries import sessions
 from zrb_store.testing import expire_lease, short_lease

@@ -15,7 +15,7 @@ from tests.attempts import Broken, failing, start
 from tests.postgres import wait_until
 from tests.processes import Child
 from tests.rows import all_rows, faults, query
-from tests.workers import hold_a_run
+from tests.runners import hold_a_run
 from zrb_store import (
     InputsDiffer,
     InvalidName,

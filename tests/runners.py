@@ -1,0 +1,102 @@
+"""What the child processes of tests do that run sessions, as `workers` do with queues."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from zrb_store import ZrbStoreError, open_store
+from zrb_store.testing import short_lease
+
+
+def work_for_an_attempt(pipe: Connection, location: str, token: str) -> None:
+    """What a command started by a task does: it is told of the attempt by its environment."""
+    os.environ |= {"ZRB_STORE_URL": location, "ZRB_STORE_ATTEMPT": token}
+    with open_store() as store:
+        for session, queue, action, *arguments in iter(pipe.recv, None):
+            try:
+                pipe.send(getattr(store.session(session).xcom[queue], action)(*arguments))
+            except (ZrbStoreError, IndexError) as error:
+                pipe.send(error)
+
+
+def hold_a_run(pipe: Connection, location: str, session: str) -> None:
+    """Run a session until told otherwise."""
+    with open_store(location) as store, store.session(session).run(task="main"):
+        pipe.send("running")
+        pipe.recv()
+
+
+def run_until_told(pipe: Connection, location: str, session: str, lease: float) -> None:
+    """Take a value, push one, and do what the test says next: each write answers with its error, or None."""
+    with short_lease(lease), open_store(location) as store:
+        run = store.session(session).run().start()
+        queue = store.session("shared").xcom["q"]
+        with run.begin("load") as attempt:
+            pipe.send((run.number, queue.pop()))
+            queue.push("mine")
+            writes: dict[str, Callable[[], object]] = {
+                "push": lambda: queue.push(1),
+                "push elsewhere": lambda: attempt.xcom["new"].push(1),
+                "pop": queue.pop,
+                "set": lambda: queue.set(1),
+                "rotate": queue.rotate,
+                "complete": lambda: attempt.complete(1),
+                "fail": lambda: attempt.fail(None),
+                "begin": lambda: run.begin("report"),
+                "begin again": lambda: run.begin("load"),
+                "check": lambda: run.begin("is it up?", role="check"),
+                "note tasks": lambda: run.note_tasks({"load": "waiting"}),
+                "end": lambda: run.end("completed"),
+                "fork": fork_and_wait,
+            }
+            pipe.send(list(writes))
+            for write in iter(pipe.recv, None):
+                try:
+                    writes[write]()
+                    pipe.send(None)
+                except ZrbStoreError as error:
+                    pipe.send(error)
+            pipe.send(run.lost)
+            os._exit(0)
+
+
+def fork_and_wait() -> None:
+    """Have a child that ends at once."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def run_in_a_forked_child(pipe: Connection, location: str, seconds: float) -> None:
+    """Hold a lease, fork, and let the child run the session `flow` until this process ends."""
+    with short_lease(seconds), open_store(location) as store:
+        run = store.session("parent").run().start()
+        alive, ours = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(ours)
+            store.session("flow").run().start()
+            pipe.send(os.getpid())
+            os.read(alive, 1)  # until the parent ends
+            os._exit(0)
+        run.end("completed")
+        pipe.recv()
+
+
+def with_a_skewed_clock(pipe: Connection, location: str, seconds: int) -> None:
+    """On a machine whose clock is wrong: try to run sessions, and push."""
+    for name, unit in (("time", 1), ("time_ns", 10**9)):
+        right = getattr(time, name)
+        setattr(time, name, lambda right=right, unit=unit: right() + seconds * unit)
+    with open_store(location) as store:
+        for session in iter(pipe.recv, None):
+            try:
+                run = store.session(session).run().start()
+                store.session("shared").xcom["q"].push(session)
+                pipe.send(run.number)
+            except ZrbStoreError as error:
+                pipe.send(error)
