@@ -16,11 +16,11 @@ from tests.postgres import wait_until
 from tests.processes import Child
 from tests.workers import have_a_child, wait
 from zrb_store import process
-from zrb_store.process import Identity, identity, process_started, provably_dead
+from zrb_store.process import Identity, identity, is_running, process_started
 
 
 def is_dead(who: Identity) -> bool:
-    return provably_dead(who.boot_id, who.pid_namespace, who.pid, who.process_started)
+    return is_running(who.boot_id, who.pid_namespace, who.pid, who.process_started) is False
 
 
 def identity_of(pid: int) -> Identity:

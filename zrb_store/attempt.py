@@ -90,6 +90,9 @@ class Attempt:
 
         def work(transaction: Transaction) -> tuple[int, int] | None:
             place = None
+            # Before its queue: a child's push to that queue waits for the attempt.
+            if not attempts.lock(transaction, self.id):
+                self._refuse(transaction)
             if item is not None:
                 queue_id = self.xcom.make(transaction, queue)
                 seq = values.push(transaction, queue_id, item, self.id)

@@ -19,6 +19,7 @@ from zrb_store.names import check_name, storable
 from zrb_store.process import identity
 from zrb_store.purpose import Purpose, difference_text, encoded_inputs, refuse_other
 from zrb_store.queries import attempts, sessions, values
+from zrb_store.queries.give_back import give_back, give_back_unfinished
 from zrb_store.records import AttemptRecord
 from zrb_store.xcom import Xcoms, current_attempt
 
@@ -33,7 +34,16 @@ class Run:
         lost: Whether another process has taken the session over, as far as is known yet.
     """
 
-    def __init__(self, xcoms: Xcoms, purpose: Purpose) -> None:
+    def __init__(
+        self, xcoms: Xcoms, purpose: Purpose, on_lost: Callable[[ZrbStoreError], None] = lambda error: None
+    ) -> None:
+        """Prepare a run; `start` begins it.
+
+        Args:
+            xcoms: The queues of its session.
+            purpose: What it is for.
+            on_lost: Called, in another thread, when the renewal of the lease finds that the run may do no more.
+        """
         self.database = xcoms.database
         self.session = xcoms.session
         self.lost = False
@@ -43,6 +53,7 @@ class Run:
         self.session_id = 0
         self._xcoms = xcoms
         self._purpose = purpose
+        self._on_lost = on_lost
 
     def start(self) -> Run:
         """Take the lease, and give back what unfinished attempts of earlier runs did.
@@ -69,10 +80,10 @@ class Run:
         lease.refuse_live(transaction, session, values.moment(transaction))
         if session.is_finished and not self._purpose.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
-        attempts.give_back_unfinished(transaction, session.id)
+        give_back_unfinished(transaction, session.id)
         purpose = self._purpose
         if purpose.give_back is not None:
-            attempts.give_back(transaction, purpose.give_back(attempts.of_session(transaction, session.id)))
+            give_back(transaction, purpose.give_back(attempts.of_session(transaction, session.id)))
         about = {
             "origin": purpose.origin,
             "command": json.dumps(list(purpose.command)),
@@ -153,7 +164,7 @@ class Run:
         session = sessions.by_name(transaction, self.session, lock=True)
         if session is None or session.fence != self.number:
             return None
-        attempts.give_back_unfinished(transaction, self.session_id, task)
+        give_back_unfinished(transaction, self.session_id, task)
         if role == "check":
             begun = attempts.reopen_check(transaction, self.session_id, self.id, self.number, task)
             if begun:
@@ -227,7 +238,7 @@ class Run:
             session = sessions.by_name(transaction, self.session, lock=True)
             if session is None or session.fence != self.number:
                 return False
-            attempts.give_back(transaction, [(of.id, reason)])
+            give_back(transaction, [(of.id, reason)])
             return True
 
         if not self.database.transact(work, "give_back"):
@@ -258,11 +269,12 @@ class Run:
         self._ended = True
 
         def work(transaction: Transaction) -> bool:
-            return sessions.end_run(transaction, self.id, outcome, values.moment(transaction))
+            return sessions.end_run(transaction, self.session_id, self.id, outcome)
 
         if not self.database.transact(work, "end"):
             raise self._lease_lost()
-        if os.environ.get("ZRB_STORE_RETENTION"):
+        # A process that was told to end has no time for what can be done after the next run.
+        if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
             from zrb_store.operations import prune  # only now: a command that reads need not import it
 
             prune.apply_retention(self.database)
@@ -272,6 +284,11 @@ class Run:
         last = {attempt.task: attempt for attempt in attempts.of_session(self.database, self.session_id)}
         good = all(attempt.stands or attempt.role == "check" for attempt in last.values())
         return "completed" if good else "failed"
+
+    def lose(self, error: ZrbStoreError) -> None:
+        """Learn, in another thread, that the run may do no more."""
+        self.lost = True
+        self._on_lost(error)
 
     def _lease_lost(self) -> LeaseLost:
         self.lost = True

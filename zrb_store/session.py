@@ -52,7 +52,7 @@ class Session:
             SessionNotFound: The store does not know it.
         """
         database, record = self.store.database, self.record()
-        return lease.status_of(record, sessions.last_run(database, record.id), values.moment(database))
+        return lease.status_of(database, record, sessions.last_run(database, record.id), values.moment(database))
 
     def run(
         self,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import sqlalchemy as sa
 
-from zrb_store.db.tables import REVISION, run
+from zrb_store.db.tables import REVISION, run, version
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
 if TYPE_CHECKING:
     from zrb_store.db.engine import Database
 
-_VERSION: sa.Select[Any] = sa.select(sa.column("version_num")).select_from(sa.table("alembic_version"))
+_VERSION: sa.Select[Any] = sa.select(version.c.version_num)
 
 
 def revision(database: Database) -> str | None:

@@ -17,8 +17,10 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Table,
+    TableClause,
     Text,
     UniqueConstraint,
+    column,
     false,
     text,
     true,
@@ -26,6 +28,9 @@ from sqlalchemy import (
 
 # The Alembic revision this code reads and writes; a test ties it to the head of migrations/.
 REVISION = "0001"
+
+# Alembic's own table, which no migration makes.
+version = TableClause("alembic_version", column("version_num"))
 
 metadata = MetaData(
     naming_convention={

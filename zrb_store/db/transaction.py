@@ -49,13 +49,27 @@ def _is_open(result: Any, key: str) -> bool:
     return bind is not None and bind.required
 
 
-class Transaction:
-    """A driver connection in use. Query functions get one; they never commit."""
+@functools.lru_cache(maxsize=512)
+def is_write(statement: Executable) -> bool:
+    """Whether the statement changes rows."""
+    return bool(statement.is_dml)
 
-    __slots__ = ("_dialect", "driver")
+
+class Transaction:
+    """A driver connection in use. Query functions get one; they never commit.
+
+    Attributes:
+        driver: The connection.
+        sent: How many statements were sent over it.
+        cancelled: Whether the server was asked to cancel one of them, so that it may cancel a later one instead.
+    """
+
+    __slots__ = ("_dialect", "cancelled", "driver", "sent")
 
     def __init__(self, driver: Any, dialect: SADialect) -> None:
         self.driver = driver
+        self.sent = 0
+        self.cancelled = False
         self._dialect = dialect
 
     @property
@@ -64,12 +78,14 @@ class Transaction:
 
     def execute(self, statement: Executable, params: Params = {}, /) -> list[Row]:  # noqa: B006 - never changed
         sql, bind = compiled(self._dialect, statement)
+        self.sent += 1
         cursor = self.driver.execute(sql, bind(params))
         return cursor.fetchall() if cursor.description is not None else []
 
     def execute_many(self, statement: Executable, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement that returns nothing for each of `rows`, which have the values of `names` in that order."""
         sql, bind = compiled(self._dialect, statement)
+        self.sent += 1
         places = bind({name: place for place, name in enumerate(names)})
         bound: Iterable[Any] = rows
         if isinstance(places, dict):  # the driver goes by names

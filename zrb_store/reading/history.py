@@ -122,8 +122,8 @@ class Story:
         moment = None if at is None else moment_of(at, name, attempts)
         if moment is not None:
             return cls._at(session, runs, attempts, queues, moment)
-        status = lease.status_of(session, runs[-1] if runs else None, now)
-        dead = {one.id for one in runs if one.ended_at is None and not lease.is_live(one, now)}
+        status = lease.status_of(transaction, session, runs[-1] if runs else None, now)
+        dead = {one.id for one in runs if one.ended_at is None and not lease.is_live(transaction, one, now)}
         runs = [replace(one, outcome="lost") if one.id in dead else one for one in runs]
         attempts = [
             replace(one, status="lost") if one.status == "running" and one.run_id in dead else one for one in attempts
