@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 
 from zrb_store import points
 from zrb_store.db import forks, schema
-from zrb_store.db.dialect import OpenFile, dialect_of, keep_open, revision_of
+from zrb_store.db.dialect import OpenFile, dialect_of, revision_of
 from zrb_store.db.tables import REVISION
 from zrb_store.db.transaction import Params, Row, Transaction, is_write
 from zrb_store.db.waiting import Wait
@@ -247,6 +247,8 @@ class Database:
     def _wait_or_raise(self, error: Exception, wait: Wait | None, began: float) -> Wait:
         """Decide whether the operation is tried again; if not, raise what its caller is told."""
         if isinstance(error, ZrbStoreError):
+            if self._is_replaced:
+                self._drop()
             raise error
         error = getattr(error, "orig", None) or error  # SQLAlchemy wraps what goes wrong while it connects
         if isinstance(error.__context__, KeyboardInterrupt):  # psycopg makes an error of its own of it
@@ -315,11 +317,9 @@ class Database:
         if held is None:
             return
         with contextlib.suppress(Exception):
-            if self._file is not None and not self._file.may_close():
-                keep_open(held.driver_connection)
-                held.detach()
-            else:
-                held.invalidate()
+            held.invalidate()
+            if self._file is not None:
+                self._file.put_log_aside()
 
     @property
     def under_way(self) -> Transaction | None:

@@ -48,8 +48,8 @@ async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any
         warn(_how_to_resume(recorder, outcome))
     stopped = signals.received
     signals.end(recorder)
-    if recorder.fatal is not None and stopped and isinstance(failure, asyncio.CancelledError):
-        warn(str(recorder.fatal))  # the process ends by its signal, as it would have without this
+    if recorder.fatal is not None and stopped and not isinstance(failure, Exception):
+        warn(str(recorder.fatal))  # the process ends by its signal, as stock zrb does
     elif recorder.fatal is not None:
         raise recorder.fatal from None
     if failure is not None:

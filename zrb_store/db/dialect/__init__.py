@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from zrb_store.db.dialect.open_file import OpenFile, keep_open
+from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.postgresql import PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
 from zrb_store.db.dialect.statements import (
@@ -36,7 +36,6 @@ __all__ = [
     "bytewise",
     "dialect_of",
     "insert_if_absent",
-    "keep_open",
     "now",
     "numbered_insert",
     "reserve",

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
+import fcntl
 import os
 from pathlib import Path
-from typing import Any
 
 Identity = tuple[int, int]
 
+# Each connection holds a shared lock on this byte of the -shm file (UNIX_SHM_DMS in SQLite's os_unix.c).
+_SHARED_BY_ALL = 128
+
 
 class OpenFile:
-    """A database file that this process has open.
+    """A database file that a connection of this process has open.
 
     SQLite goes by names. When a file is deleted or replaced under it, it goes on writing to what nobody will find
-    again; and when its last connection closes, it deletes whatever file has the name of the -wal by then.
+    again, and leaves a -wal file that would be applied to the file that has the name by then.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._wal_path = path.with_name(path.name + "-wal")
         self._file = _identity(path)
         self._wal: Identity | None = None
 
@@ -27,17 +28,27 @@ class OpenFile:
         """Whether the name still means this file. Asked after each write, whose first one made the -wal file."""
         in_place = _identity(self._path) == self._file
         if self._wal is None and in_place:
-            self._wal = _identity(self._wal_path)
+            self._wal = _identity(self._beside("-wal"))
         return in_place
 
-    def may_close(self) -> bool:
-        """Whether closing the connection can delete no other file's -wal."""
-        return self.is_in_place() or _identity(self._wal_path) in (None, self._wal)
+    def put_log_aside(self) -> None:
+        """Rename the -wal of a file that was replaced to `-wal.replaced`, once its connection is closed.
 
+        It is left where it is if another process uses it, or if it is the new file's own.
+        """
+        wal, index = self._beside("-wal"), self._beside("-shm")
+        if self.is_in_place() or not self._path.exists() or _identity(wal) != self._wal or not index.exists():
+            return
+        with index.open("r+b") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _SHARED_BY_ALL)
+            except OSError:
+                return
+            wal.rename(self._beside("-wal.replaced"))
+            index.unlink()
 
-def keep_open(driver: Any) -> None:
-    """Keep a connection from ever being closed, at the end of the interpreter too; the process's end is harmless."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(driver))
+    def _beside(self, ending: str) -> Path:
+        return self._path.with_name(self._path.name + ending)
 
 
 def _identity(path: Path) -> Identity | None:
