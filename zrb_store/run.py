@@ -15,9 +15,10 @@ from zrb_store import codec, lease, points
 from zrb_store.attempt import Attempt, status_of
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskCompleted, ZrbStoreError
+from zrb_store.masking import mask_command, mask_text
 from zrb_store.names import check_name, storable
 from zrb_store.process import identity
-from zrb_store.purpose import Purpose, difference_text, encoded_inputs, refuse_other
+from zrb_store.purpose import Purpose, difference_text, encoded_inputs, refuse_other, without_secrets
 from zrb_store.queries import attempts, sessions, values
 from zrb_store.queries.give_back import give_back, give_back_unfinished
 from zrb_store.records import AttemptRecord
@@ -86,7 +87,7 @@ class Run:
             give_back(transaction, purpose.give_back(attempts.of_session(transaction, session.id)))
         about = {
             "origin": purpose.origin,
-            "command": json.dumps(list(purpose.command)),
+            "command": json.dumps(mask_command(purpose.command)),
             "folder": _working_directory(),
             "python_version": platform.python_version(),
             "zrb_version": purpose.zrb_version,
@@ -177,7 +178,7 @@ class Run:
         Args:
             task: Name of the task; its result is pushed to the queue of that name.
             function: Called with the arguments.
-            *args: Kept if encodable; other ones on a later run raise.
+            *args: Kept if encodable, passwords of URLs masked; other ones on a later run raise.
             **kwargs: Likewise.
 
         Returns:
@@ -191,7 +192,7 @@ class Run:
             LeaseLost: Another process has taken the session over.
             ZrbStoreError: An attempt is under way already; attempts do not nest.
         """
-        encoded = codec.encode([list(args), kwargs], lenient=True)
+        encoded = codec.encode(without_secrets([list(args), kwargs]), lenient=True)
         arguments = encoded.data if encoded.restorable else None
         attempt = None
         while attempt is None:
@@ -200,7 +201,8 @@ class Run:
                 if done.arguments and arguments and done.arguments != arguments:
                     difference = difference_text(codec.decode(done.arguments), codec.decode(arguments))
                     if difference:
-                        raise InputsDiffer(f"{self.session}/{done.name} completed with other arguments: {difference}")
+                        told = f"{self.session}/{done.name} completed with other arguments: {difference}"
+                        raise InputsDiffer(mask_text(told))
                 return self.result(done)  # type: ignore[no-any-return]
             self._refuse_nesting(task)
             with contextlib.suppress(TaskCompleted):  # another thread was faster

@@ -16,6 +16,7 @@ from zrb_store.db import forks, schema
 from zrb_store.db.dialect import OpenFile, dialect_of, revision_of
 from zrb_store.db.tables import REVISION
 from zrb_store.db.transaction import Params, Row, Transaction, is_write
+from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import Wait
 from zrb_store.errors import SchemaAhead, StoreUnavailable, ZrbStoreError
 
@@ -74,8 +75,8 @@ class Database:
 
     @property
     def shown_url(self) -> str:
-        """Where it is, the password left out."""
-        return self.url.render_as_string(hide_password=True)
+        """Where it is, passwords masked."""
+        return shown_url(self.url)
 
     @property
     def engine(self) -> sa.Engine:

@@ -273,7 +273,7 @@ class Recorder:
             (self._stopped if stopped else self._failed).add(attempt.task)
         if self.fatal is not None or self.ended:
             return
-        told = describe(error, users_frames(error), self.secrets.scrub)
+        told = describe(error, users_frames(error))
         with contextlib.suppress(AttemptClosed):
             attempt.fail_with(told, "interrupted" if stopped else "failed")
 

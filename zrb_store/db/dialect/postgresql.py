@@ -12,7 +12,9 @@ from sqlalchemy.engine import URL
 
 from zrb_store.db.dialect.statements import REVISION_SQL
 from zrb_store.db.dialect.watchdog import Watched, watch
+from zrb_store.db.urls import shown_url
 from zrb_store.errors import InvalidName, StoreUnavailable, ZrbStoreError
+from zrb_store.masking import mask_text
 
 # Another transaction was in the way, and this one was undone.
 _BUSY = ("40001", "40P01", "55P03")
@@ -130,8 +132,8 @@ class PostgreSQL:
 
         if not isinstance(error, psycopg.Error):
             return None
-        where = url.render_as_string(hide_password=True)
-        text = " ".join(str(error).split())
+        where = shown_url(url)
+        text = " ".join(mask_text(str(error)).split())  # libpq quotes what it does not understand
         state = error.sqlstate or ""
         if state in ("42501", "25006"):
             return StoreUnavailable(f"the store {where} does not allow this: {text}")
