@@ -9,6 +9,7 @@ import pytest
 
 from tests.zrb.conftest import Zrb, lines
 from tests.zrb.test_names import TASKS, start
+from zrb_store import settings
 from zrb_store.reading import stories
 
 
@@ -169,3 +170,22 @@ def test_a_resume_gives_the_default_of_a_secret_what_it_is_made_of(zrb: Zrb) -> 
     zrb.run("etl", "load", "tue", "5", "k2", code=1, ZRB_STORE_SESSION="night")
     (zrb.folder / "broken").unlink()
     assert zrb.resume("night", KEYS="for-").out.strip() == "for-tue tue 5"
+
+
+# The URL of the store has a password in it, and is what every command of a CmdTask gets.
+COMMAND = """
+cli.add_task(CmdTask(name="main", cmd='zrb-store push inbox q 1 && printf %s "$ZRB_STORE_URL" > url', retries=0))
+"""
+
+
+@pytest.mark.parametrize("persist", ["user", "named"])
+def test_a_debug_output_has_no_password_of_the_store(zrb: Zrb, new_postgres: str, persist: str) -> None:
+    zrb.url = new_postgres.replace("//postgres@", "//postgres:hunter2-is@") + "&sslpassword=hunter2-is"
+    zrb.tasks(COMMAND)
+    told = zrb.run("main", ZRB_LOGGING_LEVEL="DEBUG", ZRB_STORE_PERSIST=persist)
+    assert "Environment map:" in told.err
+    assert "//postgres:***@" in told.err
+    assert "hunter2" not in told.err + told.out
+    assert settings.store_url((zrb.folder / "url").read_text()) == settings.store_url(zrb.url)
+    assert zrb.stored("inbox").live("q") == [1]
+    assert len(zrb.sessions()) == (2 if persist == "user" else 1)
