@@ -100,7 +100,7 @@ class TestTheStoresUrl:
         assert "Zk7" not in shown_url(found)
 
     def test_a_path_may_look_odd(self, tmp_path: Path) -> None:
-        for name in ("a:b@c.db", "e@f", "pass:word"):
+        for name in ("a:b@c.db", "e@f", "pass:word", "password=1"):
             assert settings.store_url(tmp_path / name).database == str(tmp_path / name)
 
     def test_what_libpq_says_of_it(self, new_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:

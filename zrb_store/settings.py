@@ -19,7 +19,9 @@ DEFAULT_MAX_VALUE = 16 * 1024 * 1024
 _MALFORMED = "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
 _STRAY_AT = "the store's URL has an unescaped @ in its user, password or database name: write it as %40"
 # A URL without its beginning, or what libpq takes instead of one. As a file's name it would be shown with its password.
-_NO_PATH = re.compile(r"postgres\w*(\+\w+)?:|[\w.%+-]+:(?![\\/]).*@|.*\bpassword\s*=", re.IGNORECASE | re.DOTALL)
+_NO_PATH = re.compile(
+    r"(?![./~])(?:postgres\w*(\+\w+)?:|[\w.%+-]+:(?![\\/]).*@|.*\bpassword\s*=)", re.IGNORECASE | re.DOTALL
+)
 _USER_AND_PASSWORD = re.compile(r"[\w+]+://([^:/]*(:[^@]*)?@)?")  # as SQLAlchemy takes a URL apart
 _PARAMETER = re.compile(r"[?&][\w.]+=[^&]*")
 
