@@ -58,7 +58,7 @@ class TestTheStoresUrl:
         ["Zk7%40hunter", "Zk7/hunter", "Zk7#hunter", "Zk7 hunter", "Zk7:hunter", "Zk7%hunter", "Zk7'[hunter"],
     )
     def test_odd_characters_in_a_password(self, password: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(engine.Database, "patience", 0.0)
+        monkeypatch.setattr(engine.Database, "timeout", 0.0)
         with pytest.raises(StoreUnavailable) as refused:
             open_store(f"postgresql://me:{password}@127.0.0.1:1/none?connect_timeout=1")
         assert "//me:***@127.0.0.1:1/none" in str(refused.value)
@@ -104,7 +104,7 @@ class TestTheStoresUrl:
             assert settings.store_url(tmp_path / name).database == str(tmp_path / name)
 
     def test_what_libpq_says_of_it(self, new_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(engine.Database, "patience", 0.0)
+        monkeypatch.setattr(engine.Database, "timeout", 0.0)
         with pytest.raises(StoreUnavailable, match="cannot be reached") as refused:
             open_store(f"{new_postgres}&sslmode=password%3D{PASSWORD}&password={PASSWORD}")
         assert PASSWORD not in str(refused.value)
