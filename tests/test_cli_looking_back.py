@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
+from collections import OrderedDict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,29 @@ def test_diff_of_equal_sessions(command: Commands, filled: Store) -> None:
     assert command("diff", "etl-24", "etl-25").code == 1
 
 
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ({None: 1}, {None: 2}),
+        ({True: 1}, {True: 2}),
+        ({(1, 2): 1}, {(1, 2): 2}),
+        ({1.5: 1}, {1.5: 2}),
+        ({1: 1}, {1.0: 1}),
+        ({1, 2}, {1.0, 2}),
+        (OrderedDict([(1, 1), (2, 2)]), OrderedDict([(2, 2), (1, 1)])),
+    ],
+    ids=repr,
+)
+def test_diff_overlooks_nothing(command: Commands, store: Store, one: Any, two: Any) -> None:
+    store.session("a").xcom["q"].push(one)
+    store.session("b").xcom["q"].push(two)
+    result = command("diff", "a", "b", "--format", "json")
+    assert result.code == 1
+    [difference] = parse("diff", result.out)["differences"]
+    assert (difference["path"], difference["kind"]) == ("$.q[0]", "changed")
+    assert command.ok("diff", "a", "a", "--format", "json")
+
+
 # -- paths
 
 
@@ -226,6 +251,7 @@ def test_diff_of_equal_sessions(command: Commands, filled: Store) -> None:
         ({"odd name": 1}, "$['odd name']", 1),
         ({"a-b": None}, "$.a-b", None),
         ({3: "by number"}, "$[3]", "by number"),
+        ({None: 1, (1, 2): 2, 3: "among others"}, "$[3]", "among others"),
         ([], "$", []),
     ],
 )
@@ -237,6 +263,26 @@ def test_a_part_by_its_path(value: Any, path: str, found: Any) -> None:
 def test_parts_that_are_not_there(path: str) -> None:
     with pytest.raises(ValueNotFound):
         part({"rows": [1]}, path)
+
+
+@pytest.mark.parametrize("inside", ["x", None, 1, [1], [[1]], [[1, 2, 3]], {"a": 1}, {"$": []}])
+def test_what_is_no_dict_of_pairs_has_no_parts(inside: Any) -> None:
+    damaged = {"$": "dict", "v": inside}
+    with pytest.raises(ValueNotFound):
+        part(damaged, "$[3]")
+    assert list(differences(damaged, damaged)) == []
+    [difference] = differences(damaged, {"$": "dict", "v": [[1, 2]]})
+    assert difference["path"] == "$"
+
+
+def test_keys_that_collide_cost_nothing() -> None:
+    """int keys that all have the hash 0: in a dict each is compared with all others."""
+    tree = {"$": "dict", "v": [[key * (2**61 - 1), key] for key in range(30_000)]}
+    start = time.process_time()
+    assert part(tree, f"$[{29_999 * (2**61 - 1)}]") == 29_999
+    assert list(differences(tree, json.loads(json.dumps(tree)))) == []
+    assert codec.same(tree, json.loads(json.dumps(tree)))
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("path", ["", "rows", "$rows", "$.", "$[", "$[x]", "$..a", "$.a]", "$[0]x"])
@@ -254,16 +300,26 @@ values = st.recursive(
 )
 
 
+def exact(value: Any) -> Any:
+    """What equal values of equal type have in common, and no others."""
+    if type(value) is dict:
+        return dict, {(type(key), key): exact(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value), [exact(item) for item in value]
+    return type(value), repr(value + 0.0) if type(value) is float else value  # -0.0 equals 0.0
+
+
 @given(values, values)
+@example([0.0], [-0.0])
+@example({1: 0, 2: 0}, {2: 0, 1: 0})
 @example({2**60: None}, {0: None})
 @example({"long " * 100: 1}, {})
 @example({10**5000: 1}, {})
 def test_differences_are_none_exactly_between_equal_values(one: Any, two: Any) -> None:
     a, b = (codec.to_json(codec.encode(value).data) for value in (one, two))
     assert list(differences(a, json.loads(json.dumps(a)))) == []
-    equal = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
     found = list(differences(a, b))
-    assert (not found) == equal
+    assert (not found) == (exact(one) == exact(two))
     for difference in found:
         if difference["kind"] != "only_b":
             assert part(a, difference["path"]) == difference["a"]

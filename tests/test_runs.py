@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,8 +27,6 @@ from zrb_store import (
     SessionNotFound,
     Store,
     StoreUnavailable,
-    TaskCompleted,
-    UnencodableValue,
 )
 from zrb_store.testing import expire_lease, short_lease
 
@@ -86,6 +86,17 @@ class TestWhoMayRun:
             store.session("flow").run(**{**same, **other}).start()
         assert all_rows(store) == before
         with store.session("flow").run(**same) as run:
+            assert run.number == 2
+
+    def test_an_input_that_cannot_be_stored_does_not_hide_the_others(self, store: Store) -> None:
+        with pytest.raises(Broken), store.session("flow").run(inputs={"lock": threading.Lock(), "day": 1}):
+            raise Broken
+        stored = json.loads(store.session("flow").record().inputs or "")
+        assert (stored["day"], stored["lock"]["$"], stored["lock"]["repr"]) == (1, "opaque", "")
+        for day, says in ((2, "day: 1 became 2"), (1.0, r"day: 1 became 1\.0"), (True, "day: 1 became True")):
+            with pytest.raises(InputsDiffer, match=f"other inputs: {says}; use"):
+                store.session("flow").run(inputs={"lock": threading.Lock(), "day": day}).start()
+        with store.session("flow").run(inputs={"lock": threading.Lock(), "day": 1}) as run:
             assert run.number == 2
 
     def test_inputs_in_another_order_are_the_same(self, store: Store) -> None:
@@ -197,102 +208,6 @@ class TestStatus:
         for status, name in expected.items():
             assert [(record.name, record.status) for record in store.sessions(status)] == [(name, status)]
         assert [record.name for record in store.sessions(task="two")] == ["two"]
-
-
-class TestSteps:
-    def test_a_step_is_run_once(self, store: Store) -> None:
-        calls: list[int] = []
-
-        def count(number: int) -> dict[str, int]:
-            calls.append(number)
-            return {"rows": number}
-
-        for number in (1, 2, 3):
-            run = start(store, "flow")
-            assert run.number == number
-            assert run.step("count", count, 5) == {"rows": 5}
-            assert run.step("count", count, 5) == {"rows": 5}
-        assert calls == [5]
-        assert list(store.session("flow").xcom["count"]) == [{"rows": 5}]
-
-    def test_its_result_is_kept_though_it_was_taken(self, store: Store) -> None:
-        run = start(store, "flow")
-        run.step("count", lambda: 5)
-        assert store.session("flow").xcom["count"].pop() == 5
-        assert start(store, "flow").step("count", lambda: 6) == 5
-
-    def test_none_is_a_result(self, store: Store) -> None:
-        run = start(store, "flow")
-        assert run.step("nothing", lambda: None) is None
-        assert run.step("nothing", lambda: pytest.fail("called again")) is None
-        assert list(store.session("flow").xcom["nothing"]) == [None]
-
-    def test_one_that_failed_is_run_again(self, store: Store) -> None:
-        queue = store.session("flow").xcom["q"]
-
-        def work(fails: bool) -> int:
-            queue.push(1)
-            if fails:
-                raise Broken
-            return len(queue)
-
-        run = start(store, "flow")
-        for _ in range(2):
-            with pytest.raises(Broken):
-                run.step("work", work, True)
-        assert run.step("work", work, False) == 1
-
-    @pytest.mark.parametrize(
-        ("args", "kwargs", "says"),
-        [
-            ((2,), {"b": 2, "c": [3]}, r"completed with other arguments: \[0\]\[0\]: 1 became 2"),
-            ((1,), {"b": 3, "c": [3]}, r"\[1\]\.b: 2 became 3"),
-            ((1,), {"b": 2, "c": []}, r"\[1\]\.c: \[3\] became \[\]"),
-            ((1, 2), {"b": 2, "c": [3]}, "became"),
-            ((1,), {"b": 2}, r"\[1\]\.c is gone"),
-        ],
-    )
-    def test_other_arguments_are_refused(self, store: Store, args: Any, kwargs: Any, says: str) -> None:
-        run = start(store, "flow")
-        assert run.step("f", lambda a, b, c: a + b, 1, b=2, c=[3]) == 3
-        with pytest.raises(InputsDiffer, match=says):
-            start(store, "flow").step("f", lambda *_, **__: pytest.fail("called"), *args, **kwargs)
-
-    def test_the_same_ones_in_another_order_are_not(self, store: Store) -> None:
-        run = start(store, "flow")
-        run.step("f", lambda a, b: None, a=1, b={"x": 1, "y": {2, 3}})
-        run.step("f", lambda a, b: pytest.fail("called"), b={"y": {3, 2}, "x": 1}, a=1)
-
-    def test_arguments_that_cannot_be_stored_are_not_compared(self, store: Store) -> None:
-        run = start(store, "flow")
-        assert run.step("f", lambda connection: 1, object()) == 1
-        assert run.step("f", lambda connection: 2, object()) == 1
-        assert run.step("f", lambda connection: 2, 5) == 1
-
-    def test_a_result_that_cannot_be_stored_fails_it(self, store: Store) -> None:
-        run = start(store, "flow")
-        with pytest.raises(UnencodableValue):
-            run.step("f", object)
-        assert query(store, "SELECT status, error_type FROM zrb_attempt") == [("failed", "UnencodableValue")]
-
-    def test_an_attempt_of_a_completed_task_is_refused(self, store: Store) -> None:
-        run = start(store, "flow")
-        run.step("load", lambda: 1)
-        with pytest.raises(TaskCompleted, match="task load has completed in session flow"):
-            run.attempt("load")
-
-    def test_a_step_given_back_is_run_again(self, store: Store) -> None:
-        run = start(store, "flow")
-        numbers = iter([1, 2])
-        work: Callable[[Run], int] = lambda run: run.step("f", lambda: next(numbers))  # noqa: E731
-        assert work(run) == 1
-        done = run.completed("f")
-        assert done is not None
-        assert (run.result(done), done.name) == (1, "f#1")
-        run.give_back(done, "again")
-        assert list(store.session("flow").xcom["f"]) == []
-        assert work(run) == 2
-        assert list(store.session("flow").xcom["f"]) == [2]
 
 
 def test_what_is_known_of_a_run(store: Store) -> None:

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from zrb_store import codec
-from zrb_store.errors import InputsDiffer
+from zrb_store.codec.shown import bounded_repr
+from zrb_store.codec.strict_json import dumps
+from zrb_store.errors import InputsDiffer, UnencodableValue, ValueTooLarge
 from zrb_store.masking import mask_text, mask_texts
 from zrb_store.records import AttemptRecord, SessionRecord
+
+_SHOWN = 300  # characters of each of two values that differ
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def refuse_other(session: SessionRecord, wanted: Purpose) -> None:
                 f"session {session.name} belongs to {what} {theirs}, not to {ours}: use another session name"
             )
     if wanted.inputs is not None and session.inputs is not None:
-        difference = difference_text(codec.decode(session.inputs), codec.decode(encoded_inputs(wanted.inputs) or "{}"))
+        difference = difference_text(session.inputs, codec.encode_named(wanted.inputs))
         if difference:
             told = f"session {session.name} was started with other inputs: {difference}; use another session name"
             raise InputsDiffer(mask_text(told))
@@ -58,35 +62,63 @@ def refuse_other(session: SessionRecord, wanted: Purpose) -> None:
 
 def encoded_inputs(inputs: Mapping[str, Any] | None) -> str | None:
     """Inputs as they are stored, None for none."""
-    return None if inputs is None else codec.encode(dict(inputs), lenient=True).data
+    return None if inputs is None else codec.encode_named(inputs)
 
 
-def without_secrets(data: Any) -> Any:
-    """Data that is stored only to be compared with that of a later run: passwords of URLs are masked, and not compared.
+def without_secrets(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs as a library is given them, with the passwords of URLs masked and so not compared.
 
     So are values that the command line of this process gives to secret options.
     """
-    encoded = codec.encode(data, lenient=True)
-    has_secrets = encoded.restorable and mask_text(encoded.data) != encoded.data
-    return mask_texts(data) if has_secrets else data
+    return {name: _without_secrets(value) for name, value in inputs.items()}
 
 
-def difference_text(theirs: Any, ours: Any, path: str = "") -> str:
-    """Where two values differ, as `name: 1 became 2`, joined by commas; empty if they are equal."""
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        keys = list(dict.fromkeys([*theirs, *ours]))
+def _without_secrets(value: Any) -> Any:
+    try:
+        encoded = codec.encode(value).data
+    except (UnencodableValue, ValueTooLarge):
+        return value  # of which only the type will be stored
+    return value if masked(encoded) == encoded else codec.decode(masked(encoded))
+
+
+def masked(encoded: str) -> str:
+    """An encoded value that is stored only to be compared with another, without secrets as in `without_secrets`."""
+    if mask_text(encoded) == encoded:
+        return encoded
+    return dumps(mask_texts(codec.to_json(encoded)))
+
+
+def difference_text(theirs: str, ours: str) -> str:
+    """Where two encoded values differ in type or value, as `name: 1 became 2`, joined by commas; empty if they do not.
+
+    What could not be stored of either one is not compared.
+    """
+    return "" if theirs == ours else _difference(codec.to_json(theirs), codec.to_json(ours), "")
+
+
+def _difference(theirs: Any, ours: Any, path: str) -> str:
+    if _is_opaque(theirs) or _is_opaque(ours):
+        return ""
+    if type(theirs) is type(ours) is dict and "$" not in theirs and "$" not in ours:
         parts = [
-            difference_text(theirs[key], ours[key], f"{path}.{key}" if path else str(key))
+            _difference(theirs[key], ours[key], f"{path}.{key}" if path else key)
             if key in theirs and key in ours
             else f"{path}.{key}".lstrip(".") + (" is new" if key in ours else " is gone")
-            for key in keys
+            for key in dict.fromkeys([*theirs, *ours])
         ]
         return ", ".join(part for part in parts if part)
-    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+    if type(theirs) is type(ours) is list and len(theirs) == len(ours):
         parts = [
-            difference_text(one, two, f"{path}[{place}]")
-            for place, (one, two) in enumerate(zip(theirs, ours, strict=True))
+            _difference(one, two, f"{path}[{place}]") for place, (one, two) in enumerate(zip(theirs, ours, strict=True))
         ]
         return ", ".join(part for part in parts if part)
-    same = theirs == ours or codec.encode(theirs, lenient=True) == codec.encode(ours, lenient=True)
-    return "" if same else f"{path or 'it'}: {theirs!r} became {ours!r}"
+    return "" if codec.same(theirs, ours) else f"{path or 'it'}: {_shown(theirs)} became {_shown(ours)}"
+
+
+def _is_opaque(tree: Any) -> bool:
+    return type(tree) is dict and tree.get("$") == "opaque"
+
+
+def _shown(tree: Any) -> str:
+    text = bounded_repr(codec.from_json(tree))
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

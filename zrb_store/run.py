@@ -18,7 +18,7 @@ from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskComp
 from zrb_store.masking import mask_command, mask_text
 from zrb_store.names import check_name, storable
 from zrb_store.process import identity
-from zrb_store.purpose import Purpose, difference_text, encoded_inputs, refuse_other, without_secrets
+from zrb_store.purpose import Purpose, difference_text, encoded_inputs, masked, refuse_other
 from zrb_store.queries import attempts, sessions, values
 from zrb_store.queries.give_back import give_back, give_back_unfinished
 from zrb_store.records import AttemptRecord
@@ -178,7 +178,8 @@ class Run:
         Args:
             task: Name of the task; its result is pushed to the queue of that name.
             function: Called with the arguments.
-            *args: Kept if encodable, passwords of URLs masked; other ones on a later run raise.
+            *args: Kept with the passwords of URLs masked, and compared with those of a later call. One that cannot be
+                encoded is neither.
             **kwargs: Likewise.
 
         Returns:
@@ -186,23 +187,21 @@ class Run:
 
         Raises:
             InvalidName: No task can have this name.
-            InputsDiffer: The task completed with other arguments.
+            InputsDiffer: The task completed with other arguments, in type or value: 1, 1.0 and True differ.
             UnencodableValue: The result cannot be stored.
             ValueTooLarge: It is larger than the limit.
             LeaseLost: Another process has taken the session over.
             ZrbStoreError: An attempt is under way already; attempts do not nest.
         """
-        encoded = codec.encode(without_secrets([list(args), kwargs]), lenient=True)
-        arguments = encoded.data if encoded.restorable else None
+        arguments = masked(codec.encode_arguments(args, kwargs, self._xcoms.max_value))
         attempt = None
         while attempt is None:
             done = self.completed(task)
             if done is not None:
-                if done.arguments and arguments and done.arguments != arguments:
-                    difference = difference_text(codec.decode(done.arguments), codec.decode(arguments))
-                    if difference:
-                        told = f"{self.session}/{done.name} completed with other arguments: {difference}"
-                        raise InputsDiffer(mask_text(told))
+                difference = difference_text(masked(done.arguments), arguments) if done.arguments else ""
+                if difference:
+                    told = f"{self.session}/{done.name} completed with other arguments: {difference}"
+                    raise InputsDiffer(mask_text(told))
                 return self.result(done)  # type: ignore[no-any-return]
             self._refuse_nesting(task)
             with contextlib.suppress(TaskCompleted):  # another thread was faster

@@ -98,7 +98,7 @@ class Session:
         purpose = Purpose(
             task=task,
             path=path,
-            inputs=None if inputs is None else without_secrets(dict(inputs)),
+            inputs=None if inputs is None else without_secrets(inputs),
             project=project,
             parent=parent or (ambient.name if ambient else None),
             origin=origin,

@@ -11,7 +11,7 @@ from zrb_store.codec.strict_json import HUGE_INT_DIGITS, MAX_DEPTH, dumps, loads
 from zrb_store.errors import ValueTooLarge
 
 _LEAVES = frozenset({str, int, float, bool, type(None)})
-_DEFAULT_LIMIT = 16 * 1024 * 1024
+DEFAULT_LIMIT = 16 * 1024 * 1024
 _MANY = 10_000  # lists and dicts at one depth: time to see whether they are the same ones again and again
 _DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + bytes(128)
 
@@ -45,7 +45,7 @@ def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path:
         UnencodableValue: No codec takes a part of the value, it contains itself, or it is nested too deep.
         ValueTooLarge: The text would be longer than `limit`.
     """
-    most = _DEFAULT_LIMIT if limit is None else limit
+    most = DEFAULT_LIMIT if limit is None else limit
     try:
         return _encode_plain(value, most) or _encode_tagged(value, most, lenient)
     except Refusal as refusal:
@@ -68,6 +68,16 @@ def decode(data: str) -> Any:
         return Reader().walk(tree)
     except Exception as error:  # noqa: BLE001 - whatever is in the database, reading goes on
         return Undecodable(data if isinstance(data, str) else repr(data), reason=said(error))
+
+
+def from_json(tree: Any) -> Any:
+    """Make the value of a tree that `to_json` gave, or of a part of one; as `decode`."""
+    try:
+        from zrb_store.codec.walk import Reader
+
+        return Reader().walk(tree)
+    except Exception as error:  # noqa: BLE001 - as in decode
+        return Undecodable(bounded_repr(tree), reason=said(error))
 
 
 def to_json(data: str) -> Any:

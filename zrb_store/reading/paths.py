@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
+from zrb_store import codec
 from zrb_store.codec.shown import key_step
 from zrb_store.errors import InvalidName, ValueNotFound
 
@@ -26,16 +27,22 @@ def part(tree: Any, path: str) -> Any:
     """
     here = "$"
     for step in _steps(path):
-        inner = _opened(tree)
         here += key_step(step)
-        found = type(inner) is dict or (type(inner) is list and type(step) is int)
-        try:
-            tree = inner[step] if found else None
-        except LookupError:
-            found = False
-        if not found:
+        tree = _inner(tree, step)
+        if tree is _ABSENT:
             raise ValueNotFound(f"the value has no part {here}")
     return tree
+
+
+def _inner(tree: Any, step: str | int) -> Any:
+    """The part of a value that one step leads to."""
+    while type(tree) is dict and "$" in tree:
+        tag, tree = tree["$"], tree.get("v")
+        if tag in _PAIRS:
+            return _by_step(tree).get(_step_to(step), _ABSENT)
+    if type(tree) is list and type(step) is int:
+        return tree[step] if -len(tree) <= step < len(tree) else _ABSENT
+    return tree.get(step, _ABSENT) if type(tree) is dict else _ABSENT
 
 
 def _steps(path: str) -> list[str | int]:
@@ -66,13 +73,21 @@ def _step_to(key: str | int) -> str:
         return key_step(key)
 
 
-def _opened(tree: Any) -> Any:
-    """What is inside of a tagged value: a list, or a dict by key."""
-    while type(tree) is dict and "$" in tree:
-        tag, tree = tree["$"], tree.get("v")
-        if tag in _PAIRS and type(tree) is list:
-            return {key: item for key, item in tree if type(key) in (str, int)}
-    return tree
+def _by_step(pairs: Any) -> dict[str, Any]:
+    """The items of a dict that is written as pairs, by the step to each. Only texts and ints have one.
+
+    The keys are texts, since ints may have been chosen to collide.
+    """
+    try:
+        return {_step_to(key): item for key, item in pairs if type(key) in (str, int)}
+    except (TypeError, ValueError):  # damaged
+        return {}
+
+
+def _all_by_step(pairs: Any) -> dict[str, Any] | None:
+    """Likewise; None if an item has no step."""
+    items = _by_step(pairs)
+    return items if type(pairs) is list and len(items) == len(pairs) else None
 
 
 def differences(one: Any, two: Any, path: str = "$") -> Iterator[dict[str, Any]]:
@@ -83,7 +98,7 @@ def differences(one: Any, two: Any, path: str = "$") -> Iterator[dict[str, Any]]
     """
     parts = _parts(one, two)
     if parts is None:
-        if type(one) is not type(two) or one != two:
+        if not codec.same(one, two):
             yield {"path": path, "kind": "changed", "a": one, "b": two}
         return
     for step, a, b in parts:
@@ -103,7 +118,17 @@ def _parts(one: Any, two: Any) -> list[tuple[str, Any, Any]] | None:
     if type(one) is not dict or type(two) is not dict:
         return None
     if "$" not in one and "$" not in two:
-        return [(_step_to(key), one.get(key, _ABSENT), two.get(key, _ABSENT)) for key in dict.fromkeys([*one, *two])]
-    if one.get("$") in _UNORDERED or {**one, "v": 0} != {**two, "v": 0}:
+        return [(_step_to(key), *both) for key, *both in _side_by_side(one, two)]
+    tag = one.get("$")
+    if tag in _UNORDERED or {**one, "v": 0} != {**two, "v": 0}:
         return None
-    return _parts(_opened(one), _opened(two))
+    if tag not in _PAIRS:
+        return _parts(one.get("v"), two.get("v"))
+    a, b = (_all_by_step(tree.get("v")) for tree in (one, two))
+    if a is None or b is None or (tag == "OrderedDict" and [*a] != [*b]):
+        return None
+    return list(_side_by_side(a, b))
+
+
+def _side_by_side(one: dict[str, Any], two: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    return ((key, one.get(key, _ABSENT), two.get(key, _ABSENT)) for key in dict.fromkeys([*one, *two]))

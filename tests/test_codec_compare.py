@@ -1,0 +1,61 @@
+"""When two stored values are the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from zrb_store import codec
+
+DEPTH = 200
+
+
+def tree(value: Any) -> Any:
+    return codec.to_json(codec.encode(value).data)
+
+
+@pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: (v,), lambda v: {"k": v}, lambda v: {1: v}])
+def test_the_deepest_values(wrap: Any) -> None:
+    one: Any = wrap(0)
+    two: Any = wrap(False)
+    for _ in range(DEPTH - 1):
+        one, two = wrap(one), wrap(two)
+    assert codec.same(tree(one), tree(one))
+    assert not codec.same(tree(one), tree(two))
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"$": None},
+        {"$": []},
+        {"$": {}},
+        {"$": "dict"},
+        {"$": "dict", "v": 1},
+        {"$": "dict", "v": [[1]]},
+        {"$": "dict", "v": [[1, 2], [1, 2]]},
+        {"$": "dict", "v": {"ab": 1}},
+        {"$": "dataclass", "type": [], "v": 1},
+        {"$": "Decimal", "v": "x"},
+        {"$": "Decimal", "v": "sNaN"},
+        {"$": "datetime", "v": None},
+        {"$": "object", "type": "unknown", "v": []},
+        {"$": "undecodable", "raw": "x"},
+    ],
+    ids=json.dumps,
+)
+def test_damaged_values_are_the_same_only_as_themselves(damaged: Any) -> None:
+    assert codec.same(damaged, json.loads(json.dumps(damaged)))
+    others: list[Any] = [{"$": "dict", "v": []}, {"$": "tuple", "v": []}, {}, [], None, {**damaged, "more": 1}]
+    for other in others:
+        assert not codec.same(damaged, other)
+        assert not codec.same(other, damaged)
+
+
+def test_instants_and_numbers_are_compared_by_value() -> None:
+    moment = {"$": "datetime", "v": "2026-11-24T12:00:00+00:00"}
+    assert codec.same(moment, {"$": "datetime", "v": "2026-11-24T13:00:00+01:00"})
+    assert not codec.same(moment, {"$": "datetime", "v": "2026-11-24T13:00:00+00:00"})
+    assert codec.same({"$": "Decimal", "v": "1.0"}, {"$": "Decimal", "v": "1.00"})
