@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -100,3 +101,21 @@ def with_a_skewed_clock(pipe: Connection, location: str, seconds: int) -> None:
                 pipe.send(run.number)
             except ZrbStoreError as error:
                 pipe.send(error)
+
+
+def fork_amid_a_step(pipe: Connection, location: str) -> None:
+    """Fork while another thread executes a step; the child must be able to run it."""
+    executing, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        executing.set()
+        go_on.wait()
+
+    with open_store(location) as store:
+        run = store.session("flow").run().start()
+        threading.Thread(target=run.step, args=("load", work), daemon=True).start()
+        executing.wait()
+        child = os.fork()
+        if child == 0:
+            os._exit(run.step("load", lambda: 0))
+        pipe.send(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -26,7 +26,7 @@ from tests.workers import (
     rotate_until_told,
     take_and_sometimes_undo,
 )
-from zrb_store import AttemptClosed, Store, open_store
+from zrb_store import Store, open_store
 
 PROCESSES = 8
 
@@ -95,17 +95,22 @@ def test_each_value_goes_to_one_thread(store: Store) -> None:
 
 def test_a_step_that_two_threads_ask_for_completes_once(store: Store) -> None:
     together = threading.Barrier(2)
+    calls: Counter[str] = Counter()
 
-    def ask(task: str) -> None:
+    def work(task: str) -> str:
+        calls[task] += 1
+        return task
+
+    def ask(task: str) -> str:
         together.wait()
-        with contextlib.suppress(AttemptClosed):  # the other one began anew, and gave this one back
-            run.step(task, lambda: task)
+        return run.step(task, work, task)
 
+    tasks = [f"t{number}" for number in range(60)]
     with store.session("s").run() as run, ThreadPoolExecutor(2) as threads:
-        for number in range(60):
-            task = f"t{number}"
-            list(threads.map(ask, [task, task]))
+        for task in tasks:
+            assert list(threads.map(ask, [task, task])) == [task, task]
             assert list(store.session("s").xcom[task]) == [task]
+    assert calls == Counter(tasks)
     assert faults(store) == []
 
 

@@ -54,6 +54,11 @@ class Attempt:
         """`load#2`: the attempt within its session."""
         return f"{self.task}#{self.number}"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the attempt was neither ended nor left, as far as this object knows."""
+        return self._open
+
     def complete(self, result: Any = NO_RESULT, *, queue: str | None = None, lenient: bool = False) -> Encoded | None:
         """Complete the attempt and push its result, in one transaction.
 
@@ -164,6 +169,7 @@ class Attempt:
             current_attempt.reset(self._token)
         if not self._open:
             return
+        self._open = False  # whether or not the store can be told
         if error is None:
             self.complete()
             return

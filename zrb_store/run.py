@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from zrb_store import codec, lease, points
 from zrb_store.attempt import Attempt, status_of
+from zrb_store.claims import Claims
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskCompleted, ZrbStoreError
 from zrb_store.masking import mask_command, mask_text
@@ -55,6 +56,7 @@ class Run:
         self._xcoms = xcoms
         self._purpose = purpose
         self._on_lost = on_lost
+        self._claims = Claims()
 
     def start(self) -> Run:
         """Take the lease, and give back what unfinished attempts of earlier runs did.
@@ -116,10 +118,22 @@ class Run:
             InvalidName: No task can have this name.
             TaskCompleted: The task has completed in this session.
             LeaseLost: Another process has taken the session over.
-            ZrbStoreError: An attempt is under way already; attempts do not nest.
+            ZrbStoreError: An attempt of the task is under way in this process, or the caller is inside another attempt
+                (attempts do not nest), or the run has ended.
         """
+        self._refuse_if_over()
         self._refuse_nesting(task)
-        return self.begin(task, once=True)
+        with self._claims.claim(task):
+            attempt = self.begin(task, once=True)
+            self._claims.keep(attempt)
+        return attempt
+
+    def _refuse_if_over(self) -> None:
+        if self.lost:
+            raise self._lease_lost()
+        if self._ended or not self.number:
+            state = "has ended" if self._ended else "was not started"
+            raise ZrbStoreError(f"this run of session {self.session} {state}: use `with session.run() as run:`")
 
     def _refuse_nesting(self, task: str) -> None:
         if current_attempt.get() is not None:
@@ -127,6 +141,8 @@ class Run:
 
     def begin(self, task: str, *, role: str = "task", arguments: str | None = None, once: bool = False) -> Attempt:
         """Begin the next attempt of a task, giving back its unfinished ones first.
+
+        This includes an attempt that is under way in this process; `attempt` and `step` protect that one.
 
         Args:
             task: Name of the task.
@@ -175,11 +191,14 @@ class Run:
     def step(self, task: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a function once per session: its stored result if it completed before, else an attempt of it.
 
+        If another thread of this process is running the step, wait for it. Then return its result or, if it failed, run
+        the function as the next attempt. In a coroutine use `asyncio.to_thread`: waiting blocks the event loop.
+
         Args:
             task: Name of the task; its result is pushed to the queue of that name.
             function: Called with the arguments.
-            *args: Kept with the passwords of URLs masked, and compared with those of a later call. One that cannot be
-                encoded is neither.
+            *args: Kept with the passwords of URLs masked, and compared with those of later calls. One that cannot be
+                encoded is not compared.
             **kwargs: Likewise.
 
         Returns:
@@ -191,25 +210,23 @@ class Run:
             UnencodableValue: The result cannot be stored.
             ValueTooLarge: It is larger than the limit.
             LeaseLost: Another process has taken the session over.
-            ZrbStoreError: An attempt is under way already; attempts do not nest.
+            ZrbStoreError: An attempt of the task, begun by `attempt`, is under way in this process, or the caller is
+                inside another attempt (attempts do not nest), or the run has ended.
         """
         arguments = masked(codec.encode_arguments(args, kwargs, self._xcoms.max_value))
-        attempt = None
-        while attempt is None:
+        with self._claims.claim(check_name(task, "task"), self._refuse_if_over):
             done = self.completed(task)
-            if done is not None:
-                difference = difference_text(masked(done.arguments), arguments) if done.arguments else ""
-                if difference:
-                    told = f"{self.session}/{done.name} completed with other arguments: {difference}"
-                    raise InputsDiffer(mask_text(told))
-                return self.result(done)  # type: ignore[no-any-return]
-            self._refuse_nesting(task)
-            with contextlib.suppress(TaskCompleted):  # another thread was faster
-                attempt = self.begin(task, arguments=arguments, once=True)
-        with attempt:
-            result = function(*args, **kwargs)
-            attempt.complete(result)
-        return result
+            if done is None:
+                self._refuse_if_over()
+                self._refuse_nesting(task)
+                with self.begin(task, arguments=arguments, once=True) as attempt:
+                    result = function(*args, **kwargs)
+                    attempt.complete(result)
+                return result
+        difference = difference_text(masked(done.arguments), arguments) if done.arguments else ""
+        if difference:
+            raise InputsDiffer(mask_text(f"{self.session}/{done.name} completed with other arguments: {difference}"))
+        return self.result(done)  # type: ignore[no-any-return]
 
     def completed(self, task: str) -> AttemptRecord | None:
         """The newest attempt of a task that completed and stands, or None.
