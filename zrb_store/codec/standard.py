@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from zrb_store.codec.collisions import FEW
 from zrb_store.codec.refusal import Refusal
 from zrb_store.codec.stand_ins import Opaque, Undecodable
 from zrb_store.codec.strict_json import HUGE_INT_BITS, dumps
@@ -101,11 +102,16 @@ def _read_tuple(tree: Tree, reader: Reader) -> tuple[Any, ...]:
 
 
 def _write_set(value: set[Any] | frozenset[Any], writer: Writer) -> Any:
-    return {"$": type(value).__name__, "v": sorted(writer.items(value, "{{*}}"), key=dumps)}
+    trees = writer.items(value, "{{*}}")
+    if len(value) > FEW:
+        writer.refuse_collisions(value, trees)
+    return {"$": type(value).__name__, "v": sorted(trees, key=dumps)}
 
 
 def _read_elements(tree: Tree, reader: Reader) -> frozenset[Any]:
     elements = reader.key(checked(tree, "v", list))
+    if len(elements) > FEW:
+        reader.refuse_collisions(elements, tree["v"])
     found = frozenset(elements)
     if len(found) != len(elements):
         raise ValueError("two elements are equal")
@@ -125,9 +131,14 @@ def _write_dict(value: dict[Any, Any], writer: Writer) -> Any:
 
 def _read_dict(tree: Tree, reader: Reader) -> dict[Any, Any]:
     pairs = checked(tree, "v", list)
+    keys: list[Any] = []
+    for key, _ in pairs:
+        keys.append(key if type(key) in LEAF_WRITERS else reader.key(key))
+    if len(keys) > FEW:
+        reader.refuse_collisions(keys, (key for key, _ in pairs))
     values: dict[Any, Any] = {}
-    for key, item in pairs:
-        values[reader.key(key)] = reader.walk(item)
+    for key, (_, item) in zip(keys, pairs):  # noqa: B905 - the check of lengths costs a tenth
+        values[key] = item if type(item) in LEAF_WRITERS else reader.walk(item)
     if len(values) != len(pairs):
         raise ValueError("two keys are equal")
     return values

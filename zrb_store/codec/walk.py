@@ -7,10 +7,11 @@ the stack.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from zrb_store.codec import classes, standard
+from zrb_store.codec.collisions import FEW, FREE, TOO_MANY, excess_work
 from zrb_store.codec.refusal import Refusal
 from zrb_store.codec.shown import key_step, said, type_name
 from zrb_store.codec.stand_ins import Undecodable
@@ -28,6 +29,7 @@ class Writer:
 
     def __init__(self, room: int) -> None:
         self._room = room
+        self._free = FREE
         self._open: set[int] = set()
 
     def walk(self, value: Any) -> Any:
@@ -58,7 +60,8 @@ class Writer:
         try:
             for item in values:
                 self._spend()
-                trees.append(self.walk(item))
+                write = standard.LEAF_WRITERS.get(type(item))
+                trees.append(write(item) if write else self.walk(item))
         except Refusal as refusal:
             refusal.steps.append(step.format(len(trees)))
             raise
@@ -77,6 +80,8 @@ class Writer:
             except Refusal as refusal:
                 refusal.steps.append(step)
                 raise
+        if len(mapping) > FEW:
+            self.refuse_collisions(mapping, (key for key, _ in trees))
         return trees
 
     def named(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,6 +96,12 @@ class Writer:
                 raise
         return trees
 
+    def refuse_collisions(self, value: Collection[Any], trees: Iterable[Any]) -> None:
+        """Raise if it would be too much work to make this dict or set again from the trees of its keys."""
+        self._free -= excess_work(value, trees)
+        if self._free < 0:
+            raise Refusal(type_name(type(value)), TOO_MANY)
+
     def _spend(self) -> None:
         # A value that shares its parts can be exponentially larger than its memory.
         self._room -= 1
@@ -103,13 +114,14 @@ class Reader:
 
     def __init__(self) -> None:
         self._hashed = 0
+        self._free = FREE
 
     def walk(self, tree: Any) -> Any:
         """The value of `tree`; an `Undecodable` where a part cannot be read."""
         if type(tree) is list:
             items: list[Any] = []
             for item in tree:
-                items.append(self.walk(item))
+                items.append(item if type(item) in standard.LEAF_WRITERS else self.walk(item))
             return items
         if type(tree) is not dict:
             return tree
@@ -132,7 +144,7 @@ class Reader:
         """The values of a JSON object whose keys mean themselves."""
         values: dict[str, Any] = {}
         for name, item in tree.items():
-            values[name] = self.walk(item)
+            values[name] = item if type(item) in standard.LEAF_WRITERS else self.walk(item)
         return values
 
     def key(self, tree: Any) -> Any:
@@ -142,6 +154,12 @@ class Reader:
             return self.walk(tree)
         finally:
             self._hashed -= 1
+
+    def refuse_collisions(self, keys: Collection[Any], trees: Iterable[Any]) -> None:
+        """Raise if it is too much work to make a dict or a set of these keys."""
+        self._free -= excess_work(keys, trees)
+        if self._free < 0:
+            raise ValueError(TOO_MANY)
 
     def plain(self, value: Any) -> Any:
         """Plain data that stands for an object of an unregistered class: hashable if the object had to be."""
