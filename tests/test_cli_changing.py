@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -52,6 +53,44 @@ def test_a_value_goes_through_a_queue(command: Commands, store: Store, given: st
     taken = command.ok("pop", "inbox", "q")
     assert printed is None or taken == f"{printed}\n"
     assert command("pop", "inbox", "q").code == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("9" * 5000, 10**5000 - 1),
+        ("-" + "9" * 5000, 1 - 10**5000),
+        ('{"a": [' + "1" + "0" * 100_000 + ", 1.5]}", {"a": [10**100_000, 1.5]}),
+        ("-" + "3" * 640, -(10**640 // 3)),
+        ("7" * 639, 7 * (10**639 // 9)),
+    ],
+    ids=["nines", "negative", "among others", "640 digits", "639 digits"],
+)
+def test_an_int_may_have_any_size(command: Commands, store: Store, given: str, value: Any) -> None:
+    command.ok("push", "inbox", "q", "-", stdin=given)
+    assert bool(store.session("inbox").xcom["q"].peek() == value)
+    with contextlib.suppress(Broken), store.session("etl").run() as run, run.attempt("load"):
+        raise Broken
+    if len(given) < 10_000:
+        command.ok("mark", "etl", "load", "completed", "--result", given)
+        assert bool(store.session("etl").xcom["load"].peek() == value)
+
+
+@pytest.mark.parametrize("digits", [2000, 3_000_000])
+def test_an_int_over_the_limit_is_refused(command: Commands, monkeypatch: pytest.MonkeyPatch, digits: int) -> None:
+    monkeypatch.setenv("ZRB_STORE_MAX_VALUE", "1000")
+    result = command("push", "inbox", "q", "-", stdin="9" * digits)
+    assert result.code == 1
+    assert f"VALUE has a number of {digits:,} digits; the limit is 1,000 bytes, see ZRB_STORE_MAX_VALUE" in result.err
+
+
+@pytest.mark.parametrize("value", ["1e400", '{"a": [1, -1e400]}', "1" * 400 + ".0"])
+def test_a_number_that_no_float_can_hold_is_refused(command: Commands, store: Store, value: str) -> None:
+    result = command("push", "inbox", "q", value)
+    assert (result.code, result.out) == (2, "")
+    assert "but floats end at 1.8e308; write it as a text" in result.err
+    assert len(result.err) < 200
+    assert store.sessions() == [], "nothing was made"
 
 
 def test_text_and_stdin(command: Commands, store: Store) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from typing import Any, NoReturn
 
 import click
 
-from zrb_store import codec
+from zrb_store import codec, settings
 from zrb_store.cli import output
 from zrb_store.cli.command import command, format_option, program, stdin
-from zrb_store.errors import ZrbStoreError
+from zrb_store.codec.strict_json import HUGE_INT_DIGITS
+from zrb_store.errors import ValueTooLarge, ZrbStoreError
 from zrb_store.names import value_id
 from zrb_store.operations import shell
 from zrb_store.reading import names
 from zrb_store.store import open_store
+
+_SHOWN = 40  # characters of a number that cannot be held
 
 
 @command(
@@ -81,17 +85,46 @@ def parse_json(text: str, what: str) -> Any:
     """The value of a JSON text that a person typed.
 
     Raises:
-        UsageError: It is not JSON.
+        UsageError: It is not JSON, or has a number that no float can hold.
+        ValueTooLarge: It has an int that is longer than the limit.
     """
+    most = settings.max_value()
 
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not JSON")
 
+    def finite(digits: str) -> float:
+        number = float(digits)
+        if math.isinf(number):
+            shown = digits if len(digits) <= _SHOWN else digits[:_SHOWN] + "..."
+            raise click.UsageError(f"{what} has the number {shown}, but floats end at 1.8e308; write it as a text")
+        return number
+
+    def whole(digits: str) -> int:
+        if len(digits) * 0.83 > most:  # stored in base 16; to find out by making it may take hours
+            raise ValueTooLarge(
+                f"{what} has a number of {len(digits):,} digits; the limit is {most:,} bytes, see ZRB_STORE_MAX_VALUE"
+            )
+        return _whole_number(digits)
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=finite, parse_int=whole)
+    except ValueTooLarge:
+        raise
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else error
         raise click.UsageError(f"{what} is not JSON ({reason}); text goes in double quotes: '\"text\"'") from None
+
+
+def _whole_number(digits: str) -> int:
+    """An int of any length. Python's own `int` refuses long ones, and needs minutes for a million digits."""
+    if len(digits) < HUGE_INT_DIGITS:
+        return int(digits)
+    if digits[0] == "-":
+        return -_whole_number(digits[1:])
+    half = len(digits) // 2
+    shift: int = 10**half
+    return _whole_number(digits[:-half]) * shift + _whole_number(digits[-half:])
 
 
 def _stdin() -> str:
