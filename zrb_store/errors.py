@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from zrb_store.printing import printable
+
 
 class ZrbStoreError(Exception):
     """Base of every error of this package.
+
+    The message may quote what is stored, so nothing in it can move a cursor or hide text when a traceback shows it.
 
     Attributes:
         exit_code: What a command ends with when this error stops it.
     """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class InvalidName(ZrbStoreError, ValueError):

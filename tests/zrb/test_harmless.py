@@ -219,3 +219,21 @@ def test_a_zrb_that_cannot_be_hooked_runs_as_stock(zrb: Zrb) -> None:
     (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
     assert "cannot be hooked (it has no Session._register_single_task): nothing is stored" in line
     assert zrb.sessions() == []
+
+
+def test_a_note_quotes_a_name_without_its_control_characters(zrb: Zrb) -> None:
+    zrb.tasks(
+        r"""
+        import threading
+
+        @make_task(name="connect\x1b[31m", retries=0)
+        def connect(ctx):
+            return threading.Lock()
+
+        @make_task(name="main", upstream=connect, retries=0, group=cli)
+        def main(ctx):
+            pass
+        """
+    )
+    err = zrb.run("main").err
+    assert r"zrb-store: task connect\x1b[31m: cannot store $: lock; kept as its type and repr" in err

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zrb_store.errors import ZrbStoreError
+from zrb_store.printing import one_line
 
 
 def main(args: Sequence[str] | None = None, prog_name: str = "zrb-store") -> None:
@@ -30,8 +31,9 @@ def run(args: Sequence[str], prog_name: str = "zrb-store") -> int:
     from zrb_store.cli import output
     from zrb_store.cli.app import app
 
-    if sys.stdout is None:  # closed by who started us, as with `>&-`
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us, as with `>&-`
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the process ends
     try:
         code = app.main(args=list(args), prog_name=prog_name, standalone_mode=False)
         output.flush()
@@ -61,5 +63,5 @@ def run(args: Sequence[str], prog_name: str = "zrb-store") -> int:
 def _complain(prog_name: str, message: str, code: int) -> int:
     from zrb_store.masking import mask_text  # only now, as click
 
-    print(f"{prog_name}: {' '.join(mask_text(message).split())}", file=sys.stderr)
+    print(f"{prog_name}: {one_line(mask_text(message))}", file=sys.stderr)
     return code

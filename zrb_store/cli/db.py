@@ -66,7 +66,7 @@ def upgrade(sql: bool) -> None:
     with contextlib.closing(facade.open_unchecked(read_only=sql)) as database:
         if sql:
             for line in facade.upgrade_statements(database).splitlines():
-                output.echo(line)
+                output.echo_bare(line)
             return
         before, now = facade.upgrade(database)
     if before is None:

@@ -8,7 +8,8 @@ import click
 
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.output import Column, Facts, Lines, Table, echo, echo_json, show
-from zrb_store.cli.words import NOTHING, preview, printable
+from zrb_store.cli.words import NOTHING, preview
+from zrb_store.printing import printable
 from zrb_store.reading import stories
 from zrb_store.reading.names import resolve
 from zrb_store.store import open_store

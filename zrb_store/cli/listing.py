@@ -9,7 +9,8 @@ import click
 
 from zrb_store.cli.command import command, duration_text, format_option, whole_number
 from zrb_store.cli.output import Column, Lines, Table, echo, echo_json, show
-from zrb_store.cli.words import NOTHING, Clock, iso_of, one_line, took
+from zrb_store.cli.words import NOTHING, Clock, iso_of, took
+from zrb_store.printing import one_line
 from zrb_store.reading.history import header
 from zrb_store.reading.listing import STATUSES, Listed, listed
 from zrb_store.store import open_store

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from zrb_store.cli.command import command, format_option
-from zrb_store.cli.output import Block, Column, Facts, Lines, Table, echo, echo_json, show
-from zrb_store.cli.words import NOTHING, Clock, brief_error, micros_between, one_line, printable, runner, took
+from zrb_store.cli.output import Block, Column, Facts, Lines, Table, echo_bare, echo_json, show
+from zrb_store.cli.words import NOTHING, Clock, brief_error, micros_between, runner, took
+from zrb_store.printing import one_line, printable
 from zrb_store.reading import stories
 from zrb_store.reading.names import resolve
 from zrb_store.store import open_store
@@ -37,7 +38,7 @@ def log(session: str, task: str | None, form: str) -> None:
             echo_json(attempt, one_line=True)
     elif form == "value":
         for error in filter(None, (attempt["error"] for attempt in told["attempts"])):
-            echo((error["traceback"] or brief_error(error)).rstrip("\n"))
+            echo_bare((error["traceback"] or brief_error(error)).rstrip("\n"))
     else:
         show(_blocks(told))
 

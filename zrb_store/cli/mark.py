@@ -10,6 +10,7 @@ from zrb_store.cli.command import command, program
 from zrb_store.cli.queues import parse_json
 from zrb_store.names import nearest
 from zrb_store.operations.mark import mark_completed
+from zrb_store.printing import printable
 from zrb_store.reading import names
 from zrb_store.store import open_store
 
@@ -34,7 +35,7 @@ def mark(session: str, task: str, status: str, result: str | None) -> None:
     output.echo(f"{name}/{marked.attempt}")
     if marked.others:
         hint = nearest(task, marked.others)
-        click.echo(f"{program()}: session {name} had no task {task} until now{hint}", err=True)
+        click.echo(printable(f"{program()}: session {name} had no task {task} until now{hint}"), err=True)
 
 
 COMMANDS = {"mark": mark}

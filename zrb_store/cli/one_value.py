@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from zrb_store.cli.output import Facts, Lines, bare, echo, echo_json, show
-from zrb_store.cli.words import Clock, one_line, preview, size
+from zrb_store.cli.output import Facts, Lines, bare, echo_bare, echo_json, show
+from zrb_store.cli.words import Clock, preview, size
+from zrb_store.printing import one_line
 from zrb_store.reading.paths import part
 
 
@@ -14,7 +15,7 @@ def print_value(found: dict[str, Any], form: str, path: str | None) -> None:
     if path is not None:
         found = {**found, "value": part(found["value"], path)}
     if form == "value":
-        echo(bare(found["value"]))
+        echo_bare(bare(found["value"]))
     elif form == "table":
         clock = Clock()
         show(

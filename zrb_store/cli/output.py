@@ -1,13 +1,16 @@
 """What commands print: lines, JSON, values fit for `$(...)`, and documents of facts and tables.
 
-A document goes through rich on a terminal, and is plain aligned text without escapes everywhere else.
+A document goes through rich on a terminal, and is plain aligned text without escapes everywhere else. Whatever is
+stored is printable as soon as it is in a document.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -18,6 +21,7 @@ from typing import Any
 import click
 
 from zrb_store.errors import ZrbStoreError
+from zrb_store.printing import printable
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Column:
     right: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Table:
     """Rows of cells. A cell of the last column may have several lines."""
 
@@ -47,21 +51,32 @@ class Table:
     rows: Sequence[Sequence[str]]
     title: str = ""
 
+    def __post_init__(self) -> None:
+        self.rows = [[printable(cell, keep="\n") for cell in row] for row in self.rows]
+        self.title = printable(self.title)
 
-@dataclass(frozen=True)
+
+@dataclass
 class Facts:
     """Names and what they are."""
 
     pairs: Sequence[tuple[str, str]]
     statuses: frozenset[str] = field(default=frozenset({"Status"}))
 
+    def __post_init__(self) -> None:
+        self.pairs = [(name, printable(text)) for name, text in self.pairs]
 
-@dataclass(frozen=True)
+
+@dataclass
 class Lines:
-    """Text as it is, line by line."""
+    """Text line by line."""
 
     lines: Sequence[str]
     title: str = ""
+
+    def __post_init__(self) -> None:
+        self.lines = [printable(line) for line in self.lines]
+        self.title = printable(self.title)
 
 
 Block = Table | Facts | Lines
@@ -91,30 +106,46 @@ def show(blocks: Iterable[Block], *, full: bool = False) -> None:
 
 
 def echo(text: str) -> None:
-    """Print a line, whatever it holds."""
-    try:
-        _write(text)
-    except UnicodeEncodeError:
-        encoding = sys.stdout.encoding or "ascii"
-        _write(text.encode(encoding, "backslashreplace").decode(encoding))
+    """Print a line for people. What cannot be printed is written as its escape."""
+    _write(_encodable(printable(text)))
+
+
+def echo_bare(text: str) -> None:
+    """Print a text as a shell wants it, exactly; on a terminal, which would obey its control characters, as `echo`."""
+    _write(_encodable(printable(text, keep="\n\t") if on_terminal() else text))
 
 
 def echo_json(thing: Any, *, one_line: bool = False) -> None:
     """Print JSON: indented, or compact on one line."""
-    layout: dict[str, Any] = {"separators": (",", ":")} if one_line else {"indent": 2}
-    try:
-        _write(json.dumps(thing, ensure_ascii=False, **layout))
-    except UnicodeEncodeError:  # a lone surrogate, or not a UTF-8 stream
-        _write(json.dumps(thing, **layout))
+    _write(_json(thing) if one_line else _json(thing, indent=2))
 
 
 def echo_json_list(things: Iterable[Any]) -> None:
     """Print a JSON list, indented, each item as it comes."""
     before = "["
     for thing in things:
-        echo(before)
-        before = textwrap.indent(json.dumps(thing, indent=2), "  ") + ","
-    echo("[]" if before == "[" else f"{before[:-1]}\n]")
+        _write(before)
+        before = textwrap.indent(_json(thing, indent=2), "  ") + ","
+    _write("[]" if before == "[" else f"{before[:-1]}\n]")
+
+
+def _json(thing: Any, *, indent: int | None = None) -> str:
+    """JSON text: readable where stdout is UTF-8, with escapes for what cannot be printed; ASCII everywhere else."""
+    separators = (",", ":") if indent is None else None
+    if codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8":
+        return json.dumps(thing, indent=indent, separators=separators)
+    text = json.dumps(thing, ensure_ascii=False, indent=indent, separators=separators)
+    return _UNUSUAL.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    run = found[0]
+    if run.isprintable():
+        return run
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in run)
+
+
+_UNUSUAL = re.compile(r"[^\x20-\x7e\n]+")  # the ends of lines are between the texts, never in one
 
 
 def flush() -> None:
@@ -125,6 +156,14 @@ def flush() -> None:
     """
     with _writing():
         sys.stdout.flush()
+
+
+def _encodable(text: str) -> str:
+    """The text with escapes for what stdout cannot encode; in the C locale it would write odd bytes instead."""
+    if text.isascii():
+        return text
+    encoding = sys.stdout.encoding or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _write(text: str) -> None:
@@ -159,7 +198,7 @@ _TEXTS = frozenset(
 def bare(tree: Any) -> str:
     """A value (as `codec.to_json` gives it) as a shell wants it: text and a command's output as they are, else JSON."""
     text = text_of(tree)
-    return json.dumps(tree, ensure_ascii=False, separators=(",", ":")) if text is None else text
+    return _json(tree) if text is None else text
 
 
 def text_of(tree: Any) -> str | None:

@@ -74,7 +74,7 @@ def pop(session: str, queue: str, wait: float | None, form: str) -> None:
         if form == "json":
             output.echo_json(tree)
         else:
-            output.echo(output.bare(tree))
+            output.echo_bare(output.bare(tree))
         output.flush()
     except (ZrbStoreError, click.exceptions.Exit):
         taken = f"{value_id(name, queue, seq)} was taken, but its reader did not get it"

@@ -10,9 +10,10 @@ import click
 
 from zrb_store.cli.command import command, format_option, program
 from zrb_store.cli.one_value import fate
-from zrb_store.cli.output import Block, Column, Facts, Lines, Table, bare, echo, echo_json, on_terminal, show
+from zrb_store.cli.output import Block, Column, Facts, Lines, Table, bare, echo_bare, echo_json, on_terminal, show
 from zrb_store.cli.plain import shortened
-from zrb_store.cli.words import NOTHING, Clock, brief_error, micros_between, one_line, preview, runner, size, took
+from zrb_store.cli.words import NOTHING, Clock, brief_error, micros_between, preview, runner, size, took
+from zrb_store.printing import one_line
 from zrb_store.reading import history
 from zrb_store.reading.names import resolve
 from zrb_store.store import Store, open_store
@@ -56,7 +57,7 @@ def show_(session: str, queue: str | None, live: bool, at: str | None, full: boo
     elif form == "value":
         for contents in story["queues"].values():
             for value in contents["live"]:
-                echo(bare(value))
+                echo_bare(bare(value))
     else:
         show(blocks(story, only=queue, at=at, full=full), full=full)
 

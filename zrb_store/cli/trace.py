@@ -8,9 +8,10 @@ import click
 
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.one_value import fate
-from zrb_store.cli.output import Column, Facts, Table, bare, echo, echo_json, show
-from zrb_store.cli.words import NOTHING, Clock, one_line, preview, size
+from zrb_store.cli.output import Column, Facts, Table, bare, echo_bare, echo_json, show
+from zrb_store.cli.words import NOTHING, Clock, preview, size
 from zrb_store.names import split_id
+from zrb_store.printing import one_line
 from zrb_store.reading import stories
 from zrb_store.reading.names import resolve
 from zrb_store.store import open_store
@@ -30,7 +31,7 @@ def trace(value: str, full: bool, form: str) -> None:
         for event in told["events"]:
             echo_json(event, one_line=True)
     elif form == "value":
-        echo(bare(told["value"]["value"]))
+        echo_bare(bare(told["value"]["value"]))
     else:
         _print(told, full)
 

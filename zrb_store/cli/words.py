@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from zrb_store.cli.output import on_terminal, text_of
+from zrb_store.printing import one_line, printable
 from zrb_store.records import to_datetime
 
 NOTHING = "-"
@@ -94,11 +95,6 @@ def size(count: int) -> str:
     return f"{number:.1f} GiB"
 
 
-def one_line(text: str) -> str:
-    """A text on one line; what cannot be printed as its escape."""
-    return printable(" ".join(text.split()))
-
-
 def runner(run: dict[str, Any]) -> str:
     """Which process a run (as `show` and `log` tell it) is of."""
     return one_line(f"{run['origin']}, pid {run['pid']} on {run['host']}")
@@ -107,13 +103,6 @@ def runner(run: dict[str, Any]) -> str:
 def brief_error(error: dict[str, Any]) -> str:
     """Type and message of an error (as `show` and `log` tell it)."""
     return ": ".join(part for part in (error["type"], error["message"]) if part)
-
-
-def printable(text: str) -> str:
-    """A text whose control characters are replaced by their escapes, so that no terminal obeys them."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def preview(tree: Any, *, full: bool = False) -> str:

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from zrb_store.printing import one_line
+
 
 def warn(message: str) -> None:
     """Say one line, secrets masked."""
     from zrb_store.masking import mask_text  # only now: this module is imported with every zrb
 
-    print(f"zrb-store: {' '.join(mask_text(message).split())}", file=sys.stderr, flush=True)
+    print(f"zrb-store: {one_line(mask_text(message))}", file=sys.stderr, flush=True)
 
 
 def users_frames(error: BaseException) -> TracebackType | None:

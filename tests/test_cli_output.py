@@ -1,0 +1,210 @@
+"""What commands print, byte for byte: valid JSON on every stream, and nothing that a terminal obeys."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+import sqlalchemy as sa
+
+from tests.attempts import Broken
+from tests.commands import Commands
+from zrb_store import SessionNotFound, Store, ValueNotFound, ZrbStoreError, cli
+from zrb_store.reading.results import find_value
+
+# A colour, "delete", a C1 command, text that runs backwards, a space of no width, a line that JSON does not end.
+EVIL = "\x1b[31m\x7f\x9b2J\u202eevil\u200b\u2028\U000e0001"
+HALVES = "\ud800 \udc80"
+TEXT = f"é世😀 {EVIL}"
+
+
+class Stream(io.TextIOWrapper):
+    """A stdout."""
+
+    def __init__(self, encoding: str, errors: str, *, terminal: bool = False) -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, errors=errors, newline="\n")
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+def output(stream: Stream, monkeypatch: pytest.MonkeyPatch, *args: str) -> bytes:
+    """The bytes that a command writes to this stdout."""
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", stream)
+        assert cli.run(args) in (0, 1)
+    stream.flush()
+    written = stream.buffer
+    assert isinstance(written, io.BytesIO)
+    return written.getvalue()
+
+
+@pytest.fixture
+def odd(store: Store) -> Store:
+    """A store full of text that is dangerous to print."""
+    for name in ("a", "b"):
+        queue = store.session(name).xcom[f"queue {TEXT}"]
+        queue.extend([TEXT + HALVES, {TEXT: [TEXT, HALVES]}, name])
+    with store.session("c").run(task=TEXT, project=TEXT, inputs={TEXT: HALVES}) as run:
+        run.note_tasks({TEXT: "waiting"})
+        run.begin(TEXT).fail(Broken(TEXT + HALVES))
+    return store
+
+
+JSON_COMMANDS = [
+    ["list", "--format", "json"],
+    ["list", "--format", "jsonl"],
+    ["show", "a", "--format", "json"],
+    ["show", "a", "--format", "jsonl"],
+    ["show", "c", "--format", "json"],
+    ["get", "a", f"queue {TEXT}", "--seq", "1", "--format", "json"],
+    ["get", "a", f"queue {TEXT}", "--seq", "2", "--format", "jsonl"],
+    ["get", "a", f"queue {TEXT}", "--seq", "2"],
+    ["log", "c", "--format", "json"],
+    ["log", "c", "--format", "jsonl"],
+    ["trace", f"a/queue {TEXT}#1", "--format", "json"],
+    ["trace", f"a/queue {TEXT}#1", "--format", "jsonl"],
+    ["diff", "a", "b", "--format", "json"],
+    ["diff", "a", "b", "--format", "jsonl"],
+    ["pop", "a", f"queue {TEXT}", "--format", "json"],
+    ["export"],
+    ["prune", "--older-than", "0s", "--dry-run", "--format", "json"],
+    ["doctor", "--format", "json"],
+    ["db", "status", "--format", "json"],
+]
+
+
+@pytest.mark.parametrize("args", JSON_COMMANDS, ids=lambda args: " ".join(args).replace(TEXT, ""))
+@pytest.mark.parametrize(
+    "stream",
+    [("utf-8", "strict"), ("utf-8", "surrogateescape"), ("ascii", "surrogateescape"), ("latin-1", "strict")],
+    ids=" ".join,
+)
+def test_json_is_utf_8_without_a_character_that_cannot_be_printed(
+    command: Commands, odd: Store, monkeypatch: pytest.MonkeyPatch, args: list[str], stream: tuple[str, str]
+) -> None:
+    text = output(Stream(*stream), monkeypatch, *args).decode("utf-8")
+    assert [char for char in text if char != "\n" and not char.isprintable()] == []
+    one_each_line = "jsonl" in args or args == ["export"]
+    parts = [json.loads(line) for line in text.splitlines()] if one_each_line else [json.loads(text)]
+    if stream[0] != "utf-8":
+        assert text.isascii()
+    elif args[0] in ("get", "log"):
+        assert "é世😀 \\u001b[31m\\u007f\\u009b2J\\u202eevil\\u200b\\u2028\\udb40\\udc01" in text
+    if args[0] == "get" and "json" in args:
+        assert parts[0]["value"] == TEXT + HALVES
+    if args[0] == "show":
+        assert json.dumps(TEXT)[1:-1] in json.dumps(parts)
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_bare_text_is_exact_but_for_what_utf_8_cannot_say(
+    command: Commands, odd: Store, monkeypatch: pytest.MonkeyPatch, errors: str
+) -> None:
+    odd.session("a").xcom["halves"].push("\udc80")
+    assert output(Stream("utf-8", errors), monkeypatch, "get", "a", "halves") == b"\\udc80\n"
+    expected = f"{TEXT}\\ud800 \\udc80\n".encode()
+    for args in (
+        ["get", "a", f"queue {TEXT}", "--seq", "1"],
+        ["trace", f"a/queue {TEXT}#1", "--format", "value"],
+        ["pop", "a", f"queue {TEXT}"],
+    ):
+        assert output(Stream("utf-8", errors), monkeypatch, *args) == expected
+    assert output(Stream("utf-8", errors), monkeypatch, "log", "c", "--format", "value").endswith(expected)
+
+
+def test_a_terminal_gets_no_control_character_of_a_bare_text(
+    command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.session("s").xcom["q"].push(f"one\n\ttwo {EVIL}")
+    terminal = Stream("utf-8", "strict", terminal=True)
+    shown = output(terminal, monkeypatch, "get", "s", "q").decode()
+    assert shown == "one\n\ttwo \\x1b[31m\\x7f\\x9b2J\\u202eevil\\u200b\\u2028\\U000e0001\n"
+
+
+def test_no_row_reaches_a_reader_as_a_control_character(command: Commands, odd: Store) -> None:
+    """Whoever wrote it: the texts of a store that others may write to."""
+    store = odd
+    with store.session("d").run(task="t") as run:
+        run.step("t", lambda: 5)
+    for statement in (
+        "UPDATE zrb_session SET status = :evil WHERE name <> 'd'",
+        "UPDATE zrb_run SET outcome = :evil, command = :words",
+        "UPDATE zrb_attempt SET task = :evil, status = :evil, role = :evil",
+        "UPDATE zrb_value SET state = :evil, type = :evil",
+    ):
+        named = {"evil": EVIL, "words": json.dumps([EVIL])}
+        used = {name: text for name, text in named.items() if f":{name}" in statement}
+        store.database.execute(sa.text(statement), used)
+    for args in (
+        ["list"],
+        ["show", "a"],
+        ["show", "c"],
+        ["show", "d"],
+        ["log", "c"],
+        ["log", "d"],
+        ["trace", "d/t#1"],
+        ["get", "d", "t", "--seq", "1", "--format", "table"],
+        ["diff", "a", "b"],
+        ["doctor"],
+        ["list", "--format", "value"],
+        ["doctor", "--format", "value"],
+    ):
+        result = command(*args)
+        assert [char for char in result.out + result.err if char != "\n" and not char.isprintable()] == [], args
+
+
+NAME = "load\x1b[31m"
+
+
+def stored_names(store: Store) -> None:
+    """A session whose queue, task and children have a name that is dangerous to print."""
+    with store.session("s").run(task=NAME) as run:
+        run.step(NAME, lambda: 1)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["get", "s", "load"],
+        ["get", "s", "load", "--result"],
+        ["show", "s", "load"],
+        ["log", "s", "load"],
+        ["trace", "s/load#1"],
+        ["fork", "s", "--from", "load"],
+        ["get", "s", NAME, "--seq", "9"],
+    ],
+    ids=lambda args: " ".join(args[:1]),
+)
+def test_no_message_quotes_a_stored_name_as_a_control_character(
+    command: Commands, store: Store, args: list[str]
+) -> None:
+    stored_names(store)
+    result = command(*args)
+    assert (result.code, result.out) in [(1, ""), (3, "")]
+    assert result.err.rstrip("\n").isprintable()
+    assert "\\x1b[31m" in result.err
+
+
+def test_no_exception_quotes_a_stored_name_as_a_control_character(store: Store) -> None:
+    stored_names(store)
+    with pytest.raises(ValueNotFound, match=r"did you mean load\\x1b\[31m") as caught:
+        find_value(store, "s", "load")
+    assert str(caught.value).isprintable()
+    with store.session("t").run() as run, pytest.raises(ZrbStoreError) as nested, run.attempt("x"):
+        run.attempt(NAME)
+    assert str(nested.value).isprintable()
+    assert (str(ZrbStoreError("two\nlines é")), str(SessionNotFound())) == ("two\\nlines é", "")
+
+
+def test_a_closed_stderr_sends_no_message_to_stdout(store: Store) -> None:
+    url = store.database.url.render_as_string(hide_password=False)
+    command = [sys.executable, "-c", "from zrb_store.cli import main; main()", "show", "nothing"]
+    shell = f"ZRB_STORE_URL={shlex.quote(url)} {shlex.join(command)} 2>&-"
+    done = subprocess.run(["bash", "-c", shell], stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (3, b"")
