@@ -130,6 +130,19 @@ class TestEnds:
         assert len(message) == len(traceback) == 16 * 1024
         assert traceback.endswith("x\\0\\ud800 end\n")
 
+    @pytest.mark.parametrize("char", ["x", "é", "世", "😀"])
+    @pytest.mark.parametrize("shift", range(4))
+    def test_the_limit_counts_bytes_and_cuts_no_character(self, char: str, shift: int) -> None:
+        kind, message, text = describe(ValueError("y" * shift + char * TRACEBACK_LIMIT + "z" * shift))
+        assert kind == "ValueError"
+        assert message is not None
+        assert text is not None
+        for kept in (message, text):
+            assert TRACEBACK_LIMIT - 4 < len(kept.encode()) <= TRACEBACK_LIMIT
+        assert set(message.removeprefix("y" * shift)) == {char}
+        assert text.startswith(f"[...]\n{char}")
+        assert text.endswith(f"{char}{'z' * shift}\n")
+
     def test_no_half_of_a_secret_survives_the_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(masking, "_remembered", {"ABCDEFGHIJ"})
         for size in range(TRACEBACK_LIMIT - 400, TRACEBACK_LIMIT + 40):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NO_RESULT: Final = object()
 TRACEBACK_LIMIT = 16 * 1024
-"""Characters of a traceback that are kept, its end being worth most."""
+"""Bytes of a traceback that are kept, its end being worth most; and of an error's message, its beginning."""
 
 
 class Attempt:
@@ -122,7 +122,7 @@ class Attempt:
         What it did stays until the task's next attempt or the session's next run begins, so that a fallback sees it.
 
         Args:
-            error: Kept with the attempt, its traceback cut to `TRACEBACK_LIMIT` characters.
+            error: Kept with the attempt, its traceback cut to 16 KiB.
             status: `failed` or `interrupted`.
 
         Raises:
@@ -247,10 +247,20 @@ def describe(
     except Exception:  # noqa: BLE001 - the text of a user's class
         message = "<exception str() failed>"  # as in the traceback
     text = _kept("".join(traceback.format_exception(type(error), error, frames or error.__traceback__)))
-    if len(text) > TRACEBACK_LIMIT:
-        text = "[...]\n" + text[-(TRACEBACK_LIMIT - 6) :]
-    return _kept(type(error).__qualname__), _kept(message)[:TRACEBACK_LIMIT], text
+    encoded = text.encode()
+    if len(encoded) > TRACEBACK_LIMIT:
+        text = _CUT + _whole_characters(encoded[len(_CUT) - TRACEBACK_LIMIT :])
+    message = _whole_characters(_kept(message).encode()[:TRACEBACK_LIMIT])
+    return _kept(type(error).__qualname__), message, text
 
 
 def _kept(text: str) -> str:
     return storable(mask_text(text))
+
+
+_CUT = "[...]\n"
+
+
+def _whole_characters(cut: bytes) -> str:
+    """The text of UTF-8 that may have been cut within its first or last character."""
+    return cut.decode(errors="ignore")
