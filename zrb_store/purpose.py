@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from zrb_store import codec
@@ -11,6 +12,7 @@ from zrb_store.codec.shown import bounded_repr
 from zrb_store.codec.strict_json import dumps
 from zrb_store.errors import InputsDiffer, UnencodableValue, ValueTooLarge
 from zrb_store.masking import mask_text, mask_texts
+from zrb_store.project import is_same_file
 from zrb_store.records import AttemptRecord, SessionRecord
 
 _SHOWN = 300  # characters of each of two values that differ
@@ -21,7 +23,7 @@ class Purpose:
     """What a session is for, and how this run came about.
 
     Attributes:
-        task: Name of the main task; None for a plain script.
+        task: Name of the main task, or the absolute path of a script; None if it does not matter.
         path: How zrb's command line names the task.
         inputs: The task's inputs without secret ones; None if they do not matter.
         project: Folder of the project; None if it does not matter.
@@ -48,16 +50,35 @@ class Purpose:
 
 def refuse_other(session: SessionRecord, wanted: Purpose) -> None:
     """Raise `InputsDiffer` where the session is not for what a run is for."""
-    for what, theirs, ours in (("project", session.project, wanted.project), ("task", session.task, wanted.task)):
-        if theirs and ours and theirs != ours:
-            raise InputsDiffer(
-                f"session {session.name} belongs to {what} {theirs}, not to {ours}: use another session name"
-            )
+    theirs, ours = session.project, wanted.project
+    if theirs and ours and theirs != ours:
+        raise InputsDiffer(
+            f"session {session.name} belongs to project {theirs}, not to {ours}: use another session name"
+        )
+    theirs, ours = session.task, wanted.task
+    if theirs and ours and not _is_same_task(theirs, ours):
+        between = f"{_named(theirs)}, not to {_named(ours) if _is_script(theirs) or _is_script(ours) else ours}"
+        remedy = "use another session name"
+        if _is_script(ours):
+            remedy += f", or session.run(task={theirs!r}) to go on with this one"
+        raise InputsDiffer(f"session {session.name} belongs to {between}: {remedy}")
     if wanted.inputs is not None and session.inputs is not None:
         difference = difference_text(session.inputs, codec.encode_named(wanted.inputs))
         if difference:
             told = f"session {session.name} was started with other inputs: {difference}; use another session name"
             raise InputsDiffer(mask_text(told))
+
+
+def _is_same_task(theirs: str, ours: str) -> bool:
+    return theirs == ours or (_is_script(theirs) and _is_script(ours) and is_same_file(theirs, ours))
+
+
+def _is_script(task: str) -> bool:
+    return Path(task).is_absolute()
+
+
+def _named(task: str) -> str:
+    return f"{'script' if _is_script(task) else 'task'} {task}"
 
 
 def encoded_inputs(inputs: Mapping[str, Any] | None) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zrb_store import lease
 from zrb_store.masking import remember_command
 from zrb_store.names import check_name, check_session_name
+from zrb_store.project import current_script
 from zrb_store.purpose import Purpose, without_secrets
 from zrb_store.queries import sessions, values
 from zrb_store.records import SessionRecord
@@ -71,10 +72,13 @@ class Session:
         """The right to run this session's tasks, to be used as a context manager (or with `start` and `end`).
 
         Args:
-            task: Name of the main task, compared with that of earlier runs.
+            task: Name of what the session is for, compared with that of earlier runs. By default the absolute path of
+                the script that this process runs; a script that may be moved between two runs needs a name. `python
+                -c` and `-m`, a REPL, a notebook, and an installed program such as pytest have none.
             path: How zrb's command line names the task.
             inputs: Compared with those of earlier runs, passwords of URLs masked; leave secret ones out.
-            project: Folder of the project, compared with that of earlier runs.
+            project: Folder of the project, compared with that of earlier runs; by default none. The working directory
+                would not do: that of cron is another than that of a terminal.
             parent: SESSION or SESSION/TASK#N that this session is started by.
             origin: `cli`, `web` or `library`.
             command: The command line, stored with its secrets masked; this process's own if not given.
@@ -87,7 +91,7 @@ class Session:
             InvalidName: No task can have this name.
             SessionBusy: On start: another process runs it.
             SessionCompleted: On start: there is nothing left to run.
-            InputsDiffer: On start: it belongs to another project, another task or other inputs.
+            InputsDiffer: On start: it belongs to another project, another task or script, or other inputs.
             LeaseLost: On start: another process is removing it.
         """
         if task is not None:
@@ -96,7 +100,7 @@ class Session:
         remember_command(command)
         ambient = self.store.ambient
         purpose = Purpose(
-            task=task,
+            task=current_script() if task is None else task,
             path=path,
             inputs=None if inputs is None else without_secrets(inputs),
             project=project,
