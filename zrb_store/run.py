@@ -130,6 +130,7 @@ class Run:
 
     def _refuse_if_over(self) -> None:
         if self.lost:
+            self.database.refuse_replaced()
             raise self._lease_lost()
         if self._ended or not self.number:
             state = "has ended" if self._ended else "was not started"
