@@ -145,6 +145,10 @@ def test_a_program_beside_the_interpreter_is_no_script(monkeypatch: pytest.Monke
     ]:
         monkeypatch.setattr(main, "__file__", path)
         assert current_script() == script
+    monkeypatch.setattr(sys, "executable", "")  # Python is embedded in another program
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(main, "__file__", str(tmp_path / "job.py"))
+    assert current_script() == str(tmp_path / "job.py")
 
 
 def test_a_task_and_a_script_are_told_apart(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,8 @@ def current_script() -> str | None:
     file = getattr(main, "__file__", None)
     if getattr(main, "__spec__", None) is not None or not isinstance(file, str) or not Path(file).is_absolute():
         return None
-    if file.startswith(("/dev/", "/proc/")) or is_same_file(Path(file).parent, Path(sys.executable).parent):
+    beside = sys.executable and is_same_file(Path(file).parent, Path(sys.executable).parent)
+    if beside or file.startswith(("/dev/", "/proc/")):
         return None
     try:
         return check_name(storable(os.path.normpath(file)), "script")
