@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,22 @@ def test_what_is_stored_to_be_compared(store: Store) -> None:
             if password == PASSWORD:
                 run.end("failed")
     assert results == [3, 3]
+
+
+def test_what_is_stored_beside_what_cannot_be(store: Store) -> None:
+    """A password is masked in whatever holds it, although another input or argument has no codec."""
+    connection = threading.Lock()
+    for url in ("https://me:hunter2@host", "https://me:another1@host"):
+        held = {"in": (url, [url]), "set": {url}}
+        with store.session(f"s-{url[11:14]}").run(inputs={"url": held, "connection": connection}) as run:
+            run.step("load", lambda *_, **__: 1, connection, held, url=url)
+            run.step("load", lambda *_, **__: pytest.fail("called"), connection, held, url="https://me:third333@host")
+            with pytest.raises(InputsDiffer, match=r"\*\*\*@host' became 'https://me:\*\*\*@other'$"):
+                run.step("load", lambda *_, **__: 1, connection, held, url="https://me:hunter2@other")
+    stored = [*all_rows(store)["zrb_session"], *all_rows(store)["zrb_attempt"]]
+    assert str(stored).count("https://me:***@host") == 14
+    assert "hunter2" not in str(stored)
+    assert "another1" not in str(stored)
 
 
 def test_what_a_refusal_quotes(store: Store, command: Commands) -> None:
