@@ -237,3 +237,50 @@ def test_a_store_that_goes_away_ends_the_run(zrb: Zrb) -> None:
     (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
     assert str(zrb.db) in line
     assert zrb.ran == ["first", "main"]
+
+
+INTERRUPTED = """
+from zrb_store import points
+from zrb_store.plugin import attempts, recorder
+
+def once(owner, name):
+    stock = getattr(owner, name)
+    def interrupted(*args):
+        made = stock(*args)
+        if not ran("interrupt"):
+            raise MemoryError("amid the beginning of an attempt")
+        return made
+    setattr(owner, name, interrupted)
+
+def at(point):
+    if point == "begin:after" and not ran("interrupt"):
+        raise MemoryError("amid the beginning of an attempt")
+
+@make_task(name="first", retries=0)
+def first(ctx):
+    ctx.xcom["todo"].push(1)
+    PLACE
+
+@make_task(name="main", upstream=first, retries=1, group=cli)
+def main(ctx):
+    ran("main")
+    return [ctx.xcom["todo"].pop(), attempts.task_name_of_action()]
+"""
+
+
+@only(lambda version: version < (2,) or version >= (3, 28))  # where an attempt begins is ours, not zrb's
+@pytest.mark.parametrize(
+    "place",
+    ["points.watch(at)", "once(recorder.Recorder, 'view')", "once(attempts, '_export')"],
+    ids=["in the store", "before its view", "before its action"],
+)
+def test_an_interrupt_before_the_action_does_not_leave_the_attempt_open(zrb: Zrb, place: str) -> None:
+    zrb.tasks(INTERRUPTED.replace("PLACE", place))
+    assert zrb.run("main", ZRB_STORE_SESSION="begin").out.strip() == "[1, 'main']"
+    assert zrb.ran.count("main") == 1
+    stored = zrb.stored("begin")
+    assert stored.status == "completed"
+    # Interrupted in the store, the attempt is unknown to the plugin: the next one gives it back.
+    assert stored.task("main") == ["lost" if "watch" in place else "failed", "completed"]
+    assert stored.fates("todo") == [(1, "taken")]
+    assert [one.name for one in stored.attempts if one.id == stored.rows["todo"][0].taken_by] == ["main#2"]

@@ -60,9 +60,18 @@ def recorder_of(zrb_session: Any) -> Recorder | None:
     return found
 
 
+def is_users(task: Any, zrb_session: Any) -> bool:
+    """Whether a run of a task that a user declared begins here."""
+    return _begins(task, zrb_session) and not compat.declared_by_zrb(task)
+
+
+def _begins(task: Any, zrb_session: Any) -> bool:
+    return not (getattr(task, NEVER, False) or hasattr(zrb_session, RECORDER) or zrb_session.is_terminated)
+
+
 def wanted(task: Any, zrb_session: Any) -> bool:
     """Whether this session is to be stored (ZRB_STORE_PERSIST); decided without importing the store."""
-    if getattr(task, NEVER, False) or hasattr(zrb_session, RECORDER) or zrb_session.is_terminated:
+    if not _begins(task, zrb_session):
         return False
     if hasattr(zrb_session, NAME):
         return True
@@ -116,13 +125,14 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
     from zrb_store.project import current_project
     from zrb_store.purpose import Purpose
 
-    store = process.open()
     parent = recorder_of(zrb_session.parent)
     shared_ctx = zrb_session.shared_ctx
+    is_web = bool(getattr(shared_ctx, "is_web_mode", False))
+    given = _given_name(zrb_session, parent, is_web)
+    store = process.open()
     zrb_session.set_main_task(task)
     graph = Graph(zrb_session)
     secrets = Secrets(graph.tasks, shared_ctx.input, parent.secrets if parent else None)
-    is_web = bool(getattr(shared_ctx, "is_web_mode", False))
     recorder = Recorder(zrb_session, task, graph, secrets)
     purpose = Purpose(
         task=graph.name(task),
@@ -135,7 +145,7 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
         zrb_version=compat.zrb_version(),
         again=hasattr(zrb_session, FROM),
     )
-    name = check_session_name(_session_name(zrb_session, parent, is_web, store))
+    name = check_session_name(given or (parent.next_child() if parent else _unused(str(zrb_session.name), store)))
     try:
         recorder.start(store, name, purpose, getattr(zrb_session, FROM, None))
     except SessionCompleted:
@@ -162,19 +172,15 @@ def _parent_name(parent: Recorder | None, outer: Any, store: Store) -> str | Non
     return store.ambient.name if store.ambient else None
 
 
-def _session_name(zrb_session: Any, parent: Recorder | None, is_web: bool, store: Store) -> str:
-    forced: str | None = getattr(zrb_session, NAME, None)
-    if forced is not None:
-        process.named = True
-        return forced
-    if parent is not None:
-        named: str | None = getattr(zrb_session, CHILD, None)
-        return named or parent.next_child()
-    given = os.environ.get("ZRB_STORE_SESSION")
-    if given and not is_web and not process.named:
-        process.named = True
-        return given
-    return _unused(str(zrb_session.name), store)
+def _given_name(zrb_session: Any, parent: Recorder | None, is_web: bool) -> str | None:
+    """The name that the session must have, None for any. ZRB_STORE_SESSION names one session, stored or not."""
+    given: str | None = getattr(zrb_session, NAME, None)
+    if given is None and parent is not None:
+        return getattr(zrb_session, CHILD, None)
+    if given is None and not is_web and not process.named:
+        given = os.environ.get("ZRB_STORE_SESSION")
+    process.named = process.named or bool(given)
+    return given
 
 
 def _unused(name: str, store: Store) -> str:

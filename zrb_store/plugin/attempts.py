@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.plugin import compat
+from zrb_store.plugin import compat, in_memory
 from zrb_store.plugin.attach import recorder_of
 
 if TYPE_CHECKING:
@@ -41,11 +41,19 @@ def _wrapped(action: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     @functools.wraps(action)
     async def attempt_action(self: Any, ctx: Any) -> Any:
         recorder = _recorder_for(self, ctx)
-        if recorder is None:
+        if recorder is not None:
+            return await _attempt(recorder, action, self, ctx)
+        outer = _inside.get()
+        if isinstance(ctx, compat.Context):
+            _inside.set(ctx)
             _hide_url(ctx)
+            if in_memory.is_kept(ctx.session):
+                ctx.env.pop("ZRB_STORE_SESSION", None)
+        try:
             result = action(self, ctx)
             return await result if inspect.isawaitable(result) else result
-        return await _attempt(recorder, action, self, ctx)
+        finally:
+            _inside.set(outer)
 
     return attempt_action
 
@@ -56,7 +64,7 @@ def _recorder_for(task: Any, ctx: Any) -> Recorder | None:
     session: Any = ctx.session
     recorder = recorder_of(session)
     # An action run by hand with another task's context is part of that task's attempt.
-    if recorder is None or session._context.get(task) is not ctx or recorder.is_open(task):
+    if recorder is None or session._context.get(task) is not ctx or recorder.open_attempt(task):
         return None
     return recorder
 
@@ -64,19 +72,19 @@ def _recorder_for(task: Any, ctx: Any) -> Recorder | None:
 async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: Any, ctx: Any) -> Any:
     from zrb_store.xcom import current_attempt
 
-    with recorder.stopping():
-        recorder.refuse_if_ended()
-        done = recorder.restore(task)
-        if done is not None:
-            ctx.log_info(f"Completed before as {done.name}: its stored result is used")
-            return recorder.restored(task, done)
-        attempt = recorder.begin(task)
     outer = _inside.get(), current_attempt.get()
-    _inside.set(ctx)
-    current_attempt.set(attempt)
-    ctx._zrb_store_view = recorder.view(attempt)
-    _export(ctx, recorder.url, attempt.token)
     try:
+        with recorder.stopping():
+            recorder.refuse_if_ended()
+            done = recorder.restore(task)
+            if done is not None:
+                ctx.log_info(f"Completed before as {done.name}: its stored result is used")
+                return recorder.restored(task, done)
+            attempt = recorder.begin(task)
+        _inside.set(ctx)
+        current_attempt.set(attempt)
+        ctx._zrb_store_view = recorder.view(attempt)
+        _export(ctx, recorder.url, attempt.token)
         result = action(task, ctx)
         if inspect.isawaitable(result):
             result = await result
@@ -84,8 +92,11 @@ async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: 
             recorder.refuse_if_ended()
             recorder.complete(attempt, task, result)
     except BaseException as error:
-        with recorder.stopping(error):
-            recorder.fail(attempt, task, error)
+        # An interrupt may come at any moment, also between the attempt's beginning and its action.
+        begun = recorder.open_attempt(task)
+        if begun is not None:
+            with recorder.stopping(error):
+                recorder.fail(begun, task, error)
         raise
     finally:
         # Not by token: a generator closed elsewhere ends in another context.

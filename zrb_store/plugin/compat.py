@@ -10,6 +10,7 @@ from typing import Any
 from zrb.config.config import CFG
 from zrb.context.context import Context
 from zrb.context.shared_context import SharedContext
+from zrb.dot_dict.dot_dict import DotDict
 from zrb.group.group import Group
 from zrb.runner.cli import Cli, cli
 from zrb.session.session import Session
@@ -21,13 +22,30 @@ try:
 except ImportError:  # before 2.69 the class lay one folder higher
     from zrb.task.base_task import BaseTask  # type: ignore[import-not-found,no-redef]
 
-__all__ = ["CFG", "AnyTask", "BaseTask", "Cli", "Context", "Group", "Session", "SharedContext", "Xcom", "cli"]
+__all__ = [
+    "CFG",
+    "AnyTask",
+    "BaseTask",
+    "Cli",
+    "Context",
+    "DotDict",
+    "Group",
+    "Session",
+    "SharedContext",
+    "Xcom",
+    "cli",
+]
 
 # The method that zrb's retry loop calls: `exec_action` came with 2.32, around the older `_exec_action`.
 ACTION = "exec_action" if hasattr(BaseTask, "exec_action") else "_exec_action"
 
 # Until 2.20 `Xcom.get` looked at the oldest value, since then at the newest.
 GET_IS_OLDEST = hasattr(Xcom, "get") and Xcom([1, 2]).get() == 1
+
+# Until 2.45 these are plain deque's, which call no callbacks.
+WITHOUT_CALLBACKS = [
+    name for name in ("appendleft", "extend", "extendleft", "insert", "remove", "__setitem__") if name not in vars(Xcom)
+]
 
 _SEED_PLACEHOLDER = re.compile(r"(?<!\{)\{(ctx\.[^{}]+)\}(?!\})")
 

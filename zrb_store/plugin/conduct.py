@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.plugin import attach, attempts, compat
+from zrb_store.plugin import attach, attempts, compat, in_memory
 from zrb_store.plugin.notes import warn
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 async def run(exec_root_tasks: Callable[[Any, Any], Any], task: Any, session: Any) -> Any:
     """Run the main task of a zrb session as zrb does, stored if it is to be stored."""
     if not attach.wanted(task, session):
+        if attach.is_users(task, session):
+            in_memory.keep(session)
         return await exec_root_tasks(task, session)
     with attempts.Outside() as outside:
         try:
@@ -25,6 +27,7 @@ async def run(exec_root_tasks: Callable[[Any, Any], Any], task: Any, session: An
             session.terminate()
             return finished.result
         if recorder is None:
+            in_memory.keep(session)
             return await exec_root_tasks(task, session)
         return await _conduct(recorder, exec_root_tasks, task, session)
 

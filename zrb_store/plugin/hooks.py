@@ -57,12 +57,12 @@ def _hook_session() -> None:
 
 
 def _hook_contexts() -> None:
-    xcom = Context.xcom.fget
     render = Context.render
 
     def xcom_of_task(self: Any) -> Any:
         recorder = recorder_of(self.session) if "_zrb_store_view" in self.__dict__ else None
-        return xcom(self) if recorder is None else recorder.xcom_of(self)
+        # Not `_shared_ctx.xcom`: while a template of this context is rendered, that asks this context.
+        return self._shared_ctx._xcom if recorder is None else recorder.xcom_of(self)
 
     @functools.wraps(render)
     def render_for_task(self: Any, template: str) -> Any:

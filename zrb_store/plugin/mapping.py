@@ -1,176 +1,140 @@
-"""`ctx.xcom` of a stored session: zrb's dictionary, with durable queues in it."""
+"""`ctx.xcom` of a stored session: to its users zrb's own dictionary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, MutableMapping, ValuesView
+from typing import Any, SupportsIndex
 
-from zrb.dot_dict.dot_dict import DotDict
-
-from zrb_store.plugin.compat import Xcom as StockXcom
-from zrb_store.plugin.xcoms import ZrbXcom, ZrbXcoms
+from zrb_store.plugin.compat import DotDict
+from zrb_store.plugin.queues import Queues
+from zrb_store.plugin.xcoms import ZrbXcom
 from zrb_store.xcom import Owner
 
 _ABSENT = object()
 
 
-class XcomMap(DotDict):
-    """The queues of a session by name. Operations belong to the attempt that the context variable names.
+class XcomMap(MutableMapping[Any, Any]):
+    """The queues of a session by name, and values that are no queue. `isinstance` takes it for zrb's own `DotDict`.
 
     Reading a missing name gives an empty queue; `in` and `get` create nothing and also see what other processes made.
-    Values that are no queue, and zrb's volatile queues, stay in memory.
+    With an owner every operation belongs to that attempt, in any thread; else it follows the context variable.
+    No dict: what is written in C would find nothing in it without asking these methods.
     """
 
-    def __init__(self, xcoms: ZrbXcoms, is_volatile: Callable[[str], bool]) -> None:
-        super().__init__()
-        # DotDict turns attributes into items.
-        object.__setattr__(self, "_xcoms", xcoms)
-        object.__setattr__(self, "_is_volatile", is_volatile)
+    __class__ = property(lambda self: DotDict)
 
-    def seed(self, earlier: Mapping[str, Any], known: Collection[str]) -> None:
-        """Take over what the session's dictionary held before it was stored.
+    # Every name without an underscore is a queue's, but for a dictionary's own.
+    _queues: Queues
+    _owner: Owner | None
+    _bound: dict[tuple[str, str], ZrbXcom]
 
-        Args:
-            earlier: zrb's own dictionary.
-            known: Queues that the store has already: it knows better what is in them.
-        """
-        for name, value in earlier.items():
-            if isinstance(value, StockXcom) and not isinstance(value, ZrbXcom) and not self._is_volatile(name):
-                self.queue(name).adopt(value, values=name not in known)
-            else:
-                self[name] = value
+    def __init__(self, queues: Queues, owner: Owner | None = None) -> None:
+        for name, value in (("_queues", queues), ("_owner", owner), ("_bound", {})):
+            object.__setattr__(self, name, value)
 
-    def queue(self, name: str) -> Any:
-        """The queue of that name, made known without touching the database."""
-        value = StockXcom([]) if self._is_volatile(name) else self._xcoms[name]
-        dict.__setitem__(self, name, value)
-        return value
-
-    def __missing__(self, name: str) -> Any:
-        if not isinstance(name, str):
-            raise KeyError(name)
-        return self.queue(name)
-
-    def __getattr__(self, name: str) -> Any:
-        # copy, pickle and template engines probe for names such as __deepcopy__.
-        if name.startswith("_"):
-            raise AttributeError(f"'XcomMap' object has no attribute '{name}'")
-        return self[name]
-
-    def __contains__(self, name: object) -> bool:
-        return dict.__contains__(self, name) or (
-            isinstance(name, str) and not self._is_volatile(name) and name in self._xcoms
-        )
-
-    def _store(self, name: str, value: Any) -> None:
-        if isinstance(value, ZrbXcom):
-            # Under another's name it is another session's queue (Callback.xcom_mapping).
-            own = self._xcoms[name]
-            value = own if value.place == own.place else value.bound_to(None)
-        dict.__setitem__(self, name, value)
-
-    def _forget(self, name: str) -> None:
-        dict.pop(self, name, None)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if isinstance(value, ZrbXcom) or not isinstance(value, StockXcom) or self._is_volatile(name):
-            self._store(name, value)
-            return
-        queue = self._xcoms[name]
-        if name in self:
-            queue.clear()
-        self._store(name, queue)
-        queue.adopt(value, values=True)
-
-    def __delitem__(self, name: str) -> None:
-        if name not in self:
-            raise KeyError(name)
-        value = self[name]
-        if isinstance(value, ZrbXcom):
-            value.clear()
-        self._forget(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The queue or value of that name if there is one, else the default."""
-        return self[name] if name in self else default  # noqa: SIM401 - this is get
-
-    def setdefault(self, name: str, default: Any = None) -> Any:
-        """As of a dict."""
-        if name not in self:
-            self[name] = default
-        return self[name]
-
-    def update(self, *others: Any, **named: Any) -> None:
-        """As of a dict."""
-        for name, value in dict(*others, **named).items():
-            self[name] = value
-
-    def pop(self, name: str, default: Any = _ABSENT) -> Any:
-        """Remove a name; a durable queue comes back as a plain zrb queue of the values it had."""
-        if name not in self:
-            if default is _ABSENT:
-                raise KeyError(name)
-            return default
-        value = self[name]
-        if isinstance(value, ZrbXcom):
-            value = StockXcom(list(value))
-        del self[name]
-        return value
-
-    def clear(self) -> None:
-        """Remove every name."""
-        for name in list(self):
-            del self[name]
-
-    def copy(self) -> DotDict:
-        """A plain dictionary of the same queues."""
-        return DotDict(dict(self.items()))
-
-
-class AttemptView(XcomMap):
-    """The same dictionary as one attempt sees it: in any thread, every operation belongs to that attempt."""
-
-    def __init__(self, base: XcomMap, owner: Owner) -> None:
-        super().__init__(base._xcoms.bound_to(owner), base._is_volatile)
-        object.__setattr__(self, "_base", base)
-        object.__setattr__(self, "_owner", owner)
-        object.__setattr__(self, "_bound", {})
-
-    def _store(self, name: str, value: Any) -> None:
-        self._base._store(name, value)
-
-    def _forget(self, name: str) -> None:
-        self._base._forget(name)
-
-    def __getitem__(self, name: str) -> Any:
-        value = self._base[name]
-        if not isinstance(value, ZrbXcom):
+    def __getitem__(self, name: Any) -> Any:
+        value = self._queues.get(name)
+        if self._owner is None or type(value) is not ZrbXcom:
             return value
         bound = self._bound.get(value.place)
         if bound is None:
             bound = self._bound[value.place] = value.bound_to(self._owner)
         return bound
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._base
+    def __setitem__(self, name: Any, value: Any) -> None:
+        self._queues.put(name, value, self._owner)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._base)
+    def __delitem__(self, name: Any) -> None:
+        self._queues.remove(name, self._owner)
+
+    def __contains__(self, name: object) -> bool:
+        return self._queues.has(name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._queues.names)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return iter(reversed(self._queues.names))
 
     def __len__(self) -> int:
-        return len(self._base)
+        return len(self._queues.names)
 
-    def keys(self) -> Any:
-        """As of a dict."""
-        return self._base.keys()
+    def __getattr__(self, name: str) -> Any:
+        # copy, pickle and template engines probe for names such as __deepcopy__.
+        if name.startswith("_") and name not in self._queues.names:
+            raise AttributeError(f"'DotDict' object has no attribute '{name}'")
+        return self[name]
 
-    def values(self) -> Any:
-        """As of a dict."""
-        return dict(self.items()).values()
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
 
-    def items(self) -> Any:
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self[name]
+        except KeyError:
+            raise AttributeError(f"'DotDict' object has no attribute '{name}'") from None
+
+    def get(self, name: Any, default: Any = None, /) -> Any:
+        """The queue or value of that name if there is one, else the default."""
+        return self[name] if name in self else default  # noqa: SIM401 - this is get
+
+    def setdefault(self, name: Any, default: Any = None, /) -> Any:
         """As of a dict."""
-        return {name: self[name] for name in self._base}.items()
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def pop(self, name: Any, default: Any = _ABSENT, /) -> Any:
+        """Delete a name; a durable queue comes back as a queue in memory with the values that it had."""
+        try:
+            return self._queues.remove(name, self._owner)
+        except KeyError:
+            if default is _ABSENT:
+                raise
+            return default
+
+    def popitem(self) -> tuple[Any, Any]:
+        """As of a dict: the last one."""
+        for name in reversed(self._queues.names):
+            return name, self.pop(name)
+        raise KeyError("popitem(): dictionary is empty")
+
+    def keys(self) -> KeysView[Any]:
+        """As of a dict."""
+        return self._queues.names.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """As of a dict, for the names there are now."""
+        return self._now().values()
+
+    def items(self) -> ItemsView[Any, Any]:
+        """As of a dict, for the names there are now."""
+        return self._now().items()
+
+    def copy(self) -> DotDict:
+        """A plain dictionary of the same queues."""
+        return DotDict(self._now())
+
+    @staticmethod
+    def fromkeys(names: Iterable[Any], value: Any = None) -> DotDict:
+        """As of a DotDict."""
+        return DotDict.fromkeys(names, value)  # type: ignore[return-value]
+
+    def __or__(self, other: Any) -> Any:
+        return self._now() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self._now()
+
+    def __ior__(self, other: Any) -> XcomMap:
+        self.update(other)
+        return self
 
     def __repr__(self) -> str:
-        return repr(dict(self.items()))
+        return repr(self._now())
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        return self.copy().__reduce_ex__(protocol)
+
+    def _now(self) -> dict[Any, Any]:
+        return {name: self[name] for name in list(self)}

@@ -16,6 +16,19 @@ def warn(message: str) -> None:
     print(f"zrb-store: {one_line(mask_text(message))}", file=sys.stderr, flush=True)
 
 
+class Once:
+    """Says a line unless it has said it before."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, message: str) -> None:
+        """Say one line, once."""
+        if message not in self._said:
+            self._said.add(message)
+            warn(message)
+
+
 def users_frames(error: BaseException) -> TracebackType | None:
     """Where the user's own code begins in a traceback: the frames above it, zrb's and ours, are always the same.
 

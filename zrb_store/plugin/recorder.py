@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from zrb_store import lease
 from zrb_store.attempt import Attempt, describe
 from zrb_store.errors import AttemptClosed, LeaseLost, StoreUnavailable, ZrbStoreError
 from zrb_store.plan import decide, to_give_back
+from zrb_store.plugin import own_push
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
-from zrb_store.plugin.mapping import AttemptView, XcomMap
-from zrb_store.plugin.notes import users_frames, warn
-from zrb_store.plugin.xcoms import ZrbXcom, ZrbXcoms, expect_push, forget_push, settle_objects
+from zrb_store.plugin.mapping import XcomMap
+from zrb_store.plugin.notes import Once, users_frames
+from zrb_store.plugin.queues import Queues
+from zrb_store.plugin.xcoms import ZrbXcom, ZrbXcoms, settle_objects
 from zrb_store.purpose import Purpose
 from zrb_store.queries import attempts, sessions
 from zrb_store.records import AttemptRecord
@@ -39,6 +41,7 @@ class Recorder:
     """Makes attempts of what zrb runs, and knows how the run ended.
 
     Attributes:
+        warn_once: Says a line to the user, once in this session.
         fatal: Why the run must end at once, if it must.
         ended: Whether the run has ended: no task may begin any more.
     """
@@ -48,6 +51,7 @@ class Recorder:
         self.main = main
         self.graph = graph
         self.secrets = secrets
+        self.warn_once: Callable[[str], None] = Once()
         self.fatal: Exception | None = None
         self.ended = False
         self.origin = "library"
@@ -55,6 +59,7 @@ class Recorder:
         self.run: Run
         self.xcoms: ZrbXcoms
         self.map: XcomMap
+        self._queues: Queues
         self._children = 0
         self._standing: dict[str, AttemptRecord] = {}
         self._open: dict[str, Attempt] = {}
@@ -63,7 +68,6 @@ class Recorder:
         self._stopped: set[str] = set()
         self._exited: set[str] = set()
         self._unstorable: set[int] = set()
-        self._warned: set[str] = set()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
@@ -84,11 +88,12 @@ class Recorder:
             raise
 
     def _prepare(self) -> None:
-        self.map = XcomMap(self.xcoms, self.graph.is_volatile)
+        self._queues = Queues(self.xcoms, self.graph.is_volatile)
+        self.map = XcomMap(self._queues)
         known = list(self.xcoms)
         for queue in dict.fromkeys([task.name for task in self.graph.tasks] + known):
-            self.map.queue(queue)
-        self.map.seed(self.zrb_session.shared_ctx.xcom, known)
+            self._queues.get(queue)
+        self._queues.seed(self.zrb_session.shared_ctx.xcom, known)
         self.run.note_tasks(dict.fromkeys(self.graph.names, "waiting"))
 
     def next_child(self) -> str:
@@ -219,16 +224,16 @@ class Recorder:
         result = self.run.result(record)
         queue = self.map.get(task.name)
         if isinstance(queue, ZrbXcom):
-            expect_push(queue, result, fresh=False)
+            own_push.expect(queue.place, result, fresh=False)
         return result
 
-    def is_open(self, task: Any) -> bool:
-        """Whether an attempt of the task is under way."""
-        return self.graph.name(task) in self._open
+    def open_attempt(self, task: Any) -> Attempt | None:
+        """The task's attempt that is under way, or None."""
+        return self._open.get(self.graph.name(task))
 
     def begin(self, task: Any) -> Attempt:
         """Begin an attempt."""
-        forget_push()
+        own_push.forget()
         attempt = self.run.begin(self.graph.name(task), role=self.graph.role(task))
         self._open[attempt.task] = attempt
         for ended in (self._failed, self._stopped, self._exited):
@@ -238,9 +243,9 @@ class Recorder:
             self._working.add(working)
         return attempt
 
-    def view(self, attempt: Attempt) -> AttemptView:
+    def view(self, attempt: Attempt) -> XcomMap:
         """`ctx.xcom` for the attempt."""
-        return AttemptView(self.map, attempt)
+        return XcomMap(self._queues, attempt)
 
     def complete(self, attempt: Attempt, task: Any, result: Any) -> None:
         """Complete an attempt with its result, in one transaction. zrb's own push of it then does nothing more."""
@@ -257,9 +262,9 @@ class Recorder:
                 queue.bound_to(attempt).append_quietly(result)
             seq = attempt.complete_encoded(item, task.name)
             if seq is not None:
-                own.keep(seq, result)
+                own.keep(seq, item, result)
             if isinstance(queue, ZrbXcom):
-                expect_push(queue, result, fresh=True)
+                own_push.expect(queue.place, result, fresh=True)
         self._close(attempt, stands=True)
 
     def fail(self, attempt: Attempt, task: Any, error: BaseException) -> None:
@@ -288,7 +293,7 @@ class Recorder:
 
     def xcom_of(self, ctx: Any) -> Any:
         """`ctx.xcom` of a task: bound to the task's attempt, also in its threads."""
-        view: AttemptView | None = ctx.__dict__.get("_zrb_store_view")
+        view: XcomMap | None = ctx.__dict__.get("_zrb_store_view")
         if view is None:
             return self.map
         current: Any = current_attempt.get()
@@ -298,7 +303,7 @@ class Recorder:
             and current is not owner
             and (current.session, current.task) == (owner.session, owner.task)
         ):
-            return AttemptView(self.map, current)  # a thread that an earlier attempt left behind
+            return XcomMap(self._queues, current)  # a thread that an earlier attempt left behind
         if current is owner or self._open.get(owner.task) is owner or threading.get_ident() != self._thread:
             return view
         return self.map  # zrb's own work between attempts
@@ -310,13 +315,10 @@ class Recorder:
             self._unstorable.add(owner.id)
         # The refusal's advice in parentheses is for code that pushes to a store by itself.
         what = str(reason).partition(" (")[0]
-        message = f"task {name}: {what}" if name else what
-        if message not in self._warned:
-            self._warned.add(message)
-            warn(
-                f"{message}; kept as its type and repr, and the task runs again on a resume that needs it "
-                "(zrb_store.register_codec makes a type storable)"
-            )
+        self.warn_once(
+            f"{f'task {name}: {what}' if name else what}; kept as its type and repr, and the task runs again on a "
+            "resume that needs it (zrb_store.register_codec makes a type storable)"
+        )
 
     def has_result(self) -> bool:
         """Whether the main task may have left a result."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, SupportsIndex, TypeVar
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.errors import LeaseLost, StoreUnavailable, UnencodableValue, ValueTooLarge
-from zrb_store.plugin import compat
+from zrb_store.plugin import compat, own_push
 from zrb_store.queries import values as queries
 from zrb_store.xcom import Owner, Xcom, Xcoms
-from zrb_store.xcom.edits import Edit, Editor
+from zrb_store.xcom.edits import Edit, Editor, Live
 
 R = TypeVar("R")
 
-# Equal ones cannot be told apart, so that reading their row is as good as keeping the object.
+# Equal ones cannot be told apart: reading their row is as good as keeping the object.
 _PLAIN = (type(None), bool, int, float, str, bytes)
 # A queue keeps no more objects than this without asking which of them other processes have taken.
 _KEPT = 256
@@ -27,6 +26,8 @@ _KEPT = 256
 
 class Recorder(Protocol):
     """What a queue needs of the recorder of its zrb session."""
+
+    warn_once: Callable[[str], None]
 
     def stop(self, error: Exception) -> None:
         """End the run: the store can no longer be trusted."""
@@ -104,12 +105,38 @@ class ZrbXcom(Xcom):
         return self._xcoms.bound_to(owner)[self.name]  # type: ignore[arg-type,return-value]
 
     def adopt(self, stock: compat.Xcom, *, values: bool) -> None:
-        """Take over a zrb queue that was made in memory: its callbacks, and its values too."""
-        if values and len(stock):
-            self.shared.push_callbacks.clear()
-            self.extend(list(stock))
+        """Take over the callbacks of a queue that was made in memory, and its values too in place of all others."""
+        if values:
+            self.replace(stock)
         self.shared.push_callbacks[:] = getattr(stock, "push_callbacks", [])
         self.shared.pop_callbacks[:] = getattr(stock, "pop_callbacks", [])
+
+    def replace(self, new: Sequence[Any]) -> list[Any]:
+        """Put these values in place of all live ones, in one transaction and without calling callbacks.
+
+        Returns:
+            The values that were live.
+        """
+        items = [(self._encode(value), None) for value in new]
+        objects = dict(self.shared.live)  # a value that is removed may be forgotten at once
+        removed: Live = []
+
+        def editor(live: Live) -> Edit:
+            removed[:] = live
+            return Edit([seq for seq, _ in live], [], items)
+
+        self._apply(editor, pushed=new)
+        return [objects[seq] if seq in objects else codec.decode(item.data) for seq, item in removed]
+
+    def delete(self) -> list[Any]:
+        """Remove all values and callbacks, since the queue's name is deleted.
+
+        Returns:
+            The values that were live.
+        """
+        self.shared.push_callbacks.clear()
+        self.shared.pop_callbacks.clear()
+        return self.replace([])
 
     def encode(self, value: Any) -> Encoded:
         """The value as it will be kept; never raises, warns once about one that is kept unreadable."""
@@ -127,30 +154,21 @@ class ZrbXcom(Xcom):
         live = self.shared.live
         return live[seq] if seq in live else codec.decode(data)
 
-    def _pushed(self, seq: int, value: Any) -> None:
-        if type(value) in _PLAIN:
+    def _pushed(self, seq: int, item: Encoded, value: Any) -> None:
+        if item.restorable and type(value) in _PLAIN and value == value:  # NaN does not
             return
         shared = self.shared
         shared.live[seq] = value
         if len(shared.live) >= shared.check_at:
             self._forget_taken_elsewhere()
 
-    def keep(self, seq: int, value: Any) -> None:
-        """Let readers in this process have the very object pushed as `seq`."""
-        self._pushed(seq, value)
+    def keep(self, seq: int, item: Encoded, value: Any) -> None:
+        """Let readers in this process have the very object that was pushed as `seq`."""
+        self._pushed(seq, item, value)
 
     def append_quietly(self, value: Any) -> None:
-        """Add a value at the end; the callbacks are told later, by `fire_push_callbacks`."""
-        callbacks, self._push_callbacks = self._push_callbacks, []
-        try:
-            self.append(value)
-        finally:
-            self._push_callbacks = callbacks
-
-    def fire_push_callbacks(self) -> None:
-        """What a push does besides pushing."""
-        for callback in list(self.shared.push_callbacks):
-            callback()
+        """Add a value at the end without calling callbacks; zrb's own push calls them."""
+        self._push(value, left=False)
 
     def _copied(self, old: int, new: int) -> None:
         if old in self.shared.live:
@@ -169,9 +187,13 @@ class ZrbXcom(Xcom):
         shared.check_at = max(_KEPT, 2 * len(shared.live))
 
     def push(self, value: Any) -> None:
-        """Add a value at the end. zrb's own push of a result that is stored already does nothing more."""
-        if not swallowed(self, value):
+        """Add a value at the end. zrb's own push of a result that is stored already only calls the callbacks."""
+        expected = own_push.arrived(self.place, value)
+        if expected is None:
             self.append(value)
+        elif expected.fresh:
+            for callback in list(self.shared.push_callbacks):
+                callback()
 
     def get(self, default_value: Any = None) -> Any:
         """Look at the value that this zrb release's `get` looks at (see compat), or get the default."""
@@ -181,6 +203,13 @@ class ZrbXcom(Xcom):
             return self.peek()
         except IndexError:
             return default_value
+
+    def copy(self) -> deque[Any]:
+        """The values now, in a queue in memory as zrb makes it."""
+        return compat.Xcom(self)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        return self.copy().__reduce_ex__(protocol)
 
     _get = _watched(Xcom.get)
     _push = _watched(Xcom._push)
@@ -205,6 +234,10 @@ class ZrbXcom(Xcom):
     @_watched
     def _next(self, values: Iterator[Any]) -> Any:
         return next(values)
+
+
+for _name in compat.WITHOUT_CALLBACKS:
+    setattr(ZrbXcom, _name, vars(Xcom)[_name].__wrapped__)
 
 
 class ZrbXcoms(Xcoms):
@@ -234,53 +267,3 @@ class ZrbXcoms(Xcoms):
         if xcom is None:
             xcom = self._xcoms[name] = ZrbXcom(self, name)
         return xcom  # type: ignore[return-value]
-
-
-class _Slot:
-    """zrb's coming push of one stored result."""
-
-    def __init__(self, place: tuple[str, str], value: Any, fresh: bool) -> None:
-        self.place = place
-        self.value = value
-        self.fresh = fresh
-
-
-# zrb pushes a result right after the action returned, without an await in between, in the same asyncio task.
-_slots: weakref.WeakKeyDictionary[asyncio.Task[Any], _Slot] = weakref.WeakKeyDictionary()
-
-
-def expect_push(xcom: ZrbXcom, value: Any, *, fresh: bool) -> None:
-    """zrb's next push of this very object to this queue, in this asyncio task, is not to be stored again.
-
-    Args:
-        xcom: The queue.
-        value: The result, compared by identity.
-        fresh: Whether the result was pushed just now, so that callbacks fire.
-    """
-    task = asyncio.current_task()
-    if task is not None:
-        _slots[task] = _Slot(xcom.place, value, fresh)
-
-
-def forget_push() -> None:
-    """A push that never came (an interrupt at that point) must not eat a later one of an equal small object."""
-    task = asyncio.current_task()
-    if task is not None:
-        _slots.pop(task, None)
-
-
-def swallowed(xcom: ZrbXcom, value: Any) -> bool:
-    """Whether this is zrb's own push of a result that is stored already."""
-    if not _slots:
-        return False
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # a thread: never zrb itself
-        return False
-    slot = _slots.get(task) if task else None
-    if slot is None or slot.value is not value or slot.place != xcom.place:
-        return False
-    forget_push()
-    if slot.fresh:
-        xcom.fire_push_callbacks()
-    return True

@@ -5,7 +5,8 @@ from __future__ import annotations
 import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Self, SupportsIndex
 
 from zrb_store import codec, points
 from zrb_store.codec import Encoded
@@ -30,6 +31,30 @@ from zrb_store.xcom.reading import Reading, as_index, as_number
 if TYPE_CHECKING:
     from zrb_store.xcom.mapping import Xcoms
 
+P = ParamSpec("P")
+
+
+def _then_tell_push(change: Callable[Concatenate[Xcom, P], None]) -> Callable[Concatenate[Xcom, P], None]:
+    """Call the push callbacks after a change; `__wrapped__` is the change alone."""
+
+    @wraps(change)
+    def told(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        change(self, *args, **kwargs)
+        _call(self._push_callbacks)
+
+    return told
+
+
+def _then_tell_pop(change: Callable[Concatenate[Xcom, P], None]) -> Callable[Concatenate[Xcom, P], None]:
+    """As `_then_tell_push`, for the pop callbacks."""
+
+    @wraps(change)
+    def told(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        change(self, *args, **kwargs)
+        _call(self._pop_callbacks)
+
+    return told
+
 
 class Xcom(Reading):
     """One queue of a session. Each operation is one transaction; every process sees it at once.
@@ -48,8 +73,8 @@ class Xcom(Reading):
     def _encode(self, value: Any) -> Encoded:
         return codec.encode(value, limit=self._xcoms.max_value)
 
-    def _pushed(self, seq: int, value: Any) -> None:
-        """Called with each value that this process pushed, after the commit."""
+    def _pushed(self, seq: int, item: Encoded, value: Any) -> None:
+        """Called with each value that this process pushed, and its text, after the commit."""
 
     def _copied(self, old: int, new: int) -> None:
         """Called for each value that goes on under another seq, after the commit."""
@@ -69,24 +94,26 @@ class Xcom(Reading):
             LeaseLost: Another process has taken the session of that attempt over.
         """
         self._push(value, left=False)
+        _call(self._push_callbacks)
 
     def push(self, value: Any) -> None:
         """Add a value at the end; the same as `append`, and raises as it."""
         self.append(value)
 
+    @_then_tell_push
     def appendleft(self, value: Any) -> None:
         """Add a value at the beginning; raises as `append`."""
         self._push(value, left=True)
 
+    @_then_tell_push
     def extend(self, new: Iterable[Any]) -> None:
         """Add all values at the end, or none; raises as `append`."""
         self._extend(list(new), left=False)
-        _call(self._push_callbacks)
 
+    @_then_tell_push
     def extendleft(self, new: Iterable[Any]) -> None:
         """Add all values at the beginning, each before the one before it; raises as `append`."""
         self._extend(list(new)[::-1], left=True)
-        _call(self._push_callbacks)
 
     def _push(self, value: Any, left: bool) -> None:
         item = self._encode(value)
@@ -101,8 +128,7 @@ class Xcom(Reading):
             if seq is None:
                 self._refuse(owner)
         points.reach("push:after")
-        self._pushed(seq, value)
-        _call(self._push_callbacks)
+        self._pushed(seq, item, value)
 
     def _extend(self, new: Sequence[Any], left: bool) -> None:
         items = [(self._encode(value), None) for value in new]
@@ -154,6 +180,7 @@ class Xcom(Reading):
         """Remove every value. Raises `AttemptClosed` and `LeaseLost` as `pop`."""
         self._apply(lambda live: Edit([seq for seq, _ in live], [], []))
 
+    @_then_tell_pop
     def remove(self, value: Any) -> None:
         """Remove the first value equal to this one.
 
@@ -177,7 +204,6 @@ class Xcom(Reading):
         # at next.
         while (equal := self._first_equal(value, other)) is not None:
             if self._apply(editor).removed:
-                _call(self._pop_callbacks)
                 return
         raise ValueError(f"{value!r} is not in deque")
 
@@ -205,14 +231,14 @@ class Xcom(Reading):
         for _ in edit.removed:
             _call(self._pop_callbacks)
 
+    @_then_tell_push
     def insert(self, index: SupportsIndex, value: Any) -> None:
         """Insert a value before the given place; raises as `append`."""
         self._apply(edit_insert(as_number(index), self._encode(value)), pushed=[value])
-        _call(self._push_callbacks)
 
+    @_then_tell_push
     def __setitem__(self, index: SupportsIndex, value: Any) -> None:
         self._apply(edit_set_item(as_index(index), self._encode(value)), pushed=[value])
-        _call(self._push_callbacks)
 
     def rotate(self, n: SupportsIndex = 1) -> None:
         """Move the last `n` values to the beginning (negative: the first to the end). Raises as `clear`."""
@@ -268,9 +294,9 @@ class Xcom(Reading):
         edit, left, right = done
         fresh = iter(pushed)
         for first, items in ((left, edit.left), (right, edit.right)):
-            for seq, (_, moved_from) in enumerate(items, first):
+            for seq, (item, moved_from) in enumerate(items, first):
                 if moved_from is None:
-                    self._pushed(seq, next(fresh))
+                    self._pushed(seq, item, next(fresh))
                 else:
                     self._copied(moved_from, seq)
         self._taken(edit.removed)

@@ -106,16 +106,17 @@ class Reading:
         """The values now, in a plain deque; a durable queue has no second one of its name."""
         return deque(self)
 
-    __copy__ = copy
+    def __copy__(self) -> deque[Any]:
+        return self.copy()
 
     def __add__(self, other: deque[Any] | Reading) -> deque[Any]:
-        return deque(self) + _plain(other)
+        return self.copy() + _plain(other)
 
     def __radd__(self, other: deque[Any]) -> deque[Any]:
         return other + deque(self) if isinstance(other, deque) else NotImplemented
 
     def __mul__(self, times: SupportsIndex) -> deque[Any]:
-        return deque(self) * times  # type: ignore[operator]  # takes whatever has __index__
+        return self.copy() * times  # type: ignore[operator]  # takes whatever has __index__
 
     __rmul__ = __mul__
 

@@ -1,0 +1,71 @@
+"""The process that pushed a value reads the very object, whatever its type; what need not be kept is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.zrb.conftest import Zrb, lines, only
+
+some = only(lambda version: version < (2,) or version >= (3, 28))  # what is kept is ours, not zrb's
+
+
+@some
+@pytest.mark.parametrize("big", ["'x' * 1000", "b'x' * 1000", "10 ** 1000"])
+def test_a_plain_value_above_the_limit_reaches_the_next_task(zrb: Zrb, big: str) -> None:
+    zrb.tasks(
+        f"""
+        BIG = {big}
+        make = Task(name="make", retries=0, action=lambda ctx: ctx.xcom["also"].extend([BIG, 1]) or BIG)
+
+        @make_task(name="main", upstream=make, retries=1, group=cli)
+        def main(ctx):
+            ctx.xcom["also"].rotate()
+            found = [ctx.xcom["make"].peek(), ctx.xcom["make"].pop()]
+            found += [ctx.xcom["also"].popright(), ctx.xcom["also"].pop()]
+            if not ran("main"):
+                raise ValueError  # given back, it is the very object again
+            return [one is BIG for one in found]
+        """
+    )
+    done = zrb.run("main", ZRB_STORE_MAX_VALUE="500")
+    assert done.out.strip() == "[True, True, True, False]"
+    (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
+    assert "task make: " in line
+    assert not zrb.stored().attempts[0].restorable
+
+
+@some
+def test_a_value_that_is_not_equal_to_itself_is_found(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        NAN = float("nan")
+
+        @make_task(name="main", retries=0, group=cli)
+        def main(ctx):
+            queue = ctx.xcom["numbers"]
+            queue.extend([1.5, NAN])
+            found = [NAN in queue, queue.index(NAN), queue.count(NAN)]
+            queue.remove(NAN)
+            return [*found, list(queue)]
+        """
+    )
+    assert zrb.run("main").out.strip() == "[True, 1, 1, [1.5]]"
+
+
+@some
+def test_ordinary_values_are_not_kept_in_memory(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        @make_task(name="main", retries=0, group=cli)
+        def main(ctx):
+            queue = ctx.xcom["todo"]
+            for number in range(300):
+                queue.extend([number, str(number), b"x", 1.5, None, True])
+            plain = len(queue.shared.live)
+            for number in range(300):
+                queue.push([number])
+                queue.popright()
+            return [plain, len(queue)]
+        """
+    )
+    assert zrb.run("main").out.strip() == "[0, 1800]"

@@ -1,0 +1,124 @@
+"""What a stored session has in `ctx.xcom`: durable queues by name, and what stays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from zrb_store.errors import InvalidName
+from zrb_store.names import check_name
+from zrb_store.plugin.adopted import Adopted, become_durable
+from zrb_store.plugin.compat import Xcom as StockXcom
+from zrb_store.plugin.xcoms import ZrbXcom, ZrbXcoms
+from zrb_store.xcom import Owner
+
+_ABSENT = object()
+
+
+class Queues:
+    """The queues of a session, and the values that are no queue, by name.
+
+    Only these are durable: queues of zrb's own class, under names that the store takes, which zrb does not fill with
+    what is worthless in another process. All else stays in memory until the process ends.
+
+    Attributes:
+        names: What is in `ctx.xcom`. Its durable queues belong to no attempt: operations follow the context variable.
+    """
+
+    def __init__(self, xcoms: ZrbXcoms, is_volatile: Callable[[str], bool]) -> None:
+        self.names: dict[Any, Any] = {}
+        self._xcoms = xcoms
+        self._is_volatile = is_volatile
+        self._deleted: set[str] = set()
+
+    def seed(self, earlier: Mapping[str, Any], known: Collection[str]) -> None:
+        """Take over what the session's dictionary held before it was stored.
+
+        Args:
+            earlier: zrb's own dictionary.
+            known: Queues that the store has already: it knows better what is in them.
+        """
+        for name, value in earlier.items():
+            self._put(name, value, None, values=name not in known)
+
+    def get(self, name: Any) -> Any:
+        """What has this name; a new queue if nothing has."""
+        value = self.names.get(name, _ABSENT)
+        if value is _ABSENT:
+            value = self.names[name] = self._xcoms[name] if self._is_durable(name) else StockXcom([])
+        return value
+
+    def has(self, name: Any) -> bool:
+        """Whether anything has this name, also in the store."""
+        if name in self.names:
+            return True
+        if not self._is_durable(name, warn=False) or name not in self._xcoms:
+            return False
+        # The store keeps the queue of a name that was deleted, for its history: it is there again when it has values.
+        return name not in self._deleted or (len(self._xcoms[name]) > 0 and not self._has_other_name(name))
+
+    def put(self, name: Any, value: Any, owner: Owner | None) -> None:
+        """Give a name to a queue or a value; the values that its own queue had are removed."""
+        own = self._own(name)
+        self._put(name, value, owner, values=True)
+        if own is not None and self.names[name] is not own:
+            own.bound_to(owner).delete()
+
+    def remove(self, name: Any, owner: Owner | None) -> Any:
+        """Delete a name.
+
+        Returns:
+            What had it; a durable queue as a queue in memory with the values that it had.
+
+        Raises:
+            KeyError: Nothing had it.
+        """
+        if not self.has(name):
+            raise KeyError(name)
+        value = self.get(name)
+        own = self._own(name)
+        del self.names[name]
+        if isinstance(name, str):
+            self._deleted.add(name)
+        return value if own is None else StockXcom(own.bound_to(owner).delete())
+
+    def _put(self, name: Any, value: Any, owner: Owner | None, *, values: bool) -> None:
+        if type(value) is Adopted:
+            value = value.durable
+        if type(value) is ZrbXcom:
+            is_own = value.place == (self._xcoms.session, name)
+            self.names[name] = self._xcoms[name] if is_own else value.bound_to(None)
+        elif isinstance(value, StockXcom) and self._is_durable(name, value):
+            queue = self.names[name] = self._xcoms[name]
+            queue.bound_to(owner).adopt(value, values=values)
+            become_durable(value, queue)
+        else:
+            self.names[name] = value
+
+    def _own(self, name: Any) -> ZrbXcom | None:
+        """The queue that is stored under this name, if this name has it and no other."""
+        value = self.names.get(name)
+        own = type(value) is ZrbXcom and value.place == (self._xcoms.session, name) and not self._has_other_name(name)
+        return value if own else None
+
+    def _has_other_name(self, name: str) -> bool:
+        place = (self._xcoms.session, name)
+        return any(
+            type(value) is ZrbXcom and value.place == place for other, value in self.names.items() if other != name
+        )
+
+    def _is_durable(self, name: Any, queue: Any = None, *, warn: bool = True) -> bool:
+        """Whether the queue of this name is one of the store; says once if that cannot be."""
+        try:
+            check_name(name, "queue")
+        except InvalidName as refusal:
+            reason = str(refusal)
+        else:
+            if self._is_volatile(name):
+                return False
+            if queue is None or type(queue) is StockXcom:
+                return True
+            reason = f"queue {name} is of class {type(queue).__qualname__}, not zrb's Xcom"
+        if warn:
+            self._xcoms.recorder.warn_once(f"{reason}; it stays in memory, and nothing of it is stored")
+        return False
