@@ -148,9 +148,11 @@ def test_what_cannot_be_run_again_is_refused() -> None:
     with pytest.raises(InvalidName, match="no resume runs undo: it is a fallback, and runs only if seed fails"):
         decide(SERVED, [], "undo")
     idle = Workflow([Node("main", successors=["never"]), Node("never", ["other"]), Node("other", ["never2"]),
-                     Node("never2", off=True)], "main")  # fmt: skip
+                     Node("never2", condition=False)], "main")  # fmt: skip
     with pytest.raises(InvalidName, match="no resume runs never: nothing starts it"):
         decide(idle, [], "never")
+    with pytest.raises(InvalidName, match="no resume runs never2: its condition never holds"):
+        decide(idle, [], "never2")
 
 
 def test_a_finished_session_runs_nothing() -> None:
@@ -173,7 +175,7 @@ def test_a_finished_session_runs_nothing() -> None:
         ([Node("main", successors=["s"], fallbacks=["f"]), Node("s", ["f"]), Node("f")], "main s"),
         # A condition that cannot hold lets pass what waits for the task, but starts no successor and no check.
         (
-            [Node("main", ["x"]), Node("x", successors=["s"], checks=["c"], off=True), Node("s"), Node("c")],
+            [Node("main", ["x"]), Node("x", successors=["s"], checks=["c"], condition=False), Node("s"), Node("c")],
             "main",
         ),
         ([Node("main", successors=["s"]), Node("s", ["main"], successors=["t"]), Node("t")], "main s t"),
@@ -190,3 +192,43 @@ def test_a_long_chain_is_no_recursion() -> None:
     steps = decide(Workflow(nodes, "t0"), history("t3000 completed", "t2999 failed"))
     assert [step.task for step in steps] == [f"t{n}" for n in range(3000, -1, -1)]
     assert sum(step.action == "run" for step in steps) == 3000
+
+
+CONDITIONS = Workflow(
+    [
+        Node("main", ["often", "never", "ready"], condition=None),
+        Node("often", condition=None, successors=["after"]),
+        Node("after"),
+        Node("never", condition=False, successors=["lost"], checks=["check"]),
+        Node("lost", condition=None),
+        Node("check"),
+        Node("ready", checks=["sometimes"], fallbacks=["undo"]),
+        Node("sometimes", condition=None),
+        Node("undo", condition=False),
+    ],
+    "main",
+)
+
+
+def test_a_condition_decides_for_what_has_never_started() -> None:
+    assert shown(decide(CONDITIONS, [])) == [
+        # Asked when its turn comes, whether it was false in an earlier run or not asked yet.
+        "often: run condition",
+        "after: run never-started",
+        "never: skip condition",
+        "check: skip never-started",
+        "lost: skip never-started",
+        "ready: run readiness",
+        "sometimes: run readiness",
+        "undo: skip condition",
+        "main: run condition",
+    ]
+    # It held before, or the task has a result.
+    steps = decide(CONDITIONS, history("often failed", "lost completed", "main completed"))
+    assert {"often: run failed", "lost: skip completed", "main: skip completed"} < set(shown(steps))
+    # A condition that never holds now keeps a task from running again.
+    assert "never: skip condition" in shown(decide(CONDITIONS, history("never failed")))
+    assert "often: run forced" in shown(decide(CONDITIONS, history("often completed"), "often"))
+    # The session completed without it.
+    ended = decide(CONDITIONS, history("main completed"), finished=True)
+    assert {"often: skip condition", "never: skip condition", "after: skip never-started"} < set(shown(ended))

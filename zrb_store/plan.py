@@ -20,7 +20,7 @@ class Node:
         successors: Start when it has completed.
         checks: Its readiness checks: it is a server then.
         fallbacks: Start when it has failed for good.
-        off: Whether its condition can never hold.
+        condition: Whether its condition holds, None if it is asked when its turn comes.
     """
 
     name: str
@@ -28,7 +28,12 @@ class Node:
     successors: Sequence[str] = ()
     checks: Sequence[str] = ()
     fallbacks: Sequence[str] = ()
-    off: bool = False
+    condition: bool | None = True
+
+    @property
+    def off(self) -> bool:
+        """Whether its condition never holds."""
+        return self.condition is False
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,13 @@ class Step:
 
     Attributes:
         task: Its name in the store.
-        action: `run` or `skip`. What runs still asks its condition first.
+        action: `run` or `skip`. A task with a condition is asked first, and runs only if it holds then.
         reason: `completed`; or how the last attempt ended: `failed`, `interrupted`, `lost` (its process died, or it
             was given back), `never-started`; or why the task runs although it may have completed: `forced` (named by
             --from), `downstream-of:TASK`, `readiness` (a check, or a server kept by one), `not-restorable` while
             something that runs needs it. A `fallback` runs if another task fails, and always if something starts it.
+            `condition`: the task has never started, and its condition decides whether it will. To `skip` it means that
+            the condition never holds, or that the session has completed without the task.
     """
 
     task: str
@@ -177,7 +184,10 @@ def decide(
     last = {record.task: record for record in records}
 
     def unfinished(name: str) -> str:
-        status = last[name].status if name in last else "never-started"
+        if name not in last:
+            asked = workflow.nodes[name].condition is None and (name in reached or ended)
+            return "condition" if asked else "never-started"
+        status = last[name].status
         # A running one is of a dead process, a completed one was given back.
         return "lost" if status in ("running", "completed") else status
 
@@ -192,9 +202,11 @@ def decide(
         # What was marked by hand is not run again, whatever it is.
         if name in standing and (role == "task" or standing[name].role == "manual" or ended):
             return "completed"
+        if workflow.nodes[name].off:
+            return "condition"
         if role == "fallback":
             return "fallback"
-        return unfinished(name) if role == "task" or ended else "readiness"
+        return "readiness" if role != "task" and name in reached else unfinished(name)
 
     reasons = {name: reason(name) for name in workflow.order()}
     running = {name for name in reached if reasons[name] != "completed"}
@@ -224,6 +236,8 @@ def _again(workflow: Workflow, reached: set[str], forced: str | None) -> dict[st
     if forced not in reached:
         owners = workflow.runs_if_fails(forced)
         why = f"it is a fallback, and runs only if {' or '.join(owners)} fails" if owners else "nothing starts it"
+        if workflow.nodes[forced].off:
+            why = "its condition never holds"
         raise InvalidName(f"no resume runs {forced}: {why}")
     after = dict.fromkeys(workflow.downstream(forced), f"downstream-of:{forced}")
     return {**after, forced: "forced"}

@@ -58,8 +58,9 @@ class Workflow:
     def _task(self, name: str, fallbacks: list[Any], checks: list[Any]) -> Any:
         upstreams = self._some(0.4)
         more: dict[str, Any] = {"readiness_check": checks, "readiness_check_delay": 0} if checks else {}
-        if self.dice.random() < 0.1:
-            more["execute_condition"] = False
+        condition = self.dice.random()
+        if condition < 0.2:
+            more["execute_condition"] = False if condition < 0.1 else lambda ctx: True
         successors = self._some(0.15, without=upstreams)
         return self._made(name, upstream=upstreams, successor=successors, fallback=fallbacks, **more)
 
@@ -85,7 +86,7 @@ class Workflow:
         for task in [self.main, *self.tasks]:
             kinds = ("upstreams", "successors", "fallbacks", "readiness_checks")
             refers = {kind: [other.name for other in getattr(task, kind)] for kind in kinds if getattr(task, kind)}
-            parts.append(f"{task.name}{'(off)' if compat.is_off(task) else ''}: {refers}")
+            parts.append(f"{task.name}{'' if compat.condition(task) else f'({compat.condition(task)})'}: {refers}")
         return "; ".join(parts)
 
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.zrb.conftest import Zrb
+from tests.zrb.conftest import Zrb, lines, only
 
 
 def test_a_fallback_sees_what_was_left_and_runs_on_every_failure(zrb: Zrb) -> None:
@@ -191,6 +191,21 @@ def test_triggers_handle_each_event_once(zrb: Zrb) -> None:
     assert sorted(zrb.ran) == ["handle-a", "handle-b"]
     assert zrb.stored("watch").status == "interrupted"
     assert len(zrb.sessions()) == 3
+
+
+@only(lambda version: version < (2,) or version >= (3, 28))
+@pytest.mark.parametrize("command", ["", "cli.add_task(handle)\n"], ids=["a callback only", "a command too"])
+def test_the_session_of_an_event_is_not_resumed(zrb: Zrb, command: str) -> None:
+    zrb.tasks(TRIGGER.replace("return ctx.input.event.upper()", "raise ValueError") + command)
+    zrb.start("watch", ZRB_STORE_SESSION="watch").reaches("handled").signal(signal.SIGKILL).done()
+    (child, *_) = [record.name for record in zrb.sessions() if record.parent]
+    assert zrb.stored(child).status == "failed"
+    before = zrb.db.read_bytes()
+    for more in ([], ["--plan"], ["--from", "handle"]):
+        (line,) = lines(zrb.resume(child, *more, code=3).err)
+        assert f"session {child} handled an event of session watch, and an event is handled once" in line
+        assert "push it again" in line
+    assert zrb.db.read_bytes() == before
 
 
 @pytest.mark.parametrize("kind", ["BaseTrigger", "Watch"])

@@ -157,3 +157,37 @@ def test_what_is_refused_changes_nothing(zrb: Zrb) -> None:
     zrb.resume("idle", "--format", "json", code=2)
     assert zrb.db.read_bytes() == before
     assert zrb.ran == ["idle"]
+
+
+CONDITIONS = """
+maybe = Task(
+    name="maybe", action=lambda ctx: ran("maybe") or "here", execute_condition=lambda ctx: exists("due"), retries=0,
+)
+after = Task(name="after", upstream=maybe, action=lambda ctx: ran("after"), execute_condition=False, retries=0)
+
+@make_task(name="main", upstream=[maybe, after], retries=0, group=cli)
+def main(ctx):
+    ran("main")
+    if not exists("mended"):
+        raise ValueError
+    return ctx.xcom["maybe"].get("not here")
+"""
+
+
+def test_a_plan_says_where_a_condition_decides(zrb: Zrb) -> None:
+    zrb.tasks(CONDITIONS)
+    zrb.run("main", code=1, ZRB_STORE_SESSION="if")
+    assert zrb.stored("if").record.tasks["maybe"] == "skipped"
+    assert planned(zrb, "if") == "maybe run condition, after skip condition, main run failed"
+    assert parse("plan", zrb.resume("if", "--plan", "--format", "json").out)["tasks"][0]["reason"] == "condition"
+    (line,) = lines(zrb.resume("if", "--from", "after", code=2).err)
+    assert "no resume runs after: its condition never holds" in line
+    # It is asked again: false once more, then true.
+    zrb.resume("if", code=1)
+    assert zrb.ran == ["main", "main"]
+    zrb.mark("due")
+    zrb.mark("mended")
+    assert planned(zrb, "if") == "maybe run condition, after skip condition, main run failed"
+    assert zrb.resume("if").out.strip() == "here"
+    assert zrb.ran == ["main", "main", "maybe", "main"]
+    assert planned(zrb, "if") == "maybe skip completed, after skip condition, main skip completed"

@@ -49,7 +49,11 @@ _COLUMNS = (Column("task", fold=True), Column("action"), Column("reason", status
     details="Completed tasks are not run again; their stored results are used. The inputs are those that the session "
     "was started with; secret ones are not stored: give them as --NAME VALUE, or they are asked for. An input that "
     "holds a secret one is its default again, or given likewise. SESSION may be the unique beginning of a name, @last "
-    "or @last-failed. A session that is being run is refused, also by --plan.",
+    "or @last-failed. A session that is being run is refused, also by --plan. "
+    "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, never-started); "
+    "forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); not-restorable (its result "
+    "is needed and cannot be restored); fallback (runs if another task fails); condition (has not run yet: runs if its "
+    "condition holds when its turn comes, is skipped if that never holds).",
 )
 @click.argument("session")
 @click.argument("inputs", nargs=-1, type=click.UNPROCESSED, metavar="[--SECRET VALUE]...")

@@ -80,9 +80,12 @@ def own_inputs(task: Any) -> Any:
     return task.own_inputs if hasattr(task, "own_inputs") else task.inputs
 
 
-def is_off(task: Any) -> bool:
-    """Whether a task's condition can never hold; until 2.20 it is no property."""
-    return getattr(task, "execute_condition", getattr(task, "_execute_condition", True)) is False
+def condition(task: Any) -> bool | None:
+    """Whether a task's condition holds, None if zrb asks it when its turn comes; until 2.20 it is no property."""
+    given = getattr(task, "execute_condition", getattr(task, "_execute_condition", True))
+    if given is None:
+        return True
+    return given if isinstance(given, bool) else None
 
 
 def to_snake_case(name: str) -> str:

@@ -89,7 +89,7 @@ class Graph:
             successors=names(task.successors),
             checks=names(task.readiness_checks),
             fallbacks=names(task.fallbacks),
-            off=compat.is_off(task),
+            condition=compat.condition(task),
         )
 
 

@@ -81,10 +81,11 @@ def _main_task(record: SessionRecord) -> Any:
     from zrb_store.names import nearest
 
     path = " ".join(record.path)
-    if not path and record.parent and "/" not in record.parent:
+    # Also if its task is a command: without its parent, its results and its mapped queues would go nowhere.
+    if record.parent and "/" not in record.parent:
         raise TaskNotFound(
-            f"session {record.name} is of an event of session {record.parent}, and not started by itself: "
-            "push the event again"
+            f"session {record.name} handled an event of session {record.parent}, and an event is handled once: "
+            "to have it handled again, push it again"
         )
     if not path:
         raise TaskNotFound(
