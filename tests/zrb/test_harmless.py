@@ -206,21 +206,6 @@ def test_plugin_can_be_imported_by_the_task_file(zrb: Zrb) -> None:
     assert zrb.stored().status == "completed"
 
 
-def test_a_zrb_that_cannot_be_hooked_runs_as_stock(zrb: Zrb) -> None:
-    zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 7))")
-    (zrb.folder / "future.py").write_text(
-        "from zrb.session.session import Session\n"
-        "Session.register_one_task = Session._register_single_task\n"
-        "del Session._register_single_task\n"
-        "Session.__getattr__ = lambda self, name: self.register_one_task\n"
-    )
-    done = zrb.run("main", PYTHONPATH=str(zrb.folder), ZRB_INIT_MODULES="future:zrb_store.plugin")
-    assert done.out.strip() == "7"
-    (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
-    assert "cannot be hooked (it has no Session._register_single_task): nothing is stored" in line
-    assert zrb.sessions() == []
-
-
 def test_a_note_quotes_a_name_without_its_control_characters(zrb: Zrb) -> None:
     zrb.tasks(
         r"""

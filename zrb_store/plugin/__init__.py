@@ -14,16 +14,18 @@ def install() -> None:
         return
     _installed = True
     try:
-        from zrb_store.plugin import compat
+        from zrb_store.plugin import surface
 
-        missing = compat.missing_hooks()
-        if missing:
-            raise ImportError(f"it has no {', '.join(missing)}")
-        from zrb_store.plugin import hooks
-    except ImportError as error:
-        warn(f"this release of zrb cannot be hooked ({error}): nothing is stored")
-        return
-    hooks.install()
+        problems = surface.problems()
+        if not problems:
+            from zrb_store.plugin import hooks
+
+            hooks.install()
+    except Exception as error:  # noqa: BLE001 - whatever a later release has changed: the user's tasks run
+        problems = [f"{type(error).__name__}: {error}"]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        warn(f"this release of zrb cannot be hooked ({'; '.join(problems[:3])}{more}): nothing is stored")
 
 
 install()

@@ -8,6 +8,7 @@ from typing import Any
 from zrb_store.cli.table import COMMANDS
 from zrb_store.plugin import attach, compat
 from zrb_store.plugin.notes import warn
+from zrb_store.plugin.patches import Patches
 from zrb_store.plugin.refusal import refusing
 
 GROUP = "xcom"
@@ -15,18 +16,17 @@ GROUP = "xcom"
 _own_group: Any = None
 
 
-def hook_command_line() -> None:
+def hook_command_line(patches: Patches) -> None:
     """Register the commands, and hand `zrb xcom ...` over before zrb takes its arguments apart."""
     global _own_group
+    _hook_cli(patches)
     if compat.subgroup(compat.cli, GROUP) is not None:
         warn(f"your tasks have a group {GROUP!r}: use `zrb-store` in place of `zrb {GROUP}`")
-    else:
-        _own_group = compat.cli.add_group(
-            compat.Group(name=GROUP, description="📦 Stored sessions and their values (zrb-store)")
-        )
-        for name, (_, purpose) in COMMANDS.items():
-            _own_group.add_task(_task(name, purpose))
-    _hook_cli()
+        return
+    group = compat.Group(name=GROUP, description="📦 Stored sessions and their values (zrb-store)")
+    for name, (_, purpose) in COMMANDS.items():
+        group.add_task(_task(name, purpose))
+    _own_group = compat.cli.add_group(group)
 
 
 def _task(name: str, purpose: str) -> Any:
@@ -55,17 +55,17 @@ def dispatch(args: list[str]) -> int:
     return resume.dispatch(args, program)
 
 
-def _hook_cli() -> None:
-    cli: Any = compat.Cli  # its methods are replaced
+def _hook_cli(patches: Patches) -> None:
+    cli: Any = compat.Cli
     run, run_task, print_run_command = cli.run, cli._run_task, cli._print_run_command
 
     @functools.wraps(run)
-    def run_or_dispatch(self: Any, str_args: list[str] | None = None) -> Any:
-        args = list(str_args or [])
-        if args[:1] == [GROUP] and _own_group is not None and compat.subgroup(self, GROUP) is _own_group:
-            raise SystemExit(dispatch(args[1:]))
+    def run_or_dispatch(self: Any, str_args: list[str] | None = None, *args: Any, **kwargs: Any) -> Any:
+        words = list(str_args or [])
+        if words[:1] == [GROUP] and _own_group is not None and compat.subgroup(self, GROUP) is _own_group:
+            raise SystemExit(dispatch(words[1:]))
         try:
-            return run(self, str_args)
+            return run(self, words, *args, **kwargs)
         except Exception:
             # 2.20 trips over its own clean-up when a run is refused.
             if refusing.code is not None:
@@ -82,6 +82,6 @@ def _hook_cli() -> None:
         # A refusal is one line.
         return None if refusing.code is not None else print_run_command(self, *args, **kwargs)
 
-    cli.run = run_or_dispatch
-    cli._run_task = run_task_or_refuse
-    cli._print_run_command = print_run_command_if_run
+    patches.put(cli, "run", run_or_dispatch)
+    patches.put(cli, "_run_task", run_task_or_refuse)
+    patches.put(cli, "_print_run_command", print_run_command_if_run)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+from zrb.callback.callback import Callback
 from zrb.config.config import CFG
 from zrb.context.context import Context
 from zrb.context.shared_context import SharedContext
 from zrb.dot_dict.dot_dict import DotDict
 from zrb.group.group import Group
+from zrb.input.any_input import AnyInput
 from zrb.runner.cli import Cli, cli
 from zrb.session.session import Session
+from zrb.task import cmd_task
 from zrb.task.any_task import AnyTask
+from zrb.task.base_trigger import BaseTrigger
+from zrb.task_status.task_status import TaskStatus
+from zrb.util.string import conversion
 from zrb.xcom.xcom import Xcom
+
+from zrb_store.plugin.patches import Patches
 
 try:
     from zrb.task.base.base_task import BaseTask
@@ -24,14 +33,18 @@ except ImportError:  # before 2.69 the class lay one folder higher
 
 __all__ = [
     "CFG",
+    "AnyInput",
     "AnyTask",
     "BaseTask",
+    "BaseTrigger",
+    "Callback",
     "Cli",
     "Context",
     "DotDict",
     "Group",
     "Session",
     "SharedContext",
+    "TaskStatus",
     "Xcom",
     "cli",
 ]
@@ -47,27 +60,86 @@ WITHOUT_CALLBACKS = [
     name for name in ("appendleft", "extend", "extendleft", "insert", "remove", "__setitem__") if name not in vars(Xcom)
 ]
 
-_SEED_PLACEHOLDER = re.compile(r"(?<!\{)\{(ctx\.[^{}]+)\}(?!\})")
+_SEED_PLACEHOLDER = r"(?<!\{)\{(ctx\.[^{}]+)\}(?!\})"  # compiled at its first use, which most processes do not have
 
 
-def missing_hooks() -> list[str]:
-    """What the plugin takes hold of and this zrb does not have."""
-    wanted: list[tuple[Any, str]] = [
-        (BaseTask, ACTION),
-        (BaseTask, "exec_root_tasks"),
-        (Session, "_register_single_task"),
-        (Session, "set_main_task"),
-        (Session, "get_task_status"),
-        (Session, "terminate"),
-        (Session, "final_result"),
-        (Context, "xcom"),
-        (Context, "render"),
-        (SharedContext, "xcom"),
-        (Cli, "run"),
-        (Cli, "_run_task"),
-        (Cli, "_print_run_command"),
-    ]
-    return [f"{owner.__name__}.{name}" for owner, name in wanted if not hasattr(owner, name)]
+# Everything of zrb that the plugin touches: functions with their first parameters (async ones are coroutine functions),
+# properties, and attributes that __init__ makes, with their types. What has a `?` may be missing: releases differ.
+# A zrb of which any of it is not so is left alone (see surface).
+TOUCHED: dict[Any, dict[str, Any]] = {
+    BaseTask: {
+        ACTION: "async (self, ctx)",
+        "exec_root_tasks": "async (self, session)",
+        "run": "(self, session, str_kwargs, kwargs)",
+        "name": "property",
+        "inputs": "property",
+        "own_inputs": "? property",
+        "execute_condition": "? property",
+        "upstreams": "property",
+        "successors": "property",
+        "fallbacks": "property",
+        "readiness_checks": "property",
+    },
+    Session: {
+        "_register_single_task": "(self, task)",
+        "set_main_task": "(self, main_task)",
+        "get_task_status": "(self, task)",
+        "terminate": "(self)",
+        "final_result": "property",
+        "name": "property",
+        "shared_ctx": "property",
+        "parent": "property",
+        "root_group": "property",
+        "task_path": "property",
+        "is_terminated": "property",
+        "_name": str,
+        "_context": dict,
+        "_task_status": dict,
+    },
+    TaskStatus: {"mark_as_completed": "(self)", "is_completed": "property", "is_skipped": "property"},
+    Context: {
+        "render": "(self, template)",
+        "log_info": "(self, *values)",
+        "xcom": "property",
+        "args": "property",
+        "env": "property",
+        "session": "property",
+        "_task_name": str,
+        "_shared_ctx": SharedContext,
+    },
+    SharedContext: {
+        "xcom": "property",
+        "input": "property",
+        "is_tty": "property",
+        "is_web_mode": "? property",
+        "_xcom": DotDict,
+    },
+    BaseTrigger: {"_fanout_and_trigger_callback": "async (self, session)", "readiness_checks": "property"},
+    Callback: {"async_run": "async (self, parent_session, session)", "_task": AnyTask},
+    AnyInput: {
+        "name": "property",
+        "always_prompt": "property",
+        "is_secret": "? property",
+        "get_default_str": "(self, shared_ctx)",
+        "prompt_cli_str": "(self, shared_ctx)",
+    },
+    Group: {
+        "add_group": "(self, group)",
+        "add_task": "(self, task)",
+        "subgroups": "property",
+        "subtasks": "property",
+        "extract_node": "? (self, args)",
+    },
+    Cli: {
+        "run": "(self, str_args)",
+        "_run_task": "(self, task, args, run_kwargs)",
+        "_print_run_command": "(self, run_command)",
+        "name": "property",
+    },
+    cmd_task.CmdTask: {"_resolve_cmd_val": "? (self, ctx, cmd_val)"},
+    cmd_task: {"_reject_unrendered_placeholder": "? (task_name, cmd)"},
+    type(CFG): {"get_mistyped_env_keys": "? (self)"},
+}
 
 
 def is_secret(task_input: Any) -> bool:
@@ -90,23 +162,26 @@ def condition(task: Any) -> bool | None:
 
 def to_snake_case(name: str) -> str:
     """The second name under which zrb keeps an input."""
-    from zrb.util.string.conversion import to_snake_case as convert
-
-    return str(convert(name))
+    return str(conversion.to_snake_case(name))
 
 
 def find_task(path: list[str]) -> AnyTask | None:
     """The task that the command line calls by these words, or None."""
+    extract_node = cli.extract_node if hasattr(cli, "extract_node") else extract_node_function()
     try:
-        if hasattr(cli, "extract_node"):
-            node, _, rest = cli.extract_node(path)
-        else:  # until 2.45 a function, not a method
-            from zrb.util.group import extract_node_from_args  # type: ignore[import-not-found]
-
-            node, _, rest = extract_node_from_args(cli, path)
+        node, _, rest = extract_node(path)
     except Exception:  # noqa: BLE001 - NodeNotFoundError lives in another module in each line of releases
         return None
     return node if isinstance(node, AnyTask) and not rest else None
+
+
+def extract_node_function() -> Any:
+    """Until 2.45 a function, not a method of groups."""
+    try:
+        from zrb.util.group import extract_node_from_args  # type: ignore[import-not-found]
+    except ImportError:
+        return None
+    return functools.partial(extract_node_from_args, cli)
 
 
 def task_paths(group: Any = cli, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -122,51 +197,49 @@ def subgroup(group: Group, name: str) -> Any:
     return group.subgroups.get(name)
 
 
-def remember_trigger_check(trigger: Any) -> None:
+def remember_trigger_check(patches: Patches) -> None:
     """Let a trigger answer with the same default check each time: until 2.20 it made a new task at each question."""
-    stock = trigger.__dict__["readiness_checks"]
-    probe = trigger(name="probe")
+    stock: Any = vars(BaseTrigger)["readiness_checks"]
+    probe = BaseTrigger(name="probe")
     if probe.readiness_checks[0] is probe.readiness_checks[0]:
         return
 
     def readiness_checks(self: Any) -> Any:
-        if super(trigger, self).readiness_checks:
+        if super(BaseTrigger, self).readiness_checks:
             return stock.fget(self)
         if "_zrb_store_checks" not in self.__dict__:
             self._zrb_store_checks = stock.fget(self)
         return self._zrb_store_checks
 
-    trigger.readiness_checks = property(readiness_checks)
+    patches.put(BaseTrigger, "readiness_checks", property(readiness_checks))
 
 
-def render_plain_cmd() -> None:
+def render_plain_cmd(patches: Patches) -> None:
     """On zrb 3 render the `{ctx...}` of a plain `cmd` string that the seed's syntax is in.
 
     3.0 made plain strings literals; later releases refuse a `{ctx.` in one at declaration.
     """
-    from zrb.task import cmd_task as module
-
-    cmd_task: Any = module  # its functions are replaced
     resolve = getattr(cmd_task.CmdTask, "_resolve_cmd_val", None)
     if resolve is None:  # 1.x and 2.x render every plain string themselves
         return
 
-    def resolve_cmd_val(self: Any, ctx: Any, cmd_val: Any) -> Any:
-        if isinstance(cmd_val, list):
-            return resolve(self, ctx, [_render_seed(ctx, part) for part in cmd_val])
-        return resolve(self, ctx, _render_seed(ctx, cmd_val))
+    def resolve_cmd_val(self: Any, ctx: Any, cmd_val: Any, *args: Any, **kwargs: Any) -> Any:
+        parts = (
+            [_render_seed(ctx, part) for part in cmd_val] if isinstance(cmd_val, list) else _render_seed(ctx, cmd_val)
+        )
+        return resolve(self, ctx, parts, *args, **kwargs)
 
-    cmd_task.CmdTask._resolve_cmd_val = resolve_cmd_val
+    patches.put(cmd_task.CmdTask, "_resolve_cmd_val", resolve_cmd_val)
     refuse = getattr(cmd_task, "_reject_unrendered_placeholder", None)
     if refuse is not None:
 
-        def reject_unrendered_placeholder(task_name: str, cmd: Any) -> None:
+        def reject_unrendered_placeholder(task_name: str, cmd: Any, *args: Any, **kwargs: Any) -> None:
             parts = cmd if isinstance(cmd, list) else [cmd]
             # An empty part keeps the place of one that we render: the message counts them.
             kept = ["" if _has_seed_syntax(part) else part for part in parts]
-            refuse(task_name, kept if isinstance(cmd, list) else kept[0])
+            refuse(task_name, kept if isinstance(cmd, list) else kept[0], *args, **kwargs)
 
-        cmd_task._reject_unrendered_placeholder = reject_unrendered_placeholder
+        patches.put(cmd_task, "_reject_unrendered_placeholder", reject_unrendered_placeholder)
 
 
 def _has_seed_syntax(part: Any) -> bool:
@@ -177,17 +250,19 @@ def _render_seed(ctx: Any, part: Any) -> Any:
     if not _has_seed_syntax(part):
         return part
     # Only what reads the context: other braces are the shell's (`${HOME}`, awk), as zrb 3 leaves them.
-    return _SEED_PLACEHOLDER.sub(lambda found: str(ctx.render(found.group(0))), part)
+    return re.sub(_SEED_PLACEHOLDER, lambda found: str(ctx.render(found.group(0))), part)
 
 
-def spare_our_settings() -> None:
+def spare_our_settings(patches: Patches) -> None:
     """Since 3.28 zrb warns of variables that look like misspelt settings of its own: ours are not."""
-    config: Any = type(CFG)  # its method is replaced
-    stock = getattr(config, "get_mistyped_env_keys", None)
+    stock = getattr(type(CFG), "get_mistyped_env_keys", None)
     if stock is not None:
-        config.get_mistyped_env_keys = lambda self: {
-            name: meant for name, meant in stock(self).items() if not name.startswith("ZRB_STORE_")
-        }
+
+        def get_mistyped_env_keys(self: Any, *args: Any, **kwargs: Any) -> Any:
+            found = stock(self, *args, **kwargs)
+            return {name: meant for name, meant in found.items() if not name.startswith("ZRB_STORE_")}
+
+        patches.put(type(CFG), "get_mistyped_env_keys", get_mistyped_env_keys)
 
 
 def builtin_tasks() -> Iterator[Any]:

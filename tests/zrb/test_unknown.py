@@ -1,0 +1,85 @@
+"""Unknown releases: what the plugin touches is looked at first, and a zrb that cannot be hooked runs as stock."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.test_layers import MODULES
+from tests.zrb.conftest import Zrb, lines
+from zrb_store.plugin import compat
+
+# Asked for with a default, where a release has something else instead.
+WITH_DEFAULT = {"_action", "_execute_condition", "_is_secret", "_install_sigterm_handler"}
+OF_PYTHON = {"_replace", "_exit"}
+
+
+def test_a_zrb_that_cannot_be_hooked_runs_as_stock(zrb: Zrb) -> None:
+    zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 7))")
+    (zrb.folder / "future.py").write_text(
+        "from zrb.session.session import Session\n"
+        "Session.register_one_task = Session._register_single_task\n"
+        "del Session._register_single_task\n"
+        "Session.__getattr__ = lambda self, name: self.register_one_task\n"
+    )
+    done = zrb.run("main", PYTHONPATH=str(zrb.folder), ZRB_INIT_MODULES="future:zrb_store.plugin")
+    assert done.out.strip() == "7"
+    (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
+    assert "cannot be hooked (it has no Session._register_single_task): nothing is stored" in line
+    assert zrb.sessions() == []
+
+
+def test_whatever_is_not_as_known_everything_runs_as_stock(zrb: Zrb) -> None:
+    zrb.db.unlink()
+    done = zrb.run(str(Path(__file__).with_name("unknown.py")), program="python")
+    *changes, last = done.out.splitlines()
+    assert last == f"changed {len(changes)}"
+    assert len(changes) > 50
+    assert [line for line in changes if not line.endswith(": ran as stock")] == []
+
+
+def test_a_module_that_is_elsewhere(zrb: Zrb) -> None:
+    zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 7))")
+    (zrb.folder / "future.py").write_text(
+        "import sys\nimport zrb.callback.callback\nsys.modules['zrb.callback.callback'] = None\n"
+    )
+    done = zrb.run("main", PYTHONPATH=str(zrb.folder), ZRB_INIT_MODULES="future:zrb_store.plugin")
+    assert done.out.strip() == "7"
+    (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
+    assert "zrb.callback.callback" in line
+    assert line.endswith("): nothing is stored")
+
+
+def private_names(node: ast.AST, *, in_class: bool = False) -> Iterator[tuple[str, bool]]:
+    """Every private attribute that a module names, and whether it is one of an object of the module's own class."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Attribute):
+            own = in_class and isinstance(child.value, ast.Name) and child.value.id in ("self", "cls")
+            yield child.attr, own
+        elif isinstance(child, ast.Call) and getattr(child.func, "id", "") in ("getattr", "hasattr"):
+            yield str(getattr(child.args[1], "value", "")), False
+        elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and in_class:
+            yield child.name, True
+        inner = in_class or isinstance(child, ast.ClassDef)
+        yield from private_names(child, in_class=inner)
+
+
+def test_the_table_has_every_private_name_of_zrb() -> None:
+    found = {
+        module: [
+            (name, own) for name, own in private_names(ast.parse(path.read_text())) if name[:1] == "_" != name[1:2]
+        ]
+        for module, path in MODULES.items()
+    }
+    ours = {name for names in found.values() for name, own in names if own}
+    touched = {name for names in compat.TOUCHED.values() for name in names} | WITH_DEFAULT | OF_PYTHON
+    strange = {
+        f"{module}: {name}"
+        for module, names in found.items()
+        if module.startswith("zrb_store.plugin")
+        for name, own in names
+        if not own and name not in ours | touched and not name.startswith("_zrb_store_")
+    }
+    assert strange == set()
+    assert "_task_status" in touched - ours
