@@ -48,6 +48,14 @@ def storable(text: str) -> str:
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
+def fitting(text: str) -> str:
+    """A name that a task or a queue may have: the text itself, or what of it can be one."""
+    try:
+        return check_name(text, "task")
+    except InvalidName:
+        return storable(text).encode()[: _LONGEST - 20].decode(errors="ignore")  # room for ~2
+
+
 def value_id(session: str, queue: str, seq: int) -> str:
     """`SESSION/QUEUE#SEQ`."""
     return f"{session}/{queue}#{seq}"

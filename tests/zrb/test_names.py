@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.zrb.conftest import Zrb, lines, until
+from tests.zrb.conftest import Zrb, lines, only, until
 
 TASKS = """
 from zrb import IntInput, PasswordInput, StrInput
@@ -116,3 +116,34 @@ def test_twenty_at_once(zrb: Zrb) -> None:
     assert [end.out.strip() for end in ends if end.code == 0] == ["tue 5"]
     assert start(zrb)[0] == ["tue 5"]
     assert zrb.ran == ["load"]
+
+
+@only(lambda version: version < (2,) or version >= (3, 28))
+def test_tasks_with_names_that_the_store_does_not_take(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        def act(ctx):
+            ran("task")
+            return ctx.task_name
+
+        NAMES = ["n\\0ul", "x" * 3000, "x" * 3000 + "y"]
+        tasks = [Task(name=name, retries=0, action=act) for name in NAMES]
+
+        @make_task(name="main", upstream=tasks, retries=0, group=cli)
+        def main(ctx):
+            results = [ctx.xcom[name].pop() for name in NAMES]
+            if not exists("mended"):
+                raise ValueError
+            return results == NAMES
+        """
+    )
+    err = zrb.run("main", code=1, ZRB_STORE_SESSION="names").err
+    assert err.count("it is kept in memory only") == 2  # the long ones begin alike
+    (zrb.folder / "ran").unlink()
+    zrb.mark("mended")
+    assert zrb.resume("names").out.strip() == "True"
+    assert zrb.ran == []
+    stored = zrb.stored("names")
+    long = "x" * 1980
+    assert set(stored.tasks) == {"n\\0ul", long, f"{long}~2", "main"}
+    assert stored.live("n\\0ul") == ["n\0ul"]

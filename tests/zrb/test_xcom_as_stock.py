@@ -44,7 +44,7 @@ def test_every_operation_answers_as_in_stock_zrb(zrb: Zrb) -> None:
     names = ("(1, 2)", "None", "1.5", "b'b'", "True", r"'nul\x00'", r"'\ud800'", "llll", "queue special is of class")
     assert len(said) == len(names)
     assert all(name in line for name, line in zip(names, said, strict=True))
-    assert all(line.endswith("it stays in memory, and nothing of it is stored") for line in said)
+    assert all(line.endswith("it is kept in memory only") for line in said)
 
 
 @only(lambda version: version < (2,) or version >= (3, 28))
@@ -191,3 +191,37 @@ def test_a_name_is_not_passed_on_by_the_run_that_could_not_be_stored(zrb: Zrb) -
     zrb.run(str(program), program="python", ZRB_STORE_SESSION="mine", ZRB_STORE_ON_ERROR="ignore")
     (stored,) = zrb.sessions()
     assert stored.name != "mine"
+
+
+QUEUES_OF_A_PROGRAM = """
+import zrb_store.plugin
+from zrb import Session, SharedContext, Xcom, make_task
+from zrb_store import StoreUnavailable
+from zrb_store.run import Run
+
+def unavailable(self, tasks):
+    raise StoreUnavailable("the store is gone")
+
+if FAILS:
+    Run.note_tasks = unavailable
+jobs, done = Xcom([1, 2]), Xcom()
+
+@make_task(name="main", retries=0)
+def main(ctx):
+    ctx.xcom["done"].push(ctx.xcom["jobs"].pop())
+
+main.run(Session(shared_ctx=SharedContext(xcom={"jobs": jobs, "done": done})))
+print(list(jobs), list(done))
+"""
+
+
+@only(lambda version: version < (2,) or version >= (3, 28))
+@pytest.mark.parametrize("fails", [False, True])
+def test_queues_of_a_program_go_on_in_the_store_or_in_memory(zrb: Zrb, fails: bool) -> None:
+    program = zrb.folder / "program.py"
+    program.write_text(QUEUES_OF_A_PROGRAM.replace("FAILS", str(fails)))
+    done = zrb.run(str(program), program="python", ZRB_STORE_ON_ERROR="ignore")
+    assert done.out.strip() == "[2] [1]"
+    assert ("kept in memory only" in done.err) == fails
+    (session,) = zrb.sessions()
+    assert zrb.stored(session.name).live("done") == ([] if fails else [1])

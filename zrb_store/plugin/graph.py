@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from zrb_store.names import fitting
 from zrb_store.plan import Node, Workflow, role_of
 from zrb_store.plugin import compat
 
@@ -30,10 +31,10 @@ class Graph:
     def _add(self, task: Any) -> None:
         self._of_queue.setdefault(task.name, []).append(task)
         # The order of registration is zrb's walk through the declarations, the same in each process.
-        name, number = task.name, 1
+        name, number = self.queue(task), 1
         while name in self._used:
             number += 1
-            name = f"{task.name}~{number}"
+            name = f"{self.queue(task)}~{number}"
         self._names[task] = name
         self._used.add(name)
         self._checks.update(task.readiness_checks)
@@ -54,6 +55,10 @@ class Graph:
         if task not in self._names:
             self.add_new()
         return self._names[task]
+
+    def queue(self, task: Any) -> str:
+        """The name of the queue that the task's results are stored in: the task's name, if the store takes it."""
+        return fitting(task.name)
 
     def role(self, task: Any) -> str:
         """`check`, `server` (kept by a check), `fallback` or `task`."""

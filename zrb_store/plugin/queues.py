@@ -30,9 +30,10 @@ class Queues:
         self._xcoms = xcoms
         self._is_volatile = is_volatile
         self._deleted: set[str] = set()
+        self._adopted: list[tuple[StockXcom, ZrbXcom]] = []
 
     def seed(self, earlier: Mapping[str, Any], known: Collection[str]) -> None:
-        """Take over what the session's dictionary held before it was stored.
+        """Take over what the session's dictionary held before it was stored; `settle` once nothing can go wrong.
 
         Args:
             earlier: zrb's own dictionary.
@@ -40,6 +41,11 @@ class Queues:
         """
         for name, value in earlier.items():
             self._put(name, value, None, values=name not in known)
+
+    def settle(self) -> None:
+        """Let the queues in memory that were taken over be the durable ones from now on."""
+        while self._adopted:
+            become_durable(*self._adopted.pop())
 
     def get(self, name: Any) -> Any:
         """What has this name; a new queue if nothing has."""
@@ -61,6 +67,7 @@ class Queues:
         """Give a name to a queue or a value; the values that its own queue had are removed."""
         own = self._own(name)
         self._put(name, value, owner, values=True)
+        self.settle()
         if own is not None and self.names[name] is not own:
             own.bound_to(owner).delete()
 
@@ -91,7 +98,7 @@ class Queues:
         elif isinstance(value, StockXcom) and self._is_durable(name, value):
             queue = self.names[name] = self._xcoms[name]
             queue.bound_to(owner).adopt(value, values=values)
-            become_durable(value, queue)
+            self._adopted.append((value, queue))
         else:
             self.names[name] = value
 
@@ -120,5 +127,5 @@ class Queues:
                 return True
             reason = f"queue {name} is of class {type(queue).__qualname__}, not zrb's Xcom"
         if warn:
-            self._xcoms.recorder.warn_once(f"{reason}; it stays in memory, and nothing of it is stored")
+            self._xcoms.recorder.warn_once(f"{reason}; it is kept in memory only")
         return False

@@ -95,6 +95,7 @@ class Recorder:
             self._queues.get(queue)
         self._queues.seed(self.zrb_session.shared_ctx.xcom, known)
         self.run.note_tasks(dict.fromkeys(self.graph.names, "waiting"))
+        self._queues.settle()
 
     def next_child(self) -> str:
         """A name for the next child session: PARENT.N."""
@@ -253,14 +254,14 @@ class Recorder:
             attempt.complete()
         else:
             queue = self.map[task.name]
-            own = self.xcoms[task.name]
+            own = self.xcoms[self.graph.queue(task)]
             item = own.encode(result)
             if attempt.id in self._unstorable:
                 item = item._replace(restorable=False)
             if isinstance(queue, ZrbXcom) and queue.place != own.place:
                 # The queue of this name is another session's (Callback.xcom_mapping): it gets the result too.
                 queue.bound_to(attempt).append_quietly(result)
-            seq = attempt.complete_encoded(item, task.name)
+            seq = attempt.complete_encoded(item, own.name)
             if seq is not None:
                 own.keep(seq, item, result)
             if isinstance(queue, ZrbXcom):
