@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from tests.sessions import parse
-from tests.zrb.conftest import Zrb, lines
+from tests.zrb.conftest import Zrb, lines, only
 
 TWINS = """
 def acting(name):
@@ -174,6 +174,7 @@ def main(ctx):
 """
 
 
+@only(lambda version: version < (2,) or version >= (3, 28))
 def test_a_plan_says_where_a_condition_decides(zrb: Zrb) -> None:
     zrb.tasks(CONDITIONS)
     zrb.run("main", code=1, ZRB_STORE_SESSION="if")
