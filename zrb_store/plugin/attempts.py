@@ -115,7 +115,7 @@ def _export(ctx: Any, url: str, token: str) -> None:
 
 def _hide_url(ctx: Any) -> None:
     """Keep the store's password out of zrb's debug output, which has the whole environment of a command."""
-    url = ctx.env.get("ZRB_STORE_URL", "") if isinstance(ctx, compat.Context) else ""
+    url = ctx.env.get("ZRB_STORE_URL", "")
     if "://" in url:
         from zrb_store.masking import mask_word
 

@@ -122,6 +122,7 @@ TOUCHED: dict[Any, dict[str, Any]] = {
         "is_secret": "? property",
         "get_default_str": "(self, shared_ctx)",
         "prompt_cli_str": "(self, shared_ctx)",
+        "update_shared_context": "(self, shared_ctx, str_value, value)",
     },
     Group: {
         "add_group": "(self, group)",

@@ -43,7 +43,7 @@ def _takes(function: Any, wanted: list[str]) -> bool:
 
 
 def _problems_of_objects() -> list[str]:
-    shared_ctx = compat.SharedContext(args=[])
+    shared_ctx = compat.SharedContext(args=[], env={})
     session = compat.Session(shared_ctx=shared_ctx, parent=None, root_group=None)
     task = compat.BaseTask(name="probe", description="", cli_only=True, action=None, retries=0)
     session.set_main_task(task)
