@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from tests.commands import Commands
 from zrb_store import settings
 from zrb_store.db import migrate
 from zrb_store.db.engine import Database
+from zrb_store.db.tables import REVISION
 
 if TYPE_CHECKING:
     import psycopg
@@ -158,3 +159,21 @@ def filled(store: Store) -> Store:
     etl(store, "etl-24", broken=True)
     etl(store, "etl-25", broken=False)
     return store
+
+
+@pytest.fixture
+def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets a test add a revision of these statements."""
+
+    following = f"{int(REVISION) + 1:04}"
+
+    def add(*statements: str) -> None:
+        folder = tmp_path / "more" / "migrations"
+        shutil.copytree(migrate.folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+        lines = ["import sqlalchemy as sa", "from alembic import op"]
+        lines += [f"revision = {following!r}", f"down_revision = {REVISION!r}"]
+        lines += ["def upgrade():", *(f"    {statement}" for statement in statements)]
+        (folder / "versions" / f"{following}_more.py").write_text("\n".join(lines))
+        monkeypatch.setattr(migrate, "folder", lambda: folder)
+
+    return add

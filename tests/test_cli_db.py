@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from tests.commands import Commands
 from tests.sessions import parse, parse_lines
+from tests.test_migrations import NEXT
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, open_store, settings
 from zrb_store.db import engine, migrate, schema
 from zrb_store.db.tables import REVISION
@@ -30,14 +31,14 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
         lines = [
             "import sqlalchemy as sa",
             "from alembic import op",
-            "revision = '0002'",
+            f"revision = {NEXT!r}",
             f"down_revision = {REVISION!r}",
         ]
         lines += ["def upgrade():", "    op.add_column('zrb_session', sa.Column('more', sa.Text))"]
-        (folder / "versions" / "0002_more.py").write_text("\n".join(lines))
+        (folder / "versions" / f"{NEXT}_more.py").write_text("\n".join(lines))
         monkeypatch.setattr(migrate, "folder", lambda: folder)
         for module in (schema, status):
-            monkeypatch.setattr(module, "REVISION", "0002")
+            monkeypatch.setattr(module, "REVISION", NEXT)
 
     return install
 
@@ -85,11 +86,11 @@ def test_an_older_store(
 ) -> None:
     command.ok("push", "s", "q", "1")
     next_release()
-    assert f"{REVISION} (this version needs 0002)" in command.ok("db", "status")
+    assert f"{REVISION} (this version needs {NEXT})" in command.ok("db", "status")
     assert command("list").code == 69
     assert "ALTER TABLE zrb_session ADD COLUMN more TEXT" in command.ok("db", "upgrade", "--sql")
-    assert f"{REVISION} (this version needs 0002)" in command.ok("db", "status"), "--sql changes nothing"
-    assert command.ok("db", "upgrade") == f"at revision 0002, was {REVISION}\n"
+    assert f"{REVISION} (this version needs {NEXT})" in command.ok("db", "status"), "--sql changes nothing"
+    assert command.ok("db", "upgrade") == f"at revision {NEXT}, was {REVISION}\n"
     assert command.ok("pop", "s", "q") == "1\n"
     path = settings.store_url(location).database or ""
     if settings.store_url(location).drivername == "sqlite":
@@ -111,7 +112,7 @@ def test_a_store_in_use_is_upgraded_by_hand_only(
 
 
 def test_a_newer_store(command: Commands, store: Store) -> None:
-    store.database.execute(sa.text("UPDATE alembic_version SET version_num = 'ffff'"))
+    store.database.execute(sa.text("UPDATE zrb_version SET version_num = 'ffff'"))
     assert f"ffff (this version needs {REVISION})" in command.ok("db", "status")
     for args in (["db", "upgrade"], ["db", "upgrade", "--sql"], ["list"]):
         result = command(*args)

@@ -5,6 +5,7 @@ Times are whole microseconds since 1970 UTC, read from the database's clock insi
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import (
@@ -25,7 +26,12 @@ from sqlalchemy import (
 )
 
 # The Alembic revision this code reads and writes; a test ties it to the head of migrations/.
-REVISION = "0001"
+REVISION = "0002"
+
+# Where Alembic keeps the revision; ours alone, so that other programs that use Alembic may share a PostgreSQL schema.
+VERSION_TABLE = "zrb_version"
+# Where revision 0001 kept it, and where the programs of that revision still look (migrations/versions/0002).
+OLD_VERSION_TABLE = "alembic_version"
 
 metadata = MetaData(
     naming_convention={
@@ -208,6 +214,16 @@ change = Table(
     Index(None, "session"),
     sqlite_autoincrement=True,
 )
+
+
+def version_table(tables: Collection[str]) -> str | None:
+    """Which of the tables that are there holds the store's revision; None if there is no store.
+
+    An `alembic_version` is ours only beside our tables and without `zrb_version`: it may be another program's.
+    """
+    if VERSION_TABLE in tables:
+        return VERSION_TABLE
+    return OLD_VERSION_TABLE if session.name in tables and OLD_VERSION_TABLE in tables else None
 
 
 def add_postgresql_options() -> None:

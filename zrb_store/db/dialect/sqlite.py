@@ -45,10 +45,12 @@ class SQLite:
     begin = "BEGIN IMMEDIATE"  # a deferred read-then-write fails at once when another process wrote in between
     begin_snapshot = "BEGIN"
     backs_up = True
-    has_versions = sa.text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
+    has_versions = sa.text(
+        "SELECT name FROM sqlite_master WHERE name IN ('zrb_version', 'zrb_session', 'alembic_version')"
+    )
     has_foreign = sa.text(
         "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' "
-        "AND name NOT GLOB 'sqlite_*' AND name <> 'alembic_version' LIMIT 1"
+        "AND name NOT GLOB 'sqlite_*' LIMIT 1"
     )
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
