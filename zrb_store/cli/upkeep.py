@@ -61,11 +61,18 @@ def _named(store: Store, sessions: tuple[str, ...]) -> list[str]:
     "{} --older-than 1w --status completed",
     details="Deletes the sessions to which every given condition applies, and says by which rule each goes. One that "
     "is being run or is pinned never goes. An open one, without a run, never goes whole: it loses the values that left "
-    "its queues longer ago than --older-than. ZRB_STORE_RETENTION=30d,keep=20 does the same after a run, once a day.",
+    "its queues longer ago than --older-than. ZRB_STORE_RETENTION=30d,keep=20 does the same after a run, once a day.\n"
+    "\n"
+    "--keep-last 20 keeps, of each task in each project, the last 20 sessions and also the last 20 that completed: no "
+    "number of failures drives out the last results. The last ones are those that ended last. One whose main task was "
+    "skipped left no result, and does not count as completed.",
 )
 @click.option("--older-than", type=duration_text, metavar="LENGTH", help="Only what ended so long ago, e.g. 30d.")
 @click.option(
-    "--keep-last", metavar="N", type=click.IntRange(0, 10**9), help="Keep the newest N sessions of each task."
+    "--keep-last",
+    metavar="N",
+    type=click.IntRange(0, 10**9),
+    help="Keep the last N sessions of each task, and the last N that completed.",
 )
 @click.option("--status", "statuses", multiple=True, type=click.Choice(_STATUSES), help="Only sessions of this status.")
 @click.option("--dry-run", is_flag=True, help="Delete nothing, say what would go.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from array import array
 from collections import Counter, deque
@@ -36,7 +37,8 @@ class Policy:
 
     Attributes:
         older_than: Only what ended so long ago.
-        keep_last: Not the newest so many sessions of each task of each project.
+        keep_last: Of each task of each project, not the last so many sessions, nor the last so many that completed: its
+            last results stay, however often it has failed since.
         statuses: Only sessions of these statuses.
     """
 
@@ -92,8 +94,8 @@ def prune(database: Database, policy: Policy, *, dry_run: bool = False) -> Itera
         if found.status == "open":
             if cutoff is not None:
                 yield from _prune_values(database, found, cutoff, policy, dry_run)
-        elif dry_run or _remove(database, found, _rule(policy, found.task)):
-            yield Removal(found.name, _rule(policy, found.task))
+        elif dry_run or _remove(database, found, _rule(policy, found)):
+            yield Removal(found.name, _rule(policy, found))
 
 
 class _Seen:
@@ -112,19 +114,27 @@ class _Seen:
 
 
 def _taken(found: Iterable[_Seen], policy: Policy, cutoff: int | None) -> Iterator[Candidate]:
-    """The sessions that the policy takes, and the open ones, of the newest first ones given."""
-    rank: Counter[tuple[str | None, str | None]] = Counter()
+    """The sessions that the policy takes, and the open ones, of those given, the last one first."""
+    sessions_of: Counter[tuple[str | None, str | None]] = Counter()
+    results_of: Counter[tuple[str | None, str | None]] = Counter()
     for seen in found:
         session = seen.session
+        task = (session.project, session.task)
+        sessions_of[task] += seen.status not in ("open", "running")
+        results_of[task] += _left_a_result(session)
         if policy.statuses and seen.status not in policy.statuses:
             continue
-        kind = (session.project, session.task)
-        rank[kind] += session.status != "open"
+        rank = (results_of if _left_a_result(session) else sessions_of)[task]  # a result has a higher one there
         is_old = cutoff is None or seen.ended_at < cutoff
-        is_beyond = policy.keep_last is None or rank[kind] > policy.keep_last
+        is_beyond = policy.keep_last is None or rank > policy.keep_last
         is_free = seen.status != "running" and not session.pinned
         if is_free and (session.status == "open" or (is_old and is_beyond)):
             yield session
+
+
+def _left_a_result(session: Candidate) -> bool:
+    """Whether it completed and its main task was not skipped."""
+    return session.status == "completed" and json.loads(session.tasks or "{}").get(session.task) != "skipped"
 
 
 def _remove(database: Database, seen: Candidate, rule: str) -> bool:
@@ -176,14 +186,15 @@ def _note_values(transaction: Transaction, name: str, cutoff: int, detail: str) 
     sessions.note_change(transaction, identity(), "prune", name, detail)
 
 
-def _rule(policy: Policy, task: str | None) -> str:
+def _rule(policy: Policy, session: Candidate) -> str:
     rules = []
     if policy.older_than is not None:
         rules.append(f"older than {_length(policy.older_than)}")
     if policy.keep_last is not None:
-        rules.append(f"not among the last {policy.keep_last}" + (f" of {task}" if task else ""))
+        which = f"{policy.keep_last} completed" if _left_a_result(session) else str(policy.keep_last)
+        rules.append(f"not among the last {which}" + (f" of {session.task}" if session.task else ""))
     if policy.statuses:
-        rules.append(" or ".join(policy.statuses))
+        rules.append(f"status {' or '.join(policy.statuses)}")
     return ", ".join(rules)
 
 
