@@ -64,12 +64,9 @@ _HOLDS = 240
 
 
 def _note(event: dict[str, Any]) -> str:
-    other = (
-        ""
-        if event["value"] is None
-        else f"{'goes on as' if event['event'] == 'moved' else 'continues'} {event['value']}"
-    )
-    return one_line(", ".join(part for part in (event["reason"], other) if part))
+    verb = {"pushed": "continues ", "moved": "goes on as "}.get(event["event"], "")
+    other = None if event["value"] is None else f"{verb}{event['value']}"
+    return one_line(", ".join(part for part in (other, event["reason"]) if part))
 
 
 COMMANDS = {"trace": trace}

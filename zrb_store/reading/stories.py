@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from zrb_store import codec
 from zrb_store.codec.shown import key_step
 from zrb_store.errors import TaskNotFound, ValueNotFound
 from zrb_store.names import nearest, value_id
-from zrb_store.queries import attempts, history
+from zrb_store.queries import attempts, forks, history
 from zrb_store.reading.history import Story, error_shape, run_shape
 from zrb_store.reading.paths import differences
 from zrb_store.reading.results import told
-from zrb_store.records import RunRecord, ValueRecord, iso
+from zrb_store.records import RunRecord, SessionRecord, ValueRecord, iso
 
 if TYPE_CHECKING:
     from zrb_store.db.transaction import Transaction
@@ -69,6 +70,8 @@ def _run(one: RunRecord) -> dict[str, Any]:
 def trace(store: Store, session: str, queue: str, seq: int) -> dict[str, Any]:
     """The life of one value: the value, what happened to it in order, and the values that it came from and went on as.
 
+    A copy that `fork` made has the life of its original until then.
+
     Raises:
         SessionNotFound: There is no such session.
         ValueNotFound: There is no such value.
@@ -86,6 +89,7 @@ def trace(store: Store, session: str, queue: str, seq: int) -> dict[str, Any]:
         for copy in history.copies(transaction, queue_id, seq):
             shaped = told(transaction, story.session, queue, copy)
             events.append(_event("moved", shaped["pushed_at"], shaped["pushed_by"], to=shaped["id"]))
+        events += _copied(transaction, story.session, queue, found)
     # Stable: of changes within one microsecond the order is theirs.
     return {"value": value, "events": sorted(events, key=lambda event: str(event["at"]))}
 
@@ -110,6 +114,16 @@ def _events(transaction: Transaction, row: ValueRecord, value: dict[str, Any]) -
         what = "retracted" if row.state == "retracted" else "orphaned"
         events.append(_event(what, at, value["pushed_by"], reason=f"{value['pushed_by']} was given back"))
     return events
+
+
+def _copied(transaction: Transaction, session: SessionRecord, queue: str, row: ValueRecord) -> Iterator[dict[str, Any]]:
+    """From where, and to which sessions, `fork` copied a value."""
+    source, place = session.forked_from, (queue, row.seq, row.pushed_at)
+    if source is not None and row.pushed_at < session.created_at:
+        gone = None if forks.has_original(transaction, source, *place) else "removed since"
+        yield _event("copied from", iso(session.created_at), None, reason=gone, to=value_id(source, queue, row.seq))
+    for copy in forks.copies(transaction, session.name, *place):
+        yield _event("copied to", iso(copy.at), None, to=value_id(copy.session, queue, row.seq))
 
 
 def diff(store: Store, a: str, b: str) -> dict[str, Any]:
