@@ -84,8 +84,13 @@ class SQLite:
         path = sqlite_path(url)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Never open a file that exists except through SQLite: closing it would drop SQLite's locks.
-        with contextlib.suppress(FileExistsError):
+        try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            # An empty file, as touch leaves it, says nothing about who may read what will be in it.
+            if path.is_file() and not path.stat().st_size:
+                with contextlib.suppress(PermissionError):  # another user's, who lets us write to it
+                    path.chmod(path.stat().st_mode & 0o600)
 
     def is_idle(self, driver: Any) -> bool:
         return not driver.in_transaction  # a Ctrl-C during the rollback leaves one
