@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
+from tests.sessions import logged
 from tests.zrb.conftest import Zrb, lines
 from tests.zrb.test_names import TASKS, start
-from zrb_store.reading import stories
 
 
 def found(zrb: Zrb, text: str) -> list[str]:
@@ -71,7 +71,7 @@ def test_secrets_stay_out_of_other_sessions_of_the_process_and_however_quoted(zr
     assert zrb.stored("outer").attempts[0].error_message == "'***'"
     with zrb.store() as store:
         (inner,) = [record.name for record in store.sessions() if record.name != "outer"]
-        assert stories.log(store, inner)["runs"][0]["command"][-2:] == ["--my-key", "***"]
+        assert logged(store, inner)["runs"][0]["command"][-2:] == ["--my-key", "***"]
 
 
 def test_a_secret_of_the_fallback_stays_out(zrb: Zrb) -> None:

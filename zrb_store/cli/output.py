@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import click
 
+from zrb_store.cli import json_stream
 from zrb_store.errors import ZrbStoreError
 
 
@@ -41,10 +42,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells. A cell of the last column may have several lines."""
+    """Rows of cells, gone through once. A cell of the last column may have several lines.
+
+    The first page of rows decides how wide its columns are.
+    """
 
     columns: Sequence[Column]
-    rows: Sequence[Sequence[str]]
+    rows: Iterable[Sequence[str]]
     title: str = ""
 
 
@@ -67,6 +71,11 @@ class Lines:
 Block = Table | Facts | Lines
 
 
+def settled(block: Block) -> Block:
+    """The block with its rows read, to be kept and compared."""
+    return replace(block, rows=list(block.rows)) if isinstance(block, Table) else block
+
+
 def on_terminal() -> bool:
     """Whether a person reads this at once."""
     return sys.stdout.isatty()
@@ -78,15 +87,15 @@ def width() -> int:
 
 
 def show(blocks: Iterable[Block], *, full: bool = False) -> None:
-    """Print a document; `full` leaves long cells whole."""
+    """Print a document as it comes; `full` leaves long cells whole."""
     if on_terminal():
         from zrb_store.cli.terminal import print_blocks  # only here: rich takes longer to import than most commands run
 
-        print_blocks(list(blocks), full=full)
+        print_blocks(blocks, full=full)
         return
     from zrb_store.cli.plain import lines_of
 
-    for line in lines_of(list(blocks), None if full else width()):
+    for line in lines_of(blocks, None if full else width()):
         echo(line)
 
 
@@ -100,21 +109,18 @@ def echo(text: str) -> None:
 
 
 def echo_json(thing: Any, *, one_line: bool = False) -> None:
-    """Print JSON: indented, or compact on one line."""
-    layout: dict[str, Any] = {"separators": (",", ":")} if one_line else {"indent": 2}
-    try:
-        _write(json.dumps(thing, ensure_ascii=False, **layout))
-    except UnicodeEncodeError:  # a lone surrogate, or not a UTF-8 stream
-        _write(json.dumps(thing, **layout))
+    """Print JSON: indented, or compact on one line; lazy lists and iterators in it as they come."""
+    for piece in json_stream.pieces(thing, (_COMPACT if one_line else _INDENTED).encode, compact=one_line):
+        try:
+            _write(piece, end="")
+        except UnicodeEncodeError:  # a lone surrogate, or not a UTF-8 stream
+            _write(_NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], piece), end="")
+    _write("")
 
 
-def echo_json_list(things: Iterable[Any]) -> None:
-    """Print a JSON list, indented, each item as it comes."""
-    before = "["
-    for thing in things:
-        echo(before)
-        before = textwrap.indent(json.dumps(thing, indent=2), "  ") + ","
-    echo("[]" if before == "[" else f"{before[:-1]}\n]")
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_INDENTED = json.JSONEncoder(ensure_ascii=False, indent=2)
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 def flush() -> None:
@@ -127,9 +133,9 @@ def flush() -> None:
         sys.stdout.flush()
 
 
-def _write(text: str) -> None:
+def _write(text: str, end: str = "\n") -> None:
     with _writing():
-        print(text)
+        print(text, end=end)
 
 
 @contextlib.contextmanager

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table
 
-_GAP = "  "
+GAP = "  "
 _LEAST = 16  # columns that a cut cell is left with, however narrow the page
+_ROWS = 1000  # that are looked at to find how wide the columns are
+_ROOM = 4 * 1024 * 1024  # characters that these may have
 
 
-def lines_of(blocks: Sequence[Block], page: int | None) -> Iterator[str]:
+def lines_of(blocks: Iterable[Block], page: int | None) -> Iterator[str]:
     """The lines of a document, an empty one between its blocks.
 
     Args:
@@ -22,7 +25,7 @@ def lines_of(blocks: Sequence[Block], page: int | None) -> Iterator[str]:
             yield ""
         if isinstance(block, Facts):
             label = max((len(name) for name, _ in block.pairs), default=0)
-            yield from (f"{name:{label}}{_GAP}{text}".rstrip() for name, text in block.pairs)
+            yield from (f"{name:{label}}{GAP}{text}".rstrip() for name, text in block.pairs)
             continue
         if block.title:
             yield block.title
@@ -30,11 +33,22 @@ def lines_of(blocks: Sequence[Block], page: int | None) -> Iterator[str]:
 
 
 def _table(table: Table, page: int | None) -> Iterator[str]:
-    indent = _GAP if table.title else ""
-    cells = [headings(table), *table.rows]
-    widths = column_widths(table.columns, cells, None if page is None else page - len(indent))
-    for row in cells:
+    indent = GAP if table.title else ""
+    rows = iter(table.rows)
+    first = [headings(table), *first_rows(rows)]
+    widths = column_widths(table.columns, first, None if page is None else page - len(indent))
+    for row in itertools.chain(first, rows):
         yield from (f"{indent}{line}".rstrip() for line in _row(table.columns, row, widths))
+
+
+def first_rows(rows: Iterator[Sequence[str]]) -> list[Sequence[str]]:
+    """The next rows, as many as may be kept."""
+    found: list[Sequence[str]] = []
+    room = _ROOM
+    while len(found) < _ROWS and room > 0 and (row := next(rows, None)) is not None:
+        found.append(row)
+        room -= sum(map(len, row))
+    return found
 
 
 def headings(table: Table) -> list[str]:
@@ -59,7 +73,7 @@ def column_widths(
     ]
     if page is None:
         return widths
-    room = page - len(_GAP) * (len(columns) - 1)
+    room = page - len(GAP) * (len(columns) - 1)
     cut = []
     for place, (width, column) in enumerate(zip(widths, columns, strict=True)):
         if column.cut:
@@ -79,8 +93,8 @@ def _row(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) -
         text = shortened(cell, width) if column.cut else next(iter(cell.splitlines()), "")
         space = " " * max(0, width - cell_width(text))
         first.append(space + text if column.right else text + space)
-    yield _GAP.join(first)
-    before = " " * (sum(widths[:-1]) + len(_GAP) * (len(widths) - 1))
+    yield GAP.join(first)
+    before = " " * (sum(widths[:-1]) + len(GAP) * (len(widths) - 1))
     yield from (before + line for line in row[-1].splitlines()[1:])
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table, width
-from zrb_store.cli.plain import column_widths, headings, shortened
+from zrb_store.cli.plain import GAP, column_widths, first_rows, headings, shortened
 
 _STYLES = {
     "completed": "green",
@@ -27,9 +28,11 @@ _PALE = "dim"
 _FOLDED = 26  # columns that a cell which can be folded is given before values are cut
 
 
-def print_blocks(blocks: Sequence[Block], *, full: bool = False) -> None:
-    """Print a document."""
-    console().print(renderable(blocks, full=full))
+def print_blocks(blocks: Iterable[Block], *, full: bool = False) -> None:
+    """Print a document, part by part."""
+    terminal = console()
+    for part in _parts(blocks, None if full else width()):
+        terminal.print(part)
 
 
 def console() -> Console:
@@ -44,7 +47,7 @@ def renderable(blocks: Sequence[Block], *, full: bool = False) -> Group:
     return Group(*_parts(blocks, None if full else width()))
 
 
-def _parts(blocks: Sequence[Block], page: int | None) -> Iterator[RenderableType]:
+def _parts(blocks: Iterable[Block], page: int | None) -> Iterator[RenderableType]:
     for number, block in enumerate(blocks):
         if number:
             yield Text()
@@ -56,7 +59,7 @@ def _parts(blocks: Sequence[Block], page: int | None) -> Iterator[RenderableType
         if isinstance(block, Lines):
             yield from (Text(line) for line in block.lines)
         else:
-            yield _table(block, page)
+            yield from _tables(block, page)
 
 
 def _facts(facts: Facts) -> RichTable:
@@ -68,15 +71,51 @@ def _facts(facts: Facts) -> RichTable:
     return grid
 
 
-def _table(table: Table, page: int | None) -> RichTable:
-    made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=_PALE)
-    widths = column_widths(table.columns, [headings(table), *table.rows], page, _FOLDED)
-    for column, title in zip(table.columns, headings(table), strict=True):
+def _tables(table: Table, page: int | None) -> Iterator[RichTable]:
+    """A table, in pieces if it is long: these have the columns of the first one."""
+    rows = iter(table.rows)
+    first = first_rows(rows)
+    widths = column_widths(table.columns, [headings(table), *first], page, _FOLDED)
+    following = first_rows(rows)
+    if not following:
+        yield _piece(table, first, widths, page)
+        return
+    yield _piece(table, first, widths, page, fixed := _fixed(table, widths))
+    while following:
+        yield _piece(table, following, widths, page, fixed, header=False)
+        following = first_rows(rows)
+
+
+def _fixed(table: Table, widths: Sequence[int]) -> list[int]:
+    """The width of each column, such that no row of another piece changes it."""
+    last = len(widths) - 1
+    fixed = [
+        min(each, _FOLDED) if column.fold or place == last else each
+        for place, (column, each) in enumerate(zip(table.columns, widths, strict=True))
+    ]
+    cut = next((place for place, column in enumerate(table.columns) if column.cut), last)
+    fixed[cut] = max(1, width() - sum(fixed) + fixed[cut] - len(GAP) * last)
+    return fixed
+
+
+def _piece(
+    table: Table,
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    page: int | None,
+    fixed: Sequence[int | None] | None = None,
+    *,
+    header: bool = True,
+) -> RichTable:
+    made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=_PALE, show_header=header)
+    fixed = fixed or [None] * len(widths)
+    for column, title, each in zip(table.columns, headings(table), fixed, strict=True):
         folds = column.fold or column is table.columns[-1] or (column.cut and page is None)
-        made.add_column(title, justify="right" if column.right else "left", overflow="fold", no_wrap=not folds)
-    for row in table.rows:
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        made.add_column(title, justify=justify, overflow="fold", no_wrap=not folds, width=each)
+    for row in rows:
         cells = zip(table.columns, row, widths, strict=True)
-        made.add_row(*(_cell(column, shortened(cell, width) if column.cut else cell) for column, cell, width in cells))
+        made.add_row(*(_cell(column, shortened(cell, each) if column.cut else cell) for column, cell, each in cells))
     return made
 
 

@@ -17,7 +17,6 @@ from zrb_store.operations.prune import prune as prune_store
 from zrb_store.reading import names
 from zrb_store.store import Store, open_store
 
-_AT_ONCE = 1000  # rows of a table
 _STATUSES = ("open", "stale", "completed", "failed", "interrupted")
 
 
@@ -92,11 +91,12 @@ def prune(
 def _tell(gone: Iterator[Removal], form: str, title: str) -> None:
     """Print as it goes: there may be a million."""
     if form == "json":
-        output.echo_json_list({"session": item.session, "values": item.values, "rule": item.rule} for item in gone)
+        output.echo_json({"session": item.session, "values": item.values, "rule": item.rule} for item in gone)
         return
     columns = [output.Column(heading) for heading in ("Session", title, "Rule")]
-    while rows := [(item.session, _what(item), item.rule) for item in itertools.islice(gone, _AT_ONCE)]:
-        output.show([output.Table(columns, rows)])
+    rows = ((item.session, _what(item), item.rule) for item in gone)
+    if first := next(rows, None):
+        output.show([output.Table(columns, itertools.chain([first], rows))])
 
 
 def _what(item: Removal) -> str:

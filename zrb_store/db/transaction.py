@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import Dialect as SADialect
     from sqlalchemy.sql import Executable
 
-ROWS_AT_ONCE = 200
-"""How many rows `Transaction.stream` reads at once."""
+MOST_ROWS = 500
+MOST_BYTES = 4 * 1024 * 1024
+"""How much `Transaction.stream` reads from a server at once."""
 
 _cursors = itertools.count()
 
@@ -77,12 +78,19 @@ class Transaction:
     def stream(self, statement: Executable, params: Params = {}, /) -> Iterator[Row]:  # noqa: B006 - never changed
         """Run one statement and yield its rows as they are read: memory stays flat, however many there are."""
         sql, bind = compiled(self._dialect, statement)
+        if self.dialect_name == "sqlite":
+            with contextlib.closing(self.driver.execute(sql, bind(params))) as cursor:
+                yield from cursor
+            return
         # psycopg's ordinary cursor reads everything before it gives the first row.
-        cursor = self.driver.cursor() if self.dialect_name == "sqlite" else self.driver.cursor(f"zrb_{next(_cursors)}")
-        with contextlib.closing(cursor):
+        with contextlib.closing(self.driver.cursor(f"zrb_{next(_cursors)}")) as cursor:
             cursor.execute(sql, bind(params))
-            while rows := cursor.fetchmany(ROWS_AT_ONCE):
+            count = 10
+            while rows := cursor.fetchmany(count):
                 yield from rows
+                # As many as fit if they are like these: one value may have as many bytes as a thousand others.
+                size = sum(len(field) for row in rows for field in row if type(field) is str)
+                count = max(1, min(MOST_ROWS, 4 * count, MOST_BYTES * len(rows) // (size + 1)))
 
     def execute_many(self, statement: Executable, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement that returns nothing for each of `rows`, which have the values of `names` in that order."""
