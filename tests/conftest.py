@@ -177,3 +177,24 @@ def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
         monkeypatch.setattr(migrate, "folder", lambda: folder)
 
     return add
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An export with every kind of record."""
+    from tests.test_doctor import live_a_little
+    from tests.test_transfer import exported
+    from zrb_store import open_store
+
+    with open_store(tmp_path_factory.mktemp("content") / "store.db") as store:
+        live_a_little(store)
+        return exported(store)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store that stays empty."""
+    from zrb_store import open_store
+
+    with open_store(tmp_path_factory.mktemp("empty") / "store.db") as store:
+        yield store
