@@ -18,6 +18,9 @@ from zrb_store.names import check_name, is_session_name, storable
 DAMAGED = "damaged"
 """The word that readers show where a row has one that there is not."""
 
+LONGEST_LEASE = 24 * 60 * 60 * 1_000_000
+"""Microseconds from now on within which every lease ends: it lasts a minute, and clocks differ."""
+
 _INTEGER = 2**31 - 1  # PostgreSQL's
 _BIGINT = 2**63 - 1
 _SEQ = 10**17  # a queue never gets as far, and SQLite's arithmetic is exact a long way beyond

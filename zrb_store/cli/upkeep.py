@@ -11,6 +11,7 @@ import click
 
 from zrb_store.cli import output
 from zrb_store.cli.command import command, duration_text, format_option
+from zrb_store.cli.notes import noting
 from zrb_store.operations import removal
 from zrb_store.operations.prune import Policy, Removal
 from zrb_store.operations.prune import prune as prune_store
@@ -80,8 +81,8 @@ def prune(
     older_than: timedelta | None, keep_last: int | None, statuses: tuple[str, ...], dry_run: bool, form: str
 ) -> None:
     policy = Policy(older_than, keep_last, statuses)
-    with open_store(read_only=dry_run) as store:
-        gone = prune_store(store.database, policy, dry_run=dry_run)
+    with open_store(read_only=dry_run) as store, noting("left alone, since they are damaged") as damage:
+        gone = prune_store(store.database, policy, dry_run=dry_run, damage=damage)
         try:
             _tell(gone, form, "Would go" if dry_run else "Gone")
         except click.exceptions.Exit:  # the reader has seen enough; the rest goes all the same

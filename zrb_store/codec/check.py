@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from zrb_store.codec.strict_json import loads_finite
 
+NOT_ASCII = "is not ASCII"
+NOT_JSON = "is not JSON"
+
 
 def problem_of(data: str) -> str | None:
     """What is wrong with a text that should be an encoded value, or None.
@@ -11,11 +14,11 @@ def problem_of(data: str) -> str | None:
     A part of a known type whose content is damaged is not found: only its own reader knows.
     """
     if not data.isascii():
-        return "is not ASCII"
+        return NOT_ASCII
     try:
         tree = loads_finite(data)
     except (ValueError, RecursionError):
-        return "is not JSON"
+        return NOT_JSON
     if '"$"' not in data:
         return None
     from zrb_store.codec.walk import READERS  # late, as in `decode`

@@ -19,6 +19,7 @@ from zrb_store.process import identity
 from zrb_store.queries import removal as queries
 from zrb_store.queries import sessions, values
 from zrb_store.queries.removal import Candidate
+from zrb_store.reading.damage import Damage
 
 VALUES_AT_ONCE = 500
 """How many values one transaction deletes, so that others get their turn."""
@@ -66,16 +67,20 @@ class Removal:
     values: int | None = None
 
 
-def prune(database: Database, policy: Policy, *, dry_run: bool = False) -> Iterator[Removal]:
+def prune(
+    database: Database, policy: Policy, *, dry_run: bool = False, damage: Damage | None = None
+) -> Iterator[Removal]:
     """Delete what the policy takes, one session or batch of values in each transaction.
 
     A session that runs or is pinned is never taken. An `open` one is never taken whole: it loses values that have left
-    its queues, except results of tasks and those that an attempt took which may yet be given back.
+    its queues, except results of tasks and those that an attempt took which may yet be given back. One is left alone if
+    what decides about it, its times for one, is damaged.
 
     Args:
         database: Where.
         policy: What may be deleted.
         dry_run: Delete nothing.
+        damage: Collects what is left alone.
 
     Yields:
         Each thing after it was deleted, the oldest session first.
@@ -84,7 +89,7 @@ def prune(database: Database, policy: Policy, *, dry_run: bool = False) -> Itera
     with database.snapshot() as transaction:
         moment = values.moment(transaction)
         cutoff = None if policy.older_than is None else moment - policy.older_than // timedelta(microseconds=1)
-        seen = (_Seen(transaction, candidate, moment) for candidate in queries.candidates(transaction))
+        seen = _sound(transaction, moment, Damage() if damage is None else damage)
         for session in _taken(seen, policy, cutoff):
             chosen.extend((session.fence, session.id))
     while chosen:
@@ -98,6 +103,15 @@ def prune(database: Database, policy: Policy, *, dry_run: bool = False) -> Itera
             yield Removal(found.name, _rule(policy, found))
 
 
+def _sound(transaction: Transaction, moment: int, damage: Damage) -> Iterator[_Seen]:
+    """Every session that can be read, the one that ended last first."""
+    for candidate in queries.candidates(transaction):
+        seen = _Seen(transaction, candidate, moment)
+        damage.note(f"session {candidate.name}", seen.damage)
+        if not seen.damage:
+            yield seen
+
+
 class _Seen:
     """A session with what its last run adds: the status that readers see, and when it ended."""
 
@@ -105,12 +119,14 @@ class _Seen:
         self.session = session
         self.status = session.status
         self.ended_at = session.finished_at or session.created_at
+        self.damage = session.damage
         if session.status == "running":
             run = sessions.last_run(transaction, session.id)
             if run is None or not lease.is_live(run, moment):
                 self.status = "stale"
             if run is not None:
                 self.ended_at = run.lease_expires_at
+                self.damage += run.damage
 
 
 def _taken(found: Iterable[_Seen], policy: Policy, cutoff: int | None) -> Iterator[Candidate]:
@@ -141,7 +157,7 @@ def _remove(database: Database, seen: Candidate, rule: str) -> bool:
     """Delete a session, unless it has been run, pinned or deleted since it was seen."""
 
     def work(transaction: Transaction) -> bool:
-        session = sessions.by_name(transaction, seen.name, lock=True)
+        session = sessions.by_name(transaction, seen.name, lock=True, even_damaged=True)
         if session is None or session.pinned or (session.id, session.fence) != (seen.id, seen.fence):
             return False
         run = sessions.last_run(transaction, session.id)
@@ -211,7 +227,10 @@ def apply_retention(database: Database) -> None:
     try:
         rule = settings.retention()
         if rule is not None and _is_due(database) and database.transact(_claim_the_day):
-            deque(prune(database, Policy(*rule)), maxlen=0)
+            damage = Damage("not pruned, since they are damaged")
+            deque(prune(database, Policy(*rule), damage=damage), maxlen=0)
+            if damage:
+                _log.warning("%s", damage)
     except ZrbStoreError as error:
         _log.warning("the store was not pruned: %s", error)
 

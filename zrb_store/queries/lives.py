@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
-from zrb_store.columns import RETURN, VALUE, readable
+from zrb_store.columns import ATTEMPT, RETURN, VALUE, readable
 from zrb_store.db.tables import attempt, queue, returned, session, value
 from zrb_store.db.transaction import Row, Transaction
 from zrb_store.queries.values import was_live
@@ -147,6 +147,7 @@ def _lives(transaction: Transaction, scope: str, params: dict[str, Any], live: b
 
 
 _VALUE_WIDTH = len(VALUE)
+_GIVEN_BACK_AT = ATTEMPT["given_back_at"]
 
 
 def value_record(row: Row) -> ValueRecord:
@@ -162,7 +163,12 @@ def _return(row: Row) -> Return:
 
 
 def _owner(row: Row | list[Any]) -> Owner | None:
-    return None if row[0] is None else Owner(*row)
+    if row[0] is None:
+        return None
+    session_name, task, number, given_back_at = row
+    if _GIVEN_BACK_AT.problem(given_back_at):
+        given_back_at = _GIVEN_BACK_AT.readable(given_back_at)
+    return Owner(session_name, task, number, given_back_at)
 
 
 _MOVED_TO = (

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
+from zrb_store.columns import SESSION, readable
 from zrb_store.db.tables import attempt, change, queue, session, value
-from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.db.transaction import Executor, Row, Transaction
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 
@@ -28,9 +28,11 @@ class Candidate(NamedTuple):
     fence: int
     created_at: int
     finished_at: int | None
+    damage: tuple[str, ...] = ()
 
 
-_CANDIDATE = sa.select(*(session.c[name] for name in Candidate._fields))
+_COLUMNS = {name: SESSION[name] for name in Candidate._fields if name in SESSION}
+_CANDIDATE = sa.select(*(session.c[name] for name in _COLUMNS))
 _ended = sa.func.coalesce(session.c.finished_at, session.c.created_at)
 _NEWEST_FIRST = _CANDIDATE.order_by(_ended.desc(), session.c.id.desc())
 _BY_ID = _CANDIDATE.where(session.c.id == bindparam("of"))
@@ -38,13 +40,18 @@ _BY_ID = _CANDIDATE.where(session.c.id == bindparam("of"))
 
 def candidates(transaction: Transaction) -> Iterator[Candidate]:
     """Every session with its stored status, the one that ended last first; one that has not counts by its beginning."""
-    return itertools.starmap(Candidate, transaction.stream(_NEWEST_FIRST))
+    return map(_candidate, transaction.stream(_NEWEST_FIRST))
 
 
 def candidate(executor: Executor, session_id: int) -> Candidate | None:
     """One of them, or None."""
     rows = executor.execute(_BY_ID, {"of": session_id})
-    return Candidate(*rows[0]) if rows else None
+    return _candidate(rows[0]) if rows else None
+
+
+def _candidate(row: Row) -> Candidate:
+    named, damage = readable(_COLUMNS, row)
+    return Candidate(**named, damage=damage)
 
 
 _OF_SESSION = change.c.session == bindparam("name")

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
+from zrb_store import columns
 from zrb_store.db.dialect import bytewise, insert_if_absent
 from zrb_store.db.tables import attempt, change, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
@@ -149,8 +150,12 @@ def _read_values(transaction: Transaction, queue_id: int, queue_name: str) -> It
             back = next(returns, None)
 
 
+_NUMBER = columns.ATTEMPT["number"]
+
+
 def _owner(owner: Sequence[Any]) -> str | None:
-    return None if owner[0] is None else f"{owner[0]}/{owner[1]}#{owner[2]}"
+    # A number that cannot be is of an attempt whose session does not travel.
+    return None if owner[0] is None or _NUMBER.problem(owner[2]) else f"{owner[0]}/{owner[1]}#{owner[2]}"
 
 
 # -- writing

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from zrb_store.columns import LONGEST_LEASE
 from zrb_store.names import split_id
 from zrb_store.operations.transfer.fields import FIELDS
 from zrb_store.queries.transfer import Record
-
-LONGEST_LEASE = 24 * 60 * 60 * 1_000_000
-"""Microseconds from now on within which every lease ends: it lasts a minute, and clocks differ."""
 
 _ORDER = {"session": 0, "run": 1, "queue": 2, "attempt": 3, "value": 4, "return": 4, "change": 5}
 _HELD = ("taken", "removed")
