@@ -78,11 +78,9 @@ def _blocks(told: dict[str, Any], found: Iterator[dict[str, Any]], full: bool) -
 
 def _cell(part: Any, full: bool) -> str:
     """A part of a value; of a queue that only one session has, as much as may be shown."""
-    return (
-        preview(list(part) if full else beginning(part), full=full)
-        if isinstance(part, Lazy)
-        else preview(part, full=full)
-    )
+    if isinstance(part, Lazy):
+        part = list(part) if full else beginning(part)
+    return preview(part, full=full)
 
 
 COMMANDS = {"diff": diff}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table
 
-GAP = "  "
+_GAP = "  "
 _LEAST = 16  # columns that a cut cell is left with, however narrow the page
 _ROWS = 1000  # that are looked at to find how wide the columns are
 _ROOM = 4 * 1024 * 1024  # characters that these may have
@@ -25,7 +25,7 @@ def lines_of(blocks: Iterable[Block], page: int | None) -> Iterator[str]:
             yield ""
         if isinstance(block, Facts):
             label = max((len(name) for name, _ in block.pairs), default=0)
-            yield from (f"{name:{label}}{GAP}{text}".rstrip() for name, text in block.pairs)
+            yield from (f"{name:{label}}{_GAP}{text}".rstrip() for name, text in block.pairs)
             continue
         if block.title:
             yield block.title
@@ -33,12 +33,17 @@ def lines_of(blocks: Iterable[Block], page: int | None) -> Iterator[str]:
 
 
 def _table(table: Table, page: int | None) -> Iterator[str]:
-    indent = GAP if table.title else ""
+    indent = _GAP if table.title else ""
     rows = iter(table.rows)
+    room = None if page is None else page - len(indent)
     first = [headings(table), *first_rows(rows)]
-    widths = column_widths(table.columns, first, None if page is None else page - len(indent))
+    widths = column_widths(table.columns, first, room)
+    following = next(rows, None)
+    if following is not None:
+        first.append(following)
+        widths = widths if room is None else long_widths(table.columns, widths, room)
     for row in itertools.chain(first, rows):
-        yield from (f"{indent}{line}".rstrip() for line in _row(table.columns, row, widths))
+        yield from (f"{indent}{line}".rstrip() for line in _row(table.columns, row, widths, cut=page is not None))
 
 
 def first_rows(rows: Iterator[Sequence[str]]) -> list[Sequence[str]]:
@@ -73,7 +78,7 @@ def column_widths(
     ]
     if page is None:
         return widths
-    room = page - len(GAP) * (len(columns) - 1)
+    room = page - len(_GAP) * (len(columns) - 1)
     cut = []
     for place, (width, column) in enumerate(zip(widths, columns, strict=True)):
         if column.cut:
@@ -87,14 +92,34 @@ def column_widths(
     return widths
 
 
-def _row(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+def long_widths(columns: Sequence[Column], widths: Sequence[int], page: int, most: int | None = None) -> list[int]:
+    """How wide the columns are if there are more rows than were looked at: those that may be cut take what is left.
+
+    Args:
+        columns: The columns.
+        widths: What `column_widths` found.
+        page: The width to share.
+        most: How wide a column that may be folded is at the most.
+    """
+    fixed = [
+        min(width, most) if most and (column.fold or column is columns[-1]) else width
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    cut = [place for place, column in enumerate(columns) if column.cut] or [len(columns) - 1]
+    room = page - len(_GAP) * (len(columns) - 1) - sum(fixed) + sum(fixed[place] for place in cut)
+    for place in cut:
+        fixed[place] = max(_LEAST, room // len(cut))
+    return fixed
+
+
+def _row(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int], *, cut: bool) -> Iterator[str]:
     first = []
     for column, cell, width in zip(columns, row, widths, strict=True):
-        text = shortened(cell, width) if column.cut else next(iter(cell.splitlines()), "")
+        text = shortened(cell, width) if column.cut and cut else next(iter(cell.splitlines()), "")
         space = " " * max(0, width - cell_width(text))
         first.append(space + text if column.right else text + space)
-    yield GAP.join(first)
-    before = " " * (sum(widths[:-1]) + len(GAP) * (len(widths) - 1))
+    yield _GAP.join(first)
+    before = " " * (sum(widths[:-1]) + len(_GAP) * (len(widths) - 1))
     yield from (before + line for line in row[-1].splitlines()[1:])
 
 

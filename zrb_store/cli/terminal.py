@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table, width
-from zrb_store.cli.plain import GAP, column_widths, first_rows, headings, shortened
+from zrb_store.cli.plain import column_widths, first_rows, headings, long_widths, shortened
 
 _STYLES = {
     "completed": "green",
@@ -80,22 +80,11 @@ def _tables(table: Table, page: int | None) -> Iterator[RichTable]:
     if not following:
         yield _piece(table, first, widths, page)
         return
-    yield _piece(table, first, widths, page, fixed := _fixed(table, widths))
+    widths = long_widths(table.columns, widths, width(), _FOLDED)
+    yield _piece(table, first, widths, page, fixed=True)
     while following:
-        yield _piece(table, following, widths, page, fixed, header=False)
+        yield _piece(table, following, widths, page, fixed=True, header=False)
         following = first_rows(rows)
-
-
-def _fixed(table: Table, widths: Sequence[int]) -> list[int]:
-    """The width of each column, such that no row of another piece changes it."""
-    last = len(widths) - 1
-    fixed = [
-        min(each, _FOLDED) if column.fold or place == last else each
-        for place, (column, each) in enumerate(zip(table.columns, widths, strict=True))
-    ]
-    cut = next((place for place, column in enumerate(table.columns) if column.cut), last)
-    fixed[cut] = max(1, width() - sum(fixed) + fixed[cut] - len(GAP) * last)
-    return fixed
 
 
 def _piece(
@@ -103,19 +92,23 @@ def _piece(
     rows: Sequence[Sequence[str]],
     widths: Sequence[int],
     page: int | None,
-    fixed: Sequence[int | None] | None = None,
     *,
+    fixed: bool = False,
     header: bool = True,
 ) -> RichTable:
+    """Some rows as a table of rich's, which makes columns narrower where it must, unless their widths are fixed."""
     made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=_PALE, show_header=header)
-    fixed = fixed or [None] * len(widths)
-    for column, title, each in zip(table.columns, headings(table), fixed, strict=True):
-        folds = column.fold or column is table.columns[-1] or (column.cut and page is None)
+    cut = [column.cut and page is not None for column in table.columns]
+    for place, (column, title) in enumerate(zip(table.columns, headings(table), strict=True)):
+        folds = column.fold or place == len(widths) - 1 or (column.cut and not cut[place])
         justify: Literal["left", "right"] = "right" if column.right else "left"
-        made.add_column(title, justify=justify, overflow="fold", no_wrap=not folds, width=each)
+        width = widths[place] if fixed else None
+        made.add_column(title, justify=justify, overflow="fold", no_wrap=not folds, width=width)
     for row in rows:
-        cells = zip(table.columns, row, widths, strict=True)
-        made.add_row(*(_cell(column, shortened(cell, each) if column.cut else cell) for column, cell, each in cells))
+        cells = zip(table.columns, row, widths, cut, strict=True)
+        made.add_row(
+            *(_cell(column, shortened(cell, each) if is_cut else cell) for column, cell, each, is_cut in cells)
+        )
     return made
 
 
