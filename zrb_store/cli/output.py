@@ -44,7 +44,7 @@ class Column:
 class Table:
     """Rows of cells, gone through once. A cell of the last column may have several lines.
 
-    The first page of rows decides how wide its columns are.
+    A long one is shown in pieces, so that none need wait for its end; its columns may grow from one to the next.
     """
 
     columns: Sequence[Column]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table
 
 _GAP = "  "
 _LEAST = 16  # columns that a cut cell is left with, however narrow the page
-_ROWS = 1000  # that are looked at to find how wide the columns are
+_ROWS = 1000  # of a table that are kept at once
 _ROOM = 4 * 1024 * 1024  # characters that these may have
 
 
@@ -34,19 +33,34 @@ def lines_of(blocks: Iterable[Block], page: int | None) -> Iterator[str]:
 
 def _table(table: Table, page: int | None) -> Iterator[str]:
     indent = _GAP if table.title else ""
+    for rows, widths in pieces(table, None if page is None else page - len(indent)):
+        for row in rows:
+            yield from (f"{indent}{line}".rstrip() for line in _row(table.columns, row, widths, cut=page is not None))
+
+
+def pieces(table: Table, page: int | None, most: int | None = None) -> Iterator[tuple[list[Sequence[str]], list[int]]]:
+    """A table, its headings first, in as many pieces as it takes to hold one at a time, each with its columns' widths.
+
+    Args:
+        table: The table.
+        page: The width to share; None leaves everything whole.
+        most: How wide a column that may be folded is taken to be.
+    """
     rows = iter(table.rows)
-    room = None if page is None else page - len(indent)
-    first = [headings(table), *first_rows(rows)]
-    widths = column_widths(table.columns, first, room)
-    following = next(rows, None)
-    if following is not None:
-        first.append(following)
-        widths = widths if room is None else long_widths(table.columns, widths, room)
-    for row in itertools.chain(first, rows):
-        yield from (f"{indent}{line}".rstrip() for line in _row(table.columns, row, widths, cut=page is not None))
+    piece = [headings(table), *_next_rows(rows)]
+    following = _next_rows(rows)
+    is_long = bool(following)
+    grown = [0] * len(table.columns)
+    while piece:
+        widths = column_widths(table.columns, piece, page, most)
+        if is_long:  # a column grows where it must, but does not shrink; those that may be cut take what is left
+            grown = [max(pair) for pair in zip(grown, widths, strict=True)]
+            widths = grown if page is None else _filling(table.columns, grown, page, most)
+        yield piece, widths
+        piece, following = following, _next_rows(rows)
 
 
-def first_rows(rows: Iterator[Sequence[str]]) -> list[Sequence[str]]:
+def _next_rows(rows: Iterator[Sequence[str]]) -> list[Sequence[str]]:
     """The next rows, as many as may be kept."""
     found: list[Sequence[str]] = []
     room = _ROOM
@@ -54,6 +68,18 @@ def first_rows(rows: Iterator[Sequence[str]]) -> list[Sequence[str]]:
         found.append(row)
         room -= sum(map(len, row))
     return found
+
+
+def _filling(columns: Sequence[Column], widths: Sequence[int], page: int, most: int | None) -> list[int]:
+    filling = [
+        min(width, most) if most and (column.fold or column is columns[-1]) else width
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    cut = [place for place, column in enumerate(columns) if column.cut] or [len(columns) - 1]
+    room = page - len(_GAP) * (len(columns) - 1) - sum(filling) + sum(filling[place] for place in cut)
+    for place in cut:
+        filling[place] = max(_LEAST, room // len(cut))
+    return filling
 
 
 def headings(table: Table) -> list[str]:
@@ -90,26 +116,6 @@ def column_widths(
         widths[place] = min(width, max(_LEAST, room // left))
         room -= widths[place]
     return widths
-
-
-def long_widths(columns: Sequence[Column], widths: Sequence[int], page: int, most: int | None = None) -> list[int]:
-    """How wide the columns are if there are more rows than were looked at: those that may be cut take what is left.
-
-    Args:
-        columns: The columns.
-        widths: What `column_widths` found.
-        page: The width to share.
-        most: How wide a column that may be folded is at the most.
-    """
-    fixed = [
-        min(width, most) if most and (column.fold or column is columns[-1]) else width
-        for column, width in zip(columns, widths, strict=True)
-    ]
-    cut = [place for place, column in enumerate(columns) if column.cut] or [len(columns) - 1]
-    room = page - len(_GAP) * (len(columns) - 1) - sum(fixed) + sum(fixed[place] for place in cut)
-    for place in cut:
-        fixed[place] = max(_LEAST, room // len(cut))
-    return fixed
 
 
 def _row(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int], *, cut: bool) -> Iterator[str]:

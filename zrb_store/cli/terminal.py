@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
@@ -12,7 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table, width
-from zrb_store.cli.plain import column_widths, first_rows, headings, long_widths, shortened
+from zrb_store.cli.plain import headings, pieces, shortened
 
 _STYLES = {
     "completed": "green",
@@ -72,43 +73,31 @@ def _facts(facts: Facts) -> RichTable:
 
 
 def _tables(table: Table, page: int | None) -> Iterator[RichTable]:
-    """A table, in pieces if it is long: these have the columns of the first one."""
-    rows = iter(table.rows)
-    first = first_rows(rows)
-    widths = column_widths(table.columns, [headings(table), *first], page, _FOLDED)
-    following = first_rows(rows)
-    if not following:
-        yield _piece(table, first, widths, page)
+    """A table as rich's; one that is long in pieces, whose columns rich must not make narrower, each by itself."""
+    all_pieces = pieces(table, width(), _FOLDED)
+    first = next(all_pieces)
+    second = next(all_pieces, None)
+    if second is None:
+        yield _piece(table, *first, page)
         return
-    widths = long_widths(table.columns, widths, width(), _FOLDED)
-    yield _piece(table, first, widths, page, fixed=True)
-    while following:
-        yield _piece(table, following, widths, page, fixed=True, header=False)
-        following = first_rows(rows)
+    for rows, widths in itertools.chain([first, second], all_pieces):
+        yield _piece(table, rows, widths, page, fixed=True)
 
 
 def _piece(
-    table: Table,
-    rows: Sequence[Sequence[str]],
-    widths: Sequence[int],
-    page: int | None,
-    *,
-    fixed: bool = False,
-    header: bool = True,
+    table: Table, rows: Sequence[Sequence[str]], widths: Sequence[int], page: int | None, *, fixed: bool = False
 ) -> RichTable:
-    """Some rows as a table of rich's, which makes columns narrower where it must, unless their widths are fixed."""
-    made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=_PALE, show_header=header)
+    has_header = rows[0] == headings(table)
+    made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=_PALE, show_header=has_header)
     cut = [column.cut and page is not None for column in table.columns]
     for place, (column, title) in enumerate(zip(table.columns, headings(table), strict=True)):
         folds = column.fold or place == len(widths) - 1 or (column.cut and not cut[place])
         justify: Literal["left", "right"] = "right" if column.right else "left"
-        width = widths[place] if fixed else None
-        made.add_column(title, justify=justify, overflow="fold", no_wrap=not folds, width=width)
-    for row in rows:
-        cells = zip(table.columns, row, widths, cut, strict=True)
-        made.add_row(
-            *(_cell(column, shortened(cell, each) if is_cut else cell) for column, cell, each, is_cut in cells)
-        )
+        exactly = widths[place] if fixed else None
+        made.add_column(title, justify=justify, overflow="fold", no_wrap=not folds, width=exactly)
+    for row in rows[has_header:]:
+        texts = [shortened(cell, each) if is_cut else cell for cell, each, is_cut in zip(row, widths, cut, strict=True)]
+        made.add_row(*map(_cell, table.columns, texts))
     return made
 
 
