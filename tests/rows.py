@@ -13,7 +13,8 @@ _TABLES = [table.name for table in metadata.sorted_tables]
 
 def query(store: Store, sql: str) -> list[Any]:
     """The rows that a statement without parameters gives."""
-    return store.database.transact(lambda t: list(t.driver.execute(sql).fetchall()))
+    with store.database.snapshot() as transaction:
+        return list(transaction.driver.execute(sql).fetchall())
 
 
 def all_rows(store: Store, *, but: tuple[str, ...] = ()) -> dict[str, list[Any]]:

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from tests.attempts import acting_as
 from tests.commands import Commands
+from tests.rows import all_rows
 from tests.sessions import parse, parse_lines
 from tests.test_migrations import NEXT
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, open_store, settings
-from zrb_store.db import engine, migrate, schema
+from zrb_store.db import engine, migrate, schema, transaction
+from zrb_store.db.dialect import statements
 from zrb_store.db.tables import REVISION
-from zrb_store.operations import status
+from zrb_store.operations import removal, shell, status
 from zrb_store.operations.doctor import files
+from zrb_store.operations.mark import mark_completed
+from zrb_store.queries import attempts, sessions, values
 
 
 @pytest.fixture
-def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """From now on it is a newer zrb-store, with a migration more."""
 
     def install() -> None:
@@ -37,10 +42,13 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
         lines += ["def upgrade():", "    op.add_column('zrb_session', sa.Column('more', sa.Text))"]
         (folder / "versions" / f"{NEXT}_more.py").write_text("\n".join(lines))
         monkeypatch.setattr(migrate, "folder", lambda: folder)
-        for module in (schema, status):
+        for module in (engine, schema, status):
             monkeypatch.setattr(module, "REVISION", NEXT)
+        monkeypatch.setattr(statements._our_revision, "name", f"'{NEXT}'")
+        transaction.compiled.cache_clear()
 
-    return install
+    yield install
+    transaction.compiled.cache_clear()
 
 
 @pytest.fixture
@@ -104,11 +112,70 @@ def test_an_older_store(
 def test_a_store_in_use_is_upgraded_by_hand_only(
     command: Commands, location: str, store: Store, next_release: Callable[[], None]
 ) -> None:
-    with store.session("s").run():
-        next_release()
-        with pytest.raises(SchemaBehind, match="zrb-store db upgrade"):
-            open_store(location)
-        command.ok("db", "upgrade")
+    store.session("s").run().start()
+    next_release()
+    with pytest.raises(SchemaBehind, match="zrb-store db upgrade"):
+        open_store(location)
+    command.ok("db", "upgrade")
+
+
+def test_a_process_that_has_the_store_open_writes_no_more_once_it_was_upgraded(location: str, store: Store) -> None:
+    queue = store.session("s").xcom["q"]
+    queue.extend([1, 2])
+    run = store.session("flow").run().start()
+    attempt = run.begin("load")
+    with open_store(location) as other:
+        other.database.transact(lambda t: t.driver.execute("UPDATE zrb_version SET version_num = '9999'"))
+    before = all_rows(store)
+
+    def as_attempt(action: Callable[[], object]) -> None:
+        with acting_as(attempt):
+            action()
+
+    changes: list[Callable[[], object]] = [
+        lambda: queue.push(3),
+        lambda: as_attempt(lambda: queue.push(3)),
+        lambda: store.session("new").xcom["q"].push(3),
+        queue.pop,
+        lambda: as_attempt(queue.pop),
+        queue.rotate,
+        lambda: attempt.complete(1),
+        attempt.fail,
+        lambda: run.begin("other"),
+        lambda: run.note_tasks({"load": "waiting"}),
+        lambda: run.end("completed"),
+        lambda: store.session("another").run().start(),
+        lambda: sessions.renew(store.database, run.id, 60_000_000),
+        lambda: shell.push(store, "s", "q", 3),
+        lambda: shell.pop(store, "s", "q"),
+        lambda: mark_completed(store.database, "flow", "load", None),
+        lambda: removal.pin(store.database, "s"),
+        lambda: removal.remove(store.database, "s"),
+        lambda: store.fork("flow", from_task="load"),
+    ]
+    for change in changes:
+        with pytest.raises(SchemaAhead, match="was changed to revision 9999 while this process had it open: end this"):
+            change()
+    assert list(queue) == [1, 2]
+    assert all_rows(store) == before
+
+
+def test_every_statement_that_writes_by_itself_asks_for_the_revision(store: Store) -> None:
+    """What runs in a transaction need not: that is asked as it begins."""
+    by_themselves = [
+        values._push("sqlite", True, False),
+        values._push("sqlite", False, True),
+        values._push("postgresql", True, False),
+        values._take(True, False),
+        values._take(False, True),
+        attempts._BEGIN,
+        attempts._BEGIN_ONCE,
+        sessions._RENEW,
+        sessions._NOTE_TASKS,
+    ]
+    for statement in by_themselves:
+        sql, _ = transaction.compiled(store.database.engine.dialect, statement)
+        assert f"version_num = '{REVISION}'" in sql
 
 
 def test_a_newer_store(command: Commands, store: Store) -> None:
@@ -161,7 +228,7 @@ def test_an_empty_file_is_no_store_until_it_is_written(tmp_path: Path) -> None:
 def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     url = "postgresql://someone:hunter2@127.0.0.1:1/none?connect_timeout=1"
     command = Commands(url, monkeypatch, capsys.readouterr)
-    monkeypatch.setattr(engine.Database, "patience", 0.0)
+    monkeypatch.setattr(engine.Database, "timeout", 0.0)
     for args in (["db", "status"], ["db", "upgrade"], ["push", "s", "q", "1"]):
         result = command(*args)
         assert result.code == 69

@@ -126,7 +126,7 @@ def integrity(store: Store) -> str:
 def test_locked_by_another_program(store: Store, location: str) -> None:
     queue = store.session("s").xcom["q"]
     queue.extend([1, 2])
-    store.database.patience = 0.2
+    store.database.timeout = 0.2
     with closing(sqlite3.connect(location, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         for change in (lambda: queue.push(3), queue.pop, queue.rotate, lambda: store.session("new").xcom["q"].push(1)):
@@ -139,7 +139,7 @@ def test_locked_by_another_program(store: Store, location: str) -> None:
 
 
 def test_opened_while_another_program_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Database, "patience", 0.2)
+    monkeypatch.setattr(Database, "timeout", 0.2)
     monkeypatch.setattr("zrb_store.db.migrate.WAIT_SECONDS", 0.2)
     path = tmp_path / "store.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

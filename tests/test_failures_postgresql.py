@@ -16,7 +16,7 @@ from tests.postgres import DEADLINE, Server, private_server
 from tests.processes import Child
 from tests.workers import hold_many_files
 from zrb_store import Store, StoreUnavailable, open_store
-from zrb_store.db.dialect import PostgreSQL
+from zrb_store.db.dialect import PostgreSQL, watchdog
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import values
@@ -66,7 +66,7 @@ def test_a_server_that_goes_away_gives_one_error_and_a_session_that_resumes(
 ) -> None:
     session = own_store.session("cut-off")
     session.xcom["inbox"].extend([1, 2])
-    own_store.database.patience = 0.3
+    own_store.database.timeout = 0.3
 
     def cut_off() -> None:
         with session.run() as run:
@@ -83,7 +83,7 @@ def test_a_server_that_goes_away_gives_one_error_and_a_session_that_resumes(
     own_server.start()
     # The attempt and the run could not say that they failed, and did not wait for that either.
     assert waited < DEADLINE / 10
-    own_store.database.patience = Database.patience
+    own_store.database.timeout = Database.timeout
     assert session.status == "running"
     own_store.database.transact(expire)
     assert session.status == "stale"
@@ -110,20 +110,48 @@ def test_a_connection_that_is_ended_between_two_operations(store: Store, postgre
 
 
 @on_postgresql
-def test_a_connection_that_is_ended_amid_a_change_leaves_nothing_of_it(store: Store, postgres_admin: Any) -> None:
+def test_a_change_whose_connection_is_ended_before_its_commit_is_made_over_a_new_one(
+    store: Store, postgres_admin: Any
+) -> None:
     queue = store.session("s").xcom["q"]
     queue.extend([1, 2, 3])
-    victim, queue_id = backend(store), store.session("s").xcom.queue_id("q")
+    victims, queue_id = [backend(store)], store.session("s").xcom.queue_id("q")
 
-    def work(transaction: Transaction) -> None:
-        values.take(transaction, queue_id, None)
-        postgres_admin.execute("SELECT pg_terminate_backend(%s, 10000)", [victim])
+    def work(transaction: Transaction) -> tuple[int, str] | None:
+        taken = values.take(transaction, queue_id, None)
+        if victims:
+            postgres_admin.execute("SELECT pg_terminate_backend(%s, 10000)", [victims.pop()])
         values.moment(transaction)
+        return taken
 
-    with pytest.raises(StoreUnavailable, match=r"cannot be reached: .*terminating connection"):
-        store.database.transact(work)
-    assert list(queue) == [1, 2, 3]
-    assert queue.pop() == 1
+    assert store.database.transact(work) == (1, "1")
+    assert list(queue) == [2, 3]
+
+
+@on_postgresql
+def test_a_change_whose_connection_is_lost_amid_its_commit_is_not_made_twice(store: Store) -> None:
+    """Nobody can say whether it was made, so its caller must be told."""
+    queue = store.session("s").xcom["q"]
+
+    class LostAtCommit:
+        def __init__(self, driver: psycopg.Connection[Any]) -> None:
+            self._driver = driver
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._driver, name)
+
+        def execute(self, sql: str, *args: Any) -> Any:
+            result = self._driver.execute(sql, *args)
+            if sql == "COMMIT":
+                raise psycopg.OperationalError("server closed the connection unexpectedly")
+            return result
+
+    queue.push(0)
+    transaction = store.database._connection()
+    transaction.driver = LostAtCommit(transaction.driver)
+    with pytest.raises(StoreUnavailable, match="cannot be reached: server closed the connection"):
+        queue.extend([1, 2])
+    assert list(queue) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
@@ -149,7 +177,7 @@ def test_a_database_that_cannot_hold_every_text_is_refused(
 def test_a_server_that_refuses_us_is_not_asked_again(
     postgres_server: Server, changed: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Database, "patience", DEADLINE)
+    monkeypatch.setattr(Database, "timeout", DEADLINE)
     url = make_url(postgres_server.url).set(**changed)  # type: ignore[arg-type]
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match=says) as caught:
@@ -160,7 +188,7 @@ def test_a_server_that_refuses_us_is_not_asked_again(
 
 
 def test_no_server_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Database, "patience", 0.2)
+    monkeypatch.setattr(Database, "timeout", 0.2)
     with pytest.raises(StoreUnavailable, match=r"cannot be reached: .*Connection refused") as caught:
         open_store("postgresql+psycopg://user:s3cret@127.0.0.1:1/db")
     assert "s3cret" not in str(caught.value)
@@ -172,10 +200,12 @@ def test_a_row_that_another_program_keeps_locked(
     location: str, postgres_admin: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PostgreSQL, "lock_timeout", "50ms")
+    monkeypatch.setattr(watchdog, "ASK_AFTER", 0.1)
+    monkeypatch.setattr(watchdog, "LOOK_EVERY", 0.05)
     with open_store(location) as store:
         queue = store.session("s").xcom["q"]
         queue.push(1)
-        store.database.patience = 0.3
+        store.database.timeout = 0.3
         schema = location.rpartition("%3D")[2]
         with postgres_admin.transaction():
             postgres_admin.execute(f"SELECT 1 FROM {schema}.zrb_queue FOR UPDATE")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.commands import Commands
 from zrb_store import Attempt, InvalidName, Run, SessionNotFound, Store, TaskNotFound, ZrbStoreError, open_store
 from zrb_store.queries import attempts, sessions, values
+from zrb_store.queries.give_back import give_back
 
 QUEUES = ["p", "q"]
 TASKS = ["a", "b", "c"]
@@ -225,7 +226,7 @@ class Telling:
                 record = sessions.by_name(transaction, name)
                 assert record is not None
                 for unfinished in attempts.unfinished(transaction, record.id):
-                    attempts.give_back(transaction, [(unfinished.id, "lost")])
+                    give_back(transaction, [(unfinished.id, "lost")])
 
         self.store.database.transact(work)
 

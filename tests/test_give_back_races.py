@@ -15,6 +15,7 @@ from tests.rows import faults, states
 from zrb_store import Attempt, Store, codec, open_store
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import attempts, values
+from zrb_store.queries.give_back import give_back
 from zrb_store.testing import expire_lease
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
@@ -72,7 +73,7 @@ def uncommitted(store: Store, works: tuple[Work, ...]) -> Iterator[None]:
 
 
 def giving_back(attempt: Attempt) -> Work:
-    return lambda transaction: attempts.give_back(transaction, [(attempt.id, "failed")])
+    return lambda transaction: give_back(transaction, [(attempt.id, "failed")])
 
 
 def taking(attempt: Attempt, queue_id: int) -> Work:

@@ -22,7 +22,7 @@ ROWS = [
     ("facade", set()),
     ("queries", {"queries"}),
     ("database", {"db"}),
-    ("ground", {"errors", "names", "records", "columns", "codec", "process", "points"}),
+    ("ground", {"errors", "names", "records", "columns", "codec", "masking", "process", "points"}),
 ]
 FACADE = 1
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import signal
+import subprocess
+import sys
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,11 @@ from tests.postgres import wait_until
 from tests.processes import Child
 from tests.workers import have_a_child, wait
 from zrb_store import process
-from zrb_store.process import Identity, identity, process_started, provably_dead
+from zrb_store.process import Identity, identity, is_running, process_started
 
 
 def is_dead(who: Identity) -> bool:
-    return provably_dead(who.boot_id, who.pid_namespace, who.pid, who.process_started)
+    return is_running(who.boot_id, who.pid_namespace, who.pid, who.process_started) is False
 
 
 def identity_of(pid: int) -> Identity:
@@ -144,3 +146,15 @@ class TestWithoutProc:
 
             monkeypatch.setattr(psutil, "Process", refuse)
             assert not is_dead(who)
+
+
+def test_a_process_seen_from_another_time_namespace_is_not_declared_dead() -> None:
+    """There its start time is another number (time_namespaces(7)), as in a container that was migrated."""
+    who = identity()
+    code = f"from zrb_store.process import is_running; print(is_running{astuple(who)[1:5]})"
+    command = ["unshare", "--time", "--boottime", "86400", "--fork", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no time namespace can be made here: {done.stderr}")
+    assert done.stdout == "None\n"
+    assert is_running(*astuple(who)[1:5]) is True

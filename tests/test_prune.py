@@ -101,7 +101,7 @@ def test_every_condition_must_apply(store: Store) -> None:
 def test_a_live_session_never_goes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with store.session("long").run():
         age(store, 100)
-        monkeypatch.setattr(lease, "is_live", lambda run, moment: True)
+        monkeypatch.setattr(lease, "is_live", lambda executor, run, moment: True)
         assert pruned(store, Policy(older_than=timedelta(0), keep_last=0)) == []
         with pytest.raises(SessionBusy):
             removal.remove(store.database, "long")
@@ -110,7 +110,7 @@ def test_a_live_session_never_goes(store: Store, monkeypatch: pytest.MonkeyPatch
 def test_a_stale_session_is_as_old_as_its_lease(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     lease.release(store.session("s").run().start())
     age(store, 20)
-    monkeypatch.setattr(lease, "is_dead", lambda run: True)
+    monkeypatch.setattr(lease, "is_running", lambda *_: False)
     assert pruned(store, MONTH) == []
     age(store, 20)
     assert pruned(store, Policy(older_than=30 * DAY, statuses=("running", "failed"))) == []
@@ -138,7 +138,7 @@ def test_a_session_that_changed_since_it_was_seen_stays(store: Store, monkeypatc
     removal.pin(store.database, "pinned")
     removal.remove(store.database, "removed")
     awake = store.session("awake").record().id
-    monkeypatch.setattr(lease, "is_live", lambda run, moment: run.session_id == awake)
+    monkeypatch.setattr(lease, "is_live", lambda executor, run, moment: run.session_id == awake)
     assert [gone.session for gone in pruning] == ["untouched"]
     assert names(store) == {"resumed", "pinned", "awake"}
 

@@ -61,7 +61,7 @@ def test_what_runs_takes_nobodys_place(store: Store, monkeypatch: pytest.MonkeyP
     with store.session("running").run(task="load"):
         assert pruned(store, Policy(keep_last=1)) == ["0-failed"]
         age(store, 1)
-        monkeypatch.setattr(lease, "is_dead", lambda run: True)
+        monkeypatch.setattr(lease, "is_running", lambda *_: False)
         assert pruned(store, Policy(keep_last=1)) == ["1-failed"], "it has died, and is the last try"
         assert names(store) == {"running"}
         monkeypatch.undo()

@@ -44,7 +44,7 @@ def press_ctrl_c(pipe: Connection, location: str, times: int) -> None:
     """Interrupt changes at random moments; after each, this process and another one must be able to write."""
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     with open_store(location) as store, open_store(location) as other:
-        other.database.patience = 5
+        other.database.timeout = 5
         queue = store.session("s").xcom["q"]
         queue.extend(range(5))
         for _ in range(times):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -13,6 +12,7 @@ from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import AttemptClosed, InvalidName, LeaseLost, ZrbStoreError
+from zrb_store.masking import mask_text
 from zrb_store.names import split_id, storable
 from zrb_store.queries import attempts, sessions, values
 from zrb_store.records import AttemptRecord
@@ -90,6 +90,9 @@ class Attempt:
 
         def work(transaction: Transaction) -> tuple[int, int] | None:
             place = None
+            # Before its queue: a child's push to that queue waits for the attempt.
+            if not attempts.lock(transaction, self.id):
+                self._refuse(transaction)
             if item is not None:
                 queue_id = self.xcom.make(transaction, queue)
                 seq = values.push(transaction, queue_id, item, self.id)
@@ -222,16 +225,13 @@ def status_of(error: BaseException) -> str:
 
 
 def describe(
-    error: BaseException | None,
-    frames: TracebackType | None = None,
-    scrub: Callable[[str], str] = lambda text: text,
+    error: BaseException | None, frames: TracebackType | None = None
 ) -> tuple[str | None, str | None, str | None]:
-    """An exception as type, message and traceback, each fit to be kept.
+    """An exception as type, message and traceback, each fit to be kept: secrets are masked, before a long one is cut.
 
     Args:
         error: The exception.
         frames: Where its traceback is to begin, if not at its beginning.
-        scrub: Takes out of the whole text what must not be kept, before a long one is cut.
     """
     if error is None:
         return None, None, None
@@ -240,7 +240,11 @@ def describe(
         message = str(error)
     except Exception:  # noqa: BLE001 - the text of a user's class
         message = "<exception str() failed>"  # as in the traceback
-    text = storable(scrub("".join(traceback.format_exception(type(error), error, frames or error.__traceback__))))
+    text = _kept("".join(traceback.format_exception(type(error), error, frames or error.__traceback__)))
     if len(text) > TRACEBACK_LIMIT:
         text = "[...]\n" + text[-(TRACEBACK_LIMIT - 6) :]
-    return type(error).__qualname__, storable(scrub(message))[:TRACEBACK_LIMIT], text
+    return _kept(type(error).__qualname__), _kept(message)[:TRACEBACK_LIMIT], text
+
+
+def _kept(text: str) -> str:
+    return storable(mask_text(text))

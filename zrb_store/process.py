@@ -1,4 +1,4 @@
-"""Who this process is, and whether another one is provably dead (design: same boot, same pid namespace, and gone)."""
+"""Who this process is, and whether another one still runs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Identity:
     """What names one process beyond doubt, for as long as its machine runs.
 
     Attributes:
+        pid_namespace: The namespaces that a pid and a start time are of.
         process_started: The kernel's own count of when the process started. Compared, never computed with: a start
             time in seconds moves when the clock is set, and would declare a living process dead.
     """
@@ -42,19 +43,20 @@ def _identity(pid: int) -> Identity:
     return Identity(socket.gethostname(), _boot_id(), _pid_namespace(), pid, process_started(pid), user)
 
 
-def provably_dead(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool:
-    """Whether the process so described cannot be running any more.
+def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:
+    """Whether the process so described still runs.
 
-    False whenever that cannot be known from here: another machine, another boot that we cannot tell apart, another
-    container, a process that is hidden from us. Then only the lease's end tells.
+    Returns:
+        None if that cannot be known from here: another machine, another boot that we cannot tell apart, another
+        container, a process that is hidden from us. Then only the end of its lease tells.
     """
     me = identity()
     if None in (boot_id, pid_namespace, started) or (boot_id, pid_namespace) != (me.boot_id, me.pid_namespace):
-        return False
+        return None
     try:
-        return process_started(pid) != started
+        return process_started(pid) == started
     except PermissionError:
-        return False
+        return None
 
 
 def process_started(pid: int) -> str | None:
@@ -110,7 +112,9 @@ def _boot_id() -> str | None:
 def _pid_namespace() -> str | None:
     if platform.system() != "Linux":
         return "none"
+    # A start time counts from the boot as the reader's time namespace sees it (time_namespaces(7), since Linux 5.6).
+    names = ["pid", "time"] if Path("/proc/self/ns/time").exists() else ["pid"]
     try:
-        return str(Path("/proc/self/ns/pid").readlink())
+        return " ".join(str(Path(f"/proc/self/ns/{name}").readlink()) for name in names)
     except OSError:
         return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from zrb_store import codec
 from zrb_store.errors import InputsDiffer
+from zrb_store.masking import mask_text, mask_texts
 from zrb_store.records import AttemptRecord, SessionRecord
 
 
@@ -23,7 +23,7 @@ class Purpose:
         project: Folder of the project; None if it does not matter.
         parent: SESSION or SESSION/TASK#N that this session was started by.
         origin: `cli`, `web` or `library`.
-        command: The command line, secrets left out.
+        command: The command line; it is stored with its secrets masked.
         zrb_version: Version of zrb, None without zrb.
         again: Run a completed session again.
         give_back: Names, of all attempts of the session, those completed ones to give back as the run starts, in this
@@ -36,7 +36,7 @@ class Purpose:
     project: str | None = None
     parent: str | None = None
     origin: str = "library"
-    command: Sequence[str] = field(default_factory=lambda: list(sys.argv))
+    command: Sequence[str] = ()
     zrb_version: str | None = None
     again: bool = False
     give_back: Callable[[list[AttemptRecord]], Sequence[tuple[int, str]]] | None = None
@@ -52,14 +52,23 @@ def refuse_other(session: SessionRecord, wanted: Purpose) -> None:
     if wanted.inputs is not None and session.inputs is not None:
         difference = difference_text(codec.decode(session.inputs), codec.decode(encoded_inputs(wanted.inputs) or "{}"))
         if difference:
-            raise InputsDiffer(
-                f"session {session.name} was started with other inputs: {difference}; use another session name"
-            )
+            told = f"session {session.name} was started with other inputs: {difference}; use another session name"
+            raise InputsDiffer(mask_text(told))
 
 
 def encoded_inputs(inputs: Mapping[str, Any] | None) -> str | None:
     """Inputs as they are stored, None for none."""
     return None if inputs is None else codec.encode(dict(inputs), lenient=True).data
+
+
+def without_secrets(data: Any) -> Any:
+    """Data that is stored only to be compared with that of a later run: passwords of URLs are masked, and not compared.
+
+    So are values that the command line of this process gives to secret options.
+    """
+    encoded = codec.encode(data, lenient=True)
+    has_secrets = encoded.restorable and mask_text(encoded.data) != encoded.data
+    return mask_texts(data) if has_secrets else data
 
 
 def difference_text(theirs: Any, ours: Any, path: str = "") -> str:

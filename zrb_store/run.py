@@ -15,10 +15,12 @@ from zrb_store import codec, lease, points
 from zrb_store.attempt import Attempt, status_of
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskCompleted, ZrbStoreError
+from zrb_store.masking import mask_command, mask_text
 from zrb_store.names import check_name, storable
 from zrb_store.process import identity
-from zrb_store.purpose import Purpose, difference_text, encoded_inputs, refuse_other
+from zrb_store.purpose import Purpose, difference_text, encoded_inputs, refuse_other, without_secrets
 from zrb_store.queries import attempts, sessions, values
+from zrb_store.queries.give_back import give_back, give_back_unfinished
 from zrb_store.records import AttemptRecord
 from zrb_store.xcom import Xcoms, current_attempt
 
@@ -33,7 +35,16 @@ class Run:
         lost: Whether another process has taken the session over, as far as is known yet.
     """
 
-    def __init__(self, xcoms: Xcoms, purpose: Purpose) -> None:
+    def __init__(
+        self, xcoms: Xcoms, purpose: Purpose, on_lost: Callable[[ZrbStoreError], None] = lambda error: None
+    ) -> None:
+        """Prepare a run; `start` begins it.
+
+        Args:
+            xcoms: The queues of its session.
+            purpose: What it is for.
+            on_lost: Called, in another thread, when the renewal of the lease finds that the run may do no more.
+        """
         self.database = xcoms.database
         self.session = xcoms.session
         self.lost = False
@@ -43,6 +54,7 @@ class Run:
         self.session_id = 0
         self._xcoms = xcoms
         self._purpose = purpose
+        self._on_lost = on_lost
 
     def start(self) -> Run:
         """Take the lease, and give back what unfinished attempts of earlier runs did.
@@ -69,13 +81,13 @@ class Run:
         lease.refuse_live(transaction, session, values.moment(transaction))
         if session.is_finished and not self._purpose.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
-        attempts.give_back_unfinished(transaction, session.id)
+        give_back_unfinished(transaction, session.id)
         purpose = self._purpose
         if purpose.give_back is not None:
-            attempts.give_back(transaction, purpose.give_back(attempts.of_session(transaction, session.id)))
+            give_back(transaction, purpose.give_back(attempts.of_session(transaction, session.id)))
         about = {
             "origin": purpose.origin,
-            "command": json.dumps(list(purpose.command)),
+            "command": json.dumps(mask_command(purpose.command)),
             "folder": _working_directory(),
             "python_version": platform.python_version(),
             "zrb_version": purpose.zrb_version,
@@ -153,7 +165,7 @@ class Run:
         session = sessions.by_name(transaction, self.session, lock=True)
         if session is None or session.fence != self.number:
             return None
-        attempts.give_back_unfinished(transaction, self.session_id, task)
+        give_back_unfinished(transaction, self.session_id, task)
         if role == "check":
             begun = attempts.reopen_check(transaction, self.session_id, self.id, self.number, task)
             if begun:
@@ -166,7 +178,7 @@ class Run:
         Args:
             task: Name of the task; its result is pushed to the queue of that name.
             function: Called with the arguments.
-            *args: Kept if encodable; other ones on a later run raise.
+            *args: Kept if encodable, passwords of URLs masked; other ones on a later run raise.
             **kwargs: Likewise.
 
         Returns:
@@ -180,7 +192,7 @@ class Run:
             LeaseLost: Another process has taken the session over.
             ZrbStoreError: An attempt is under way already; attempts do not nest.
         """
-        encoded = codec.encode([list(args), kwargs], lenient=True)
+        encoded = codec.encode(without_secrets([list(args), kwargs]), lenient=True)
         arguments = encoded.data if encoded.restorable else None
         attempt = None
         while attempt is None:
@@ -189,7 +201,8 @@ class Run:
                 if done.arguments and arguments and done.arguments != arguments:
                     difference = difference_text(codec.decode(done.arguments), codec.decode(arguments))
                     if difference:
-                        raise InputsDiffer(f"{self.session}/{done.name} completed with other arguments: {difference}")
+                        told = f"{self.session}/{done.name} completed with other arguments: {difference}"
+                        raise InputsDiffer(mask_text(told))
                 return self.result(done)  # type: ignore[no-any-return]
             self._refuse_nesting(task)
             with contextlib.suppress(TaskCompleted):  # another thread was faster
@@ -227,7 +240,7 @@ class Run:
             session = sessions.by_name(transaction, self.session, lock=True)
             if session is None or session.fence != self.number:
                 return False
-            attempts.give_back(transaction, [(of.id, reason)])
+            give_back(transaction, [(of.id, reason)])
             return True
 
         if not self.database.transact(work, "give_back"):
@@ -258,11 +271,12 @@ class Run:
         self._ended = True
 
         def work(transaction: Transaction) -> bool:
-            return sessions.end_run(transaction, self.id, outcome, values.moment(transaction))
+            return sessions.end_run(transaction, self.session_id, self.id, outcome)
 
         if not self.database.transact(work, "end"):
             raise self._lease_lost()
-        if os.environ.get("ZRB_STORE_RETENTION"):
+        # A process that was told to end has no time for what can be done after the next run.
+        if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
             from zrb_store.operations import prune  # only now: a command that reads need not import it
 
             prune.apply_retention(self.database)
@@ -272,6 +286,11 @@ class Run:
         last = {attempt.task: attempt for attempt in attempts.of_session(self.database, self.session_id)}
         good = all(attempt.stands or attempt.role == "check" for attempt in last.values())
         return "completed" if good else "failed"
+
+    def lose(self, error: ZrbStoreError) -> None:
+        """Learn, in another thread, that the run may do no more."""
+        self.lost = True
+        self._on_lost(error)
 
     def _lease_lost(self) -> LeaseLost:
         self.lost = True

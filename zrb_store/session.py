@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zrb_store import lease
+from zrb_store.masking import remember_command
 from zrb_store.names import check_name, check_session_name
-from zrb_store.purpose import Purpose
+from zrb_store.purpose import Purpose, without_secrets
 from zrb_store.queries import sessions, values
 from zrb_store.records import SessionRecord
 from zrb_store.run import Run
@@ -52,7 +54,7 @@ class Session:
             SessionNotFound: The store does not know it.
         """
         database, record = self.store.database, self.record()
-        return lease.status_of(record, sessions.last_run(database, record.id), values.moment(database))
+        return lease.status_of(database, record, sessions.last_run(database, record.id), values.moment(database))
 
     def run(
         self,
@@ -71,11 +73,11 @@ class Session:
         Args:
             task: Name of the main task, compared with that of earlier runs.
             path: How zrb's command line names the task.
-            inputs: Compared with those of earlier runs; leave secret ones out.
+            inputs: Compared with those of earlier runs, passwords of URLs masked; leave secret ones out.
             project: Folder of the project, compared with that of earlier runs.
             parent: SESSION or SESSION/TASK#N that this session is started by.
             origin: `cli`, `web` or `library`.
-            command: The command line, secrets left out; this process's own if not given.
+            command: The command line, stored with its secrets masked; this process's own if not given.
             zrb_version: Version of zrb that runs it.
 
         Returns:
@@ -90,16 +92,17 @@ class Session:
         """
         if task is not None:
             check_name(task, "task")
-        about: dict[str, Any] = {} if command is None else {"command": command}
+        command = list(sys.argv) if command is None else command
+        remember_command(command)
         ambient = self.store.ambient
         purpose = Purpose(
             task=task,
             path=path,
-            inputs=inputs,
+            inputs=None if inputs is None else without_secrets(dict(inputs)),
             project=project,
             parent=parent or (ambient.name if ambient else None),
             origin=origin,
+            command=command,
             zrb_version=zrb_version,
-            **about,
         )
         return Run(Xcoms(self.store.database, self.name, self.store.max_value), purpose)

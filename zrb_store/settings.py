@@ -11,9 +11,19 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from zrb_store.errors import InvalidName
+from zrb_store.masking import is_secret_name, mask_word, remember
 
 DEFAULT_PATH = "~/.zrb/xcom.db"
 DEFAULT_MAX_VALUE = 16 * 1024 * 1024
+
+_MALFORMED = "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+_STRAY_AT = "the store's URL has an unescaped @ in its user, password or database name: write it as %40"
+# A URL without its beginning, or what libpq takes instead of one. As a file's name it would be shown with its password.
+_NO_PATH = re.compile(
+    r"(?![./~])(?:postgres\w*(\+\w+)?:|[\w.%+-]+:(?![\\/]).*@|.*\bpassword\s*=)", re.IGNORECASE | re.DOTALL
+)
+_USER_AND_PASSWORD = re.compile(r"[\w+]+://([^:/]*(:[^@]*)?@)?")  # as SQLAlchemy takes a URL apart
+_PARAMETER = re.compile(r"[?&][\w.]+=[^&]*")
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -31,23 +41,40 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidName(f"the store's URL {text!r} has bytes that are not UTF-8: name another file") from None
+        shown = ascii(mask_word(text))
+        raise InvalidName(f"the store's URL {shown} has bytes that are not UTF-8: name another file") from None
     if text == ":memory:":
         text = "sqlite://"
     if "://" not in text:
+        if _NO_PATH.match(text):
+            raise InvalidName(_MALFORMED)
         return URL.create("sqlite", database=_absolute(text))
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         # The text may hold a password, so it is not shown.
-        raise InvalidName(
-            "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
-        ) from None
-    if url.drivername.startswith("sqlite") and url.database and url.database != ":memory:":
-        url = url.set(drivername="sqlite", database=_absolute(url.database))
+        raise InvalidName(_MALFORMED) from None
+    if url.drivername.startswith("sqlite"):
+        if url.database and url.database != ":memory:":
+            url = url.set(drivername="sqlite", database=_absolute(url.database))
+        return url
+    # An @ in the password makes its end a part of the host: no such host is found, and every message would name it.
+    if "@" in _PARAMETER.sub("", _USER_AND_PASSWORD.sub("", text, count=1)):
+        raise InvalidName(_STRAY_AT)
+    _remember_passwords(url)
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     return url
+
+
+def _remember_passwords(url: URL) -> None:
+    """Let messages and tracebacks be masked that quote them, in a URL or as libpq is given them."""
+    # Not the bare password: it may well be a word such as `postgres`, and would be masked wherever that stands.
+    if url.password:
+        remember(f":{url.password}@", f"password={url.password}")
+    for name, values in url.normalized_query.items():
+        if is_secret_name(name):
+            remember(*(f"{name}={value}" for value in values))
 
 
 def _absolute(path: str) -> str:

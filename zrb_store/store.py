@@ -10,6 +10,7 @@ from typing import Any
 from zrb_store import codec, points, settings
 from zrb_store.attempt import AmbientAttempt, ambient_attempt
 from zrb_store.db.engine import Database
+from zrb_store.db.urls import shown_url
 from zrb_store.errors import InvalidName
 from zrb_store.records import SessionRecord
 from zrb_store.session import Session
@@ -37,7 +38,7 @@ class Store:
     """One opened database; a context manager that closes it.
 
     Attributes:
-        url: Where it is, the password left out.
+        url: Where it is, passwords masked.
         max_value: Bytes that one encoded value may have.
     """
 
@@ -47,7 +48,7 @@ class Store:
 
             testing.obey_environment()
         url = settings.store_url(location)
-        self.url = url.render_as_string(hide_password=True)
+        self.url = shown_url(url)
         self.max_value = settings.max_value()
         settings.retention()  # a mistake in it must show now, not at the end of a run
         self.database = Database(url, read_only=read_only, durability=settings.durability())

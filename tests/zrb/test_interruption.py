@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
@@ -59,6 +60,27 @@ def test_signals(zrb: Zrb, number: signal.Signals) -> None:
     assert "zrb-store: session end was interrupted; `zrb xcom resume end` runs what is left of it" in done.err
     assert zrb.stored("end").tasks == {"first": ["completed"], "main": ["interrupted"]}
     mended(zrb, status="interrupted")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_while_another_program_keeps_the_store_locked(zrb: Zrb, number: signal.Signals) -> None:
+    """The store is waited for a few seconds more; then the process ends as it would have, and can be resumed."""
+    steps(zrb, "await hang('in-main')")
+    stock = zrb.start("main", ZRB_INIT_MODULES=None).reaches("in-main").signal(number).done()
+    for name in ("in-main", "ran"):
+        (zrb.folder / name).unlink()
+    steps(zrb, "mark('in-main'); await wait_for('locked'); mark('pushing'); ctx.xcom['seen'].push(1)")
+    running = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main")
+    with closing(sqlite3.connect(zrb.db, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        zrb.mark("locked")
+        running.reaches("pushing")
+        began = time.monotonic()
+        done = running.signal(number).done()
+        assert time.monotonic() - began < 20
+        other.execute("ROLLBACK")
+    assert done.code == stock.code
+    mended(zrb, status="stale")
 
 
 @only(lambda version: version < (3, 14))  # later ones wait for the task themselves

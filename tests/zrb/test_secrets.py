@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import signal
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.sessions import logged
 from tests.zrb.conftest import Zrb, lines
 from tests.zrb.test_names import TASKS, start
+from zrb_store import settings
 
 
 def found(zrb: Zrb, text: str) -> list[str]:
@@ -118,3 +120,72 @@ def test_a_resume_asks_at_the_terminal_or_takes_the_environments(zrb: Zrb) -> No
         done = zrb.run("-c", ANSWERING, program="python") if answer == "typed" else zrb.resume("night", MY_KEY=answer)
         assert f"{answer} tue 5" in done.out
         zrb.run("xcom", "rm", "night")
+
+
+QUOTING = """
+import base64, json, shlex, urllib.parse
+from zrb import PasswordInput
+
+@make_task(name="main", input=PasswordInput("my-key", default="k1"), retries=0, group=cli)
+def main(ctx):
+    key = ctx.input.my_key
+    quoted = [key, repr(key), urllib.parse.quote(key), urllib.parse.quote_plus(key), shlex.quote(key), key.encode(),
+              base64.b64encode(f"me:{key}".encode()), key.upper(), key.lower(), json.dumps({"key": key})]
+    raise type(f"No{key.title()}Error", (Exception,), {})(*quoted)
+"""
+
+
+def test_a_secret_however_it_is_quoted_and_in_the_name_of_the_error(zrb: Zrb) -> None:
+    zrb.tasks(QUOTING)
+    secret = "Zk7 @'wört\\"
+    zrb.run("main", "--my-key", secret, code=1, ZRB_STORE_SESSION="night")
+    (attempt,) = zrb.stored("night").attempts
+    told = f"{attempt.error_type} {attempt.error_message} {attempt.error_traceback}"
+    assert "No***Error" in (attempt.error_type or "")
+    assert not any(
+        part in told.lower() for part in ("zk7", "rt\\", base64.b64encode(secret.encode())[2:8].decode().lower())
+    )
+    assert (attempt.error_message or "").count("***") >= 10
+    assert found(zrb, "Zk7") == []
+
+
+def test_what_is_shorter_than_four_characters_mangles_nothing(zrb: Zrb) -> None:
+    zrb.tasks(TASKS)
+    zrb.mark("broken")
+    zrb.run("etl", "load", "tue", "5", "e", code=1, ZRB_STORE_SESSION="night")
+    stored = zrb.stored("night")
+    assert stored.attempts[0].error_message == "broken"
+    assert "Traceback (most recent call last)" in (stored.attempts[0].error_traceback or "")
+    with zrb.store() as store:
+        # As a word of the command line it is known for what it is.
+        assert logged(store, "night")["runs"][0]["command"][1:] == ["etl", "load", "tue", "5", "***"]
+
+
+def test_a_resume_gives_the_default_of_a_secret_what_it_is_made_of(zrb: Zrb) -> None:
+    source = TASKS.replace(
+        'default="k1"', 'default=lambda ctx: ctx.env["KEYS"] + ctx.input.day_of, always_prompt=False'
+    )
+    zrb.tasks(source.replace('return f"', 'return f"{ctx.input.my_key} '))
+    zrb.mark("broken")
+    zrb.run("etl", "load", "tue", "5", "k2", code=1, ZRB_STORE_SESSION="night")
+    (zrb.folder / "broken").unlink()
+    assert zrb.resume("night", KEYS="for-").out.strip() == "for-tue tue 5"
+
+
+# The URL of the store has a password in it, and is what every command of a CmdTask gets.
+COMMAND = """
+cli.add_task(CmdTask(name="main", cmd='zrb-store push inbox q 1 && printf %s "$ZRB_STORE_URL" > url', retries=0))
+"""
+
+
+@pytest.mark.parametrize("persist", ["user", "named"])
+def test_a_debug_output_has_no_password_of_the_store(zrb: Zrb, new_postgres: str, persist: str) -> None:
+    zrb.url = new_postgres.replace("//postgres@", "//postgres:hunter2-is@") + "&sslpassword=hunter2-is"
+    zrb.tasks(COMMAND)
+    told = zrb.run("main", ZRB_LOGGING_LEVEL="DEBUG", ZRB_STORE_PERSIST=persist)
+    assert "Environment map:" in told.err
+    assert "//postgres:***@" in told.err
+    assert "hunter2" not in told.err + told.out
+    assert settings.store_url((zrb.folder / "url").read_text()) == settings.store_url(zrb.url)
+    assert zrb.stored("inbox").live("q") == [1]
+    assert len(zrb.sessions()) == (2 if persist == "user" else 1)

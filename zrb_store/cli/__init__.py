@@ -59,5 +59,7 @@ def run(args: Sequence[str], prog_name: str = "zrb-store") -> int:
 
 
 def _complain(prog_name: str, message: str, code: int) -> int:
-    print(f"{prog_name}: {' '.join(message.split())}", file=sys.stderr)
+    from zrb_store.masking import mask_text  # only now, as click
+
+    print(f"{prog_name}: {' '.join(mask_text(message).split())}", file=sys.stderr)
     return code

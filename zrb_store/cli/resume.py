@@ -25,7 +25,7 @@ class Request:
     Attributes:
         session: The session.
         forced: Task that runs again with everything downstream of it.
-        inputs: Secret inputs given as `--NAME VALUE`; all others are taken from the store.
+        inputs: Inputs that are not stored, being secret or made of a secret one, given as `--NAME VALUE`.
     """
 
     session: SessionRecord
@@ -47,8 +47,9 @@ _COLUMNS = (Column("task", fold=True), Column("action"), Column("reason", status
     "{} etl-2026-11-24 --plan --format json",
     "{} etl-2026-11-24 --from transform --password=secret",
     details="Completed tasks are not run again; their stored results are used. The inputs are those that the session "
-    "was started with; secret ones are not stored: give them as --NAME VALUE, or they are asked for. SESSION may be "
-    "the unique beginning of a name, @last or @last-failed. A session that is being run is refused, also by --plan.",
+    "was started with; secret ones are not stored: give them as --NAME VALUE, or they are asked for. An input that "
+    "holds a secret one is its default again, or given likewise. SESSION may be the unique beginning of a name, @last "
+    "or @last-failed. A session that is being run is refused, also by --plan.",
 )
 @click.argument("session")
 @click.argument("inputs", nargs=-1, type=click.UNPROCESSED, metavar="[--SECRET VALUE]...")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import sqlalchemy as sa
 
-from zrb_store.db.tables import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, run, version_table
+from zrb_store.db.tables import OLD_VERSION_TABLE, REVISION, run, version, version_table
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
 if TYPE_CHECKING:
     from zrb_store.db.engine import Database
 
 _VERSIONS: dict[str, sa.Select[Any]] = {
-    name: sa.select(sa.column("version_num")).select_from(sa.table(name)) for name in (VERSION_TABLE, OLD_VERSION_TABLE)
+    version.name: sa.select(version.c.version_num),
+    OLD_VERSION_TABLE: sa.select(sa.column("version_num")).select_from(sa.table(OLD_VERSION_TABLE)),
 }
 
 

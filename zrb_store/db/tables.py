@@ -18,8 +18,10 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Table,
+    TableClause,
     Text,
     UniqueConstraint,
+    column,
     false,
     text,
     true,
@@ -32,6 +34,8 @@ REVISION = "0002"
 VERSION_TABLE = "zrb_version"
 # Where revision 0001 kept it, and where the programs of that revision still look (migrations/versions/0002).
 OLD_VERSION_TABLE = "alembic_version"
+
+version = TableClause(VERSION_TABLE, column("version_num"))
 
 metadata = MetaData(
     naming_convention={

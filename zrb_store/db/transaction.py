@@ -57,13 +57,27 @@ def _is_open(result: Any, key: str) -> bool:
     return bind is not None and bind.required
 
 
-class Transaction:
-    """A driver connection in use. Query functions get one; they never commit."""
+@functools.lru_cache(maxsize=512)
+def is_write(statement: Executable) -> bool:
+    """Whether the statement changes rows."""
+    return bool(statement.is_dml)
 
-    __slots__ = ("_dialect", "driver")
+
+class Transaction:
+    """A driver connection in use. Query functions get one; they never commit.
+
+    Attributes:
+        driver: The connection.
+        sent: How many statements were sent over it.
+        cancelled: Whether the server was asked to cancel one of them, so that it may cancel a later one instead.
+    """
+
+    __slots__ = ("_dialect", "cancelled", "driver", "sent")
 
     def __init__(self, driver: Any, dialect: SADialect) -> None:
         self.driver = driver
+        self.sent = 0
+        self.cancelled = False
         self._dialect = dialect
 
     @property
@@ -72,12 +86,14 @@ class Transaction:
 
     def execute(self, statement: Executable, params: Params = {}, /) -> list[Row]:  # noqa: B006 - never changed
         sql, bind = compiled(self._dialect, statement)
+        self.sent += 1
         cursor = self.driver.execute(sql, bind(params))
         return cursor.fetchall() if cursor.description is not None else []
 
     def stream(self, statement: Executable, params: Params = {}, /) -> Iterator[Row]:  # noqa: B006 - never changed
         """Run one statement and yield its rows as they are read: memory stays flat, however many there are."""
         sql, bind = compiled(self._dialect, statement)
+        self.sent += 1
         if self.dialect_name == "sqlite":
             with contextlib.closing(self.driver.execute(sql, bind(params))) as cursor:
                 yield from cursor
@@ -88,6 +104,7 @@ class Transaction:
             count = 10
             while rows := cursor.fetchmany(count):
                 yield from rows
+                self.sent += 1
                 # As many as fit if they are like these: one value may have as many bytes as a thousand others.
                 size = sum(len(field) for row in rows for field in row if type(field) is str)
                 count = max(1, min(MOST_ROWS, 4 * count, MOST_BYTES * len(rows) // (size + 1)))
@@ -95,6 +112,7 @@ class Transaction:
     def execute_many(self, statement: Executable, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement that returns nothing for each of `rows`, which have the values of `names` in that order."""
         sql, bind = compiled(self._dialect, statement)
+        self.sent += 1
         places = bind({name: place for place, name in enumerate(names)})
         bound: Iterable[Any] = rows
         if isinstance(places, dict):  # the driver goes by names

@@ -11,6 +11,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionCompleted, TaskCompleted, TaskNotFound, ZrbStoreError
 from zrb_store.process import identity
 from zrb_store.queries import attempts, sessions, values
+from zrb_store.queries.give_back import give_back_unfinished
 from zrb_store.records import SessionRecord
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ def mark_completed(database: Database, name: str, task: str, result: Encoded | N
             raise TaskNotFound(f"session {name} has no task {task}; it has: {', '.join(session.tasks)}")
         if attempts.standing(transaction, session.id, task):
             raise TaskCompleted(f"task {task} has completed in session {name} already: its result is stored")
-        attempts.give_back_unfinished(transaction, session.id, task)
+        give_back_unfinished(transaction, session.id, task)
         attempt_id, number = _certain(
             attempts.begin(transaction, session.id, None, session.fence, task, "manual", None), name
         )

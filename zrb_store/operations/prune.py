@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from array import array
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,10 +24,11 @@ from zrb_store.reading.damage import Damage
 
 VALUES_AT_ONCE = 500
 """How many values one transaction deletes, so that others get their turn."""
+_TELL_AFTER = 2.0  # seconds
 _DAY = 24 * 60 * 60 * 1_000_000
 _LOWEST_SEQ = -(2**63)
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("zrb_store")
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class _Seen:
         self.damage = session.damage
         if session.status == "running":
             run = sessions.last_run(transaction, session.id)
-            if run is None or not lease.is_live(run, moment):
+            if run is None or not lease.is_live(transaction, run, moment):
                 self.status = "stale"
             if run is not None:
                 self.ended_at = run.lease_expires_at
@@ -161,7 +163,7 @@ def _remove(database: Database, seen: Candidate, rule: str) -> bool:
         if session is None or session.pinned or (session.id, session.fence) != (seen.id, seen.fence):
             return False
         run = sessions.last_run(transaction, session.id)
-        if run is not None and lease.is_live(run, values.moment(transaction)):  # a process that slept
+        if run is not None and lease.is_live(transaction, run, values.moment(transaction)):  # a process that slept
             return False
         removal.delete(transaction, session)
         sessions.note_change(transaction, identity(), "prune", seen.name, rule)
@@ -228,11 +230,24 @@ def apply_retention(database: Database) -> None:
         rule = settings.retention()
         if rule is not None and _is_due(database) and database.transact(_claim_the_day):
             damage = Damage("not pruned, since they are damaged")
-            deque(prune(database, Policy(*rule), damage=damage), maxlen=0)
+            _prune_at_the_end(database, Policy(*rule), damage)
             if damage:
                 _log.warning("%s", damage)
     except ZrbStoreError as error:
         _log.warning("the store was not pruned: %s", error)
+
+
+def _prune_at_the_end(database: Database, policy: Policy, damage: Damage) -> None:
+    tell_at: float | None = time.monotonic() + _TELL_AFTER
+    for _ in prune(database, policy, damage=damage):
+        if database.is_stopping:
+            return
+        if tell_at is not None and time.monotonic() > tell_at:
+            tell_at = None
+            _log.warning(
+                "old sessions are being deleted, as ZRB_STORE_RETENTION says; what is left waits for tomorrow "
+                "if you end this process"
+            )
 
 
 def _is_due(executor: Executor) -> bool:

@@ -7,7 +7,8 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
 from zrb_store.process import identity
-from zrb_store.queries import attempts, removal, sessions, values
+from zrb_store.queries import removal, sessions, values
+from zrb_store.queries.give_back import give_back_unfinished
 from zrb_store.records import SessionRecord
 
 
@@ -49,5 +50,5 @@ def pin(database: Database, *names: str, pinned: bool = True) -> None:
 
 def delete(transaction: Transaction, session: SessionRecord) -> None:
     """Delete a locked session that may be deleted."""
-    attempts.give_back_unfinished(transaction, session.id)
+    give_back_unfinished(transaction, session.id)
     removal.delete_session(transaction, session.id, session.name)

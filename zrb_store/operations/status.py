@@ -18,7 +18,7 @@ class Status:
     """What `db status` shows.
 
     Attributes:
-        url: Where the store is, the password left out.
+        url: Where the store is, passwords masked.
         database: Name and version of the database.
         revision: Of its schema.
         wanted: The revision that this version of zrb-store works with.

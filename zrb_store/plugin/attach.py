@@ -131,7 +131,7 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
         project=current_project(compat.CFG.INIT_FILE_NAME),
         parent=_parent_name(parent, None if is_web else outer, store),
         origin=_origin(zrb_session, parent, is_web),
-        command=secrets.scrub_command(sys.argv),
+        command=secrets.mask_command(sys.argv),
         zrb_version=compat.zrb_version(),
         again=hasattr(zrb_session, FROM),
     )

@@ -42,6 +42,7 @@ def _wrapped(action: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     async def attempt_action(self: Any, ctx: Any) -> Any:
         recorder = _recorder_for(self, ctx)
         if recorder is None:
+            _hide_url(ctx)
             result = action(self, ctx)
             return await result if inspect.isawaitable(result) else result
         return await _attempt(recorder, action, self, ctx)
@@ -96,8 +97,30 @@ async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: 
 def _export(ctx: Any, url: str, token: str) -> None:
     """Tell the commands of a CmdTask which attempt they belong to; a zrb among them is a session of its own."""
     ctx.env["ZRB_STORE_URL"] = url
+    _hide_url(ctx)
     ctx.env["ZRB_STORE_ATTEMPT"] = token
     ctx.env.pop("ZRB_STORE_SESSION", None)
+
+
+def _hide_url(ctx: Any) -> None:
+    """Keep the store's password out of zrb's debug output, which has the whole environment of a command."""
+    url = ctx.env.get("ZRB_STORE_URL", "") if isinstance(ctx, compat.Context) else ""
+    if "://" in url:
+        from zrb_store.masking import mask_word
+
+        if mask_word(url) != url:
+            ctx.env["ZRB_STORE_URL"] = _StoreUrl(url)
+
+
+class _StoreUrl(str):
+    """The URL as commands get it; its repr, which zrb prints, has no password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        from zrb_store.masking import mask_word
+
+        return repr(mask_word(str(self)))
 
 
 class Outside:

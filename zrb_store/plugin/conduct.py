@@ -30,9 +30,9 @@ async def run(exec_root_tasks: Callable[[Any, Any], Any], task: Any, session: An
 
 
 async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any], task: Any, session: Any) -> Any:
-    from zrb_store.plugin.signals import watch
+    from zrb_store.plugin.signals import signals
 
-    watch.begin(recorder.last_words)
+    signals.begin(recorder)
     failure: BaseException | None = None
     result = None
     try:
@@ -40,14 +40,17 @@ async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any
     except BaseException as error:  # noqa: BLE001 - raised again below, when the run has been ended
         failure = error
     # zrb swallows a cancellation until 2.45: the asyncio task still knows of it.
-    interrupted = watch.terminated or attempts.is_cancelled()
+    interrupted = signals.received or attempts.is_cancelled()
     interrupted = interrupted or isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt))
     await recorder.settle()
     outcome = recorder.end(failure, interrupted=interrupted)
     if outcome != "completed" and recorder.fatal is None and session.parent is None:
         warn(_how_to_resume(recorder, outcome))
-    watch.end(recorder.last_words)
-    if recorder.fatal is not None:
+    stopped = signals.received
+    signals.end(recorder)
+    if recorder.fatal is not None and stopped and not isinstance(failure, Exception):
+        warn(str(recorder.fatal))  # the process ends by its signal, as stock zrb does
+    elif recorder.fatal is not None:
         raise recorder.fatal from None
     if failure is not None:
         raise failure

@@ -8,8 +8,10 @@ from types import TracebackType
 
 
 def warn(message: str) -> None:
-    """Say one line."""
-    print(f"zrb-store: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    """Say one line, secrets masked."""
+    from zrb_store.masking import mask_text  # only now: this module is imported with every zrb
+
+    print(f"zrb-store: {' '.join(mask_text(message).split())}", file=sys.stderr, flush=True)
 
 
 def users_frames(error: BaseException) -> TracebackType | None:

@@ -35,27 +35,6 @@ class RunStopped(asyncio.CancelledError):
     """The store refused the run. Every zrb release lets a cancellation pass: no retry, no fallback, no successor."""
 
 
-class _Run(Run):
-    """A run that tells its recorder when the lease is lost while no task writes."""
-
-    def __init__(self, recorder: Recorder, xcoms: ZrbXcoms, purpose: Purpose) -> None:
-        self._recorder = recorder
-        super().__init__(xcoms, purpose)
-
-    @property
-    def lost(self) -> bool:
-        """Whether another process has taken the session over, as far as is known yet."""
-        return self._lost
-
-    @lost.setter
-    def lost(self, lost: bool) -> None:
-        self._lost = lost
-        if lost:
-            self._recorder.stop(
-                LeaseLost(f"session {self.session} was taken over by another process: run {self.number} ends")
-            )
-
-
 class Recorder:
     """Makes attempts of what zrb runs, and knows how the run ended.
 
@@ -73,7 +52,7 @@ class Recorder:
         self.ended = False
         self.origin = "library"
         self.url = ""
-        self.run: _Run
+        self.run: Run
         self.xcoms: ZrbXcoms
         self.map: XcomMap
         self._children = 0
@@ -96,7 +75,7 @@ class Recorder:
         self.url = store.database.url.render_as_string(hide_password=False)
         self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
         purpose = dataclasses.replace(purpose, give_back=lambda known: self._plan(known, forced))
-        self.run = _Run(self, self.xcoms, purpose)
+        self.run = Run(self.xcoms, purpose, on_lost=self.stop)
         self.run.start()
         try:
             self._prepare()
@@ -196,6 +175,14 @@ class Recorder:
                 self.fatal = refusal
         return "failed" if self.fatal else outcome
 
+    def stop_waiting(self, within: float) -> None:
+        """Wait no longer than so many seconds for the store, since the process has to end."""
+        self.run.database.stop_waiting(within)
+
+    def wait_again(self) -> None:
+        """Wait for the store as long as usual."""
+        self.run.database.wait_again()
+
     def last_words(self) -> None:
         """The process must die before the run can end itself."""
         self.ended = True
@@ -286,7 +273,7 @@ class Recorder:
             (self._stopped if stopped else self._failed).add(attempt.task)
         if self.fatal is not None or self.ended:
             return
-        told = describe(error, users_frames(error), self.secrets.scrub)
+        told = describe(error, users_frames(error))
         with contextlib.suppress(AttemptClosed):
             attempt.fail_with(told, "interrupted" if stopped else "failed")
 

@@ -60,12 +60,11 @@ def plan_of(store: Store, record: SessionRecord, forced: str | None) -> list[Ste
 
 def _resume(request: Request) -> None:
     from zrb_store import codec
-    from zrb_store.plugin.inputs import ask_secrets
+    from zrb_store.plugin.inputs import inputs_to_resume
 
     task = _main_task(request.session)
     stored = request.session.inputs
-    inputs: dict[str, Any] = codec.decode(stored) if stored else {}
-    inputs.update(ask_secrets(task, request.inputs))
+    inputs = inputs_to_resume(task, codec.decode(stored) if stored else {}, request.inputs)
     session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
     setattr(session, attach.NAME, request.session.name)
     if request.forced is not None:

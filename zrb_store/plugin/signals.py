@@ -1,4 +1,4 @@
-"""SIGTERM for the zrb releases that die of it at once: the run ends as interrupted first, then as stock zrb does."""
+"""SIGINT and SIGTERM while sessions run: no waiting for the store any more, and a true end on every zrb release."""
 
 from __future__ import annotations
 
@@ -7,50 +7,89 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 GRACE = 5.0
-"""Seconds that a task may take to stop before the process ends all the same."""
+"""Seconds that a task may take to stop before the process ends all the same, on releases where SIGTERM kills."""
+WAIT = 3.0
+"""Seconds that the store is still waited for after a signal."""
+
+Handler = Callable[[int, FrameType | None], Any]
 
 
-class Watch:
-    """Takes SIGTERM while sessions run, where nobody else does."""
+class Stoppable(Protocol):
+    """A session that runs."""
+
+    def stop_waiting(self, within: float) -> None:
+        """Wait no longer than so many seconds for the store. Called from a signal handler."""
+
+    def wait_again(self) -> None:
+        """Wait as long as usual again."""
+
+    def last_words(self) -> None:
+        """End the run, since the process ends at once. May be called from another thread."""
+
+
+class StopSignals:
+    """Hears the signals that ask a process to stop, and hands them on to whoever handled them before.
+
+    Attributes:
+        received: Whether one came while the sessions of now run.
+    """
 
     def __init__(self) -> None:
-        self.terminated = False
-        self._installed = False
-        self._last_words: list[Callable[[], None]] = []
+        self.received = False
+        self._sessions: list[Stoppable] = []
+        self._before: dict[int, tuple[Handler, Any]] = {}
+        self._is_killed = False
 
-    def begin(self, last_words: Callable[[], None]) -> None:
-        """A session starts to run.
-
-        Args:
-            last_words: Called if its task does not stop in time, from another thread.
-        """
-        self._last_words.append(last_words)
-        if (
-            not self._installed
-            and threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        ):
-            signal.signal(signal.SIGTERM, self._handle)
-            self._installed = True
-
-    def end(self, last_words: Callable[[], None]) -> None:
-        """A session has ended. After SIGTERM the last one ends the process, with the exit code that stock zrb has."""
-        self._last_words.remove(last_words)
-        if self._last_words or not self._installed:
+    def begin(self, session: Stoppable) -> None:
+        """A session starts to run."""
+        self._sessions.append(session)
+        if self._before or threading.current_thread() is not threading.main_thread():
             return
-        if self.terminated:
-            self._die()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            self._installed = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.getsignal(number)
+            if callable(before):
+                self._replace(number, self._pass_on(before))
+            elif before is signal.SIG_DFL and number == signal.SIGTERM:  # until 3.14 zrb dies of it at once
+                self._replace(number, self._interrupt)
 
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if not self._last_words:  # the last one ended in a thread, which could not take the handler away
+    def end(self, session: Stoppable) -> None:
+        """A session has ended. If SIGTERM would have killed the process, the end of the last one does."""
+        self._sessions.remove(session)
+        if self._sessions:
+            return
+        if self._is_killed:
             self._die()
-        self.terminated = True
+        self.received = False
+        session.wait_again()
+        if threading.current_thread() is threading.main_thread():
+            for number, (ours, before) in self._before.items():
+                if signal.getsignal(number) is ours:
+                    signal.signal(number, before)
+            self._before.clear()
+
+    def _replace(self, number: signal.Signals, handler: Handler) -> None:
+        self._before[number] = (handler, signal.signal(number, handler))
+
+    def _note(self) -> None:
+        self.received = True
+        for session in list(self._sessions):
+            session.stop_waiting(WAIT)
+
+    def _pass_on(self, before: Handler) -> Handler:
+        def handle(number: int, frame: FrameType | None) -> None:
+            self._note()
+            before(number, frame)
+
+        return handle
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if not self._sessions:  # the last one ended in a thread, which could not restore the handler
+            self._die()
+        self._is_killed = True
+        self._note()
         timer = threading.Timer(GRACE, self._give_up)
         timer.daemon = True
         timer.start()
@@ -63,8 +102,8 @@ class Watch:
 
     def _give_up(self) -> None:
         # The task blocks the event loop; stock zrb would have died of the signal without waiting.
-        for last_words in list(self._last_words):
-            last_words()
+        for session in list(self._sessions):
+            session.last_words()
         self._die()
 
     def _die(self) -> None:
@@ -76,4 +115,4 @@ class Watch:
             os._exit(128 + signal.SIGTERM)
 
 
-watch = Watch()
+signals = StopSignals()

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
 from zrb_store.columns import RUN, SESSION, readable
-from zrb_store.db.dialect import bytewise, insert_if_absent, now
+from zrb_store.db.dialect import bytewise, insert_if_absent, now, schema_holds
 from zrb_store.db.tables import attempt, change, run, session
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import SessionNotFound, ZrbStoreError
@@ -107,6 +107,7 @@ def last_run(executor: Executor, session_id: int) -> RunRecord | None:
 
 
 _AT = bindparam("at", type_=sa.BigInteger)
+_NOW = sa.select(now())
 _LOSE_RUN = (
     sa.update(run)
     .where(run.c.session_id == bindparam("of"), run.c.ended_at.is_(None))
@@ -188,7 +189,7 @@ _holds_fence = sa.exists(
 )
 _RENEW = (
     sa.update(run)
-    .where(run.c.id == bindparam("of"), run.c.ended_at.is_(None), _holds_fence)
+    .where(run.c.id == bindparam("of"), run.c.ended_at.is_(None), _holds_fence, schema_holds)
     .values(lease_expires_at=now() + bindparam("lease", type_=sa.BigInteger))
     .returning(run.c.id)
 )
@@ -199,11 +200,14 @@ def renew(executor: Executor, run_id: int, lease: int) -> bool:
     return bool(executor.execute(_RENEW, {"of": run_id, "lease": lease}))
 
 
+_LOCK: sa.Select[Any] = (
+    sa.select(literal_column("1")).where(session.c.id == bindparam("of")).with_for_update(key_share=True)
+)
 _END_RUN = (
     sa.update(run)
     .where(run.c.id == bindparam("of"), run.c.ended_at.is_(None), _holds_fence)
     .values(ended_at=_AT, outcome=bindparam("outcome"))
-    .returning(run.c.session_id)
+    .returning(run.c.id)
 )
 _END_ATTEMPTS = (
     sa.update(attempt)
@@ -215,19 +219,21 @@ _SESSION_ENDS = (
 )
 
 
-def end_run(executor: Executor, run_id: int, outcome: str, moment: int) -> bool:
+def end_run(executor: Executor, session_id: int, run_id: int, outcome: str) -> bool:
     """End a run and with it its lease; attempts that still run are interrupted. False: the run has lost its lease."""
-    rows = executor.execute(_END_RUN, {"of": run_id, "outcome": outcome, "at": moment})
-    if not rows:
+    if executor.dialect_name != "sqlite":  # which has one writer at a time
+        executor.execute(_LOCK, {"of": session_id})
+    at: int = executor.execute(_NOW)[0][0]
+    if not executor.execute(_END_RUN, {"of": run_id, "outcome": outcome, "at": at}):
         return False
-    executor.execute(_END_ATTEMPTS, {"of": run_id, "at": moment})
-    executor.execute(_SESSION_ENDS, {"of": rows[0][0], "outcome": outcome, "at": moment})
+    executor.execute(_END_ATTEMPTS, {"of": run_id, "at": at})
+    executor.execute(_SESSION_ENDS, {"of": session_id, "outcome": outcome, "at": at})
     return True
 
 
 _NOTE_TASKS = (
     sa.update(session)
-    .where(session.c.id == bindparam("of"), session.c.fence == bindparam("holding"))
+    .where(session.c.id == bindparam("of"), session.c.fence == bindparam("holding"), schema_holds)
     .values(tasks=bindparam("known"))
     .returning(session.c.id)
 )

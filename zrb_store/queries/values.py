@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
 from zrb_store.codec import Encoded
-from zrb_store.db.dialect import among, insert_if_absent, now, numbered_insert, reserve
+from zrb_store.db.dialect import among, insert_if_absent, now, numbered_insert, reserve, schema_holds
 from zrb_store.db.tables import queue, returned, session, value
 from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.queries.attempts import holds, lock_queue
+from zrb_store.queries.attempts import holds
+from zrb_store.queries.give_back import lock_queue
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 _live = sa.and_(value.c.queue_id == bindparam("queue_id"), value.c.ended_at.is_(None))
@@ -78,7 +79,7 @@ def _push(dialect_name: str, owned: bool, left: bool) -> Any:
         "pushed_by": bindparam("attempt_id", type_=value.c.pushed_by.type),
         "data": bindparam("data", type_=sa.Text),
     }
-    return numbered_insert(dialect_name, columns, [holds] if owned else [], left=left)
+    return numbered_insert(dialect_name, columns, [schema_holds, holds] if owned else [schema_holds], left=left)
 
 
 def push(executor: Executor, of: int, item: Encoded, attempt_id: int | None, *, left: bool = False) -> int | None:
@@ -132,7 +133,7 @@ def _take(owned: bool, right: bool) -> Any:
     condition = [value.c.queue_id == bindparam("queue_id"), value.c.seq == place]
     return (
         sa.update(value)
-        .where(*condition, *([holds] if owned else []))
+        .where(*condition, schema_holds, *([holds] if owned else []))
         .values(
             state=literal_column("'taken'"),
             ended_at=now(),

@@ -156,8 +156,8 @@ class Story:
         if moment is not None:
             session, runs = _session_at(session, runs, moment), runs_at(runs, moment)
             return cls(transaction, session, runs, attempts, moment, frozenset(), damage)
-        status = lease.status_of(session, runs[-1] if runs else None, now)
-        dead = frozenset(one.id for one in runs if one.ended_at is None and not lease.is_live(one, now))
+        status = lease.status_of(transaction, session, runs[-1] if runs else None, now)
+        dead = frozenset(one.id for one in runs if one.ended_at is None and not lease.is_live(transaction, one, now))
         runs = [replace(one, outcome="lost") if one.id in dead else one for one in runs]
         return cls(transaction, replace(session, status=status), runs, attempts, None, dead, damage)
 

@@ -113,7 +113,7 @@ def _seen(transaction: Transaction, found: Iterator[SessionRecord], moment: int)
         runs, counts = history.runs_of(transaction, ids), history.task_counts(transaction, ids)
         for record in some:
             of_record = runs.get(record.id, [])
-            seen = lease.status_of(record, of_record[-1] if of_record else None, moment)
+            seen = lease.status_of(transaction, record, of_record[-1] if of_record else None, moment)
             attempted, completed = counts.get(record.id, (0, 0))
             tasks = max(attempted, len(record.tasks))
             yield Listed(replace(record, status=seen), of_record, tasks, completed, moment)

@@ -14,6 +14,9 @@ from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from zrb_store.db.dialect.open_file import OpenFile
+from zrb_store.db.dialect.statements import revision_of
+from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 
 _SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
@@ -42,9 +45,9 @@ class _Compiler(SQLiteCompiler):
 class SQLite:
     """SQLite 3.35 or newer in WAL mode, one connection held per process."""
 
-    begin = "BEGIN IMMEDIATE"  # a deferred read-then-write fails at once when another process wrote in between
     begin_snapshot = "BEGIN"
     backs_up = True
+    commits_unsynced = False
     has_versions = sa.text(
         "SELECT name FROM sqlite_master WHERE name IN ('zrb_version', 'zrb_session', 'alembic_version')"
     )
@@ -80,6 +83,16 @@ class SQLite:
         engine.dialect.statement_compiler = _Compiler
         return engine
 
+    def watch(self, database: Watched) -> None:
+        pass
+
+    def open_file(self, url: URL) -> OpenFile | None:
+        return OpenFile(sqlite_path(url))
+
+    def begin(self, driver: Any) -> str | None:
+        driver.execute("BEGIN IMMEDIATE")  # a deferred read-then-write fails at once when another process wrote between
+        return revision_of(driver)
+
     def create(self, url: URL) -> None:
         path = sqlite_path(url)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -101,7 +114,7 @@ class SQLite:
     def is_gone(self, error: BaseException) -> bool:
         return False
 
-    def explain(self, error: BaseException, url: URL) -> ZrbStoreError | None:
+    def explain(self, error: BaseException, url: URL, *, locked: bool = False) -> ZrbStoreError | None:
         path = sqlite_path(url)
         if isinstance(error, PermissionError):
             return StoreUnavailable(f"the store {path} {_SQLITE_REASONS[sqlite3.SQLITE_PERM]} ({error.strerror})")
@@ -109,6 +122,8 @@ class SQLite:
             return StoreUnavailable(f"the store {path} cannot be made: {error.strerror or error}")
         if not isinstance(error, sqlite3.Error):
             return None
+        if isinstance(error, sqlite3.IntegrityError):
+            return ZrbStoreError(f"the store {path} refuses rows that contradict each other: {error}")
         if path.is_dir():
             return StoreUnavailable(f"the store {path} is a folder; name a file in it")
         reason = _SQLITE_REASONS.get(_sqlite_code(error))

@@ -8,7 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from zrb_store.db.tables import queue, value
+from zrb_store.db.tables import REVISION, queue, value, version
+
+REVISION_SQL = f"SELECT {version.c.version_num.name} FROM {version.name}"
+
+_our_revision: sa.ColumnClause[Any] = sa.literal_column(f"'{REVISION}'")
+schema_holds = sa.exists(sa.select(sa.literal_column("1")).where(version.c.version_num == _our_revision))
+"""The condition of each statement that writes by itself: nobody has upgraded the store since it was opened."""
 
 
 class now(FunctionElement[int]):
@@ -26,6 +32,12 @@ def _sqlite_now(element: now, compiler: Any, **_: Any) -> str:
 @compiles(now, "postgresql")
 def _postgresql_now(element: now, compiler: Any, **_: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+
+def revision_of(driver: Any) -> str | None:
+    """The revision of the schema, as a driver connection sees it now."""
+    rows = driver.execute(REVISION_SQL).fetchall()
+    return str(rows[0][0]) if rows else None
 
 
 def insert_if_absent(dialect_name: str, table: sa.Table) -> Any:

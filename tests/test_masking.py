@@ -1,0 +1,157 @@
+"""What is found to be secret in texts and command lines, and what is not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from zrb_store import masking
+from zrb_store.masking import mask_command, mask_text, mask_word
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "_remembered", set())
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "PGPASSWORD=Zk7",
+        "-Dapp.password=Zk7",
+        "--header=Authorization: Bearer Zk7",
+        "X-Api-Key: Zk7",
+        '{"user": "me", "password": "Zk7"}',
+        "{'apiKey':'Zk7'}",
+        "host=db password=Zk7 user=me",
+        "host=db password='Zk7 Zk7' user=me",
+        "redis://:Zk7@db:6379/0",
+        "--db=postgresql://me:Zk7 @Zk7@db/jobs",
+        "https://me:Zk7@example.org/a?access_token=Zk7&b=1",
+        "postgresql://db/jobs?sslpassword=Zk7&scram_client_key=Zk7",
+        "postgresql://db/jobs?options=-c%20app.token%3DZk7",
+    ],
+)
+def test_one_word(word: str) -> None:
+    assert "***" in mask_word(word)
+    assert "Zk7" not in mask_word(word)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "postgresql://me@db:5432/jobs?passfile=/home/me/.pgpass&sslkey=me.key",
+        "http://localhost:8080/@me/a?b=c@d",
+        "redis://db:6379/0",
+        "sqlite:////srv/a:b/c.db",
+        "registry/auth:1.2",
+        "--sort-key=day",
+        "--bypass=1",
+        "--max-tokens=100",
+        "--password-file=/run/secrets/db",
+        "git@github.com:me/token.git",
+    ],
+)
+def test_a_word_without_secrets(word: str) -> None:
+    assert mask_word(word) == word
+    assert mask_command([word]) == [word]
+
+
+def test_the_rest_of_a_text_stays() -> None:
+    text = "at http://db:80/x: ask me@x, or postgres://db:5432/jobs, postgres://a:b@db/jobs?password=c) (it's d@e)"
+    assert mask_text(text) == (
+        "at http://db:80/x: ask me@x, or postgres://db:5432/jobs, postgres://a:***@db/jobs?password=***) (it's d@e)"
+    )
+
+
+def test_options() -> None:
+    secret = [
+        "--password",
+        "--db-passwd",
+        "-token",
+        "--API_KEY",
+        "--clientSecret",
+        "--ssh-passphrase2",
+        "--auth",
+        "--pwd",
+    ]
+    for option in secret:
+        assert mask_command([option, "a", "b"]) == [option, "***", "b"]
+        assert mask_command([f"{option}=a", "b"]) == [f"{option}=***", "b"]
+    for option in ("--ask-pass", "--no-password", "--key", "--token-url", "-p", "--compass"):
+        assert mask_command([option, "a"]) == [option, "a"]
+    # A value may look like an option, and an option like a value.
+    assert mask_command(["--password", "--token", "a", "b"]) == ["--password", "***", "***", "b"]
+    assert mask_command(["--password"]) == ["--password"]
+
+
+QUOTED: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "repr": repr,
+    "repr of repr": lambda text: repr(repr(text)),
+    "ascii": ascii,
+    "bytes": lambda text: repr(text.encode()),
+    "json": json.dumps,
+    "json, not ascii": lambda text: json.dumps(text, ensure_ascii=False),
+    "url": quote,
+    "url, form": quote_plus,
+    "url, path": lambda text: quote(text, safe=""),
+    "shell": shlex.quote,
+    "shell, repr": lambda text: repr(shlex.quote(text)),
+    "shell, by hand": lambda text: "'" + text.replace("'", "'\\''") + "'",
+    "upper case": str.upper,
+    "lower case": str.lower,
+    "upper case, url": lambda text: quote(text.upper()),
+    "lower case, json": lambda text: json.dumps(text.lower()),
+    "title": str.title,
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64, basic auth": lambda text: base64.b64encode(f"me:{text}".encode()).decode(),
+    "base64, within": lambda text: base64.b64encode(f"m{text}, and more".encode()).decode(),
+    "base64, url": lambda text: base64.urlsafe_b64encode(f"ok{text}".encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("how", QUOTED)
+@pytest.mark.parametrize(
+    "secret",
+    ["hunter2-is", "p@ss w'rd/\"?", "zwölf \\ Bären\n€", "\\\\unc\\😀", "%41&<b>+~`$x", "qqqq\\", "5555", "日本語文"],
+)
+def test_a_remembered_secret_however_it_is_quoted(secret: str, how: str) -> None:
+    masking.remember("other", secret, "hunter")
+    masked = mask_text(f"<<{QUOTED[how](secret)}>>")
+    assert "***" in masked
+    left = masked.replace("***", "").strip("<>")
+    if how.startswith("base64"):  # of what stands before the secret the whole characters stay
+        assert QUOTED[how](secret).startswith(left)
+        assert len(left) <= 4
+    else:
+        assert set(left) <= set("\"'b\\")
+
+
+def test_a_remembered_secret_at_the_beginning_of_another() -> None:
+    masking.remember("hunter", "hunter2-is")
+    assert mask_text("hunter2-is a hunter") == "*** a ***"
+
+
+@pytest.mark.parametrize("part", ["a", " ", "\\", "://a:", "a@", "=password", "?password"])
+def test_a_long_text_takes_no_time(part: str) -> None:
+    """It would take hours if its parts were looked at again for each of them."""
+    masking.remember("\\\\a@", "@aaaa")
+    for text in (part * 100_000, "password=" + part * 100_000):
+        mask_text(text)
+        mask_word(text[:131_072])  # longer ones no system takes on a command line
+
+
+def test_a_remembered_secret_after_backslashes() -> None:
+    masking.remember("@hunter", "hunted")
+    assert mask_text(r"\\@hunter %5C%40hunter \nhunted") == r"*** %5C*** \n***"
+
+
+def test_what_is_too_short_is_left_alone() -> None:
+    masking.remember("a", "abc", "", "  b  ")
+    assert mask_text("abc, a banana") == "abc, a banana"

@@ -1,0 +1,308 @@
+"""What PostgreSQL servers do to their clients, and what is between them: one clear error, or another try."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import psutil
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests import postgres
+from tests.postgres import DEADLINE, Server, private_server, wait_until
+from tests.proxy import proxy
+from zrb_store import InvalidName, Store, StoreUnavailable, ZrbStoreError, open_store
+from zrb_store.db.dialect import watchdog
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.queries import values
+
+pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
+
+
+def with_settings(location: str, **settings: str) -> str:
+    """The same store, with these settings of the server for each session."""
+    options = "".join(f"%20-c{name}%3D{value.replace(' ', '%5C%20')}" for name, value in settings.items())
+    return location + options
+
+
+def test_a_first_connection_cut_anywhere_is_an_unavailable_store(
+    location: str, postgres_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also amid what SQLAlchemy asks of a server that it does not know yet."""
+    monkeypatch.setattr(Database, "timeout", 0.0)
+    with proxy(postgres_server.folder) as between:
+        url = make_url(location).update_query_dict({"host": str(between.folder)}).render_as_string(hide_password=False)
+        open_store(url).close()
+        whole = between.passed
+        assert whole > 500
+        for between.cut_after in range(0, whole - 10, 13):
+            with pytest.raises(StoreUnavailable, match=r"^[^\n]* cannot be reached: [^\n]*$"):
+                open_store(url)
+
+
+def test_a_connection_that_the_server_ended_for_idling_amid_a_change(
+    store: Store, location: str, postgres_admin: psycopg.Connection[Any]
+) -> None:
+    """A laptop that slept, say: the change was undone, and is made over a new connection."""
+    store.session("s").xcom["q"].extend([1, 2])
+    backends: list[int] = []
+
+    def work(transaction: Transaction) -> tuple[int, str] | None:
+        taken = values.take(transaction, queue_id, None)
+        backends.append(transaction.driver.info.backend_pid)
+        if len(backends) == 1:
+            wait_until(lambda: not alive(postgres_admin, backends[0]), lambda: "the server does not end it")
+        values.moment(transaction)
+        return taken
+
+    with open_store(with_settings(location, idle_in_transaction_session_timeout="100ms")) as other:
+        queue_id = other.session("s").xcom.queue_id("q")
+        assert other.database.transact(work) == (1, "1")
+    assert len(backends) == 2
+    assert list(store.session("s").xcom["q"]) == [2]
+
+
+def alive(admin: psycopg.Connection[Any], backend: int) -> bool:
+    return admin.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [backend]).fetchone() is not None
+
+
+def test_a_statement_timeout_is_called_one(location: str) -> None:
+    with (
+        open_store(with_settings(location, statement_timeout="50ms")) as store,
+        pytest.raises(StoreUnavailable, match="stopped a statement that took too long: canceling statement due to"),
+    ):
+        store.database.transact(lambda t: t.driver.execute("SELECT pg_sleep(60)"))
+
+
+def test_rows_that_contradict_each_other_are_refused_at_once(
+    store: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only two attempts of one task that begin at once are tried again. psycopg's own warnings do not reach stderr."""
+    monkeypatch.setattr(Database, "timeout", DEADLINE)
+    queue = store.session("s").xcom["q"]
+    queue.push(1)
+    queue_id = store.session("s").xcom.queue_id("q")
+
+    def twice(transaction: Transaction) -> None:
+        row = (queue_id, 1, "int", 1, 0, None, None, "1")
+        transaction.execute_many(values._INSERT, values._INSERTED, [row, row])
+
+    began = time.monotonic()
+    with pytest.raises(ZrbStoreError, match="refuses rows that contradict each other: duplicate key value"):
+        store.database.transact(twice)
+    assert time.monotonic() - began < DEADLINE / 2
+    assert capfd.readouterr().err == ""
+    assert list(queue) == [1]
+
+
+@pytest.mark.parametrize("option", ["foo=bar", "connect_timeout=soon", "sslmode=maybe"])
+def test_an_option_of_the_url_that_nobody_knows(location: str, option: str) -> None:
+    with pytest.raises((InvalidName, StoreUnavailable), match=option.split("=")[0]) as caught:
+        open_store(f"{location}&{option}")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_ssl_where_it_is_required(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It will not come by itself."""
+    monkeypatch.setattr(Database, "timeout", DEADLINE)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {"listen_addresses": "127.0.0.1", "port": str(port)}
+    with mock.patch.dict(postgres.SETTINGS, settings), tcp_server(port):
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="does not support SSL"):
+            open_store(f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=require")
+        assert time.monotonic() - began < DEADLINE / 2
+        open_store(f"postgresql://postgres@127.0.0.1:{port}/postgres").close()
+
+
+@contextlib.contextmanager
+def tcp_server(port: int) -> Iterator[None]:
+    def connect(self: Server, database: str = "postgres") -> psycopg.Connection[Any]:
+        return psycopg.connect(host="127.0.0.1", port=port, user="postgres", dbname=database, autocommit=True)
+
+    with mock.patch.object(Server, "connect", connect), private_server():
+        yield
+
+
+@pytest.mark.parametrize("operation", ["push", "extend", "read"])
+def test_a_server_that_stands_still_is_not_waited_for_without_end(
+    location: str, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGSTOP: it keeps every connection, and answers nothing. What is asked then ends, and goes on later."""
+    monkeypatch.setattr(watchdog, "ASK_AFTER", 0.2)
+    monkeypatch.setattr(watchdog, "LOOK_EVERY", 0.1)
+    with private_server() as server, open_store(f"{server.url}&connect_timeout=2") as store:
+        queue = store.session("s").xcom["q"]
+        queue.push(1)
+        store.database.timeout = 1.0
+        operations: dict[str, Callable[[], object]] = {
+            "push": lambda: queue.push(2),
+            "extend": lambda: queue.extend([2]),
+            "read": lambda: list(queue),
+        }
+        with standing_still(server), pytest.raises(StoreUnavailable, match="cannot be reached"):
+            operations[operation]()
+        store.database.timeout = DEADLINE
+        wait_until(lambda: 3 in push_and_list(queue), lambda: "it does not go on")
+
+
+def push_and_list(queue: Any) -> list[int]:
+    with contextlib.suppress(StoreUnavailable):
+        queue.push(3)
+    return list(queue)
+
+
+@contextlib.contextmanager
+def standing_still(server: Server) -> Iterator[None]:
+    processes = server._processes()
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    for process in processes:
+        wait_until(lambda process=process: process.status() == psutil.STATUS_STOPPED, lambda: "it does not stop")  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("how", [{"read_only": True}, {}, {"durability": "full"}])
+def test_nothing_is_set_on_a_server_session_beyond_a_transaction(
+    location: str, store: Store, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a pooler that session serves other programs next."""
+    store.session("s").xcom["q"].extend([1, 2, 3])
+    monkeypatch.setenv("ZRB_STORE_DURABILITY", str(how.get("durability", "normal")))
+    with open_store(location, read_only=how.get("read_only", False)) as used:
+        queue = used.session("s").xcom["q"]
+        assert list(queue) == [1, 2, 3]
+        used.sessions()
+        if not how.get("read_only"):
+            queue.push(4)
+            queue.rotate()
+            with used.session("flow").run() as run:
+                run.step("load", queue.pop)
+        driver = used.database._connection().driver
+        changed = driver.execute(
+            "SELECT name FROM pg_settings WHERE source = 'session' AND name NOT IN ('client_encoding', 'DateStyle')"
+        )
+        assert changed.fetchall() == []
+        assert driver.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
+
+
+def test_full_durability_where_the_server_does_not_wait_for_its_disk(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZRB_STORE_DURABILITY", "full")
+    with open_store(with_settings(location, synchronous_commit="off")) as store:
+        seen = []
+        begin = store.database.dialect.begin
+
+        def watched(driver: Any) -> str | None:
+            revision = begin(driver)
+            seen.append(driver.execute("SHOW synchronous_commit").fetchone()[0])
+            return revision
+
+        store.database.dialect.begin = watched  # type: ignore[method-assign]
+        queue = store.session("s").xcom["q"]
+        queue.push(1)
+        seen.clear()
+        queue.push(2)
+        assert queue.pop() == 1
+        queue.rotate()
+        assert seen == ["on"] * 3
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_a_take_over_sees_what_it_waited_for_whatever_the_default_isolation_is(
+    location: str, store: Store, level: str, postgres_admin: psycopg.Connection[Any]
+) -> None:
+    """A lost attempt's push that commits while the take-over waits for it is retracted like all others."""
+    queue = store.session("shared").xcom["q"]
+    queue.push("before")
+    queue_id = store.session("shared").xcom.queue_id("q")
+    attempt = store.session("flow").run().start().begin("load")
+    store.database.transact(lambda t: t.driver.execute("UPDATE zrb_run SET lease_expires_at = 0"))
+    pushed, commit = threading.Event(), threading.Event()
+
+    def push(transaction: Transaction) -> None:
+        assert values.may_write(transaction, attempt.id)
+        values.push_many(transaction, queue_id, [(_encoded("late"), None)], attempt.id, values.moment(transaction))
+        pushed.set()
+        assert commit.wait(DEADLINE)
+
+    pusher = threading.Thread(target=store.database.transact, args=(push,))
+    pusher.start()
+    assert pushed.wait(DEADLINE)
+    with open_store(with_settings(location, default_transaction_isolation=level)) as other:
+        assert other.database.execute(values._NOW)
+        backend = other.database._connection().driver.info.backend_pid
+        taker = threading.Thread(target=lambda: other.session("flow").run().start())
+        taker.start()
+        waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+        wait_until(
+            lambda: postgres_admin.execute(waits, [backend]).fetchone() is not None,
+            lambda: "the take-over does not wait for the push",
+        )
+        commit.set()
+        for thread in (pusher, taker):
+            thread.join(DEADLINE)
+            assert not thread.is_alive()
+    assert list(queue) == ["before"]
+
+
+def _encoded(value: object) -> Any:
+    from zrb_store import codec
+
+    return codec.encode(value)
+
+
+def test_completing_and_a_childs_push_to_the_same_queue_do_not_wait_for_each_other(
+    location: str, store: Store, postgres_admin: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both lock the attempt before the queue."""
+    from zrb_store.queries import attempts
+
+    attempt = store.session("flow").run().start().begin("load")
+    attempt.xcom["load"].push("first")
+    complete = attempts.complete
+    deadlocks = 0
+    is_busy = store.database.dialect.is_busy
+
+    def counted(error: BaseException) -> bool:
+        nonlocal deadlocks
+        deadlocks += getattr(error, "sqlstate", None) == "40P01"
+        return is_busy(error)
+
+    with open_store(location) as theirs:
+        theirs.database.dialect.is_busy = counted  # type: ignore[method-assign]
+        store.database.dialect.is_busy = counted  # type: ignore[method-assign]
+        queue_id = theirs.session("flow").xcom.queue_id("load")
+        backend = theirs.database._connection().driver.info.backend_pid
+        child = threading.Thread(target=values.push, args=(theirs.database, queue_id, _encoded("child"), attempt.id))
+
+        def complete_while_the_child_waits(*args: Any, **kwargs: Any) -> bool:
+            child.start()
+            waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+            wait_until(
+                lambda: postgres_admin.execute(waits, [backend]).fetchone() is not None,
+                lambda: "the child does not wait",
+            )
+            return complete(*args, **kwargs)
+
+        monkeypatch.setattr(attempts, "complete", complete_while_the_child_waits)
+        attempt.complete("result")
+        child.join(DEADLINE)
+        assert not child.is_alive()
+    assert deadlocks == 0
+    assert list(store.session("flow").xcom["load"]) == ["first", "result"]

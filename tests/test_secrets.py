@@ -1,0 +1,216 @@
+"""Passwords and other secrets stay out of the store and of output. Secret inputs of zrb: tests/zrb/test_secrets.py."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests.commands import Commands
+from tests.rows import all_rows
+from tests.sessions import inbox
+from zrb_store import InputsDiffer, InvalidName, Store, StoreUnavailable, cli, masking, open_store, settings
+from zrb_store.db import engine
+from zrb_store.db.urls import shown_url
+
+PASSWORD = "Zk7-hunter"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "_remembered", set())
+
+
+@pytest.fixture
+def secret_url(new_postgres: str) -> str:
+    """An empty store with passwords in every part of its URL; the server of the tests asks for none."""
+    with_password = new_postgres.replace("//postgres@", f"//postgres:{PASSWORD}%40%2F@")
+    return f"{with_password}&sslpassword={PASSWORD}&oauth_client_secret={PASSWORD}"
+
+
+class TestTheStoresUrl:
+    def test_it_is_shown_without_passwords(
+        self, secret_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        command = Commands(secret_url, monkeypatch, capsys.readouterr)
+        command.ok("push", "inbox", "q", "1")
+        with open_store(secret_url) as store:
+            texts = [repr(store), store.url, store.database.shown_url]
+            inbox(store, "a.csv")
+            refused = command("copy", secret_url, secret_url)
+            texts.append(refused.err)
+            into = f"{secret_url}&application_name=other"
+            existing = command("copy", secret_url, into)
+            assert (existing.code, "there is a session inbox in postgresql" in existing.err) == (1, True)
+            texts.append(existing.err)
+        texts += [command.ok("db", "status"), command.ok("db", "status", "--format", "json"), command.ok("export")]
+        assert all(PASSWORD not in text for text in texts), texts
+        assert "sslpassword=***" in store.url
+        assert "//postgres:***@" in store.url
+
+    @pytest.mark.parametrize(
+        "password",
+        ["Zk7%40hunter", "Zk7/hunter", "Zk7#hunter", "Zk7 hunter", "Zk7:hunter", "Zk7%hunter", "Zk7'[hunter"],
+    )
+    def test_odd_characters_in_a_password(self, password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(engine.Database, "timeout", 0.0)
+        with pytest.raises(StoreUnavailable) as refused:
+            open_store(f"postgresql://me:{password}@127.0.0.1:1/none?connect_timeout=1")
+        assert "//me:***@127.0.0.1:1/none" in str(refused.value)
+        assert "Zk7" not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://me:Zk7@hunter@127.0.0.1:1/none",
+            "postgresql://me:Zk7@hunter/x@127.0.0.1:1/none",
+            "postgresql://me:Zk7@hunter?x@127.0.0.1:1/none",
+            "postgresql://m/e:Zk7hunter@127.0.0.1:1/none",
+            "postgresql://me:Zk7@hunter:x@127.0.0.1:1/none",
+            "postgresql:/me:Zk7hunter@127.0.0.1:1/none",
+            "me:Zk7hunter@127.0.0.1:1/none",
+            "host=127.0.0.1 password=Zk7hunter",
+            "postgresql://me:Zk7hunter\udc80@127.0.0.1:1/none",
+        ],
+    )
+    def test_one_that_no_driver_understands_is_refused_unseen(
+        self, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)  # where a file of that name would be made
+        with pytest.raises(InvalidName, match="the store's URL") as refused:
+            open_store(url)
+        assert not any(part in str(refused.value) for part in ("Zk7", "hunter"))
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql+psycopg://me@corp:Zk7hunter@127.0.0.1:1/none",
+            "postgresql+psycopg://me:Zk7hunter@127.0.0.1:1/none?application_name=me@here",
+            "postgresql+psycopg://127.0.0.1:1/none?user=me@corp&password=Zk7hunter",
+        ],
+    )
+    def test_an_at_sign_where_it_may_be(self, url: str) -> None:
+        found = settings.store_url(url)
+        assert found == make_url(url)
+        assert "Zk7" not in shown_url(found)
+
+    def test_a_path_may_look_odd(self, tmp_path: Path) -> None:
+        for name in ("a:b@c.db", "e@f", "pass:word", "password=1"):
+            assert settings.store_url(tmp_path / name).database == str(tmp_path / name)
+
+    def test_what_libpq_says_of_it(self, new_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(engine.Database, "timeout", 0.0)
+        with pytest.raises(StoreUnavailable, match="cannot be reached") as refused:
+            open_store(f"{new_postgres}&sslmode=password%3D{PASSWORD}&password={PASSWORD}")
+        assert PASSWORD not in str(refused.value)
+
+
+def test_a_programs_command_line(location: str, tmp_path: Path) -> None:
+    """As `log` and `export` show it, and as it is in the rows."""
+    job = tmp_path / "job.py"
+    job.write_text(
+        "import sys, zrb_store\n"
+        "with zrb_store.open_store() as store, store.session('nightly').run() as run, run.attempt('load'):\n"
+        "    raise RuntimeError(f'cannot log in by {sys.argv[1]} with {sys.argv[3]!r}')\n"
+    )
+    words = [
+        f"postgresql://me:{PASSWORD}@db.example/jobs",
+        "--password",
+        "Zk7 'hunter",
+        f"--token={PASSWORD}",
+        "--rows=7",
+    ]
+    url = settings.store_url(location).render_as_string(hide_password=False)
+    environment = {**os.environ, "ZRB_STORE_URL": url, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    run = subprocess.run([sys.executable, str(job), *words], env=environment, capture_output=True, check=False)
+    assert b"cannot log in" in run.stderr
+    with open_store(location) as store:
+        assert "Zk7" not in str(all_rows(store))
+        record = store.session("nightly").record()
+    shown = "".join(
+        subprocess.run(
+            [sys.executable, "-c", "from zrb_store.cli import main; main()", *args],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for args in (["log", record.name], ["log", record.name, "--format", "json"], ["export"])
+    )
+    assert "Zk7" not in shown
+    masked = ["postgresql://me:***@db.example/jobs", "--password", "***", "--token=***", "--rows=7"]
+    assert f"Command   {sys.executable}" not in shown
+    assert shlex.join([str(job), *masked]) in shown
+    assert "cannot log in by postgresql://me:***@db.example/jobs with" in shown
+
+
+def test_what_an_attempts_error_quotes(store: Store) -> None:
+    url = f"postgresql://me:{PASSWORD}@db.example/jobs?password={PASSWORD}&x=1"
+
+    class Refused(Exception):
+        pass
+
+    Refused.__qualname__ = f"Refused by {url}"
+    with pytest.raises(Refused), store.session("s").run() as run, run.attempt("load"):
+        raise Refused(f"no answer ({url}), {url}") from KeyError(url)
+    kept = str(all_rows(store))
+    assert PASSWORD not in kept
+    assert "no answer (postgresql://me:***@db.example/jobs?password=***&x=1)" in kept
+    assert "KeyError" in kept
+
+
+def test_an_error_quotes_the_store_itself(store: Store, secret_url: str) -> None:
+    """Also as libpq is given it, and however it is written."""
+    with open_store(secret_url) as other:
+        url = other.database.url
+        told = [url.render_as_string(hide_password=False), repr(url.password), f"host=x password={url.password} user=y"]
+    with pytest.raises(ValueError, match=PASSWORD), store.session("s").run() as run, run.attempt("load"):
+        raise ValueError(told[0], told[2])
+    assert PASSWORD not in str(all_rows(store))
+
+
+def test_a_command_line_that_is_given(store: Store) -> None:
+    with store.session("s").run(command=["job", "--api-key", PASSWORD]):
+        pass
+    assert '["job", "--api-key", "***"]' in str(all_rows(store))
+
+
+def test_what_is_stored_to_be_compared(store: Store) -> None:
+    """The inputs of a run and the arguments of a step. A new password makes no difference."""
+    results = []
+    for password in (PASSWORD, "another"):
+        urls = (f"postgresql://me:{password}@db.example/jobs", {"to": [f"https://db.example?token={password}"]})
+        with store.session("s").run(inputs={"url": urls[0]}, command=["job", f"--key-token={password}"]) as run:
+            results.append(run.step("load", len, [*urls, password]))
+            assert PASSWORD not in str(all_rows(store))
+            if password == PASSWORD:
+                run.end("failed")
+    assert results == [3, 3]
+
+
+def test_what_a_refusal_quotes(store: Store, command: Commands) -> None:
+    url = f"postgresql://me:{PASSWORD}@db.example/jobs"
+    with store.session("s").run(inputs={"to": url}) as run:
+        run.step("load", str, url)
+        with pytest.raises(InputsDiffer, match=r"me:\*\*\*@"):
+            run.step("load", str, "elsewhere")
+        with pytest.raises(InputsDiffer, match=r"became 'postgresql://me:\*\*\*@other'"):
+            run.step("load", str, f"postgresql://me:{PASSWORD}@other")
+        run.end("failed")
+    with pytest.raises(InputsDiffer, match=r"me:\*\*\*@"):
+        store.session("s").run(inputs={"to": "elsewhere"}).start()
+    for args in (["push", url, "q", "1"], ["get", url, "q"], [url], ["copy", url]):
+        result = command(*args)
+        assert result.code
+        assert PASSWORD not in result.err
+
+
+def test_messages_of_commands_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    masking.remember(PASSWORD)
+    assert cli.run(["show", "--format", PASSWORD]) == 2
+    assert PASSWORD not in capsys.readouterr().err

@@ -1,0 +1,219 @@
+"""A store that another program keeps locked: who waits, for how long, and who does not have to."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import psycopg
+import pytest
+
+from tests.postgres import DEADLINE, wait_until
+from tests.rows import query
+from zrb_store import Store, StoreUnavailable, lease, open_store
+from zrb_store.db import waiting
+from zrb_store.db.dialect import watchdog
+from zrb_store.queries import sessions
+from zrb_store.testing import short_lease
+
+ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
+LOCKED = "is locked by another program"
+
+
+@contextmanager
+def locked(location: str) -> Iterator[None]:
+    """Another program amid a change."""
+    with closing(sqlite3.connect(location, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@ON_SQLITE
+def test_threads_wait_side_by_side_and_readers_do_not_wait(store: Store, location: str) -> None:
+    """One after the other, four of them would wait for four times as long."""
+    queue = store.session("s").xcom["q"]
+    queue.push(0)
+    store.database.timeout = 2.0
+    seen = []
+
+    def push(number: int) -> float:
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match=LOCKED):
+            queue.push(number)
+        return time.monotonic() - began
+
+    with locked(location), ThreadPoolExecutor(4) as threads:
+        pushes = [threads.submit(push, number) for number in range(4)]
+        while not all(one.done() for one in pushes):
+            seen.append((list(queue), sum(one.done() for one in pushes)))
+        waited = [one.result() for one in pushes]
+    assert max(waited) < 3 * 2.0
+    assert ([0], 0) in seen, "it could be read while all four waited"
+
+
+@ON_SQLITE
+def test_who_waits_gets_the_lock_when_it_is_free(store: Store, location: str) -> None:
+    queue = store.session("s").xcom["q"]
+    with ThreadPoolExecutor(4) as threads:
+        with locked(location):
+            pushes = [threads.submit(queue.push, number) for number in range(4)]
+            wait_until(lambda: all(one.running() for one in pushes), lambda: "the pushes do not start")
+        for one in pushes:
+            one.result(DEADLINE)
+    assert sorted(queue) == [0, 1, 2, 3]
+
+
+@ON_SQLITE
+def test_what_is_left_to_do_after_waiting_in_vain_does_not_wait_again(store: Store, location: str) -> None:
+    session = store.session("flow")
+
+    def fail_while_locked() -> None:
+        with session.run() as run, run.attempt("load"), locked(location):
+            store.database.timeout = 1.0
+            session.xcom["q"].push(1)  # then the attempt fails, and so does the run
+
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=LOCKED):
+        fail_while_locked()
+    assert time.monotonic() - began < 3 * 1.0
+
+
+@ON_SQLITE
+def test_a_process_that_has_to_end_waits_no_longer(store: Store, location: str) -> None:
+    queue = store.session("s").xcom["q"]
+    queue.push(0)
+    with locked(location), ThreadPoolExecutor(1) as threads:
+        push = threads.submit(queue.push, 1)
+        wait_until(push.running, lambda: "the push does not start")
+        store.database.stop_waiting(0.1)
+        with pytest.raises(StoreUnavailable, match=LOCKED):
+            push.result(DEADLINE)
+        assert store.database.is_stopping
+        with pytest.raises(StoreUnavailable, match=LOCKED):
+            queue.push(2)
+    queue.push(3)
+    store.database.wait_again()
+    assert not store.database.is_stopping
+    assert list(queue) == [0, 3]
+
+
+@ON_SQLITE
+def test_a_person_is_told_of_long_waiting(
+    store: Store, location: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "TELL_AFTER", 0.1)
+    queue = store.session("s").xcom["q"]
+    told = f"the store {store.url} is locked by another program: waiting up to 30 s more"
+    with caplog.at_level(logging.WARNING, "zrb_store"), ThreadPoolExecutor(1) as threads:
+        with locked(location):
+            push = threads.submit(queue.push, 1)
+            wait_until(lambda: caplog.messages == [told], lambda: str(caplog.messages))
+        push.result(DEADLINE)
+    assert len(caplog.messages) == 2
+    assert caplog.messages[1].startswith(f"the store {store.url} can be used again, after ")
+
+
+@ON_POSTGRESQL
+def test_a_lease_is_renewed_while_a_task_waits(
+    store: Store, location: str, postgres_admin: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "ASK_AFTER", DEADLINE)
+    schema = location.rpartition("%3D")[2]
+    queue = store.session("s").xcom["q"]
+    queue.push(1)
+    with short_lease(2), store.session("flow").run(), ThreadPoolExecutor(1) as threads:
+        with postgres_admin.transaction():
+            postgres_admin.execute(f"SELECT 1 FROM {schema}.zrb_queue FOR UPDATE")
+            push = threads.submit(queue.push, 2)
+            for _ in range(3):
+                before = expiry(postgres_admin, schema)
+                wait_until(
+                    lambda before=before: expiry(postgres_admin, schema) > before,  # type: ignore[misc]
+                    lambda: "the lease is not renewed any more",
+                )
+            assert not push.done()
+        push.result(DEADLINE)
+    assert list(queue) == [1, 2]
+
+
+def expiry(admin: psycopg.Connection, schema: str) -> int:
+    [[end]] = admin.execute(f"SELECT max(lease_expires_at) FROM {schema}.zrb_run").fetchall()
+    return int(end)
+
+
+def test_renewals_that_fail_are_told_once(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew = sessions.renew
+    failing = threading.Event()
+    calls = 0
+
+    def maybe_renew(*arguments: object) -> bool:
+        nonlocal calls
+        calls += 1
+        if failing.is_set():
+            raise StoreUnavailable("away")
+        return renew(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sessions, "renew", maybe_renew)
+    failing.set()
+    with caplog.at_level(logging.WARNING, "zrb_store"), short_lease(2), store.session("flow").run():
+        wait_until(lambda: calls >= 3, lambda: "the lease is not renewed")
+        assert caplog.messages == ["the lease of session flow could not be renewed: away"]
+        failing.clear()
+        wait_until(lambda: len(caplog.messages) == 2, lambda: str(caplog.messages))
+        assert caplog.messages[1] == "the lease of session flow is renewed again"
+
+
+def test_renewals_go_over_a_connection_of_their_own(location: str) -> None:
+    """It is there only while a run is, and closed with the last lease."""
+    with open_store(location) as store, short_lease(2):
+        with store.session("flow").run():
+            wait_until(lambda: bool(lease._renewal._databases), lambda: "no renewal yet")
+            (own,) = lease._renewal._databases.values()
+            assert own is not store.database
+        wait_until(lambda: own.closed, lambda: "the connection is not closed")
+
+
+@pytest.mark.parametrize("seconds", [3600, 2**40])
+def test_a_lease_from_a_clock_that_was_ahead(store: Store, seconds: int) -> None:
+    """SQLite goes by the clock of its host, so that a lease further ahead than its length is of a wrong one.
+
+    On PostgreSQL all go by the server's clock; there the lease of a process that cannot be looked at is waited for.
+    """
+    run = store.session("flow").run().start()
+    lease.release(run)
+    store.database.transact(
+        lambda t: t.driver.execute(
+            f"UPDATE zrb_run SET pid_namespace = 'another', started_at = started_at + {seconds}000000, "
+            f"lease_expires_at = lease_expires_at + {seconds}000000"
+        )
+    )
+    if store.database.dialect_name == "sqlite":
+        assert store.session("flow").status == "stale"
+        with store.session("flow").run() as again:
+            assert again.number == 2
+    else:
+        assert store.session("flow").status == "running"
+
+
+def test_the_clock_was_set_back_while_a_process_runs(store: Store) -> None:
+    """It is there, so that it keeps its session until it renews its lease by the new clock."""
+    run = store.session("flow").run().start()
+    store.database.transact(
+        lambda t: t.driver.execute(
+            "UPDATE zrb_run SET started_at = started_at + 7200000000, lease_expires_at = lease_expires_at + 7200000000"
+        )
+    )
+    assert store.session("flow").status == "running"
+    with pytest.raises(Exception, match=r"is being run by pid \d+ on .* for 0 s"):
+        store.session("flow").run().start()
+    run.end("completed")
+    assert query(store, "SELECT outcome FROM zrb_run") == [("completed",)]

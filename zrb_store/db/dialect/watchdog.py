@@ -1,0 +1,151 @@
+"""Watches what PostgreSQL servers are asked, so that nobody waits for an answer without end.
+
+A statement that runs by itself cannot say how long it waits for a lock, since that would have to be set on the server
+session, which a pooler gives to others next. And a server that was stopped, rather than ended, keeps its connections
+without ever answering. So one thread looks once a second for statements that have taken long, and asks the server
+about them over another connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+import weakref
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks."""
+ASK_AFTER = 5.0
+"""Seconds after which the server is asked about a statement, and then again and again."""
+
+_log = logging.getLogger("zrb_store")
+
+_CANCEL_IF_LOCKED_OUT = (
+    "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity "
+    "WHERE pid = {pid} AND state = 'active' AND wait_event_type = 'Lock'"
+)
+
+
+class Statement(Protocol):
+    """The connection of an operation that is under way.
+
+    Attributes:
+        driver: psycopg's connection.
+        sent: How many statements were sent over it.
+        cancelled: Whether the server was asked to cancel one of them.
+    """
+
+    driver: Any
+    sent: int
+    cancelled: bool
+
+
+class Watched(Protocol):
+    """A database, as far as it is watched.
+
+    Attributes:
+        closed: Whether nothing can be done with it any more.
+    """
+
+    closed: bool
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Makes more connections to the same server."""
+
+    @property
+    def under_way(self) -> Statement | None:
+        """The connection, while an operation uses it."""
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether this process has to end and has waited long enough."""
+
+
+class _Watchdog:
+    """The thread. It starts with the first database and ends with the last."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew: a forked child has databases, but not the thread."""
+        self._lock = threading.Lock()
+        self._databases: weakref.WeakSet[Watched] = weakref.WeakSet()
+        self._thread: threading.Thread | None = None
+        self._since: dict[int, tuple[int, float]] = {}
+
+    def add(self, database: Watched) -> None:
+        with self._lock:
+            self._databases.add(database)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="zrb-store-watchdog", daemon=True)
+                self._thread.start()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(LOOK_EVERY)
+            with self._lock:
+                databases = [database for database in self._databases if not database.closed]
+                if not databases:
+                    self._thread = None
+                    return
+            for database in databases:
+                with contextlib.suppress(Exception):  # the connection was closed at this moment
+                    self._look(database)
+            del databases, database
+
+    def _look(self, database: Watched) -> None:
+        statement = database.under_way
+        key = id(database)
+        if statement is None or not _is_active(statement.driver):
+            self._since.pop(key, None)
+            return
+        if database.is_overdue:
+            _break(statement.driver)
+            return
+        number, since = self._since.get(key, (-1, 0.0))
+        if number != statement.sent:
+            self._since[key] = (statement.sent, time.monotonic())
+        elif time.monotonic() - since > ASK_AFTER:
+            self._ask(database.engine, statement, number)
+            self._since.pop(key, None)
+
+    def _ask(self, engine: sa.Engine, statement: Statement, number: int) -> None:
+        driver = statement.driver
+        try:
+            with contextlib.closing(engine.raw_connection()) as held:
+                other: Any = held.driver_connection
+                if statement.sent == number:
+                    sql = _CANCEL_IF_LOCKED_OUT.format(pid=driver.pgconn.backend_pid)
+                    statement.cancelled = True  # before the waiting thread hears of it
+                    statement.cancelled = bool(other.execute(sql).fetchall())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the server has not answered
+            if "FATAL:" not in str(error) and statement.sent == number:  # else it answers, if only to refuse
+                _log.warning("the PostgreSQL server does not answer: its connection is given up (%s)", error)
+                _break(driver)
+
+
+def _is_active(driver: Any) -> bool:
+    return bool(driver.pgconn.transaction_status == 1)  # PQTRANS_ACTIVE: a command is in progress
+
+
+def _break(driver: Any) -> None:
+    """End a connection whose thread waits in it: psycopg then takes it for lost."""
+    with socket.socket(fileno=os.dup(driver.pgconn.socket)) as theirs:
+        theirs.shutdown(socket.SHUT_RDWR)
+
+
+_watchdog = _Watchdog()
+
+watch = _watchdog.add
+"""Watch what a database asks its server, for as long as it is open."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_watchdog.forget)
