@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Any
 from unittest import mock
@@ -27,16 +27,22 @@ from zrb_store.reading.names import resolve
 def sql_of(command: Callable[[], Any]) -> tuple[int, float]:
     """How many statements a command runs, and the seconds that they take together."""
     spent: list[float] = []
-    execute = Transaction.execute
 
-    def timed(self: Transaction, statement: Any, *params: Any) -> Any:
-        compiled(self._dialect, statement)  # not SQL's time: most statements are compiled once per process
-        began = time.perf_counter()
-        rows = execute(self, statement, *params)
-        spent.append(time.perf_counter() - began)
-        return rows
+    def timed(run: Callable[..., Iterable[Any]]) -> Callable[..., list[Any]]:
+        def run_timed(self: Transaction, statement: Any, *params: Any) -> list[Any]:
+            compiled(self._dialect, statement)  # not SQL's time: most statements are compiled once per process
+            began = time.perf_counter()
+            rows = list(run(self, statement, *params))
+            spent.append(time.perf_counter() - began)
+            return rows
 
-    with mock.patch.object(Transaction, "execute", timed):
+        return run_timed
+
+    timed_stream = timed(Transaction.stream)
+    with (
+        mock.patch.object(Transaction, "execute", timed(Transaction.execute)),
+        mock.patch.object(Transaction, "stream", lambda *of: iter(timed_stream(*of))),
+    ):
         command()
     return len(spent), sum(spent)
 

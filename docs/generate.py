@@ -1,11 +1,13 @@
-"""Writes docs/cli.md from the commands and docs/api.md from the docstrings: `python docs/generate.py`.
+"""Writes docs/cli.md from the commands, docs/api.md from the docstrings and docs/schema/export.json from the checks of
+`import`: `python docs/generate.py`.
 
-A test compares both pages with what this would write.
+A test compares them with what this would write.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,9 @@ import click
 import zrb_store
 import zrb_store.testing
 from zrb_store.cli.app import app
+from zrb_store.columns import Column
+from zrb_store.operations.transfer import lines
+from zrb_store.operations.transfer.fields import FIELDS
 from zrb_store.xcom import Xcoms
 
 DOCS = Path(__file__).resolve().parent
@@ -118,10 +123,66 @@ def _prose(docstring: str) -> str:
     return "\n".join(lines)
 
 
+def export_schema() -> str:
+    """The JSON Schema of one line of `export`: each field as `import` checks it."""
+    common: dict[str, Any] = {
+        "kind": {"enum": ["zrb-store", *FIELDS, "end"]},
+        "sha256": {
+            "description": "over this line and the hash before it",
+            "type": "string",
+            "pattern": "^[0-9a-f]{64}$",
+        },
+    }
+    frame: dict[str, dict[str, Any]] = {
+        "zrb-store": {"format": {"const": lines.FORMAT}},
+        "end": {"records": {"description": "how many lines lie between", "type": "integer", "minimum": 0}},
+    }
+    kinds = frame | {kind: {name: _field(column) for name, column in of.items()} for kind, of in FIELDS.items()}
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "export.json",
+        "title": "`export`, one line",
+        "description": "The first is of kind zrb-store, the last of kind end. Each session is followed by its runs, "
+        "queues, attempts, values (each with its returns) and changes. Fields are the columns of a row, links are "
+        "names. `import` also refuses texts with NUL or lone surrogates, and records that contradict each other: a "
+        "live value with a taker, a run that is named and not there, a lease that ends more than a day from now.",
+        "type": "object",
+        "properties": common,
+        "required": list(common),
+        "allOf": [
+            {
+                "if": {"properties": {"kind": {"const": kind}}},
+                "then": {
+                    "properties": {**dict.fromkeys(common, True), **fields},
+                    "required": list(fields),
+                    "additionalProperties": False,
+                },
+            }
+            for kind, fields in kinds.items()
+        ],
+    }
+    return json.dumps(schema, indent=2) + "\n"
+
+
+_TYPES = {int: "integer", str: "string", bool: "boolean"}
+
+
+def _field(column: Column) -> dict[str, Any]:
+    about: dict[str, Any] = {"description": column.note} if column.note else {}
+    if column.words:
+        return {**about, "enum": [*column.words, *([None] if column.nullable else [])]}
+    name = _TYPES[column.kind]
+    about["type"] = [name, "null"] if column.nullable else name
+    if column.kind is int:
+        about |= {"minimum": column.least, "maximum": column.most}
+    return {**about, "pattern": column.pattern} if column.pattern else about
+
+
 def main() -> None:
-    """Write both pages."""
+    """Write them all."""
     (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
     (DOCS / "api.md").write_text(api_page(), encoding="utf-8")
+    (DOCS / "schema" / "export.json").write_text(export_schema(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from zrb_store.db.dialect import dialect_of
 
 def ours(name: str | None, kind: str, _parents: object) -> bool:
     """Whether a comparison looks at this table: others may live in the same database."""
-    return kind != "table" or (name or "").startswith("zrb_")
+    return kind != "table" or ((name or "").startswith("zrb_") and name != tables.VERSION_TABLE)
 
 
 def run(connection: sa.Connection) -> None:
@@ -23,6 +23,7 @@ def run(connection: sa.Connection) -> None:
         where = {"dialect_name": connection.dialect.name, "literal_binds": True}
     context.configure(
         target_metadata=tables.metadata,
+        version_table=tables.VERSION_TABLE,
         version_table_schema=migrate.version_schema(connection),
         include_name=ours,
         render_as_batch=True,  # SQLite can alter little: a table is written anew instead
@@ -30,6 +31,8 @@ def run(connection: sa.Connection) -> None:
         **where,
     )
     with context.begin_transaction():
+        if "destination_rev" in context.get_context().opts:  # not for commands that only look
+            migrate.move_revision(connection, context.execute)
         context.run_migrations()
 
 

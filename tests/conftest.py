@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from tests.commands import Commands
 from zrb_store import settings
 from zrb_store.db import migrate
 from zrb_store.db.engine import Database
+from zrb_store.db.tables import REVISION
 
 if TYPE_CHECKING:
     import psycopg
@@ -158,3 +159,42 @@ def filled(store: Store) -> Store:
     etl(store, "etl-24", broken=True)
     etl(store, "etl-25", broken=False)
     return store
+
+
+@pytest.fixture
+def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets a test add a revision of these statements."""
+
+    following = f"{int(REVISION) + 1:04}"
+
+    def add(*statements: str) -> None:
+        folder = tmp_path / "more" / "migrations"
+        shutil.copytree(migrate.folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+        lines = ["import sqlalchemy as sa", "from alembic import op"]
+        lines += [f"revision = {following!r}", f"down_revision = {REVISION!r}"]
+        lines += ["def upgrade():", *(f"    {statement}" for statement in statements)]
+        (folder / "versions" / f"{following}_more.py").write_text("\n".join(lines))
+        monkeypatch.setattr(migrate, "folder", lambda: folder)
+
+    return add
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An export with every kind of record."""
+    from tests.test_doctor import live_a_little
+    from tests.test_transfer import exported
+    from zrb_store import open_store
+
+    with open_store(tmp_path_factory.mktemp("content") / "store.db") as store:
+        live_a_little(store)
+        return exported(store)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store that stays empty."""
+    from zrb_store import open_store
+
+    with open_store(tmp_path_factory.mktemp("empty") / "store.db") as store:
+        yield store

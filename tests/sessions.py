@@ -12,6 +12,8 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from zrb_store import Store
+from zrb_store.reading import stories
+from zrb_store.reading.lazy import settled
 
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schema"
 
@@ -62,6 +64,13 @@ def etl(store: Store, name: str, *, broken: bool, project: str | None = "/srv/sh
 def inbox(store: Store, *files: str) -> None:
     """A session that is used for its queue only."""
     store.session("inbox").xcom["files"].extend(files)
+
+
+def logged(store: Store, name: str) -> dict[str, Any]:
+    """What `log --format json` prints of a session."""
+    with stories.log(store, name) as told:
+        tree: dict[str, Any] = settled(told)
+        return tree
 
 
 def check(shape: str, thing: Any) -> Any:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.test_migrations import ROOT, engine_of, revision_of
+from tests.test_migrations import NEXT, ROOT, engine_of, revision_of
 from zrb_store.db.tables import REVISION
 
 
@@ -32,7 +32,7 @@ def test_alembic_command_from_the_root(new_location: str) -> None:
     assert "CREATE TABLE" in alembic(new_location, "upgrade", "head", "--sql")
     alembic(new_location, "upgrade", "head")
     assert revision_of(engine_of(new_location)) == REVISION
-    assert "0001 (head)" in alembic(new_location, "current")
+    assert f"{REVISION} (head)" in alembic(new_location, "current")
     assert "No new upgrade operations" in alembic(new_location, "check")
 
 
@@ -48,7 +48,7 @@ def test_alembic_command_writes_a_revision_that_works(tmp_path: Path) -> None:
     )
     location = str(tmp_path / "store.db")
     alembic(location, "upgrade", "head", root=root)
-    alembic(location, "revision", "--autogenerate", "--rev-id", "0002", "-m", "More", root=root)
-    assert "more" in (root / "migrations" / "versions" / "0002_more.py").read_text()
+    alembic(location, "revision", "--autogenerate", "--rev-id", NEXT, "-m", "More", root=root)
+    assert "more" in (root / "migrations" / "versions" / f"{NEXT}_more.py").read_text()
     alembic(location, "upgrade", "head", root=root)
-    assert revision_of(engine_of(location)) == "0002"
+    assert revision_of(engine_of(location)) == NEXT

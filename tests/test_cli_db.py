@@ -15,6 +15,7 @@ from tests.attempts import acting_as
 from tests.commands import Commands
 from tests.rows import all_rows
 from tests.sessions import parse, parse_lines
+from tests.test_migrations import NEXT
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, open_store, settings
 from zrb_store.db import engine, migrate, schema, transaction
 from zrb_store.db.dialect import statements
@@ -35,15 +36,15 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         lines = [
             "import sqlalchemy as sa",
             "from alembic import op",
-            "revision = '0002'",
+            f"revision = {NEXT!r}",
             f"down_revision = {REVISION!r}",
         ]
         lines += ["def upgrade():", "    op.add_column('zrb_session', sa.Column('more', sa.Text))"]
-        (folder / "versions" / "0002_more.py").write_text("\n".join(lines))
+        (folder / "versions" / f"{NEXT}_more.py").write_text("\n".join(lines))
         monkeypatch.setattr(migrate, "folder", lambda: folder)
         for module in (engine, schema, status):
-            monkeypatch.setattr(module, "REVISION", "0002")
-        monkeypatch.setattr(statements._our_revision, "name", "'0002'")
+            monkeypatch.setattr(module, "REVISION", NEXT)
+        monkeypatch.setattr(statements._our_revision, "name", f"'{NEXT}'")
         transaction.compiled.cache_clear()
 
     yield install
@@ -93,11 +94,11 @@ def test_an_older_store(
 ) -> None:
     command.ok("push", "s", "q", "1")
     next_release()
-    assert f"{REVISION} (this version needs 0002)" in command.ok("db", "status")
+    assert f"{REVISION} (this version needs {NEXT})" in command.ok("db", "status")
     assert command("list").code == 69
     assert "ALTER TABLE zrb_session ADD COLUMN more TEXT" in command.ok("db", "upgrade", "--sql")
-    assert f"{REVISION} (this version needs 0002)" in command.ok("db", "status"), "--sql changes nothing"
-    assert command.ok("db", "upgrade") == f"at revision 0002, was {REVISION}\n"
+    assert f"{REVISION} (this version needs {NEXT})" in command.ok("db", "status"), "--sql changes nothing"
+    assert command.ok("db", "upgrade") == f"at revision {NEXT}, was {REVISION}\n"
     assert command.ok("pop", "s", "q") == "1\n"
     path = settings.store_url(location).database or ""
     if settings.store_url(location).drivername == "sqlite":
@@ -124,7 +125,7 @@ def test_a_process_that_has_the_store_open_writes_no_more_once_it_was_upgraded(l
     run = store.session("flow").run().start()
     attempt = run.begin("load")
     with open_store(location) as other:
-        other.database.transact(lambda t: t.driver.execute("UPDATE alembic_version SET version_num = '9999'"))
+        other.database.transact(lambda t: t.driver.execute("UPDATE zrb_version SET version_num = '9999'"))
     before = all_rows(store)
 
     def as_attempt(action: Callable[[], object]) -> None:
@@ -178,7 +179,7 @@ def test_every_statement_that_writes_by_itself_asks_for_the_revision(store: Stor
 
 
 def test_a_newer_store(command: Commands, store: Store) -> None:
-    store.database.execute(sa.text("UPDATE alembic_version SET version_num = 'ffff'"))
+    store.database.execute(sa.text("UPDATE zrb_version SET version_num = 'ffff'"))
     assert f"ffff (this version needs {REVISION})" in command.ok("db", "status")
     for args in (["db", "upgrade"], ["db", "upgrade", "--sql"], ["list"]):
         result = command(*args)

@@ -12,14 +12,14 @@ from tests.sessions import parse_lines
 from tests.test_doctor import live_a_little
 from tests.test_transfer import exported
 from zrb_store import Store, open_store
-from zrb_store.operations.transfer import lines
+from zrb_store.operations.transfer.fields import FIELDS
 
 
 def test_export_and_import(command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     live_a_little(store)
     everything = command.ok("export")
     assert everything.encode() == exported(store)
-    assert {line["kind"] for line in parse_lines("export", everything)} == {"zrb-store", *lines._FIELDS, "end"}
+    assert {line["kind"] for line in parse_lines("export", everything)} == {"zrb-store", *FIELDS, "end"}
     assert command.ok("export", "inb").encode() == exported(store, "inbox"), "a unique beginning does for reading"
     assert command("export", "nothing").code == 3
     (tmp_path / "file.jsonl").write_text(everything)

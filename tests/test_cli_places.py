@@ -145,7 +145,7 @@ def test_watch_in_a_pipe_prints_what_changes_until_the_end(
     assert command("show", "s", "--watch", "--at", "before:t#1").code == 2
 
 
-@pytest.mark.parametrize(("during", "shown"), [("time.sleep", True), ("zrb_store.reading.history.show", False)])
+@pytest.mark.parametrize(("during", "shown"), [("time.sleep", True), ("zrb_store.reading.history.look", False)])
 def test_ctrl_c_ends_watching_in_peace(
     command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch, during: str, shown: bool
 ) -> None:

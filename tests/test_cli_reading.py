@@ -196,7 +196,9 @@ def test_nothing_stored_reaches_a_terminal_as_a_control_character(command: Comma
             sa.text("UPDATE zrb_run SET host = :evil, origin = :evil, outcome = :evil"), {"evil": evil}
         )
         store.database.execute(sa.text("UPDATE zrb_session SET parent = :evil, forked_from = :evil"), {"evil": evil})
-        text = "".join(command.ok(*args) for args in (["list"], ["show", "s"], ["show", "t"], ["log", "t"]))
+        shown = [command(*args) for args in (["list"], ["show", "s"], ["show", "t"], ["log", "t"])]
+        assert {result.code for result in shown} == {0}
+        text = "".join(result.out + result.err for result in shown)
     assert all(char.isprintable() or char == "\n" for char in text)
     assert "boo" in text
 

@@ -32,8 +32,8 @@ def test_the_commands(command: Commands, store: Store) -> None:
     assert everything(store) == before
     assert [re.split("  +", line) for line in foretold.splitlines()] == [
         ["SESSION", "WOULD GO", "RULE"],
-        ["s0", "all", "older than 1d, not among the last 1 of load"],
-        ["s1", "all", "older than 1d, not among the last 1 of load"],
+        ["s0", "all", "older than 1d, not among the last 1 completed of load"],
+        ["s1", "all", "older than 1d, not among the last 1 completed of load"],
         ["inbox", "1 value", "taken or removed more than 1d ago"],
     ]
     done = parse("prune", command.ok("prune", "--older-than", "1d", "--keep-last", "1", "--format", "json"))
@@ -71,7 +71,7 @@ def test_each_leaves_a_record(command: Commands, store: Store) -> None:
     assert recorded == [
         ("pin", "s", None),
         ("unpin", "s", None),
-        ("prune", "s", "not among the last 0 of load"),
+        ("prune", "s", "not among the last 0 completed of load"),
         ("prune", "inbox", "1 taken or removed more than 1d ago"),
         ("rm", "inbox", None),
     ], "records of single pushes and pops go with what they are about"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from zrb_store.codec import Opaque, Undecodable, decode, encode, to_json, walk
 
-TAGS = sorted(walk._READERS)
+TAGS = sorted(walk.READERS)
 
 
 def tag(marker: Any, /, **rest: Any) -> str:

@@ -19,9 +19,8 @@ from tests.test_fork import Story, Telling, first_starts, steps
 from zrb_store import Store, StoreMissing, lease, settings
 from zrb_store.db.engine import Database
 from zrb_store.operations import prune, removal
-from zrb_store.operations.doctor import Finding, examine, files
+from zrb_store.operations.doctor import Finding, examine, files, rows
 from zrb_store.operations.mark import mark_completed
-from zrb_store.queries.invariants import INVARIANTS
 
 
 def live_a_little(store: Store) -> None:
@@ -186,11 +185,42 @@ FAULTS = {
         "UPDATE zrb_run SET outcome = 'lost' WHERE ended_at IS NULL",
     ],
     "queue-numbers": ["UPDATE zrb_queue SET high = 0", "UPDATE zrb_queue SET low = 5"],
+    "value-columns": [
+        "UPDATE zrb_value SET pushed_at = 4611686018427387904 WHERE seq = 1",
+        "UPDATE zrb_value SET size = 0, data = '' WHERE type = 'str'",
+        "UPDATE zrb_value SET moved_from = -4611686018427387904 WHERE seq = 1",
+    ],
+    "return-columns": ["UPDATE zrb_return SET taken_at = -1"],
+    "value-data": [
+        "UPDATE zrb_value SET data = '[[[' WHERE type = 'int'",
+        "UPDATE zrb_value SET data = '\u00e9' WHERE type = 'int'",
+    ],
+    "value-type": ["""UPDATE zrb_value SET data = '{"$"\\:"later"}', size = 13 WHERE type = 'int'"""],
+    "attempt-columns": [
+        "UPDATE zrb_attempt SET role = 'boss' WHERE task = 'read'",
+        "UPDATE zrb_attempt SET number = 0 WHERE task = 'read'",
+        "UPDATE zrb_attempt SET started_at = 4611686018427387904 WHERE task = 'read'",
+    ],
+    "session-columns": [
+        "UPDATE zrb_session SET created_at = 4611686018427387904 WHERE name = 'etl'",
+        "UPDATE zrb_session SET fence = -1 WHERE name = 'inbox'",
+    ],
+    "run-columns": [
+        "UPDATE zrb_run SET origin = 'cron'",
+        "UPDATE zrb_run SET outcome = 'done' WHERE outcome = 'completed'",
+        "UPDATE zrb_run SET pid = -1",
+        "UPDATE zrb_run SET lease_expires_at = 4611686018427387904",
+    ],
+    "queue-columns": ["UPDATE zrb_queue SET high = 9223372036854775807"],
+    "change-columns": ["UPDATE zrb_change SET at = -1"],
+    "lease-end": ["UPDATE zrb_run SET lease_expires_at = 253402300799999999 WHERE ended_at IS NULL"],
     "session-name": ["UPDATE zrb_session SET name = '-r f' WHERE name = 'inbox'"],
     "session-text": [
         "UPDATE zrb_session SET tasks = '[' WHERE name = 'etl'",
         "UPDATE zrb_session SET path = '{}' WHERE name = 'etl'",
         "UPDATE zrb_run SET command = 'zrb'",
+        "UPDATE zrb_session SET inputs = '5' WHERE name = 'etl'",
+        """UPDATE zrb_session SET tasks = '{"load"\\:"done"}' WHERE name = 'etl'""",
     ],
 }
 
@@ -208,7 +238,23 @@ def test_a_fault_in_the_rows_is_found(used: Store, location: str, check: str, fa
 
 
 def test_every_invariant_has_a_fault() -> None:
-    assert FAULTS.keys() >= {invariant.name for invariants in INVARIANTS.values() for invariant in invariants}
+    assert FAULTS.keys() >= {invariant.name for invariants in rows.ALL.values() for invariant in invariants}
+
+
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("check", "fault"),
+    [
+        ("value-columns", "UPDATE zrb_value SET pushed_at = 'abc' WHERE seq = 1"),
+        ("value-columns", "UPDATE zrb_value SET orphaned = 'no' WHERE seq = 1"),
+        ("value-columns", "UPDATE zrb_value SET seq = 2.5 WHERE type = 'str'"),
+        ("session-columns", "UPDATE zrb_session SET path = x'ff' WHERE name = 'etl'"),
+        ("queue-columns", "UPDATE zrb_queue SET high = 9.3e18"),
+    ],
+)
+def test_what_is_not_even_of_its_type_is_found(used: Store, location: str, check: str, fault: str) -> None:
+    used.database.execute(sa.text(fault))
+    assert check in {finding.check for finding in found(location)}
 
 
 def test_many_are_counted_and_few_named(used: Store, location: str) -> None:
@@ -221,7 +267,7 @@ def test_many_are_counted_and_few_named(used: Store, location: str) -> None:
 
 @pytest.mark.parametrize("revision", ["0000", "ffff"])
 def test_another_revision_is_said_and_its_rows_are_left_alone(used: Store, location: str, revision: str) -> None:
-    used.database.execute(sa.text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+    used.database.execute(sa.text(f"UPDATE zrb_version SET version_num = '{revision}'"))
     used.database.execute(sa.text("ALTER TABLE zrb_attempt RENAME COLUMN role TO part"))
     assert [finding.check for finding in found(location)] == ["revision"]
 

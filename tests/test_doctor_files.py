@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.test_cli_places import as_nobody
 from tests.test_doctor import found
 from zrb_store import StoreMissing, open_store, settings
+from zrb_store.db.dialect import SQLite
 from zrb_store.db.engine import Database
 from zrb_store.operations.doctor import examine, files
 
@@ -37,6 +42,13 @@ def test_a_new_store_is_healthy_and_is_left_as_it_is(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.fixture
+def open_path(path: Path) -> Iterator[Path]:
+    """That store in a folder which every user can get to."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # pytest's own folders are closed to others
+        yield Path(shutil.copy(path, folder))
+
+
 @pytest.mark.parametrize(
     ("place", "mode", "finding"),
     [
@@ -44,19 +56,62 @@ def test_a_new_store_is_healthy_and_is_left_as_it_is(path: Path) -> None:
         ("store.db", 0o660, {"file-rights": "warning"}),
         ("store.db-wal", 0o604, {"file-rights": "error"}),
         (".", 0o777, {"folder-rights": "error"}),
-        (".", 0o1777, {}),
-        (".", 0o755, {}),
+        (".", 0o1777, {"folder-rights": "warning"}),
+        (".", 0o770, {"folder-rights": "warning"}),
+        (".", 0o755, {"folder-rights": "warning"}),
+        (".", 0o711, {}),
+        (".", 0o750, {}),
     ],
 )
-def test_rights(path: Path, place: str, mode: int, finding: dict[str, str]) -> None:
-    with open_store(path) as store:
+def test_rights(open_path: Path, place: str, mode: int, finding: dict[str, str]) -> None:
+    with open_store(open_path) as store:
         store.session("s").xcom["q"].push(1)
-        (path.parent / place).chmod(mode)
-        assert checks(path) == finding
+        (open_path.parent / place).chmod(mode)
+        assert checks(open_path) == finding
+
+
+def test_a_store_that_a_group_shares(open_path: Path) -> None:
+    open_path.parent.chmod(0o2770)
+    open_path.chmod(0o660)
+    assert checks(open_path) == {"file-rights": "warning"}, "that its group can read it; not that it writes the folder"
+    open_path.parent.chmod(0o2775)
+    assert checks(open_path) == {"file-rights": "warning", "folder-rights": "warning"}
+    assert "chmod 2770" in " ".join(finding.remedy for finding in found(str(open_path)))
+
+
+def test_a_folder_that_nobody_else_gets_to_may_be_open_itself(path: Path) -> None:
+    path.parent.chmod(0o755)
+    assert checks(path) == {}
+
+
+def test_a_user_who_may_only_read_is_told_nothing_false(path: Path, open_path: Path) -> None:
+    open_path.chmod(0o444)
+    open_path.parent.chmod(0o555)
+    checks(path)  # imports what it needs, with the rights to do so
+    with as_nobody():
+        assert checks(open_path) == {"file-rights": "error", "folder-rights": "warning", "not-writable": "warning"}
+    open_path.parent.chmod(0o700)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o644, 0o600), (0o660, 0o600), (0o400, 0o400), (0o600, 0o600)])
+def test_a_store_made_in_an_empty_file_is_its_owners_alone(tmp_path: Path, before: int, after: int) -> None:
+    file = tmp_path / "store.db"
+    file.touch()
+    file.chmod(before)
+    SQLite().create(settings.store_url(file))
+    assert file.stat().st_mode & 0o777 == after
+    if before & 0o200:
+        with open_store(file) as store:
+            store.session("s").xcom["q"].push(1)
+            assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+        file.chmod(0o660)
+        with open_store(file) as store:
+            store.session("s").xcom["q"].push(1)
+        assert file.stat().st_mode & 0o777 == 0o660, "the mode of one that is no longer empty is left as it is"
 
 
 def test_what_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may write everywhere
     assert checks(path) == {"not-writable": "warning"}
 
 
@@ -129,6 +184,19 @@ def test_what_is_no_store(path: Path, content: bytes) -> None:
     else:
         with pytest.raises(StoreMissing):
             found(str(path))
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\x55" * 5000])
+def test_what_is_wrong_with_the_whole_file_is_said_once(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert [finding.check for finding in found(str(path))] == ["unreadable"]
+
+
+def test_what_stops_several_checks_is_said_once(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096 : 4096 * 6] = b"\x55" * 4096 * 5
+    path.write_bytes(content)
+    assert [finding.check for finding in found(str(path))] == ["unreadable"]
 
 
 def test_a_truncated_file(path: Path) -> None:

@@ -22,7 +22,7 @@ ROWS = [
     ("facade", set()),
     ("queries", {"queries"}),
     ("database", {"db"}),
-    ("ground", {"errors", "names", "records", "codec", "masking", "process", "points", "printing"}),
+    ("ground", {"errors", "names", "records", "columns", "codec", "masking", "process", "points", "printing"}),
 ]
 FACADE = 1
 

@@ -22,10 +22,12 @@ from tests.postgres import Server
 from zrb_store import open_store, settings
 from zrb_store.db import migrate
 from zrb_store.db.dialect import dialect_of
-from zrb_store.db.tables import REVISION, metadata, queue, session
+from zrb_store.db.tables import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, metadata, queue, session
 from zrb_store.errors import StoreUnavailable
 
 ROOT = Path(__file__).parent.parent
+
+NEXT = f"{int(REVISION) + 1:04}"
 
 ADD_TABLE = "op.create_table('zrb_more', sa.Column('id', sa.Integer, primary_key=True))"
 
@@ -43,11 +45,16 @@ def scalar(engine: sa.Engine, statement: str) -> Any:
 
 
 def revision_of(engine: sa.Engine) -> Any:
-    return scalar(engine, "SELECT version_num FROM alembic_version")
+    return scalar(engine, f"SELECT version_num FROM {VERSION_TABLE}")
 
 
 def table_names(engine: sa.Engine) -> set[str]:
     return set(sa.inspect(engine).get_table_names())
+
+
+def tables_of_a_store(engine: sa.Engine) -> set[str]:
+    """On SQLite with the table in which programs of revision 0001 read that it is not for them."""
+    return {*metadata.tables, VERSION_TABLE, *([OLD_VERSION_TABLE] if engine.dialect.name == "sqlite" else [])}
 
 
 def insert_session(engine: sa.Engine, name: str) -> None:
@@ -56,21 +63,6 @@ def insert_session(engine: sa.Engine, name: str) -> None:
         connection.execute(session.insert().values(id=1, name=name, status="open", created_at=1))
         connection.execute(queue.insert().values(session_id=1, name="orders"))
         connection.commit()
-
-
-@pytest.fixture
-def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lets a test add a revision 0002 of these statements."""
-
-    def add(*statements: str) -> None:
-        folder = tmp_path / "more" / "migrations"
-        shutil.copytree(migrate.folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-        lines = ["import sqlalchemy as sa", "from alembic import op", "revision = '0002'", "down_revision = '0001'"]
-        lines += ["def upgrade():", *(f"    {statement}" for statement in statements)]
-        (folder / "versions" / "0002_more.py").write_text("\n".join(lines))
-        monkeypatch.setattr(migrate, "folder", lambda: folder)
-
-    return add
 
 
 def test_revision_is_the_head() -> None:
@@ -82,12 +74,16 @@ def test_only_revisions_with_a_migration_are_known() -> None:
     assert not migrate.is_known("9999")
 
 
+def is_ours(name: str | None, kind: str, _: object) -> bool:
+    return kind != "table" or name in metadata.tables
+
+
 def test_migrations_make_what_tables_py_says(new_location: str) -> None:
     engine = engine_of(new_location)
     migrate.upgrade(engine)
-    assert table_names(engine) == {*metadata.tables, "alembic_version"}
+    assert table_names(engine) == tables_of_a_store(engine)
     with engine.connect() as connection:
-        options = {"compare_server_default": True, "include_name": lambda name, *_: name != "alembic_version"}
+        options = {"compare_server_default": True, "include_name": is_ours}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
 
 
@@ -99,7 +95,9 @@ def test_sqlite_schema_is_the_same_by_both_roads(tmp_path: Path) -> None:
             rows = connection.exec_driver_sql(
                 "SELECT name, sql FROM sqlite_master WHERE name LIKE '%zrb_%' AND sql > ''"
             )
-            return {name: {line.strip().rstrip(",") for line in sql.splitlines()} for name, sql in rows}
+            lines = {name: {line.strip().rstrip(",") for line in sql.splitlines()} for name, sql in rows}
+            lines.pop(VERSION_TABLE, None)
+            return lines
 
     migrated, defined = engine_of(tmp_path / "migrated.db"), engine_of(tmp_path / "defined.db")
     migrate.upgrade(migrated)
@@ -120,7 +118,7 @@ def test_postgresql_schema_is_the_same_by_both_roads(new_postgres: str) -> None:
                     " FROM information_schema.columns WHERE table_schema = current_schema()",
                 )
                 for row in connection.exec_driver_sql(query)
-                if "alembic_version" not in str(row)
+                if VERSION_TABLE not in str(row)
             )
 
     engine = engine_of(new_postgres)
@@ -140,7 +138,7 @@ def test_the_statements_alone_make_the_same_store(new_location: str) -> None:
         driver: Any = connection.connection.driver_connection
         run = driver.executescript if engine.dialect.name == "sqlite" else driver.execute
         run(statements)
-    assert table_names(engine) == {*metadata.tables, "alembic_version"}
+    assert table_names(engine) == tables_of_a_store(engine)
     assert revision_of(engine) == REVISION
     assert "CREATE" not in migrate.statements(engine)
 
@@ -159,7 +157,7 @@ def test_upgrade_that_fails_half_way_leaves_the_old_revision_working(
     add_migration(ADD_TABLE, "op.add_column('zrb_session', sa.Column('more', sa.Text))", "op.execute('nonsense')")
     with pytest.raises(sa.exc.DBAPIError, match="nonsense"):
         migrate.upgrade(engine)
-    assert revision_of(engine) == "0001"
+    assert revision_of(engine) == REVISION
     assert "zrb_more" not in table_names(engine)
     assert "more" not in {column["name"] for column in sa.inspect(engine).get_columns("zrb_session")}
     insert_session(engine, "still works")
@@ -175,7 +173,7 @@ def test_recreating_a_parent_table_keeps_the_rows_that_refer_to_it(
         "    batch.alter_column('pinned', existing_type=sa.Boolean, server_default=sa.true())",
     )
     migrate.upgrade(engine)
-    assert revision_of(engine) == "0002"
+    assert revision_of(engine) == NEXT
     assert scalar(engine, "SELECT count(*) FROM zrb_queue") == 1
     # And they still refer to it.
     with engine.connect() as connection:
@@ -191,7 +189,7 @@ def test_upgrade_that_would_orphan_rows_is_undone(tmp_path: Path, add_migration:
     add_migration("op.execute('DELETE FROM zrb_session')")
     with pytest.raises(StoreUnavailable, match=r"undone: 1 rows would refer to nothing \(in zrb_queue\)"):
         migrate.upgrade(engine)
-    assert revision_of(engine) == "0001"
+    assert revision_of(engine) == REVISION
     assert scalar(engine, "SELECT name FROM zrb_session") == "parent"
 
 
@@ -210,10 +208,10 @@ def test_sqlite_store_is_copied_before_an_upgrade(tmp_path: Path, add_migration:
     insert_session(engine, "kept")
     add_migration(ADD_TABLE)
     migrate.upgrade(engine, back_up=True)
-    assert revision_of(engine) == "0002"
-    copy = tmp_path / "store.db.0001.bak"
+    assert revision_of(engine) == NEXT
+    copy = tmp_path / f"store.db.{REVISION}.bak"
     assert copy.stat().st_mode & 0o777 == 0o600
-    assert revision_of(engine_of(copy)) == "0001"
+    assert revision_of(engine_of(copy)) == REVISION
     assert scalar(engine_of(copy), "SELECT name FROM zrb_session") == "kept"
 
 
@@ -227,10 +225,11 @@ migrate.upgrade(engine)
 """
 
 
-def test_processes_that_migrate_at_once_all_succeed(new_location: str) -> None:
+def migrate_at_once(location: str) -> None:
+    """Let four processes upgrade a store in the same moment; none may fail."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROCESS, new_location],
+            [sys.executable, "-c", PROCESS, location],
             cwd=ROOT,
             text=True,
             stdin=subprocess.PIPE,
@@ -248,7 +247,11 @@ def test_processes_that_migrate_at_once_all_succeed(new_location: str) -> None:
         process.stdin.flush()
     assert [process.communicate(timeout=60)[1] for process in processes] == [""] * 4
     assert [process.returncode for process in processes] == [0] * 4
-    assert scalar(engine_of(new_location), "SELECT count(*) FROM alembic_version") == 1
+
+
+def test_processes_that_migrate_at_once_all_succeed(new_location: str) -> None:
+    migrate_at_once(new_location)
+    assert scalar(engine_of(new_location), f"SELECT count(*) FROM {VERSION_TABLE}") == 1
 
 
 def test_threads_that_migrate_different_stores_do_not_mix_them_up(tmp_path: Path) -> None:
@@ -302,23 +305,23 @@ def test_a_schema_can_be_shared_with_another_program(
     names = postgres_admin.execute(
         "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind = 'r'", [schema]
     ).fetchall()
-    assert len([name for (name,) in names if not name.startswith("zrb_") and name != "alembic_version"]) == 7
+    assert len([name for (name,) in names if not name.startswith("zrb_")]) == 7
 
 
 def test_tables_go_to_the_first_schema_of_the_search_path(
     new_postgres: str, postgres_admin: psycopg.Connection[Any]
 ) -> None:
-    """Another program's alembic_version, further down the path, is neither read nor changed."""
+    """Another store's version table, further down the path, is neither read nor changed."""
     mine = new_postgres.rpartition("%3D")[2]
     other = f"{mine}_other"
     postgres_admin.execute(f"CREATE SCHEMA {other}")
-    postgres_admin.execute(f"CREATE TABLE {other}.alembic_version (version_num text)")
-    postgres_admin.execute(f"INSERT INTO {other}.alembic_version VALUES ('theirs')")
+    postgres_admin.execute(f"CREATE TABLE {other}.{VERSION_TABLE} (version_num text)")
+    postgres_admin.execute(f"INSERT INTO {other}.{VERSION_TABLE} VALUES ('theirs')")
     try:
         engine = engine_of(f"{new_postgres},{other}")
         migrate.upgrade(engine)
-        assert set(sa.inspect(engine).get_table_names(schema=mine)) == {*metadata.tables, "alembic_version"}
-        assert scalar(engine, f"SELECT version_num FROM {other}.alembic_version") == "theirs"
+        assert set(sa.inspect(engine).get_table_names(schema=mine)) == tables_of_a_store(engine)
+        assert scalar(engine, f"SELECT version_num FROM {other}.{VERSION_TABLE}") == "theirs"
     finally:
         postgres_admin.execute(f"DROP SCHEMA {other} CASCADE")
 

@@ -93,7 +93,7 @@ def test_every_condition_must_apply(store: Store) -> None:
     run(store, "new")
     policy = Policy(older_than=30 * DAY, keep_last=2, statuses=("completed",))
     assert list(prune.prune(store.database, policy, dry_run=True)) == [
-        Removal("old-1", "older than 30d, not among the last 2 of load, completed")
+        Removal("old-1", "older than 30d, not among the last 2 completed of load, status completed")
     ]
     assert pruned(store, Policy(older_than=30 * DAY, keep_last=2)) == ["old-0", "old-1"]
 

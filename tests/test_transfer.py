@@ -18,16 +18,17 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tests.sessions import logged
 from tests.test_doctor import found, live_a_little
 from tests.test_fork import Story, Telling, steps
 from zrb_store import InvalidName, SessionNotFound, Store, ZrbStoreError, open_store
 from zrb_store.db import tables
+from zrb_store.db import transaction as db_transaction
 from zrb_store.operations import removal, shell, transfer
 from zrb_store.operations.mark import mark_completed
 from zrb_store.operations.transfer import writing
 from zrb_store.queries import sessions
-from zrb_store.queries import transfer as queries
-from zrb_store.reading import history, stories
+from zrb_store.reading import history
 
 
 def exported(store: Store, *names: str) -> bytes:
@@ -121,7 +122,7 @@ def test_what_was_done_by_hand_is_known_there_too(store: Store, other: Store) ->
     mark_completed(store.database, "s", "load")
     removal.pin(store.database, "s")
     transfer.copy(store.database, other.database)
-    here, there = (stories.log(one, "s")["changes"] for one in (store, other))
+    here, there = (logged(one, "s")["changes"] for one in (store, other))
     assert [change["action"] for change in here] == ["push", "mark", "pin"]
     assert [change["action"] for change in there] == ["push", "mark", "pin", "copy"]
     assert there[:3] == here
@@ -295,7 +296,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
 
 
 def test_pages_and_batches(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "PAGE", 3)
+    monkeypatch.setattr(db_transaction, "MOST_ROWS", 3)
     monkeypatch.setattr(writing, "BATCH", 4)
     live_a_little(store)
     queue = store.session("q").xcom["q"]

@@ -1,4 +1,7 @@
-"""What the queries return: one frozen record per noun. Times are microseconds since 1970 UTC."""
+"""What the queries return: one frozen record per noun. Times are microseconds since 1970 UTC.
+
+`damage` names the columns in which the row had what cannot be; the record has stand-ins for them (`columns.py`).
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ class SessionRecord:
     fence: int
     created_at: int
     finished_at: int | None
+    damage: tuple[str, ...] = ()
 
     @property
     def is_finished(self) -> bool:
@@ -53,6 +57,7 @@ class RunRecord:
     lease_expires_at: int
     ended_at: int | None
     outcome: str | None
+    damage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class AttemptRecord:
     started_at: int
     ended_at: int | None
     given_back_at: int | None
+    damage: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -107,6 +113,7 @@ class ValueRecord:
     moved_from: int | None
     orphaned: bool
     data: str
+    damage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +126,14 @@ class ReturnRecord:
     taken_at: int
     returned_at: int
     reason: str
+    damage: tuple[str, ...] = ()
 
 
 def iso(moment: int | None) -> str | None:
     """Format microseconds since 1970 as ISO 8601 UTC with microseconds."""
     if moment is None:
         return None
-    return to_datetime(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return to_datetime(moment).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def to_datetime(moment: int) -> datetime:

@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
+from tests.sessions import logged
 from tests.zrb.conftest import Zrb, lines
 from tests.zrb.test_names import TASKS, start
 from zrb_store import settings
-from zrb_store.reading import stories
 
 
 def found(zrb: Zrb, text: str) -> list[str]:
@@ -73,7 +73,7 @@ def test_secrets_stay_out_of_other_sessions_of_the_process_and_however_quoted(zr
     assert zrb.stored("outer").attempts[0].error_message == "'***'"
     with zrb.store() as store:
         (inner,) = [record.name for record in store.sessions() if record.name != "outer"]
-        assert stories.log(store, inner)["runs"][0]["command"][-2:] == ["--my-key", "***"]
+        assert logged(store, inner)["runs"][0]["command"][-2:] == ["--my-key", "***"]
 
 
 def test_a_secret_of_the_fallback_stays_out(zrb: Zrb) -> None:
@@ -158,7 +158,7 @@ def test_what_is_shorter_than_four_characters_mangles_nothing(zrb: Zrb) -> None:
     assert "Traceback (most recent call last)" in (stored.attempts[0].error_traceback or "")
     with zrb.store() as store:
         # As a word of the command line it is known for what it is.
-        assert stories.log(store, "night")["runs"][0]["command"][1:] == ["etl", "load", "tue", "5", "***"]
+        assert logged(store, "night")["runs"][0]["command"][1:] == ["etl", "load", "tue", "5", "***"]
 
 
 def test_a_resume_gives_the_default_of_a_secret_what_it_is_made_of(zrb: Zrb) -> None:

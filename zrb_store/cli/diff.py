@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from zrb_store.cli.command import command, format_option
-from zrb_store.cli.output import Column, Facts, Lines, Table, echo, echo_json, show
-from zrb_store.cli.words import NOTHING, preview
+from zrb_store.cli.output import Block, Column, Facts, Lines, Table, echo, echo_json, show
+from zrb_store.cli.words import NOTHING, beginning, preview
 from zrb_store.printing import printable
 from zrb_store.reading import stories
+from zrb_store.reading.lazy import Lazy
 from zrb_store.reading.names import resolve
 from zrb_store.store import open_store
 
@@ -26,37 +29,59 @@ from zrb_store.store import open_store
 @click.option("--full", is_flag=True, help="Values whole, not cut to the width.")
 @format_option()
 def diff(a: str, b: str, full: bool, form: str) -> int:
-    with open_store(read_only=True) as store:
-        told = stories.diff(store, resolve(store, a).name, resolve(store, b).name)
-    found = told["differences"]
-    if form == "json":
-        echo_json(told)
-    elif form == "jsonl":
+    with (
+        open_store(read_only=True) as store,
+        stories.diff(store, resolve(store, a).name, resolve(store, b).name) as told,
+    ):
+        found = _Counted(told["differences"])
+        if form == "json":
+            echo_json({**told, "differences": found})
+        elif form == "table":
+            show(_blocks(told, found, full), full=full)
         for difference in found:
-            echo_json(difference, one_line=True)
-    elif form == "value":
-        for difference in found:
-            echo(printable(difference["path"]))
-    else:
-        _print(told, full)
-    return 1 if found else 0
+            if form == "jsonl":
+                echo_json(difference, one_line=True)
+            elif form == "value":
+                echo(printable(difference["path"]))
+    return 1 if found.count else 0
 
 
-def _print(told: dict[str, Any], full: bool) -> None:
-    head = Facts([("A", told["a"]), ("B", told["b"])])
-    if not told["differences"]:
-        show([head, Lines(["Their values are equal."])])
+class _Counted(Iterator[dict[str, Any]]):
+    """Counts what it gives."""
+
+    def __init__(self, items: Iterator[dict[str, Any]]) -> None:
+        self._items = items
+        self.count = 0
+
+    def __next__(self) -> dict[str, Any]:
+        item = next(self._items)
+        self.count += 1
+        return item
+
+
+def _blocks(told: dict[str, Any], found: Iterator[dict[str, Any]], full: bool) -> Iterator[Block]:
+    yield Facts([("A", told["a"]), ("B", told["b"])])
+    first = next(found, None)
+    if first is None:
+        yield Lines(["Their values are equal."])
         return
     columns = (Column("path", fold=True), Column("a", cut=True), Column("b", cut=True))
-    rows = [
+    rows = (
         [
             printable(one["path"]),
-            NOTHING if one["kind"] == "only_b" else preview(one["a"], full=full),
-            NOTHING if one["kind"] == "only_a" else preview(one["b"], full=full),
+            NOTHING if one["kind"] == "only_b" else _cell(one["a"], full),
+            NOTHING if one["kind"] == "only_a" else _cell(one["b"], full),
         ]
-        for one in told["differences"]
-    ]
-    show([head, Table(columns, rows)], full=full)
+        for one in itertools.chain([first], found)
+    )
+    yield Table(columns, rows)
+
+
+def _cell(part: Any, full: bool) -> str:
+    """A part of a value; of a queue that only one session has, as much as may be shown."""
+    if isinstance(part, Lazy):
+        part = list(part) if full else beginning(part)
+    return preview(part, full=full)
 
 
 COMMANDS = {"diff": diff}

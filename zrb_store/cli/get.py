@@ -30,7 +30,7 @@ def get(session: str, queue: str, seq: int | None, result: bool, path: str | Non
     with open_store(read_only=True) as store:
         name = resolve(store, session).name
         found = task_result(store, name, queue) if result else find_value(store, name, queue, seq)
-    print_value(found.shape, form, path)
+    print_value(found, form, path)
 
 
 COMMANDS = {"get": get}

@@ -27,7 +27,7 @@ from zrb_store.store import open_store
 def last(task: str, max_age: timedelta | None, any_project: bool, path: str | None, form: str) -> None:
     with open_store(read_only=True) as store:
         found = newest_result(store, task, max_age=max_age, any_project=any_project)
-    print_value(found.shape, form, path)
+    print_value(found, form, path)
 
 
 COMMANDS = {"last": last}

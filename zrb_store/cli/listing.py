@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import PurePath
+from typing import Any
 
 import click
 
 from zrb_store.cli.command import command, duration_text, format_option, whole_number
-from zrb_store.cli.output import Column, Lines, Table, echo, echo_json, show
+from zrb_store.cli.notes import noting
+from zrb_store.cli.output import Block, Column, Lines, Table, echo, echo_json, show
 from zrb_store.cli.words import NOTHING, Clock, iso_of, took
 from zrb_store.printing import one_line
-from zrb_store.reading.history import header
-from zrb_store.reading.listing import STATUSES, Listed, listed
+from zrb_store.reading.damage import Damage
+from zrb_store.reading.listing import STATUSES, Listed, look
+from zrb_store.reading.shapes import header
 from zrb_store.store import open_store
 
 _COLUMNS = (
@@ -41,37 +46,44 @@ def _count(text: str) -> int:
 @click.option("--limit", type=_count, default="50", metavar="N", show_default=True, help="How many at most; 0 for all.")
 @format_option()
 def list_(status: str | None, task: str | None, since: timedelta | None, limit: int, form: str) -> None:
-    with open_store(read_only=True) as store:
-        found = listed(
-            store,
-            statuses=None if status is None else [status],
-            task=task,
-            since=since,
-            limit=limit + 1 if limit else None,
-        )
-    more, found = (len(found) > limit, found[:limit]) if limit else (False, found)
-    if form == "json":
-        echo_json([header(one.session) for one in found])
-    elif form == "jsonl":
-        for one in found:
-            echo_json(header(one.session), one_line=True)
-    elif form == "value":
-        for one in found:
-            echo(one.session.name)
-    elif not found:
-        show([Lines(["no sessions" if status or task or since else "no sessions yet"])])
+    conditions: dict[str, Any] = {"statuses": None if status is None else [status], "task": task, "since": since}
+    with (
+        open_store(read_only=True) as store,
+        noting() as damage,
+        look(store, **conditions, limit=limit + 1 if limit else None) as found,
+    ):
+        shown = itertools.islice(found, limit or None)
+        if form == "json":
+            echo_json(header(one.session, damage) for one in shown)
+        elif form == "table":
+            nothing = "no sessions" if status or task or since else "no sessions yet"
+            show(_blocks(shown, nothing, damage))
+            if limit and next(found, None) is not None:
+                show([Lines(["", f"There are older ones: --limit {limit * 10}, or --limit 0 for all."])])
+        for one in shown:
+            if form == "jsonl":
+                echo_json(header(one.session, damage), one_line=True)
+            elif form == "value":
+                echo(one_line(one.session.name))
+
+
+def _blocks(shown: Iterator[Listed], nothing: str, damage: Damage) -> Iterator[Block]:
+    clock = Clock()
+    first = next(shown, None)
+    if first is None:
+        yield Lines([nothing])
     else:
-        clock = Clock()
-        table = Table(_COLUMNS, [_row(one, clock) for one in found])
-        hint = [Lines([f"There are older ones: --limit {limit * 10}, or --limit 0 for all."])] if more else []
-        show([table, *hint])
+        yield Table(_COLUMNS, (_row(one, clock, damage) for one in itertools.chain([first], shown)))
 
 
-def _row(one: Listed, clock: Clock) -> list[str]:
+def _row(one: Listed, clock: Clock, damage: Damage) -> list[str]:
     session, owner = one.session, one.owner
+    damage.note(f"session {session.name}", session.damage)
+    for run in one.runs:
+        damage.note(f"run {run.number} of session {session.name}", run.damage)
     started = one.runs[0].started_at if one.runs else session.created_at
     return [
-        session.name,
+        one_line(session.name),
         one_line(PurePath(session.project).name or session.project) if session.project else NOTHING,
         one_line(session.task) if session.task else NOTHING,
         session.status,

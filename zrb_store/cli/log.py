@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
 
 from zrb_store.cli.command import command, format_option
+from zrb_store.cli.notes import noting
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table, echo_bare, echo_json, show
 from zrb_store.cli.words import NOTHING, Clock, brief_error, micros_between, runner, took
 from zrb_store.printing import one_line, printable
@@ -29,18 +31,20 @@ _BAD = ("failed", "interrupted", "lost")
 @click.argument("task", required=False)
 @format_option()
 def log(session: str, task: str | None, form: str) -> None:
-    with open_store(read_only=True) as store:
-        told = stories.log(store, resolve(store, session).name, task)
-    if form == "json":
-        echo_json(told)
-    elif form == "jsonl":
+    with (
+        open_store(read_only=True) as store,
+        noting() as damage,
+        stories.log(store, resolve(store, session).name, task, damage) as told,
+    ):
+        if form == "json":
+            echo_json(told)
+        elif form == "table":
+            show(_blocks(told))
         for attempt in told["attempts"]:
-            echo_json(attempt, one_line=True)
-    elif form == "value":
-        for error in filter(None, (attempt["error"] for attempt in told["attempts"])):
-            echo_bare((error["traceback"] or brief_error(error)).rstrip("\n"))
-    else:
-        show(_blocks(told))
+            if form == "jsonl":
+                echo_json(attempt, one_line=True)
+            elif form == "value" and (error := attempt["error"]):
+                echo_bare((error["traceback"] or brief_error(error)).rstrip("\n"))
 
 
 def _blocks(told: dict[str, Any]) -> Iterator[Block]:
@@ -49,13 +53,15 @@ def _blocks(told: dict[str, Any]) -> Iterator[Block]:
     yield Facts([("Session", told["name"]), ("Status", told["status"])])
     for run in told["runs"]:
         yield _run(run, clock)
-    bad = [attempt for attempt in told["attempts"] if attempt["error"] or attempt["status"] in _BAD]
-    for attempt in bad:
-        yield _attempt(attempt, clock)
-    if not bad:
+    bad = (attempt for attempt in told["attempts"] if attempt["error"] or attempt["status"] in _BAD)
+    first = next(bad, None)
+    if first is None:
         yield Lines(["No attempt failed."])
-    if told["changes"]:
-        yield _changes(told["changes"], clock)
+    else:
+        yield from (_attempt(attempt, clock) for attempt in itertools.chain([first], bad))
+    change = next(told["changes"], None)
+    if change is not None:
+        yield _changes(itertools.chain([change], told["changes"]), clock)
 
 
 def _run(run: dict[str, Any], clock: Clock) -> Facts:
@@ -86,9 +92,9 @@ def _attempt(attempt: dict[str, Any], clock: Clock) -> Lines:
     return Lines([printable(line.expandtabs()) for line in text.splitlines()], title)
 
 
-def _changes(changes: list[dict[str, Any]], clock: Clock) -> Table:
+def _changes(changes: Iterable[dict[str, Any]], clock: Clock) -> Table:
     columns = (Column("at"), Column("what"), Column("by"), Column("detail"))
-    rows = [
+    rows = (
         [
             clock.full(one["at"]),
             one_line(one["action"]),
@@ -96,7 +102,7 @@ def _changes(changes: list[dict[str, Any]], clock: Clock) -> Table:
             one_line(one["detail"] or ""),
         ]
         for one in changes
-    ]
+    )
     return Table(columns, rows, "By hand")
 
 

@@ -11,6 +11,7 @@ import click
 
 from zrb_store.cli import output
 from zrb_store.cli.command import command, stdin
+from zrb_store.cli.notes import noting
 from zrb_store.operations import transfer
 from zrb_store.reading import names as session_names
 from zrb_store.store import Store, open_store
@@ -21,13 +22,15 @@ from zrb_store.store import Store, open_store
     "{} > sessions.jsonl",
     "{} etl-2026-11-24 | ssh there zrb-store import",
     details="All sessions, or those named, as of one moment: everything that the store knows of them. Each line has a "
-    "hash over itself and the lines before it.",
+    "hash over itself and the lines before it. A damaged session, which `import` would refuse, is left out and named "
+    "on stderr; then the command exits 1.",
 )
 @click.argument("sessions", metavar="[SESSION]...", nargs=-1)
-def export(sessions: tuple[str, ...]) -> None:
-    with open_store(read_only=True) as store:
-        for line in transfer.export_lines(store.database, _chosen(store, sessions)):
+def export(sessions: tuple[str, ...]) -> int:
+    with open_store(read_only=True) as store, noting("left out, since they are damaged") as damage:
+        for line in transfer.export_lines(store.database, _chosen(store, sessions), damage):
             output.echo(line)
+    return 1 if damage else 0
 
 
 def _renames(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -42,8 +45,8 @@ def _renames(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
     "import",
     "{} sessions.jsonl",
     "{} sessions.jsonl --rename etl=etl-restored",
-    details="FILE is what `export` wrote, stdin by default. Nothing is written if a line of it is damaged or missing, "
-    "or if there is a session of such a name already.",
+    details="FILE is what `export` wrote, stdin by default. Nothing is written if a line of it is damaged, "
+    "missing, or says what cannot be (docs/schema/export.json), or if there is a session of such a name already.",
 )
 @click.argument("file", default="-", type=click.Path(path_type=str))
 @click.option("--rename", metavar="OLD=NEW", multiple=True, callback=_renames, help="Give a session another name.")
@@ -63,17 +66,19 @@ def import_(file: str, rename: dict[str, str]) -> None:
     "{} ~/.zrb/xcom.db postgresql+psycopg://zrb@db.example/jobs",
     "{} xcom.db backup.db etl-2026-11-24",
     details="FROM and TO are file paths or URLs; TO is made if it is not there. All sessions, or those named, as of "
-    "one moment. Nothing is written if there is a session of such a name in TO already.",
+    "one moment. Nothing is written if there is a session of such a name in TO already. A damaged session is left out "
+    "and named on stderr; then the command exits 1.",
 )
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
 @click.argument("sessions", metavar="[SESSION]...", nargs=-1)
-def copy(source: str, target: str, sessions: tuple[str, ...]) -> None:
-    with open_store(source, read_only=True) as old:
+def copy(source: str, target: str, sessions: tuple[str, ...]) -> int:
+    with open_store(source, read_only=True) as old, noting("left out, since they are damaged") as damage:
         chosen = _chosen(old, sessions)
         with open_store(target) as new, _progress() as progress:
-            count = transfer.copy(old.database, new.database, chosen, progress)
+            count = transfer.copy(old.database, new.database, chosen, progress, damage)
     output.echo(_number(count))
+    return 1 if damage else 0
 
 
 def _chosen(store: Store, sessions: tuple[str, ...]) -> list[str] | None:

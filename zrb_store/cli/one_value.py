@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from zrb_store.cli.notes import tell
 from zrb_store.cli.output import Facts, Lines, bare, echo_bare, echo_json, show
 from zrb_store.cli.words import Clock, preview, size
 from zrb_store.printing import one_line
 from zrb_store.reading.paths import part
+from zrb_store.reading.results import Found
 
 
-def print_value(found: dict[str, Any], form: str, path: str | None) -> None:
-    """Print a value in the shape of `show`, or a part of it, in the form that was asked for."""
+def print_value(value: Found, form: str, path: str | None) -> None:
+    """Print a value, or a part of it, in the form that was asked for."""
+    found = value.shape
     if path is not None:
         found = {**found, "value": part(found["value"], path)}
     if form == "value":
@@ -34,6 +37,7 @@ def print_value(found: dict[str, Any], form: str, path: str | None) -> None:
         )
     else:
         echo_json(found, one_line=form == "jsonl")
+    tell(value.damage)
 
 
 def fate(value: dict[str, Any]) -> str:

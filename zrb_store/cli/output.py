@@ -13,13 +13,13 @@ import os
 import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import click
 
+from zrb_store.cli import json_stream
 from zrb_store.errors import ZrbStoreError
 from zrb_store.printing import printable
 
@@ -45,14 +45,18 @@ class Column:
 
 @dataclass
 class Table:
-    """Rows of cells. A cell of the last column may have several lines."""
+    """Rows of cells, gone through once. A cell of the last column may have several lines.
+
+    A long one is shown in pieces, so that none need wait for its end; its columns may grow from one to the next.
+    """
 
     columns: Sequence[Column]
-    rows: Sequence[Sequence[str]]
+    rows: Iterable[Sequence[str]]
     title: str = ""
 
     def __post_init__(self) -> None:
-        self.rows = [[printable(cell, keep="\n") for cell in row] for row in self.rows]
+        rows = ([printable(cell, keep="\n") for cell in row] for row in self.rows)
+        self.rows = list(rows) if isinstance(self.rows, Sequence) else rows
         self.title = printable(self.title)
 
 
@@ -82,6 +86,11 @@ class Lines:
 Block = Table | Facts | Lines
 
 
+def settled(block: Block) -> Block:
+    """The block with its rows read, to be kept and compared."""
+    return replace(block, rows=list(block.rows)) if isinstance(block, Table) else block
+
+
 def on_terminal() -> bool:
     """Whether a person reads this at once."""
     return sys.stdout.isatty()
@@ -93,15 +102,15 @@ def width() -> int:
 
 
 def show(blocks: Iterable[Block], *, full: bool = False) -> None:
-    """Print a document; `full` leaves long cells whole."""
+    """Print a document as it comes; `full` leaves long cells whole."""
     if on_terminal():
         from zrb_store.cli.terminal import print_blocks  # only here: rich takes longer to import than most commands run
 
-        print_blocks(list(blocks), full=full)
+        print_blocks(blocks, full=full)
         return
     from zrb_store.cli.plain import lines_of
 
-    for line in lines_of(list(blocks), None if full else width()):
+    for line in lines_of(blocks, None if full else width()):
         echo(line)
 
 
@@ -116,20 +125,21 @@ def echo_bare(text: str) -> None:
 
 
 def echo_json(thing: Any, *, one_line: bool = False) -> None:
-    """Print JSON: indented, or compact on one line."""
-    _write(_json(thing) if one_line else _json(thing, indent=2))
+    """Print JSON: indented, or compact on one line; lazy lists and iterators in it as they come."""
+    for piece in json_stream.pieces(thing, _compact if one_line else _indented, compact=one_line):
+        _write(piece, end="")
+    _write("")
 
 
-def echo_json_list(things: Iterable[Any]) -> None:
-    """Print a JSON list, indented, each item as it comes."""
-    before = "["
-    for thing in things:
-        _write(before)
-        before = textwrap.indent(_json(thing, indent=2), "  ") + ","
-    _write("[]" if before == "[" else f"{before[:-1]}\n]")
+def _compact(thing: Any) -> str:
+    return _json(thing, indent=None)
 
 
-def _json(thing: Any, *, indent: int | None = None) -> str:
+def _indented(thing: Any) -> str:
+    return _json(thing, indent=2)
+
+
+def _json(thing: Any, *, indent: int | None) -> str:
     """JSON text: readable where stdout is UTF-8, with escapes for what cannot be printed; ASCII everywhere else."""
     separators = (",", ":") if indent is None else None
     if codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8":
@@ -166,9 +176,9 @@ def _encodable(text: str) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _write(text: str) -> None:
+def _write(text: str, end: str = "\n") -> None:
     with _writing():
-        print(text)
+        print(text, end=end)
 
 
 @contextlib.contextmanager
@@ -198,7 +208,7 @@ _TEXTS = frozenset(
 def bare(tree: Any) -> str:
     """A value (as `codec.to_json` gives it) as a shell wants it: text and a command's output as they are, else JSON."""
     text = text_of(tree)
-    return _json(tree) if text is None else text
+    return _compact(tree) if text is None else text
 
 
 def text_of(tree: Any) -> str | None:

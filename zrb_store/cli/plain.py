@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table
 
 _GAP = "  "
 _LEAST = 16  # columns that a cut cell is left with, however narrow the page
+_ROWS = 1000  # of a table that are kept at once
+_ROOM = 4 * 1024 * 1024  # characters that these may have
 
 
-def lines_of(blocks: Sequence[Block], page: int | None) -> Iterator[str]:
+def lines_of(blocks: Iterable[Block], page: int | None) -> Iterator[str]:
     """The lines of a document, an empty one between its blocks.
 
     Args:
@@ -31,10 +33,53 @@ def lines_of(blocks: Sequence[Block], page: int | None) -> Iterator[str]:
 
 def _table(table: Table, page: int | None) -> Iterator[str]:
     indent = _GAP if table.title else ""
-    cells = [headings(table), *table.rows]
-    widths = column_widths(table.columns, cells, None if page is None else page - len(indent))
-    for row in cells:
-        yield from (f"{indent}{line}".rstrip() for line in _row(table.columns, row, widths))
+    for rows, widths in pieces(table, None if page is None else page - len(indent)):
+        for row in rows:
+            yield from (f"{indent}{line}".rstrip() for line in _row(table.columns, row, widths, cut=page is not None))
+
+
+def pieces(table: Table, page: int | None, most: int | None = None) -> Iterator[tuple[list[Sequence[str]], list[int]]]:
+    """A table, its headings first, in as many pieces as it takes to hold one at a time, each with its columns' widths.
+
+    Args:
+        table: The table.
+        page: The width to share; None leaves everything whole.
+        most: How wide a column that may be folded is taken to be.
+    """
+    rows = iter(table.rows)
+    piece = [headings(table), *_next_rows(rows)]
+    following = _next_rows(rows)
+    is_long = bool(following)
+    grown = [0] * len(table.columns)
+    while piece:
+        widths = column_widths(table.columns, piece, page, most)
+        if is_long:  # a column grows where it must, but does not shrink; those that may be cut take what is left
+            grown = [max(pair) for pair in zip(grown, widths, strict=True)]
+            widths = grown if page is None else _filling(table.columns, grown, page, most)
+        yield piece, widths
+        piece, following = following, _next_rows(rows)
+
+
+def _next_rows(rows: Iterator[Sequence[str]]) -> list[Sequence[str]]:
+    """The next rows, as many as may be kept."""
+    found: list[Sequence[str]] = []
+    room = _ROOM
+    while len(found) < _ROWS and room > 0 and (row := next(rows, None)) is not None:
+        found.append(row)
+        room -= sum(map(len, row))
+    return found
+
+
+def _filling(columns: Sequence[Column], widths: Sequence[int], page: int, most: int | None) -> list[int]:
+    filling = [
+        min(width, most) if most and (column.fold or column is columns[-1]) else width
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    cut = [place for place, column in enumerate(columns) if column.cut] or [len(columns) - 1]
+    room = page - len(_GAP) * (len(columns) - 1) - sum(filling) + sum(filling[place] for place in cut)
+    for place in cut:
+        filling[place] = max(_LEAST, room // len(cut))
+    return filling
 
 
 def headings(table: Table) -> list[str]:
@@ -73,10 +118,10 @@ def column_widths(
     return widths
 
 
-def _row(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+def _row(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int], *, cut: bool) -> Iterator[str]:
     first = []
     for column, cell, width in zip(columns, row, widths, strict=True):
-        text = shortened(cell, width) if column.cut else next(iter(cell.splitlines()), "")
+        text = shortened(cell, width) if column.cut and cut else next(iter(cell.splitlines()), "")
         space = " " * max(0, width - cell_width(text))
         first.append(space + text if column.right else text + space)
     yield _GAP.join(first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import click
 
 from zrb_store.cli.command import command, format_option, program
+from zrb_store.cli.notes import noting
 from zrb_store.cli.one_value import fate
-from zrb_store.cli.output import Block, Column, Facts, Lines, Table, bare, echo_bare, echo_json, on_terminal, show
+from zrb_store.cli.output import Block, Column, Facts, Lines, Table, bare, echo_bare, echo_json, on_terminal, settled, show
 from zrb_store.cli.plain import shortened
 from zrb_store.cli.words import NOTHING, Clock, brief_error, micros_between, preview, runner, size, took
 from zrb_store.printing import one_line
 from zrb_store.reading import history
+from zrb_store.reading.history import Look
 from zrb_store.reading.names import resolve
 from zrb_store.store import Store, open_store
 
@@ -48,39 +51,37 @@ def show_(session: str, queue: str | None, live: bool, at: str | None, full: boo
         if watch:
             _watch(store, name, queue, live, full)
             return
-        story = history.show(store, name, queue, live=live, at=at)
-    if form == "json":
-        echo_json(story)
-    elif form == "jsonl":
-        for value in _values(story):
-            echo_json(value, one_line=True)
-    elif form == "value":
-        for contents in story["queues"].values():
-            for value in contents["live"]:
-                echo_bare(bare(value))
-    else:
-        show(blocks(story, only=queue, at=at, full=full), full=full)
+        with noting() as damage, history.look(store, name, queue, live=live, at=at, damage=damage) as seen:
+            if form == "json":
+                echo_json(seen.tree)
+            elif form == "table":
+                show(blocks(seen, only=queue, at=at, full=full), full=full)
+            for contents in seen.tree["queues"].values():
+                if form == "jsonl":
+                    for value in contents["values"]:
+                        echo_json(value, one_line=True)
+                elif form == "value":
+                    for value in contents["live"]:
+                        echo_bare(bare(value))
 
 
-def _values(story: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for contents in story["queues"].values():
-        yield from contents["values"]
-
-
-def blocks(story: dict[str, Any], *, only: str | None = None, at: str | None = None, full: bool = False) -> list[Block]:
-    """A session as a document; of one queue only that queue."""
-    clock = Clock(story["runs"][0]["started_at"] if story["runs"] else story["created_at"])
-    queues = [_queue(name, contents, full) for name, contents in story["queues"].items()]
+def blocks(seen: Look, *, only: str | None = None, at: str | None = None, full: bool = False) -> Iterator[Block]:
+    """A session as a document; of one queue only that queue. Its rows are read as they are shown."""
+    story = seen.tree
+    queues = (_queue(name, contents, full) for name, contents in story["queues"].items())
     if only is not None:
-        return queues
-    parts: list[Block] = [_head(story, clock, at)]
+        yield from queues
+        return
+    clock = Clock(story["runs"][0]["started_at"] if story["runs"] else story["created_at"])
+    yield _head(story, clock, at)
     if len(story["runs"]) > 1:
-        parts.append(_runs(story["runs"], clock))
+        yield _runs(story["runs"], clock)
     if story["tasks"]:
-        parts.append(_tasks(story["tasks"], clock))
-    parts += queues
-    hints = _hints(story) if at is None else []
-    return [*parts, Lines(hints)] if hints else parts
+        yield _tasks(story["tasks"], clock)
+    yield from queues
+    hints = _hints(seen) if at is None else []
+    if hints:
+        yield Lines(hints)
 
 
 def _head(story: dict[str, Any], clock: Clock, at: str | None) -> Facts:
@@ -141,23 +142,22 @@ def _tasks(tasks: list[dict[str, Any]], clock: Clock) -> Table:
         Column("took", right=True),
         Column("note"),
     )
-    rows = []
-    for task in tasks:
-        for attempt in task["attempts"]:
-            last = attempt is task["attempts"][-1]
-            rows.append(
-                [
-                    one_line(f"{task['task']}#{attempt['number']}"),
-                    attempt["status"],
-                    NOTHING if attempt["run"] is None else str(attempt["run"]),
-                    clock.brief(attempt["started_at"]),
-                    _took(attempt, attempt["status"]),
-                    _note(task, attempt) if last else _error(attempt),
-                ]
-            )
-        if not task["attempts"] or task["status"] in ("waiting", "skipped"):
-            rows.append([one_line(task["task"]), task["status"], NOTHING, NOTHING, NOTHING, ""])
-    return Table(columns, rows, "Tasks")
+    return Table(columns, itertools.chain.from_iterable(_tries(task, clock) for task in tasks), "Tasks")
+
+
+def _tries(task: dict[str, Any], clock: Clock) -> Iterator[list[str]]:
+    """A line for each attempt of a task, and one for a task that waits."""
+    for place, attempt in enumerate(task["attempts"], 1):
+        yield [
+            one_line(f"{task['task']}#{attempt['number']}"),
+            attempt["status"],
+            NOTHING if attempt["run"] is None else str(attempt["run"]),
+            clock.brief(attempt["started_at"]),
+            _took(attempt, attempt["status"]),
+            _note(task, attempt) if place == len(task["attempts"]) else _error(attempt),
+        ]
+    if not task["attempts"] or task["status"] in ("waiting", "skipped"):
+        yield [one_line(task["task"]), task["status"], NOTHING, NOTHING, NOTHING, ""]
 
 
 def _note(task: dict[str, Any], attempt: dict[str, Any]) -> str:
@@ -174,9 +174,9 @@ def _error(attempt: dict[str, Any]) -> str:
 
 def _queue(name: str, contents: dict[str, Any], full: bool) -> Block:
     values = contents["values"]
-    count = f"{len(contents['live'])} live of {len(values)}" if values else "empty"
+    count = f"{len(contents['live'])} live of {len(values)}" if len(values) else "empty"
     title = f"Queue {one_line(name)}: {count}"
-    if not values:
+    if not len(values):
         return Lines([], title)
     columns = (
         Column("seq", right=True),
@@ -186,7 +186,7 @@ def _queue(name: str, contents: dict[str, Any], full: bool) -> Block:
         Column("pushed by", fold=True),
         Column("fate", status=True),
     )
-    rows = [
+    rows = (
         [
             f"#{value['seq']}",
             preview(value["value"], full=full),
@@ -197,7 +197,7 @@ def _queue(name: str, contents: dict[str, Any], full: bool) -> Block:
             "\n".join([*map(_back, value["returns"]), fate(value)]),
         ]
         for value in values
-    ]
+    )
     return Table(columns, rows, title)
 
 
@@ -207,28 +207,18 @@ def _back(returned: dict[str, Any]) -> str:
     return one_line(f"given back by {returned['taken_by'] or 'a removed attempt'}{reason}")
 
 
-def _hints(story: dict[str, Any]) -> list[str]:
+def _hints(seen: Look) -> list[str]:
     """What to do next about a session that did not end well."""
+    story = seen.tree
     name, status = story["name"], story["status"]
     hints = []
     if any(attempt["error"] for task in story["tasks"] for attempt in task["attempts"]):
         hints.append(f"Tracebacks:  {program()} log {name}")
     if status in ("failed", "interrupted", "stale") and story["path"]:
         hints.append(f"Resume:      zrb xcom resume {name}")
-    pending = _pending(story)
-    if pending and status != "completed":
+    if status != "completed" and (pending := [one_line(each) for each in seen.pending()]):
         hints.append(f"Pending:     what {', '.join(pending)} took and pushed is given back when the session goes on")
     return hints
-
-
-def _pending(story: dict[str, Any]) -> list[str]:
-    """The attempts that did not complete and whose doings still show in the queues."""
-    values = list(_values(story))
-    holders = {value["taken_by"] for value in values if value["state"] != "live"}
-    holders |= {value["pushed_by"] for value in values if value["state"] == "live"}
-    last = [(task["task"], task["attempts"][-1]) for task in story["tasks"] if task["attempts"]]
-    names = [f"{task}#{one['number']}" for task, one in last if one["status"] in _UNFINISHED]
-    return [one_line(name) for name in names if name in holders]
 
 
 def _watch(store: Store, name: str, queue: str | None, live: bool, full: bool) -> None:
@@ -238,10 +228,11 @@ def _watch(store: Store, name: str, queue: str | None, live: bool, full: bool) -
     parts: list[Block] = []
     with screen() as draw:
         while True:
-            story = history.show(store, name, queue, live=live)
-            parts = blocks(story, only=queue, full=full)
+            with history.look(store, name, queue, live=live) as seen:
+                status = seen.tree["status"]
+                parts = [settled(block) for block in blocks(seen, only=queue, full=full)]
             draw(parts, full)
-            if story["status"] in _ENDED:
+            if status in _ENDED:
                 break
             time.sleep(_EVERY)
     if on_terminal() and parts:

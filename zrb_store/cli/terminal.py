@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from zrb_store.cli.output import Block, Column, Facts, Lines, Table, width
-from zrb_store.cli.plain import column_widths, headings, shortened
+from zrb_store.cli.plain import headings, pieces, shortened
 
 _STYLES = {
     "completed": "green",
@@ -27,9 +29,11 @@ _PALE = "dim"
 _FOLDED = 26  # columns that a cell which can be folded is given before values are cut
 
 
-def print_blocks(blocks: Sequence[Block], *, full: bool = False) -> None:
-    """Print a document."""
-    console().print(renderable(blocks, full=full))
+def print_blocks(blocks: Iterable[Block], *, full: bool = False) -> None:
+    """Print a document, part by part."""
+    terminal = console()
+    for part in _parts(blocks, None if full else width()):
+        terminal.print(part)
 
 
 def console() -> Console:
@@ -44,7 +48,7 @@ def renderable(blocks: Sequence[Block], *, full: bool = False) -> Group:
     return Group(*_parts(blocks, None if full else width()))
 
 
-def _parts(blocks: Sequence[Block], page: int | None) -> Iterator[RenderableType]:
+def _parts(blocks: Iterable[Block], page: int | None) -> Iterator[RenderableType]:
     for number, block in enumerate(blocks):
         if number:
             yield Text()
@@ -56,7 +60,7 @@ def _parts(blocks: Sequence[Block], page: int | None) -> Iterator[RenderableType
         if isinstance(block, Lines):
             yield from (Text(line) for line in block.lines)
         else:
-            yield _table(block, page)
+            yield from _tables(block, page)
 
 
 def _facts(facts: Facts) -> RichTable:
@@ -68,15 +72,32 @@ def _facts(facts: Facts) -> RichTable:
     return grid
 
 
-def _table(table: Table, page: int | None) -> RichTable:
-    made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=_PALE)
-    widths = column_widths(table.columns, [headings(table), *table.rows], page, _FOLDED)
-    for column, title in zip(table.columns, headings(table), strict=True):
-        folds = column.fold or column is table.columns[-1] or (column.cut and page is None)
-        made.add_column(title, justify="right" if column.right else "left", overflow="fold", no_wrap=not folds)
-    for row in table.rows:
-        cells = zip(table.columns, row, widths, strict=True)
-        made.add_row(*(_cell(column, shortened(cell, width) if column.cut else cell) for column, cell, width in cells))
+def _tables(table: Table, page: int | None) -> Iterator[RichTable]:
+    """A table as rich's; one that is long in pieces, whose columns rich must not make narrower, each by itself."""
+    all_pieces = pieces(table, width(), _FOLDED)
+    first = next(all_pieces)
+    second = next(all_pieces, None)
+    if second is None:
+        yield _piece(table, *first, page)
+        return
+    for rows, widths in itertools.chain([first, second], all_pieces):
+        yield _piece(table, rows, widths, page, fixed=True)
+
+
+def _piece(
+    table: Table, rows: Sequence[Sequence[str]], widths: Sequence[int], page: int | None, *, fixed: bool = False
+) -> RichTable:
+    has_header = rows[0] == headings(table)
+    made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=_PALE, show_header=has_header)
+    cut = [column.cut and page is not None for column in table.columns]
+    for place, (column, title) in enumerate(zip(table.columns, headings(table), strict=True)):
+        folds = column.fold or place == len(widths) - 1 or (column.cut and not cut[place])
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        exactly = widths[place] if fixed else None
+        made.add_column(title, justify=justify, overflow="fold", no_wrap=not folds, width=exactly)
+    for row in rows[has_header:]:
+        texts = [shortened(cell, each) if is_cut else cell for cell, each, is_cut in zip(row, widths, cut, strict=True)]
+        made.add_row(*map(_cell, table.columns, texts))
     return made
 
 

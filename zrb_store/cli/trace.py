@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from zrb_store.cli.command import command, format_option
+from zrb_store.cli.notes import noting
 from zrb_store.cli.one_value import fate
 from zrb_store.cli.output import Column, Facts, Table, bare, echo_bare, echo_json, show
 from zrb_store.cli.words import NOTHING, Clock, preview, size
@@ -23,8 +24,8 @@ from zrb_store.store import open_store
 @format_option()
 def trace(value: str, full: bool, form: str) -> None:
     session, queue, seq = split_id(value)
-    with open_store(read_only=True) as store:
-        told = stories.trace(store, resolve(store, session).name, queue, seq)
+    with open_store(read_only=True) as store, noting() as damage:
+        told = stories.trace(store, resolve(store, session).name, queue, seq, damage)
     if form == "json":
         echo_json(told)
     elif form == "jsonl":
@@ -65,12 +66,9 @@ _HOLDS = 240
 
 
 def _note(event: dict[str, Any]) -> str:
-    other = (
-        ""
-        if event["value"] is None
-        else f"{'goes on as' if event['event'] == 'moved' else 'continues'} {event['value']}"
-    )
-    return one_line(", ".join(part for part in (event["reason"], other) if part))
+    verb = {"pushed": "continues ", "moved": "goes on as "}.get(event["event"], "")
+    other = None if event["value"] is None else f"{verb}{event['value']}"
+    return one_line(", ".join(part for part in (other, event["reason"]) if part))
 
 
 COMMANDS = {"trace": trace}

@@ -11,13 +11,13 @@ import click
 
 from zrb_store.cli import output
 from zrb_store.cli.command import command, duration_text, format_option
+from zrb_store.cli.notes import noting
 from zrb_store.operations import removal
 from zrb_store.operations.prune import Policy, Removal
 from zrb_store.operations.prune import prune as prune_store
 from zrb_store.reading import names
 from zrb_store.store import Store, open_store
 
-_AT_ONCE = 1000  # rows of a table
 _STATUSES = ("open", "stale", "completed", "failed", "interrupted")
 
 
@@ -61,11 +61,18 @@ def _named(store: Store, sessions: tuple[str, ...]) -> list[str]:
     "{} --older-than 1w --status completed",
     details="Deletes the sessions to which every given condition applies, and says by which rule each goes. One that "
     "is being run or is pinned never goes. An open one, without a run, never goes whole: it loses the values that left "
-    "its queues longer ago than --older-than. ZRB_STORE_RETENTION=30d,keep=20 does the same after a run, once a day.",
+    "its queues longer ago than --older-than. ZRB_STORE_RETENTION=30d,keep=20 does the same after a run, once a day.\n"
+    "\n"
+    "--keep-last 20 keeps, of each task in each project, the last 20 sessions and also the last 20 that completed: no "
+    "number of failures drives out the last results. The last ones are those that ended last. One whose main task was "
+    "skipped left no result, and does not count as completed.",
 )
 @click.option("--older-than", type=duration_text, metavar="LENGTH", help="Only what ended so long ago, e.g. 30d.")
 @click.option(
-    "--keep-last", metavar="N", type=click.IntRange(0, 10**9), help="Keep the newest N sessions of each task."
+    "--keep-last",
+    metavar="N",
+    type=click.IntRange(0, 10**9),
+    help="Keep the last N sessions of each task, and the last N that completed.",
 )
 @click.option("--status", "statuses", multiple=True, type=click.Choice(_STATUSES), help="Only sessions of this status.")
 @click.option("--dry-run", is_flag=True, help="Delete nothing, say what would go.")
@@ -74,8 +81,8 @@ def prune(
     older_than: timedelta | None, keep_last: int | None, statuses: tuple[str, ...], dry_run: bool, form: str
 ) -> None:
     policy = Policy(older_than, keep_last, statuses)
-    with open_store(read_only=dry_run) as store:
-        gone = prune_store(store.database, policy, dry_run=dry_run)
+    with open_store(read_only=dry_run) as store, noting("left alone, since they are damaged") as damage:
+        gone = prune_store(store.database, policy, dry_run=dry_run, damage=damage)
         try:
             _tell(gone, form, "Would go" if dry_run else "Gone")
         except click.exceptions.Exit:  # the reader has seen enough; the rest goes all the same
@@ -85,11 +92,12 @@ def prune(
 def _tell(gone: Iterator[Removal], form: str, title: str) -> None:
     """Print as it goes: there may be a million."""
     if form == "json":
-        output.echo_json_list({"session": item.session, "values": item.values, "rule": item.rule} for item in gone)
+        output.echo_json({"session": item.session, "values": item.values, "rule": item.rule} for item in gone)
         return
     columns = [output.Column(heading) for heading in ("Session", title, "Rule")]
-    while rows := [(item.session, _what(item), item.rule) for item in itertools.islice(gone, _AT_ONCE)]:
-        output.show([output.Table(columns, rows)])
+    rows = ((item.session, _what(item), item.rule) for item in gone)
+    if first := next(rows, None):
+        output.show([output.Table(columns, itertools.chain([first], rows))])
 
 
 def _what(item: Removal) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -116,6 +117,18 @@ def preview(tree: Any, *, full: bool = False) -> str:
     elif text is None:
         text = _stood_for(tree) or json.dumps(_untagged(tree), ensure_ascii=False)
     return printable(text if full else text[:_PREVIEW])
+
+
+def beginning(items: Iterable[Any]) -> list[Any]:
+    """As many items as a preview of them all shows."""
+    room = _PREVIEW
+    found = []
+    for item in items:
+        found.append(item)
+        room -= len(json.dumps(item))
+        if room < 0:
+            break
+    return found
 
 
 def _stood_for(tree: Any) -> str | None:

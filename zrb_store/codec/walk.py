@@ -17,7 +17,8 @@ from zrb_store.codec.shown import key_step, said, type_name
 from zrb_store.codec.stand_ins import Undecodable
 from zrb_store.codec.strict_json import MAX_DEPTH
 
-_READERS = standard.READERS | classes.READERS
+READERS = standard.READERS | classes.READERS
+"""By the tag of a tree: what reads it, and which keys it may have."""
 
 
 class TooManyItems(Exception):
@@ -128,9 +129,9 @@ class Reader:
         if "$" not in tree:
             return self.named(tree)
         tag = tree["$"]
-        if type(tag) is not str or tag not in _READERS:
+        if type(tag) is not str or tag not in READERS:
             return self._undecodable(tree, "no such type")
-        read, keys = _READERS[tag]
+        read, keys = READERS[tag]
         try:
             if not tree.keys() <= keys:
                 raise ValueError("not of the form this version writes")

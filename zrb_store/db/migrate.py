@@ -29,6 +29,13 @@ tables.add_postgresql_options()
 
 WAIT_SECONDS = 30
 
+# As Alembic makes it.
+CREATE_VERSION_TABLE = (
+    "CREATE TABLE {0} (version_num VARCHAR(32) NOT NULL, CONSTRAINT {0}_pkc PRIMARY KEY (version_num))"
+)
+# "the store has revision ..., unknown to this version: upgrade zrb-store", say the programs of revision 0001.
+UNKNOWN_TO_0001 = "0002 or newer"
+
 # Any number does, as long as every zrb-store takes the same one. PostgreSQL keeps it apart per database.
 _ADVISORY_LOCK = int.from_bytes(b"zrbstore")
 
@@ -109,7 +116,7 @@ def folder() -> Path:
 def version_schema(connection: sa.Connection) -> str | None:
     """The schema that new tables go to, hence also Alembic's. None on SQLite.
 
-    Alembic by itself takes the first alembic_version on the whole search_path, which may be another program's.
+    Alembic by itself takes the first version table on the whole search_path, which may be another store's.
     """
     if connection.dialect.name == "sqlite":
         return None
@@ -117,6 +124,21 @@ def version_schema(connection: sa.Connection) -> str | None:
     if schema is None:
         raise StoreUnavailable("the search_path of this database names no schema that exists: create it first")
     return schema
+
+
+def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> None:
+    """Write the revision of a store that is at 0001 to where Alembic looks for it now. Otherwise do nothing.
+
+    In the old place a text remains that no program of revision 0001 knows: it refuses the store from now on.
+
+    Args:
+        connection: The store, in the transaction of the upgrade.
+        execute: What runs a statement, or prints it.
+    """
+    if _version_table(connection) == tables.OLD_VERSION_TABLE:
+        execute(CREATE_VERSION_TABLE.format(tables.VERSION_TABLE))
+        execute(f"INSERT INTO {tables.VERSION_TABLE} SELECT version_num FROM {tables.OLD_VERSION_TABLE}")
+        execute(f"UPDATE {tables.OLD_VERSION_TABLE} SET version_num = '{UNKNOWN_TO_0001}'")
 
 
 @contextmanager
@@ -205,5 +227,13 @@ def _copy(connection: sa.Connection, revision: str) -> None:
 def _revision(connection: sa.Connection) -> str | None:
     from alembic.runtime.migration import MigrationContext
 
-    options = {"version_table_schema": version_schema(connection)}
+    options = {
+        "version_table": _version_table(connection) or tables.VERSION_TABLE,
+        "version_table_schema": version_schema(connection),
+    }
     return MigrationContext.configure(connection, opts=options).get_current_revision()
+
+
+def _version_table(connection: sa.Connection) -> str | None:
+    found = connection.execute(dialect_of(connection.engine.url).has_versions)
+    return tables.version_table([row[0] for row in found])

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import sqlalchemy as sa
 
-from zrb_store.db.tables import REVISION, run, version
+from zrb_store.db.tables import OLD_VERSION_TABLE, REVISION, run, version, version_table
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
 if TYPE_CHECKING:
     from zrb_store.db.engine import Database
 
-_VERSION: sa.Select[Any] = sa.select(version.c.version_num)
+_VERSIONS: dict[str, sa.Select[Any]] = {
+    version.name: sa.select(version.c.version_num),
+    OLD_VERSION_TABLE: sa.select(sa.column("version_num")).select_from(sa.table(OLD_VERSION_TABLE)),
+}
 
 
 def revision(database: Database) -> str | None:
@@ -22,9 +25,10 @@ def revision(database: Database) -> str | None:
     Raises:
         StoreMissing: There is no SQLite file.
     """
-    if not database.execute(database.dialect.has_versions):
+    table = version_table([row[0] for row in database.execute(database.dialect.has_versions)])
+    if table is None:
         return None
-    rows = database.execute(_VERSION)
+    rows = database.execute(_VERSIONS[table])
     return rows[0][0] if rows else None
 
 

@@ -5,6 +5,7 @@ Times are whole microseconds since 1970 UTC, read from the database's clock insi
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import (
@@ -27,10 +28,14 @@ from sqlalchemy import (
 )
 
 # The Alembic revision this code reads and writes; a test ties it to the head of migrations/.
-REVISION = "0001"
+REVISION = "0002"
 
-# Alembic's own table, which no migration makes.
-version = TableClause("alembic_version", column("version_num"))
+# Where Alembic keeps the revision; ours alone, so that other programs that use Alembic may share a PostgreSQL schema.
+VERSION_TABLE = "zrb_version"
+# Where revision 0001 kept it, and where the programs of that revision still look (migrations/versions/0002).
+OLD_VERSION_TABLE = "alembic_version"
+
+version = TableClause(VERSION_TABLE, column("version_num"))
 
 metadata = MetaData(
     naming_convention={
@@ -213,6 +218,16 @@ change = Table(
     Index(None, "session"),
     sqlite_autoincrement=True,
 )
+
+
+def version_table(tables: Collection[str]) -> str | None:
+    """Which of the tables that are there holds the store's revision; None if there is no store.
+
+    An `alembic_version` is ours only beside our tables and without `zrb_version`: it may be another program's.
+    """
+    if VERSION_TABLE in tables:
+        return VERSION_TABLE
+    return OLD_VERSION_TABLE if session.name in tables and OLD_VERSION_TABLE in tables else None
 
 
 def add_postgresql_options() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from array import array
@@ -19,6 +20,7 @@ from zrb_store.process import identity
 from zrb_store.queries import removal as queries
 from zrb_store.queries import sessions, values
 from zrb_store.queries.removal import Candidate
+from zrb_store.reading.damage import Damage
 
 VALUES_AT_ONCE = 500
 """How many values one transaction deletes, so that others get their turn."""
@@ -38,7 +40,8 @@ class Policy:
 
     Attributes:
         older_than: Only what ended so long ago.
-        keep_last: Not the newest so many sessions of each task of each project.
+        keep_last: Of each task of each project, not the last so many sessions, nor the last so many that completed: its
+            last results stay, however often it has failed since.
         statuses: Only sessions of these statuses.
     """
 
@@ -66,16 +69,20 @@ class Removal:
     values: int | None = None
 
 
-def prune(database: Database, policy: Policy, *, dry_run: bool = False) -> Iterator[Removal]:
+def prune(
+    database: Database, policy: Policy, *, dry_run: bool = False, damage: Damage | None = None
+) -> Iterator[Removal]:
     """Delete what the policy takes, one session or batch of values in each transaction.
 
     A session that runs or is pinned is never taken. An `open` one is never taken whole: it loses values that have left
-    its queues, except results of tasks and those that an attempt took which may yet be given back.
+    its queues, except results of tasks and those that an attempt took which may yet be given back. One is left alone if
+    what decides about it, its times for one, is damaged.
 
     Args:
         database: Where.
         policy: What may be deleted.
         dry_run: Delete nothing.
+        damage: Collects what is left alone.
 
     Yields:
         Each thing after it was deleted, the oldest session first.
@@ -84,7 +91,7 @@ def prune(database: Database, policy: Policy, *, dry_run: bool = False) -> Itera
     with database.snapshot() as transaction:
         moment = values.moment(transaction)
         cutoff = None if policy.older_than is None else moment - policy.older_than // timedelta(microseconds=1)
-        seen = (_Seen(transaction, candidate, moment) for candidate in queries.candidates(transaction))
+        seen = _sound(transaction, moment, Damage() if damage is None else damage)
         for session in _taken(seen, policy, cutoff):
             chosen.extend((session.fence, session.id))
     while chosen:
@@ -94,8 +101,17 @@ def prune(database: Database, policy: Policy, *, dry_run: bool = False) -> Itera
         if found.status == "open":
             if cutoff is not None:
                 yield from _prune_values(database, found, cutoff, policy, dry_run)
-        elif dry_run or _remove(database, found, _rule(policy, found.task)):
-            yield Removal(found.name, _rule(policy, found.task))
+        elif dry_run or _remove(database, found, _rule(policy, found)):
+            yield Removal(found.name, _rule(policy, found))
+
+
+def _sound(transaction: Transaction, moment: int, damage: Damage) -> Iterator[_Seen]:
+    """Every session that can be read, the one that ended last first."""
+    for candidate in queries.candidates(transaction):
+        seen = _Seen(transaction, candidate, moment)
+        damage.note(f"session {candidate.name}", seen.damage)
+        if not seen.damage:
+            yield seen
 
 
 class _Seen:
@@ -105,35 +121,45 @@ class _Seen:
         self.session = session
         self.status = session.status
         self.ended_at = session.finished_at or session.created_at
+        self.damage = session.damage
         if session.status == "running":
             run = sessions.last_run(transaction, session.id)
             if run is None or not lease.is_live(transaction, run, moment):
                 self.status = "stale"
             if run is not None:
                 self.ended_at = run.lease_expires_at
+                self.damage += run.damage
 
 
 def _taken(found: Iterable[_Seen], policy: Policy, cutoff: int | None) -> Iterator[Candidate]:
-    """The sessions that the policy takes, and the open ones, of the newest first ones given."""
-    rank: Counter[tuple[str | None, str | None]] = Counter()
+    """The sessions that the policy takes, and the open ones, of those given, the last one first."""
+    sessions_of: Counter[tuple[str | None, str | None]] = Counter()
+    results_of: Counter[tuple[str | None, str | None]] = Counter()
     for seen in found:
         session = seen.session
+        task = (session.project, session.task)
+        sessions_of[task] += seen.status not in ("open", "running")
+        results_of[task] += _left_a_result(session)
         if policy.statuses and seen.status not in policy.statuses:
             continue
-        kind = (session.project, session.task)
-        rank[kind] += session.status != "open"
+        rank = (results_of if _left_a_result(session) else sessions_of)[task]  # a result has a higher one there
         is_old = cutoff is None or seen.ended_at < cutoff
-        is_beyond = policy.keep_last is None or rank[kind] > policy.keep_last
+        is_beyond = policy.keep_last is None or rank > policy.keep_last
         is_free = seen.status != "running" and not session.pinned
         if is_free and (session.status == "open" or (is_old and is_beyond)):
             yield session
+
+
+def _left_a_result(session: Candidate) -> bool:
+    """Whether it completed and its main task was not skipped."""
+    return session.status == "completed" and json.loads(session.tasks or "{}").get(session.task) != "skipped"
 
 
 def _remove(database: Database, seen: Candidate, rule: str) -> bool:
     """Delete a session, unless it has been run, pinned or deleted since it was seen."""
 
     def work(transaction: Transaction) -> bool:
-        session = sessions.by_name(transaction, seen.name, lock=True)
+        session = sessions.by_name(transaction, seen.name, lock=True, even_damaged=True)
         if session is None or session.pinned or (session.id, session.fence) != (seen.id, seen.fence):
             return False
         run = sessions.last_run(transaction, session.id)
@@ -178,14 +204,15 @@ def _note_values(transaction: Transaction, name: str, cutoff: int, detail: str) 
     sessions.note_change(transaction, identity(), "prune", name, detail)
 
 
-def _rule(policy: Policy, task: str | None) -> str:
+def _rule(policy: Policy, session: Candidate) -> str:
     rules = []
     if policy.older_than is not None:
         rules.append(f"older than {_length(policy.older_than)}")
     if policy.keep_last is not None:
-        rules.append(f"not among the last {policy.keep_last}" + (f" of {task}" if task else ""))
+        which = f"{policy.keep_last} completed" if _left_a_result(session) else str(policy.keep_last)
+        rules.append(f"not among the last {which}" + (f" of {session.task}" if session.task else ""))
     if policy.statuses:
-        rules.append(" or ".join(policy.statuses))
+        rules.append(f"status {' or '.join(policy.statuses)}")
     return ", ".join(rules)
 
 
@@ -202,14 +229,17 @@ def apply_retention(database: Database) -> None:
     try:
         rule = settings.retention()
         if rule is not None and _is_due(database) and database.transact(_claim_the_day):
-            _prune_at_the_end(database, Policy(*rule))
+            damage = Damage("not pruned, since they are damaged")
+            _prune_at_the_end(database, Policy(*rule), damage)
+            if damage:
+                _log.warning("%s", damage)
     except ZrbStoreError as error:
         _log.warning("the store was not pruned: %s", error)
 
 
-def _prune_at_the_end(database: Database, policy: Policy) -> None:
+def _prune_at_the_end(database: Database, policy: Policy, damage: Damage) -> None:
     tell_at: float | None = time.monotonic() + _TELL_AFTER
-    for _ in prune(database, policy):
+    for _ in prune(database, policy, damage=damage):
         if database.is_stopping:
             return
         if tell_at is not None and time.monotonic() > tell_at:

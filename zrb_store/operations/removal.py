@@ -23,7 +23,7 @@ def remove(database: Database, *names: str) -> None:
 
     def work(transaction: Transaction) -> None:
         for name in names:
-            session = sessions.need(transaction, name, lock=True)
+            session = sessions.need(transaction, name, lock=True, even_damaged=True)
             lease.refuse_live(transaction, session, values.moment(transaction))
             if session.pinned:
                 raise ZrbStoreError(f"session {name} is pinned: `zrb-store unpin {name}` lets it be deleted")
@@ -42,7 +42,7 @@ def pin(database: Database, *names: str, pinned: bool = True) -> None:
 
     def work(transaction: Transaction) -> None:
         for name in names:
-            removal.pin(transaction, sessions.need(transaction, name, lock=True).id, pinned)
+            removal.pin(transaction, sessions.need(transaction, name, lock=True, even_damaged=True).id, pinned)
             sessions.note_change(transaction, identity(), "pin" if pinned else "unpin", name, None)
 
     database.transact(work, "pin")

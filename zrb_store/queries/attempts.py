@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
+from zrb_store.columns import ATTEMPT, readable
 from zrb_store.db.dialect import now, schema_holds
 from zrb_store.db.tables import attempt, queue, run, session, value
 from zrb_store.db.transaction import Executor, Row
@@ -41,9 +42,9 @@ _SELECT = sa.select(*_COLUMNS).select_from(_FROM)
 
 def record(row: Row) -> AttemptRecord:
     """A row of `_SELECT` as a record."""
-    fields = list(row)
-    fields[10] = bool(fields[10])
-    return AttemptRecord(*fields)
+    attempt_id, session_id, session_name, run_id, number, *others = row
+    named, damage = readable(ATTEMPT, (attempt_id, session_id, run_id, *others))
+    return AttemptRecord(session=session_name, run=number, **named, damage=damage)
 
 
 _unfinished = sa.and_(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
@@ -175,3 +175,40 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, moment: 
     params = {"source": source, "target": target, "task": task, "moment": moment}
     for statement in (_COPY_QUEUES, _COPY_ATTEMPTS, _COPY_VALUES):
         executor.execute(statement, params)
+
+
+# A copy keeps queue, seq and the moment of its push. No later value of any session has all three.
+_IN_SESSION = sa.and_(
+    queue.c.session_id == session.c.id,
+    queue.c.name == bindparam("queue", type_=sa.Text),
+    value.c.queue_id == queue.c.id,
+    value.c.seq == bindparam("seq", type_=sa.BigInteger),
+    value.c.pushed_at == bindparam("pushed_at", type_=sa.BigInteger),
+)
+_ORIGINAL: sa.Select[Any] = sa.select(literal_column("1")).where(
+    session.c.name == bindparam("source", type_=sa.Text), _IN_SESSION
+)
+_COPIES = (
+    sa.select(session.c.name, session.c.created_at)
+    .where(session.c.forked_from == bindparam("source", type_=sa.Text), _IN_SESSION)
+    .order_by(session.c.created_at, session.c.id)
+)
+
+
+class Copy(NamedTuple):
+    """A session with a copy of a value, and when it was forked."""
+
+    session: str
+    at: int
+
+
+def has_original(executor: Executor, source: str, queue_name: str, seq: int, pushed_at: int) -> bool:
+    """Whether the value that a fork copied from session `source` is still there; its queue and seq are the copy's."""
+    place = {"source": source, "queue": queue_name, "seq": seq, "pushed_at": pushed_at}
+    return bool(executor.execute(_ORIGINAL, place))
+
+
+def copies(executor: Executor, source: str, queue_name: str, seq: int, pushed_at: int) -> list[Copy]:
+    """The forks of session `source` that have a copy of this value, oldest first."""
+    place = {"source": source, "queue": queue_name, "seq": seq, "pushed_at": pushed_at}
+    return [Copy(*row) for row in executor.execute(_COPIES, place)]

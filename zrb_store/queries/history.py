@@ -1,44 +1,45 @@
-"""What readers show of a session, each part in one statement, whatever the number of rows."""
+"""What readers show of sessions, each part in one statement, whatever the number of rows."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
-from zrb_store.db.tables import attempt, change, queue, returned, run, session, value
-from zrb_store.db.transaction import Executor, Row
-from zrb_store.queries import attempts, sessions
+from zrb_store.columns import ATTEMPT, CHANGE, readable
+from zrb_store.db.dialect import among, now
+from zrb_store.db.tables import attempt, change, queue, run, session, value
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.queries import sessions
 from zrb_store.queries.values import was_live
-from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord, SessionRecord, ValueRecord
+from zrb_store.records import RunRecord, SessionRecord
 
 _NEWEST_FIRST = (session.c.created_at.desc(), session.c.id.desc())
 
 
-def sessions_page(
-    executor: Executor,
+def sessions_like(
+    transaction: Transaction,
     *,
     statuses: Collection[str] | None = None,
     task: str | None = None,
     project: str | None = None,
     since: int | None = None,
     roots: bool = False,
-    before: SessionRecord | None = None,
     limit: int | None = None,
-) -> list[SessionRecord]:
+) -> Iterator[SessionRecord]:
     """Sessions that fit every given condition, newest first, each with its stored status.
 
     Args:
-        executor: What to run on.
+        transaction: A snapshot.
         statuses: Stored statuses.
         task: Name of the main task.
         project: Folder of the project.
         since: Created at this moment (microseconds) or later.
         roots: Leave child sessions out.
-        before: The last session of the page before.
         limit: How many at the most.
     """
     statement = sa.select(*session.c).order_by(*_NEWEST_FIRST).limit(limit)
@@ -52,35 +53,40 @@ def sessions_page(
         statement = statement.where(session.c.created_at >= since)
     if roots:
         statement = statement.where(session.c.parent.is_(None))
-    if before is not None:
-        statement = statement.where(
-            session.c.created_at <= before.created_at,
-            sa.or_(session.c.created_at < before.created_at, session.c.id < before.id),
-        )
-    return [sessions.record(row) for row in executor.execute(statement)]
+    return map(sessions.record, transaction.stream(statement))
+
+
+@functools.cache
+def _runs_of(dialect_name: str) -> Any:
+    return (
+        sa.select(*run.c).where(among(dialect_name, run.c.session_id, "ids")).order_by(run.c.session_id, run.c.number)
+    )
 
 
 def runs_of(executor: Executor, session_ids: Sequence[int]) -> dict[int, list[RunRecord]]:
     """The runs of some sessions by session id, first to newest."""
-    columns = (run.c.session_id, run.c.number)
-    statement = sa.select(*run.c).where(run.c.session_id.in_(session_ids)).order_by(*columns)
     found: dict[int, list[RunRecord]] = {}
-    for row in executor.execute(statement):
+    for row in executor.execute(_runs_of(executor.dialect_name), {"ids": json.dumps(list(session_ids))}):
         record = sessions.run_record(row)
         found.setdefault(record.session_id, []).append(record)
     return found
 
 
-def task_counts(executor: Executor, session_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Of some sessions by id: how many tasks have attempts, and how many of them have completed."""
-    stands = sa.and_(attempt.c.status == "completed", attempt.c.given_back_at.is_(None))
+@functools.cache
+def _task_counts(dialect_name: str) -> Any:
+    stands = sa.and_(attempt.c.status == literal_column("'completed'"), attempt.c.given_back_at.is_(None))
     completed = sa.case((stands, attempt.c.task))
-    statement = (
+    return (
         sa.select(attempt.c.session_id, sa.func.count(attempt.c.task.distinct()), sa.func.count(completed.distinct()))
-        .where(attempt.c.session_id.in_(session_ids))
+        .where(among(dialect_name, attempt.c.session_id, "ids"))
         .group_by(attempt.c.session_id)
     )
-    return {row[0]: (row[1], row[2]) for row in executor.execute(statement)}
+
+
+def task_counts(executor: Executor, session_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Of some sessions by id: how many tasks have attempts, and how many of them have completed."""
+    rows = executor.execute(_task_counts(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 # By name: the index of names is all that is read. Of names with a date the newest come first.
@@ -106,31 +112,15 @@ def newest_names(executor: Executor, limit: int) -> list[str]:
     return [row[0] for row in executor.execute(_NEWEST_NAMES, {"count": limit})]
 
 
-_LONG = ("arguments", "error_traceback")
-_ATTEMPTS = (
-    sa.select(
-        attempt.c.id,
-        attempt.c.session_id,
-        session.c.name,
-        attempt.c.run_id,
-        run.c.number,
-        *[
-            sa.null() if column.name in _LONG else column
-            for column in attempt.c
-            if column.name not in ("id", "session_id", "run_id")
-        ],
-    )
-    .select_from(
-        attempt.join(session, session.c.id == attempt.c.session_id).outerjoin(run, run.c.id == attempt.c.run_id)
-    )
-    .where(attempt.c.session_id == bindparam("session_id"))
+_OVERVIEW = sa.select(
+    now(), sa.select(sa.func.count()).where(attempt.c.session_id == bindparam("session_id")).scalar_subquery()
 )
 
 
-def attempts_in_short(executor: Executor, session_id: int) -> list[AttemptRecord]:
-    """Every attempt of the session, oldest first, without its arguments and its traceback, which may be long."""
-    # Sorted here: told to, SQLite may walk the whole table by id.
-    return [attempts.record(row) for row in sorted(executor.execute(_ATTEMPTS, {"session_id": session_id}))]
+def overview(executor: Executor, session_id: int) -> tuple[int, int]:
+    """The database's clock, and how many attempts a session has."""
+    moment, count = executor.execute(_OVERVIEW, {"session_id": session_id})[0]
+    return moment, count
 
 
 _QUEUES = sa.select(queue.c.id, queue.c.name).where(queue.c.session_id == bindparam("session_id"))
@@ -141,126 +131,42 @@ def queue_names(executor: Executor, session_id: int) -> dict[int, str]:
     return {row[0]: row[1] for row in sorted(executor.execute(_QUEUES, {"session_id": session_id}))}
 
 
-def _queue_ids(named: bool) -> sa.Select[Any]:
-    ids = sa.select(queue.c.id).where(queue.c.session_id == bindparam("session_id"))
-    return ids.where(queue.c.name == bindparam("queue")) if named else ids
+class Queue(NamedTuple):
+    """A queue of a session, and how many values it has, live or not, and live."""
+
+    id: int
+    name: str
+    values: int
+    live: int
 
 
 @functools.cache
-def _values(named: bool, live: bool, then: bool) -> Any:
-    is_live = was_live if then else value.c.ended_at.is_(None)
-    statement = (
-        sa.select(*value.c, is_live)
-        .where(value.c.queue_id.in_(_queue_ids(named)))
-        .order_by(value.c.queue_id, value.c.seq)
-    )
-    return statement.where(is_live) if live else statement
+def _queues(named: bool, then: bool) -> Any:
+    count = sa.select(sa.func.count()).where(value.c.queue_id == queue.c.id)
+    if then:
+        every = count.where(value.c.pushed_at <= bindparam("moment", type_=sa.BigInteger))
+        live = count.where(was_live)
+    else:
+        every = count
+        live = count.where(value.c.ended_at.is_(None)).with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
+    counts: list[Any] = [every.scalar_subquery(), live.scalar_subquery()]
+    if named:
+        zero: sa.ColumnClause[Any] = literal_column("0")
+        counts = [sa.case((queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]
+    return sa.select(queue.c.id, queue.c.name, *counts).where(queue.c.session_id == bindparam("session_id"))
 
 
-def values_of(
-    executor: Executor, session_id: int, queue_name: str | None = None, *, live: bool = False, at: int | None = None
-) -> list[tuple[ValueRecord, bool]]:
-    """The values of a session's queues (or of one of them) in the order of each queue.
+def queues(executor: Executor, session_id: int, name: str | None = None, *, at: int | None = None) -> list[Queue]:
+    """The queues of a session, in the order of their first push.
 
     Args:
         executor: What to run on.
         session_id: Which session.
-        queue_name: Only this queue.
-        live: Only live values.
-        at: At this moment (microseconds) instead of now.
-
-    Returns:
-        Each row as it is today, with whether it is (or was) in its queue.
+        name: Count only the values of this one.
+        at: As they were at this moment (microseconds) instead of now.
     """
-    statement = _values(queue_name is not None, live, at is not None)
-    rows = executor.execute(statement, {"session_id": session_id, "queue": queue_name, "moment": at})
-    return [(value_record(row[:-1]), bool(row[-1])) for row in rows]
-
-
-def value_record(row: Row) -> ValueRecord:
-    """A row of the value table as a record."""
-    fields = list(row)
-    fields[10] = bool(fields[10])
-    return ValueRecord(*fields)
-
-
-_RETURN = [column for column in returned.c if column.name != "id"]
-
-
-@functools.cache
-def _returns(named: bool) -> Any:
-    in_queues = returned.c.queue_id.in_(_queue_ids(named))
-    return sa.select(*_RETURN).where(in_queues).order_by(returned.c.queue_id, returned.c.seq, returned.c.id)
-
-
-def returns_of(executor: Executor, session_id: int, queue_name: str | None = None) -> list[ReturnRecord]:
-    """Each give-back of each value in a session's queues (or in one of them): of each value the oldest first."""
-    rows = executor.execute(_returns(queue_name is not None), {"session_id": session_id, "queue": queue_name})
-    return [ReturnRecord(*row) for row in rows]
-
-
-class AttemptName(NamedTuple):
-    """What a value's history needs to know of an attempt in another session."""
-
-    session: str
-    task: str
-    number: int
-    given_back_at: int | None
-
-
-@functools.cache
-def _visitors(named: bool) -> Any:
-    in_queues = _queue_ids(named)
-    involved = sa.union(
-        sa.select(value.c.pushed_by).where(value.c.queue_id.in_(in_queues)),
-        sa.select(value.c.taken_by).where(value.c.queue_id.in_(in_queues)),
-        sa.select(returned.c.taken_by).where(returned.c.queue_id.in_(in_queues)),
-    )
-    return (
-        sa.select(attempt.c.id, session.c.name, attempt.c.task, attempt.c.number, attempt.c.given_back_at)
-        .select_from(attempt.join(session, session.c.id == attempt.c.session_id))
-        .where(attempt.c.id.in_(involved), attempt.c.session_id != bindparam("session_id"))
-    )
-
-
-def visitors(executor: Executor, session_id: int, queue_name: str | None = None) -> dict[int, AttemptName]:
-    """The attempts of other sessions that pushed to, or took from, a session's queues, by id."""
-    rows = executor.execute(_visitors(queue_name is not None), {"session_id": session_id, "queue": queue_name})
-    return {row[0]: AttemptName(*row[1:]) for row in rows}
-
-
-_VALUE = sa.select(*value.c).where(value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq"))
-
-
-def value_at(executor: Executor, queue_id: int, seq: int) -> ValueRecord | None:
-    """One value, or None."""
-    rows = executor.execute(_VALUE, {"queue_id": queue_id, "seq": seq})
-    return value_record(rows[0]) if rows else None
-
-
-_RETURNS_OF_ONE = (
-    sa.select(*_RETURN)
-    .where(returned.c.queue_id == bindparam("queue_id"), returned.c.seq == bindparam("seq"))
-    .order_by(returned.c.id)
-)
-
-
-def returns_of_value(executor: Executor, queue_id: int, seq: int) -> list[ReturnRecord]:
-    """Each give-back of one value, oldest first."""
-    rows = executor.execute(_RETURNS_OF_ONE, {"queue_id": queue_id, "seq": seq})
-    return [ReturnRecord(*row) for row in rows]
-
-
-_COPIES = (
-    sa.select(*value.c)
-    .where(value.c.queue_id == bindparam("queue_id"), value.c.moved_from == bindparam("seq"))
-    .order_by(value.c.pushed_at, value.c.seq)
-)
-
-
-def copies(executor: Executor, queue_id: int, seq: int) -> list[ValueRecord]:
-    """The values of its queue that a value went on as."""
-    return [value_record(row) for row in executor.execute(_COPIES, {"queue_id": queue_id, "seq": seq})]
+    params = {"session_id": session_id, "queue": name, "moment": at}
+    return [Queue(*row) for row in sorted(executor.execute(_queues(name is not None, at is not None), params))]
 
 
 @functools.cache
@@ -271,6 +177,8 @@ def _newest_result(in_project: bool) -> Any:
         attempt.c.status == literal_column("'completed'"),
         attempt.c.given_back_at.is_(None),
         attempt.c.result_seq.is_not(None),
+        # One whose time is damaged is not the newest.
+        attempt.c.ended_at <= literal_column(str(ATTEMPT["ended_at"].most)),
     ]
     if in_project:
         conditions.append(sa.or_(session.c.project == bindparam("project"), session.c.project.is_(None)))
@@ -298,11 +206,7 @@ def newest_result(executor: Executor, task: str, project: str | None) -> tuple[s
     return (rows[0][0], rows[0][1]) if rows else None
 
 
-_CHANGES = (
-    sa.select(change.c.at, change.c.action, change.c.detail, change.c.user, change.c.host, change.c.pid)
-    .where(change.c.session == bindparam("session"))
-    .order_by(change.c.id)
-)
+_CHANGES = sa.select(*change.c).where(change.c.session == bindparam("session")).order_by(change.c.id)
 
 
 class Change(NamedTuple):
@@ -316,6 +220,8 @@ class Change(NamedTuple):
     pid: int
 
 
-def changes(executor: Executor, session_name: str) -> list[Change]:
-    """Everything done by hand to a session of that name, oldest first."""
-    return [Change(*row) for row in executor.execute(_CHANGES, {"session": session_name})]
+def changes(transaction: Transaction, session_name: str) -> Iterator[tuple[Change, tuple[str, ...]]]:
+    """Everything done by hand to a session of that name, oldest first, each with the columns that are damaged."""
+    for row in transaction.stream(_CHANGES, {"session": session_name}):
+        named, damage = readable(CHANGE, row)
+        yield Change(**{name: named[name] for name in Change._fields}), damage

@@ -18,7 +18,7 @@ Level = Literal["error", "warning"]
 
 _CLOCK = "the clock was set back; what is shown of those moments may be out of order"
 _RERUN = "start or resume the session, which gives them back"
-_RESTORE = "restore a backup, or fork the session before that task"
+RESTORE = "restore a backup, or fork the session before that task"
 _REPORT = "restore a backup, and report it as a bug of zrb-store"
 
 
@@ -62,7 +62,7 @@ def _is(column: Any, word: str) -> Any:
 
 
 _pusher, _taker = attempt.alias("pusher"), attempt.alias("taker")
-_VALUES = sa.select(session.c.name, queue.c.name.label("queue"), value.c.seq).select_from(
+VALUES = sa.select(session.c.name, queue.c.name.label("queue"), value.c.seq).select_from(
     value.join(queue, queue.c.id == value.c.queue_id)
     .join(session, session.c.id == queue.c.session_id)
     .outerjoin(_pusher, _pusher.c.id == value.c.pushed_by)
@@ -92,7 +92,7 @@ _VALUE_INVARIANTS = [
         "value-state",
         "are in a state that there is not, or live and ended at once, or neither",
         _REPORT,
-        _VALUES.where(
+        VALUES.where(
             sa.or_(
                 ~_one_of(value.c.state, "live taken removed retracted"),
                 _is(value.c.state, "live") != value.c.ended_at.is_(None),
@@ -103,13 +103,13 @@ _VALUE_INVARIANTS = [
         "value-taker",
         "are live or retracted although an attempt holds them",
         _REPORT,
-        _VALUES.where(value.c.taken_by.is_not(None), ~_held),
+        VALUES.where(value.c.taken_by.is_not(None), ~_held),
     ),
     Invariant(
         "value-orphaned",
         "are marked orphaned, which only a held value of a pusher that was given back can be",
         _REPORT,
-        _VALUES.where(
+        VALUES.where(
             value.c.orphaned,
             # A readiness check has one row, which is opened again after it was given back.
             sa.or_(~_held, sa.and_(~_is(_pusher.c.role, "check"), _pusher.c.given_back_at.is_(None))),
@@ -119,7 +119,7 @@ _VALUE_INVARIANTS = [
         "pusher-given-back",
         "are live, or held and not marked orphaned, although the attempt that pushed them was given back",
         _REPORT,
-        _VALUES.where(
+        VALUES.where(
             _pusher.c.given_back_at.is_not(None),
             sa.or_(_is(value.c.state, "live"), sa.and_(_held, sa.not_(value.c.orphaned))),
         ),
@@ -128,19 +128,19 @@ _VALUE_INVARIANTS = [
         "taker-given-back",
         "are held by an attempt that was given back",
         _REPORT,
-        _VALUES.where(_taker.c.given_back_at.is_not(None)),
+        VALUES.where(_taker.c.given_back_at.is_not(None)),
     ),
     Invariant(
         "value-size",
         "are not as long as their stored size: the data is damaged",
         "restore a backup; `zrb-store get SESSION QUEUE --seq N` shows what is left",
-        _VALUES.where(value.c.size != sa.func.length(value.c.data)),
+        VALUES.where(value.c.size != sa.func.length(value.c.data)),
     ),
     Invariant(
         "value-times",
         "ended before they were pushed, or were taken while another attempt held them",
         _CLOCK,
-        _VALUES.where(
+        VALUES.where(
             sa.or_(
                 value.c.ended_at < value.c.pushed_at,
                 sa.exists(
@@ -160,7 +160,7 @@ _VALUE_INVARIANTS = [
     ),
 ]
 
-_ATTEMPTS = sa.select(session.c.name, attempt.c.task, attempt.c.number).select_from(
+ATTEMPTS = sa.select(session.c.name, attempt.c.task, attempt.c.number).select_from(
     attempt.join(session, session.c.id == attempt.c.session_id).outerjoin(run, run.c.id == attempt.c.run_id)
 )
 _result = value.alias("result")
@@ -172,7 +172,7 @@ _ATTEMPT_INVARIANTS = [
         "attempt-status",
         "have a status that there is not, or run and have ended at once, or neither",
         _REPORT,
-        _ATTEMPTS.where(
+        ATTEMPTS.where(
             sa.or_(
                 ~_one_of(attempt.c.status, "running completed failed interrupted lost"),
                 _is(attempt.c.status, "running") != attempt.c.ended_at.is_(None),
@@ -184,13 +184,13 @@ _ATTEMPT_INVARIANTS = [
         "attempt-running",
         "run although their run has ended",
         _RERUN,
-        _ATTEMPTS.where(_is(attempt.c.status, "running"), sa.or_(run.c.id.is_(None), run.c.ended_at.is_not(None))),
+        ATTEMPTS.where(_is(attempt.c.status, "running"), sa.or_(run.c.id.is_(None), run.c.ended_at.is_not(None))),
     ),
     Invariant(
         "attempt-unfinished",
         "did not complete and were not given back when a newer run or attempt began",
         _RERUN,
-        _ATTEMPTS.where(
+        ATTEMPTS.where(
             _unfinished,
             sa.or_(
                 attempt.c.fence < session.c.fence,
@@ -208,7 +208,7 @@ _ATTEMPT_INVARIANTS = [
         "attempt-run",
         "are not of the run and session that their fence names",
         _REPORT,
-        _ATTEMPTS.where(
+        ATTEMPTS.where(
             sa.or_(
                 run.c.session_id != attempt.c.session_id,
                 run.c.number != attempt.c.fence,
@@ -219,8 +219,8 @@ _ATTEMPT_INVARIANTS = [
     Invariant(
         "attempt-result",
         "completed with a result that is not there, or is not theirs",
-        _RESTORE,
-        _ATTEMPTS.where(
+        RESTORE,
+        ATTEMPTS.where(
             _is(attempt.c.status, "completed"),
             sa.or_(
                 attempt.c.result_queue_id.is_(None) != attempt.c.result_seq.is_(None),
@@ -241,12 +241,12 @@ _ATTEMPT_INVARIANTS = [
         "attempt-times",
         "ended before they started",
         _CLOCK,
-        _ATTEMPTS.where(attempt.c.ended_at < attempt.c.started_at),
+        ATTEMPTS.where(attempt.c.ended_at < attempt.c.started_at),
         "warning",
     ),
 ]
 
-_SESSIONS = sa.select(session.c.name)
+SESSIONS = sa.select(session.c.name)
 _runs: sa.Select[Any] = sa.select(literal_column("1")).where(run.c.session_id == session.c.id)
 _open_run = run.c.ended_at.is_(None)
 _highest = sa.select(sa.func.coalesce(sa.func.max(run.c.number), 0)).where(run.c.session_id == session.c.id)
@@ -257,7 +257,7 @@ _SESSION_INVARIANTS = [
         "session-status",
         "have a status that there is not, or have finished and not finished at once",
         _REPORT,
-        _SESSIONS.where(
+        SESSIONS.where(
             sa.or_(
                 ~_one_of(session.c.status, "open running completed failed interrupted"),
                 _one_of(session.c.status, "open running") != session.c.finished_at.is_(None),
@@ -268,31 +268,31 @@ _SESSION_INVARIANTS = [
         "session-fence",
         "have a fence that is not the number of their newest run",
         _REPORT,
-        _SESSIONS.where(session.c.fence != _highest.scalar_subquery()),
+        SESSIONS.where(session.c.fence != _highest.scalar_subquery()),
     ),
     Invariant(
         "session-lease",
         "have more than one run that has not ended: two processes may run them",
         "end those processes and start the session again",
-        _SESSIONS.where(_open_runs.scalar_subquery() > 1),
+        SESSIONS.where(_open_runs.scalar_subquery() > 1),
     ),
     Invariant(
         "session-run",
         "are running without a run that has not ended, or have one and are not",
         "start the session again",
-        _SESSIONS.where(_is(session.c.status, "running") != sa.exists(_runs.where(_open_run))),
+        SESSIONS.where(_is(session.c.status, "running") != sa.exists(_runs.where(_open_run))),
     ),
     Invariant(
         "run-outcome",
         "have a run that ended without an outcome, or has one and has not ended",
         _REPORT,
-        _SESSIONS.where(sa.exists(_runs.where(_open_run != run.c.outcome.is_(None)))),
+        SESSIONS.where(sa.exists(_runs.where(_open_run != run.c.outcome.is_(None)))),
     ),
     Invariant(
         "queue-numbers",
         "have a queue that would give numbers again",
         _REPORT,
-        _SESSIONS.where(
+        SESSIONS.where(
             sa.exists(
                 sa.select(literal_column("1"))
                 .select_from(queue.join(value, value.c.queue_id == queue.c.id))
@@ -306,19 +306,9 @@ _SESSION_INVARIANTS = [
     ),
 ]
 
-_DOCUMENTS = sa.select(session.c.name, session.c.path, session.c.tasks, run.c.command).select_from(
-    session.outerjoin(run, run.c.session_id == session.c.id)
-)
-
-
-def documents(executor: Executor) -> list[tuple[Any, ...]]:
-    """The name of each session with the JSON texts that it and its runs have, or None."""
-    return executor.execute(_DOCUMENTS)
-
-
 INVARIANTS = {
     "value": _VALUE_INVARIANTS,
     "attempt": _ATTEMPT_INVARIANTS,
     "session": _SESSION_INVARIANTS,
 }
-"""All of them by what they are about."""
+"""How rows must fit together, by what they are about. What each column may hold is in `column_invariants`."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
+from zrb_store.columns import SESSION, readable
 from zrb_store.db.tables import attempt, change, queue, session, value
-from zrb_store.db.transaction import Executor
+from zrb_store.db.transaction import Executor, Row, Transaction
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 
@@ -23,32 +23,35 @@ class Candidate(NamedTuple):
     status: str
     project: str | None
     task: str | None
+    tasks: str | None
     pinned: bool
     fence: int
     created_at: int
     finished_at: int | None
+    damage: tuple[str, ...] = ()
 
 
-_CANDIDATE = sa.select(*(session.c[name] for name in Candidate._fields))
-_age = sa.tuple_(session.c.created_at, session.c.id)
-_NEWEST = _CANDIDATE.order_by(session.c.created_at.desc(), session.c.id.desc()).limit(bindparam("count"))
-_OLDER = _NEWEST.where(_age < sa.tuple_(bindparam("created_at", type_=sa.BigInteger), bindparam("of")))
+_COLUMNS = {name: SESSION[name] for name in Candidate._fields if name in SESSION}
+_CANDIDATE = sa.select(*(session.c[name] for name in _COLUMNS))
+_ended = sa.func.coalesce(session.c.finished_at, session.c.created_at)
+_NEWEST_FIRST = _CANDIDATE.order_by(_ended.desc(), session.c.id.desc())
 _BY_ID = _CANDIDATE.where(session.c.id == bindparam("of"))
 
 
-def candidates(executor: Executor, page: int = 500) -> Iterator[Candidate]:
-    """Every session with its stored status, newest first."""
-    rows = executor.execute(_NEWEST, {"count": page})
-    while rows:
-        yield from itertools.starmap(Candidate, rows)
-        last = Candidate(*rows[-1])
-        rows = executor.execute(_OLDER, {"created_at": last.created_at, "of": last.id, "count": page})
+def candidates(transaction: Transaction) -> Iterator[Candidate]:
+    """Every session with its stored status, the one that ended last first; one that has not counts by its beginning."""
+    return map(_candidate, transaction.stream(_NEWEST_FIRST))
 
 
 def candidate(executor: Executor, session_id: int) -> Candidate | None:
     """One of them, or None."""
     rows = executor.execute(_BY_ID, {"of": session_id})
-    return Candidate(*rows[0]) if rows else None
+    return _candidate(rows[0]) if rows else None
+
+
+def _candidate(row: Row) -> Candidate:
+    named, damage = readable(_COLUMNS, row)
+    return Candidate(**named, damage=damage)
 
 
 _OF_SESSION = change.c.session == bindparam("name")

@@ -10,10 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
+from zrb_store.columns import RUN, SESSION, readable
 from zrb_store.db.dialect import bytewise, insert_if_absent, now, schema_holds
 from zrb_store.db.tables import attempt, change, run, session
 from zrb_store.db.transaction import Executor, Row
-from zrb_store.errors import SessionNotFound
+from zrb_store.errors import SessionNotFound, ZrbStoreError
 from zrb_store.process import Identity
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -22,11 +23,10 @@ _SELECT = sa.select(*session.c)
 
 def record(row: Row) -> SessionRecord:
     """A row of the session table as a record."""
-    named = dict(zip(session.c.keys(), row, strict=True))
+    named, damage = readable(SESSION, row)
     named["path"] = json.loads(named["path"] or "[]")
     named["tasks"] = json.loads(named["tasks"] or "{}")
-    named["pinned"] = bool(named["pinned"])
-    return SessionRecord(**named)
+    return SessionRecord(**named, damage=damage)
 
 
 _RUNS = sa.select(*run.c)
@@ -34,28 +34,45 @@ _RUNS = sa.select(*run.c)
 
 def run_record(row: Row) -> RunRecord:
     """A row of the run table as a record."""
-    named = dict(zip(run.c.keys(), row, strict=True))
+    named, damage = readable(RUN, row)
     named["command"] = json.loads(named["command"] or "[]")
-    return RunRecord(**named)
+    return RunRecord(**named, damage=damage)
 
 
 _BY_NAME = _SELECT.where(session.c.name == bindparam("name"))
 _BY_NAME_LOCKED = _BY_NAME.with_for_update()
 
 
-def by_name(executor: Executor, name: str, *, lock: bool = False) -> SessionRecord | None:
-    """The session of that name, or None; `lock` keeps other runs from it until the transaction ends."""
+def by_name(executor: Executor, name: str, *, lock: bool = False, even_damaged: bool = False) -> SessionRecord | None:
+    """The session of that name, or None.
+
+    Args:
+        executor: What to run on.
+        name: The session's full name.
+        lock: Keep other runs from it until the transaction ends, to change it.
+        even_damaged: Lock it although its row is damaged.
+
+    Raises:
+        ZrbStoreError: It is to be changed, and what it is cannot be read.
+    """
     rows = executor.execute(_BY_NAME_LOCKED if lock else _BY_NAME, {"name": name})
-    return record(rows[0]) if rows else None
+    found = record(rows[0]) if rows else None
+    if found and found.damage and lock and not even_damaged:
+        raise ZrbStoreError(
+            f"session {name} is damaged ({', '.join(found.damage)}): restore a backup, or delete it with "
+            f"`zrb-store rm {name}`"
+        )
+    return found
 
 
-def need(executor: Executor, name: str, *, lock: bool = False) -> SessionRecord:
+def need(executor: Executor, name: str, *, lock: bool = False, even_damaged: bool = False) -> SessionRecord:
     """As `by_name`.
 
     Raises:
         SessionNotFound: There is no such session.
+        ZrbStoreError: It is to be changed, and what it is cannot be read.
     """
-    found = by_name(executor, name, lock=lock)
+    found = by_name(executor, name, lock=lock, even_damaged=even_damaged)
     if found is None:
         raise SessionNotFound(f"there is no session {name}; `zrb-store list` shows which there are")
     return found

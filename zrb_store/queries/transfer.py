@@ -10,17 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
+from zrb_store import columns
 from zrb_store.db.dialect import bytewise, insert_if_absent
 from zrb_store.db.tables import attempt, change, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 
 Record = dict[str, Any]
 """`kind` (session, run, queue, attempt, value, return or change) and the fields of one row."""
-
-PAGE = 200
-"""How many rows or names are read at once, at the most."""
-PAGE_SIZE = 4 * 1024 * 1024
-"""About how many bytes of values are read at once."""
 
 _ATTEMPT_LINKS = ("id", "session_id", "run_id", "result_queue_id")
 
@@ -40,7 +36,7 @@ CHANGE = _columns(change, "id", "session")
 
 def _record(kind: str, columns: Sequence[sa.Column[Any]], row: Sequence[Any], **links: Any) -> Record:
     fields = {
-        column.name: bool(field) if isinstance(column.type, sa.Boolean) else field
+        column.name: bool(field) if isinstance(column.type, sa.Boolean) and field in (0, 1) else field
         for column, field in zip(columns, row, strict=False)
     }
     return {"kind": kind, **links, **fields}
@@ -64,7 +60,8 @@ _ATTEMPTS = (
         )
     )
     .where(attempt.c.session_id == _OF_SESSION)
-    .order_by(attempt.c.id)
+    # The sign keeps SQLite from walking the whole table by id.
+    .order_by(sa.literal_column("+zrb_attempt.id"))
 )
 _pusher, _taker = attempt.alias("pusher"), attempt.alias("taker")
 _home_of_pusher, _home_of_taker = session.alias("home_of_pusher"), session.alias("home_of_taker")
@@ -78,11 +75,9 @@ _VALUES = (
         .outerjoin(_taker, _taker.c.id == value.c.taken_by)
         .outerjoin(_home_of_taker, _home_of_taker.c.id == _taker.c.session_id)
     )
-    .where(value.c.queue_id == bindparam("queue_id"), value.c.seq > bindparam("after", type_=sa.BigInteger))
+    .where(value.c.queue_id == bindparam("queue_id"))
     .order_by(value.c.seq)
-    .limit(bindparam("count"))
 )
-_SIZE = VALUE.index(value.c.size)
 _RETURNS = (
     sa.select(*RETURN, *_TAKER)
     .select_from(
@@ -90,43 +85,28 @@ _RETURNS = (
             _home_of_taker, _home_of_taker.c.id == _taker.c.session_id
         )
     )
-    .where(
-        returned.c.queue_id == bindparam("queue_id"),
-        returned.c.seq.between(bindparam("lowest", type_=sa.BigInteger), bindparam("highest", type_=sa.BigInteger)),
-    )
-    .order_by(returned.c.id)
+    .where(returned.c.queue_id == bindparam("queue_id"))
+    .order_by(returned.c.seq, returned.c.id)
 )
 _CHANGES = (
-    sa.select(*CHANGE, change.c.id)
+    sa.select(*CHANGE)
     .where(
         change.c.session == bindparam("name"),
-        change.c.id > bindparam("after"),
         change.c.action.not_in([sa.literal_column("'import'"), sa.literal_column("'copy'")]),
     )
     .order_by(change.c.id)
-    .limit(bindparam("count"))
 )
 """How a session came into its store is of that store, and does not travel."""
 
 
 @functools.cache
 def _names(dialect_name: str) -> Any:
-    name = bytewise(dialect_name, session.c.name)
-    after = sa.tuple_(bindparam("created_at", type_=sa.BigInteger), bindparam("name", type_=sa.Text))
-    return (
-        sa.select(session.c.created_at, session.c.name)
-        .where(sa.tuple_(session.c.created_at, name) > after)
-        .order_by(session.c.created_at, name)
-        .limit(bindparam("count"))
-    )
+    return sa.select(session.c.name).order_by(session.c.created_at, bytewise(dialect_name, session.c.name))
 
 
-def names(executor: Executor) -> Iterator[str]:
+def names(transaction: Transaction) -> Iterator[str]:
     """The name of every session, oldest first."""
-    statement, last = _names(executor.dialect_name), (-(2**63), "")
-    while page := executor.execute(statement, {"created_at": last[0], "name": last[1], "count": PAGE}):
-        yield from (name for _, name in page)
-        last = page[-1]
+    return (name for (name,) in transaction.stream(_names(transaction.dialect_name)))
 
 
 def count(executor: Executor) -> int:
@@ -135,53 +115,47 @@ def count(executor: Executor) -> int:
     return number
 
 
-def read(executor: Executor, name: str) -> Iterator[Record]:
+def read(transaction: Transaction, name: str) -> Iterator[Record]:
     """A session and everything in it, each record after those of the session that it names."""
-    for *fields, session_id in executor.execute(_SESSION, {"name": name}):
+    for *fields, session_id in transaction.execute(_SESSION, {"name": name}):
         of = {"session_id": session_id}
         yield _record("session", SESSION, fields)
-        for row in executor.execute(_RUNS, of):
+        for row in transaction.stream(_RUNS, of):
             yield _record("run", RUN, row)
-        queues = executor.execute(_QUEUES, of)
+        queues = transaction.execute(_QUEUES, of)
         for row in queues:
-            lowest, highest = executor.execute(_numbers, {"queue_id": row[-1]})[0]
             found = _record("queue", QUEUE, row)
-            # PostgreSQL counts with them, SQLite looks at the rows as well: written so that both go on alike.
-            found["low"] = min(found["low"], found["low"] if lowest is None else lowest)
-            found["high"] = max(found["high"], found["high"] if highest is None else highest)
+            lowest, highest = transaction.execute(_numbers, {"queue_id": row[-1]})[0]
+            if lowest is not None and type(found["low"]) is type(found["high"]) is int:
+                # PostgreSQL counts with them, SQLite looks at the rows as well: written so that both go on alike.
+                found["low"], found["high"] = min(found["low"], lowest), max(found["high"], highest)
             yield found
-        for *fields, run_number, queue_name in executor.execute(_ATTEMPTS, of):
+        for *fields, run_number, queue_name in transaction.stream(_ATTEMPTS, of):
             yield _record("attempt", ATTEMPT, fields, run=run_number, result_queue=queue_name)
         for row in queues:
-            yield from _read_values(executor, row[-1], row[0])
-        yield from _read_changes(executor, name)
+            yield from _read_values(transaction, row[-1], row[0])
+        for row in transaction.stream(_CHANGES, {"name": name}):
+            yield _record("change", CHANGE, row)
 
 
-def _read_changes(executor: Executor, name: str) -> Iterator[Record]:
-    after = 0
-    while page := executor.execute(_CHANGES, {"name": name, "after": after, "count": PAGE}):
-        yield from (_record("change", CHANGE, row) for row in page)
-        after = page[-1][-1]
+def _read_values(transaction: Transaction, queue_id: int, queue_name: str) -> Iterator[Record]:
+    # Both streams are in the order of seq.
+    returns = transaction.stream(_RETURNS, {"queue_id": queue_id})
+    back = next(returns, None)
+    for row in transaction.stream(_VALUES, {"queue_id": queue_id}):
+        owners = {"pushed_by": _owner(row[-6:-3]), "taken_by": _owner(row[-3:])}
+        yield _record("value", VALUE, row, queue=queue_name, **owners)
+        while back is not None and back[0] <= row[0]:
+            yield _record("return", RETURN, back, queue=queue_name, taken_by=_owner(back[-3:]))
+            back = next(returns, None)
 
 
-def _read_values(executor: Executor, queue_id: int, queue_name: str) -> Iterator[Record]:
-    after, count = -(2**63), 1
-    while page := executor.execute(_VALUES, {"queue_id": queue_id, "after": after, "count": count}):
-        # As many as fit if they are like these: one value may have as many bytes as a thousand others.
-        count = max(1, min(PAGE, 2 * count, PAGE_SIZE * len(page) // sum(row[_SIZE] for row in page)))
-        lowest, after = page[0][0], page[-1][0]
-        returns: dict[int, list[Record]] = {}
-        for row in executor.execute(_RETURNS, {"queue_id": queue_id, "lowest": lowest, "highest": after}):
-            found = _record("return", RETURN, row, queue=queue_name, taken_by=_owner(row[-3:]))
-            returns.setdefault(found["seq"], []).append(found)
-        for row in page:
-            owners = {"pushed_by": _owner(row[-6:-3]), "taken_by": _owner(row[-3:])}
-            yield _record("value", VALUE, row, queue=queue_name, **owners)
-            yield from returns.get(row[0], ())
+_NUMBER = columns.ATTEMPT["number"]
 
 
 def _owner(owner: Sequence[Any]) -> str | None:
-    return None if owner[0] is None else f"{owner[0]}/{owner[1]}#{owner[2]}"
+    # A number that cannot be is of an attempt whose session does not travel.
+    return None if owner[0] is None or _NUMBER.problem(owner[2]) else f"{owner[0]}/{owner[1]}#{owner[2]}"
 
 
 # -- writing
@@ -231,21 +205,33 @@ def add_many(transaction: Transaction, kind: str, rows: Sequence[Record]) -> Non
 _SEQ, _AT = bindparam("of_seq", type_=sa.BigInteger), bindparam("at", type_=sa.BigInteger)
 
 
-def _give(link: sa.Column[Any], moment: sa.Column[Any]) -> Any:
+def _give(link: sa.Column[Any], moment: sa.Column[Any], *conditions: Any) -> Any:
     table = link.table
     here = (table.c.queue_id == bindparam("of_queue"), table.c.seq == _SEQ, moment == _AT, link.is_(None))
-    return sa.update(table).where(*here).values({link.name: bindparam("owner")})
+    return sa.update(table).where(*here, *conditions).values({link.name: bindparam("owner")})
 
 
+_new_owner = attempt.alias("new_owner")
+_is_new_owner = _new_owner.c.id == bindparam("owner", type_=attempt.c.id.type)
+_one: sa.ColumnClause[Any] = sa.literal_column("1")
+_given_back = sa.exists(sa.select(_one).where(_is_new_owner, _new_owner.c.given_back_at.is_not(None)))
+_is_check = sa.exists(sa.select(_one).where(_is_new_owner, _new_owner.c.role == sa.literal_column("'check'")))
+_undone = sa.or_(value.c.state == sa.literal_column("'retracted'"), value.c.orphaned)
 _GIVE = {
-    "pushed_by": _give(value.c.pushed_by, value.c.pushed_at),
-    "taken_by": _give(value.c.taken_by, value.c.ended_at),
+    "pushed_by": _give(
+        value.c.pushed_by,
+        value.c.pushed_at,
+        sa.or_(sa.and_(_given_back, _undone), sa.and_(~_given_back, sa.or_(sa.not_(value.c.orphaned), _is_check))),
+    ),
+    "taken_by": _give(value.c.taken_by, value.c.ended_at, ~_given_back),
     "returned": _give(returned.c.taken_by, returned.c.returned_at),
 }
 
 
 def give_owner(executor: Executor, link: str, queue_id: int, seq: int, at: int, attempt_id: int) -> None:
     """Let an attempt own a value that was written without owner, if the value is still as it was then.
+
+    Not if that cannot be: the attempt was given back, and the value shows nothing of it.
 
     Args:
         executor: The open transaction.

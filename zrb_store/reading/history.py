@@ -1,28 +1,67 @@
-"""What readers show of a session, as plain data that JSON holds (design.md section 5). Nothing here writes."""
+"""One session with everything in it, as `show` tells it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from zrb_store import codec, lease
 from zrb_store.errors import SessionNotFound, ValueNotFound
 from zrb_store.names import nearest, value_id
-from zrb_store.queries import history, sessions, values
-from zrb_store.queries.history import AttemptName
-from zrb_store.reading.moments import attempts_at, moment_of, runs_at, status_at, value_at
-from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord, SessionRecord, ValueRecord, iso
+from zrb_store.queries import history, lives, sessions, tries
+from zrb_store.queries.history import Queue
+from zrb_store.queries.lives import Life
+from zrb_store.reading.damage import Damage
+from zrb_store.reading.lazy import Lazy, settled
+from zrb_store.reading.moments import attempt_at, life_at, moment_of, runs_at, status_at
+from zrb_store.reading.shapes import attempt_shape, header, run_shape, value_shape
+from zrb_store.records import AttemptRecord, RunRecord, SessionRecord, iso
 
 if TYPE_CHECKING:
     from zrb_store.db.transaction import Transaction
     from zrb_store.store import Store
 
+FEW = 1000
+"""So many attempts, or values, are read by one statement and kept; more are read as they are shown."""
+SMALL = 4 * 1024 * 1024
+"""Bytes that values which are kept may have together."""
 
-def show(
-    store: Store, name: str, queue: str | None = None, *, live: bool = False, at: str | None = None
-) -> dict[str, Any]:
-    """Everything of one session, in the shape of `show --format json`.
+_UNFINISHED = ("failed", "interrupted", "lost")
+
+
+@dataclass(frozen=True)
+class Look:
+    """A session as it is shown, for as long as its snapshot lasts.
+
+    Attributes:
+        tree: In the shape of `show --format json`; what may be long is lazy.
+        unfinished: Ids of the last attempts of tasks that did not complete, by name.
+    """
+
+    tree: dict[str, Any]
+    unfinished: dict[int, str]
+    transaction: Transaction
+
+    def pending(self) -> list[str]:
+        """The attempts that did not complete and whose doings still show in some queue."""
+        holding = tries.holding(self.transaction, list(self.unfinished)) if self.unfinished else set()
+        return [name for attempt_id, name in self.unfinished.items() if attempt_id in holding]
+
+
+@contextmanager
+def look(
+    store: Store,
+    name: str,
+    queue: str | None = None,
+    *,
+    live: bool = False,
+    at: str | None = None,
+    damage: Damage | None = None,
+) -> Iterator[Look]:
+    """Look at everything of one session as of one moment.
 
     Args:
         store: Where it is.
@@ -30,6 +69,7 @@ def show(
         queue: Only this queue.
         live: Only live values.
         at: As it was at a moment: an ISO 8601 time, `before:TASK#N` or `after:TASK#N`.
+        damage: Collects what could not be read.
 
     Raises:
         SessionNotFound: There is no such session, or there was none at that moment.
@@ -38,192 +78,149 @@ def show(
         InvalidName: `at` is not a moment.
     """
     with store.database.snapshot() as transaction:
-        story = Story.read(transaction, name, at)
-        if queue is not None and queue not in story.queues.values():
-            hint = nearest(queue, story.queues.values())
-            raise ValueNotFound(f"session {name} has no queue {queue!r}{hint}")
-        contents = _contents(transaction, story, queue, live)
-    return {
-        **header(story.session),
-        "runs": [run_shape(one) for one in story.runs],
-        "tasks": story.tasks(),
-        "queues": contents,
-    }
+        story = Story.read(transaction, name, at, damage)
+        queues = history.queues(transaction, story.session.id, queue, at=story.moment)
+        tasks = story.tasks({one.id: one.name for one in queues})
+        if queue is not None:
+            names = [one.name for one in queues]
+            queues = [one for one in queues if one.name == queue]
+            if not queues:
+                raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
+        yield Look(
+            {
+                **header(story.session, story.damage),
+                "runs": [run_shape(one, name, story.damage) for one in story.runs],
+                "tasks": tasks,
+                "queues": _contents(story, queues, queue, live),
+            },
+            story.unfinished,
+            transaction,
+        )
 
 
-def header(session: SessionRecord) -> dict[str, Any]:
-    """The fields that `list --format json` shows of a session; its status must be the one that readers see."""
-    return {
-        "name": session.name,
-        "project": session.project,
-        "status": session.status,
-        "task": session.task,
-        "path": session.path,
-        "inputs": codec.to_json(session.inputs) if session.inputs else {},
-        "created_at": iso(session.created_at),
-        "finished_at": iso(session.finished_at),
-        "parent": session.parent,
-        "forked_from": session.forked_from,
-        "pinned": session.pinned,
-    }
+def show(
+    store: Store, name: str, queue: str | None = None, *, live: bool = False, at: str | None = None
+) -> dict[str, Any]:
+    """Everything of one session, in the shape of `show --format json`. Arguments and errors are those of `look`."""
+    with look(store, name, queue, live=live, at=at) as seen:
+        tree: dict[str, Any] = settled(seen.tree)
+        return tree
 
 
-def run_shape(run: RunRecord) -> dict[str, Any]:
-    """One run in JSON."""
-    return {
-        "number": run.number,
-        "origin": run.origin,
-        "host": run.host,
-        "pid": run.pid,
-        "started_at": iso(run.started_at),
-        "ended_at": iso(run.ended_at),
-        "outcome": run.outcome,
-    }
-
-
-def error_shape(attempt: AttemptRecord) -> dict[str, Any] | None:
-    """Why an attempt failed, or None."""
-    if attempt.error_type is None and attempt.error_message is None:
-        return None
-    return {"type": attempt.error_type, "message": attempt.error_message}
+_Attempts = list[dict[str, Any]] | Lazy[dict[str, Any]]
+_Tried = tuple[str, AttemptRecord | None, _Attempts]
 
 
 class Story:
-    """A session with its runs, attempts and queue names, as readers see them at one moment.
+    """A session with its runs and attempts, as readers see them at one moment.
 
     Attributes:
         moment: That moment, or None for now.
-        queues: The queues' names by id.
+        unfinished: Ids of the last attempts of tasks that did not complete, by name; known once `tasks` was called.
     """
 
     def __init__(
         self,
+        transaction: Transaction,
         session: SessionRecord,
         runs: Sequence[RunRecord],
-        attempts: Sequence[AttemptRecord],
-        queues: Mapping[int, str],
-        moment: int | None = None,
+        attempts: list[AttemptRecord] | None,
+        moment: int | None,
+        dead: frozenset[int],
+        damage: Damage,
     ) -> None:
+        self.transaction = transaction
         self.session = session
         self.runs = runs
-        self.attempts = attempts
-        self.queues = queues
         self.moment = moment
-        self._names = {one.id: AttemptName(one.session, one.task, one.number, one.given_back_at) for one in attempts}
+        self.damage = damage
+        self.unfinished: dict[int, str] = {}
+        self._attempts = attempts  # None if there are too many
+        self._dead = dead
 
     @classmethod
-    def read(cls, transaction: Transaction, name: str, at: str | None = None) -> Story:
-        """Read a session, now or as it was at a moment. Raises as `show`."""
+    def read(cls, transaction: Transaction, name: str, at: str | None = None, damage: Damage | None = None) -> Story:
+        """Read a session, now or as it was at a moment. Raises as `look`."""
+        damage = Damage() if damage is None else damage
         session = sessions.need(transaction, name)
-        now = values.moment(transaction)
+        now, count = history.overview(transaction, session.id)
         runs = sessions.runs(transaction, session.id)
-        attempts = history.attempts_in_short(transaction, session.id)
-        queues = history.queue_names(transaction, session.id)
-        moment = None if at is None else moment_of(at, name, attempts)
+        attempts = tries.attempts_in_short(transaction, session.id) if count <= FEW else None
+
+        def find(task: str, number: int) -> AttemptRecord | None:
+            if attempts is None:
+                return tries.attempt_in_short(transaction, session.id, task, number)
+            return next((one for one in attempts if (one.task, one.number) == (task, number)), None)
+
+        moment = None if at is None else moment_of(at, name, find)
         if moment is not None:
-            return cls._at(session, runs, attempts, queues, moment)
+            session, runs = _session_at(session, runs, moment), runs_at(runs, moment)
+            return cls(transaction, session, runs, attempts, moment, frozenset(), damage)
         status = lease.status_of(transaction, session, runs[-1] if runs else None, now)
-        dead = {one.id for one in runs if one.ended_at is None and not lease.is_live(transaction, one, now)}
+        dead = frozenset(one.id for one in runs if one.ended_at is None and not lease.is_live(transaction, one, now))
         runs = [replace(one, outcome="lost") if one.id in dead else one for one in runs]
-        attempts = [
-            replace(one, status="lost") if one.status == "running" and one.run_id in dead else one for one in attempts
-        ]
-        return cls(replace(session, status=status), runs, attempts, queues)
+        return cls(transaction, replace(session, status=status), runs, attempts, None, dead, damage)
 
-    @classmethod
-    def _at(
-        cls,
-        session: SessionRecord,
-        runs: list[RunRecord],
-        attempts: list[AttemptRecord],
-        queues: dict[int, str],
-        moment: int,
-    ) -> Story:
-        if session.created_at > moment:
-            raise SessionNotFound(f"there was no session {session.name} at {iso(moment)}: it was made later")
-        runs = runs_at(runs, moment)
-        finished = session.finished_at if session.finished_at and session.finished_at <= moment else None
-        session = replace(session, status=status_at(runs, moment), finished_at=finished)
-        return cls(session, runs, attempts_at(attempts, moment), queues, moment)
+    def seen(self, attempt: AttemptRecord) -> AttemptRecord:
+        """An attempt as it is seen at the story's moment."""
+        if self.moment is not None:
+            return attempt_at(attempt, self.moment)
+        if attempt.status == "running" and attempt.run_id in self._dead:
+            return replace(attempt, status="lost")
+        return attempt
 
-    def know(self, visitors: Mapping[int, AttemptName]) -> None:
-        """Learn the names of attempts of other sessions."""
-        self._names.update(visitors)
+    def tasks(self, queues: Mapping[int, str]) -> list[dict[str, Any]]:
+        """Every task with its attempts, in the order in which they first started; what waits or was skipped last.
 
-    def knows(self, attempt_id: int | None) -> bool:
-        """Whether the attempt of this id has a name here (none needs none)."""
-        return attempt_id is None or attempt_id in self._names
+        Args:
+            queues: The names of the session's queues by id.
+        """
+        tried = self._many_tasks() if self._attempts is None else self._few_tasks(self._attempts)
+        tasks = [self._task(name, last, shaped, queues) for name, last, shaped in tried]
+        known = {task["task"] for task in tasks}
+        return tasks + [self._task(name, None, [], queues) for name in self.session.tasks if name not in known]
 
-    def attempt_name(self, attempt_id: int | None) -> str | None:
-        """`load#1` for an attempt of this session, `SESSION/load#1` for another's, None for none."""
-        if attempt_id is None or attempt_id not in self._names:
-            return None
-        session, task, number, _ = self._names[attempt_id]
-        return f"{task}#{number}" if session == self.session.name else value_id(session, task, number)
-
-    def given_back(self, attempt_id: int | None) -> bool:
-        """Whether the attempt was given back by the story's moment."""
-        known = self._names.get(attempt_id) if attempt_id is not None else None
-        return bool(known and known.given_back_at and (self.moment is None or known.given_back_at <= self.moment))
-
-    def tasks(self) -> list[dict[str, Any]]:
-        """Every task with its attempts, in the order in which they first started; what waits or was skipped last."""
+    def _few_tasks(self, attempts: list[AttemptRecord]) -> Iterator[_Tried]:
         of_task: dict[str, list[AttemptRecord]] = {}
-        for one in self.attempts:
-            of_task.setdefault(one.task, []).append(one)
-        for name in self.session.tasks:
-            of_task.setdefault(name, [])
-        return [self._task(name, sorted(tried, key=lambda one: one.number)) for name, tried in of_task.items()]
+        for one in attempts:
+            if self.moment is None or one.started_at <= self.moment:
+                of_task.setdefault(one.task, []).append(self.seen(one))
+        for name, tried in of_task.items():
+            tried.sort(key=lambda one: one.number)
+            yield name, tried[-1], [attempt_shape(one, self.damage) for one in tried]
 
-    def _task(self, name: str, tried: list[AttemptRecord]) -> dict[str, Any]:
-        last = tried[-1] if tried else None
+    def _many_tasks(self) -> Iterator[_Tried]:
+        for name, last, number in tries.tried(self.transaction, self.session.id, self.moment):
+            newest = tries.attempt_in_short(self.transaction, self.session.id, name, last)
+            yield name, newest and self.seen(newest), Lazy(functools.partial(self._attempts_of, name), number)
+
+    def _attempts_of(self, task: str) -> Iterator[dict[str, Any]]:
+        for one in tries.attempts_of_task(self.transaction, self.session.id, task, self.moment):
+            yield attempt_shape(self.seen(one), self.damage)
+
+    def _task(
+        self, name: str, last: AttemptRecord | None, attempts: _Attempts, queues: Mapping[int, str]
+    ) -> dict[str, Any]:
+        if last is not None and last.status in _UNFINISHED:
+            self.unfinished[last.id] = last.name
         return {
             "task": name,
             "status": task_status(last, self.session.tasks.get(name, "waiting")),
             "restorable": last is None or last.restorable,
-            "result": self._result(last) if last is not None and last.stands else None,
-            "attempts": [
-                {
-                    "number": one.number,
-                    "run": one.run,
-                    "status": one.status,
-                    "started_at": iso(one.started_at),
-                    "ended_at": iso(one.ended_at),
-                    "error": error_shape(one),
-                }
-                for one in tried
-            ],
+            "result": self._result(last, queues) if last is not None and last.stands else None,
+            "attempts": attempts,
         }
 
-    def _result(self, of: AttemptRecord) -> str | None:
-        name = self.queues.get(of.result_queue_id) if of.result_queue_id is not None else None
+    def _result(self, of: AttemptRecord, queues: Mapping[int, str]) -> str | None:
+        name = queues.get(of.result_queue_id) if of.result_queue_id is not None else None
         return None if name is None or of.result_seq is None else value_id(self.session.name, name, of.result_seq)
 
-    def value(self, one: ValueRecord, queue: str, returns: Sequence[ReturnRecord]) -> dict[str, Any]:
-        """One value in JSON."""
-        return {
-            "id": value_id(self.session.name, queue, one.seq),
-            "seq": one.seq,
-            "state": one.state,
-            "type": one.type,
-            "size": one.size,
-            "value": codec.to_json(one.data),
-            "pushed_at": iso(one.pushed_at),
-            "pushed_by": self.attempt_name(one.pushed_by),
-            "taken_at": iso(one.ended_at) if one.state in ("taken", "removed") else None,
-            "taken_by": self.attempt_name(one.taken_by),
-            "moved_from": one.moved_from,
-            "orphaned": one.orphaned,
-            "returns": [
-                {
-                    "taken_by": self.attempt_name(back.taken_by),
-                    "taken_at": iso(back.taken_at),
-                    "returned_at": iso(back.returned_at),
-                    "reason": back.reason,
-                }
-                for back in returns
-            ],
-        }
+
+def _session_at(session: SessionRecord, runs: list[RunRecord], moment: int) -> SessionRecord:
+    if session.created_at > moment and "created_at" not in session.damage:
+        raise SessionNotFound(f"there was no session {session.name} at {iso(moment)}: it was made later")
+    finished = session.finished_at if session.finished_at and session.finished_at <= moment else None
+    return replace(session, status=status_at(runs_at(runs, moment), moment), finished_at=finished)
 
 
 def task_status(last: AttemptRecord | None, known: str) -> str:
@@ -233,32 +230,41 @@ def task_status(last: AttemptRecord | None, known: str) -> str:
     return last.status if last.status != "completed" or last.stands else "waiting"
 
 
-def _contents(transaction: Transaction, story: Story, queue: str | None, live: bool) -> dict[str, Any]:
-    """The queues of a session in JSON."""
-    of = story.session.id
-    rows = history.values_of(transaction, of, queue, live=live, at=story.moment)
-    returns: dict[tuple[int, int], list[ReturnRecord]] = {}
-    for back in history.returns_of(transaction, of, queue):
-        returns.setdefault((back.queue_id, back.seq), []).append(back)
-    involved = {one for row, _ in rows for one in (row.pushed_by, row.taken_by)}
-    involved |= {back.taken_by for backs in returns.values() for back in backs}
-    if not all(map(story.knows, involved)):
-        story.know(history.visitors(transaction, of, queue))
-    contents: dict[str, Any] = {
-        name: {"live": [], "values": []} for name in story.queues.values() if queue in (None, name)
+def _contents(story: Story, queues: list[Queue], only: str | None, live: bool) -> dict[str, Any]:
+    """The queues of a session."""
+    if sum(queue.live if live else queue.values for queue in queues) <= FEW:
+        of_queue: dict[int, list[Life]] = {queue.id: [] for queue in queues}
+        size = 0
+        for life in lives.of_session(story.transaction, story.session.id, only, live=live, at=story.moment):
+            of_queue[life.value.queue_id].append(life)
+            size += life.value.size
+            if size > SMALL:
+                break
+        else:
+            return {
+                queue.name: {
+                    "live": [codec.to_json(life.value.data) for life in of_queue[queue.id] if life.is_live],
+                    "values": list(_values(story, queue, of_queue[queue.id])),
+                }
+                for queue in queues
+            }
+    return {queue.name: _lazy_contents(story, queue, live) for queue in queues}
+
+
+def _lazy_contents(story: Story, queue: Queue, live: bool) -> dict[str, Any]:
+    def values() -> Iterator[dict[str, Any]]:
+        return _values(story, queue, lives.of_queue(story.transaction, queue.id, live=live, at=story.moment))
+
+    return {
+        "live": Lazy(
+            lambda: map(codec.to_json, lives.live_data(story.transaction, queue.id, story.moment)), queue.live
+        ),
+        "values": Lazy(values, queue.live if live else queue.values),
     }
-    for row, is_live in rows:
-        backs = returns.get((row.queue_id, row.seq), [])
-        seen: ValueRecord | None = row
-        if story.moment is not None:
-            seen = value_at(row, is_live, backs, story.moment)
-            backs = [back for back in backs if back.returned_at <= story.moment]
-            if seen is not None and seen.state in ("taken", "removed"):
-                seen = replace(seen, orphaned=story.given_back(seen.pushed_by))
+
+
+def _values(story: Story, queue: Queue, found: Iterable[Life]) -> Iterator[dict[str, Any]]:
+    for life in found:
+        seen = life if story.moment is None else life_at(life, story.moment)
         if seen is not None:
-            name = story.queues[row.queue_id]
-            shaped = story.value(seen, name, backs)
-            contents[name]["values"].append(shaped)
-            if is_live:
-                contents[name]["live"].append(shaped["value"])
-    return contents
+            yield value_shape(seen, story.session.name, queue.name, story.damage)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from zrb_store import lease
-from zrb_store.queries import values
-from zrb_store.queries.history import runs_of, sessions_page, task_counts
+from zrb_store.queries import history, values
 from zrb_store.records import RunRecord, SessionRecord
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def _took(run: RunRecord, now: int | None) -> int:
     return max(0, ended - run.started_at)
 
 
-def listed(
+@contextmanager
+def look(
     store: Store,
     *,
     statuses: Collection[str] | None = None,
@@ -69,8 +71,8 @@ def listed(
     since: timedelta | None = None,
     roots: bool = False,
     limit: int | None = None,
-) -> list[Listed]:
-    """Sessions that fit every given condition, newest first, in a fixed number of statements.
+) -> Iterator[Iterator[Listed]]:
+    """Go through sessions that fit every given condition, newest first, as of one moment and with flat memory.
 
     Args:
         store: Where to look.
@@ -90,30 +92,28 @@ def listed(
             "roots": roots,
         }
         if statuses is None or not set(statuses) & _COMPUTED:
-            return _look(transaction, sessions_page(transaction, statuses=statuses, limit=limit, **about), moment)
-        # Whether a running one is stale cannot be asked in SQL: page by page, until there are enough.
+            found = history.sessions_like(transaction, statuses=statuses, limit=limit, **about)
+            yield _seen(transaction, found, moment)
+            return
+        # Whether a running one is stale cannot be asked in SQL.
         stored = {"running", *statuses} - {"stale"}
-        found: list[Listed] = []
-        last = None
-        while limit is None or len(found) < limit:
-            page = sessions_page(transaction, statuses=stored, before=last, limit=_PAGE, **about)
-            found += [one for one in _look(transaction, page, moment) if one.session.status in statuses]
-            if len(page) < _PAGE:
-                break
-            last = page[-1]
-        return found[:limit]
+        all_seen = _seen(transaction, history.sessions_like(transaction, statuses=stored, **about), moment)
+        yield itertools.islice((one for one in all_seen if one.session.status in statuses), limit)
 
 
-def _look(transaction: Transaction, page: list[SessionRecord], moment: int) -> list[Listed]:
-    found = []
-    for start in range(0, len(page), _PAGE):
-        some = page[start : start + _PAGE]
+def listed(store: Store, **conditions: Any) -> list[Listed]:
+    """The sessions that fit the conditions, which are those of `look`."""
+    with look(store, **conditions) as found:
+        return list(found)
+
+
+def _seen(transaction: Transaction, found: Iterator[SessionRecord], moment: int) -> Iterator[Listed]:
+    while some := list(itertools.islice(found, _PAGE)):
         ids = [record.id for record in some]
-        runs, counts = runs_of(transaction, ids), task_counts(transaction, ids)
+        runs, counts = history.runs_of(transaction, ids), history.task_counts(transaction, ids)
         for record in some:
             of_record = runs.get(record.id, [])
             seen = lease.status_of(transaction, record, of_record[-1] if of_record else None, moment)
             attempted, completed = counts.get(record.id, (0, 0))
             tasks = max(attempted, len(record.tasks))
-            found.append(Listed(replace(record, status=seen), of_record, tasks, completed, moment))
-    return found
+            yield Listed(replace(record, status=seen), of_record, tasks, completed, moment)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from zrb_store.errors import InvalidName, TaskNotFound
-from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord, ValueRecord
+from zrb_store.queries.lives import Life
+from zrb_store.records import AttemptRecord, RunRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BY_ATTEMPT = re.compile(r"(before|after):(.+)#(\d{1,18})")
 
 
-def moment_of(text: str, session: str, attempts: Iterable[AttemptRecord]) -> int | None:
+def moment_of(text: str, session: str, find: Callable[[str, int], AttemptRecord | None]) -> int | None:
     """The moment that a person means, in microseconds since 1970; None for now.
 
     Args:
         text: `before:TASK#N` (what attempt N found when it started), `after:TASK#N` (what it left when it ended), or
             an ISO 8601 time, local if it has no zone.
         session: Name of the session, for messages.
-        attempts: Its attempts.
+        find: Finds its attempts by task and number.
 
     Raises:
         InvalidName: The text is none of these.
@@ -31,7 +32,7 @@ def moment_of(text: str, session: str, attempts: Iterable[AttemptRecord]) -> int
     if match is None:
         return _micros(text)
     side, task, number = match[1], match[2], int(match[3])
-    found = next((one for one in attempts if one.task == task and one.number == number), None)
+    found = find(task, number)
     if found is None:
         raise TaskNotFound(f"session {session} has no attempt {task}#{number}; `zrb-store show {session}` lists them")
     if side == "before":
@@ -51,12 +52,8 @@ def _micros(text: str) -> int:
         ) from None
 
 
-def attempts_at(attempts: Iterable[AttemptRecord], moment: int) -> list[AttemptRecord]:
-    """The attempts as they stood at a moment."""
-    return [_attempt_at(one, moment) for one in attempts if one.started_at <= moment]
-
-
-def _attempt_at(one: AttemptRecord, moment: int) -> AttemptRecord:
+def attempt_at(one: AttemptRecord, moment: int) -> AttemptRecord:
+    """An attempt that had started, as it stood at a moment."""
     if one.given_back_at is not None and one.given_back_at > moment:
         one = replace(one, given_back_at=None)
     if one.ended_at is None or one.ended_at <= moment:
@@ -92,20 +89,23 @@ def status_at(runs: Sequence[RunRecord], moment: int) -> str:
     return "stale" if last.outcome == "lost" else last.outcome or "stale"
 
 
-def value_at(value: ValueRecord, was_live: bool, returns: Sequence[ReturnRecord], moment: int) -> ValueRecord | None:
-    """A value as it stood at a moment, or None if it was not pushed yet.
+def life_at(life: Life, moment: int) -> Life | None:
+    """A value's life as it stood at a moment, or None if the value was not pushed yet.
 
     Args:
-        value: Its row.
-        was_live: Whether it was in its queue then (`values.was_live`).
-        returns: Its give-backs.
+        life: Read as of that moment.
         moment: In microseconds.
     """
+    value, taker = life.value, life.taker
     if value.pushed_at > moment:
         return None
-    if was_live:
-        return replace(value, state="live", ended_at=None, taken_by=None, orphaned=False)
-    held = next((one for one in returns if one.taken_at <= moment < one.returned_at), None)
-    if held is not None:
-        return replace(value, state="taken", ended_at=held.taken_at, taken_by=held.taken_by)
-    return value
+    returns = [back for back in life.returns if back.record.returned_at <= moment]
+    held = next((one for one in life.returns if one.record.taken_at <= moment < one.record.returned_at), None)
+    if life.is_live:
+        value, taker = replace(value, state="live", ended_at=None, orphaned=False), None
+    elif held is not None:
+        value, taker = replace(value, state="taken", ended_at=held.record.taken_at), held.taker
+    if value.state in ("taken", "removed"):
+        given_back = life.pusher.given_back_at if life.pusher else None
+        value = replace(value, orphaned=given_back is not None and given_back <= moment)
+    return life._replace(value=value, taker=taker, returns=returns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any
 
@@ -102,12 +102,22 @@ def differences(one: Any, two: Any, path: str = "$") -> Iterator[dict[str, Any]]
             yield {"path": path, "kind": "changed", "a": one, "b": two}
         return
     for step, a, b in parts:
-        if a is _ABSENT or b is _ABSENT:
-            only_a = b is _ABSENT
-            kind = "only_a" if only_a else "only_b"
-            yield {"path": path + step, "kind": kind, "a": a if only_a else None, "b": None if only_a else b}
-        else:
-            yield from differences(a, b, path + step)
+        yield from _compared(a, b, path + step)
+
+
+def list_differences(one: Iterable[Any], two: Iterable[Any], path: str) -> Iterator[dict[str, Any]]:
+    """As `differences`, of two lists that are gone through once."""
+    for place, (a, b) in enumerate(zip_longest(one, two, fillvalue=_ABSENT)):
+        yield from _compared(a, b, f"{path}[{place}]")
+
+
+def _compared(a: Any, b: Any, path: str) -> Iterator[dict[str, Any]]:
+    if a is _ABSENT or b is _ABSENT:
+        only_a = b is _ABSENT
+        kind = "only_a" if only_a else "only_b"
+        yield {"path": path, "kind": kind, "a": a if only_a else None, "b": None if only_a else b}
+    else:
+        yield from differences(a, b, path)
 
 
 def _parts(one: Any, two: Any) -> list[tuple[str, Any, Any]] | None:

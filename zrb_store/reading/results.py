@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from zrb_store.errors import TaskNotFound, ValueNotFound
 from zrb_store.names import nearest, value_id
 from zrb_store.project import current_project
-from zrb_store.queries import attempts, history, sessions, values
-from zrb_store.queries.history import AttemptName
-from zrb_store.reading.history import Story
-from zrb_store.records import AttemptRecord, SessionRecord, ValueRecord
+from zrb_store.queries import attempts, history, lives, sessions, tries, values
+from zrb_store.queries.lives import Life
+from zrb_store.reading.damage import Damage
+from zrb_store.reading.shapes import value_shape
+from zrb_store.records import AttemptRecord, SessionRecord
 
 if TYPE_CHECKING:
     from zrb_store.db.transaction import Transaction
@@ -26,10 +27,18 @@ class Found:
     Attributes:
         shape: As `show --format json` has it.
         data: As it is stored.
+        damage: What could not be read.
     """
 
     shape: dict[str, Any]
     data: str
+    damage: Damage
+
+    @classmethod
+    def of(cls, life: Life, session: str, queue: str) -> Found:
+        """Show a value's life."""
+        damage = Damage()
+        return cls(value_shape(life, session, queue, damage), life.value.data, damage)
 
 
 def find_value(store: Store, session: str, queue: str, seq: int | None = None) -> Found:
@@ -50,10 +59,10 @@ def find_value(store: Store, session: str, queue: str, seq: int | None = None) -
             if newest is None:
                 raise ValueNotFound(f"queue {queue!r} of session {session} has no live value; --seq N shows others")
             seq = newest[0]
-        found = history.value_at(transaction, queue_id, seq)
+        found = lives.of_value(transaction, queue_id, seq)
         if found is None:
             raise ValueNotFound(f"there is no value {value_id(session, queue, seq)}")
-        return Found(told(transaction, record, queue, found), found.data)
+        return Found.of(found, session, queue)
 
 
 def task_result(store: Store, session: str, task: str) -> Found:
@@ -68,7 +77,7 @@ def task_result(store: Store, session: str, task: str) -> Found:
         record = sessions.need(transaction, session)
         standing = attempts.standing(transaction, record.id, task)
         if standing is None:
-            tried = {one.task for one in history.attempts_in_short(transaction, record.id)} | set(record.tasks)
+            tried = {one.task for one in tries.tried(transaction, record.id)} | set(record.tasks)
             if task not in tried:
                 raise TaskNotFound(f"session {session} has no task {task!r}{nearest(task, tried)}")
             raise ValueNotFound(f"task {task!r} of session {session} has not completed")
@@ -107,25 +116,14 @@ def newest_result(store: Store, task: str, *, max_age: timedelta | None = None, 
         return _result(transaction, record, attempt)
 
 
-def told(transaction: Transaction, session: SessionRecord, queue: str, value: ValueRecord) -> dict[str, Any]:
-    """One value in the shape of `show`."""
-    returns = history.returns_of_value(transaction, value.queue_id, value.seq)
-    story = Story(session, [], [], {value.queue_id: queue})
-    for one in {value.pushed_by, value.taken_by, *(back.taken_by for back in returns)} - {None}:
-        found = attempts.by_id(transaction, one or 0)
-        if found is not None:
-            story.know({found.id: AttemptName(found.session, found.task, found.number, found.given_back_at)})
-    return story.value(value, queue, returns)
-
-
 def _result(transaction: Transaction, session: SessionRecord, of: AttemptRecord) -> Found:
     found = None
     if of.result_queue_id is not None and of.result_seq is not None:
-        found = history.value_at(transaction, of.result_queue_id, of.result_seq)
+        found = lives.of_value(transaction, of.result_queue_id, of.result_seq)
     if found is None:
         raise ValueNotFound(f"{of.session}/{of.name} completed without a result")
-    queue = history.queue_names(transaction, session.id).get(found.queue_id, of.task)
-    return Found(told(transaction, session, queue, found), found.data)
+    queue = history.queue_names(transaction, session.id).get(found.value.queue_id, of.task)
+    return Found.of(found, session.name, queue)
 
 
 def _rough(length: timedelta) -> str:

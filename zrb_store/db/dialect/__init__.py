@@ -51,7 +51,7 @@ class Dialect(Protocol):
     begin_snapshot: str  # for several reads as of one moment
     backs_up: bool  # whether an older store may be upgraded by its first writer
     commits_unsynced: bool  # whether a statement by itself would be less durable than the store is to be
-    has_versions: sa.TextClause  # a row if the store's own alembic_version is there
+    has_versions: sa.TextClause  # the tables there, of those that `version_table` asks about
     has_foreign: sa.TextClause  # a row if we must not make our tables here, beside another program's
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:

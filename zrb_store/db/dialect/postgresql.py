@@ -46,7 +46,8 @@ class PostgreSQL:
     backs_up = False
     # In the schema that our tables are in: further down the search_path it would be another program's.
     has_versions = sa.text(
-        "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = 'alembic_version'"
+        "SELECT tablename FROM pg_catalog.pg_tables "
+        "WHERE schemaname = current_schema() AND tablename IN ('zrb_version', 'zrb_session', 'alembic_version')"
     )
     has_foreign = sa.text("SELECT 1 WHERE false")  # programs share a PostgreSQL database; our names have a prefix
 

@@ -48,10 +48,12 @@ class SQLite:
     begin_snapshot = "BEGIN"
     backs_up = True
     commits_unsynced = False
-    has_versions = sa.text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
+    has_versions = sa.text(
+        "SELECT name FROM sqlite_master WHERE name IN ('zrb_version', 'zrb_session', 'alembic_version')"
+    )
     has_foreign = sa.text(
         "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' "
-        "AND name NOT GLOB 'sqlite_*' AND name <> 'alembic_version' LIMIT 1"
+        "AND name NOT GLOB 'sqlite_*' LIMIT 1"
     )
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
@@ -95,8 +97,13 @@ class SQLite:
         path = sqlite_path(url)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Never open a file that exists except through SQLite: closing it would drop SQLite's locks.
-        with contextlib.suppress(FileExistsError):
+        try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            # An empty file, as touch leaves it, says nothing about who may read what will be in it.
+            if path.is_file() and not path.stat().st_size:
+                with contextlib.suppress(PermissionError):  # another user's, who lets us write to it
+                    path.chmod(path.stat().st_mode & 0o600)
 
     def is_idle(self, driver: Any) -> bool:
         return not driver.in_transaction  # a Ctrl-C during the rollback leaves one

@@ -34,9 +34,14 @@ def examine(database: Database) -> Iterator[Finding]:
         yield from files.examine_place(database)
         checks += files.CHECKS
     sound = True
+    unreadable = set()  # what stops one check stops others, too
     for check in checks:
         for finding in _guarded(check, database):
             sound = sound and finding.level == "warning"
+            if finding.check == "unreadable":
+                if finding in unreadable:
+                    continue
+                unreadable.add(finding)
             yield finding
     if sound:
         yield from _guarded(rows.examine, database)

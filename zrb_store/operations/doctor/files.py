@@ -12,6 +12,7 @@ from pathlib import Path
 from zrb_store.db import facts
 from zrb_store.db.engine import Database
 from zrb_store.operations.doctor.finding import Finding
+from zrb_store.queries.invariants import Level
 
 # Their files cannot be shared memory for processes on several machines, which WAL needs.
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -42,14 +43,38 @@ def _rights(path: Path) -> Iterator[Finding]:
         elif mode & 0o070:
             what = f"{file} has mode {mode:04o}: its group can read its values"
             yield Finding("warning", "file-rights", what, f"chmod 600 {file}, unless it is shared on purpose")
-    mode = stat.S_IMODE(path.parent.stat().st_mode)
-    if mode & 0o002 and not mode & stat.S_ISVTX:
-        what = f"the folder {path.parent} has mode {mode:04o}: every user can replace the store"
-        yield Finding("error", "folder-rights", what, f"chmod 700 {path.parent}")
+    yield from _folder_rights(path)
     for place in (path, path.parent):
-        if not os.access(place, os.W_OK):
+        if not _may_write(place):
             what = f"{place} cannot be written by this user, so the store can only be read"
             yield Finding("warning", "not-writable", what, "give it to this user or to a group (mode 660, folder 2770)")
+
+
+def _folder_rights(path: Path) -> Iterator[Finding]:
+    """What others can do in the folder. That the group of a shared store writes there is meant so."""
+    folder = path.parent
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    is_shared = bool(path.stat().st_mode & stat.S_IWGRP)
+    close = f"chmod {'2770' if is_shared else '700'} {folder}"
+    if mode & stat.S_IWOTH and mode & stat.S_ISVTX:
+        # Whoever makes a -wal or -journal before SQLite does decides what is read.
+        can = "every user can put files beside the store, which SQLite takes for its own"
+        found: tuple[Level, str, str] | None = ("warning", can, "move the store to a folder of its own")
+    elif mode & stat.S_IWOTH:
+        found = ("error", "every user can replace the store", close)
+    elif mode & stat.S_IWGRP and not is_shared:
+        found = ("warning", "its group can replace the store", close)
+    elif mode & stat.S_IROTH and all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.parents):
+        found = ("warning", "every user can see which files the store has, and when they change", close)
+    else:
+        found = None
+    if found:
+        level, can, remedy = found
+        yield Finding(level, "folder-rights", f"the folder {folder} has mode {mode:04o}: {can}", remedy)
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _file_system(path: Path) -> Iterator[Finding]:
@@ -83,7 +108,8 @@ def _release(version: tuple[int, ...]) -> Iterator[Finding]:
 
 def _journal(database: Database) -> Iterator[Finding]:
     mode = facts.journal_mode(database)
-    if mode != "wal":
+    # In a folder that it may not write, SQLite reads the file alone and says `delete`, whatever the mode is.
+    if mode != "wal" and _may_write(facts.file_of(database).parent):
         what = f"the journal mode is {mode}: readers and writers stop each other"
         yield Finding("error", "journal-mode", what, f"sqlite3 {facts.file_of(database)} 'PRAGMA journal_mode=WAL'")
     size = facts.wal_size(database) or 0

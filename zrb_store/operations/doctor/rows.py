@@ -2,51 +2,91 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
+from zrb_store.codec.check import NOT_ASCII, NOT_JSON, problem_of
+from zrb_store.columns import RUN, SESSION
 from zrb_store.db.engine import Database
-from zrb_store.names import is_session_name
+from zrb_store.db.transaction import Executor
+from zrb_store.names import is_session_name, value_id
 from zrb_store.operations.doctor.finding import Finding
-from zrb_store.queries.invariants import INVARIANTS, SHOWN, documents, violations
+from zrb_store.queries import texts
+from zrb_store.queries.column_invariants import ATTEMPT_COLUMNS, SESSION_COLUMNS, VALUE_COLUMNS
+from zrb_store.queries.invariants import INVARIANTS, SHOWN, violations
 
-_KINDS = {"path": list, "tasks": dict, "command": list}
+ALL = {
+    noun: [*INVARIANTS[noun], *more]
+    for noun, more in (("value", VALUE_COLUMNS), ("attempt", ATTEMPT_COLUMNS), ("session", SESSION_COLUMNS))
+}
+"""Every invariant by what it is about."""
+
+_RULES = {**SESSION, **RUN}
 
 
 def examine(database: Database) -> Iterator[Finding]:
     """Check every invariant of the rows."""
-    for noun, invariants in INVARIANTS.items():
+    for noun, invariants in ALL.items():
         for invariant in invariants:
             if invariant.dialect in (None, database.dialect_name):
                 count, first = violations(database, invariant)
                 if count:
                     what = _say(noun, invariant.wrong, count, [_label(row) for row in first])
                     yield Finding(invariant.level, invariant.name, what, invariant.remedy)
-    yield from _documents(database)
+    yield from _sessions(database)
+    yield from _values(database)
 
 
-def _documents(database: Database) -> Iterator[Finding]:
+def _sessions(database: Database) -> Iterator[Finding]:
     """Names that cannot be given, and JSON that readers cannot read."""
-    names, damaged = [], []
-    for name, *texts in documents(database):
-        if not is_session_name(name) and name not in names:
-            names.append(name)
-        if name not in damaged and not all(map(_is_readable, texts, _KINDS.values())):
-            damaged.append(name)
+    names: dict[str, None] = {}
+    damaged: dict[str, None] = {}
+    with database.snapshot() as transaction:
+        for name, columns in texts.of_sessions(transaction):
+            if not is_session_name(name):
+                names[name] = None
+            if any(_RULES[column].problem(text) for column, text in columns.items()):
+                damaged[name] = None
     if names:
-        what = _say("session", "have a name that no session can have", len(names), names)
+        what = _say("session", "have a name that no session can have", len(names), list(names))
         yield Finding("error", "session-name", what, "delete them with SQL, since no command takes such a name")
     if damaged:
-        what = _say("session", "have a path, tasks or a command line that is damaged", len(damaged), damaged)
-        yield Finding("error", "session-text", what, "restore a backup")
+        wrong = "have a path, inputs, tasks or a command line that is damaged"
+        what = _say("session", wrong, len(damaged), list(damaged))
+        yield Finding("error", "session-text", what, "restore a backup, or delete them with `zrb-store rm`")
 
 
-def _is_readable(text: str | None, kind: type) -> bool:
-    try:
-        return text is None or isinstance(json.loads(text), kind)
-    except (ValueError, RecursionError):
-        return False
+def _values(database: Database) -> Iterator[Finding]:
+    """Values that are no JSON, or of a type that this version does not know."""
+    damaged, unknown = _Some(), _Some()
+    with database.snapshot() as transaction:
+        for queue_id, seq, data in texts.of_values(transaction):
+            problem = problem_of(data) if type(data) is str else NOT_JSON
+            if problem:
+                (damaged if problem in (NOT_ASCII, NOT_JSON) else unknown).add(queue_id, seq)
+        if damaged.count:
+            what = damaged.say(transaction, "are no JSON")
+            yield Finding("error", "value-data", what, "restore a backup")
+        if unknown.count:
+            what = unknown.say(transaction, "are of a type that this version does not know")
+            yield Finding("warning", "value-type", what, "upgrade zrb-store, if a newer one wrote them")
+
+
+class _Some:
+    """Counts values, and keeps the first of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[tuple[int, int]] = []
+
+    def add(self, queue_id: int, seq: int) -> None:
+        self.count += 1
+        if len(self._first) < SHOWN:
+            self._first.append((queue_id, seq))
+
+    def say(self, executor: Executor, wrong: str) -> str:
+        labels = [value_id(*texts.queue_of(executor, queue_id), seq) for queue_id, seq in self._first]
+        return _say("value", wrong, self.count, labels)
 
 
 def _label(row: tuple[Any, ...]) -> str:

@@ -7,38 +7,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from zrb_store.errors import InvalidName, ZrbStoreError
-from zrb_store.names import check_session_name, split_id
-from zrb_store.queries import transfer as queries
+from zrb_store.errors import ZrbStoreError
+from zrb_store.operations.transfer.checks import Checks, Unsound, demand
+from zrb_store.operations.transfer.fields import FIELDS
 from zrb_store.queries.transfer import Record
 
 FORMAT = 1
 HASH = "sha256"
-
-_LINKS: dict[str, dict[str, type]] = {
-    "run": {},
-    "session": {},
-    "queue": {},
-    "attempt": {"run": int, "result_queue": str},
-    "value": {"queue": str, "pushed_by": str, "taken_by": str},
-    "return": {"queue": str, "taken_by": str},
-    "change": {},
-}
-_COLUMNS = {
-    "session": queries.SESSION,
-    "run": queries.RUN,
-    "queue": queries.QUEUE,
-    "attempt": queries.ATTEMPT,
-    "value": queries.VALUE,
-    "return": queries.RETURN,
-    "change": queries.CHANGE,
-}
-# What each kind of record has: the type of each field, and whether it may be null.
-_FIELDS: dict[str, dict[str, tuple[type, bool]]] = {
-    kind: {name: (type_, name != "queue") for name, type_ in _LINKS[kind].items()}
-    | {column.name: (column.type.python_type, bool(column.nullable)) for column in columns}
-    for kind, columns in _COLUMNS.items()
-}
 
 
 def write(records: Iterable[Record]) -> Iterator[str]:
@@ -52,13 +27,18 @@ def write(records: Iterable[Record]) -> Iterator[str]:
     yield chain.line({"kind": "end", "records": count})
 
 
-def read(lines: Iterable[bytes], where: str) -> Iterator[Record]:
+def read(lines: Iterable[bytes], where: str, now: int) -> Iterator[Record]:
     """The records of the lines, checked.
+
+    Args:
+        lines: What `write` gave.
+        where: How messages name the file.
+        now: The clock of the store that they are for, in microseconds.
 
     Raises:
         ZrbStoreError: A line is damaged, is missing, or is of another format.
     """
-    chain = _Chain()
+    chain, checks = _Chain(), Checks(now)
     before = "start"
     number = count = 0
     for number, line in enumerate(lines, 1):
@@ -69,18 +49,24 @@ def read(lines: Iterable[bytes], where: str) -> Iterator[Record]:
             if kind == "zrb-store":
                 _check_format(record, where)
             elif kind == "end":
-                _check(record == {"records": count}, "records are missing")
+                checks.end()
+                demand(record == {"records": count}, "records are missing")
             else:
-                _check_fields(kind, record)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            reason = str(error) if isinstance(error, _Damaged) else "it is not a line of an export"
-            raise ZrbStoreError(f"line {number} of {where} is damaged: {reason}; nothing was imported") from None
+                checks.record(kind, record, number)
+        except Unsound as error:
+            raise _damaged(error.line or number, where, str(error)) from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise _damaged(number, where, "it is not a line of an export") from None
         before = kind
-        if kind in _FIELDS:
+        if kind in FIELDS:
             count += 1
             yield {"kind": kind, **record}
     if before != "end":
         raise ZrbStoreError(f"{where} ends after line {number}, before its end: it is cut off; nothing was imported")
+
+
+def _damaged(line: int, where: str, reason: str) -> ZrbStoreError:
+    return ZrbStoreError(f"line {line} of {where} is damaged: {reason}; nothing was imported")
 
 
 def renaming(names: Mapping[str, str]) -> Callable[[Record], Record]:
@@ -98,10 +84,6 @@ def renaming(names: Mapping[str, str]) -> Callable[[Record], Record]:
     return rename
 
 
-class _Damaged(ValueError):
-    """What is wrong with a line."""
-
-
 class _Chain:
     """Hashes, each over a record and the hash before it: a line that is changed, moved or missing breaks it."""
 
@@ -114,7 +96,7 @@ class _Chain:
     def record(self, line: bytes) -> Record:
         record = json.loads(line.decode())
         expected = record.pop(HASH)
-        _check(self._next(record) == expected, "its hash does not fit")
+        demand(self._next(record) == expected, "its hash does not fit")
         return record  # type: ignore[no-any-return]
 
     def _next(self, record: Record) -> str:
@@ -123,39 +105,14 @@ class _Chain:
         return self._last
 
 
-def _check(condition: Any, reason: str) -> None:
-    if not condition:
-        raise _Damaged(reason)
-
-
 def _check_place(kind: Any, before: str) -> None:
-    _check((kind == "zrb-store") == (before == "start"), "it is not where it belongs")
-    _check(before != "end", "it comes after the end")
-    _check(kind in _FIELDS or kind in ("zrb-store", "end"), "its kind is unknown")
-    _check(before != "zrb-store" or kind in ("session", "end"), "it belongs to no session")
+    demand((kind == "zrb-store") == (before == "start"), "it is not where it belongs")
+    demand(before != "end", "it comes after the end")
+    demand(kind in FIELDS or kind in ("zrb-store", "end"), "its kind is unknown")
+    demand(before != "zrb-store" or kind in ("session", "end"), "it belongs to no session")
 
 
 def _check_format(record: Record, where: str) -> None:
     if record.get("format") != FORMAT:
         raise ZrbStoreError(f"{where} has format {record.get('format')}, unknown to this version: upgrade zrb-store")
-
-
-def _check_fields(kind: str, record: Record) -> None:
-    fields = _FIELDS[kind]
-    _check(record.keys() == fields.keys(), "its fields are not those of this format")
-    for name, (type_, nullable) in fields.items():
-        field = record[name]
-        _check(nullable if field is None else type(field) is type_, f"{name} is not of its type")
-        _check(type_ is not int or field is None or -(2**63) <= field < 2**63, f"{name} is too large")
-        if type(field) is str:
-            _check("\0" not in field and field.encode("utf-8", "replace").decode() == field, f"{name} is no text")
-    if kind == "value":
-        _check(record["data"].isascii(), "data is not ASCII")
-    try:
-        if kind == "session":
-            check_session_name(record["name"])
-        for name in ("pushed_by", "taken_by"):
-            if record.get(name) is not None:
-                split_id(record[name])
-    except InvalidName as error:
-        raise _Damaged(str(error)) from None
+    demand(record.keys() == {"format"}, "its fields are not those of this format")

@@ -1,0 +1,236 @@
+"""One row that another program or a disk has damaged hides no other, and is named."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.commands import Commands, Result
+from tests.sessions import parse, parse_lines
+from tests.test_doctor import found
+from tests.test_prune import names
+from tests.test_transfer import imported
+from zrb_store import SessionNotFound, Store, ZrbStoreError, open_store
+from zrb_store.operations import removal, shell
+
+FAR = 2**62
+OF_SESSION = "WHERE name = 'etl-24'"
+OF_RUN = "WHERE session_id = (SELECT id FROM zrb_session WHERE name = 'etl-24')"
+OF_VALUE = (
+    "WHERE seq = 1 AND queue_id = (SELECT q.id FROM zrb_queue q JOIN zrb_session s ON s.id = q.session_id "
+    "WHERE s.name = 'etl-24' AND q.name = 'rows')"
+)
+SESSION = [
+    "path = '[[['",
+    "path = '5'",
+    "path = '[5]'",
+    "tasks = '[]'",
+    """tasks = '{"load": "done"}'""",
+    "inputs = '5'",
+    "inputs = '{'",
+    "status = 'done'",
+    f"created_at = {FAR}",
+    f"created_at = {-FAR}",
+    f"finished_at = {FAR}",
+    "fence = -1",
+]
+RUN = [
+    "command = 'zrb load'",
+    "command = '5'",
+    "origin = 'cron'",
+    "outcome = 'done'",
+    f"started_at = {FAR}",
+    f"lease_expires_at = {FAR}, ended_at = NULL, outcome = NULL",
+    f"ended_at = {-FAR}",
+    "pid = -5",
+]
+ATTEMPT = [
+    "role = 'boss'",
+    "status = 'skipped'",
+    f"started_at = {FAR}",
+    f"ended_at = {-FAR}",
+    f"given_back_at = {FAR}",
+    "number = -number",
+]
+VALUE = ["state = 'lost'", f"pushed_at = {FAR}", f"ended_at = {-FAR}", "size = -1", "size = 0"]
+PLANTED = [
+    *(f"UPDATE zrb_session SET {damage} {OF_SESSION}" for damage in SESSION),
+    *(f"UPDATE zrb_run SET {damage} {OF_RUN}" for damage in RUN),
+    *(f"UPDATE zrb_attempt SET {damage} {OF_RUN}" for damage in ATTEMPT),
+    *(f"UPDATE zrb_value SET {damage} {OF_VALUE}" for damage in VALUE),
+    f"UPDATE zrb_return SET taken_at = {FAR} {OF_VALUE}",
+    f"UPDATE zrb_change SET at = {-FAR} WHERE session = 'etl-24'",
+]
+# What only SQLite lets in.
+PLANTED_ON_SQLITE = [
+    *(
+        f"UPDATE zrb_session SET {damage} {OF_SESSION}"
+        for damage in ("created_at = 'abc'", "path = x'ff'", "task = x'ff'")
+    ),
+    f"UPDATE zrb_run SET lease_expires_at = 'soon', pid = 1.5, host = x'ff' {OF_RUN}",
+    f"UPDATE zrb_attempt SET started_at = 'abc', fence = 'x', error_message = x'ff' {OF_RUN}",
+    f"UPDATE zrb_value SET size = 'big', type = x'ff' {OF_VALUE}",
+    f"UPDATE zrb_value SET pushed_at = 1.5, orphaned = 'no' {OF_VALUE}",
+    f"UPDATE zrb_value SET data = x'ff00' {OF_VALUE}",
+]
+READS = [
+    ["list"],
+    ["list", "--status", "failed"],
+    ["list", "--status", "stale"],
+    ["show", "etl-24"],
+    ["show", "etl-24", "rows", "--live"],
+    ["show", "etl-24", "--at", "2099-01-01"],
+    ["get", "etl-24", "rows"],
+    ["get", "etl-24", "rows", "--seq", "1"],
+    ["get", "etl-25", "load", "--result"],
+    ["log", "etl-24"],
+    ["trace", "etl-24/rows#1"],
+    ["last", "load", "--any-project"],
+    ["diff", "etl-24", "etl-25"],
+    ["show", "inbox"],
+]
+SHAPES = {"list": ("list", "header"), "show": ("show", "value"), "get": ("value", "value"), "last": ("value", "value")}
+SHAPES |= {"log": ("log", "attempt"), "trace": ("trace", "event"), "diff": ("diff", "difference")}
+
+
+def read(command: Commands, *args: str) -> Result:
+    """Run a reading command, whose output must be of its documented shape."""
+    result = command(*args)
+    assert result.code == (1 if args[0] == "diff" else 0), (args, result)
+    assert "internal error" not in result.err
+    return result
+
+
+@pytest.fixture
+def damaged(request: pytest.FixtureRequest, filled: Store) -> Store:
+    """A store with one fault in session etl-24."""
+    shell.push(filled, "etl-24", "by hand", 1)
+    planted: str = request.param
+    filled.database.execute(sa.text(planted.replace(":", "\\:")))
+    return filled
+
+
+@pytest.mark.parametrize("damaged", PLANTED, indirect=True, ids=lambda text: text[7:70])
+def test_everything_else_is_shown_and_the_damage_is_named(command: Commands, damaged: Store, location: str) -> None:
+    check_reads(command, damaged, location)
+
+
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("damaged", PLANTED_ON_SQLITE, indirect=True, ids=lambda text: text[7:70])
+def test_what_is_not_even_of_its_type(command: Commands, damaged: Store, location: str, tmp_path: Path) -> None:
+    check_reads(command, damaged, location)
+    check_export(command, damaged, tmp_path)
+
+
+def check_reads(command: Commands, damaged: Store, location: str) -> None:
+    notes = set()
+    for args in READS:
+        for form in ("table", "value"):
+            notes.add(read(command, *args, "--format", form).err)
+        of_all, of_line = SHAPES[args[0]]
+        parse(of_all, read(command, *args, "--format", "json").out)
+        parse_lines(of_line, read(command, *args, "--format", "jsonl").out)
+    listed = command("list", "--format", "value").out.split()
+    assert set(listed) == {"etl-24", "etl-25", "inbox"}
+    assert command.ok("show", "etl-25", "--format", "value")
+    assert any(finding.level == "error" for finding in found(location)), "doctor finds it"
+    notes.discard("")
+    assert notes, "it is said"
+    assert all("damaged: " in note and "zrb-store doctor" in note for note in notes), notes
+
+
+@pytest.mark.parametrize("damaged", PLANTED, indirect=True, ids=lambda text: text[7:70])
+def test_export_leaves_it_out_and_says_so(command: Commands, damaged: Store, tmp_path: Path) -> None:
+    check_export(command, damaged, tmp_path)
+
+
+def check_export(command: Commands, damaged: Store, tmp_path: Path) -> None:
+    result = command("export")
+    if damaged.database.execute(sa.text("SELECT 1 FROM zrb_change WHERE at < 0")):
+        assert "session etl-24 (change: at is less than 0)" in result.err
+    assert result.code == 1
+    assert result.err.startswith("zrb-store: left out, since they are damaged: session etl-24 (")
+    kept = [line["name"] for line in map(json.loads, result.out.splitlines()) if line["kind"] == "session"]
+    assert sorted(kept) == ["etl-25", "inbox"]
+    with open_store(tmp_path / "export.db") as new:
+        assert imported(new, result.out.encode()) == 2
+    command("copy", str(damaged.database.url.render_as_string(hide_password=False)), str(tmp_path / "new.db"))
+    with open_store(tmp_path / "new.db") as new:
+        assert names(new) == {"etl-25", "inbox"}
+
+
+DECISIVE = [damage for damage in SESSION if damage.split()[0] not in ("path", "inputs")]
+
+
+@pytest.mark.parametrize(
+    "damaged", [f"UPDATE zrb_session SET {damage} {OF_SESSION}" for damage in DECISIVE], indirect=True
+)
+def test_prune_leaves_it_alone_and_rm_deletes_it(command: Commands, damaged: Store, location: str) -> None:
+    result = command("prune", "--keep-last", "0")
+    assert (result.code, "left alone, since they are damaged: session etl-24 (" in result.err) == (0, True)
+    assert names(damaged) == {"etl-24", "inbox"}
+    command.ok("pin", "etl-24")
+    command.ok("unpin", "etl-24")
+    command.ok("rm", "etl-24")
+    assert names(damaged) == {"inbox"}
+    assert found(location) == []
+
+
+@pytest.mark.parametrize("damaged", [f"UPDATE zrb_session SET path = '5' {OF_SESSION}"], indirect=True)
+def test_prune_takes_what_can_be_judged(command: Commands, damaged: Store) -> None:
+    command.ok("prune", "--keep-last", "0")
+    assert names(damaged) == {"inbox"}
+
+
+def test_a_session_whose_run_is_damaged_is_not_pruned(command: Commands, store: Store) -> None:
+    with store.session("s").run() as run:
+        run.step("a", lambda: 1)
+        store.database.execute(sa.text(f"UPDATE zrb_run SET lease_expires_at = {FAR}"))
+        result = command("prune", "--older-than", "0s")
+        assert "session s (lease_expires_at)" in result.err
+        assert names(store) == {"s"}
+
+
+def test_a_lease_that_cannot_be_is_none(store: Store) -> None:
+    started = store.session("s").run().start()
+    store.database.execute(sa.text(f"UPDATE zrb_run SET lease_expires_at = {FAR}"))
+    assert store.session("s").status == "stale"
+    with store.session("s").run() as again:
+        assert again.number == started.number + 1
+
+
+@pytest.mark.parametrize("damaged", [f"UPDATE zrb_session SET tasks = '5' {OF_SESSION}"], indirect=True)
+def test_what_would_change_it_is_refused(command: Commands, damaged: Store) -> None:
+    with pytest.raises(ZrbStoreError, match=r"session etl-24 is damaged \(tasks\).*zrb-store rm etl-24"):
+        damaged.session("etl-24").run().start()
+    for args in (["mark", "etl-24", "load", "completed"], ["fork", "etl-24", "--from", "load"]):
+        result = command(*args)
+        assert (result.code, "is damaged (tasks)" in result.err) == (1, True)
+    assert command.ok("push", "etl-24", "q", "1") == "", "its queues are not"
+    removal.remove(damaged.database, "etl-24")
+    with pytest.raises(SessionNotFound):
+        damaged.session("etl-24").record()
+
+
+@pytest.mark.parametrize("damaged", [f"UPDATE zrb_session SET tasks = '5' {OF_SESSION}"], indirect=True)
+def test_retention_says_what_it_leaves_alone(
+    damaged: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ZRB_STORE_RETENTION", "keep=0")
+    with caplog.at_level(logging.WARNING), damaged.session("new").run():
+        pass
+    assert "not pruned, since they are damaged: session etl-24 (tasks)" in caplog.text
+
+
+def test_many_are_counted_and_few_named(command: Commands, filled: Store) -> None:
+    filled.database.execute(sa.text("UPDATE zrb_session SET path = '5'"))
+    for number in range(20):
+        filled.session(f"s{number}").xcom["q"].push(1)
+    filled.database.execute(sa.text("UPDATE zrb_session SET path = '5'"))
+    err = command("list").err
+    assert err.count("(path)") == 3
+    assert "and 20 more; `zrb-store doctor`" in err

@@ -1,0 +1,155 @@
+"""The revision has a table of our own: what an upgrade does with the old one, and what older programs make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from tests.commands import Commands
+from tests.revisions import program_0001
+from tests.test_alembic_command import alembic
+from tests.test_migrations import ADD_TABLE, NEXT, engine_of, migrate_at_once, revision_of, scalar, table_names
+from zrb_store import SchemaAhead, SchemaBehind, StoreMissing, open_store
+from zrb_store.db import migrate
+from zrb_store.db.tables import OLD_VERSION_TABLE, REVISION
+
+
+@pytest.fixture
+def old(new_location: str) -> sa.Engine:
+    """A store of revision 0001 with a session in it."""
+    engine = engine_of(new_location)
+    assert program_0001.open_store(engine) == "made"
+    assert program_0001.open_store(engine) == "usable"
+    with engine.connect() as connection:
+        connection.exec_driver_sql("INSERT INTO zrb_session (name, status, created_at) VALUES ('kept', 'open', 1)")
+        connection.commit()
+    return engine
+
+
+def test_an_older_program_refuses_a_store_that_was_upgraded(old: sa.Engine) -> None:
+    migrate.upgrade(old)
+    assert revision_of(old) == REVISION
+    assert [program_0001.open_store(old, read_only=only) for only in (True, False)] == ["ahead", "ahead"]
+    assert scalar(old, "SELECT name FROM zrb_session") == "kept"
+
+
+def test_an_older_program_makes_nothing_in_a_new_store(location: str) -> None:
+    engine = engine_of(location)
+    before = table_names(engine)
+    if engine.dialect.name == "sqlite":
+        assert [program_0001.open_store(engine, read_only=only) for only in (True, False)] == ["ahead", "ahead"]
+    else:
+        assert program_0001.open_store(engine, read_only=True) == "missing"
+        with pytest.raises(sa.exc.ProgrammingError, match='"zrb_session" already exists'):
+            program_0001.open_store(engine)
+    assert table_names(engine) == before
+    assert revision_of(engine) == REVISION
+
+
+def test_the_first_writer_upgrades_a_sqlite_store(old: sa.Engine, new_location: str) -> None:
+    with pytest.raises(SchemaBehind, match="has the older revision 0001"):
+        open_store(new_location, read_only=True)
+    if old.dialect.name == "postgresql":
+        with pytest.raises(SchemaBehind, match="has the older revision 0001"):
+            open_store(new_location)
+        return
+    with open_store(new_location) as store:
+        assert [session.name for session in store.sessions()] == ["kept"]
+    assert program_0001.open_store(engine_of(f"{new_location}.0001.bak")) == "usable", "the copy is as it was"
+
+
+def test_by_hand(
+    old: sa.Engine, new_location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Commands(new_location, monkeypatch, capsys.readouterr)
+    assert command.ok("db", "status", "--format", "value") == "0001\n"
+    assert "INSERT INTO zrb_version" in command.ok("db", "upgrade", "--sql")
+    assert program_0001.open_store(old) == "usable", "--sql changes nothing"
+    assert command.ok("db", "upgrade") == f"at revision {REVISION}, was 0001\n"
+    assert command.ok("db", "upgrade") == f"at revision {REVISION}\n"
+    assert command.ok("list", "--format", "value") == "kept\n"
+
+
+def test_the_printed_statements_do_the_same(old: sa.Engine) -> None:
+    statements = migrate.statements(old)
+    with old.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        run = driver.executescript if old.dialect.name == "sqlite" else driver.execute
+        run(statements)
+    assert revision_of(old) == REVISION
+    assert program_0001.open_store(old) == "ahead"
+    assert migrate.statements(old).count("zrb_version") == 0, "nothing is left to do"
+
+
+def test_alembic_from_a_checkout(old: sa.Engine, new_location: str) -> None:
+    alembic(new_location, "current")
+    assert program_0001.open_store(old) == "usable", "who only looks moves nothing"
+    alembic(new_location, "upgrade", "head")
+    assert f"{REVISION} (head)" in alembic(new_location, "current")
+    assert program_0001.open_store(old) == "ahead"
+
+
+def test_an_upgrade_that_fails_leaves_the_revision_where_it_was(
+    old: sa.Engine, add_migration: Callable[..., None]
+) -> None:
+    before = table_names(old)
+    add_migration(ADD_TABLE, "op.execute('nonsense')")
+    with pytest.raises(sa.exc.DBAPIError, match="nonsense"):
+        migrate.upgrade(old)
+    assert table_names(old) == before
+    assert program_0001.open_store(old) == "usable"
+
+
+def test_processes_that_upgrade_at_once_all_succeed(old: sa.Engine, new_location: str) -> None:
+    migrate_at_once(new_location)
+    assert revision_of(old) == REVISION
+    assert scalar(old, "SELECT count(*) FROM zrb_version") == 1
+    assert scalar(old, "SELECT name FROM zrb_session") == "kept"
+
+
+def test_several_revisions_at_once(old: sa.Engine, add_migration: Callable[..., None]) -> None:
+    add_migration(ADD_TABLE)
+    migrate.upgrade(old)
+    assert revision_of(old) == NEXT
+    assert "zrb_more" in table_names(old)
+    assert program_0001.open_store(old) == "ahead"
+
+
+@pytest.mark.parametrize("theirs", ["0001", "4f1ab2c3d4e5"])
+def test_another_programs_revision_in_the_same_schema_is_left_alone(
+    new_postgres: str, postgres_admin: psycopg.Connection[Any], theirs: str
+) -> None:
+    schema = new_postgres.rpartition("%3D")[2]
+    postgres_admin.execute(f"CREATE TABLE {schema}.{OLD_VERSION_TABLE} (version_num text)".encode())
+    postgres_admin.execute(f"INSERT INTO {schema}.{OLD_VERSION_TABLE} VALUES ('{theirs}')".encode())
+    with pytest.raises(StoreMissing):
+        open_store(new_postgres, read_only=True)
+    for _ in range(2):
+        with open_store(new_postgres) as store:
+            store.session("s").xcom["q"].push(1)
+    engine = engine_of(new_postgres)
+    migrate.upgrade(engine)
+    alembic(new_postgres, "upgrade", "head")
+    assert revision_of(engine) == REVISION
+    assert scalar(engine, f"SELECT version_num FROM {OLD_VERSION_TABLE}") == theirs
+
+
+def test_another_program_that_uses_alembic_can_come_to_share_the_schema(new_postgres: str) -> None:
+    with open_store(new_postgres):
+        pass
+    assert OLD_VERSION_TABLE not in table_names(engine_of(new_postgres))
+
+
+def test_a_sqlite_file_of_another_program_that_uses_alembic_is_refused(new_location: str) -> None:
+    engine = engine_of(new_location)
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE TABLE {OLD_VERSION_TABLE} (version_num text)")
+            connection.commit()
+        with pytest.raises(SchemaAhead, match="another program's database"):
+            open_store(new_location)
+        assert table_names(engine) == {OLD_VERSION_TABLE}
