@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.postgres import DEADLINE, wait_until
 from tests.revisions import program_0001
 from tests.test_alembic_command import alembic
 from tests.test_migrations import ADD_TABLE, NEXT, engine_of, migrate_at_once, revision_of, scalar, table_names
-from zrb_store import SchemaAhead, SchemaBehind, StoreMissing, open_store
+from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, open_store
 from zrb_store.db import migrate
 from zrb_store.db.tables import OLD_VERSION_TABLE, REVISION
+from zrb_store.db.transaction import Transaction
 
 
 @pytest.fixture
@@ -153,3 +156,26 @@ def test_a_sqlite_file_of_another_program_that_uses_alembic_is_refused(new_locat
         with pytest.raises(SchemaAhead, match="another program's database"):
             open_store(new_location)
         assert table_names(engine) == {OLD_VERSION_TABLE}
+
+
+@pytest.mark.parametrize("location", ["postgresql"], indirect=True)
+def test_an_upgrade_waits_for_a_transaction_that_has_begun(
+    store: Store, postgres_admin: psycopg.Connection[Any]
+) -> None:
+    """What the transaction has seen of the schema holds until its end."""
+    order = []
+
+    def upgrade() -> None:
+        with store.database.engine.connect() as connection, migrate.exclusive(connection):
+            order.append("upgrade")
+
+    def work(transaction: Transaction) -> None:
+        upgrading.start()
+        waits = "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
+        wait_until(lambda: postgres_admin.execute(waits).fetchone() is not None, lambda: "the upgrade does not wait")
+        order.append("transaction")
+
+    upgrading = threading.Thread(target=upgrade)
+    store.database.transact(work)
+    upgrading.join(DEADLINE)
+    assert order == ["transaction", "upgrade"]

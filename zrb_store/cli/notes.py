@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from zrb_store.cli.command import program
-from zrb_store.cli.words import one_line
+from zrb_store.printing import one_line
 from zrb_store.reading.damage import Damage
 
 

@@ -12,7 +12,19 @@ import click
 from zrb_store.cli.command import command, format_option, program
 from zrb_store.cli.notes import noting
 from zrb_store.cli.one_value import fate
-from zrb_store.cli.output import Block, Column, Facts, Lines, Table, bare, echo_bare, echo_json, on_terminal, settled, show
+from zrb_store.cli.output import (
+    Block,
+    Column,
+    Facts,
+    Lines,
+    Table,
+    bare,
+    echo_bare,
+    echo_json,
+    on_terminal,
+    settled,
+    show,
+)
 from zrb_store.cli.plain import shortened
 from zrb_store.cli.words import NOTHING, Clock, brief_error, micros_between, preview, runner, size, took
 from zrb_store.printing import one_line

@@ -208,6 +208,9 @@ def _postgresql(connection: sa.Connection) -> Iterator[None]:
     with connection.begin():
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+        found = _version_table(connection)
+        if found is not None:  # who has read it in a transaction that still runs goes first
+            connection.exec_driver_sql(f"LOCK TABLE {found} IN ACCESS EXCLUSIVE MODE")
         yield
 
 
