@@ -173,7 +173,7 @@ def test_every_hot_statement_finds_its_rows_by_an_index(folder: Path, tmp_path: 
         for name, statements in plans.items()
         for sql, steps in statements.items()
         for step in steps
-        if step.startswith("SCAN zrb_")
+        if step.startswith("SCAN zrb_") and step != "SCAN zrb_version"  # of one row
     ]
     assert scans == []
     hottest = {name: {step for steps in plans[name].values() for step in steps} for name in WAYS}
