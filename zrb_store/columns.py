@@ -209,8 +209,7 @@ RUN: Columns = {
     "python_version": _TEXT_OR_NULL,
     "zrb_version": _TEXT_OR_NULL,
     "started_at": _TIME,
-    # Of a lease that cannot be read nobody waits for the end.
-    "lease_expires_at": Column(int, most=_LATEST, note="microseconds since 1970 UTC", stand_in=0),
+    "lease_expires_at": _TIME,
     "ended_at": _TIME_OR_NULL,
     "outcome": _words("completed failed interrupted lost", nullable=True),
 }

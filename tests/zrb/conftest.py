@@ -248,10 +248,10 @@ def _rows(store: Store, queue_id: int) -> list[ValueRecord]:
     from sqlalchemy import select
 
     from zrb_store.db.tables import value
+    from zrb_store.queries.lives import value_record
 
-    columns = [value.c[name] for name in ValueRecord.__dataclass_fields__]
-    rows = store.database.execute(select(*columns).where(value.c.queue_id == queue_id).order_by(value.c.seq))
-    return [ValueRecord(*row) for row in rows]
+    rows = store.database.execute(select(*value.c).where(value.c.queue_id == queue_id).order_by(value.c.seq))
+    return [value_record(row) for row in rows]
 
 
 @pytest.fixture(params=releases())
