@@ -4,17 +4,18 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 BENCH_PIP := .bench/bin/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help venv check format bench test crash matrix demo clean
+.PHONY: help venv check format bench test quick crash matrix demo clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    a workflow dies, is looked at, is mended and resumes"
+	@echo "make demo    a workflow fails; its values are shown, the cause is repaired, and it resumes"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
-	@echo "make crash   a workflow is killed a thousand times on each database, and loses nothing (some minutes)"
-	@echo "make matrix  the plugin's tests on a list of zrb releases, as a table (RELEASES=\"3.28.0 latest\")"
-	@echo "make bench   what durability costs, as docs/performance.md (QUICK=1: in two minutes, only printed)"
+	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (90 seconds)"
+	@echo "make crash   kill a workflow a thousand times on each database, and check that nothing is lost (some minutes)"
+	@echo "make matrix  run the plugin's tests on a list of zrb releases, and print a table (RELEASES=\"3.28.0 latest\")"
+	@echo "make bench   measure what durability costs, into docs/performance.md (QUICK=1: in two minutes, only printed)"
 	@echo "make check   ruff and mypy only"
-	@echo "make format  let ruff format and mend what it can"
+	@echo "make format  let ruff format and fix what it can"
 	@echo "make clean   remove .venv and everything generated"
 
 # --group needs pip 25.1, which is newer than what many a python3 -m venv brings.
@@ -46,6 +47,9 @@ format: venv
 # pytest comes last, so that its summary line ends the output.
 test: check
 	$(BIN)/pytest -n 2
+
+quick: venv
+	$(BIN)/pytest -n 2 -m quick
 
 crash: venv
 	$(BIN)/python -m tests.crash

@@ -1,1 +1,1 @@
-"""What durability costs: one module per question, `python -m benchmarks` asks them all."""
+"""Benchmarks of what durability costs: one module for each question. `python -m benchmarks` runs all of them."""

@@ -1,6 +1,6 @@
-"""`make bench`: ask every question, print the answers, and write docs/performance.md.
+"""The program behind `make bench`: it answers every question, prints the answers and writes docs/performance.md.
 
-python -m benchmarks [--quick] [NAME ...]; with a name or --quick the page is only printed.
+Usage: python -m benchmarks [--quick] [NAME ...]. With a name or --quick, the answers are only printed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
 def ask(name: str, effort: Effort) -> tuple[str, str, Answer]:
-    """A question, what is said about it, and its answer."""
+    """Run one module, and return its question, the explanation of the question, and the answer."""
     module = importlib.import_module(f"benchmarks.{name}")
     question, _, prose = (module.__doc__ or "").strip().partition("\n\n")
     answer: Answer = module.run(effort)
@@ -42,9 +42,9 @@ def ask(name: str, effort: Effort) -> tuple[str, str, Answer]:
 
 
 def main(arguments: list[str]) -> None:
-    """Ask the questions named, or all of them."""
+    """Answer the named questions, or all of them."""
     for name in [name for name in os.environ if name.startswith("ZRB_")]:
-        del os.environ[name]  # what the developer works with is not measured
+        del os.environ[name]  # the developer's own settings must not affect the figures
     names = [argument for argument in arguments if argument != "--quick"]
     effort = Effort(quick="--quick" in arguments)
     answers = {}

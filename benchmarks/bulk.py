@@ -1,7 +1,7 @@
 """What does a whole batch cost?
 
-`extend` by 10,000 small values in one transaction, and iteration over 1,000. Raw is `executemany` in one transaction,
-and a SELECT. Peers without a batch push one by one.
+This measures `extend` by 10,000 small values in one transaction, and iteration over 1,000. The raw driver does
+`executemany` in one transaction, and a SELECT. Peers that have no batches push the values one by one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ OPERATIONS = {"extend": "extend by 10,000", "iterate": "iterate over 1,000"}
 
 
 def turn(growing: Queue, still: Queue, many: list[object]) -> Contestant:
-    """Extend one queue, go through another."""
+    """Return a turn that extends one queue and iterates over another."""
 
     def take_turn() -> Sample:
         sample = {}
@@ -33,7 +33,7 @@ def turn(growing: Queue, still: Queue, many: list[object]) -> Contestant:
 
 
 def run(effort: Effort) -> Answer:
-    """One race."""
+    """Run one race."""
     answer = Answer()
     many: list[object] = [SMALL] * effort(10_000, 2_000)
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Who takes part in a race of queues: the raw driver, zrb-store twice, and the peers."""
+"""The contestants in a race of queues: the raw driver, zrb-store twice, and the peers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from benchmarks.raw import RawSQLite
 
 
 def new_folder(stack: ExitStack) -> Path:
-    """An empty folder that is removed when the stack is left."""
+    """Return a new folder that is removed when the stack is closed."""
     return Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
 
 def ours(stack: ExitStack, synchronous: str = "NORMAL", name: str = "values") -> dict[str, Queue]:
-    """The raw driver and zrb-store, each with a file of its own."""
+    """Return the raw driver and zrb-store, each with its own file."""
     folder = new_folder(stack)
     stack.enter_context(mock.patch.dict("os.environ", ZRB_STORE_DURABILITY=synchronous.lower()))
     _, raw_attempt = stack.enter_context(live_attempt(folder / "raw.db"))
@@ -31,7 +31,7 @@ def ours(stack: ExitStack, synchronous: str = "NORMAL", name: str = "values") ->
 
 
 def theirs(stack: ExitStack, synchronous: str) -> dict[str, Queue]:
-    """The peers, each with a folder of its own."""
+    """Return the peers, each with its own folder."""
     queues = {}
     for name, factory in peers.available().items():
         queues[name] = factory(new_folder(stack), synchronous)

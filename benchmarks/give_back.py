@@ -1,7 +1,7 @@
 """What does it cost to give an attempt back?
 
-An attempt took 10,000 values and pushed 10,000 others, then failed. The next attempt of its task begins, and gives
-all that back first.
+An attempt took 10,000 values and pushed 10,000 others, then failed. When the next attempt of its task begins, it first
+gives all of that back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zrb_store.run import Run
 
 
 def give_back(run: Run, task: str, many: int) -> float:
-    """Seconds that the next attempt needs to begin."""
+    """Let an attempt fail, and return the seconds that the next attempt needs to begin."""
     attempt = run.begin(task)
     attempt.xcom[task].extend([SMALL] * many)
     attempt.complete()
@@ -34,7 +34,7 @@ def give_back(run: Run, task: str, many: int) -> float:
 
 
 def run(effort: Effort) -> Answer:
-    """A few sizes."""
+    """Measure several sizes."""
     answer = Answer()
     sizes = [2_500, 5_000, 10_000]
     rounds = effort(5, 1)

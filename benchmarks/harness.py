@@ -1,7 +1,8 @@
-"""The one harness: contestants take turns in every round, and only ratios within a round are compared.
+"""The harness of all races: contestants take turns in every round, and only ratios within a round are compared.
 
-A shared machine is now fast, now slow. Contestants that run one after the other meet different machines; contestants
-that take turns meet the same one, so that the median of the per-round ratios holds still where times do not.
+A shared machine is sometimes fast and sometimes slow. Contestants that run one after the other meet it at different
+speeds. If they take turns, they meet it at the same speed, so the median of the ratios of all rounds is stable even
+where times are not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Sample = Mapping[str, float]
 """Seconds that each operation took in one round."""
 
 Contestant = Callable[[], Sample]
-"""One turn: does the work and returns what it took."""
+"""A function that takes one turn: it does the work and returns how long that took."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class Effort:
     quick: bool
 
     def __call__(self, full: int, quick: int) -> int:
-        """The number for this effort."""
+        """Return the number that belongs to this effort."""
         return quick if self.quick else full
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A median of per-round ratios, with the middle half of them as its spread."""
+    """The median of the ratios of all rounds, and the range of the middle half of them."""
 
     median: float
     low: float
@@ -45,7 +46,7 @@ class Ratio:
 
 
 def ratio_of(ratios: Sequence[float]) -> Ratio:
-    """The median and the quartiles."""
+    """Return the median and the quartiles."""
     if len(ratios) < 2:
         return Ratio(ratios[0], ratios[0], ratios[0])
     low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
@@ -53,26 +54,26 @@ def ratio_of(ratios: Sequence[float]) -> Ratio:
 
 
 class Race:
-    """The rounds of some contestants.
+    """A race: the rounds of some contestants.
 
     Attributes:
-        contestants: Their names, in the order given.
+        contestants: Their names, in the given order.
     """
 
     def __init__(self, contestants: Mapping[str, Contestant], rounds: int, turns: int = 1) -> None:
-        """Run it.
+        """Run the race.
 
         Args:
-            contestants: What takes part, by name.
-            rounds: How many ratios there will be.
-            turns: How often each comes up in one round. Many short turns spread what happens now and then, such as a
-                checkpoint or another program's burst, over all of them.
+            contestants: The contestants by name.
+            rounds: How many rounds to run; each results in one ratio.
+            turns: How many turns each contestant has in one round. With many short turns, occasional events such as a
+                checkpoint, or a burst of work by another program, affect all contestants.
         """
         self.contestants = list(contestants)
         self._samples: dict[str, list[Sample]] = {name: [] for name in contestants}
         self._order = list(contestants.items())
         self._random = random.Random(rounds)
-        self._round(turns)  # warms up
+        self._round(turns)  # for warming up
         for _ in range(rounds):
             for name, samples in self._round(turns).items():
                 self._samples[name].append(_mean(samples))
@@ -86,20 +87,20 @@ class Race:
                 samples[name].append(contestant())
         return samples
 
-    def ratio(self, operation: str, of: str, to: str) -> Ratio | None:
-        """How many times as long `of` takes as `to`; None if one of the two cannot do the operation."""
-        pairs = zip(self._samples[of], self._samples[to], strict=True)
+    def ratio(self, operation: str, contestant: str, base: str) -> Ratio | None:
+        """Return how many times as long a contestant takes as `base`; None if one of them lacks the operation."""
+        pairs = zip(self._samples[contestant], self._samples[base], strict=True)
         ratios = [one[operation] / other[operation] for one, other in pairs if operation in one and operation in other]
         return ratio_of(ratios) if ratios else None
 
-    def differences(self, of: tuple[str, str], minus: tuple[str, str]) -> list[float]:
-        """The seconds of one contestant's operation minus those of another one, round by round."""
-        pairs = zip(self._samples[of[0]], self._samples[minus[0]], strict=True)
-        return [one[of[1]] - other[minus[1]] for one, other in pairs]
+    def differences(self, minuend: tuple[str, str], subtrahend: tuple[str, str]) -> list[float]:
+        """Return the difference of two times in each round. Each time is given as contestant and operation."""
+        pairs = zip(self._samples[minuend[0]], self._samples[subtrahend[0]], strict=True)
+        return [one[minuend[1]] - other[subtrahend[1]] for one, other in pairs]
 
-    def seconds(self, operation: str, of: str) -> float | None:
-        """The median time; it tells the scale and is never compared."""
-        times = [sample[operation] for sample in self._samples[of] if operation in sample]
+    def seconds(self, operation: str, contestant: str) -> float | None:
+        """Return the median time, which shows the scale and is never compared."""
+        times = [sample[operation] for sample in self._samples[contestant] if operation in sample]
         return statistics.median(times) if times else None
 
 
@@ -108,7 +109,7 @@ def _mean(samples: Sequence[Sample]) -> Sample:
 
 
 def timed(operation: Callable[[], Any], times: int) -> float:
-    """Seconds that one operation takes, over so many of them."""
+    """Run an operation several times, and return the seconds that one of them takes on average."""
     turns = range(times)
     began = time.perf_counter()
     for _ in turns:
@@ -117,12 +118,12 @@ def timed(operation: Callable[[], Any], times: int) -> float:
 
 
 def figure(number: float) -> str:
-    """A ratio with two digits that mean something."""
+    """Format a ratio with the digits that are significant."""
     return f"{number:.2f}" if number < 10 else f"{number:.1f}" if number < 100 else f"{number:.0f}"
 
 
 def time_text(seconds: float) -> str:
-    """A time in the unit that fits."""
+    """Format a time in a suitable unit."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

@@ -1,7 +1,7 @@
-"""Do push and pop stay as fast when much was taken before?
+"""Do push and pop stay fast when many values were taken before?
 
-The same queue with 1,000,000 taken values in it, against an empty one. `tests/test_hot_statements.py` asserts how
-SQLite finds the rows of every hot statement, with and without ANALYZE; this is what comes of it.
+A queue with 1,000,000 taken values is compared with an empty one. `tests/test_hot_statements.py` asserts how SQLite
+finds the rows of every frequent statement, with and without ANALYZE; this table shows the effect.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OPERATIONS = {"push": "push", "pop": "pop", "peek": "peek", "newest": "get", "le
 
 
 def turn(queue: Queue, times: int) -> Contestant:
-    """Push, look, pop."""
+    """Return a turn that pushes, peeks and pops."""
     peek, newest, length = queue.peek, queue.newest, queue.length
     assert peek is not None
     assert newest is not None
@@ -34,7 +34,7 @@ def turn(queue: Queue, times: int) -> Contestant:
 
 
 def run(effort: Effort) -> Answer:
-    """One race against ourselves."""
+    """Run one race of zrb-store against itself."""
     answer = Answer()
     many = effort(1_000_000, 100_000)
     full = f"{many:,} taken values"

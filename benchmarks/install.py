@@ -1,4 +1,4 @@
-"""`python -m benchmarks.install`: install the peers. One that cannot be is left out, and named as missing later."""
+"""Install the peers: `python -m benchmarks.install`. Those that cannot be installed are reported as missing later."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def install(*requirements: str) -> bool:
-    """Whether pip could."""
+    """Install packages with pip, and return whether that succeeded."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *requirements]
     return subprocess.run(command, check=False).returncode == 0
 
 
 def main() -> None:
-    """All at once; if that fails, one by one."""
+    """Install all peers at once; if that fails, one by one."""
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
     requirements: list[str] = project["dependency-groups"]["bench"]
     if not install(*requirements):

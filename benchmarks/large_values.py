@@ -1,8 +1,8 @@
 """What do values of 10 KB cost?
 
-A list of 110 records, 10 KB as JSON. Raw writes it once by our codec, to show what the store adds, and once by the
-standard library's encoder, which does not look whether the value will come back as it was. diskcache and
-persist-queue write pickle, which is faster and runs code on reading.
+The value is a list of 110 records, 10 KB as JSON. The raw driver writes it once with our codec, to show what the store
+adds, and once with the standard library's encoder, which does not check whether the value can be restored. diskcache
+and persist-queue write pickle, which is faster, but runs code on reading.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ assert 9_500 < len(json.dumps(LARGE)) < 10_500
 
 
 def run(effort: Effort) -> Answer:
-    """One race."""
+    """Run one race."""
     answer = Answer()
     with ExitStack() as stack:
         queues = {**ours(stack), **theirs(stack, "NORMAL")}

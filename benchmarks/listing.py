@@ -1,7 +1,7 @@
 """What does it cost to look at one store of 100,000 sessions?
 
-Each with a run, 2 tasks and 2 queues of 5 values: a million values in all. Timed is the SQL alone, all statements of
-a command together; what click, rich and the interpreter's start add is the next question.
+Each session has a run, 2 tasks and 2 queues of 5 values; a million values in all. Only the SQL is timed, all statements
+of a command together. What click, rich and the start of the interpreter add is the next question.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from benchmarks.contest import new_folder
 from benchmarks.harness import Effort, time_text
 from benchmarks.report import Answer, Goal, table
 from benchmarks.stuffing import add_sessions
-from zrb_store import open_store
+from zrb_store import Store, open_store
 from zrb_store.db.transaction import Transaction, compiled
-from zrb_store.reading import history
-from zrb_store.reading.listing import listed
-from zrb_store.reading.names import resolve
+from zrb_store.inspect.list import list_sessions
+from zrb_store.inspect.session_names import resolve
+from zrb_store.inspect.show import open_session
 
 
 def sql_of(command: Callable[[], Any]) -> tuple[int, float]:
-    """How many statements a command runs, and the seconds that they take together."""
+    """Run a command, and return how many statements it runs and how many seconds they take together."""
     spent: list[float] = []
 
     def timed(run: Callable[..., Iterable[Any]]) -> Callable[..., list[Any]]:
         def run_timed(self: Transaction, statement: Any, *params: Any) -> list[Any]:
-            compiled(self._dialect, statement)  # not SQL's time: most statements are compiled once per process
+            compiled(self._dialect, statement)  # compiling is not timed: most statements are compiled once per process
             began = time.perf_counter()
             rows = list(run(self, statement, *params))
             spent.append(time.perf_counter() - began)
@@ -41,14 +41,20 @@ def sql_of(command: Callable[[], Any]) -> tuple[int, float]:
     timed_stream = timed(Transaction.stream)
     with (
         mock.patch.object(Transaction, "execute", timed(Transaction.execute)),
-        mock.patch.object(Transaction, "stream", lambda *of: iter(timed_stream(*of))),
+        mock.patch.object(Transaction, "stream", lambda *args: iter(timed_stream(*args))),
     ):
         command()
     return len(spent), sum(spent)
 
 
+def show(store: Store, text: str) -> None:
+    """Read what `show` shows of a session, which is short enough to be read at once."""
+    with open_session(store.database, resolve(store.database, text).name):
+        pass
+
+
 def run(effort: Effort) -> Answer:
-    """Each command many times."""
+    """Run each command many times."""
     answer = Answer()
     many = effort(100_000, 10_000)
     with ExitStack() as stack:
@@ -57,8 +63,8 @@ def run(effort: Effort) -> Answer:
         store = stack.enter_context(open_store(path, read_only=True))
         middle = f"etl-{many // 2}"
         commands: dict[str, Callable[[], Any]] = {
-            "`list`: the 50 newest, with counts": lambda: listed(store, limit=50),
-            "`show` of one in the middle": lambda: history.show(store, resolve(store, middle).name),
+            "`list`: the 50 newest, with counts": lambda: list_sessions(store.database, limit=50),
+            "`show` of one in the middle": lambda: show(store, middle),
         }
         rows = []
         for what, command in commands.items():

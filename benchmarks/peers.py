@@ -1,7 +1,7 @@
-"""The peers, as they ship (`as shipped`) or with the durability that is compared (`NORMAL`, `FULL`).
+"""The peers, with their default durability (`as shipped`), or with the durability that is compared (`NORMAL`, `FULL`).
 
-None of them but SQLiteAckQueue and LiteQueue keeps what was taken, none keeps who took it, none can give back what an
-attempt did; diskcache and persist-queue write pickle, which runs code on reading. They do less, and are still peers.
+They do less: only SQLiteAckQueue and LiteQueue keep taken values, none records who took them, and none can give back
+what an attempt did. diskcache and persist-queue write pickle, which runs code on reading.
 """
 
 from __future__ import annotations
@@ -128,23 +128,23 @@ SQLITE: dict[str, tuple[str, Factory]] = {
     "litequeue": ("litequeue", litequeue),
     "huey SqliteStorage": ("huey", huey),
 }
-"""The queues on SQLite by name, each with the package that it comes in."""
+"""The queues on SQLite by name, each with the name of its package."""
 
 PACKAGES = ("diskcache", "persist-queue", "litequeue", "huey", "dbos", "procrastinate")
 
 
 def versions() -> dict[str, str | None]:
-    """Each peer's version, None where it is missing."""
+    """Return the version of each peer, None for one that is not installed."""
     return {package: _version(package) for package in PACKAGES}
 
 
 def installed(*packages: str) -> bool:
-    """Whether these peers can be compared."""
+    """Whether these peers are installed."""
     return all(_version(package) for package in packages)
 
 
 def available() -> dict[str, Factory]:
-    """The installed queues on SQLite."""
+    """Return the installed queues on SQLite."""
     return {name: factory for name, (package, factory) in SQLITE.items() if installed(package)}
 
 

@@ -1,4 +1,4 @@
-"""How SQLite finds the rows of a statement."""
+"""SQLite's query plans."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zrb_store.db.transaction import compiled
 
 
 def plan_of(statement: Any) -> str:
-    """SQLite's words for how it carries the statement out."""
+    """Return SQLite's description of how it runs a statement."""
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder) / "store.db") as store:
         sql, _ = compiled(store.database.engine.dialect, statement)
         with store.database.snapshot() as transaction:

@@ -1,8 +1,8 @@
 """What do eight processes get done on one file?
 
-Each pushes a value and pops one, as fast as it can, for two seconds. SQLite has one writer at a time, so more
-processes cannot get more done; the question is whether they get less done, whether each has its share, and whether
-every value goes to exactly one of them. The peers do the same with the durability that they ship.
+Each process pushes a value and pops one, as fast as it can, for two seconds. SQLite has one writer at a time, so more
+processes cannot get more done. The question is whether they get less done, whether each gets its share, and whether
+every value goes to exactly one of them. The peers do the same with their default durability.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Outcome:
 
     Attributes:
         rate: Operations per second.
-        fairness: The slowest process's operations divided by the fastest one's.
-        duplicates: Values that came twice.
-        lost: Values that were pushed, and neither popped nor left.
+        fairness: The operations of the slowest process divided by those of the fastest.
+        duplicates: How many values were popped more than once.
+        lost: How many values were pushed, but neither popped nor left in the queue.
     """
 
     rate: float
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def opened(name: str, folder: Path) -> Queue:
-    """The queue as each process has it."""
+    """Open the queue, as each process does."""
     if name == API:
         xcom = open_store(folder / "store.db").session("shared").xcom["values"]
         return Queue(push=xcom.push, pop=xcom.pop)
@@ -52,7 +52,7 @@ def opened(name: str, folder: Path) -> Queue:
 
 
 def pop_or_none(queue: Queue) -> list[int] | None:
-    """A value, or None if the queue is empty (or the peer was confused by another process)."""
+    """Pop a value; None if the queue is empty, or if the peer raises an error because of another process."""
     with contextlib.suppress(Exception):
         value: list[int] = queue.pop()
         return value
@@ -60,14 +60,14 @@ def pop_or_none(queue: Queue) -> list[int] | None:
 
 
 def work(name: str, folder: Path, number: int, seconds: float) -> None:
-    """One process: tell what it pushed and popped."""
+    """Do the work of one process, and print what it pushed and popped."""
     queue = opened(name, folder)
     pushed, popped = 0, []
     print("ready", flush=True)
     sys.stdin.readline()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(Exception):  # a peer that gives up on a locked database
+        with contextlib.suppress(Exception):  # a peer may give up on a locked database
             queue.push([number, pushed])
             pushed += 1
         value = pop_or_none(queue)
@@ -77,7 +77,7 @@ def work(name: str, folder: Path, number: int, seconds: float) -> None:
 
 
 def together(name: str, processes: int, seconds: float) -> Outcome:
-    """Let so many processes work on one new file."""
+    """Let several processes work on one new file."""
     with ExitStack() as stack:
         folder = new_folder(stack)
         first = opened(name, folder)
@@ -93,14 +93,14 @@ def together(name: str, processes: int, seconds: float) -> Outcome:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        told = [json.loads(process.communicate()[0]) for process in started]
+        reports = [json.loads(process.communicate()[0]) for process in started]
         left = []
         while (value := pop_or_none(first)) is not None:
             left.append(value)
         first.close()
-    seen = [tuple(value) for one in told for value in one["popped"]] + [tuple(value) for value in left]
-    pushed = {(number, at) for number, one in enumerate(told) for at in range(one["pushed"])}
-    counts = [one["pushed"] + len(one["popped"]) for one in told]
+    seen = [tuple(value) for report in reports for value in report["popped"]] + [tuple(value) for value in left]
+    pushed = {(number, place) for number, report in enumerate(reports) for place in range(report["pushed"])}
+    counts = [report["pushed"] + len(report["popped"]) for report in reports]
     return Outcome(
         rate=sum(counts) / seconds,
         fairness=min(counts) / max(counts),
@@ -110,7 +110,7 @@ def together(name: str, processes: int, seconds: float) -> Outcome:
 
 
 def run(effort: Effort) -> Answer:
-    """Rounds of one process and of eight, each contestant in turn."""
+    """Run rounds of one process and of eight, with each contestant in turn."""
     answer = Answer()
     names = [API, *peers.available()]
     rounds, seconds = effort(5, 1), 2.0 if not effort.quick else 1.0

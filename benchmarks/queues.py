@@ -1,4 +1,4 @@
-"""What every contestant looks like, and zrb-store as one: through its API, and below it."""
+"""The interface of every contestant, and zrb-store as a contestant: through its API, and below the API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zrb_store.queries import values
 from zrb_store.store import Store
 
 SMALL = {"id": 4711, "file": "2026-11-24/part-0000001.csv", "rows": 1043200}
-"""A value of 63 bytes as JSON, the size that issue and measurements speak of."""
+"""A value of 63 bytes as JSON, the size of a small value in all measurements."""
 
 assert len(json.dumps(SMALL, separators=(",", ":"))) == 63
 
@@ -26,7 +26,7 @@ BELOW = "zrb-store, below the API"
 
 @dataclass(frozen=True)
 class Queue:
-    """The operations that are compared; None where a contestant has no such thing."""
+    """The operations that are compared; None if a contestant does not have one."""
 
     push: Callable[[Any], Any]
     pop: Callable[[], Any]
@@ -35,22 +35,22 @@ class Queue:
     length: Callable[[], int] | None = None
     extend: Callable[[list[Any]], Any] | None = None
     iterate: Callable[[], Iterator[Any]] | None = None
-    tidy: Callable[[], Any] = lambda: None  # after each turn, not timed: forget what it keeps of taken values
+    tidy: Callable[[], Any] = lambda: None  # run after each turn, and not timed: deletes taken values
     close: Callable[[], Any] = lambda: None
 
 
 @contextlib.contextmanager
 def live_attempt(location: str | Path) -> Iterator[tuple[Store, Attempt]]:
-    """A new store and an attempt of a live run in it."""
+    """Create a store, and yield it with an attempt of a live run."""
     with open_store(location) as store:
         run = store.session("benchmark").run().start()
-        lease.release(run)  # its thread would come between where a benchmark goes past the store's lock
+        lease.stop_renewing(run)  # the lease's thread would disturb a benchmark that bypasses the store's lock
         yield store, run.begin("work")
         run.end("failed")
 
 
 def api(store: Store, attempt: Attempt, name: str = "values") -> Queue:
-    """`session.xcom[name]`, used as a task does: inside its attempt."""
+    """Return `session.xcom[name]`, used as in a task, that is, inside its attempt."""
     xcoms = store.session(attempt.session).xcom
     return Queue(
         push=lambda value: xcoms[name].push(value),
@@ -64,26 +64,26 @@ def api(store: Store, attempt: Attempt, name: str = "values") -> Queue:
 
 
 def below(store: Store, attempt: Attempt, name: str = "values") -> Queue:
-    """The compiled statements on the driver connection, with encoding and decoding but without the Python API."""
+    """Return the compiled statements on the driver's connection, with encoding and decoding, but without the API."""
     connection = store.database.transact(lambda transaction: transaction)
-    of = attempt.xcom.queue_id(name)
+    queue_id = attempt.xcom.queue_id(name)
 
     def pop() -> Any:
-        found = values.take(connection, of, attempt.id)
+        found = values.take(connection, queue_id, attempt.id)
         if found is None:
             raise IndexError
         return codec.decode(found[1])
 
     def peek(right: bool = False) -> Any:
-        found = values.peek(connection, of, right=right)
+        found = values.peek(connection, queue_id, right=right)
         if found is None:
             raise IndexError
         return codec.decode(found[1])
 
     return Queue(
-        push=lambda value: values.push(connection, of, codec.encode(value), attempt.id),
+        push=lambda value: values.push(connection, queue_id, codec.encode(value), attempt.id),
         pop=pop,
         peek=peek,
         newest=lambda: peek(right=True),
-        length=lambda: values.count(connection, of),
+        length=lambda: values.count(connection, queue_id),
     )

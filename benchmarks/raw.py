@@ -1,7 +1,7 @@
-"""What anyone would write by hand on the same schema: the baseline of every ratio.
+"""Hand-written SQL on the same schema: the baseline of every ratio.
 
-The schema is made by our migrations and the pragmas are ours. The statements do the same work as the store's, fence
-and attempt check included, in one autocommit statement each, and values are JSON by the standard library.
+Our migrations create the schema, and the pragmas are ours. The statements do the same work as those of the store, with
+the fence and attempt check, in one autocommit statement each. Values are encoded by the standard library's JSON.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class RawSQLite:
 
     def pop(self) -> Any:
         parameters = (_micros(), self.attempt_id, self.queue_id, self.queue_id, self.attempt_id)
-        # fetchall, not fetchone: the statement must end for its transaction to end.
+        # fetchall, not fetchone: the transaction ends only when the statement has ended.
         ((_, data),) = self.connection.execute(_POP, parameters).fetchall()
         return self.loads(data)
 
@@ -113,7 +113,7 @@ class RawSQLite:
         self.connection.execute("COMMIT")
 
     def step(self, session_id: int, run_id: int, fence: int, task: str, arguments: str, result: Any) -> None:
-        """The record of one step in two transactions: it begins; it completes, with its result in its own new queue."""
+        """Record one step in two transactions: its beginning, and its completion with the result in a new queue."""
         begin = (run_id, task, task, arguments, _micros(), session_id, fence, task)
         ((self.attempt_id,),) = self.connection.execute(_BEGIN, begin).fetchall()
         self.connection.execute("BEGIN IMMEDIATE")
@@ -124,7 +124,7 @@ class RawSQLite:
         self.connection.execute("COMMIT")
 
     def queue(self) -> Queue:
-        """As a contestant."""
+        """Return these operations as a contestant."""
         return Queue(
             push=self.push,
             pop=self.pop,
@@ -138,7 +138,7 @@ class RawSQLite:
 
 
 class RawWithOurCodec(RawSQLite):
-    """The same with the serialiser that the store uses."""
+    """The same statements with the codec of the store."""
 
     dumps = staticmethod(lambda value: codec.encode(value).data)
     loads = staticmethod(codec.decode)

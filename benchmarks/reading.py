@@ -1,7 +1,8 @@
-"""What does looking cost?
+"""What do reads cost?
 
-`peek`, `get` (the newest) and `len` of a queue that holds 1,000 small values and had 10,000 more. diskcache keeps a
-counter row for `len`; we count in an index, since a counter would cost each push and pop a page more.
+This measures `peek`, `get` (of the newest value) and `len`, on a queue that holds 1,000 small values and from which
+10,000 were taken. diskcache keeps a counter row for `len`. We count in an index, since with a counter each push and pop
+would write another page.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ OPERATIONS = {"peek": "peek", "newest": "get", "length": "len"}
 
 
 def turn(queue: Queue, times: int) -> Contestant:
-    """Look in each way that this contestant has."""
+    """Return a turn that reads in each way that the contestant has."""
     ways = {"peek": queue.peek, "newest": queue.newest, "length": queue.length}
     return lambda: {name: timed(way, times) for name, way in ways.items() if way is not None}
 
 
 def run(effort: Effort) -> Answer:
-    """One race."""
+    """Run one race."""
     answer = Answer()
     with ExitStack() as stack:
         queues = {**ours(stack), **theirs(stack, "NORMAL")}

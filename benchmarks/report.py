@@ -1,4 +1,4 @@
-"""Tables and goals as Markdown, and the page that `make bench` writes."""
+"""Format tables and goals as Markdown, and compose the page that `make bench` writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.harness import Race, Ratio, time_text
 
 @dataclass(frozen=True)
 class Goal:
-    """One promise of speed, and what was measured."""
+    """A goal for speed, size or memory, and what was measured."""
 
     what: str
     goal: str
@@ -23,13 +23,13 @@ class Goal:
     met: bool | None
 
     def row(self) -> list[str]:
-        """As a row of the table of goals."""
+        """Return the row in the table of goals."""
         return [self.what, self.goal, self.measured, {True: "yes", False: "**no**", None: "-"}[self.met]]
 
 
 @dataclass
 class Answer:
-    """What one module found out. Lines are Markdown."""
+    """What one module has measured. `lines` are Markdown."""
 
     goals: list[Goal] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -40,19 +40,19 @@ class Answer:
 
 
 def at_most(what: str, most: float, ratio: Ratio | None) -> Goal:
-    """A goal that a ratio should not exceed."""
+    """Return a goal that is met if a ratio does not exceed `most`."""
     met = None if ratio is None else ratio.median <= most
     return Goal(what, f"at most {most:g}x", f"{ratio}" if ratio else "not measured", met)
 
 
 def at_least(what: str, least: float, ratio: Ratio | None) -> Goal:
-    """A goal that a ratio should reach."""
+    """Return a goal that is met if a ratio reaches `least`."""
     met = None if ratio is None else ratio.median >= least
     return Goal(what, f"at least {least:g}x", f"{ratio}" if ratio else "not measured", met)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table, its columns aligned for reading as text too."""
+    """Return a Markdown table whose columns are aligned, so that it can also be read as text."""
     cells = [list(head), *[list(row) for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     lines = [
@@ -62,7 +62,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def ratios(race: Race, operations: Mapping[str, str], base: str) -> list[str]:
-    """Every contestant against one of them; the base's own row shows its times for scale."""
+    """Return a table of the ratios of all contestants to one of them, whose own row shows its times for scale."""
     rows = []
     for name in race.contestants:
         cells = [name]
@@ -78,7 +78,7 @@ def ratios(race: Race, operations: Mapping[str, str], base: str) -> list[str]:
 
 
 def page(answers: Mapping[str, tuple[str, Answer]], conditions: Sequence[str]) -> str:
-    """docs/performance.md."""
+    """Return the text of docs/performance.md."""
     goals = [goal.row() for _, answer in answers.values() for goal in answer.goals]
     head, why = (Path(__file__).with_name(f"performance.{name}.md").read_text().rstrip() for name in ("head", "why"))
     parts = [head]
@@ -91,7 +91,7 @@ def page(answers: Mapping[str, tuple[str, Answer]], conditions: Sequence[str]) -
 
 
 def conditions() -> list[str]:
-    """Machine and versions."""
+    """Describe the machine and the versions of all programs."""
     import psutil
 
     memory = psutil.virtual_memory().total / 2**30

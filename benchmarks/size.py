@@ -1,7 +1,7 @@
 """How large is a value in the database?
 
-The file's size per value of 63 bytes, all indexes included. Taken values are ones that an attempt pushed and another
-took, which fills every index; the peers delete what is taken.
+This measures the size of the file for each value of 63 bytes, with all indexes. Taken values were pushed and taken by
+attempts, so that they are in every index. The peers delete taken values.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.report import Answer, Goal, table
 
 
 def ours(stack: ExitStack, many: int, *, taken: bool) -> float:
-    """Bytes per value of zrb-store."""
+    """Return the bytes per value in zrb-store."""
     path = new_folder(stack) / "store.db"
     with live_attempt(path) as (_, attempt):
         empty = _bytes_used(path)
@@ -32,7 +32,7 @@ def ours(stack: ExitStack, many: int, *, taken: bool) -> float:
 
 
 def theirs(stack: ExitStack, factory: peers.Factory, many: int) -> float:
-    """Bytes per live value of a peer."""
+    """Return the bytes per live value in a peer."""
     folder = new_folder(stack)
     queue = factory(folder, "NORMAL")
     for _ in range(many):
@@ -49,7 +49,7 @@ def _bytes_used(path: Path) -> int:
 
 
 def run(effort: Effort) -> Answer:
-    """Count pages."""
+    """Count the pages of each contestant."""
     answer = Answer()
     many = effort(50_000, 5_000)
     with ExitStack() as stack:

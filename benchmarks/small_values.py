@@ -1,9 +1,9 @@
 """What do push and pop of a small value cost?
 
-63 bytes of JSON, in an attempt of a live run. `zrb-store` is `session.xcom[...]`; below it the compiled statement on
-the driver connection, with encoding and decoding, but without lock, retry and Python API. The raw driver runs
-hand-written statements with the same fence and attempt check. All are autocommit on SQLite in WAL mode. The peers
-come once with the durability they ship and once with ours.
+The value has 63 bytes of JSON, and an attempt of a live run pushes it. `zrb-store` means `session.xcom[...]`. Below the
+API, the compiled statements run on the driver's connection, with encoding and decoding, but without lock, retries and
+Python API. The raw driver runs hand-written statements with the same fence and attempt check. All run in autocommit on
+SQLite in WAL mode. The peers are measured once with our durability and once with their default.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ OPERATIONS = {"push": "push", "pop": "pop"}
 
 
 def turn(queue: Queue, times: int, value: object = SMALL) -> Contestant:
-    """Push about so many values and pop them again."""
+    """Return a turn that pushes about `times` values and pops them again."""
     lengths = random.Random(times)
 
     def take_turn() -> Sample:
-        # Now more and now less: a checkpoint, which comes after so many pages, would always fall on the same operation.
+        # The number varies: otherwise a checkpoint, which follows after a fixed number of pages, would always hit the
+        # same operation.
         length = lengths.randint(times // 2, times + times // 2)
         sample = {"push": timed(lambda: queue.push(value), length), "pop": timed(queue.pop, length)}
         queue.tidy()
@@ -35,14 +36,14 @@ def turn(queue: Queue, times: int, value: object = SMALL) -> Contestant:
 
 
 def race(synchronous: str, rounds: int, turns: int) -> Race:
-    """All at one durability."""
+    """Run a race with the same durability for all."""
     with ExitStack() as stack:
         queues = {**ours(stack, synchronous), **theirs(stack, synchronous)}
         return Race({name: turn(queue, 20) for name, queue in queues.items()}, rounds, turns)
 
 
 def run(effort: Effort) -> Answer:
-    """Three races: NORMAL, FULL, and the peers as they ship."""
+    """Run three races: with NORMAL, with FULL, and with the peers as shipped."""
     answer = Answer()
     normal = race("NORMAL", effort(25, 7), effort(80, 20))
     answer.add("WAL, synchronous=NORMAL for all:", "", *ratios(normal, OPERATIONS, RAW))

@@ -1,6 +1,7 @@
 """How long does a command take from start to end?
 
-`zrb-store list` in a pipe, in a new process, against a process that imports SQLAlchemy and click and does nothing.
+A new process that runs `zrb-store list` in a pipe is compared with one that imports SQLAlchemy and click and does
+nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _LISTS = "import sys; from zrb_store.cli import run; code = run(['list'])"
 
 
 def turn(code: str, path: Path) -> Contestant:
-    """Run some code in a new interpreter."""
+    """Return a turn that runs code in a new interpreter."""
     command = [sys.executable, "-c", code]
     environment = {**os.environ, "ZRB_STORE_URL": str(path)}
     return lambda: {
@@ -31,15 +32,15 @@ def turn(code: str, path: Path) -> Contestant:
 
 
 def imported(path: Path) -> set[str]:
-    """The packages that `zrb-store list` imports when it writes to a pipe."""
+    """Return the packages that `zrb-store list` imports when it writes to a pipe."""
     code = f"{_LISTS}; print(' '.join(sys.modules), file=sys.stderr)"
     environment = {**os.environ, "ZRB_STORE_URL": str(path)}
-    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment, text=True)
-    return {name.partition(".")[0] for name in told.stderr.split()}
+    process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment, text=True)
+    return {name.partition(".")[0] for name in process.stderr.split()}
 
 
 def run(effort: Effort) -> Answer:
-    """One race of processes."""
+    """Run one race of processes."""
     answer = Answer()
     with ExitStack() as stack:
         path = new_folder(stack) / "store.db"

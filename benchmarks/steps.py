@@ -1,11 +1,12 @@
 """What does a step cost?
 
-`run.step` with a small result: look whether it completed before, begin an attempt, call the function, complete it with
-its result in a queue. Raw writes the same rows in two transactions, without looking. DBOS writes one row per step; it
-ships with a rollback journal and synchronous=FULL, which is compared with our FULL.
+`run.step` with a small result checks whether the step has completed before, begins an attempt, calls the function, and
+completes the attempt with its result in a queue. The raw driver writes the same rows in two transactions, without that
+check. DBOS writes one row per step. It ships with a rollback journal and synchronous=FULL, and so it is compared with
+our FULL.
 
-With FULL everybody waits for the disk: our step syncs it twice (it has begun; it has completed), a DBOS step 4.4 times,
-by strace. The slower the disk, the nearer their ratio comes to that of the syncs, 2.2.
+With FULL every contestant waits for the disk: our step syncs it twice (when it begins and when it completes), a DBOS
+step 4.4 times, as strace shows. The slower the disk, the closer their ratio is to that of the syncs, 2.2.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ OPERATIONS = {"step": "step"}
 
 
 def work(number: int) -> dict[str, object]:
-    """What the step does."""
+    """Do the work of one step."""
     return SMALL
 
 
 def zrb_store_steps(stack: ExitStack, times: int) -> Contestant:
-    """So many steps of one run."""
+    """Return a turn of `times` steps of one run."""
     store = stack.enter_context(open_store(new_folder(stack) / "store.db"))
     run = stack.enter_context(store.session("benchmark").run())
     numbers = itertools.count()
@@ -47,7 +48,7 @@ def zrb_store_steps(stack: ExitStack, times: int) -> Contestant:
 
 
 def raw_steps(stack: ExitStack, times: int, synchronous: str) -> Contestant:
-    """The same rows by hand."""
+    """Return a turn that writes the same rows with hand-written SQL."""
     path = new_folder(stack) / "store.db"
     store = stack.enter_context(open_store(path))
     run = stack.enter_context(store.session("benchmark").run())
@@ -64,7 +65,10 @@ def raw_steps(stack: ExitStack, times: int, synchronous: str) -> Contestant:
 
 
 def dbos_steps(stack: ExitStack, times: int, pragmas: list[str]) -> Contestant:
-    """So many steps of one DBOS workflow, timed inside of it, so that the workflow's own record does not count."""
+    """Return a turn of `times` steps of one DBOS workflow.
+
+    They are timed inside the workflow, so that the workflow's own record does not count.
+    """
     import sqlalchemy as sa
     from dbos import DBOS as Dbos
 
@@ -107,7 +111,7 @@ def _timed(steps: Callable[[], Any], times: int) -> Contestant:
 
 
 def race(synchronous: str, effort: Effort) -> Race:
-    """All at one durability."""
+    """Run a race with the same durability for all."""
     times = 10
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict("os.environ", ZRB_STORE_DURABILITY=synchronous.lower()))
@@ -119,7 +123,7 @@ def race(synchronous: str, effort: Effort) -> Race:
 
 
 def run(effort: Effort) -> Answer:
-    """Two races."""
+    """Run two races."""
     answer = Answer()
     normal, full = race("NORMAL", effort), race("FULL", effort)
     answer.add("WAL, synchronous=NORMAL for all:", "", *ratios(normal, OPERATIONS, RAW))

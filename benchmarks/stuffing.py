@@ -1,4 +1,4 @@
-"""Stores with a great deal in them, written by SQL: making a million rows through the API would take a minute."""
+"""Fill large stores by SQL, because a million rows would take a minute through the API."""
 
 from __future__ import annotations
 

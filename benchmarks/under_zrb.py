@@ -1,8 +1,7 @@
-"""What does zrb itself feel of it?
+"""How much slower does zrb become?
 
-A chain of tasks that return a small dict, run by the `zrb` command with and without the plugin, and `zrb version`.
-The cost of a task is the difference between a long chain and a short one, so that the start of the process does not
-count.
+The `zrb` command runs a chain of tasks that return a small dict, with and without the plugin, and `zrb version`. The
+cost of a task is the difference between a long chain and a short one, so that the start of the process does not count.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ chain("long", LONG)
 
 
 def turn(zrb: str, folder: Path, plugin: bool) -> Contestant:
-    """Run the three commands."""
+    """Return a turn that runs the three commands."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ZRB_")}
     environment |= {"HOME": str(folder), "NO_COLOR": "1"}
     if plugin:
@@ -52,7 +51,7 @@ def turn(zrb: str, folder: Path, plugin: bool) -> Contestant:
 
 
 def run(effort: Effort) -> Answer:
-    """One race of processes."""
+    """Run one race of processes."""
     answer = Answer()
     zrb = shutil.which("zrb", path=str(Path(sys.executable).parent))
     if zrb is None:

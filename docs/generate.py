@@ -18,12 +18,18 @@ import click
 import zrb_store
 import zrb_store.testing
 from zrb_store.cli.app import app
-from zrb_store.columns import Column
+from zrb_store.db.columns import ColumnRule
 from zrb_store.operations.transfer import lines
 from zrb_store.operations.transfer.fields import FIELDS
 from zrb_store.xcom import Xcoms
 
 DOCS = Path(__file__).resolve().parent
+# These methods have no underscore because other modules of the package call them. They are no part of the API.
+_INTERNAL = {
+    "Attempt": {"refuse_if_closed"},
+    "Run": {"lose"},
+    "Xcoms": {"bound_to", "create_queue", "find_id", "queue_id", "remember_id", "share_ids"},
+}
 _SECTION = re.compile(r"^(Args|Returns|Raises|Attributes|Yields):$", re.MULTILINE)
 
 
@@ -86,7 +92,7 @@ def _class(cls: type[Any]) -> list[str]:
     parts = ["", f"## {cls.__name__}", "", _prose(inspect.getdoc(cls) or "")]
     for name in dir(cls):
         member = inspect.getattr_static(cls, name)
-        if name.startswith("_") or not inspect.getdoc(member):
+        if name.startswith("_") or name in _INTERNAL.get(cls.__name__, ()) or not inspect.getdoc(member):
             continue
         if isinstance(member, property):
             parts += ["", f"### {cls.__name__}.{name}", "", _prose(inspect.getdoc(member) or "")]
@@ -167,7 +173,7 @@ def export_schema() -> str:
 _TYPES = {int: "integer", str: "string", bool: "boolean"}
 
 
-def _field(column: Column) -> dict[str, Any]:
+def _field(column: ColumnRule) -> dict[str, Any]:
     about: dict[str, Any] = {"description": column.note} if column.note else {}
     if column.words:
         return {**about, "enum": [*column.words, *([None] if column.nullable else [])]}

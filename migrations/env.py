@@ -1,4 +1,4 @@
-"""How Alembic runs the migrations: on the connection that zrb-store hands over, or on ZRB_STORE_URL."""
+"""Run the migrations for Alembic, on the connection that zrb-store passes to it, or else on ZRB_STORE_URL."""
 
 from __future__ import annotations
 
@@ -7,37 +7,39 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import context
 
-from zrb_store import settings
 from zrb_store.db import migrate, tables
 from zrb_store.db.dialect import dialect_of
+from zrb_store.db.urls import store_url
 
 
-def ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Whether a comparison looks at this table: others may live in the same database."""
+def is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    """Whether a comparison includes this object. Tables of other programs may be in the same database."""
     return kind != "table" or ((name or "").startswith("zrb_") and name != tables.VERSION_TABLE)
 
 
 def run(connection: sa.Connection) -> None:
-    where: dict[str, Any] = {"connection": connection}
+    """Run the migrations; in offline mode only print their SQL."""
+    target: dict[str, Any] = {"connection": connection}
     if context.is_offline_mode():
-        where = {"dialect_name": connection.dialect.name, "literal_binds": True}
+        target = {"dialect_name": connection.dialect.name, "literal_binds": True}
     context.configure(
         target_metadata=tables.metadata,
         version_table=tables.VERSION_TABLE,
         version_table_schema=migrate.version_schema(connection),
-        include_name=ours,
-        render_as_batch=True,  # SQLite can alter little: a table is written anew instead
+        include_name=is_ours,
+        render_as_batch=True,  # SQLite can change few things in a table, so Alembic recreates the table
         transactional_ddl=True,
-        **where,
+        **target,
     )
     with context.begin_transaction():
-        if "destination_rev" in context.get_context().opts:  # not for commands that only look
+        if "destination_rev" in context.get_context().opts:  # not for commands that only read
             migrate.move_revision(connection, context.execute)
         context.run_migrations()
 
 
 def engine() -> sa.Engine:
-    url = settings.store_url()
+    """Return an engine for the store in ZRB_STORE_URL, whose file is created if necessary."""
+    url = store_url()
     dialect = dialect_of(url)
     dialect.create(url)
     return dialect.engine(url, read_only=False, durability="normal")

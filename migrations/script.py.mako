@@ -1,6 +1,6 @@
 """${message}.
 
-A store only moves forward: there is no downgrade, the copy made before an upgrade is the way back.
+There is no downgrade. The copy that is made before an upgrade is the way back.
 """
 
 from __future__ import annotations

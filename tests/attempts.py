@@ -1,4 +1,4 @@
-"""Attempts for tests to begin, to act as, and to let fail."""
+"""Helpers that begin attempts, act as one, and let one fail."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from zrb_store.xcom import current_attempt
 
 
 class Broken(Exception):
-    """What an attempt fails with."""
+    """The error with which an attempt fails."""
 
 
 def failing(run: Run, task: str, do: Callable[[], Any]) -> None:
-    """An attempt that does something and fails."""
+    """Run an attempt that calls `do` and fails."""
     with contextlib.suppress(Broken), run.attempt(task):
         do()
         raise Broken
@@ -24,7 +24,7 @@ def failing(run: Run, task: str, do: Callable[[], Any]) -> None:
 
 @contextlib.contextmanager
 def acting_as(attempt: Attempt) -> Iterator[Attempt]:
-    """What happens here belongs to the attempt, which goes on afterwards."""
+    """Let the code of the block act for the attempt, which stays open afterwards."""
     token = current_attempt.set(attempt)
     try:
         yield attempt
@@ -33,7 +33,7 @@ def acting_as(attempt: Attempt) -> Iterator[Attempt]:
 
 
 def start(store: Store, name: str) -> Run:
-    """A run of the session, whatever runs it now."""
+    """Start a run of the session. If another run holds its lease, let that expire first."""
     session = store.session(name)
     if name in [record.name for record in store.sessions()]:
         expire_lease(session)

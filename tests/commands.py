@@ -1,4 +1,4 @@
-"""Running commands as a user does, in this process."""
+"""Commands, run in this process as a user runs them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import pytest
 
-from zrb_store import cli, settings
+from zrb_store import cli
+from zrb_store.db.urls import store_url
 
 
 class Result(NamedTuple):
-    """What a command did."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -25,10 +26,10 @@ class Commands:
     def __init__(self, location: str, monkeypatch: pytest.MonkeyPatch, read: Callable[[], tuple[str, str]]) -> None:
         self._monkeypatch = monkeypatch
         self._read = read
-        monkeypatch.setenv("ZRB_STORE_URL", settings.store_url(location).render_as_string(hide_password=False))
+        monkeypatch.setenv("ZRB_STORE_URL", store_url(location).render_as_string(hide_password=False))
 
     def __call__(self, *args: str, stdin: str | bytes = "") -> Result:
-        """Run one command, whatever it ends with."""
+        """Run one command, whatever its exit code."""
         content = stdin.encode() if isinstance(stdin, str) else stdin
         self._monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
         code = cli.run(args)
@@ -38,7 +39,7 @@ class Commands:
         return Result(code, out, err)
 
     def ok(self, *args: str, stdin: str | bytes = "") -> str:
-        """Run one command that must succeed in silence, and return what it printed."""
+        """Run one command that must succeed without writing to stderr, and return what it printed."""
         result = self(*args, stdin=stdin)
         assert (result.code, result.err) == (0, "")
         return result.out

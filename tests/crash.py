@@ -1,10 +1,10 @@
-"""Kill a workflow at every commit point and at any moment, and look at what it leaves.
+"""Kill a workflow at every commit point and at random moments, and check what it leaves behind.
 
 `make crash` runs this module as a program: a thousand kills on each database, and a hundred rounds of eight processes
 that open a new store at once. `make test` kills fifty times.
 
-After each kill the rows and the file are sound, everything that was acknowledged is there, no completion is half made;
-and once the workflow has been started again, its queues equal those of a run that nobody disturbed.
+After each kill the rows and the file are sound, everything acknowledged is there, and no completion is half done. After
+the workflow has been started again and has finished, its queues equal those of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from tests.processes import children
 from tests.rows import faults, query, states
 from tests.workers import push_and_take
 from tests.workload import prepare, result, workflow
-from zrb_store import Store, open_store, points
+from zrb_store import Store, open_store
+from zrb_store.db import failpoints
 from zrb_store.testing import crash_at
 
 DEADLINE = 120.0
@@ -43,7 +44,7 @@ PROCESSES = 8
 
 @dataclass
 class Figures:
-    """What was done, and what came of it."""
+    """What was killed, and what was found afterwards."""
 
     kills: Counter[str] = field(default_factory=Counter)
     points: set[str] = field(default_factory=set)
@@ -61,16 +62,16 @@ class Figures:
 
 
 @dataclass
-class Life:
-    """What one process did before its end."""
+class Outcome:
+    """How one process that ran the workflow ended, and what it had acknowledged by then."""
 
     status: int
     seconds: float
-    told: list[tuple[str, Any]]
+    acknowledged: list[tuple[str, Any]]
 
 
 def fork(work: Callable[[], None]) -> int:
-    """Do it in a child process; its pid."""
+    """Call `work` in a child process, and return its pid."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -85,8 +86,10 @@ def fork(work: Callable[[], None]) -> int:
     return child
 
 
-def live(location: str, crash: Callable[[], contextlib.AbstractContextManager[None]], patience: float) -> Life:
-    """Run the workflow in a child, which is killed after so many seconds."""
+def run_workflow(
+    location: str, crash: Callable[[], contextlib.AbstractContextManager[None]], patience: float
+) -> Outcome:
+    """Run the workflow in a child process, which is killed after `patience` seconds."""
     ours, theirs = os.pipe()
     began = time.monotonic()
 
@@ -113,79 +116,79 @@ def live(location: str, crash: Callable[[], contextlib.AbstractContextManager[No
             text += part
     os.close(ours)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return Life(status, time.monotonic() - began, [tuple(json.loads(line)) for line in text.splitlines()])
+    return Outcome(status, time.monotonic() - began, [tuple(json.loads(line)) for line in text.splitlines()])
 
 
-def check(store: Store, lives: list[Life], figures: Figures | None = None) -> None:
-    """What must hold at any time after any kills."""
+def check_store(store: Store, outcomes: list[Outcome], figures: Figures | None = None) -> None:
+    """Check what must hold at any time, after any number of kills."""
     assert faults(store) == []
     if store.database.dialect_name == "sqlite":
         assert query(store, "PRAGMA integrity_check") == [("ok",)]
-    told = {
-        what: [which for life in lives for kind, which in life.told if kind == what]
+    acknowledged = {
+        what: [which for outcome in outcomes for kind, which in outcome.acknowledged if kind == what]
         for what in ("pushes", "pops", "completions")
     }
-    kills = sum(life.status != 0 for life in lives)
+    kills = sum(outcome.status != 0 for outcome in outcomes)
     journal = [value for value, state in states(store, "shared", "journal") if state == "live"]
-    assert [value for value in journal if value in told["pushes"]] == told["pushes"]
+    assert [value for value in journal if value in acknowledged["pushes"]] == acknowledged["pushes"]
     taken = [value for value, state in states(store, "shared", "tickets") if state == "taken"]
     assert taken == list(range(len(taken)))
-    assert [value for value in taken if value in told["pops"]] == told["pops"]
-    unacknowledged = len(journal) - len(told["pushes"]) + len(taken) - len(told["pops"])
+    assert [value for value in taken if value in acknowledged["pops"]] == acknowledged["pops"]
+    unacknowledged = len(journal) - len(acknowledged["pushes"]) + len(taken) - len(acknowledged["pops"])
     assert unacknowledged <= kills
     completed = query(
         store,
         "SELECT a.task || '#' || a.number, v.data FROM zrb_attempt a "
         "JOIN zrb_value v ON v.queue_id = a.result_queue_id AND v.seq = a.result_seq WHERE a.status = 'completed'",
     )
-    for name, value in told["completions"]:
+    for name, value in acknowledged["completions"]:
         assert (name, str(value)) in [tuple(row) for row in completed]
     if figures:
-        figures.found.update({what: len(which) for what, which in told.items()})
+        figures.found.update({what: len(which) for what, which in acknowledged.items()})
         figures.unacknowledged += unacknowledged
 
 
 def kill(places: Places, count: int, seed: int) -> Figures:
-    """Kill the workflow so many times, half of them at named points, and let it finish after each two or three."""
+    """Kill the workflow `count` times, half of them at named points. It may finish after every one to three kills."""
     generator = random.Random(seed)
     figures = Figures()
     began = time.monotonic()
     location = places.new()
-    visits, usual, expected = undisturbed(location)
+    visits, usual, expected = run_undisturbed(location)
     todo = itertools.chain.from_iterable(iter(lambda: generator.sample(visits, len(visits)), None))
-    first = dict.fromkeys(visit[0] for visit in visits)  # each point once before any is visited again
+    first = dict.fromkeys(visit[0] for visit in visits)  # once each before any point is visited again
     at_points = itertools.chain(((point, 1) for point in first), todo)
     while figures.kills.total() < count:
         location = places.new()
-        lives: list[Life] = []
+        outcomes: list[Outcome] = []
         for _ in range(generator.choice((1, 1, 2, 3))):
             if figures.kills["at a point"] < count // 2 or figures.kills["at a point"] < len(first):
                 point, visit = next(at_points)
-                life = live(location, partial(crash_at, point, visit=visit, kill=True), DEADLINE)
+                outcome = run_workflow(location, partial(crash_at, point, visit=visit, kill=True), DEADLINE)
                 kind = "at a point"
                 figures.points.add(point)
             else:
-                life = live(location, contextlib.nullcontext, generator.uniform(0, usual))
+                outcome = run_workflow(location, contextlib.nullcontext, generator.uniform(0, usual))
                 kind = "at random"
-            lives.append(life)
-            if life.status == 0:  # it came to its end before
+            outcomes.append(outcome)
+            if outcome.status == 0:  # it finished before it could be killed
                 break
-            assert life.status == -signal.SIGKILL
+            assert outcome.status == -signal.SIGKILL
             figures.kills[kind] += 1
             with open_store(location) as store:
-                check(store, lives)
-        lives.append(live(location, contextlib.nullcontext, DEADLINE))
-        assert lives[-1].status == 0
+                check_store(store, outcomes)
+        outcomes.append(run_workflow(location, contextlib.nullcontext, DEADLINE))
+        assert outcomes[-1].status == 0
         with open_store(location) as store:
-            check(store, lives, figures)
+            check_store(store, outcomes, figures)
             assert result(store) == expected
             assert store.session("flow").status == "completed"
     figures.seconds = time.monotonic() - began
     return figures
 
 
-def undisturbed(location: str) -> tuple[list[tuple[str, int]], float, dict[str, list[Any]]]:
-    """Run the workflow: every visit of every point, how long it takes, and what it leaves."""
+def run_undisturbed(location: str) -> tuple[list[tuple[str, int]], float, dict[str, list[Any]]]:
+    """Run the workflow undisturbed: return every visit of every point, how long it took, and its result."""
     ours, theirs = os.pipe()
     counts: Counter[str] = Counter()
 
@@ -195,21 +198,21 @@ def undisturbed(location: str) -> tuple[list[tuple[str, int]], float, dict[str, 
 
     @contextlib.contextmanager
     def watching() -> Iterator[None]:
-        points.watch(reached)
+        failpoints.set_callback(reached)
         yield
 
-    life = live(location, watching, DEADLINE)
+    outcome = run_workflow(location, watching, DEADLINE)
     os.close(theirs)
-    assert life.status == 0
+    assert outcome.status == 0
     with os.fdopen(ours) as lines:
         visits = [(point, int(visit)) for point, visit in (line.split() for line in lines)]
     with open_store(location) as store:
-        check(store, [life])
-        return visits, life.seconds, result(store)
+        check_store(store, [outcome])
+        return visits, outcome.seconds, result(store)
 
 
 def open_at_once(places: Places, rounds: int) -> str:
-    """Let processes open a store that is not there yet at the same moment, again and again."""
+    """Let several processes open a new store at the same moment, again and again."""
     began = time.monotonic()
     for _ in range(rounds):
         location = places.new(empty=True)
@@ -217,7 +220,7 @@ def open_at_once(places: Places, rounds: int) -> str:
 
         def work(number: int, location: str = location, wait: int = wait, go: int = go) -> None:
             os.close(go)
-            os.read(wait, 1)  # until the other end is closed
+            os.read(wait, 1)  # returns when the other end is closed
             with open_store(location) as store:
                 store.session("s").xcom["q"].push(number)
 
@@ -234,7 +237,7 @@ def open_at_once(places: Places, rounds: int) -> str:
 
 
 def kill_while_making(places: Places, rounds: int) -> str:
-    """Kill the process that makes a new store; the next one makes it."""
+    """Kill a process that is creating a store; the next process must be able to create it."""
     began = time.monotonic()
     usual = 0.0
     for round_ in range(rounds):
@@ -243,7 +246,7 @@ def kill_while_making(places: Places, rounds: int) -> str:
         begun = time.monotonic()
         child = fork(lambda location=location: open_store(location).close())  # type: ignore[misc]
         os.close(ours)
-        if round_:  # the first one shows how long it takes
+        if round_:  # the first round measures how long it takes
             select.select([alive], [], [], random.uniform(0, usual))
             os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -256,8 +259,8 @@ def kill_while_making(places: Places, rounds: int) -> str:
     return f"{rounds} kills while a new store is made in {time.monotonic() - began:.0f} s: the next process made it"
 
 
-def share(places: Places, rounds: int) -> str:
-    """Let processes push to and take from the same queues."""
+def share_queues(places: Places, rounds: int) -> str:
+    """Let several processes push to and take from the same queues."""
     location = places.new()
     with children(PROCESSES, push_and_take, location, 0, rounds) as processes:
         for process in processes:
@@ -275,8 +278,11 @@ def share(places: Places, rounds: int) -> str:
     )
 
 
-def kill_for(pipe: Connection, kind: str, where: str, count: int, seed: int) -> None:
-    """As a child process, which alone may fork: `kill` on one database; answers figures and points, or an error."""
+def kill_on_one_database(pipe: Connection, kind: str, where: str, count: int, seed: int) -> None:
+    """Call `kill` on one database and send its figures and points, or the error.
+
+    This is the function of a child process without threads, since only such a process may safely fork.
+    """
     places = Files(Path(where), prepare) if kind == "sqlite" else Schemas(where, f"crash_{os.getpid()}", prepare)
     try:
         figures = kill(places, count, seed)
@@ -288,18 +294,18 @@ def kill_for(pipe: Connection, kind: str, where: str, count: int, seed: int) -> 
 
 
 def main(count: int = 1000, rounds: int = 100) -> None:
-    """Everything, on both databases."""
+    """Run everything on both databases."""
     seed = random.randrange(10**6)
     with tempfile.TemporaryDirectory(prefix="zrb-crash-") as folder, private_server() as server:
         for name, places in (
             ("SQLite", Files(Path(folder), prepare)),
             ("PostgreSQL", Schemas(server.url, "crash", prepare)),
         ):
-            tell = partial(print, f"{name}, seed {seed}:", flush=True)
-            tell(kill(places, count, seed))
-            tell(kill_while_making(places, rounds))
-            tell(open_at_once(places, rounds))
-            tell(share(places, 2000))
+            report = partial(print, f"{name}, seed {seed}:", flush=True)
+            report(kill(places, count, seed))
+            report(kill_while_making(places, rounds))
+            report(open_at_once(places, rounds))
+            report(share_queues(places, 2000))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Runs a Markdown page: its files, commands and Python, in the order in which a reader meets them.
+"""Run a Markdown page: its files, commands and Python code, in the order in which a reader meets them.
 
 A block whose first line is `# NAME` (with a dot in NAME) is a file that the reader saves. A ```python``` block is
-executed; one that begins with `>>> ` as a doctest, together with all others of its page.
-A ```console``` block holds `$ command` lines, each followed by what it prints; `...` alone on a line stands for any
-lines, within a line for any text.
-A ```sh``` block is for the reader's own machine and is not run; a page names those it has.
+executed. If it begins with `>>> `, it is executed as a doctest together with all others of its page.
+
+A ```console``` block contains `$ command` lines, each followed by its output. `...` alone on a line stands for any
+lines, and within a line for any text.
+
+A ```sh``` block is for the reader's own machine and is not run.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"\A(?:#!.*\n)?# (\S+\.\w+)\n")
-# What differs from run to run: moments, lengths of time, processes.
+# What differs from run to run: times, durations, process ids.
 _VOLATILE = [
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"), "MOMENT"),
     (re.compile(r"\b\d\d:\d\d:\d\d(\.\d+)?Z?\b"), "CLOCK"),
@@ -32,7 +34,7 @@ _VOLATILE = [
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block of a page."""
+    """A fenced block of a page."""
 
     language: str
     text: str
@@ -40,19 +42,19 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The name of the file that this block is, if it is one."""
+        """The name of the file that this block is, or None."""
         found = _FILE.match(self.text)
         return found[1] if found else None
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page in order."""
+    """Return the fenced blocks of a page in order."""
     text = page.read_text(encoding="utf-8")
     return [Block(found[1], found[2], text[: found.start()].count("\n") + 1) for found in _FENCE.finditer(text)]
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The commands of a console block, each with the lines that it should print."""
+    """Yield the commands of a console block, each with its expected output lines."""
     command: str | None = None
     expected: list[str] = []
     for line in text.splitlines():
@@ -69,10 +71,10 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def run_page(page: Path, folder: Path) -> int:
-    """Run every block of a page in `folder`; returns how many commands and code blocks it ran."""
+    """Run every block of a page in `folder`, and return how many commands and code blocks were run."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith("ZRB_")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    # Unbuffered, lines of stdout and stderr come in the order in which a terminal shows them.
+    # Without buffering, the lines of stdout and stderr come in the order that a terminal shows.
     environment.update(
         PYTHONUNBUFFERED="1", HOME=str(folder), NO_COLOR="1", COLUMNS="100", TZ="UTC", PYTHONPATH=str(page_root(page))
     )
@@ -98,17 +100,17 @@ def run_page(page: Path, folder: Path) -> int:
 
 
 def page_root(page: Path) -> Path:
-    """The project's root, wherever in it the page is."""
+    """Return the root of the project that contains the page."""
     return next(folder for folder in page.resolve().parents if (folder / "pyproject.toml").exists())
 
 
 def _tells_of_failure(expected: list[str]) -> bool:
-    """Whether the page lets the reader see that the command fails: by its message."""
+    """Whether the page shows that the command fails: by its error message."""
     return any(re.match(r"zrb-store: |zrb xcom: |\w+Error: |Traceback |error: ", line) for line in expected)
 
 
 def _shell(command: str, folder: Path, environment: dict[str, str]) -> tuple[int, list[str]]:
-    """Run a command as typed; `export` and `cd` last until the end of the page."""
+    """Run a command as it is typed. `export` and `cd` stay in effect until the end of the page."""
     state = folder / ".shell-state"
     script = f'[ -f "{state}" ] && . "{state}"\n{command}\ncode=$?\nexport -p > "{state}"; exit $code'
     done = subprocess.run(
@@ -124,7 +126,7 @@ def _shell(command: str, folder: Path, environment: dict[str, str]) -> tuple[int
 
 
 def matches(expected: list[str], found: list[str]) -> bool:
-    """Whether lines are as expected, apart from what differs from run to run."""
+    """Whether the lines are as expected, apart from what differs from run to run."""
     wanted = [_stable(line) for line in expected]
     got = [_stable(line) for line in found]
     pattern = "".join(

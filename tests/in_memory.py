@@ -1,4 +1,4 @@
-"""What a durable queue is compared with: zrb's queue in memory, as zrb 3 has it."""
+"""The queue that durable queues are compared with: zrb's queue in memory, as it is in zrb 3."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# The public names of zrb.xcom.xcom.Xcom that a deque does not have, on every release from 1.21 on.
+# The public names of zrb.xcom.xcom.Xcom that a deque does not have, on every release since 1.21.
 ZRB_NAMES = {
     "add_pop_callback",
     "add_push_callback",
@@ -26,7 +26,7 @@ ADVICE = (
 
 
 class InMemory(deque[Any]):
-    """A deque whose `pop` takes the oldest value, with callbacks."""
+    """A deque with callbacks, whose `pop` takes the oldest value."""
 
     def __init__(self, values: Iterable[Any] = ()) -> None:
         super().__init__(values)

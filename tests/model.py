@@ -1,4 +1,7 @@
-"""An independent model of queues and attempts: Python lists, and the rules of promise 1 in as few words as possible."""
+"""A model of queues and attempts, independent of the store: Python lists and the rules of promise 1.
+
+See docs/promises.md, promise 1.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 @dataclass(eq=False)
 class Actor:
-    """An attempt, by the name that its row gives it."""
+    """An attempt, known by the name that its row gives it."""
 
     name: str
     status: str = "running"
@@ -22,7 +25,7 @@ class Actor:
 
 @dataclass(eq=False)
 class Item:
-    """A value at its place, which it keeps whatever becomes of it."""
+    """A value. It keeps its place in the queue, whatever its state becomes."""
 
     value: Any
     pusher: Actor | None
@@ -33,7 +36,7 @@ class Item:
 
 
 class Queue:
-    """Every item that the queue ever had, in order."""
+    """Every item that was ever in the queue, in order."""
 
     def __init__(self) -> None:
         self.items: list[Item] = []
@@ -47,18 +50,18 @@ class Queue:
         return [item.value for item in self.live]
 
     def push(self, actor: Actor | None, values: Sequence[Any], *, left: bool = False) -> None:
-        """Add values in this order, after all others or before."""
+        """Add values in this order, after all others or before them."""
         new = [Item(value, actor) for value in values]
         self.items = [*new, *self.items] if left else [*self.items, *new]
 
     def take(self, actor: Actor | None, items: Sequence[Item], state: str = "removed") -> list[Any]:
-        """They leave the queue, and are held by the attempt."""
+        """Take items out of the queue, and make the attempt their holder."""
         for item in items:
             item.state, item.holder = state, actor
         return [item.value for item in items]
 
     def rebuild(self, actor: Actor | None, place: int, dropped: int, new: Any) -> None:
-        """Put `new` in place of so many items: what is on the shorter side of it goes on as new items."""
+        """Put `new` in place of `dropped` items at `place`. The shorter side of the queue becomes new items."""
         live = self.live
         before, after = live[:place], live[place + dropped :]
         self.take(actor, live[place : place + dropped])
@@ -68,7 +71,7 @@ class Queue:
             self.push(actor, [*self.take(actor, before), new], left=True)
 
     def rotate(self, actor: Actor | None, steps: int) -> None:
-        """The shorter part goes on at the other end."""
+        """Rotate the queue. The shorter part becomes new items at the other end."""
         live = self.live
         right = steps % len(live) if live else 0
         if right and right <= len(live) - right:
@@ -78,7 +81,7 @@ class Queue:
 
 
 def give_back(queues: Sequence[Queue], actor: Actor, reason: str) -> None:
-    """Undo an attempt, whichever queues it has touched."""
+    """Undo what an attempt did to any queue."""
     actor.given_back = True
     if actor.status == "running":
         actor.status = "lost"

@@ -1,4 +1,4 @@
-"""Stores for programs that need many, one after the other."""
+"""Stores for programs that need many of them, one after the other."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from zrb_store.db import migrate
 
 
 class Places(Protocol):
-    """Makes prepared stores, one after the other."""
+    """A factory of prepared stores. Creating one deletes the one before."""
 
     def new(self, *, empty: bool = False) -> str:
-        """Where the next one is."""
+        """Return the location of the next store."""
 
 
 class Files:

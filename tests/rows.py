@@ -1,4 +1,4 @@
-"""The rows themselves, for tests that must not believe what the API says."""
+"""Direct access to the rows, for tests that must not rely on the API."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from typing import Any
 
 from zrb_store import Store, codec
 from zrb_store.db.tables import metadata
-from zrb_store.operations.doctor import rows
+from zrb_store.inspect.doctor import rows
 
 _TABLES = [table.name for table in metadata.sorted_tables]
 
 
 def query(store: Store, sql: str) -> list[Any]:
-    """The rows that a statement without parameters gives."""
+    """Return the rows that a statement without parameters yields."""
     with store.database.snapshot() as transaction:
         return list(transaction.driver.execute(sql).fetchall())
 
 
 def all_rows(store: Store, *, but: tuple[str, ...] = ()) -> dict[str, list[Any]]:
-    """Everything there is, table by table."""
+    """Return all rows of all tables."""
     return {name: sorted(query(store, f"SELECT * FROM {name}"), key=repr) for name in _TABLES if name not in but}
 
 
 def faults(store: Store) -> list[str]:
-    """What breaks the invariants of the rows, which `zrb-store doctor` knows."""
+    """Return the violations of invariants that `zrb-store doctor` finds in the rows."""
     return [finding.what for finding in rows.examine(store.database)]
 
 
 def states(store: Store, session: str, queue: str = "q") -> list[tuple[Any, str]]:
-    """Each value that a queue ever had, in its order, with its state; `+` marks an orphaned one."""
+    """Return each value that was ever in a queue, in order, with its state; `+` marks an orphaned value."""
     found = query(
         store,
         "SELECT v.data, v.state, v.orphaned FROM zrb_value v JOIN zrb_queue q ON q.id = v.queue_id "
@@ -38,7 +38,7 @@ def states(store: Store, session: str, queue: str = "q") -> list[tuple[Any, str]
 
 
 def seqs(store: Store, session: str, queue: str = "q") -> list[int]:
-    """The numbers of the live values of a queue."""
+    """Return the seqs of the live values of a queue."""
     return [
         seq
         for (seq,) in query(

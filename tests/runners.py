@@ -1,4 +1,4 @@
-"""What the child processes of tests do that run sessions, as `workers` do with queues."""
+"""Functions of child processes that run sessions. Those that only use queues are in workers.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zrb_store.testing import short_lease
 
 
 def work_for_an_attempt(pipe: Connection, location: str, token: str) -> None:
-    """What a command started by a task does: it is told of the attempt by its environment."""
+    """Act as a command that a task starts: the environment names the attempt."""
     os.environ |= {"ZRB_STORE_URL": location, "ZRB_STORE_ATTEMPT": token}
     with open_store() as store:
         for session, queue, action, *arguments in iter(pipe.recv, None):
@@ -24,14 +24,14 @@ def work_for_an_attempt(pipe: Connection, location: str, token: str) -> None:
 
 
 def hold_a_run(pipe: Connection, location: str, session: str) -> None:
-    """Run a session until told otherwise."""
+    """Run a session until a message comes."""
     with open_store(location) as store, store.session(session).run(task="main"):
         pipe.send("running")
         pipe.recv()
 
 
 def run_until_told(pipe: Connection, location: str, session: str, lease: float) -> None:
-    """Take a value, push one, and do what the test says next: each write answers with its error, or None."""
+    """Take a value, push one, and do the writes that the test asks for. Each answers with its error, or None."""
     with short_lease(lease), open_store(location) as store:
         run = store.session(session).run().start()
         queue = store.session("shared").xcom["q"]
@@ -65,7 +65,7 @@ def run_until_told(pipe: Connection, location: str, session: str, lease: float) 
 
 
 def fork_and_wait() -> None:
-    """Have a child that ends at once."""
+    """Create a child process that ends at once."""
     child = os.fork()
     if child == 0:
         os._exit(0)
@@ -89,7 +89,7 @@ def run_in_a_forked_child(pipe: Connection, location: str, seconds: float) -> No
 
 
 def with_a_skewed_clock(pipe: Connection, location: str, seconds: int) -> None:
-    """On a machine whose clock is wrong: try to run sessions, and push."""
+    """Try to run sessions and to push, as on a machine whose clock is wrong."""
     for name, unit in (("time", 1), ("time_ns", 10**9)):
         right = getattr(time, name)
         setattr(time, name, lambda right=right, unit=unit: right() + seconds * unit)
@@ -104,7 +104,7 @@ def with_a_skewed_clock(pipe: Connection, location: str, seconds: int) -> None:
 
 
 def fork_amid_a_step(pipe: Connection, location: str) -> None:
-    """Fork while another thread executes a step; the child must be able to run it."""
+    """Fork while another thread executes a step. The child must be able to execute it too."""
     executing, go_on = threading.Event(), threading.Event()
 
     def work() -> None:

@@ -1,9 +1,10 @@
-"""Sessions for tests to look at."""
+"""Sessions for tests that read."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,26 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from zrb_store import Store
-from zrb_store.reading import stories
-from zrb_store.reading.lazy import settled
+from zrb_store.db.engine import Database
+from zrb_store.inspect.lazy import Lazy
+from zrb_store.inspect.log import log
+from zrb_store.inspect.show import open_session
 
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schema"
 
 
 class Broken(Exception):
-    """What a task of these sessions fails with."""
+    """The error with which a task of these sessions fails."""
 
 
 def etl(store: Store, name: str, *, broken: bool, project: str | None = "/srv/shop") -> None:
-    """A session of three tasks: extract, load (whose first attempt always fails), and report.
+    """Run a session of three tasks: extract, load (whose first attempt always fails), and report.
 
     Args:
-        store: Where.
-        name: Name of the session.
+        store: The store.
+        name: The name of the session.
         broken: Whether every attempt of load fails, so that report never starts.
-        project: Folder of its project.
+        project: The folder of its project.
     """
     inbox = store.session("inbox").xcom["files"]
     session = store.session(name)
@@ -62,30 +65,48 @@ def etl(store: Store, name: str, *, broken: bool, project: str | None = "/srv/sh
 
 
 def inbox(store: Store, *files: str) -> None:
-    """A session that is used for its queue only."""
+    """Push files to a session that is used only for its queue."""
     store.session("inbox").xcom["files"].extend(files)
 
 
-def logged(store: Store, name: str) -> dict[str, Any]:
-    """What `log --format json` prints of a session."""
-    with stories.log(store, name) as told:
-        tree: dict[str, Any] = settled(told)
+def show(
+    database: Database, name: str, queue: str | None = None, *, live: bool = False, at: str | None = None
+) -> dict[str, Any]:
+    """Return what `show --format json` prints about a session. The arguments are those of `open_session`."""
+    with open_session(database, name, queue, live=live, at=at) as document:
+        tree: dict[str, Any] = with_lists_read(document.tree)
         return tree
 
 
+def logged(store: Store, name: str) -> dict[str, Any]:
+    """Return what `log --format json` prints about a session."""
+    with log(store.database, name) as document:
+        tree: dict[str, Any] = with_lists_read(document)
+        return tree
+
+
+def with_lists_read(tree: Any) -> Any:
+    """Return plain data with ordinary lists in place of lazy lists and iterators."""
+    if type(tree) is dict:
+        return {key: with_lists_read(item) for key, item in tree.items()}
+    if isinstance(tree, (list, Lazy, Iterator)):
+        return [with_lists_read(item) for item in tree]
+    return tree
+
+
 def check(shape: str, thing: Any) -> Any:
-    """The thing, if it is of the shape that docs/schema/SHAPE.json describes."""
+    """Return the object, if it matches the schema docs/schema/SHAPE.json."""
     _validator(shape).validate(thing)
     return thing
 
 
 def parse(shape: str, text: str) -> Any:
-    """As `check`, of JSON text."""
+    """Parse a JSON text, and return it if it matches the schema."""
     return check(shape, json.loads(text))
 
 
 def parse_lines(shape: str, text: str) -> list[Any]:
-    """As `parse`, line by line."""
+    """Parse each line of a text like `parse`."""
     return [parse(shape, line) for line in text.splitlines()]
 
 

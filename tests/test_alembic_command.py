@@ -1,4 +1,4 @@
-"""Alembic's own command, as a developer of zrb-store uses it in a checkout."""
+"""The command `alembic`, as a developer of zrb-store uses it in a checkout."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.test_migrations import NEXT, ROOT, engine_of, revision_of
 from zrb_store.db.tables import REVISION
 
+pytestmark = pytest.mark.slow
+
 
 def alembic(location: str, *arguments: str, root: Path = ROOT) -> str:
-    """Run alembic's own command, as a developer does."""
+    """Run the command `alembic` and return its output."""
     result = subprocess.run(
         [sys.executable, "-m", "alembic", *arguments],
         cwd=root,

@@ -1,4 +1,4 @@
-"""A child process of an attempt: what it does belongs to the attempt, for as long as that runs."""
+"""A child process of an attempt: what it does belongs to the attempt while the attempt runs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.attempts import Broken, acting_as, start
 from tests.processes import Child
 from tests.rows import all_rows, states
 from tests.runners import work_for_an_attempt
-from zrb_store import Attempt, AttemptClosed, InvalidName, LeaseLost, Store, open_store
+from zrb_store import Attempt, AttemptClosed, InvalidArgument, LeaseLost, Store, open_store
 
 
 class Command:
-    """A command that the attempt started."""
+    """A command that was started by the attempt."""
 
     def __init__(self, location: str, attempt: Attempt) -> None:
         self._child = Child(work_for_an_attempt, location, attempt.token)
 
     def do(self, session: str, queue: str, action: str, *arguments: object) -> Any:
-        """What an operation of the command returns or raises."""
+        """Return what an operation in the child process returns, or raise its exception."""
         self._child.send((session, queue, action, *arguments))
         answer = self._child.receive()
         if isinstance(answer, Exception):
@@ -61,7 +61,7 @@ def test_what_it_does_is_given_back_with_the_attempt(store: Store, attempt: Atte
     assert states(store, "flow", "out") == [(1, "retracted")]
 
 
-def test_what_it_does_stands_with_the_attempt(store: Store, attempt: Attempt, command: Command) -> None:
+def test_what_it_does_stays_if_the_attempt_completes(store: Store, attempt: Attempt, command: Command) -> None:
     assert command.do("inbox", "q", "pop") == "a"
     with acting_as(attempt):
         assert store.session("inbox").xcom["q"].pop() == "b"
@@ -104,14 +104,14 @@ def test_a_child_started_after_the_end(store: Store, location: str, attempt: Att
     attempt.complete()
     with Command(location, attempt) as command:
         assert command.do("inbox", "q", "peek") == "a"
-        with pytest.raises(AttemptClosed, match="flow/load#1@1 is completed: it can do no more"):
+        with pytest.raises(AttemptClosed, match="flow/load#1 is completed: it can no longer write"):
             command.do("inbox", "q", "pop")
 
 
-def test_an_attempt_of_its_own_goes_before(
+def test_its_own_attempt_takes_precedence(
     store: Store, location: str, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A zrb started by a task has a session of its own, whose parent is the attempt."""
+    """A zrb that a task starts has its own session, whose parent is the attempt."""
     monkeypatch.setenv("ZRB_STORE_URL", location)
     monkeypatch.setenv("ZRB_STORE_ATTEMPT", attempt.token)
     with open_store() as child:
@@ -130,7 +130,7 @@ def test_an_attempt_of_another_store_does_not_end_it(
     monkeypatch.setenv("ZRB_STORE_ATTEMPT", attempt.token)
     (tmp_path / "other.db").write_bytes(sqlite_template.read_bytes())
     with open_store() as child, open_store(tmp_path / "other.db") as other:
-        assert other.ambient is None
+        assert other.parent_attempt is None
         with other.session("s").run() as run, run.attempt("task"):
             assert child.session("inbox").xcom["q"].pop() == "a"
     start(store, "flow")
@@ -142,14 +142,14 @@ def test_a_file_is_one_store_however_it_is_named(tmp_path: Path, where: str, mon
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     real = tmp_path / "real" / "store.db"
-    is_one_store(str(real), where.format(folder=tmp_path, real=real), monkeypatch)
+    check_same_store(str(real), where.format(folder=tmp_path, real=real), monkeypatch)
 
 
 def test_a_server_is_one_store_however_it_is_named(new_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    is_one_store(new_postgres, new_postgres.replace("postgresql+psycopg:", "postgresql:"), monkeypatch)
+    check_same_store(new_postgres, new_postgres.replace("postgresql+psycopg:", "postgresql:"), monkeypatch)
 
 
-def is_one_store(location: str, another_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_same_store(location: str, another_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_store(location) as store, open_store(another_name) as same:
         store.session("inbox").xcom["q"].push("a")
         run = store.session("flow").run().start()
@@ -158,7 +158,7 @@ def is_one_store(location: str, another_name: str, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("ZRB_STORE_URL", another_name)
         monkeypatch.setenv("ZRB_STORE_ATTEMPT", attempt.token)
         with open_store(location) as child:
-            assert child.ambient is not None
+            assert child.parent_attempt is not None
             child.session("inbox").xcom["q"].push("b")
         run.end("failed")
         start(store, "flow")
@@ -169,7 +169,7 @@ def is_one_store(location: str, another_name: str, monkeypatch: pytest.MonkeyPat
 def test_a_damaged_token(location: str, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZRB_STORE_URL", location)
     monkeypatch.setenv("ZRB_STORE_ATTEMPT", token)
-    with pytest.raises(InvalidName, match="not SESSION/TASK#NUMBER@FENCE: unset it"):
+    with pytest.raises(InvalidArgument, match="not SESSION/TASK#NUMBER@FENCE: unset it"):
         open_store()
 
 
@@ -179,6 +179,6 @@ def test_a_token_of_an_attempt_that_there_is_not(
 ) -> None:
     monkeypatch.setenv("ZRB_STORE_URL", location)
     monkeypatch.setenv("ZRB_STORE_ATTEMPT", token)
-    with pytest.raises(AttemptClosed, match="unset ZRB_STORE_ATTEMPT to work outside of it"):
+    with pytest.raises(AttemptClosed, match="unset ZRB_STORE_ATTEMPT to work outside of an attempt"):
         open_store()
     open_store(read_only=True).close()

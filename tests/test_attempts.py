@@ -1,4 +1,4 @@
-"""An attempt: what belongs to it, how it ends, and that nothing is written after its end."""
+"""Attempts: what belongs to them, how they end, and that nothing is written after their end."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tests.rows import all_rows, faults, query, states
 from zrb_store import (
     Attempt,
     AttemptClosed,
-    InvalidName,
+    InvalidArgument,
     LeaseLost,
     Store,
     UnencodableValue,
     ValueTooLarge,
     ZrbStoreError,
-    masking,
     open_store,
+    safe_text,
 )
-from zrb_store.attempt import TRACEBACK_LIMIT, describe
+from zrb_store.safe_text import TRACEBACK_LIMIT, error_text
 
 WRITES: dict[str, Callable[[Any], object]] = {
     "push": lambda q: q.push(1),
@@ -45,7 +45,7 @@ WRITES: dict[str, Callable[[Any], object]] = {
 
 
 def refused(store: Store, attempt: Attempt, error: type[ZrbStoreError], message: str) -> None:
-    """Every write of the attempt is refused, to queues that are there and to others, and changes no row."""
+    """Check that every write of the attempt is refused, to existing and to new queues, and changes no row."""
     shared = store.session("shared").xcom["q"]
     before = all_rows(store)
     for write in WRITES.values():
@@ -133,7 +133,7 @@ class TestEnds:
     @pytest.mark.parametrize("char", ["x", "é", "世", "😀"])
     @pytest.mark.parametrize("shift", range(4))
     def test_the_limit_counts_bytes_and_cuts_no_character(self, char: str, shift: int) -> None:
-        kind, message, text = describe(ValueError("y" * shift + char * TRACEBACK_LIMIT + "z" * shift))
+        kind, message, text = error_text(ValueError("y" * shift + char * TRACEBACK_LIMIT + "z" * shift))
         assert kind == "ValueError"
         assert message is not None
         assert text is not None
@@ -144,11 +144,11 @@ class TestEnds:
         assert text.endswith(f"{char}{'z' * shift}\n")
 
     def test_no_half_of_a_secret_survives_the_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(masking, "_remembered", {"ABCDEFGHIJ"})
+        monkeypatch.setattr(safe_text, "_remembered", {"ABCDEFGHIJ"})
         for size in range(TRACEBACK_LIMIT - 400, TRACEBACK_LIMIT + 40):
-            told = describe(ValueError("ABCDEFGHIJ" + "y" * size))
-            assert "***" in "".join(part or "" for part in told)
-            assert "J" not in "".join(part or "" for part in told)
+            parts = error_text(ValueError("ABCDEFGHIJ" + "y" * size))
+            assert "***" in "".join(part or "" for part in parts)
+            assert "J" not in "".join(part or "" for part in parts)
 
     def test_a_result_that_cannot_be_stored_leaves_it_running(self, store: Store, shared: Any) -> None:
         store.max_value = 1000
@@ -191,7 +191,7 @@ class TestEnds:
     def test_names_that_no_database_holds(self, store: Store) -> None:
         run = start(store, "flow")
         for name in ("a\0b", "\ud800"):
-            with pytest.raises(InvalidName, match="cannot name a task"):
+            with pytest.raises(InvalidArgument, match="cannot name a task"):
                 run.attempt(name)
 
 
@@ -203,7 +203,7 @@ class TestRefusals:
             attempt.complete("result")
         else:
             attempt.fail(Broken(), status)
-        refused(store, attempt, AttemptClosed, f"flow/load#1 is {status}: it can do no more")
+        refused(store, attempt, AttemptClosed, f"flow/load#1 is {status}: it can no longer write")
 
     def test_after_the_next_attempt_began(self, store: Store, shared: Any) -> None:
         run = start(store, "flow")
@@ -220,13 +220,13 @@ class TestRefusals:
     def test_after_a_take_over(self, store: Store, shared: Any) -> None:
         attempt = start(store, "flow").begin("load")
         start(store, "flow")
-        refused(store, attempt, LeaseLost, "session flow was taken over by run 2: flow/load#1 changes nothing more")
+        refused(store, attempt, LeaseLost, "session flow was taken over by run 2: flow/load#1 can no longer write")
 
     def test_by_its_fence_alone(self, store: Store, shared: Any) -> None:
-        """Whatever has become of its own row: the number of the newest run is what counts."""
+        """A write is refused when the session has a newer run, even if the attempt's own row is unchanged."""
         attempt = start(store, "flow").begin("load")
         store.database.transact(lambda t: t.driver.execute("UPDATE zrb_session SET fence = 2 WHERE name = 'flow'"))
-        refused(store, attempt, LeaseLost, "session flow was taken over by run 2: flow/load#1 changes nothing more")
+        refused(store, attempt, LeaseLost, "session flow was taken over by run 2: flow/load#1 can no longer write")
 
     def test_a_run_that_was_taken_over(self, store: Store) -> None:
         run = start(store, "flow")
@@ -246,7 +246,7 @@ class TestRefusals:
             lambda: run.end("completed"),
         ]
         for write in writes:
-            with pytest.raises(LeaseLost, match="session flow was taken over by another process: run 1 changes noth"):
+            with pytest.raises(LeaseLost, match="taken over by another process: run 1 can no longer write"):
                 write()
         assert all_rows(store) == before
         assert run.lost
@@ -264,8 +264,8 @@ class TestRefusals:
             assert attempt.xcom["load"].peek() == "result"
             assert list(attempt.xcom["nothing"]) == []
 
-    def test_the_context_manager_says_it_too(self, store: Store, shared: Any) -> None:
-        """An attempt whose run is taken over must not leave its block as if it had completed."""
+    def test_the_context_manager_refuses_too(self, store: Store, shared: Any) -> None:
+        """An attempt whose run was taken over must not leave its block as if it had completed."""
         run = start(store, "flow")
         with pytest.raises(LeaseLost), run.attempt("load"):
             start(store, "flow")

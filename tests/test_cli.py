@@ -1,4 +1,4 @@
-"""What every command has in common."""
+"""What all commands have in common."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zrb_store import Store, cli, open_store
 from zrb_store.cli.app import app
 
 
-def test_even_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_internal_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     @click.command()
     def faulty() -> None:
         raise KeyError("two\nlines")
@@ -37,7 +37,7 @@ def test_wrong_use_is_one_line_and_exits_2(args: str, capsys: pytest.CaptureFixt
     assert "--help" in shown.err
 
 
-NINES = "9" * 5000  # more digits than Python makes a number of
+NINES = "9" * 5000  # more digits than Python converts to an int
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_odd_arguments_are_wrong_use(command: Commands, store: Store, args: tupl
 def test_odd_settings_are_named(command: Commands, monkeypatch: pytest.MonkeyPatch, setting: str, text: str) -> None:
     monkeypatch.setenv(setting, text)
     result = command("push", "s", "q", "1")
-    assert result.code in (2, 75)  # an attempt of that form may have been there
+    assert result.code in (2, 75)  # 75: the token is well-formed, but there is no such attempt
     assert setting in result.err
 
 
@@ -90,8 +90,9 @@ def test_a_working_directory_that_was_deleted(tmp_path: Path) -> None:
 MAIN = shlex.join([sys.executable, "-c", "from zrb_store.cli import main; main()"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         ("push s q 1 >&-", 0, ""),
         ("pop s q >&-", 0, ""),
@@ -103,13 +104,13 @@ MAIN = shlex.join([sys.executable, "-c", "from zrb_store.cli import main; main()
         ("pop s q >/dev/full", 1, "s/q#1 was taken, but its reader did not get it: `zrb-store get s q --seq 1` prints"),
     ],
 )
-def test_streams_that_are_closed_or_full(tmp_path: Path, words: str, code: int, said: str) -> None:
+def test_streams_that_are_closed_or_full(tmp_path: Path, words: str, code: int, message: str) -> None:
     with open_store(tmp_path / "x.db") as store:
         store.session("s").xcom["q"].push(1)
     shell = f"export ZRB_STORE_URL={tmp_path}/x.db; {MAIN} {words}"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (code, 1 if said else 0), done.stderr
-    assert said in done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1 if message else 0), done.stderr
+    assert message in done.stderr
 
 
 def test_a_value_whose_reader_is_gone_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands that change a store by hand: push, pop, mark; each leaves a record of who did it."""
+"""The commands push, pop and mark, which change a store by hand and record who did it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zrb_store.queries import attempts
 
 
 def changes(store: Store) -> list[tuple[str, str | None, str | None]]:
-    """What was recorded, oldest first; all of it by this process."""
+    """Return the recorded changes, oldest first, after checking that this process made them."""
     columns = (change.c.action, change.c.session, change.c.detail, change.c.user, change.c.host, change.c.pid)
     rows = store.database.execute(sa.select(*columns).order_by(change.c.id))
     me = identity()
@@ -90,7 +90,7 @@ def test_a_number_that_no_float_can_hold_is_refused(command: Commands, store: St
     assert (result.code, result.out) == (2, "")
     assert "but floats end at 1.8e308; write it as a text" in result.err
     assert len(result.err) < 200
-    assert store.sessions() == [], "nothing was made"
+    assert store.sessions() == [], "nothing may be created"
 
 
 def test_text_and_stdin(command: Commands, store: Store) -> None:
@@ -108,7 +108,7 @@ def test_what_is_not_json_is_refused(command: Commands, store: Store, value: str
     assert result.code == 2
     assert "is not JSON" in result.err
     assert command("push", "inbox", "q", "-", "--text", stdin=b"\xff").code == 2
-    assert store.sessions() == [], "nothing was made"
+    assert store.sessions() == [], "nothing may be created"
 
 
 def test_wrong_names_are_refused(command: Commands, store: Store) -> None:
@@ -118,9 +118,12 @@ def test_wrong_names_are_refused(command: Commands, store: Store) -> None:
     assert command("push", "@this", "q", "1").code == 2
     assert command("pop", "inbox", "q", "--wait", "-1").code == 2
     assert command("push", "inbox", "q").code == 2
-    for args in (["push", "inbox", "\udcff", "1"], ["pop", "inbox", "\udcff"]):
-        result = command(*args)
-        assert (result.code, "not UTF-8" in result.err) == (2, True)
+    refused = command("push", "inbox", "\udcff", "1")
+    assert (refused.code, "'\\udcff' cannot name a queue: use a text without" in refused.err) == (2, True)
+    refused = command("pop", "inbox", "\udcff")
+    assert (refused.code, "not UTF-8" in refused.err) == (2, True)
+    refused = command("push", "inbox", "q" * 2001, "1")
+    assert (refused.code, "more than 2,000 bytes" in refused.err) == (2, True)
 
 
 def test_a_value_over_the_limit_is_refused(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +160,7 @@ def test_pop_waits_no_longer_than_asked(command: Commands) -> None:
     assert time.monotonic() - began >= 0.3
 
 
+@pytest.mark.slow
 def test_each_value_goes_to_one_of_many_waiting(location: str) -> None:
     environment = {**os.environ, "ZRB_STORE_URL": location, "PYTHONPATH": str(Path(__file__).parent.parent)}
     code = "from zrb_store.cli import main; main()"
@@ -187,11 +191,11 @@ def test_inside_a_task_they_belong_to_the_attempt(
         assert (list(inbox), list(session.xcom["loaded"])) == (["b"], [1])
         attempt.fail()
         with run.attempt("load"):
-            assert (list(inbox), list(session.xcom["loaded"])) == (["a", "b"], []), "they were given back"
+            assert (list(inbox), list(session.xcom["loaded"])) == (["a", "b"], []), "given back"
         assert command("pop", "inbox", "files").code == 75
         assert command("push", "inbox", "files", "1").code == 75
         assert list(inbox) == ["a", "b"]
-    assert changes(store) == [], "the attempt says who it was"
+    assert changes(store) == [], "the attempt already records who did it"
 
 
 def test_waiting_ends_with_the_attempt(command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +223,7 @@ def test_a_step_mended_by_hand_is_not_run_again(command: Commands, store: Store)
     fail_at(store, "extract")
     assert command.ok("mark", "etl", "extract", "completed", "--result", '{"rows": 12}') == "etl/extract#2\n"
     session = store.session("etl")
-    assert list(session.xcom["in"]) == [1], "what the failed attempt took is given back"
+    assert list(session.xcom["in"]) == [1], "what the failed attempt took must be given back"
     assert list(session.xcom["extract"]) == [{"rows": 12}]
     made = attempts.by_name(store.database, "etl", "extract", 2)
     assert made is not None
@@ -277,7 +281,7 @@ def test_what_cannot_be_marked(command: Commands, store: Store) -> None:
     assert len(changes(store)) == 1
 
 
-# -- words
+# -- help
 
 
 @pytest.mark.parametrize("name", ["push", "pop", "fork", "mark"])

@@ -1,4 +1,4 @@
-"""`db status` and `db upgrade`, at every revision a store can have."""
+"""`db status` and `db upgrade`, at every revision that a store can have."""
 
 from __future__ import annotations
 
@@ -16,19 +16,25 @@ from tests.commands import Commands
 from tests.rows import all_rows
 from tests.sessions import parse, parse_lines
 from tests.test_migrations import NEXT
-from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, open_store, settings
+from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, codec, open_store
 from zrb_store.db import engine, migrate, schema, transaction
 from zrb_store.db.dialect import statements
 from zrb_store.db.tables import REVISION
-from zrb_store.operations import removal, shell, status
-from zrb_store.operations.doctor import files
-from zrb_store.operations.mark import mark_completed
+from zrb_store.db.urls import store_url
+from zrb_store.inspect.doctor import files
+from zrb_store.operations import db as db_operations
+from zrb_store.operations.mark import mark
+from zrb_store.operations.pin import pin
+from zrb_store.operations.pop import pop
+from zrb_store.operations.push import push
+from zrb_store.operations.rm import remove_sessions
 from zrb_store.queries import attempts, sessions, values
+from zrb_store.queries import lease as lease_queries
 
 
 @pytest.fixture
 def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """From now on it is a newer zrb-store, with a migration more."""
+    """Return a function that replaces this zrb-store by a newer one, which has one migration more."""
 
     def install() -> None:
         folder = tmp_path / "newer" / "migrations"
@@ -42,7 +48,7 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         lines += ["def upgrade():", "    op.add_column('zrb_session', sa.Column('more', sa.Text))"]
         (folder / "versions" / f"{NEXT}_more.py").write_text("\n".join(lines))
         monkeypatch.setattr(migrate, "folder", lambda: folder)
-        for module in (engine, schema, status):
+        for module in (engine, schema, db_operations):
             monkeypatch.setattr(module, "REVISION", NEXT)
         monkeypatch.setattr(statements._our_revision, "name", f"'{NEXT}'")
         transaction.compiled.cache_clear()
@@ -52,7 +58,9 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
 
 
 @pytest.fixture
-def nowhere(new_location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
+def command_without_store(
+    new_location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Commands:
     """`zrb-store` where there is no store yet."""
     return Commands(new_location, monkeypatch, capsys.readouterr)
 
@@ -76,17 +84,17 @@ def test_status_of_a_store(command: Commands, store: Store) -> None:
     assert "Live values  2" in text
 
 
-def test_no_store_is_said_and_none_is_made(nowhere: Commands) -> None:
+def test_a_missing_store_is_reported_and_not_created(command_without_store: Commands) -> None:
     for _ in range(2):
-        result = nowhere("db", "status")
+        result = command_without_store("db", "status")
         assert (result.code, "there is no store" in result.err) == (69, True)
 
 
-def test_upgrade_makes_a_store(nowhere: Commands) -> None:
-    assert nowhere.ok("db", "upgrade") == f"made, at revision {REVISION}\n"
-    assert nowhere.ok("db", "upgrade") == f"at revision {REVISION}\n"
-    assert nowhere.ok("db", "upgrade", "--sql") == ""
-    assert nowhere.ok("list", "--format", "json") == "[]\n"
+def test_upgrade_makes_a_store(command_without_store: Commands) -> None:
+    assert command_without_store.ok("db", "upgrade") == f"created at revision {REVISION}\n"
+    assert command_without_store.ok("db", "upgrade") == f"already at revision {REVISION}\n"
+    assert command_without_store.ok("db", "upgrade", "--sql") == ""
+    assert command_without_store.ok("list", "--format", "json") == "[]\n"
 
 
 def test_an_older_store(
@@ -97,11 +105,11 @@ def test_an_older_store(
     assert f"{REVISION} (this version needs {NEXT})" in command.ok("db", "status")
     assert command("list").code == 69
     assert "ALTER TABLE zrb_session ADD COLUMN more TEXT" in command.ok("db", "upgrade", "--sql")
-    assert f"{REVISION} (this version needs {NEXT})" in command.ok("db", "status"), "--sql changes nothing"
-    assert command.ok("db", "upgrade") == f"at revision {NEXT}, was {REVISION}\n"
+    assert f"{REVISION} (this version needs {NEXT})" in command.ok("db", "status"), "--sql must change nothing"
+    assert command.ok("db", "upgrade") == f"upgraded from {REVISION} to {NEXT}\n"
     assert command.ok("pop", "s", "q") == "1\n"
-    path = settings.store_url(location).database or ""
-    if settings.store_url(location).drivername == "sqlite":
+    path = store_url(location).database or ""
+    if store_url(location).drivername == "sqlite":
         backup = Path(f"{path}.{REVISION}.bak")
         assert backup.stat().st_mode & 0o777 == 0o600
         monkeypatch.undo()
@@ -145,12 +153,12 @@ def test_a_process_that_has_the_store_open_writes_no_more_once_it_was_upgraded(l
         lambda: run.note_tasks({"load": "waiting"}),
         lambda: run.end("completed"),
         lambda: store.session("another").run().start(),
-        lambda: sessions.renew(store.database, run.id, 60_000_000),
-        lambda: shell.push(store, "s", "q", 3),
-        lambda: shell.pop(store, "s", "q"),
-        lambda: mark_completed(store.database, "flow", "load", None),
-        lambda: removal.pin(store.database, "s"),
-        lambda: removal.remove(store.database, "s"),
+        lambda: lease_queries.renew(store.database, run.id, 60_000_000),
+        lambda: push(store.database, "s", "q", codec.encode(3), None),
+        lambda: pop(store.database, "s", "q", None),
+        lambda: mark(store.database, "flow", "load", None),
+        lambda: pin(store.database, "s"),
+        lambda: remove_sessions(store.database, "s"),
         lambda: store.fork("flow", from_task="load"),
     ]
     for change in changes:
@@ -161,7 +169,7 @@ def test_a_process_that_has_the_store_open_writes_no_more_once_it_was_upgraded(l
 
 
 def test_every_statement_that_writes_by_itself_asks_for_the_revision(store: Store) -> None:
-    """What runs in a transaction need not: that is asked as it begins."""
+    """A statement that runs in a transaction need not, since the transaction checks the revision when it begins."""
     by_themselves = [
         values._push("sqlite", True, False),
         values._push("sqlite", False, True),
@@ -170,8 +178,8 @@ def test_every_statement_that_writes_by_itself_asks_for_the_revision(store: Stor
         values._take(False, True),
         attempts._BEGIN,
         attempts._BEGIN_ONCE,
-        sessions._RENEW,
-        sessions._NOTE_TASKS,
+        lease_queries._RENEW,
+        sessions._SET_TASKS,
     ]
     for statement in by_themselves:
         sql, _ = transaction.compiled(store.database.engine.dialect, statement)

@@ -1,4 +1,4 @@
-"""log, trace, last and diff, and parts of values by their path."""
+"""The commands log, trace, last and diff, and parts of values selected by a path."""
 
 from __future__ import annotations
 
@@ -18,24 +18,29 @@ from hypothesis import strategies as st
 from tests.commands import Commands
 from tests.sessions import Broken, etl, inbox, parse, parse_lines
 from zrb_store import Store, ValueNotFound, codec
+from zrb_store.codec.differences import differences
+from zrb_store.inspect.paths import part
 from zrb_store.process import identity
-from zrb_store.queries import sessions
-from zrb_store.reading.paths import differences, part
+from zrb_store.queries import changes
 
 # -- log
 
 
 def test_log_shows_tracebacks_and_how_each_run_was_started(command: Commands, filled: Store) -> None:
     etl(filled, "etl-24", broken=True)
-    told = parse("log", command.ok("log", "etl-24", "--format", "json"))
-    assert [one["number"] for one in told["runs"]] == [1, 2]
+    document = parse("log", command.ok("log", "etl-24", "--format", "json"))
+    assert [one["number"] for one in document["runs"]] == [1, 2]
     me = identity()
-    assert (told["runs"][0]["host"], told["runs"][0]["pid"], told["runs"][0]["user"]) == (me.host, me.pid, me.user)
-    assert (told["runs"][0]["zrb_version"], told["runs"][0]["folder"]) == ("3", str(Path.cwd()))
-    assert [one["attempt"] for one in told["attempts"]] == ["extract#1", "load#1", "load#2", "load#3", "load#4"]
-    error = told["attempts"][1]["error"]
+    assert (document["runs"][0]["host"], document["runs"][0]["pid"], document["runs"][0]["user"]) == (
+        me.host,
+        me.pid,
+        me.user,
+    )
+    assert (document["runs"][0]["zrb_version"], document["runs"][0]["folder"]) == ("3", str(Path.cwd()))
+    assert [one["attempt"] for one in document["attempts"]] == ["extract#1", "load#1", "load#2", "load#3", "load#4"]
+    error = document["attempts"][1]["error"]
     assert error["traceback"].endswith("Broken: no column 'price'\nin row 3\n")
-    assert told["attempts"][1]["given_back_at"] is not None
+    assert document["attempts"][1]["given_back_at"] is not None
     text = command.ok("log", "etl-24")
     assert "Traceback (most recent call last):" in text.splitlines()
     assert "Versions  Python" in text
@@ -45,8 +50,8 @@ def test_log_shows_tracebacks_and_how_each_run_was_started(command: Commands, fi
 
 
 def test_log_of_one_task(command: Commands, filled: Store) -> None:
-    told = parse_lines("attempt", command.ok("log", "etl-24", "load", "--format", "jsonl"))
-    assert [one["attempt"] for one in told] == ["load#1", "load#2"]
+    document = parse_lines("attempt", command.ok("log", "etl-24", "load", "--format", "jsonl"))
+    assert [one["attempt"] for one in document] == ["load#1", "load#2"]
     assert command.ok("log", "etl-24", "load", "--format", "value").count("Traceback") == 2
     assert "No attempt failed." in command.ok("log", "etl-24", "extract")
     result = command("log", "etl-24", "lode")
@@ -60,14 +65,14 @@ def test_log_of_a_session_without_runs_and_of_a_lost_attempt(command: Commands, 
     run.begin("t")
     filled.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = started_at WHERE ended_at IS NULL"))
     assert "t#1 lost in run 1" in command.ok("log", "dead")
-    assert "Its process ended without a word." in command.ok("log", "dead")
+    assert "Its process died; no error was recorded." in command.ok("log", "dead")
     run.end("failed")
 
 
 def test_log_tells_what_was_done_by_hand(command: Commands, filled: Store) -> None:
-    sessions.note_change(filled.database, identity(), "pin", "etl-24", None)
-    told = parse("log", command.ok("log", "etl-24", "--format", "json"))
-    assert [(one["action"], one["pid"]) for one in told["changes"]] == [("pin", identity().pid)]
+    changes.record_change(filled.database, "pin", "etl-24", None)
+    document = parse("log", command.ok("log", "etl-24", "--format", "json"))
+    assert [(one["action"], one["pid"]) for one in document["changes"]] == [("pin", identity().pid)]
     assert "By hand" in command.ok("log", "etl-24")
 
 
@@ -75,15 +80,15 @@ def test_log_tells_what_was_done_by_hand(command: Commands, filled: Store) -> No
 
 
 def events(command: Commands, value: str) -> list[tuple[str, str | None, str | None]]:
-    """What happened to a value, by whom, and which other value it concerns."""
-    told = parse("trace", command.ok("trace", value, "--format", "json"))
-    assert parse_lines("event", command.ok("trace", value, "--format", "jsonl")) == told["events"]
-    times = [one["at"] for one in told["events"]]
+    """Return each event of a value's history: what happened, by whom, and which other value it refers to."""
+    document = parse("trace", command.ok("trace", value, "--format", "json"))
+    assert parse_lines("event", command.ok("trace", value, "--format", "jsonl")) == document["events"]
+    times = [one["at"] for one in document["events"]]
     assert times == sorted(times)
-    return [(one["event"], one["by"], one["value"]) for one in told["events"]]
+    return [(one["event"], one["by"], one["value"]) for one in document["events"]]
 
 
-def test_trace_tells_a_value_s_life(command: Commands, filled: Store) -> None:
+def test_trace_shows_the_history_of_a_value(command: Commands, filled: Store) -> None:
     assert events(command, "etl-24/rows#1") == [
         ("pushed", "extract#1", None),
         ("taken", "load#1", None),
@@ -93,7 +98,7 @@ def test_trace_tells_a_value_s_life(command: Commands, filled: Store) -> None:
     assert events(command, "etl-24/loaded#1") == [("pushed", "load#1", None), ("retracted", "load#1", None)]
     assert [by for _, by, _ in events(command, "inbox/files#1")] == [None, *["etl-24/load#1"] * 2, "etl-24/load#2"]
     text = command.ok("trace", "in/files#1")
-    assert "State  taken by etl-24/load#2" in text.splitlines()
+    assert "State    taken by etl-24/load#2" in text.splitlines()
     assert command.ok("trace", "inbox/files#1", "--format", "value") == "a.csv\n"
 
 
@@ -161,7 +166,7 @@ def test_last_takes_neither_failed_sessions_nor_what_is_too_old(command: Command
     inbox(store, "a.csv", "b.csv")
     etl(store, "failed", broken=True, project=None)
     assert command("last", "extract").code == 3
-    etl(store, "good", broken=False, project=None)  # of no project: found in each
+    etl(store, "good", broken=False, project=None)  # a session without a project is found from every folder
     assert command.ok("last", "report") == "fine\n"
     assert store.last("report", max_age=timedelta(hours=26)) == "fine"
     store.database.execute(sa.text("UPDATE zrb_attempt SET ended_at = ended_at - 7200000000"))
@@ -193,17 +198,17 @@ def test_diff_compares_standing_values_path_by_path(command: Commands, store: St
         queue.push({"rows": [{"price": price}, "same"], **more})
         queue.push(True if name == "a" else 1)
     store.session("b").xcom["only b"].push(0)
-    store.session("b").xcom["load"].pop()  # taken values are compared too
+    store.session("b").xcom["load"].pop()  # values that were taken are compared too
     result = command("diff", "a", "b", "--format", "json")
     assert (result.code, result.err) == (1, "")
-    told = parse("diff", result.out)
-    assert [(one["path"], one["kind"], one["a"], one["b"]) for one in told["differences"]] == [
+    document = parse("diff", result.out)
+    assert [(one["path"], one["kind"], one["a"], one["b"]) for one in document["differences"]] == [
         ("$.load[0].rows[0].price", "changed", 1, 2),
         ("$.load[0].new", "only_b", None, {"$": "tuple", "v": [1, "x"]}),
         ("$.load[1]", "changed", True, 1),
         ('$["only b"]', "only_b", None, [0]),
     ]
-    assert parse_lines("difference", command("diff", "a", "b", "--format", "jsonl").out) == told["differences"]
+    assert parse_lines("difference", command("diff", "a", "b", "--format", "jsonl").out) == document["differences"]
     assert command("diff", "a", "b", "--format", "value").out.splitlines()[0] == "$.load[0].rows[0].price"
     assert "$.load[0].rows[0].price  1" in command("diff", "a", "b").out
     assert command("diff", "a", "nope").code == 3
@@ -275,8 +280,8 @@ def test_what_is_no_dict_of_pairs_has_no_parts(inside: Any) -> None:
     assert difference["path"] == "$"
 
 
-def test_keys_that_collide_cost_nothing() -> None:
-    """int keys that all have the hash 0: in a dict each is compared with all others."""
+def test_colliding_keys_take_little_time() -> None:
+    """Int keys that all have the hash 0: a dict would compare each of them with all others."""
     tree = {"$": "dict", "v": [[key * (2**61 - 1), key] for key in range(30_000)]}
     start = time.process_time()
     assert part(tree, f"$[{29_999 * (2**61 - 1)}]") == 29_999
@@ -286,7 +291,7 @@ def test_keys_that_collide_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize("path", ["", "rows", "$rows", "$.", "$[", "$[x]", "$..a", "$.a]", "$[0]x"])
-def test_paths_that_are_none(path: str) -> None:
+def test_invalid_paths(path: str) -> None:
     with pytest.raises(ValueError, match="not a path"):
         part({"rows": [1]}, path)
 
@@ -301,7 +306,7 @@ values = st.recursive(
 
 
 def exact(value: Any) -> Any:
-    """What equal values of equal type have in common, and no others."""
+    """Return what two values have in common exactly if they are equal and have the same type."""
     if type(value) is dict:
         return dict, {(type(key), key): exact(item) for key, item in value.items()}
     if type(value) in (list, tuple):

@@ -1,4 +1,4 @@
-"""`export`, `import` and `copy` as commands."""
+"""The commands `export`, `import` and `copy`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pytest
 
 from tests.commands import Commands
 from tests.sessions import parse_lines
-from tests.test_doctor import live_a_little
+from tests.test_doctor import fill_with_history
 from tests.test_transfer import exported
 from zrb_store import Store, open_store
 from zrb_store.operations.transfer.fields import FIELDS
 
 
 def test_export_and_import(command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    live_a_little(store)
+    fill_with_history(store)
     everything = command.ok("export")
     assert everything.encode() == exported(store)
     assert {line["kind"] for line in parse_lines("export", everything)} == {"zrb-store", *FIELDS, "end"}
-    assert command.ok("export", "inb").encode() == exported(store, "inbox"), "a unique beginning does for reading"
+    assert command.ok("export", "inb").encode() == exported(store, "inbox"), "a reader accepts a unique beginning"
     assert command("export", "nothing").code == 3
     (tmp_path / "file.jsonl").write_text(everything)
     assert command("import", str(tmp_path / "file.jsonl")).code == 1
@@ -35,7 +35,7 @@ def test_export_and_import(command: Commands, store: Store, tmp_path: Path, monk
 
 
 def test_copy(command: Commands, store: Store, location: str, tmp_path: Path) -> None:
-    live_a_little(store)
+    fill_with_history(store)
     there = str(tmp_path / "new folder" / "copy.db")
     assert command.ok("copy", location, there, "etl") == "1 session\n"
     assert "there is a session etl in" in command("copy", location, there).err
@@ -50,7 +50,7 @@ def test_copy(command: Commands, store: Store, location: str, tmp_path: Path) ->
 def test_progress_is_shown_on_a_terminal(
     command: Commands, store: Store, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live_a_little(store)
+    fill_with_history(store)
     terminal = io.StringIO()
     terminal.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr("sys.stderr", terminal)

@@ -1,4 +1,4 @@
-"""What commands print, byte for byte: valid JSON on every stream, and nothing that a terminal obeys."""
+"""What commands print, byte for byte: valid JSON on every stream, and no control character on a terminal."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import sqlalchemy as sa
 from tests.attempts import Broken
 from tests.commands import Commands
 from zrb_store import SessionNotFound, Store, ValueNotFound, ZrbStoreError, cli
-from zrb_store.reading.results import find_value
+from zrb_store.inspect.get import get_value
 
-# A colour, "delete", a C1 command, text that runs backwards, a space of no width, a line that JSON does not end.
+# A colour, DEL, a C1 command, right-to-left text, a zero-width space, a line separator that JSON permits, a tag.
 EVIL = "\x1b[31m\x7f\x9b2J\u202eevil\u200b\u2028\U000e0001"
-HALVES = "\ud800 \udc80"
+SURROGATES = "\ud800 \udc80"
 TEXT = f"é世😀 {EVIL}"
 
 
 class Stream(io.TextIOWrapper):
-    """A stdout."""
+    """A stand-in for stdout."""
 
     def __init__(self, encoding: str, errors: str, *, terminal: bool = False) -> None:
         super().__init__(io.BytesIO(), encoding=encoding, errors=errors, newline="\n")
@@ -34,7 +34,7 @@ class Stream(io.TextIOWrapper):
 
 
 def output(stream: Stream, monkeypatch: pytest.MonkeyPatch, *args: str) -> bytes:
-    """The bytes that a command writes to this stdout."""
+    """Return the bytes that a command writes to this stdout."""
     with monkeypatch.context() as patched:
         patched.setattr(sys, "stdout", stream)
         assert cli.run(args) in (0, 1)
@@ -45,14 +45,14 @@ def output(stream: Stream, monkeypatch: pytest.MonkeyPatch, *args: str) -> bytes
 
 
 @pytest.fixture
-def odd(store: Store) -> Store:
+def dangerous_store(store: Store) -> Store:
     """A store full of text that is dangerous to print."""
     for name in ("a", "b"):
         queue = store.session(name).xcom[f"queue {TEXT}"]
-        queue.extend([TEXT + HALVES, {TEXT: [TEXT, HALVES]}, name])
-    with store.session("c").run(task=TEXT, project=TEXT, inputs={TEXT: HALVES}) as run:
+        queue.extend([TEXT + SURROGATES, {TEXT: [TEXT, SURROGATES]}, name])
+    with store.session("c").run(task=TEXT, project=TEXT, inputs={TEXT: SURROGATES}) as run:
         run.note_tasks({TEXT: "waiting"})
-        run.begin(TEXT).fail(Broken(TEXT + HALVES))
+        run.begin(TEXT).fail(Broken(TEXT + SURROGATES))
     return store
 
 
@@ -86,7 +86,7 @@ JSON_COMMANDS = [
     ids=" ".join,
 )
 def test_json_is_utf_8_without_a_character_that_cannot_be_printed(
-    command: Commands, odd: Store, monkeypatch: pytest.MonkeyPatch, args: list[str], stream: tuple[str, str]
+    command: Commands, dangerous_store: Store, monkeypatch: pytest.MonkeyPatch, args: list[str], stream: tuple[str, str]
 ) -> None:
     text = output(Stream(*stream), monkeypatch, *args).decode("utf-8")
     assert [char for char in text if char != "\n" and not char.isprintable()] == []
@@ -97,16 +97,16 @@ def test_json_is_utf_8_without_a_character_that_cannot_be_printed(
     elif args[0] in ("get", "log"):
         assert "é世😀 \\u001b[31m\\u007f\\u009b2J\\u202eevil\\u200b\\u2028\\udb40\\udc01" in text
     if args[0] == "get" and "json" in args:
-        assert parts[0]["value"] == TEXT + HALVES
+        assert parts[0]["value"] == TEXT + SURROGATES
     if args[0] == "show":
         assert json.dumps(TEXT)[1:-1] in json.dumps(parts)
 
 
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
-def test_bare_text_is_exact_but_for_what_utf_8_cannot_say(
-    command: Commands, odd: Store, monkeypatch: pytest.MonkeyPatch, errors: str
+def test_bare_text_is_exact_except_what_utf_8_cannot_encode(
+    command: Commands, dangerous_store: Store, monkeypatch: pytest.MonkeyPatch, errors: str
 ) -> None:
-    odd.session("a").xcom["halves"].push("\udc80")
+    dangerous_store.session("a").xcom["halves"].push("\udc80")
     assert output(Stream("utf-8", errors), monkeypatch, "get", "a", "halves") == b"\\udc80\n"
     expected = f"{TEXT}\\ud800 \\udc80\n".encode()
     for args in (
@@ -127,9 +127,9 @@ def test_a_terminal_gets_no_control_character_of_a_bare_text(
     assert shown == "one\n\ttwo \\x1b[31m\\x7f\\x9b2J\\u202eevil\\u200b\\u2028\\U000e0001\n"
 
 
-def test_no_row_reaches_a_reader_as_a_control_character(command: Commands, odd: Store) -> None:
-    """Whoever wrote it: the texts of a store that others may write to."""
-    store = odd
+def test_no_row_reaches_a_reader_as_a_control_character(command: Commands, dangerous_store: Store) -> None:
+    """The texts of a store may come from anybody who can write to it."""
+    store = dangerous_store
     with store.session("d").run(task="t") as run:
         run.step("t", lambda: 5)
     for statement in (
@@ -163,7 +163,7 @@ NAME = "load\x1b[31m"
 
 
 def stored_names(store: Store) -> None:
-    """A session whose queue, task and children have a name that is dangerous to print."""
+    """Create a session whose queue, task and children have a name that is dangerous to print."""
     with store.session("s").run(task=NAME) as run:
         run.step(NAME, lambda: 1)
 
@@ -194,7 +194,7 @@ def test_no_message_quotes_a_stored_name_as_a_control_character(
 def test_no_exception_quotes_a_stored_name_as_a_control_character(store: Store) -> None:
     stored_names(store)
     with pytest.raises(ValueNotFound, match=r"did you mean load\\x1b\[31m") as caught:
-        find_value(store, "s", "load")
+        get_value(store.database, "s", "load")
     assert str(caught.value).isprintable()
     with store.session("t").run() as run, pytest.raises(ZrbStoreError) as nested, run.attempt("x"):
         run.attempt(NAME)

@@ -1,4 +1,4 @@
-"""Where and on what reading works: terminals, pipes, read-only and damaged stores, none at all, runs under way."""
+"""Reading in all circumstances: terminals, pipes, read-only, damaged or missing stores, and running sessions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ READS = [
 
 @pytest.fixture
 def folder(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of its own with a filled SQLite store, named by ZRB_STORE_URL."""
+    """A folder with a filled SQLite store, which ZRB_STORE_URL names."""
     folder = tmp_path / "store"
     folder.mkdir()
     path = folder / "store.db"
@@ -56,7 +56,7 @@ def folder(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def on_terminal(args: list[str], columns: int = 80) -> str:
-    """What `zrb-store ARGS` shows on a terminal, escapes included."""
+    """Return what `zrb-store ARGS` shows on a terminal, including escape sequences."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
@@ -75,12 +75,12 @@ def on_terminal(args: list[str], columns: int = 80) -> str:
 def _read(master: int) -> bytes:
     try:
         return os.read(master, 65536)
-    except OSError:  # how Linux says that the other end is closed
+    except OSError:  # on Linux this means that the other end is closed
         return b""
 
 
 def plain(text: str) -> str:
-    """The text without escapes."""
+    """Return the text without escape sequences."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
@@ -88,10 +88,11 @@ def plain(text: str) -> str:
 
 
 @pytest.mark.parametrize("args", [read for read in READS if read[0] in ("list", "show", "log", "trace")])
+@pytest.mark.slow
 def test_a_terminal_of_80_columns_is_wide_enough(folder: Path, args: list[str]) -> None:
     shown = on_terminal(args)
     assert "\x1b[" in shown
-    if args[0] != "log":  # a traceback is not broken up
+    if args[0] != "log":  # the lines of a traceback are not folded
         assert max(len(line) for line in plain(shown).splitlines()) <= 80
 
 
@@ -114,17 +115,17 @@ def test_a_terminal_without_utf_8_gets_escapes(folder: Path, monkeypatch: pytest
 
 def test_times_are_local_on_a_terminal_and_utc_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "XYZ-5")
-    told = json.loads(subprocess.check_output([*MAIN, "show", "etl-24", "--format", "json"]))
-    assert told["finished_at"].endswith("Z")
-    utc = f"{told['finished_at'][:19].replace('T', ' ')}"
+    document = json.loads(subprocess.check_output([*MAIN, "show", "etl-24", "--format", "json"]))
+    assert document["finished_at"].endswith("Z")
+    utc = f"{document['finished_at'][:19].replace('T', ' ')}"
     assert f"{utc}Z" in subprocess.check_output([*MAIN, "show", "etl-24"], text=True)
     assert utc not in plain(on_terminal(["show", "etl-24"]))
 
 
 def test_watch_ends_with_the_session(folder: Path) -> None:
     shown = on_terminal(["show", "etl-24", "--watch"])
-    assert shown.startswith("\x1b[?1049h")  # the terminal's other screen
-    assert "Queue rows" in plain(shown.rpartition("\x1b[?1049l")[2])  # and what remains on this one
+    assert shown.startswith("\x1b[?1049h")  # switches to the alternate screen
+    assert "Queue rows" in plain(shown.rpartition("\x1b[?1049l")[2])  # what remains on the normal screen
 
 
 def test_watch_in_a_pipe_prints_what_changes_until_the_end(
@@ -145,8 +146,8 @@ def test_watch_in_a_pipe_prints_what_changes_until_the_end(
     assert command("show", "s", "--watch", "--at", "before:t#1").code == 2
 
 
-@pytest.mark.parametrize(("during", "shown"), [("time.sleep", True), ("zrb_store.reading.history.look", False)])
-def test_ctrl_c_ends_watching_in_peace(
+@pytest.mark.parametrize(("during", "shown"), [("time.sleep", True), ("zrb_store.cli.show.open_session", False)])
+def test_ctrl_c_ends_watching_without_an_error(
     command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch, during: str, shown: bool
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
@@ -187,13 +188,13 @@ def test_start_up_imports_no_more_than_it_needs(folder: Path, args: list[str]) -
     assert out.splitlines()[-1] == "0 []"
 
 
-# -- stores of every kind
+# -- read-only, damaged, running and missing stores
 
 
 @pytest.fixture
-def sealed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A store in a folder in which only root could write."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # pytest's own folders are closed to others
+def read_only_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A store in a folder that only root can write to."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # pytest's own folders are closed to other users
         path = Path(shutil.copy(folder / "store.db", name))
         monkeypatch.setenv("ZRB_STORE_URL", str(path))
         path.chmod(0o444)
@@ -204,7 +205,7 @@ def sealed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """With the rights of an ordinary user, which root has not."""
+    """Run the block with the rights of an ordinary user, even if root runs the tests."""
     is_root = os.geteuid() == 0
     if is_root:
         os.seteuid(65534)
@@ -217,23 +218,28 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.mark.parametrize("args", READS, ids=" ".join)
 def test_reads_work_on_a_read_only_file_and_change_nothing(
-    folder: Path, sealed: Path, args: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    read_only_store: Path,
+    args: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = (folder / "store.db").read_bytes()
     with monkeypatch.context() as patched:
         patched.setenv("ZRB_STORE_URL", str(folder / "store.db"))
-        assert cli.run(args) == 0  # imports what it needs, with the rights to do so
+        assert cli.run(args) == 0  # import what the command needs while this user may still read it
     assert (folder / "store.db").read_bytes() == before
     shown = capsys.readouterr().out
     with as_nobody():
         assert cli.run(args) == 0
     assert capsys.readouterr().out == shown
-    assert [path.name for path in sealed.parent.iterdir()] == ["store.db"]
-    assert sealed.read_bytes() == before
+    assert [path.name for path in read_only_store.parent.iterdir()] == ["store.db"]
+    assert read_only_store.read_bytes() == before
 
 
 @pytest.mark.parametrize("args", READS, ids=" ".join)
 @pytest.mark.parametrize("form", ["json", "jsonl", "value", "table"])
+@pytest.mark.slow
 def test_reads_work_on_what_cannot_be_decoded(command: Commands, filled: Store, args: list[str], form: str) -> None:
     for seq, data in (
         (1, '{"broken'),
@@ -242,8 +248,8 @@ def test_reads_work_on_what_cannot_be_decoded(command: Commands, filled: Store, 
     ):
         filled.database.execute(sa.update(value).where(value.c.seq == seq).values(data=data))
     command.ok(*args, "--format", form)
-    told = parse("show", command.ok("show", "etl-24", "--format", "json"))
-    assert told["queues"]["rows"]["values"][0]["value"] == {"$": "undecodable", "raw": '{"broken'}
+    document = parse("show", command.ok("show", "etl-24", "--format", "json"))
+    assert document["queues"]["rows"]["values"][0]["value"] == {"$": "undecodable", "raw": '{"broken'}
     assert 'undecodable: {"broken' in command.ok("show", "etl-24", "--full")
 
 
@@ -271,9 +277,9 @@ def test_reads_work_while_a_run_is_under_way(command: Commands, filled: Store) -
         attempt.xcom["q"].push("half-way")
         for args in ["list"], ["show", "live"], ["log", "live"], ["trace", "live/q#1"], ["get", "live", "q"]:
             assert command.ok(*args)
-        told = parse("show", command.ok("show", "live", "--format", "json"))
-        assert (told["status"], told["runs"][0]["outcome"], told["finished_at"]) == ("running", None, None)
-        assert told["tasks"][0]["attempts"][0]["ended_at"] is None
+        document = parse("show", command.ok("show", "live", "--format", "json"))
+        assert (document["status"], document["runs"][0]["outcome"], document["finished_at"]) == ("running", None, None)
+        assert document["tasks"][0]["attempts"][0]["ended_at"] is None
 
 
 @pytest.mark.parametrize("args", READS, ids=" ".join)

@@ -1,4 +1,4 @@
-"""list, show and get."""
+"""The commands list, show and get."""
 
 from __future__ import annotations
 
@@ -72,13 +72,17 @@ def test_a_running_session_has_an_owner_and_a_dead_one_is_stale(command: Command
     with filled.session("live").run(task="t") as run, run.attempt("t"):
         assert f"{os.getpid()}@" in command.ok("list", "--status", "running")
         assert "running" in command.ok("show", "live")
-        # What another process sees when this one is killed: the same rows, and nobody renews the lease.
+        # Let the lease expire, as another process sees it after this one was killed.
         filled.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = started_at WHERE ended_at IS NULL"))
         assert command.ok("list", "--status", "stale", "--format", "value") == "live\n"
         assert command.ok("list", "--status", "running", "--format", "value") == ""
-        told = parse("show", command.ok("show", "live", "--format", "json"))
-        assert (told["status"], told["runs"][0]["outcome"], told["runs"][0]["ended_at"]) == ("stale", "lost", None)
-        assert told["tasks"][0]["status"] == told["tasks"][0]["attempts"][0]["status"] == "lost"
+        document = parse("show", command.ok("show", "live", "--format", "json"))
+        assert (document["status"], document["runs"][0]["outcome"], document["runs"][0]["ended_at"]) == (
+            "stale",
+            "lost",
+            None,
+        )
+        assert document["tasks"][0]["status"] == document["tasks"][0]["attempts"][0]["status"] == "lost"
         assert [one.name for one in filled.sessions(status="stale")] == ["live"]
 
 
@@ -86,39 +90,39 @@ def test_a_running_session_has_an_owner_and_a_dead_one_is_stale(command: Command
 
 
 def test_show_has_exactly_the_documented_shape(command: Commands, filled: Store) -> None:
-    told = parse("show", command.ok("show", "etl-24", "--format", "json"))
-    assert list(told) == [*HEADER, "runs", "tasks", "queues"]
-    assert told["inputs"] == {"day": "2026-11-24"}
-    assert [(one["task"], one["status"], one["result"]) for one in told["tasks"]] == [
+    document = parse("show", command.ok("show", "etl-24", "--format", "json"))
+    assert list(document) == [*HEADER, "runs", "tasks", "queues"]
+    assert document["inputs"] == {"day": "2026-11-24"}
+    assert [(one["task"], one["status"], one["result"]) for one in document["tasks"]] == [
         ("extract", "completed", "etl-24/extract#1"),
         ("load", "failed", None),
         ("report", "waiting", None),
         ("notify", "skipped", None),
     ]
-    load = told["tasks"][1]["attempts"]
+    load = document["tasks"][1]["attempts"]
     assert [(one["number"], one["run"], one["status"]) for one in load] == [(1, 1, "failed"), (2, 1, "failed")]
     assert load[0]["error"] == {"type": "Broken", "message": "no column 'price'\nin row 3"}
-    first, second = told["queues"]["rows"]["values"]
+    first, second = document["queues"]["rows"]["values"]
     assert (first["state"], first["pushed_by"], first["taken_by"]) == ("taken", "extract#1", "load#2")
     assert [(back["taken_by"], back["reason"]) for back in first["returns"]] == [("load#1", "failed")]
     assert first["returns"][0]["taken_at"] < first["returns"][0]["returned_at"] < first["taken_at"]
     assert (second["state"], second["value"], second["returns"]) == ("live", {"id": 2}, [])
-    assert [one["state"] for one in told["queues"]["loaded"]["values"]] == ["retracted", "live"]
-    assert told["queues"]["loaded"]["live"] == [{"$": "tuple", "v": [1, 2]}]
+    assert [one["state"] for one in document["queues"]["loaded"]["values"]] == ["retracted", "live"]
+    assert document["queues"]["loaded"]["live"] == [{"$": "tuple", "v": [1, 2]}]
 
 
 def test_attempts_of_other_sessions_are_named_with_their_session(command: Commands, filled: Store) -> None:
-    told = parse("show", command.ok("show", "inbox", "--format", "json"))
-    assert (told["runs"], told["tasks"], told["task"], told["inputs"]) == ([], [], None, {})
-    first, second, third = told["queues"]["files"]["values"]
+    document = parse("show", command.ok("show", "inbox", "--format", "json"))
+    assert (document["runs"], document["tasks"], document["task"], document["inputs"]) == ([], [], None, {})
+    first, second, third = document["queues"]["files"]["values"]
     assert first["returns"][0]["taken_by"] == "etl-24/load#1"
     assert first["taken_by"] == "etl-24/load#2"
     assert second["taken_by"] == "etl-25/load#2"
     assert (third["state"], third["pushed_by"], third["taken_at"]) == ("live", None, None)
-    assert told["queues"]["files"]["live"] == ["c.csv"]
+    assert document["queues"]["files"]["live"] == ["c.csv"]
 
 
-def test_show_as_text_tells_the_story(command: Commands, filled: Store) -> None:
+def test_show_as_text(command: Commands, filled: Store) -> None:
     text = command.ok("show", "etl-24")
     assert "\x1b" not in text
     for line in (
@@ -132,7 +136,7 @@ def test_show_as_text_tells_the_story(command: Commands, filled: Store) -> None:
         assert line in text.splitlines()
     assert "Broken: no column 'price' in row 3" in text
     assert "given back by load#1" in text
-    assert "Pending:     what load#2 took and pushed is given back when the session goes on" in text
+    assert "Pending:     what load#2 took and pushed is given back when the session is resumed" in text
     assert "taken by load#2" in text
     assert "Resume" not in command.ok("show", "etl-25")
 
@@ -141,18 +145,18 @@ def test_show_of_a_resumed_session_has_a_table_of_runs(command: Commands, filled
     etl(filled, "etl-24", broken=True)
     text = command.ok("show", "etl-24")
     assert "Runs" in text.splitlines()
-    told = parse("show", command.ok("show", "etl-24", "--format", "json"))
-    assert [one["number"] for one in told["runs"]] == [1, 2]
-    assert [one["run"] for one in told["tasks"][1]["attempts"]] == [1, 1, 2, 2]
+    document = parse("show", command.ok("show", "etl-24", "--format", "json"))
+    assert [one["number"] for one in document["runs"]] == [1, 2]
+    assert [one["run"] for one in document["tasks"][1]["attempts"]] == [1, 1, 2, 2]
 
 
 def test_show_one_queue_and_only_what_is_live(command: Commands, filled: Store) -> None:
     text = command.ok("show", "etl-24", "rows")
     assert text.startswith("Queue rows: 1 live of 2\n")
     assert "Tasks" not in text
-    told = parse("show", command.ok("show", "etl-24", "rows", "--live", "--format", "json"))
-    assert list(told["queues"]) == ["rows"]
-    assert [one["seq"] for one in told["queues"]["rows"]["values"]] == [2]
+    document = parse("show", command.ok("show", "etl-24", "rows", "--live", "--format", "json"))
+    assert list(document["queues"]) == ["rows"]
+    assert [one["seq"] for one in document["queues"]["rows"]["values"]] == [2]
     assert command.ok("show", "inbox", "--format", "value") == "c.csv\n"
     values = parse_lines("value", command.ok("show", "etl-24", "--format", "jsonl"))
     assert [one["id"] for one in values][:2] == ["etl-24/rows#1", "etl-24/rows#2"]
@@ -167,10 +171,10 @@ def test_a_task_whose_result_was_given_back_waits_again(command: Commands, fille
         standing = run.completed("one")
         assert standing is not None
         run.give_back(standing, "asked for")
-        told = parse("show", command.ok("show", "again", "--format", "json"))
-    assert told["tasks"][0]["status"] == "waiting"
-    assert told["tasks"][0]["result"] is None
-    assert told["tasks"][0]["attempts"][0]["status"] == "completed"
+        document = parse("show", command.ok("show", "again", "--format", "json"))
+    assert document["tasks"][0]["status"] == "waiting"
+    assert document["tasks"][0]["result"] is None
+    assert document["tasks"][0]["attempts"][0]["status"] == "completed"
 
 
 def test_values_are_cut_to_the_width_and_full_shows_them_whole(

@@ -1,4 +1,4 @@
-"""`rm`, `pin`, `unpin` and `prune` as commands."""
+"""The commands `rm`, `pin`, `unpin` and `prune`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.sessions import parse
 from tests.test_prune import age, everything, names, run
 from zrb_store import SessionNotFound, Store
 from zrb_store.db import tables
-from zrb_store.operations import removal
+from zrb_store.operations.rm import remove_sessions
 
 
 def test_the_commands(command: Commands, store: Store) -> None:
@@ -31,7 +31,7 @@ def test_the_commands(command: Commands, store: Store) -> None:
     foretold = command.ok("prune", "--older-than", "1d", "--keep-last", "1", "--dry-run")
     assert everything(store) == before
     assert [re.split("  +", line) for line in foretold.splitlines()] == [
-        ["SESSION", "WOULD GO", "RULE"],
+        ["SESSION", "WOULD DELETE", "RULE"],
         ["s0", "all", "older than 1d, not among the last 1 completed of load"],
         ["s1", "all", "older than 1d, not among the last 1 completed of load"],
         ["inbox", "1 value", "taken or removed more than 1d ago"],
@@ -42,16 +42,16 @@ def test_the_commands(command: Commands, store: Store) -> None:
     assert command.ok("prune", "--older-than", "1d", "--keep-last", "1", "--format", "json") == "[]\n"
     assert command("rm", "s").code == 3
     assert command("rm", "s2", "s0").code == 3
-    assert "s2" in names(store), "nothing was deleted"
+    assert "s2" in names(store), "nothing may be deleted"
     assert command("pin", "s2", "s0").code == 3
     command.ok("pin", "inbox")
     assert "session inbox is pinned" in command("rm", "s2", "inbox").err
-    assert "s2" in names(store), "nothing was deleted"
+    assert "s2" in names(store), "nothing may be deleted"
     command.ok("unpin", "inbox")
     command.ok("rm", "s2", "s2", "inbox")
     assert names(store) == set()
     with pytest.raises(SessionNotFound):
-        removal.remove(store.database, "s2")
+        remove_sessions(store.database, "s2")
 
 
 def test_each_leaves_a_record(command: Commands, store: Store) -> None:
@@ -74,7 +74,7 @@ def test_each_leaves_a_record(command: Commands, store: Store) -> None:
         ("prune", "s", "not among the last 0 completed of load"),
         ("prune", "inbox", "1 taken or removed more than 1d ago"),
         ("rm", "inbox", None),
-    ], "records of single pushes and pops go with what they are about"
+    ], "records of pushes and pops are deleted with their values or their session"
 
 
 @pytest.mark.parametrize("name", ["rm", "pin", "unpin", "prune"])
@@ -83,8 +83,8 @@ def test_help_has_an_example(command: Commands, name: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
-def test_all_of_it_goes_also_where_the_reader_has_seen_enough(store: Store, location: str, form: str) -> None:
-    """`zrb-store prune ... | head -1`, of more than a pipe takes."""
+def test_prune_finishes_even_if_its_reader_has_closed_the_pipe(store: Store, location: str, form: str) -> None:
+    """`zrb-store prune ... | head -1`, with more output than a pipe holds."""
     store.database.transact(
         lambda transaction: [
             transaction.driver.execute(

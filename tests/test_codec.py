@@ -1,4 +1,4 @@
-"""Promise 6: equal type and value come back, whatever JSON can hold of it."""
+"""Values come back equal and with the same type (docs/promises.md, promise 6)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from zrb_store.codec import CmdResult, decode, encode, strict_json, to_json
+from zrb_store.codec import CmdResult, decode, encode, to_json
+from zrb_store.codec import json_text as strict_json
 from zrb_store.errors import UnencodableValue
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +30,7 @@ DEPTH = 200
 
 
 def shape(value: Any) -> Any:
-    """What must come back: the exact types all the way down, the order of dicts, the sign of zero, the fold."""
+    """Return what must be preserved: exact types at every level, the order of dicts, the sign of zero, the fold."""
     kind = type(value)
     if kind in (list, tuple):
         return kind, [shape(item) for item in value]
@@ -44,7 +45,7 @@ def shape(value: Any) -> Any:
     return kind, repr(value)
 
 
-def comes_back(value: Any) -> bool:
+def survives_round_trip(value: Any) -> bool:
     encoded = encode(value)
     assert encoded.restorable
     assert encoded.problem is None
@@ -104,12 +105,12 @@ values = st.recursive(
 @example(time(1, tzinfo=timezone(timedelta(microseconds=1))))
 @example([UTC, timezone(timedelta(0), "UTC"), timezone(timedelta(hours=1), "\ud83d\ude00")])
 def test_equal_type_and_value_come_back(value: Any) -> None:
-    assert comes_back(value)
+    assert survives_round_trip(value)
 
 
 @settings(deadline=None)
 @given(values, st.integers(1, 200))
-def test_the_limit_is_what_the_text_may_be_long(value: Any, limit: int) -> None:
+def test_the_limit_is_the_greatest_length_of_the_text(value: Any, limit: int) -> None:
     encoded = encode(value, lenient=True, limit=limit)
     assert encoded.restorable == (len(encode(value).data) <= limit)
 
@@ -131,7 +132,7 @@ def test_every_zone_of_this_system_comes_back() -> None:
 @pytest.mark.parametrize("cls", [PurePosixPath, PureWindowsPath, type(Path())])
 @pytest.mark.parametrize("text", ["", ".", "/", "//a", "a/../b", "C:\\x\\y", "\udcff", "\x00", "ü"])
 def test_paths_keep_their_flavour(cls: type[PurePath], text: str) -> None:
-    assert comes_back(cls(text))
+    assert survives_round_trip(cls(text))
 
 
 def test_a_path_of_another_system_comes_back_pure() -> None:
@@ -151,7 +152,7 @@ def test_plain_values_are_written_as_json_writes_them(monkeypatch: pytest.Monkey
 
 def test_a_set_is_always_written_the_same() -> None:
     words = [f"word{number}" for number in range(100)]
-    backwards = {word for word in reversed(words)}  # noqa: C416 - in this order
+    backwards = {word for word in reversed(words)}  # noqa: C416 - the reversed order is intended
     assert encode(set(words)).data == encode(backwards).data
 
 
@@ -184,7 +185,7 @@ def test_long_ints_come_back_where_python_reads_the_fewest_digits() -> None:
 
 
 def round_trip(value: Any, frames: int) -> Any:
-    """Encode and decode, that many calls deep."""
+    """Encode and decode in a function that calls itself `frames` times."""
     return round_trip(value, frames - 1) if frames else decode(encode(value).data)
 
 
@@ -210,7 +211,7 @@ def test_the_deepest_value_comes_back_also_deep_in_a_program(make: Any) -> None:
 
 @pytest.fixture
 def zrb_without_display(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """zrb 1.0.0's class, whose constructor takes two arguments."""
+    """The class CmdResult of zrb 1.0.0, whose constructor takes two arguments."""
 
     class CmdResult:
         def __init__(self, output: str, error: str) -> None:

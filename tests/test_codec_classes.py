@@ -1,4 +1,4 @@
-"""Enums, dataclasses and what users register."""
+"""Enums, dataclasses and the codecs that users register."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import pytest
 
 from zrb_store.codec import Undecodable, decode, encode, register_codec, registry, to_json
-from zrb_store.errors import InvalidName, UnencodableValue
+from zrb_store.errors import InvalidArgument, UnencodableValue
 
 T = TypeVar("T")
 
@@ -111,14 +111,14 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_by_name", dict(registry._by_name))
 
 
-def again(value: Any) -> Any:
+def round_trip(value: Any) -> Any:
     encoded = encode(value)
     assert encoded.restorable
     return decode(encoded.data)
 
 
-def kind(value: Any) -> str:
-    """A test's id: no address and no set's order, for pytest-xdist."""
+def id_of(value: Any) -> str:
+    """Return the id of a test, which must be the same in every worker of pytest-xdist."""
     return type(value).__name__
 
 
@@ -130,11 +130,11 @@ REGISTERED = [
 ]
 
 
-@pytest.mark.parametrize("value", REGISTERED, ids=kind)
+@pytest.mark.parametrize("value", REGISTERED, ids=id_of)
 def test_a_registered_class_comes_back(value: Any) -> None:
     for cls in (type(value), Point):
         register_codec(cls)
-    found = again({"k": [value]})["k"][0]
+    found = round_trip({"k": [value]})["k"][0]
     assert type(found) is type(value)
     assert found == value
     assert repr(found) == repr(value)
@@ -154,10 +154,10 @@ def test_a_registered_class_comes_back(value: Any) -> None:
         ({(Key(2), Color.GREEN)}, {((("id", 2), ("tags", ())), (0, 255, 0))}),
         (Point(1, Point(2)), {"x": 1, "y": {"x": 2, "y": 0}}),  # type: ignore[arg-type]
     ],
-    ids=kind,
+    ids=id_of,
 )
 def test_an_unregistered_one_is_readable_and_comes_back_as_plain_data(value: Any, plain: Any) -> None:
-    found = again([value])[0]
+    found = round_trip([value])[0]
     assert type(found) is type(plain)
     assert found == plain
 
@@ -178,7 +178,7 @@ def test_post_init_is_not_called_again_and_its_attributes_come_back() -> None:
     value.total = 77
     value.note = "later"  # type: ignore[attr-defined]
     assert value.double == 154
-    found = again(value)
+    found = round_trip(value)
     assert vars(found) == vars(value)
 
 
@@ -197,7 +197,7 @@ def test_a_dataclass_that_changed_since_comes_back_as_it_is_now() -> None:
 def test_what_has_more_than_its_fields_is_refused(value: Any) -> None:
     with pytest.raises(UnencodableValue):
         encode(value)
-    with pytest.raises(InvalidName, match="needs functions"):
+    with pytest.raises(InvalidArgument, match="needs functions"):
         register_codec(type(value))
 
 
@@ -208,7 +208,7 @@ def test_an_unencodable_field_is_named() -> None:
 
 def test_functions_make_any_class_storable() -> None:
     register_codec(Money, name="money", encode=lambda money: (money.cents,), decode=lambda parts: Money(*parts))
-    assert again({"price": Money(990)}) == {"price": Money(990)}
+    assert round_trip({"price": Money(990)}) == {"price": Money(990)}
     assert to_json(encode(Money(5)).data) == {"$": "object", "type": "money", "v": {"$": "tuple", "v": [5]}}
 
 
@@ -223,8 +223,8 @@ def test_the_decorator_returns_the_class() -> None:
         def __init__(self, n: int) -> None:
             self.n = n
 
-    assert again(One(1)) == One(1)
-    assert again(Two(2)).n == 2
+    assert round_trip(One(1)) == One(1)
+    assert round_trip(Two(2)).n == 2
 
 
 def fail(*_: Any) -> Any:
@@ -285,7 +285,7 @@ def test_a_module_loaded_again_may_register_again() -> None:
 
     load()
     job: Any = load()
-    assert again(job.DONE) is job.DONE
+    assert round_trip(job.DONE) is job.DONE
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_a_module_loaded_again_may_register_again() -> None:
     ],
 )
 def test_a_wrong_registration_is_refused(cls: Any, options: Any, message: str) -> None:
-    with pytest.raises(InvalidName, match=message):
+    with pytest.raises(InvalidArgument, match=message):
         register_codec(cls, **options)
 
 

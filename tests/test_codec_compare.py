@@ -1,4 +1,4 @@
-"""When two stored values are the same."""
+"""Which stored values count as the same."""
 
 from __future__ import annotations
 

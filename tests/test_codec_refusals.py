@@ -1,4 +1,4 @@
-"""What no codec takes: refused with its type and path, or kept as type and repr. Nothing of it may break a workflow."""
+"""Values that no codec takes are refused with type and path, or kept as type and repr. They break no workflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zrb_store.codec import Encoded, Opaque, Undecodable, decode, encode, to_json
-from zrb_store.codec.refusal import NO_CODEC
+from zrb_store.codec.unencodable import NO_CODEC
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 
 
@@ -207,7 +207,7 @@ def test_cycles_and_depths_are_refused(make: Callable[[], Any], why: str) -> Non
         encoded = encode(value, lenient=True, limit=limit)
         assert why in str(encoded.problem)
     assert len(encoded.data) < 10_000
-    while isinstance(value, list | tuple | dict) and value:  # deep values must be taken apart by hand
+    while isinstance(value, list | tuple | dict) and value:  # deleting a deep value at once would exhaust the stack
         value = value.pop() if isinstance(value, list) else value[0] if isinstance(value, tuple) else value.popitem()[1]
 
 

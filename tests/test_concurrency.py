@@ -1,4 +1,4 @@
-"""Many processes, threads and coroutines at one store: each value goes to one taker, in order, and nobody starves."""
+"""Many processes, threads and coroutines use one store: each value goes to one taker, in order, and nobody starves."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ from tests.workers import (
 )
 from zrb_store import Store, open_store
 
+pytestmark = pytest.mark.slow
+
 PROCESSES = 8
 
 
 def test_each_value_goes_to_one_process(location: str, store: Store) -> None:
-    """Eight processes push and take at both ends. None gets an error, all come to their end."""
+    """Eight processes push and take at both ends of queues. All finish without an error."""
     rounds = 60
     answers = []
     with contextlib.ExitStack() as stack:
@@ -55,7 +57,7 @@ def test_each_value_goes_to_one_process(location: str, store: Store) -> None:
 
 
 def test_attempts_that_fail_on_shared_queues_never_lock_each_other_out(location: str, store: Store) -> None:
-    """On PostgreSQL, where several write at a time: all take their locks in one order, so that nobody is refused."""
+    """PostgreSQL has several writers at a time. All take their locks in one order, so that there are no deadlocks."""
     shared = store.session("shared").xcom
     shared["a"].extend(range(10))
     shared["b"].extend(range(10, 20))
@@ -67,7 +69,7 @@ def test_attempts_that_fail_on_shared_queues_never_lock_each_other_out(location:
             process.send("go")
         refused = sum(process.receive() for process in processes)
         assert [process.join() for process in processes] == [0] * 5
-    assert sorted([*shared["a"], *shared["b"]]) == list(range(20)), "whatever was done was undone"
+    assert sorted([*shared["a"], *shared["b"]]) == list(range(20)), "every attempt must have been undone"
     assert faults(store) == []
     if store.database.dialect_name == "postgresql":
         assert refused == 0
@@ -115,7 +117,7 @@ def test_a_step_that_two_threads_ask_for_completes_once(store: Store) -> None:
 
 
 def test_each_coroutine_has_its_own_attempt(store: Store) -> None:
-    """Also where they take turns inside their attempts, and in the threads that asyncio starts for them."""
+    """This holds for coroutines that take turns inside their attempts, and in threads that asyncio starts for them."""
     session = store.session("flow")
     inbox = store.session("inbox").xcom["q"]
     inbox.extend(range(20))
@@ -143,7 +145,7 @@ def test_each_coroutine_has_its_own_attempt(store: Store) -> None:
 
 
 def test_processes_that_open_a_new_store_at_once(new_location: str) -> None:
-    """One of them makes it, all of them find it made."""
+    """One process creates the store, and all others find it."""
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(Child(open_and_push, new_location, number)) for number in range(PROCESSES)]
         for process in processes:
@@ -158,7 +160,7 @@ def test_processes_that_open_a_new_store_at_once(new_location: str) -> None:
 
 
 def test_first_in_first_out_also_where_takes_are_rolled_back(location: str, store: Store) -> None:
-    """Who comes after waits for a take that is not decided yet, and gets the value if it is undone."""
+    """A taker waits for an earlier take that is not yet committed, and gets the value if that is rolled back."""
     count = 400
     store.session("s").xcom["q"].extend(range(count))
     with children(PROCESSES, take_and_sometimes_undo, location) as processes:
@@ -175,7 +177,7 @@ def test_first_in_first_out_also_where_takes_are_rolled_back(location: str, stor
 
 
 def test_what_a_forked_child_pushes_stays(location: str) -> None:
-    """Also after its parent has closed the store: SQLite's locks do not cross a fork."""
+    """This holds even after the parent has closed the store: SQLite's locks are not inherited by a fork."""
     with Child(fork_after_open, location) as child:
         assert child.receive() == "forked"
         child.send("push and close")
@@ -191,7 +193,7 @@ def test_what_a_forked_child_pushes_stays(location: str) -> None:
 
 
 def test_iterating_over_a_long_queue_while_another_process_moves_its_values(location: str) -> None:
-    """It is one snapshot, though read page by page: no value is met twice, none is missed."""
+    """An iteration reads one snapshot, page by page: it yields each value exactly once."""
     with Child(rotate_until_told, location, 2500) as child, open_store(location) as store:
         child.receive()
         queue = store.session("s").xcom["q"]
@@ -205,7 +207,7 @@ def test_iterating_over_a_long_queue_while_another_process_moves_its_values(loca
     "use", [lambda q: q.rotate(), lambda q: q.push(3), lambda q: q.pop(), lambda q: q.peek(), lambda q: list(q)]
 )
 def test_nothing_joins_an_open_transaction(store: Store, use: Callable[[Any], Any]) -> None:
-    """What it did would be undone with it, although it was told that it is done."""
+    """A rollback of the transaction would undo an operation that has already been acknowledged."""
     queue = store.session("s").xcom["q"]
     queue.extend([1, 2])
 
@@ -220,7 +222,7 @@ def test_nothing_joins_an_open_transaction(store: Store, use: Callable[[Any], An
 
 
 def test_a_snapshot_is_in_use_until_its_transaction_has_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """psycopg waits for itself for ever where a signal handler uses a connection amid its ROLLBACK."""
+    """psycopg would wait for itself for ever if a signal handler used a connection during its ROLLBACK."""
     roll_back = store.database._roll_back
     ends = []
 
@@ -271,7 +273,7 @@ def test_remove_takes_the_first_also_of_what_came_meanwhile(store: Store) -> Non
 
 
 def test_acknowledged_in_a_signal_handler_is_there(location: str, store: Store) -> None:
-    """A handler that comes amid another use of the store is refused, and whatever was not refused was done."""
+    """A handler that interrupts another use of the store is refused. Every other push is in the store."""
     with Child(push_in_signal_handlers, location, 300) as child:
         acknowledged, refused = child.receive()
     assert acknowledged
@@ -281,7 +283,7 @@ def test_acknowledged_in_a_signal_handler_is_there(location: str, store: Store) 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_a_change_has_the_write_lock_from_its_beginning(store: Store, location: str) -> None:
-    """One that reads first and asks for it later fails whenever another process wrote in between."""
+    """A change that asked for the lock only after reading would fail whenever another process wrote in between."""
 
     def work(_: object) -> None:
         with (

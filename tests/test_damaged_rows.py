@@ -1,4 +1,4 @@
-"""One row that another program or a disk has damaged hides no other, and is named."""
+"""A row that another program or a failing disk has damaged hides no other row, and is named."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import sqlalchemy as sa
 
 from tests.commands import Commands, Result
 from tests.sessions import parse, parse_lines
-from tests.test_doctor import found
+from tests.test_doctor import doctor_findings
 from tests.test_prune import names
 from tests.test_transfer import imported
-from zrb_store import SessionNotFound, Store, ZrbStoreError, open_store
-from zrb_store.operations import removal, shell
+from zrb_store import SessionNotFound, Store, ZrbStoreError, codec, open_store
+from zrb_store.operations.push import push
+from zrb_store.operations.rm import remove_sessions
 
 FAR = 2**62
 OF_SESSION = "WHERE name = 'etl-24'"
@@ -65,7 +66,7 @@ PLANTED = [
     f"UPDATE zrb_return SET taken_at = {FAR} {OF_VALUE}",
     f"UPDATE zrb_change SET at = {-FAR} WHERE session = 'etl-24'",
 ]
-# What only SQLite lets in.
+# Damage that only SQLite accepts.
 PLANTED_ON_SQLITE = [
     *(
         f"UPDATE zrb_session SET {damage} {OF_SESSION}"
@@ -98,7 +99,7 @@ SHAPES |= {"log": ("log", "attempt"), "trace": ("trace", "event"), "diff": ("dif
 
 
 def read(command: Commands, *args: str) -> Result:
-    """Run a reading command, whose output must be of its documented shape."""
+    """Run a command that reads. Its exit code must be the usual one."""
     result = command(*args)
     assert result.code == (1 if args[0] == "diff" else 0), (args, result)
     assert "internal error" not in result.err
@@ -107,21 +108,22 @@ def read(command: Commands, *args: str) -> Result:
 
 @pytest.fixture
 def damaged(request: pytest.FixtureRequest, filled: Store) -> Store:
-    """A store with one fault in session etl-24."""
-    shell.push(filled, "etl-24", "by hand", 1)
+    """A store with one damaged row, which belongs to the session etl-24."""
+    push(filled.database, "etl-24", "by hand", codec.encode(1), None)
     planted: str = request.param
     filled.database.execute(sa.text(planted.replace(":", "\\:")))
     return filled
 
 
 @pytest.mark.parametrize("damaged", PLANTED, indirect=True, ids=lambda text: text[7:70])
+@pytest.mark.slow
 def test_everything_else_is_shown_and_the_damage_is_named(command: Commands, damaged: Store, location: str) -> None:
     check_reads(command, damaged, location)
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("damaged", PLANTED_ON_SQLITE, indirect=True, ids=lambda text: text[7:70])
-def test_what_is_not_even_of_its_type(command: Commands, damaged: Store, location: str, tmp_path: Path) -> None:
+def test_columns_of_a_wrong_type(command: Commands, damaged: Store, location: str, tmp_path: Path) -> None:
     check_reads(command, damaged, location)
     check_export(command, damaged, tmp_path)
 
@@ -137,13 +139,14 @@ def check_reads(command: Commands, damaged: Store, location: str) -> None:
     listed = command("list", "--format", "value").out.split()
     assert set(listed) == {"etl-24", "etl-25", "inbox"}
     assert command.ok("show", "etl-25", "--format", "value")
-    assert any(finding.level == "error" for finding in found(location)), "doctor finds it"
+    assert any(finding.level == "error" for finding in doctor_findings(location)), "doctor must find the damage"
     notes.discard("")
-    assert notes, "it is said"
+    assert notes, "a reading command must report the damage"
     assert all("damaged: " in note and "zrb-store doctor" in note for note in notes), notes
 
 
 @pytest.mark.parametrize("damaged", PLANTED, indirect=True, ids=lambda text: text[7:70])
+@pytest.mark.slow
 def test_export_leaves_it_out_and_says_so(command: Commands, damaged: Store, tmp_path: Path) -> None:
     check_export(command, damaged, tmp_path)
 
@@ -177,7 +180,7 @@ def test_prune_leaves_it_alone_and_rm_deletes_it(command: Commands, damaged: Sto
     command.ok("unpin", "etl-24")
     command.ok("rm", "etl-24")
     assert names(damaged) == {"inbox"}
-    assert found(location) == []
+    assert doctor_findings(location) == []
 
 
 @pytest.mark.parametrize("damaged", [f"UPDATE zrb_session SET path = '5' {OF_SESSION}"], indirect=True)
@@ -196,7 +199,7 @@ def test_a_session_whose_run_is_damaged_is_not_pruned(command: Commands, store: 
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
-def test_a_lease_that_cannot_be_read_is_none(store: Store) -> None:
+def test_an_unreadable_lease_counts_as_expired(store: Store) -> None:
     started = store.session("s").run().start()
     store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = 'soon'"))
     assert store.session("s").status == "stale"
@@ -205,14 +208,14 @@ def test_a_lease_that_cannot_be_read_is_none(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damaged", [f"UPDATE zrb_session SET tasks = '5' {OF_SESSION}"], indirect=True)
-def test_what_would_change_it_is_refused(command: Commands, damaged: Store) -> None:
+def test_changes_of_a_damaged_session_are_refused(command: Commands, damaged: Store) -> None:
     with pytest.raises(ZrbStoreError, match=r"session etl-24 is damaged \(tasks\).*zrb-store rm etl-24"):
         damaged.session("etl-24").run().start()
     for args in (["mark", "etl-24", "load", "completed"], ["fork", "etl-24", "--from", "load"]):
         result = command(*args)
         assert (result.code, "is damaged (tasks)" in result.err) == (1, True)
-    assert command.ok("push", "etl-24", "q", "1") == "", "its queues are not"
-    removal.remove(damaged.database, "etl-24")
+    assert command.ok("push", "etl-24", "q", "1") == "", "its queues must still be usable"
+    remove_sessions(damaged.database, "etl-24")
     with pytest.raises(SessionNotFound):
         damaged.session("etl-24").record()
 

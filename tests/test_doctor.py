@@ -1,4 +1,4 @@
-"""Each fault is planted and found, and a store that was only used is healthy."""
+"""`doctor` finds every kind of fault, and finds none in a store that was only used normally."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from hypothesis import strategies as st
 
 from tests.commands import Commands
 from tests.sessions import parse, parse_lines
-from tests.test_fork import Story, Telling, first_starts, steps
-from zrb_store import Store, StoreMissing, lease, settings
+from tests.test_fork import Scenario, ScenarioRun, first_starts, steps
+from zrb_store import Store, StoreMissing, lease
 from zrb_store.db.engine import Database
-from zrb_store.operations import prune, removal
-from zrb_store.operations.doctor import Finding, examine, files, rows
-from zrb_store.operations.mark import mark_completed
+from zrb_store.db.urls import store_url
+from zrb_store.inspect.doctor import Finding, examine, files, rows
+from zrb_store.operations import prune
+from zrb_store.operations.mark import mark
+from zrb_store.operations.rm import remove_sessions
 
 
-def live_a_little(store: Store) -> None:
-    """Everything that a store goes through: runs that fail and are resumed, what they took and left, forks, marks."""
+def fill_with_history(store: Store) -> None:
+    """Do everything that can happen to a store: failed and resumed runs, give-backs, forks, marks, pruning."""
     inbox = store.session("inbox").xcom["files"]
     inbox.extend(range(6))
     first = store.session("etl").run(task="load").start()
@@ -38,7 +40,7 @@ def live_a_little(store: Store) -> None:
     with store.session("reader").run() as reading, reading.attempt("read") as reader:
         reader.complete(store.session("etl").xcom["log"].pop())
     first.end("failed")
-    mark_completed(store.database, "etl", "watch")
+    mark(store.database, "etl", "watch")
     store.fork("etl", from_task="load", name="again")
     again = store.session("etl").run(task="load").start()
     again.step("load", lambda: "loaded")
@@ -49,7 +51,7 @@ def live_a_little(store: Store) -> None:
     again.end("completed")
     under_way = store.session("under-way").run().start()
     under_way.begin("t").xcom["q"].push(1)
-    lease.release(under_way)  # no renewal between two looks, and no end either
+    lease.stop_renewing(under_way)  # do not renew the lease while tests look at it, nor end the run
     store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = lease_expires_at + 3600000000"))
     list(prune.prune(store.database, prune.Policy(older_than=timedelta(0), statuses=("open",))))
     inbox.clear()
@@ -58,36 +60,36 @@ def live_a_little(store: Store) -> None:
 
 @pytest.fixture
 def used(store: Store) -> Store:
-    """A store with a past."""
-    live_a_little(store)
+    """A store with a history."""
+    fill_with_history(store)
     return store
 
 
-def found(location: str) -> list[Finding]:
-    with closing(Database(settings.store_url(location), read_only=True, check=False)) as database:
+def doctor_findings(location: str) -> list[Finding]:
+    with closing(Database(store_url(location), read_only=True)) as database:
         return [finding for finding in examine(database) if finding.check != "sqlite-release"]
 
 
 def test_a_store_that_was_used_is_healthy(used: Store, location: str) -> None:
-    assert found(location) == []
+    assert doctor_findings(location) == []
 
 
 _numbers = itertools.count()
 
 
 @hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(story=st.lists(steps, max_size=25))
-def test_any_story_leaves_a_healthy_store(store: Store, location: str, story: Story) -> None:
-    telling = Telling(store, f"s{next(_numbers)}")
-    telling.tell(story)
-    assert found(location) == []
-    telling.end()
-    for task, _ in first_starts(story):
-        store.fork(telling.session.name, from_task=task)
+@given(scenario=st.lists(steps, max_size=25))
+def test_any_scenario_leaves_a_healthy_store(store: Store, location: str, scenario: Scenario) -> None:
+    scenario_run = ScenarioRun(store, f"s{next(_numbers)}")
+    scenario_run.execute(scenario)
+    assert doctor_findings(location) == []
+    scenario_run.end()
+    for task, _ in first_starts(scenario):
+        store.fork(scenario_run.session.name, from_task=task)
     list(prune.prune(store.database, prune.Policy(older_than=timedelta(0), statuses=("open",))))
-    assert found(location) == []
-    removal.remove(store.database, telling.session.name)
-    assert found(location) == []
+    assert doctor_findings(location) == []
+    remove_sessions(store.database, scenario_run.session.name)
+    assert doctor_findings(location) == []
 
 
 def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +98,7 @@ def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyP
     assert command.ok("doctor", "--format", "json") == "[]\n"
     assert command.ok("doctor", "--format", "jsonl") == ""
     used.database.execute(sa.text("UPDATE zrb_value SET pushed_at = ended_at + 1 WHERE state = 'retracted'"))
-    assert command.ok("doctor").startswith("warning: values that ended before"), "a warning does not fail"
+    assert command.ok("doctor").startswith("warning: values that ended before"), "a warning must not fail the command"
     used.database.execute(sa.text("UPDATE zrb_session SET fence = 7 WHERE name = 'etl'"))
     result = command("doctor")
     assert (result.code, result.err) == (1, "")
@@ -226,11 +228,12 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("check", "fault"), [(check, fault) for check, faults in FAULTS.items() for fault in faults])
+@pytest.mark.slow
 def test_a_fault_in_the_rows_is_found(used: Store, location: str, check: str, fault: str) -> None:
     used.database.execute(sa.text(fault))
-    findings = {finding.check: finding for finding in found(location)}
+    findings = {finding.check: finding for finding in doctor_findings(location)}
     if check == "queue-numbers" and used.database.dialect_name == "sqlite":
-        assert findings == {}, "SQLite asks the rows for the next number"
+        assert findings == {}, "SQLite computes the next seq from the rows, so that this is no fault"
         return
     assert check in findings
     assert findings[check].remedy
@@ -252,26 +255,26 @@ def test_every_invariant_has_a_fault() -> None:
         ("queue-columns", "UPDATE zrb_queue SET high = 9.3e18"),
     ],
 )
-def test_what_is_not_even_of_its_type_is_found(used: Store, location: str, check: str, fault: str) -> None:
+def test_columns_of_a_wrong_type_are_found(used: Store, location: str, check: str, fault: str) -> None:
     used.database.execute(sa.text(fault))
-    assert check in {finding.check for finding in found(location)}
+    assert check in {finding.check for finding in doctor_findings(location)}
 
 
 def test_many_are_counted_and_few_named(used: Store, location: str) -> None:
     used.session("many").xcom["q"].extend(range(50))
     used.database.execute(sa.text("UPDATE zrb_value SET size = 9 WHERE type = 'int'"))
-    (finding,) = (finding for finding in found(location) if finding.check == "value-size")
+    (finding,) = (finding for finding in doctor_findings(location) if finding.check == "value-size")
     assert re.search(r"the data is damaged: \d\d ", finding.what)
     assert finding.what.endswith(", ...)")
 
 
 @pytest.mark.parametrize("revision", ["0000", "ffff"])
-def test_another_revision_is_said_and_its_rows_are_left_alone(used: Store, location: str, revision: str) -> None:
+def test_another_revision_is_reported_and_its_rows_are_left_alone(used: Store, location: str, revision: str) -> None:
     used.database.execute(sa.text(f"UPDATE zrb_version SET version_num = '{revision}'"))
     used.database.execute(sa.text("ALTER TABLE zrb_attempt RENAME COLUMN role TO part"))
-    assert [finding.check for finding in found(location)] == ["revision"]
+    assert [finding.check for finding in doctor_findings(location)] == ["revision"]
 
 
 def test_no_store_is_no_finding(new_location: str) -> None:
     with pytest.raises(StoreMissing):
-        found(new_location)
+        doctor_findings(new_location)

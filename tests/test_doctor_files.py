@@ -1,4 +1,4 @@
-"""`doctor` and the files of a SQLite store: their rights, where they are, and what is damaged in them."""
+"""`doctor` and the files of a SQLite store: their access rights, their location, and damage in them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from pathlib import Path
 import pytest
 
 from tests.test_cli_places import as_nobody
-from tests.test_doctor import found
-from zrb_store import StoreMissing, open_store, settings
+from tests.test_doctor import doctor_findings
+from zrb_store import StoreMissing, open_store
 from zrb_store.db.dialect import SQLite
 from zrb_store.db.engine import Database
-from zrb_store.operations.doctor import examine, files
+from zrb_store.db.urls import store_url
+from zrb_store.inspect.doctor import examine, files
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A store with a past, in a folder of its own, closed."""
+    """A closed store with a history, in its own folder."""
     path = tmp_path / "own folder" / "store.db"
     with open_store(path) as store:
         store.session("s").xcom["q"].extend(["x" * 2000] * 200)
@@ -33,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def checks(path: Path) -> dict[str, str]:
-    return {finding.check: finding.level for finding in found(str(path))}
+    return {finding.check: finding.level for finding in doctor_findings(str(path))}
 
 
 def test_a_new_store_is_healthy_and_is_left_as_it_is(path: Path) -> None:
@@ -44,8 +45,8 @@ def test_a_new_store_is_healthy_and_is_left_as_it_is(path: Path) -> None:
 
 @pytest.fixture
 def open_path(path: Path) -> Iterator[Path]:
-    """That store in a folder which every user can get to."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # pytest's own folders are closed to others
+    """A copy of that store in a folder that every user can reach."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # pytest's own folders are closed to other users
         yield Path(shutil.copy(path, folder))
 
 
@@ -73,10 +74,10 @@ def test_rights(open_path: Path, place: str, mode: int, finding: dict[str, str])
 def test_a_store_that_a_group_shares(open_path: Path) -> None:
     open_path.parent.chmod(0o2770)
     open_path.chmod(0o660)
-    assert checks(open_path) == {"file-rights": "warning"}, "that its group can read it; not that it writes the folder"
+    assert checks(open_path) == {"file-rights": "warning"}, "only reading by the group, not write access to the folder"
     open_path.parent.chmod(0o2775)
     assert checks(open_path) == {"file-rights": "warning", "folder-rights": "warning"}
-    assert "chmod 2770" in " ".join(finding.remedy for finding in found(str(open_path)))
+    assert "chmod 2770" in " ".join(finding.remedy for finding in doctor_findings(str(open_path)))
 
 
 def test_a_folder_that_nobody_else_gets_to_may_be_open_itself(path: Path) -> None:
@@ -84,10 +85,10 @@ def test_a_folder_that_nobody_else_gets_to_may_be_open_itself(path: Path) -> Non
     assert checks(path) == {}
 
 
-def test_a_user_who_may_only_read_is_told_nothing_false(path: Path, open_path: Path) -> None:
+def test_a_user_who_may_only_read_gets_correct_findings(path: Path, open_path: Path) -> None:
     open_path.chmod(0o444)
     open_path.parent.chmod(0o555)
-    checks(path)  # imports what it needs, with the rights to do so
+    checks(path)  # import what the check needs while this user may still read it
     with as_nobody():
         assert checks(open_path) == {"file-rights": "error", "folder-rights": "warning", "not-writable": "warning"}
     open_path.parent.chmod(0o700)
@@ -98,7 +99,7 @@ def test_a_store_made_in_an_empty_file_is_its_owners_alone(tmp_path: Path, befor
     file = tmp_path / "store.db"
     file.touch()
     file.chmod(before)
-    SQLite().create(settings.store_url(file))
+    SQLite().create(store_url(file))
     assert file.stat().st_mode & 0o777 == after
     if before & 0o200:
         with open_store(file) as store:
@@ -107,11 +108,11 @@ def test_a_store_made_in_an_empty_file_is_its_owners_alone(tmp_path: Path, befor
         file.chmod(0o660)
         with open_store(file) as store:
             store.session("s").xcom["q"].push(1)
-        assert file.stat().st_mode & 0o777 == 0o660, "the mode of one that is no longer empty is left as it is"
+        assert file.stat().st_mode & 0o777 == 0o660, "the mode of a file that is not empty must not change"
 
 
 def test_what_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root can write everywhere
     assert checks(path) == {"not-writable": "warning"}
 
 
@@ -131,7 +132,7 @@ def test_file_system(
 @pytest.mark.parametrize(("version", "bad"), [((3, 46, 1), True), ((3, 51, 2), True), ((3, 51, 3), False)])
 def test_release(path: Path, monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], bad: bool) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
-    with closing(Database(settings.store_url(path), read_only=True, check=False)) as database:
+    with closing(Database(store_url(path), read_only=True)) as database:
         assert [finding.check for finding in examine(database)] == ["sqlite-release"] * bad
 
 
@@ -153,7 +154,7 @@ def test_rows_that_refer_to_nothing(path: Path) -> None:
     with closing(sqlite3.connect(path)) as driver:
         driver.execute("DELETE FROM zrb_session WHERE name = 's'")
         driver.commit()
-    (finding,) = found(str(path))
+    (finding,) = doctor_findings(str(path))
     assert (finding.level, finding.check) == ("error", "references")
     assert "1 rows refer to rows that are not there (in zrb_queue)" in finding.what
 
@@ -164,7 +165,7 @@ def test_an_index_that_misses_rows(path: Path) -> None:
         everything = "substr(sql, 1, instr(sql, 'WHERE') - 1)"
         driver.execute(f"UPDATE sqlite_master SET sql = {everything} WHERE name = 'ix_zrb_value_taken_by'")
         driver.commit()
-    (finding,) = found(str(path))
+    (finding,) = doctor_findings(str(path))
     assert (finding.level, finding.check) == ("error", "integrity")
     assert re.fullmatch(r"the file is damaged \(.* index ix_zrb_value_taken_by and \d+ more\)", finding.what)
 
@@ -183,20 +184,20 @@ def test_what_is_no_store(path: Path, content: bytes) -> None:
         assert "error" in checks(path).values()
     else:
         with pytest.raises(StoreMissing):
-            found(str(path))
+            doctor_findings(str(path))
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\x55" * 5000])
-def test_what_is_wrong_with_the_whole_file_is_said_once(path: Path, content: bytes) -> None:
+def test_what_is_wrong_with_the_whole_file_is_reported_once(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    assert [finding.check for finding in found(str(path))] == ["unreadable"]
+    assert [finding.check for finding in doctor_findings(str(path))] == ["unreadable"]
 
 
-def test_what_stops_several_checks_is_said_once(path: Path) -> None:
+def test_what_stops_several_checks_is_reported_once(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096 : 4096 * 6] = b"\x55" * 4096 * 5
     path.write_bytes(content)
-    assert [finding.check for finding in found(str(path))] == ["unreadable"]
+    assert [finding.check for finding in doctor_findings(str(path))] == ["unreadable"]
 
 
 def test_a_truncated_file(path: Path) -> None:

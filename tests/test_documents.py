@@ -1,4 +1,4 @@
-"""The pages are true: what they say to type is typed, and what they say comes out comes out."""
+"""The commands and code in the pages are run, and their output is compared with the pages."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import pytest
 
 from tests.documents import blocks, matches, run_page
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
-# Pages with commands, and the least number of commands and code blocks that each must have run.
+# The pages with commands, and the least number of commands and code blocks that must be run in each.
 PAGES = {"README.md": 12, "docs/cookbook.md": 19, "docs/codecs.md": 3, "docs/guide.md": 21}
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
+def test_a_page_prints_what_it_shows(name: str, tmp_path: Path) -> None:
     assert run_page(ROOT / name, tmp_path) >= PAGES[name]
 
 

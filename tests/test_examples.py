@@ -1,4 +1,4 @@
-"""The example works on stock zrb too, and `make demo` shows what it says."""
+"""The example also works on stock zrb, and `make demo` shows a failure and its resume."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 

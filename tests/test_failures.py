@@ -1,4 +1,4 @@
-"""What can go wrong around a store: one clear error, and nothing that was acknowledged is lost."""
+"""Failures of the surroundings of a store lead to one clear error, and nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.attempts import acting_as
 from tests.processes import Child
 from tests.rows import all_rows, faults
 from tests.workers import press_ctrl_c, try_as_nobody
-from zrb_store import InvalidName, Store, StoreMissing, StoreUnavailable, ZrbStoreError, open_store
+from zrb_store import InvalidArgument, Store, StoreMissing, StoreUnavailable, ZrbStoreError, open_store
 from zrb_store.db.engine import Database
 
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
@@ -25,7 +25,7 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 
 @contextmanager
 def refused(message: str, error: type[ZrbStoreError] = StoreUnavailable) -> Iterator[None]:
-    """One line, of the right class, that says so."""
+    """Expect an error of exactly this class, with this message on one line."""
     with pytest.raises(error, match=message) as caught:
         yield
     assert type(caught.value) is error
@@ -33,7 +33,7 @@ def refused(message: str, error: type[ZrbStoreError] = StoreUnavailable) -> Iter
 
 
 def fill_up(push: Callable[[str], None]) -> int:
-    """Push until there is no room; how many were acknowledged."""
+    """Push until the disk is full, and return how many pushes were acknowledged."""
     for count in range(100_000):
         try:
             push("x" * 500)
@@ -68,7 +68,7 @@ class TestFullDisk:
                 with refused("the disk is full"):
                     change()
             rows = all_rows(store)
-            # An empty queue may be left of a push to a new one.
+            # A refused push to a new queue may leave the empty queue behind.
             assert {name: rows[name] for name in rows if name != "zrb_queue"} == {
                 name: before[name] for name in rows if name != "zrb_queue"
             }
@@ -82,7 +82,7 @@ class TestFullDisk:
 
     @AS_ROOT
     def test_a_small_file_system(self, tmp_path: Path) -> None:
-        """Really full: SQLite cannot even take a value out, since that is written too."""
+        """On a disk that is really full, SQLite cannot even take a value out, since that writes too."""
         command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
         if subprocess.run(command, capture_output=True, check=False).returncode:
             pytest.skip("mounting is not allowed here")
@@ -107,7 +107,7 @@ class TestFullDisk:
 
 
 def limit(store: Store, pages: int) -> None:
-    """Let the file have so many pages more than it needs now."""
+    """Limit the growth of the database file to this number of pages."""
 
     def work(transaction: object) -> None:
         driver = transaction.driver  # type: ignore[attr-defined]
@@ -173,7 +173,7 @@ class TestFiles:
 
     def test_a_file_in_place_of_the_folder(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with refused(f"the store {tmp_path}/file/store.db cannot be made: (File exists|Not a directory)"):
+        with refused(f"the store {tmp_path}/file/store.db cannot be created: (File exists|Not a directory)"):
             open_store(tmp_path / "file" / "store.db")
 
     @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ class TestFiles:
         ],
     )
     def test_no_path(self, location: str, says: str) -> None:
-        with refused(says, InvalidName):
+        with refused(says, InvalidArgument):
             open_store(location)
 
     def test_memory(self) -> None:
@@ -198,11 +198,11 @@ class TestFiles:
             open_store("mysql://user:s3cret@host/db")
 
     def test_no_url(self) -> None:
-        with refused("the store's URL is malformed", InvalidName):
+        with refused("the store's URL is malformed", InvalidArgument):
             open_store("postgresql+psycopg://user:s3cret@host:port/db")
 
     def test_reading_makes_nothing(self, tmp_path: Path) -> None:
-        with refused(f"there is no store at {tmp_path}/a/store.db; the first run or push makes it", StoreMissing):
+        with refused(f"there is no store at {tmp_path}/a/store.db; the first run or push creates it", StoreMissing):
             open_store(tmp_path / "a" / "store.db", read_only=True)
         (tmp_path / "empty.db").touch()
         with refused("there is no store in", StoreMissing):
@@ -210,7 +210,7 @@ class TestFiles:
         assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("empty.db", 0)]
 
     def test_nobody_else_may_read_it(self, tmp_path: Path) -> None:
-        """Whatever the umask says."""
+        """The umask makes no difference."""
         before = os.umask(0)
         try:
             with open_store(tmp_path / "new" / "store.db") as store:
@@ -237,7 +237,7 @@ def test_a_store_opened_for_reading_refuses_to_write(location: str, store: Store
 class TestAnotherUser:
     @pytest.fixture
     def folder(self) -> Iterator[Path]:
-        """A folder that anyone may look into; pytest's own are closed to others."""
+        """A folder that other users can reach; pytest's own folders are closed to them."""
         with tempfile.TemporaryDirectory(dir="/tmp") as folder:
             Path(folder).chmod(0o755)
             yield Path(folder)

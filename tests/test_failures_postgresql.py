@@ -1,4 +1,4 @@
-"""What can happen to a PostgreSQL server, and to the connection to it."""
+"""Failures of a PostgreSQL server and of the connections to it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from zrb_store.db.dialect import PostgreSQL, watchdog
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import values
+from zrb_store.queries.clock import now_micros
 
 on_postgresql = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[Server]:
-    """A server that tests may stop. They leave it running."""
+    """A server that tests may stop. Each test leaves it running."""
     with private_server() as server:
         yield server
 
@@ -56,7 +57,7 @@ def test_a_server_that_comes_back_in_time_is_waited_for(own_server: Server, own_
     own_server.stop()
     starter = threading.Thread(target=own_server.start)
     starter.start()
-    queue.push(2)  # the server was not there when this was called
+    queue.push(2)  # the server was not running when this was called
     starter.join(DEADLINE)
     assert list(queue) == [1, 2]
 
@@ -81,7 +82,7 @@ def test_a_server_that_goes_away_gives_one_error_and_a_session_that_resumes(
         cut_off()
     waited = time.monotonic() - began
     own_server.start()
-    # The attempt and the run could not say that they failed, and did not wait for that either.
+    # Recording that the attempt and the run failed was impossible, and was not waited for.
     assert waited < DEADLINE / 10
     own_store.database.timeout = Database.timeout
     assert session.status == "running"
@@ -121,7 +122,7 @@ def test_a_change_whose_connection_is_ended_before_its_commit_is_made_over_a_new
         taken = values.take(transaction, queue_id, None)
         if victims:
             postgres_admin.execute("SELECT pg_terminate_backend(%s, 10000)", [victims.pop()])
-        values.moment(transaction)
+        now_micros(transaction)
         return taken
 
     assert store.database.transact(work) == (1, "1")
@@ -129,8 +130,8 @@ def test_a_change_whose_connection_is_ended_before_its_commit_is_made_over_a_new
 
 
 @on_postgresql
-def test_a_change_whose_connection_is_lost_amid_its_commit_is_not_made_twice(store: Store) -> None:
-    """Nobody can say whether it was made, so its caller must be told."""
+def test_a_change_whose_connection_is_lost_during_its_commit_is_not_made_twice(store: Store) -> None:
+    """Nobody knows whether the commit succeeded, so the caller gets an error."""
     queue = store.session("s").xcom["q"]
 
     class LostAtCommit:

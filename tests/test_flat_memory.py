@@ -1,4 +1,4 @@
-"""Reading takes as much memory for many rows as for few."""
+"""Reading many rows takes as much memory as reading a few."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ import sqlalchemy as sa
 
 from zrb_store import Store, open_store
 
+pytestmark = pytest.mark.slow
+
 FEW, MANY = 1_500, 10_000
 ALLOWED = 4  # MiB
 RUN = """
 import json, re, sys
 from pathlib import Path
-from zrb_store.cli import output, run
+from zrb_store.cli import run
+from zrb_store.cli.render import output
 if sys.argv[1] == "terminal":
     output.on_terminal = lambda: True
 for command in json.loads(sys.argv[2]):
@@ -49,7 +52,7 @@ ROWS = [
 
 
 def fill(store: Store, count: int) -> None:
-    """Two sessions with a long queue each; one has many attempts and was changed by hand as often; and many others."""
+    """Fill a store: two sessions with long queues, one of them with many attempts and records, and many small ones."""
     for name in ("a", "b"):
         store.session(name).xcom["q"].push(0)
     name = store.database.dialect_name
@@ -62,9 +65,9 @@ def fill(store: Store, count: int) -> None:
 
 
 def peaks(url: str, *commands: list[str], output: str = "pipe") -> list[float]:
-    """MiB that a process has taken at most after each of some commands.
+    """Return the peak memory of a process, in MiB, after each of the commands.
 
-    (The kernel's ru_maxrss counts the parent's memory before exec, too.)
+    It is read from /proc, since the kernel's ru_maxrss also counts the memory that the parent had before exec.
     """
     done = subprocess.run(
         [sys.executable, "-c", RUN, output, json.dumps(commands)],
@@ -81,7 +84,7 @@ def peaks(url: str, *commands: list[str], output: str = "pipe") -> list[float]:
 
 @pytest.fixture
 def stores(new_location: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """The URLs of one with few rows and one with many."""
+    """The URLs of a store with few rows and of one with many."""
     with contextlib.ExitStack() as stack:
         if "://" not in new_location:
             urls = (str(tmp_path / "few.db"), str(tmp_path / "many.db"))
@@ -103,7 +106,7 @@ ON_BOTH = [
     ["log", "a", "--format", "json"],
     ["list", "--limit", "0", "--format", "json"],
 ]
-ON_SQLITE = [  # the same statements, shown otherwise
+ON_SQLITE = [  # the same statements, but other output
     ["show", "a", "--format", "jsonl"],
     ["show", "a", "--live", "--at", "2099-01-01"],
     ["show", "a", "q", "--full"],

@@ -1,4 +1,4 @@
-"""A fork is the session as it was before a task first started, and stands alone."""
+"""A fork equals its source before a task first started, and is independent of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.commands import Commands
-from zrb_store import Attempt, InvalidName, Run, SessionNotFound, Store, TaskNotFound, ZrbStoreError, open_store
+from zrb_store import Attempt, InvalidArgument, Run, SessionNotFound, Store, TaskNotFound, ZrbStoreError, open_store
 from zrb_store.queries import attempts, sessions, values
 from zrb_store.queries.give_back import give_back
 
@@ -21,11 +21,11 @@ TASKS = ["a", "b", "c"]
 
 
 class Died(Exception):
-    """What a task fails with."""
+    """The error with which a task fails."""
 
 
 def fail_at_load(store: Store, name: str = "etl") -> None:
-    """`extract` completes, `load` takes and pushes and fails."""
+    """Run a session in which `extract` completes, and `load` takes values, pushes one, and fails."""
     store.session(name).xcom["in"].extend([1, 2, 3])
     run = store.session(name).run(task="load", path=["etl", "load"], inputs={"day": 1})
     with contextlib.suppress(Died), run:
@@ -60,7 +60,7 @@ def test_a_fork_begins_where_the_task_first_started(store: Store) -> None:
             assert load.xcom["extract"].pop() == {"rows": 2}
             load.complete()
     assert forked.status == "completed"
-    assert list(store.session("etl").xcom["in"]) == [3], "the source keeps what the failed attempt did"
+    assert list(store.session("etl").xcom["in"]) == [3], "the source must keep what the failed attempt did"
 
 
 def test_results_that_were_taken_come_along(store: Store) -> None:
@@ -75,7 +75,7 @@ def test_results_that_were_taken_come_along(store: Store) -> None:
     with forked.run() as run:
         assert run.step("one", lambda: 0) == 1
         assert run.step("two", lambda: 0) == 2
-        # A completed attempt of the copy can be given back as any other.
+        # A completed attempt of the copy can be given back like any other.
         done = run.completed("two")
         assert done is not None
         run.give_back(done, "forced")
@@ -128,7 +128,7 @@ def test_copies_stand_alone(store: Store) -> None:
         done = run.completed("take")
         assert done is not None
         run.give_back(done, "forced")
-    assert list(inbox) == ["y"], "the copy of `take` never took x"
+    assert list(inbox) == ["y"], "the copied attempt `take` did not take x"
     with store.session("s2").run() as run, run.attempt("t") as attempt:
         assert store.session("s").xcom["take"].pop() == "x"
         attempt.complete()
@@ -140,7 +140,7 @@ def test_names_of_forks(store: Store) -> None:
     assert [store.fork("etl", from_task="load").name for _ in range(3)] == ["etl-fork", "etl-fork-2", "etl-fork-3"]
     with pytest.raises(ZrbStoreError, match="there is a session etl-fork already: choose another --name"):
         store.fork("etl", from_task="load", name="etl-fork")
-    with pytest.raises(InvalidName):
+    with pytest.raises(InvalidArgument):
         store.fork("etl", from_task="load", name="not a name")
     with pytest.raises(SessionNotFound):
         store.fork("nowhere", from_task="load")
@@ -152,23 +152,23 @@ def test_the_command(command: Commands, store: Store) -> None:
     fail_at_load(store)
     assert command.ok("fork", "etl", "--from", "load", "--name", "again") == "again\n"
     assert list(store.session("again").xcom["in"]) == [2, 3]
-    assert command("fork", "et", "--from", "load").code == 3, "a command that changes takes the full name"
+    assert command("fork", "et", "--from", "load").code == 3, "a command that changes a session needs its full name"
     assert command("fork", "etl", "--from", "lod").code == 3
     assert command("fork", "etl").code == 2
 
 
-# -- against an oracle: the same story, told only until the task first starts
+# -- compared with a second session that gets the same operations only until the task first starts
 
 steps = st.one_of(
     st.tuples(st.sampled_from(["begin", "complete", "fail", "rerun"]), st.sampled_from([*TASKS, "other"])),
     st.tuples(st.sampled_from(["push", "pop"]), st.sampled_from([*TASKS, "other", ""]), st.sampled_from(QUEUES)),
     st.tuples(st.sampled_from(["rotate", "clear"]), st.sampled_from([*TASKS, ""]), st.sampled_from(QUEUES)),
 )
-Story = list[tuple[Any, ...]]
+Scenario = list[tuple[Any, ...]]
 
 
-class Telling:
-    """A story under way in one session; the task `other` is in a session of its own and works on the same queues."""
+class ScenarioRun:
+    """A scenario, executed in one session. The task `other` is in another session and works on the same queues."""
 
     def __init__(self, store: Store, name: str) -> None:
         self.store = store
@@ -181,8 +181,8 @@ class Telling:
         for queue in QUEUES:
             self.session.xcom[queue].extend([f"{queue}1", f"{queue}2"])
 
-    def tell(self, story: Story) -> None:
-        for what, task, *queue in story:
+    def execute(self, scenario: Scenario) -> None:
+        for what, task, *queue in scenario:
             if queue:
                 self.work(what, task, queue[0])
             elif what in ("complete", "fail"):
@@ -202,7 +202,7 @@ class Telling:
         attempt = self.attempts.get(task)
         if task and attempt is None:
             return
-        xcom = Telling._queues(self, attempt)[queue]
+        xcom = ScenarioRun._queues(self, attempt)[queue]
         if what == "push":
             xcom.push(next(self._values))
         elif what == "pop":
@@ -223,7 +223,7 @@ class Telling:
     def give_back_all(self) -> None:
         def work(transaction: Any) -> None:
             for name in (self.session.name, f"{self.session.name}-other"):
-                record = sessions.by_name(transaction, name)
+                record = sessions.find(transaction, name)
                 assert record is not None
                 for unfinished in attempts.unfinished(transaction, record.id):
                     give_back(transaction, [(unfinished.id, "lost")])
@@ -232,23 +232,23 @@ class Telling:
 
 
 def state(store: Store, name: str) -> Any:
-    """What counts of a session: the live values with their seq, and what a resume would skip, with its results."""
+    """Return the live values of a session with their seqs, and the results of the tasks that a resume skips."""
     record = store.session(name).record()
     queues = {
         queue: [(seq, item.data) for seq, item in values.live(store.database, queue_id)]
-        for queue, queue_id in values.queues(store.database, name).items()
+        for queue, queue_id in values.queue_ids(store.database, name).items()
     }
     done = {
-        task: (attempt.number, attempts.result(store.database, attempt))
+        task: (attempt.number, attempt.result_seq, attempts.stored_result(store.database, attempt))
         for task in TASKS
         if (attempt := attempts.standing(store.database, record.id, task))
     }
     return {queue: rows for queue, rows in queues.items() if rows}, done
 
 
-def first_starts(story: Story) -> Iterator[tuple[str, int]]:
+def first_starts(scenario: Scenario) -> Iterator[tuple[str, int]]:
     seen = set()
-    for place, (what, task, *queue) in enumerate(story):
+    for place, (what, task, *queue) in enumerate(scenario):
         if not queue and what in ("begin", "rerun") and task in TASKS and task not in seen:
             seen.add(task)
             yield task, place
@@ -258,25 +258,25 @@ _numbers = itertools.count()
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(story=st.lists(steps, min_size=4, max_size=25))
-def test_every_fork_equals_the_story_told_until_then(store: Store, story: Story) -> None:
+@given(scenario=st.lists(steps, min_size=4, max_size=25))
+def test_every_fork_equals_the_scenario_until_that_task(store: Store, scenario: Scenario) -> None:
     name = f"s{next(_numbers)}"
-    whole = Telling(store, name)
-    whole.tell(story)
+    whole = ScenarioRun(store, name)
+    whole.execute(scenario)
     whole.end()
-    for task, place in first_starts(story):
-        oracle = Telling(store, f"{name}-until-{task}")
-        oracle.tell(story[:place])
+    for task, place in first_starts(scenario):
+        oracle = ScenarioRun(store, f"{name}-until-{task}")
+        oracle.execute(scenario[:place])
         oracle.give_back_all()
         oracle.end()
         forked = store.fork(name, from_task=task, name=f"{name}-fork-{task}")
         assert state(store, forked.name) == state(store, oracle.session.name)
-    for earlier, later in itertools.pairwise(task for task, _ in first_starts(story)):
-        if attempts.by_name(store.database, f"{name}-fork-{later}", earlier, 1) and not _others_work(story):
+    for earlier, later in itertools.pairwise(task for task, _ in first_starts(scenario)):
+        if attempts.by_name(store.database, f"{name}-fork-{later}", earlier, 1) and not _others_work(scenario):
             again = store.fork(f"{name}-fork-{later}", from_task=earlier)
-            assert state(store, again.name) == state(store, f"{name}-fork-{earlier}"), "a fork forks as its source"
+            assert state(store, again.name) == state(store, f"{name}-fork-{earlier}"), "forks of source and fork differ"
 
 
-def _others_work(story: Story) -> bool:
-    # What another session's attempt took is final in a copy, so that a fork of the copy cannot give it back.
-    return any(task == "other" for _, task, *_ in story)
+def _others_work(scenario: Scenario) -> bool:
+    # In a fork, takes by attempts of other sessions are final. A fork of that fork cannot give them back.
+    return any(task == "other" for _, task, *_ in scenario)

@@ -10,7 +10,7 @@ from tests.test_cli_looking_back import events
 from tests.test_fork import fail_at_load
 from tests.test_transfer import exported, imported
 from zrb_store import Store
-from zrb_store.operations import removal
+from zrb_store.operations.rm import remove_sessions
 
 
 @pytest.fixture
@@ -66,12 +66,12 @@ def test_results_are_followed(command: Commands, forked: Store) -> None:
 
 
 def test_a_source_that_was_removed_is_named(command: Commands, forked: Store) -> None:
-    removal.remove(forked.database, "etl-fork")
+    remove_sessions(forked.database, "etl-fork")
     assert events(command, "again/in#2")[-1] == ("copied from", None, "etl-fork/in#2")
     assert "etl-fork/in#2, removed since" in command.ok("trace", "again/in#2")
     assert events(command, "etl/in#2")[-1] == ("taken", "load#1", None)
     forked.session("etl-fork").xcom["in"].extend([1, 2, 3])
-    assert "etl-fork/in#2, removed since" in command.ok("trace", "again/in#2"), "another session of that name"
+    assert "etl-fork/in#2, removed since" in command.ok("trace", "again/in#2"), "the new session is not the source"
     assert events(command, "etl-fork/in#2") == [("pushed", None, None)]
 
 

@@ -1,4 +1,4 @@
-"""Promise 1: what an attempt did that does not stand is undone, whatever it did, wherever it did it."""
+"""What an attempt did to any queue is undone if the attempt does not complete (docs/promises.md, promise 1)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Do = Callable[[Any], object]
 
 
 @pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
+def check_rows(store: Store) -> Iterator[None]:
+    """Check after each test that all invariants of the rows hold."""
     yield
     assert faults(store) == []
 
@@ -59,7 +59,7 @@ OPERATIONS: dict[str, Do] = {
 @pytest.mark.parametrize("end", ["fails", "dies", "is given back later"])
 @pytest.mark.parametrize("do", OPERATIONS.values(), ids=OPERATIONS)
 def test_each_operation_is_undone(store: Store, do: Do, end: str) -> None:
-    """Contents and places are as before."""
+    """The queue has the same contents as before, at the same places."""
     queue: Any = store.session("shared").xcom["q"]
     queue.extend([1, 2, 3, 4])
     before = seqs(store, "shared")
@@ -82,7 +82,7 @@ def test_each_operation_is_undone(store: Store, do: Do, end: str) -> None:
     assert seqs(store, "shared") == before
 
 
-def test_the_example_of_the_design(store: Store) -> None:
+def test_the_example_of_promise_1(store: Store) -> None:
     session = store.session("flow")
     queue = session.xcom["q"]
     queue.extend([1, 2, 3])
@@ -93,7 +93,7 @@ def test_the_example_of_the_design(store: Store) -> None:
             queue.push(9)
 
         failing(run, "task", work)
-        assert list(queue) == [2, 3, 9]  # until the next attempt, a fallback sees what stock zrb shows
+        assert list(queue) == [2, 3, 9]  # given back by the next attempt; a fallback still sees it, as on stock zrb
         with run.attempt("fallback"):
             assert list(queue) == [2, 3, 9]
         with run.attempt("task"):
@@ -136,7 +136,7 @@ def test_what_is_done_outside_any_attempt_is_final(store: Store) -> None:
 
 
 def test_a_returned_value_goes_to_its_old_place(store: Store) -> None:
-    """Before the younger ones that were pushed meanwhile, after those that were put before it."""
+    """It comes before newer values that were pushed meanwhile, and after values that were put at the front."""
     queue: Any = store.session("shared").xcom["q"]
     queue.extend([1, 2, 3])
     run = start(store, "flow")
@@ -169,7 +169,7 @@ def test_a_queue_emptied_by_others_does_not_stop_the_giving_back(store: Store) -
 
 
 def test_several_unfinished_attempts_of_one_session_newest_first(store: Store) -> None:
-    """The order shows where one took what the other had moved."""
+    """The order matters, since an attempt may take values that an earlier attempt moved."""
     queue: Any = store.session("flow").xcom["q"]
     queue.extend([1, 2, 3])
     run = start(store, "flow")
@@ -183,7 +183,7 @@ def test_several_unfinished_attempts_of_one_session_newest_first(store: Store) -
 
 
 def test_a_value_that_moved_and_was_taken_by_another(store: Store) -> None:
-    """It stays with its taker, and its origin comes back too: two attempts saw one value, as the rules say."""
+    """The copy stays with its taker, and the original comes back too, so that two attempts see one value."""
     queue: Any = store.session("shared").xcom["q"]
     queue.extend([1, 2])
     run = start(store, "flow")
@@ -194,7 +194,7 @@ def test_a_value_that_moved_and_was_taken_by_another(store: Store) -> None:
 
 
 def test_several_workers_on_one_inbox(store: Store) -> None:
-    """One of three dies: its file goes to the next one, before the files that came later; no file goes to two."""
+    """One of three workers dies. The next worker gets its file before later files, and no file goes to two workers."""
     inbox = store.session("inbox").xcom["q"]
     inbox.extend(["a.csv", "b.csv", "c.csv", "d.csv"])
     taken = {}
@@ -217,7 +217,7 @@ def test_several_workers_on_one_inbox(store: Store) -> None:
 
 
 def test_each_return_is_kept_with_who_when_and_why(store: Store) -> None:
-    """Promise 3: a value's row tells its life."""
+    """The row of a value and its returns contain its history (docs/promises.md, promise 3)."""
     queue: Any = store.session("shared").xcom["q"]
     queue.push("v")
     run = start(store, "flow")
@@ -252,7 +252,7 @@ def test_each_return_is_kept_with_who_when_and_why(store: Store) -> None:
 
 
 def test_a_number_is_never_used_again(store: Store) -> None:
-    """Not that of a retracted, a taken or a removed value, at either end."""
+    """Not even the seq of a retracted, taken or removed value, at either end of the queue."""
     queue: Any = store.session("shared").xcom["q"]
     run = start(store, "flow")
     for _ in range(3):
@@ -267,7 +267,7 @@ def test_a_number_is_never_used_again(store: Store) -> None:
 
 
 def test_a_failing_check_is_given_back_before_it_is_asked_again(store: Store) -> None:
-    """It keeps one row, and what it did is undone as if it had several."""
+    """A check keeps a single row, but what each of its attempts did is undone."""
     queue: Any = store.session("flow").xcom["q"]
     queue.extend([1, 2])
     run = start(store, "flow")

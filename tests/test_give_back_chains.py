@@ -1,4 +1,4 @@
-"""Giving back along chains: one attempt takes what another pushed."""
+"""Giving back attempts that took what another attempt pushed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from zrb_store import Attempt, Store
 
 
 @pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
+def check_rows(store: Store) -> Iterator[None]:
+    """Check after each test that all invariants of the rows hold."""
     yield
     assert faults(store) == []
 
 
 @pytest.fixture
 def chain(store: Store) -> dict[str, Attempt]:
-    """A pushes "v"; B takes it and pushes "w"; C takes "w"."""
+    """Three attempts: A pushes "v", B takes it and pushes "w", and C takes "w"."""
     queue = store.session("shared").xcom["q"]
     attempts = {name: start(store, name).begin("task") for name in "ABC"}
     with acting_as(attempts["A"]):

@@ -1,4 +1,4 @@
-"""Giving back while others take and return the same values: PostgreSQL runs several writers at a time."""
+"""Giving back while other transactions take and return the same values. PostgreSQL runs several writers at a time."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ from zrb_store.testing import expire_lease
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
 Work = Callable[[Transaction], object]
-Meanwhile = Callable[[Store, tuple[Work, ...], Store, Work], None]
+Interleave = Callable[[Store, tuple[Work, ...], Store, Work], None]
 
 
 @pytest.fixture
 def other(location: str) -> Iterator[Store]:
-    """The same store through another connection."""
+    """The same store over another connection."""
     with open_store(location) as opened:
         yield opened
 
 
 @pytest.fixture
-def meanwhile(postgres_admin: psycopg.Connection[Any]) -> Meanwhile:
-    """Does the first of `first`, lets `second` wait for a lock of it, does the others of `first`, and commits both."""
+def interleave(postgres_admin: psycopg.Connection[Any]) -> Interleave:
+    """Return a function that interleaves two transactions.
+
+    It does the first part of `first`, lets `second` wait for a lock that `first` holds, does the rest of `first`, and
+    commits both.
+    """
 
     def run(one: Store, first: tuple[Work, ...], two: Store, second: Work) -> None:
         backend = two.database.transact(lambda t: t.driver.info.backend_pid)
@@ -53,7 +57,7 @@ def meanwhile(postgres_admin: psycopg.Connection[Any]) -> Meanwhile:
 
 @contextmanager
 def uncommitted(store: Store, works: tuple[Work, ...]) -> Iterator[None]:
-    """Do the first in a transaction, which goes on with the others and commits at the end of the block."""
+    """Do the first of `works` in a transaction, run the block, then do the others and commit."""
     done, commit = threading.Event(), threading.Event()
 
     def held(transaction: Transaction) -> None:
@@ -90,7 +94,7 @@ def pusher(store: Store) -> Attempt:
 
 @pytest.fixture
 def taker(other: Store) -> Attempt:
-    """An attempt of another session, in another process as it were."""
+    """An attempt of another session, over another connection."""
     return other.session("taker").run().start().begin("take")
 
 
@@ -106,34 +110,34 @@ def state(store: Store) -> tuple[str, bool]:
 
 
 def test_value_being_taken_while_its_pusher_is_given_back(
-    store: Store, other: Store, pusher: Attempt, taker: Attempt, meanwhile: Meanwhile
+    store: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
 ) -> None:
-    meanwhile(other, (taking(taker, queue_id(other)),), store, giving_back(pusher))
+    interleave(other, (taking(taker, queue_id(other)),), store, giving_back(pusher))
     assert state(store) == ("taken", True)
     other.database.transact(giving_back(taker))
     assert state(store) == ("retracted", False)
 
 
 def test_value_being_taken_from_an_attempt_that_is_given_back(
-    store: Store, other: Store, pusher: Attempt, taker: Attempt, meanwhile: Meanwhile
+    store: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
 ) -> None:
-    meanwhile(store, (giving_back(pusher),), other, taking(taker, queue_id(other)))
+    interleave(store, (giving_back(pusher),), other, taking(taker, queue_id(other)))
     assert state(store) == ("retracted", False)
 
 
 def test_value_being_returned_while_its_pusher_is_given_back(
-    store: Store, other: Store, pusher: Attempt, taker: Attempt, meanwhile: Meanwhile
+    store: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
 ) -> None:
     other.database.transact(taking(taker, queue_id(other)))
-    meanwhile(other, (giving_back(taker),), store, giving_back(pusher))
+    interleave(other, (giving_back(taker),), store, giving_back(pusher))
     assert state(store) == ("retracted", False)
 
 
 def test_value_being_orphaned_while_its_taker_is_given_back(
-    store: Store, other: Store, pusher: Attempt, taker: Attempt, meanwhile: Meanwhile
+    store: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
 ) -> None:
     other.database.transact(taking(taker, queue_id(other)))
-    meanwhile(store, (giving_back(pusher),), other, giving_back(taker))
+    interleave(store, (giving_back(pusher),), other, giving_back(taker))
     assert state(store) == ("retracted", False)
 
 
@@ -142,29 +146,29 @@ def pushing(attempt: Attempt, queue_id: int, pushed: list[int | None]) -> Work:
 
 
 def test_write_that_waits_for_a_take_over_is_refused(
-    store: Store, other: Store, pusher: Attempt, meanwhile: Meanwhile
+    store: Store, other: Store, pusher: Attempt, interleave: Interleave
 ) -> None:
     expire_lease(store.session("pusher"))
     pushed: list[int | None] = []
-    meanwhile(other, (other.session("pusher").run()._start,), store, pushing(pusher, queue_id(store), pushed))
+    interleave(other, (other.session("pusher").run()._start,), store, pushing(pusher, queue_id(store), pushed))
     assert pushed == [None]
     assert states(store, "shared") == [("v", "retracted")]
 
 
 def test_take_over_that_waits_for_a_write_gives_it_back(
-    store: Store, other: Store, pusher: Attempt, meanwhile: Meanwhile
+    store: Store, other: Store, pusher: Attempt, interleave: Interleave
 ) -> None:
     expire_lease(store.session("pusher"))
     pushed: list[int | None] = []
     push = pushing(pusher, queue_id(store), pushed)
-    meanwhile(store, (push, push), other, other.session("pusher").run()._start)
+    interleave(store, (push, push), other, other.session("pusher").run()._start)
     assert pushed == [2, 3]
     assert states(store, "shared") == [("v", "retracted"), ("late", "retracted"), ("late", "retracted")]
-    assert faults(store) == []  # also not that something ended before it was pushed
+    assert faults(store) == []  # nothing ended before it was pushed, for example
 
 
 def test_attempt_that_waits_for_a_take_over_does_not_begin(
-    store: Store, other: Store, pusher: Attempt, meanwhile: Meanwhile
+    store: Store, other: Store, pusher: Attempt, interleave: Interleave
 ) -> None:
     expire_lease(store.session("pusher"))
     run = store.session("pusher").record()
@@ -173,5 +177,5 @@ def test_attempt_that_waits_for_a_take_over_does_not_begin(
     def begin(transaction: Transaction) -> None:
         begun.append(attempts.begin(transaction, run.id, None, run.fence, "other", "task", None))
 
-    meanwhile(other, (other.session("pusher").run()._start,), store, begin)
+    interleave(other, (other.session("pusher").run()._start,), store, begin)
     assert begun == [None]

@@ -1,4 +1,4 @@
-"""What reading costs: a fixed number of statements whatever there is, each through an index."""
+"""Readers run a fixed number of statements, however much is stored, and each statement uses an index."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.sessions import etl, inbox, logged
+from tests.sessions import etl, inbox, logged, show
 from zrb_store import Store, open_store
-from zrb_store.reading import history
-from zrb_store.reading.listing import listed
-from zrb_store.reading.names import resolve
-from zrb_store.reading.results import find_value, task_result
+from zrb_store.inspect.get import get_result, get_value
+from zrb_store.inspect.list import list_sessions
+from zrb_store.inspect.session_names import resolve
 
 READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
-    "list": (4, lambda store: listed(store, limit=50)),
-    "list failed": (4, lambda store: listed(store, statuses=["failed"], limit=50)),
-    "list running": (4, lambda store: listed(store, statuses=["running"], limit=50)),
+    "list": (4, lambda store: list_sessions(store.database, limit=50)),
+    "list failed": (4, lambda store: list_sessions(store.database, statuses=["failed"], limit=50)),
+    "list running": (4, lambda store: list_sessions(store.database, statuses=["running"], limit=50)),
     "sessions": (4, lambda store: store.sessions(limit=50)),
-    "resolve": (1, lambda store: resolve(store, "etl-24")),
-    "show": (7, lambda store: history.show(store, "etl-24")),
-    "show visited": (8, lambda store: history.show(store, "inbox")),
-    "show queue": (7, lambda store: history.show(store, "etl-24", "rows", live=True)),
-    "show at": (7, lambda store: history.show(store, "etl-24", at="before:load#2")),
+    "resolve": (1, lambda store: resolve(store.database, "etl-24")),
+    "show": (7, lambda store: show(store.database, "etl-24")),
+    "show visited": (8, lambda store: show(store.database, "inbox")),
+    "show queue": (7, lambda store: show(store.database, "etl-24", "rows", live=True)),
+    "show at": (7, lambda store: show(store.database, "etl-24", at="before:load#2")),
     "log": (7, lambda store: logged(store, "etl-24")),
-    "get": (6, lambda store: find_value(store, "etl-24", "rows")),
-    "get result": (6, lambda store: task_result(store, "etl-25", "load")),
+    "get": (6, lambda store: get_value(store.database, "etl-24", "rows")),
+    "get result": (6, lambda store: get_result(store.database, "etl-25", "load")),
 }
 
 
@@ -37,7 +36,7 @@ READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
 def sqlite_store(
     sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Store]:
-    """A store with 60 sessions that took values of another one, with and without what ANALYZE finds out."""
+    """A store with 60 sessions that took values of another session, with and without the statistics of ANALYZE."""
     path = tmp_path_factory.mktemp("read") / "store.db"
     path.write_bytes(sqlite_template.read_bytes())
     with open_store(path) as store:
@@ -46,7 +45,7 @@ def sqlite_store(
             etl(store, f"etl-{number}", broken=number % 2 == 0)
         for number in range(60):
             store.session(f"old-{number}").xcom["q"].extend(range(40))
-        # Far more rows of others than of those looked at: what tells the planner that a scan does not pay.
+        # Add many more rows than a reader looks at, so that the query planner avoids scans.
         store.database.execute(
             sa.text(
                 "INSERT INTO zrb_return (queue_id, seq, taken_at, returned_at, reason) "
@@ -60,7 +59,7 @@ def sqlite_store(
 
 
 def statements(store: Store, read: Callable[[Store], Any]) -> list[str]:
-    """The SQL that a read runs, its parameters filled in."""
+    """Return the SELECT statements that a reader runs, with parameters filled in."""
     driver: sqlite3.Connection = store.database._connection().driver
     seen: list[str] = []
     driver.set_trace_callback(seen.append)
@@ -80,7 +79,7 @@ def test_reads_take_few_statements_each_by_an_index(sqlite_store: Store, name: s
     assert len(found) <= most
     for sql in found:
         for *_, step in driver.execute(f"EXPLAIN QUERY PLAN {sql}"):
-            # Read no further than to the last one that is shown.
+            # By time, sessions are read only as far as the last one that is shown.
             by_time = step == "SCAN zrb_session USING INDEX ix_zrb_session_created_at" and (
                 "LIMIT" in sql or name == "list running"
             )
@@ -90,17 +89,17 @@ def test_reads_take_few_statements_each_by_an_index(sqlite_store: Store, name: s
 
 
 def test_what_is_shown_of_many_sessions_is_right(sqlite_store: Store) -> None:
-    found = listed(sqlite_store, limit=50)
+    found = list_sessions(sqlite_store.database, limit=50)
     assert [one.session.name for one in found] == [f"etl-{number}" for number in range(59, 9, -1)]
     assert {(one.session.status, one.completed, one.tasks) for one in found} == {("failed", 1, 4), ("completed", 3, 4)}
     assert all(len(one.runs) == 1 and one.took is not None for one in found)
-    assert len(listed(sqlite_store)) == 121
+    assert len(list_sessions(sqlite_store.database)) == 121
 
 
 def test_pages_of_computed_statuses_find_all(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zrb_store.reading.listing._PAGE", 7)
-    assert len(listed(sqlite_store)) == 121
-    assert len(listed(sqlite_store, statuses=["failed", "stale"])) == 30
-    assert [one.session.name for one in listed(sqlite_store, statuses=["failed", "stale"], limit=9)] == [
-        f"etl-{number}" for number in range(58, 40, -2)
-    ]
+    monkeypatch.setattr("zrb_store.inspect.list._PAGE", 7)
+    assert len(list_sessions(sqlite_store.database)) == 121
+    assert len(list_sessions(sqlite_store.database, statuses=["failed", "stale"])) == 30
+    assert [
+        one.session.name for one in list_sessions(sqlite_store.database, statuses=["failed", "stale"], limit=9)
+    ] == [f"etl-{number}" for number in range(58, 40, -2)]

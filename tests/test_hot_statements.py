@@ -1,6 +1,6 @@
-"""What is done all the time finds its rows by an index, and takes no more work where much was taken before.
+"""Frequent operations find their rows by an index, and the history of a queue does not slow them down.
 
-Nothing here is timed: SQLite says how it carries a statement out, and counts the steps of its machine.
+Nothing is timed. SQLite explains how it executes a statement, and counts the steps of its virtual machine.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import pytest
 from tests import rows
 from tests.attempts import Broken, acting_as
 from zrb_store import Run, open_store
-from zrb_store.queries import sessions
+from zrb_store.queries import lease as lease_queries
 from zrb_store.testing import expire_lease
 
 BY_KEY = "PRIMARY KEY (queue_id=? AND seq=?)"
 BY_LIVE = "INDEX ix_zrb_value_live (queue_id=?)"
 BY_LIVE_ALONE = "COVERING INDEX ix_zrb_value_live (queue_id=?)"
-HIGHEST = "PRIMARY KEY (queue_id=?)"  # the first or the last row of a queue: one step, where nothing else is asked
+HIGHEST = "PRIMARY KEY (queue_id=?)"  # the first or the last row of a queue: one step, without other conditions
 
-# The ways by which the hottest may look for values.
+# How the most frequent operations may look up values.
 WAYS: dict[str, set[str]] = {
     "push": {HIGHEST},
     "appendleft": {HIGHEST},
@@ -48,10 +48,10 @@ WAYS: dict[str, set[str]] = {
     "note tasks": set(),
     "renew": set(),
 }
-# What SQLite looks up by itself, for foreign keys.
+# What SQLite looks up itself, to check foreign keys.
 CHILDREN = ("zrb_return", "INDEX ix_zrb_value_taken_by (taken_by=?)", "INDEX ix_zrb_value_pushed_by (pushed_by=?)")
 
-# All that is done while workflows run. Each leaves the queue with some values, and an attempt under way.
+# All operations that workflows use. Each leaves some values in the queue, and an open attempt.
 OPERATIONS: dict[str, Callable[[Any, Run], object]] = {
     "push": lambda q, run: q.push(1),
     "appendleft": lambda q, run: q.appendleft(1),
@@ -79,7 +79,7 @@ OPERATIONS: dict[str, Callable[[Any, Run], object]] = {
     "check": lambda q, run: fail_and_begin_again(run, "up?", "check"),
     "give back": lambda q, run: complete_and_give_back(run, "three"),
     "note tasks": lambda q, run: run.note_tasks({"one": "waiting"}),
-    "renew": lambda q, run: sessions.renew(run.database, run.id, 60_000_000),
+    "renew": lambda q, run: lease_queries.renew(run.database, run.id, 60_000_000),
     "clear": lambda q, run: (q.clear(), q.extend([1, 2, 3])),
 }
 
@@ -96,7 +96,7 @@ def complete_and_give_back(run: Run, task: str) -> None:
     run.give_back(done, "again")
 
 
-# So many values that attempts of other sessions took from the queue, pushed to it and returned to it.
+# For each value, one that an attempt of another session took from the queue, pushed to it and returned to it.
 HISTORY = """
     INSERT INTO zrb_session (id, name, status, created_at) SELECT seq + 9, 'old-' || seq, 'completed', 1 FROM zrb_value;
     INSERT INTO zrb_queue (session_id, name) SELECT seq + 9, 'q' FROM zrb_value;
@@ -113,7 +113,7 @@ HISTORY = """
 
 @pytest.fixture(scope="module")
 def folder(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with a long history and one with a short one."""
+    """A folder with two stores: one with a long history, one with a short history."""
     folder = tmp_path_factory.mktemp("plans")
     for name, count in (("short", 50), ("long", 5000)):
         (folder / name).write_bytes(sqlite_template.read_bytes())
@@ -125,7 +125,7 @@ def folder(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @contextmanager
 def working(path: Path) -> Iterator[tuple[sqlite3.Connection, dict[str, Callable[[], object]]]]:
-    """The connection beneath a store, and what an attempt does there."""
+    """Open a store and an attempt in it; yield the SQLite connection and all operations."""
     with open_store(path) as store:
         session = store.session("flow")
         run = session.run().start()
@@ -143,13 +143,13 @@ def working(path: Path) -> Iterator[tuple[sqlite3.Connection, dict[str, Callable
 
 
 def tick(count: Iterator[int]) -> int:
-    """Count a step, and let SQLite go on."""
+    """Count a step, and tell SQLite to continue."""
     next(count)
     return 0
 
 
 def plan(driver: sqlite3.Connection, sql: str) -> list[str]:
-    """The steps of SQLite's query plan."""
+    """Return the steps of SQLite's query plan."""
     return [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {sql}")]
 
 
@@ -173,7 +173,7 @@ def test_every_hot_statement_finds_its_rows_by_an_index(folder: Path, tmp_path: 
         for name, statements in plans.items()
         for sql, steps in statements.items()
         for step in steps
-        if step.startswith("SCAN zrb_") and step != "SCAN zrb_version"  # which has one row
+        if step.startswith("SCAN zrb_") and step != "SCAN zrb_version"  # a table with one row
     ]
     assert scans == []
     hottest = {name: {step for steps in plans[name].values() for step in steps} for name in WAYS}
@@ -182,13 +182,13 @@ def test_every_hot_statement_finds_its_rows_by_an_index(folder: Path, tmp_path: 
 
 
 def ways_to_values(steps: set[str]) -> set[str]:
-    """How the steps of a plan look for values."""
+    """Return how the steps of a query plan look up values."""
     search = "SEARCH zrb_value USING "
     return {step.removeprefix(search) for step in steps if step.startswith(search) and not step.endswith(CHILDREN)}
 
 
 def test_nothing_grows_with_the_history(folder: Path, tmp_path: Path) -> None:
-    """Measured in steps of SQLite's virtual machine, which are the same on every computer."""
+    """Steps of SQLite's virtual machine are counted, since they are the same on every computer."""
     steps = {}
     for name in ("short", "long"):
         with working(Path(shutil.copy(folder / name, tmp_path))) as (driver, operations):

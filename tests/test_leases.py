@@ -1,4 +1,4 @@
-"""One session, one runner: leases expire, are renewed and taken over, by the database's clock."""
+"""Only one process runs a session: leases expire, are renewed and taken over, by the clock of the database."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from tests.processes import Child
 from tests.rows import all_rows, faults, query
 from tests.runners import run_in_a_forked_child, run_until_told, with_a_skewed_clock
 from zrb_store import LeaseLost, SessionBusy, Store, StoreUnavailable, lease, open_store
-from zrb_store.queries import sessions
+from zrb_store.queries import lease as lease_queries
 from zrb_store.testing import expire_lease, short_lease
+
+pytestmark = pytest.mark.slow
 
 ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
+def check_rows(store: Store) -> Iterator[None]:
+    """Check after each test that all invariants of the rows hold."""
     yield
     assert faults(store) == []
 
 
 @contextmanager
 def runner(location: str, store: Store, seconds: float) -> Iterator[tuple[Child, list[str]]]:
-    """A process that runs the session `flow` and has taken "a"; and the writes it can be told to do."""
+    """Start a process that runs the session `flow` and has taken "a"; yield it and the names of its writes."""
     store.session("shared").xcom["q"].extend(["a", "b", "c"])
     with Child(run_until_told, location, "flow", seconds) as child:
         assert child.receive() == (1, "a")
@@ -38,7 +40,7 @@ def runner(location: str, store: Store, seconds: float) -> Iterator[tuple[Child,
 
 
 def write(child: Child, what: str) -> Exception | None:
-    """The error of a write by the child."""
+    """Let the child write, and return the error or None."""
     child.send(what)
     answer: Exception | None = child.receive()
     return answer
@@ -49,7 +51,7 @@ def until(store: Store, status: str) -> None:
 
 
 def test_a_stopped_run_that_was_taken_over_changes_no_row(store: Store, location: str) -> None:
-    """A laptop that slept: promise 5 for every write there is."""
+    """No kind of write gets through, as when a laptop slept (docs/promises.md, promise 5)."""
     with runner(location, store, 1) as (child, writes):
         child.stop()
         until(store, "stale")
@@ -71,7 +73,7 @@ def test_a_stopped_run_that_was_taken_over_changes_no_row(store: Store, location
                     (2, None),
                 ]
                 child.send(None)
-                assert child.receive() is True  # run.lost
+                assert child.receive() is True  # the value of run.lost
 
 
 def test_a_stopped_run_that_nobody_took_over_goes_on(store: Store, location: str) -> None:
@@ -88,11 +90,11 @@ def test_a_stopped_run_that_nobody_took_over_goes_on(store: Store, location: str
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "fork"])
 def test_a_lease_is_renewed_for_as_long_as_its_process_lives(store: Store, location: str, meanwhile: str) -> None:
-    """Also where it forks."""
+    """A fork of the process makes no difference."""
     with runner(location, store, 3) as (child, _):
         if meanwhile == "fork":
             assert write(child, "fork") is None
-        for _ in range(5):  # which takes longer than the lease lasts
+        for _ in range(5):  # five renewals take longer than the lease lasts
             wait_for_renewal(store)
         with pytest.raises(SessionBusy, match=f"pid {child.pid}"):
             store.session("flow").run().start()
@@ -158,7 +160,7 @@ def test_the_status_stale_is_computed_and_never_stored(store: Store) -> None:
 @ON_POSTGRESQL
 @pytest.mark.parametrize("seconds", [3600, -3600])
 def test_a_wrong_clock_on_one_machine_changes_nothing(store: Store, location: str, seconds: int) -> None:
-    """An hour ahead it would find every lease expired; an hour behind its own would be expired from the start."""
+    """A clock an hour ahead would find every lease expired; one an hour behind would create expired leases."""
     ours = store.session("ours").run().start()
     with Child(with_a_skewed_clock, location, seconds) as child:
         child.send("ours")
@@ -178,13 +180,13 @@ def test_a_wrong_clock_on_one_machine_changes_nothing(store: Store, location: st
         child.join()
 
 
-class TestKeeper:
-    """The thread that renews."""
+class TestRenewal:
+    """The thread that renews leases."""
 
     def test_it_survives_whatever_goes_wrong(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         calls = []
         errors: list[Exception] = [StoreUnavailable("away"), RuntimeError("a bug")]
-        renew = sessions.renew
+        renew = lease_queries.renew
 
         def failing_renew(*arguments: Any) -> bool:
             calls.append(arguments)
@@ -192,7 +194,7 @@ class TestKeeper:
                 raise errors.pop()
             return renew(*arguments)
 
-        monkeypatch.setattr(sessions, "renew", failing_renew)
+        monkeypatch.setattr(lease, "renew", failing_renew)
         with short_lease(2), store.session("flow").run():
             wait_for_renewal(store)
         assert len(calls) >= 3
@@ -201,13 +203,13 @@ class TestKeeper:
         with short_lease(2):
             run = store.session("flow").run().start()
             store.database.transact(lambda t: t.driver.execute("UPDATE zrb_session SET fence = 2"))
-            wait_until(lambda: run.lost, lambda: "the run does not hear of it")
+            wait_until(lambda: run.lost, lambda: "the run does not notice it")
             store.database.transact(lambda t: t.driver.execute("UPDATE zrb_session SET fence = 1"))
 
     def test_it_ends_with_the_last_lease_and_starts_again(self, store: Store) -> None:
         for name in ("one", "two"):
             with store.session(f"{name}-a").run(), store.session(f"{name}-b").run():
-                assert keeper_runs()
+                assert renewal_runs()
             wait_until(ended, lambda: "the thread does not end")
 
     def test_a_closed_store_ends_its_leases(self, location: str) -> None:
@@ -215,13 +217,13 @@ class TestKeeper:
             store.session("flow").run().start()
         wait_until(ended, lambda: "the thread does not end")
         with open_store(location) as store:
-            assert store.session("flow").status == "running"  # until the lease expires: this process lives
+            assert store.session("flow").status == "running"  # until the lease expires, since this process is alive
 
 
 def ended() -> bool:
-    lease.renew_now()  # and so forget the leases of other tests' stores, which are closed
-    return not keeper_runs()
+    lease.set_duration(60.0)  # makes it forget the leases of closed stores of other tests
+    return not renewal_runs()
 
 
-def keeper_runs() -> bool:
+def renewal_runs() -> bool:
     return any(thread.name == "zrb-store-lease" for thread in threading.enumerate())

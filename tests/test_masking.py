@@ -1,4 +1,4 @@
-"""What is found to be secret in texts and command lines, and what is not."""
+"""What is masked as secret in texts and command lines, and what is not."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from zrb_store import masking
-from zrb_store.masking import mask_command, mask_text, mask_word
+from zrb_store import safe_text
+from zrb_store.safe_text import mask_command, mask_text, mask_word
 
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masking, "_remembered", set())
+    monkeypatch.setattr(safe_text, "_remembered", set())
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_options() -> None:
         assert mask_command([f"{option}=a", "b"]) == [f"{option}=***", "b"]
     for option in ("--ask-pass", "--no-password", "--key", "--token-url", "-p", "--compass"):
         assert mask_command([option, "a"]) == [option, "a"]
-    # A value may look like an option, and an option like a value.
+    # The value of an option may itself look like an option, so both are masked.
     assert mask_command(["--password", "--token", "a", "b"]) == ["--password", "***", "***", "b"]
     assert mask_command(["--password"]) == ["--password"]
 
@@ -122,11 +122,11 @@ QUOTED: dict[str, Callable[[str], str]] = {
     ["hunter2-is", "p@ss w'rd/\"?", "zwölf \\ Bären\n€", "\\\\unc\\😀", "%41&<b>+~`$x", "qqqq\\", "5555", "日本語文"],
 )
 def test_a_remembered_secret_however_it_is_quoted(secret: str, how: str) -> None:
-    masking.remember("other", secret, "hunter")
+    safe_text.remember("other", secret, "hunter")
     masked = mask_text(f"<<{QUOTED[how](secret)}>>")
     assert "***" in masked
     left = masked.replace("***", "").strip("<>")
-    if how.startswith("base64"):  # of what stands before the secret the whole characters stay
+    if how.startswith("base64"):  # the characters before the secret stay, except those encoded together with it
         assert QUOTED[how](secret).startswith(left)
         assert len(left) <= 4
     else:
@@ -134,24 +134,25 @@ def test_a_remembered_secret_however_it_is_quoted(secret: str, how: str) -> None
 
 
 def test_a_remembered_secret_at_the_beginning_of_another() -> None:
-    masking.remember("hunter", "hunter2-is")
+    safe_text.remember("hunter", "hunter2-is")
     assert mask_text("hunter2-is a hunter") == "*** a ***"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["a", " ", "\\", "://a:", "a@", "=password", "?password"])
 def test_a_long_text_takes_no_time(part: str) -> None:
-    """It would take hours if its parts were looked at again for each of them."""
-    masking.remember("\\\\a@", "@aaaa")
+    """It would take hours if the parts of the text were read again for each of them."""
+    safe_text.remember("\\\\a@", "@aaaa")
     for text in (part * 100_000, "password=" + part * 100_000):
         mask_text(text)
-        mask_word(text[:131_072])  # longer ones no system takes on a command line
+        mask_word(text[:131_072])  # no system accepts longer words on a command line
 
 
 def test_a_remembered_secret_after_backslashes() -> None:
-    masking.remember("@hunter", "hunted")
+    safe_text.remember("@hunter", "hunted")
     assert mask_text(r"\\@hunter %5C%40hunter \nhunted") == r"*** %5C*** \n***"
 
 
 def test_what_is_too_short_is_left_alone() -> None:
-    masking.remember("a", "abc", "", "  b  ")
+    safe_text.remember("a", "abc", "", "  b  ")
     assert mask_text("abc, a banana") == "abc, a banana"

@@ -1,4 +1,4 @@
-"""Migrations are the only way a table is born: whole, once, and equal to zrb_store/db/tables.py."""
+"""Migrations are the only way to create tables: they run as a whole, once, and match zrb_store/db/tables.py."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from tests.postgres import Server
-from zrb_store import open_store, settings
+from zrb_store import open_store
 from zrb_store.db import migrate
 from zrb_store.db.dialect import dialect_of
 from zrb_store.db.tables import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, metadata, queue, session
+from zrb_store.db.urls import store_url
 from zrb_store.errors import StoreUnavailable
 
 ROOT = Path(__file__).parent.parent
@@ -33,8 +34,8 @@ ADD_TABLE = "op.create_table('zrb_more', sa.Column('id', sa.Integer, primary_key
 
 
 def engine_of(location: str | os.PathLike[str]) -> sa.Engine:
-    """The engine as a store has it, on a place that is made if needed."""
-    url = settings.store_url(location)
+    """Return the engine that a store uses, after creating the database file if needed."""
+    url = store_url(location)
     dialect_of(url).create(url)
     return dialect_of(url).engine(url, read_only=False, durability="normal")
 
@@ -53,12 +54,12 @@ def table_names(engine: sa.Engine) -> set[str]:
 
 
 def tables_of_a_store(engine: sa.Engine) -> set[str]:
-    """On SQLite with the table in which programs of revision 0001 read that it is not for them."""
+    """Return the tables of a store. On SQLite there is one more, which tells programs of revision 0001 to keep off."""
     return {*metadata.tables, VERSION_TABLE, *([OLD_VERSION_TABLE] if engine.dialect.name == "sqlite" else [])}
 
 
 def insert_session(engine: sa.Engine, name: str) -> None:
-    """A session with a queue, which is deleted with it."""
+    """Insert a session with a queue. Deleting the session must delete the queue."""
     with engine.connect() as connection:
         connection.execute(session.insert().values(id=1, name=name, status="open", created_at=1))
         connection.execute(queue.insert().values(session_id=1, name="orders"))
@@ -87,8 +88,8 @@ def test_migrations_make_what_tables_py_says(new_location: str) -> None:
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
 
 
-def test_sqlite_schema_is_the_same_by_both_roads(tmp_path: Path) -> None:
-    """What Alembic does not compare: WITHOUT ROWID, AUTOINCREMENT, conditions of indexes, what a delete does."""
+def test_sqlite_schema_is_the_same_migrated_or_created(tmp_path: Path) -> None:
+    """Compare what Alembic does not compare: WITHOUT ROWID, AUTOINCREMENT, conditions of indexes, ON DELETE."""
 
     def schema(engine: sa.Engine) -> dict[str, set[str]]:
         with engine.connect() as connection:
@@ -105,7 +106,7 @@ def test_sqlite_schema_is_the_same_by_both_roads(tmp_path: Path) -> None:
     assert schema(migrated) == schema(defined)
 
 
-def test_postgresql_schema_is_the_same_by_both_roads(new_postgres: str) -> None:
+def test_postgresql_schema_is_the_same_migrated_or_created(new_postgres: str) -> None:
     def schema() -> list[tuple[str, ...]]:
         with engine.connect() as connection:
             return sorted(
@@ -175,7 +176,7 @@ def test_recreating_a_parent_table_keeps_the_rows_that_refer_to_it(
     migrate.upgrade(engine)
     assert revision_of(engine) == NEXT
     assert scalar(engine, "SELECT count(*) FROM zrb_queue") == 1
-    # And they still refer to it.
+    # The rows must still refer to their parent.
     with engine.connect() as connection:
         connection.execute(session.delete())
         connection.commit()
@@ -226,7 +227,7 @@ migrate.upgrade(engine)
 
 
 def migrate_at_once(location: str) -> None:
-    """Let four processes upgrade a store in the same moment; none may fail."""
+    """Let four processes upgrade a store at the same moment. None may fail."""
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, location],
@@ -249,6 +250,7 @@ def migrate_at_once(location: str) -> None:
     assert [process.returncode for process in processes] == [0] * 4
 
 
+@pytest.mark.slow
 def test_processes_that_migrate_at_once_all_succeed(new_location: str) -> None:
     migrate_at_once(new_location)
     assert scalar(engine_of(new_location), f"SELECT count(*) FROM {VERSION_TABLE}") == 1
@@ -294,7 +296,7 @@ def test_percent_in_the_path_of_the_migrations(tmp_path: Path, monkeypatch: pyte
 def test_a_schema_can_be_shared_with_another_program(
     new_postgres: str, postgres_admin: psycopg.Connection[Any]
 ) -> None:
-    """Whose tables and indexes have no prefix of ours."""
+    """The tables and indexes of the other program lack the prefix of zrb-store."""
     schema = new_postgres.rpartition("%3D")[2]
     for noun in ("session", "run", "attempt", "queue", "value", "return", "change"):
         postgres_admin.execute(f"CREATE TABLE {schema}.{noun} (id int PRIMARY KEY)")
@@ -311,7 +313,7 @@ def test_a_schema_can_be_shared_with_another_program(
 def test_tables_go_to_the_first_schema_of_the_search_path(
     new_postgres: str, postgres_admin: psycopg.Connection[Any]
 ) -> None:
-    """Another store's version table, further down the path, is neither read nor changed."""
+    """The version table of another store, in a later schema of the path, is neither read nor changed."""
     mine = new_postgres.rpartition("%3D")[2]
     other = f"{mine}_other"
     postgres_admin.execute(f"CREATE SCHEMA {other}")

@@ -1,4 +1,4 @@
-"""`show --at`: a session as it was, from its rows alone."""
+"""`show --at`: a session at an earlier time, reconstructed from its rows alone."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ import pytest
 
 from tests.attempts import start
 from tests.commands import Commands
-from tests.sessions import Broken, parse
+from tests.sessions import Broken, parse, show
 from zrb_store import Store
-from zrb_store.queries import values
-from zrb_store.reading import history
+from zrb_store.queries.clock import now_micros
 from zrb_store.records import iso
 
 
 def test_show_at_the_moments_of_an_attempt(command: Commands, filled: Store) -> None:
     def rows(moment: str, queue: str = "rows") -> list[object]:
-        told = parse("show", command.ok("show", "etl-24", "--at", moment, "--format", "json"))
-        live: list[object] = told["queues"][queue]["live"]
+        document = parse("show", command.ok("show", "etl-24", "--at", moment, "--format", "json"))
+        live: list[object] = document["queues"][queue]["live"]
         return live
 
     assert rows("before:extract#1") == []
     assert rows("after:extract#1") == rows("before:load#1") == [1, {"id": 2}]
     assert rows("after:load#1") == [{"id": 2}]
-    assert rows("before:load#2") == [1, {"id": 2}]  # what the first attempt took is back
+    assert rows("before:load#2") == [1, {"id": 2}]  # what the first attempt took has been given back
     assert rows("after:load#2") == [{"id": 2}]
     assert rows("before:load#1", "loaded") == []
     assert rows("after:load#1", "loaded") == rows("after:load#2", "loaded") == [{"$": "tuple", "v": [1, 2]}]
@@ -59,18 +58,18 @@ def test_show_at_an_earlier_time_shows_the_session_of_that_time(command: Command
     ("moment", "code"),
     [("yesterday", 2), ("before:load", 2), ("before:load#9", 3), ("after:nothing#1", 3), ("1999-01-01", 3)],
 )
-def test_moments_that_are_none(command: Commands, filled: Store, moment: str, code: int) -> None:
+def test_invalid_moments(command: Commands, filled: Store, moment: str, code: int) -> None:
     assert command("show", "etl-24", "--at", moment).code == code
 
 
 def test_a_moment_without_a_zone_is_local(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = parse("show", command.ok("show", "etl-24", "--format", "json"))
-    utc = told["finished_at"].removesuffix("Z")
+    document = parse("show", command.ok("show", "etl-24", "--format", "json"))
+    utc = document["finished_at"].removesuffix("Z")
     with monkeypatch.context() as patched:
-        patched.setenv("TZ", "XYZ-5")  # five hours before UTC: there the same digits are an earlier moment
+        patched.setenv("TZ", "XYZ-5")  # in a time zone five hours ahead of UTC, the same digits mean an earlier moment
         time.tzset()
         assert command("show", "etl-24", "--at", utc).code == 3
-        assert parse("show", command.ok("show", "etl-24", "--at", f"{utc}Z", "--format", "json")) == told
+        assert parse("show", command.ok("show", "etl-24", "--at", f"{utc}Z", "--format", "json")) == document
     time.tzset()
 
 
@@ -79,17 +78,17 @@ def test_a_removed_value_was_no_orphan_before_its_pusher_was_given_back(store: S
     queue = run.begin("t").xcom["q"]
     queue.push(1)
     store.session("s").xcom["q"].clear()
-    before = values.moment(store.database)
+    before = now_micros(store.database)
     run.end("failed")
     start(store, "s")
-    (then,) = history.show(store, "s", at=iso(before))["queues"]["q"]["values"]
-    (now,) = history.show(store, "s")["queues"]["q"]["values"]
+    (then,) = show(store.database, "s", at=iso(before))["queues"]["q"]["values"]
+    (now,) = show(store.database, "s")["queues"]["q"]["values"]
     assert (then["state"], then["orphaned"]) == ("removed", False)
     assert (now["state"], now["orphaned"]) == ("removed", True)
 
 
 def disturb(queue: Any, chance: random.Random) -> None:
-    """Change a queue in any way."""
+    """Change a queue in a random way."""
     with contextlib.suppress(IndexError):
         chance.choice(
             [
@@ -115,7 +114,7 @@ def test_every_earlier_state_of_the_queues_can_be_seen(store: Store, seed: int) 
 
     def look() -> None:
         live = {name: list(session.xcom[name]) for name in ("a", "b")}
-        seen.append((values.moment(store.database), live))
+        seen.append((now_micros(store.database), live))
 
     with session.run() as run:
         for number in range(8):
@@ -136,9 +135,9 @@ def test_every_earlier_state_of_the_queues_can_be_seen(store: Store, seed: int) 
             run.give_back(standing, "asked for")
             look()
     for moment, live in seen:
-        told = history.show(store, "s", at=iso(moment))
-        then = {name: told["queues"].get(name, {"live": []})["live"] for name in ("a", "b")}
+        document = show(store.database, "s", at=iso(moment))
+        then = {name: document["queues"].get(name, {"live": []})["live"] for name in ("a", "b")}
         assert then == live
-        for contents in told["queues"].values():
+        for contents in document["queues"].values():
             assert [one["value"] for one in contents["values"] if one["state"] == "live"] == contents["live"]
             assert all(one["taken_at"] is None or one["taken_at"] <= iso(moment) for one in contents["values"])

@@ -1,4 +1,4 @@
-"""How sessions are named: in full, by a unique beginning, or by a word that begins with @."""
+"""How commands name sessions: in full, by a unique beginning, or by a word that begins with @."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from zrb_store.db.tables import session
 
 def test_names(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def name(text: str) -> str:
-        told = check("show", json.loads(command.ok("show", text, "--format", "json")))
-        return str(told["name"])
+        document = check("show", json.loads(command.ok("show", text, "--format", "json")))
+        return str(document["name"])
 
     assert name("etl-24") == "etl-24"
     assert name("in") == "inbox"
@@ -25,9 +25,9 @@ def test_names(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ZRB_STORE_ATTEMPT", "etl-24/load#1@1")
     assert name("@this") == "etl-24"
     filled.session("etl").xcom["q"].push(1)
-    assert name("etl") == "etl"  # a full name is not the beginning of others
+    assert name("etl") == "etl"  # a full name is not taken as the beginning of others
     filled.database.execute(sa.update(session).where(session.c.name == "etl").values(parent="etl-24"))
-    assert name("@last") == "etl-25"  # children come and go with their parent
+    assert name("@last") == "etl-25"  # a session inside another one does not count
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_names(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch
         ("\x00", 3, "zrb-store list"),
     ],
 )
-def test_names_that_are_none(command: Commands, filled: Store, text: str, code: int, hint: str) -> None:
+def test_invalid_names(command: Commands, filled: Store, text: str, code: int, hint: str) -> None:
     result = command("show", text)
     assert (result.code, result.out) == (code, "")
     assert hint in result.err

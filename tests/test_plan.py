@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from zrb_store.errors import InvalidName, TaskNotFound
-from zrb_store.plan import Node, Step, Workflow, decide, to_give_back
+from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.records import AttemptRecord
+from zrb_store.resume_plan import Decision, Node, Workflow, attempts_to_give_back, decide
 
 
 def history(*ended: str) -> list[AttemptRecord]:
-    """Attempts, oldest first, each written as `TASK STATUS [ROLE | given-back | opaque]...`."""
+    """Return attempts, oldest first, each written as `TASK STATUS [ROLE | given-back | opaque]...`."""
     records = []
     for number, text in enumerate(ended, 1):
         task, status, *words = text.split()
@@ -28,11 +28,11 @@ def history(*ended: str) -> list[AttemptRecord]:
     return records
 
 
-def shown(steps: Sequence[Step]) -> list[str]:
-    return [f"{step.task}: {step.action} {step.reason}" for step in steps]
+def shown(decisions: Sequence[Decision]) -> list[str]:
+    return [f"{decision.task}: {decision.action} {decision.reason}" for decision in decisions]
 
 
-# As zrb registers them: the main task, then what it starts, then what comes before it.
+# In the order in which zrb registers tasks: the main task, then what it starts, then what comes before it.
 CHAIN = Workflow(
     [Node("report", ["load"]), Node("load", ["clean"]), Node("clean", ["extract"]), Node("extract")], "report"
 )
@@ -72,12 +72,12 @@ def test_a_chain_in_the_order_in_which_it_runs() -> None:
 )
 def test_how_the_last_attempt_ended(ended: str, reason: str) -> None:
     records = history("clean completed given-back", f"clean {ended}")
-    assert Step("clean", "run", reason) in decide(CHAIN, records)
+    assert Decision("clean", "run", reason) in decide(CHAIN, records)
 
 
 def test_an_earlier_attempt_that_stands_counts() -> None:
-    # A successor that fails makes older releases run a completed task once more.
-    assert Step("clean", "skip", "completed") in decide(CHAIN, history("clean completed", "clean failed"))
+    # On older releases of zrb, a failing successor makes a completed task run again.
+    assert Decision("clean", "skip", "completed") in decide(CHAIN, history("clean completed", "clean failed"))
 
 
 def test_servers_checks_and_fallbacks() -> None:
@@ -94,17 +94,17 @@ def test_servers_checks_and_fallbacks() -> None:
         "undo: skip fallback",
         "main: run failed",
     ]
-    # Given back only when they start: a condition may keep them from it.
+    # They are given back only when they start, since a condition may prevent that.
     records = history(*done, "main failed")
-    assert to_give_back(decide(SERVED, records), records) == []
-    # The server runs again, so that what it needs must be there.
-    assert Step("build", "run", "not-restorable") in decide(SERVED, history("build completed opaque", *done[1:]))
+    assert attempts_to_give_back(decide(SERVED, records), records) == []
+    # The server runs again, so the result that it needs must be restorable.
+    assert Decision("build", "run", "not-restorable") in decide(SERVED, history("build completed opaque", *done[1:]))
 
 
 def test_what_was_marked_by_hand_does_not_run_whatever_it_is() -> None:
-    steps = decide(SERVED, history("api completed manual", "ready completed manual", "build completed manual"))
-    assert {step.task for step in steps if step.action == "skip"} == {"api", "ready", "build", "undo"}
-    assert Step("api", "run", "forced") in decide(SERVED, history("api completed manual"), "api")
+    decisions = decide(SERVED, history("api completed manual", "ready completed manual", "build completed manual"))
+    assert {decision.task for decision in decisions if decision.action == "skip"} == {"api", "ready", "build", "undo"}
+    assert Decision("api", "run", "forced") in decide(SERVED, history("api completed manual"), "api")
 
 
 def test_what_cannot_be_restored_runs_if_something_needs_it() -> None:
@@ -115,10 +115,10 @@ def test_what_cannot_be_restored_runs_if_something_needs_it() -> None:
         "load: skip completed",
         "report: run failed",
     ]
-    assert to_give_back(decide(CHAIN, records), records) == [(2, "not-restorable"), (1, "not-restorable")]
-    # Nothing comes after the last one.
-    assert all(step.action == "skip" for step in decide(CHAIN, history("report completed opaque"))[3:])
-    # What comes after it is not enough: that must run.
+    assert attempts_to_give_back(decide(CHAIN, records), records) == [(2, "not-restorable"), (1, "not-restorable")]
+    # Nothing comes after the last task.
+    assert all(decision.action == "skip" for decision in decide(CHAIN, history("report completed opaque"))[3:])
+    # A completed successor is not enough: only one that runs needs the result.
     fan = Workflow([Node("main", ["one", "two"]), Node("one"), Node("two")], "main")
     only = decide(fan, history("one completed opaque", "main completed"))
     assert shown(only) == ["one: skip completed", "two: run never-started", "main: skip completed"]
@@ -126,39 +126,45 @@ def test_what_cannot_be_restored_runs_if_something_needs_it() -> None:
 
 def test_from() -> None:
     done = history("extract completed", "clean completed", "clean completed", "load completed", "report completed")
-    steps = decide(CHAIN, done, "clean", finished=True)
-    assert shown(steps) == [
+    decisions = decide(CHAIN, done, "clean", finished=True)
+    assert shown(decisions) == [
         "extract: skip completed",
         "clean: run forced",
         "load: run downstream-of:clean",
         "report: run downstream-of:clean",
     ]
-    # Newest first, each attempt that stands.
-    assert to_give_back(steps, done) == [
+    # Every standing attempt, newest first.
+    assert attempts_to_give_back(decisions, done) == [
         (5, "downstream-of:clean"), (4, "downstream-of:clean"), (3, "forced"), (2, "forced"),
     ]  # fmt: skip
-    # What waits for a server waits for its check; a successor comes after its owner.
-    assert {"api", "main"} == {step.task for step in decide(SERVED, [], "ready") if "downstream" in step.reason}
-    assert {"tell", "main"} == {step.task for step in decide(SERVED, [], "seed") if "downstream" in step.reason}
+    # A task that waits for a server waits for its check. A successor comes after its owner.
+    assert {"api", "main"} == {
+        decision.task for decision in decide(SERVED, [], "ready") if "downstream" in decision.reason
+    }
+    assert {"tell", "main"} == {
+        decision.task for decision in decide(SERVED, [], "seed") if "downstream" in decision.reason
+    }
 
 
 def test_what_cannot_be_run_again_is_refused() -> None:
     with pytest.raises(TaskNotFound, match="there is no task 'claen' here; did you mean clean"):
         decide(CHAIN, [], "claen")
-    with pytest.raises(InvalidName, match="no resume runs undo: it is a fallback, and runs only if seed fails"):
+    with pytest.raises(InvalidArgument, match="no resume runs undo: it is a fallback, and runs only if seed fails"):
         decide(SERVED, [], "undo")
     idle = Workflow([Node("main", successors=["never"]), Node("never", ["other"]), Node("other", ["never2"]),
                      Node("never2", condition=False)], "main")  # fmt: skip
-    with pytest.raises(InvalidName, match="no resume runs never: nothing starts it"):
+    with pytest.raises(InvalidArgument, match="no resume runs never: nothing starts it"):
         decide(idle, [], "never")
-    with pytest.raises(InvalidName, match="no resume runs never2: its condition never holds"):
+    with pytest.raises(InvalidArgument, match="no resume runs never2: its condition never holds"):
         decide(idle, [], "never2")
 
 
 def test_a_finished_session_runs_nothing() -> None:
-    steps = decide(SERVED, history("main completed", "api interrupted server", "ready completed check"), finished=True)
-    assert {step.action for step in steps} == {"skip"}
-    assert {step.task: step.reason for step in steps} == {
+    decisions = decide(
+        SERVED, history("main completed", "api interrupted server", "ready completed check"), finished=True
+    )
+    assert {decision.action for decision in decisions} == {"skip"}
+    assert {decision.task: decision.reason for decision in decisions} == {
         "build": "never-started", "api": "interrupted", "ready": "completed", "seed": "never-started",
         "tell": "never-started", "undo": "fallback", "main": "completed",
     }  # fmt: skip
@@ -167,13 +173,13 @@ def test_a_finished_session_runs_nothing() -> None:
 @pytest.mark.parametrize(
     ("nodes", "runs"),
     [
-        # A fallback with an upstream starts when that is done: zrb does not ask what it is for.
+        # A fallback with an upstream starts after that upstream: zrb does not check that it is a fallback.
         ([Node("main", ["a"], fallbacks=["f"]), Node("f", ["a"]), Node("a")], "main f a"),
         # A successor waits for its own upstreams, which nothing starts here.
         ([Node("main", successors=["s"]), Node("s", ["u"]), Node("u")], "main"),
-        # Success skips the fallback, which lets what waits for it start.
+        # Success skips the fallback, so that tasks that wait for the fallback start.
         ([Node("main", successors=["s"], fallbacks=["f"]), Node("s", ["f"]), Node("f")], "main s"),
-        # A condition that cannot hold lets pass what waits for the task, but starts no successor and no check.
+        # If a condition never holds, tasks that wait for the task start, but not its successors and checks.
         (
             [Node("main", ["x"]), Node("x", successors=["s"], checks=["c"], condition=False), Node("s"), Node("c")],
             "main",
@@ -182,16 +188,16 @@ def test_a_finished_session_runs_nothing() -> None:
     ],
 )
 def test_what_is_reached(nodes: list[Node], runs: str) -> None:
-    assert Workflow(nodes, "main").reached() == set(runs.split())
-    steps = decide(Workflow(nodes, "main"), [])
-    assert {step.task for step in steps if step.action == "run"} == set(runs.split())
+    assert Workflow(nodes, "main").reachable() == set(runs.split())
+    decisions = decide(Workflow(nodes, "main"), [])
+    assert {decision.task for decision in decisions if decision.action == "run"} == set(runs.split())
 
 
 def test_a_long_chain_is_no_recursion() -> None:
     nodes = [Node(f"t{n}", [f"t{n + 1}"]) for n in range(3000)] + [Node("t3000")]
-    steps = decide(Workflow(nodes, "t0"), history("t3000 completed", "t2999 failed"))
-    assert [step.task for step in steps] == [f"t{n}" for n in range(3000, -1, -1)]
-    assert sum(step.action == "run" for step in steps) == 3000
+    decisions = decide(Workflow(nodes, "t0"), history("t3000 completed", "t2999 failed"))
+    assert [decision.task for decision in decisions] == [f"t{n}" for n in range(3000, -1, -1)]
+    assert sum(decision.action == "run" for decision in decisions) == 3000
 
 
 CONDITIONS = Workflow(
@@ -212,7 +218,7 @@ CONDITIONS = Workflow(
 
 def test_a_condition_decides_for_what_has_never_started() -> None:
     assert shown(decide(CONDITIONS, [])) == [
-        # Asked when its turn comes, whether it was false in an earlier run or not asked yet.
+        # The condition is evaluated when the task's turn comes, whatever it was in an earlier run.
         "often: run condition",
         "after: run never-started",
         "never: skip condition",
@@ -223,12 +229,12 @@ def test_a_condition_decides_for_what_has_never_started() -> None:
         "undo: skip condition",
         "main: run condition",
     ]
-    # It held before, or the task has a result.
-    steps = decide(CONDITIONS, history("often failed", "lost completed", "main completed"))
-    assert {"often: run failed", "lost: skip completed", "main: skip completed"} < set(shown(steps))
-    # A condition that never holds now keeps a task from running again.
+    # The condition held before, or the task has a result.
+    decisions = decide(CONDITIONS, history("often failed", "lost completed", "main completed"))
+    assert {"often: run failed", "lost: skip completed", "main: skip completed"} < set(shown(decisions))
+    # A condition that never holds any more prevents the task from running again.
     assert "never: skip condition" in shown(decide(CONDITIONS, history("never failed")))
     assert "often: run forced" in shown(decide(CONDITIONS, history("often completed"), "often"))
-    # The session completed without it.
+    # The session completed without this task.
     ended = decide(CONDITIONS, history("main completed"), finished=True)
     assert {"often: skip condition", "never: skip condition", "after: skip never-started"} < set(shown(ended))

@@ -1,4 +1,4 @@
-"""What PostgreSQL servers do to their clients, and what is between them: one clear error, or another try."""
+"""What a PostgreSQL server, or a program between it and its clients, can do: one clear error, or another attempt."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from sqlalchemy.engine import make_url
 from tests import postgres
 from tests.postgres import DEADLINE, Server, private_server, wait_until
 from tests.proxy import proxy
-from zrb_store import InvalidName, Store, StoreUnavailable, ZrbStoreError, open_store
+from zrb_store import InvalidArgument, Store, StoreUnavailable, ZrbStoreError, open_store
 from zrb_store.db.dialect import watchdog
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import values
+from zrb_store.queries.clock import now_micros
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
 
 def with_settings(location: str, **settings: str) -> str:
-    """The same store, with these settings of the server for each session."""
+    """Return the URL of the same store with these settings for each server session."""
     options = "".join(f"%20-c{name}%3D{value.replace(' ', '%5C%20')}" for name, value in settings.items())
     return location + options
 
@@ -37,7 +38,7 @@ def with_settings(location: str, **settings: str) -> str:
 def test_a_first_connection_cut_anywhere_is_an_unavailable_store(
     location: str, postgres_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also amid what SQLAlchemy asks of a server that it does not know yet."""
+    """This includes the queries that SQLAlchemy sends to a server that it does not know yet."""
     monkeypatch.setattr(Database, "timeout", 0.0)
     with proxy(postgres_server.folder) as between:
         url = make_url(location).update_query_dict({"host": str(between.folder)}).render_as_string(hide_password=False)
@@ -49,10 +50,10 @@ def test_a_first_connection_cut_anywhere_is_an_unavailable_store(
                 open_store(url)
 
 
-def test_a_connection_that_the_server_ended_for_idling_amid_a_change(
+def test_a_connection_that_the_server_ended_for_idling_during_a_change(
     store: Store, location: str, postgres_admin: psycopg.Connection[Any]
 ) -> None:
-    """A laptop that slept, say: the change was undone, and is made over a new connection."""
+    """The change was rolled back by the server, and is made again over a new connection."""
     store.session("s").xcom["q"].extend([1, 2])
     backends: list[int] = []
 
@@ -61,7 +62,7 @@ def test_a_connection_that_the_server_ended_for_idling_amid_a_change(
         backends.append(transaction.driver.info.backend_pid)
         if len(backends) == 1:
             wait_until(lambda: not alive(postgres_admin, backends[0]), lambda: "the server does not end it")
-        values.moment(transaction)
+        now_micros(transaction)
         return taken
 
     with open_store(with_settings(location, idle_in_transaction_session_timeout="100ms")) as other:
@@ -86,7 +87,7 @@ def test_a_statement_timeout_is_called_one(location: str) -> None:
 def test_rows_that_contradict_each_other_are_refused_at_once(
     store: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only two attempts of one task that begin at once are tried again. psycopg's own warnings do not reach stderr."""
+    """Duplicate rows are retried only for two simultaneous attempts of a task. psycopg prints no warning to stderr."""
     monkeypatch.setattr(Database, "timeout", DEADLINE)
     queue = store.session("s").xcom["q"]
     queue.push(1)
@@ -105,14 +106,14 @@ def test_rows_that_contradict_each_other_are_refused_at_once(
 
 
 @pytest.mark.parametrize("option", ["foo=bar", "connect_timeout=soon", "sslmode=maybe"])
-def test_an_option_of_the_url_that_nobody_knows(location: str, option: str) -> None:
-    with pytest.raises((InvalidName, StoreUnavailable), match=option.split("=")[0]) as caught:
+def test_an_unknown_option_of_the_url(location: str, option: str) -> None:
+    with pytest.raises((InvalidArgument, StoreUnavailable), match=option.split("=")[0]) as caught:
         open_store(f"{location}&{option}")
     assert "\n" not in str(caught.value)
 
 
 def test_no_ssl_where_it_is_required(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It will not come by itself."""
+    """Waiting would not help."""
     monkeypatch.setattr(Database, "timeout", DEADLINE)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -138,7 +139,7 @@ def tcp_server(port: int) -> Iterator[None]:
 def test_a_server_that_stands_still_is_not_waited_for_without_end(
     location: str, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGSTOP: it keeps every connection, and answers nothing. What is asked then ends, and goes on later."""
+    """A stopped server (SIGSTOP) keeps its connections but answers nothing. Operations fail, and work again later."""
     monkeypatch.setattr(watchdog, "ASK_AFTER", 0.2)
     monkeypatch.setattr(watchdog, "LOOK_EVERY", 0.1)
     with private_server() as server, open_store(f"{server.url}&connect_timeout=2") as store:
@@ -150,7 +151,7 @@ def test_a_server_that_stands_still_is_not_waited_for_without_end(
             "extend": lambda: queue.extend([2]),
             "read": lambda: list(queue),
         }
-        with standing_still(server), pytest.raises(StoreUnavailable, match="cannot be reached"):
+        with stopped_server(server), pytest.raises(StoreUnavailable, match="cannot be reached"):
             operations[operation]()
         store.database.timeout = DEADLINE
         wait_until(lambda: 3 in push_and_list(queue), lambda: "it does not go on")
@@ -163,7 +164,7 @@ def push_and_list(queue: Any) -> list[int]:
 
 
 @contextlib.contextmanager
-def standing_still(server: Server) -> Iterator[None]:
+def stopped_server(server: Server) -> Iterator[None]:
     processes = server._processes()
     for process in processes:
         process.send_signal(signal.SIGSTOP)
@@ -180,7 +181,7 @@ def standing_still(server: Server) -> Iterator[None]:
 def test_nothing_is_set_on_a_server_session_beyond_a_transaction(
     location: str, store: Store, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind a pooler that session serves other programs next."""
+    """Behind a connection pooler, the same server session serves other programs next."""
     store.session("s").xcom["q"].extend([1, 2, 3])
     monkeypatch.setenv("ZRB_STORE_DURABILITY", str(how.get("durability", "normal")))
     with open_store(location, read_only=how.get("read_only", False)) as used:
@@ -229,7 +230,7 @@ def test_full_durability_where_the_server_does_not_wait_for_its_disk(
 def test_a_take_over_sees_what_it_waited_for_whatever_the_default_isolation_is(
     location: str, store: Store, level: str, postgres_admin: psycopg.Connection[Any]
 ) -> None:
-    """A lost attempt's push that commits while the take-over waits for it is retracted like all others."""
+    """A lost attempt's push that commits while the take-over waits for it is retracted like any other."""
     queue = store.session("shared").xcom["q"]
     queue.push("before")
     queue_id = store.session("shared").xcom.queue_id("q")
@@ -239,7 +240,7 @@ def test_a_take_over_sees_what_it_waited_for_whatever_the_default_isolation_is(
 
     def push(transaction: Transaction) -> None:
         assert values.may_write(transaction, attempt.id)
-        values.push_many(transaction, queue_id, [(_encoded("late"), None)], attempt.id, values.moment(transaction))
+        values.push_many(transaction, queue_id, [(_encoded("late"), None)], attempt.id, now_micros(transaction))
         pushed.set()
         assert commit.wait(DEADLINE)
 
@@ -247,7 +248,7 @@ def test_a_take_over_sees_what_it_waited_for_whatever_the_default_isolation_is(
     pusher.start()
     assert pushed.wait(DEADLINE)
     with open_store(with_settings(location, default_transaction_isolation=level)) as other:
-        assert other.database.execute(values._NOW)
+        assert now_micros(other.database)
         backend = other.database._connection().driver.info.backend_pid
         taker = threading.Thread(target=lambda: other.session("flow").run().start())
         taker.start()
@@ -272,7 +273,7 @@ def _encoded(value: object) -> Any:
 def test_completing_and_a_childs_push_to_the_same_queue_do_not_wait_for_each_other(
     location: str, store: Store, postgres_admin: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both lock the attempt before the queue."""
+    """Both lock the attempt first and the queue second."""
     from zrb_store.queries import attempts
 
     attempt = store.session("flow").run().start().begin("load")

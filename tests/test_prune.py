@@ -1,4 +1,4 @@
-"""What rm and prune delete, and what they never do."""
+"""What `rm` and `prune` delete, and what they never delete."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
-from zrb_store import InvalidName, SessionBusy, Store, ZrbStoreError, lease, open_store
+from zrb_store import InvalidArgument, SessionBusy, Store, lease, open_store
 from zrb_store.db import tables
-from zrb_store.operations import prune, removal
-from zrb_store.operations.prune import Policy, Removal
+from zrb_store.operations import prune
+from zrb_store.operations.pin import pin
+from zrb_store.operations.prune import Deletion, Policy
+from zrb_store.operations.rm import remove_sessions
 from zrb_store.queries import values
 
 DAY = timedelta(days=1)
@@ -22,7 +24,7 @@ MONTH = Policy(older_than=30 * DAY)
 
 
 def age(store: Store, days: int) -> None:
-    """Let everything in the store be older."""
+    """Make everything in the store older."""
     micros = days * 86_400_000_000
     for table in tables.metadata.tables.values():
         moments = [c for c in table.c if isinstance(c.type, sa.BigInteger) and c.name.endswith(("_at", "at"))]
@@ -43,14 +45,14 @@ def names(store: Store) -> set[str]:
 
 
 def pruned(store: Store, policy: Policy) -> list[str]:
-    """Prune, after a look that must foretell it and change nothing."""
+    """Prune, after checking that a dry run announces the same and changes nothing."""
     before = names(store)
     foretold = list(prune.prune(store.database, policy, dry_run=True))
     assert names(store) == before
     done = list(prune.prune(store.database, policy))
     assert done == foretold
-    assert names(store) == before - {removed.session for removed in done if removed.values is None}
-    return [removed.session for removed in done]
+    assert names(store) == before - {deletion.session for deletion in done if deletion.values is None}
+    return [deletion.session for deletion in done]
 
 
 def everything(store: Store) -> dict[str, Any]:
@@ -66,13 +68,13 @@ def test_old_sessions_go(store: Store) -> None:
     age(store, 31)
     run(store, "new")
     assert list(prune.prune(store.database, MONTH, dry_run=True)) == [
-        Removal("old", "older than 30d"),
-        Removal("old-failed", "older than 30d"),
+        Deletion("old", "older than 30d"),
+        Deletion("old-failed", "older than 30d"),
     ]
     assert pruned(store, MONTH) == ["old", "old-failed"]
     assert pruned(store, MONTH) == []
     for table in (tables.run, tables.attempt, tables.queue, tables.value):
-        assert len(store.database.execute(sa.select(table))) == 1, "nothing of them is left"
+        assert len(store.database.execute(sa.select(table))) == 1, "no row of a deleted session may be left"
 
 
 def test_the_newest_of_each_task_and_project_are_kept(store: Store) -> None:
@@ -93,7 +95,7 @@ def test_every_condition_must_apply(store: Store) -> None:
     run(store, "new")
     policy = Policy(older_than=30 * DAY, keep_last=2, statuses=("completed",))
     assert list(prune.prune(store.database, policy, dry_run=True)) == [
-        Removal("old-1", "older than 30d, not among the last 2 completed of load, status completed")
+        Deletion("old-1", "older than 30d, not among the last 2 completed of load, status completed")
     ]
     assert pruned(store, Policy(older_than=30 * DAY, keep_last=2)) == ["old-0", "old-1"]
 
@@ -101,16 +103,16 @@ def test_every_condition_must_apply(store: Store) -> None:
 def test_a_live_session_never_goes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with store.session("long").run():
         age(store, 100)
-        monkeypatch.setattr(lease, "is_live", lambda executor, run, moment: True)
+        monkeypatch.setattr("zrb_store.queries.lease.is_live", lambda executor, run, moment: True)
         assert pruned(store, Policy(older_than=timedelta(0), keep_last=0)) == []
         with pytest.raises(SessionBusy):
-            removal.remove(store.database, "long")
+            remove_sessions(store.database, "long")
 
 
 def test_a_stale_session_is_as_old_as_its_lease(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    lease.release(store.session("s").run().start())
+    lease.stop_renewing(store.session("s").run().start())
     age(store, 20)
-    monkeypatch.setattr(lease, "is_running", lambda *_: False)
+    monkeypatch.setattr("zrb_store.queries.lease.is_running", lambda *_: False)
     assert pruned(store, MONTH) == []
     age(store, 20)
     assert pruned(store, Policy(older_than=30 * DAY, statuses=("running", "failed"))) == []
@@ -135,10 +137,10 @@ def test_a_session_that_changed_since_it_was_seen_stays(store: Store, monkeypatc
     pruning = prune.prune(store.database, Policy(keep_last=0))
     assert next(pruning).session == "first"
     run(store, "resumed", outcome="failed")
-    removal.pin(store.database, "pinned")
-    removal.remove(store.database, "removed")
+    pin(store.database, "pinned")
+    remove_sessions(store.database, "removed")
     awake = store.session("awake").record().id
-    monkeypatch.setattr(lease, "is_live", lambda executor, run, moment: run.session_id == awake)
+    monkeypatch.setattr("zrb_store.queries.lease.is_live", lambda executor, run, moment: run.session_id == awake)
     assert [gone.session for gone in pruning] == ["untouched"]
     assert names(store) == {"resumed", "pinned", "awake"}
 
@@ -154,8 +156,8 @@ def test_what_unfinished_attempts_took_elsewhere_is_given_back_first(store: Stor
     taking["files"].push("d")
     started.end("failed")
     assert list(inbox) == ["c", "d"]
-    removal.remove(store.database, "s")
-    assert list(inbox) == ["b", "c"], "what a completed attempt took stays taken, what failed never was"
+    remove_sessions(store.database, "s")
+    assert list(inbox) == ["b", "c"], "only the failed attempt must have been undone"
 
 
 def test_what_unfinished_attempts_took_at_home_goes_with_it(store: Store) -> None:
@@ -163,7 +165,7 @@ def test_what_unfinished_attempts_took_at_home_goes_with_it(store: Store) -> Non
     started = store.session("s").run().start()
     started.begin("a").xcom["q"].pop()
     started.end("failed")
-    removal.remove(store.database, "s")
+    remove_sessions(store.database, "s")
     assert names(store) == set()
 
 
@@ -180,9 +182,9 @@ def test_an_open_session_loses_only_what_left_its_queues(store: Store, monkeypat
     age(store, 31)
     queue.pop()
     assert list(prune.prune(store.database, MONTH, dry_run=True)) == [
-        Removal("inbox", "taken or removed more than 30d ago", 14)
+        Deletion("inbox", "taken or removed more than 30d ago", 14)
     ]
-    assert pruned(store, Policy(keep_last=0)) == [], "no age says which of its values are old"
+    assert pruned(store, Policy(keep_last=0)) == [], "without an age, no values may be deleted"
     assert pruned(store, MONTH) == ["inbox"]
     assert list(queue) == list(range(8, 13))
     assert len(store.database.execute(sa.select(tables.value))) == 6
@@ -192,7 +194,7 @@ def test_an_open_session_loses_only_what_left_its_queues(store: Store, monkeypat
 def test_a_pinned_open_session_loses_nothing(store: Store) -> None:
     store.session("inbox").xcom["q"].push(1)
     store.session("inbox").xcom["q"].pop()
-    removal.pin(store.database, "inbox")
+    pin(store.database, "inbox")
     age(store, 31)
     assert pruned(store, MONTH) == []
 
@@ -204,7 +206,7 @@ def test_no_number_is_given_twice(store: Store, push: str) -> None:
     for take in ("pop", "popright", "pop"):
         for number in range(3):
             getattr(queue, push)(number)
-            queue_id = values.queue_id(store.database, "inbox", "q")
+            queue_id = values.find_queue(store.database, "inbox", "q")
             assert queue_id is not None
             given.append(values.live(store.database, queue_id)[0 if push == "appendleft" else -1][0])
         for _ in range(3):
@@ -256,7 +258,7 @@ def test_a_result_stays(store: Store) -> None:
 
 
 def test_a_policy_says_something() -> None:
-    with pytest.raises(InvalidName):
+    with pytest.raises(InvalidArgument):
         Policy(statuses=("failed",))
 
 
@@ -273,38 +275,19 @@ def test_retention_is_applied_after_a_run_once_a_day(store: Store, monkeypatch: 
     age(store, 2)
     store.database.execute(sa.update(tables.change).values(at=tables.change.c.at + 86_400_000_000 * 3 // 2))
     run(store, "newer")
-    assert names(store) == {"s3", "new", "newer"}, "half a day ago"
+    assert names(store) == {"s3", "new", "newer"}, "it was pruned only half a day ago"
     age(store, 1)
     run(store, "newest")
     assert names(store) == {"newer", "newest"}
 
 
-@pytest.mark.parametrize("setting", ["30", "keep=", "30d;keep=2", "30d,,", "forever"])
-def test_a_wrong_setting_is_refused_at_once(location: str, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
-    monkeypatch.setenv("ZRB_STORE_RETENTION", setting)
-    with pytest.raises(InvalidName, match="ZRB_STORE_RETENTION"):
-        open_store(location)
-
-
-def test_a_run_does_not_fail_by_it(
-    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_: object) -> None:
-        raise ZrbStoreError("no")
-
-    monkeypatch.setenv("ZRB_STORE_RETENTION", "1d")
-    monkeypatch.setattr(prune, "_claim_the_day", fail)
-    run(store, "s")
-    assert "the store was not pruned: no" in caplog.text
-
-
-# -- with others at work
+# -- while other processes work
 
 ROUNDS = 6
 
 
 def work(location: str, number: int, errors: Any) -> None:
-    """What a writer does: sessions that take what they give back, are run again, pass values on and complete."""
+    """Run sessions that fail, give back what they took, are run again, pass values on, and complete."""
     try:
         with open_store(location) as store:
             inbox = store.session("inbox").xcom["q"]
@@ -326,6 +309,7 @@ def work(location: str, number: int, errors: Any) -> None:
         raise
 
 
+@pytest.mark.slow
 def test_with_ten_writers_at_work_nothing_fails(location: str) -> None:
     context = multiprocessing.get_context("spawn")
     errors = context.Queue()
@@ -334,7 +318,7 @@ def test_with_ten_writers_at_work_nothing_fails(location: str) -> None:
         store.session("inbox").xcom["lent"].extend(range(10))
     for writer in writers:
         writer.start()
-    gone: list[Removal] = []
+    gone: list[Deletion] = []
     with open_store(location) as store:
         while any(writer.is_alive() for writer in writers):
             gone += prune.prune(store.database, Policy(older_than=timedelta(0), statuses=("completed", "open")))
@@ -342,7 +326,7 @@ def test_with_ten_writers_at_work_nothing_fails(location: str) -> None:
             writer.join()
         assert [writer.exitcode for writer in writers] == [0] * 10, errors.get(timeout=5)
         gone += prune.prune(store.database, Policy(older_than=timedelta(0)))
-        assert sum(removed.values is None for removed in gone) == 10 * ROUNDS
+        assert sum(deletion.values is None for deletion in gone) == 10 * ROUNDS
         assert names(store) == {"inbox"}
         assert list(store.session("inbox").xcom["q"]) == []
         assert list(store.session("inbox").xcom["lent"]) == list(range(10))

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 import pytest
 
 from tests.test_prune import DAY, age, names, pruned, run
-from zrb_store import Store, lease
+from zrb_store import Store
 from zrb_store.operations import prune
-from zrb_store.operations.prune import Policy, Removal
+from zrb_store.operations.prune import Deletion, Policy
 
 
 def runs(store: Store, outcomes: Iterable[str]) -> None:
-    """Sessions called like `3-failed`, the oldest first."""
+    """Run sessions with names like `3-failed`, the oldest first."""
     for number, outcome in enumerate(outcomes):
         run(store, f"{number}-{outcome}", outcome=outcome)
 
@@ -56,13 +56,13 @@ def test_a_session_whose_main_task_was_skipped_is_no_result(store: Store) -> Non
     assert store.last("step") == "result"
 
 
-def test_what_runs_takes_nobodys_place(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_sessions_do_not_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     runs(store, ["failed", "failed"])
     with store.session("running").run(task="load"):
         assert pruned(store, Policy(keep_last=1)) == ["0-failed"]
         age(store, 1)
-        monkeypatch.setattr(lease, "is_running", lambda *_: False)
-        assert pruned(store, Policy(keep_last=1)) == ["1-failed"], "it has died, and is the last try"
+        monkeypatch.setattr("zrb_store.queries.lease.is_running", lambda *_: False)
+        assert pruned(store, Policy(keep_last=1)) == ["1-failed"], "the dead session is kept as the last failure"
         assert names(store) == {"running"}
         monkeypatch.undo()
 
@@ -79,11 +79,11 @@ def test_the_rule_says_what_was_counted(store: Store) -> None:
     age(store, 2)
     policy = Policy(older_than=DAY, keep_last=0)
     assert list(prune.prune(store.database, policy, dry_run=True)) == [
-        Removal("0-failed", "older than 1d, not among the last 0 of load"),
-        Removal("1-completed", "older than 1d, not among the last 0 completed of load"),
-        Removal("2-failed", "older than 1d, not among the last 0 of load"),
-        Removal("3-completed", "older than 1d, not among the last 0 completed of load"),
-        Removal("script", "older than 1d, not among the last 0 completed"),
+        Deletion("0-failed", "older than 1d, not among the last 0 of load"),
+        Deletion("1-completed", "older than 1d, not among the last 0 completed of load"),
+        Deletion("2-failed", "older than 1d, not among the last 0 of load"),
+        Deletion("3-completed", "older than 1d, not among the last 0 completed of load"),
+        Deletion("script", "older than 1d, not among the last 0 completed"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A store whose file is deleted or replaced while processes have it open: nothing more is acknowledged."""
+"""A store whose file is deleted or replaced while processes have it open acknowledges nothing more."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def move_away(path: Path) -> None:
 
 
 def replace(path: Path) -> None:
-    """As `mv other.db store.db` does it."""
+    """Replace the file as `mv other.db store.db` does."""
     other = path.with_name("other.db")
     with open_store(other) as store:
         store.session("other").xcom["q"].push("theirs")
@@ -59,7 +59,7 @@ def test_every_write_notices(store: Store, location: str, lose: Callable[[Path],
         lambda: store.session("new").xcom["q"].push(1),
         lambda: attempt.complete(1),
         lambda: run.end("completed"),
-        lambda: list(queue),  # once it is known, nothing that comes of this file is shown any more
+        lambda: list(queue),  # now that the loss is known, reading is refused too
     ]
     for change in changes:
         with pytest.raises(StoreUnavailable, match=GONE):
@@ -67,7 +67,7 @@ def test_every_write_notices(store: Store, location: str, lose: Callable[[Path],
 
 
 def test_a_store_that_takes_the_place_of_another_is_not_harmed_by_it(store: Store, location: str) -> None:
-    """The -wal file that the old one left must not be read into the new one."""
+    """The -wal file of the old store must not be read into the new one."""
     path = Path(location)
     queue = store.session("s").xcom["q"]
     queue.extend(["old"] * 100)
@@ -99,7 +99,7 @@ elif sys.argv[2] == "closes":
 
 @pytest.mark.parametrize("end", ["notices", "closes", "ends"])
 def test_the_log_of_a_new_store_of_that_name_is_left_alone(location: str, end: str) -> None:
-    """Whatever the process does that had the old store open."""
+    """It makes no difference what the process with the old store does."""
     path = Path(location)
     with subprocess.Popen([sys.executable, "-c", HOLD, location, end], stdin=PIPE, stdout=PIPE, text=True) as child:
         assert child.stdin is not None
@@ -122,13 +122,13 @@ def test_the_renewal_of_the_lease_notices_too(store: Store, location: str) -> No
     with short_lease(2):
         run = store.session("flow").run().start()
         replace(Path(location))
-        wait_until(lambda: run.lost, lambda: "the run does not hear of it")
+        wait_until(lambda: run.lost, lambda: "the run does not notice it")
     with pytest.raises(StoreUnavailable, match=GONE):
         run.end("completed")
 
 
-def test_a_connection_that_is_made_anew_is_made_to_the_same_file(store: Store, location: str) -> None:
-    """After a fork, say."""
+def test_a_new_connection_opens_the_same_file(store: Store, location: str) -> None:
+    """A connection is opened again after a fork, for example."""
     store.session("s").xcom["q"].push(1)
     replace(Path(location))
     store.database.before_fork()

@@ -1,4 +1,4 @@
-"""ZRB_STORE_RETENTION is applied at the normal end of a run, and never holds up a process that has to end."""
+"""ZRB_STORE_RETENTION is applied at the normal end of a run, and never delays a process that has to end."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Callable
 
 import pytest
 
-from zrb_store import Store
+from zrb_store import InvalidArgument, Store, ZrbStoreError, open_store
 from zrb_store.operations import prune
 
 
 @pytest.fixture
-def old(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten sessions, and a retention that keeps none of them."""
+def old_sessions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Create ten sessions, and set a retention that keeps none of them."""
     for number in range(10):
         with store.session(f"old-{number}").run():
             pass
     monkeypatch.setenv("ZRB_STORE_RETENTION", "keep=0")
 
 
-def left(store: Store) -> int:
+def count_old(store: Store) -> int:
     return sum(session.name.startswith("old-") for session in store.sessions())
 
 
@@ -38,41 +38,61 @@ def complete_although_told_to_stop(store: Store) -> None:
         store.database.stop_waiting(5.0)
 
 
-@pytest.mark.usefixtures("old")
+@pytest.mark.usefixtures("old_sessions")
 @pytest.mark.parametrize(("run", "remains"), [(fail, 0), (interrupt, 10), (complete_although_told_to_stop, 10)])
 def test_an_interrupted_process_has_no_time_for_it(store: Store, run: Callable[[Store], None], remains: int) -> None:
     try:
         run(store)
     except (ValueError, KeyboardInterrupt):
         assert run is not complete_although_told_to_stop
-    assert left(store) == remains
+    assert count_old(store) == remains
 
 
-@pytest.mark.usefixtures("old")
+@pytest.mark.usefixtures("old_sessions")
 def test_it_ends_early_when_the_process_has_to_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    remove = prune._remove
-    removed = []
+    delete = prune._delete_session
+    deleted = []
 
     def count(*args: object) -> bool:
-        removed.append(remove(*args))  # type: ignore[arg-type]
-        if len(removed) == 3:
+        deleted.append(delete(*args))  # type: ignore[arg-type]
+        if len(deleted) == 3:
             store.database.stop_waiting(5.0)
-        return removed[-1]
+        return deleted[-1]
 
-    monkeypatch.setattr(prune, "_remove", count)
+    monkeypatch.setattr(prune, "_delete_session", count)
     with store.session("new").run():
         pass
-    assert left(store) == 7
+    assert count_old(store) == 7
 
 
-@pytest.mark.usefixtures("old")
-def test_a_person_is_told_when_it_takes_long(
+@pytest.mark.usefixtures("old_sessions")
+def test_a_long_duration_is_reported(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(prune, "_TELL_AFTER", 0.0)
+    monkeypatch.setattr("zrb_store.operations.retention._TELL_AFTER", 0.0)
     with store.session("new").run():
         pass
-    assert left(store) == 0
+    assert count_old(store) == 0
     assert [message.partition(";")[0] for message in caplog.messages] == [
         "old sessions are being deleted, as ZRB_STORE_RETENTION says"
     ]
+
+
+@pytest.mark.parametrize("setting", ["30", "keep=", "30d;keep=2", "30d,,", "forever"])
+def test_a_wrong_setting_is_refused_at_once(location: str, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.setenv("ZRB_STORE_RETENTION", setting)
+    with pytest.raises(InvalidArgument, match="ZRB_STORE_RETENTION"):
+        open_store(location)
+
+
+def test_a_run_does_not_fail_by_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZrbStoreError("no")
+
+    monkeypatch.setenv("ZRB_STORE_RETENTION", "1d")
+    monkeypatch.setattr("zrb_store.operations.retention._claim_the_day", fail)
+    with store.session("s").run():
+        pass
+    assert "the store was not pruned: no" in caplog.text

@@ -1,4 +1,4 @@
-"""A database of every revision there ever was can be upgraded, and then used."""
+"""A database of every earlier revision can be upgraded and then used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rights that a PostgreSQL role needs are those that docs/operations.md gives, and no more."""
+"""A PostgreSQL role needs exactly the rights that docs/operations.md lists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from tests import documents
 from tests.commands import Commands
-from tests.test_doctor import live_a_little
+from tests.test_doctor import fill_with_history
 from zrb_store import StoreUnavailable, open_store
 from zrb_store.db.tables import OLD_VERSION_TABLE, VERSION_TABLE, metadata
 
@@ -22,7 +22,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "operations.md"
 
 
 class Roles(NamedTuple):
-    """URLs of one store, each with the role that it connects as."""
+    """URLs of one store, each with another role."""
 
     worker: str
     reader: str
@@ -31,7 +31,7 @@ class Roles(NamedTuple):
 
 @pytest.fixture
 def roles(new_postgres: str, postgres_admin: psycopg.Connection[Any]) -> Iterator[Roles]:
-    """Roles that can log in, and have the rights that the page gives them."""
+    """Create roles that can log in and have the rights that the page gives them."""
     with open_store(new_postgres):
         pass
     schema = new_postgres.rpartition("%3D")[2]
@@ -53,7 +53,7 @@ def test_a_worker_can_do_everything_but_make_the_tables(
 ) -> None:
     command = Commands(roles.worker, monkeypatch, capsys.readouterr)
     with open_store(roles.worker) as store:
-        live_a_little(store)
+        fill_with_history(store)
         for args in (
             ["list"],
             ["show", "etl"],
@@ -77,7 +77,7 @@ def test_a_reader_can_look_at_everything_and_change_nothing(
     roles: Roles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with open_store(roles.worker) as store:
-        live_a_little(store)
+        fill_with_history(store)
     command = Commands(roles.reader, monkeypatch, capsys.readouterr)
     for args in (["list"], ["show", "etl"], ["log", "etl"], ["export"], ["doctor"], ["db", "status"]):
         command.ok(*args)
@@ -86,7 +86,7 @@ def test_a_reader_can_look_at_everything_and_change_nothing(
         assert (result.code, "does not allow this: permission denied" in result.err) == (69, True)
 
 
-def test_a_role_without_rights_is_told(roles: Roles) -> None:
+def test_a_role_without_rights_gets_an_error(roles: Roles) -> None:
     with pytest.raises(StoreUnavailable):
         open_store(roles.stranger)
 

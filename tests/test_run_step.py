@@ -1,4 +1,4 @@
-"""`run.step`: a function that is run once per session, and the arguments by which it is known again."""
+"""`run.step` runs a function once per session, and compares its arguments with those of the first call."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from zrb_store import InputsDiffer, Run, Store, TaskCompleted, UnencodableValue,
 
 
 @pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
+def check_rows(store: Store) -> Iterator[None]:
+    """Check after each test that all invariants of the rows hold."""
     yield
     assert faults(store) == []
 
@@ -134,7 +134,7 @@ def test_a_step_given_back_is_run_again(store: Store) -> None:
 @register_codec(name="test_run_step.Order")
 @dataclass
 class Order:
-    """A dataclass that may be an argument."""
+    """A dataclass that is used as an argument."""
 
     id: float
     seen_at: float = field(default=0, compare=False)
@@ -160,8 +160,8 @@ register_codec(Tags, name="test_run_step.Tags", encode=lambda one: one.tags, dec
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def of(value: Any) -> Any:
-    """A function that is only called with the first of two values."""
+def only_with(value: Any) -> Any:
+    """Return a function that must be called only with the first of two values."""
     return lambda got: value if got is value else pytest.fail(f"called with {got!r}")
 
 
@@ -198,9 +198,9 @@ def of(value: Any) -> Any:
 def test_values_of_other_type_or_value_are_other_arguments(store: Store, one: Any, two: Any) -> None:
     run = start(store, "flow")
     for number, (first, second) in enumerate([(one, two), (two, one)]):
-        run.step(f"f{number}", of(first), first)
+        run.step(f"f{number}", only_with(first), first)
         with pytest.raises(InputsDiffer, match=f"f{number}#1 completed with other arguments: "):
-            run.step(f"f{number}", of(first), second)
+            run.step(f"f{number}", only_with(first), second)
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ def test_values_of_other_type_or_value_are_other_arguments(store: Store, one: An
 )
 def test_equal_values_are_the_same_arguments_however_they_are_written(store: Store, one: Any, two: Any) -> None:
     run = start(store, "flow")
-    run.step("f", of(one), one)
-    run.step("f", of(one), two)
+    run.step("f", only_with(one), one)
+    run.step("f", only_with(one), two)
 
 
 def test_an_argument_that_cannot_be_stored_does_not_hide_the_others(store: Store) -> None:
@@ -280,11 +280,11 @@ def test_odd_names_of_arguments(store: Store, name: str) -> None:
 def test_arguments_stored_by_earlier_versions(store: Store) -> None:
     start(store, "flow").step("f", lambda *_, **__: 1, "a.csv", (1, 2), day=date(2026, 11, 24))
     stored = '[["a.csv",{"$":"tuple","v":[1,2]}],{"day":{"$":"date","v":"2026-11-24"}}]'
-    assert query(store, "SELECT arguments FROM zrb_attempt") == [(stored,)], "they are still stored so"
+    assert query(store, "SELECT arguments FROM zrb_attempt") == [(stored,)], "the stored form must be the same"
     run = start(store, "flow")
     with pytest.raises(InputsDiffer, match=r"\[0\]\[0\]: 'a.csv' became 'b.csv'$"):
         run.step("f", lambda *_, **__: pytest.fail("called"), "b.csv", (1, 2), day=date(2026, 11, 24))
-    # What they stored if one could not be: nothing.
+    # Earlier versions stored nothing if one of the arguments could not be stored.
     store.database.execute(sa.text("UPDATE zrb_attempt SET arguments = NULL"))
     assert run.step("f", lambda *_, **__: pytest.fail("called"), "b.csv") == 1
 

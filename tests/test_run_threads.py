@@ -1,4 +1,4 @@
-"""One run, many threads: nobody executes a task that another thread executes, or gives its attempt back under it."""
+"""Threads of one run: none executes a task that another thread executes, or gives back an open attempt of another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNDER_WAY = "is under way in this process: it must end before the task's next at
 
 
 class Step:
-    """A step that one thread executes while another one asks for it.
+    """A step that one thread executes while another thread asks for it.
 
     Attributes:
         calls: The arguments of each call of the function.
@@ -52,20 +52,20 @@ class Step:
         return outcome
 
     def ask(self, outcome: Any) -> Future[Any]:
-        """Ask for the step in a thread, and come back when its function is being executed, or is waited for."""
+        """Ask for the step in a thread. Return when that thread executes the function or waits for another thread."""
         event = self._waited if self._executing.is_set() else self._executing
         future = self._threads.submit(self._run.step, "load", self._work, outcome)
         assert event.wait(PATIENCE)
         return future
 
     def go_on(self) -> None:
-        """Let the first call of the function end."""
+        """Let the first call of the function return."""
         self._go_on.set()
 
 
 @pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
+def check_rows(store: Store) -> Iterator[None]:
+    """Check after each test that all invariants of the rows hold."""
     yield
     assert faults(store) == []
 
@@ -182,7 +182,7 @@ def test_coroutines_run_a_step_once(store: Store, run: Run) -> None:
 
 
 class TestAttempts:
-    """An attempt is not waited for: the thread that asks may be the one that would have to end it."""
+    """A thread does not wait for an open attempt, since it may be the one that has to end it."""
 
     @pytest.mark.parametrize(
         "ask", [lambda run: run.attempt("load"), lambda run: run.step("load", lambda: 1)], ids=["attempt", "step"]
@@ -237,13 +237,13 @@ class TestAttempts:
         assert run.step("load", lambda: pytest.fail("called")) is None
 
     def test_it_is_over_when_its_block_was_left(self, store: Store, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Although the store could not be told."""
+        """This holds even if the end could not be stored."""
 
         def unreachable(*_: object) -> None:
             raise StoreUnavailable("gone for a moment")
 
         with monkeypatch.context() as patched:
-            patched.setattr(Attempt, "fail_with", unreachable)
+            patched.setattr(Attempt, "fail", unreachable)
             with pytest.raises(Broken), run.attempt("load") as kept:
                 raise Broken
         with run.attempt("load") as second:
@@ -251,7 +251,7 @@ class TestAttempts:
         assert kept.number == 1
         assert attempts(store) == [("load", 1, "lost"), ("load", 2, "completed")]
 
-    def test_it_is_over_when_nobody_has_it_any_more(self, store: Store, run: Run) -> None:
+    def test_it_is_over_when_it_was_garbage_collected(self, store: Store, run: Run) -> None:
         run.attempt("load")
         gc.collect()
         assert run.step("load", lambda: 5) == 5

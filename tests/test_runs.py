@@ -1,4 +1,4 @@
-"""A run: who may have one, what it finds done already, and what its session is called afterwards."""
+"""Runs: who may start one, what earlier runs left for it, and the status of the session afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.rows import all_rows, faults, query
 from tests.runners import hold_a_run
 from zrb_store import (
     InputsDiffer,
-    InvalidName,
+    InvalidArgument,
     Run,
     SessionBusy,
     SessionCompleted,
@@ -32,8 +32,8 @@ from zrb_store.testing import expire_lease, short_lease
 
 
 @pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
+def check_rows(store: Store) -> Iterator[None]:
+    """Check after each test that all invariants of the rows hold."""
     yield
     assert faults(store) == []
 
@@ -158,6 +158,7 @@ class TestStatus:
             raise error
         assert store.session("flow").status == status
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("broken", ["outcome", "end"])
     def test_a_run_whose_end_cannot_be_stored_gives_up_its_lease(
         self, store: Store, monkeypatch: pytest.MonkeyPatch, broken: str
@@ -192,9 +193,9 @@ class TestStatus:
         assert store.session("flow").status == "completed"
 
     def test_what_cannot_be_asked_for_is_refused(self, store: Store) -> None:
-        with pytest.raises(InvalidName, match="'fialed' is no status: use open, running, stale"):
+        with pytest.raises(InvalidArgument, match="'fialed' is not a status: use open, running, stale"):
             store.sessions(status="fialed")
-        with pytest.raises(InvalidName, match="less than 0"):
+        with pytest.raises(InvalidArgument, match="less than 0"):
             store.sessions(limit=-1)
 
     def test_sessions_can_be_asked_for_by_what_readers_see(self, store: Store) -> None:

@@ -26,21 +26,21 @@ with open_store() as store, store.session("nightly").run(task=os.environ.get("TA
 
 
 class Scripts:
-    """Scripts in a folder, run with a store."""
+    """Scripts in a folder, which use one store."""
 
     def __init__(self, folder: Path, location: str) -> None:
         self.folder = folder
         self._environment = {**os.environ, "ZRB_STORE_URL": location, "PYTHONPATH": str(ROOT)}
 
     def write(self, path: str) -> Path:
-        """Make a script, and the folder that it is in."""
+        """Create a script and its folder."""
         script = self.folder / path
         script.parent.mkdir(exist_ok=True)
         script.write_text(SCRIPT)
         return script
 
     def run(self, *args: str | Path, cwd: str = ".", stdin: str | None = None, **environment: str) -> str:
-        """Run Python, and return the last line that it printed on stderr."""
+        """Run Python, and return the last line of its stderr."""
         done = subprocess.run(
             [sys.executable, *args],
             cwd=self.folder / cwd,
@@ -59,7 +59,7 @@ def scripts(tmp_path: Path, location: str) -> Scripts:
     return Scripts(folder, location)
 
 
-def recorded(location: str) -> str | None:
+def recorded_task(location: str) -> str | None:
     with open_store(location, read_only=True) as store:
         return store.session("nightly").record().task
 
@@ -67,10 +67,10 @@ def recorded(location: str) -> str | None:
 def test_another_script_is_refused(scripts: Scripts, location: str) -> None:
     one, two = scripts.write("one.py"), scripts.write("two.py")
     assert scripts.run(one, FAIL="x") == ""
-    assert recorded(location) == str(one)
+    assert recorded_task(location) == str(one)
     assert scripts.run(two) == (
         f"zrb_store.errors.InputsDiffer: session nightly belongs to script {one}, not to script {two}: "
-        f"use another session name, or session.run(task='{one}') to go on with this one"
+        f"use another session name, or session.run(task='{one}') to continue this one"
     )
     assert scripts.run(one) == ""
     with open_store(location, read_only=True) as store:
@@ -92,9 +92,10 @@ def test_a_script_that_was_moved_goes_on_as_the_message_says(scripts: Scripts, l
 def test_a_script_with_a_name_may_lie_anywhere(scripts: Scripts, location: str) -> None:
     scripts.run(scripts.write("release-1/job.py"), FAIL="x", TASK="nightly")
     assert scripts.run(scripts.write("release-2/job.py"), TASK="nightly") == ""
-    assert recorded(location) == "nightly"
+    assert recorded_task(location) == "nightly"
 
 
+@pytest.mark.slow
 def test_it_is_the_same_script_from_wherever_it_is_started(scripts: Scripts, location: str) -> None:
     script = scripts.write("release-1/job.py")
     (scripts.folder / "current").symlink_to("release-1")
@@ -112,6 +113,7 @@ def test_it_is_the_same_script_from_wherever_it_is_started(scripts: Scripts, loc
         assert store.session("nightly").record().fence == 6
 
 
+@pytest.mark.slow
 def test_what_is_no_script_is_not_compared(scripts: Scripts, location: str) -> None:
     scripts.write("package/job.py")
     for args, stdin in [
@@ -122,12 +124,12 @@ def test_what_is_no_script_is_not_compared(scripts: Scripts, location: str) -> N
         (["-i"], SCRIPT),
     ]:
         scripts.run(*args, cwd="package", stdin=stdin, FAIL="x")
-        assert recorded(location) is None
+        assert recorded_task(location) is None
     script = scripts.write("script.py")
     scripts.run(script, FAIL="x")
-    assert recorded(location) == str(script), "nothing was recorded before, so nothing was compared"
+    assert recorded_task(location) == str(script), "the first script must be accepted and recorded"
     assert scripts.run("-c", SCRIPT, FAIL="x") == ""
-    assert recorded(location) == str(script)
+    assert recorded_task(location) == str(script)
     with open_store(location, read_only=True) as store:
         assert store.session("nightly").record().fence == 7
 
@@ -145,13 +147,13 @@ def test_a_program_beside_the_interpreter_is_no_script(monkeypatch: pytest.Monke
     ]:
         monkeypatch.setattr(main, "__file__", path)
         assert current_script() == script
-    monkeypatch.setattr(sys, "executable", "")  # Python is embedded in another program
+    monkeypatch.setattr(sys, "executable", "")  # as when Python is embedded in another program
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(main, "__file__", str(tmp_path / "job.py"))
     assert current_script() == str(tmp_path / "job.py")
 
 
-def test_a_task_and_a_script_are_told_apart(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_and_a_script_are_distinguished(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     main = sys.modules["__main__"]
     for name, task in (("of-task", "load"), ("of-script", "/srv/job.py")):
         run = store.session(name).run(task=task).start()
@@ -167,7 +169,7 @@ def test_a_task_and_a_script_are_told_apart(store: Store, monkeypatch: pytest.Mo
         store.session("of-task").run().start()
     assert str(by_script.value) == (
         "session of-task belongs to task load, not to script /srv/job.py: use another session name, "
-        "or session.run(task='load') to go on with this one"
+        "or session.run(task='load') to continue this one"
     )
     with store.session("of-script").run() as run:
         assert run.number == 2

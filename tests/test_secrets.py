@@ -15,21 +15,21 @@ from sqlalchemy.engine import make_url
 from tests.commands import Commands
 from tests.rows import all_rows
 from tests.sessions import inbox
-from zrb_store import InputsDiffer, InvalidName, Store, StoreUnavailable, cli, masking, open_store, settings
+from zrb_store import InputsDiffer, InvalidArgument, Store, StoreUnavailable, cli, open_store, safe_text
 from zrb_store.db import engine
-from zrb_store.db.urls import shown_url
+from zrb_store.db.urls import shown_url, store_url
 
 PASSWORD = "Zk7-hunter"
 
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masking, "_remembered", set())
+    monkeypatch.setattr(safe_text, "_remembered", set())
 
 
 @pytest.fixture
 def secret_url(new_postgres: str) -> str:
-    """An empty store with passwords in every part of its URL; the server of the tests asks for none."""
+    """The URL of an empty store, with passwords in several parts. The server of the tests requires none."""
     with_password = new_postgres.replace("//postgres@", f"//postgres:{PASSWORD}%40%2F@")
     return f"{with_password}&sslpassword={PASSWORD}&oauth_client_secret={PASSWORD}"
 
@@ -82,8 +82,8 @@ class TestTheStoresUrl:
     def test_one_that_no_driver_understands_is_refused_unseen(
         self, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.chdir(tmp_path)  # where a file of that name would be made
-        with pytest.raises(InvalidName, match="the store's URL") as refused:
+        monkeypatch.chdir(tmp_path)  # where a file of that name would be created
+        with pytest.raises(InvalidArgument, match="the store's URL") as refused:
             open_store(url)
         assert not any(part in str(refused.value) for part in ("Zk7", "hunter"))
 
@@ -96,13 +96,13 @@ class TestTheStoresUrl:
         ],
     )
     def test_an_at_sign_where_it_may_be(self, url: str) -> None:
-        found = settings.store_url(url)
+        found = store_url(url)
         assert found == make_url(url)
         assert "Zk7" not in shown_url(found)
 
     def test_a_path_may_look_odd(self, tmp_path: Path) -> None:
         for name in ("a:b@c.db", "e@f", "pass:word", "password=1"):
-            assert settings.store_url(tmp_path / name).database == str(tmp_path / name)
+            assert store_url(tmp_path / name).database == str(tmp_path / name)
 
     def test_what_libpq_says_of_it(self, new_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(engine.Database, "timeout", 0.0)
@@ -112,7 +112,7 @@ class TestTheStoresUrl:
 
 
 def test_a_programs_command_line(location: str, tmp_path: Path) -> None:
-    """As `log` and `export` show it, and as it is in the rows."""
+    """They are masked in the output of `log` and `export`, and in the rows."""
     job = tmp_path / "job.py"
     job.write_text(
         "import sys, zrb_store\n"
@@ -126,7 +126,7 @@ def test_a_programs_command_line(location: str, tmp_path: Path) -> None:
         f"--token={PASSWORD}",
         "--rows=7",
     ]
-    url = settings.store_url(location).render_as_string(hide_password=False)
+    url = store_url(location).render_as_string(hide_password=False)
     environment = {**os.environ, "ZRB_STORE_URL": url, "PYTHONPATH": str(Path(__file__).parent.parent)}
     run = subprocess.run([sys.executable, str(job), *words], env=environment, capture_output=True, check=False)
     assert b"cannot log in" in run.stderr
@@ -166,12 +166,16 @@ def test_what_an_attempts_error_quotes(store: Store) -> None:
 
 
 def test_an_error_quotes_the_store_itself(store: Store, secret_url: str) -> None:
-    """Also as libpq is given it, and however it is written."""
+    """They are masked in the form that libpq gets, and however they are quoted."""
     with open_store(secret_url) as other:
         url = other.database.url
-        told = [url.render_as_string(hide_password=False), repr(url.password), f"host=x password={url.password} user=y"]
+        texts = [
+            url.render_as_string(hide_password=False),
+            repr(url.password),
+            f"host=x password={url.password} user=y",
+        ]
     with pytest.raises(ValueError, match=PASSWORD), store.session("s").run() as run, run.attempt("load"):
-        raise ValueError(told[0], told[2])
+        raise ValueError(texts[0], texts[2])
     assert PASSWORD not in str(all_rows(store))
 
 
@@ -194,8 +198,8 @@ def test_what_is_stored_to_be_compared(store: Store) -> None:
     assert results == [3, 3]
 
 
-def test_what_is_stored_beside_what_cannot_be(store: Store) -> None:
-    """A password is masked in whatever holds it, although another input or argument has no codec."""
+def test_secrets_beside_values_that_cannot_be_stored(store: Store) -> None:
+    """A password in a container is masked even if another input or argument cannot be stored."""
     connection = threading.Lock()
     for url in ("https://me:hunter2@host", "https://me:another1@host"):
         held = {"in": (url, [url]), "set": {url}}
@@ -228,6 +232,6 @@ def test_what_a_refusal_quotes(store: Store, command: Commands) -> None:
 
 
 def test_messages_of_commands_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
-    masking.remember(PASSWORD)
+    safe_text.remember(PASSWORD)
     assert cli.run(["show", "--format", PASSWORD]) == 2
     assert PASSWORD not in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Random programs of every operation, run on a store and on a model: contents, history and earlier moments agree.
 
-`pytest tests/test_state_machine.py --hypothesis-profile=thorough` runs for longer.
+`pytest tests/test_state_machine.py --hypothesis-profile=thorough` runs longer.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from tests.rows import faults, query, states
 from zrb_store import Attempt, AttemptClosed, LeaseLost, Run, Store, Xcom, codec, open_store
 from zrb_store.db.tables import value
 from zrb_store.queries import values
+from zrb_store.queries.clock import now_micros
 from zrb_store.testing import expire_lease
 
-# Sessions with runs, and the queues that their attempts and others work on.
+# The sessions that have runs, and the queues that are used inside and outside their attempts.
 RUNNERS = ("one", "two")
 PLACES = (("one", "q"), ("shared", "q"), ("shared", "r"))
 TASKS = ("load", "report")
@@ -56,10 +57,10 @@ operations: st.SearchStrategy[Operation] = st.one_of(
 
 
 class Machine(RuleBasedStateMachine):
-    """The store on one side, the model on the other."""
+    """A store and a model, to which the same operations are applied."""
 
     location: str
-    runs_of: Store  # runs and attempts; the queues are used through another store object, which comes and goes
+    runs_of: Store  # for runs and attempts; queues are used through a second store object, which is reopened at times
     numbers = itertools.count()
 
     def __init__(self) -> None:
@@ -104,7 +105,7 @@ class Machine(RuleBasedStateMachine):
                     self.refuse(place, operation)
 
     def refuse(self, place: int, operation: Operation) -> None:
-        """By an attempt that has ended; what would change nothing or be refused anyway may be either."""
+        """Apply an operation as an attempt that has ended. It must be refused unless it would change nothing."""
         name, arguments = operation
         before = list(self.queue(place))
         with contextlib.suppress(AttemptClosed, LeaseLost, IndexError, ValueError):
@@ -112,7 +113,7 @@ class Machine(RuleBasedStateMachine):
             assert before == apply(name, before, arguments)[1]
 
     def change(self, actor: Actor | None, place: int, operation: Operation) -> None:
-        """Do it on both sides, and compare what is returned or raised."""
+        """Apply an operation to the store and the model, and compare what it returns or raises."""
         name, arguments = operation
         model = self.queues[place]
         expected, after = apply(name, model.contents, arguments)
@@ -126,11 +127,11 @@ class Machine(RuleBasedStateMachine):
             assert result is queue
         else:
             assert result == expected
-        self.follow(model, actor, name, arguments)
+        self.apply_to_model(model, actor, name, arguments)
         assert model.contents == after
 
-    def follow(self, model: Queue, actor: Actor | None, name: str, arguments: Any) -> None:
-        """The same on the model."""
+    def apply_to_model(self, model: Queue, actor: Actor | None, name: str, arguments: Any) -> None:
+        """Apply the operation to the model."""
         live = model.live
         match name, arguments:
             case ("push" | "append", [new]):
@@ -173,18 +174,18 @@ class Machine(RuleBasedStateMachine):
     # -- attempts and runs
 
     def unfinished(self, name: str, task: str | None = None) -> list[Actor]:
-        """Newest first."""
+        """Return the unfinished attempts, newest first."""
         actors = [actor for actor, attempt in self.actors[name] if task in (None, attempt.task)]
         return [actor for actor in reversed(actors) if actor.is_unfinished]
 
-    def return_all(self, actors: list[Actor]) -> None:
+    def give_back_all(self, actors: list[Actor]) -> None:
         for actor in actors:
             give_back(self.queues, actor, "lost" if actor.status == "running" else actor.status)
 
     @rule(name=runner, task=task)
     def begin(self, name: str, task: str) -> None:
         attempt = self.runs[name].begin(task)
-        self.return_all(self.unfinished(name, task))
+        self.give_back_all(self.unfinished(name, task))
         self.actors[name].append((Actor(f"{self.prefix}{name}/{attempt.name}"), attempt))
 
     def running(self, name: str) -> list[tuple[Actor, Attempt]]:
@@ -215,24 +216,24 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=runner)
     def die(self, name: str) -> None:
-        """The process is gone, and another one takes over."""
+        """Take the session over, as if its process had died."""
         session = self.runs_of.session(self.prefix + name)
         expire_lease(session)
         self.runs[name] = session.run().start()
-        self.return_all(self.unfinished(name))
+        self.give_back_all(self.unfinished(name))
 
     @rule(name=runner)
     def end(self, name: str) -> None:
-        """The run ends in an orderly way, and the session is started again."""
+        """End the run in an orderly way, and start the session again."""
         self.runs[name].end("failed")
         for actor, _ in self.running(name):
             actor.status = "interrupted"
         self.runs[name] = self.runs_of.session(self.prefix + name).run().start()
-        self.return_all(self.unfinished(name))
+        self.give_back_all(self.unfinished(name))
 
     @rule(name=runner, task=task)
     def run_again(self, name: str, task: str) -> None:
-        """A completed attempt is given back."""
+        """Give back a completed attempt."""
         standing = [
             (actor, attempt)
             for actor, attempt in self.actors[name]
@@ -249,7 +250,7 @@ class Machine(RuleBasedStateMachine):
         self.store.close()
         self.store = open_store(self.location)
 
-    # -- what must agree
+    # -- comparisons
 
     @invariant()
     def contents_agree(self) -> None:
@@ -260,11 +261,11 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def remember(self) -> None:
-        self.moments.append((values.moment(self.store.database), [model.contents for model in self.queues]))
+        self.moments.append((now_micros(self.store.database), [model.contents for model in self.queues]))
 
     @rule(number=st.integers(0, 1000))
     def look_back(self, number: int) -> None:
-        """Any queue at an earlier moment, from its rows alone."""
+        """Compare all queues at an earlier moment with the model at that moment."""
         moment, then = self.moments[number % len(self.moments)]
         statement = (
             sa.select(value.c.data)
@@ -278,7 +279,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def compare_history(self) -> None:
-        """Every value there ever was: its state, its marks, its returns."""
+        """Compare all values that ever existed: their states, marks and returns."""
         for (session, name), model in zip(PLACES, self.queues, strict=True):
             expected = [(item.value, item.state + "+" * item.orphaned) for item in model.items]
             assert states(self.store, self.prefix + session, name) == expected
@@ -293,9 +294,9 @@ class Machine(RuleBasedStateMachine):
 
 
 def apply(name: str, contents: list[Any], arguments: tuple[Any, ...]) -> tuple[Any, list[Any]]:
-    """What a deque returns or raises, and what it holds then."""
+    """Return what a deque returns or raises, and its contents afterwards."""
     queue = deque(contents)
-    # zrb's own names, and its pop.
+    # the names and the `pop` of zrb
     renamed = {"push": "append", "pop": "popleft", "popright": "pop"}
     try:
         if name == "set":

@@ -1,4 +1,4 @@
-"""The kit that is shipped for users: every point is known, reached, and can be died at."""
+"""The testing tools for users: every point is known and reached, and a program can crash at each."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from zrb_store import InvalidName, SessionCompleted, Store, lease, open_store, points
+import zrb_store
+from zrb_store import InvalidArgument, SessionCompleted, Store, lease, open_store
 from zrb_store.testing import POINTS, Crash, crash_at, expire_lease, short_lease, temporary_store
 
-PACKAGE = Path(points.__file__).parent
+PACKAGE = Path(zrb_store.__file__).parent
 
 
 def points_in_source() -> Iterator[str]:
@@ -46,7 +47,7 @@ def work(store: Store) -> None:
                 attempt.complete(sum(session.xcom["extract"].pop()))
 
 
-# Where `work` comes by.
+# The points that `work` reaches.
 REACHED = [
     point
     for point in POINTS
@@ -71,7 +72,7 @@ def test_work_that_died_anywhere_is_finished_by_the_next_run(store: Store, point
     }
 
 
-def test_the_dead_write_nothing_more(store: Store) -> None:
+def test_nothing_is_written_after_a_crash(store: Store) -> None:
     queue = store.session("s").xcom["q"]
     queue.push(1)
     with crash_at("push:after", visit=2):
@@ -86,7 +87,7 @@ def test_the_dead_write_nothing_more(store: Store) -> None:
 
 def test_unknown_point_is_refused() -> None:
     with (
-        pytest.raises(InvalidName, match="no point 'complete:halfway': use one of begin:before"),
+        pytest.raises(InvalidArgument, match="no point 'complete:halfway': use one of begin:before"),
         crash_at("complete:halfway"),
     ):
         pass
@@ -114,8 +115,8 @@ def test_temporary_store_has_nothing_to_do_with_the_attempt_that_runs_the_tests(
 
 def test_short_lease_ends_with_its_block() -> None:
     with short_lease(2):
-        assert (lease.DURATION, lease.RENEWAL) == (2, 0.5)
-    assert (lease.DURATION, lease.RENEWAL) == (60, 15)
+        assert lease.duration_in_micros() == 2_000_000
+    assert lease.duration_in_micros() == 60_000_000
 
 
 def run_python(code: str, words: str) -> subprocess.CompletedProcess[str]:
@@ -127,6 +128,7 @@ def run_python(code: str, words: str) -> subprocess.CompletedProcess[str]:
 
 def test_variable_kills_a_real_process(location: str) -> None:
     code = f"""
+import zrb_store.testing
 from zrb_store import open_store
 queue = open_store({location!r}).session("s").xcom["q"]
 for number in range(5):
@@ -141,9 +143,10 @@ def test_variable_shortens_the_lease(tmp_path: Path) -> None:
     code = f"""
 from zrb_store import open_store, lease
 open_store({str(tmp_path / "s.db")!r})
-print(lease.DURATION)
+import zrb_store.testing
+print(lease.duration_in_micros())
 """
-    assert run_python(code, "lease=1.5").stdout == "1.5\n"
+    assert run_python(code, "lease=1.5").stdout == "1500000\n"
 
 
 @pytest.mark.parametrize(
@@ -156,17 +159,18 @@ print(lease.DURATION)
     ],
 )
 def test_variable_with_a_mistake_is_refused(words: str, says: str, tmp_path: Path) -> None:
-    result = run_python(f"import zrb_store; zrb_store.open_store({str(tmp_path / 's.db')!r})", words)
-    assert "InvalidName" in result.stderr
+    result = run_python("import zrb_store.testing", words)
+    assert "InvalidArgument" in result.stderr
     assert says in result.stderr
 
 
 def test_nothing_is_read_or_done_without_the_variable(tmp_path: Path) -> None:
     code = f"""
 import sys
-from zrb_store import open_store, points
+from zrb_store import open_store
+from zrb_store.db import failpoints
 open_store({str(tmp_path / "s.db")!r})
-assert points._at is None
+assert failpoints._callback is None
 assert "zrb_store.testing" not in sys.modules
 """
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}

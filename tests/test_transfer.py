@@ -1,4 +1,4 @@
-"""What export, import and copy keep: everything; and what they refuse."""
+"""`export`, `import` and `copy` preserve everything; and what they refuse."""
 
 from __future__ import annotations
 
@@ -18,30 +18,33 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.sessions import logged
-from tests.test_doctor import found, live_a_little
-from tests.test_fork import Story, Telling, steps
-from zrb_store import InvalidName, SessionNotFound, Store, ZrbStoreError, open_store
+from tests.sessions import logged, show
+from tests.test_doctor import doctor_findings, fill_with_history
+from tests.test_fork import Scenario, ScenarioRun, steps
+from zrb_store import InvalidArgument, SessionNotFound, Store, ZrbStoreError, codec, open_store
 from zrb_store.db import tables
 from zrb_store.db import transaction as db_transaction
-from zrb_store.operations import removal, shell, transfer
-from zrb_store.operations.mark import mark_completed
+from zrb_store.operations.copy import copy
+from zrb_store.operations.export import export
+from zrb_store.operations.import_ import import_sessions
+from zrb_store.operations.mark import mark
+from zrb_store.operations.pin import pin
+from zrb_store.operations.push import push
 from zrb_store.operations.transfer import writing
-from zrb_store.queries import sessions
-from zrb_store.reading import history
+from zrb_store.queries import changes
 
 
 def exported(store: Store, *names: str) -> bytes:
-    return b"".join(line.encode() + b"\n" for line in transfer.export_lines(store.database, names or None))
+    return b"".join(line.encode() + b"\n" for line in export(store.database, names or None))
 
 
 def imported(store: Store, content: bytes, rename: dict[str, str] | None = None) -> int:
-    return transfer.import_lines(store.database, io.BytesIO(content), "the file", rename)
+    return import_sessions(store.database, io.BytesIO(content), "the file", rename)
 
 
 def shown(store: Store) -> dict[str, Any]:
-    """What `show --format json` prints of every session."""
-    return {session.name: history.show(store, session.name) for session in store.sessions()}
+    """Return what `show --format json` prints about every session."""
+    return {session.name: show(store.database, session.name) for session in store.sessions()}
 
 
 @pytest.fixture
@@ -59,13 +62,13 @@ def back(store: Store, tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-# -- there and back
+# -- round trips
 
 
 def test_a_store_with_a_past_goes_there_and_back(store: Store, other: Store, back: Store) -> None:
-    live_a_little(store)
-    assert transfer.copy(store.database, other.database) == 5
-    assert transfer.copy(other.database, back.database) == 5
+    fill_with_history(store)
+    assert copy(store.database, other.database) == 5
+    assert copy(other.database, back.database) == 5
     assert shown(store) == shown(other) == shown(back)
     assert exported(store) == exported(other) == exported(back)
     assert imported(open_again(back, "third.db"), exported(other)) == 5
@@ -76,9 +79,9 @@ def open_again(store: Store, name: str) -> Store:
 
 
 def test_copies_are_healthy(store: Store, other: Store) -> None:
-    live_a_little(store)
-    transfer.copy(store.database, other.database)
-    assert found(other.database.url.render_as_string(hide_password=False)) == []
+    fill_with_history(store)
+    copy(store.database, other.database)
+    assert doctor_findings(other.database.url.render_as_string(hide_password=False)) == []
 
 
 def test_a_copied_queue_goes_on(store: Store, other: Store) -> None:
@@ -91,14 +94,14 @@ def test_a_copied_queue_goes_on(store: Store, other: Store) -> None:
     store.database.execute(sa.delete(tables.value))
     store.database.execute(sa.update(tables.queue).values(low=0, high=3))
     queue.extend(["a", "b"])
-    transfer.copy(store.database, other.database)
+    copy(store.database, other.database)
     for at in (store, other):
         copied = at.session("inbox").xcom["q"]
         copied.push("c")
         copied.appendleft("first")
         assert list(copied) == ["first", "a", "b", "c"]
-    assert [value["seq"] for value in history.show(other, "inbox")["queues"]["q"]["values"]] == [-1, 4, 5, 6]
-    assert [value["seq"] for value in history.show(store, "inbox")["queues"]["q"]["values"]] == [-1, 4, 5, 6]
+    assert [value["seq"] for value in show(other.database, "inbox")["queues"]["q"]["values"]] == [-1, 4, 5, 6]
+    assert [value["seq"] for value in show(store.database, "inbox")["queues"]["q"]["values"]] == [-1, 4, 5, 6]
 
 
 def test_a_copied_session_is_resumed(store: Store, other: Store) -> None:
@@ -108,20 +111,20 @@ def test_a_copied_session_is_resumed(store: Store, other: Store) -> None:
     run.step("a", lambda: {"rows": 3})
     run.begin("b").xcom["in"].pop()
     run.end("failed")
-    transfer.copy(store.database, other.database)
+    copy(store.database, other.database)
     with other.session("s").run(inputs={"day": 1}) as again:
         assert again.number == 2
         assert again.step("a", dict) == {"rows": 3}
-        assert list(other.session("s").xcom["in"]) == [1, 2], "what failed was given back"
+        assert list(other.session("s").xcom["in"]) == [1, 2], "the failed attempt must have been given back"
         again.step("b", lambda: None)
     assert session.status == "failed"
 
 
 def test_what_was_done_by_hand_is_known_there_too(store: Store, other: Store) -> None:
-    shell.push(store, "s", "q", 1)
-    mark_completed(store.database, "s", "load")
-    removal.pin(store.database, "s")
-    transfer.copy(store.database, other.database)
+    push(store.database, "s", "q", codec.encode(1), None)
+    mark(store.database, "s", "load")
+    pin(store.database, "s")
+    copy(store.database, other.database)
     here, there = (logged(one, "s")["changes"] for one in (store, other))
     assert [change["action"] for change in here] == ["push", "mark", "pin"]
     assert [change["action"] for change in there] == ["push", "mark", "pin", "copy"]
@@ -134,33 +137,34 @@ _numbers = itertools.count()
 @hypothesis_settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(story=st.lists(steps, max_size=25))
-def test_any_story_goes_there_and_back(store: Store, other: Store, story: Story) -> None:
+@given(scenario=st.lists(steps, max_size=25))
+def test_any_scenario_goes_there_and_back(store: Store, other: Store, scenario: Scenario) -> None:
     name = f"s{next(_numbers)}"
-    telling = Telling(store, name)
-    telling.tell(story)
-    telling.end()
+    scenario_run = ScenarioRun(store, name)
+    scenario_run.execute(scenario)
+    scenario_run.end()
     names = [name, f"{name}-other"]
-    assert transfer.copy(store.database, other.database, names) == 2
-    assert [history.show(store, one) for one in names] == [history.show(other, one) for one in names]
+    assert copy(store.database, other.database, names) == 2
+    assert [show(store.database, one) for one in names] == [show(other.database, one) for one in names]
     content = exported(store, *names)
     assert content == exported(other, *names)
     assert imported(store, content, {one: f"{one}-again" for one in names}) == 2
-    assert json.loads(json.dumps(history.show(other, name)).replace(name, f"{name}-again")) == json.loads(
-        json.dumps(history.show(store, f"{name}-again")).replace(f"{name}-other-again", f"{name}-again-other")
+    assert json.loads(json.dumps(show(other.database, name)).replace(name, f"{name}-again")) == json.loads(
+        json.dumps(show(store.database, f"{name}-again")).replace(f"{name}-other-again", f"{name}-again-other")
     )
 
 
+@pytest.mark.slow
 def test_a_thousand_sessions_go_there_and_back(tmp_path: Path, new_postgres: str) -> None:
     with open_store(tmp_path / "first.db") as few, open_store(tmp_path / "many.db") as many:
-        live_a_little(few)
+        fill_with_history(few)
         content = exported(few)
         for number in range(200):
             renamed = {session.name: f"{session.name}-{number}" for session in few.sessions()}
             assert imported(many, content, renamed) == 5
         with open_store(new_postgres) as server, open_store(tmp_path / "back.db") as back:
-            assert transfer.copy(many.database, server.database) == 1000
-            assert transfer.copy(server.database, back.database) == 1000
+            assert copy(many.database, server.database) == 1000
+            assert copy(server.database, back.database) == 1000
             before, there = shown(many), shown(server)
             assert len(before) == 1000
             assert before == there == shown(back)
@@ -176,15 +180,15 @@ def test_owners_in_other_sessions_are_kept_where_these_come_too(store: Store, ot
         inbox.pop()
         inbox.push("c")
         attempt.complete()
-    transfer.copy(store.database, other.database)
-    values = history.show(other, "inbox")["queues"]["files"]["values"]
+    copy(store.database, other.database)
+    values = show(other.database, "inbox")["queues"]["files"]["values"]
     assert [(value["taken_by"], value["pushed_by"]) for value in values] == [
         ("s/load#1", None),
         (None, None),
         (None, "s/load#1"),
     ]
-    transfer.copy(store.database, back.database, ["inbox"])
-    alone = history.show(back, "inbox")["queues"]["files"]["values"]
+    copy(store.database, back.database, ["inbox"])
+    alone = show(back.database, "inbox")["queues"]["files"]["values"]
     assert [(value["state"], value["taken_by"], value["pushed_by"]) for value in alone] == [
         ("taken", None, None),
         ("live", None, None),
@@ -199,19 +203,19 @@ def test_a_stranger_of_the_same_name_owns_nothing(store: Store, other: Store) ->
                 at.session("inbox").xcom["files"].push("a")
             attempt.complete()
     imported(other, exported(store, "inbox"))
-    assert history.show(other, "inbox")["queues"]["files"]["values"][0]["pushed_by"] is None
+    assert show(other.database, "inbox")["queues"]["files"]["values"][0]["pushed_by"] is None
 
 
 def test_owners_follow_new_names(store: Store, other: Store) -> None:
-    live_a_little(store)
+    fill_with_history(store)
     imported(other, exported(store), {"etl": "etl-2", "reader": "reader-2"})
-    logged = history.show(other, "etl-2")["queues"]["log"]["values"][0]
+    logged = show(other.database, "etl-2")["queues"]["log"]["values"][0]
     assert (logged["pushed_by"], logged["taken_by"]) == ("watch#1", "reader-2/read#1")
-    assert history.show(other, "again")["forked_from"] == "etl-2"
+    assert show(other.database, "again")["forked_from"] == "etl-2"
 
 
-def test_lines_may_be_written_anew(store: Store, back: Store) -> None:
-    live_a_little(store)
+def test_lines_may_be_written_again(store: Store, back: Store) -> None:
+    fill_with_history(store)
     reordered = [json.dumps(json.loads(line), sort_keys=True, indent=None) for line in exported(store).splitlines()]
     assert imported(back, "\n".join(reordered).encode()) == 5
 
@@ -220,23 +224,23 @@ def test_lines_may_be_written_anew(store: Store, back: Store) -> None:
 
 
 def test_nothing_is_overwritten(store: Store, other: Store) -> None:
-    live_a_little(store)
+    fill_with_history(store)
     other.session("reader").xcom["q"].push(1)
     content = exported(store)
     with pytest.raises(ZrbStoreError, match=r"there is a session reader in .* already: --rename reader=NEW"):
         imported(other, content)
     with pytest.raises(ZrbStoreError, match=r"there is a session reader in .* already"):
-        transfer.copy(store.database, other.database)
+        copy(store.database, other.database)
     assert [session.name for session in other.sessions()] == ["reader"]
     with pytest.raises(ZrbStoreError, match="2 sessions would be named again"):
         imported(other, content, {"etl": "again"})
     with pytest.raises(SessionNotFound, match="has no session nothing to rename"):
         imported(other, content, {"nothing": "x"})
-    with pytest.raises(InvalidName):
+    with pytest.raises(InvalidArgument):
         imported(other, content, {"etl": "no name"})
     assert imported(other, content, {"reader": "reader-2"}) == 5
-    with pytest.raises(InvalidName, match="same store"):
-        transfer.copy(store.database, store.database)
+    with pytest.raises(InvalidArgument, match="same store"):
+        copy(store.database, store.database)
 
 
 def test_a_session_that_appears_meanwhile_is_left_alone(
@@ -244,22 +248,22 @@ def test_a_session_that_appears_meanwhile_is_left_alone(
 ) -> None:
     store.session("s").xcom["q"].push("theirs")
     other.session("s").xcom["q"].push("ours")
-    monkeypatch.setattr(transfer, "_refuse_existing", lambda *_: None)
+    monkeypatch.setattr("zrb_store.operations.copy.refuse_existing", lambda *_: None)
     with pytest.raises(ZrbStoreError, match="there is a session s already"):
-        transfer.copy(store.database, other.database)
+        copy(store.database, other.database)
     assert list(other.session("s").xcom["q"]) == ["ours"]
 
 
 class Busy(Exception):
-    """What both databases say when another transaction was in the way."""
+    """The error of both databases when another transaction interferes."""
 
     sqlite_errorcode = 5
     sqlstate = "40001"
 
 
 def test_a_transaction_is_tried_again(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    live_a_little(store)
-    note = sessions.note_change
+    fill_with_history(store)
+    note = changes.record_change
     failures = iter([True, True, False, True])
 
     def interfered(*args: Any) -> None:
@@ -267,14 +271,15 @@ def test_a_transaction_is_tried_again(store: Store, other: Store, monkeypatch: p
         if next(failures, False):
             raise Busy
 
-    monkeypatch.setattr(sessions, "note_change", interfered)
-    assert transfer.copy(store.database, other.database) == 5
+    monkeypatch.setattr("zrb_store.operations.transfer.writing.record_change", interfered)
+    assert copy(store.database, other.database) == 5
     assert shown(store) == shown(other)
 
 
 # -- size
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(tmp_path: Path) -> None:
     with open_store(tmp_path / "store.db") as store, open_store(tmp_path / "copy.db") as other:
         queue = store.session("s").xcom["q"]
@@ -282,12 +287,12 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
             queue.push("x" * 1_000_000)
         tracemalloc.start()
         try:
-            transfer.copy(store.database, other.database)
+            copy(store.database, other.database)
             with (tmp_path / "file.jsonl").open("wb") as file:
-                for line in transfer.export_lines(store.database):
+                for line in export(store.database):
                     file.write(line.encode() + b"\n")
             with (tmp_path / "file.jsonl").open("rb") as file:
-                transfer.import_lines(other.database, file, "file", {"s": "s2"})
+                import_sessions(other.database, file, "file", {"s": "s2"})
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -298,7 +303,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
 def test_pages_and_batches(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db_transaction, "MOST_ROWS", 3)
     monkeypatch.setattr(writing, "BATCH", 4)
-    live_a_little(store)
+    fill_with_history(store)
     queue = store.session("q").xcom["q"]
     queue.extend(range(10))
     queue.extendleft(range(10))
@@ -307,14 +312,14 @@ def test_pages_and_batches(store: Store, other: Store, monkeypatch: pytest.Monke
         for _ in range(7):
             store.session("q").xcom.bound_to(run.begin(f"t{next(_numbers)}"))["q"].pop()
         run.end("failed")
-    transfer.copy(store.database, other.database)
+    copy(store.database, other.database)
     assert shown(store) == shown(other)
     monkeypatch.undo()
     assert exported(store) == exported(other)
 
 
 def test_a_pipe_can_be_imported(store: Store, back: Store) -> None:
-    live_a_little(store)
+    fill_with_history(store)
     content = exported(store)
     reading, writing_end = os.pipe()
 
@@ -325,6 +330,6 @@ def test_a_pipe_can_be_imported(store: Store, back: Store) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     with os.fdopen(reading, "rb") as pipe:
-        assert transfer.import_lines(back.database, pipe, "stdin") == 5
+        assert import_sessions(back.database, pipe, "stdin") == 5
     writer.join()
     assert exported(back) == content

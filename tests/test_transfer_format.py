@@ -1,4 +1,4 @@
-"""The format of `export`: what it looks like, and that no damage gets past `import`."""
+"""The format of `export`, and that `import` detects any damage to it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_the_format(store: Store) -> None:
     assert [json.loads(line)["kind"] for line in lines.write([])] == ["zrb-store", "end"]
 
 
-def refused(store: Store, content: bytes) -> str:
-    """Import what must be refused with nothing written; returns why."""
+def refusal(store: Store, content: bytes) -> str:
+    """Import what must be refused without writing anything, and return the error message."""
     with pytest.raises(ZrbStoreError) as error:
         imported(store, content)
     assert store.sessions() == []
@@ -40,7 +40,7 @@ def refused(store: Store, content: bytes) -> str:
     [
         (lambda all_: all_[:-1], "ends after line"),
         (lambda all_: [], "ends after line 0"),
-        (lambda all_: all_[:5] + all_[6:], "line 6 of the file is damaged: its hash does not fit"),
+        (lambda all_: all_[:5] + all_[6:], "line 6 of the file is damaged: its hash does not match"),
         (lambda all_: [*all_[:5], all_[6], all_[5], *all_[7:]], "line 6 of the file is damaged"),
         (lambda all_: [*all_[:6], all_[5], *all_[6:]], "line 7 of the file is damaged"),
         (lambda all_: all_[1:], "line 1 of the file is damaged"),
@@ -53,24 +53,24 @@ def refused(store: Store, content: bytes) -> str:
     ],
 )
 def test_damage_is_found(
-    empty_store: Store, past: bytes, damage: Callable[[list[bytes]], list[bytes]], why: str
+    empty_store: Store, sample_export: bytes, damage: Callable[[list[bytes]], list[bytes]], why: str
 ) -> None:
-    assert why in refused(empty_store, b"\n".join(damage(past.splitlines())))
+    assert why in refusal(empty_store, b"\n".join(damage(sample_export.splitlines())))
 
 
 @hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_every_changed_character_is_found(empty_store: Store, past: bytes, data: st.DataObject) -> None:
-    place = data.draw(st.integers(0, len(past) - 2))
-    byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != past[place]))
-    changed = past[:place] + bytes([byte]) + past[place + 1 :]
-    spaced = past[place : place + 1] in b"\n" and byte in b" \t\r\n"
+def test_every_changed_character_is_found(empty_store: Store, sample_export: bytes, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(sample_export) - 2))
+    byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != sample_export[place]))
+    changed = sample_export[:place] + bytes([byte]) + sample_export[place + 1 :]
+    spaced = sample_export[place : place + 1] in b"\n" and byte in b" \t\r\n"
     if not spaced:
-        assert "damaged" in refused(empty_store, changed)
+        assert "damaged" in refusal(empty_store, changed)
 
 
-def made(*changes: tuple[int, dict[str, Any]], content: bytes) -> bytes:
-    """An export as somebody could make it who computes the right hashes: records with other fields."""
+def forged(*changes: tuple[int, dict[str, Any]], content: bytes) -> bytes:
+    """Return an export with changed records and correct hashes, as somebody could forge it."""
     records = [json.loads(line) for line in content.splitlines()[1:-1]]
     for record in records:
         del record["sha256"]
@@ -87,30 +87,30 @@ def made(*changes: tuple[int, dict[str, Any]], content: bytes) -> bytes:
         ("session", {"fence": True}, "fence is not of its type"),
         ("session", {"fence": 2**63}, "fence is too large"),
         ("session", {"more": 1}, "its fields are not those of this format"),
-        ("session", {"task": "a\0b"}, "task is no text"),
-        ("session", {"task": "\ud800"}, "task is no text"),
-        ("session", {"kind": "zrb-store"}, "it is not where it belongs"),
+        ("session", {"task": "a\0b"}, "task is not text"),
+        ("session", {"task": "\ud800"}, "task is not text"),
+        ("session", {"kind": "zrb-store"}, "it is out of order"),
         ("session", {"kind": "thing"}, "its kind is unknown"),
         ("session", {"kind": ["thing"]}, "it is not a line of an export"),
         ("run", {"number": "1"}, "number is not of its type"),
         ("value", {"data": "é"}, "data is not ASCII"),
         ("value", {"pushed_by": "nobody"}, "is not of the form"),
-        ("value", {"pushed_by": "etl/nothing#1"}, "session etl names attempt nothing#1, which is not there"),
-        ("value", {"queue": "nothing"}, "names queue nothing, which is not there"),
-        ("attempt", {"run": 99}, "names run 99, which is not there"),
-        ("attempt", {"result_queue": "nothing"}, "names queue nothing, which is not there"),
+        ("value", {"pushed_by": "etl/nothing#1"}, "session etl names attempt nothing#1, which does not exist"),
+        ("value", {"queue": "nothing"}, "names queue nothing, which does not exist"),
+        ("attempt", {"run": 99}, "names run 99, which does not exist"),
+        ("attempt", {"result_queue": "nothing"}, "names queue nothing, which does not exist"),
     ],
 )
 def test_what_does_not_fit_is_refused(
-    empty_store: Store, past: bytes, kind: str, change: dict[str, Any], why: str
+    empty_store: Store, sample_export: bytes, kind: str, change: dict[str, Any], why: str
 ) -> None:
-    only = [line for line in past.splitlines() if json.loads(line)["kind"] != "zrb-store"]
+    only = [line for line in sample_export.splitlines() if json.loads(line)["kind"] != "zrb-store"]
     starts = [place for place, line in enumerate(only) if json.loads(line)["kind"] == "session"]
     etl = next(place for place in starts if json.loads(only[place])["name"] == "etl")
     place = next(place for place in range(etl, len(only)) if json.loads(only[place])["kind"] == kind)
-    assert why in refused(empty_store, made((place, change), content=past))
+    assert why in refusal(empty_store, forged((place, change), content=sample_export))
 
 
 def test_another_format_is_refused(empty_store: Store) -> None:
-    line = lines._Chain().line({"kind": "zrb-store", "format": 2})
-    assert "has format 2, unknown to this version: upgrade zrb-store" in refused(empty_store, line.encode())
+    line = lines._HashChain().write({"kind": "zrb-store", "format": 2})
+    assert "has format 2, unknown to this version: upgrade zrb-store" in refusal(empty_store, line.encode())

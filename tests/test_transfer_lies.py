@@ -1,4 +1,4 @@
-"""`import` believes no line that says what cannot be, although its hash is right; the schema says what can."""
+"""`import` refuses a line with a correct hash and impossible content. The schema allows what `import` accepts."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from jsonschema import ValidationError
 
 from tests.sessions import check
-from tests.test_doctor import found, live_a_little
+from tests.test_doctor import doctor_findings, fill_with_history
 from tests.test_transfer import exported, imported
-from tests.test_transfer_format import made, refused
+from tests.test_transfer_format import forged, refusal
 from zrb_store import Store, open_store
-from zrb_store.columns import TABLES, Column
 from zrb_store.db import tables
+from zrb_store.db.columns import TABLES, ColumnRule
 from zrb_store.operations.transfer.fields import FIELDS
 
 _FAR = 2**62
 ETL = "etl"
 
-# Of the first line of that kind in session etl, unless `where` names another: what is changed, and what is said of it.
-LIES: list[tuple[str, dict[str, Any], str]] = [
+# The kind of a line, a change, and the error message. Changed is the first line of that kind in the session etl.
+IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("session", {"path": "[[["}, "path is not JSON"),
     ("session", {"path": "[1]"}, "path is not a list of texts"),
     ("session", {"tasks": "5"}, "tasks is not a dict of tasks, each waiting or skipped"),
@@ -44,8 +44,8 @@ LIES: list[tuple[str, dict[str, Any], str]] = [
     ("session", {"fence": 2**31}, "fence is too large"),
     ("session", {"fence": 7}, "fence is not 2, the number of its newest run"),
     ("session", {"pinned": 1}, "pinned is not of its type"),
-    ("session", {"forked_from": "a/b"}, "forked_from is no name"),
-    ("session", {"task": "x" * 2001}, "task is no name"),
+    ("session", {"forked_from": "a/b"}, "forked_from is not a valid name"),
+    ("session", {"task": "x" * 2001}, "task is not a valid name"),
     ("run", {"command": "zrb load"}, "command is not JSON"),
     ("run", {"command": '"zrb load"'}, "command is not a list of texts"),
     ("run", {"number": 0}, "number is less than 1"),
@@ -61,7 +61,7 @@ LIES: list[tuple[str, dict[str, Any], str]] = [
     ("queue", {"high": 2**63 - 1}, "high is too large"),
     ("queue", {"low": -(2**62)}, "low is less than"),
     ("queue", {"high": 0}, "seq is not between low and high of its queue"),
-    ("queue", {"name": "x" * 2001}, "name is no name"),
+    ("queue", {"name": "x" * 2001}, "name is not a valid name"),
     ("attempt", {"number": 0}, "number is less than 1"),
     ("attempt", {"role": "boss"}, "role is none of task, check, server, fallback, manual"),
     ("attempt", {"status": "skipped"}, "status is none of running, completed"),
@@ -73,13 +73,13 @@ LIES: list[tuple[str, dict[str, Any], str]] = [
     ("attempt", {"run": None, "fence": 9}, "fence is above that of its session"),
     ("attempt", {"arguments": "{"}, "arguments is not JSON"),
     ("attempt", {"result_seq": None}, "result_queue and result_seq contradict each other"),
-    ("attempt", {"given_back_at": None, "result_seq": 7}, "the result of extract#1, extract#7, is not there"),
+    ("attempt", {"given_back_at": None, "result_seq": 7}, "the result of extract#1, extract#7, does not exist"),
     ("value", {"data": "nonsense", "size": 8}, "data is not JSON"),
     ("value", {"data": '{"$":"nonsense"}', "size": 16}, "data has the unknown type 'nonsense'"),
     ("value", {"data": '{"$":"date","w":1}', "size": 18}, "data has a part of type 'date' that is not of its form"),
     ("value", {"size": 0}, "size is less than 1"),
     ("value", {"size": 2**31}, "size is too large"),
-    ("value", {"size": 77}, "size is not that of data"),
+    ("value", {"size": 77}, "size is not the length of data"),
     ("value", {"state": "lost"}, "state is none of live, taken, removed, retracted"),
     ("value", {"ended_at": None}, "state and ended_at contradict each other"),
     ("value", {"state": "live"}, "state and ended_at contradict each other"),
@@ -90,23 +90,27 @@ LIES: list[tuple[str, dict[str, Any], str]] = [
     ("value", {"seq": 99}, "seq is not between low and high of its queue"),
     ("value", {"moved_from": -(2**63)}, "moved_from is less than"),
     ("value", {"pushed_at": -5}, "pushed_at is less than 0"),
-    ("value", {"pushed_by": "a b/load#1"}, "pushed_by is no attempt"),
-    ("value", {"pushed_by": "etl/load#0"}, "pushed_by is no attempt"),
-    ("value", {"pushed_by": "etl/load#9"}, "session etl names attempt load#9, which is not there"),
+    ("value", {"pushed_by": "a b/load#1"}, "pushed_by is not an attempt"),
+    ("value", {"pushed_by": "etl/load#0"}, "pushed_by is not an attempt"),
+    ("value", {"pushed_by": "etl/load#9"}, "session etl names attempt load#9, which does not exist"),
     ("change", {"at": 10**18}, "at is too large"),
     ("change", {"pid": -2}, "pid is less than 0"),
 ]
 
 
-@pytest.mark.parametrize(("kind", "change", "why"), LIES, ids=[f"{kind}-{change}"[:60] for kind, change, _ in LIES])
-def test_a_lie_is_refused_with_its_line(empty_store: Store, past: bytes, kind: str, change: Any, why: str) -> None:
-    lines = [json.loads(line) for line in past.splitlines()]
+@pytest.mark.parametrize(
+    ("kind", "change", "why"), IMPOSSIBLE, ids=[f"{kind}-{change}"[:60] for kind, change, _ in IMPOSSIBLE]
+)
+def test_an_impossible_line_is_refused_with_its_number(
+    empty_store: Store, sample_export: bytes, kind: str, change: Any, why: str
+) -> None:
+    lines = [json.loads(line) for line in sample_export.splitlines()]
     start = next(place for place, line in enumerate(lines) if (line["kind"], line.get("name")) == ("session", ETL))
     place = next(place for place in range(start, len(lines)) if lines[place]["kind"] == kind)
-    said = refused(empty_store, made((place - 1, change), content=past))
-    assert why in said
-    assert said.endswith("; nothing was imported")
-    line = int(re.match(r"line (\d+) of the file is damaged: ", said)[1])  # type: ignore[index]
+    message = refusal(empty_store, forged((place - 1, change), content=sample_export))
+    assert why in message
+    assert message.endswith("; nothing was imported")
+    line = int(re.match(r"line (\d+) of the file is damaged: ", message)[1])  # type: ignore[index]
     assert line >= start + 1
 
 
@@ -117,15 +121,15 @@ def other(tmp_path: Any) -> Iterator[Store]:
 
 
 def test_what_was_imported_can_be_used(store: Store, other: Store) -> None:
-    live_a_little(store)
+    fill_with_history(store)
     assert imported(other, exported(store)) == 5
-    assert found(other.database.url.render_as_string(hide_password=False)) == []
+    assert doctor_findings(other.database.url.render_as_string(hide_password=False)) == []
     queue = other.session("inbox").xcom["files"]
     queue.push("after")
     assert list(queue)[-1] == "after"
 
 
-# -- one truth
+# -- the schema and the checks agree
 
 
 def test_every_column_has_a_rule_of_its_type() -> None:
@@ -139,8 +143,8 @@ def test_every_column_has_a_rule_of_its_type() -> None:
                 assert rule.most < 2**31 or column.name in ("id", "session_id"), f"{column} is PostgreSQL's INTEGER"
 
 
-def _some(column: Column) -> st.SearchStrategy[Any]:
-    """What the column may hold, or nearly."""
+def _some(column: ColumnRule) -> st.SearchStrategy[Any]:
+    """Generate values that the column may contain, and values just outside of its limits."""
     bounds = [column.least - 1, column.least, column.most, column.most + 1]
     texts = ["", "x", "a-b", "[]", "{}", "1", "etl", "etl/load#1", "../x", "x" * 300, *column.words]
     return st.none() | st.booleans() | st.sampled_from(bounds) | st.integers() | st.sampled_from(texts) | st.floats()
@@ -148,8 +152,8 @@ def _some(column: Column) -> st.SearchStrategy[Any]:
 
 @hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_the_schema_and_the_checks_agree(past: bytes, data: st.DataObject) -> None:
-    lines = [json.loads(line) for line in past.splitlines()]
+def test_the_schema_and_the_checks_agree(sample_export: bytes, data: st.DataObject) -> None:
+    lines = [json.loads(line) for line in sample_export.splitlines()]
     record = data.draw(st.sampled_from([line for line in lines if line["kind"] in FIELDS]))
     name, column = data.draw(st.sampled_from(list(FIELDS[record["kind"]].items())))
     item = data.draw(_some(column))
@@ -159,17 +163,17 @@ def test_the_schema_and_the_checks_agree(past: bytes, data: st.DataObject) -> No
         is_valid = True
     except ValidationError:
         is_valid = False
-    if type(item) is float:  # JSON Schema takes 1.0 for an integer
+    if type(item) is float:  # JSON Schema accepts 1.0 as an integer
         assert problem
     elif type(item) is str and column.content is not None and is_valid:
-        assert column.pattern is None or problem is None or "no attempt" in problem, "its note says more"
+        assert column.pattern is None or problem is None or "no attempt" in problem, "the schema describes the rest"
     else:
         assert is_valid == (problem is None)
 
 
 @pytest.mark.parametrize("kind", FIELDS)
-def test_the_schema_has_each_field(past: bytes, kind: str) -> None:
-    record = next(line for line in map(json.loads, past.splitlines()) if line["kind"] == kind)
+def test_the_schema_has_each_field(sample_export: bytes, kind: str) -> None:
+    record = next(line for line in map(json.loads, sample_export.splitlines()) if line["kind"] == kind)
     check("export", record)
     for name in FIELDS[kind]:
         with pytest.raises(ValidationError):

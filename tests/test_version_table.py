@@ -1,4 +1,4 @@
-"""The revision has a table of our own: what an upgrade does with the old one, and what older programs make of it."""
+"""The revision is stored in a table of zrb-store's own: upgrades of older stores, and what older programs do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zrb_store.db.transaction import Transaction
 
 @pytest.fixture
 def old(new_location: str) -> sa.Engine:
-    """A store of revision 0001 with a session in it."""
+    """A store of revision 0001 that contains a session."""
     engine = engine_of(new_location)
     assert program_0001.open_store(engine) == "made"
     assert program_0001.open_store(engine) == "usable"
@@ -62,7 +62,7 @@ def test_the_first_writer_upgrades_a_sqlite_store(old: sa.Engine, new_location: 
         return
     with open_store(new_location) as store:
         assert [session.name for session in store.sessions()] == ["kept"]
-    assert program_0001.open_store(engine_of(f"{new_location}.0001.bak")) == "usable", "the copy is as it was"
+    assert program_0001.open_store(engine_of(f"{new_location}.0001.bak")) == "usable", "the copy must be unchanged"
 
 
 def test_by_hand(
@@ -71,9 +71,9 @@ def test_by_hand(
     command = Commands(new_location, monkeypatch, capsys.readouterr)
     assert command.ok("db", "status", "--format", "value") == "0001\n"
     assert "INSERT INTO zrb_version" in command.ok("db", "upgrade", "--sql")
-    assert program_0001.open_store(old) == "usable", "--sql changes nothing"
-    assert command.ok("db", "upgrade") == f"at revision {REVISION}, was 0001\n"
-    assert command.ok("db", "upgrade") == f"at revision {REVISION}\n"
+    assert program_0001.open_store(old) == "usable", "--sql must change nothing"
+    assert command.ok("db", "upgrade") == f"upgraded from 0001 to {REVISION}\n"
+    assert command.ok("db", "upgrade") == f"already at revision {REVISION}\n"
     assert command.ok("list", "--format", "value") == "kept\n"
 
 
@@ -85,12 +85,12 @@ def test_the_printed_statements_do_the_same(old: sa.Engine) -> None:
         run(statements)
     assert revision_of(old) == REVISION
     assert program_0001.open_store(old) == "ahead"
-    assert migrate.statements(old).count("zrb_version") == 0, "nothing is left to do"
+    assert migrate.statements(old).count("zrb_version") == 0, "nothing may be left to do"
 
 
 def test_alembic_from_a_checkout(old: sa.Engine, new_location: str) -> None:
     alembic(new_location, "current")
-    assert program_0001.open_store(old) == "usable", "who only looks moves nothing"
+    assert program_0001.open_store(old) == "usable", "a command that only reads must change nothing"
     alembic(new_location, "upgrade", "head")
     assert f"{REVISION} (head)" in alembic(new_location, "current")
     assert program_0001.open_store(old) == "ahead"
@@ -107,6 +107,7 @@ def test_an_upgrade_that_fails_leaves_the_revision_where_it_was(
     assert program_0001.open_store(old) == "usable"
 
 
+@pytest.mark.slow
 def test_processes_that_upgrade_at_once_all_succeed(old: sa.Engine, new_location: str) -> None:
     migrate_at_once(new_location)
     assert revision_of(old) == REVISION
@@ -162,7 +163,7 @@ def test_a_sqlite_file_of_another_program_that_uses_alembic_is_refused(new_locat
 def test_an_upgrade_waits_for_a_transaction_that_has_begun(
     store: Store, postgres_admin: psycopg.Connection[Any]
 ) -> None:
-    """What the transaction has seen of the schema holds until its end."""
+    """The schema must not change while a transaction relies on it."""
     order = []
 
     def upgrade() -> None:

@@ -1,4 +1,4 @@
-"""A store that another program keeps locked: who waits, for how long, and who does not have to."""
+"""A store that another program keeps locked: who waits, for how long, and who need not wait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.rows import query
 from zrb_store import Store, StoreUnavailable, lease, open_store
 from zrb_store.db import waiting
 from zrb_store.db.dialect import watchdog
-from zrb_store.queries import sessions
+from zrb_store.queries import lease as lease_queries
 from zrb_store.testing import short_lease
 
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
@@ -28,16 +28,17 @@ LOCKED = "is locked by another program"
 
 @contextmanager
 def locked(location: str) -> Iterator[None]:
-    """Another program amid a change."""
+    """Run the block while another program holds the write lock."""
     with closing(sqlite3.connect(location, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
 
 
+@pytest.mark.slow
 @ON_SQLITE
 def test_threads_wait_side_by_side_and_readers_do_not_wait(store: Store, location: str) -> None:
-    """One after the other, four of them would wait for four times as long."""
+    """If they waited one after the other, four threads would wait four times as long."""
     queue = store.session("s").xcom["q"]
     queue.push(0)
     store.database.timeout = 2.0
@@ -55,7 +56,7 @@ def test_threads_wait_side_by_side_and_readers_do_not_wait(store: Store, locatio
             seen.append((list(queue), sum(one.done() for one in pushes)))
         waited = [one.result() for one in pushes]
     assert max(waited) < 3 * 2.0
-    assert ([0], 0) in seen, "it could be read while all four waited"
+    assert ([0], 0) in seen, "reading must work while all four threads wait"
 
 
 @ON_SQLITE
@@ -71,13 +72,13 @@ def test_who_waits_gets_the_lock_when_it_is_free(store: Store, location: str) ->
 
 
 @ON_SQLITE
-def test_what_is_left_to_do_after_waiting_in_vain_does_not_wait_again(store: Store, location: str) -> None:
+def test_nothing_waits_again_after_a_timeout(store: Store, location: str) -> None:
     session = store.session("flow")
 
     def fail_while_locked() -> None:
         with session.run() as run, run.attempt("load"), locked(location):
             store.database.timeout = 1.0
-            session.xcom["q"].push(1)  # then the attempt fails, and so does the run
+            session.xcom["q"].push(1)  # the attempt and the run then fail too
 
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match=LOCKED):
@@ -105,16 +106,16 @@ def test_a_process_that_has_to_end_waits_no_longer(store: Store, location: str) 
 
 
 @ON_SQLITE
-def test_a_person_is_told_of_long_waiting(
+def test_long_waiting_is_reported(
     store: Store, location: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "TELL_AFTER", 0.1)
+    monkeypatch.setattr(waiting, "WARN_AFTER", 0.1)
     queue = store.session("s").xcom["q"]
-    told = f"the store {store.url} is locked by another program: waiting up to 30 s more"
+    warning = f"the store {store.url} is locked by another program: waiting up to 30 s more"
     with caplog.at_level(logging.WARNING, "zrb_store"), ThreadPoolExecutor(1) as threads:
         with locked(location):
             push = threads.submit(queue.push, 1)
-            wait_until(lambda: caplog.messages == [told], lambda: str(caplog.messages))
+            wait_until(lambda: caplog.messages == [warning], lambda: str(caplog.messages))
         push.result(DEADLINE)
     assert len(caplog.messages) == 2
     assert caplog.messages[1].startswith(f"the store {store.url} can be used again, after ")
@@ -148,10 +149,10 @@ def expiry(admin: psycopg.Connection, schema: str) -> int:
     return int(end)
 
 
-def test_renewals_that_fail_are_told_once(
+def test_renewals_that_fail_are_reported_once(
     store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renew = sessions.renew
+    renew = lease_queries.renew
     failing = threading.Event()
     calls = 0
 
@@ -162,7 +163,7 @@ def test_renewals_that_fail_are_told_once(
             raise StoreUnavailable("away")
         return renew(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sessions, "renew", maybe_renew)
+    monkeypatch.setattr(lease, "renew", maybe_renew)
     failing.set()
     with caplog.at_level(logging.WARNING, "zrb_store"), short_lease(2), store.session("flow").run():
         wait_until(lambda: calls >= 3, lambda: "the lease is not renewed")
@@ -173,7 +174,7 @@ def test_renewals_that_fail_are_told_once(
 
 
 def test_renewals_go_over_a_connection_of_their_own(location: str) -> None:
-    """It is there only while a run is, and closed with the last lease."""
+    """The connection exists only during runs, and is closed with the last lease."""
     with open_store(location) as store, short_lease(2):
         with store.session("flow").run():
             wait_until(lambda: bool(lease._renewal._databases), lambda: "no renewal yet")
@@ -184,12 +185,13 @@ def test_renewals_go_over_a_connection_of_their_own(location: str) -> None:
 
 @pytest.mark.parametrize("seconds", [3600, 315_360_000])
 def test_a_lease_from_a_clock_that_was_ahead(store: Store, seconds: int) -> None:
-    """SQLite goes by the clock of its host, so that a lease further ahead than its length is of a wrong one.
+    """A lease that ends later than its length allows comes from a wrong clock.
 
-    On PostgreSQL all go by the server's clock; there the lease of a process that cannot be looked at is waited for.
+    SQLite uses the clock of its host. On PostgreSQL all processes use the server's clock, so such a lease is respected
+    if its process cannot be checked.
     """
     run = store.session("flow").run().start()
-    lease.release(run)
+    lease.stop_renewing(run)
     store.database.transact(
         lambda t: t.driver.execute(
             f"UPDATE zrb_run SET pid_namespace = 'another', started_at = started_at + {seconds}000000, "
@@ -205,7 +207,7 @@ def test_a_lease_from_a_clock_that_was_ahead(store: Store, seconds: int) -> None
 
 
 def test_the_clock_was_set_back_while_a_process_runs(store: Store) -> None:
-    """It is there, so that it keeps its session until it renews its lease by the new clock."""
+    """The process is alive, so it keeps its session and renews its lease by the new clock."""
     run = store.session("flow").run().start()
     store.database.transact(
         lambda t: t.driver.execute(

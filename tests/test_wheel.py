@@ -1,14 +1,19 @@
-"""What people install: the wheel, made from the sdist, alone in a fresh environment."""
+"""The wheel that people install, built from the sdist: its files, its metadata, and whether it works alone."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,7 +36,7 @@ assert "alembic" not in sys.modules
 
 def run(*command: str | Path, folder: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment["UV_SYSTEM_CERTS"] = "1"  # as pip: behind a proxy of one's own, uv's certificates know nobody
+    environment["UV_SYSTEM_CERTS"] = "1"  # use the system's certificates, like pip, since a proxy may have its own
     result = subprocess.run(
         command, cwd=folder, env=environment, text=True, capture_output=True, timeout=300, check=False
     )
@@ -54,6 +59,60 @@ def test_wheel_carries_the_migrations_and_nothing_else_of_the_repository(wheel: 
     assert {name for name in names if "_migrations" in name} == migrations | versions
     assert "zrb_store/py.typed" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"zrb_store"}
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_bytes(archive.read(name))
+
+
+@pytest.fixture(scope="module")
+def description(metadata: Message) -> str:
+    """The page that PyPI shows."""
+    text = metadata.get_payload(decode=True)
+    assert isinstance(text, bytes)
+    return text.decode()
+
+
+def test_metadata_tells_where_the_project_lives(metadata: Message) -> None:
+    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL", []))
+    assert set(urls) == {"Homepage", "Documentation", "Source", "Issues", "Changelog"}
+    assert all(url.startswith("https://") for url in urls.values())
+
+
+def test_metadata_names_licence_python_and_types(metadata: Message, wheel: Path) -> None:
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata.get_all("License-File") == ["LICENSE"]
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in zipfile.ZipFile(wheel).namelist())
+    classifiers = metadata.get_all("Classifier", [])
+    assert not [one for one in classifiers if one.startswith("License ::")], "the licence expression replaces them"
+    versions = [one.rpartition(" :: ")[2] for one in classifiers if re.search(r"Python :: 3\.\d+$", one)]
+    assert versions == [f"3.{minor}" for minor in range(11, 11 + len(versions))]
+    assert metadata["Requires-Python"] == f">={versions[0]}"
+    assert "Typing :: Typed" in classifiers
+
+
+def test_psutil_is_not_needed_on_linux(metadata: Message) -> None:
+    (psutil,) = (one for one in metadata.get_all("Requires-Dist", []) if one.startswith("psutil"))
+    assert re.search(r"; sys_platform != ['\"]linux['\"]$", psutil)
+
+
+def test_description_is_the_readme_with_absolute_links(metadata: Message, description: str) -> None:
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    prose = re.sub(r"^```.*?^```$", "", description, flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\(\s*([^)\s]+)", prose)
+    others = re.findall(r"(?:src|href)\s*=\s*[\"']([^\"']+)|^\[[^\]]+\]:\s*(\S+)", prose, flags=re.MULTILINE)
+    targets = [*links, *("".join(found) for found in others)]
+    assert not [target for target in targets if not target.startswith("https://")]
+
+    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL", []))
+    here = urls["Source"] + "/blob/main/"
+    paths = [target.removeprefix(here).partition("#")[0] for target in targets if target.startswith(here)]
+    assert "docs/guide.md" in paths
+    assert not [path for path in paths if not (ROOT / path).is_file()]
+    assert description.replace(here, "") == (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_wheel_works_without_anything_else(wheel: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A durable queue answers as a deque and as zrb's own queue do: results, contents, errors and callbacks."""
+"""A durable queue behaves like a deque and like zrb's own queue: results, contents, errors and callbacks."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Operation = Callable[[Any], Any]
 
 
 def on(function: Callable[..., Any], *arguments: Any) -> Operation:
-    """`function(queue, *arguments)`."""
+    """Return an operation that calls `function(queue, *arguments)`."""
     return lambda queue: function(queue, *arguments)
 
 
 def call(name: str, *arguments: Any) -> Operation:
-    """`queue.name(*arguments)`."""
+    """Return an operation that calls `queue.name(*arguments)`."""
     return lambda queue: getattr(queue, name)(*arguments)
 
 
 def in_place(function: Callable[..., Any], other: Any) -> Operation:
-    """An augmented assignment, which must leave the name bound to the same queue."""
+    """Return an augmented assignment, which must leave the name bound to the same queue."""
 
     def run(queue: Any) -> bool:
         return function(queue, other) is queue
@@ -111,7 +111,7 @@ CHANGES: dict[str, Operation] = {
 
 
 def outcome(operation: Operation, queue: Any) -> Any:
-    """What it returns or raises, the contents afterwards and the callbacks fired."""
+    """Return the result or exception of an operation, the contents afterwards, and the callbacks that were called."""
     fired: list[str] = []
     queue.append_push_callback(lambda: fired.append("push"))
     queue.append_pop_callback(lambda: fired.append("pop"))
@@ -132,21 +132,21 @@ def test_every_operation_does_what_it_does_in_memory(store: Store, operations: d
             assert outcome(operation, queue) == outcome(operation, InMemory(contents)), (name, contents)
 
 
-# What every object has is good enough; pickling is refused by __reduce_ex__.
+# The versions that `object` has are sufficient. `__reduce_ex__` refuses pickling.
 NOT_NEEDED = {"__getattribute__", "__ne__", "__new__", "__reduce__", "__sizeof__"}
 
 
 def test_every_name_of_a_deque_and_of_zrbs_queue_is_there() -> None:
     wanted = {*dir(deque), *ZRB_NAMES}
     assert wanted - {*dir(Xcom)} == set()
-    # A deque's own method is not to be answered by what every object has.
+    # A method that deque defines must not come from `object`.
     own = {name for name in wanted if getattr(deque, name, None) is not getattr(object, name, None)}
     missing = {name for name in own if getattr(Xcom, name) is getattr(object, name, None)}
     assert missing == NOT_NEEDED
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
-def test_a_durable_queue_is_no_value(store: Store, copied: Operation) -> None:
+def test_a_durable_queue_cannot_be_pickled_or_deep_copied(store: Store, copied: Operation) -> None:
     with pytest.raises(TypeError, match="cannot be pickled or deep-copied: pickle list"):
         copied(store.session("s").xcom["q"])
 
@@ -191,7 +191,7 @@ def test_two_queues_of_the_store_compare_as_deques(store: Store) -> None:
     assert one == two
     assert one != other
     assert one != [1, 2]
-    assert one == mock.ANY, "which decides itself, as beside a deque"
+    assert one == mock.ANY, "mock.ANY decides, as it does for a deque"
     assert one < other
     assert other > one
     assert one <= two <= other
@@ -205,7 +205,7 @@ def test_nan_is_found_by_identity_and_not_by_value(store: Store) -> None:
     queue = store.session("s").xcom["q"]
     nan = float("nan")
     queue.push(nan)
-    assert nan not in queue  # it was read back from the row; under zrb it is the very object, and found
+    assert nan not in queue  # a copy, read from the row; under zrb the very object is found
     with pytest.raises(ValueError, match="nan is not in deque"):
         queue.remove(nan)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from zrb_store import InvalidName, Store, open_store
+from zrb_store import InvalidArgument, Store, open_store
 from zrb_store.queries import sessions
 
 
@@ -55,14 +55,14 @@ def test_names_are_free(store: Store, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", 5, None, b"q"])
 def test_names_that_no_database_holds_are_refused_with_a_reason(store: Store, name: Any) -> None:
-    with pytest.raises(InvalidName, match="cannot name a queue: use a text without NUL and lone surrogates"):
+    with pytest.raises(InvalidArgument, match="cannot name a queue: use a text without NUL and lone surrogates"):
         store.session("s").xcom[name]
 
 
 def test_names_that_no_index_holds_are_refused_with_a_reason(store: Store) -> None:
-    """PostgreSQL's have a limit, and a store of the one kind can be copied to the other."""
+    """An index of PostgreSQL has a limit. SQLite has the same, so that stores can be copied between databases."""
     for name in ("x" * 2001, "🎉" * 501):
-        with pytest.raises(InvalidName, match="cannot name a queue: it has more than 2,000 bytes"):
+        with pytest.raises(InvalidArgument, match="cannot name a queue: it has more than 2,000 bytes"):
             store.session("s").xcom[name]
 
 
@@ -82,7 +82,7 @@ CHANGES: list[Callable[[Any], object]] = [
 
 
 def test_a_session_that_was_removed_and_made_again(store: Store, location: str) -> None:
-    """Every method finds the new queue, though this object knows the number of the old one."""
+    """Every method finds the new queue, although this object has cached the id of the old one."""
     with open_store(location) as other:
         for look in LOOKS:
             queue = store.session("s").xcom["q"]
@@ -99,7 +99,7 @@ def test_a_session_that_was_removed_and_made_again(store: Store, location: str) 
 
 def remove(store: Store) -> None:
     def work(transaction: Any) -> None:
-        session = sessions.by_name(transaction, "s")
+        session = sessions.find(transaction, "s")
         assert session is not None
         transaction.driver.execute(f"DELETE FROM zrb_session WHERE id = {session.id}")
 

@@ -1,4 +1,4 @@
-"""What the child processes of tests do. Nothing but the package is imported, since it is imported once for all."""
+"""Functions of child processes. This module imports only the package, since a server process preloads both once."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from typing import Any
 
 from zrb_store import Store, ZrbStoreError, codec, open_store
 from zrb_store.db.transaction import Transaction
-from zrb_store.operations import fork, mark, prune, removal, shell
+from zrb_store.operations import fork, mark, prune
+from zrb_store.operations.pin import pin
+from zrb_store.operations.pop import pop
+from zrb_store.operations.push import push
+from zrb_store.operations.rm import remove_sessions
 from zrb_store.queries import values
+from zrb_store.testing import obey_environment
 
 
 def fork_after_open(pipe: Connection, location: str) -> None:
-    """Push before and after a fork, in both processes, while the parent closes the store."""
+    """Push before and after a fork, in both processes. The parent closes the store before the child's last push."""
     store = open_store(location)
     queue = store.session("s").xcom["q"]
     queue.push("before")
@@ -41,7 +46,7 @@ def fork_after_open(pipe: Connection, location: str) -> None:
 
 
 def press_ctrl_c(pipe: Connection, location: str, times: int) -> None:
-    """Interrupt changes at random moments; after each, this process and another one must be able to write."""
+    """Interrupt changes at random moments. After each, this process and another one must be able to write."""
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     with open_store(location) as store, open_store(location) as other:
         other.database.timeout = 5
@@ -49,7 +54,7 @@ def press_ctrl_c(pipe: Connection, location: str, times: int) -> None:
         queue.extend(range(5))
         for _ in range(times):
             try:
-                # Again and again, since an interrupt that comes while an object is being freed is lost.
+                # Repeat it, since an interrupt that comes while an object is being freed is lost.
                 signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00001, 0.003), 0.25)
                 while True:
                     queue.rotate()
@@ -65,11 +70,11 @@ def press_ctrl_c(pipe: Connection, location: str, times: int) -> None:
 
 
 def push_in_signal_handlers(pipe: Connection, location: str, times: int) -> None:
-    """Push from a signal handler while the program itself uses the store; answers what was pushed, how many refused."""
+    """Push from a signal handler while the program uses the store; answer what was pushed and how many were refused."""
     with open_store(location) as store:
         xcom = store.session("s").xcom
         xcom["q"].extend(range(5))
-        numbers = itertools.count()  # handlers nest where one takes long: each has a number of its own
+        numbers = itertools.count()  # each handler has its own number, even if it interrupts another handler
         acknowledged = []
         refused = 0
 
@@ -89,13 +94,13 @@ def push_in_signal_handlers(pipe: Connection, location: str, times: int) -> None
                 del xcom["q"][9]
             xcom["q"].rotate()
             store.sessions()
-            sum(range(2000))  # where a handler is welcome
+            sum(range(2000))  # a moment in which the store is not in use
         signal.setitimer(signal.ITIMER_REAL, 0)
         pipe.send((acknowledged, refused))
 
 
 def rotate_until_told(pipe: Connection, location: str, length: int) -> None:
-    """Move the values of a queue from its one end to the other, all the time."""
+    """Move the values of a queue from one end to the other until a message comes."""
     with open_store(location) as store:
         queue = store.session("s").xcom["q"]
         queue.extend(range(length))
@@ -105,12 +110,12 @@ def rotate_until_told(pipe: Connection, location: str, length: int) -> None:
 
 
 def wait(pipe: Connection) -> None:
-    """Do nothing until told otherwise."""
+    """Do nothing until a message comes."""
     pipe.recv()
 
 
 def have_a_child(pipe: Connection) -> None:
-    """Have one, and do not wait for its end."""
+    """Create a child process, and do not wait for its end."""
     alive, ours = os.pipe()
     child = os.fork()
     if child == 0:
@@ -136,9 +141,9 @@ def hold_many_files(pipe: Connection, location: str, count: int) -> None:
 
 
 def push_and_take(pipe: Connection, location: str, number: int, rounds: int) -> None:
-    """Use two queues with others: a line, in at one end and out at the other, and one that is open at both ends.
+    """Use two queues that other processes use too: `line` is first in, first out, and `both` is used at both ends.
 
-    Answers what this process took of each, and how long the longest operation took.
+    Answers what this process took from each queue, and how long the longest operation took.
     """
     with open_store(location) as store:
         line, both = (store.session("s").xcom[name] for name in ("line", "both"))
@@ -162,7 +167,7 @@ def push_and_take(pipe: Connection, location: str, number: int, rounds: int) -> 
 
 
 def fail_on_shared_queues(pipe: Connection, location: str, number: int, rounds: int) -> None:
-    """Fail attempts that take from, push to and turn two queues of all; answers how often PostgreSQL met a deadlock."""
+    """Fail attempts that take from, push to and rotate two shared queues; answer how many deadlocks PostgreSQL saw."""
     refused = 0
     with open_store(location) as store:
         is_busy = store.database.dialect.is_busy
@@ -186,12 +191,12 @@ def fail_on_shared_queues(pipe: Connection, location: str, number: int, rounds: 
                         shared[one].rotate(2)
                     raise Undone
             with run.attempt("t"):
-                pass  # gives the last one back
+                pass  # beginning this attempt gives back the last one
         pipe.send(refused)
 
 
 def open_and_push(pipe: Connection, location: str, number: int) -> None:
-    """Open a store at the same moment as others."""
+    """Open a store at the same moment as other processes."""
     pipe.send("ready")
     pipe.recv()
     with open_store(location) as store:
@@ -200,11 +205,11 @@ def open_and_push(pipe: Connection, location: str, number: int) -> None:
 
 
 class Undone(Exception):
-    """Rolls a transaction back."""
+    """The error that rolls a transaction back."""
 
 
 def take_and_sometimes_undo(pipe: Connection, location: str) -> None:
-    """Take values until there are none; roll every tenth take back."""
+    """Take values until the queue is empty, and roll back every tenth take."""
     with open_store(location) as store:
         queue_id = store.session("s").xcom.queue_id("q")
         pipe.send("ready")
@@ -226,7 +231,7 @@ def take_and_sometimes_undo(pipe: Connection, location: str) -> None:
 
 
 def try_as_nobody(pipe: Connection, path: str, action: str) -> None:
-    """Read or write a store as another user; answers with the values, or the error's class and message."""
+    """Read or write a store as another user; answer with the values, or with the class and message of the error."""
     from zrb_store.db import migrate as migrate  # that user may not be allowed to import it
 
     os.setgroups([])
@@ -242,20 +247,21 @@ def try_as_nobody(pipe: Connection, path: str, action: str) -> None:
         pipe.send([type(error).__name__, str(error)])
 
 
-UPKEEP: dict[str, Callable[[Store], object]] = {
+MANUAL_CHANGES: dict[str, Callable[[Store], object]] = {
     "fork": lambda store: fork.fork(store.database, "etl", "load"),
-    "mark": lambda store: mark.mark_completed(store.database, "etl", "load", codec.encode("by hand")),
-    "pin": lambda store: removal.pin(store.database, "etl"),
-    "pop": lambda store: shell.pop(store, "inbox", "files"),
+    "mark": lambda store: mark.mark(store.database, "etl", "load", codec.encode("by hand")),
+    "pin": lambda store: pin(store.database, "etl"),
+    "pop": lambda store: pop(store.database, "inbox", "files", None),
     "prune": lambda store: list(prune.prune(store.database, prune.Policy(keep_last=0))),
-    "push": lambda store: shell.push(store, "inbox", "files", "d.csv"),
-    "rm": lambda store: removal.remove(store.database, "etl"),
+    "push": lambda store: push(store.database, "inbox", "files", codec.encode("d.csv"), None),
+    "rm": lambda store: remove_sessions(store.database, "etl"),
 }
 
 
-def keep_up(pipe: Connection, location: str, change: str, testing: str) -> None:
-    """Do by hand what people do to a store, as a process that obeys ZRB_STORE_TESTING."""
+def change_by_hand(pipe: Connection, location: str, change: str, testing: str) -> None:
+    """Make a change that people make by hand, in a process that obeys ZRB_STORE_TESTING."""
     if testing:
         os.environ["ZRB_STORE_TESTING"] = testing
+        obey_environment()
     with open_store(location) as store:
-        UPKEEP[change](store)
+        MANUAL_CHANGES[change](store)

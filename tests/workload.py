@@ -1,4 +1,4 @@
-"""The workflow that tests kill: it can be started again and again, and always leaves the same."""
+"""The workflow that tests kill. It can be started any number of times, and always leads to the same result."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Acknowledge = Callable[[str, Any], None]
 
 
 class Broken(Exception):
-    """What a task fails with at first."""
+    """The error with which some attempts fail."""
 
 
 def workflow(store: Store, acknowledge: Acknowledge) -> None:
-    """Finish the session, whatever was done before. What it does outside of attempts is told once it is done."""
+    """Finish the session, whatever was done before. Acknowledge each completion and each change outside of attempts."""
     shared = store.session("shared").xcom
     session = store.session("flow")
 
@@ -54,7 +54,7 @@ def workflow(store: Store, acknowledge: Acknowledge) -> None:
 
 
 def prepare(location: str) -> None:
-    """The queues that the workflow finds."""
+    """Fill the queues that the workflow uses."""
     with open_store(location) as store:
         shared = store.session("shared").xcom
         shared["inbox"].extend(range(1, ITEMS + 1))
@@ -63,6 +63,6 @@ def prepare(location: str) -> None:
 
 
 def result(store: Store) -> dict[str, list[Any]]:
-    """What the workflow leaves in the queues that its attempts use."""
+    """Return the contents of the queues that the attempts of the workflow use."""
     found = {name: list(store.session("shared").xcom[name]) for name in QUEUES}
     return found | {name: list(queue) for name, queue in store.session("flow").xcom.items() if len(queue)}

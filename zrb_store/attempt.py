@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -11,48 +10,111 @@ from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.errors import AttemptClosed, InvalidName, LeaseLost, ZrbStoreError
-from zrb_store.masking import mask_text
-from zrb_store.names import split_id, storable
+from zrb_store.errors import AttemptClosed, InvalidArgument, LeaseLost, ZrbStoreError
+from zrb_store.names import split_id
 from zrb_store.queries import attempts, sessions, values
-from zrb_store.records import AttemptRecord
+from zrb_store.safe_text import error_text
 from zrb_store.xcom import Xcoms, current_attempt
 
 if TYPE_CHECKING:
     from contextvars import Token
 
-    from zrb_store.xcom import Owner
+    from zrb_store.queries.owner import Owner
 
 NO_RESULT: Final = object()
-TRACEBACK_LIMIT = 16 * 1024
-"""Bytes of a traceback that are kept, its end being worth most; and of an error's message, its beginning."""
 
 
-class Attempt:
-    """An attempt under way. As a context manager it completes at the end, or fails by the exception.
+class AttemptReference:
+    """An attempt known by its identity. It can own changes to queues, but not complete or fail.
 
     Attributes:
+        session: Name of the session.
         task: Name of the task.
         number: 1 for the first attempt of the task in its session.
-        xcom: The session's queues, every operation belonging to this attempt, in any thread.
         token: Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE.
     """
 
-    def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
+    def __init__(self, database: Database, session: str, attempt_id: int, task: str, number: int, fence: int) -> None:
+        self.database = database
+        self.session = session
         self.id = attempt_id
         self.task = task
         self.number = number
-        self.database: Database = xcoms.database
-        self.session = xcoms.session
-        self.xcom = xcoms.bound_to(self)
-        self.token = f"{self.session}/{self.name}@{fence}"
-        self._open = True
-        self._token: Token[Owner | None] | None = None
+        self.token = f"{session}/{self.name}@{fence}"
 
     @property
     def name(self) -> str:
         """`load#2`: the attempt within its session."""
         return f"{self.task}#{self.number}"
+
+    @property
+    def full_name(self) -> str:
+        """`SESSION/load#2`: the attempt within the store."""
+        return f"{self.session}/{self.name}"
+
+    def refuse_if_closed(self, executor: Executor | None = None) -> None:
+        """Raise an error unless the attempt may still write.
+
+        Args:
+            executor: The open transaction, if there is one.
+
+        Raises:
+            AttemptClosed: The attempt has ended.
+            LeaseLost: Another process has taken the session over.
+        """
+        executor = executor or self.database
+        record = attempts.by_id(executor, self.id)
+        if record is None:
+            raise AttemptClosed(f"{self.full_name} was removed: it can no longer write")
+        session = sessions.find(executor, record.session)
+        if session is not None and session.fence != record.fence:
+            raise LeaseLost(
+                f"session {record.session} was taken over by run {session.fence}: {self.full_name} can no longer write"
+            )
+        if record.status != "running":
+            raise AttemptClosed(f"{self.full_name} is {record.status}: it can no longer write")
+
+
+def referenced_attempt(database: Database, token: str) -> AttemptReference:
+    """Return the attempt that the text of `ZRB_STORE_ATTEMPT` names.
+
+    Raises:
+        AttemptClosed: The store has no such attempt.
+        InvalidArgument: The text is not of the form SESSION/TASK#NUMBER@FENCE.
+    """
+    name, _, fence = token.rpartition("@")
+    try:
+        session, task, number = split_id(name)
+    except InvalidArgument:
+        fence = ""
+    if not fence.isdecimal():
+        raise InvalidArgument(f"ZRB_STORE_ATTEMPT is {token!r}, not SESSION/TASK#NUMBER@FENCE: unset it")
+    found = attempts.by_name(database, session, task, number)
+    if found is None or str(found.fence) != fence:
+        raise AttemptClosed(f"this store has no attempt {token}: unset ZRB_STORE_ATTEMPT to work outside of an attempt")
+    return AttemptReference(database, found.session, found.id, found.task, found.number, found.fence)
+
+
+class Attempt(AttemptReference):
+    """An attempt under way.
+
+    As a context manager, it completes when the block ends, and fails if the block raises.
+
+    Attributes:
+        session: Name of the session.
+        task: Name of the task.
+        number: 1 for the first attempt of the task in its session.
+        xcom: The session's queues; every operation on them belongs to this attempt, in any thread.
+        token: Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE.
+        result_seq: Seq of its result in the result's queue; None if there is none yet.
+    """
+
+    def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
+        super().__init__(xcoms.database, xcoms.session, attempt_id, task, number, fence)
+        self.xcom = xcoms.bound_to(self)
+        self.result_seq: int | None = None
+        self._open = True
+        self._token: Token[Owner | None] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -63,12 +125,12 @@ class Attempt:
         """Complete the attempt and push its result, in one transaction.
 
         Args:
-            result: Pushed to the queue; without one nothing is pushed.
-            queue: Name of the queue, the task's name if not given.
-            lenient: Keep a value that cannot be encoded as its type and repr, instead of raising.
+            result: Pushed to the queue, an `Encoded` one as it is. Without a result nothing is pushed.
+            queue: Name of the queue, by default the task's name.
+            lenient: Keep a value that cannot be encoded as its type and repr, instead of raising an error.
 
         Returns:
-            The result as it was stored, None without one.
+            The result as it was stored, or None without one.
 
         Raises:
             UnencodableValue: No codec takes a part of the result; the attempt still runs.
@@ -76,30 +138,20 @@ class Attempt:
             AttemptClosed: The attempt has ended before.
             LeaseLost: Another process has taken the session over.
         """
-        item = None
-        if result is not NO_RESULT:
+        item: Encoded | None = None
+        if isinstance(result, Encoded):
+            item = result
+        elif result is not NO_RESULT:
             item = codec.encode(result, lenient=lenient, limit=self.xcom.max_value)
-        self.complete_encoded(item, queue or self.task)
-        return item
-
-    def complete_encoded(self, item: Encoded | None, queue: str) -> int | None:
-        """Complete with a result that is encoded already. Raises as `complete`.
-
-        Args:
-            item: The result, None for none.
-            queue: Name of the queue that it is pushed to.
-
-        Returns:
-            Its seq, None for none.
-        """
+        name = queue or self.task
 
         def work(transaction: Transaction) -> tuple[int, int] | None:
             place = None
-            # Before its queue: a child's push to that queue waits for the attempt.
+            # The attempt is locked before its queue: a child's push to that queue waits for the attempt.
             if not attempts.lock(transaction, self.id):
                 self._refuse(transaction)
             if item is not None:
-                queue_id = self.xcom.make(transaction, queue)
+                queue_id = self.xcom.create_queue(transaction, name)
                 seq = values.push(transaction, queue_id, item, self.id)
                 if seq is None:
                     self._refuse(transaction)
@@ -111,52 +163,39 @@ class Attempt:
 
         place = self.database.transact(work, "complete")
         self._open = False
-        if place is None:
-            return None
-        self.xcom.remember(queue, place[0])
-        return place[1]
+        if place is not None:
+            self.xcom.remember_id(name, place[0])
+            self.result_seq = place[1]
+        return item
 
-    def fail(self, error: BaseException | None = None, status: str = "failed") -> None:
+    def fail(
+        self,
+        error: BaseException | None = None,
+        status: str = "failed",
+        *,
+        first_frame: TracebackType | None = None,
+    ) -> None:
         """End the attempt without completing it.
 
         What it did stays until the task's next attempt or the session's next run begins, so that a fallback sees it.
 
         Args:
-            error: Kept with the attempt, its traceback cut to 16 KiB.
+            error: Kept with the attempt; of its traceback, the last 16 KiB.
             status: `failed` or `interrupted`.
+            first_frame: Where the traceback begins, if not at its first frame.
 
         Raises:
             AttemptClosed: The attempt has ended before.
             LeaseLost: Another process has taken the session over.
         """
-        self.fail_with(describe(error), status)
-
-    def fail_with(self, error: tuple[str | None, str | None, str | None], status: str) -> None:
-        """As `fail`, with an error that was described already; raises as it.
-
-        Args:
-            error: Its type, message and traceback as text.
-            status: `failed` or `interrupted`.
-        """
-        if not self.database.transact(lambda t: attempts.fail(t, self.id, status, error), "fail"):
+        text = None if error is None else error_text(error, first_frame)
+        if not self.database.transact(lambda transaction: attempts.fail(transaction, self.id, status, text), "fail"):
             self._refuse(self.database)
         self._open = False
 
     def _refuse(self, executor: Executor) -> NoReturn:
         self.refuse_if_closed(executor)
         raise LeaseLost(f"session {self.session} was removed while {self.name} ran")
-
-    def refuse_if_closed(self, executor: Executor | None = None) -> None:
-        """Raise unless the attempt may still write.
-
-        Args:
-            executor: The transaction that is open, if one is.
-
-        Raises:
-            AttemptClosed: It has ended.
-            LeaseLost: Another process has taken the session over.
-        """
-        refuse_if_closed(executor or self.database, self.id, f"{self.session}/{self.name}")
 
     def __enter__(self) -> Attempt:
         self._token = current_attempt.set(self)
@@ -175,92 +214,9 @@ class Attempt:
             return
         # The store's own refusal of the failed attempt must not hide why it failed.
         with contextlib.suppress(ZrbStoreError):
-            self.fail(error, status_of(error))
+            self.fail(error, status_after(error))
 
 
-class AmbientAttempt:
-    """The attempt of the process that started this one, told by `ZRB_STORE_ATTEMPT`."""
-
-    def __init__(self, database: Database, record: AttemptRecord, token: str) -> None:
-        self.database = database
-        self.id = record.id
-        self.session = record.session
-        self.name = f"{record.session}/{record.name}"
-        self.token = token
-
-    def refuse_if_closed(self, executor: Executor | None = None) -> None:
-        """Raise unless the attempt may still write; see `Attempt.refuse_if_closed`."""
-        refuse_if_closed(executor or self.database, self.id, self.token)
-
-
-def ambient_attempt(database: Database, token: str) -> AmbientAttempt:
-    """The attempt that a token names.
-
-    Raises:
-        AttemptClosed: The store has no such attempt.
-        InvalidName: The token is damaged.
-    """
-    name, _, fence = token.rpartition("@")
-    try:
-        session, task, number = split_id(name)
-    except InvalidName:
-        fence = ""
-    if not fence.isdecimal():
-        raise InvalidName(f"ZRB_STORE_ATTEMPT is {token!r}, not SESSION/TASK#NUMBER@FENCE: unset it")
-    found = attempts.by_name(database, session, task, number)
-    if found is None or str(found.fence) != fence:
-        raise AttemptClosed(f"{token} has ended or is not of this store: unset ZRB_STORE_ATTEMPT to work outside of it")
-    return AmbientAttempt(database, found, token)
-
-
-def refuse_if_closed(executor: Executor, attempt_id: int, name: str) -> None:
-    """Raise `LeaseLost` or `AttemptClosed` unless the attempt may still write."""
-    record = attempts.by_id(executor, attempt_id)
-    if record is None:
-        raise AttemptClosed(f"{name} was removed: it can do no more")
-    session = sessions.by_name(executor, record.session)
-    if session is not None and session.fence != record.fence:
-        raise LeaseLost(f"session {record.session} was taken over by run {session.fence}: {name} changes nothing more")
-    if record.status != "running":
-        raise AttemptClosed(f"{name} is {record.status}: it can do no more")
-
-
-def status_of(error: BaseException) -> str:
-    """How an attempt or a run ends by this exception."""
+def status_after(error: BaseException) -> str:
+    """Return how an attempt or a run ends by this exception: `failed` or `interrupted`."""
     return "failed" if isinstance(error, (Exception, SystemExit)) else "interrupted"
-
-
-def describe(
-    error: BaseException | None, frames: TracebackType | None = None
-) -> tuple[str | None, str | None, str | None]:
-    """An exception as type, message and traceback, each fit to be kept: secrets are masked, before a long one is cut.
-
-    Args:
-        error: The exception.
-        frames: Where its traceback is to begin, if not at its beginning.
-    """
-    if error is None:
-        return None, None, None
-
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001 - the text of a user's class
-        message = "<exception str() failed>"  # as in the traceback
-    text = _kept("".join(traceback.format_exception(type(error), error, frames or error.__traceback__)))
-    encoded = text.encode()
-    if len(encoded) > TRACEBACK_LIMIT:
-        text = _CUT + _whole_characters(encoded[len(_CUT) - TRACEBACK_LIMIT :])
-    message = _whole_characters(_kept(message).encode()[:TRACEBACK_LIMIT])
-    return _kept(type(error).__qualname__), message, text
-
-
-def _kept(text: str) -> str:
-    return storable(mask_text(text))
-
-
-_CUT = "[...]\n"
-
-
-def _whole_characters(cut: bytes) -> str:
-    """The text of UTF-8 that may have been cut within its first or last character."""
-    return cut.decode(errors="ignore")

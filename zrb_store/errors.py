@@ -1,17 +1,18 @@
-"""Every error of zrb-store. The message says what happened and what to do; `exit_code` is what a command ends with."""
+"""Every error of zrb-store. A message says what happened and what to do."""
 
 from __future__ import annotations
 
-from zrb_store.printing import printable
+from zrb_store.safe_text import printable
 
 
 class ZrbStoreError(Exception):
     """Base of every error of this package.
 
-    The message may quote what is stored, so nothing in it can move a cursor or hide text when a traceback shows it.
+    A message may quote stored text. So characters that move the cursor or hide text are escaped in it, which makes it
+    safe to show in a terminal.
 
     Attributes:
-        exit_code: What a command ends with when this error stops it.
+        exit_code: Exit status of a command that this error stops.
     """
 
     exit_code = 1
@@ -20,10 +21,14 @@ class ZrbStoreError(Exception):
         super().__init__(printable(message))
 
 
-class InvalidName(ZrbStoreError, ValueError):
-    """A name or an argument is not of the form it must have."""
+class InvalidArgument(ZrbStoreError, ValueError):
+    """A name, a limit, a setting or another argument does not have the required form."""
 
     exit_code = 2
+
+
+InvalidName = InvalidArgument
+"""The name of `InvalidArgument` before 0.1.0; the next release removes it."""
 
 
 class SessionNotFound(ZrbStoreError, LookupError):
@@ -39,7 +44,7 @@ class TaskNotFound(ZrbStoreError, LookupError):
 
 
 class ValueNotFound(ZrbStoreError, LookupError):
-    """No value fits: the queue is empty, the value does not exist, or the newest one is too old."""
+    """No value matches: the queue is empty, the value does not exist, or the newest value is too old."""
 
     exit_code = 3
 
@@ -51,49 +56,49 @@ class InputsDiffer(ZrbStoreError):
 
 
 class StoreMissing(ZrbStoreError):
-    """There is no store at this place, and reading does not make one."""
+    """There is no store at this location, and reading does not create one."""
 
     exit_code = 69
 
 
 class StoreUnavailable(ZrbStoreError):
-    """The database cannot be reached, is locked, full, damaged or not allowed to us."""
+    """The database cannot be reached, is locked, full or damaged, or does not allow the operation."""
 
     exit_code = 69
 
 
 class SchemaBehind(ZrbStoreError):
-    """The store was made by an older zrb-store and must be upgraded first."""
+    """An older zrb-store created the store, which must be upgraded first."""
 
     exit_code = 69
 
 
 class SchemaAhead(ZrbStoreError):
-    """The store was made by a newer zrb-store, or is not a store of ours."""
+    """A newer zrb-store created the store, or the database belongs to another program."""
 
     exit_code = 69
 
 
 class SessionBusy(ZrbStoreError):
-    """Another process runs this session."""
+    """Another process is running this session."""
 
     exit_code = 75
 
 
 class LeaseLost(ZrbStoreError):
-    """Another process has taken this session over; this run must change nothing any more."""
+    """Another process has taken over this session; this run can no longer change anything."""
 
     exit_code = 75
 
 
 class AttemptClosed(ZrbStoreError):
-    """The attempt has ended: what it did is settled, and it can do no more."""
+    """The attempt has ended and can no longer change anything."""
 
     exit_code = 75
 
 
 class SessionCompleted(ZrbStoreError):
-    """The session has completed; there is nothing left to run."""
+    """The session has completed; nothing is left to run."""
 
 
 class TaskCompleted(ZrbStoreError):
@@ -101,8 +106,8 @@ class TaskCompleted(ZrbStoreError):
 
 
 class UnencodableValue(ZrbStoreError, TypeError):
-    """No codec takes a part of this value; the message names its path."""
+    """No codec can store a part of the value; the message names the path to that part."""
 
 
 class ValueTooLarge(ZrbStoreError, ValueError):
-    """The encoded value is larger than the limit."""
+    """The encoded value exceeds the size limit."""

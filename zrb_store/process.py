@@ -1,4 +1,4 @@
-"""Who this process is, and whether another one still runs."""
+"""The identity of this process, and whether another process is still running."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What names one process beyond doubt, for as long as its machine runs.
+class ProcessIdentity:
+    """What identifies one process, among all that run on its machine until the next boot.
 
     Attributes:
-        pid_namespace: The namespaces that a pid and a start time are of.
-        process_started: The kernel's own count of when the process started. Compared, never computed with: a start
-            time in seconds moves when the clock is set, and would declare a living process dead.
+        pid_namespace: The namespaces in which the pid and the start time are valid.
+        process_started: The process's start, in the kernel's own count. It is only ever compared for equality: a start
+            time in seconds changes when the clock is set, so that a running process would be taken for a dead one.
     """
 
     host: str
@@ -29,26 +29,26 @@ class Identity:
     user: str | None
 
 
-def identity() -> Identity:
-    """Describe the running process (anew after a fork)."""
+def identity() -> ProcessIdentity:
+    """Return the identity of this process; a forked child has its own."""
     return _identity(os.getpid())
 
 
 @functools.lru_cache(maxsize=1)
-def _identity(pid: int) -> Identity:
+def _identity(pid: int) -> ProcessIdentity:
     try:
         user: str | None = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # in a container the user may have no name
         user = str(os.getuid()) if hasattr(os, "getuid") else None
-    return Identity(socket.gethostname(), _boot_id(), _pid_namespace(), pid, process_started(pid), user)
+    return ProcessIdentity(socket.gethostname(), _boot_id(), _pid_namespace(), pid, process_started(pid), user)
 
 
 def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:
-    """Whether the process so described still runs.
+    """Whether the process with this identity is still running.
 
     Returns:
-        None if that cannot be known from here: another machine, another boot that we cannot tell apart, another
-        container, a process that is hidden from us. Then only the end of its lease tells.
+        None if this process cannot tell, because the other one runs on another machine, in another boot or container,
+        or is hidden from this user. Then it counts as running until its lease expires.
     """
     me = identity()
     if None in (boot_id, pid_namespace, started) or (boot_id, pid_namespace) != (me.boot_id, me.pid_namespace):
@@ -60,10 +60,10 @@ def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started
 
 
 def process_started(pid: int) -> str | None:
-    """When the kernel says this process started, or None if there is none (a zombie has ended).
+    """Return the kernel's count of when a process started, or None if there is no such process or it is a zombie.
 
     Raises:
-        PermissionError: There is one, and we may not know more.
+        PermissionError: The process exists, but this user may not read its start time.
     """
     if platform.system() == "Linux":
         try:
@@ -71,13 +71,13 @@ def process_started(pid: int) -> str | None:
         except OSError:
             _refuse_hidden(pid)
             return None
-        fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
+        fields = stat.rpartition(")")[2].split()  # the process's name may contain spaces and parentheses
         return None if fields[0] in "ZX" else fields[19]
     return _process_started_elsewhere(pid)
 
 
 def _process_started_elsewhere(pid: int) -> str | None:
-    import psutil  # only where there is no /proc: it costs a command's start 20 ms
+    import psutil  # late: it adds 20 ms to the start of a command, and Linux does not need it
 
     try:
         process = psutil.Process(pid)
@@ -90,7 +90,7 @@ def _process_started_elsewhere(pid: int) -> str | None:
 
 
 def _refuse_hidden(pid: int) -> None:
-    """Tell a process that is hidden from us (/proc with hidepid, or none at all) from one that is not there."""
+    """Raise PermissionError if the process exists after all: /proc may be missing, or mounted with hidepid."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -112,7 +112,7 @@ def _boot_id() -> str | None:
 def _pid_namespace() -> str | None:
     if platform.system() != "Linux":
         return "none"
-    # A start time counts from the boot as the reader's time namespace sees it (time_namespaces(7), since Linux 5.6).
+    # A start time counts from the boot, as the reader's time namespace sees it (time_namespaces(7), since Linux 5.6).
     names = ["pid", "time"] if Path("/proc/self/ns/time").exists() else ["pid"]
     try:
         return " ".join(str(Path(f"/proc/self/ns/{name}").readlink()) for name in names)

@@ -1,6 +1,6 @@
-"""What the queries return: one frozen record per noun. Times are microseconds since 1970 UTC.
+"""The records that queries return, one class for each kind of row. Times are microseconds since 1970 UTC.
 
-`damage` names the columns in which the row had what cannot be; the record has stand-ins for them (`columns.py`).
+`damage` names the columns whose stored content is invalid; the record holds stand-ins for them (`db/columns.py`).
 """
 
 from __future__ import annotations
@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+UNSUCCESSFUL = ("failed", "interrupted", "lost")
+"""The statuses of attempts that have ended without completing."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """One session."""
+    """A session."""
 
     id: int
     name: str
@@ -20,7 +23,7 @@ class SessionRecord:
     task: str | None
     path: list[str]
     inputs: str | None  # encoded
-    tasks: dict[str, str]  # every known task in order -> "waiting" or "skipped"
+    tasks: dict[str, str]  # maps every known task, in order, to "waiting" or "skipped"
     parent: str | None
     forked_from: str | None
     pinned: bool
@@ -31,13 +34,13 @@ class SessionRecord:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to run. A main task that was skipped may have something to do now."""
+        """Whether nothing is left to run. A main task that was skipped may run next time."""
         return self.status == "completed" and self.tasks.get(self.task or "") != "skipped"
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One process working on a session."""
+    """A run: one process working on a session."""
 
     id: int
     session_id: int
@@ -62,7 +65,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One execution of one task's action."""
+    """An attempt: one execution of a task's action."""
 
     id: int
     session_id: int
@@ -88,18 +91,18 @@ class AttemptRecord:
 
     @property
     def name(self) -> str:
-        """`load#2`: the attempt within its session."""
+        """The attempt's name within its session, such as `load#2`."""
         return f"{self.task}#{self.number}"
 
     @property
     def stands(self) -> bool:
-        """Whether it completed and was not given back since."""
+        """Whether the attempt has completed and has not been given back since."""
         return self.status == "completed" and self.given_back_at is None
 
 
 @dataclass(frozen=True, slots=True)
 class ValueRecord:
-    """One item of a queue."""
+    """A value of a queue."""
 
     queue_id: int
     seq: int
@@ -118,7 +121,7 @@ class ValueRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReturnRecord:
-    """One give-back of one value."""
+    """The return of a taken value to its queue."""
 
     queue_id: int
     seq: int
@@ -130,13 +133,13 @@ class ReturnRecord:
 
 
 def iso(moment: int | None) -> str | None:
-    """Format microseconds since 1970 as ISO 8601 UTC with microseconds."""
+    """Format microseconds since 1970 as ISO 8601 in UTC, such as `2026-11-24T08:00:00.000000Z`."""
     if moment is None:
         return None
     return to_datetime(moment).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def to_datetime(moment: int) -> datetime:
-    """Microseconds since 1970 as an aware UTC datetime, without a float on the way."""
+    """Convert microseconds since 1970 to an aware UTC datetime, without the rounding of a float."""
     seconds, micros = divmod(moment, 1_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)

@@ -4,58 +4,71 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zrb_store import lease
-from zrb_store.masking import remember_command
+from zrb_store.attempt import AttemptReference
+from zrb_store.db.engine import Database
 from zrb_store.names import check_name, check_session_name
 from zrb_store.project import current_script
-from zrb_store.purpose import Purpose, without_secrets
-from zrb_store.queries import sessions, values
+from zrb_store.queries import runs, sessions
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.lease import status_of
 from zrb_store.records import SessionRecord
-from zrb_store.run import Run
+from zrb_store.run import Run, RunSpec
+from zrb_store.run.comparison import without_secrets
+from zrb_store.safe_text import remember_command
 from zrb_store.xcom import Xcoms
-
-if TYPE_CHECKING:
-    from zrb_store.store import Store
 
 
 class Session:
-    """A session of a store. Making this object touches nothing in the database.
+    """A session of a store. Creating this object neither reads nor writes the database.
 
     Attributes:
+        database: The store's database.
         name: Its unique name.
         xcom: Its queues by name, open to every process at any time.
     """
 
-    def __init__(self, store: Store, name: str) -> None:
-        self.store = store
+    def __init__(
+        self, database: Database, name: str, max_value: int, parent_attempt: AttemptReference | None = None
+    ) -> None:
+        """Name a session.
+
+        Args:
+            database: The store's database.
+            name: The session's name.
+            max_value: The largest encoded value in bytes.
+            parent_attempt: The attempt of another process that started this one.
+
+        Raises:
+            InvalidArgument: No session can have this name.
+        """
+        self.database = database
         self.name = check_session_name(name)
-        self.xcom = Xcoms(store.database, name, store.max_value, ambient=store.ambient)
+        self.xcom = Xcoms(database, name, max_value, parent_attempt=parent_attempt)
+        self._max_value = max_value
+        self._parent_attempt = parent_attempt
 
     def __repr__(self) -> str:
         return f"<Session {self.name}>"
 
     def record(self) -> SessionRecord:
-        """What the store knows of the session.
-
-        Returns:
-            Its row, as it was last written.
+        """Read what the store knows of the session.
 
         Raises:
-            SessionNotFound: Nothing yet.
+            SessionNotFound: There is no such session yet.
         """
-        return sessions.need(self.store.database, self.name)
+        return sessions.get(self.database, self.name)
 
     @property
     def status(self) -> str:
         """`open`, `running`, `stale`, `completed`, `failed` or `interrupted`.
 
         Raises:
-            SessionNotFound: The store does not know it.
+            SessionNotFound: There is no such session yet.
         """
-        database, record = self.store.database, self.record()
-        return lease.status_of(database, record, sessions.last_run(database, record.id), values.moment(database))
+        database, record = self.database, self.record()
+        return status_of(database, record, runs.last(database, record.id), now_micros(database))
 
     def run(
         self,
@@ -69,26 +82,26 @@ class Session:
         command: Sequence[str] | None = None,
         zrb_version: str | None = None,
     ) -> Run:
-        """The right to run this session's tasks, to be used as a context manager (or with `start` and `end`).
+        """Prepare a run of this session's tasks: a context manager, or an object with `start` and `end`.
 
         Args:
-            task: Name of what the session is for, compared with that of earlier runs. By default the absolute path of
-                the script that this process runs; a script that may be moved between two runs needs a name. `python
-                -c` and `-m`, a REPL, a notebook, and an installed program such as pytest have none.
+            task: Name of the main task; later runs must have the same one. By default the absolute path of
+                the script that this process runs, so that a script which may be moved between two runs needs a name.
+                `python -c` and `-m`, a REPL, a notebook, and an installed program such as pytest have none.
             path: How zrb's command line names the task.
-            inputs: Compared with those of earlier runs, passwords of URLs masked; leave secret ones out.
-            project: Folder of the project, compared with that of earlier runs; by default none. The working directory
-                would not do: that of cron is another than that of a terminal.
-            parent: SESSION or SESSION/TASK#N that this session is started by.
+            inputs: Must be those of earlier runs. Passwords of URLs are masked; leave other secrets out.
+            project: Folder of the project, which must be that of earlier runs; by default none. It is not the working
+                directory, which differs between cron and a terminal.
+            parent: SESSION or SESSION/TASK#N that started this session.
             origin: `cli`, `web` or `library`.
-            command: The command line, stored with its secrets masked; this process's own if not given.
-            zrb_version: Version of zrb that runs it.
+            command: The command line, stored with its secrets masked; by default that of this process.
+            zrb_version: Version of zrb, if zrb runs it.
 
         Returns:
-            The run, not started yet.
+            The run, which has not started yet.
 
         Raises:
-            InvalidName: No task can have this name.
+            InvalidArgument: No task can have this name.
             SessionBusy: On start: another process runs it.
             SessionCompleted: On start: there is nothing left to run.
             InputsDiffer: On start: it belongs to another project, another task or script, or other inputs.
@@ -98,15 +111,15 @@ class Session:
             check_name(task, "task")
         command = list(sys.argv) if command is None else command
         remember_command(command)
-        ambient = self.store.ambient
-        purpose = Purpose(
+        parent_attempt = self._parent_attempt
+        spec = RunSpec(
             task=current_script() if task is None else task,
             path=path,
             inputs=None if inputs is None else without_secrets(inputs),
             project=project,
-            parent=parent or (ambient.name if ambient else None),
+            parent=parent or (parent_attempt.full_name if parent_attempt else None),
             origin=origin,
             command=command,
             zrb_version=zrb_version,
         )
-        return Run(Xcoms(self.store.database, self.name, self.store.max_value), purpose)
+        return Run(Xcoms(self.database, self.name, self._max_value), spec)

@@ -8,14 +8,14 @@
             nightly(store)  # resumes
             assert loaded == ["a.csv"]
 
-A real process, `zrb` too, obeys the environment variable `ZRB_STORE_TESTING` when it opens its first store. It has
-words such as `crash_at=complete:inside` (the process gets SIGKILL there), `crash_at=push:after#3` (at the third
-time), `stop_at=begin:before` (SIGSTOP) and `lease=2` (seconds).
+A process that imports this module obeys the environment variable `ZRB_STORE_TESTING`; for `zrb` that is
+`ZRB_INIT_MODULES=zrb_store.plugin:zrb_store.testing`. The variable has words such as `crash_at=complete:inside` (the
+process gets SIGKILL there), `crash_at=push:after#3` (at the third time), `stop_at=begin:before` (SIGSTOP) and `lease=2`
+(seconds).
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import signal
@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from zrb_store import lease, open_store, points
-from zrb_store.errors import InvalidName
-from zrb_store.queries import sessions
+from zrb_store import lease, open_store
+from zrb_store.db.failpoints import Callback, set_callback
+from zrb_store.errors import InvalidArgument
+from zrb_store.queries import runs
+from zrb_store.queries.lease import renew
 
 if TYPE_CHECKING:
     from zrb_store.session import Session
@@ -40,7 +42,7 @@ POINTS = tuple(
         "begin",  # an attempt begins; the unfinished one before it is given back
         "change",  # an operation of several statements: extend, set, insert, remove, rotate and so on
         "complete",  # an attempt completes, its result with it
-        "create",  # a queue is made, with its session if need be
+        "create",  # a queue is created, and its session if there is none
         "end",  # a run ends
         "fail",  # an attempt fails
         "fork",
@@ -55,30 +57,31 @@ POINTS = tuple(
     )
     for place in ("before", "inside", "after")
 )
-"""Every point: `before` a change, `inside` its transaction just before the commit, and `after` the commit.
+"""The points at which a crash can be simulated: `before` a change, `inside` its transaction just before the commit, and
+`after` the commit.
 
 A `push` or `pop` from Python is a single statement, which has no `inside`; nor has a `begin` that gives nothing back.
 """
 
 
 class Crash(BaseException):
-    """The death of the process, as `crash_at` plays it. No `except Exception` holds it up."""
+    """The death of the process, simulated by `crash_at`. No `except Exception` catches it."""
 
 
 @contextmanager
 def crash_at(point: str, *, visit: int = 1, kill: bool = False) -> Iterator[None]:
-    """Die at a point: raise `Crash` there, and at every point after it, since the dead write nothing more.
+    """Die at a point: raise `Crash` there and at every later point, since a dead process writes nothing.
 
-    What runs were under way still hold their leases: use `expire_lease`, or `short_lease` and wait.
+    The runs under way keep their leases: use `expire_lease`, or `short_lease` and wait.
 
     Args:
         point: One of `POINTS`.
-        visit: At which of the visits to the point.
+        visit: At which visit of the point to die.
         kill: Send this process SIGKILL instead.
 
     Raises:
         Crash: At the point.
-        InvalidName: There is no such point.
+        InvalidArgument: There is no such point.
     """
     dead = False
 
@@ -94,46 +97,45 @@ def crash_at(point: str, *, visit: int = 1, kill: bool = False) -> Iterator[None
             raise Crash(f"{name} is reached by a process that died at {point}")
         at(name)
 
-    previous = points.watch(reached)
+    previous = set_callback(reached)
     try:
         yield
     finally:
-        points.watch(previous)
+        set_callback(previous)
 
 
 @contextmanager
 def short_lease(seconds: float) -> Iterator[None]:
-    """Let leases last so long in this process, renewed four times as often.
+    """Shorten the leases of this process, and renew them four times as often as they would end.
 
-    A test that waits for the end of a lease waits so much less. The process that is to lose it needs the short one.
+    Use it in the process that is to lose its lease: a test then waits less for the end of it.
+
+    Args:
+        seconds: How long a lease lasts.
     """
-    before = lease.DURATION, lease.RENEWAL
-    _shorten(seconds)
+    before = lease.set_duration(seconds)
     try:
         yield
     finally:
-        lease.DURATION, lease.RENEWAL = before
+        lease.set_duration(before)
 
 
 def expire_lease(session: Session) -> None:
-    """Let the lease of a session's run end now, as if its process had not been heard of for a minute.
-
-    The next `session.run()` takes over.
+    """End the lease of a session's run now, so that the next `session.run()` takes the session over.
 
     Raises:
         SessionNotFound: There is no such session.
     """
-    database = session.store.database
-    run = sessions.last_run(database, session.record().id)
+    run = runs.last(session.database, session.record().id)
     if run is not None:
-        sessions.renew(database, run.id, 0)
+        renew(session.database, run.id, 0)
 
 
 @contextmanager
 def temporary_store() -> Iterator[Store]:
-    """A new SQLite store in a temporary folder, deleted at the end.
+    """Open a new SQLite store in a temporary folder, which is deleted at the end.
 
-    `ZRB_STORE_URL` names it meanwhile: `open_store()` and child processes use it too.
+    `ZRB_STORE_URL` names it meanwhile, so that `open_store()` and child processes use it too.
     """
     with tempfile.TemporaryDirectory(prefix="zrb-store-") as folder:
         path = str(Path(folder) / "xcom.db")
@@ -143,31 +145,30 @@ def temporary_store() -> Iterator[Store]:
                 yield store
 
 
-@functools.cache  # once per process, whose visits are counted from its first store on
 def obey_environment() -> None:
     """Do what `ZRB_STORE_TESTING` says, for as long as this process lives.
 
     Raises:
-        InvalidName: It says something else than described above.
+        InvalidArgument: It holds a word that is not described above.
     """
-    for word in os.environ.get(points.VARIABLE, "").split():
+    for word in os.environ.get("ZRB_STORE_TESTING", "").split():
         name, _, what = word.partition("=")
         point, _, visit = what.partition("#")
         try:
             if name == "lease":
-                _shorten(float(what))
+                lease.set_duration(float(what))
             elif name in ("crash_at", "stop_at"):
-                points.watch(_at(point, int(visit or 1), _kill if name == "crash_at" else _stop))
+                set_callback(_at(point, int(visit or 1), _kill if name == "crash_at" else _stop))
             else:
                 raise ValueError(f"{name} is not known")
         except ValueError as error:
-            raise InvalidName(f"{points.VARIABLE} holds {word!r}: {error}") from None
+            raise InvalidArgument(f"ZRB_STORE_TESTING holds {word!r}: {error}") from None
 
 
-def _at(point: str, visit: int, action: Callable[[], None]) -> points.At:
-    """Calls the action when the point is visited for that time."""
+def _at(point: str, visit: int, action: Callable[[], None]) -> Callback:
+    """Make a callback that calls the action at the given visit of a point."""
     if point not in POINTS:
-        raise InvalidName(f"there is no point {point!r}: use one of {', '.join(POINTS)}")
+        raise InvalidArgument(f"there is no point {point!r}: use one of {', '.join(POINTS)}")
     visits = itertools.count(1)
 
     def reached(name: str) -> None:
@@ -185,6 +186,4 @@ def _stop() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def _shorten(seconds: float) -> None:
-    lease.DURATION, lease.RENEWAL = seconds, seconds / 4
-    lease.renew_now()
+obey_environment()

@@ -60,7 +60,7 @@ def describe(package: Distribution) -> dict[str, Any]:
 
 
 def licence(package: Distribution) -> str:
-    """What the package says in one of the three places that have been in fashion."""
+    """Return the licence that a package declares, in any of the three places that have been in use."""
     fields = package.metadata
     declared = next((fields[name] for name in ("License-Expression", "License") if name in fields), "")
     classified = [
@@ -68,7 +68,7 @@ def licence(package: Distribution) -> str:
         for classifier in fields.get_all("Classifier") or []
         if classifier.startswith("License :: ")
     ]
-    # Some put the licence's whole text there.
+    # Some packages put the whole text of the licence there.
     if 0 < len(declared) <= 40:
         return declared
     return " or ".join(classified) or "unknown"

@@ -10,7 +10,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# SQLite makes a row id only of a column that is exactly INTEGER.
+# On SQLite only a column whose type is exactly INTEGER becomes the row id.
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 

@@ -1,9 +1,11 @@
-"""The revision is kept in `zrb_version`: other programs that use Alembic may share a PostgreSQL schema.
+"""The revision moves to the table `zrb_version`, so that other programs with Alembic can share a PostgreSQL schema.
 
-In a store that is at 0001 it is moved from `alembic_version` before Alembic looks for it (`migrate.move_revision`).
-The programs of revision 0001 look into `alembic_version` alone. Where they find nothing they take the database for an
-empty one, and begin to make their tables. On SQLite, where the file is ours alone, every store says to them what it is.
-On PostgreSQL only one that they made does, because in others that table may be another program's.
+In a store at revision 0001 it moves from `alembic_version` before Alembic looks for it (`migrate.move_revision`).
+
+A zrb-store of revision 0001 looks only into `alembic_version`. If it finds no revision there, it takes the database for
+an empty one and begins to create its tables. On SQLite, where the file belongs to us alone, this migration therefore
+leaves a revision that it does not know in every store. On PostgreSQL only a store that it has created has one, because
+in other stores that table may belong to another program.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Writes the stored database of the newest revision: `python -m tests.revisions.make`. Older ones are never made anew.
+"""Write the stored database of the newest revision: `python -m tests.revisions.make`.
 
-Run it once when a migration is added, and commit the file. The test upgrades each file and then uses the store.
+Run it once when a migration is added, and commit the file. Files of older revisions are never written again.
+tests/test_revisions.py upgrades each file and then uses the store.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def fill(store: Store) -> None:
-    """A store in the middle of its life: a session that is done, one that died half-way, one used for its queues."""
+    """Fill a store with a session that completed, one whose process died, and one that is used only for its queues."""
     files = store.session("inbox").xcom["files"]
     files.extend(["a.csv", "b.csv", "c.csv"])
     with store.session("done").run(task="load", inputs={"day": date(2026, 11, 24)}) as run:

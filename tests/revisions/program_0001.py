@@ -1,6 +1,6 @@
-"""What the programs of revision 0001 do when they open a database: their own statements, in the order of their checks.
+"""What programs of revision 0001 do when they open a database: their statements, in the order of their checks.
 
-From zrb_store/db/schema.py, db/dialect/ and migrations/env.py of that revision.
+Copied from zrb_store/db/schema.py, zrb_store/db/dialect/ and migrations/env.py of that revision.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Verdict = Literal["usable", "ahead", "missing", "made"]
 
 
 def open_store(engine: sa.Engine, *, read_only: bool = False) -> Verdict:
-    """Open a database as such a program does: use it, refuse it (`SchemaAhead`, `StoreMissing`), or make a store in it.
+    """Open a database as such a program does: use it, refuse it (`SchemaAhead`, `StoreMissing`), or create a store.
 
     Raises:
-        DBAPIError: Its tables could not be made.
+        DBAPIError: If the tables cannot be created.
     """
     name = engine.dialect.name
     with engine.connect() as connection:
@@ -54,7 +54,7 @@ def open_store(engine: sa.Engine, *, read_only: bool = False) -> Verdict:
 
 
 def make(engine: sa.Engine) -> None:
-    """Make the tables of revision 0001 and note the revision where that revision did, whole or not at all."""
+    """Create the tables of revision 0001 and store the revision where that revision did, in one transaction."""
     first = ScriptDirectory(str(migrate.folder())).get_revision("0001")
     assert first is not None
     with engine.connect() as connection, migrate.exclusive(connection):

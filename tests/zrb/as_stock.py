@@ -1,6 +1,6 @@
-"""What a user of zrb can do with `ctx.xcom`, to be compared with stock zrb: `perform` says what each operation answers.
+"""Operations on `ctx.xcom` to be compared with stock zrb: `perform` returns the result of each.
 
-Runs inside a task, in the environment of one release.
+This runs inside a task, in the environment of one release.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 from zrb import Xcom
 from zrb.dot_dict.dot_dict import DotDict
 
-# Each line is done after the ones above it: statements, and an expression whose value is said.
-# `x` is `ctx.xcom`, `q` its queue `w`.
+# Each line is executed after the lines above it. It has statements and an expression, whose value is compared. `x` is
+# `ctx.xcom`, and `q` is its queue `w`.
 QUEUE = r"""
 q.push(1), q.append(2), q.appendleft(0), q.extend([3, 4]), q.extendleft([-1, -2]), q.insert(2, "in"), q
 q.copy()
@@ -189,7 +189,7 @@ x["w"] = Xcom([1]); x["w"], names(x)
 x.clear(), x
 """
 
-# Not as in stock zrb, which raises KeyError: what is missing reads as an empty queue.
+# Different from stock zrb, which raises KeyError: a missing queue reads as an empty one.
 MISSING = r"""
 x["no"], "no" in x, len(x["no"])
 x.never, "never" in x, x.get("nothing"), "nothing" in x
@@ -204,27 +204,27 @@ x["{0}".format("no")].peek()
 
 
 class Special(Xcom):
-    """A user's own class of queues."""
+    """A queue class that a user has defined."""
 
     def last(self) -> Any:
-        """The newest value."""
+        """Return the newest value."""
         return self[-1]
 
 
 def names(x: Any) -> list[Any]:
-    """The names in `ctx.xcom` but for the task's."""
+    """Return the names in `ctx.xcom` except that of the task."""
     return sorted((name for name in x if name != "main"), key=repr)
 
 
 def listen(queue: Any, calls: list[str]) -> None:
-    """Note each call of a callback, which zrb's releases register under different names."""
+    """Record each call of a callback. Releases of zrb have different names for the methods that add callbacks."""
     for kind in ("push", "pop"):
         add = getattr(queue, f"append_{kind}_callback", None) or getattr(queue, f"add_{kind}_callback")
         add(lambda kind=kind: calls.append(kind))
 
 
 def shown(value: Any) -> str:
-    """A value with its type; a number of them likewise."""
+    """Format a value with its type, or each of several values."""
     if isinstance(value, tuple):
         return f"({', '.join(map(shown, value))})"
     if isinstance(value, deque | Xcom):
@@ -237,7 +237,7 @@ def shown(value: Any) -> str:
 
 
 def answer(operation: str, known: dict[str, Any]) -> str:
-    """What an operation answers, or the class of its exception."""
+    """Return the formatted value of an operation, or the class of its exception."""
     statements, _, last = operation.rpartition("; ")
     try:
         exec(statements, known)  # noqa: S102 - the operations above
@@ -252,11 +252,11 @@ def answer(operation: str, known: dict[str, Any]) -> str:
 
 
 def perform(x: Any, *groups: str) -> list[str]:
-    """Do the operations of some groups to an `ctx.xcom`, and say what each answers."""
+    """Do groups of operations to a `ctx.xcom`, and return a line with the result of each."""
     x["w"] = Xcom([])
     known = {**globals(), "copy": copy, "json": json, "pickle": pickle, "DotDict": DotDict, "x": x, "q": x["w"]}
-    said = [f"{line}  =>  {answer(line, known)}" for group in groups for line in group.strip().splitlines()]
-    return [line.encode("utf-8", "backslashreplace").decode() for line in said]
+    results = [f"{line}  =>  {answer(line, known)}" for group in groups for line in group.strip().splitlines()]
+    return [line.encode("utf-8", "backslashreplace").decode() for line in results]
 
 
 STOCK = (QUEUE, NAMES, KEYS, IN_MEMORY, CALLBACKS, END)

@@ -24,7 +24,7 @@ from zrb_store.store import Store
 
 DEADLINE = 60.0
 
-# What every task file of these tests may use. Tasks talk to the test through files in the project's folder.
+# Code that every task file of these tests may use. Tasks and tests communicate by files in the project's folder.
 PRELUDE = '''
 import asyncio, os, signal, sys, time
 from pathlib import Path
@@ -33,7 +33,7 @@ from zrb import CmdTask, Group, Task, cli, make_task
 HERE = Path(__file__).parent
 
 def ran(name):
-    """Note that an action runs; returns how often it ran before."""
+    """Record that an action runs, and return how often it ran before."""
     with (HERE / "ran").open("a") as file:
         file.write(name + "\\n")
     return (HERE / "ran").read_text().split("\\n").count(name) - 1
@@ -45,12 +45,12 @@ def mark(name):
     (HERE / name).touch()
 
 async def wait_for(name):
-    """Wait for a file that the test makes."""
+    """Wait for a file that the test creates."""
     while not exists(name):
         await asyncio.sleep(0.02)
 
 async def hang(name):
-    """Tell the test that the task is here, and stay."""
+    """Let the test know that the task has come here, and sleep."""
     mark(name)
     await asyncio.sleep(60)
 '''
@@ -58,7 +58,7 @@ async def hang(name):
 
 @dataclass
 class Done:
-    """How a command ended."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -66,7 +66,7 @@ class Done:
 
 
 class Process:
-    """A zrb under way."""
+    """A running zrb process."""
 
     def __init__(self, popen: subprocess.Popen[str], folder: Path) -> None:
         self._popen = popen
@@ -74,7 +74,7 @@ class Process:
         self.pid = popen.pid
 
     def reaches(self, name: str) -> Process:
-        """Wait for a task to `mark` or `hang` at this name."""
+        """Wait until a task calls `mark` or `hang` with this name."""
         ends = time.monotonic() + DEADLINE
         while not (self._folder / name).exists():
             if self._popen.poll() is not None:
@@ -87,16 +87,16 @@ class Process:
         return self
 
     def signal(self, number: signal.Signals) -> Process:
-        """Send a signal to zrb alone."""
+        """Send a signal to the zrb process only, not to its children."""
         self._popen.send_signal(number)
         return self
 
     def ended(self) -> bool:
-        """Whether it has ended."""
+        """Whether the process has ended."""
         return self._popen.poll() is not None
 
     def done(self) -> Done:
-        """Wait for the end."""
+        """Wait until the process ends, and return its output."""
         try:
             out, err = self._popen.communicate(timeout=DEADLINE)
         except subprocess.TimeoutExpired:
@@ -107,8 +107,8 @@ class Process:
 
 
 @dataclass
-class Stored:
-    """A session as the database has it."""
+class StoredSession:
+    """A session as it is in the database."""
 
     record: SessionRecord
     status: str
@@ -116,7 +116,7 @@ class Stored:
     rows: dict[str, list[ValueRecord]]
 
     def task(self, name: str) -> list[str]:
-        """The statuses of a task's attempts; one that was given back although it completed says so."""
+        """Return the statuses of a task's attempts, saying which completed ones were given back."""
         return [
             f"{one.status}, given back" if one.status == "completed" and one.given_back_at else one.status
             for one in self.attempts
@@ -125,26 +125,26 @@ class Stored:
 
     @property
     def tasks(self) -> dict[str, list[str]]:
-        """Every task with an attempt, and the statuses of its attempts."""
+        """The statuses of the attempts of each task that has any."""
         return {name: self.task(name) for name in dict.fromkeys(one.task for one in self.attempts)}
 
     def live(self, queue: str) -> list[Any]:
-        """The live values of a queue, oldest first."""
+        """Return the live values of a queue, oldest first."""
         return [codec.decode(row.data) for row in self.rows.get(queue, []) if row.state == "live"]
 
     def fates(self, queue: str) -> list[tuple[Any, str]]:
-        """Every value that was ever in a queue, and its state."""
+        """Return every value that was ever in a queue, with its state."""
         return [(codec.decode(row.data), row.state) for row in self.rows.get(queue, [])]
 
 
 class Zrb:
-    """One release, a project and a store of its own.
+    """One release of zrb with its own project and store.
 
     Attributes:
         release: The release.
-        folder: The project.
-        db: The store's file.
-        url: The store: that file, or a URL.
+        folder: The project's folder.
+        db: The file of the store.
+        url: The location of the store: that file, or a URL.
     """
 
     def __init__(self, release: str, env: Path, root: Path) -> None:
@@ -165,7 +165,7 @@ class Zrb:
         ((folder or self.folder) / "zrb_init.py").write_text(text)
 
     def environ(self, **more: str | None) -> dict[str, str]:
-        """The environment of a command; None takes a variable away."""
+        """Return the environment of a command. None removes a variable."""
         environ: dict[str, str | None] = {
             "HOME": str(self._home),
             "PATH": f"{self._env / 'bin'}:{os.environ['PATH']}",
@@ -179,7 +179,7 @@ class Zrb:
         return {name: value for name, value in environ.items() if value is not None}
 
     def start(self, *args: str, program: str = "zrb", cwd: Path | None = None, **env: str | None) -> Process:
-        """Start zrb (or another program of its environment)."""
+        """Start zrb or another program of its environment."""
         popen = subprocess.Popen(
             [str(self._env / "bin" / program), *args],
             cwd=cwd or self.folder,
@@ -196,48 +196,48 @@ class Zrb:
     def run(
         self, *args: str, code: int | None = 0, program: str = "zrb", cwd: Path | None = None, **env: str | None
     ) -> Done:
-        """Run zrb (or another program of its environment) to its end, and check its exit code (None: any)."""
+        """Run zrb or another program of its environment to its end, and check its exit code (None for any)."""
         done = self.start(*args, program=program, cwd=cwd, **env).done()
         assert code is None or done.code == code, f"{args} ended with {done.code}:\n{done.out}\n{done.err}"
         return done
 
     def resume(self, session: str, *args: str, code: int | None = 0, **env: str | None) -> Done:
-        """`zrb xcom resume SESSION`."""
+        """Run `zrb xcom resume SESSION`."""
         return self.run("xcom", "resume", session, *args, code=code, program="zrb", cwd=None, **env)
 
     @property
     def ran(self) -> list[str]:
-        """Which actions ran, in order."""
+        """The names of the actions that ran, in order."""
         log = self.folder / "ran"
         return log.read_text().split() if log.exists() else []
 
     def mark(self, name: str) -> None:
-        """Make a file that a task waits or looks for."""
+        """Create a file that a task waits for or looks for."""
         (self.folder / name).touch()
 
     @contextmanager
     def store(self) -> Iterator[Store]:
-        """The store, opened to look at."""
+        """Open the store for reading."""
         with open_store(self.url, read_only=True) as store:
             yield store
 
     def sessions(self) -> list[SessionRecord]:
-        """All sessions, oldest first."""
+        """Return all sessions, oldest first."""
         with self.store() as store:
             return store.sessions()[::-1]
 
-    def stored(self, name: str | None = None) -> Stored:
-        """A session as the database has it; without a name the only one that has no parent."""
+    def stored(self, name: str | None = None) -> StoredSession:
+        """Return a session as it is in the database; without a name, the only session that has no parent."""
         with self.store() as store:
             if name is None:
                 (name,) = [one.name for one in store.sessions() if one.parent is None]
             session = store.session(name)
             record = session.record()
-            rows = {queue: _rows(store, queue_id) for queue, queue_id in values.queues(store.database, name).items()}
-            return Stored(record, session.status, attempts.of_session(store.database, record.id), rows)
+            rows = {queue: _rows(store, queue_id) for queue, queue_id in values.queue_ids(store.database, name).items()}
+            return StoredSession(record, session.status, attempts.of_session(store.database, record.id), rows)
 
     def kill_all(self) -> None:
-        """End what a test left running."""
+        """Kill the processes that a test left running."""
         for popen in self._running:
             if popen.poll() is None:
                 popen.kill()
@@ -247,16 +247,18 @@ class Zrb:
 def _rows(store: Store, queue_id: int) -> list[ValueRecord]:
     from sqlalchemy import select
 
+    from zrb_store.db.columns import VALUE
     from zrb_store.db.tables import value
-    from zrb_store.queries.lives import value_record
+    from zrb_store.queries.value_history import value_record
 
-    rows = store.database.execute(select(*value.c).where(value.c.queue_id == queue_id).order_by(value.c.seq))
+    columns = (value.c[name] for name in VALUE)
+    rows = store.database.execute(select(*columns).where(value.c.queue_id == queue_id).order_by(value.c.seq))
     return [value_record(row) for row in rows]
 
 
 @pytest.fixture(params=releases())
 def release(request: pytest.FixtureRequest) -> str:
-    """Each release to test."""
+    """The release to test. The test runs once for each release."""
     name: str = request.param
     return name
 
@@ -271,22 +273,22 @@ def zrb(release: str, tmp_path: Path, sqlite_template: Path) -> Iterator[Zrb]:
 
 
 def version_of(release: str) -> tuple[int, ...]:
-    """A release as numbers to compare."""
+    """Return a release as numbers that can be compared."""
     return (99,) if release == "latest" else tuple(int(part) for part in release.split("."))
 
 
 def only(concerns: Callable[[tuple[int, ...]], bool]) -> pytest.MarkDecorator:
-    """Run a test on the releases that it concerns."""
+    """Run a test only on the releases for which the condition holds."""
     return pytest.mark.parametrize("release", [one for one in releases() if concerns(version_of(one))], indirect=True)
 
 
 def lines(text: str) -> Sequence[str]:
-    """The lines of an output that are not zrb's own log."""
+    """Return the lines of an output without those of zrb's own log."""
     return [line for line in text.splitlines() if line.strip() and "To run again:" not in line]
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, with a deadline."""
+    """Wait until a condition holds, with a deadline."""
     ends = time.monotonic() + DEADLINE
     while not condition():
         if time.monotonic() > ends:

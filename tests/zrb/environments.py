@@ -1,6 +1,6 @@
-"""One environment per zrb release, made at its first use and kept in `.envs/` of the repository.
+"""Environments with one zrb release each, created at their first use and kept in `.envs/` of the repository.
 
-`python -m tests.zrb.environments` makes them all.
+`python -m tests.zrb.environments` creates all of them.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".envs"
 
-# The line that the seed documents, the first with `exec_action` installed here, and the newest of each later line.
+# The oldest supported release, the first tested one that has `exec_action`, and the newest of each later line.
 RELEASES = ["1.21.43", "2.45.0", "2.69.0", "3.0.0", "3.14.0", "3.28.0"]
 
 
 def releases() -> list[str]:
-    """The releases to test: all supported ones, or those that TEST_ZRB_RELEASES names (`latest` among them)."""
+    """Return the releases to test: all supported ones, or those in TEST_ZRB_RELEASES (which may include `latest`)."""
     return _CHOSEN.replace(",", " ").split() or RELEASES
 
 
-# Not named ZRB_...: the tests' conftest clears those.
+# The name does not begin with ZRB_, since tests/conftest.py removes such variables.
 _CHOSEN = os.environ.get("TEST_ZRB_RELEASES", "")
 
 
 def environment(release: str) -> Path:
-    """The folder of the environment that has this release of zrb and this checkout; made if it is not there."""
+    """Return the folder of the environment with this release of zrb and this checkout, creating it if needed."""
     FOLDER.mkdir(exist_ok=True)
-    # One that tests of an older checkout may be using is left alone.
+    # Keep environments of other versions of this checkout, since tests may be using them.
     folder = FOLDER / f"zrb-{release}-{_recipe()}"
-    with (FOLDER / f"{folder.name}.lock").open("w") as lock:  # several test processes may ask at once
+    with (FOLDER / f"{folder.name}.lock").open("w") as lock:  # several test processes may ask for it at once
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "made").exists():
             _make(folder, release)
@@ -69,9 +69,9 @@ def _uv() -> str | None:
 
 
 def _call(*command: str | Path) -> None:
-    # An environment of the caller's own must not be the one that is installed into.
+    # Do not install into an environment that is active in the calling process.
     environ = {name: value for name, value in os.environ.items() if not re.match("VIRTUAL_ENV|PYTHON", name)}
-    environ["UV_SYSTEM_CERTS"] = "1"  # as pip: behind a proxy of one's own, uv's certificates know nobody
+    environ["UV_SYSTEM_CERTS"] = "1"  # use the system's certificates, like pip, since a proxy may have its own
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")

@@ -1,6 +1,7 @@
-"""Generated workflows that die at generated places, are planned and resumed: `python generated.py FIRST COUNT`.
+"""Run generated workflows that die at generated places, and plan and resume them: `python generated.py FIRST COUNT`.
 
-Runs inside one release's environment. Each line of the output tells where what ran is not what had been planned.
+This runs in the environment of one release. Each line of the output names a workflow in which other tasks ran than had
+been planned.
 """
 
 from __future__ import annotations
@@ -14,24 +15,27 @@ import signal
 import sys
 import threading
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import zrb_store.plugin
 from zrb_store import ZrbStoreError, open_store
-from zrb_store.cli.resume import Request
-from zrb_store.operations.mark import mark_completed
-from zrb_store.plugin import attach, compat, resume
+from zrb_store.operations.mark import mark
+from zrb_store.plugin import compat, zrb_attributes
+from zrb_store.plugin.error_exit import ErrorExit
+from zrb_store.plugin.graph import Graph
+from zrb_store.plugin.resume import Resumer, ResumeRequest
 
-assert zrb_store.plugin is not None  # imported for what it does
+assert zrb_store.plugin is not None  # imported for its side effects
 decided: Counter[str] = Counter()
 
 
 class Workflow:
-    """Tasks of every kind, each referring only to earlier ones; some of them die in the first run.
+    """Tasks of every kind, each referring only to earlier ones. Some of them die in the first run.
 
     Attributes:
-        ran: What ran since it was last cleared.
-        mended: Whether nothing dies any more.
+        ran: The tasks that ran since the list was last cleared.
+        mended: Whether tasks no longer die.
     """
 
     def __init__(self, seed: int) -> None:
@@ -43,17 +47,17 @@ class Workflow:
         for number in range(count):
             self.tasks.append(self._task(f"t{number}", self._fallbacks(number), self._checks(number)))
         upstreams = self._some(0.5) or self.tasks[-1:]
-        self.main = self._made(f"main-{seed}", upstream=upstreams, successor=self._some(0.1, without=upstreams))
+        self.main = self._new_task(f"main-{seed}", upstream=upstreams, successor=self._some(0.1, without=upstreams))
         compat.cli.add_task(self.main)
 
     def _some(self, share: float, without: list[Any] | None = None) -> list[Any]:
         return [task for task in self.tasks if task not in (without or []) and self.dice.random() < share]
 
     def _fallbacks(self, number: int) -> list[Any]:
-        return [self._made(f"f{number}", upstream=self._some(0.1))] if self.dice.random() < 0.2 else []
+        return [self._new_task(f"f{number}", upstream=self._some(0.1))] if self.dice.random() < 0.2 else []
 
     def _checks(self, number: int) -> list[Any]:
-        return [self._made(f"c{number}")] if self.dice.random() < 0.15 else []
+        return [self._new_task(f"c{number}")] if self.dice.random() < 0.15 else []
 
     def _task(self, name: str, fallbacks: list[Any], checks: list[Any]) -> Any:
         upstreams = self._some(0.4)
@@ -62,9 +66,9 @@ class Workflow:
         if condition < 0.2:
             more["execute_condition"] = False if condition < 0.1 else lambda ctx: True
         successors = self._some(0.15, without=upstreams)
-        return self._made(name, upstream=upstreams, successor=successors, fallback=fallbacks, **more)
+        return self._new_task(name, upstream=upstreams, successor=successors, fallback=fallbacks, **more)
 
-    def _made(self, name: str, **more: Any) -> Any:
+    def _new_task(self, name: str, **more: Any) -> Any:
         death = self.dice.choice(["", "", "", "", "", "raise", "raise", "cancel", "kill"])
         result: Any = threading.Lock() if self.dice.random() < 0.3 else name
         wait = self.dice.choice([0, 0, 0.01])
@@ -81,7 +85,7 @@ class Workflow:
         return compat.BaseTask(name=name, action=action, retries=self.dice.choice([0, 0, 1]), retry_period=0, **more)
 
     def describe(self) -> str:
-        """Every task with what it refers to."""
+        """Return every task with the tasks that it refers to."""
         parts = []
         for task in [self.main, *self.tasks]:
             kinds = ("upstreams", "successors", "fallbacks", "readiness_checks")
@@ -91,48 +95,52 @@ class Workflow:
 
 
 def first_run(workflow: Workflow, name: str) -> None:
-    """Run it in a process of its own, which may be killed."""
+    """Run the workflow in its own process, which may be killed."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)
         return
     try:
         session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
-        setattr(session, attach.NAME, name)
+        session.set_main_task(workflow.main)
+        record: Any = SimpleNamespace(name=name)  # there is no such session yet
+        setattr(session, zrb_attributes.RESUMED, ResumeRequest(record, None, {}, Graph(session)))
         workflow.main.run(session)
     finally:
         os._exit(0)
 
 
 def differences(workflow: Workflow, name: str, forced: str | None) -> list[str]:
-    """Plan and resume a session, and say where the two differ."""
+    """Plan and resume a session, and return how the two differ."""
+    resumer = Resumer(ErrorExit())
     with open_store(read_only=True) as store:
         record = store.session(name).record()
-        steps = resume.plan_of(store, record, forced)
+        steps = resumer.plan(store, record, forced)
     planned = {step.task for step in steps if step.action == "run"}
     decided.update(step.action for step in steps)
     workflow.ran.clear()
     with contextlib.redirect_stdout(io.StringIO()):
-        resume._resume(Request(record, forced))
+        resumer.accept(record, forced, {})
+        resumer.run()
     with open_store(read_only=True) as store:
         status = store.session(name).status
     found = [] if status == "completed" else [f"it ended {status}"]
-    # Older releases may start a server twice, when two of its upstreams are done at once.
+    # Older releases may start a server twice, when two of its upstreams complete at once.
     ran = set(workflow.ran)
     return found if planned == ran else [*found, f"planned {sorted(planned)}, ran {sorted(ran)}"]
 
 
 def mark_one(workflow: Workflow, name: str) -> None:
-    """Mark a task completed that is not."""
+    """Mark a task completed by hand."""
     with open_store(read_only=True) as store, contextlib.suppress(ZrbStoreError):
-        steps = resume.plan_of(store, store.session(name).record(), None)
+        steps = Resumer(ErrorExit()).plan(store, store.session(name).record(), None)
         task = workflow.dice.choice([step.task for step in steps])
         with open_store() as writable:
-            mark_completed(writable.database, name, task)
+            mark(writable.database, name, task)
 
 
 def check(seed: int) -> list[str]:
-    """A workflow from its first run to one that is run again from one of its tasks."""
+    """Run a workflow, resume it, and run it again from one of its tasks; return the differences from the plans."""
     workflow = Workflow(seed)
     name = f"session-{seed}"
     first_run(workflow, name)
@@ -142,7 +150,7 @@ def check(seed: int) -> list[str]:
     found = [f"resume: {one}" for one in differences(workflow, name, None)]
     found += [f"once more: {one}" for one in differences(workflow, name, None)]
     task = workflow.dice.choice([workflow.main, *workflow.tasks]).name
-    # What nothing starts is refused.
+    # A task that nothing starts is refused.
     with contextlib.suppress(ZrbStoreError):
         found += [f"from {task}: {one}" for one in differences(workflow, name, task)]
     return [f"{seed}: {one} [{workflow.describe()}]" for one in found]

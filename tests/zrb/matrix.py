@@ -1,4 +1,4 @@
-"""Runs the tests of the plugin on a list of zrb releases and prints a table: `make matrix RELEASES="3.28.0 latest"`."""
+"""Run the tests of the plugin on several zrb releases, and print a table: `make matrix RELEASES="3.28.0 latest"`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.zrb.environments import ROOT, environment, releases
 
 
 def run(release: str) -> tuple[str, list[str]]:
-    """Run the suite on one release.
+    """Run the tests on one release.
 
     Returns:
         A row of the table, and the tests that failed.
@@ -40,14 +40,14 @@ def run(release: str) -> tuple[str, list[str]]:
 
 
 def installed(release: str) -> str:
-    """The version of zrb in the release's environment."""
+    """Return the version of zrb in the release's environment."""
     (info,) = environment(release).glob("lib/*/site-packages/zrb-*.dist-info")
     match = re.fullmatch(r"zrb-(.+)\.dist-info", info.name)
     return match[1] if match else "?"
 
 
 def main() -> int:
-    """Run all releases; returns 1 if a test failed."""
+    """Run all releases, and return 1 if a test failed."""
     rows = []
     failures: list[str] = []
     for release in releases():

@@ -1,4 +1,4 @@
-"""`zrb xcom X` is `zrb-store X`: arguments as typed, the same output and exit codes; and inside a command."""
+"""`zrb xcom X` behaves like `zrb-store X`: the same arguments, output and exit codes, inside commands too."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 import pytest
 
 from tests.zrb.conftest import Zrb, only
-from zrb_store.cli.table import COMMANDS
+from zrb_store.cli.command_table import COMMANDS
 
 
-@only(lambda version: version < (2,) or version >= (3, 28))  # the command line is handed over alike in between
+@only(lambda version: version < (2,) or version >= (3, 28))  # releases in between pass the command line on like these
 @pytest.mark.parametrize(
     "args",
     [
@@ -26,7 +26,7 @@ from zrb_store.cli.table import COMMANDS
     ],
     ids=" ".join,
 )
-def test_both_places_say_the_same(zrb: Zrb, args: list[str]) -> None:
+def test_both_commands_print_the_same(zrb: Zrb, args: list[str]) -> None:
     alone = zrb.run(*args, program="zrb-store", code=None)
     inside = zrb.run("xcom", *args, code=None)
     assert inside.code == alone.code
@@ -51,6 +51,7 @@ def test_a_group_of_the_user_named_xcom_stays_theirs(zrb: Zrb) -> None:
     assert zrb.run("xcom", "list").out.strip() == "mine"
 
 
+@pytest.mark.slow
 def test_push_and_pop_inside_a_command_belong_to_its_attempt(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -74,7 +75,7 @@ def test_push_and_pop_inside_a_command_belong_to_its_attempt(zrb: Zrb) -> None:
     assert zrb.stored("inbox").fates("files") == [(1, "retracted"), (1, "live")]
 
 
-def test_show_tells_the_story(zrb: Zrb) -> None:
+def test_show_as_text(zrb: Zrb) -> None:
     zrb.tasks(
         """
         feed = Task(name="feed", action=lambda ctx: [1, 2])

@@ -1,4 +1,4 @@
-"""Doing no harm: stock workflows behave as before, and nothing is stored or imported that need not be."""
+"""Stock workflows run as before, and nothing is stored or imported unnecessarily."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 
 from tests.zrb.conftest import Zrb, lines
 
-# What a user of zrb may see of xcom; each line is printed and compared with stock zrb's.
+pytestmark = pytest.mark.slow
+
+# What users of zrb can see of xcom. Each printed line is compared with that of stock zrb.
 BEHAVIOURS = """
 import threading
 from zrb import Session, SharedContext
@@ -73,9 +75,9 @@ def test_a_stock_workflow_behaves_as_before(zrb: Zrb) -> None:
     stock = zrb.run("main", ZRB_INIT_MODULES=None)
     ours = zrb.run("main")
     assert ours.out.splitlines() == stock.out.splitlines()
-    said = [line for line in lines(ours.err) if line.startswith("zrb-store:")]
-    assert len(said) == 1
-    assert all(word in said[0] for word in ("task feed:", "Thing"))
+    warnings = [line for line in lines(ours.err) if line.startswith("zrb-store:")]
+    assert len(warnings) == 1
+    assert all(word in warnings[0] for word in ("task feed:", "Thing"))
     assert zrb.stored().status == "completed"
 
 
@@ -111,7 +113,7 @@ def test_an_unstorable_value_lives_on_and_its_task_runs_again_when_needed(zrb: Z
 
         @make_task(name="main", upstream=[step, connect], retries=1, group=cli)
         def main(ctx):
-            # The failed attempt took it; the next finds the very object again.
+            # The next attempt finds the very object that the failed attempt took.
             lock = ctx.xcom["connect"].pop()["rows"][1]["conn"]
             ran("locked" if lock.locked() else "free")
             if not exists("mended"):
@@ -124,7 +126,7 @@ def test_an_unstorable_value_lives_on_and_its_task_runs_again_when_needed(zrb: Z
     assert err.count("zrb-store: task connect") == 1
     zrb.mark("mended")
     zrb.resume("opaque")
-    # `main`, which did not complete, needs what `connect` made; the result of `step` is stored.
+    # `main`, which did not complete, needs the result of `connect`; the result of `step` is stored.
     assert zrb.ran == ["connect", "step", "locked", "locked", "connect", "free"]
     assert zrb.stored("opaque").task("connect") == ["completed, given back", "completed"]
     assert zrb.stored("opaque").task("step") == ["completed"]

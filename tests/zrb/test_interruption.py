@@ -1,4 +1,4 @@
-"""However a run ends, its session has the true status, zrb its own exit code, and a resume goes on."""
+"""However a run ends, its session has the right status, zrb its own exit code, and a resume continues."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 
 from tests.zrb.conftest import Zrb, lines, only
 from zrb_store import open_store
+
+pytestmark = pytest.mark.slow
 
 STEPS = """
 @make_task(name="first", retries=0)
@@ -40,8 +42,8 @@ def steps(zrb: Zrb, stop: str) -> None:
     zrb.tasks(STEPS.replace("STOP", stop))
 
 
-def mended(zrb: Zrb, *, status: str, runs: int = 1) -> None:
-    """The session `end` has this status, and a resume goes on where it ended."""
+def check_resume(zrb: Zrb, *, status: str, runs: int = 1) -> None:
+    """Check that the session `end` has this status, and that a resume continues where it ended."""
     assert zrb.stored("end").status == status
     zrb.mark("mended")
     assert zrb.resume("end").out.strip() == "[1]"
@@ -59,12 +61,12 @@ def test_signals(zrb: Zrb, number: signal.Signals) -> None:
     assert done.code == stock.code
     assert "zrb-store: session end was interrupted; `zrb xcom resume end` runs what is left of it" in done.err
     assert zrb.stored("end").tasks == {"first": ["completed"], "main": ["interrupted"]}
-    mended(zrb, status="interrupted")
+    check_resume(zrb, status="interrupted")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_while_another_program_keeps_the_store_locked(zrb: Zrb, number: signal.Signals) -> None:
-    """The store is waited for a few seconds more; then the process ends as it would have, and can be resumed."""
+    """The process waits a few seconds more for the store. Then it ends as it does on stock zrb, and can be resumed."""
     steps(zrb, "await hang('in-main')")
     stock = zrb.start("main", ZRB_INIT_MODULES=None).reaches("in-main").signal(number).done()
     for name in ("in-main", "ran"):
@@ -80,15 +82,15 @@ def test_signals_while_another_program_keeps_the_store_locked(zrb: Zrb, number: 
         assert time.monotonic() - began < 20
         other.execute("ROLLBACK")
     assert done.code == stock.code
-    mended(zrb, status="stale")
+    check_resume(zrb, status="stale")
 
 
-@only(lambda version: version < (3, 14))  # later ones wait for the task themselves
+@only(lambda version: version < (3, 14))  # later releases wait for the task themselves
 def test_sigterm_while_a_task_blocks_the_event_loop(zrb: Zrb) -> None:
     steps(zrb, "mark('in-main'); time.sleep(60)")
     done = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(signal.SIGTERM).done()
     assert done.code in (-signal.SIGTERM, 128 + signal.SIGTERM)
-    mended(zrb, status="interrupted")
+    check_resume(zrb, status="interrupted")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
@@ -96,7 +98,7 @@ def test_a_kill_and_a_closed_terminal(zrb: Zrb, number: signal.Signals) -> None:
     steps(zrb, "await hang('in-main')")
     done = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(number).done()
     assert done.code == -number
-    mended(zrb, status="stale")
+    check_resume(zrb, status="stale")
 
 
 def test_a_command_under_way(zrb: Zrb) -> None:
@@ -134,7 +136,7 @@ def test_sys_exit_in_a_task(zrb: Zrb, code: int) -> None:
     assert zrb.resume("end").out.strip() == "done"
 
 
-@only(lambda version: version < (3, 14))  # later ones do not retry it
+@only(lambda version: version < (3, 14))  # later releases do not retry it
 def test_sys_exit_that_zrb_retries(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -155,7 +157,7 @@ def test_an_exception_in_the_engine(zrb: Zrb) -> None:
             "\ndef condition(ctx):\n    return exists('mended') or 1 / 0\n\nmain._execute_condition = condition\n"
         )
     assert zrb.run("main", code=1, ZRB_STORE_SESSION="end").out == ""
-    mended(zrb, status="failed", runs=0)
+    check_resume(zrb, status="failed", runs=0)
 
 
 TAKE_OVER = "mark('in-main'); await wait_for('taken')\n        ACTION"
@@ -172,10 +174,10 @@ TAKE_OVER = "mark('in-main'); await wait_for('taken')\n        ACTION"
     ],
 )
 def test_a_lost_lease_ends_the_run(zrb: Zrb, action: str) -> None:
-    """No retry, no fallback and no successor starts any more, and nothing changes."""
+    """No retry, fallback or successor starts any more, and nothing changes."""
     steps(zrb, TAKE_OVER.replace("ACTION", action))
     with (zrb.folder / "zrb_init.py").open("a") as file:
-        file.write("\nfrom zrb_store import lease\nlease.RENEWAL = 0.5\n")
+        file.write("\nfrom zrb_store import lease\nlease._renewal.interval = 0.5\n")
     running = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(signal.SIGSTOP)
     with closing(sqlite3.connect(zrb.db)) as database:
         database.execute("UPDATE zrb_run SET lease_expires_at = 1")
@@ -191,18 +193,19 @@ def test_a_lost_lease_ends_the_run(zrb: Zrb, action: str) -> None:
         assert zrb.stored("end").tasks == {"first": ["completed"], "main": ["lost"]}
         assert zrb.stored("end").live("seen") == []
         other.end("failed")
-    mended(zrb, status="failed")
+    check_resume(zrb, status="failed")
 
 
 def test_a_process_that_outlives_a_failure_of_its_store_gives_up_the_lease(zrb: Zrb) -> None:
-    """A web server, say."""
+    """A web server is such a process."""
     zrb.tasks(
         """
         import zrb_store.plugin
+        import zrb_store.testing
         from zrb_store import StoreUnavailable, open_store
         from zrb_store.attempt import Attempt
 
-        def unreachable(*_):
+        def unreachable(*_, **__):
             raise StoreUnavailable("gone for a moment")
 
         @make_task(name="main", retries=0, group=cli)
@@ -211,7 +214,7 @@ def test_a_process_that_outlives_a_failure_of_its_store_gives_up_the_lease(zrb: 
             return "done"
 
         if __name__ == "__main__":
-            Attempt.complete_encoded = unreachable
+            Attempt.complete = unreachable
             try:
                 main.run()
             except BaseException as error:
@@ -240,8 +243,8 @@ def test_a_store_that_goes_away_ends_the_run(zrb: Zrb) -> None:
 
 
 INTERRUPTED = """
-from zrb_store import points
-from zrb_store.plugin import attempts, recorder
+from zrb_store.db import failpoints
+from zrb_store.plugin import attempts, command_environment, recorder
 
 def once(owner, name):
     stock = getattr(owner, name)
@@ -268,10 +271,10 @@ def main(ctx):
 """
 
 
-@only(lambda version: version < (2,) or version >= (3, 28))  # where an attempt begins is ours, not zrb's
+@only(lambda version: version < (2,) or version >= (3, 28))  # this does not depend on the release
 @pytest.mark.parametrize(
     "place",
-    ["points.watch(at)", "once(recorder.Recorder, 'view')", "once(attempts, '_export')"],
+    ["failpoints.set_callback(at)", "once(recorder.Recorder, 'view')", "once(command_environment, 'export_attempt')"],
     ids=["in the store", "before its view", "before its action"],
 )
 def test_an_interrupt_before_the_action_does_not_leave_the_attempt_open(zrb: Zrb, place: str) -> None:
@@ -280,7 +283,7 @@ def test_an_interrupt_before_the_action_does_not_leave_the_attempt_open(zrb: Zrb
     assert zrb.ran.count("main") == 1
     stored = zrb.stored("begin")
     assert stored.status == "completed"
-    # Interrupted in the store, the attempt is unknown to the plugin: the next one gives it back.
-    assert stored.task("main") == ["lost" if "watch" in place else "failed", "completed"]
+    # If the interrupt comes in the store, the plugin does not know the attempt, and the next one gives it back.
+    assert stored.task("main") == ["lost" if "set_callback" in place else "failed", "completed"]
     assert stored.fates("todo") == [(1, "taken")]
     assert [one.name for one in stored.attempts if one.id == stored.rows["todo"][0].taken_by] == ["main#2"]

@@ -6,6 +6,8 @@ import pytest
 
 from tests.zrb.conftest import Zrb, only
 
+pytestmark = pytest.mark.slow
+
 
 def test_commands(zrb: Zrb) -> None:
     """Output of several lines, a template that pops, a command that fails and is retried, a zrb inside a command."""
@@ -86,7 +88,7 @@ def test_python_tasks_and_subclasses(zrb: Zrb) -> None:
     zrb.run("main", code=1, ZRB_STORE_SESSION="kinds")
     zrb.mark("mended")
     assert zrb.resume("kinds").out.strip() == "[[42], ['plain'], [2], ['text'], [None]]"
-    # Neither an override nor super() began an attempt of its own.
+    # Neither an overridden method nor super() began its own attempt.
     assert {name: len(tries) for name, tries in zrb.stored("kinds").tasks.items()} == {
         "doubling": 1, "plain": 1, "twice": 1, "literal": 1, "nothing": 1, "main": 2,
     }  # fmt: skip
@@ -123,7 +125,7 @@ def test_checks_and_scaffolder(zrb: Zrb) -> None:
 
         @make_task(name="main", upstream=[http, tcp, scaffold], retries=0, group=cli)
         def main(ctx):
-            # A response is no stored value: it runs again, being needed, and the file is made once.
+            # A response cannot be stored, so its task runs again. The file is created only once.
             answer = ctx.xcom["http"].pop()
             if not exists("mended"):
                 raise RuntimeError
@@ -207,7 +209,7 @@ def add(ctx):
 
 @make_task(name="outer", retries=0, group=cli)
 async def outer(ctx):
-    # A session of its own, whose parent is this attempt.
+    # This runs in a session of its own, whose parent is this attempt.
     return await asyncio.to_thread(add.run, None, None, {"left-hand": 20, "right": 2})
 """
 
@@ -224,7 +226,7 @@ def test_tasks_run_by_a_program(zrb: Zrb, how: str) -> None:
     program.write_text(
         f"import zrb_store.plugin\nfrom zrb_init import *\nprint({call})\nadd.run(kwargs={{'left-hand': 1}})\n"
     )
-    # The first session has the name; the second has zrb's own.
+    # The first session gets the name, and the second one the name that zrb gives it.
     assert zrb.run(str(program), program="python", ZRB_STORE_SESSION="mine").out == "42\n"
     assert zrb.run(str(program), program="python", ZRB_STORE_SESSION="mine").out == "42\n"
     assert zrb.ran == ["add", "add", "add"]
@@ -240,7 +242,7 @@ def test_a_session_inside_a_task_has_it_as_parent(zrb: Zrb) -> None:
     assert (outer.name, inner.parent, inner.status) == ("mine", "mine/outer#1", "completed")
 
 
-@only(lambda version: version >= (3, 28))  # there is no LazyTask before
+@only(lambda version: version >= (3, 28))  # earlier releases have no LazyTask
 def test_lazy_tasks(zrb: Zrb) -> None:
     zrb.tasks(
         """

@@ -8,6 +8,8 @@ import pytest
 
 from tests.zrb.conftest import Zrb, lines, only
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_fallback_sees_what_was_left_and_runs_on_every_failure(zrb: Zrb) -> None:
     zrb.tasks(
@@ -38,7 +40,7 @@ def test_a_fallback_sees_what_was_left_and_runs_on_every_failure(zrb: Zrb) -> No
     assert stored.tasks == {
         "feed": ["completed"],
         "main": ["failed"] * 4 + ["completed"],
-        # The first stands no longer, since the fallback ran again.
+        # The first was given back when the fallback ran again.
         "mend": ["completed, given back", "completed"],
     }
     assert stored.live("todo") == [2, 9]
@@ -104,7 +106,7 @@ async def main(ctx):
     zrb.resume("serve", code=None)
     assert zrb.ran == ["server", "check", "use", "main", "server", "check", "main"]
     stored = zrb.stored("serve")
-    assert stored.tasks["check"] == ["completed"]  # one row, with its latest status
+    assert stored.tasks["check"] == ["completed"]  # one row, with the latest status
     assert stored.tasks["server"] == ["lost", "interrupted"]
     assert stored.tasks["use"] == ["completed"]
     assert stored.tasks["main"] == ["lost", "completed"]
@@ -178,7 +180,7 @@ def test_triggers_handle_each_event_once(zrb: Zrb) -> None:
     watch = zrb.stored("watch")
     assert watch.fates("events") == [("a", "taken"), ("b", "taken")]
     assert sorted(watch.live("results")) == ["A", "B"]
-    assert sorted(watch.live("copies")) == ["a", "b"]  # the child's `copy` is this queue
+    assert sorted(watch.live("copies")) == ["a", "b"]  # for the child, `copy` is this queue
     assert sorted(watch.live("children")) == ["watch.1", "watch.2"]
     children = [record for record in zrb.sessions() if record.parent]
     assert {(one.name, one.parent, one.status) for one in children} == {
@@ -210,7 +212,7 @@ def test_the_session_of_an_event_is_not_resumed(zrb: Zrb, command: str) -> None:
 
 @pytest.mark.parametrize("kind", ["BaseTrigger", "Watch"])
 def test_an_event_from_elsewhere_is_handled_once(zrb: Zrb, kind: str) -> None:
-    """What the trigger pushed is retracted with its attempt; what others pushed must not come back once handled."""
+    """What the trigger pushed is retracted with its attempt. A handled event that others pushed must not come back."""
     source = TRIGGER.replace('("handle-a", "handle-b")', '("handle-x", "handle-a")')
     zrb.tasks(source.replace("cli.add_task(BaseTrigger(", f"class Watch(BaseTrigger): pass\n\ncli.add_task({kind}("))
     zrb.run("push", "watch", "events", '"x"', program="zrb-store")

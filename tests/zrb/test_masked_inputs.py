@@ -1,10 +1,14 @@
-"""Inputs that hold a secret one: stored and compared with the secret masked, made anew by a resume."""
+"""Inputs that contain a secret are stored and compared with the secret masked, and a resume computes them again."""
 
 from __future__ import annotations
 
+import pytest
+
 from tests.zrb.conftest import Zrb, lines
-from tests.zrb.test_secrets import found
+from tests.zrb.test_secrets import files_with
 from zrb_store import codec
+
+pytestmark = pytest.mark.slow
 
 TASKS = """
 from zrb import PasswordInput, StrInput
@@ -42,38 +46,38 @@ def fail(zrb: Zrb, *args: str) -> None:
 
 def test_a_default_that_is_made_of_a_secret_input(zrb: Zrb) -> None:
     fail(zrb)
-    assert found(zrb, "hunter2") == []
+    assert files_with(zrb, "hunter2") == []
     stored = zrb.stored("night")
     inputs = {"host": "db1", "dsn": {"masked": "db://me:***@db1"}, "token": ""}
     assert codec.decode(stored.record.inputs or "") == inputs
     assert stored.attempts[0].error_message == "no answer from db://me:***@db1"
     assert "db://me:***@db1" in zrb.run("xcom", "show", "night").out
-    # The next start compares all but the secret.
+    # The next start compares everything but the secret.
     assert start(zrb, key="hunter2-is", host="db2", code=65) == ""
     (line,) = lines(
         zrb.run("etl", "load", "--host=db1", "--my-key=hunter3-is", "--dsn=x", code=65, ZRB_STORE_SESSION="night").err
     )
     assert "hunter" not in line
     assert start(zrb, key="hunter3-is") == "db://me:hunter3-is@db1"
-    assert found(zrb, "hunter2") == []
+    assert files_with(zrb, "hunter2") == []
 
 
-def test_a_resume_makes_it_anew(zrb: Zrb) -> None:
+def test_a_resume_computes_it_again(zrb: Zrb) -> None:
     fail(zrb)
     assert zrb.resume("night", "--my-key", "hunter3-is").out.strip() == "db://me:hunter3-is@db1"
 
 
 def test_a_resume_takes_one_that_was_given(zrb: Zrb) -> None:
-    """Its default would be another."""
+    """The default would be different."""
     fail(zrb, "--dsn", "db://hunter2-is@elsewhere")
-    assert found(zrb, "hunter2") == []
+    assert files_with(zrb, "hunter2") == []
     for given in ([], ["--dsn", "db://hunter3-is@db1"]):
         (line,) = lines(zrb.resume("night", "--my-key", "hunter3-is", *given, code=2).err)
         assert line == (
             "zrb-store: input dsn held a secret, which is not stored: give --dsn VALUE as it was, 'db://***@elsewhere'"
         )
-    told = zrb.resume("night", "--my-key", "hunter3-is", "--dsn", "db://hunter3-is@elsewhere")
-    assert told.out.strip() == "db://hunter3-is@elsewhere"
+    done = zrb.resume("night", "--my-key", "hunter3-is", "--dsn", "db://hunter3-is@elsewhere")
+    assert done.out.strip() == "db://hunter3-is@elsewhere"
 
 
 def test_what_only_looks_masked_or_secret_is_stored(zrb: Zrb) -> None:

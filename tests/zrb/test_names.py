@@ -1,4 +1,4 @@
-"""`ZRB_STORE_SESSION=NAME zrb ...` is safe to start again and again."""
+"""`ZRB_STORE_SESSION=NAME zrb ...` can safely be started any number of times."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import signal
 import pytest
 
 from tests.zrb.conftest import Zrb, lines, only, until
+
+pytestmark = pytest.mark.slow
 
 TASKS = """
 from zrb import IntInput, PasswordInput, StrInput
@@ -40,7 +42,7 @@ def test_new_failed_and_completed(zrb: Zrb) -> None:
     (zrb.folder / "broken").unlink()
     assert start(zrb)[0] == ["tue 5"]
     assert zrb.ran == ["load", "load"]
-    # Completed: the stored result, and nothing runs. Secret inputs are not compared.
+    # Completed: the stored result is printed, and nothing runs. Secret inputs are not compared.
     assert start(zrb, "--day-of=tue", "--rows=05", "--my-key=other")[0] == ["tue 5"]
     assert zrb.resume("night").out.strip() == "tue 5"
     assert zrb.ran == ["load", "load"]
@@ -104,11 +106,12 @@ def test_unknown_sessions_and_missing_stores(zrb: Zrb) -> None:
     assert not zrb.db.exists()
 
 
+@pytest.mark.slow
 def test_twenty_at_once(zrb: Zrb) -> None:
     zrb.tasks(TASKS.replace('await hang("in-load")', 'mark("in-load")\n        await wait_for("go")'))
     zrb.mark("slow")
     started = [zrb.start("etl", "load", *INPUTS, ZRB_STORE_SESSION="night") for _ in range(20)]
-    # The one that runs waits until all others have ended.
+    # The process that runs waits until all others have ended.
     until(lambda: sum(one.ended() for one in started) == 19)
     zrb.mark("go")
     ends = [one.done() for one in started]
@@ -138,7 +141,7 @@ def test_tasks_with_names_that_the_store_does_not_take(zrb: Zrb) -> None:
         """
     )
     err = zrb.run("main", code=1, ZRB_STORE_SESSION="names").err
-    assert err.count("it is kept in memory only") == 2  # the long ones begin alike
+    assert err.count("it is kept in memory only") == 2  # the two long names begin alike
     (zrb.folder / "ran").unlink()
     zrb.mark("mended")
     assert zrb.resume("names").out.strip() == "True"

@@ -1,4 +1,4 @@
-"""The process that pushed a value reads the very object, whatever its type; what need not be kept is not."""
+"""The process that pushed a value reads the very same object, whatever its type, and keeps no object needlessly."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import pytest
 
 from tests.zrb.conftest import Zrb, lines, only
 
-some = only(lambda version: version < (2,) or version >= (3, 28))  # what is kept is ours, not zrb's
+oldest_and_newest = only(lambda version: version < (2,) or version >= (3, 28))  # this does not depend on the release
 
 
-@some
+@oldest_and_newest
 @pytest.mark.parametrize("big", ["'x' * 1000", "b'x' * 1000", "10 ** 1000"])
 def test_a_plain_value_above_the_limit_reaches_the_next_task(zrb: Zrb, big: str) -> None:
     zrb.tasks(
@@ -23,7 +23,7 @@ def test_a_plain_value_above_the_limit_reaches_the_next_task(zrb: Zrb, big: str)
             found = [ctx.xcom["make"].peek(), ctx.xcom["make"].pop()]
             found += [ctx.xcom["also"].popright(), ctx.xcom["also"].pop()]
             if not ran("main"):
-                raise ValueError  # given back, it is the very object again
+                raise ValueError  # the next attempt finds the very object again
             return [one is BIG for one in found]
         """
     )
@@ -34,7 +34,7 @@ def test_a_plain_value_above_the_limit_reaches_the_next_task(zrb: Zrb, big: str)
     assert not zrb.stored().attempts[0].restorable
 
 
-@some
+@oldest_and_newest
 def test_a_value_that_is_not_equal_to_itself_is_found(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -52,7 +52,7 @@ def test_a_value_that_is_not_equal_to_itself_is_found(zrb: Zrb) -> None:
     assert zrb.run("main").out.strip() == "[True, 1, 1, [1.5]]"
 
 
-@some
+@oldest_and_newest
 def test_ordinary_values_are_not_kept_in_memory(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -61,7 +61,7 @@ def test_ordinary_values_are_not_kept_in_memory(zrb: Zrb) -> None:
             queue = ctx.xcom["todo"]
             for number in range(300):
                 queue.extend([number, str(number), b"x", 1.5, None, True])
-            plain = len(queue.shared.live)
+            plain = len(queue.memory.objects)
             for number in range(300):
                 queue.push([number])
                 queue.popright()

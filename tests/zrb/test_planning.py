@@ -1,4 +1,4 @@
-"""The tasks that `resume --plan` names are those that then run, and what it refuses."""
+"""The tasks that `resume --plan` lists are those that then run, and what a resume refuses."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import re
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.sessions import parse
 from tests.zrb.conftest import Zrb, lines, only
+
+pytestmark = pytest.mark.slow
 
 TWINS = """
 def acting(name):
@@ -16,7 +20,7 @@ def acting(name):
         return name
     return action
 
-# Registered from the main task on: this one is `load~2`.
+# zrb registers tasks from the main task on, so this one is `load~2`.
 @make_task(name="load", retries=0)
 def left(ctx):
     ran("left")
@@ -53,7 +57,7 @@ async def main(ctx):
 
 
 def planned(zrb: Zrb, session: str) -> str:
-    """The table of `resume --plan`."""
+    """Return the table of `resume --plan`."""
     heading, *rows = zrb.resume(session, "--plan").out.splitlines()
     assert heading.split() == ["TASK", "ACTION", "REASON"]
     return ", ".join(" ".join(row.split()) for row in rows)
@@ -118,7 +122,7 @@ def test_a_task_marked_by_hand_is_skipped_with_its_result(zrb: Zrb) -> None:
     assert planned(zrb, "twins") == "load~2 skip completed, load run never-started, report run never-started"
     assert zrb.resume("twins").out.strip() == "['by hand', 'right']"
     assert zrb.ran == ["left", "right", "report"]
-    # A main task that never ran, too.
+    # The same for a main task that never ran.
     zrb.run("xcom", "fork", "twins", "--from", "report", "--name", "copy")
     zrb.run("xcom", "mark", "copy", "report", "completed", "--result", "5")
     assert planned(zrb, "copy") == "load~2 skip completed, load skip completed, report skip completed"
@@ -151,7 +155,7 @@ def test_what_is_refused_changes_nothing(zrb: Zrb) -> None:
         zrb.tasks("LEFT_FAILS = False" + TWINS, folder=elsewhere)
         done = zrb.run("xcom", "resume", "idle", *more, code=65, cwd=elsewhere)
         assert f"session idle belongs to project {zrb.folder}, not to {elsewhere}" in done.err
-        zrb.tasks("", folder=elsewhere)  # also where there is no such task
+        zrb.tasks("", folder=elsewhere)  # even if the other project has no such task
         done = zrb.run("xcom", "resume", "idle", *more, code=65, cwd=elsewhere)
         assert f"session idle belongs to project {zrb.folder}, not to {elsewhere}" in done.err
     zrb.resume("idle", "--format", "json", code=2)
@@ -183,7 +187,7 @@ def test_a_plan_says_where_a_condition_decides(zrb: Zrb) -> None:
     assert parse("plan", zrb.resume("if", "--plan", "--format", "json").out)["tasks"][0]["reason"] == "condition"
     (line,) = lines(zrb.resume("if", "--from", "after", code=2).err)
     assert "no resume runs after: its condition never holds" in line
-    # It is asked again: false once more, then true.
+    # The condition is evaluated again: first it is false, then true.
     zrb.resume("if", code=1)
     assert zrb.ran == ["main", "main"]
     zrb.mark("due")

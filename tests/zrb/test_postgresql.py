@@ -1,4 +1,4 @@
-"""The same on PostgreSQL: a workflow dies and resumes, and one of many runs."""
+"""The same on PostgreSQL: a workflow dies and resumes, and of many processes only one runs it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def postgres_zrb(zrb: Zrb, new_postgres: str) -> Zrb:
     return zrb
 
 
-@only(lambda version: version < (2,) or version >= (3, 28))  # the oldest and the newest: zrb does not see the database
+@only(lambda version: version < (2,) or version >= (3, 28))  # the oldest and newest suffice: zrb uses no database
 def test_on_postgresql(postgres_zrb: Zrb) -> None:
     zrb = postgres_zrb
     zrb.tasks("async def HALF(ctx): await hang('in-load')\n" + CHAIN)
@@ -30,7 +30,7 @@ def test_on_postgresql(postgres_zrb: Zrb) -> None:
     starts = [zrb.start("report", ZRB_STORE_SESSION="etl") for _ in range(4)]
     until(lambda: all(one.ended() for one in starts))
     ends = [one.done() for one in starts]
-    # Whoever was refused came while another resumed; whoever came later got the stored result.
+    # A refused process came during the resume. A later one got the stored result.
     assert {end.code for end in ends} <= {0, 75}
     assert {end.out.strip() for end in ends if end.code == 0} == {UNDISTURBED}
     assert zrb.ran == ["count", "load", "load", "report"]

@@ -1,4 +1,4 @@
-"""`zrb xcom resume`: what it names is what it runs; `--plan`, `--from`."""
+"""`zrb xcom resume` runs what its plan lists; `--plan` and `--from`."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def main(ctx):
 
 
 def plan(zrb: Zrb, session: str, *args: str) -> dict[str, str]:
-    """What `resume --plan` says of each task."""
+    """Return what `resume --plan` prints about each task."""
     heading, *rows = zrb.run("xcom", "resume", session, "--plan", *args).out.splitlines()
     assert heading.split() == ["TASK", "ACTION", "REASON"]
     return {task: f"{action} {reason}" for task, action, reason in map(str.split, rows)}
 
 
 def will_run(zrb: Zrb, session: str, *args: str) -> set[str]:
-    """The tasks that `resume --plan --format json` says will run."""
+    """Return the tasks that will run according to `resume --plan --format json`."""
     shown = parse("plan", zrb.run("xcom", "resume", session, "--plan", "--format", "json", *args).out)
     return {step["task"] for step in shown["tasks"] if step["action"] == "run"}
 
@@ -89,7 +89,7 @@ def test_plan_and_from(zrb: Zrb) -> None:
     assert zrb.run("xcom", "resume", "@last-failed").out.strip() == "end"
     assert sorted(zrb.ran) == ["check", "first", "main", "server", "third"]
 
-    # A completed session: what is named runs again with all that comes after it.
+    # In a completed session, the named task runs again with everything downstream.
     assert plan(zrb, "plan", "--from", "second") == {
         "main": "run downstream-of:second",
         "third": "run downstream-of:second",
@@ -122,7 +122,7 @@ def test_a_task_that_is_gone(zrb: Zrb) -> None:
 
 
 def test_the_plan_is_what_runs(zrb: Zrb) -> None:
-    """A random graph dies at a random task; the tasks that the plan names are those that run."""
+    """A random graph dies at a random task. Exactly the tasks that the plan lists run."""
     seed = releases().index(zrb.release)
     dice = random.Random(seed)
     count = 8
@@ -158,7 +158,7 @@ def test_marked_and_forked_sessions_resume(zrb: Zrb) -> None:
     (zrb.folder / "ran").unlink()
     (zrb.folder / "end").unlink()
     assert zrb.resume("plan").out.strip() == "end"
-    assert sorted(zrb.ran) == ["check", "first", "main", "server"]  # the lock of `first` is not storable
+    assert sorted(zrb.ran) == ["check", "first", "main", "server"]  # the lock that `first` returns cannot be stored
     (zrb.folder / "ran").unlink()
     (zrb.folder / "end").unlink()
     zrb.mark("mended")

@@ -1,4 +1,4 @@
-"""Secret inputs are never stored, and asked for again."""
+"""Secret inputs are never stored, and a resume asks for them again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pytest
 from tests.sessions import logged
 from tests.zrb.conftest import Zrb, lines
 from tests.zrb.test_names import TASKS, start
-from zrb_store import settings
+from zrb_store.db.urls import store_url
+
+pytestmark = pytest.mark.slow
 
 
-def found(zrb: Zrb, text: str) -> list[str]:
-    """The files of the store that hold this text."""
+def files_with(zrb: Zrb, text: str) -> list[str]:
+    """Return the files of the store that contain this text."""
     return [file.name for file in zrb.db.parent.glob("store.db*") if text.encode() in file.read_bytes()]
 
 
@@ -30,8 +32,8 @@ def test_secrets_stay_out(zrb: Zrb, outcome: str) -> None:
     if outcome == "kill":
         running.reaches("in-load").signal(signal.SIGKILL)
     running.done()
-    assert found(zrb, "night") != []
-    assert found(zrb, secret) == []
+    assert files_with(zrb, "night") != []
+    assert files_with(zrb, secret) == []
     stored = zrb.stored("night")
     assert "my" not in (stored.record.inputs or "")
     if outcome == "failure":
@@ -44,7 +46,7 @@ def test_a_resume_asks_for_secrets_again(zrb: Zrb) -> None:
     start(zrb, code=1)
     (zrb.folder / "broken").unlink()
     (line,) = lines(zrb.resume("night", "--rows", "7", code=2).err)
-    assert "--rows is no secret input of load" in line
+    assert "--rows is not a secret input of load" in line
     zrb.tasks(TASKS.replace('return f"', 'return f"{ctx.input.my_key} ').replace('"my-key", default="k1"', '"my-key"'))
     asked = zrb.resume("night", code=2).err
     assert "Traceback" not in asked
@@ -69,7 +71,7 @@ async def outer(ctx):
 def test_secrets_stay_out_of_other_sessions_of_the_process_and_however_quoted(zrb: Zrb) -> None:
     zrb.tasks(OUTER)
     zrb.run("outer", "--my-key", "pa\"ss'w\\ord-zzqq", code=1, ZRB_STORE_SESSION="outer")
-    assert found(zrb, "ord-zzqq") == []
+    assert files_with(zrb, "ord-zzqq") == []
     assert zrb.stored("outer").attempts[0].error_message == "'***'"
     with zrb.store() as store:
         (inner,) = [record.name for record in store.sessions() if record.name != "outer"]
@@ -87,9 +89,9 @@ def test_a_secret_of_the_fallback_stays_out(zrb: Zrb) -> None:
     )
     zrb.run("main", code=1)
     for given in (["--fb-key", "hunter2-hunter2"], ["--fb-key=hunter2-hunter2"]):
-        zrb.run("main", *given, code=None)  # some releases take it, some refuse it
+        zrb.run("main", *given, code=None)  # some releases accept the option, some refuse it
     assert "mend" in zrb.ran
-    assert found(zrb, "hunter2") == []
+    assert files_with(zrb, "hunter2") == []
 
 
 # A terminal whose user answers the prompt.
@@ -140,13 +142,13 @@ def test_a_secret_however_it_is_quoted_and_in_the_name_of_the_error(zrb: Zrb) ->
     secret = "Zk7 @'wört\\"
     zrb.run("main", "--my-key", secret, code=1, ZRB_STORE_SESSION="night")
     (attempt,) = zrb.stored("night").attempts
-    told = f"{attempt.error_type} {attempt.error_message} {attempt.error_traceback}"
+    error = f"{attempt.error_type} {attempt.error_message} {attempt.error_traceback}"
     assert "No***Error" in (attempt.error_type or "")
     assert not any(
-        part in told.lower() for part in ("zk7", "rt\\", base64.b64encode(secret.encode())[2:8].decode().lower())
+        part in error.lower() for part in ("zk7", "rt\\", base64.b64encode(secret.encode())[2:8].decode().lower())
     )
     assert (attempt.error_message or "").count("***") >= 10
-    assert found(zrb, "Zk7") == []
+    assert files_with(zrb, "Zk7") == []
 
 
 def test_what_is_shorter_than_four_characters_mangles_nothing(zrb: Zrb) -> None:
@@ -157,7 +159,7 @@ def test_what_is_shorter_than_four_characters_mangles_nothing(zrb: Zrb) -> None:
     assert stored.attempts[0].error_message == "broken"
     assert "Traceback (most recent call last)" in (stored.attempts[0].error_traceback or "")
     with zrb.store() as store:
-        # As a word of the command line it is known for what it is.
+        # It is masked as an argument of the command, although it is short.
         assert logged(store, "night")["runs"][0]["command"][1:] == ["etl", "load", "tue", "5", "***"]
 
 
@@ -172,7 +174,7 @@ def test_a_resume_gives_the_default_of_a_secret_what_it_is_made_of(zrb: Zrb) -> 
     assert zrb.resume("night", KEYS="for-").out.strip() == "for-tue tue 5"
 
 
-# The URL of the store has a password in it, and is what every command of a CmdTask gets.
+# The URL of the store contains a password, and every command of a CmdTask gets the URL.
 COMMAND = """
 cli.add_task(CmdTask(name="main", cmd='zrb-store push inbox q 1 && printf %s "$ZRB_STORE_URL" > url', retries=0))
 """
@@ -182,10 +184,10 @@ cli.add_task(CmdTask(name="main", cmd='zrb-store push inbox q 1 && printf %s "$Z
 def test_a_debug_output_has_no_password_of_the_store(zrb: Zrb, new_postgres: str, persist: str) -> None:
     zrb.url = new_postgres.replace("//postgres@", "//postgres:hunter2-is@") + "&sslpassword=hunter2-is"
     zrb.tasks(COMMAND)
-    told = zrb.run("main", ZRB_LOGGING_LEVEL="DEBUG", ZRB_STORE_PERSIST=persist)
-    assert "Environment map:" in told.err
-    assert "//postgres:***@" in told.err
-    assert "hunter2" not in told.err + told.out
-    assert settings.store_url((zrb.folder / "url").read_text()) == settings.store_url(zrb.url)
+    done = zrb.run("main", ZRB_LOGGING_LEVEL="DEBUG", ZRB_STORE_PERSIST=persist)
+    assert "Environment map:" in done.err
+    assert "//postgres:***@" in done.err
+    assert "hunter2" not in done.err + done.out
+    assert store_url((zrb.folder / "url").read_text()) == store_url(zrb.url)
     assert zrb.stored("inbox").live("q") == [1]
     assert len(zrb.sessions()) == (2 if persist == "user" else 1)

@@ -1,4 +1,4 @@
-"""Unknown releases: what the plugin touches is looked at first, and a zrb that cannot be hooked runs as stock."""
+"""On unknown releases the plugin first checks everything that it uses, and runs as stock zrb if anything differs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.test_layers import MODULES
 from tests.zrb.conftest import Zrb, lines, only
 from zrb_store.plugin import compat
 
-# Asked for with a default, where a release has something else instead.
+# Attributes that the plugin reads with a default, since some releases lack them.
 WITH_DEFAULT = {"_action", "_execute_condition", "_is_secret", "_install_sigterm_handler"}
 OF_PYTHON = {"_replace", "_exit"}
-ends = only(lambda version: version < (2,) or version >= (3, 28))  # each takes some seconds
+oldest_and_newest = only(lambda version: version < (2,) or version >= (3, 28))  # slow
 
 
 def test_a_zrb_that_cannot_be_hooked_runs_as_stock(zrb: Zrb) -> None:
@@ -31,8 +33,9 @@ def test_a_zrb_that_cannot_be_hooked_runs_as_stock(zrb: Zrb) -> None:
     assert zrb.sessions() == []
 
 
-@ends
-def test_whatever_is_not_as_known_everything_runs_as_stock(zrb: Zrb) -> None:
+@pytest.mark.slow
+@oldest_and_newest
+def test_zrb_runs_as_stock_whatever_differs(zrb: Zrb) -> None:
     zrb.db.unlink()
     done = zrb.run(str(Path(__file__).with_name("unknown.py")), program="python")
     *changes, last = done.out.splitlines()
@@ -41,7 +44,7 @@ def test_whatever_is_not_as_known_everything_runs_as_stock(zrb: Zrb) -> None:
     assert [line for line in changes if not line.endswith(": ran as stock")] == []
 
 
-@ends
+@oldest_and_newest
 def test_a_module_that_is_elsewhere(zrb: Zrb) -> None:
     zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 7))")
     (zrb.folder / "future.py").write_text(
@@ -55,7 +58,7 @@ def test_a_module_that_is_elsewhere(zrb: Zrb) -> None:
 
 
 def private_names(node: ast.AST, *, in_class: bool = False) -> Iterator[tuple[str, bool]]:
-    """Every private attribute that a module names, and whether it is one of an object of the module's own class."""
+    """Yield every private attribute that a module uses, and whether it is one of the module's own classes."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Attribute):
             own = in_class and isinstance(child.value, ast.Name) and child.value.id in ("self", "cls")

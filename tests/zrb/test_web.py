@@ -1,4 +1,4 @@
-"""zrb's web server: its sessions are stored, never take the process's name, and resume on the command line."""
+"""Sessions of zrb's web server are stored, ignore ZRB_STORE_SESSION, and resume on the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import socket
 import urllib.request
 from typing import Any
 
+import pytest
+
 from tests.zrb.conftest import Zrb, until
+from zrb_store.queries import runs
+
+pytestmark = pytest.mark.slow
 
 TASKS = """
 from zrb import PasswordInput, StrInput
@@ -43,7 +48,7 @@ def call(port: int, path: str, body: dict[str, Any] | None = None) -> Any:
 
 
 def status(zrb: Zrb, name: str) -> str:
-    """A session's status; it begins a moment after its name was answered."""
+    """Return the status of a session, which is stored a moment after the server answers with its name."""
     return next((one.status for one in zrb.sessions() if one.name == name), "unknown")
 
 
@@ -76,7 +81,5 @@ def test_a_task_run_by_the_web_server(zrb: Zrb) -> None:
     assert zrb.resume(first, "--key", "k").out.strip() == "tue 2"
     assert zrb.ran == ["count", "load", "count", "load", "load"]
     with zrb.store() as store:
-        from zrb_store.queries import sessions
-
-        origins = [run.origin for run in sessions.runs(store.database, zrb.stored(first).record.id)]
+        origins = [run.origin for run in runs.of_session(store.database, zrb.stored(first).record.id)]
     assert origins == ["web", "cli"]

@@ -1,4 +1,4 @@
-"""A workflow dies, is looked at, and resumes: the whole way, on each release."""
+"""A workflow dies, is inspected, and resumes, on each release."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.zrb.conftest import Zrb, only
 
-SEED_CMD = """
+EXAMPLE_CMD = """
 from zrb import cli, CmdTask
 
 create_magic_number = CmdTask(name="create-magic-number", cmd="echo 42")
@@ -22,7 +22,7 @@ cli.add_task(
 )
 """
 
-SEED_TASK = """
+EXAMPLE_TASK = """
 from zrb import Task, cli
 
 # Task 1: Pushes data to its XCom
@@ -76,8 +76,8 @@ async def HALF(ctx):
 UNDISTURBED = "{'sum': 4} [2, 3] [[1, 'whole']]"
 
 
-def test_the_seeds_examples_run_verbatim(zrb: Zrb) -> None:
-    zrb.tasks(SEED_CMD + SEED_TASK, prelude=False)
+def test_examples_of_zrb_run_verbatim(zrb: Zrb) -> None:
+    zrb.tasks(EXAMPLE_CMD + EXAMPLE_TASK, prelude=False)
     assert zrb.run("show-magic-number", ZRB_STORE_SESSION="magic").out.strip() == "42"
     assert zrb.run("show-magic-number", ZRB_STORE_SESSION="magic").out.strip() == "42"
     assert "Task 2 received: Hello from Task 1!" in zrb.run("task2").out
@@ -150,7 +150,7 @@ def test_a_mended_workflow_resumes_where_it_failed(zrb: Zrb) -> None:
     assert stored.status == "failed"
     assert stored.attempts[-1].error_message == "the disk is full"
     kept = (stored.attempts[-1].error_traceback or "").splitlines()
-    assert "zrb_init.py" in kept[1], "it begins with the user's own code, not with zrb's"
+    assert "zrb_init.py" in kept[1], "it must begin with the user's own code, not with zrb's"
     assert 'raise RuntimeError("the disk is full")' in "\n".join(kept)
 
     zrb.mark("mended")
@@ -161,10 +161,10 @@ def test_a_mended_workflow_resumes_where_it_failed(zrb: Zrb) -> None:
 
 @pytest.mark.parametrize("point", ["complete:before", "complete:after"])
 def test_a_kill_round_the_commit_of_a_result(zrb: Zrb, point: str) -> None:
-    """No value is lost and none delivered twice, though zrb pushes the result itself a little later."""
+    """No value is lost or delivered twice, although zrb itself pushes the result a little later."""
     zrb.tasks(
         f"""
-        from zrb_store import points
+        from zrb_store.db import failpoints
 
         def kill(point):
             if point == {point!r} and not exists("killed"):
@@ -174,7 +174,7 @@ def test_a_kill_round_the_commit_of_a_result(zrb: Zrb, point: str) -> None:
         @make_task(name="make", retries=0)
         def make(ctx):
             ran("make")
-            points.watch(kill)
+            failpoints.set_callback(kill)
             return ["made"]
 
         @make_task(name="take", upstream=make, retries=0, group=cli)
@@ -189,7 +189,7 @@ def test_a_kill_round_the_commit_of_a_result(zrb: Zrb, point: str) -> None:
 
 
 CHAOS = """
-from zrb_store import points
+from zrb_store.db import failpoints
 
 reached = 0
 
@@ -199,7 +199,7 @@ def at(point):
     if reached == int(os.environ["DIE_AT"]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-points.watch(at)
+failpoints.set_callback(at)
 inbox = [Task(name="feed", retries=0, action=lambda ctx: ctx.xcom["todo"].extend(range(4)))]
 
 def work(ctx):
@@ -218,9 +218,10 @@ def main(ctx):
 """
 
 
-@only(lambda version: version < (2,) or version >= (3, 28))  # where it dies is ours, not zrb's
+@pytest.mark.slow
+@only(lambda version: version < (2,) or version >= (3, 28))  # where the process dies does not depend on the release
 def test_a_process_that_dies_again_and_again(zrb: Zrb) -> None:
-    """It dies round ever later commits; what it has made in the end is what an undisturbed run makes."""
+    """The process dies at later and later points. In the end the result is that of an undisturbed run."""
     zrb.tasks(CHAOS)
     codes = []
     for die_at in range(2, 100, 3):

@@ -1,4 +1,4 @@
-"""`ctx.xcom` and its queues answer as in stock zrb of each release, stored or not; what is different, on purpose."""
+"""`ctx.xcom` and its queues behave as in stock zrb of each release, stored or not, with a few intended differences."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 from tests.zrb.conftest import Zrb, lines, only
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 sys.path.insert(0, str(HERE))
 import as_stock
@@ -18,10 +20,10 @@ def main(ctx):
     for line in as_stock.perform(ctx.xcom, *GROUPS):
         print(line)
 """
-ends = only(
+oldest_and_newest = only(
     lambda version: version < (2,) or version >= (3, 28)
-)  # where stored and not stored differ is ours, not zrb's
-# How a run is stored, and how it is not.
+)  # the difference between stored and not stored does not depend on the release
+# Variables with which a run is stored, or is not.
 How = dict[str, str | None]
 STORED: How = {}
 UNNAMED: How = {"ZRB_STORE_PERSIST": "named"}
@@ -30,7 +32,7 @@ STOCK: How = {"ZRB_INIT_MODULES": None}
 
 
 def answers(zrb: Zrb, groups: str, how: How) -> tuple[list[str], list[str]]:
-    """What each operation answers, and what zrb-store says to the user."""
+    """Return the result of each operation, and the messages of zrb-store to the user."""
     shutil.copy(Path(__file__).with_name("as_stock.py"), zrb.folder)
     zrb.tasks(PROGRAM.replace("GROUPS", groups))
     done = zrb.start("main", program="zrb", cwd=None, **how).done()
@@ -41,16 +43,16 @@ def answers(zrb: Zrb, groups: str, how: How) -> tuple[list[str], list[str]]:
 def test_every_operation_answers_as_in_stock_zrb(zrb: Zrb) -> None:
     stock, _ = answers(zrb, "as_stock.STOCK", STOCK)
     assert len(stock) > 150
-    ours, said = answers(zrb, "as_stock.STOCK", STORED)
+    ours, messages = answers(zrb, "as_stock.STOCK", STORED)
     assert ours == stock
-    # What cannot be a stored queue stays in memory, with one line for each name.
+    # What cannot be a stored queue stays in memory, with one message for each name.
     names = ("(1, 2)", "None", "1.5", "b'b'", "True", r"'nul\x00'", r"'\ud800'", "llll", "queue special is of class")
-    assert len(said) == len(names)
-    assert all(name in line for name, line in zip(names, said, strict=True))
-    assert all(line.endswith("it is kept in memory only") for line in said)
+    assert len(messages) == len(names)
+    assert all(name in line for name, line in zip(names, messages, strict=True))
+    assert all(line.endswith("it is kept in memory only") for line in messages)
 
 
-@ends
+@oldest_and_newest
 @pytest.mark.parametrize("how", [UNNAMED, OUT_OF_REACH], ids=["unnamed", "out of reach"])
 def test_a_run_that_is_not_stored_answers_as_in_stock_zrb(zrb: Zrb, how: How) -> None:
     stock, _ = answers(zrb, "as_stock.STOCK", STOCK)
@@ -58,7 +60,7 @@ def test_a_run_that_is_not_stored_answers_as_in_stock_zrb(zrb: Zrb, how: How) ->
     assert zrb.sessions() == []
 
 
-@ends
+@oldest_and_newest
 def test_what_is_missing_reads_as_empty_stored_or_not(zrb: Zrb) -> None:
     stored, _ = answers(zrb, "[as_stock.MISSING]", STORED)
     assert [line.partition("  =>  ")[2] for line in stored] == [
@@ -108,12 +110,12 @@ def test_a_workflow_runs_the_same_stored_or_not(zrb: Zrb) -> None:
     assert done.out == stored
     (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
     assert "this run is kept in memory only" in line
-    # A session inside a task, too.
+    # The same for a session inside a task.
     assert zrb.run("outer", ZRB_STORE_PERSIST="named").out.strip() == "[0, 'inner']"
     assert [record.name for record in zrb.sessions()] == ["mine"]
 
 
-@ends
+@oldest_and_newest
 def test_tasks_of_zrb_that_are_not_stored_run_as_in_stock_zrb(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -135,9 +137,9 @@ def test_tasks_of_zrb_that_are_not_stored_run_as_in_stock_zrb(zrb: Zrb) -> None:
     assert set(out.strip("[]\n").split(", ")) == {"'DotDict'", "'KeyError'"}
 
 
-@ends
+@oldest_and_newest
 def test_what_was_deleted_comes_back_with_its_values(zrb: Zrb) -> None:
-    """A failed attempt's deletions are given back; what another process pushes is there."""
+    """A failed attempt's deletions are given back. Values that another process pushes are not deleted."""
     zrb.tasks(
         """
         import subprocess
@@ -160,7 +162,7 @@ def test_what_was_deleted_comes_back_with_its_values(zrb: Zrb) -> None:
     assert zrb.stored().fates("todo") == [(1, "removed"), (2, "removed"), (3, "live")]
 
 
-@ends
+@oldest_and_newest
 @pytest.mark.parametrize("how", [STORED, UNNAMED, OUT_OF_REACH], ids=["stored", "unnamed", "out of reach"])
 def test_templates_that_are_rendered_outside_of_an_attempt(zrb: Zrb, how: How) -> None:
     zrb.tasks(
@@ -183,7 +185,7 @@ def test_templates_that_are_rendered_outside_of_an_attempt(zrb: Zrb, how: How) -
     assert zrb.run("main", code=0, program="zrb", cwd=None, **how).out.strip() == "['1', 1]"
 
 
-@ends
+@oldest_and_newest
 def test_a_name_is_not_passed_on_by_the_run_that_could_not_be_stored(zrb: Zrb) -> None:
     zrb.tasks("one = Task(name='one', action=lambda ctx: 1)\ncli.add_task(one)")
     program = zrb.folder / "program.py"
@@ -219,7 +221,7 @@ print(list(jobs), list(done))
 """
 
 
-@ends
+@oldest_and_newest
 @pytest.mark.parametrize("fails", [False, True])
 def test_queues_of_a_program_go_on_in_the_store_or_in_memory(zrb: Zrb, fails: bool) -> None:
     program = zrb.folder / "program.py"

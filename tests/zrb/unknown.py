@@ -1,7 +1,7 @@
-"""A zrb of which one thing is not as the plugin knows it runs as stock: `python unknown.py` changes each thing in turn.
+"""Change one thing at a time in zrb, and check that the plugin then leaves zrb as it is: `python unknown.py`.
 
-Runs inside one release's environment. Each change leaves zrb itself working, and is made in a forked process before the
-plugin is imported. Each line of the output names a change and what came of it.
+This runs in the environment of one release. Each change leaves zrb itself working, and is made in a forked process
+before the plugin is imported. Each line of the output names a change and its result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zrb.runner import cli as cli_module
 from zrb.task import base_trigger as trigger_module
 from zrb.xcom import xcom as xcom_module
 
-# Typed loosely, since their methods are replaced.
+# Without types, since their methods are replaced.
 Callback: Any = callback_module.Callback
 Group: Any = group_module.Group
 Cli: Any = cli_module.Cli
@@ -31,8 +31,8 @@ Xcom: Any = xcom_module.Xcom
 STORE = Path(os.environ["ZRB_STORE_URL"])
 
 
-class Other:
-    """What answers as the attribute of a class did, and is of another kind."""
+class OtherProperty:
+    """A stand-in for a property: it behaves the same, but is of another kind."""
 
     def __init__(self, stock: Any) -> None:
         self._stock = stock
@@ -44,8 +44,8 @@ class Other:
         self._stock.__set__(one, value)
 
 
-class Function:
-    """As `Other`, for functions."""
+class OtherFunction:
+    """A stand-in for a function: it behaves the same, but is of another kind."""
 
     def __init__(self, stock: Any) -> None:
         self._stock = stock
@@ -71,7 +71,7 @@ class Moved:
 
 
 def main(ctx: Any) -> str:
-    """Tell stock zrb from a run with the plugin."""
+    """Return whether stock zrb or the plugin runs the task."""
     try:
         ctx.xcom["missing"]
     except KeyError:
@@ -80,7 +80,7 @@ def main(ctx: Any) -> str:
 
 
 def run(change: Callable[[], None], expected: str) -> str:
-    """Change zrb, import the plugin and run a task; returns what is wrong."""
+    """Change zrb, import the plugin and run a task; return what is wrong."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         change()
@@ -89,12 +89,12 @@ def run(change: Callable[[], None], expected: str) -> str:
         assert zrb_store.plugin is not None
         sys.argv = ["zrb", "main"]
         cli.run(["main"])
-    said = [line for line in err.getvalue().splitlines() if line.startswith("zrb-store:")]
+    warnings = [line for line in err.getvalue().splitlines() if line.startswith("zrb-store:")]
     found = []
     if out.getvalue().split() != ["stock"]:
         found.append(f"printed {out.getvalue()!r}")
-    if len(said) != 1 or expected not in said[0] or not said[0].endswith("): nothing is stored"):
-        found.append(f"said {said}")
+    if len(warnings) != 1 or expected not in warnings[0] or not warnings[0].endswith("): nothing is stored"):
+        found.append(f"warned {warnings}")
     if "xcom" in cli.subgroups:
         found.append("has a group xcom")
     if STORE.exists():
@@ -103,7 +103,7 @@ def run(change: Callable[[], None], expected: str) -> str:
 
 
 def forked(name: str, change: Callable[[], None], expected: str) -> None:
-    """As `run`, in a process of its own; prints what came of it."""
+    """Call `run` in a forked process, and print its result."""
     sys.stdout.flush()
     child = os.fork()
     if child:
@@ -111,14 +111,14 @@ def forked(name: str, change: Callable[[], None], expected: str) -> None:
         return
     try:
         print(f"{name}: {run(change, expected)}")
-    except BaseException as error:  # noqa: BLE001 - told to the test
+    except BaseException as error:  # noqa: BLE001 - printed for the test
         print(f"{name}: {type(error).__name__} {error}")
     sys.stdout.flush()
     os._exit(0)
 
 
 def touched() -> dict[Any, dict[str, Any]]:
-    """The plugin's table, with owners by their places: this process must not import the plugin."""
+    """Return the plugin's table of what it uses, read in another process, since this one must not import the plugin."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -144,20 +144,20 @@ def touched() -> dict[Any, dict[str, Any]]:
 
 
 def of_another_kind(owner: Any, name: str, kind: str | None) -> Callable[[], None]:
-    """A change of one row of the table."""
+    """Return a function that changes the kind of one attribute in the table."""
 
     def change() -> None:
         if kind is None:
             setattr(owner, name, Moved(name))
             return
         stock = next(vars(cls)[name] for cls in getattr(owner, "__mro__", [owner]) if name in vars(cls))
-        setattr(owner, name, Other(stock) if isinstance(stock, property) else Function(stock))
+        setattr(owner, name, OtherProperty(stock) if isinstance(stock, property) else OtherFunction(stock))
 
     return change
 
 
-def with_a_parameter_more() -> None:
-    """A function that is called otherwise: with something before what it is known to take."""
+def additional_parameter() -> None:
+    """Give a function another signature: an additional parameter before those that the plugin knows."""
     stock = BaseTrigger._fanout_and_trigger_callback
 
     async def fanout(self: Any, what: Any, session: Any) -> Any:
@@ -167,27 +167,27 @@ def with_a_parameter_more() -> None:
 
 
 def no_coroutine() -> None:
-    """A coroutine function that became a function."""
+    """Replace a coroutine function by a plain function."""
     stock = Callback.async_run
     Callback.async_run = lambda self, parent_session, session: stock(self, parent_session, session)
 
 
-def gone() -> None:
-    """A method of another name."""
+def renamed_method() -> None:
+    """Give a method another name."""
     Cli._print_command = Cli._print_run_command
     del Cli._print_run_command
     Cli.__getattr__ = lambda self, name: object.__getattribute__(self, "_print_command")
 
 
 def other_callbacks() -> None:
-    """Queues that keep their callbacks elsewhere."""
+    """Replace the methods by which queues keep their callbacks."""
     for name in ("append_push_callback", "add_push_callback"):
         if hasattr(Xcom, name):
             setattr(Xcom, name, lambda self, callback: None)
 
 
-def refused() -> None:
-    """A zrb that refuses the last of what the plugin does: all before is undone."""
+def refused_group() -> None:
+    """Make zrb refuse the last step of the plugin, which must then undo the steps before."""
 
     def add_group(self: Any, group: Any, alias: Any = None) -> Any:
         raise TypeError("no more groups")
@@ -196,20 +196,20 @@ def refused() -> None:
 
 
 def every_change() -> dict[str, tuple[Callable[[], None], str]]:
-    """Every change by its name, with what the warning says."""
+    """Return every change by its name, with a part of the warning that it must cause."""
     found: dict[str, tuple[Callable[[], None], str]] = {}
     for owner, names in touched().items():
         for name, kind in names.items():
             if kind is not None and kind.startswith("? ") and not hasattr(owner, name):
-                continue  # this release has none
+                continue  # this release does not have the attribute
             shown = f"{owner.__name__.rpartition('.')[2]}.{name}"
-            expected = f"it has no {shown}" if kind is None else f"{shown} is no "
+            expected = f"it has no {shown}" if kind is None else f"{shown} is no"
             found[shown] = (of_another_kind(owner, name, kind), expected)
-    found["parameters"] = (with_a_parameter_more, "BaseTrigger._fanout_and_trigger_callback is no async def")
+    found["parameters"] = (additional_parameter, "BaseTrigger._fanout_and_trigger_callback is no async def")
     found["coroutine"] = (no_coroutine, "Callback.async_run is no async def")
-    found["gone"] = (gone, "it has no Cli._print_run_command")
+    found["gone"] = (renamed_method, "it has no Cli._print_run_command")
     found["callbacks"] = (other_callbacks, "it has no Xcom.push_callbacks")
-    found["refused"] = (refused, "TypeError: no more groups")
+    found["refused"] = (refused_group, "TypeError: no more groups")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The click group. It imports the module of a command only when that command is asked for."""
+"""The click group. It imports the module of a command only when that command is used."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from importlib import import_module
 
 import click
 
-from zrb_store.cli.table import COMMANDS
+from zrb_store.cli.command_table import COMMANDS
 
 
 class LazyGroup(click.Group):
-    """Commands from the static table, each imported at its first use."""
+    """The commands of the table, each imported when it is first used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -19,8 +19,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"zrb_store.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = module.COMMANDS[cmd_name]
-        return command
+        commands = (one for one in vars(module).values() if isinstance(one, click.Command))
+        return next(one for one in commands if one.name == cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -30,4 +30,4 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="zrb-store", message="%(prog)s %(version)s")
 def app() -> None:
-    """Look into, move and mend the sessions and queues that zrb and your scripts keep in a database."""
+    """Inspect, move and repair the sessions and queues that zrb and your scripts keep in a database."""

@@ -1,18 +1,17 @@
-"""What every command is made of: its purpose from the table, an example, and the options that several share."""
+"""What every command is made of: its purpose from the table, its examples, and the options that several share."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 
-from zrb_store.cli.table import COMMANDS
-from zrb_store.errors import InvalidName
-from zrb_store.settings import duration
+from zrb_store import settings
+from zrb_store.cli.command_table import COMMANDS
+from zrb_store.errors import InvalidArgument
 
 FORMATS = ("table", "json", "jsonl", "value")
 _FORMAT_HELP = {
@@ -24,43 +23,47 @@ _FORMAT_HELP = {
 
 
 class Command(click.Command):
-    """A command whose help ends with examples, as they are typed here: `zrb-store X` or `zrb xcom X`."""
+    """A command whose help ends with examples, which begin as the user types them: `zrb-store X` or `zrb xcom X`."""
 
-    examples: tuple[str, ...] = ()
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
+        """Create a command.
+
+        Args:
+            *args: The same as for `click.Command`.
+            examples: Command lines, with `{}` in place of the program and the command's name.
+            **settings: The same as for `click.Command`.
+        """
+        super().__init__(*args, **settings)
+        self._examples = examples
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
-            for example in self.examples:
+        with formatter.section("Example" if len(self._examples) == 1 else "Examples"):
+            for example in self._examples:
                 formatter.write(f"  {example.replace('{}', ctx.command_path)}\n")
 
 
-def command(name: str, *examples: str, details: str = "") -> Callable[[Callable[..., Any]], Command]:
-    """Make a function the command of that name.
+def command(name: str, *examples: str, details: str = "", **settings: Any) -> Callable[[Callable[..., Any]], Command]:
+    """Decorate a function to make it a command.
 
     Args:
-        name: As in `cli/table.py`, which has its purpose.
-        examples: Command lines, `{}` standing for the program and the command's name.
-        details: More paragraphs of help after the purpose.
+        name: Its name in `command_table.py`, where its purpose is.
+        *examples: Command lines, with `{}` in place of the program and the command's name.
+        details: More paragraphs of help, after the purpose.
+        **settings: The same as for `click.Command`.
     """
     purpose = COMMANDS[name][1]
-
-    def make(function: Callable[..., Any]) -> Command:
-        text = f"{purpose}\n\n{details}" if details else purpose
-        made = click.command(name, cls=Command, help=text, short_help=purpose)(function)
-        made.examples = examples
-        return made
-
-    return make
+    text = f"{purpose}\n\n{details}" if details else purpose
+    return click.command(name, cls=Command, help=text, short_help=purpose, examples=examples, **settings)
 
 
 def format_option(
     default: str = "table", choices: Sequence[str] = FORMATS
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--format`, given to the function as `form`."""
+    """Decorate a command to give it `--format`, which its function receives as `output_format`."""
     *others, last = (_FORMAT_HELP[choice] for choice in choices)
     return click.option(
         "--format",
-        "form",
+        "output_format",
         type=click.Choice(choices),
         default=default,
         show_default=True,
@@ -68,28 +71,16 @@ def format_option(
     )
 
 
-def duration_text(text: str) -> timedelta:
-    """The type of an option that takes a length of time such as 90s, 15m, 26h, 30d or 2w."""
+def parse_duration(text: str) -> timedelta:
+    """Parse an option that takes a length of time such as 90s, 15m, 26h, 30d or 2w."""
     try:
-        return duration(text)
-    except InvalidName as error:
+        return settings.parse_duration(text)
+    except InvalidArgument as error:
         raise click.BadParameter(str(error)) from None
 
 
-def whole_number(text: str) -> int:
-    """The type of an option that takes a number which a row may have."""
+def parse_whole_number(text: str) -> int:
+    """Parse an option that takes a number which the database can hold."""
     if not re.fullmatch(r"-?\d{1,18}", text):
         raise click.BadParameter(f"{text[:40]!r} is not a whole number of at most 18 digits")
     return int(text)
-
-
-def stdin() -> BinaryIO:
-    """What is piped in, as bytes."""
-    if sys.stdin is None:
-        raise click.UsageError("stdin is closed")
-    return sys.stdin.buffer
-
-
-def program() -> str:
-    """What the user types before a command: `zrb-store` or `zrb xcom`."""
-    return click.get_current_context().find_root().command_path

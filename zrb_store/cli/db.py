@@ -7,29 +7,37 @@ from typing import Any
 
 import click
 
-from zrb_store.cli import output
 from zrb_store.cli.command import Command, format_option
-from zrb_store.cli.table import COMMANDS as PURPOSES
-from zrb_store.operations import status as facade
+from zrb_store.cli.command_table import COMMANDS
+from zrb_store.cli.render import output
+from zrb_store.cli.render.document import Fields
+from zrb_store.operations import db as operations
+
+_PURPOSE = COMMANDS["db"][1]
 
 
-@click.group("db", help=PURPOSES["db"][1], short_help=PURPOSES["db"][1])
+@click.group("db", help=_PURPOSE, short_help=_PURPOSE)
 def db() -> None:
     pass
 
 
-@db.command("status", cls=Command, help="Tell where the store is, its revision and its size.")
+@db.command(
+    "status",
+    cls=Command,
+    help="Show where the store is, its revision and its size.",
+    examples=("{}", "{} --format json"),
+)
 @format_option()
-def status(form: str) -> None:
-    with contextlib.closing(facade.open_unchecked()) as database:
-        found = facade.status(database)
-    if form in ("json", "jsonl"):
-        output.echo_json(_as_json(found), one_line=form == "jsonl")
+def status(output_format: str) -> None:
+    with contextlib.closing(operations.open_unchecked()) as database:
+        found = operations.status(database)
+    if output_format in ("json", "jsonl"):
+        output.echo_json(_as_json(found), one_line=output_format == "jsonl")
         return
-    if form == "value":
+    if output_format == "value":
         output.echo(found.revision)
         return
-    state = "up to date" if found.revision == found.wanted else f"this version needs {found.wanted}"
+    state = "up to date" if found.revision == found.needed else f"this version needs {found.needed}"
     size = f"{found.size:,} bytes"
     if found.wal_size:
         size += f" and {found.wal_size:,} in -wal"
@@ -40,42 +48,39 @@ def status(form: str) -> None:
         ("Size", size),
         *((name.capitalize(), f"{count:,}") for name, count in found.rows.items()),
     ]
-    output.show([output.Facts(pairs)])
+    output.print_document([Fields(pairs)])
 
 
-def _as_json(found: facade.Status) -> dict[str, Any]:
+def _as_json(status: operations.DatabaseStatus) -> dict[str, Any]:
     return {
-        "url": found.url,
-        "database": found.database,
-        "revision": found.revision,
-        "wanted": found.wanted,
-        "size": found.size,
-        "wal_size": found.wal_size,
-        "rows": {name.replace(" ", "_"): count for name, count in found.rows.items()},
+        "url": status.url,
+        "database": status.database,
+        "revision": status.revision,
+        "wanted": status.needed,
+        "size": status.size,
+        "wal_size": status.wal_size,
+        "rows": {name.replace(" ", "_"): count for name, count in status.rows.items()},
     }
 
 
 @db.command(
     "upgrade",
     cls=Command,
-    help="Bring the store to the revision of this version, or make it.\n\n"
-    "A SQLite store is copied to FILE.REVISION.bak first. It happens whole or not at all.",
+    help="Bring the store to the revision of this version, or create it.\n\n"
+    "A SQLite store is copied to FILE.REVISION.bak first. It is upgraded completely or not at all.",
+    examples=("{}", "{} --sql"),
 )
 @click.option("--sql", is_flag=True, help="Change nothing, print the statements.")
 def upgrade(sql: bool) -> None:
-    with contextlib.closing(facade.open_unchecked(read_only=sql)) as database:
+    with contextlib.closing(operations.open_unchecked(read_only=sql)) as database:
         if sql:
-            for line in facade.upgrade_statements(database).splitlines():
-                output.echo_bare(line)
+            for line in operations.upgrade_statements(database).splitlines():
+                output.echo_raw(line)
             return
-        before, now = facade.upgrade(database)
+        before, now = operations.upgrade(database)
     if before is None:
-        output.echo(f"made, at revision {now}")
+        output.echo(f"created at revision {now}")
+    elif before == now:
+        output.echo(f"already at revision {now}")
     else:
-        output.echo(f"at revision {now}" + ("" if before == now else f", was {before}"))
-
-
-status.examples = ("{}", "{} --format json")  # type: ignore[attr-defined]
-upgrade.examples = ("{}", "{} --sql")  # type: ignore[attr-defined]
-
-COMMANDS = {"db": db}
+        output.echo(f"upgraded from {before} to {now}")

@@ -9,45 +9,49 @@ from typing import Any
 import click
 
 from zrb_store.cli.command import command, format_option
-from zrb_store.cli.output import Block, Column, Facts, Lines, Table, echo, echo_json, show
-from zrb_store.cli.words import NOTHING, beginning, preview
-from zrb_store.printing import printable
-from zrb_store.reading import stories
-from zrb_store.reading.lazy import Lazy
-from zrb_store.reading.names import resolve
+from zrb_store.cli.render.document import Block, Column, Fields, Lines, Table
+from zrb_store.cli.render.format import NOTHING, preview, preview_items
+from zrb_store.cli.render.output import echo, echo_json, print_document
+from zrb_store.inspect import session_names
+from zrb_store.inspect.diff import diff as compare_sessions
+from zrb_store.inspect.lazy import Lazy
+from zrb_store.safe_text import printable
 from zrb_store.store import open_store
 
 
 @command(
     "diff",
     "{} etl-2026-11-23 etl-2026-11-24",
-    details="Compared are the values that stand, live or taken, in the order of each queue: $.load[0].total is a part "
+    details="Compares the values that stand, live or taken, in the order of each queue: $.load[0].total is a part "
     "of the first value of queue load. Exit 1 if the sessions differ.",
 )
 @click.argument("a", metavar="SESSION_A")
 @click.argument("b", metavar="SESSION_B")
-@click.option("--full", is_flag=True, help="Values whole, not cut to the width.")
+@click.option("--full", is_flag=True, help="Do not shorten values.")
 @format_option()
-def diff(a: str, b: str, full: bool, form: str) -> int:
-    with (
-        open_store(read_only=True) as store,
-        stories.diff(store, resolve(store, a).name, resolve(store, b).name) as told,
-    ):
-        found = _Counted(told["differences"])
-        if form == "json":
-            echo_json({**told, "differences": found})
-        elif form == "table":
-            show(_blocks(told, found, full), full=full)
-        for difference in found:
-            if form == "jsonl":
-                echo_json(difference, one_line=True)
-            elif form == "value":
-                echo(printable(difference["path"]))
-    return 1 if found.count else 0
+def diff(a: str, b: str, full: bool, output_format: str) -> int:
+    with open_store(read_only=True) as store:
+        names = [session_names.resolve(store.database, text).name for text in (a, b)]
+        with compare_sessions(store.database, *names) as comparison:
+            differences = _CountingIterator(comparison["differences"])
+            if output_format == "json":
+                echo_json({**comparison, "differences": differences})
+            elif output_format == "table":
+                print_document(_blocks(comparison, differences, full), full=full)
+            for difference in differences:
+                if output_format == "jsonl":
+                    echo_json(difference, one_line=True)
+                elif output_format == "value":
+                    echo(printable(difference["path"]))
+    return 1 if differences.count else 0
 
 
-class _Counted(Iterator[dict[str, Any]]):
-    """Counts what it gives."""
+class _CountingIterator(Iterator[dict[str, Any]]):
+    """An iterator that counts its items.
+
+    Attributes:
+        count: How many there have been so far.
+    """
 
     def __init__(self, items: Iterator[dict[str, Any]]) -> None:
         self._items = items
@@ -59,29 +63,26 @@ class _Counted(Iterator[dict[str, Any]]):
         return item
 
 
-def _blocks(told: dict[str, Any], found: Iterator[dict[str, Any]], full: bool) -> Iterator[Block]:
-    yield Facts([("A", told["a"]), ("B", told["b"])])
-    first = next(found, None)
+def _blocks(comparison: dict[str, Any], differences: Iterator[dict[str, Any]], full: bool) -> Iterator[Block]:
+    yield Fields([("A", comparison["a"]), ("B", comparison["b"])])
+    first = next(differences, None)
     if first is None:
         yield Lines(["Their values are equal."])
         return
     columns = (Column("path", fold=True), Column("a", cut=True), Column("b", cut=True))
     rows = (
         [
-            printable(one["path"]),
-            NOTHING if one["kind"] == "only_b" else _cell(one["a"], full),
-            NOTHING if one["kind"] == "only_a" else _cell(one["b"], full),
+            printable(difference["path"]),
+            NOTHING if difference["kind"] == "only_b" else _cell(difference["a"], full),
+            NOTHING if difference["kind"] == "only_a" else _cell(difference["b"], full),
         ]
-        for one in itertools.chain([first], found)
+        for difference in itertools.chain([first], differences)
     )
     yield Table(columns, rows)
 
 
 def _cell(part: Any, full: bool) -> str:
-    """A part of a value; of a queue that only one session has, as much as may be shown."""
+    """Format a part of a value, or as much as is shown of a queue that only one session has."""
     if isinstance(part, Lazy):
-        part = list(part) if full else beginning(part)
+        part = list(part) if full else preview_items(part)
     return preview(part, full=full)
-
-
-COMMANDS = {"diff": diff}

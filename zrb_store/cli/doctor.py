@@ -1,41 +1,38 @@
-"""`doctor`: is the store healthy?"""
+"""`doctor`: whether the store is healthy."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 
-from zrb_store.cli import output
 from zrb_store.cli.command import command, format_option
-from zrb_store.operations import doctor as facade
-from zrb_store.operations import status
+from zrb_store.cli.render import output
+from zrb_store.inspect.doctor import examine
+from zrb_store.operations.db import open_unchecked
 
 
 @command(
     "doctor",
     "{}",
     "{} --format json",
-    details="One line for each finding, with its remedy. Exits 1 if one is an error; warnings do not fail. It "
+    details="Prints one line for each finding, with its remedy. Exits 1 if a finding is an error. It "
     "only reads, and can be run while others write.",
 )
 @format_option()
-def doctor(form: str) -> int:
-    with contextlib.closing(status.open_unchecked()) as database:
-        found = list(facade.examine(database))
-    if form == "json":
-        output.echo_json([dataclasses.asdict(finding) for finding in found])
-    elif form == "jsonl":
-        for finding in found:
+def doctor(output_format: str) -> int:
+    with contextlib.closing(open_unchecked()) as database:
+        findings = list(examine(database))
+    if output_format == "json":
+        output.echo_json([dataclasses.asdict(finding) for finding in findings])
+    elif output_format == "jsonl":
+        for finding in findings:
             output.echo_json(dataclasses.asdict(finding), one_line=True)
-    elif form == "value":
-        for finding in found:
+    elif output_format == "value":
+        for finding in findings:
             output.echo(finding.check)
-    elif found:
-        for finding in found:
+    elif findings:
+        for finding in findings:
             output.echo(str(finding))
     else:
         output.echo("healthy")
-    return 1 if any(finding.level == "error" for finding in found) else 0
-
-
-COMMANDS = {"doctor": doctor}
+    return 1 if any(finding.level == "error" for finding in findings) else 0

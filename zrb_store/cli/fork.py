@@ -1,13 +1,13 @@
-"""`fork`: begin again from the middle."""
+"""`fork`: a copy of a session, to be run from a task on."""
 
 from __future__ import annotations
 
 import click
 
-from zrb_store.cli import output
 from zrb_store.cli.command import command
+from zrb_store.cli.render import output
+from zrb_store.inspect import session_names
 from zrb_store.operations.fork import fork as fork_session
-from zrb_store.reading import names
 from zrb_store.store import open_store
 
 
@@ -20,11 +20,8 @@ from zrb_store.store import open_store
 )
 @click.argument("session")
 @click.option("--from", "from_task", metavar="TASK", required=True, help="The first task to run again.")
-@click.option("--name", help="Of the new session.  [default: SESSION-fork, or the next free number]")
+@click.option("--name", help="Name of the new session.  [default: SESSION-fork, or the next free number]")
 def fork(session: str, from_task: str, name: str | None) -> None:
     with open_store() as store:
-        source = names.resolve(store, session, exact=True)
+        source = session_names.resolve(store.database, session, exact=True)
         output.echo(fork_session(store.database, source.name, from_task, name))
-
-
-COMMANDS = {"fork": fork}

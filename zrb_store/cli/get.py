@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from zrb_store.cli.command import command, format_option, whole_number
-from zrb_store.cli.one_value import print_value
-from zrb_store.reading.names import resolve
-from zrb_store.reading.results import find_value, task_result
+from zrb_store.cli.command import command, format_option, parse_whole_number
+from zrb_store.cli.render.value import print_value
+from zrb_store.inspect import session_names
+from zrb_store.inspect.get import get_result, get_value
 from zrb_store.store import open_store
 
 
@@ -15,22 +15,19 @@ from zrb_store.store import open_store
     "get",
     "total=$({} etl-2026-11-24 load --path '$.total')",
     "{} @last load --result --format json",
-    details="It is the newest live value of QUEUE, or exit 3 if there is none. A text, a path, a date or a command's "
+    details="Prints the newest live value of QUEUE, or exits 3 if there is none. A text, a path, a date or a command's "
     "output is printed as it is, any other value as JSON.",
 )
 @click.argument("session")
 @click.argument("queue", metavar="QUEUE|TASK")
-@click.option("--seq", type=whole_number, metavar="N", help="The value of this number, live or not.")
+@click.option("--seq", type=parse_whole_number, metavar="N", help="The value of this number, live or not.")
 @click.option("--result", is_flag=True, help="The stored result of TASK, taken or not.")
 @click.option("--path", metavar="PATH", help="Only a part of it, e.g. $.rows[0].name.")
 @format_option("value")
-def get(session: str, queue: str, seq: int | None, result: bool, path: str | None, form: str) -> None:
+def get(session: str, queue: str, seq: int | None, result: bool, path: str | None, output_format: str) -> None:
     if result and seq is not None:
         raise click.UsageError("--seq and --result exclude each other")
     with open_store(read_only=True) as store:
-        name = resolve(store, session).name
-        found = task_result(store, name, queue) if result else find_value(store, name, queue, seq)
-    print_value(found, form, path)
-
-
-COMMANDS = {"get": get}
+        name = session_names.resolve(store.database, session).name
+        stored = get_result(store.database, name, queue) if result else get_value(store.database, name, queue, seq)
+    print_value(stored, output_format, path)

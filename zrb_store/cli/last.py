@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import click
 
-from zrb_store.cli.command import command, duration_text, format_option
-from zrb_store.cli.one_value import print_value
-from zrb_store.reading.results import newest_result
+from zrb_store.cli.command import command, format_option, parse_duration
+from zrb_store.cli.render.value import print_value
+from zrb_store.inspect.last import last_result
 from zrb_store.store import open_store
 
 
@@ -16,18 +16,15 @@ from zrb_store.store import open_store
     "last",
     "rows=$({} load --max-age 26h) || exit",
     "{} load --any-project --path '$.rows[0]'",
-    details="It is looked for in the current project: the folder of the nearest zrb_init.py, else the working "
+    details="Looks in the current project: the folder of the nearest zrb_init.py, else the working "
     "directory. Sessions that belong to no project count everywhere.",
 )
 @click.argument("task")
-@click.option("--max-age", type=duration_text, metavar="LENGTH", help="Exit 3 if it is older, e.g. 90m, 26h, 2d.")
+@click.option("--max-age", type=parse_duration, metavar="LENGTH", help="Exit 3 if it is older, e.g. 90m, 26h, 2d.")
 @click.option("--any-project", is_flag=True, help="Look in every project.")
 @click.option("--path", metavar="PATH", help="Only a part of it, e.g. $.rows[0].name.")
 @format_option("value")
-def last(task: str, max_age: timedelta | None, any_project: bool, path: str | None, form: str) -> None:
+def last(task: str, max_age: timedelta | None, any_project: bool, path: str | None, output_format: str) -> None:
     with open_store(read_only=True) as store:
-        found = newest_result(store, task, max_age=max_age, any_project=any_project)
-    print_value(found, form, path)
-
-
-COMMANDS = {"last": last}
+        stored = last_result(store.database, task, max_age=max_age, any_project=any_project)
+    print_value(stored, output_format, path)

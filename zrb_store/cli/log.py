@@ -10,100 +10,101 @@ from typing import Any
 import click
 
 from zrb_store.cli.command import command, format_option
-from zrb_store.cli.notes import noting
-from zrb_store.cli.output import Block, Column, Facts, Lines, Table, echo_bare, echo_json, show
-from zrb_store.cli.words import NOTHING, Clock, brief_error, micros_between, runner, took
-from zrb_store.printing import one_line, printable
-from zrb_store.reading import stories
-from zrb_store.reading.names import resolve
+from zrb_store.cli.render.damage_notes import noting_damage
+from zrb_store.cli.render.document import Block, Column, Fields, Lines, Table
+from zrb_store.cli.render.format import NOTHING, TimeFormat, error_summary, format_duration, micros_between, run_process
+from zrb_store.cli.render.output import echo_json, echo_raw, print_document
+from zrb_store.inspect import session_names
+from zrb_store.inspect.log import log as read_log
+from zrb_store.records import UNSUCCESSFUL
+from zrb_store.safe_text import one_line, printable
 from zrb_store.store import open_store
-
-_BAD = ("failed", "interrupted", "lost")
 
 
 @command(
     "log",
     "{} @last-failed",
     "{} etl-2026-11-24 load",
-    details="With TASK only the attempts of that task.",
+    details="With TASK, shows only the attempts of that task.",
 )
 @click.argument("session")
 @click.argument("task", required=False)
 @format_option()
-def log(session: str, task: str | None, form: str) -> None:
+def log(session: str, task: str | None, output_format: str) -> None:
     with (
         open_store(read_only=True) as store,
-        noting() as damage,
-        stories.log(store, resolve(store, session).name, task, damage) as told,
+        noting_damage() as damage,
+        read_log(store.database, session_names.resolve(store.database, session).name, task, damage) as session_log,
     ):
-        if form == "json":
-            echo_json(told)
-        elif form == "table":
-            show(_blocks(told))
-        for attempt in told["attempts"]:
-            if form == "jsonl":
+        if output_format == "json":
+            echo_json(session_log)
+        elif output_format == "table":
+            print_document(_blocks(session_log))
+        for attempt in session_log["attempts"]:
+            if output_format == "jsonl":
                 echo_json(attempt, one_line=True)
-            elif form == "value" and (error := attempt["error"]):
-                echo_bare((error["traceback"] or brief_error(error)).rstrip("\n"))
+            elif output_format == "value" and (error := attempt["error"]):
+                echo_raw((error["traceback"] or error_summary(error)).rstrip("\n"))
 
 
-def _blocks(told: dict[str, Any]) -> Iterator[Block]:
-    started = told["runs"][0]["started_at"] if told["runs"] else None
-    clock = Clock(started)
-    yield Facts([("Session", told["name"]), ("Status", told["status"])])
-    for run in told["runs"]:
-        yield _run(run, clock)
-    bad = (attempt for attempt in told["attempts"] if attempt["error"] or attempt["status"] in _BAD)
-    first = next(bad, None)
-    if first is None:
+def _blocks(session_log: dict[str, Any]) -> Iterator[Block]:
+    runs = session_log["runs"]
+    times = TimeFormat(runs[0]["started_at"] if runs else None)
+    yield Fields([("Session", session_log["name"]), ("Status", session_log["status"])])
+    for run in runs:
+        yield _run_fields(run, times)
+    unsuccessful = (
+        attempt for attempt in session_log["attempts"] if attempt["error"] or attempt["status"] in UNSUCCESSFUL
+    )
+    first_attempt = next(unsuccessful, None)
+    if first_attempt is None:
         yield Lines(["No attempt failed."])
     else:
-        yield from (_attempt(attempt, clock) for attempt in itertools.chain([first], bad))
-    change = next(told["changes"], None)
-    if change is not None:
-        yield _changes(itertools.chain([change], told["changes"]), clock)
+        yield from (_attempt_lines(attempt, times) for attempt in itertools.chain([first_attempt], unsuccessful))
+    first_change = next(session_log["changes"], None)
+    if first_change is not None:
+        yield _changes_table(itertools.chain([first_change], session_log["changes"]), times)
 
 
-def _run(run: dict[str, Any], clock: Clock) -> Facts:
-    lasted = None if run["outcome"] == "lost" else micros_between(run["started_at"], run["ended_at"])
+def _run_fields(run: dict[str, Any], times: TimeFormat) -> Fields:
+    # When the process of a lost run died is not known.
+    took = None if run["outcome"] == "lost" else micros_between(run["started_at"], run["ended_at"])
     versions = {"Python": run["python_version"], "zrb": run["zrb_version"]}
-    who = f" as {one_line(run['user'])}" if run["user"] else ""
-    return Facts(
+    user = f" as {one_line(run['user'])}" if run["user"] else ""
+    label = f"Run {run['number']}"
+    return Fields(
         [
-            (f"Run {run['number']}", one_line(run["outcome"] or "running")),
-            ("Started", clock.full(run["started_at"]) + (f", took {took(lasted)}" if lasted is not None else "")),
-            ("By", runner(run) + who),
+            (label, one_line(run["outcome"] or "running")),
+            ("Started", times.full(run["started_at"]) + ("" if took is None else f", took {format_duration(took)}")),
+            ("By", run_process(run) + user),
             ("Command", one_line(shlex.join(run["command"])) or NOTHING),
             ("Folder", one_line(run["folder"] or NOTHING)),
             ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version) or NOTHING),
         ],
-        frozenset({f"Run {run['number']}"}),
+        frozenset({label}),
     )
 
 
-def _attempt(attempt: dict[str, Any], clock: Clock) -> Lines:
+def _attempt_lines(attempt: dict[str, Any], times: TimeFormat) -> Lines:
     error = attempt["error"]
     run = f" in run {attempt['run']}" if attempt["run"] is not None else ""
-    title = f"{one_line(attempt['attempt'])} {attempt['status']}{run}, {clock.full(attempt['started_at'])}"
+    title = f"{one_line(attempt['attempt'])} {attempt['status']}{run}, {times.full(attempt['started_at'])}"
     if error is None:
-        lost = attempt["status"] == "lost"
-        return Lines(["Its process ended without a word." if lost else "It left no error."], title)
-    text = error["traceback"] or brief_error(error)
+        is_lost = attempt["status"] == "lost"
+        return Lines(["Its process died; no error was recorded." if is_lost else "No error was recorded."], title)
+    text = error["traceback"] or error_summary(error)
     return Lines([printable(line.expandtabs()) for line in text.splitlines()], title)
 
 
-def _changes(changes: Iterable[dict[str, Any]], clock: Clock) -> Table:
+def _changes_table(changes: Iterable[dict[str, Any]], times: TimeFormat) -> Table:
     columns = (Column("at"), Column("what"), Column("by"), Column("detail"))
     rows = (
         [
-            clock.full(one["at"]),
-            one_line(one["action"]),
-            one_line(f"{one['user'] or 'somebody'}, pid {one['pid']} on {one['host']}"),
-            one_line(one["detail"] or ""),
+            times.full(change["at"]),
+            one_line(change["action"]),
+            one_line(f"{change['user'] or 'somebody'}, pid {change['pid']} on {change['host']}"),
+            one_line(change["detail"] or ""),
         ]
-        for one in changes
+        for change in changes
     )
     return Table(columns, rows, "By hand")
-
-
-COMMANDS = {"log": log}

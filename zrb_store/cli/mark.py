@@ -1,17 +1,18 @@
-"""`mark`: a step mended by hand."""
+"""`mark`: a task that was completed by hand."""
 
 from __future__ import annotations
 
 import click
 
 from zrb_store import codec
-from zrb_store.cli import output
-from zrb_store.cli.command import command, program
-from zrb_store.cli.queues import parse_json
+from zrb_store.cli.command import command
+from zrb_store.cli.json_argument import parse_json
+from zrb_store.cli.program_name import program_name
+from zrb_store.cli.render import output
+from zrb_store.inspect import session_names
 from zrb_store.names import nearest
-from zrb_store.operations.mark import mark_completed
-from zrb_store.printing import printable
-from zrb_store.reading import names
+from zrb_store.operations.mark import mark as mark_completed
+from zrb_store.safe_text import printable
 from zrb_store.store import open_store
 
 
@@ -29,13 +30,10 @@ from zrb_store.store import open_store
 def mark(session: str, task: str, status: str, result: str | None) -> None:
     value = None if result is None else parse_json(result, "--result")
     with open_store() as store:
-        item = None if result is None else codec.encode(value, limit=store.max_value)
-        name = names.resolve(store, session, exact=True).name
-        marked = mark_completed(store.database, name, task, item)
-    output.echo(f"{name}/{marked.attempt}")
-    if marked.others:
-        hint = nearest(task, marked.others)
-        click.echo(printable(f"{program()}: session {name} had no task {task} until now{hint}"), err=True)
-
-
-COMMANDS = {"mark": mark}
+        encoded = None if result is None else codec.encode(value, limit=store.max_value)
+        name = session_names.resolve(store.database, session, exact=True).name
+        manual = mark_completed(store.database, name, task, encoded)
+    output.echo(f"{name}/{manual.attempt}")
+    if manual.others:
+        hint = nearest(task, manual.others)
+        click.echo(printable(f"{program_name()}: session {name} had no task {task} until now{hint}"), err=True)

@@ -1,41 +1,43 @@
-"""`resume`: only zrb has tasks to run, so the command finds out what is to be resumed and the plugin runs it."""
+"""`resume`: only zrb has tasks to run, so this command finds out what is to be resumed, and the plugin runs it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import Protocol
 
 import click
 
-from zrb_store.cli import output
 from zrb_store.cli.command import command
-from zrb_store.cli.output import Column
+from zrb_store.cli.render import output
+from zrb_store.cli.render.document import Column, Table
 from zrb_store.errors import ZrbStoreError
-from zrb_store.plan import Step
-from zrb_store.reading import names
+from zrb_store.inspect import session_names
 from zrb_store.records import SessionRecord
+from zrb_store.resume_plan import Decision
 from zrb_store.store import Store, open_store
 
 
-@dataclass
-class Request:
-    """What is to be resumed.
+class Resumer(Protocol):
+    """What plans a resume and runs it later. The plugin passes one to `zrb_store.cli.run`."""
 
-    Attributes:
-        session: The session.
-        forced: Task that runs again with everything downstream of it.
-        inputs: Inputs that are not stored, being secret or made of a secret one, given as `--NAME VALUE`.
-    """
+    def plan(self, store: Store, session: SessionRecord, forced: str | None) -> list[Decision]:
+        """Decide what a resume of this session runs and skips. Nothing is run or written.
 
-    session: SessionRecord
-    forced: str | None = None
-    inputs: dict[str, str] = field(default_factory=dict)
+        Args:
+            store: Where the session is.
+            session: The session.
+            forced: A task to run again with everything downstream of it.
+        """
 
+    def accept(self, session: SessionRecord, forced: str | None, inputs: dict[str, str]) -> None:
+        """Remember what is to be resumed. It is run after click is done, with zrb's own exit codes.
 
-# The plugin sets it; inside zrb the request is then carried out after click is done, with zrb's own exit codes.
-plan_of: Callable[[Store, SessionRecord, str | None], list[Step]] | None = None
-request: Request | None = None
+        Args:
+            session: The session.
+            forced: A task to run again with everything downstream of it.
+            inputs: The inputs given as `--NAME VALUE`: those that are not stored, because they are or contain secrets.
+        """
+
 
 _COLUMNS = (Column("task", fold=True), Column("action"), Column("reason", status=True))
 
@@ -46,14 +48,15 @@ _COLUMNS = (Column("task", fold=True), Column("action"), Column("reason", status
     "{} @last-failed --plan",
     "{} etl-2026-11-24 --plan --format json",
     "{} etl-2026-11-24 --from transform --password=secret",
-    details="Completed tasks are not run again; their stored results are used. The inputs are those that the session "
-    "was started with; secret ones are not stored: give them as --NAME VALUE, or they are asked for. An input that "
-    "holds a secret one is its default again, or given likewise. SESSION may be the unique beginning of a name, @last "
-    "or @last-failed. A session that is being run is refused, also by --plan. "
+    details="Completed tasks are not run again; their stored results are used, and so are the stored inputs. Secret "
+    "inputs are not stored: give them as --NAME VALUE, or answer the prompt. An input that contained a secret is "
+    "computed from its default again, unless you give it in the same way. SESSION may be the unique "
+    "beginning of a name, @last or @last-failed. A session that is being run is refused, also by --plan. "
     "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, never-started); "
     "forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); not-restorable (its result "
     "is needed and cannot be restored); fallback (runs if another task fails); condition (has not run yet: runs if its "
     "condition holds when its turn comes, is skipped if that never holds).",
+    context_settings={"ignore_unknown_options": True},  # the options of secret inputs are not known here
 )
 @click.argument("session")
 @click.argument("inputs", nargs=-1, type=click.UNPROCESSED, metavar="[--SECRET VALUE]...")
@@ -62,46 +65,50 @@ _COLUMNS = (Column("task", fold=True), Column("action"), Column("reason", status
     "--from",
     "forced",
     metavar="TASK",
-    help="Give TASK and everything downstream of it back, and run them again; also in a completed session.",
+    help="Give back TASK and everything downstream of it, and run them again; also in a completed session.",
 )
 @click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), help="Of --plan: table (plain text in a pipe) or json."
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "json"]),
+    help="Format of --plan: table (plain text in a pipe) or json.",
 )
-def resume(session: str, inputs: tuple[str, ...], plan: bool, forced: str | None, form: str | None) -> None:
-    global request
-    if plan_of is None:
+@click.pass_obj
+def resume(
+    resumer: Resumer | None,
+    session: str,
+    inputs: tuple[str, ...],
+    plan: bool,
+    forced: str | None,
+    output_format: str | None,
+) -> None:
+    if resumer is None:
         raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {session}` in the folder of its project")
-    options = _options(inputs)
-    if form is not None and not plan:
+    given_inputs = _parse_inputs(inputs)
+    if output_format is not None and not plan:
         raise click.UsageError("--format is for --plan, which runs nothing")
     with open_store(read_only=True) as store:
-        record = names.resolve(store, session)
-        # Without --plan too: what is wrong is said before a secret input is asked for.
-        steps = plan_of(store, record, forced)
+        record = session_names.resolve(store.database, session)
+        # Also without --plan: mistakes are reported before anybody is asked for a secret input.
+        decisions = resumer.plan(store, record, forced)
     if not plan:
-        request = Request(record, forced, options)
-    elif form == "json":
-        tasks = [dataclasses.asdict(step) for step in steps]
+        resumer.accept(record, forced, given_inputs)
+    elif output_format == "json":
+        tasks = [dataclasses.asdict(decision) for decision in decisions]
         output.echo_json({"session": record.name, "from": forced, "tasks": tasks})
     else:
-        rows = [(step.task, step.action, step.reason) for step in steps]
-        output.show([output.Table(_COLUMNS, rows)])
+        rows = [(decision.task, decision.action, decision.reason) for decision in decisions]
+        output.print_document([Table(_COLUMNS, rows)])
 
 
-# A secret input's own option is not known here.
-resume.context_settings = {"ignore_unknown_options": True}
-
-
-def _options(words: tuple[str, ...]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not name or not (equals or rest):
-            raise click.UsageError(f"{word!r} is not of the form --NAME VALUE")
-        options[name] = value if equals else rest.pop(0)
-    return options
-
-
-COMMANDS = {"resume": resume}
+def _parse_inputs(args: tuple[str, ...]) -> dict[str, str]:
+    """Parse arguments of the form `--NAME VALUE` or `--NAME=VALUE`."""
+    inputs: dict[str, str] = {}
+    remaining = list(args)
+    while remaining:
+        arg = remaining.pop(0)
+        name, equals, value = arg.removeprefix("--").partition("=")
+        if not arg.startswith("--") or not name or not (equals or remaining):
+            raise click.UsageError(f"{arg!r} is not of the form --NAME VALUE")
+        inputs[name] = value if equals else remaining.pop(0)
+    return inputs

@@ -9,33 +9,35 @@ from typing import Any
 
 import click
 
-from zrb_store.cli.command import command, format_option, program
-from zrb_store.cli.notes import noting
-from zrb_store.cli.one_value import fate
-from zrb_store.cli.output import (
-    Block,
-    Column,
-    Facts,
-    Lines,
-    Table,
-    bare,
-    echo_bare,
-    echo_json,
-    on_terminal,
-    settled,
-    show,
+from zrb_store.cli.command import command, format_option
+from zrb_store.cli.program_name import program_name
+from zrb_store.cli.render.damage_notes import noting_damage
+from zrb_store.cli.render.document import Block, Column, Fields, Lines, Table, with_rows_read
+from zrb_store.cli.render.format import (
+    NOTHING,
+    TimeFormat,
+    error_summary,
+    format_duration,
+    micros_between,
+    preview,
+    run_process,
+    shell_text,
+    size,
 )
-from zrb_store.cli.plain import shortened
-from zrb_store.cli.words import NOTHING, Clock, brief_error, micros_between, preview, runner, size, took
-from zrb_store.printing import one_line
-from zrb_store.reading import history
-from zrb_store.reading.history import Look
-from zrb_store.reading.names import resolve
-from zrb_store.store import Store, open_store
+from zrb_store.cli.render.layout import shorten
+from zrb_store.cli.render.output import echo_json, echo_raw, print_document
+from zrb_store.cli.render.stdout import on_terminal
+from zrb_store.cli.render.value import fate
+from zrb_store.cli.render.watch import display
+from zrb_store.db.engine import Database
+from zrb_store.inspect import session_names
+from zrb_store.inspect.show import SessionDocument, open_session
+from zrb_store.records import UNSUCCESSFUL
+from zrb_store.safe_text import one_line
+from zrb_store.store import open_store
 
-_EVERY = 1.0  # seconds between two looks of --watch
-_ERROR = 300  # columns of an error's message; `log` has all of it
-_UNFINISHED = ("failed", "interrupted", "lost")
+_WATCH_INTERVAL = 1.0  # seconds
+_ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
 _ENDED = ("completed", "failed", "interrupted", "stale")
 
 
@@ -46,80 +48,94 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
     "{} etl-2026-11-24 --at before:load#2",
     "{} @last --watch",
     details="SESSION is a full name, its unique beginning, @last, @last-failed, or in a task @this. MOMENT is a time "
-    "(2026-11-24T03:12:45, local without a zone), before:TASK#N or after:TASK#N.",
+    "(2026-11-24T03:12:45, in local time unless it has a zone), before:TASK#N or after:TASK#N.",
 )
 @click.argument("session")
 @click.argument("queue", required=False)
 @click.option("--live", is_flag=True, help="Only values that are still in their queue.")
 @click.option("--at", metavar="MOMENT", help="As it was at that moment.")
-@click.option("--full", is_flag=True, help="Values whole, not cut to the width.")
-@click.option("--watch", is_flag=True, help="Show it again and again until the session has ended.")
+@click.option("--full", is_flag=True, help="Do not shorten values.")
+@click.option("--watch", is_flag=True, help="Refresh the display until the session has ended.")
 @format_option()
-def show_(session: str, queue: str | None, live: bool, at: str | None, full: bool, watch: bool, form: str) -> None:
-    if watch and (at or form != "table"):
+def show(
+    session: str, queue: str | None, live: bool, at: str | None, full: bool, watch: bool, output_format: str
+) -> None:
+    if watch and (at or output_format != "table"):
         raise click.UsageError("--watch shows the table as it is now: leave out --at and --format")
     with open_store(read_only=True) as store:
-        name = resolve(store, session).name
+        name = session_names.resolve(store.database, session).name
         if watch:
-            _watch(store, name, queue, live, full)
+            _watch(store.database, name, queue, live, full)
             return
-        with noting() as damage, history.look(store, name, queue, live=live, at=at, damage=damage) as seen:
-            if form == "json":
-                echo_json(seen.tree)
-            elif form == "table":
-                show(blocks(seen, only=queue, at=at, full=full), full=full)
-            for contents in seen.tree["queues"].values():
-                if form == "jsonl":
+        with (
+            noting_damage() as damage,
+            open_session(store.database, name, queue, live=live, at=at, damage=damage) as document,
+        ):
+            if output_format == "json":
+                echo_json(document.tree)
+            elif output_format == "table":
+                print_document(_blocks(document, only=queue, at=at, full=full), full=full)
+            for contents in document.tree["queues"].values():
+                if output_format == "jsonl":
                     for value in contents["values"]:
                         echo_json(value, one_line=True)
-                elif form == "value":
+                elif output_format == "value":
                     for value in contents["live"]:
-                        echo_bare(bare(value))
+                        echo_raw(shell_text(value))
 
 
-def blocks(seen: Look, *, only: str | None = None, at: str | None = None, full: bool = False) -> Iterator[Block]:
-    """A session as a document; of one queue only that queue. Its rows are read as they are shown."""
-    story = seen.tree
-    queues = (_queue(name, contents, full) for name, contents in story["queues"].items())
+def _blocks(
+    document: SessionDocument, *, only: str | None = None, at: str | None = None, full: bool = False
+) -> Iterator[Block]:
+    """Yield the blocks that show a session. Their rows are read while they are printed.
+
+    Args:
+        document: The session.
+        only: The queue to which the document is restricted, if any: the rest of the session is not shown then.
+        at: The moment that is shown, as the user gave it; None for now.
+        full: Whether values are shown whole.
+    """
+    tree = document.tree
+    queues = (_queue_block(name, contents, full) for name, contents in tree["queues"].items())
     if only is not None:
         yield from queues
         return
-    clock = Clock(story["runs"][0]["started_at"] if story["runs"] else story["created_at"])
-    yield _head(story, clock, at)
-    if len(story["runs"]) > 1:
-        yield _runs(story["runs"], clock)
-    if story["tasks"]:
-        yield _tasks(story["tasks"], clock)
+    times = TimeFormat(tree["runs"][0]["started_at"] if tree["runs"] else tree["created_at"])
+    yield _session_fields(tree, times, at)
+    if len(tree["runs"]) > 1:
+        yield _runs_table(tree["runs"], times)
+    if tree["tasks"]:
+        yield _tasks_table(tree["tasks"], times)
     yield from queues
-    hints = _hints(seen) if at is None else []
+    hints = _hints(document) if at is None else []
     if hints:
         yield Lines(hints)
 
 
-def _head(story: dict[str, Any], clock: Clock, at: str | None) -> Facts:
-    runs, inputs = story["runs"], story["inputs"]
-    pairs = [("Session", story["name"]), ("Status", story["status"] + (", pinned" if story["pinned"] else ""))]
+def _session_fields(tree: dict[str, Any], times: TimeFormat, at: str | None) -> Fields:
+    runs, inputs = tree["runs"], tree["inputs"]
+    pairs = [("Session", tree["name"]), ("Status", tree["status"] + (", pinned" if tree["pinned"] else ""))]
     if at is not None:
         pairs.append(("As it was", at))
-    if story["task"]:
-        pairs.append(("Task", one_line(" ".join(story["path"]) or story["task"])))
-    if story["project"]:
-        pairs.append(("Project", one_line(story["project"])))
+    if tree["task"]:
+        pairs.append(("Task", one_line(" ".join(tree["path"]) or tree["task"])))
+    if tree["project"]:
+        pairs.append(("Project", one_line(tree["project"])))
     if type(inputs) is dict and inputs:
-        pairs.append(("Inputs", ", ".join(one_line(f"{key}={bare(value)}") for key, value in inputs.items())))
-    origins = (("Parent", story["parent"]), ("Fork of", story["forked_from"]))
+        pairs.append(("Inputs", ", ".join(one_line(f"{key}={shell_text(value)}") for key, value in inputs.items())))
+    origins = (("Parent", tree["parent"]), ("Fork of", tree["forked_from"]))
     pairs += [(label, one_line(name)) for label, name in origins if name]
     if not runs:
-        return Facts([*pairs, ("Created", clock.full(story["created_at"]))])
-    pairs.append(("Started", clock.full(runs[0]["started_at"])))
-    if story["finished_at"]:
-        pairs.append(("Ended", clock.full(story["finished_at"])))
+        return Fields([*pairs, ("Created", times.full(tree["created_at"]))])
+    pairs.append(("Started", times.full(runs[0]["started_at"])))
+    if tree["finished_at"]:
+        pairs.append(("Ended", times.full(tree["finished_at"])))
     if len(runs) == 1:
-        pairs.append(("Run by", runner(runs[0])))
-    return Facts(pairs)
+        pairs.append(("Run by", run_process(runs[0])))
+    return Fields(pairs)
 
 
-def _runs(runs: list[dict[str, Any]], clock: Clock) -> Table:
+def _runs_table(runs: list[dict[str, Any]], times: TimeFormat) -> Table:
     columns = (
         Column("run", right=True),
         Column("outcome", status=True),
@@ -131,21 +147,24 @@ def _runs(runs: list[dict[str, Any]], clock: Clock) -> Table:
         [
             str(run["number"]),
             one_line(run["outcome"] or "running"),
-            clock.brief(run["started_at"]),
+            times.brief(run["started_at"]),
             _took(run, run["outcome"]),
-            runner(run),
+            run_process(run),
         ]
         for run in runs
     ]
     return Table(columns, rows, "Runs")
 
 
-def _took(of: dict[str, Any], status: str | None) -> str:
-    # One that died ended before anybody noticed.
-    return took(None if status == "lost" else micros_between(of["started_at"], of["ended_at"]))
+def _took(run_or_attempt: dict[str, Any], status: str | None) -> str:
+    # One that is lost ended at an unknown time, before anybody noticed.
+    is_known = status != "lost"
+    return format_duration(
+        micros_between(run_or_attempt["started_at"], run_or_attempt["ended_at"]) if is_known else None
+    )
 
 
-def _tasks(tasks: list[dict[str, Any]], clock: Clock) -> Table:
+def _tasks_table(tasks: list[dict[str, Any]], times: TimeFormat) -> Table:
     columns = (
         Column("attempt", fold=True),
         Column("status", status=True),
@@ -154,37 +173,31 @@ def _tasks(tasks: list[dict[str, Any]], clock: Clock) -> Table:
         Column("took", right=True),
         Column("note"),
     )
-    return Table(columns, itertools.chain.from_iterable(_tries(task, clock) for task in tasks), "Tasks")
+    return Table(columns, itertools.chain.from_iterable(_task_rows(task, times) for task in tasks), "Tasks")
 
 
-def _tries(task: dict[str, Any], clock: Clock) -> Iterator[list[str]]:
-    """A line for each attempt of a task, and one for a task that waits."""
+def _task_rows(task: dict[str, Any], times: TimeFormat) -> Iterator[list[str]]:
+    """Yield a row for each attempt of a task, and one for the task if it waits or was skipped."""
     for place, attempt in enumerate(task["attempts"], 1):
+        is_last = place == len(task["attempts"])
         yield [
             one_line(f"{task['task']}#{attempt['number']}"),
             attempt["status"],
             NOTHING if attempt["run"] is None else str(attempt["run"]),
-            clock.brief(attempt["started_at"]),
+            times.brief(attempt["started_at"]),
             _took(attempt, attempt["status"]),
-            _note(task, attempt) if place == len(task["attempts"]) else _error(attempt),
+            _error(attempt) or ("not restorable" if is_last and not task["restorable"] else ""),
         ]
     if not task["attempts"] or task["status"] in ("waiting", "skipped"):
         yield [one_line(task["task"]), task["status"], NOTHING, NOTHING, NOTHING, ""]
 
 
-def _note(task: dict[str, Any], attempt: dict[str, Any]) -> str:
-    return _error(attempt) or ("" if task["restorable"] else "not restorable")
-
-
 def _error(attempt: dict[str, Any]) -> str:
     error = attempt["error"]
-    if error is None:
-        return ""
-    text = one_line(brief_error(error))
-    return shortened(text, _ERROR)
+    return "" if error is None else shorten(one_line(error_summary(error)), _ERROR_WIDTH)
 
 
-def _queue(name: str, contents: dict[str, Any], full: bool) -> Block:
+def _queue_block(name: str, contents: dict[str, Any], full: bool) -> Block:
     values = contents["values"]
     count = f"{len(contents['live'])} live of {len(values)}" if len(values) else "empty"
     title = f"Queue {one_line(name)}: {count}"
@@ -198,57 +211,54 @@ def _queue(name: str, contents: dict[str, Any], full: bool) -> Block:
         Column("pushed by", fold=True),
         Column("fate", status=True),
     )
-    rows = (
-        [
-            f"#{value['seq']}",
-            preview(value["value"], full=full),
-            one_line(value["type"]),
-            size(value["size"]),
-            one_line(value["pushed_by"] or NOTHING)
-            + ("" if value["moved_from"] is None else f", as #{value['moved_from']}"),
-            "\n".join([*map(_back, value["returns"]), fate(value)]),
-        ]
-        for value in values
-    )
-    return Table(columns, rows, title)
+    return Table(columns, (_value_row(value, full) for value in values), title)
 
 
-def _back(returned: dict[str, Any]) -> str:
-    # That the attempt failed or died stands beside its name among the tasks.
-    reason = "" if returned["reason"] in _UNFINISHED else f": {returned['reason']}"
-    return one_line(f"given back by {returned['taken_by'] or 'a removed attempt'}{reason}")
+def _value_row(value: dict[str, Any], full: bool) -> list[str]:
+    moved_from = "" if value["moved_from"] is None else f", as #{value['moved_from']}"
+    return [
+        f"#{value['seq']}",
+        preview(value["value"], full=full),
+        one_line(value["type"]),
+        size(value["size"]),
+        one_line(value["pushed_by"] or NOTHING) + moved_from,
+        "\n".join([*map(_return, value["returns"]), fate(value)]),
+    ]
 
 
-def _hints(seen: Look) -> list[str]:
-    """What to do next about a session that did not end well."""
-    story = seen.tree
-    name, status = story["name"], story["status"]
+def _return(returned: dict[str, Any]) -> str:
+    # That an attempt failed or was lost is shown among the tasks already.
+    reason = "" if returned["reason"] in UNSUCCESSFUL else f": {returned['reason']}"
+    return one_line(f"given back by {returned['taken_by'] or 'a deleted attempt'}{reason}")
+
+
+def _hints(document: SessionDocument) -> list[str]:
+    """Say what to do next about a session that did not end well."""
+    tree = document.tree
+    name, status = tree["name"], tree["status"]
     hints = []
-    if any(attempt["error"] for task in story["tasks"] for attempt in task["attempts"]):
-        hints.append(f"Tracebacks:  {program()} log {name}")
-    if status in ("failed", "interrupted", "stale") and story["path"]:
+    if any(attempt["error"] for task in tree["tasks"] for attempt in task["attempts"]):
+        hints.append(f"Tracebacks:  {program_name()} log {name}")
+    if status in ("failed", "interrupted", "stale") and tree["path"]:
         hints.append(f"Resume:      zrb xcom resume {name}")
-    if status != "completed" and (pending := [one_line(each) for each in seen.pending()]):
-        hints.append(f"Pending:     what {', '.join(pending)} took and pushed is given back when the session goes on")
+    if status != "completed" and (pending := [one_line(attempt) for attempt in document.pending()]):
+        hints.append(
+            f"Pending:     what {', '.join(pending)} took and pushed is given back when the session is resumed"
+        )
     return hints
 
 
-def _watch(store: Store, name: str, queue: str | None, live: bool, full: bool) -> None:
-    """Show the session until it has ended, or until the reader has seen enough."""
-    from zrb_store.cli.watch import screen
-
-    parts: list[Block] = []
-    with screen() as draw:
+def _watch(database: Database, name: str, queue: str | None, live: bool, full: bool) -> None:
+    """Show the session until it has ended, or until the user has seen enough."""
+    blocks: list[Block] = []
+    with display() as draw:
         while True:
-            with history.look(store, name, queue, live=live) as seen:
-                status = seen.tree["status"]
-                parts = [settled(block) for block in blocks(seen, only=queue, full=full)]
-            draw(parts, full)
+            with open_session(database, name, queue, live=live) as document:
+                status = document.tree["status"]
+                blocks = [with_rows_read(block) for block in _blocks(document, only=queue, full=full)]
+            draw(blocks, full)
             if status in _ENDED:
                 break
-            time.sleep(_EVERY)
-    if on_terminal() and parts:
-        show(parts, full=full)
-
-
-COMMANDS = {"show": show_}
+            time.sleep(_WATCH_INTERVAL)
+    if on_terminal() and blocks:
+        print_document(blocks, full=full)

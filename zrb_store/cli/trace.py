@@ -1,74 +1,66 @@
-"""`trace`: the life of one value."""
+"""`trace`: the history of one value."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from zrb_store.cli.command import command, format_option
-from zrb_store.cli.notes import noting
-from zrb_store.cli.one_value import fate
-from zrb_store.cli.output import Column, Facts, Table, bare, echo_bare, echo_json, show
-from zrb_store.cli.words import NOTHING, Clock, preview, size
+from zrb_store.cli.render.damage_notes import noting_damage
+from zrb_store.cli.render.document import Block, Column, Fields, Table
+from zrb_store.cli.render.format import NOTHING, TimeFormat, preview, shell_text, size
+from zrb_store.cli.render.output import echo_json, echo_raw, print_document
+from zrb_store.cli.render.value import fate
+from zrb_store.inspect import session_names
+from zrb_store.inspect.trace import trace as read_trace
 from zrb_store.names import split_id
-from zrb_store.printing import one_line
-from zrb_store.reading import stories
-from zrb_store.reading.names import resolve
+from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
+
+_SHOWN_LENGTH = 240  # characters of the value, unless all of it is asked for
 
 
 @command("trace", "{} 'etl-2026-11-24/load#1'", details="`show` prints the number of each value.")
-@click.argument("value", metavar="SESSION/QUEUE#SEQ")
-@click.option("--full", is_flag=True, help="The value whole.")
+@click.argument("value_id", metavar="SESSION/QUEUE#SEQ")
+@click.option("--full", is_flag=True, help="Do not shorten the value.")
 @format_option()
-def trace(value: str, full: bool, form: str) -> None:
-    session, queue, seq = split_id(value)
-    with open_store(read_only=True) as store, noting() as damage:
-        told = stories.trace(store, resolve(store, session).name, queue, seq, damage)
-    if form == "json":
-        echo_json(told)
-    elif form == "jsonl":
-        for event in told["events"]:
+def trace(value_id: str, full: bool, output_format: str) -> None:
+    session, queue, seq = split_id(value_id)
+    with open_store(read_only=True) as store, noting_damage() as damage:
+        name = session_names.resolve(store.database, session).name
+        history = read_trace(store.database, name, queue, seq, damage)
+    if output_format == "json":
+        echo_json(history)
+    elif output_format == "jsonl":
+        for event in history["events"]:
             echo_json(event, one_line=True)
-    elif form == "value":
-        echo_bare(bare(told["value"]["value"]))
+    elif output_format == "value":
+        echo_raw(shell_text(history["value"]["value"]))
     else:
-        _print(told, full)
+        print_document(_blocks(history, full), full=full)
 
 
-def _print(told: dict[str, Any], full: bool) -> None:
-    value, clock = told["value"], Clock()
+def _blocks(history: dict[str, Any], full: bool) -> Iterator[Block]:
+    value, times = history["value"], TimeFormat()
+    text = preview(value["value"], full=full)
+    fields = [
+        ("Value", one_line(value["id"])),
+        ("State", fate(value)),
+        ("Type", f"{one_line(value['type'])}, {size(value['size'])}"),
+        ("Content", text if full or len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."),
+    ]
+    yield Fields(fields, frozenset({"State"}))
     columns = (Column("at"), Column("event", status=True), Column("by", fold=True), Column("note"))
     rows = [
-        [clock.exact(event["at"]), event["event"], one_line(event["by"] or NOTHING), _note(event)]
-        for event in told["events"]
+        [times.exact(event["at"]), event["event"], one_line(event["by"] or NOTHING), _note(event)]
+        for event in history["events"]
     ]
-    shown = preview(value["value"], full=full)
-    show(
-        [
-            Facts(
-                [
-                    ("Value", one_line(value["id"])),
-                    ("State", fate(value)),
-                    ("Type", f"{one_line(value['type'])}, {size(value['size'])}"),
-                    ("Holds", shown if full or len(shown) <= _HOLDS else f"{shown[:_HOLDS]}..."),
-                ],
-                frozenset({"State"}),
-            ),
-            Table(columns, rows),
-        ],
-        full=full,
-    )
-
-
-_HOLDS = 240
+    yield Table(columns, rows)
 
 
 def _note(event: dict[str, Any]) -> str:
-    verb = {"pushed": "continues ", "moved": "goes on as "}.get(event["event"], "")
-    other = None if event["value"] is None else f"{verb}{event['value']}"
-    return one_line(", ".join(part for part in (other, event["reason"]) if part))
-
-
-COMMANDS = {"trace": trace}
+    verb = {"pushed": "continues ", "moved": "continued as "}.get(event["event"], "")
+    other_value = None if event["value"] is None else f"{verb}{event['value']}"
+    return one_line(", ".join(part for part in (other_value, event["reason"]) if part))

@@ -1,15 +1,18 @@
-"""How values become JSON text and come back with equal type and value, without running code on reading.
+"""Encode values as JSON text, and decode the text to values of equal type. Code in a stored text is never run.
 
-The text is plain JSON. What JSON cannot say is written as an object with the key `"$"`: `{"$": "tuple", "v": [1, 2]}`.
-`text.py` has the three functions and their fast path, `walk.py` goes through the values that need tags, `standard.py`
-knows the types of the standard library, `classes.py` enums, dataclasses and zrb's CmdResult, `registry.py` the classes
-users register, `stand_ins.py` what stands for a value that cannot come back, `check.py` finds damaged texts. `apart.py`
-stores what will be compared, `compare.py` compares it.
+The text is plain JSON. A value that JSON cannot express becomes an object with the key `"$"`, a tagged object:
+`{"$": "tuple", "v": [1, 2]}`.
+
+`text.py` encodes and decodes, with a fast path for plain JSON. `walk.py` handles the values that need tags:
+`standard.py` knows the types of the standard library, `classes.py` enums, dataclasses and zrb's CmdResult, and
+`registry.py` the classes that users register. `stand_ins.py` has the objects that replace a value that cannot be
+restored, `check.py` finds damaged texts, `arguments.py` stores values that are compared later, and `compare.py` and
+`differences.py` compare them.
 """
 
 from __future__ import annotations
 
-from zrb_store.codec.apart import encode_arguments, encode_named
+from zrb_store.codec.arguments import encode_arguments, encode_named
 from zrb_store.codec.check import problem_of
 from zrb_store.codec.compare import same
 from zrb_store.codec.registry import register_codec

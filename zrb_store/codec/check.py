@@ -1,17 +1,17 @@
-"""Whether a stored text is of the form that `encode` writes. No code of registered codecs runs."""
+"""Check whether a stored text has the form that `encode` writes, without running registered codecs."""
 
 from __future__ import annotations
 
-from zrb_store.codec.strict_json import loads_finite
+from zrb_store.codec.json_text import loads_finite
 
 NOT_ASCII = "is not ASCII"
 NOT_JSON = "is not JSON"
 
 
 def problem_of(data: str) -> str | None:
-    """What is wrong with a text that should be an encoded value, or None.
+    """Describe what is wrong with a text that should be an encoded value, or return None if nothing is.
 
-    A part of a known type whose content is damaged is not found: only its own reader knows.
+    Damage inside a tagged object of a known type is not found: only the reader of that type can find it.
     """
     if not data.isascii():
         return NOT_ASCII
@@ -21,15 +21,15 @@ def problem_of(data: str) -> str | None:
         return NOT_JSON
     if '"$"' not in data:
         return None
-    from zrb_store.codec.walk import READERS  # late, as in `decode`
+    from zrb_store.codec.walk import READERS  # late: most values need no tags, and the types take time to import
 
-    left = [tree]
-    while left:
-        part = left.pop()
+    unchecked = [tree]
+    while unchecked:
+        part = unchecked.pop()
         if type(part) is list:
-            left += part
+            unchecked += part
         elif type(part) is dict:
-            left += part.values()
+            unchecked += part.values()
             if "$" in part:
                 tag = part["$"]
                 if type(tag) is not str or tag not in READERS:

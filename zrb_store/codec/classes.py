@@ -1,24 +1,21 @@
-"""Objects of classes that are not the standard library's: registered ones, Enums, dataclasses and zrb's CmdResult."""
+"""Writers and readers for registered classes, enums, dataclasses and zrb's CmdResult."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 from enum import Enum, Flag
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zrb_store.codec.refusal import Refusal
+from zrb_store.codec.display import qualified_name
 from zrb_store.codec.registry import codec_named, codec_of, is_stored_by_fields
-from zrb_store.codec.shown import full_name
 from zrb_store.codec.stand_ins import CmdResult, Opaque, Undecodable
-
-if TYPE_CHECKING:
-    from zrb_store.codec.standard import Tree, TreeReader, TreeWriter
-    from zrb_store.codec.walk import Reader, Writer
+from zrb_store.codec.tree import Reader, ReadFunction, TaggedObject, WriteFunction, Writer
+from zrb_store.codec.unencodable import Unencodable
 
 
-def writer_of(cls: type) -> TreeWriter | None:
-    """What writes objects of this class, if anything does."""
+def writer_of(cls: type) -> WriteFunction | None:
+    """Return the function that writes objects of this class, or None if they cannot be written."""
     codec = codec_of(cls)
     if codec is not None and codec.encode is not None:
         return _write_object
@@ -33,7 +30,7 @@ def writer_of(cls: type) -> TreeWriter | None:
 
 def _stored_name(cls: type) -> str:
     codec = codec_of(cls)
-    return full_name(cls) if codec is None else codec.name
+    return qualified_name(cls) if codec is None else codec.name
 
 
 def _write_object(value: Any, writer: Writer) -> Any:
@@ -43,7 +40,7 @@ def _write_object(value: Any, writer: Writer) -> Any:
     return {"$": "object", "type": codec.name, "v": writer.walk(codec.encode(value))}
 
 
-def _read_object(tree: Tree, reader: Reader) -> Any:
+def _read_object(tree: TaggedObject, reader: Reader) -> Any:
     codec = codec_named(tree["type"])
     if codec is None or codec.decode is None:
         raise LookupError("no codec of this name is registered here")
@@ -54,13 +51,13 @@ def _write_enum(value: Enum, writer: Writer) -> Any:
     tree = {"$": "enum", "type": _stored_name(type(value)), "name": value._name_}
     try:
         return tree | writer.named({"v": value._value_})
-    except Refusal:
+    except Unencodable:
         if codec_of(type(value)) is None:
             raise
-        return tree  # a registered one comes back by name
+        return tree  # the member of a registered enum is found by its name
 
 
-def _read_enum(tree: Tree, reader: Reader) -> Any:
+def _read_enum(tree: TaggedObject, reader: Reader) -> Any:
     codec = codec_named(tree["type"])
     if codec is None:
         return reader.plain(reader.walk(tree["v"]))
@@ -80,13 +77,14 @@ def _write_dataclass(value: Any, writer: Writer) -> Any:
     unset = object()
     names = [field.name for field in dataclasses.fields(cls)]
     stored = {name: item for name in names if (item := getattr(value, name, unset)) is not unset}
-    if codec_of(cls) is not None:  # what __post_init__ and others added belongs to it; but not typing's own notes
-        more = getattr(value, "__dict__", {})
-        stored |= {name: more[name] for name in more if name not in stored and not name.startswith("__")}
+    if codec_of(cls) is not None:
+        # Attributes that __post_init__ or others added belong to the object; those that typing adds (__...) do not.
+        attributes = getattr(value, "__dict__", {})
+        stored |= {name: attributes[name] for name in attributes if name not in stored and not name.startswith("__")}
     return {"$": "dataclass", "type": _stored_name(cls), "v": writer.named(stored)}
 
 
-def _read_dataclass(tree: Tree, reader: Reader) -> Any:
+def _read_dataclass(tree: TaggedObject, reader: Reader) -> Any:
     if type(tree["v"]) is not dict:
         raise TypeError("'v' is not a dict")
     codec = codec_named(tree["type"])
@@ -111,7 +109,7 @@ def _restored(cls: type, stored: dict[str, Any]) -> Any:
             raise LookupError(f"the field {field.name} is new here, and has no default")
         else:
             continue
-        object.__setattr__(value, field.name, item)  # also where the class is frozen
+        object.__setattr__(value, field.name, item)  # works on frozen dataclasses too
     if hasattr(value, "__dict__"):
         value.__dict__.update(stored)
     return value
@@ -121,17 +119,18 @@ def _write_cmd_result(value: Any, writer: Writer) -> Any:
     return {"$": "CmdResult", "v": writer.named(vars(value))}
 
 
-def _read_cmd_result(tree: Tree, reader: Reader) -> Any:
+def _read_cmd_result(tree: TaggedObject, reader: Reader) -> Any:
     if not {"output", "error"} <= tree["v"].keys():
         raise ValueError("it has no output and error")
-    # Reading imports nothing; zrb is used where it is loaded. Its constructor differs between releases.
+    # Reading must not import modules, so zrb's class is used only if zrb is loaded. It is not called, since the
+    # parameters of its constructor differ between releases.
     cls = getattr(sys.modules.get("zrb.cmd.cmd_result"), "CmdResult", CmdResult)
     value = cls.__new__(cls)
     value.__dict__.update(reader.named(tree["v"]))
     return value
 
 
-READERS: dict[str, tuple[TreeReader, frozenset[str]]] = {
+READERS: dict[str, tuple[ReadFunction, frozenset[str]]] = {
     "object": (_read_object, frozenset({"$", "type", "v"})),
     "enum": (_read_enum, frozenset({"$", "type", "name", "v"})),
     "dataclass": (_read_dataclass, frozenset({"$", "type", "v"})),

@@ -1,4 +1,4 @@
-"""Whether two stored values are equal, in type and value, all the way down."""
+"""Compare two stored values, including the types of all their parts."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
+from zrb_store.codec.json_text import dumps
 from zrb_store.codec.registry import codec_named
-from zrb_store.codec.strict_json import dumps
 from zrb_store.codec.text import from_json
 
-# Equal ones may be written differently: 1.0 and 1.00, an instant in two time zones, whatever a registered codec writes.
+# The tags of types whose equal values may be written differently: 1.0 and 1.00, the same instant in two time zones,
+# objects with a registered codec.
 _BY_VALUE = ("Decimal", "datetime", "time", "object")
 
 
 def same(one: Any, two: Any) -> bool:
-    """Whether two trees, as `to_json` gives them, are of values of equal type and value.
+    """Whether two trees, as `to_json` returns them, represent values of equal type and value.
 
     1, 1.0, True and Decimal(1) differ. The order of a dict's keys does not matter, nor do fields that a registered
-    dataclass does not compare. Objects with a registered codec are equal if their class says so.
+    dataclass excludes from comparison. Objects with a registered codec are compared by the `==` of their class.
     """
-    pairs = [(one, two)]  # still to be compared; a value may be nested too deep for recursion
+    pairs = [(one, two)]  # the pairs still to compare; a list, since values may be nested too deep for recursion
     while pairs:
         a, b = pairs.pop()
         if type(a) is not type(b):
             return False
         if type(a) is dict and "$" in a and "$" in b:
-            inside = _inside(a, b)
-            if inside is None:
+            contents = _contents(a, b)
+            if contents is None:
                 return False
-            pairs.append(inside)
+            pairs.append(contents)
         elif type(a) is dict:
             if a.keys() != b.keys():
                 return False
@@ -43,8 +44,8 @@ def same(one: Any, two: Any) -> bool:
     return True
 
 
-def _inside(one: dict[str, Any], two: dict[str, Any]) -> tuple[Any, Any] | None:
-    """Two lists or dicts that must be the same for two tagged trees to be so; None if the trees differ anyhow."""
+def _contents(one: dict[str, Any], two: dict[str, Any]) -> tuple[Any, Any] | None:
+    """Return two lists or dicts that are the same if and only if two tagged trees are; None if the trees differ."""
     tag = one["$"]
     if tag != two["$"] or one.keys() != two.keys():
         return None
@@ -57,7 +58,7 @@ def _inside(one: dict[str, Any], two: dict[str, Any]) -> tuple[Any, Any] | None:
 
 
 def _by_key(pairs: Any) -> Any:
-    """The items of a dict that is written as pairs, by the text of the key: keys may have been chosen to collide."""
+    """Return the items of a dict that is stored as pairs, by the text of each key: the keys themselves may collide."""
     try:
         items = {dumps(key): item for key, item in pairs}
         return items if len(items) == len(pairs) else pairs
@@ -83,5 +84,5 @@ def _ignored_fields(tree: dict[str, Any]) -> Collection[str]:
 def _equal(one: Any, two: Any) -> bool:
     try:
         return type(one) is type(two) and bool(one == two)
-    except Exception:  # noqa: BLE001 - a signaling NaN, or a user's class
+    except Exception:  # noqa: BLE001 - a signaling NaN or a user's class may raise anything
         return False

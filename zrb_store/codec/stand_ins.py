@@ -1,4 +1,4 @@
-"""What a reader gets in place of a value that cannot come back."""
+"""The objects that a reader gets in place of a value that cannot be restored."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def _shortened(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Opaque:
-    """A value that no codec took, known by type and repr only.
+    """A value that could not be stored; only its type and repr are known.
 
     Attributes:
         type: Module and name of the value's class.
         repr: The value's repr when it was stored, possibly cut.
-        path: Which part of the value was refused, as in `$.rows[3].conn`.
-        cause: What that part was, as in `socket`.
+        path: The path to the part that could not be stored, such as `$.rows[3].conn`.
+        cause: The type of that part, such as `socket`.
     """
 
     type: str
@@ -33,12 +33,12 @@ class Opaque:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Undecodable:
-    """A stored text, or a part of one, that is damaged or of a type this process does not know.
+    """A stored text, or a part of one, that is damaged or has a type that this process does not know.
 
     Attributes:
-        raw: The text as stored.
-        type: The type the text claims to be, if it claims one.
-        reason: Why it could not be read.
+        raw: The stored text.
+        type: The type that the text names, if it names one.
+        reason: Why the text could not be read.
     """
 
     raw: str
@@ -46,14 +46,14 @@ class Undecodable:
     reason: str = ""
 
     def __repr__(self) -> str:
-        of = f" {_shortened(self.type)}" if self.type else ""
+        kind = f" {_shortened(self.type)}" if self.type else ""
         why = f" ({_shortened(self.reason)})" if self.reason else ""
-        return f"<undecodable{of}: {_shortened(self.raw)!r}{why}>"
+        return f"<undecodable{kind}: {_shortened(self.raw)!r}{why}>"
 
 
 @dataclass
 class CmdResult:
-    """A command's result where zrb is not loaded; like zrb's own, its text is the output."""
+    """The result of a command, in a process that has not loaded zrb. As with zrb's class, `str` returns the output."""
 
     output: str
     error: str

@@ -1,7 +1,7 @@
-"""The types of the standard library: how each becomes a JSON tree and comes back.
+"""Writers and readers for the types of the standard library.
 
-A writer is found by a value's exact type, so that no subclass comes back as its base. A reader gets the whole tagged
-object and may raise anything; the walk turns that into an `Undecodable`.
+A writer is found by a value's exact type, so that an object of a subclass is never restored as one of the base class.
+A reader gets the whole tagged object and may raise anything; `walk.TreeReader` then returns an `Undecodable`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,15 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Context, Decimal, InvalidOperation
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from zrb_store.codec.collisions import FEW
-from zrb_store.codec.refusal import Refusal
+from zrb_store.codec.json_text import HUGE_INT_BITS, dumps
 from zrb_store.codec.stand_ins import Opaque, Undecodable
-from zrb_store.codec.strict_json import HUGE_INT_BITS, dumps
-
-if TYPE_CHECKING:
-    from zrb_store.codec.walk import Reader, Writer
-
-Tree = dict[str, Any]
-TreeWriter = Callable[[Any, "Writer"], Any]
-TreeReader = Callable[[Tree, "Reader"], Any]
+from zrb_store.codec.tree import Reader, ReadFunction, TaggedObject, WriteFunction, Writer
+from zrb_store.codec.unencodable import Unencodable
 
 _JUST_VALUE = frozenset({"$", "v"})
 _WITH_ZONE = frozenset({"$", "v", "tz", "fold"})
@@ -39,27 +33,28 @@ _NON_FINITE = ("nan", "inf", "-inf")
 _RAISE_IF_INVALID = Context(traps=[InvalidOperation])
 
 
-def checked(tree: Tree, key: str, kind: type) -> Any:
+def checked(tree: TaggedObject, key: str, kind: type) -> Any:
+    """Return a part of a tagged object if it has the required type."""
     if type(tree[key]) is not kind:
         raise TypeError(f"{key!r} is not a {kind.__name__}")
     return tree[key]
 
 
-def _text(tree: Tree) -> str:
+def _text(tree: TaggedObject) -> str:
     return str(checked(tree, "v", str))
 
 
-# -- what JSON has, where JSON's own form would not come back equal --
+# -- types of JSON, some of whose values JSON would not restore --
 
 
 def _write_text(value: str) -> Any:
-    # JSON joins a high and a low surrogate that are two characters here.
+    # JSON would read a high and a low surrogate, which are two characters here, as one character.
     if value.isascii() or not _BETWEEN_SURROGATES.search(value):
         return value
     return {"$": "str", "v": _BETWEEN_SURROGATES.split(value)}
 
 
-def _read_text(tree: Tree, reader: Reader) -> str:
+def _read_text(tree: TaggedObject, reader: Reader) -> str:
     return "".join(checked(tree, "v", list))
 
 
@@ -68,11 +63,10 @@ def _write_itself(value: bool | None) -> Any:
 
 
 def _write_int(value: int) -> Any:
-    # Python limits the digits of an int it reads; a limit below 640 cannot be set.
     return value if value.bit_length() < HUGE_INT_BITS else {"$": "int", "v": hex(value)}
 
 
-def _read_int(tree: Tree, reader: Reader) -> int:
+def _read_int(tree: TaggedObject, reader: Reader) -> int:
     return int(_text(tree), 16)
 
 
@@ -80,7 +74,7 @@ def _write_float(value: float) -> Any:
     return value if math.isfinite(value) else {"$": "float", "v": repr(value)}
 
 
-def _read_float(tree: Tree, reader: Reader) -> float:
+def _read_float(tree: TaggedObject, reader: Reader) -> float:
     if _text(tree) not in _NON_FINITE:
         raise ValueError("not nan, inf or -inf")
     return float(_text(tree))
@@ -97,7 +91,7 @@ def _write_tuple(value: tuple[Any, ...], writer: Writer) -> Any:
     return {"$": "tuple", "v": writer.items(value)}
 
 
-def _read_tuple(tree: Tree, reader: Reader) -> tuple[Any, ...]:
+def _read_tuple(tree: TaggedObject, reader: Reader) -> tuple[Any, ...]:
     return tuple(reader.walk(checked(tree, "v", list)))
 
 
@@ -108,7 +102,7 @@ def _write_set(value: set[Any] | frozenset[Any], writer: Writer) -> Any:
     return {"$": type(value).__name__, "v": sorted(trees, key=dumps)}
 
 
-def _read_elements(tree: Tree, reader: Reader) -> frozenset[Any]:
+def _read_elements(tree: TaggedObject, reader: Reader) -> frozenset[Any]:
     elements = reader.key(checked(tree, "v", list))
     if len(elements) > FEW:
         reader.refuse_collisions(elements, tree["v"])
@@ -118,7 +112,7 @@ def _read_elements(tree: Tree, reader: Reader) -> frozenset[Any]:
     return found
 
 
-def _read_set(tree: Tree, reader: Reader) -> set[Any]:
+def _read_set(tree: TaggedObject, reader: Reader) -> set[Any]:
     return set(_read_elements(tree, reader))
 
 
@@ -129,7 +123,7 @@ def _write_dict(value: dict[Any, Any], writer: Writer) -> Any:
     return writer.named(value)
 
 
-def _read_dict(tree: Tree, reader: Reader) -> dict[Any, Any]:
+def _read_dict(tree: TaggedObject, reader: Reader) -> dict[Any, Any]:
     pairs = checked(tree, "v", list)
     keys: list[Any] = []
     for key, _ in pairs:
@@ -137,7 +131,7 @@ def _read_dict(tree: Tree, reader: Reader) -> dict[Any, Any]:
     if len(keys) > FEW:
         reader.refuse_collisions(keys, (key for key, _ in pairs))
     values: dict[Any, Any] = {}
-    for key, (_, item) in zip(keys, pairs):  # noqa: B905 - the check of lengths costs a tenth
+    for key, (_, item) in zip(keys, pairs):  # noqa: B905 - checking the lengths takes a tenth more time
         values[key] = item if type(item) in LEAF_WRITERS else reader.walk(item)
     if len(values) != len(pairs):
         raise ValueError("two keys are equal")
@@ -148,7 +142,7 @@ def _write_ordered_dict(value: OrderedDict[Any, Any], writer: Writer) -> Any:
     return {"$": "OrderedDict", "v": writer.pairs(value)}
 
 
-def _read_ordered_dict(tree: Tree, reader: Reader) -> OrderedDict[Any, Any]:
+def _read_ordered_dict(tree: TaggedObject, reader: Reader) -> OrderedDict[Any, Any]:
     return OrderedDict(_read_dict(tree, reader))
 
 
@@ -159,11 +153,11 @@ def _write_bytes(value: bytes | bytearray, writer: Writer) -> Any:
     return {"$": type(value).__name__, "v": binascii.b2a_base64(value, newline=False).decode()}
 
 
-def _read_bytes(tree: Tree, reader: Reader) -> bytes:
+def _read_bytes(tree: TaggedObject, reader: Reader) -> bytes:
     return binascii.a2b_base64(_text(tree), strict_mode=True)
 
 
-def _read_bytearray(tree: Tree, reader: Reader) -> bytearray:
+def _read_bytearray(tree: TaggedObject, reader: Reader) -> bytearray:
     return bytearray(_read_bytes(tree, reader))
 
 
@@ -171,16 +165,16 @@ def _write_as_text(value: Decimal | UUID | PurePath | ZoneInfo, writer: Writer) 
     return {"$": type(value).__name__, "v": _write_text(str(value))}
 
 
-def _read_decimal(tree: Tree, reader: Reader) -> Decimal:
+def _read_decimal(tree: TaggedObject, reader: Reader) -> Decimal:
     return Decimal(_text(tree), _RAISE_IF_INVALID)
 
 
-def _read_uuid(tree: Tree, reader: Reader) -> UUID:
+def _read_uuid(tree: TaggedObject, reader: Reader) -> UUID:
     return UUID(_text(tree))
 
 
-def _path_reader(native: type[PurePath], pure: type[PurePath], system: str) -> TreeReader:
-    # A path of another system's flavour can be made, but not used to reach files.
+def _path_reader(native: type[PurePath], pure: type[PurePath], system: str) -> ReadFunction:
+    # Python does not instantiate the path class of another system, only its pure class, which cannot reach files.
     cls = native if os.name == system else pure
     return lambda tree, reader: cls(_text({"v": reader.walk(tree["v"])}))
 
@@ -192,20 +186,20 @@ def _write_date(value: date, writer: Writer) -> Any:
     return {"$": "date", "v": value.isoformat()}
 
 
-def _read_date(tree: Tree, reader: Reader) -> date:
+def _read_date(tree: TaggedObject, reader: Reader) -> date:
     return date.fromisoformat(_text(tree))
 
 
-def _is_said_by_iso(zone: tzinfo | None) -> bool:
+def _iso_preserves(zone: tzinfo | None) -> bool:
     if type(zone) is not timezone:
         return zone is None
     offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]
-    return not name and not offset.microseconds  # fromisoformat takes an offset below a second for UTC
+    return not name and not offset.microseconds  # fromisoformat reads an offset of less than a second as UTC
 
 
 def _write_moment(value: datetime | time, writer: Writer) -> Any:
-    tree: Tree = {"$": type(value).__name__}
-    if _is_said_by_iso(value.tzinfo):
+    tree: TaggedObject = {"$": type(value).__name__}
+    if _iso_preserves(value.tzinfo):
         tree["v"] = value.isoformat()
     else:
         tree["v"] = value.replace(tzinfo=None).isoformat()
@@ -215,7 +209,7 @@ def _write_moment(value: datetime | time, writer: Writer) -> Any:
     return tree
 
 
-def _read_moment(tree: Tree, reader: Reader, cls: type[datetime] | type[time]) -> datetime | time:
+def _read_moment(tree: TaggedObject, reader: Reader, cls: type[datetime] | type[time]) -> datetime | time:
     value = cls.fromisoformat(_text(tree))
     if "tz" in tree:
         zone = reader.walk(tree["tz"])
@@ -225,11 +219,11 @@ def _read_moment(tree: Tree, reader: Reader, cls: type[datetime] | type[time]) -
     return value.replace(fold=checked(tree, "fold", int)) if "fold" in tree else value
 
 
-def _read_datetime(tree: Tree, reader: Reader) -> datetime | time:
+def _read_datetime(tree: TaggedObject, reader: Reader) -> datetime | time:
     return _read_moment(tree, reader, datetime)
 
 
-def _read_time(tree: Tree, reader: Reader) -> datetime | time:
+def _read_time(tree: TaggedObject, reader: Reader) -> datetime | time:
     return _read_moment(tree, reader, time)
 
 
@@ -247,7 +241,7 @@ def _write_timedelta(value: timedelta, writer: Writer) -> Any:
     return {"$": "timedelta", "v": _parts(value)}
 
 
-def _read_timedelta(tree: Tree, reader: Reader) -> timedelta:
+def _read_timedelta(tree: TaggedObject, reader: Reader) -> timedelta:
     return _from_parts(tree["v"])
 
 
@@ -256,19 +250,19 @@ def _write_timezone(value: timezone, writer: Writer) -> Any:
     return {"$": "timezone", "v": [_parts(offset), *writer.items(name)]}
 
 
-def _read_timezone(tree: Tree, reader: Reader) -> timezone:
+def _read_timezone(tree: TaggedObject, reader: Reader) -> timezone:
     offset, *name = checked(tree, "v", list)
     return timezone(_from_parts(offset), *reader.walk(name))
 
 
 def _write_zone_info(value: ZoneInfo, writer: Writer) -> Any:
     if value.key is None:
-        raise Refusal("ZoneInfo", "it has no key")
+        raise Unencodable("ZoneInfo", "it has no key")
     return _write_as_text(value, writer)
 
 
-def _read_zone_info(tree: Tree, reader: Reader) -> ZoneInfo:
-    if not _ZONE_KEY.fullmatch(_text(tree)):  # ZoneInfo imports and opens what the key names
+def _read_zone_info(tree: TaggedObject, reader: Reader) -> ZoneInfo:
+    if not _ZONE_KEY.fullmatch(_text(tree)):  # checked because ZoneInfo imports and opens what the key names
         raise ValueError("not the key of a time zone")
     return ZoneInfo(_text(tree))
 
@@ -276,12 +270,12 @@ def _read_zone_info(tree: Tree, reader: Reader) -> ZoneInfo:
 # -- stand-ins --
 
 
-def _read_opaque(tree: Tree, reader: Reader) -> Opaque:
+def _read_opaque(tree: TaggedObject, reader: Reader) -> Opaque:
     type_, repr_, path, cause = (str(checked(tree, key, str)) for key in ("type", "repr", "path", "cause"))
     return Opaque(type_, repr_, path, cause)
 
 
-def _read_undecodable(tree: Tree, reader: Reader) -> Undecodable:
+def _read_undecodable(tree: TaggedObject, reader: Reader) -> Undecodable:
     return Undecodable(str(checked(tree, "raw", str)), reason="stored after it could not be read")
 
 
@@ -292,7 +286,7 @@ LEAF_WRITERS: dict[type, Callable[[Any], Any]] = {
     bool: _write_itself,
     type(None): _write_itself,
 }
-WRITERS: dict[type, TreeWriter] = {
+WRITERS: dict[type, WriteFunction] = {
     list: _write_list,
     tuple: _write_tuple,
     set: _write_set,
@@ -314,7 +308,7 @@ WRITERS: dict[type, TreeWriter] = {
     timezone: _write_timezone,
     ZoneInfo: _write_zone_info,
 }
-READERS: dict[str, tuple[TreeReader, frozenset[str]]] = {
+READERS: dict[str, tuple[ReadFunction, frozenset[str]]] = {
     "str": (_read_text, _JUST_VALUE),
     "int": (_read_int, _JUST_VALUE),
     "float": (_read_float, _JUST_VALUE),

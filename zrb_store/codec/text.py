@@ -1,29 +1,29 @@
-"""A value to text and back. Plain JSON values go through without a copy; the rest is for `walk`."""
+"""Encode a value as text, and decode it. Plain JSON values are encoded without a copy; `walk` handles all others."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from zrb_store.codec.refusal import NO_CODEC, Refusal
-from zrb_store.codec.shown import bounded_repr, full_name, said, type_name
+from zrb_store.codec.display import bounded_repr, describe_error, qualified_name, type_name
+from zrb_store.codec.json_text import HUGE_INT_DIGITS, MAX_DEPTH, dumps, loads, loads_finite
 from zrb_store.codec.stand_ins import Opaque, Undecodable
-from zrb_store.codec.strict_json import HUGE_INT_DIGITS, MAX_DEPTH, dumps, loads, loads_finite
+from zrb_store.codec.unencodable import NO_CODEC, Unencodable
 from zrb_store.errors import ValueTooLarge
 
 _LEAVES = frozenset({str, int, float, bool, type(None)})
 DEFAULT_LIMIT = 16 * 1024 * 1024
-_MANY = 10_000  # lists and dicts at one depth: time to see whether they are the same ones again and again
+_MANY = 10_000  # with more lists and dicts at one depth, check whether the value contains itself
 _DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + bytes(128)
 
 
 class Encoded(NamedTuple):
-    """A value as text.
+    """An encoded value.
 
     Attributes:
-        data: ASCII-only JSON text, so `len(data)` is its size in bytes.
+        data: The JSON text. It is ASCII only, so that `len(data)` is its size in bytes.
         type: The name of the value's class, for display.
-        restorable: Whether `decode(data)` gives the value back.
-        problem: What could not be stored and why nothing can be restored: `$.rows[3].conn: socket`.
+        restorable: Whether `decode(data)` returns an equal value.
+        problem: If it is not restorable, the part that could not be stored, such as `$.rows[3].conn: socket`.
     """
 
     data: str
@@ -33,58 +33,59 @@ class Encoded(NamedTuple):
 
 
 def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path: str = "$") -> Encoded:
-    """Make a value into JSON text from which `decode` gives back an equal value of equal type.
+    """Encode a value as JSON text, which `decode` turns back into an equal value of equal type.
 
     Args:
-        value: The value. A container is read while this runs, and must not be changed by another thread meanwhile.
-        lenient: Store what no codec takes as type and repr (`Opaque`) instead of raising.
-        limit: The most bytes of text, 16 MiB by default.
-        path: How messages call the value itself.
+        value: The value. No other thread may change a container in it while this function runs.
+        lenient: Store the type and repr (`Opaque`) of a value that cannot be encoded, instead of raising.
+        limit: How many bytes the text may have, 16 MiB by default.
+        path: The name of the value itself in messages.
 
     Raises:
-        UnencodableValue: No codec takes a part of the value, it contains itself, or it is nested too deep.
+        UnencodableValue: No codec can store a part of the value, or the value contains itself or is nested too deep.
         ValueTooLarge: The text would be longer than `limit`.
     """
-    most = DEFAULT_LIMIT if limit is None else limit
+    limit = DEFAULT_LIMIT if limit is None else limit
     try:
-        return _encode_plain(value, most) or _encode_tagged(value, most, lenient)
-    except Refusal as refusal:
-        return _refuse(refusal, value, lenient, path)
+        return _encode_plain(value, limit) or _encode_tagged(value, limit, lenient)
+    except Unencodable as unencodable:
+        return _refuse(unencodable, value, lenient, path)
 
 
 def decode(data: str) -> Any:
-    """Make the value of a text that `encode` made. Runs no code but the `decode` of registered codecs, never raises.
+    """Decode a text that `encode` returned. Never raises, and runs no code except the `decode` of registered codecs.
 
     Returns:
-        The value; `Opaque` for one that could not be stored; `Undecodable` for damaged text. A damaged part, or one of
-        a type not registered here, is an `Undecodable` inside the value.
+        The value; an `Opaque` for a value that could not be stored; an `Undecodable` for a damaged text. A part that is
+        damaged, or whose type is not registered in this process, is an `Undecodable` inside the value.
     """
     try:
         tree = loads(data)
         if '"$"' not in data:
             return tree
-        from zrb_store.codec.walk import Reader  # late: most values need no tags, and the types take time to import
+        # Late: most values need no tags, and the types take time to import.
+        from zrb_store.codec.walk import TreeReader
 
-        return Reader().walk(tree)
-    except Exception as error:  # noqa: BLE001 - whatever is in the database, reading goes on
-        return Undecodable(data if isinstance(data, str) else repr(data), reason=said(error))
+        return TreeReader().walk(tree)
+    except Exception as error:  # noqa: BLE001 - damaged data may cause any error, and must not stop a reader
+        return Undecodable(data if isinstance(data, str) else repr(data), reason=describe_error(error))
 
 
 def from_json(tree: Any) -> Any:
-    """Make the value of a tree that `to_json` gave, or of a part of one; as `decode`."""
+    """Decode a tree that `to_json` returned, or a part of one, as `decode` does."""
     try:
-        from zrb_store.codec.walk import Reader
+        from zrb_store.codec.walk import TreeReader
 
-        return Reader().walk(tree)
+        return TreeReader().walk(tree)
     except Exception as error:  # noqa: BLE001 - as in decode
-        return Undecodable(bounded_repr(tree), reason=said(error))
+        return Undecodable(bounded_repr(tree), reason=describe_error(error))
 
 
 def to_json(data: str) -> Any:
-    """Make the plain JSON form of a stored text: JSON's own types as they are, others tagged. Never raises.
+    """Parse a stored text into its tree, in which values of other types than JSON's are tagged objects. Never raises.
 
     Returns:
-        What `json.dumps` takes, without NaN; damaged text as `{"$": "undecodable", "raw": text}`.
+        A tree that `json.dumps` can write, without NaN; `{"$": "undecodable", "raw": text}` for a damaged text.
     """
     try:
         return loads_finite(data)
@@ -92,27 +93,27 @@ def to_json(data: str) -> Any:
         return {"$": "undecodable", "raw": data if isinstance(data, str) else repr(data)}
 
 
-def _encode_plain(value: Any, most: int) -> Encoded | None:
-    """The text of a value that needs no tags, else None."""
+def _encode_plain(value: Any, limit: int) -> Encoded | None:
+    """Return the text of a value, or None if the value needs tags."""
     try:
-        if not _is_plain(value, most):
+        if not _is_plain(value, limit):
             return None
         data = dumps(value)
-    except (ValueError, TypeError, RuntimeError):  # nan, a very long int, a container that is being changed
+    except (ValueError, TypeError, RuntimeError):  # NaN, a very long int, a container that another thread changes
         return None
-    if len(data) > most:
-        raise _too_large(value, len(data), most)
+    if len(data) > limit:
+        raise _too_large(value, len(data), limit)
     if len(data) < HUGE_INT_DIGITS and "\\ud" not in data:
         return Encoded(data, type(value).__name__)
     return Encoded(data, type(value).__name__) if _comes_back(data, value) else None
 
 
-def _is_plain(value: Any, most: int) -> bool:
-    """Whether JSON has all of the value's types; not its floats and ints in detail, which `dumps` reports."""
+def _is_plain(value: Any, limit: int) -> bool:
+    """Whether the value consists of JSON's types. Floats and ints that JSON lacks are left to `dumps`, which raises."""
     if type(value) in _LEAVES:
         return True
     level = [value]
-    room = most // 2  # each item takes two bytes or more
+    room = limit // 2  # each item takes at least two bytes
     many = _MANY
     for _ in range(MAX_DEPTH):
         inner: list[Any] = []
@@ -132,7 +133,7 @@ def _is_plain(value: Any, most: int) -> bool:
             if room < 0:
                 if _contains_itself(value):
                     return False
-                raise _too_large(value, None, most)
+                raise _too_large(value, None, limit)
             for item in items:
                 if type(item) not in _LEAVES:
                     inner.append(item)
@@ -141,13 +142,13 @@ def _is_plain(value: Any, most: int) -> bool:
         if len(inner) > many:
             if _contains_itself(value):
                 return False
-            many = most
+            many = limit
         level = inner
     return False
 
 
 def _contains_itself(value: Any) -> bool:
-    """Whether a list or a dict is inside itself, at any depth; looks at a shared part once."""
+    """Whether any list or dict contains itself, at any depth. A part that occurs several times is searched once."""
     above: set[int] = set()
     done: set[int] = set()
     stack = [(value, False)]
@@ -169,51 +170,54 @@ def _contains_itself(value: Any) -> bool:
 def _comes_back(data: str, value: Any) -> bool:
     if _may_have_huge_int(data):
         return False
-    # Surrogates, or a part of Hangul: JSON joins a high and a low one that were two characters.
+    # \ud begins a surrogate or a Hangul syllable, and JSON would join two surrogates that were separate characters.
     return "\\ud" not in data or bool(loads(data) == value)
 
 
 def _may_have_huge_int(data: str) -> bool:
-    """Whether there are so many digits in a row that Python may refuse to read them as an int."""
-    # A row so long shows in every 64th character, too, and there is less to look through.
+    """Whether the text has a row of digits so long that Python may refuse to parse it as an int."""
+    # Such a row also shows up in every 64th character, of which there are fewer to search.
     return all(
         b"0" * (HUGE_INT_DIGITS // step) in data[::step].encode().translate(_DIGITS_AS_ZEROS) for step in (64, 8, 1)
     )
 
 
-def _encode_tagged(value: Any, most: int, lenient: bool) -> Encoded:
-    from zrb_store.codec.walk import TooManyItems, Writer
+def _encode_tagged(value: Any, limit: int, lenient: bool) -> Encoded:
+    from zrb_store.codec.walk import TooManyItems, ValueWriter
 
     kind = type(value)
     if lenient and kind in (Opaque, Undecodable):
         return _encode_stand_in(value)
     try:
-        data = dumps(Writer(most // 2).walk(value))
+        data = dumps(ValueWriter(limit // 2).walk(value))
     except TooManyItems:
-        raise _too_large(value, None, most) from None
+        raise _too_large(value, None, limit) from None
     except RecursionError:
-        raise Refusal(type_name(kind), "it is nested too deep") from None
-    if len(data) > most:
-        raise _too_large(value, len(data), most)
+        raise Unencodable(type_name(kind), "it is nested too deep") from None
+    if len(data) > limit:
+        raise _too_large(value, len(data), limit)
     return Encoded(data, type_name(kind))
 
 
-def _too_large(value: Any, size: int | None, most: int) -> Refusal:
-    shown = f"more than {most}" if size is None else size
-    return Refusal(
+def _too_large(value: Any, size: int | None, limit: int) -> Unencodable:
+    shown = f"more than {limit}" if size is None else size
+    return Unencodable(
         f"{type_name(type(value))} of {shown} bytes",
-        f"the limit is {most}; raise ZRB_STORE_MAX_VALUE, or keep the data elsewhere and push where it is",
+        f"the limit is {limit}; raise ZRB_STORE_MAX_VALUE, or keep the data elsewhere and push where it is",
         ValueTooLarge,
     )
 
 
-def _refuse(refusal: Refusal, value: Any, lenient: bool, path: str) -> Encoded:
-    place = refusal.path(path)
+def _refuse(unencodable: Unencodable, value: Any, lenient: bool, path: str) -> Encoded:
+    """Raise the error that a caller gets; if `lenient`, return the text of an `Opaque` instead."""
+    place = unencodable.path(path)
     if not lenient:
-        raise refusal.error(f"cannot store {place}: {refusal.what} ({refusal.why})") from refusal.__cause__
-    why = "" if refusal.why is NO_CODEC else f" ({refusal.why})"
-    stand_in = Opaque(full_name(type(value)), bounded_repr(value), place, refusal.what)
-    return _encode_opaque(stand_in, f"{place}: {refusal.what}{why}")
+        raise unencodable.error(
+            f"cannot store {place}: {unencodable.what} ({unencodable.why})"
+        ) from unencodable.__cause__
+    why = "" if unencodable.why is NO_CODEC else f" ({unencodable.why})"
+    stand_in = Opaque(qualified_name(type(value)), bounded_repr(value), place, unencodable.what)
+    return _encode_opaque(stand_in, f"{place}: {unencodable.what}{why}")
 
 
 def _encode_opaque(value: Opaque, problem: str) -> Encoded:

@@ -1,7 +1,7 @@
-"""Going through a value that needs tags, and through a JSON tree that has them.
+"""The walk through a value that makes its tree, and the walk through a tree that makes its value.
 
-Both walks are recursive and use at most three frames for each level of the value, so that MAX_DEPTH levels fit on
-the stack.
+Both walks are recursive, with at most three frames for each level of the value, so that MAX_DEPTH levels fit on the
+stack.
 """
 
 from __future__ import annotations
@@ -11,114 +11,114 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from zrb_store.codec import classes, standard
-from zrb_store.codec.collisions import FEW, FREE, TOO_MANY, excess_work
-from zrb_store.codec.refusal import Refusal
-from zrb_store.codec.shown import key_step, said, type_name
+from zrb_store.codec.collisions import ALLOWED_EXCESS, FEW, TOO_MANY, excess_work
+from zrb_store.codec.display import describe_error, key_segment, type_name
+from zrb_store.codec.json_text import MAX_DEPTH
 from zrb_store.codec.stand_ins import Undecodable
-from zrb_store.codec.strict_json import MAX_DEPTH
+from zrb_store.codec.unencodable import Unencodable
 
 READERS = standard.READERS | classes.READERS
-"""By the tag of a tree: what reads it, and which keys it may have."""
+"""For each tag, the function that reads a tagged object, and the keys that the object may have."""
 
 
 class TooManyItems(Exception):
-    """A value has more items than the size limit has room for."""
+    """A value has more items than fit into the size limit."""
 
 
-class Writer:
-    """Makes the JSON tree of one value."""
+class ValueWriter:
+    """The walk that converts one value to a tree."""
 
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self._free = FREE
+    def __init__(self, max_items: int) -> None:
+        self._items_left = max_items
+        self._excess_left = ALLOWED_EXCESS
         self._open: set[int] = set()
 
     def walk(self, value: Any) -> Any:
-        """The tree of `value`."""
+        """Return the tree of a value."""
         kind = type(value)
         if kind in standard.LEAF_WRITERS:
             return standard.LEAF_WRITERS[kind](value)
         if id(value) in self._open:
-            raise Refusal(type_name(kind), "it contains itself")
+            raise Unencodable(type_name(kind), "it contains itself")
         if len(self._open) == MAX_DEPTH:
-            raise Refusal(type_name(kind), f"it is nested more than {MAX_DEPTH} deep")
+            raise Unencodable(type_name(kind), f"it is nested more than {MAX_DEPTH} deep")
         self._open.add(id(value))
         try:
             write = standard.WRITERS.get(kind) or classes.writer_of(kind)
             if write is None:
-                raise Refusal(type_name(kind))
+                raise Unencodable(type_name(kind))
             return write(value, self)
-        except (Refusal, TooManyItems, RecursionError):
+        except (Unencodable, TooManyItems, RecursionError):
             raise
-        except Exception as error:  # the value's own code, or its codec
-            raise Refusal(type_name(kind), f"reading it raised {said(error)}") from error
+        except Exception as error:  # raised by the value's class, or by its codec
+            raise Unencodable(type_name(kind), f"reading it raised {describe_error(error)}") from error
         finally:
             self._open.discard(id(value))
 
-    def items(self, values: Iterable[Any], step: str = "[{}]") -> list[Any]:
-        """The trees of a container's items."""
+    def items(self, values: Iterable[Any], segment: str = "[{}]") -> list[Any]:
+        """Return the trees of a container's items."""
         trees: list[Any] = []
         try:
             for item in values:
-                self._spend()
+                self._count_item()
                 write = standard.LEAF_WRITERS.get(type(item))
                 trees.append(write(item) if write else self.walk(item))
-        except Refusal as refusal:
-            refusal.steps.append(step.format(len(trees)))
+        except Unencodable as unencodable:
+            unencodable.segments.append(segment.format(len(trees)))
             raise
         return trees
 
     def pairs(self, mapping: Mapping[Any, Any]) -> list[Any]:
-        """The trees of a mapping whose keys may be of any type."""
+        """Return the items of a mapping as pairs of trees; its keys may be of any type."""
         trees: list[Any] = []
         for key, item in mapping.items():
-            self._spend()
-            step = f".keys()[{len(trees)}]"
+            self._count_item()
+            segment = f".keys()[{len(trees)}]"
             try:
                 key_tree = self.walk(key)
-                step = key_step(key)
+                segment = key_segment(key)
                 trees.append([key_tree, self.walk(item)])
-            except Refusal as refusal:
-                refusal.steps.append(step)
+            except Unencodable as unencodable:
+                unencodable.segments.append(segment)
                 raise
         if len(mapping) > FEW:
             self.refuse_collisions(mapping, (key for key, _ in trees))
         return trees
 
     def named(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
-        """The trees of a mapping whose keys can be JSON keys."""
+        """Return the trees of the values of a mapping, by its keys, which must be valid keys in JSON."""
         trees: dict[str, Any] = {}
         for name, item in mapping.items():
-            self._spend()
+            self._count_item()
             try:
                 trees[name] = self.walk(item)
-            except Refusal as refusal:
-                refusal.steps.append(key_step(name))
+            except Unencodable as unencodable:
+                unencodable.segments.append(key_segment(name))
                 raise
         return trees
 
     def refuse_collisions(self, value: Collection[Any], trees: Iterable[Any]) -> None:
-        """Raise if it would be too much work to make this dict or set again from the trees of its keys."""
-        self._free -= excess_work(value, trees)
-        if self._free < 0:
-            raise Refusal(type_name(type(value)), TOO_MANY)
+        """Raise if too many keys of a dict, or elements of a set, have the same hash."""
+        self._excess_left -= excess_work(value, trees)
+        if self._excess_left < 0:
+            raise Unencodable(type_name(type(value)), TOO_MANY)
 
-    def _spend(self) -> None:
-        # A value that shares its parts can be exponentially larger than its memory.
-        self._room -= 1
-        if self._room < 0:
+    def _count_item(self) -> None:
+        # The tree of a value whose parts occur several times in it may be exponentially larger than the value.
+        self._items_left -= 1
+        if self._items_left < 0:
             raise TooManyItems
 
 
-class Reader:
-    """Makes the value of one JSON tree, and leaves the tree as it is."""
+class TreeReader:
+    """The walk that converts one tree to a value, without changing the tree."""
 
     def __init__(self) -> None:
-        self._hashed = 0
-        self._free = FREE
+        self._keys_open = 0
+        self._excess_left = ALLOWED_EXCESS
 
     def walk(self, tree: Any) -> Any:
-        """The value of `tree`; an `Undecodable` where a part cannot be read."""
+        """Return the value of a tree, with an `Undecodable` in place of a part that cannot be read."""
         if type(tree) is list:
             items: list[Any] = []
             for item in tree:
@@ -139,32 +139,32 @@ class Reader:
         except RecursionError:
             raise
         except Exception as error:  # noqa: BLE001 - a registered codec may raise anything
-            return self._undecodable(tree, said(error))
+            return self._undecodable(tree, describe_error(error))
 
     def named(self, tree: dict[str, Any]) -> dict[str, Any]:
-        """The values of a JSON object whose keys mean themselves."""
+        """Return the values of an object without a tag."""
         values: dict[str, Any] = {}
         for name, item in tree.items():
             values[name] = item if type(item) in standard.LEAF_WRITERS else self.walk(item)
         return values
 
     def key(self, tree: Any) -> Any:
-        """The value of a tree that becomes a dict's key or an element of a set."""
-        self._hashed += 1
+        """Return the value of a tree that represents a key of a dict, or an element of a set."""
+        self._keys_open += 1
         try:
             return self.walk(tree)
         finally:
-            self._hashed -= 1
+            self._keys_open -= 1
 
     def refuse_collisions(self, keys: Collection[Any], trees: Iterable[Any]) -> None:
-        """Raise if it is too much work to make a dict or a set of these keys."""
-        self._free -= excess_work(keys, trees)
-        if self._free < 0:
+        """Raise if too many keys of a dict, or elements of a set, have the same hash."""
+        self._excess_left -= excess_work(keys, trees)
+        if self._excess_left < 0:
             raise ValueError(TOO_MANY)
 
     def plain(self, value: Any) -> Any:
-        """Plain data that stands for an object of an unregistered class: hashable if the object had to be."""
-        if not self._hashed:
+        """Return plain data in place of an object of an unregistered class; hashable data inside a key or a set."""
+        if not self._keys_open:
             return value
         if type(value) is dict:
             return tuple(value.items())
@@ -172,5 +172,5 @@ class Reader:
 
     @staticmethod
     def _undecodable(tree: dict[str, Any], reason: str) -> Undecodable:
-        claims = (tree.get("type"), tree["$"])
-        return Undecodable(json.dumps(tree), next((claim for claim in claims if type(claim) is str), None), reason)
+        names = (tree.get("type"), tree["$"])
+        return Undecodable(json.dumps(tree), next((name for name in names if type(name) is str), None), reason)

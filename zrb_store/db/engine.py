@@ -1,4 +1,4 @@
-"""One opened database: a held connection, one lock for all threads, and retries."""
+"""An opened database: one connection that is kept open, one lock for all threads, and retries."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from zrb_store import points
-from zrb_store.db import forks, schema
 from zrb_store.db.dialect import OpenFile, dialect_of, revision_of
+from zrb_store.db.failpoints import failpoint
+from zrb_store.db.process_fork import protect_from_fork
 from zrb_store.db.tables import REVISION
 from zrb_store.db.transaction import Params, Row, Transaction, is_write
 from zrb_store.db.urls import shown_url
@@ -22,51 +22,46 @@ from zrb_store.errors import SchemaAhead, StoreUnavailable, ZrbStoreError
 
 T = TypeVar("T")
 
-_GIVE_UP_FOR = 5.0  # seconds in which an operation is tried only once, after one has waited in vain
+_GIVE_UP_FOR = 5.0  # seconds after a timeout in which other operations do not wait
 
 
 class StoreReplaced(StoreUnavailable):
-    """Another file has the name of the store by now, or none."""
+    """The file of the store was deleted, or another file has taken its name."""
 
 
 class Database:
     """The connection of this process to one store.
 
-    One connection and one lock serve all threads: of the arrangements measured it is the fairest, and as fast as a
-    connection per thread. The lock is free while an operation waits for another program, so that other threads can
-    read meanwhile. After a fork both processes open their own connection.
+    All threads share one connection and one lock. Of the arrangements measured, this one is the fairest, and as fast as
+    a connection per thread. While an operation waits for another program, it releases the lock, so that other threads
+    can read. After a fork each of the two processes opens its own connection.
 
     Attributes:
-        closed: Whether `close` was called: nothing can be done with it any more.
-        timeout: Seconds for which a locked or unreachable database is tried again before the caller gets an error.
+        closed: Whether `close` was called; no operation is possible any more.
+        timeout: Seconds for which an operation is retried while the database is locked or unreachable.
     """
 
     timeout = 30.0
 
-    def __init__(self, url: URL, *, read_only: bool = False, durability: str = "normal", check: bool = True) -> None:
+    def __init__(self, url: URL, *, read_only: bool = False, durability: str = "normal") -> None:
+        """Prepare to use a store. Its schema is checked by `schema.open_database`, not here."""
         self.url = url
         self.read_only = read_only
         self.dialect = dialect_of(url)
         self._engine = self.dialect.engine(url, read_only=read_only, durability=durability)
         self._lock = threading.RLock()
         self._transaction: Transaction | None = None
-        self._held: Any = None
+        self._pooled: Any = None
         self._file: OpenFile | None = None
         self._in_use = False
-        self._may_be_done = False  # whether the change under way may have been made although its connection is lost
+        self._may_be_committed = False  # whether the server may already have committed the current change
         self._gave_up_at = -_GIVE_UP_FOR
         self._stop_at: float | None = None
         self._is_replaced = False
         self._locked_for_fork = False
         self.closed = False
-        forks.guard(self)
+        protect_from_fork(self)
         self.dialect.watch(self)
-        if check:
-            try:
-                schema.check(self)
-            except BaseException:
-                self.close()
-                raise
 
     @property
     def dialect_name(self) -> str:
@@ -75,31 +70,31 @@ class Database:
 
     @property
     def shown_url(self) -> str:
-        """Where it is, passwords masked."""
+        """The URL of the store, with passwords masked."""
         return shown_url(self.url)
 
     @property
     def engine(self) -> sa.Engine:
-        """The SQLAlchemy engine, for migrations and backups; everything else uses the held connection."""
+        """The SQLAlchemy engine, for migrations and backups. Everything else uses the connection that is kept open."""
         return self._engine
 
     def close(self) -> None:
-        """Close the connection; an operation of another thread ends first."""
+        """Close the connection, once the operation of another thread, if there is one, has ended."""
         with self._lock:
             self.closed = True
-            # No PRAGMA optimize: by what it learns of a store that is small yet, SQLite scans it when it is large.
+            # No PRAGMA optimize: with statistics of a store that is still small, SQLite would scan it when it is large.
             self._drop()
 
     # -- operations
 
     def execute(self, statement: sa.sql.Executable, params: Params = {}, /) -> list[Row]:  # noqa: B006 - never changed
-        """Run one statement in a transaction of its own.
+        """Run one statement in its own transaction.
 
-        One that writes must have `schema_holds` among its conditions, and return the rows that it changed.
+        A statement that writes must have `schema_is_unchanged` as a condition, and return the rows that it changed.
 
         Raises:
-            StoreUnavailable: The database could not be used in time.
-            SchemaAhead: Another process has upgraded the store meanwhile.
+            StoreUnavailable: The database stayed locked or unreachable, or it refuses the statement.
+            SchemaAhead: Another process has upgraded the store since it was opened.
         """
         if not is_write(statement):
             return self._operate(Transaction.execute, statement, params)
@@ -108,7 +103,7 @@ class Database:
         return self._operate(self._write, statement, params)
 
     def _write(self, transaction: Transaction, statement: sa.sql.Executable, params: Params) -> list[Row]:
-        self._may_be_done = True
+        self._may_be_committed = True
         rows = transaction.execute(statement, params)
         if not rows:
             self._refuse_other_revision(revision_of(transaction.driver))
@@ -116,24 +111,25 @@ class Database:
         return rows
 
     def transact(self, work: Callable[[Transaction], T], name: str = "") -> T:
-        """Run `work` in one write transaction, again from its start if another one was in the way.
+        """Run `work` in one write transaction. If another transaction conflicts with it, run it again from the start.
 
         Args:
-            work: Gets the transaction. Whatever it changes besides the database must bear being done twice.
-            name: Names the points `NAME:inside` and `NAME:after` for crash tests.
+            work: Gets the transaction. It may be called several times, so what it does outside the database must be
+                safe to repeat.
+            name: The first part of the names of the failpoints `NAME:before`, `NAME:inside` and `NAME:after`.
 
         Raises:
-            StoreUnavailable: The database could not be used in time, or was opened for reading.
-            SchemaAhead: Another process has upgraded the store meanwhile.
+            StoreUnavailable: The database stayed locked or unreachable, or it was opened for reading.
+            SchemaAhead: Another process has upgraded the store since it was opened.
         """
 
         def in_transaction(transaction: Transaction) -> T:
-            try:  # from here on, lest a Ctrl-C right after BEGIN leaves the transaction open
+            try:  # includes BEGIN, since a Ctrl-C right after it must not leave the transaction open
                 self._refuse_other_revision(self.dialect.begin(transaction.driver))
                 result = work(transaction)
                 if name:
-                    points.reach(f"{name}:inside")
-                self._may_be_done = True
+                    failpoint(f"{name}:inside")
+                self._may_be_committed = True
                 transaction.driver.execute("COMMIT")
             except BaseException:
                 self._roll_back()
@@ -144,15 +140,18 @@ class Database:
         if self.read_only:
             raise StoreUnavailable(f"the store {self.shown_url} does not allow this: it was opened for reading only")
         if name:
-            points.reach(f"{name}:before")
+            failpoint(f"{name}:before")
         result = self._operate(in_transaction)
         if name:
-            points.reach(f"{name}:after")
+            failpoint(f"{name}:after")
         return result
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Transaction]:
-        """Read several statements as of one moment. Keep it short: an old snapshot stops SQLite's checkpoints."""
+        """Yield a transaction whose statements all read the database as of one moment.
+
+        Keep it short: as long as a snapshot is open, SQLite cannot checkpoint what was written after it began.
+        """
         began = time.monotonic()
         wait = None
         while True:
@@ -160,11 +159,11 @@ class Database:
                 self._refuse_nesting()
                 try:
                     self._in_use = True
-                    self._may_be_done = False
+                    self._may_be_committed = False
                     try:
                         transaction = self._connection()
                         transaction.driver.execute(self.dialect.begin_snapshot)
-                    except Exception as error:  # noqa: BLE001 - raised again if it is no reason to wait
+                    except Exception as error:  # noqa: BLE001 - raised again unless it is a reason to wait
                         wait = self._wait_or_raise(error, wait, began)
                     else:
                         yield transaction
@@ -182,10 +181,10 @@ class Database:
 
     @contextlib.contextmanager
     def migrating(self) -> Iterator[sa.Engine]:
-        """The engine, for a migration: nobody forks meanwhile, and the held connection is made anew afterwards.
+        """Yield the engine for a migration. Meanwhile the process cannot fork; afterwards a new connection is opened.
 
         Raises:
-            StoreUnavailable: The database could not be used.
+            StoreUnavailable: The database cannot be used.
         """
         with self._lock:
             try:
@@ -195,11 +194,11 @@ class Database:
                 cause = getattr(error, "orig", None) or error
                 raise self.dialect.explain(cause, self.url) or cause from error
             finally:
-                # It remembers a file without tables, and while others open and close it SQLite may believe that.
+                # It remembers a file without tables, which SQLite may believe while other processes open the file.
                 self._drop()
 
     def _operate(self, work: Callable[..., T], *args: Any) -> T:
-        """Do one operation, again while the database is busy or away."""
+        """Do one operation, and repeat it while the database is locked or unreachable."""
         began = time.monotonic()
         wait = None
         while True:
@@ -207,9 +206,9 @@ class Database:
                 self._refuse_nesting()
                 try:
                     self._in_use = True
-                    self._may_be_done = False
+                    self._may_be_committed = False
                     result = work(self._connection(), *args)
-                except Exception as error:  # noqa: BLE001 - raised again if it is no reason to wait
+                except Exception as error:  # noqa: BLE001 - raised again unless it is a reason to wait
                     wait = self._wait_or_raise(error, wait, began)
                 else:
                     if wait is not None:
@@ -221,50 +220,50 @@ class Database:
 
     def _refuse_nesting(self) -> None:
         if self._in_use:
-            # What it did would be undone with the statement around it, although it was told that it is done.
+            # If the outer operation were rolled back, the inner one would be too, although it had been acknowledged.
             raise RuntimeError(
                 f"the store {self.shown_url} is in use by this thread at this moment: "
                 "a signal handler, a codec or a comparison of values must not use it"
             )
 
-    # -- when it does not go well
+    # -- errors and waiting
 
     def stop_waiting(self, within: float) -> None:
-        """Let no operation wait longer than so many seconds from now, since the process has to end.
+        """Let no operation wait longer than `within` seconds from now, because the process has to end.
 
-        Each one is still tried once. May be called from a signal handler, and from any thread.
+        Each operation is still tried once. This may be called from a signal handler, and from any thread.
         """
         self._stop_at = time.monotonic() + within
 
     def wait_again(self) -> None:
-        """Take `stop_waiting` back: the process lives on."""
+        """Revoke `stop_waiting`, because the process continues."""
         self._stop_at = None
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the process has to end."""
+        """Whether `stop_waiting` was called, because the process has to end."""
         return self._stop_at is not None
 
     def _wait_or_raise(self, error: Exception, wait: Wait | None, began: float) -> Wait:
-        """Decide whether the operation is tried again; if not, raise what its caller is told."""
+        """Return how to wait before the operation is repeated; raise an error for its caller if it is not."""
         if isinstance(error, ZrbStoreError):
             if self._is_replaced:
                 self._drop()
             raise error
-        error = getattr(error, "orig", None) or error  # SQLAlchemy wraps what goes wrong while it connects
-        if isinstance(error.__context__, KeyboardInterrupt):  # psycopg makes an error of its own of it
+        error = getattr(error, "orig", None) or error  # SQLAlchemy wraps the driver's errors while it connects
+        if isinstance(error.__context__, KeyboardInterrupt):  # psycopg replaces it by an error of its own
             raise error.__context__ from None
         gone = self.dialect.is_gone(error)
         busy = self.dialect.is_busy(error) or (self._transaction is not None and self._transaction.cancelled)
         if gone:
             self._drop()
-        # A connection that is lost amid a COMMIT leaves open whether the change was made.
-        if busy or (gone and not self._may_be_done):
+        # If a connection is lost during a COMMIT, nobody knows whether the change was made, so it is not repeated.
+        if busy or (gone and not self._may_be_committed):
             if wait is None:
-                # Who was told just now that it is in vain must not wait anew for each thing that is left to do.
+                # A caller that has just got a timeout must not wait again for each operation that it still has to do.
                 gave_up = time.monotonic() - self._gave_up_at < _GIVE_UP_FOR
                 wait = Wait(self.shown_url, began, 0.0 if gave_up else self.timeout)
-            wait.away = gone
+            wait.is_unreachable = gone
             if not wait.is_over(self._stop_at):
                 return wait
             self._gave_up_at = time.monotonic()
@@ -273,9 +272,9 @@ class Database:
         raise error
 
     def refuse_replaced(self) -> None:
-        """Raise `StoreReplaced` if the store's name no longer means the file that is open here.
+        """Raise `StoreReplaced` if the store's path no longer leads to the file that is open here.
 
-        Asked after each write, so that nothing is acknowledged that nobody will find again.
+        This is checked after each write, so that no write is acknowledged that went to a file nobody can find again.
         """
         if self._file is not None and not self._file.is_in_place():
             self._is_replaced = True
@@ -292,7 +291,7 @@ class Database:
             )
 
     def _roll_back(self) -> None:
-        # SQLite may have rolled back by itself (disk full); a lost connection cannot answer.
+        # SQLite may have rolled back by itself (if the disk is full), and a lost connection cannot answer.
         with contextlib.suppress(Exception):
             if self._transaction is not None:
                 self._transaction.driver.execute("ROLLBACK")
@@ -308,28 +307,28 @@ class Database:
         if self.closed:
             raise ZrbStoreError("this store was closed: open it again")
         self.refuse_replaced()
-        self._held = self._engine.raw_connection()
+        self._pooled = self._engine.raw_connection()
         self._file = self.dialect.open_file(self.url)
-        self._transaction = Transaction(self._held.driver_connection, self._engine.dialect)
+        self._transaction = Transaction(self._pooled.driver_connection, self._engine.dialect)
         return self._transaction
 
     def _drop(self) -> None:
-        held, self._held, self._transaction = self._held, None, None
-        if held is None:
+        pooled, self._pooled, self._transaction = self._pooled, None, None
+        if pooled is None:
             return
         with contextlib.suppress(Exception):
-            held.invalidate()
+            pooled.invalidate()
             if self._file is not None:
                 self._file.put_log_aside()
 
     @property
     def under_way(self) -> Transaction | None:
-        """The connection, while an operation uses it."""
+        """The connection while an operation uses it, else None."""
         return self._transaction if self._in_use else None
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the process has to end and has waited long enough."""
+        """Whether the process has to end, and the time of `stop_waiting` is over."""
         return self._stop_at is not None and time.monotonic() > self._stop_at
 
     def before_fork(self) -> None:
@@ -339,12 +338,13 @@ class Database:
             self._drop()
 
     def after_fork(self, in_child: bool) -> None:
-        """Let other threads work again."""
+        """Let other threads open connections again."""
         if not in_child:
             if self._locked_for_fork:
                 self._lock.release()
             return
-        self._inherited = (self._held, self._transaction)  # only if forked amid a transaction: not even to be closed
-        self._held = self._transaction = None
+        # Inherited only if the fork happened during a transaction. They are kept so that they are not closed.
+        self._inherited = (self._pooled, self._transaction)
+        self._pooled = self._transaction = None
         self._in_use = False
         self._lock = threading.RLock()

@@ -1,4 +1,4 @@
-"""Schema upgrades. Alembic is imported only inside these functions: an up-to-date store never needs it."""
+"""Upgrades of the schema. Alembic is imported inside these functions, because an up-to-date store never needs it."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ tables.add_postgresql_options()
 
 WAIT_SECONDS = 30
 
-# As Alembic makes it.
+# The same statement that Alembic uses.
 CREATE_VERSION_TABLE = (
     "CREATE TABLE {0} (version_num VARCHAR(32) NOT NULL, CONSTRAINT {0}_pkc PRIMARY KEY (version_num))"
 )
-# "the store has revision ..., unknown to this version: upgrade zrb-store", say the programs of revision 0001.
+# An older zrb-store quotes it: "the store has revision 0002 or newer, unknown to this version: upgrade zrb-store".
 UNKNOWN_TO_0001 = "0002 or newer"
 
-# Any number does, as long as every zrb-store takes the same one. PostgreSQL keeps it apart per database.
+# Any number will do, as long as every zrb-store uses the same one. PostgreSQL keeps the locks of databases apart.
 _ADVISORY_LOCK = int.from_bytes(b"zrbstore")
 
-# Alembic keeps what it works on in the globals of a module.
-_one_thread = threading.Lock()
+# Alembic keeps its state in module globals, so only one thread may use it at a time.
+_alembic_lock = threading.Lock()
 
 
 def upgrade(bind: sa.Engine | sa.Connection, *, back_up: bool = False) -> None:
-    """Bring a store to the newest revision, whole or not at all.
+    """Upgrade a store to the newest revision, completely or not at all.
 
     Processes that do this at the same time wait for each other; the later ones find nothing to do.
 
     Args:
-        bind: The store. On a connection no transaction may have begun.
-        back_up: Copy a SQLite store that is behind to `FILE.REVISION.bak` first.
+        bind: The store. A connection must not be in a transaction.
+        back_up: Copy a SQLite store with an older revision to `FILE.REVISION.bak` first.
 
     Raises:
-        StoreUnavailable: The upgrade was undone, because rows would have referred to nothing.
+        StoreUnavailable: The upgrade was undone, because rows would have referred to missing rows.
     """
     from alembic import command
 
@@ -66,10 +66,10 @@ def upgrade(bind: sa.Engine | sa.Connection, *, back_up: bool = False) -> None:
 
 
 def statements(bind: sa.Engine | sa.Connection) -> str:
-    """The SQL that `upgrade` would run. Changes nothing.
+    """Return the SQL that `upgrade` would run, without running it.
 
     Args:
-        bind: As for `upgrade`.
+        bind: The store, as in `upgrade`.
     """
     from alembic import command
 
@@ -82,21 +82,21 @@ def statements(bind: sa.Engine | sa.Connection) -> str:
 
 
 def head() -> str | None:
-    """The newest revision there is a migration for."""
+    """Return the newest revision for which there is a migration."""
     from alembic.script import ScriptDirectory
 
     return ScriptDirectory(str(folder())).get_current_head()
 
 
 def is_known(revision: str) -> bool:
-    """Whether this version of zrb-store has the migration that led to `revision`."""
+    """Whether this version of zrb-store has the migration to `revision`."""
     from alembic.script import ScriptDirectory
 
     return revision in {script.revision for script in ScriptDirectory(str(folder())).walk_revisions()}
 
 
 def alembic_config(connection: sa.Connection) -> Config:
-    """Alembic's configuration without alembic.ini, which a wheel does not carry."""
+    """Return Alembic's configuration. It does without alembic.ini, which is not in the wheel."""
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
@@ -105,7 +105,7 @@ def alembic_config(connection: sa.Connection) -> Config:
 
 
 def folder() -> Path:
-    """Where the migrations are: inside the installed package, or beside it in a checkout."""
+    """Return the folder of the migrations: inside the installed package, or beside the package in a checkout."""
     package = Path(__file__).resolve().parent.parent
     for candidate in (package / "_migrations", package.parent / "migrations"):
         if (candidate / "env.py").is_file():
@@ -114,9 +114,9 @@ def folder() -> Path:
 
 
 def version_schema(connection: sa.Connection) -> str | None:
-    """The schema that new tables go to, hence also Alembic's. None on SQLite.
+    """Return the schema in which new tables are created, and in which Alembic keeps the revision. None on SQLite.
 
-    Alembic by itself takes the first version table on the whole search_path, which may be another store's.
+    Without it, Alembic would use the first version table on the whole search_path, which may belong to another store.
     """
     if connection.dialect.name == "sqlite":
         return None
@@ -127,13 +127,14 @@ def version_schema(connection: sa.Connection) -> str | None:
 
 
 def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> None:
-    """Write the revision of a store that is at 0001 to where Alembic looks for it now. Otherwise do nothing.
+    """Move the revision of a store at revision 0001 to the table in which Alembic now looks for it.
 
-    In the old place a text remains that no program of revision 0001 knows: it refuses the store from now on.
+    A store of a newer revision is not changed. The old table keeps a text that is no revision, so that a zrb-store of
+    revision 0001 refuses the store from now on.
 
     Args:
         connection: The store, in the transaction of the upgrade.
-        execute: What runs a statement, or prints it.
+        execute: Runs a statement, or prints it.
     """
     if _version_table(connection) == tables.OLD_VERSION_TABLE:
         execute(CREATE_VERSION_TABLE.format(tables.VERSION_TABLE))
@@ -143,7 +144,7 @@ def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> 
 
 @contextmanager
 def exclusive(connection: sa.Connection) -> Iterator[None]:
-    """One transaction in which nobody else migrates: kept if the block ends well, otherwise undone."""
+    """Run a block in one transaction, while no other process migrates; roll back if the block raises."""
     guard = _sqlite if connection.dialect.name == "sqlite" else _postgresql
     with guard(connection):
         yield
@@ -151,16 +152,15 @@ def exclusive(connection: sa.Connection) -> Iterator[None]:
 
 @contextmanager
 def _connection(bind: sa.Engine | sa.Connection) -> Iterator[sa.Connection]:
-    """A connection to the store for one thread of this process at a time."""
-    with ExitStack() as held:
+    """Yield a connection to the store, to one thread of this process at a time."""
+    with ExitStack() as stack:
         if isinstance(bind, sa.Engine):
-            bind = held.enter_context(_patiently(bind.connect, bind))
-        held.enter_context(_one_thread)
+            bind = stack.enter_context(_retry_while_busy(bind.connect, bind))
+        stack.enter_context(_alembic_lock)
         yield bind
 
 
-def _patiently(action: Callable[[], T], engine: sa.Engine) -> T:
-    """Do it, again if another process was in the way."""
+def _retry_while_busy(action: Callable[[], T], engine: sa.Engine) -> T:
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:
@@ -180,12 +180,12 @@ def _sqlite(connection: sa.Connection) -> Iterator[None]:
     before = {name: pragma(name) for name in ("foreign_keys", "busy_timeout")}
     connection.exec_driver_sql(f"PRAGMA busy_timeout={WAIT_SECONDS * 1000}")
     try:
-        # Fails at once while others open the file, whatever busy_timeout says.
-        _patiently(lambda: connection.exec_driver_sql("PRAGMA journal_mode=WAL"), connection.engine)
-        # Recreating a table, as ALTER does on SQLite, would delete the rows that refer to it.
-        # Inside a transaction this pragma has no effect.
+        # This fails at once while another process opens the file, regardless of busy_timeout.
+        _retry_while_busy(lambda: connection.exec_driver_sql("PRAGMA journal_mode=WAL"), connection.engine)
+        # A migration that changes a table on SQLite recreates it, which would delete the rows that refer to it.
+        # This pragma has no effect inside a transaction.
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver begins nothing before DDL
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver does not begin a transaction before DDL
         yield
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
         if broken:
@@ -203,19 +203,22 @@ def _sqlite(connection: sa.Connection) -> Iterator[None]:
 
 @contextmanager
 def _postgresql(connection: sa.Connection) -> Iterator[None]:
-    # Our engines are in autocommit mode, which knows no transaction.
+    # Our engines use autocommit mode, in which there are no transactions.
     connection.execution_options(isolation_level="READ COMMITTED")
     with connection.begin():
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
         found = _version_table(connection)
-        if found is not None:  # who has read it in a transaction that still runs goes first
+        if found is not None:  # wait for every transaction that has read the revision
             connection.exec_driver_sql(f"LOCK TABLE {found} IN ACCESS EXCLUSIVE MODE")
         yield
 
 
 def _copy(connection: sa.Connection, revision: str) -> None:
-    """Copy a SQLite store that nobody can write now. Only SQLite may open its file: closing it drops SQLite's locks."""
+    """Copy a SQLite store while no other process can write to it.
+
+    The copy is made by SQLite: if this process opened and closed the file itself, SQLite's locks on it would be lost.
+    """
     path = Path(connection.exec_driver_sql("PRAGMA database_list").one()[2])
     target = path.with_name(f"{path.name}.{revision}.bak")
     target.unlink(missing_ok=True)

@@ -1,17 +1,17 @@
-"""Which schema a store has: made by its first writer, upgraded when it is older, refused when it is not ours."""
+"""The schema of a store: the first writer creates it, an older one is upgraded, and a foreign one is refused."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
+from sqlalchemy.engine import URL
 
+from zrb_store.db.dialect import now
+from zrb_store.db.engine import Database
 from zrb_store.db.tables import OLD_VERSION_TABLE, REVISION, run, version, version_table
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
-
-if TYPE_CHECKING:
-    from zrb_store.db.engine import Database
 
 _VERSIONS: dict[str, sa.Select[Any]] = {
     version.name: sa.select(version.c.version_num),
@@ -20,7 +20,7 @@ _VERSIONS: dict[str, sa.Select[Any]] = {
 
 
 def revision(database: Database) -> str | None:
-    """The revision of the schema that is there, or None if there is no schema.
+    """Return the revision of the schema in the database, or None if there is no schema.
 
     Raises:
         StoreMissing: There is no SQLite file.
@@ -32,15 +32,30 @@ def revision(database: Database) -> str | None:
     return rows[0][0] if rows else None
 
 
-def check(database: Database) -> None:
-    """See to it that the store can be used: make or upgrade it, where that may be done.
+def open_database(url: URL, *, read_only: bool, durability: str) -> Database:
+    """Open a store, and create or upgrade its schema if necessary.
+
+    Args:
+        url: The URL of the store.
+        read_only: Create, upgrade and write nothing.
+        durability: `normal` or `full`.
 
     Raises:
-        StoreMissing: There is none, and it is opened for reading.
-        SchemaBehind: It is older, and must be upgraded by hand.
-        SchemaAhead: It was made by a newer zrb-store, or the database is another program's.
-        StoreUnavailable: The database could not be used.
+        StoreMissing: There is no store, and it is opened for reading.
+        SchemaBehind: The schema is older, and must be upgraded by hand.
+        SchemaAhead: A newer zrb-store created the schema, or the database belongs to another program.
+        StoreUnavailable: The database cannot be used.
     """
+    database = Database(url, read_only=read_only, durability=durability)
+    try:
+        _make_usable(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _make_usable(database: Database) -> None:
     try:
         found = revision(database)
     except StoreMissing:
@@ -58,26 +73,26 @@ def check(database: Database) -> None:
 
 
 def upgrade(database: Database) -> None:
-    """Bring the schema to the newest revision, and make it if there is none. A SQLite store is backed up first.
+    """Upgrade the schema to the newest revision, or create it. A SQLite store is backed up before an upgrade.
 
     Raises:
-        StoreUnavailable: The database could not be used.
+        StoreUnavailable: The database cannot be used.
     """
-    from zrb_store.db import migrate  # only now: Alembic takes longer to import than a command may take
+    from zrb_store.db import migrate  # late: importing Alembic takes longer than a command may take
 
     with database.migrating() as engine:
         migrate.upgrade(engine, back_up=True)
 
 
 def refuse_foreign(database: Database, found: str | None) -> None:
-    """Raise unless the database is ours, or nobody's yet.
+    """Raise unless the database is a store that this version can use, or has no tables yet.
 
     Args:
-        database: Which.
-        found: The revision of the schema that is there, None if there is none.
+        database: The database.
+        found: The revision of its schema, None if it has none.
 
     Raises:
-        SchemaAhead: It is another program's, or was made by a newer zrb-store.
+        SchemaAhead: The database belongs to another program, or a newer zrb-store created the schema.
     """
     if found is None:
         with contextlib.suppress(StoreMissing):
@@ -96,20 +111,18 @@ def refuse_foreign(database: Database, found: str | None) -> None:
 
 
 def refuse_missing(database: Database) -> NoReturn:
-    """Say that there is no store, and what is there instead.
+    """Raise the error for a database without a store.
 
     Raises:
-        SchemaAhead: Another program's tables.
-        StoreMissing: Nothing.
+        SchemaAhead: The database has another program's tables.
+        StoreMissing: The database is empty, or does not exist.
     """
     refuse_foreign(database, None)
-    raise StoreMissing(f"there is no store in {database.shown_url}; the first run or push makes it")
+    raise StoreMissing(f"there is no store in {database.shown_url}; the first run or push creates it")
 
 
 def _has_live_lease(database: Database) -> bool:
-    # Only columns of the first revision: the store is older than this code.
-    from zrb_store.db.dialect import now
-
+    # This reads an older store, so it may use only columns of the first revision.
     live: sa.Select[Any] = (
         sa.select(sa.literal_column("1")).where(run.c.ended_at.is_(None), run.c.lease_expires_at > now()).limit(1)
     )

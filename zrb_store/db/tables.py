@@ -1,4 +1,4 @@
-"""The tables. Migrations are the only way they are born; a test holds the two equal.
+"""The tables. Only migrations create them; a test checks that both definitions are equal.
 
 Times are whole microseconds since 1970 UTC, read from the database's clock inside the transaction that writes them.
 """
@@ -27,12 +27,13 @@ from sqlalchemy import (
     true,
 )
 
-# The Alembic revision this code reads and writes; a test ties it to the head of migrations/.
+# The Alembic revision that this code reads and writes; a test compares it with the head of migrations/.
 REVISION = "0002"
 
-# Where Alembic keeps the revision; ours alone, so that other programs that use Alembic may share a PostgreSQL schema.
+# The table in which Alembic keeps the revision. It has a name of its own, so that other programs that use Alembic can
+# share a PostgreSQL schema with a store.
 VERSION_TABLE = "zrb_version"
-# Where revision 0001 kept it, and where the programs of that revision still look (migrations/versions/0002).
+# The table that revision 0001 used, and in which a zrb-store of that revision still looks (migrations/versions/0002).
 OLD_VERSION_TABLE = "alembic_version"
 
 version = TableClause(VERSION_TABLE, column("version_num"))
@@ -46,12 +47,12 @@ metadata = MetaData(
     }
 )
 
-# SQLite makes a row id only of a column that is exactly INTEGER.
+# On SQLite only a column whose type is exactly INTEGER becomes the row id.
 Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _id() -> Column[Any]:
-    # AUTOINCREMENT: an id that was pruned must never name another row.
+    # AUTOINCREMENT: the id of a deleted row must never be used again.
     return Column("id", Id, primary_key=True, autoincrement=True)
 
 
@@ -63,13 +64,13 @@ session = Table(
     Column("status", Text, nullable=False),
     Column("project", Text),
     Column("task", Text),
-    Column("path", Text),  # JSON list: how zrb's command line names the task
-    Column("inputs", Text),  # encoded dict, secrets left out
-    Column("tasks", Text),  # JSON dict: every task known to the session, in order -> "waiting" or "skipped"
-    Column("parent", Text),  # SESSION or SESSION/TASK#N: text, so that it outlives the parent
+    Column("path", Text),  # JSON list: the words that name the task on zrb's command line
+    Column("inputs", Text),  # encoded dict, without secrets
+    Column("tasks", Text),  # JSON dict: maps every known task, in order, to "waiting" or "skipped"
+    Column("parent", Text),  # SESSION or SESSION/TASK#N; a text, so that it outlives the parent
     Column("forked_from", Text),
     Column("pinned", Boolean, nullable=False, server_default=false()),
-    Column("fence", Integer, nullable=False, server_default=text("0")),  # number of the newest run
+    Column("fence", Integer, nullable=False, server_default=text("0")),  # the number of the newest run
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
     Index(None, "created_at"),
@@ -82,15 +83,15 @@ run = Table(
     metadata,
     _id(),
     Column("session_id", Id, ForeignKey("zrb_session.id", ondelete="CASCADE"), nullable=False),
-    Column("number", Integer, nullable=False),  # also its fence number
+    Column("number", Integer, nullable=False),  # also the fence number of its attempts
     Column("origin", Text, nullable=False),  # cli, web or library
     Column("host", Text, nullable=False),
     Column("boot_id", Text),
     Column("pid_namespace", Text),
     Column("pid", Integer, nullable=False),
-    Column("process_started", Text),  # as the kernel counts it; compared, never computed with
+    Column("process_started", Text),  # in the kernel's own count, which is only compared for equality
     Column("user", Text),
-    Column("command", Text),  # JSON list, secrets left out
+    Column("command", Text),  # JSON list, without secrets
     Column("folder", Text),
     Column("python_version", Text),
     Column("zrb_version", Text),
@@ -114,7 +115,7 @@ attempt = Table(
     Column("role", Text, nullable=False),  # task, check, server, fallback or manual
     Column("status", Text, nullable=False),
     Column("restorable", Boolean, nullable=False, server_default=true()),
-    Column("arguments", Text),  # encoded arguments of run.step
+    Column("arguments", Text),  # the encoded arguments of `Run.step`
     Column("result_queue_id", Id),
     Column("result_seq", BigInteger),
     Column("error_type", Text),
@@ -125,7 +126,7 @@ attempt = Table(
     Column("given_back_at", BigInteger),
     UniqueConstraint("session_id", "task", "number"),
     Index(None, "run_id"),
-    # The newest result of a task, for `last`.
+    # For `last`, which looks for the newest result of a task.
     Index(
         "ix_zrb_attempt_completed",
         "task",
@@ -141,8 +142,8 @@ queue = Table(
     _id(),
     Column("session_id", Id, ForeignKey("zrb_session.id", ondelete="CASCADE"), nullable=False),
     Column("name", Text, nullable=False),
-    # No seq from low to high is given again even when its row is gone. PostgreSQL counts with them;
-    # SQLite asks the rows as well, and moves them only when rows are deleted.
+    # No seq from low to high is used again, even if its row was deleted. PostgreSQL numbers values by these columns.
+    # SQLite also looks at the rows, and updates these columns only when rows are deleted.
     Column("high", BigInteger, nullable=False, server_default=text("0")),
     Column("low", BigInteger, nullable=False, server_default=text("1")),
     UniqueConstraint("session_id", "name"),
@@ -156,15 +157,15 @@ value = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("state", Text, nullable=False, server_default=text("'live'")),  # live, taken, removed or retracted
     Column("type", Text, nullable=False),
-    Column("size", Integer, nullable=False),  # bytes of data
+    Column("size", Integer, nullable=False),  # of `data`, in bytes
     Column("pushed_at", BigInteger, nullable=False),
     Column("pushed_by", Id, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
-    Column("ended_at", BigInteger),  # when it left the queue; null while live
+    Column("ended_at", BigInteger),  # when the value left the queue; NULL while it is live
     Column("taken_by", Id, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
-    Column("moved_from", BigInteger),  # seq of the value in this queue that it continues
+    Column("moved_from", BigInteger),  # seq of the earlier value, in this queue, that this one continues
     Column("orphaned", Boolean, nullable=False, server_default=false()),
-    Column("data", Text, nullable=False),  # JSON, ASCII only; last, since it is the long one
-    # ended_at makes the index cover len() and keeps SQLite's planner on it without ANALYZE.
+    Column("data", Text, nullable=False),  # JSON, ASCII only; the last column, because it is the long one
+    # With ended_at, the index covers len(), and SQLite's planner chooses it without ANALYZE.
     Index(
         "ix_zrb_value_live",
         "queue_id",
@@ -183,7 +184,7 @@ value = Table(
         "taken_by",
         sqlite_where=text("taken_by IS NOT NULL"),
     ),
-    # Rows lie in queue order, so that a push writes one page less (benchmarks/, docs/adr).
+    # Rows are stored in queue order, so that a push writes one page less (benchmarks/, docs/adr).
     sqlite_with_rowid=False,
 )
 
@@ -203,7 +204,7 @@ returned = Table(
     sqlite_autoincrement=True,
 )
 
-# What people did by hand, so that rm and prune leave a trace too.
+# What people do by hand. `rm` and `prune` leave a trace here too.
 change = Table(
     "zrb_change",
     metadata,
@@ -221,9 +222,10 @@ change = Table(
 
 
 def version_table(tables: Collection[str]) -> str | None:
-    """Which of the tables that are there holds the store's revision; None if there is no store.
+    """Return which of the existing tables holds the store's revision, or None if there is no store.
 
-    An `alembic_version` is ours only beside our tables and without `zrb_version`: it may be another program's.
+    `alembic_version` holds it only if our tables exist and `zrb_version` does not; otherwise it may belong to another
+    program.
     """
     if VERSION_TABLE in tables:
         return VERSION_TABLE
@@ -231,9 +233,10 @@ def version_table(tables: Collection[str]) -> str | None:
 
 
 def add_postgresql_options() -> None:
-    """Give partial indexes their condition on PostgreSQL too, which only migrations and their tests need.
+    """Set the conditions of partial indexes for PostgreSQL too. Only migrations and their tests need them.
 
-    The mere name of the option makes SQLAlchemy import PostgreSQL's dialects: 50 ms that SQLite's users need not pay.
+    The option is not set above, because it makes SQLAlchemy import PostgreSQL's dialects, which would cost users of
+    SQLite 50 ms.
     """
     for table in metadata.tables.values():
         for index in table.indexes:

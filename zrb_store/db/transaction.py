@@ -1,4 +1,4 @@
-"""Statements on the driver connection: compiled once, run in autocommit or inside one transaction."""
+"""Run statements on the driver's connection, in autocommit or in a transaction. Each statement is compiled once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 500
 MOST_BYTES = 4 * 1024 * 1024
-"""How much `Transaction.stream` reads from a server at once."""
+"""How many rows, and how many bytes, `Transaction.stream` reads from a server at once."""
 
 _cursors = itertools.count()
 
@@ -24,10 +24,10 @@ Params = Mapping[str, Any]
 
 
 class Executor(Protocol):
-    """What a query function runs on: a `Database` (each statement for itself) or a `Transaction`."""
+    """What a query function runs on: a `Database` (each statement in its own transaction) or a `Transaction`."""
 
     def execute(self, statement: Executable, params: Params = ..., /) -> list[Row]:
-        """Run one statement and return its rows (an empty list where it returns none)."""
+        """Run one statement and return its rows; an empty list if it returns none."""
 
     @property
     def dialect_name(self) -> str:
@@ -36,23 +36,28 @@ class Executor(Protocol):
 
 @functools.lru_cache(maxsize=512)
 def compiled(dialect: SADialect, statement: Executable) -> tuple[str, Callable[[Params], Any]]:
-    """The statement as this driver takes it, and what makes the driver's parameters of ours."""
+    """Return the SQL of a statement, and a function that converts parameters to the form that the driver expects."""
     result = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
-    brought = {key: value for key, value in result.params.items() if value is not None or not _is_open(result, key)}
-    return str(result), _binder(result.positiontup, brought)
+    constants = {key: value for key, value in result.params.items() if value is not None or not _is_open(result, key)}
+    return str(result), _binder(result.positiontup, constants)
 
 
-def _binder(names: Sequence[str] | None, brought: Params) -> Callable[[Params], Any]:
-    """Add what the statement brings along itself, and bring all into the order of `names` if the driver goes by it."""
+def _binder(names: Sequence[str] | None, constants: Params) -> Callable[[Params], Any]:
+    """Return a function that adds the statement's constants to its parameters.
+
+    Args:
+        names: The order of the parameters, if the driver expects a sequence; None if it expects a mapping.
+        constants: The values that the statement itself contains.
+    """
     if names is None:
-        return (lambda params: {**brought, **params}) if brought else dict
-    if brought or len(names) < 2:
-        return lambda params: [params[name] if name in params else brought[name] for name in names]
+        return (lambda params: {**constants, **params}) if constants else dict
+    if constants or len(names) < 2:
+        return lambda params: [params[name] if name in params else constants[name] for name in names]
     return operator.itemgetter(*names)
 
 
 def _is_open(result: Any, key: str) -> bool:
-    """Whether the parameter waits for a value, rather than being None itself."""
+    """Whether the parameter needs a value, rather than being a constant None."""
     bind = result.binds.get(key)
     return bind is not None and bind.required
 
@@ -64,12 +69,12 @@ def is_write(statement: Executable) -> bool:
 
 
 class Transaction:
-    """A driver connection in use. Query functions get one; they never commit.
+    """A driver connection that is in use. Query functions run statements on it, and never commit.
 
     Attributes:
-        driver: The connection.
+        driver: The driver's connection.
         sent: How many statements were sent over it.
-        cancelled: Whether the server was asked to cancel one of them, so that it may cancel a later one instead.
+        cancelled: Whether the server was asked to cancel a statement. It may then cancel a later one instead.
     """
 
     __slots__ = ("_dialect", "cancelled", "driver", "sent")
@@ -91,31 +96,31 @@ class Transaction:
         return cursor.fetchall() if cursor.description is not None else []
 
     def stream(self, statement: Executable, params: Params = {}, /) -> Iterator[Row]:  # noqa: B006 - never changed
-        """Run one statement and yield its rows as they are read: memory stays flat, however many there are."""
+        """Run one statement and yield its rows as they are read, so that memory does not grow with their number."""
         sql, bind = compiled(self._dialect, statement)
         self.sent += 1
         if self.dialect_name == "sqlite":
             with contextlib.closing(self.driver.execute(sql, bind(params))) as cursor:
                 yield from cursor
             return
-        # psycopg's ordinary cursor reads everything before it gives the first row.
+        # psycopg's ordinary cursor reads all rows before it returns the first one.
         with contextlib.closing(self.driver.cursor(f"zrb_{next(_cursors)}")) as cursor:
             cursor.execute(sql, bind(params))
             count = 10
             while rows := cursor.fetchmany(count):
                 yield from rows
                 self.sent += 1
-                # As many as fit if they are like these: one value may have as many bytes as a thousand others.
+                # Next, as many rows as fit if they are as large as these: their sizes may differ a thousandfold.
                 size = sum(len(field) for row in rows for field in row if type(field) is str)
                 count = max(1, min(MOST_ROWS, 4 * count, MOST_BYTES * len(rows) // (size + 1)))
 
     def execute_many(self, statement: Executable, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Run one statement that returns nothing for each of `rows`, which have the values of `names` in that order."""
+        """Run a statement without results once for each of `rows`, which hold the parameters `names` in that order."""
         sql, bind = compiled(self._dialect, statement)
         self.sent += 1
         places = bind({name: place for place, name in enumerate(names)})
         bound: Iterable[Any] = rows
-        if isinstance(places, dict):  # the driver goes by names
+        if isinstance(places, dict):  # the driver expects a mapping
             bound = ({name: row[place] for name, place in places.items()} for row in rows)
         elif list(places) != list(range(len(names))):
             bound = map(operator.itemgetter(*places), rows)

@@ -1,12 +1,86 @@
-"""How the URL of a store is shown."""
+"""The URL of a store: how users give it, and how it is shown."""
 
 from __future__ import annotations
 
-from sqlalchemy.engine import URL
+import os
+import re
+from pathlib import Path
 
-from zrb_store.masking import mask_word
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from zrb_store.errors import InvalidArgument
+from zrb_store.safe_text import is_secret_name, mask_word, remember
+
+DEFAULT_PATH = "~/.zrb/xcom.db"
+
+_MALFORMED = "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+_STRAY_AT = "the store's URL has an unescaped @ in its user, password or database name: write it as %40"
+# A URL that lacks its beginning, or a connection string of libpq. If it were taken for the name of a file, messages
+# would show its password.
+_NO_PATH = re.compile(
+    r"(?![./~])(?:postgres\w*(\+\w+)?:|[\w.%+-]+:(?![\\/]).*@|.*\bpassword\s*=)", re.IGNORECASE | re.DOTALL
+)
+_USER_AND_PASSWORD = re.compile(r"[\w+]+://([^:/]*(:[^@]*)?@)?")  # as SQLAlchemy splits a URL
+_PARAMETER = re.compile(r"[?&][\w.]+=[^&]*")
+
+
+def store_url(location: str | os.PathLike[str] | None = None) -> URL:
+    """Return the URL of the store: the location if it is given, else `ZRB_STORE_URL`, else `~/.zrb/xcom.db`.
+
+    A store has the same URL, however it was named: the path of a file is absolute, so that a child process in another
+    folder finds it too, and without links; the driver for PostgreSQL is psycopg.
+
+    Raises:
+        InvalidArgument: The location is neither a path nor a valid URL.
+    """
+    text = os.fspath(location) if location is not None else os.environ.get("ZRB_STORE_URL") or DEFAULT_PATH
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = ascii(mask_word(text))
+        raise InvalidArgument(f"the store's URL {shown} has bytes that are not UTF-8: name another file") from None
+    if text == ":memory:":
+        text = "sqlite://"
+    if "://" not in text:
+        if _NO_PATH.match(text):
+            raise InvalidArgument(_MALFORMED)
+        return URL.create("sqlite", database=_absolute(text))
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # The message does not quote the text, which may contain a password.
+        raise InvalidArgument(_MALFORMED) from None
+    if url.drivername.startswith("sqlite"):
+        if url.database and url.database != ":memory:":
+            url = url.set(drivername="sqlite", database=_absolute(url.database))
+        return url
+    # After an unescaped @ in the password, its end would be taken for the host, which every message would name.
+    if "@" in _PARAMETER.sub("", _USER_AND_PASSWORD.sub("", text, count=1)):
+        raise InvalidArgument(_STRAY_AT)
+    _remember_passwords(url)
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def _remember_passwords(url: URL) -> None:
+    """Have passwords masked where messages and tracebacks quote them, in a URL or in a connection string of libpq."""
+    # Not the bare password: it may be a common word such as `postgres`, which would then be masked everywhere.
+    if url.password:
+        remember(f":{url.password}@", f"password={url.password}")
+    for name, values in url.normalized_query.items():
+        if is_secret_name(name):
+            remember(*(f"{name}={value}" for value in values))
+
+
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().resolve())
+    except (RuntimeError, OSError, ValueError) as error:  # no home folder, a loop of links, no working directory, NUL
+        raise InvalidArgument(f"no file can be at {path!r} ({error}): set ZRB_STORE_URL to an absolute path") from None
 
 
 def shown_url(url: URL) -> str:
-    """Where a store is, for people: every password in it is masked, those among its parameters too."""
+    """Return the URL of a store as text in which every password is masked, also those among its parameters."""
     return mask_word(url.render_as_string(hide_password=True))

@@ -1,1 +1,1 @@
-"""What people do to a store by hand: fork, mark, remove, prune, move and check."""
+"""What people do to a store by hand: push, pop, mark, fork, pin, delete, prune, move and upgrade."""

@@ -1,4 +1,4 @@
-"""Forking: a new session that begins where another one was before a task first started."""
+"""`fork`: create a session that continues from where another one was before a task first started."""
 
 from __future__ import annotations
 
@@ -7,58 +7,59 @@ from collections.abc import Iterable
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import InvalidName, TaskNotFound, ZrbStoreError
+from zrb_store.errors import InvalidArgument, TaskNotFound, ZrbStoreError
 from zrb_store.names import check_session_name, is_session_name
-from zrb_store.process import identity
-from zrb_store.queries import attempts, forks, sessions
+from zrb_store.queries import attempts, sessions
+from zrb_store.queries import fork as queries
+from zrb_store.queries.changes import record_change
 
 
 def fork(database: Database, source: str, from_task: str, name: str | None = None) -> str:
-    """Copy a session as it was before a task first started. The copy stands alone, and `resume` runs it.
+    """Copy a session as it was before a task first started. The copy is independent, and `resume` runs it.
 
-    The new session is `open`, with the same task, inputs and project. It has the tasks that had completed by then, with
-    their results, and the queues of that moment with every attempt not completed by then given back.
+    The new session is `open` and has the same task, inputs and project. It has the tasks that had completed by then,
+    with their results. Its queues are those of that moment, with every attempt that had not completed given back.
 
     Args:
-        database: Where the session is.
-        source: Name of the session.
+        database: The store.
+        source: Full name of the session to copy.
         from_task: Name of the task.
-        name: Of the new session; by default the first free one of `SOURCE-fork`, `SOURCE-fork-2`...
+        name: Name of the new session; by default the first of `SOURCE-fork`, `SOURCE-fork-2`... that is free.
 
     Returns:
-        The new session's name.
+        The name of the new session.
 
     Raises:
         SessionNotFound: There is no such session.
         TaskNotFound: The task has not started in it.
-        InvalidName: No session can have this name.
-        ZrbStoreError: There is a session of this name.
+        InvalidArgument: No session can have the new name.
+        ZrbStoreError: There is a session of the new name.
     """
     if name is not None:
         check_session_name(name)
 
     def work(transaction: Transaction) -> str:
-        # The lock keeps `rm` and `prune` away; whatever else happens meanwhile comes after the moment.
-        found = sessions.need(transaction, source, lock=True)
-        moment = forks.first_start(transaction, found.id, from_task)
+        # The lock keeps `rm` and `prune` away. Whatever else happens meanwhile is later than the moment of the copy.
+        original = sessions.get(transaction, source, lock=True)
+        moment = queries.first_start(transaction, original.id, from_task)
         if moment is None:
-            raise _not_started(transaction, found.id, source, from_task)
-        for candidate in [name] if name else _free_names(source):
+            raise _not_started(transaction, original.id, source, from_task)
+        for candidate in [name] if name else _default_names(source):
             if not is_session_name(candidate):
-                raise InvalidName(f"{candidate} is too long for a session's name: choose another --name")
-            target = forks.create(transaction, candidate, found)
+                raise InvalidArgument(f"{candidate} is too long for a session's name: choose another --name")
+            target = queries.create(transaction, candidate, original)
             if target is not None:
                 break
         else:
             raise ZrbStoreError(f"there is a session {name} already: choose another --name")
-        forks.copy_as_of(transaction, found.id, target, from_task, moment)
-        sessions.note_change(transaction, identity(), "fork", candidate, f"{source} from {from_task}")
+        queries.copy_as_of(transaction, original.id, target, from_task, moment)
+        record_change(transaction, "fork", candidate, f"{source} from {from_task}")
         return candidate
 
     return database.transact(work, "fork")
 
 
-def _free_names(source: str) -> Iterable[str]:
+def _default_names(source: str) -> Iterable[str]:
     return itertools.chain([f"{source}-fork"], (f"{source}-fork-{number}" for number in itertools.count(2)))
 
 

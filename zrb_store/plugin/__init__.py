@@ -1,24 +1,24 @@
-"""Makes the sessions and XComs of zrb durable: `ZRB_INIT_MODULES=zrb_store.plugin`, or import it before your tasks."""
+"""Durable sessions and XComs for zrb: `ZRB_INIT_MODULES=zrb_store.plugin`, or import it before your tasks."""
 
 from __future__ import annotations
 
-from zrb_store.plugin.notes import warn
+from zrb_store.plugin.messages import warn
 
 _installed = False
 
 
 def install() -> None:
-    """Hook the running zrb, once. A zrb that cannot be hooked runs as if this were not there."""
+    """Hook the running zrb, once. A zrb that cannot be hooked runs as if this package were not installed."""
     global _installed
     if _installed:
         return
     _installed = True
     try:
-        from zrb_store.plugin import surface
+        from zrb_store.plugin import surface  # late: an import that fails must not stop zrb
 
         problems = surface.problems()
         if not problems:
-            from zrb_store.plugin import hooks
+            from zrb_store.plugin import hooks  # late: not every zrb has what it imports
 
             hooks.install()
     except Exception as error:  # noqa: BLE001 - whatever a later release has changed: the user's tasks run

@@ -1,4 +1,4 @@
-"""Which zrb sessions are stored, under which name, and as what."""
+"""Begin to store a zrb session: choose its name, and take its lease."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.plugin import compat
-from zrb_store.plugin.notes import warn
+from zrb_store import settings
+from zrb_store.errors import SchemaAhead, SchemaBehind, SessionCompleted, StoreMissing, StoreUnavailable
+from zrb_store.names import check_session_name
+from zrb_store.plugin import compat, zrb_attributes
+from zrb_store.plugin.messages import warn
+from zrb_store.project import current_project
 
 if TYPE_CHECKING:
     from zrb_store.plugin.recorder import Recorder
+    from zrb_store.plugin.resume import ResumeRequest
     from zrb_store.store import Store
 
-# Attributes that the plugin leaves on zrb's objects.
-RECORDER = "_zrb_store_recorder"
-NAME = "_zrb_store_name"
-CHILD = "_zrb_store_child"
-FROM = "_zrb_store_from"
-NEVER = "_zrb_store_never"
 
-
-class Finished(Exception):
-    """The session has completed before.
+class AlreadyCompleted(Exception):
+    """The session completed before.
 
     Attributes:
         result: The stored result of its main task.
@@ -35,15 +33,15 @@ class Finished(Exception):
 
 
 class _Process:
-    """What is known once per process."""
+    """What this process has only once: the open store, and whether ZRB_STORE_SESSION was used."""
 
     def __init__(self) -> None:
         self.store: Store | None = None
         self.named = False
 
     def open(self) -> Store:
-        """The store of the settings, opened at its first use."""
-        from zrb_store.store import open_store
+        """Return the store that the settings name, opened at its first use."""
+        from zrb_store.store import open_store  # late: imports SQLAlchemy
 
         if self.store is None:
             self.store = open_store()
@@ -55,34 +53,36 @@ process = _Process()
 
 
 def recorder_of(zrb_session: Any) -> Recorder | None:
-    """The recorder of a zrb session, None if it is not stored."""
-    found: Recorder | None = getattr(zrb_session, RECORDER, None)
+    """Return the recorder of a zrb session, or None if the session is not stored."""
+    found: Recorder | None = getattr(zrb_session, zrb_attributes.RECORDER, None)
     return found
 
 
-def is_users(task: Any, zrb_session: Any) -> bool:
+def is_users_run(task: Any, zrb_session: Any) -> bool:
     """Whether a run of a task that a user declared begins here."""
     return _begins(task, zrb_session) and not compat.declared_by_zrb(task)
 
 
 def _begins(task: Any, zrb_session: Any) -> bool:
-    return not (getattr(task, NEVER, False) or hasattr(zrb_session, RECORDER) or zrb_session.is_terminated)
+    return not (
+        getattr(task, zrb_attributes.NEVER, False)
+        or hasattr(zrb_session, zrb_attributes.RECORDER)
+        or zrb_session.is_terminated
+    )
 
 
-def wanted(task: Any, zrb_session: Any) -> bool:
-    """Whether this session is to be stored (ZRB_STORE_PERSIST); decided without importing the store."""
+def is_to_be_stored(task: Any, zrb_session: Any) -> bool:
+    """Whether this session is to be stored (ZRB_STORE_PERSIST). The answer does not import the store."""
     if not _begins(task, zrb_session):
         return False
-    if hasattr(zrb_session, NAME):
+    if hasattr(zrb_session, zrb_attributes.RESUMED):
         return True
     persist = os.environ.get("ZRB_STORE_PERSIST") or "user"
     if persist == "user":
         return not compat.declared_by_zrb(task)
-    from zrb_store import settings
-
     if settings.choice("ZRB_STORE_PERSIST", ("user", "all", "named")) == "named":
         return bool(os.environ.get("ZRB_STORE_SESSION")) and not compat.declared_by_zrb(task)
-    # Requests to the web server would all belong to the task that runs it; and nobody resumes `version`.
+    # All requests to the web server would belong to the task that runs it, and nobody resumes `version`.
     return not (compat.declared_by_zrb(task) and task.name in ("start-server", "version"))
 
 
@@ -91,19 +91,16 @@ def attach(task: Any, zrb_session: Any, outer: Any) -> Recorder | None:
 
     Args:
         task: The main task.
-        zrb_session: zrb's session, its inputs filled.
-        outer: The attempt that this session is started in, if there is one.
+        zrb_session: zrb's session, with its inputs.
+        outer: The attempt that starts this session, if there is one.
 
     Returns:
         None if the store cannot be reached and ZRB_STORE_ON_ERROR is `ignore`.
 
     Raises:
-        Finished: The session has completed; there is nothing left to run.
+        AlreadyCompleted: The session has completed: there is nothing left to run.
         ZrbStoreError: The session cannot be run (busy, other inputs), or the store cannot be used.
     """
-    from zrb_store import settings
-    from zrb_store.errors import SchemaAhead, SchemaBehind, SessionCompleted, StoreMissing, StoreUnavailable
-
     ignoring = settings.choice("ZRB_STORE_ON_ERROR", ("stop", "ignore")) == "ignore"
     try:
         return _attach(task, zrb_session, outer)
@@ -117,13 +114,11 @@ def attach(task: Any, zrb_session: Any, outer: Any) -> Recorder | None:
 
 
 def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
-    from zrb_store.errors import SessionCompleted
-    from zrb_store.names import check_session_name
+    # late: imports SQLAlchemy
     from zrb_store.plugin.graph import Graph
-    from zrb_store.plugin.inputs import Secrets, kept_inputs
+    from zrb_store.plugin.inputs import Secrets, inputs_to_store
     from zrb_store.plugin.recorder import Recorder
-    from zrb_store.project import current_project
-    from zrb_store.purpose import Purpose
+    from zrb_store.run import RunSpec
 
     parent = recorder_of(zrb_session.parent)
     shared_ctx = zrb_session.shared_ctx
@@ -131,28 +126,29 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
     given = _given_name(zrb_session, parent, is_web)
     store = process.open()
     zrb_session.set_main_task(task)
-    graph = Graph(zrb_session)
+    resumed: ResumeRequest | None = getattr(zrb_session, zrb_attributes.RESUMED, None)
+    graph = resumed.graph if resumed else Graph(zrb_session)
     secrets = Secrets(graph.tasks, shared_ctx.input, parent.secrets if parent else None)
     recorder = Recorder(zrb_session, task, graph, secrets)
-    purpose = Purpose(
-        task=graph.name(task),
+    spec = RunSpec(
+        task=graph.task_name(task),
         path=tuple(zrb_session.task_path),
-        inputs=kept_inputs(task, shared_ctx.input, secrets),
+        inputs=inputs_to_store(task, shared_ctx.input, secrets),
         project=current_project(compat.CFG.INIT_FILE_NAME),
         parent=_parent_name(parent, None if is_web else outer, store),
         origin=_origin(zrb_session, parent, is_web),
         command=secrets.mask_command(sys.argv),
         zrb_version=compat.zrb_version(),
-        again=hasattr(zrb_session, FROM),
+        again=resumed is not None and resumed.forced is not None,
     )
     name = check_session_name(given or (parent.next_child() if parent else _unused(str(zrb_session.name), store)))
     try:
-        recorder.start(store, name, purpose, getattr(zrb_session, FROM, None))
+        recorder.start(store, name, spec, resumed.forced if resumed else None)
     except SessionCompleted:
-        raise Finished(recorder.stored_result()) from None
+        raise AlreadyCompleted(recorder.stored_result()) from None
     zrb_session._name = name
-    setattr(zrb_session, RECORDER, recorder)
-    shared_ctx._xcom = recorder.map
+    setattr(zrb_session, zrb_attributes.RECORDER, recorder)
+    shared_ctx._xcom = recorder.ctx_xcom
     return recorder
 
 
@@ -168,15 +164,16 @@ def _parent_name(parent: Recorder | None, outer: Any, store: Store) -> str | Non
     if parent is not None:
         return parent.run.session
     if outer is not None:
-        return f"{outer.session}/{outer.name}"
-    return store.ambient.name if store.ambient else None
+        return str(outer.full_name)
+    return store.parent_attempt.full_name if store.parent_attempt else None
 
 
 def _given_name(zrb_session: Any, parent: Recorder | None, is_web: bool) -> str | None:
-    """The name that the session must have, None for any. ZRB_STORE_SESSION names one session, stored or not."""
-    given: str | None = getattr(zrb_session, NAME, None)
+    """Return the name that the session must have, None for any. ZRB_STORE_SESSION names one session of the process."""
+    resumed: ResumeRequest | None = getattr(zrb_session, zrb_attributes.RESUMED, None)
+    given = resumed.session.name if resumed else None
     if given is None and parent is not None:
-        return getattr(zrb_session, CHILD, None)
+        return getattr(zrb_session, zrb_attributes.CHILD, None)
     if given is None and not is_web and not process.named:
         given = os.environ.get("ZRB_STORE_SESSION")
     process.named = process.named or bool(given)
@@ -184,12 +181,12 @@ def _given_name(zrb_session: Any, parent: Recorder | None, is_web: bool) -> str 
 
 
 def _unused(name: str, store: Store) -> str:
-    """zrb's random name, which may have come up before: a few million are not many over the years."""
-    from zrb_store.queries import sessions
+    """Return zrb's random name with a number if it is taken: zrb has only a few million names."""
+    from zrb_store.queries import sessions  # late: imports SQLAlchemy
 
     number = 1
     candidate = name
-    while sessions.by_name(store.database, candidate) is not None:
+    while sessions.find(store.database, candidate) is not None:
         number += 1
         candidate = f"{name}-{number}"
     return candidate

@@ -1,30 +1,31 @@
-"""An attempt around every action that zrb runs."""
+"""Run every action of zrb's tasks as an attempt."""
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.plugin import compat, in_memory
+from zrb_store.plugin import command_environment, compat, in_memory, zrb_attributes
 from zrb_store.plugin.attach import recorder_of
 
 if TYPE_CHECKING:
     from zrb_store.plugin.recorder import Recorder
+    from zrb_store.queries.owner import Owner
 
-# The context whose action runs: an override that calls super() must not begin a second attempt.
+# The context whose action runs. An override that calls super() must not begin a second attempt.
 _inside: ContextVar[Any] = ContextVar("zrb_store_inside", default=None)
 
 _seen: set[type[Any]] = set()
 
 
 def wrap_action(task: Any) -> None:
-    """Wrap the action of every class that a task is of, once per class.
+    """Wrap the action of every class of a task, once per class.
 
-    The classes and not the task: a copied task would carry the wrapper of the old one.
+    Not the task's own action: a copied task would carry the wrapper of the original.
     """
     cls = type(task)
     if cls in _seen:
@@ -40,15 +41,15 @@ def wrap_action(task: Any) -> None:
 def _wrapped(action: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     @functools.wraps(action)
     async def attempt_action(self: Any, ctx: Any) -> Any:
-        recorder = _recorder_for(self, ctx)
+        recorder = _recorder_of_action(self, ctx)
         if recorder is not None:
             return await _attempt(recorder, action, self, ctx)
         outer = _inside.get()
         if isinstance(ctx, compat.Context):
             _inside.set(ctx)
-            _hide_url(ctx)
-            if in_memory.is_kept(ctx.session):
-                ctx.env.pop("ZRB_STORE_SESSION", None)
+            command_environment.hide_url(ctx)
+            if in_memory.runs_in_memory(ctx.session):
+                command_environment.drop_session(ctx)
         try:
             result = action(self, ctx)
             return await result if inspect.isawaitable(result) else result
@@ -58,7 +59,7 @@ def _wrapped(action: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return attempt_action
 
 
-def _recorder_for(task: Any, ctx: Any) -> Recorder | None:
+def _recorder_of_action(task: Any, ctx: Any) -> Recorder | None:
     if _inside.get() is ctx or not isinstance(ctx, compat.Context):
         return None
     session: Any = ctx.session
@@ -70,32 +71,32 @@ def _recorder_for(task: Any, ctx: Any) -> Recorder | None:
 
 
 async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: Any, ctx: Any) -> Any:
-    from zrb_store.xcom import current_attempt
+    from zrb_store.xcom.current import current_attempt  # late: imports SQLAlchemy
 
     outer = _inside.get(), current_attempt.get()
     try:
-        with recorder.stopping():
+        with recorder.end_run_on_refusal():
             recorder.refuse_if_ended()
-            done = recorder.restore(task)
+            done = recorder.completed_before(task)
             if done is not None:
                 ctx.log_info(f"Completed before as {done.name}: its stored result is used")
-                return recorder.restored(task, done)
+                return recorder.restore(task, done)
             attempt = recorder.begin(task)
         _inside.set(ctx)
         current_attempt.set(attempt)
-        ctx._zrb_store_view = recorder.view(attempt)
-        _export(ctx, recorder.url, attempt.token)
+        setattr(ctx, zrb_attributes.VIEW, recorder.view(attempt))
+        command_environment.export_attempt(ctx, recorder.url, attempt.token)
         result = action(task, ctx)
         if inspect.isawaitable(result):
             result = await result
-        with recorder.stopping():
+        with recorder.end_run_on_refusal():
             recorder.refuse_if_ended()
             recorder.complete(attempt, task, result)
     except BaseException as error:
-        # An interrupt may come at any moment, also between the attempt's beginning and its action.
+        # An interrupt may come at any moment, also between the beginning of the attempt and its action.
         begun = recorder.open_attempt(task)
         if begun is not None:
-            with recorder.stopping(error):
+            with recorder.end_run_on_refusal(error):
                 recorder.fail(begun, task, error)
         raise
     finally:
@@ -105,71 +106,32 @@ async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: 
     return result
 
 
-def _export(ctx: Any, url: str, token: str) -> None:
-    """Tell the commands of a CmdTask which attempt they belong to; a zrb among them is a session of its own."""
-    ctx.env["ZRB_STORE_URL"] = url
-    _hide_url(ctx)
-    ctx.env["ZRB_STORE_ATTEMPT"] = token
-    ctx.env.pop("ZRB_STORE_SESSION", None)
+@contextlib.contextmanager
+def outside_attempts() -> Iterator[Owner | None]:
+    """Run a block outside of any attempt, even if an attempt started it.
 
-
-def _hide_url(ctx: Any) -> None:
-    """Keep the store's password out of zrb's debug output, which has the whole environment of a command."""
-    url = ctx.env.get("ZRB_STORE_URL", "")
-    if "://" in url:
-        from zrb_store.masking import mask_word
-
-        if mask_word(url) != url:
-            ctx.env["ZRB_STORE_URL"] = _StoreUrl(url)
-
-
-class _StoreUrl(str):
-    """The URL as commands get it; its repr, which zrb prints, has no password."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        from zrb_store.masking import mask_word
-
-        return repr(mask_word(str(self)))
-
-
-class Outside:
-    """No attempt: what runs inside belongs to none, even if it was started by one.
-
-    Attributes:
-        attempt: The attempt that it was started in.
+    Yields:
+        The attempt that started the block, or None.
     """
+    from zrb_store.xcom.current import current_attempt  # late: imports SQLAlchemy
 
-    def __enter__(self) -> Outside:
-        from zrb_store.xcom import current_attempt
-
-        self._inside = _inside.get()
-        self.attempt = current_attempt.get()
-        _inside.set(None)
-        current_attempt.set(None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        from zrb_store.xcom import current_attempt
-
-        _inside.set(self._inside)
-        current_attempt.set(self.attempt)
+    inside, attempt = _inside.get(), current_attempt.get()
+    _inside.set(None)
+    current_attempt.set(None)
+    try:
+        yield attempt
+    finally:
+        _inside.set(inside)
+        current_attempt.set(attempt)
 
 
 def task_name_of_action() -> str:
-    """The name of the task whose action runs.
+    """Return the name of the task whose action runs.
 
     Raises:
-        AttributeError: None runs, so that the template that asks for it is wrong.
+        AttributeError: No action runs: the template that asks for the name is not a task's.
     """
     ctx = _inside.get()
     if ctx is None:
         raise AttributeError("ctx.task_name is known inside a task only")
     return str(ctx._task_name)
-
-
-def is_cancelled() -> bool:
-    """Whether the running asyncio task was asked to stop."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

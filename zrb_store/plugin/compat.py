@@ -1,4 +1,4 @@
-"""Where zrb's releases differ, each with the reason. Nothing else in the plugin asks for a release."""
+"""Everything that the plugin uses of zrb, and how its releases differ."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from zrb.task_status.task_status import TaskStatus
 from zrb.util.string import conversion
 from zrb.xcom.xcom import Xcom
 
+from zrb_store.plugin import zrb_attributes
 from zrb_store.plugin.patches import Patches
 
 try:
     from zrb.task.base.base_task import BaseTask
-except ImportError:  # before 2.69 the class lay one folder higher
+except ImportError:  # before 2.69 the class was one folder higher
     from zrb.task.base_task import BaseTask  # type: ignore[import-not-found,no-redef]
 
 __all__ = [
@@ -49,13 +50,13 @@ __all__ = [
     "cli",
 ]
 
-# The method that zrb's retry loop calls: `exec_action` came with 2.32, around the older `_exec_action`.
+# The method that zrb's retry loop calls. `exec_action` came with 2.32 and calls the older `_exec_action`.
 ACTION = "exec_action" if hasattr(BaseTask, "exec_action") else "_exec_action"
 
-# Until 2.20 `Xcom.get` looked at the oldest value, since then at the newest.
+# Up to and including 2.32 `Xcom.get` returns the oldest value; in 2.38 and later it returns the newest.
 GET_IS_OLDEST = hasattr(Xcom, "get") and Xcom([1, 2]).get() == 1
 
-# Until 2.45 these are plain deque's, which call no callbacks.
+# Up to and including 2.63 these are methods of a plain deque, which call no callbacks.
 WITHOUT_CALLBACKS = [
     name for name in ("appendleft", "extend", "extendleft", "insert", "remove", "__setitem__") if name not in vars(Xcom)
 ]
@@ -64,8 +65,8 @@ _SEED_PLACEHOLDER = r"(?<!\{)\{(ctx\.[^{}]+)\}(?!\})"  # compiled at its first u
 
 
 # Everything of zrb that the plugin touches: functions with their first parameters (async ones are coroutine functions),
-# properties, and attributes that __init__ makes, with their types. What has a `?` may be missing: releases differ.
-# A zrb of which any of it is not so is left alone (see surface).
+# properties, and attributes that __init__ sets, with their types. A `?` marks what some releases lack.
+# A zrb that differs from this is left alone (see surface.py).
 TOUCHED: dict[Any, dict[str, Any]] = {
     BaseTask: {
         ACTION: "async (self, ctx)",
@@ -144,30 +145,49 @@ TOUCHED: dict[Any, dict[str, Any]] = {
 
 
 def is_secret(task_input: Any) -> bool:
-    """Whether an input is secret: the property came with 2.69, before there was only PasswordInput's attribute."""
+    """Whether an input is secret. The property came with 2.69; before, only PasswordInput had an attribute for it."""
     return bool(getattr(task_input, "is_secret", False) or getattr(task_input, "_is_secret", False))
 
 
 def own_inputs(task: Any) -> Any:
-    """The inputs that a task itself declares; until 2.69 there are only those merged with its upstreams'."""
+    """Return the inputs that a task itself declares. Before 2.69 zrb only tells them merged with its upstreams'."""
     return task.own_inputs if hasattr(task, "own_inputs") else task.inputs
 
 
 def condition(task: Any) -> bool | None:
-    """Whether a task's condition holds, None if zrb asks it when its turn comes; until 2.20 it is no property."""
+    """Whether a task's condition holds; None if zrb evaluates it later. It is a property in 2.32 and later."""
     given = getattr(task, "execute_condition", getattr(task, "_execute_condition", True))
     if given is None:
         return True
     return given if isinstance(given, bool) else None
 
 
+def has_task_name(context_class: Any) -> bool:
+    """Whether contexts of this class know their task's name as `task_name`. No release has it yet."""
+    return hasattr(context_class, "task_name")
+
+
+def is_llm_task(task: Any) -> bool:
+    """Whether a task chats with an LLM. By name, since importing zrb's class would import its LLM libraries."""
+    return _has_class(task, "LLMTask", "LLMChatTask")
+
+
+def is_cmd_task(task: Any) -> bool:
+    """Whether a task runs a command."""
+    return _has_class(task, "CmdTask")
+
+
+def _has_class(task: Any, *names: str) -> bool:
+    return any(cls.__name__ in names for cls in type(task).__mro__)
+
+
 def to_snake_case(name: str) -> str:
-    """The second name under which zrb keeps an input."""
+    """Return the second name under which zrb keeps an input."""
     return str(conversion.to_snake_case(name))
 
 
 def find_task(path: list[str]) -> AnyTask | None:
-    """The task that the command line calls by these words, or None."""
+    """Return the task that these words call on the command line, or None."""
     extract_node = cli.extract_node if hasattr(cli, "extract_node") else extract_node_function()
     try:
         node, _, rest = extract_node(path)
@@ -177,29 +197,24 @@ def find_task(path: list[str]) -> AnyTask | None:
 
 
 def extract_node_function() -> Any:
-    """Until 2.45 a function, not a method of groups."""
+    """Return the function that finds a task by words. Since 2.45 it is a method of groups instead: None."""
     try:
-        from zrb.util.group import extract_node_from_args  # type: ignore[import-not-found]
+        from zrb.util.group import extract_node_from_args  # type: ignore[import-not-found]  # late: not in all releases
     except ImportError:
         return None
     return functools.partial(extract_node_from_args, cli)
 
 
 def task_paths(group: Any = cli, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """How the command line calls each task."""
+    """Return the words that call each task on the command line."""
     for alias in group.subtasks:
         yield (*before, alias)
     for alias, inner in group.subgroups.items():
         yield from task_paths(inner, (*before, alias))
 
 
-def subgroup(group: Group, name: str) -> Any:
-    """The subgroup called `name`, or None."""
-    return group.subgroups.get(name)
-
-
 def remember_trigger_check(patches: Patches) -> None:
-    """Let a trigger answer with the same default check each time: until 2.20 it made a new task at each question."""
+    """Make a trigger return the same default check each time. 2.28 and before make a new task each time."""
     stock: Any = vars(BaseTrigger)["readiness_checks"]
     probe = BaseTrigger(name="probe")
     if probe.readiness_checks[0] is probe.readiness_checks[0]:
@@ -208,17 +223,17 @@ def remember_trigger_check(patches: Patches) -> None:
     def readiness_checks(self: Any) -> Any:
         if super(BaseTrigger, self).readiness_checks:
             return stock.fget(self)
-        if "_zrb_store_checks" not in self.__dict__:
-            self._zrb_store_checks = stock.fget(self)
-        return self._zrb_store_checks
+        if zrb_attributes.CHECKS not in self.__dict__:
+            setattr(self, zrb_attributes.CHECKS, stock.fget(self))
+        return getattr(self, zrb_attributes.CHECKS)
 
     patches.put(BaseTrigger, "readiness_checks", property(readiness_checks))
 
 
 def render_plain_cmd(patches: Patches) -> None:
-    """On zrb 3 render the `{ctx...}` of a plain `cmd` string that the seed's syntax is in.
+    """On zrb 3, render a plain `cmd` string that uses `{ctx.xcom[...]}` or `{ctx.task_name}`.
 
-    3.0 made plain strings literals; later releases refuse a `{ctx.` in one at declaration.
+    Since 3.0 plain strings are literals; later releases refuse `{ctx.` in one when the task is declared.
     """
     resolve = getattr(cmd_task.CmdTask, "_resolve_cmd_val", None)
     if resolve is None:  # 1.x and 2.x render every plain string themselves
@@ -236,7 +251,7 @@ def render_plain_cmd(patches: Patches) -> None:
 
         def reject_unrendered_placeholder(task_name: str, cmd: Any, *args: Any, **kwargs: Any) -> None:
             parts = cmd if isinstance(cmd, list) else [cmd]
-            # An empty part keeps the place of one that we render: the message counts them.
+            # An empty part stands for one that we render: the message counts the parts.
             kept = ["" if _has_seed_syntax(part) else part for part in parts]
             refuse(task_name, kept if isinstance(cmd, list) else kept[0], *args, **kwargs)
 
@@ -250,12 +265,12 @@ def _has_seed_syntax(part: Any) -> bool:
 def _render_seed(ctx: Any, part: Any) -> Any:
     if not _has_seed_syntax(part):
         return part
-    # Only what reads the context: other braces are the shell's (`${HOME}`, awk), as zrb 3 leaves them.
+    # Only placeholders that read the context. Other braces are the shell's (`${HOME}`, awk), as in zrb 3.
     return re.sub(_SEED_PLACEHOLDER, lambda found: str(ctx.render(found.group(0))), part)
 
 
 def spare_our_settings(patches: Patches) -> None:
-    """Since 3.28 zrb warns of variables that look like misspelt settings of its own: ours are not."""
+    """Keep zrb from taking our settings for misspelt ones of its own, as it does since 3.28."""
     stock = getattr(type(CFG), "get_mistyped_env_keys", None)
     if stock is not None:
 
@@ -267,7 +282,7 @@ def spare_our_settings(patches: Patches) -> None:
 
 
 def builtin_tasks() -> Iterator[Any]:
-    """The tasks that zrb itself declares, as far as its modules are loaded."""
+    """Return the tasks that zrb itself declares, as far as its modules are loaded."""
     for name, module in list(sys.modules.items()):
         if name == "zrb" or name.startswith("zrb."):
             for value in list(vars(module).values()):
@@ -277,25 +292,28 @@ def builtin_tasks() -> Iterator[Any]:
 
 def declared_by_zrb(task: Any) -> bool:
     """Whether a task is one of zrb's own utilities."""
-    if "_zrb_store_builtin" not in task.__dict__:
-        # 1.21 binds `llm chat` to no module: its action's module tells.
+    if zrb_attributes.BUILTIN not in task.__dict__:
+        # 1.21 binds `llm chat` to no module, so the module of its action decides.
         module = getattr(getattr(task, "_action", None), "__module__", None) or ""
         of_zrb = module.startswith("zrb.builtin.") or any(task is builtin for builtin in builtin_tasks())
-        task._zrb_store_builtin = of_zrb  # a trigger's task is asked about at each event
-    return bool(task._zrb_store_builtin)
+        setattr(task, zrb_attributes.BUILTIN, of_zrb)  # asked at each event of a trigger
+    return bool(getattr(task, zrb_attributes.BUILTIN))
 
 
 def stock_exit_is_interrupt(session: Any, task: Any) -> bool:
-    """Whether stock zrb ends this finished run as an interrupt: since 3.14, unless the main task is done or skipped."""
+    """Whether stock zrb ends this run as an interrupt.
+
+    It does in 3.9 and later, unless the main task is done or skipped.
+    """
     entry = sys.modules.get("zrb.__main__")
-    if not hasattr(entry, "_install_sigterm_handler"):  # both came with 3.14
+    if not hasattr(entry, "_install_sigterm_handler"):  # both came between 3.6 and 3.9
         return False
     status = session.get_task_status(task)
     return not (status.is_completed or status.is_skipped)
 
 
 def zrb_version() -> str:
-    """The running zrb's version."""
-    from importlib.metadata import version
+    """Return the version of the running zrb."""
+    from importlib.metadata import version  # late: slow to import, and needed only when a session is stored
 
     return version("zrb")

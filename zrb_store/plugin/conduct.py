@@ -1,4 +1,4 @@
-"""One zrb session from its start to its end, and what the user is told about it."""
+"""Conduct one zrb session from its start to its end, and say how to resume it."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zrb_store.plugin import attach, attempts, compat, in_memory
-from zrb_store.plugin.notes import warn
+from zrb_store.plugin.messages import warn
+from zrb_store.plugin.signals import signals
 
 if TYPE_CHECKING:
     from zrb_store.plugin.recorder import Recorder
 
 
-async def run(exec_root_tasks: Callable[[Any, Any], Any], task: Any, session: Any) -> Any:
-    """Run the main task of a zrb session as zrb does, stored if it is to be stored."""
-    if not attach.wanted(task, session):
-        if attach.is_users(task, session):
-            in_memory.keep(session)
+async def run_session(exec_root_tasks: Callable[[Any, Any], Any], task: Any, session: Any) -> Any:
+    """Run the main task of a zrb session as zrb does, and store the session if it is to be stored."""
+    if not attach.is_to_be_stored(task, session):
+        if attach.is_users_run(task, session):
+            in_memory.run_in_memory(session)
         return await exec_root_tasks(task, session)
-    with attempts.Outside() as outside:
+    with attempts.outside_attempts() as outer:
         try:
-            recorder = attach.attach(task, session, outside.attempt)
-        except attach.Finished as finished:
+            recorder = attach.attach(task, session, outer)
+        except attach.AlreadyCompleted as completed:
             session.get_task_status(task).mark_as_completed()
             session.terminate()
-            return finished.result
+            return completed.result
         if recorder is None:
-            in_memory.keep(session)
+            in_memory.run_in_memory(session)
             return await exec_root_tasks(task, session)
         return await _conduct(recorder, exec_root_tasks, task, session)
 
 
 async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any], task: Any, session: Any) -> Any:
-    from zrb_store.plugin.signals import signals
-
     signals.begin(recorder)
     failure: BaseException | None = None
     result = None
@@ -42,10 +41,10 @@ async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any
         result = await exec_root_tasks(task, session)
     except BaseException as error:  # noqa: BLE001 - raised again below, when the run has been ended
         failure = error
-    # zrb swallows a cancellation until 2.45: the asyncio task still knows of it.
-    interrupted = signals.received or attempts.is_cancelled()
+    # zrb swallows a cancellation up to and including 2.45, but the asyncio task remembers it.
+    interrupted = signals.received or _is_cancelled()
     interrupted = interrupted or isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt))
-    await recorder.settle()
+    await recorder.wait_for_actions()
     outcome = recorder.end(failure, interrupted=interrupted)
     if outcome != "completed" and recorder.fatal is None and session.parent is None:
         warn(_how_to_resume(recorder, outcome))
@@ -58,6 +57,12 @@ async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any
     if failure is not None:
         raise failure
     return result
+
+
+def _is_cancelled() -> bool:
+    """Whether the running asyncio task was asked to stop."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _how_to_resume(recorder: Recorder, outcome: str) -> str:

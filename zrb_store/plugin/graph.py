@@ -1,40 +1,40 @@
-"""The tasks of a zrb session: their names in the store, their roles, and who needs whom."""
+"""The tasks of a zrb session: their names in the store, their roles, and how they depend on each other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from zrb_store.names import fitting
-from zrb_store.plan import Node, Workflow, role_of
+from zrb_store.names import storable_name
 from zrb_store.plugin import compat
+from zrb_store.resume_plan import Node, Workflow, role_of
 
 
 class Graph:
-    """What a zrb session consists of. Tasks registered while it runs are added as they come."""
+    """The tasks of a zrb session. Tasks that are registered while it runs are added as they appear."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
         self._names: dict[Any, str] = {}
         self._used: set[str] = set()
-        self._of_queue: dict[str, list[Any]] = {}
+        self._tasks_by_queue: dict[str, list[Any]] = {}
         self._checks: set[Any] = set()
         self._fallbacks: set[Any] = set()
         self.add_new()
 
     def add_new(self) -> None:
-        """Name the tasks that the session has registered since."""
+        """Name the tasks that the session has registered since the last call."""
         for task in list(self._session._task_status):
             if task not in self._names:
                 self._add(task)
 
     def _add(self, task: Any) -> None:
-        self._of_queue.setdefault(task.name, []).append(task)
+        self._tasks_by_queue.setdefault(task.name, []).append(task)
         # The order of registration is zrb's walk through the declarations, the same in each process.
-        name, number = self.queue(task), 1
+        name, number = self.queue_name(task), 1
         while name in self._used:
             number += 1
-            name = f"{self.queue(task)}~{number}"
+            name = f"{self.queue_name(task)}~{number}"
         self._names[task] = name
         self._used.add(name)
         self._checks.update(task.readiness_checks)
@@ -42,26 +42,26 @@ class Graph:
 
     @property
     def tasks(self) -> list[Any]:
-        """Every task, in order of registration."""
+        """All tasks, in order of registration."""
         return list(self._names)
 
     @property
     def names(self) -> list[str]:
-        """The names of all tasks, in that order."""
+        """The names of all tasks, in the same order."""
         return list(self._names.values())
 
-    def name(self, task: Any) -> str:
-        """The task's name in the store."""
+    def task_name(self, task: Any) -> str:
+        """Return the task's name in the store."""
         if task not in self._names:
             self.add_new()
         return self._names[task]
 
-    def queue(self, task: Any) -> str:
-        """The name of the queue that the task's results are stored in: the task's name, if the store takes it."""
-        return fitting(task.name)
+    def queue_name(self, task: Any) -> str:
+        """Return the name of the queue for the task's results: the task's name, made to fit if the store refuses it."""
+        return storable_name(task.name)
 
     def role(self, task: Any) -> str:
-        """`check`, `server` (kept by a check), `fallback` or `task`."""
+        """Return `check`, `server` (a task with a readiness check), `fallback` or `task`."""
         return role_of(
             is_check=task in self._checks,
             has_checks=bool(task.readiness_checks),
@@ -69,20 +69,20 @@ class Graph:
         )
 
     def is_volatile(self, queue: str) -> bool:
-        """Whether zrb fills this queue with what is worthless in another process."""
-        if queue in self._of_queue:
+        """Whether zrb fills this queue with values that are worthless in another process."""
+        if queue in self._tasks_by_queue:
             # Results of readiness checks stay in memory.
-            return all(task in self._checks for task in self._of_queue[queue])
+            return all(task in self._checks for task in self._tasks_by_queue[queue])
         base, dash, kind = queue.rpartition("-")
         if dash and kind in ("pid", "usage"):
-            return any(_fills(task, kind) for task in self._of_queue.get(base, ()))
+            return any(_fills(task, kind) for task in self._tasks_by_queue.get(base, ()))
         if queue.startswith("_yolo_") or queue == "_global_subagents":
             return True
-        return queue in _CHAT and any(_is_llm(task) for task in self._names)
+        return queue in _CHAT and any(compat.is_llm_task(task) for task in self._names)
 
     def workflow(self, main: Any) -> Workflow:
-        """The tasks and what comes after what, by name."""
-        return Workflow([self._node(task) for task in self._names], self.name(main))
+        """Describe the tasks and their order, by name."""
+        return Workflow([self._node(task) for task in self._names], self.task_name(main))
 
     def _node(self, task: Any) -> Node:
         def names(tasks: Iterable[Any]) -> list[str]:
@@ -98,15 +98,9 @@ class Graph:
         )
 
 
-# Queues of zrb's chat: which tools may run unasked, what was asked, which workflows are loaded.
+# CtxXcomContent of zrb's chat: which tools may run without asking, what was asked, which workflows are loaded.
 _CHAT = ("yolo", "ask_trigger", "_llm_loaded_workflow_name")
 
 
-def _is_llm(task: Any) -> bool:
-    return any(cls.__name__ in ("LLMTask", "LLMChatTask") for cls in type(task).__mro__)
-
-
 def _fills(task: Any, kind: str) -> bool:
-    if kind == "usage":
-        return _is_llm(task)
-    return any(cls.__name__ == "CmdTask" for cls in type(task).__mro__)
+    return compat.is_llm_task(task) if kind == "usage" else compat.is_cmd_task(task)

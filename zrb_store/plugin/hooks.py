@@ -1,4 +1,4 @@
-"""Takes hold of zrb: methods are replaced on its classes, once per process."""
+"""The hooks: methods of zrb's classes, replaced once per process."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import functools
 from contextvars import ContextVar
 from typing import Any
 
-from zrb_store.plugin import attempts, commands, compat, conduct
-from zrb_store.plugin.attach import CHILD, recorder_of, wanted
+from zrb_store.plugin import attempts, commands, compat, conduct, zrb_attributes
+from zrb_store.plugin.attach import is_to_be_stored, recorder_of
 from zrb_store.plugin.patches import Patches
 
-# The context whose template is rendered: zrb hands templates the session's context, not the task's.
+# The context whose template is being rendered: zrb gives templates the session's context, not the task's.
 _rendering: ContextVar[Any] = ContextVar("zrb_store_rendering", default=None)
 
 
 def install() -> None:
-    """Hook zrb's classes and register `zrb xcom`. What raises leaves zrb as it was."""
+    """Hook zrb's classes and register `zrb xcom`. If that fails, leave zrb as it was."""
     patches = Patches()
     try:
         _hook_session(patches)
@@ -30,7 +30,7 @@ def install() -> None:
         raise
 
 
-# All pass on what they do not know: a later release may add parameters.
+# Every wrapper passes on unknown parameters: a later release may add some.
 
 
 def _hook_session(patches: Patches) -> None:
@@ -46,7 +46,7 @@ def _hook_session(patches: Patches) -> None:
     @functools.wraps(final_result)
     def cheap_final_result(self: Any) -> Any:
         recorder = recorder_of(self)
-        # Asked for at every tick of zrb's state logger: before the main task is done there is none to read.
+        # zrb's state logger asks at every tick: before the main task is done there is no result to read.
         if recorder is not None and not recorder.has_result():
             return None
         return final_result(self)
@@ -60,7 +60,7 @@ def _hook_contexts(patches: Patches) -> None:
     render = context.render
 
     def xcom_of_task(self: Any) -> Any:
-        recorder = recorder_of(self.session) if "_zrb_store_view" in self.__dict__ else None
+        recorder = recorder_of(self.session) if zrb_attributes.VIEW in self.__dict__ else None
         # Not `_shared_ctx.xcom`: while a template of this context is rendered, that asks this context.
         return self._shared_ctx._xcom if recorder is None else recorder.xcom_of(self)
 
@@ -79,10 +79,9 @@ def _hook_contexts(patches: Patches) -> None:
     patches.put(context, "xcom", property(xcom_of_task))
     patches.put(context, "render", render_for_task)
     patches.put(compat.SharedContext, "xcom", property(shared_xcom))
-    # The seed documents ctx.task_name; no release has it yet.
-    if not hasattr(context, "task_name"):
+    if not compat.has_task_name(context):
         patches.put(context, "task_name", property(lambda self: self._task_name))
-    if not hasattr(compat.SharedContext, "task_name"):
+    if not compat.has_task_name(compat.SharedContext):
         patches.put(compat.SharedContext, "task_name", property(_task_name_in_template))
 
 
@@ -99,7 +98,7 @@ def _hook_execution(patches: Patches) -> None:
         def stock(task: Any, session: Any) -> Any:
             return exec_root_tasks(task, session, *args, **kwargs)
 
-        return await conduct.run(stock, self, session)
+        return await conduct.run_session(stock, self, session)
 
     patches.put(compat.BaseTask, "exec_root_tasks", stored_exec_root_tasks)
 
@@ -112,19 +111,20 @@ def _hook_triggers(patches: Patches) -> None:
 
     @functools.wraps(fanout)
     async def fanout_outside(self: Any, session: Any, *args: Any, **kwargs: Any) -> Any:
-        # It inherits the context of the push: giving the trigger's attempt back must not bring a handled event back.
+        # The callback inherits the context of the push, but is no part of that attempt: when the trigger's attempt is
+        # given back, a handled event must not come back.
         if recorder_of(session) is None:
             return await fanout(self, session, *args, **kwargs)
-        with attempts.Outside():
+        with attempts.outside_attempts():
             return await fanout(self, session, *args, **kwargs)
 
     @functools.wraps(async_run)
     async def async_run_named(self: Any, parent_session: Any, session: Any, *args: Any, **kwargs: Any) -> Any:
-        # The session of an event has its name before the callback publishes it.
+        # Name the session of an event before the callback publishes the name.
         parent = recorder_of(parent_session)
-        if parent is not None and wanted(self._task, session):
+        if parent is not None and is_to_be_stored(self._task, session):
             session._name = parent.next_child()
-            setattr(session, CHILD, session._name)
+            setattr(session, zrb_attributes.CHILD, session._name)
         return await async_run(self, parent_session, session, *args, **kwargs)
 
     compat.remember_trigger_check(patches)

@@ -1,4 +1,4 @@
-"""A run of a user's task that is not stored: its workflow finds what it finds when it is stored."""
+"""A run of a user's task that is not stored. Its `ctx.xcom` behaves as if it were."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class XcomsInMemory(compat.DotDict):
         return self[name]
 
 
-def is_kept(zrb_session: Any) -> bool:
-    """Whether a session runs in memory although its task is a user's."""
+def runs_in_memory(zrb_session: Any) -> bool:
+    """Whether `run_in_memory` was called for a session."""
     shared_ctx = getattr(zrb_session, "shared_ctx", None)
     return isinstance(getattr(shared_ctx, "_xcom", None), XcomsInMemory)
 
 
-def keep(zrb_session: Any) -> None:
-    """Let a session run in memory."""
-    if not is_kept(zrb_session):
+def run_in_memory(zrb_session: Any) -> None:
+    """Run a session in memory, with missing queues read as empty."""
+    if not runs_in_memory(zrb_session):
         zrb_session.shared_ctx._xcom = XcomsInMemory(zrb_session.shared_ctx._xcom)

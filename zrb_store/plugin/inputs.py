@@ -1,27 +1,31 @@
-"""Inputs of a zrb session: what is kept and compared, and what is secret and never kept."""
+"""Inputs of a zrb session: those that are stored and compared, and secret ones, which are never stored."""
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from zrb_store.masking import MASK, is_secret_name, mask_command, mask_remembered, remember
+from zrb_store import codec
+from zrb_store.errors import InvalidArgument, UnencodableValue
 from zrb_store.plugin import compat
+from zrb_store.safe_text import MASK, is_secret_name, mask_command, mask_remembered, remember
 
-# The key of an input that is stored with secrets masked; zrb's inputs are no dicts.
+# The key of an input that is stored with its secrets masked. zrb's own inputs are never dicts.
 _MASKED = "masked"
 
 
 class Secrets:
     """The secret inputs of a session.
 
-    Their values are remembered for as long as the process lives: what one session was given may turn up in what is
-    kept of another.
+    Their values are remembered as long as the process lives: a secret of one session may turn up in what is stored of
+    another.
 
     Attributes:
-        names: Their names under every alias.
+        names: Their names, including aliases.
     """
 
     def __init__(self, tasks: Iterable[Any], given: Mapping[str, Any], inherited: Secrets | None = None) -> None:
@@ -34,30 +38,27 @@ class Secrets:
         remember(*self._values)
 
     def mask_command(self, words: Sequence[str]) -> list[str]:
-        """A command line without secrets; what it gives to a secret input by name goes, whoever takes it."""
-        # A value that is too short to be remembered may still be a word of its own.
-        kept = [MASK if word and word in self._values else word for word in words]
-        return mask_command(kept, lambda name: is_secret_name(name) or compat.to_snake_case(name) in self.names)
+        """Return a command line without secrets. A value for the name of a secret input is masked, whoever takes it."""
+        # A value that is too short to be remembered may still be a whole word.
+        masked = [MASK if word and word in self._values else word for word in words]
+        return mask_command(masked, lambda name: is_secret_name(name) or compat.to_snake_case(name) in self.names)
 
 
-def kept_inputs(task: Any, given: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
-    """The session's inputs as they are stored and compared: rendered, each under one name, none of them secret.
+def inputs_to_store(task: Any, given: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
+    """Return the session's inputs as they are stored and compared: rendered, each under one name, none of them secret.
 
-    What holds a secret, such as a default that is made of one, is kept as `{"masked": TEXT}`, the secret masked.
+    An input that contains a secret, such as a default made of one, becomes `{"masked": TEXT}` with the secret masked.
     """
     declared = [task_input.name for task_input in task.inputs]
     aliases = {compat.to_snake_case(name) for name in declared} - set(declared)
-    # A callback hands the whole of its parent's inputs on, each under both of its names.
+    # A callback passes on all inputs of its parent, each under both of its names.
     aliases |= {compat.to_snake_case(name) for name in given if compat.to_snake_case(name) != name}
     names = [name for name in given if name not in aliases or name in declared]
-    return {name: _kept(given[name]) for name in names if name not in secrets.names}
+    return {name: _to_store(given[name]) for name in names if name not in secrets.names}
 
 
-def _kept(value: Any) -> Any:
-    """The value if it is stored as it is; else text that is the same in the next process, and holds no secret."""
-    from zrb_store import codec
-    from zrb_store.errors import UnencodableValue
-
+def _to_store(value: Any) -> Any:
+    """Return the value if it can be stored as it is; else a text without secrets, the same in every process."""
     try:
         text = value if isinstance(value, str) else codec.encode(value).data
     except UnencodableValue:
@@ -69,15 +70,15 @@ def _kept(value: Any) -> Any:
     return value if masked == text else {_MASKED: masked}
 
 
-def _is_masked(kept: Any) -> bool:
-    return isinstance(kept, dict) and kept.keys() == {_MASKED}
+def _is_masked(stored: Any) -> bool:
+    return isinstance(stored, dict) and stored.keys() == {_MASKED}
 
 
 def inputs_to_resume(task: Any, stored: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
-    """The inputs of a task that resumes.
+    """Return the inputs for a task that is resumed: the stored ones, completed by what is not stored.
 
-    They are those that are stored. A secret one comes from the command line, or is asked for as zrb does; one that
-    is stored with a secret masked comes from the command line, or is its default again.
+    A secret input comes from the command line, or is asked for as zrb asks. An input that is stored with a secret
+    masked comes from the command line, or is its default again.
 
     Args:
         task: The task.
@@ -85,16 +86,16 @@ def inputs_to_resume(task: Any, stored: Mapping[str, Any], given: Mapping[str, s
         given: Inputs from the command line, by name.
 
     Raises:
-        InvalidName: One was given that is stored, or one that is not stored cannot be known.
+        InvalidArgument: An input was given although it is stored, or one that is not stored cannot be known.
     """
-    from zrb_store.errors import InvalidName
-
     masked = {name for name, value in stored.items() if _is_masked(value)}
     secret = {task_input.name for task_input in task.inputs if compat.is_secret(task_input)}
     for name in given:
         if name not in masked | secret:
-            raise InvalidName(f"--{name} is no secret input of {task.name}: a resume takes the inputs that are stored")
-    # One by one, as zrb does: a default may be made of the inputs before it.
+            raise InvalidArgument(
+                f"--{name} is not a secret input of {task.name}: a resume takes the inputs that are stored"
+            )
+    # One after the other, as zrb does it: a default may be made of earlier inputs.
     context = compat.SharedContext(env=dict(os.environ))
     for task_input in task.inputs:
         name = task_input.name
@@ -107,8 +108,8 @@ def inputs_to_resume(task: Any, stored: Mapping[str, Any], given: Mapping[str, s
     found = {task_input.name: context.input[task_input.name] for task_input in task.inputs}
     remember(*(str(found[name]) for name in secret))
     for name in found.keys() & masked - secret:
-        if _kept(found[name]) != stored[name]:
-            raise InvalidName(
+        if _to_store(found[name]) != stored[name]:
+            raise InvalidArgument(
                 f"input {name} held a secret, which is not stored: give --{name} VALUE as it was, "
                 f"{stored[name][_MASKED]!r}"
             )
@@ -116,22 +117,15 @@ def inputs_to_resume(task: Any, stored: Mapping[str, Any], given: Mapping[str, s
 
 
 def _take(task_input: Any, context: Any, text: str) -> None:
-    from zrb_store.errors import InvalidName
-
     try:
         task_input.update_shared_context(context, str_value=text)
     except ValueError:  # its text may quote a secret
-        raise InvalidName(f"--{task_input.name} was given a value that the input does not take") from None
+        raise InvalidArgument(f"--{task_input.name} was given a value that the input does not take") from None
 
 
 def _ask(task_input: Any, context: Any) -> str:
-    import getpass
-    import warnings
-
-    from zrb_store.errors import InvalidName
-
     default = str(task_input.get_default_str(context))
-    # A default may come from the environment; where nobody can be asked it is the answer.
+    # A default may come from the environment. It is the answer if nobody can be asked.
     if not task_input.always_prompt or (default and not context.is_tty):
         return default
     try:
@@ -139,7 +133,9 @@ def _ask(task_input: Any, context: Any) -> str:
             # A piped answer is as good as a typed one.
             warnings.simplefilter("ignore", getpass.GetPassWarning)
             return str(task_input.prompt_cli_str(context))
-    except (EOFError, ValueError):  # zrb's own answer where there is no terminal, by release
+    except (EOFError, ValueError):  # what zrb raises without a terminal depends on its release
         print(file=sys.stderr)  # the prompt has no end of line
         name = task_input.name
-        raise InvalidName(f"secret input {name} is not stored, and nobody can be asked: give --{name} VALUE") from None
+        raise InvalidArgument(
+            f"secret input {name} is not stored, and nobody can be asked: give --{name} VALUE"
+        ) from None

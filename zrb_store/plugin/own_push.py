@@ -1,4 +1,4 @@
-"""zrb's own push of a task's result: the result is stored already when it comes, so it must do nothing more."""
+"""zrb's own push of a task's result. The result is stored already by then, so the push must do nothing more."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Expected:
-    """A push to come.
+class ExpectedPush:
+    """A push that zrb will do next.
 
     Attributes:
         place: Session and name of the queue.
         value: The result, compared by identity.
-        fresh: Whether the result was stored just now, so that callbacks are called.
+        fresh: Whether the result was stored just now, not by an earlier run: callbacks are called then.
     """
 
     place: tuple[str, str]
@@ -24,25 +24,25 @@ class Expected:
 
 
 # zrb pushes a result right after the action returned, without an await in between, in the same asyncio task.
-_expected: weakref.WeakKeyDictionary[asyncio.Task[Any], Expected] = weakref.WeakKeyDictionary()
+_expected: weakref.WeakKeyDictionary[asyncio.Task[Any], ExpectedPush] = weakref.WeakKeyDictionary()
 
 
 def expect(place: tuple[str, str], value: Any, *, fresh: bool) -> None:
     """Expect zrb's push of this very object to this queue, in this asyncio task."""
     task = asyncio.current_task()
     if task is not None:
-        _expected[task] = Expected(place, value, fresh)
+        _expected[task] = ExpectedPush(place, value, fresh)
 
 
 def forget() -> None:
-    """Expect no push: one that never came (an interrupt at that point) must not eat a later one of the same object."""
+    """Expect no push any more. One that never came, because of an interrupt, must not swallow a later one."""
     task = asyncio.current_task()
     if task is not None:
         _expected.pop(task, None)
 
 
-def arrived(place: tuple[str, str], value: Any) -> Expected | None:
-    """The expectation that this push fulfils, or None if it is not zrb's own."""
+def arrived(place: tuple[str, str], value: Any) -> ExpectedPush | None:
+    """Return what was expected if this push is zrb's own, else None."""
     if not _expected:
         return None
     try:

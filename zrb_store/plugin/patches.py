@@ -1,4 +1,4 @@
-"""Replacing what zrb's classes have: all of it or nothing."""
+"""Replacement of attributes of zrb's classes, all of them or none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _ABSENT = object()
 
 
 class Patches:
-    """What was replaced, and by what it can be undone."""
+    """The attributes that were replaced, so that they can be restored."""
 
     def __init__(self) -> None:
         self._replaced: list[tuple[Any, str, Any]] = []
@@ -19,7 +19,7 @@ class Patches:
         setattr(owner, name, new)
 
     def undo(self) -> None:
-        """Put everything back, the last first."""
+        """Restore everything, the last change first."""
         while self._replaced:
             owner, name, old = self._replaced.pop()
             if old is _ABSENT:

@@ -1,36 +1,35 @@
-"""One zrb session at work on one session of the store."""
+"""The stored session of a running zrb session."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from zrb_store import lease
-from zrb_store.attempt import Attempt, describe
-from zrb_store.errors import AttemptClosed, LeaseLost, StoreUnavailable, ZrbStoreError
-from zrb_store.plan import decide, to_give_back
-from zrb_store.plugin import own_push
+from zrb_store.attempt import Attempt
+from zrb_store.errors import LeaseLost, StoreUnavailable, ZrbStoreError
+from zrb_store.plugin import own_push, zrb_attributes
+from zrb_store.plugin.completed import CompletedTasks
+from zrb_store.plugin.ctx_xcom import CtxXcom, owner_of
+from zrb_store.plugin.ctx_xcom_content import CtxXcomContent
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
-from zrb_store.plugin.mapping import XcomMap
-from zrb_store.plugin.notes import Once, users_frames
-from zrb_store.plugin.queues import Queues
-from zrb_store.plugin.xcoms import ZrbXcom, ZrbXcoms, settle_objects
-from zrb_store.purpose import Purpose
+from zrb_store.plugin.messages import WarnOnce
+from zrb_store.plugin.open_attempts import OpenAttempts
+from zrb_store.plugin.outcome import Outcome
+from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms
 from zrb_store.queries import attempts, sessions
+from zrb_store.queries.owner import Owner
 from zrb_store.records import AttemptRecord
-from zrb_store.run import Run
+from zrb_store.run import Run, RunSpec
 from zrb_store.store import Store
-from zrb_store.xcom import Owner, current_attempt
+from zrb_store.xcom import current_attempt
 
-# How long the actions of an ended run may take to notice that they were cancelled.
-_SETTLE = 1.0
-
-_STOPPING = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
+# Seconds that the actions of an ended run may take to notice that they were cancelled.
+_WAIT = 1.0
 
 
 class RunStopped(asyncio.CancelledError):
@@ -38,12 +37,12 @@ class RunStopped(asyncio.CancelledError):
 
 
 class Recorder:
-    """Makes attempts of what zrb runs, and knows how the run ended.
+    """The stored session of a running zrb session.
 
     Attributes:
-        warn_once: Says a line to the user, once in this session.
+        warn_once: Prints a line for the user, once in this session.
         fatal: Why the run must end at once, if it must.
-        ended: Whether the run has ended: no task may begin any more.
+        ended: Whether the run has ended, so that no task may begin any more.
     """
 
     def __init__(self, zrb_session: Any, main: Any, graph: Graph, secrets: Secrets) -> None:
@@ -51,70 +50,72 @@ class Recorder:
         self.main = main
         self.graph = graph
         self.secrets = secrets
-        self.warn_once: Callable[[str], None] = Once()
+        self.warn_once: Callable[[str], None] = WarnOnce()
         self.fatal: Exception | None = None
         self.ended = False
         self.origin = "library"
         self.url = ""
         self.run: Run
         self.xcoms: ZrbXcoms
-        self.map: XcomMap
-        self._queues: Queues
+        self.ctx_xcom: CtxXcom
+        self._content: CtxXcomContent
+        self._completed: CompletedTasks
+        self._attempts: OpenAttempts
+        self._outcome = Outcome()
         self._children = 0
-        self._standing: dict[str, AttemptRecord] = {}
-        self._open: dict[str, Attempt] = {}
-        self._working: set[asyncio.Task[Any]] = set()
-        self._failed: set[str] = set()
-        self._stopped: set[str] = set()
-        self._exited: set[str] = set()
-        self._unstorable: set[int] = set()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
     # -- the run
 
-    def start(self, store: Store, name: str, purpose: Purpose, forced: str | None = None) -> None:
-        """Take the lease and learn what is done already; `forced` is run again. Raises as `Run.start` and `decide`."""
-        self.origin = purpose.origin
+    def start(self, store: Store, name: str, spec: RunSpec, forced: str | None = None) -> None:
+        """Take the lease, and learn what has completed.
+
+        Args:
+            store: The store.
+            name: Name of the session.
+            spec: What the run is for.
+            forced: Name of a task that runs again with everything downstream of it.
+
+        Raises:
+            SessionBusy: Another process runs the session.
+            SessionCompleted: There is nothing left to run.
+            InputsDiffer: The session is of another project, another task or other inputs.
+            TaskNotFound: There is no task of the name `forced`.
+            InvalidArgument: No resume starts it.
+        """
+        self.origin = spec.origin
         self.url = store.database.url.render_as_string(hide_password=False)
         self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
-        purpose = dataclasses.replace(purpose, give_back=lambda known: self._plan(known, forced))
-        self.run = Run(self.xcoms, purpose, on_lost=self.stop)
-        self.run.start()
+        self._content = CtxXcomContent(self.xcoms, self.graph.is_volatile, self.warn_once)
+        self.ctx_xcom = CtxXcom(self._content)
+        self._completed = CompletedTasks(self.graph, self.main, forced)
+        self.run = Run(self.xcoms, spec, on_lost=self.stop)
+        self._attempts = OpenAttempts(self.graph, self.run, self.xcoms, self.ctx_xcom)
+        self.run.start(self._completed.choose_reruns)
         try:
             self._prepare()
         except BaseException:
-            lease.release(self.run)
+            lease.stop_renewing(self.run)
             raise
 
     def _prepare(self) -> None:
-        self._queues = Queues(self.xcoms, self.graph.is_volatile)
-        self.map = XcomMap(self._queues)
         known = list(self.xcoms)
         for queue in dict.fromkeys([task.name for task in self.graph.tasks] + known):
-            self._queues.get(queue)
-        self._queues.seed(self.zrb_session.shared_ctx.xcom, known)
+            self._content.get(queue)
+        self._content.seed(self.zrb_session.shared_ctx.xcom, known)
         self.run.note_tasks(dict.fromkeys(self.graph.names, "waiting"))
-        self._queues.settle()
+        self._content.finish_adoption()
 
     def next_child(self) -> str:
-        """A name for the next child session: PARENT.N."""
+        """Return a name for the next child session: PARENT.N."""
         if not self._children:
-            self._children = sessions.last_child(self.run.database, self.run.session)
+            self._children = sessions.last_child_number(self.run.database, self.run.session)
         self._children += 1
         return f"{self.run.session}.{self._children}"
 
-    def _plan(self, known: list[AttemptRecord], forced: str | None) -> list[tuple[int, str]]:
-        """Learn what completed in earlier runs, and say which of it is given back since it runs again."""
-        steps = decide(self.graph.workflow(self.main), known, forced)
-        self._standing = {record.task: record for record in known if record.stands}
-        chosen = to_give_back(steps, known)
-        for name in {record.task for record in known if record.id in dict(chosen)}:
-            del self._standing[name]
-        return chosen
-
     def stop(self, error: Exception) -> None:
-        """End the run: the store can no longer be trusted. May be called from any thread."""
+        """End the run, because the store refuses it or cannot be used. Any thread may call this."""
         if self.fatal is not None or self.ended:
             return
         self.fatal = error
@@ -126,13 +127,15 @@ class Recorder:
 
     def _halt(self) -> None:
         self.zrb_session.terminate()
-        current = asyncio.current_task()
-        for task in self._working - {current}:
-            task.cancel()
+        self._attempts.cancel()
 
     @contextlib.contextmanager
-    def stopping(self, cause: BaseException | None = None) -> Iterator[None]:
-        """Around what asks the store for a task: a refusal of the run ends it here, on every zrb release."""
+    def end_run_on_refusal(self, cause: BaseException | None = None) -> Iterator[None]:
+        """End the run, on every zrb release, if the store refuses what the block asks for.
+
+        Raises:
+            RunStopped: The run must end.
+        """
         try:
             yield
         except (LeaseLost, StoreUnavailable) as error:
@@ -141,18 +144,16 @@ class Recorder:
             raise RunStopped(str(self.fatal)) from cause
 
     def refuse_if_ended(self) -> None:
-        """Raise unless tasks may still run."""
+        """Raise `RunStopped` if the run has ended: no task may run any more."""
         if self.ended:
             raise RunStopped("the run has ended")
 
-    async def settle(self) -> None:
-        """Let what still runs end: zrb cancels it after the run, but does not wait."""
-        working = self._working - {asyncio.current_task()}
-        for task in working:
-            task.cancel()
+    async def wait_for_actions(self) -> None:
+        """Wait a moment for the actions that still run: zrb cancels them after the run, but does not wait."""
+        working = self._attempts.cancel()
         if working:
             with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
-                await asyncio.wait(working, timeout=_SETTLE)
+                await asyncio.wait(working, timeout=_WAIT)
 
     def end(self, error: BaseException | None, *, interrupted: bool) -> str:
         """End the run with its true outcome.
@@ -164,157 +165,101 @@ class Recorder:
         Returns:
             `completed`, `failed` or `interrupted`.
         """
-        outcome = self._outcome(error, interrupted)
+        main = self.zrb_session.get_task_status(self.main)
+        outcome = self._outcome.of_run(main, error, interrupted=interrupted)
         self.ended = True
-        lease.release(self.run)  # even if the store cannot be told: the process may live long
+        lease.stop_renewing(self.run)  # even if the store cannot be reached: the process may live long
         if self.fatal is None:
-            skipped = self.zrb_session._task_status
             try:
-                self.run.note_tasks(
-                    {
-                        self.graph.name(task): "skipped" if task in skipped and skipped[task].is_skipped else "waiting"
-                        for task in self.graph.tasks
-                    }
-                )
+                self.run.note_tasks(self._tasks())
                 self.run.end(outcome)
             except ZrbStoreError as refusal:
                 self.fatal = refusal
         return "failed" if self.fatal else outcome
 
+    def _tasks(self) -> dict[str, str]:
+        status = self.zrb_session._task_status
+        skipped = {task for task in self.graph.tasks if task in status and status[task].is_skipped}
+        return {self.graph.task_name(task): "skipped" if task in skipped else "waiting" for task in self.graph.tasks}
+
     def stop_waiting(self, within: float) -> None:
-        """Wait no longer than so many seconds for the store, since the process has to end."""
+        """Wait at most this many seconds for the store from now on, since the process has to end."""
         self.run.database.stop_waiting(within)
 
     def wait_again(self) -> None:
         """Wait for the store as long as usual."""
         self.run.database.wait_again()
 
-    def last_words(self) -> None:
-        """The process must die before the run can end itself."""
+    def end_at_once(self) -> None:
+        """End the run as interrupted, since the process dies before the run can end itself."""
         self.ended = True
         with contextlib.suppress(ZrbStoreError):
             self.run.end("interrupted")
 
-    def _outcome(self, error: BaseException | None, interrupted: bool) -> str:
-        status = self.zrb_session.get_task_status(self.main)
-        done = (status.is_completed or status.is_skipped) and not self._failed and not self._exited
-        if error is not None and not isinstance(error, _STOPPING):
-            return "failed"
-        if done and not (interrupted and self._stopped):
-            return "completed"
-        return "interrupted" if interrupted and not self._exited else "failed"
-
     # -- attempts
 
-    def restore(self, task: Any) -> AttemptRecord | None:
-        """The completed attempt of an earlier run whose result this task has; None: it must run."""
-        name = self.graph.name(task)
-        standing = self._standing.get(name)
-        if standing is None:
-            return None
-        role = self.graph.role(task)
-        if role == "task" or standing.role == "manual":
-            return standing
-        del self._standing[name]
-        if role != "check":
-            self.run.give_back(standing, role if role == "fallback" else "readiness")
-        return None
+    def completed_before(self, task: Any) -> AttemptRecord | None:
+        """Return the completed attempt of an earlier run whose result this task has; None if the task must run."""
+        return self._completed.find(task, self.run)
 
-    def restored(self, task: Any, record: AttemptRecord) -> Any:
-        """The stored result. zrb will push it: that push does nothing."""
+    def restore(self, task: Any, record: AttemptRecord) -> Any:
+        """Return the stored result of a completed attempt. zrb will push it: that push does nothing."""
         result = self.run.result(record)
-        queue = self.map.get(task.name)
+        queue = self.ctx_xcom.get(task.name)
         if isinstance(queue, ZrbXcom):
             own_push.expect(queue.place, result, fresh=False)
         return result
 
     def open_attempt(self, task: Any) -> Attempt | None:
-        """The task's attempt that is under way, or None."""
-        return self._open.get(self.graph.name(task))
+        """Return the task's attempt that is under way, or None."""
+        return self._attempts.of_task(task)
 
     def begin(self, task: Any) -> Attempt:
-        """Begin an attempt."""
-        own_push.forget()
-        attempt = self.run.begin(self.graph.name(task), role=self.graph.role(task))
-        self._open[attempt.task] = attempt
-        for ended in (self._failed, self._stopped, self._exited):
-            ended.discard(attempt.task)
-        working = asyncio.current_task()
-        if working is not None:
-            self._working.add(working)
+        """Begin an attempt of a task."""
+        attempt = self._attempts.begin(task)
+        self._outcome.attempt_begins(attempt.task)
         return attempt
 
-    def view(self, attempt: Attempt) -> XcomMap:
-        """`ctx.xcom` for the attempt."""
-        return XcomMap(self._queues, attempt)
+    def view(self, attempt: Attempt) -> CtxXcom:
+        """Return `ctx.xcom` for an attempt."""
+        return CtxXcom(self._content, attempt)
 
     def complete(self, attempt: Attempt, task: Any, result: Any) -> None:
-        """Complete an attempt with its result, in one transaction. zrb's own push of it then does nothing more."""
-        if self.graph.role(task) == "check":
-            attempt.complete()
-        else:
-            queue = self.map[task.name]
-            own = self.xcoms[self.graph.queue(task)]
-            item = own.encode(result)
-            if attempt.id in self._unstorable:
-                item = item._replace(restorable=False)
-            if isinstance(queue, ZrbXcom) and queue.place != own.place:
-                # The queue of this name is another session's (Callback.xcom_mapping): it gets the result too.
-                queue.bound_to(attempt).append_quietly(result)
-            seq = attempt.complete_encoded(item, own.name)
-            if seq is not None:
-                own.keep(seq, item, result)
-            if isinstance(queue, ZrbXcom):
-                own_push.expect(queue.place, result, fresh=True)
-        self._close(attempt, stands=True)
+        """Complete an attempt with its result, in one transaction."""
+        self._attempts.complete(attempt, task, result)
 
     def fail(self, attempt: Attempt, task: Any, error: BaseException) -> None:
         """End an attempt by the exception that its action raised."""
-        self._close(attempt, stands=False)
-        if isinstance(error, SystemExit):
-            self._exited.add(attempt.task)
-        role = self.graph.role(task)
-        stopped = isinstance(error, _STOPPING)
-        if role != "check" and not (stopped and role == "server"):
-            (self._stopped if stopped else self._failed).add(attempt.task)
-        if self.fatal is not None or self.ended:
-            return
-        told = describe(error, users_frames(error))
-        with contextlib.suppress(AttemptClosed):
-            attempt.fail_with(told, "interrupted" if stopped else "failed")
+        self._attempts.close(attempt, stands=False)
+        self._outcome.attempt_ends(attempt.task, self.graph.role(task), error)
+        if self.fatal is None and not self.ended:
+            self._attempts.fail(attempt, error)
 
-    def _close(self, attempt: Attempt, *, stands: bool) -> None:
-        settle_objects(attempt.id, stands=stands)
-        self._open.pop(attempt.task, None)
-        working = asyncio.current_task()
-        if working is not None:
-            self._working.discard(working)
-
-    # -- what queues ask
+    # -- what queues and contexts ask
 
     def xcom_of(self, ctx: Any) -> Any:
-        """`ctx.xcom` of a task: bound to the task's attempt, also in its threads."""
-        view: XcomMap | None = ctx.__dict__.get("_zrb_store_view")
+        """Return `ctx.xcom` of a task, bound to the task's attempt, also in its threads."""
+        view: CtxXcom | None = ctx.__dict__.get(zrb_attributes.VIEW)
         if view is None:
-            return self.map
+            return self.ctx_xcom
         current: Any = current_attempt.get()
-        owner: Any = view._owner
+        owner: Any = owner_of(view)
         if (
             current is not None
             and current is not owner
             and (current.session, current.task) == (owner.session, owner.task)
         ):
-            return XcomMap(self._queues, current)  # a thread that an earlier attempt left behind
-        if current is owner or self._open.get(owner.task) is owner or threading.get_ident() != self._thread:
+            return CtxXcom(self._content, current)  # a thread that an earlier attempt left behind
+        if current is owner or self._attempts.is_open(owner) or threading.get_ident() != self._thread:
             return view
-        return self.map  # zrb's own work between attempts
+        return self.ctx_xcom  # zrb's own work between attempts
 
     def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
-        """Say once that a value is kept as its type and repr only, and mark its task not restorable."""
+        """Warn once that a value is kept as its type and repr only, and mark its task's attempt as not restorable."""
         name = getattr(owner, "task", None)
         if owner is not None:
-            self._unstorable.add(owner.id)
-        # The refusal's advice in parentheses is for code that pushes to a store by itself.
+            self._attempts.mark_unstorable(owner.id)
+        # The advice in parentheses is for code that pushes to a store by itself.
         what = str(reason).partition(" (")[0]
         self.warn_once(
             f"{f'task {name}: {what}' if name else what}; kept as its type and repr, and the task runs again on a "
@@ -327,8 +272,8 @@ class Recorder:
         return self.fatal is None and status is not None and bool(status.is_completed)
 
     def stored_result(self) -> Any:
-        """The stored result of the main task of a completed session."""
+        """Return the stored result of the main task of a completed session."""
         database = self.xcoms.database
-        session = sessions.by_name(database, self.xcoms.session)
-        record = attempts.standing(database, session.id, self.graph.name(self.main)) if session else None
+        session = sessions.find(database, self.xcoms.session)
+        record = attempts.standing(database, session.id, self.graph.task_name(self.main)) if session else None
         return None if record is None else self.run.result(record)

@@ -1,102 +1,124 @@
-"""`zrb xcom resume`: runs what a stored session has left, with the inputs it was started with."""
+"""`zrb xcom resume`: plan and run what a stored session has left to do, with its stored inputs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-from zrb_store.plugin import attach, compat
-from zrb_store.plugin.refusal import refusing
-
-if TYPE_CHECKING:
-    from zrb_store.cli.resume import Request
-    from zrb_store.plan import Step
-    from zrb_store.records import SessionRecord
-    from zrb_store.store import Store
-
-
-def dispatch(args: list[str], program: str) -> int:
-    """Run the command with the arguments as typed; returns the exit code."""
-    from zrb_store.cli import resume as command
-    from zrb_store.cli import run
-
-    command.plan_of = plan_of
-    command.request = None
-    code = run(args, program)
-    if code == 0 and command.request is not None:
-        # Only now, when click is done: a task's exceptions and signals are zrb's to report.
-        with refusing:
-            _resume(command.request)
-    return code
+from zrb_store import codec
+from zrb_store.errors import TaskNotFound
+from zrb_store.names import nearest
+from zrb_store.plugin import compat, zrb_attributes
+from zrb_store.plugin.error_exit import ErrorExit
+from zrb_store.plugin.graph import Graph
+from zrb_store.plugin.inputs import inputs_to_resume
+from zrb_store.project import current_project
+from zrb_store.queries import attempts
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.lease import refuse_live
+from zrb_store.records import SessionRecord
+from zrb_store.resume_plan import Decision, decide
+from zrb_store.run import RunSpec
+from zrb_store.store import Store
 
 
-def plan_of(store: Store, record: SessionRecord, forced: str | None) -> list[Step]:
-    """What a resume of this session runs and skips. Nothing is run or written.
+@dataclass(frozen=True)
+class ResumeRequest:
+    """A resume that was asked for.
 
-    Raises:
-        TaskNotFound: The main task, or the task to run again, is not here.
-        InvalidName: No resume starts the task to run again.
-        InputsDiffer: The session is of another project, or of another task of this path.
-        SessionBusy: A process runs it: what is left changes from moment to moment.
+    Attributes:
+        session: The stored session.
+        forced: Task that runs again with everything downstream of it.
+        inputs: Inputs that are not stored, by name.
+        graph: The session's tasks.
     """
-    from zrb_store import lease
-    from zrb_store.plan import decide
-    from zrb_store.plugin.graph import Graph
-    from zrb_store.project import current_project
-    from zrb_store.purpose import Purpose, refuse_other
-    from zrb_store.queries import attempts, values
 
-    project = current_project(compat.CFG.INIT_FILE_NAME)
-    refuse_other(record, Purpose(project=project))
-    task = _main_task(record)
-    session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
-    session.set_main_task(task)
-    graph = Graph(session)
-    refuse_other(record, Purpose(task=graph.name(task), project=project))
-    with store.database.snapshot() as transaction:
-        lease.refuse_live(transaction, record, values.moment(transaction))
-        known = attempts.of_session(transaction, record.id)
-    return decide(graph.workflow(task), known, forced, finished=record.is_finished)
+    session: SessionRecord
+    forced: str | None
+    inputs: dict[str, str]
+    graph: Graph
 
 
-def _resume(request: Request) -> None:
-    from zrb_store import codec
-    from zrb_store.plugin.inputs import inputs_to_resume
+class Resumer:
+    """One resume: its plan and its run. The command `resume` gets it as click's `ctx.obj`."""
 
-    task = _main_task(request.session)
-    stored = request.session.inputs
-    inputs = inputs_to_resume(task, codec.decode(stored) if stored else {}, request.inputs)
-    session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
-    setattr(session, attach.NAME, request.session.name)
-    if request.forced is not None:
-        setattr(session, attach.FROM, request.forced)
-    result = task.run(session, kwargs=inputs)
-    if compat.stock_exit_is_interrupt(session, task):
-        raise KeyboardInterrupt
-    if result is not None:
-        print(result)
+    def __init__(self, error_exit: ErrorExit) -> None:
+        self._error_exit = error_exit
+        self._task: Any = None
+        self._zrb_session: Any = None
+        self._graph: Graph
+        self._request: ResumeRequest | None = None
+
+    def plan(self, store: Store, session: SessionRecord, forced: str | None) -> list[Decision]:
+        """Decide what a resume of the session runs and skips. Nothing is run or written.
+
+        Raises:
+            TaskNotFound: The main task, or the task to run again, is not here.
+            InvalidArgument: No resume starts the task to run again.
+            InputsDiffer: The session is of another project, or of another task with this path.
+            SessionBusy: A process runs the session: what is left changes from moment to moment.
+        """
+        project = current_project(compat.CFG.INIT_FILE_NAME)
+        RunSpec(project=project).refuse_other(session)
+        self._task = _main_task(session)
+        self._zrb_session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
+        self._zrb_session.set_main_task(self._task)
+        self._graph = Graph(self._zrb_session)
+        RunSpec(task=self._graph.task_name(self._task), project=project).refuse_other(session)
+        with store.database.snapshot() as transaction:
+            refuse_live(transaction, session, now_micros(transaction))
+            known = attempts.of_session(transaction, session.id)
+        return decide(self._graph.workflow(self._task), known, forced, finished=session.is_finished)
+
+    def accept(self, session: SessionRecord, forced: str | None, inputs: dict[str, str]) -> None:
+        """Remember what is to be resumed. `run` does it once click is done.
+
+        Args:
+            session: The session, which was planned.
+            forced: Task that runs again with everything downstream of it.
+            inputs: Inputs that are not stored (secret ones, or made of a secret one), by name.
+        """
+        self._request = ResumeRequest(session, forced, inputs, self._graph)
+
+    def run(self) -> None:
+        """Run what was accepted, if anything was. Exceptions and signals of its tasks end the process as in stock zrb.
+
+        The decision of `plan` is taken again when the run has the lease.
+        """
+        if self._request is None:
+            return
+        with self._error_exit:
+            self._run(self._request)
+
+    def _run(self, request: ResumeRequest) -> None:
+        session = request.session
+        inputs = inputs_to_resume(self._task, codec.decode(session.inputs) if session.inputs else {}, request.inputs)
+        setattr(self._zrb_session, zrb_attributes.RESUMED, request)
+        result = self._task.run(self._zrb_session, kwargs=inputs)
+        if compat.stock_exit_is_interrupt(self._zrb_session, self._task):
+            raise KeyboardInterrupt
+        if result is not None:
+            print(result)
 
 
-def _main_task(record: SessionRecord) -> Any:
-    from zrb_store.errors import TaskNotFound
-    from zrb_store.names import nearest
-
-    path = " ".join(record.path)
+def _main_task(session: SessionRecord) -> Any:
+    path = " ".join(session.path)
     # Also if its task is a command: without its parent, its results and its mapped queues would go nowhere.
-    if record.parent and "/" not in record.parent:
+    if session.parent and "/" not in session.parent:
         raise TaskNotFound(
-            f"session {record.name} handled an event of session {record.parent}, and an event is handled once: "
+            f"session {session.name} handled an event of session {session.parent}, and an event is handled once: "
             "to have it handled again, push it again"
         )
     if not path:
         raise TaskNotFound(
-            f"session {record.name} was not started by a command of zrb: "
-            f"start its program again with ZRB_STORE_SESSION={record.name}"
+            f"session {session.name} was not started by a command of zrb: "
+            f"start its program again with ZRB_STORE_SESSION={session.name}"
         )
-    task = compat.find_task(record.path)
+    task = compat.find_task(session.path)
     if task is None:
         known = [" ".join(words) for words in compat.task_paths()]
         raise TaskNotFound(
-            f"the main task of session {record.name}, `{compat.cli.name} {path}`, is not here{nearest(path, known)} "
-            f"(its project is {record.project})"
+            f"the main task of session {session.name}, `{compat.cli.name} {path}`, is not here{nearest(path, known)} "
+            f"(its project is {session.project})"
         )
     return task

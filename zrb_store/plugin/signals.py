@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while sessions run: no waiting for the store any more, and a true end on every zrb release."""
+"""SIGINT and SIGTERM while sessions run: wait only briefly for the store, and record how each run ended."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from types import FrameType
 from typing import Any, Protocol
 
 GRACE = 5.0
-"""Seconds that a task may take to stop before the process ends all the same, on releases where SIGTERM kills."""
+"""Seconds that a task may take to stop before the process ends anyway, on releases where SIGTERM kills."""
 WAIT = 3.0
-"""Seconds that the store is still waited for after a signal."""
+"""Seconds to wait for the store after a signal, at most."""
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -21,20 +21,20 @@ class Stoppable(Protocol):
     """A session that runs."""
 
     def stop_waiting(self, within: float) -> None:
-        """Wait no longer than so many seconds for the store. Called from a signal handler."""
+        """Wait at most this many seconds for the store from now on. A signal handler calls this."""
 
     def wait_again(self) -> None:
-        """Wait as long as usual again."""
+        """Wait for the store as long as usual again."""
 
-    def last_words(self) -> None:
-        """End the run, since the process ends at once. May be called from another thread."""
+    def end_at_once(self) -> None:
+        """End the run, since the process ends now. Another thread may call this."""
 
 
 class StopSignals:
-    """Hears the signals that ask a process to stop, and hands them on to whoever handled them before.
+    """Handlers of the signals that ask a process to stop. They pass them on to the handlers that were there before.
 
     Attributes:
-        received: Whether one came while the sessions of now run.
+        received: Whether such a signal came while the current sessions run.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class StopSignals:
         self._is_killed = False
 
     def begin(self, session: Stoppable) -> None:
-        """A session starts to run."""
+        """Handle signals for a session that starts to run."""
         self._sessions.append(session)
         if self._before or threading.current_thread() is not threading.main_thread():
             return
@@ -52,11 +52,11 @@ class StopSignals:
             before = signal.getsignal(number)
             if callable(before):
                 self._replace(number, self._pass_on(before))
-            elif before is signal.SIG_DFL and number == signal.SIGTERM:  # until 3.14 zrb dies of it at once
+            elif before is signal.SIG_DFL and number == signal.SIGTERM:  # zrb 3.6 and before die of it at once
                 self._replace(number, self._interrupt)
 
     def end(self, session: Stoppable) -> None:
-        """A session has ended. If SIGTERM would have killed the process, the end of the last one does."""
+        """Forget a session, which has ended. Kill the process after the last one if SIGTERM asked for it."""
         self._sessions.remove(session)
         if self._sessions:
             return
@@ -103,7 +103,7 @@ class StopSignals:
     def _give_up(self) -> None:
         # The task blocks the event loop; stock zrb would have died of the signal without waiting.
         for session in list(self._sessions):
-            session.last_words()
+            session.end_at_once()
         self._die()
 
     def _die(self) -> None:

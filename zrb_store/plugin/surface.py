@@ -1,4 +1,4 @@
-"""Whether this zrb can be hooked: everything that the plugin touches is looked at, and nothing is changed."""
+"""Check whether this zrb can be hooked: inspect everything that the plugin touches, and change nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zrb_store.plugin import compat
 
 
 def problems() -> list[str]:
-    """What the plugin touches and this zrb does not have, or has as something else."""
+    """Return what the plugin touches and this zrb lacks, or has in another form."""
     found = [
         problem
         for owner, touched in compat.TOUCHED.items()
@@ -26,20 +26,20 @@ def _problem_of_class(owner: Any, name: str, kind: str) -> str | None:
         return None if kind.startswith("? ") else f"it has no {_shown(owner, name)}"
     kind = kind.removeprefix("? ")
     if kind == "property":
-        return None if isinstance(value, property) else f"{_shown(owner, name)} is no property"
+        return None if isinstance(value, property) else f"{_shown(owner, name)} is not a property"
     is_async = kind.startswith("async ")
     parameters = kind.removeprefix("async ").strip("()").split(", ")
     right = inspect.isfunction(value) and inspect.iscoroutinefunction(value) == is_async and _takes(value, parameters)
     return None if right else f"{_shown(owner, name)} is no {'async ' if is_async else ''}def ({', '.join(parameters)})"
 
 
-def _takes(function: Any, wanted: list[str]) -> bool:
+def _takes(function: Any, expected: list[str]) -> bool:
     """Whether these are the function's first parameters, and it needs no others."""
     parameters = list(inspect.signature(function).parameters.values())
-    first = [f"*{one.name}" if one.kind is one.VAR_POSITIONAL else one.name for one in parameters[: len(wanted)]]
+    first = [f"*{one.name}" if one.kind is one.VAR_POSITIONAL else one.name for one in parameters[: len(expected)]]
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    others = parameters[len(wanted) :]
-    return first == wanted and all(one.kind in variadic or one.default is not one.empty for one in others)
+    others = parameters[len(expected) :]
+    return first == expected and all(one.kind in variadic or one.default is not one.empty for one in others)
 
 
 def _problems_of_objects() -> list[str]:
@@ -60,30 +60,30 @@ def _problems_of_objects() -> list[str]:
         for name, kind in compat.TOUCHED[owner].items()
         if isinstance(kind, type) and not isinstance(vars(one).get(name) if one else None, kind)
     ]
-    return found or [untrue for untrue, holds in _facts(shared_ctx, session, task).items() if not holds]
+    return found or [problem for problem, is_ok in _conditions(shared_ctx, session, task).items() if not is_ok]
 
 
-def _facts(shared_ctx: Any, session: Any, task: Any) -> dict[str, bool]:
-    """What must be so besides, each named by its contrary."""
+def _conditions(shared_ctx: Any, session: Any, task: Any) -> dict[str, bool]:
+    """Return whether other conditions hold, each named by its violation."""
     status = session.get_task_status(task)
     queue: Any = compat.Xcom([1])
     for kind in ("push", "pop"):
-        (getattr(queue, f"append_{kind}_callback", None) or getattr(queue, f"add_{kind}_callback"))(_facts)
+        (getattr(queue, f"append_{kind}_callback", None) or getattr(queue, f"add_{kind}_callback"))(_conditions)
     return {
         "SharedContext.xcom is not its _xcom": shared_ctx.xcom is shared_ctx._xcom,
         "Session.get_task_status does not look into _task_status": session._task_status.get(task) is status,
         "it has no execute_condition": hasattr(task, "execute_condition") or hasattr(task, "_execute_condition"),
         "it has no CFG.INIT_FILE_NAME": isinstance(getattr(compat.CFG, "INIT_FILE_NAME", None), str),
         "Xcom is no deque": isinstance(queue, deque) and list(queue) == [1],
-        "it has no Xcom.push_callbacks": getattr(queue, "push_callbacks", None) == [_facts],
-        "it has no Xcom.pop_callbacks": getattr(queue, "pop_callbacks", None) == [_facts],
+        "it has no Xcom.push_callbacks": getattr(queue, "push_callbacks", None) == [_conditions],
+        "it has no Xcom.pop_callbacks": getattr(queue, "pop_callbacks", None) == [_conditions],
         "it has no extract_node": hasattr(compat.cli, "extract_node") or compat.extract_node_function() is not None,
         "PasswordInput is not secret": hasattr(compat.AnyInput, "is_secret") or _password_is_secret(),
     }
 
 
 def _password_is_secret() -> bool:
-    from zrb.input.password_input import PasswordInput
+    from zrb.input.password_input import PasswordInput  # late: only releases before 2.69 need it
 
     return compat.is_secret(PasswordInput(name="probe"))
 

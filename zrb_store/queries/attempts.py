@@ -1,58 +1,57 @@
-"""Attempts: begin, complete and fail. Every write of an attempt carries its fence."""
+"""Begin, complete, fail and find attempts. Every write of an attempt checks its fence."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
-from zrb_store.columns import ATTEMPT, readable
-from zrb_store.db.dialect import now, schema_holds
-from zrb_store.db.tables import attempt, queue, run, session, value
+from zrb_store.db.columns import ATTEMPT, readable
+from zrb_store.db.dialect import now, schema_is_unchanged
+from zrb_store.db.tables import attempt, run, session, value
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.records import AttemptRecord
+from zrb_store.safe_text import ErrorText
 
-_holder = attempt.alias("holder")
-# The condition under which an attempt may write: it runs, and no newer run has taken its session over. On PostgreSQL
-# the lock makes a take-over that happens at this moment wait for the write, or the write see the take-over.
-# Not a join: of a table in which ANALYZE met a single row, SQLite reads all rows even if one is asked for by its id.
-holds = sa.exists(
+_writer = attempt.alias("writer")
+# On PostgreSQL the lock orders this write and a take-over at the same moment: one of them waits for the other.
+# Not a join: once ANALYZE has found a single row in a table, SQLite reads all its rows even for a lookup by id.
+attempt_may_write = sa.exists(
     sa.select(literal_column("1"))
     .where(
-        _holder.c.id == bindparam("attempt_id"),
-        _holder.c.status == literal_column("'running'"),
-        _holder.c.fence
-        == sa.select(session.c.fence).where(session.c.id == _holder.c.session_id).correlate(_holder).scalar_subquery(),
+        _writer.c.id == bindparam("attempt_id"),
+        _writer.c.status == literal_column("'running'"),
+        _writer.c.fence
+        == sa.select(session.c.fence).where(session.c.id == _writer.c.session_id).correlate(_writer).scalar_subquery(),
     )
-    .with_for_update(read=True, of=_holder)
+    .with_for_update(read=True, of=_writer)
 )
+"""A condition for each write of an attempt: it is running, and no newer run has taken over its session."""
 
-_COLUMNS = [
-    attempt.c.id,
-    attempt.c.session_id,
-    session.c.name,
-    attempt.c.run_id,
-    run.c.number,
-    *[column for column in attempt.c if column.name not in ("id", "session_id", "run_id")],
-]
 _FROM = attempt.join(session, session.c.id == attempt.c.session_id).outerjoin(run, run.c.id == attempt.c.run_id)
-_SELECT = sa.select(*_COLUMNS).select_from(_FROM)
+
+
+def selection(*without: str) -> sa.Select[Any]:
+    """Return a statement that reads attempts, without some columns; `record` converts a row."""
+    columns = (sa.null() if name in without else attempt.c[name] for name in ATTEMPT)
+    return sa.select(*columns, session.c.name, run.c.number).select_from(_FROM)
 
 
 def record(row: Row) -> AttemptRecord:
-    """A row of `_SELECT` as a record."""
-    attempt_id, session_id, session_name, run_id, number, *others = row
-    named, damage = readable(ATTEMPT, (attempt_id, session_id, run_id, *others))
-    return AttemptRecord(session=session_name, run=number, **named, damage=damage)
+    """Return the record of a row of `selection`."""
+    *columns, session_name, run_number = row
+    named, damage = readable(ATTEMPT, columns)
+    return AttemptRecord(session=session_name, run=run_number, **named, damage=damage)
 
 
+_SELECT = selection()
 _unfinished = sa.and_(
     attempt.c.given_back_at.is_(None),
     attempt.c.status != literal_column("'completed'"),
 )
 _of_task = sa.and_(attempt.c.session_id == bindparam("session_id"), attempt.c.task == bindparam("task"))
-_fence_holds = sa.exists(
+_run_may_write = sa.exists(
     sa.select(literal_column("1"))
     .where(session.c.id == bindparam("session_id"), session.c.fence == bindparam("fence", type_=sa.Integer))
     .with_for_update(read=True)
@@ -63,7 +62,10 @@ _other_of_task = sa.and_(_other.c.session_id == bindparam("session_id"), _other.
 
 
 def _begin(*unless: sa.ColumnElement[bool]) -> sa.Executable:
-    """The next attempt of a task, unless an earlier one that was not given back is like this."""
+    """Return the statement that begins an attempt.
+
+    It does nothing if an earlier attempt of the task was not given back and satisfies the conditions `unless`.
+    """
     in_the_way: sa.Select[Any] = sa.select(literal_column("1")).where(
         _other_of_task, _other.c.given_back_at.is_(None), *unless
     )
@@ -78,13 +80,20 @@ def _begin(*unless: sa.ColumnElement[bool]) -> sa.Executable:
         literal_column("'running'"),
         bindparam("arguments", type_=sa.Text),
         now(),
-    ).where(schema_holds, _fence_holds, ~sa.exists(in_the_way))
+    ).where(schema_is_unchanged, _run_may_write, ~sa.exists(in_the_way))
     columns = ["session_id", "run_id", "fence", "task", "number", "role", "status", "arguments", "started_at"]
     return sa.insert(attempt).from_select(columns, source).returning(attempt.c.id, attempt.c.number)
 
 
 _BEGIN = _begin(_other.c.status != literal_column("'completed'"))
 _BEGIN_ONCE = _begin()
+
+
+class BegunAttempt(NamedTuple):
+    """The id and the number of an attempt that was begun."""
+
+    id: int
+    number: int
 
 
 def begin(
@@ -97,21 +106,31 @@ def begin(
     arguments: str | None,
     *,
     once: bool = False,
-) -> tuple[int, int] | None:
-    """Start the next attempt of `task`.
+) -> BegunAttempt | None:
+    """Begin the next attempt of a task.
+
+    Args:
+        executor: The database, or the open transaction.
+        session_id: The session.
+        run_id: The run; None for an attempt that a person marks as completed.
+        fence: The run's fence number.
+        task: Name of the task.
+        role: `task`, `server`, `fallback` or `manual`.
+        arguments: Encoded arguments of the task, for comparison.
+        once: Do nothing if an earlier attempt has completed.
 
     Returns:
-        Its id and number; None if the fence does not hold, an earlier attempt is not finished or, for what is done
-        `once`, has completed.
+        The attempt. None if a newer run has taken over the session, if an earlier attempt is
+        unfinished, or if one has completed and `once` is set.
     """
     params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "role": role}
     rows = executor.execute(_BEGIN_ONCE if once else _BEGIN, {**params, "arguments": arguments})
-    return (rows[0][0], rows[0][1]) if rows else None
+    return BegunAttempt(*rows[0]) if rows else None
 
 
 _REOPEN = (
     sa.update(attempt)
-    .where(_of_task, attempt.c.role == literal_column("'check'"), _fence_holds)
+    .where(_of_task, attempt.c.role == literal_column("'check'"), _run_may_write)
     .values(
         run_id=bindparam("run_id"),
         fence=bindparam("fence", type_=sa.Integer),
@@ -127,28 +146,36 @@ _REOPEN = (
 )
 
 
-def reopen_check(executor: Executor, session_id: int, run_id: int, fence: int, task: str) -> tuple[int, int] | None:
-    """Start the one attempt that a readiness check has, again."""
+def reopen_check(executor: Executor, session_id: int, run_id: int, fence: int, task: str) -> BegunAttempt | None:
+    """Begin the only attempt of a readiness check again.
+
+    Returns:
+        The attempt; None if there is no attempt yet, or if a newer run has taken over the session.
+    """
     rows = executor.execute(_REOPEN, {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task})
-    return (rows[0][0], rows[0][1]) if rows else None
+    return BegunAttempt(*rows[0]) if rows else None
 
 
 _LOCK: sa.Select[Any] = (
     sa.select(literal_column("1"))
-    .where(holds, attempt.c.id == bindparam("attempt_id"))
+    .where(attempt_may_write, attempt.c.id == bindparam("attempt_id"))
     .with_for_update(of=attempt, key_share=True)
 )
 
 
 def lock(executor: Executor, attempt_id: int) -> bool:
-    """Keep an attempt from writing elsewhere until the transaction ends. False: it may not write any more."""
-    # SQLite has one writer at a time.
+    """Lock an attempt until the transaction ends, so that nothing else writes for it.
+
+    Returns:
+        False if the attempt may no longer write.
+    """
+    # SQLite has one writer at a time, and each write checks the attempt.
     return executor.dialect_name == "sqlite" or bool(executor.execute(_LOCK, {"attempt_id": attempt_id}))
 
 
 _COMPLETE = (
     sa.update(attempt)
-    .where(holds, attempt.c.id == bindparam("attempt_id"))
+    .where(attempt_may_write, attempt.c.id == bindparam("attempt_id"))
     .values(
         status=literal_column("'completed'"),
         ended_at=now(),
@@ -161,7 +188,17 @@ _COMPLETE = (
 
 
 def complete(executor: Executor, attempt_id: int, *, restorable: bool, result: tuple[int, int] | None) -> bool:
-    """Mark a running attempt completed, with the queue id and seq of its result. False: it may not write."""
+    """Mark a running attempt as completed.
+
+    Args:
+        executor: The open transaction.
+        attempt_id: The attempt.
+        restorable: Whether the stored result can stand for the task in a later run.
+        result: Queue id and seq of the result, or None.
+
+    Returns:
+        False if the attempt may no longer write.
+    """
     queue_id, seq = result or (None, None)
     params = {"attempt_id": attempt_id, "restorable": restorable, "result_queue_id": queue_id, "result_seq": seq}
     return bool(executor.execute(_COMPLETE, params))
@@ -169,7 +206,7 @@ def complete(executor: Executor, attempt_id: int, *, restorable: bool, result: t
 
 _FAIL = (
     sa.update(attempt)
-    .where(holds, attempt.c.id == bindparam("attempt_id"))
+    .where(attempt_may_write, attempt.c.id == bindparam("attempt_id"))
     .values(
         status=bindparam("status"),
         ended_at=now(),
@@ -181,19 +218,29 @@ _FAIL = (
 )
 
 
-def fail(executor: Executor, attempt_id: int, status: str, error: tuple[str | None, str | None, str | None]) -> bool:
-    """Mark a running attempt `failed` or `interrupted`. Its doings stay until it is given back."""
-    kind, message, traceback = error
+def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | None) -> bool:
+    """Mark a running attempt as `failed` or `interrupted`. Its changes stay until it is given back.
+
+    Args:
+        executor: The open transaction.
+        attempt_id: The attempt.
+        status: `failed` or `interrupted`.
+        error: The error that ended it, if it is known.
+
+    Returns:
+        False if the attempt may no longer write.
+    """
+    kind, message, traceback = error or (None, None, None)
     params = {"error_type": kind, "error_message": message, "error_traceback": traceback}
     return bool(executor.execute(_FAIL, {"attempt_id": attempt_id, "status": status, **params}))
 
 
-_BY_ID = _SELECT.where(attempt.c.id == bindparam("of"))
+_BY_ID = _SELECT.where(attempt.c.id == bindparam("attempt_id"))
 
 
 def by_id(executor: Executor, attempt_id: int) -> AttemptRecord | None:
-    """The attempt, or None."""
-    rows = executor.execute(_BY_ID, {"of": attempt_id})
+    """Return the attempt with this id, or None."""
+    rows = executor.execute(_BY_ID, {"attempt_id": attempt_id})
     return record(rows[0]) if rows else None
 
 
@@ -202,7 +249,7 @@ _BY_NUMBER = _BY_NAME.where(attempt.c.number == bindparam("number"))
 
 
 def by_name(executor: Executor, session_name: str, task: str, number: int) -> AttemptRecord | None:
-    """Attempt `number` of `task` in the session of that name, or None."""
+    """Return attempt TASK#NUMBER of the session with that name, or None."""
     rows = executor.execute(_BY_NUMBER, {"session": session_name, "task": task, "number": number})
     return record(rows[0]) if rows else None
 
@@ -211,7 +258,7 @@ _OF_SESSION = _SELECT.where(attempt.c.session_id == bindparam("session_id")).ord
 
 
 def of_session(executor: Executor, session_id: int) -> list[AttemptRecord]:
-    """Every attempt of the session, oldest first."""
+    """Return all attempts of the session, the oldest first."""
     return [record(row) for row in executor.execute(_OF_SESSION, {"session_id": session_id})]
 
 
@@ -223,7 +270,7 @@ _STANDING = (
 
 
 def standing(executor: Executor, session_id: int, task: str) -> AttemptRecord | None:
-    """The newest attempt of `task` that completed and was not given back, or None."""
+    """Return the newest attempt of the task that has completed and was not given back, or None."""
     rows = executor.execute(_STANDING, {"session_id": session_id, "task": task})
     return record(rows[0]) if rows else None
 
@@ -237,7 +284,14 @@ _UNFINISHED_LOCKED = _UNFINISHED.with_for_update(of=attempt, key_share=True)
 def unfinished(
     executor: Executor, session_id: int, task: str | None = None, *, lock: bool = False
 ) -> list[AttemptRecord]:
-    """The attempts that did not complete and are not given back yet, newest first; `lock` waits for their writes."""
+    """Return the attempts that have neither completed nor been given back, the newest first.
+
+    Args:
+        executor: The database, or the open transaction.
+        session_id: The session.
+        task: Return only attempts of this task.
+        lock: Lock them until the transaction ends, after waiting for their writes in progress.
+    """
     if task is None:
         rows = executor.execute(_UNFINISHED_LOCKED if lock else _UNFINISHED, {"session_id": session_id})
     else:
@@ -246,16 +300,12 @@ def unfinished(
     return [record(row) for row in rows]
 
 
-_RESULT = (
-    sa.select(value.c.data, queue.c.name, value.c.seq)
-    .select_from(value.join(queue, queue.c.id == value.c.queue_id))
-    .where(value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq"))
-)
+_RESULT = sa.select(value.c.data).where(value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq"))
 
 
-def result(executor: Executor, of: AttemptRecord) -> tuple[str, str, int] | None:
-    """The stored result of an attempt, taken or not: encoded value, queue name and seq. None: it has none."""
-    if of.result_queue_id is None:
+def stored_result(executor: Executor, completed: AttemptRecord) -> str | None:
+    """Return the encoded result of an attempt, even if the value was taken; None if it has none."""
+    if completed.result_queue_id is None:
         return None
-    rows = executor.execute(_RESULT, {"queue_id": of.result_queue_id, "seq": of.result_seq})
-    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+    rows = executor.execute(_RESULT, {"queue_id": completed.result_queue_id, "seq": completed.result_seq})
+    return rows[0][0] if rows else None

@@ -1,21 +1,23 @@
-"""Giving attempts back: undoing what they did to queues."""
+"""Give attempts back: undo their changes to queues."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
-from zrb_store.db.dialect import now
 from zrb_store.db.tables import attempt, queue, returned, value
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.attempts import unfinished
+from zrb_store.queries.clock import now_micros
 
-_MOMENT = bindparam("at", type_=sa.BigInteger)
+_ATTEMPT_ID: sa.BindParameter[Any] = bindparam("of_attempt")
+_MOMENT = bindparam("moment", type_=sa.BigInteger)
 _CLOSE = (
     sa.update(attempt)
-    .where(attempt.c.id == bindparam("of"))
+    .where(attempt.c.id == _ATTEMPT_ID)
     .values(
         given_back_at=_MOMENT,
         ended_at=sa.func.coalesce(attempt.c.ended_at, _MOMENT),
@@ -33,13 +35,13 @@ _RECORD_RETURNS = sa.insert(returned).from_select(
         value.c.ended_at,
         _MOMENT,
         bindparam("reason", type_=sa.Text),
-    ).where(value.c.taken_by == bindparam("of")),
+    ).where(value.c.taken_by == _ATTEMPT_ID),
 )
-# One statement for the live and the taken ones: PostgreSQL waits for whoever is taking or returning such a value right
-# now, and then decides by what became of it.
+# One statement for live and taken values: if another transaction is taking or returning such a value, PostgreSQL waits
+# for its end, and then chooses the case by the new row.
 _DISOWN = (
     sa.update(value)
-    .where(value.c.pushed_by == bindparam("of"), value.c.state != literal_column("'retracted'"))
+    .where(value.c.pushed_by == _ATTEMPT_ID, value.c.state != literal_column("'retracted'"))
     .values(
         state=sa.case((value.c.ended_at.is_(None), literal_column("'retracted'")), else_=value.c.state),
         ended_at=sa.func.coalesce(value.c.ended_at, _MOMENT),
@@ -48,7 +50,7 @@ _DISOWN = (
 )
 _GIVE_BACK = (
     sa.update(value)
-    .where(value.c.taken_by == bindparam("of"))
+    .where(value.c.taken_by == _ATTEMPT_ID)
     .values(
         state=sa.case((value.c.orphaned, literal_column("'retracted'")), else_=literal_column("'live'")),
         ended_at=sa.case((value.c.orphaned, _MOMENT), else_=sa.null()),
@@ -59,49 +61,59 @@ _GIVE_BACK = (
 
 
 _QUEUES = sa.union(
-    sa.select(value.c.queue_id).where(value.c.taken_by == bindparam("of")),
-    sa.select(value.c.queue_id).where(value.c.pushed_by == bindparam("of")),
+    sa.select(value.c.queue_id).where(value.c.taken_by == _ATTEMPT_ID),
+    sa.select(value.c.queue_id).where(value.c.pushed_by == _ATTEMPT_ID),
 )
 _LOCK_QUEUE = sa.select(queue.c.id).where(queue.c.id == bindparam("queue_id")).with_for_update(key_share=True)
-_NOW = sa.select(now())
 
 
 def lock_queue(executor: Executor, queue_id: int) -> bool:
-    """Keep other changes of several statements off a queue until the transaction ends. False: it is gone.
+    """Lock a queue until the transaction ends, so that no other change of several statements runs at the same time.
 
-    Whoever locks more locks in this order: sessions, attempts, queues by their ids, values.
+    A transaction that takes several locks takes them in this order: sessions, attempts, queues by id, values.
+
+    Returns:
+        False if the queue is gone.
     """
     return bool(executor.execute(_LOCK_QUEUE, {"queue_id": queue_id}))
 
 
 def give_back(executor: Executor, chosen: Iterable[tuple[int, str]]) -> None:
-    """Undo what attempts did to any queue of the store (design.md promise 1). Runs inside a transaction.
+    """Undo what attempts did to any queue of the store (docs/promises.md, promise 1), in the open transaction.
 
-    What one pushed and nobody took is retracted; what another holds is marked orphaned. What it took is live again
-    at its old place, or retracted if its own pusher has been given back. An attempt still `running` becomes `lost`.
+    A value that an attempt pushed is retracted if it is live, and marked as orphaned if another attempt holds it. A
+    value that it took becomes live again at its old place, or retracted if its own pusher was given back. An attempt
+    that is still `running` becomes `lost`.
 
     Args:
         executor: The open transaction.
-        chosen: Ids of attempts that write no more, in the order in which to undo them, each with the reason that is
-            kept with each value it returns.
+        chosen: Ids of attempts that may no longer write, in the order in which they are undone. Each comes with the
+            reason that is stored with the values that it returns.
     """
     chosen = list(chosen)
-    if executor.dialect_name != "sqlite":  # which has one writer at a time
-        touched = {row[0] for attempt_id, _ in chosen for row in executor.execute(_QUEUES, {"of": attempt_id})}
+    if not chosen:
+        return
+    if executor.dialect_name != "sqlite":  # SQLite has one writer at a time
+        touched = {row[0] for attempt_id, _ in chosen for row in executor.execute(_QUEUES, {"of_attempt": attempt_id})}
         for queue_id in sorted(touched):
             lock_queue(executor, queue_id)
-    # Read only now, with all locks taken: no value ends before it was pushed, or was taken by another.
-    moment: int = executor.execute(_NOW)[0][0] if chosen else 0
+    moment = now_micros(executor)
     for attempt_id, reason in chosen:
-        of = {"of": attempt_id, "at": moment}
-        executor.execute(_CLOSE, of)
-        executor.execute(_RECORD_RETURNS, {**of, "reason": reason})
-        executor.execute(_DISOWN, of)
-        executor.execute(_GIVE_BACK, of)
+        params = {"of_attempt": attempt_id, "moment": moment}
+        executor.execute(_CLOSE, params)
+        executor.execute(_RECORD_RETURNS, {**params, "reason": reason})
+        executor.execute(_DISOWN, params)
+        executor.execute(_GIVE_BACK, params)
 
 
 def give_back_unfinished(executor: Executor, session_id: int, task: str | None = None) -> None:
-    """Give back every attempt that did not complete, newest first. Runs inside a transaction."""
-    # Their late writers are waited for, and then find the attempt closed.
-    left = unfinished(executor, session_id, task, lock=True)
-    give_back(executor, [(one.id, "lost" if one.status == "running" else one.status) for one in left])
+    """Give back the attempts that have not completed, the newest first, in the open transaction.
+
+    Args:
+        executor: The open transaction.
+        session_id: The session.
+        task: Give back only attempts of this task.
+    """
+    # The locks wait for writes in progress; later writes find the attempt closed.
+    found = unfinished(executor, session_id, task, lock=True)
+    give_back(executor, [(record.id, "lost" if record.status == "running" else record.status) for record in found])

@@ -1,4 +1,4 @@
-"""Values of a queue: push, take, look, and the whole rows for history."""
+"""Push, take and read the values of queues."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
 from zrb_store.codec import Encoded
-from zrb_store.db.dialect import among, insert_if_absent, now, numbered_insert, reserve, schema_holds
+from zrb_store.db.dialect import among, insert_if_absent, now, numbered_insert, reserve, schema_is_unchanged
 from zrb_store.db.tables import queue, returned, session, value
 from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.queries.attempts import holds
+from zrb_store.errors import SessionNotFound
+from zrb_store.queries import sessions
+from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.give_back import lock_queue
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
@@ -24,7 +26,7 @@ _by_seq = (value.c.seq.asc(), value.c.seq.desc())
 
 
 def _from_live(statement: Any) -> Any:
-    """Find live values through their own index: the primary key would lead through all that was ever taken."""
+    """Restrict a statement to live values, by their own index: the primary key would lead through all taken values."""
     return statement.where(_live).with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
 
 
@@ -35,21 +37,36 @@ _QUEUE_ID = (
 )
 
 
-def queue_id(executor: Executor, session_name: str, queue_name: str) -> int | None:
-    """The id of a queue, or None while nothing was ever pushed to it."""
+def find_queue(executor: Executor, session_name: str, queue_name: str) -> int | None:
+    """Return the id of a queue, or None if no value was ever pushed to it."""
     rows = executor.execute(_QUEUE_ID, {"session": session_name, "queue": queue_name})
     return rows[0][0] if rows else None
 
 
-def make_queue(executor: Executor, session_name: str, queue_name: str) -> int | None:
-    """The id of a queue, which is made if it is not there; None if the session is not there."""
+def create_queue(executor: Executor, session_name: str, queue_name: str) -> int | None:
+    """Return the id of a queue, which is created if necessary; None if there is no such session."""
     params = {"session": session_name, "queue": queue_name}
-    rows = executor.execute(_make_queue(executor.dialect_name), params)
-    return rows[0][0] if rows else queue_id(executor, session_name, queue_name)
+    rows = executor.execute(_create_queue(executor.dialect_name), params)
+    return rows[0][0] if rows else find_queue(executor, session_name, queue_name)
+
+
+def ensure_queue(transaction: Transaction, session_name: str, queue_name: str) -> int:
+    """Return the id of a queue. Create the queue, and its session, if they do not exist.
+
+    Raises:
+        SessionNotFound: Another process is removing the session.
+    """
+    found = create_queue(transaction, session_name, queue_name)
+    if found is None:
+        sessions.create(transaction, session_name)
+        found = create_queue(transaction, session_name, queue_name)
+    if found is None:
+        raise SessionNotFound(f"session {session_name} is being removed by another process")
+    return found
 
 
 @functools.cache
-def _make_queue(dialect_name: str) -> Any:
+def _create_queue(dialect_name: str) -> Any:
     of_session = sa.select(session.c.id, bindparam("queue", type_=sa.Text)).where(
         session.c.name == bindparam("session")
     )
@@ -65,8 +82,8 @@ _QUEUES = (
 )
 
 
-def queues(executor: Executor, session_name: str) -> dict[str, int]:
-    """Every queue of a session by name, in the order of their first push."""
+def queue_ids(executor: Executor, session_name: str) -> dict[str, int]:
+    """Return the ids of a session's queues by name, in the order of their first pushes."""
     return {row[0]: row[1] for row in executor.execute(_QUEUES, {"session": session_name})}
 
 
@@ -79,19 +96,20 @@ def _push(dialect_name: str, owned: bool, left: bool) -> Any:
         "pushed_by": bindparam("attempt_id", type_=value.c.pushed_by.type),
         "data": bindparam("data", type_=sa.Text),
     }
-    return numbered_insert(dialect_name, columns, [schema_holds, holds] if owned else [schema_holds], left=left)
+    conditions = [schema_is_unchanged, attempt_may_write] if owned else [schema_is_unchanged]
+    return numbered_insert(dialect_name, columns, conditions, left=left)
 
 
-def push(executor: Executor, of: int, item: Encoded, attempt_id: int | None, *, left: bool = False) -> int | None:
-    """Add one value at the end (or the beginning) of queue `of`.
+def push(executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False) -> int | None:
+    """Add one value at the end of a queue, or with `left` at its beginning.
 
     Returns:
-        Its seq; None if the queue is gone or the attempt may not write.
+        The value's seq; None if the queue was deleted or the attempt may not write.
     """
     statement = _push(executor.dialect_name, attempt_id is not None, left)
     rows = executor.execute(
         statement,
-        {"queue_id": of, "type": item.type, "size": len(item.data), "data": item.data, "attempt_id": attempt_id},
+        {"queue_id": queue_id, "type": item.type, "size": len(item.data), "data": item.data, "attempt_id": attempt_id},
     )
     return rows[0][0] if rows else None
 
@@ -102,25 +120,35 @@ _INSERT = sa.insert(value).values({name: bindparam(name) for name in _INSERTED})
 
 def push_many(
     transaction: Transaction,
-    of: int,
+    queue_id: int,
     items: Sequence[tuple[Encoded, int | None]],
     attempt_id: int | None,
     moment: int,
     *,
     left: bool = False,
 ) -> int:
-    """Add values in the order given, the first at the lowest seq, with the seq each was moved from or None.
+    """Add values in their order at the end of a queue, or with `left` at its beginning.
+
+    The caller has checked that the attempt may write.
+
+    Args:
+        transaction: The open transaction.
+        queue_id: The queue.
+        items: Each value with the seq of the value that it continues, or None.
+        attempt_id: The attempt that pushes them, or None.
+        moment: The time of the push, in microseconds.
+        left: Add them before all other values.
 
     Returns:
-        The first one's seq. The caller has checked that the attempt may write.
+        The seq of the first value; the following ones have consecutive numbers.
     """
     statement = reserve(transaction.dialect_name, left=left)
-    first: int = transaction.execute(statement, {"queue_id": of, "count": len(items)})[0][0]
+    first: int = transaction.execute(statement, {"queue_id": queue_id, "count": len(items)})[0][0]
     transaction.execute_many(
         _INSERT,
         _INSERTED,
         (
-            (of, seq, item.type, len(item.data), moment, attempt_id, moved_from, item.data)
+            (queue_id, seq, item.type, len(item.data), moment, attempt_id, moved_from, item.data)
             for seq, (item, moved_from) in enumerate(items, first)
         ),
     )
@@ -133,7 +161,7 @@ def _take(owned: bool, right: bool) -> Any:
     condition = [value.c.queue_id == bindparam("queue_id"), value.c.seq == place]
     return (
         sa.update(value)
-        .where(*condition, schema_holds, *([holds] if owned else []))
+        .where(*condition, schema_is_unchanged, *([attempt_may_write] if owned else []))
         .values(
             state=literal_column("'taken'"),
             ended_at=now(),
@@ -143,9 +171,13 @@ def _take(owned: bool, right: bool) -> Any:
     )
 
 
-def take(executor: Executor, of: int, attempt_id: int | None, *, right: bool = False) -> tuple[int, str] | None:
-    """Take the oldest (or the newest) live value: its seq and encoded value; None if there is none or it may not."""
-    rows = executor.execute(_take(attempt_id is not None, right), {"queue_id": of, "attempt_id": attempt_id})
+def take(executor: Executor, queue_id: int, attempt_id: int | None, *, right: bool = False) -> tuple[int, str] | None:
+    """Take the oldest live value of a queue, or with `right` the newest.
+
+    Returns:
+        Its seq and the encoded value; None if no value is live or the attempt may not write.
+    """
+    rows = executor.execute(_take(attempt_id is not None, right), {"queue_id": queue_id, "attempt_id": attempt_id})
     return (rows[0][0], rows[0][1]) if rows else None
 
 
@@ -154,9 +186,9 @@ def _peek(right: bool) -> Any:
     return _from_live(sa.select(value.c.seq, value.c.data)).order_by(_by_seq[right]).limit(_ONE)
 
 
-def peek(executor: Executor, of: int, *, right: bool = False) -> tuple[int, str] | None:
-    """Look at the oldest (or the newest) live value."""
-    rows = executor.execute(_peek(right), {"queue_id": of})
+def peek(executor: Executor, queue_id: int, *, right: bool = False) -> tuple[int, str] | None:
+    """Return the oldest live value, or with `right` the newest, as seq and text; None if no value is live."""
+    rows = executor.execute(_peek(right), {"queue_id": queue_id})
     return (rows[0][0], rows[0][1]) if rows else None
 
 
@@ -167,19 +199,19 @@ def _at(right: bool) -> Any:
     )
 
 
-def at(executor: Executor, of: int, index: int) -> tuple[int, str] | None:
-    """The live value at a deque index, negative ones from the end."""
+def at(executor: Executor, queue_id: int, index: int) -> tuple[int, str] | None:
+    """Return the live value at an index, as seq and text. As in a deque, negative indices count from the end."""
     right = index < 0
-    rows = executor.execute(_at(right), {"queue_id": of, "place": -index - 1 if right else index})
+    rows = executor.execute(_at(right), {"queue_id": queue_id, "place": -index - 1 if right else index})
     return (rows[0][0], rows[0][1]) if rows else None
 
 
 _COUNT = _from_live(sa.select(sa.func.count()).select_from(value))
 
 
-def count(executor: Executor, of: int) -> int:
-    """How many values are live; read from the index alone."""
-    number: int = executor.execute(_COUNT, {"queue_id": of})[0][0]
+def count(executor: Executor, queue_id: int) -> int:
+    """Count the live values. Only their index is read."""
+    number: int = executor.execute(_COUNT, {"queue_id": queue_id})[0][0]
     return number
 
 
@@ -187,14 +219,13 @@ _LIVE = _from_live(sa.select(value.c.seq, value.c.data, value.c.type)).order_by(
 _LIVE_LOCKED = _LIVE.with_for_update()
 
 
-def live(executor: Executor, of: int, *, lock: bool = False) -> list[tuple[int, Encoded]]:
-    """Every live value, oldest first; `lock` keeps them from other takers until the transaction ends."""
-    rows = executor.execute(_LIVE_LOCKED if lock else _LIVE, {"queue_id": of})
+def live(executor: Executor, queue_id: int, *, lock: bool = False) -> list[tuple[int, Encoded]]:
+    """Return all live values, the oldest first. With `lock`, they are locked until the transaction ends."""
+    rows = executor.execute(_LIVE_LOCKED if lock else _LIVE, {"queue_id": queue_id})
     return [(row[0], Encoded(row[1], row[2])) for row in rows]
 
 
 _MOMENT = bindparam("moment", type_=sa.BigInteger)
-# Whether a value was in its queue at a moment, from its row and its returns alone.
 was_live = sa.and_(
     value.c.pushed_at <= _MOMENT,
     sa.or_(value.c.ended_at.is_(None), value.c.ended_at > _MOMENT),
@@ -207,6 +238,8 @@ was_live = sa.and_(
         )
     ),
 )
+"""The condition that a value was in its queue at `:moment`, which follows from its row and its returns."""
+
 _FIRST_PAGE = _from_live(sa.select(value.c.seq, value.c.data)).order_by(value.c.seq).limit(bindparam("count"))
 _PLACES = _from_live(
     sa.select(value.c.seq, (value.c.seq - sa.func.row_number().over(order_by=value.c.seq)).label("distance"))
@@ -227,50 +260,49 @@ def _page(dialect_name: str) -> Any:
     )
 
 
-def iterate(executor: Executor, of: int, page: int = 1000) -> Iterator[tuple[int, str]]:
-    """The values that are live when the iteration begins, oldest first, page by page so that memory stays flat."""
-    rows = executor.execute(_FIRST_PAGE, {"queue_id": of, "count": page + 1})
+def iterate(executor: Executor, queue_id: int, page: int = 1000) -> Iterator[tuple[int, str]]:
+    """Yield the values that are live when the iteration begins, the oldest first. They are read page by page.
+
+    Yields:
+        The seq and the text of each value.
+    """
+    rows = executor.execute(_FIRST_PAGE, {"queue_id": queue_id, "count": page + 1})
     if len(rows) <= page:
         yield from rows
         return
-    # By one statement, so that what moves to the end meanwhile is not met twice. Values themselves never change.
-    stretches = executor.execute(_STRETCHES, {"queue_id": of})
+    # All seqs are read by one statement, so that no value appears twice if it moves to the end meanwhile. The texts can
+    # be read later, since they never change.
+    stretches = executor.execute(_STRETCHES, {"queue_id": queue_id})
     seqs = itertools.chain.from_iterable(range(first, last + 1) for first, last in stretches)
     while part := list(itertools.islice(seqs, page)):
-        yield from executor.execute(_page(executor.dialect_name), {"queue_id": of, "seqs": json.dumps(part)})
+        yield from executor.execute(_page(executor.dialect_name), {"queue_id": queue_id, "seqs": json.dumps(part)})
 
 
 _REMOVE = (
     sa.update(value)
-    .where(value.c.queue_id == bindparam("of"), value.c.seq == bindparam("at_seq"), value.c.ended_at.is_(None))
-    .values(state=literal_column("'removed'"), ended_at=bindparam("at"), taken_by=bindparam("by"))
+    .where(value.c.queue_id == bindparam("of_queue"), value.c.seq == bindparam("of_seq"), value.c.ended_at.is_(None))
+    .values(state=literal_column("'removed'"), ended_at=bindparam("moment"), taken_by=bindparam("attempt_id"))
 )
 
 
-def remove(transaction: Transaction, of: int, seqs: Sequence[int], attempt_id: int | None, moment: int) -> None:
-    """Take values out of the queue for good: cleared, dropped or replaced. The caller has locked and checked them."""
-    transaction.execute_many(_REMOVE, ("of", "at_seq", "at", "by"), ((of, seq, moment, attempt_id) for seq in seqs))
+def remove(transaction: Transaction, queue_id: int, seqs: Sequence[int], attempt_id: int | None, moment: int) -> None:
+    """Remove values from a queue. The caller has locked them, and has checked that the attempt may write."""
+    names = ("of_queue", "of_seq", "moment", "attempt_id")
+    transaction.execute_many(_REMOVE, names, ((queue_id, seq, moment, attempt_id) for seq in seqs))
 
 
-_MAY_WRITE = sa.select(_ONE).where(holds)
-_NOW = sa.select(now())
+_MAY_WRITE = sa.select(_ONE).where(attempt_may_write)
 
 
 def may_write(transaction: Transaction, attempt_id: int) -> bool:
-    """Whether the attempt may write, from now until the transaction ends."""
+    """Whether the attempt may write. If it may, that holds until the transaction ends."""
     return bool(transaction.execute(_MAY_WRITE, {"attempt_id": attempt_id}))
 
 
-def open_change(transaction: Transaction, of: int, attempt_id: int | None) -> bool:
-    """Begin a change of several statements on one queue: check the fence and lock it.
+def open_change(transaction: Transaction, queue_id: int, attempt_id: int | None) -> bool:
+    """Begin a change of several statements on one queue: check the attempt, and lock the queue.
 
     Returns:
-        False if the queue is gone or the attempt may not write.
+        False if the queue was deleted or the attempt may not write.
     """
-    return (attempt_id is None or may_write(transaction, attempt_id)) and lock_queue(transaction, of)
-
-
-def moment(executor: Executor) -> int:
-    """The database's clock in microseconds since 1970."""
-    micros: int = executor.execute(_NOW)[0][0]
-    return micros
+    return (attempt_id is None or may_write(transaction, attempt_id)) and lock_queue(transaction, queue_id)

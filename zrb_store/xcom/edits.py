@@ -1,4 +1,4 @@
-"""How a queue changes when values seem to move. A value never moves: it is removed and goes on under a new seq."""
+"""How a queue changes when values seem to move. A value never moves: it is removed and continues under a new seq."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Edit(NamedTuple):
 
     Attributes:
         removed: The seqs that leave it.
-        left: New values before all others, in order, each with the seq that it goes on from or None.
+        left: New values before all others, in order, each with the seq of the value that it continues, or None.
         right: New values after all others, likewise.
     """
 
@@ -51,12 +51,12 @@ def _place(index: int, length: int) -> int:
 
 
 def edit_delete(index: int) -> Editor:
-    """`del queue[index]`."""
+    """Return the editor for `del queue[index]`."""
     return lambda live: Edit([live[_place(index, len(live))][0]], (), ())
 
 
 def edit_insert(index: int, item: Encoded) -> Editor:
-    """`queue.insert(index, item)`: the shorter side goes on under new seqs."""
+    """Return the editor for `queue.insert(index, item)`: the shorter side gets new seqs."""
 
     def editor(live: Live) -> Edit:
         place = max(index + len(live), 0) if index < 0 else min(index, len(live))
@@ -66,7 +66,7 @@ def edit_insert(index: int, item: Encoded) -> Editor:
 
 
 def edit_set_item(index: int, item: Encoded) -> Editor:
-    """`queue[index] = item`."""
+    """Return the editor for `queue[index] = item`."""
 
     def editor(live: Live) -> Edit:
         place = _place(index, len(live))
@@ -81,11 +81,11 @@ def _between(before: Live, dropped: list[int], item: Encoded, after: Live) -> Ed
     return Edit(dropped + _seqs(before), [*_moved(before), (item, None)], ())
 
 
-def edit_rotate(steps: int) -> Editor:
-    """`queue.rotate(steps)`: the shorter part goes on at the other end."""
+def edit_rotate(n: int) -> Editor:
+    """Return the editor for `queue.rotate(n)`: the shorter part continues at the other end."""
 
     def editor(live: Live) -> Edit:
-        right = steps % len(live) if live else 0
+        right = n % len(live) if live else 0
         if right == 0:
             return NOTHING
         left = len(live) - right
@@ -97,7 +97,7 @@ def edit_rotate(steps: int) -> Editor:
 
 
 def edit_reverse(live: Live) -> Edit:
-    """`queue.reverse()`."""
+    """Reverse the queue, as `queue.reverse()`."""
     if len(live) < 2:
         return NOTHING
     return Edit(_seqs(live), (), _moved(live[::-1]))

@@ -6,13 +6,17 @@ import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Self, SupportsIndex
+from typing import Any, Concatenate, NoReturn, ParamSpec, Self, SupportsIndex
 
-from zrb_store import codec, points
+from zrb_store import codec
 from zrb_store.codec import Encoded
+from zrb_store.db.failpoints import failpoint
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import values
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.owner import Owner
+from zrb_store.xcom.current import current_attempt
 from zrb_store.xcom.edits import (
     EMPTY,
     NOTHING,
@@ -25,62 +29,59 @@ from zrb_store.xcom.edits import (
     edit_rotate,
     edit_set_item,
 )
-from zrb_store.xcom.owner import Owner, current_attempt
-from zrb_store.xcom.reading import Reading, as_index, as_number
-
-if TYPE_CHECKING:
-    from zrb_store.xcom.mapping import Xcoms
+from zrb_store.xcom.reader import QueueReader, as_index, as_number
+from zrb_store.xcom.session_queues import SessionQueues, being_removed
 
 P = ParamSpec("P")
 
 
-def _then_tell_push(change: Callable[Concatenate[Xcom, P], None]) -> Callable[Concatenate[Xcom, P], None]:
+def _then_call_push_callbacks(change: Callable[Concatenate[Xcom, P], None]) -> Callable[Concatenate[Xcom, P], None]:
     """Call the push callbacks after a change; `__wrapped__` is the change alone."""
 
     @wraps(change)
-    def told(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def changed(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
         change(self, *args, **kwargs)
         _call(self._push_callbacks)
 
-    return told
+    return changed
 
 
-def _then_tell_pop(change: Callable[Concatenate[Xcom, P], None]) -> Callable[Concatenate[Xcom, P], None]:
-    """As `_then_tell_push`, for the pop callbacks."""
+def _then_call_pop_callbacks(change: Callable[Concatenate[Xcom, P], None]) -> Callable[Concatenate[Xcom, P], None]:
+    """Call the pop callbacks after a change; `__wrapped__` is the change alone."""
 
     @wraps(change)
-    def told(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def changed(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
         change(self, *args, **kwargs)
         _call(self._pop_callbacks)
 
-    return told
+    return changed
 
 
-class Xcom(Reading):
-    """One queue of a session. Each operation is one transaction; every process sees it at once.
+class Xcom(QueueReader):
+    """One queue of a session. Each operation is one transaction, which every process sees at once.
 
-    `pop` takes the oldest value, as in zrb; use `popright` for the newest. Values that are taken stay in the history.
-    Inside an attempt the operations belong to it and are given back if it does not stand; outside they are final.
+    `pop` takes the oldest value, as in zrb; use `popright` for the newest. A value that was taken stays in the history.
+    Operations inside an attempt belong to it: they are undone unless it completes. Outside an attempt they are final.
     """
 
-    def __init__(self, xcoms: Xcoms, name: str) -> None:
-        super().__init__(xcoms, name)
+    def __init__(self, queues: SessionQueues, name: str) -> None:
+        super().__init__(queues, name)
         self._push_callbacks: list[Callable[[], Any]] = []
         self._pop_callbacks: list[Callable[[], Any]] = []
 
-    # -- what a subclass may change: how a value becomes text and comes back
+    # -- what a subclass may change: how values are encoded, and what it remembers of them
 
     def _encode(self, value: Any) -> Encoded:
-        return codec.encode(value, limit=self._xcoms.max_value)
+        return codec.encode(value, limit=self._queues.max_value)
 
-    def _pushed(self, seq: int, item: Encoded, value: Any) -> None:
-        """Called with each value that this process pushed, and its text, after the commit."""
+    def _after_push(self, seq: int, item: Encoded, value: Any) -> None:
+        """Do something after the commit of a value that this process pushed."""
 
-    def _copied(self, old: int, new: int) -> None:
-        """Called for each value that goes on under another seq, after the commit."""
+    def _after_move(self, old: int, new: int) -> None:
+        """Do something after the commit of a value that continues under another seq."""
 
-    def _taken(self, seqs: Sequence[int]) -> None:
-        """Called with the values that this process took or removed, after the commit."""
+    def _after_take(self, seqs: Sequence[int]) -> None:
+        """Do something after the commit that took or removed values."""
 
     # -- push
 
@@ -90,45 +91,45 @@ class Xcom(Reading):
         Raises:
             UnencodableValue: No codec takes a part of it.
             ValueTooLarge: It is larger than the limit.
-            AttemptClosed: The attempt that this belongs to has ended.
-            LeaseLost: Another process has taken the session of that attempt over.
+            AttemptClosed: The attempt that this operation belongs to has ended.
+            LeaseLost: Another process has taken over the session of that attempt.
         """
         self._push(value, left=False)
         _call(self._push_callbacks)
 
     def push(self, value: Any) -> None:
-        """Add a value at the end; the same as `append`, and raises as it."""
+        """Add a value at the end; the same as `append`, with its errors."""
         self.append(value)
 
-    @_then_tell_push
+    @_then_call_push_callbacks
     def appendleft(self, value: Any) -> None:
-        """Add a value at the beginning; raises as `append`."""
+        """Add a value at the beginning. Raises what `append` raises."""
         self._push(value, left=True)
 
-    @_then_tell_push
+    @_then_call_push_callbacks
     def extend(self, new: Iterable[Any]) -> None:
-        """Add all values at the end, or none; raises as `append`."""
+        """Add all values at the end, or none. Raises what `append` raises."""
         self._extend(list(new), left=False)
 
-    @_then_tell_push
+    @_then_call_push_callbacks
     def extendleft(self, new: Iterable[Any]) -> None:
-        """Add all values at the beginning, each before the one before it; raises as `append`."""
+        """Add all values at the beginning, or none; the last one comes first. Raises what `append` raises."""
         self._extend(list(new)[::-1], left=True)
 
     def _push(self, value: Any, left: bool) -> None:
         item = self._encode(value)
         owner = self._owner()
         attempt_id = owner.id if owner else None
-        database = self._xcoms.database
-        queue_id = self._xcoms.queue_id(self.name, owner)
-        points.reach("push:before")
+        database = self._queues.database
+        queue_id = self._queues.queue_id(self.name, owner)
+        failpoint("push:before")
         seq = values.push(database, queue_id, item, attempt_id, left=left)
         if seq is None:
             seq = values.push(database, self._renewed_id(owner), item, attempt_id, left=left)
             if seq is None:
                 self._refuse(owner)
-        points.reach("push:after")
-        self._pushed(seq, item, value)
+        failpoint("push:after")
+        self._after_push(seq, item, value)
 
     def _extend(self, new: Sequence[Any], left: bool) -> None:
         items = [(self._encode(value), None) for value in new]
@@ -143,51 +144,51 @@ class Xcom(Reading):
 
         Raises:
             IndexError: The queue is empty.
-            AttemptClosed: The attempt that this belongs to has ended.
-            LeaseLost: Another process has taken the session of that attempt over.
+            AttemptClosed: The attempt that this operation belongs to has ended.
+            LeaseLost: Another process has taken over the session of that attempt.
         """
         return self._pop(right=False)
 
     def popleft(self) -> Any:
-        """Take the oldest value; the same as `pop`, and raises as it."""
+        """Take the oldest value; the same as `pop`, with its errors."""
         return self._pop(right=False)
 
     def popright(self) -> Any:
-        """Take the newest value; raises as `pop`."""
+        """Take the newest value. Raises what `pop` raises."""
         return self._pop(right=True)
 
     def _pop(self, right: bool) -> Any:
         owner = self._owner()
-        database = self._xcoms.database
-        queue_id = self._xcoms.known_id(self.name)
-        points.reach("pop:before")
+        database = self._queues.database
+        queue_id = self._queues.find_id(self.name)
+        failpoint("pop:before")
         found = values.take(database, queue_id, owner.id if owner else None, right=right) if queue_id else None
         while found is None:
             if owner:
                 owner.refuse_if_closed()
-            queue_id = self._xcoms.known_id(self.name, anew=True)
-            # PostgreSQL answers "none" when the only value seen was taken while a newer one came.
+            queue_id = self._queues.find_id(self.name, refresh=True)
+            # PostgreSQL finds no value if the only one it saw was taken while a newer one was pushed.
             if not queue_id or not values.count(database, queue_id):
                 raise IndexError(EMPTY)
             found = values.take(database, queue_id, owner.id if owner else None, right=right)
-        points.reach("pop:after")
+        failpoint("pop:after")
         value = self._decode(*found)
-        self._taken(found[:1])
+        self._after_take(found[:1])
         _call(self._pop_callbacks)
         return value
 
     def clear(self) -> None:
-        """Remove every value. Raises `AttemptClosed` and `LeaseLost` as `pop`."""
+        """Remove every value. Raises `AttemptClosed` and `LeaseLost` like `pop`."""
         self._apply(lambda live: Edit([seq for seq, _ in live], [], []))
 
-    @_then_tell_pop
+    @_then_call_pop_callbacks
     def remove(self, value: Any) -> None:
         """Remove the first value equal to this one.
 
         Raises:
             ValueError: There is none.
-            AttemptClosed: The attempt that this belongs to has ended.
-            LeaseLost: Another process has taken the session of that attempt over.
+            AttemptClosed: The attempt that this operation belongs to has ended.
+            LeaseLost: Another process has taken over the session of that attempt.
         """
 
         other: set[int] = set()
@@ -200,17 +201,17 @@ class Xcom(Reading):
                     break
             return NOTHING
 
-        # Decoding and comparing may run anybody's code, so the queue is not locked meanwhile; what came since is looked
-        # at next.
+        # Decoding and comparing may run any code, so the queue is not locked meanwhile. Values that arrive during the
+        # search are searched next.
         while (equal := self._first_equal(value, other)) is not None:
             if self._apply(editor).removed:
                 return
         raise ValueError(f"{value!r} is not in deque")
 
     def _first_equal(self, value: Any, other: set[int]) -> int | None:
-        """The seq of the first value equal to this one; those before it are added to `other`."""
+        """Return the seq of the first value equal to this one; add those before it to `other`."""
         for queue_id in self._known_ids():
-            for seq, data in values.iterate(self._xcoms.database, queue_id):
+            for seq, data in values.iterate(self._queues.database, queue_id):
                 if seq not in other:
                     found = self._decode(seq, data)
                     if found is value or found == value:
@@ -224,28 +225,31 @@ class Xcom(Reading):
     # -- replace
 
     def set(self, new_value: Any) -> None:
-        """Make this the only value; raises as `append`."""
+        """Replace all values by this one. Raises what `append` raises."""
         item = self._encode(new_value)
         edit = self._apply(lambda live: Edit([seq for seq, _ in live], [], [(item, None)]), pushed=[new_value])
         _call(self._push_callbacks)
         for _ in edit.removed:
             _call(self._pop_callbacks)
 
-    @_then_tell_push
+    @_then_call_push_callbacks
     def insert(self, index: SupportsIndex, value: Any) -> None:
-        """Insert a value before the given place; raises as `append`."""
+        """Insert a value before an index. Raises what `append` raises."""
         self._apply(edit_insert(as_number(index), self._encode(value)), pushed=[value])
 
-    @_then_tell_push
+    @_then_call_push_callbacks
     def __setitem__(self, index: SupportsIndex, value: Any) -> None:
         self._apply(edit_set_item(as_index(index), self._encode(value)), pushed=[value])
 
     def rotate(self, n: SupportsIndex = 1) -> None:
-        """Move the last `n` values to the beginning (negative: the first to the end). Raises as `clear`."""
+        """Move the last `n` values to the beginning, or the first ones to the end if `n` is negative.
+
+        Raises what `clear` raises.
+        """
         self._apply(edit_rotate(as_number(n)))
 
     def reverse(self) -> None:
-        """Reverse the order in place. Raises as `clear`."""
+        """Reverse the order in place. Raises what `clear` raises."""
         self._apply(edit_reverse)
 
     def __iadd__(self, other: Iterable[Any]) -> Self:  # type: ignore[override]  # in place, unlike +
@@ -265,13 +269,13 @@ class Xcom(Reading):
         """Read the live values, decide, and write, in one transaction."""
         owner = self._owner()
         attempt_id = owner.id if owner else None
-        xcoms = self._xcoms
+        queues = self._queues
 
         def work(transaction: Transaction) -> tuple[Edit, int, int] | None:
             if not values.open_change(transaction, queue_id, attempt_id):
                 return None
             edit = editor(values.live(transaction, queue_id, lock=True) if read else [])
-            moment = values.moment(transaction)  # with all locks taken, or a value would end before it was returned
+            moment = now_micros(transaction)
             values.remove(transaction, queue_id, edit.removed, attempt_id, moment)
             left = right = 0
             if edit.left:
@@ -280,15 +284,15 @@ class Xcom(Reading):
                 right = values.push_many(transaction, queue_id, edit.right, attempt_id, moment)
             return edit, left, right
 
-        if read and not xcoms.known_id(self.name):
+        if read and not queues.find_id(self.name):
             edit = editor([])
             if not edit.left and not edit.right:
                 return edit  # there is no queue, and no need for one
-        queue_id = xcoms.queue_id(self.name, owner)
-        done = xcoms.database.transact(work, "change")
+        queue_id = queues.queue_id(self.name, owner)
+        done = queues.database.transact(work, "change")
         if done is None:
             queue_id = self._renewed_id(owner)
-            done = xcoms.database.transact(work, "change")
+            done = queues.database.transact(work, "change")
             if done is None:
                 self._refuse(owner)
         edit, left, right = done
@@ -296,13 +300,13 @@ class Xcom(Reading):
         for first, items in ((left, edit.left), (right, edit.right)):
             for seq, (item, moved_from) in enumerate(items, first):
                 if moved_from is None:
-                    self._pushed(seq, item, next(fresh))
+                    self._after_push(seq, item, next(fresh))
                 else:
-                    self._copied(moved_from, seq)
-        self._taken(edit.removed)
+                    self._after_move(moved_from, seq)
+        self._after_take(edit.removed)
         return edit
 
-    # -- callbacks, under the names of every zrb release
+    # -- callbacks, under the names that zrb's releases have used
 
     def append_push_callback(self, callback: Callable[[], Any]) -> None:
         """Call `callback` after each push of this object (not of other processes)."""
@@ -318,21 +322,21 @@ class Xcom(Reading):
     # -- helpers
 
     def _owner(self) -> Owner | None:
-        owner = self._xcoms.owner or current_attempt.get()
-        database = self._xcoms.database
+        owner = self._queues.owner or current_attempt.get()
+        database = self._queues.database
         if owner and (owner.database is database or owner.database.url == database.url):
             return owner
-        return self._xcoms.ambient
+        return self._queues.parent_attempt
 
     def _renewed_id(self, owner: Owner | None) -> int:
         if owner:
             owner.refuse_if_closed()
-        return self._xcoms.queue_id(self.name, owner, anew=True)
+        return self._queues.queue_id(self.name, owner, refresh=True)
 
     def _refuse(self, owner: Owner | None) -> NoReturn:
         if owner:
             owner.refuse_if_closed()
-        raise SessionNotFound(f"session {self._xcoms.session} is being removed by another process")
+        raise SessionNotFound(being_removed(self._queues.session))
 
 
 def _call(callbacks: list[Callable[[], Any]]) -> None:

@@ -1,7 +1,7 @@
-"""What differs between SQLite and PostgreSQL when a store is used, and nothing else.
+"""The differences between SQLite and PostgreSQL in the use of a store.
 
-`sqlite.py` and `postgresql.py` have the hooks of one database each, `statements.py` the statements that differ.
-How each is migrated is in `migrate.py`, what each says of itself in `facts.py`.
+`sqlite.py` and `postgresql.py` each contain the hooks for one database, `statements.py` the statements that differ. The
+differences in migrations are in `db/migrate.py`, those in what the databases report about themselves in `db/about.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from zrb_store.db.dialect.statements import (
     numbered_insert,
     reserve,
     revision_of,
-    schema_holds,
+    schema_is_unchanged,
 )
 from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.errors import StoreUnavailable, ZrbStoreError
@@ -40,59 +40,67 @@ __all__ = [
     "numbered_insert",
     "reserve",
     "revision_of",
-    "schema_holds",
+    "schema_is_unchanged",
     "sqlite_path",
 ]
 
 
 class Dialect(Protocol):
-    """The hooks. `url` is what the store was opened with."""
+    """The hooks for one database. `url` is the URL that the store was opened with.
 
-    begin_snapshot: str  # for several reads as of one moment
-    backs_up: bool  # whether an older store may be upgraded by its first writer
-    commits_unsynced: bool  # whether a statement by itself would be less durable than the store is to be
-    has_versions: sa.TextClause  # the tables there, of those that `version_table` asks about
-    has_foreign: sa.TextClause  # a row if we must not make our tables here, beside another program's
+    Attributes:
+        begin_snapshot: The statement that begins a transaction for several reads as of one moment.
+        backs_up: Whether an older store is backed up before an upgrade, so that its first writer may upgrade it.
+        commits_unsynced: Whether a statement outside a transaction would be less durable than the store promises.
+        has_versions: Selects the names of those tables that exist and that `version_table` needs to know about.
+        has_foreign: Selects a row if other programs have tables here, so that ours must not be created.
+    """
+
+    begin_snapshot: str
+    backs_up: bool
+    commits_unsynced: bool
+    has_versions: sa.TextClause
+    has_foreign: sa.TextClause
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
-        """An engine whose connections are in autocommit mode and set up for us."""
+        """Return an engine that opens connections in autocommit mode and with our settings."""
 
     def watch(self, database: Watched) -> None:
-        """See to it that no operation of the database waits for its server without end."""
+        """Make sure that no operation of the database waits forever for its server."""
 
     def open_file(self, url: URL) -> OpenFile | None:
-        """The file that a connection has just opened, or None."""
+        """Return the file that a connection has just opened, or None if there is no file."""
 
     def begin(self, driver: Any) -> str | None:
-        """Begin a transaction that writes, and return the revision of the schema in it."""
+        """Begin a transaction that writes, and return the revision of the schema as the transaction sees it."""
 
     def create(self, url: URL) -> None:
-        """Make place for a new store."""
+        """Create the file of a new store, and its folder; do nothing if the database has no file."""
 
     def is_idle(self, driver: Any) -> bool:
-        """Whether a held connection is there, and free for the next statement."""
+        """Whether a connection is still open and can run the next statement."""
 
     def is_busy(self, error: BaseException) -> bool:
-        """Whether another transaction was in the way: the same can be tried again."""
+        """Whether the error was caused by another transaction, so that the operation can be repeated."""
 
     def is_gone(self, error: BaseException) -> bool:
         """Whether the connection is lost."""
 
     def explain(self, error: BaseException, url: URL, *, locked: bool = False) -> ZrbStoreError | None:
-        """The driver's error as one of ours, or None if it is a fault of this program.
+        """Convert an error of the driver to one of ours. Return None if it is a bug of this program.
 
         Args:
-            error: What the driver raised.
-            url: The store's.
-            locked: Whether another transaction is known to be in the way, whatever the error says.
+            error: The error that the driver raised.
+            url: The URL of the store.
+            locked: Whether another transaction is known to be the cause, even if the error does not say so.
         """
 
 
 def dialect_of(url: URL) -> Dialect:
-    """The hooks for this URL.
+    """Return the hooks for the database of this URL.
 
     Raises:
-        StoreUnavailable: Another database than SQLite and PostgreSQL (with psycopg).
+        StoreUnavailable: The database is neither SQLite nor PostgreSQL with psycopg.
     """
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return SQLite()

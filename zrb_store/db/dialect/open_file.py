@@ -1,4 +1,4 @@
-"""The file that SQLite has open, by its identity: a name can come to mean another file."""
+"""Detect that the file of an open store was deleted or replaced."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ import fcntl
 import os
 from pathlib import Path
 
-Identity = tuple[int, int]
+FileIdentity = tuple[int, int]
 
 # Each connection holds a shared lock on this byte of the -shm file (UNIX_SHM_DMS in SQLite's os_unix.c).
-_SHARED_BY_ALL = 128
+_LOCKED_BYTE = 128
 
 
 class OpenFile:
     """A database file that a connection of this process has open.
 
-    SQLite goes by names. When a file is deleted or replaced under it, it goes on writing to what nobody will find
-    again, and leaves a -wal file that would be applied to the file that has the name by then.
+    If the file is deleted or replaced, SQLite keeps writing to the old file, which nobody can find any more. It also
+    leaves a -wal file, which SQLite would apply to the new file of the same name.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = _identity(path)
-        self._wal: Identity | None = None
+        self._wal: FileIdentity | None = None
 
     def is_in_place(self) -> bool:
-        """Whether the name still means this file. Asked after each write, whose first one made the -wal file."""
+        """Whether the path still leads to this file. Call this after each write."""
         in_place = _identity(self._path) == self._file
         if self._wal is None and in_place:
-            self._wal = _identity(self._beside("-wal"))
+            self._wal = _identity(self._beside("-wal"))  # the first write has created the file
         return in_place
 
     def put_log_aside(self) -> None:
-        """Rename the -wal of a file that was replaced to `-wal.replaced`, once its connection is closed.
+        """If the file was replaced, rename its -wal file to `-wal.replaced`. Call this once the connection is closed.
 
-        It is left where it is if another process uses it, or if it is the new file's own.
+        A -wal file that another process uses, or that belongs to the new file, is left alone.
         """
         wal, index = self._beside("-wal"), self._beside("-shm")
         if self.is_in_place() or not self._path.exists() or _identity(wal) != self._wal or not index.exists():
             return
         with index.open("r+b") as file:
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _SHARED_BY_ALL)
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCKED_BYTE)
             except OSError:
                 return
             wal.rename(self._beside("-wal.replaced"))
@@ -51,9 +51,9 @@ class OpenFile:
         return self._path.with_name(self._path.name + ending)
 
 
-def _identity(path: Path) -> Identity | None:
+def _identity(path: Path) -> FileIdentity | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - on the way of every write, where Path.stat takes twice as long
+        found = os.stat(path)  # noqa: PTH116 - Path.stat takes twice as long, and every write waits for this
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

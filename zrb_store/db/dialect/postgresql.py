@@ -13,43 +13,46 @@ from sqlalchemy.engine import URL
 from zrb_store.db.dialect.statements import REVISION_SQL
 from zrb_store.db.dialect.watchdog import Watched, watch
 from zrb_store.db.urls import shown_url
-from zrb_store.errors import InvalidName, StoreUnavailable, ZrbStoreError
-from zrb_store.masking import mask_text
+from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
+from zrb_store.safe_text import mask_text
 
-# Another transaction was in the way, and this one was undone.
+# SQLSTATEs of a transaction that was rolled back because of another one.
 _BUSY = ("40001", "40P01", "55P03")
-# The server has ended the connection (57P), or ended it since a transaction was idle or long (25P03, 25P04).
+# SQLSTATEs of a lost connection (08), and of one that the server has ended: itself (57P), or because a transaction was
+# idle (25P03) or long (25P04).
 _GONE = ("08", "57P", "25P03", "25P04")
-# Two attempts of one task that begin at once take the same number.
+# Two attempts of a task that begin at the same time may choose the same number.
 _SAME_NUMBER = "uq_zrb_attempt_session_id_task_number"
-# What does not pass by itself, of what goes wrong before a server has answered with a code. A server that refuses us
-# says FATAL; unless it is starting, stopping or full, it will do so again.
-_PASSING = ("database system", "connection slots", "too many")
-_LASTING = re.compile(
+# An error without SQLSTATE comes from a connection that failed before the server had sent one. A refusal by the server
+# contains FATAL, and is temporary only if the server is starting, stopping or full.
+_TEMPORARY = ("database system", "connection slots", "too many")
+# Other errors without SQLSTATE are temporary, except these.
+_PERMANENT = re.compile(
     "does not support SSL|SSL was required|certificate|sslmode|fe_sendauth|no password|authentication method"
     "|channel binding|GSSAPI|service file|unsupported frontend protocol",
     re.IGNORECASE,
 )
 
-# psycopg warns of pipelines that end with their connection; where nobody listens, Python would print that to stderr.
+# psycopg logs a warning if a connection ends during a pipeline. Without a handler, Python would print it to stderr.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
 class PostgreSQL:
-    """PostgreSQL through psycopg 3, one connection held per process.
+    """PostgreSQL through psycopg 3, with one connection for each process.
 
-    Nothing is set on a server session beyond the end of a transaction: behind a pooler others get that session next.
+    Settings of a server session last only until a transaction ends, because a pooler may give the session to others.
     """
 
-    lock_timeout = "5s"  # then the same is tried again, until the operation's time is up
+    lock_timeout = "5s"  # after that, the operation is repeated until its own timeout
     begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     backs_up = False
-    # In the schema that our tables are in: further down the search_path it would be another program's.
+    # Only in the schema of our tables: a table in other schemas of the search_path may belong to another program.
     has_versions = sa.text(
         "SELECT tablename FROM pg_catalog.pg_tables "
         "WHERE schemaname = current_schema() AND tablename IN ('zrb_version', 'zrb_session', 'alembic_version')"
     )
-    has_foreign = sa.text("SELECT 1 WHERE false")  # programs share a PostgreSQL database; our names have a prefix
+    # No row: programs may share a PostgreSQL database, where the prefix of our tables keeps them apart.
+    has_foreign = sa.text("SELECT 1 WHERE false")
 
     def __init__(self) -> None:
         self.commits_unsynced = False
@@ -59,16 +62,16 @@ class PostgreSQL:
             import psycopg
         except ImportError:
             raise StoreUnavailable('PostgreSQL needs psycopg: pip install "zrb-store[postgres]"') from None
-        # A server that vanishes is noticed; what the URL says goes before.
+        # With these options a server that vanishes is noticed. Options in the URL take precedence.
         options = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
         options = {"connect_timeout": 10, "autocommit": True} | options
         options = {name: number for name, number in options.items() if name not in url.query}
         engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), connect_args=options, poolclass=sa.NullPool)
 
-        @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads its version as text
+        @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads the server's version as text
         def prepare(driver: psycopg.Connection[Any], _: Any) -> None:
             encoding = driver.info.parameter_status("server_encoding")
-            if encoding and encoding != "UTF8":  # a pooler in between may not tell
+            if encoding and encoding != "UTF8":  # a pooler may not report it
                 raise StoreUnavailable(
                     f"the database {url.database} has encoding {encoding}, in which not every text can be stored: "
                     "use one with encoding UTF8"
@@ -86,8 +89,8 @@ class PostgreSQL:
         return None
 
     def begin(self, driver: Any) -> str | None:
-        # What is needed is said, since a server, a database or a role may have other defaults: a transaction that has
-        # waited for a lock must see what was committed meanwhile. All in one message.
+        # The isolation level is given, because a server, a database or a role may have another default: a transaction
+        # that has waited for a lock must see what was committed meanwhile. All statements are sent in one message.
         sync = "SET LOCAL synchronous_commit = on; " if self.commits_unsynced else ""
         wait = f"SET LOCAL lock_timeout = '{self.lock_timeout}'; "
         cursor = driver.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {wait}{sync}{REVISION_SQL}")
@@ -102,8 +105,8 @@ class PostgreSQL:
     def is_idle(self, driver: Any) -> bool:
         if driver.closed or driver.pgconn.transaction_status or driver.pgconn.pipeline_status:
             return False
-        # An idle connection has nothing to say: what can be read is its end.
-        poll = readiness.poll()  # select() takes no descriptor above 1023
+        # The server sends nothing over an idle connection. If there is something to read, the connection has ended.
+        poll = readiness.poll()  # not select(), which rejects file descriptors above 1023
         poll.register(driver.fileno(), readiness.POLLIN)
         return not poll.poll(0)
 
@@ -125,8 +128,8 @@ class PostgreSQL:
             return False
         text = str(error)
         if "FATAL:" in text:
-            return any(words in text for words in _PASSING)
-        return not _LASTING.search(text)
+            return any(words in text for words in _TEMPORARY)
+        return not _PERMANENT.search(text)
 
     def explain(self, error: BaseException, url: URL, *, locked: bool = False) -> ZrbStoreError | None:
         import psycopg
@@ -134,7 +137,7 @@ class PostgreSQL:
         if not isinstance(error, psycopg.Error):
             return None
         where = shown_url(url)
-        text = " ".join(mask_text(str(error)).split())  # libpq quotes what it does not understand
+        text = " ".join(mask_text(str(error)).split())  # masked because libpq quotes parameters that it rejects
         state = error.sqlstate or ""
         if state in ("42501", "25006"):
             return StoreUnavailable(f"the store {where} does not allow this: {text}")
@@ -151,7 +154,7 @@ class PostgreSQL:
         if state[:2] in ("58", "XX", "F0"):
             return StoreUnavailable(f"the store {where} reports an error of its own: {text}")
         if isinstance(error, psycopg.ProgrammingError) and not state:
-            return InvalidName(f"the store's URL {where} is not understood: {text}")
+            return InvalidArgument(f"the store's URL {where} is not understood: {text}")
         if self.is_gone(error) or (not state and isinstance(error, psycopg.OperationalError)):
             return StoreUnavailable(f"the store {where} cannot be reached: {text or 'the connection was lost'}")
         return None

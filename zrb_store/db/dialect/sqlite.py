@@ -20,7 +20,7 @@ from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 
 _SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
-# Why SQLite refused, by primary result code (https://www.sqlite.org/rescode.html).
+# Explanations of SQLite's errors by primary result code (https://www.sqlite.org/rescode.html).
 _SQLITE_REASONS = {
     **dict.fromkeys(_SQLITE_BUSY, "is locked by another program; end it, or try again later"),
     sqlite3.SQLITE_READONLY: "cannot be written: its file or folder is read-only for this user",
@@ -34,7 +34,7 @@ _SQLITE_REASONS = {
 
 
 class _Compiler(SQLiteCompiler):
-    """Says `INDEXED BY`, which SQLAlchemy drops on SQLite, and no `OFFSET ?` (bound to 0) where there is no offset."""
+    """A compiler that keeps `INDEXED BY`, which SQLAlchemy drops, and adds no `OFFSET ?` where there is no offset."""
 
     limit_clause = SQLCompiler.limit_clause
 
@@ -43,7 +43,7 @@ class _Compiler(SQLiteCompiler):
 
 
 class SQLite:
-    """SQLite 3.35 or newer in WAL mode, one connection held per process."""
+    """SQLite 3.35 or newer in WAL mode, with one connection for each process."""
 
     begin_snapshot = "BEGIN"
     backs_up = True
@@ -61,17 +61,17 @@ class SQLite:
 
         def connect() -> sqlite3.Connection:
             if not path.exists():
-                raise StoreMissing(f"there is no store at {path}; the first run or push makes it")
+                raise StoreMissing(f"there is no store at {path}; the first run or push creates it")
             driver = _connect_read_only(path) if read_only else _connect(f"{path.absolute().as_uri()}?mode=rw")
             try:
-                # Not a Python function: sqlite3 would swallow the KeyboardInterrupt that is raised in one.
+                # time_ns is a C function: sqlite3 would swallow a KeyboardInterrupt that a Python function raises.
                 driver.create_function("zrb_now", 0, time.time_ns)
-                # A text that is no longer UTF-8 is shown with escapes, instead of hiding all others.
+                # Damaged UTF-8 is shown with escapes; an error would hide all other rows.
                 driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
                 if not read_only:
                     driver.execute(f"PRAGMA synchronous={durability}")
                     driver.execute("PRAGMA foreign_keys=ON")
-                    # 16 MiB of log instead of 4: a quarter of the syncs, and still one segment of the log's index.
+                    # A log of 16 MiB instead of 4 needs a quarter of the syncs, and its index still has one segment.
                     driver.execute("PRAGMA wal_autocheckpoint=4000")
                     driver.execute("PRAGMA journal_size_limit=16777216")
             except sqlite3.Error:
@@ -90,23 +90,24 @@ class SQLite:
         return OpenFile(sqlite_path(url))
 
     def begin(self, driver: Any) -> str | None:
-        driver.execute("BEGIN IMMEDIATE")  # a deferred read-then-write fails at once when another process wrote between
+        # A deferred transaction that reads and then writes fails at once if another process has written in between.
+        driver.execute("BEGIN IMMEDIATE")
         return revision_of(driver)
 
     def create(self, url: URL) -> None:
         path = sqlite_path(url)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Never open a file that exists except through SQLite: closing it would drop SQLite's locks.
+        # An existing file is never opened except by SQLite, because closing it would drop SQLite's locks.
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
-            # An empty file, as touch leaves it, says nothing about who may read what will be in it.
+            # The permissions of an empty file, as touch creates it, were not chosen for what will be stored in it.
             if path.is_file() and not path.stat().st_size:
-                with contextlib.suppress(PermissionError):  # another user's, who lets us write to it
+                with contextlib.suppress(PermissionError):  # the file belongs to another user, who lets us write to it
                     path.chmod(path.stat().st_mode & 0o600)
 
     def is_idle(self, driver: Any) -> bool:
-        return not driver.in_transaction  # a Ctrl-C during the rollback leaves one
+        return not driver.in_transaction  # a Ctrl-C during a rollback leaves the transaction open
 
     def is_busy(self, error: BaseException) -> bool:
         return _sqlite_code(error) in _SQLITE_BUSY
@@ -119,7 +120,7 @@ class SQLite:
         if isinstance(error, PermissionError):
             return StoreUnavailable(f"the store {path} {_SQLITE_REASONS[sqlite3.SQLITE_PERM]} ({error.strerror})")
         if isinstance(error, OSError):
-            return StoreUnavailable(f"the store {path} cannot be made: {error.strerror or error}")
+            return StoreUnavailable(f"the store {path} cannot be created: {error.strerror or error}")
         if not isinstance(error, sqlite3.Error):
             return None
         if isinstance(error, sqlite3.IntegrityError):
@@ -131,10 +132,10 @@ class SQLite:
 
 
 def sqlite_path(url: URL) -> Path:
-    """The file of a SQLite URL.
+    """Return the file of a SQLite URL.
 
     Raises:
-        StoreUnavailable: The URL names no file.
+        StoreUnavailable: The URL does not name a file.
     """
     if not url.database or url.database == ":memory:":
         raise StoreUnavailable("an in-memory database is lost with its process: name a file instead")
@@ -142,7 +143,7 @@ def sqlite_path(url: URL) -> Path:
 
 
 def _connect(uri: str) -> sqlite3.Connection:
-    # timeout=0: our own jittered retry is fairer than SQLite's handler, which starves a process for seconds.
+    # timeout=0: our own retries, with random pauses, are fairer than SQLite's, which may starve a process for seconds.
     return sqlite3.connect(
         uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
     )
@@ -155,7 +156,7 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
         driver.execute("SELECT 1 FROM sqlite_master LIMIT 1")
     except sqlite3.OperationalError as error:
         driver.close()
-        # A WAL database in a folder that we may not write can be read only if nobody has it open (no -wal).
+        # In a folder that we may not write, a WAL database can be read only while nobody has it open (no -wal file).
         if _sqlite_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) and not _wal(path).exists():
             return _connect(f"{uri}?immutable=1")
         raise

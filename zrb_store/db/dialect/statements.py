@@ -1,4 +1,4 @@
-"""The parts of statements that the two databases say differently."""
+"""The parts of statements that differ between the two databases."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from zrb_store.db.tables import REVISION, queue, value, version
 REVISION_SQL = f"SELECT {version.c.version_num.name} FROM {version.name}"
 
 _our_revision: sa.ColumnClause[Any] = sa.literal_column(f"'{REVISION}'")
-schema_holds = sa.exists(sa.select(sa.literal_column("1")).where(version.c.version_num == _our_revision))
-"""The condition of each statement that writes by itself: nobody has upgraded the store since it was opened."""
+schema_is_unchanged = sa.exists(sa.select(sa.literal_column("1")).where(version.c.version_num == _our_revision))
+"""A condition for each statement that writes outside a transaction: the store was not upgraded since it was opened."""
 
 
 class now(FunctionElement[int]):
-    """The database's clock in microseconds since 1970, read when the statement gets there, not when it began."""
+    """The database's clock, in microseconds since 1970, at the moment of evaluation rather than of the transaction."""
 
     type = sa.BigInteger()
     inherit_cache = True
@@ -35,13 +35,13 @@ def _postgresql_now(element: now, compiler: Any, **_: Any) -> str:
 
 
 def revision_of(driver: Any) -> str | None:
-    """The revision of the schema, as a driver connection sees it now."""
+    """Return the current revision of the schema, as a driver's connection sees it."""
     rows = driver.execute(REVISION_SQL).fetchall()
     return str(rows[0][0]) if rows else None
 
 
 def insert_if_absent(dialect_name: str, table: sa.Table) -> Any:
-    """An INSERT that does nothing where a unique column already has the value."""
+    """Return an INSERT that does nothing if a unique column already has the value."""
     if dialect_name == "sqlite":
         from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -52,12 +52,12 @@ def insert_if_absent(dialect_name: str, table: sa.Table) -> Any:
 
 
 def bytewise(dialect_name: str, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
-    """A text that sorts by its bytes, on each database alike; PostgreSQL would go by the language of its server."""
+    """Return a text column that sorts by bytes on both databases. PostgreSQL would sort by the server's language."""
     return column if dialect_name == "sqlite" else column.collate("C")
 
 
 def among(dialect_name: str, column: sa.ColumnElement[int], name: str) -> sa.ColumnElement[bool]:
-    """Whether the column is one of the numbers of a JSON list, given as parameter `name`."""
+    """Return the condition that a column is one of the numbers in a JSON list, which is the parameter `name`."""
     numbers = sa.bindparam(name, type_=sa.Text)
     if dialect_name == "sqlite":
         return column.in_(sa.select(sa.func.json_each(numbers).table_valued("value").c.value))
@@ -66,11 +66,13 @@ def among(dialect_name: str, column: sa.ColumnElement[int], name: str) -> sa.Col
 
 
 def numbered_insert(dialect_name: str, columns: dict[str, Any], where: list[Any], *, left: bool) -> Any:
-    """INSERT one value at the end (or the beginning) of queue `:queue_id`, returning its seq; no row if `where` fails.
+    """Return a statement that inserts a value at the end (or the beginning) of queue `:queue_id` and returns its seq.
 
-    SQLite has one writer at a time and can ask the rows for the next number. PostgreSQL moves a counter, whose row lock
-    lasts until the commit: values are numbered in the order in which their transactions end (a sequence would not do
-    that), and none twice.
+    It inserts nothing if a condition in `where` does not hold.
+
+    SQLite has one writer at a time, so the next number can be found from the rows. PostgreSQL uses a counter, whose row
+    is locked until the commit. So values are numbered in the order in which their transactions commit, which a sequence
+    would not ensure, and no number is used twice.
     """
     names = ["queue_id", "seq", *columns]
     if dialect_name == "sqlite":
@@ -84,7 +86,7 @@ def numbered_insert(dialect_name: str, columns: dict[str, Any], where: list[Any]
 
 
 def reserve(dialect_name: str, *, left: bool) -> Any:
-    """Find room for `:count` new values in queue `:queue_id`; the statement returns their lowest seq."""
+    """Return a statement that reserves `:count` numbers in queue `:queue_id` and returns the lowest."""
     count = sa.bindparam("count", type_=sa.BigInteger)
     if dialect_name == "sqlite":
         first = _beyond(left) - count + 1 if left else _beyond(left)
@@ -94,7 +96,7 @@ def reserve(dialect_name: str, *, left: bool) -> Any:
 
 
 def _beyond(left: bool) -> Any:
-    """SQLite: one below (or above) every seq that queue has or ever had."""
+    """Return SQLite's expression for the number one below (or above) every seq that the queue has or ever had."""
     edge = sa.func.min if left else sa.func.max
     rows = sa.select(edge(value.c.seq)).where(value.c.queue_id == queue.c.id).scalar_subquery()
     if left:
@@ -103,7 +105,7 @@ def _beyond(left: bool) -> Any:
 
 
 def _move_counter(count: Any, left: bool) -> Any:
-    """PostgreSQL: take `count` numbers; the counter's row gives the last one taken."""
+    """Return PostgreSQL's statement that takes `count` numbers and returns the last one."""
     moved = {"low": queue.c.low - count} if left else {"high": queue.c.high + count}
     edge = queue.c.low if left else queue.c.high
     return (

@@ -1,9 +1,9 @@
-"""Watches what PostgreSQL servers are asked, so that nobody waits for an answer without end.
+"""A watchdog for statements on PostgreSQL, so that no operation waits forever for an answer.
 
-A statement that runs by itself cannot say how long it waits for a lock, since that would have to be set on the server
-session, which a pooler gives to others next. And a server that was stopped, rather than ended, keeps its connections
-without ever answering. So one thread looks once a second for statements that have taken long, and asks the server
-about them over another connection.
+A statement outside a transaction cannot limit how long it waits for a lock: the limit would have to be set on the
+server session, which a pooler may give to others. And a server that was paused, rather than shut down, keeps its
+connections open without ever answering. So a thread checks once a second for statements that have taken long, and asks
+the server about them over another connection.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 ASK_AFTER = 5.0
-"""Seconds after which the server is asked about a statement, and then again and again."""
+"""Seconds after which the server is asked about a statement; it is asked again after the same time."""
 
 _log = logging.getLogger("zrb_store")
 
@@ -33,7 +33,7 @@ _CANCEL_IF_LOCKED_OUT = (
 
 
 class Statement(Protocol):
-    """The connection of an operation that is under way.
+    """The connection of an operation in progress.
 
     Attributes:
         driver: psycopg's connection.
@@ -47,35 +47,35 @@ class Statement(Protocol):
 
 
 class Watched(Protocol):
-    """A database, as far as it is watched.
+    """What the watchdog needs to know of a database.
 
     Attributes:
-        closed: Whether nothing can be done with it any more.
+        closed: Whether the database was closed.
     """
 
     closed: bool
 
     @property
     def engine(self) -> sa.Engine:
-        """Makes more connections to the same server."""
+        """The engine, for another connection to the same server."""
 
     @property
     def under_way(self) -> Statement | None:
-        """The connection, while an operation uses it."""
+        """The connection while an operation uses it, else None."""
 
     @property
     def is_overdue(self) -> bool:
-        """Whether this process has to end and has waited long enough."""
+        """Whether this process has to end, and has waited long enough."""
 
 
 class _Watchdog:
-    """The thread. It starts with the first database and ends with the last."""
+    """The owner of the thread, which starts with the first database and ends with the last."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Start anew: a forked child has databases, but not the thread."""
+        """Start from nothing: a forked child inherits the databases, but not the thread."""
         self._lock = threading.Lock()
         self._databases: weakref.WeakSet[Watched] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
@@ -97,11 +97,11 @@ class _Watchdog:
                     self._thread = None
                     return
             for database in databases:
-                with contextlib.suppress(Exception):  # the connection was closed at this moment
-                    self._look(database)
-            del databases, database
+                with contextlib.suppress(Exception):  # the connection may have been closed meanwhile
+                    self._check(database)
+            del databases, database  # the thread must not keep them alive
 
-    def _look(self, database: Watched) -> None:
+    def _check(self, database: Watched) -> None:
         statement = database.under_way
         key = id(database)
         if statement is None or not _is_active(statement.driver):
@@ -120,14 +120,14 @@ class _Watchdog:
     def _ask(self, engine: sa.Engine, statement: Statement, number: int) -> None:
         driver = statement.driver
         try:
-            with contextlib.closing(engine.raw_connection()) as held:
-                other: Any = held.driver_connection
+            with contextlib.closing(engine.raw_connection()) as connection:
+                other: Any = connection.driver_connection
                 if statement.sent == number:
                     sql = _CANCEL_IF_LOCKED_OUT.format(pid=driver.pgconn.backend_pid)
-                    statement.cancelled = True  # before the waiting thread hears of it
+                    statement.cancelled = True  # set before the waiting thread gets the server's answer
                     statement.cancelled = bool(other.execute(sql).fetchall())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the server has not answered
-            if "FATAL:" not in str(error) and statement.sent == number:  # else it answers, if only to refuse
+        except Exception as error:  # noqa: BLE001 - any error means that the server has not answered
+            if "FATAL:" not in str(error) and statement.sent == number:  # FATAL is an answer: the server refuses us
                 _log.warning("the PostgreSQL server does not answer: its connection is given up (%s)", error)
                 _break(driver)
 
@@ -137,15 +137,15 @@ def _is_active(driver: Any) -> bool:
 
 
 def _break(driver: Any) -> None:
-    """End a connection whose thread waits in it: psycopg then takes it for lost."""
-    with socket.socket(fileno=os.dup(driver.pgconn.socket)) as theirs:
-        theirs.shutdown(socket.SHUT_RDWR)
+    """End a connection on which a thread is waiting; psycopg then reports it as lost."""
+    with socket.socket(fileno=os.dup(driver.pgconn.socket)) as connection:
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 _watchdog = _Watchdog()
 
 watch = _watchdog.add
-"""Watch what a database asks its server, for as long as it is open."""
+"""Watch the statements of a database for as long as it is open."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_watchdog.forget)

@@ -1,23 +1,23 @@
-"""Whether records are such as a healthy store has: each field, and the records of a session among each other."""
+"""Checks of records: whether each field is valid, and whether the records of a session agree with each other."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from zrb_store.columns import LONGEST_LEASE
+from zrb_store.db.columns import LONGEST_LEASE
 from zrb_store.names import split_id
 from zrb_store.operations.transfer.fields import FIELDS
 from zrb_store.queries.transfer import Record
 
 _ORDER = {"session": 0, "run": 1, "queue": 2, "attempt": 3, "value": 4, "return": 4, "change": 5}
-_HELD = ("taken", "removed")
+_LEFT_QUEUE = ("taken", "removed")
 
 
-class Unsound(ValueError):
-    """What is wrong with a record.
+class InvalidRecord(ValueError):
+    """A record that a healthy store cannot have.
 
     Attributes:
-        line: The line it is about, if that is not the one looked at.
+        line: Number of the line that is wrong, if it is not the line being checked.
     """
 
     def __init__(self, reason: str, line: int | None = None) -> None:
@@ -25,70 +25,76 @@ class Unsound(ValueError):
         self.line = line
 
 
-def demand(condition: Any, reason: str, line: int | None = None) -> None:
-    """Raise `Unsound` unless the condition holds."""
+def require(condition: Any, reason: str, line: int | None = None) -> None:
+    """Raise `InvalidRecord` unless the condition holds."""
     if not condition:
-        raise Unsound(reason, line)
+        raise InvalidRecord(reason, line)
 
 
-class Checks:
-    """Checks one record after the other.
+class Checker:
+    """A check of a sequence of records.
 
-    A session must not have what `doctor` would call an error. Attempts of other sessions are taken on trust.
+    It refuses a session in which `doctor` would find an error. It cannot check what is said of attempts of other
+    sessions.
     """
 
     def __init__(self, now: int) -> None:
-        """Begin.
+        """Begin before the first record.
 
         Args:
-            now: The clock of the store that the records are written to, or come from.
+            now: The clock of the store that the records come from or are written to, in microseconds.
         """
         self._now = now
-        self._session: _Session | None = None
-        self._before = "change"
+        self._session: _SessionChecker | None = None
+        self._previous = "change"
 
-    def record(self, kind: str, record: Record, line: int = 0) -> None:
-        """Check the next record, which is of line `line`.
+    def check(self, kind: str, record: Record, line: int = 0) -> None:
+        """Check the next record.
+
+        Args:
+            kind: Its kind.
+            record: Its other fields.
+            line: Number of its line.
 
         Raises:
-            Unsound: It is not such as a store has.
+            InvalidRecord: A healthy store cannot have this record here.
         """
         fields = FIELDS[kind]
-        demand(record.keys() == fields.keys(), "its fields are not those of this format")
+        require(record.keys() == fields.keys(), "its fields are not those of this format")
         for name, column in fields.items():
             problem = column.problem(record[name])
-            demand(problem is None, f"{name} {problem}")
+            require(problem is None, f"{name} {problem}")
         if kind == "session":
-            self.end()
-            self._session = _Session(record, line, self._now + LONGEST_LEASE)
+            self.finish()
+            self._session = _SessionChecker(record, line, self._now + LONGEST_LEASE)
         else:
-            demand(self._session and _ORDER[kind] >= _ORDER[self._before], "it is not where it belongs")
+            require(self._session and _ORDER[kind] >= _ORDER[self._previous], "it is out of order")
             assert self._session is not None
             self._session.check[kind](record, line)
-        self._before = kind
+        self._previous = kind
 
-    def end(self) -> None:
-        """Check what shows only when all records of a session were seen.
+    def finish(self) -> None:
+        """Check what can be checked only after the last record of a session.
 
         Raises:
-            Unsound: They do not fit together.
+            InvalidRecord: The records do not agree with each other.
         """
         if self._session is not None:
-            self._session.end()
+            self._session.finish()
         self._session = None
 
 
-class _Session:
-    """What is known of a session while its records go by."""
+class _SessionChecker:
+    """A check of the records of one session, which remembers what later ones must agree with."""
 
     def __init__(self, record: Record, line: int, last_lease: int) -> None:
         self._record, self._line = record, line
         self._whose = f"session {record['name']}"
         self._last_lease = last_lease
-        self._runs: dict[int, bool] = {}  # by number: whether it has ended
+        self._runs: dict[int, bool] = {}  # whether it has ended, by number
         self._queues: dict[str, Record] = {}
-        self._attempts: dict[str, tuple[str, bool]] = {}  # by name: role, and whether it was given back
-        self._results: dict[tuple[str, int], tuple[str, int]] = {}  # by place: the attempt's name and line
+        self._attempts: dict[str, tuple[str, bool]] = {}  # role, and whether it was given back, by name
+        self._results: dict[tuple[str, int], tuple[str, int]] = {}  # name and line of the attempt, by queue and seq
         self._last_value: tuple[str, int] | None = None
         self.check = {
             "run": self._run,
@@ -98,39 +104,39 @@ class _Session:
             "return": self._return,
             "change": self._change,
         }
-        demand(
+        require(
             (record["status"] in ("open", "running")) == (record["finished_at"] is None),
             "status and finished_at contradict each other",
         )
 
     def _run(self, record: Record, line: int) -> None:
-        demand(record["number"] not in self._runs, f"there is a run {record['number']} already")
-        demand(
+        require(record["number"] not in self._runs, f"there is a run {record['number']} already")
+        require(
             (record["ended_at"] is None) == (record["outcome"] is None), "ended_at and outcome contradict each other"
         )
         if record["ended_at"] is None:
-            demand(record["lease_expires_at"] <= self._last_lease, "lease_expires_at is more than a day from now")
+            require(record["lease_expires_at"] <= self._last_lease, "lease_expires_at is more than a day from now")
         self._runs[record["number"]] = record["ended_at"] is not None
 
     def _queue(self, record: Record, line: int) -> None:
-        demand(record["name"] not in self._queues, f"there is a queue {record['name']} already")
+        require(record["name"] not in self._queues, f"there is a queue {record['name']} already")
         self._queues[record["name"]] = record
 
     def _attempt(self, record: Record, line: int) -> None:
         name = f"{record['task']}#{record['number']}"
-        demand(name not in self._attempts, f"there is an attempt {name} already")
+        require(name not in self._attempts, f"there is an attempt {name} already")
         run, place = record["run"], (record["result_queue"], record["result_seq"])
-        demand(run is None or run in self._runs, f"{self._whose} names run {run}, which is not there")
-        demand(run in (None, record["fence"]), "fence is not the number of its run")
-        demand(record["fence"] <= self._record["fence"], "fence is above that of its session")
+        require(run is None or run in self._runs, f"{self._whose} names run {run}, which does not exist")
+        require(run in (None, record["fence"]), "fence is not the number of its run")
+        require(record["fence"] <= self._record["fence"], "fence is above that of its session")
         running, ended = record["status"] == "running", record["ended_at"] is not None
-        demand(running != ended, "status and ended_at contradict each other")
-        demand(not running or self._runs.get(run) is False, "it is running, but its run is not")
-        demand(ended or record["given_back_at"] is None, "it was given back, but has not ended")
+        require(running != ended, "status and ended_at contradict each other")
+        require(not running or self._runs.get(run) is False, "it is running, but its run is not")
+        require(ended or record["given_back_at"] is None, "it was given back, but has not ended")
         self._known_queue(record["result_queue"])
-        demand((place[0] is None) == (place[1] is None), "result_queue and result_seq contradict each other")
+        require((place[0] is None) == (place[1] is None), "result_queue and result_seq contradict each other")
         if record["status"] == "completed" and place[0] is not None:
-            demand(place not in self._results, "its result is another attempt's")
+            require(place not in self._results, "its result belongs to another attempt")
             self._results[place] = name, line
         self._attempts[name] = record["role"], record["given_back_at"] is not None
 
@@ -138,55 +144,55 @@ class _Session:
         self._known_queue(record["queue"])
         queue, place = self._queues[record["queue"]], (record["queue"], record["seq"])
         if self._last_value is not None and self._last_value[0] == place[0]:
-            demand(place[1] > self._last_value[1], "seq is not above the one before it")
-        demand(queue["low"] <= record["seq"] <= queue["high"], "seq is not between low and high of its queue")
+            require(place[1] > self._last_value[1], "seq is not above the one before it")
+        require(queue["low"] <= record["seq"] <= queue["high"], "seq is not between low and high of its queue")
         self._last_value = place
-        demand(record["size"] == len(record["data"]), "size is not that of data")
-        state, held = record["state"], record["state"] in _HELD
-        demand((state == "live") == (record["ended_at"] is None), "state and ended_at contradict each other")
-        demand(held or record["taken_by"] is None, f"it is {state}, but taken_by names an attempt")
-        demand(held or not record["orphaned"], f"it is {state}, but orphaned")
+        require(record["size"] == len(record["data"]), "size is not the length of data")
+        state, has_left = record["state"], record["state"] in _LEFT_QUEUE
+        require((state == "live") == (record["ended_at"] is None), "state and ended_at contradict each other")
+        require(has_left or record["taken_by"] is None, f"it is {state}, but taken_by names an attempt")
+        require(has_left or not record["orphaned"], f"it is {state}, but orphaned")
         pusher, taker = self._own(record["pushed_by"]), self._own(record["taken_by"])
-        demand(not (taker and taker[1]), f"taken_by names {record['taken_by']}, which was given back")
+        require(not (taker and taker[1]), f"taken_by names {record['taken_by']}, which was given back")
         if pusher and pusher[1]:
-            demand(
+            require(
                 state == "retracted" or record["orphaned"],
                 f"pushed_by names {record['pushed_by']}, which was given back",
             )
-        elif pusher and pusher[0] != "check":  # which is opened again after it was given back
-            demand(not record["orphaned"], "it is orphaned, but the attempt that pushed it was not given back")
+        elif pusher and pusher[0] != "check":  # a check is opened again after it was given back
+            require(not record["orphaned"], "it is orphaned, but the attempt that pushed it was not given back")
         owner = self._results.pop(place, None)
         if owner:
             of_whom = f"{self._record['name']}/{owner[0]}"
-            demand(record["pushed_by"] == of_whom, f"it is the result of {of_whom}, but pushed_by does not say so")
+            require(record["pushed_by"] == of_whom, f"it is the result of {of_whom}, but pushed_by does not say so")
 
     def _return(self, record: Record, line: int) -> None:
-        demand((record["queue"], record["seq"]) == self._last_value, "it does not follow its value")
+        require((record["queue"], record["seq"]) == self._last_value, "it does not follow its value")
         self._own(record["taken_by"])
 
     def _change(self, record: Record, line: int) -> None:
-        """Nothing else says what people did."""
+        """Accept any change: no other record has to agree with it."""
 
     def _known_queue(self, name: str | None) -> None:
-        demand(name is None or name in self._queues, f"{self._whose} names queue {name}, which is not there")
+        require(name is None or name in self._queues, f"{self._whose} names queue {name}, which does not exist")
 
     def _own(self, owner: str | None) -> tuple[str, bool] | None:
-        """Role and fate of an attempt of this session; None for another session's, or none."""
+        """Return the role of an attempt of this session, and whether it was given back; None for any other attempt."""
         if owner is None:
             return None
         session, task, number = split_id(owner)
         if session != self._record["name"]:
             return None
         name = f"{task}#{number}"
-        demand(name in self._attempts, f"{self._whose} names attempt {name}, which is not there")
+        require(name in self._attempts, f"{self._whose} names attempt {name}, which does not exist")
         return self._attempts[name]
 
-    def end(self) -> None:
+    def finish(self) -> None:
         newest = max(self._runs, default=0)
-        demand(self._record["fence"] == newest, f"fence is not {newest}, the number of its newest run", self._line)
+        require(self._record["fence"] == newest, f"fence is not {newest}, the number of its newest run", self._line)
         still_open = sum(not ended for ended in self._runs.values())
-        demand(still_open <= 1, "it has more than one run that has not ended", self._line)
+        require(still_open <= 1, "it has more than one run that has not ended", self._line)
         is_running = self._record["status"] == "running"
-        demand(is_running == bool(still_open), "its status and its runs contradict each other", self._line)
+        require(is_running == bool(still_open), "its status and its runs contradict each other", self._line)
         for (queue, seq), (attempt, line) in self._results.items():
-            raise Unsound(f"the result of {attempt}, {queue}#{seq}, is not there", line)
+            raise InvalidRecord(f"the result of {attempt}, {queue}#{seq}, does not exist", line)

@@ -1,4 +1,4 @@
-"""The format of `export`: one JSON object a line, in a fixed order, each with a hash over itself and all before it."""
+"""The format of `export`: a JSON object per line, in a fixed order, each with a hash of itself and all lines before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.operations.transfer.checks import Checks, Unsound, demand
+from zrb_store.operations.transfer.checks import Checker, InvalidRecord, require
 from zrb_store.operations.transfer.fields import FIELDS
 from zrb_store.queries.transfer import Record
 
@@ -17,51 +17,51 @@ HASH = "sha256"
 
 
 def write(records: Iterable[Record]) -> Iterator[str]:
-    """The lines of the records, without newlines."""
-    chain = _Chain()
-    yield chain.line({"kind": "zrb-store", "format": FORMAT})
+    """Write records as lines, without newlines."""
+    chain = _HashChain()
+    yield chain.write({"kind": "zrb-store", "format": FORMAT})
     count = 0
     for record in records:
         count += 1
-        yield chain.line(record)
-    yield chain.line({"kind": "end", "records": count})
+        yield chain.write(record)
+    yield chain.write({"kind": "end", "records": count})
 
 
 def read(lines: Iterable[bytes], where: str, now: int) -> Iterator[Record]:
-    """The records of the lines, checked.
+    """Read the records of lines that `write` wrote, and check them.
 
     Args:
-        lines: What `write` gave.
-        where: How messages name the file.
-        now: The clock of the store that they are for, in microseconds.
+        lines: The lines.
+        where: What messages call the file.
+        now: The clock of the store that will have the records, in microseconds.
 
     Raises:
-        ZrbStoreError: A line is damaged, is missing, or is of another format.
+        ZrbStoreError: A line is damaged, is missing, or has another format.
     """
-    chain, checks = _Chain(), Checks(now)
-    before = "start"
+    chain, checker = _HashChain(), Checker(now)
+    previous = "start"
     number = count = 0
     for number, line in enumerate(lines, 1):
         try:
-            record = chain.record(line)
+            record = chain.read(line)
             kind = record.pop("kind", None)
-            _check_place(kind, before)
+            _check_place(kind, previous)
             if kind == "zrb-store":
                 _check_format(record, where)
             elif kind == "end":
-                checks.end()
-                demand(record == {"records": count}, "records are missing")
+                checker.finish()
+                require(record == {"records": count}, "records are missing")
             else:
-                checks.record(kind, record, number)
-        except Unsound as error:
+                checker.check(kind, record, number)
+        except InvalidRecord as error:
             raise _damaged(error.line or number, where, str(error)) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise _damaged(number, where, "it is not a line of an export") from None
-        before = kind
+        previous = kind
         if kind in FIELDS:
             count += 1
             yield {"kind": kind, **record}
-    if before != "end":
+    if previous != "end":
         raise ZrbStoreError(f"{where} ends after line {number}, before its end: it is cut off; nothing was imported")
 
 
@@ -70,7 +70,11 @@ def _damaged(line: int, where: str, reason: str) -> ZrbStoreError:
 
 
 def renaming(names: Mapping[str, str]) -> Callable[[Record], Record]:
-    """What gives sessions new names wherever a record names them."""
+    """Return a function that renames sessions wherever a record names them.
+
+    Args:
+        names: New names by old names.
+    """
 
     def rename(record: Record) -> Record:
         for field in ("parent", "forked_from", "pushed_by", "taken_by"):
@@ -84,19 +88,22 @@ def renaming(names: Mapping[str, str]) -> Callable[[Record], Record]:
     return rename
 
 
-class _Chain:
-    """Hashes, each over a record and the hash before it: a line that is changed, moved or missing breaks it."""
+class _HashChain:
+    """A chain of hashes, each over a record and the hash before it.
+
+    The chain breaks at a line that is changed, moved or missing.
+    """
 
     def __init__(self) -> None:
         self._last = ""
 
-    def line(self, record: Record) -> str:
+    def write(self, record: Record) -> str:
         return json.dumps({**record, HASH: self._next(record)}, separators=(",", ":"))
 
-    def record(self, line: bytes) -> Record:
+    def read(self, line: bytes) -> Record:
         record = json.loads(line.decode())
         expected = record.pop(HASH)
-        demand(self._next(record) == expected, "its hash does not fit")
+        require(self._next(record) == expected, "its hash does not match")
         return record  # type: ignore[no-any-return]
 
     def _next(self, record: Record) -> str:
@@ -105,14 +112,14 @@ class _Chain:
         return self._last
 
 
-def _check_place(kind: Any, before: str) -> None:
-    demand((kind == "zrb-store") == (before == "start"), "it is not where it belongs")
-    demand(before != "end", "it comes after the end")
-    demand(kind in FIELDS or kind in ("zrb-store", "end"), "its kind is unknown")
-    demand(before != "zrb-store" or kind in ("session", "end"), "it belongs to no session")
+def _check_place(kind: Any, previous: str) -> None:
+    require((kind == "zrb-store") == (previous == "start"), "it is out of order")
+    require(previous != "end", "it comes after the end")
+    require(kind in FIELDS or kind in ("zrb-store", "end"), "its kind is unknown")
+    require(previous != "zrb-store" or kind in ("session", "end"), "it belongs to no session")
 
 
 def _check_format(record: Record, where: str) -> None:
     if record.get("format") != FORMAT:
         raise ZrbStoreError(f"{where} has format {record.get('format')}, unknown to this version: upgrade zrb-store")
-    demand(record.keys() == {"format"}, "its fields are not those of this format")
+    require(record.keys() == {"format"}, "its fields are not those of this format")

@@ -1,4 +1,4 @@
-"""Writing a stream of records, each session in one transaction, with flat memory."""
+"""Writing sessions from a stream of records, each in one transaction, with flat memory."""
 
 from __future__ import annotations
 
@@ -14,51 +14,58 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
 from zrb_store.names import split_id
-from zrb_store.process import identity
 from zrb_store.queries import attempts, sessions
-from zrb_store.queries import transfer as queries
+from zrb_store.queries import import_ as queries
+from zrb_store.queries.changes import record_change
 from zrb_store.queries.transfer import Record
 
 BATCH = 500
-"""How many rows are written at once, at the most."""
+"""The most rows that are written at once."""
 BATCH_SIZE = 4 * 1024 * 1024
-"""Bytes of values that are written at once, or one value."""
+"""The most bytes of values that are written at once, unless a single value is larger."""
 
 Spool = IO[str]
+"""A temporary file with one JSON text per line."""
+
+
+def refuse_existing(database: Database, name: str, remedy: str) -> None:
+    """Raise an error if there is a session of this name. The message ends with what to do about it."""
+    if sessions.find(database, name) is not None:
+        raise ZrbStoreError(f"there is a session {name} in {database.shown_url} already: {remedy}")
 
 
 def write(
     database: Database, records: Iterable[Record], action: str, progress: Callable[[int], None] = lambda done: None
 ) -> int:
-    """Write sessions that are not there yet. Owners in other sessions come back if these are written as well.
+    """Write sessions. A value keeps an owner in another session only if that session is written as well.
 
     Args:
-        database: Where.
-        records: Each session followed by what is in it.
-        action: Under which name it is recorded.
-        progress: Called after each session with their number.
+        database: Where to write them.
+        records: Each session, followed by the records of everything in it.
+        action: The change that is recorded for each session, `import` or `copy`.
+        progress: Called after each session with the number of sessions done.
 
     Returns:
-        How many sessions.
+        The number of sessions.
 
     Raises:
-        ZrbStoreError: There is a session of such a name already, or a record names what is not there.
+        ZrbStoreError: There is a session of such a name already, or a record names something that does not exist.
     """
-    written = array("q")  # ids, not names: there may be a million
+    written = array("q")  # ids, not names: there may be a million sessions
     with tempfile.TemporaryFile("w+") as owners, tempfile.SpooledTemporaryFile(BATCH_SIZE, "w+") as spool:
         stream = iter(records)
         following = next(stream, None)
         while following is not None:
-            # A session is collected first: its transaction is short, and can be tried again.
+            # A session is collected before it is written: then its transaction is short and can be tried again.
             following = _collect(following, stream, spool)
             written.append(database.transact(functools.partial(_write, spool, owners, owners.tell(), action), action))
             progress(len(written))
-        _settle_owners(database, owners, written)
+        _set_owners(database, owners, written)
     return len(written)
 
 
 def _collect(session: Record, stream: Iterator[Record], spool: Spool) -> Record | None:
-    """Save the records of one session; returns the next session, or None."""
+    """Put the records of one session into the spool. Return the next session, or None."""
     spool.seek(0)
     spool.truncate()
     record: Record | None = session
@@ -70,9 +77,9 @@ def _collect(session: Record, stream: Iterator[Record], spool: Spool) -> Record 
     return None
 
 
-def _write(spool: Spool, owners: Spool, here: int, action: str, transaction: Transaction) -> int:
+def _write(spool: Spool, owners: Spool, owners_end: int, action: str, transaction: Transaction) -> int:
     spool.seek(0)
-    owners.seek(here)
+    owners.seek(owners_end)
     owners.truncate()
     records: Iterator[Record] = map(json.loads, spool)
     session = next(records)
@@ -83,12 +90,12 @@ def _write(spool: Spool, owners: Spool, here: int, action: str, transaction: Tra
     for record in records:
         writer.write(record)
     writer.flush()
-    sessions.note_change(transaction, identity(), action, session["name"], None)
+    record_change(transaction, action, session["name"])
     return session_id
 
 
 class _SessionWriter:
-    """Turns the names in one session's records into ids, and writes them."""
+    """A writer of the records of one session, with ids in place of names."""
 
     def __init__(self, transaction: Transaction, name: str, session_id: int, owners: Spool) -> None:
         self._transaction = transaction
@@ -105,7 +112,7 @@ class _SessionWriter:
             if kind == "change":
                 record["session"] = self._name
             else:
-                self._links(record)
+                self._resolve_links(record)
             self._waiting[kind].append(record)
             self._size += record.get("size", 0)
             if self._size >= BATCH_SIZE or sum(map(len, self._waiting.values())) >= BATCH:
@@ -121,14 +128,14 @@ class _SessionWriter:
         self._ids[kind][name] = queries.add(self._transaction, record)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the rows that are waiting."""
         for kind, rows in self._waiting.items():
             if rows:
                 queries.add_many(self._transaction, kind, rows)
                 rows.clear()
         self._size = 0
 
-    def _links(self, record: Record) -> None:
+    def _resolve_links(self, record: Record) -> None:
         record["queue_id"] = self._id("queue", record["queue"])
         moments = {"pushed_by": "pushed_at", "taken_by": "ended_at" if record["kind"] == "value" else "returned_at"}
         for link, moment in moments.items():
@@ -151,11 +158,17 @@ class _SessionWriter:
         try:
             return self._ids[kind][name]
         except KeyError:
-            raise ZrbStoreError(f"session {self._name} names {kind} {name}, which is not there") from None
+            raise ZrbStoreError(f"session {self._name} names {kind} {name}, which does not exist") from None
 
 
-def _settle_owners(database: Database, owners: Spool, written: Sequence[int]) -> None:
-    """Give values to attempts of other sessions, where these were written too (their ids are given, ascending)."""
+def _set_owners(database: Database, owners: Spool, written: Sequence[int]) -> None:
+    """Set the owners of values that belong to attempts of other sessions, if those sessions were written too.
+
+    Args:
+        database: Where the sessions were written.
+        owners: A line for each such value.
+        written: Ids of the sessions that were written, in ascending order.
+    """
 
     def work(batch: list[Any], transaction: Transaction) -> None:
         @functools.cache
@@ -166,7 +179,7 @@ def _settle_owners(database: Database, owners: Spool, written: Sequence[int]) ->
         for link, queue_id, seq, at, *owner in batch:
             attempt_id = id_of(*owner)
             if attempt_id is not None:
-                queries.give_owner(transaction, link, queue_id, seq, at, attempt_id)
+                queries.set_owner(transaction, link, queue_id, seq, at, attempt_id)
 
     owners.seek(0)
     for batch in _batches(map(json.loads, owners)):

@@ -1,0 +1,27 @@
+"""The commands: name -> (module of this package, purpose). click is not imported here, so that zrb starts fast."""
+
+from __future__ import annotations
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "list": ("list", "List sessions, the newest first."),
+    "show": ("show", "Show a session: its tasks and attempts, its queues and the fate of every value."),
+    "get": ("get", "Print one value, ready for use in $(...)."),
+    "log": ("log", "Show the errors of a session's attempts with their tracebacks, and how each run was started."),
+    "trace": ("trace", "Show the history of one value: its push, every take and give-back, its copies."),
+    "last": ("last", "Print the newest result of a task in a completed session."),
+    "diff": ("diff", "Compare the values of two sessions."),
+    "push": ("push", "Push a value to a queue."),
+    "pop": ("pop", "Take the oldest value of a queue and print it."),
+    "resume": ("resume", "Run what a session has left to do."),
+    "mark": ("mark", "Mark a task that was fixed by hand as completed."),
+    "fork": ("fork", "Copy a session as it was before a task first started."),
+    "rm": ("rm", "Delete sessions."),
+    "pin": ("pin", "Protect sessions from `rm` and `prune`."),
+    "unpin": ("pin", "End the protection of sessions."),
+    "prune": ("prune", "Delete old sessions and old values."),
+    "export": ("export", "Write sessions as JSON Lines."),
+    "import": ("import_", "Read sessions from JSON Lines."),
+    "copy": ("copy", "Copy sessions from one store to another."),
+    "db": ("db", "Show or upgrade the database."),
+    "doctor": ("doctor", "Check that the store keeps its promises."),
+}

@@ -1,0 +1,66 @@
+"""Values that are given as JSON on the command line."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+import click
+
+from zrb_store import settings
+from zrb_store.codec.json_text import HUGE_INT_DIGITS
+from zrb_store.errors import ValueTooLarge
+
+_SHOWN_DIGITS = 40  # of a number that is too large for a float
+_BYTES_PER_DIGIT = 0.83  # ints are stored in base 16
+
+
+def parse_json(text: str, name: str) -> Any:
+    """Parse a JSON text that a person typed.
+
+    Args:
+        text: The text.
+        name: How messages name the argument.
+
+    Raises:
+        UsageError: It is not JSON, or has a number that is too large for a float.
+        ValueTooLarge: It has an int that is longer than the limit.
+    """
+    limit = settings.max_value()
+
+    def refuse_constant(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not JSON")
+
+    def parse_float(digits: str) -> float:
+        number = float(digits)
+        if math.isinf(number):
+            shown = digits if len(digits) <= _SHOWN_DIGITS else digits[:_SHOWN_DIGITS] + "..."
+            raise click.UsageError(f"{name} has the number {shown}, but floats end at 1.8e308; write it as a text")
+        return number
+
+    def parse_int(digits: str) -> int:
+        if len(digits) * _BYTES_PER_DIGIT > limit:  # estimated, since converting it may take hours
+            raise ValueTooLarge(
+                f"{name} has a number of {len(digits):,} digits; the limit is {limit:,} bytes, see ZRB_STORE_MAX_VALUE"
+            )
+        return _parse_long_int(digits)
+
+    try:
+        return json.loads(text, parse_constant=refuse_constant, parse_float=parse_float, parse_int=parse_int)
+    except ValueTooLarge:
+        raise
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else error
+        raise click.UsageError(f"{name} is not JSON ({reason}); text goes in double quotes: '\"text\"'") from None
+
+
+def _parse_long_int(digits: str) -> int:
+    """Parse an int of any length. Python's `int` refuses long ones, and needs minutes for a million digits."""
+    if len(digits) < HUGE_INT_DIGITS:
+        return int(digits)
+    if digits[0] == "-":
+        return -_parse_long_int(digits[1:])
+    half = len(digits) // 2
+    shift: int = 10**half
+    return _parse_long_int(digits[:-half]) * shift + _parse_long_int(digits[-half:])

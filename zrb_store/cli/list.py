@@ -1,0 +1,110 @@
+"""`list`: sessions at a glance."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import PurePath
+
+import click
+
+from zrb_store.cli.command import command, format_option, parse_duration, parse_whole_number
+from zrb_store.cli.render.damage_notes import noting_damage
+from zrb_store.cli.render.document import Block, Column, Lines, Table
+from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration
+from zrb_store.cli.render.output import echo, echo_json, print_document
+from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.list import STATUSES, SessionSummary, summaries
+from zrb_store.inspect.shapes import header
+from zrb_store.records import iso
+from zrb_store.safe_text import one_line
+from zrb_store.store import open_store
+
+_COLUMNS = (
+    Column("name", fold=True),
+    Column("project", fold=True),
+    Column("task", fold=True),
+    Column("status", status=True),
+    Column("started"),
+    Column("took", right=True),
+    Column("tasks", right=True),
+    Column("owner"),
+)
+
+
+def _parse_limit(text: str) -> int:
+    limit = parse_whole_number(text)
+    if limit < 0:
+        raise click.BadParameter(f"{limit} is less than 0")
+    return limit
+
+
+@command("list", "{} --status failed --since 2d", "{} --task load --format value | head -n 1")
+@click.option("--status", type=click.Choice(STATUSES), help="Only sessions of this status.")
+@click.option("--task", metavar="NAME", help="Only sessions of this main task.")
+@click.option(
+    "--since", type=parse_duration, metavar="LENGTH", help="Created at most this long ago, e.g. 90m, 26h, 2d."
+)
+@click.option(
+    "--limit",
+    type=_parse_limit,
+    default="50",
+    metavar="N",
+    show_default=True,
+    help="Maximum number of sessions; 0 for all.",
+)
+@format_option()
+def list_(status: str | None, task: str | None, since: timedelta | None, limit: int, output_format: str) -> None:
+    with (
+        open_store(read_only=True) as store,
+        noting_damage() as damage,
+        summaries(
+            store.database,
+            statuses=None if status is None else [status],
+            task=task,
+            since=since,
+            limit=limit + 1 if limit else None,  # one more, to know whether there are older ones
+        ) as found,
+    ):
+        shown = itertools.islice(found, limit or None)
+        if output_format == "json":
+            echo_json(header(summary.session, damage) for summary in shown)
+        elif output_format == "table":
+            nothing = "no sessions" if status or task or since else "no sessions yet"
+            print_document(_blocks(shown, nothing, damage))
+            if limit and next(found, None) is not None:
+                hint = f"There are older ones: --limit {limit * 10}, or --limit 0 for all."
+                print_document([Lines(["", hint])])
+        for summary in shown:
+            if output_format == "jsonl":
+                echo_json(header(summary.session, damage), one_line=True)
+            elif output_format == "value":
+                echo(one_line(summary.session.name))
+
+
+def _blocks(shown: Iterator[SessionSummary], nothing: str, damage: Damage) -> Iterator[Block]:
+    times = TimeFormat()
+    first = next(shown, None)
+    if first is None:
+        yield Lines([nothing])
+    else:
+        yield Table(_COLUMNS, (_row(summary, times, damage) for summary in itertools.chain([first], shown)))
+
+
+def _row(summary: SessionSummary, times: TimeFormat, damage: Damage) -> list[str]:
+    session, owner = summary.session, summary.owner
+    damage.note(f"session {session.name}", session.damage)
+    for run in summary.runs:
+        damage.note(f"run {run.number} of session {session.name}", run.damage)
+    started_at = summary.runs[0].started_at if summary.runs else session.created_at
+    return [
+        one_line(session.name),
+        one_line(PurePath(session.project).name or session.project) if session.project else NOTHING,
+        one_line(session.task) if session.task else NOTHING,
+        session.status,
+        times.short(iso(started_at)),
+        format_duration(summary.took if session.status != "stale" else None),
+        f"{summary.completed}/{summary.tasks}" if summary.tasks else NOTHING,
+        one_line(f"{owner.pid}@{owner.host}") if owner else NOTHING,
+    ]

@@ -1,0 +1,56 @@
+"""`pop`: a value from a queue to a shell script."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+
+from zrb_store import codec
+from zrb_store.cli.command import command, format_option
+from zrb_store.cli.program_name import program_name
+from zrb_store.cli.render import output
+from zrb_store.cli.render.format import shell_text
+from zrb_store.errors import ZrbStoreError
+from zrb_store.inspect import session_names
+from zrb_store.names import full_name
+from zrb_store.operations.pop import pop as pop_value
+from zrb_store.store import open_store
+
+
+def _parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise click.BadParameter(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+@command(
+    "pop",
+    "{} inbox files",
+    "file=$({} inbox files --wait 60)",
+    details="Text is printed as it is, anything else as JSON. On an empty queue it exits 3. Inside a CmdTask the value "
+    "belongs to the running attempt: it is given back if that one fails. @this names the attempt's session.",
+)
+@click.argument("session")
+@click.argument("queue")
+@click.option("--wait", metavar="SECONDS", type=_parse_seconds, help="How long to wait for a value.")
+@format_option("value", choices=("value", "json"))
+def pop(session: str, queue: str, wait: float | None, output_format: str) -> None:
+    with open_store() as store:
+        name = session_names.session_name(session)
+        seq, data = pop_value(store.database, name, queue, store.parent_attempt, wait or 0.0)
+    value = codec.to_json(data)
+    try:
+        if output_format == "json":
+            output.echo_json(value)
+        else:
+            output.echo_raw(shell_text(value))
+        output.flush()
+    except (ZrbStoreError, click.exceptions.Exit):
+        what_happened = f"{full_name(name, queue, seq)} was taken, but its reader did not get it"
+        get_it = f"{program_name()} get {name} {shlex.quote(queue)} --seq {seq}"
+        raise ZrbStoreError(f"{what_happened}: `{get_it}` prints it") from None

@@ -1,0 +1,46 @@
+"""`push`: a value from a shell script to a queue."""
+
+from __future__ import annotations
+
+import click
+
+from zrb_store import codec
+from zrb_store.cli.command import command
+from zrb_store.cli.json_argument import parse_json
+from zrb_store.cli.standard_input import binary_stdin
+from zrb_store.inspect import session_names
+from zrb_store.operations.push import push as push_value
+from zrb_store.store import open_store
+
+
+@command(
+    "push",
+    "{} inbox files '\"a.csv\"'",
+    "date -I | {} inbox days - --text",
+    details="VALUE is JSON, or text with --text; - reads it from stdin. Session and queue are created if they do "
+    "not exist. Inside a CmdTask the value belongs to the running attempt, and @this names its session.",
+    context_settings={"ignore_unknown_options": True},  # a negative number is a value, not an option
+)
+@click.argument("session")
+@click.argument("queue")
+@click.argument("value")
+@click.option("--text", is_flag=True, help="Store VALUE as text; from stdin, without its final newline.")
+def push(session: str, queue: str, value: str, text: bool) -> None:
+    content = _read_stdin() if value == "-" else value
+    if not text:
+        item = parse_json(content, "VALUE")
+    elif value == "-":
+        item = content.removesuffix("\n")
+    else:
+        item = content
+    with open_store() as store:
+        name = session_names.session_name(session)
+        encoded = codec.encode(item, limit=store.max_value)
+        push_value(store.database, name, queue, encoded, store.parent_attempt)
+
+
+def _read_stdin() -> str:
+    try:
+        return binary_stdin().read().decode()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"stdin is not UTF-8 ({error.reason} at byte {error.start})") from None

@@ -1,0 +1,182 @@
+"""Formats of times, durations, sizes, errors and values: on one line and without control characters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from zrb_store.cli.render.json_stream import dumps_compact
+from zrb_store.cli.render.stdout import on_terminal
+from zrb_store.safe_text import one_line, printable
+
+NOTHING = "-"
+_PREVIEW_LENGTH = 2000  # characters of a value that are looked at if it is going to be cut anyway
+
+
+class TimeFormat:
+    """A format of ISO 8601 times: in the local time zone on a terminal, elsewhere in UTC with a Z."""
+
+    def __init__(self, day_of: str | None = None) -> None:
+        """Create a format.
+
+        Args:
+            day_of: A time, on whose day `brief` leaves out the date.
+        """
+        self._is_local = on_terminal()
+        self._day = self._parse(day_of).date() if day_of else None
+
+    def _parse(self, iso: str) -> datetime:
+        time = datetime.fromisoformat(iso)
+        return time.astimezone() if self._is_local else time
+
+    def full(self, iso: str | None) -> str:
+        """Return date and time to the second."""
+        return NOTHING if iso is None else self._parse(iso).strftime("%Y-%m-%d %H:%M:%S") + self._zone
+
+    def short(self, iso: str | None) -> str:
+        """Return the same as `full`, on a terminal without the year if it is the current one."""
+        if iso is None:
+            return NOTHING
+        time = self._parse(iso)
+        if not self._is_local or time.year != datetime.now().year:
+            return self.full(iso)
+        return time.strftime("%m-%d %H:%M:%S")
+
+    def brief(self, iso: str | None) -> str:
+        """Return the time, and the date too if it is another day than that of `day_of`."""
+        if iso is None:
+            return NOTHING
+        time = self._parse(iso)
+        return time.strftime("%H:%M:%S" if time.date() == self._day else "%m-%d %H:%M:%S") + self._zone
+
+    def exact(self, iso: str | None) -> str:
+        """Return date and time to the microsecond."""
+        return NOTHING if iso is None else self._parse(iso).strftime("%Y-%m-%d %H:%M:%S.%f") + self._zone
+
+    @property
+    def _zone(self) -> str:
+        return "" if self._is_local else "Z"
+
+
+def micros_between(start: str | None, end: str | None) -> int | None:
+    """Return the microseconds between two ISO 8601 times, or None if one is not known."""
+    if start is None or end is None:
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)) // timedelta(microseconds=1)
+
+
+def format_duration(micros: int | None) -> str:
+    """Format microseconds in their two largest units: `21 ms`, `12.3 s`, `4 min 5 s`, `2 h 3 min`, `5 d 2 h`."""
+    if micros is None:
+        return NOTHING
+    seconds = micros / 1_000_000
+    if seconds < 1:
+        return f"{micros // 1000} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    for unit, name, part, part_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit:
+            rest = whole % unit // part
+            return f"{whole // unit} {name}" + (f" {rest} {part_name}" if rest else "")
+    return f"{whole} s"
+
+
+def size(count: int) -> str:
+    """Format a number of bytes in the largest unit of which there is at least one."""
+    number = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
+
+
+def counted(count: int, noun: str) -> str:
+    """Format a number of things: `1 session`, `2 sessions`."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def run_process(run: dict[str, Any]) -> str:
+    """Name the process of a run, which is in the shape of `show --format json`."""
+    return one_line(f"{run['origin']}, pid {run['pid']} on {run['host']}")
+
+
+def error_summary(error: dict[str, Any]) -> str:
+    """Return type and message of an error, which is in the shape of `show --format json`."""
+    return ": ".join(part for part in (error["type"], error["message"]) if part)
+
+
+def preview(tree: Any, *, full: bool = False) -> str:
+    """Format a value, as `codec.to_json` returns it, on one line.
+
+    A value that is written as one text is shown as that text, but a str is put in quotes, so that it differs from a
+    number.
+
+    Args:
+        tree: The value.
+        full: Whether all of it is needed, not only what fits in a table.
+    """
+    text = _single_text(tree)
+    if type(tree) is str:
+        text = json.dumps(tree if full else tree[:_PREVIEW_LENGTH], ensure_ascii=False)
+    elif text is None:
+        text = _stand_in_text(tree) or json.dumps(_without_tag(tree), ensure_ascii=False)
+    return printable(text if full else text[:_PREVIEW_LENGTH])
+
+
+def preview_items(items: Iterable[Any]) -> list[Any]:
+    """Return the first items, as many as a preview of them all shows."""
+    room = _PREVIEW_LENGTH
+    found = []
+    for item in items:
+        found.append(item)
+        room -= len(json.dumps(item))
+        if room < 0:
+            break
+    return found
+
+
+def _stand_in_text(tree: Any) -> str | None:
+    """Return what is known of a value that cannot be decoded; None for all other values."""
+    if type(tree) is not dict or "$" not in tree:
+        return None
+    if tree["$"] == "opaque":
+        return str(tree.get("repr"))
+    return f"undecodable: {tree.get('raw')}" if tree["$"] == "undecodable" else None
+
+
+def _without_tag(tree: Any) -> Any:
+    """Return the content of a tagged value, if its type, which is shown beside it, says as much as the tag."""
+    if type(tree) is dict and tree.get("$") in ("tuple", "set", "frozenset", "bytes", "bytearray", "dataclass"):
+        return tree.get("v", tree)
+    return tree
+
+
+# Tags of values that a shell wants as their text alone.
+_TEXT_TAGS = frozenset(
+    {"Decimal", "UUID", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "ZoneInfo"}
+    | {"date", "datetime", "time", "float"}
+)
+
+
+def shell_text(tree: Any) -> str:
+    """Format a value, as `codec.to_json` returns it, for a shell: text or a command's output as it is, else JSON."""
+    text = _single_text(tree)
+    return dumps_compact(tree) if text is None else text
+
+
+def _single_text(tree: Any) -> str | None:
+    """Return the text of a value that is written as one: a str, a path, a date or a command's output; else None."""
+    if type(tree) is str:
+        return tree
+    if type(tree) is not dict or "$" not in tree:
+        return None
+    content = tree.get("v")
+    if tree["$"] == "CmdResult" and type(content) is dict:
+        return _single_text(content.get("output"))
+    if tree["$"] == "str" and type(content) is list:
+        return "".join(map(str, content))
+    return content if tree["$"] in _TEXT_TAGS and type(content) is str and tree.keys() == {"$", "v"} else None

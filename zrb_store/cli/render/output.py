@@ -1,0 +1,100 @@
+"""Printing to stdout: lines, JSON, text for `$(...)` and documents.
+
+A closed pipe ends the command without an error: its reader has seen enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
+
+from zrb_store.cli.render import json_stream
+from zrb_store.cli.render.document import Block
+from zrb_store.cli.render.plain import plain_lines
+from zrb_store.cli.render.stdout import on_terminal, page_width
+from zrb_store.errors import ZrbStoreError
+from zrb_store.safe_text import printable
+
+
+def print_document(blocks: Iterable[Block], *, full: bool = False) -> None:
+    """Print a document block by block: with rich on a terminal, elsewhere as plain text without escape sequences.
+
+    Args:
+        blocks: The document.
+        full: Whether long cells are left whole.
+    """
+    if on_terminal():
+        from zrb_store.cli.render.terminal import print_blocks  # late: rich takes long to import
+
+        print_blocks(blocks, full=full)
+        return
+    for line in plain_lines(blocks, None if full else page_width()):
+        echo(line)
+
+
+def echo(text: str) -> None:
+    """Print a line for people. What cannot be printed is replaced by its escape."""
+    _write(_encodable(printable(text)))
+
+
+def echo_raw(text: str) -> None:
+    """Print a text as a shell needs it: unchanged, except for control characters that a terminal would obey."""
+    _write(_encodable(printable(text, keep="\n\t") if on_terminal() else text))
+
+
+def echo_json(tree: Any, *, one_line: bool = False) -> None:
+    """Print JSON. Lazy lists and iterators in it are printed while they are read.
+
+    Args:
+        tree: Plain data.
+        one_line: Whether to print it compactly on one line; otherwise it is indented.
+    """
+    dumps = json_stream.dumps_compact if one_line else json_stream.dumps_indented
+    for piece in json_stream.pieces(tree, dumps, compact=one_line):
+        _write(piece, end="")
+    _write("")
+
+
+def flush() -> None:
+    """Write what stdout still holds back.
+
+    Raises:
+        ZrbStoreError: The output cannot be written.
+    """
+    with _handle_write_errors():
+        sys.stdout.flush()
+
+
+def _encodable(text: str) -> str:
+    """Escape what stdout cannot encode. In the C locale Python would write stray bytes instead."""
+    if text.isascii():
+        return text
+    encoding = sys.stdout.encoding or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _write(text: str, end: str = "\n") -> None:
+    with _handle_write_errors():
+        print(text, end=end)
+
+
+@contextlib.contextmanager
+def _handle_write_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        _discard_rest()
+        raise click.exceptions.Exit(0) from None  # click itself would end with exit code 1
+    except OSError as error:
+        _discard_rest()
+        raise ZrbStoreError(f"the output cannot be written: {error.strerror}") from None
+
+
+def _discard_rest() -> None:
+    """Point stdout at the null device, so that Python does not complain at exit about what it could not write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

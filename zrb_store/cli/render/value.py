@@ -1,0 +1,40 @@
+"""Printing of one value: by `get` and `last` the value itself, by `show` and `trace` what became of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zrb_store.cli.render.damage_notes import print_damage
+from zrb_store.cli.render.document import Fields, Lines
+from zrb_store.cli.render.format import TimeFormat, preview, shell_text, size
+from zrb_store.cli.render.output import echo_json, echo_raw, print_document
+from zrb_store.inspect.paths import part
+from zrb_store.inspect.stored_value import StoredValue
+from zrb_store.safe_text import one_line
+
+
+def print_value(stored: StoredValue, output_format: str, path: str | None) -> None:
+    """Print a value, or the part of it at a path, in the format that was asked for."""
+    value = stored.shape
+    if path is not None:
+        value = {**value, "value": part(value["value"], path)}
+    if output_format == "value":
+        echo_raw(shell_text(value["value"]))
+    elif output_format == "table":
+        pushed_at = TimeFormat().full(value["pushed_at"])
+        fields = [
+            ("Value", one_line(value["id"])),
+            ("State", fate(value)),
+            ("Type", f"{one_line(value['type'])}, {size(value['size'])}"),
+            ("Pushed", f"{pushed_at} by {value['pushed_by'] or 'no attempt'}"),
+        ]
+        print_document([Fields(fields, frozenset({"State"})), Lines([preview(value["value"], full=True)])])
+    else:
+        echo_json(value, one_line=output_format == "jsonl")
+    print_damage(stored.damage)
+
+
+def fate(value: dict[str, Any]) -> str:
+    """Return what became of a value: `live`, `taken by load#2`, `retracted`, `removed by load#2`."""
+    taker = f" by {one_line(value['taken_by'])}" if value["taken_by"] else ""
+    return f"{value['state']}{taker}{', orphaned' if value['orphaned'] else ''}"

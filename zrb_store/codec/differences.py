@@ -1,0 +1,112 @@
+"""Find the parts in which two stored values differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
+from typing import Any
+
+from zrb_store.codec.compare import same
+from zrb_store.codec.display import bounded_repr
+from zrb_store.codec.path_segments import PAIRS, by_segment, segment_of
+from zrb_store.codec.text import from_json
+
+_UNORDERED = ("set", "frozenset")
+_ABSENT = object()
+
+
+def differences(one: Any, two: Any, path: str = "$") -> Iterator[dict[str, Any]]:
+    """Find where two trees, as `to_json` returns them, differ in type or value.
+
+    Yields:
+        `path`, `kind` (`changed`, `only_a` or `only_b`), and the parts at that path as `a` and `b`.
+    """
+    parts = _parts(one, two)
+    if parts is None:
+        if not same(one, two):
+            yield {"path": path, "kind": "changed", "a": one, "b": two}
+        return
+    for segment, a, b in parts:
+        yield from _compared(a, b, path + segment)
+
+
+def list_differences(one: Iterable[Any], two: Iterable[Any], path: str) -> Iterator[dict[str, Any]]:
+    """Find the differences of two lists, as `differences` does, but iterate over each list only once."""
+    for place, (a, b) in enumerate(zip_longest(one, two, fillvalue=_ABSENT)):
+        yield from _compared(a, b, f"{path}[{place}]")
+
+
+def _compared(a: Any, b: Any, path: str) -> Iterator[dict[str, Any]]:
+    if a is _ABSENT or b is _ABSENT:
+        only_a = b is _ABSENT
+        kind = "only_a" if only_a else "only_b"
+        yield {"path": path, "kind": kind, "a": a if only_a else None, "b": None if only_a else b}
+    else:
+        yield from differences(a, b, path)
+
+
+def _parts(one: Any, two: Any) -> list[tuple[str, Any, Any]] | None:
+    """Return the segment for each part of two containers of the same kind, with that part of either.
+
+    None if the two can only be compared as a whole.
+    """
+    if type(one) is list and type(two) is list:
+        pairs = zip_longest(one, two, fillvalue=_ABSENT)
+        return [(f"[{place}]", a, b) for place, (a, b) in enumerate(pairs)]
+    if type(one) is not dict or type(two) is not dict:
+        return None
+    if "$" not in one and "$" not in two:
+        return [(segment_of(key), *both) for key, *both in _side_by_side(one, two)]
+    tag = one.get("$")
+    if tag in _UNORDERED or {**one, "v": 0} != {**two, "v": 0}:
+        return None
+    if tag not in PAIRS:
+        return _parts(one.get("v"), two.get("v"))
+    a, b = (_all_by_segment(tree.get("v")) for tree in (one, two))
+    if a is None or b is None or (tag == "OrderedDict" and [*a] != [*b]):
+        return None
+    return list(_side_by_side(a, b))
+
+
+def _side_by_side(one: dict[str, Any], two: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    return ((key, one.get(key, _ABSENT), two.get(key, _ABSENT)) for key in dict.fromkeys([*one, *two]))
+
+
+def _all_by_segment(pairs: Any) -> dict[str, Any] | None:
+    """Return the items by segment as `by_segment` does, or None if an item has no segment or shares one."""
+    items = by_segment(pairs)
+    return items if type(pairs) is list and len(items) == len(pairs) else None
+
+
+_SHOWN = 300  # characters of each of two values that differ
+
+
+def changes(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """Describe where two trees, as `to_json` returns them, differ in type or value.
+
+    A part that could not be stored in one of the two is not compared. Lists of different lengths differ as a whole.
+
+    Yields:
+        Texts such as `rows[0].name: 1 became 2`, `name is new` and `name is gone`.
+    """
+    if _is_opaque(before) or _is_opaque(after) or same(before, after):
+        return
+    parts = _parts(before, after)
+    if parts is None or (type(before) is list and len(before) != len(after)):
+        yield f"{path or 'it'}: {_shown(before)} became {_shown(after)}"
+        return
+    for segment, one, two in parts:
+        place = (path + segment).removeprefix(".")
+        if one is _ABSENT or two is _ABSENT:
+            yield f"{place} is {'new' if one is _ABSENT else 'gone'}"
+        else:
+            yield from changes(one, two, place)
+
+
+def _is_opaque(tree: Any) -> bool:
+    return type(tree) is dict and tree.get("$") == "opaque"
+
+
+def _shown(tree: Any) -> str:
+    text = bounded_repr(from_json(tree))
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

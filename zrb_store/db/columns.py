@@ -1,0 +1,292 @@
+"""What each column may contain, beyond what the databases themselves enforce.
+
+`import` refuses other content, `doctor` reports it, and docs/schema/export.json states the rules for other programs.
+Readers show a stand-in for it, so that one damaged row does not hide the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from zrb_store.codec import problem_of
+from zrb_store.errors import InvalidArgument
+from zrb_store.names import check_name, is_session_name
+from zrb_store.safe_text import storable
+
+DAMAGED = "damaged"
+"""The word that readers show in place of an invalid word, such as an unknown status."""
+
+LONGEST_LEASE = 24 * 60 * 60 * 1_000_000
+"""Microseconds from now within which every valid lease expires. A lease lasts a minute, but clocks differ."""
+
+_INTEGER = 2**31 - 1  # PostgreSQL's limit
+_BIGINT = 2**63 - 1
+_SEQ = 10**17  # no queue gets that far, and SQLite's arithmetic is exact far beyond it
+_LATEST = 253_402_300_799_999_999  # the last microsecond of the year 9999, where datetime ends
+
+
+@dataclass(frozen=True)
+class ColumnRule:
+    """What one column may contain.
+
+    Attributes:
+        kind: `int`, `str` or `bool`.
+        nullable: Whether the column may be NULL.
+        least: The lowest valid number.
+        most: The highest valid number.
+        words: The only valid texts, if these are limited.
+        pattern: The pattern that a text matches as a whole, for docs/schema.
+        note: A description of the content, for docs/schema.
+        content: Returns what is wrong with a text, or None.
+        long: Whether readers check the content themselves when they show it.
+        stand_in: What readers get instead of invalid content. If it is None and the column is not nullable, they get
+            the nearest valid number, or the content as text.
+    """
+
+    kind: type
+    nullable: bool = False
+    least: int = 0
+    most: int = 0
+    words: tuple[str, ...] = ()
+    pattern: str | None = None
+    note: str | None = None
+    content: Callable[[str], str | None] | None = field(default=None, compare=False)
+    long: bool = False
+    stand_in: Any = None
+
+    def problem(self, item: Any, *, shallow: bool = False) -> str | None:
+        """Return what is wrong with an item, or None. With `shallow`, the content of long texts is not checked."""
+        if item is None and self.nullable:
+            return None
+        kind = type(item)
+        if kind is not self.kind:
+            return "is not of its type"
+        if self.kind is int:
+            if self.least <= item <= self.most:
+                return None
+            return f"is less than {self.least}" if item < self.least else "is too large"
+        if self.kind is not str:
+            return None
+        if self.words:
+            return None if item in self.words else f"is none of {', '.join(self.words)}"
+        if not shallow and storable(item) != item:
+            return "is not text"
+        return None if self.content is None or (shallow and self.long) else self.content(item)
+
+    def readable(self, item: Any) -> Any:
+        """Return what readers get instead of an invalid item."""
+        if self.nullable or self.stand_in is not None:
+            return self.stand_in
+        if self.kind is int:
+            return min(max(item, self.least), self.most) if type(item) is int else self.least
+        if self.kind is bool:
+            return bool(item)
+        return item.decode("utf-8", "backslashreplace") if type(item) is bytes else str(item)
+
+
+Columns = Mapping[str, ColumnRule]
+
+
+def readable(columns: Columns, row: Sequence[Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Make a row readable.
+
+    Returns:
+        The row by column names, with stand-ins for invalid items, and the names of the columns that have stand-ins.
+    """
+    named = dict(zip(columns, row, strict=True))
+    damage: tuple[str, ...] = ()
+    for (name, column), item in zip(columns.items(), row, strict=True):
+        # For speed, the usual cases come first and call no function: this loop runs for each value that is shown.
+        if item is None and column.nullable:
+            continue
+        if column.kind is int and type(item) is int and column.least <= item <= column.most:
+            continue
+        if column.kind is bool and type(item) is int and item in (0, 1):  # SQLite has no booleans
+            named[name] = bool(item)
+        elif column.problem(item, shallow=True):
+            named[name] = column.readable(item)
+            damage += (name,)
+    return named, damage
+
+
+# -- checks of content
+
+
+def _named(what: str) -> Callable[[str], str | None]:
+    def problem(text: str) -> str | None:
+        try:
+            check_name(text, what)
+        except InvalidArgument as error:
+            return f"is not a valid name: {error}"
+        return None
+
+    return problem
+
+
+def _session_name(text: str) -> str | None:
+    return None if is_session_name(text) else f"is not a valid name: {text[:40]!r} cannot name a session"
+
+
+def _json(is_valid: Callable[[Any], bool], what: str) -> Callable[[str], str | None]:
+    def problem(text: str) -> str | None:
+        try:
+            return None if is_valid(json.loads(text)) else f"is not {what}"
+        except (ValueError, RecursionError):
+            return "is not JSON"
+
+    return problem
+
+
+def _is_texts(tree: Any) -> bool:
+    return type(tree) is list and all(type(item) is str for item in tree)
+
+
+def _is_tasks(tree: Any) -> bool:
+    return type(tree) is dict and all(item in ("waiting", "skipped") for item in tree.values())
+
+
+def _is_object(tree: Any) -> bool:
+    return type(tree) is dict
+
+
+def _inputs(text: str) -> str | None:
+    return problem_of(text) or _json(_is_object, "a dict")(text)
+
+
+# -- columns
+
+_ID = ColumnRule(int, least=1, most=_BIGINT)
+_OTHER_ID = ColumnRule(int, nullable=True, least=1, most=_BIGINT)
+_NUMBER = ColumnRule(int, least=1, most=_INTEGER)
+_COUNT = ColumnRule(int, least=0, most=_INTEGER)
+_ANY_SEQ = ColumnRule(int, least=-_SEQ, most=_SEQ)
+_SEQ_OR_NULL = ColumnRule(int, nullable=True, least=-_SEQ, most=_SEQ)
+_TIME = ColumnRule(int, most=_LATEST, note="microseconds since 1970 UTC")
+_TIME_OR_NULL = ColumnRule(int, nullable=True, most=_LATEST, note="microseconds since 1970 UTC")
+_TEXT = ColumnRule(str)
+_TEXT_OR_NULL = ColumnRule(str, nullable=True)
+_FLAG = ColumnRule(bool)
+_TASK = ColumnRule(str, note="at most 2,000 bytes", content=_named("task"))
+_TEXTS = _json(_is_texts, "a list of texts")
+_SESSION_NAME = r"^[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}$"
+
+
+def _words(words: str, *, nullable: bool = False) -> ColumnRule:
+    return ColumnRule(str, nullable, words=tuple(words.split()), stand_in=DAMAGED)
+
+
+SESSION: Columns = {
+    "id": _ID,
+    "name": ColumnRule(str, pattern=_SESSION_NAME, content=_session_name),
+    "status": _words("open running completed failed interrupted"),
+    "project": _TEXT_OR_NULL,
+    "task": ColumnRule(str, nullable=True, note="at most 2,000 bytes", content=_named("task")),
+    "path": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_TEXTS),
+    "inputs": ColumnRule(str, nullable=True, note="JSON, ASCII only: an encoded dict", content=_inputs),
+    "tasks": ColumnRule(
+        str,
+        nullable=True,
+        note="JSON: names of tasks, each with waiting or skipped",
+        content=_json(_is_tasks, "a dict of tasks, each waiting or skipped"),
+    ),
+    "parent": _TEXT_OR_NULL,
+    "forked_from": ColumnRule(str, nullable=True, pattern=_SESSION_NAME, content=_session_name),
+    "pinned": _FLAG,
+    "fence": _COUNT,
+    "created_at": _TIME,
+    "finished_at": _TIME_OR_NULL,
+}
+RUN: Columns = {
+    "id": _ID,
+    "session_id": _ID,
+    "number": _NUMBER,
+    "origin": _words("cli web library"),
+    "host": _TEXT,
+    "boot_id": _TEXT_OR_NULL,
+    "pid_namespace": _TEXT_OR_NULL,
+    "pid": _COUNT,
+    "process_started": _TEXT_OR_NULL,
+    "user": _TEXT_OR_NULL,
+    "command": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_TEXTS),
+    "folder": _TEXT_OR_NULL,
+    "python_version": _TEXT_OR_NULL,
+    "zrb_version": _TEXT_OR_NULL,
+    "started_at": _TIME,
+    "lease_expires_at": _TIME,
+    "ended_at": _TIME_OR_NULL,
+    "outcome": _words("completed failed interrupted lost", nullable=True),
+}
+ATTEMPT: Columns = {
+    "id": _ID,
+    "session_id": _ID,
+    "run_id": _OTHER_ID,
+    "fence": _COUNT,
+    "task": _TASK,
+    "number": _NUMBER,
+    "role": _words("task check server fallback manual"),
+    "status": _words("running completed failed interrupted lost"),
+    "restorable": _FLAG,
+    "arguments": ColumnRule(
+        str, nullable=True, note="JSON, ASCII only: encoded arguments", content=problem_of, long=True
+    ),
+    "result_queue_id": _OTHER_ID,
+    "result_seq": _SEQ_OR_NULL,
+    "error_type": _TEXT_OR_NULL,
+    "error_message": _TEXT_OR_NULL,
+    "error_traceback": _TEXT_OR_NULL,
+    "started_at": _TIME,
+    "ended_at": _TIME_OR_NULL,
+    "given_back_at": _TIME_OR_NULL,
+}
+QUEUE: Columns = {
+    "id": _ID,
+    "session_id": _ID,
+    "name": ColumnRule(str, note="at most 2,000 bytes", content=_named("queue")),
+    "high": _ANY_SEQ,
+    "low": _ANY_SEQ,
+}
+VALUE: Columns = {
+    "queue_id": _ID,
+    "seq": _ANY_SEQ,
+    "state": _words("live taken removed retracted"),
+    "type": _TEXT,
+    "size": ColumnRule(int, least=1, most=_INTEGER),
+    "pushed_at": _TIME,
+    "pushed_by": _OTHER_ID,
+    "ended_at": _TIME_OR_NULL,
+    "taken_by": _OTHER_ID,
+    "moved_from": _SEQ_OR_NULL,
+    "orphaned": _FLAG,
+    "data": ColumnRule(str, note="JSON, ASCII only: an encoded value", content=problem_of, long=True),
+}
+RETURN: Columns = {
+    "id": _ID,
+    "queue_id": _ID,
+    "seq": _ANY_SEQ,
+    "taken_by": _OTHER_ID,
+    "taken_at": _TIME,
+    "returned_at": _TIME,
+    "reason": _TEXT,
+}
+CHANGE: Columns = {
+    "id": _ID,
+    "at": _TIME,
+    "action": _TEXT,
+    "session": _TEXT_OR_NULL,
+    "detail": _TEXT_OR_NULL,
+    "user": _TEXT_OR_NULL,
+    "host": _TEXT,
+    "pid": _COUNT,
+}
+TABLES: Mapping[str, Columns] = {
+    "zrb_session": SESSION,
+    "zrb_run": RUN,
+    "zrb_attempt": ATTEMPT,
+    "zrb_queue": QUEUE,
+    "zrb_value": VALUE,
+    "zrb_return": RETURN,
+    "zrb_change": CHANGE,
+}

@@ -1,0 +1,1 @@
+"""What readers are shown: sessions, values, names, and the findings of `doctor`. Nothing here writes to the store."""

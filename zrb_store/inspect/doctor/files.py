@@ -1,0 +1,134 @@
+"""Checks of a SQLite store's file, its folder, and the SQLite release that this process uses."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from zrb_store.db import about
+from zrb_store.db.engine import Database
+from zrb_store.inspect.doctor.finding import Finding
+from zrb_store.queries.doctor.invariants import Level
+
+# WAL needs shared memory, which files on these systems cannot give to processes on several machines.
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "drvfs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "gfs2"}
+    | {"glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "smb2", "smb3", "smbfs", "virtiofs"}
+)
+LARGE_WAL = 64 * 1024 * 1024
+_WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
+
+MOUNTS = Path("/proc/mounts")
+
+
+def examine_place(database: Database) -> Iterator[Finding]:
+    """Check what can be seen without opening the file."""
+    path = about.file_of(database)
+    if path.is_file():
+        yield from _rights(path)
+        yield from _file_system(path)
+    yield from _release(sqlite3.sqlite_version_info)
+
+
+def _rights(path: Path) -> Iterator[Finding]:
+    for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        mode = stat.S_IMODE(file.stat().st_mode) if file.exists() else 0
+        if mode & 0o007:
+            what = f"{file} has mode {mode:04o}: every user of this machine can read its values"
+            yield Finding("error", "file-rights", what, f"chmod 600 {file}")
+        elif mode & 0o070:
+            what = f"{file} has mode {mode:04o}: its group can read its values"
+            yield Finding("warning", "file-rights", what, f"chmod 600 {file}, unless it is shared on purpose")
+    yield from _folder_rights(path)
+    for place in (path, path.parent):
+        if not _may_write(place):
+            what = f"{place} cannot be written by this user, so the store can only be read"
+            yield Finding("warning", "not-writable", what, "give it to this user or to a group (mode 660, folder 2770)")
+
+
+def _folder_rights(path: Path) -> Iterator[Finding]:
+    """Check what others can do in the folder. The group of a shared store is meant to write there."""
+    folder = path.parent
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    is_shared = bool(path.stat().st_mode & stat.S_IWGRP)
+    close = f"chmod {'2770' if is_shared else '700'} {folder}"
+    if mode & stat.S_IWOTH and mode & stat.S_ISVTX:
+        # Whoever creates a -wal or -journal file before SQLite does decides what SQLite reads.
+        can = "every user can put files beside the store, which SQLite takes for its own"
+        found: tuple[Level, str, str] | None = ("warning", can, "move the store to a folder of its own")
+    elif mode & stat.S_IWOTH:
+        found = ("error", "every user can replace the store", close)
+    elif mode & stat.S_IWGRP and not is_shared:
+        found = ("warning", "its group can replace the store", close)
+    elif mode & stat.S_IROTH and all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.parents):
+        found = ("warning", "every user can see which files the store has, and when they change", close)
+    else:
+        found = None
+    if found:
+        level, can, remedy = found
+        yield Finding(level, "folder-rights", f"the folder {folder} has mode {mode:04o}: {can}", remedy)
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _file_system(path: Path) -> Iterator[Finding]:
+    kind = file_system_of(path)
+    if kind in NETWORK_FILE_SYSTEMS:
+        what = f"{path} is on a network file system ({kind}), where SQLite cannot share a store between machines"
+        yield Finding("warning", "file-system", what, "keep it on a local disk, or use PostgreSQL")
+
+
+def file_system_of(path: Path) -> str | None:
+    """Return the type of the file system that a path is on, or None if /proc does not tell."""
+    try:
+        mounts = [line.split() for line in MOUNTS.read_text().splitlines()]
+    except OSError:
+        return None
+    here = path.resolve()
+    found: str | None = None
+    depth = 0
+    for _, point, kind, *_ in mounts:
+        folder = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point))  # a space is written as \040
+        if here.is_relative_to(folder) and len(folder.parts) >= depth:
+            found, depth = kind, len(folder.parts)
+    return found
+
+
+def _release(version: tuple[int, ...]) -> Iterator[Finding]:
+    if _WAL_RESET_BUG[0] <= version <= _WAL_RESET_BUG[1]:
+        what = f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug, which can very rarely damage a busy store"
+        yield Finding("warning", "sqlite-release", what, "use a Python with SQLite 3.51.3 or newer, and keep backups")
+
+
+def _journal(database: Database) -> Iterator[Finding]:
+    mode = about.journal_mode(database)
+    # If SQLite may not write to the folder, it reports `delete`, whatever the mode is.
+    if mode != "wal" and _may_write(about.file_of(database).parent):
+        what = f"the journal mode is {mode}: readers and writers stop each other"
+        yield Finding("error", "journal-mode", what, f"sqlite3 {about.file_of(database)} 'PRAGMA journal_mode=WAL'")
+    size = about.wal_size(database) or 0
+    if size > LARGE_WAL:
+        what = f"the -wal file has {size:,} bytes: a process reads an old state, or none could write it back"
+        yield Finding("warning", "wal-size", what, "end processes that hang; it shrinks when all have closed the store")
+
+
+def _integrity(database: Database) -> Iterator[Finding]:
+    damage = about.damage(database)
+    if damage:
+        what = f"the file is damaged ({damage[0]}" + (f" and {len(damage) - 1} more)" if damage[1:] else ")")
+        yield Finding(
+            "error", "integrity", what, "restore a backup, or save what is readable with `sqlite3 FILE .recover`"
+        )
+    dangling = about.dangling(database)
+    if dangling:
+        what = f"{sum(dangling.values())} rows refer to rows that are not there (in {', '.join(dangling)})"
+        yield Finding("error", "references", what, "restore a backup; another program changed the store")
+
+
+CHECKS = [_journal, _integrity]

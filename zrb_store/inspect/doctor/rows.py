@@ -1,0 +1,98 @@
+"""Checks of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from zrb_store.codec.check import NOT_ASCII, NOT_JSON, problem_of
+from zrb_store.db.columns import RUN, SESSION
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Executor
+from zrb_store.inspect.doctor.finding import Finding
+from zrb_store.names import full_name, is_session_name
+from zrb_store.queries.doctor import texts
+from zrb_store.queries.doctor.column_invariants import ATTEMPT_COLUMNS, SESSION_COLUMNS, VALUE_COLUMNS
+from zrb_store.queries.doctor.invariants import INVARIANTS, SHOWN, violations
+
+ALL = {
+    noun: [*INVARIANTS[noun], *more]
+    for noun, more in (("value", VALUE_COLUMNS), ("attempt", ATTEMPT_COLUMNS), ("session", SESSION_COLUMNS))
+}
+"""Every invariant, by the noun that it is about."""
+
+_RULES = {**SESSION, **RUN}
+
+
+def examine(database: Database) -> Iterator[Finding]:
+    """Check every invariant of the rows."""
+    for noun, invariants in ALL.items():
+        for invariant in invariants:
+            if invariant.dialect in (None, database.dialect_name):
+                count, first = violations(database, invariant)
+                if count:
+                    what = _say(noun, invariant.wrong, count, [_label(row) for row in first])
+                    yield Finding(invariant.level, invariant.name, what, invariant.remedy)
+    yield from _sessions(database)
+    yield from _values(database)
+
+
+def _sessions(database: Database) -> Iterator[Finding]:
+    """Check the names and the JSON texts of sessions and runs."""
+    names: dict[str, None] = {}
+    damaged: dict[str, None] = {}
+    with database.snapshot() as transaction:
+        for name, columns in texts.of_sessions(transaction):
+            if not is_session_name(name):
+                names[name] = None
+            if any(_RULES[column].problem(text) for column, text in columns.items()):
+                damaged[name] = None
+    if names:
+        what = _say("session", "have a name that no session can have", len(names), list(names))
+        yield Finding("error", "session-name", what, "delete them with SQL, since no command takes such a name")
+    if damaged:
+        wrong = "have a path, inputs, tasks or a command line that is damaged"
+        what = _say("session", wrong, len(damaged), list(damaged))
+        yield Finding("error", "session-text", what, "restore a backup, or delete them with `zrb-store rm`")
+
+
+def _values(database: Database) -> Iterator[Finding]:
+    """Check that values are JSON, and of types that this version knows."""
+    damaged, unknown = _Sample(), _Sample()
+    with database.snapshot() as transaction:
+        for queue_id, seq, data in texts.of_values(transaction):
+            problem = problem_of(data) if type(data) is str else NOT_JSON
+            if problem:
+                (damaged if problem in (NOT_ASCII, NOT_JSON) else unknown).add(queue_id, seq)
+        if damaged.count:
+            what = damaged.say(transaction, "are not JSON")
+            yield Finding("error", "value-data", what, "restore a backup")
+        if unknown.count:
+            what = unknown.say(transaction, "are of a type that this version does not know")
+            yield Finding("warning", "value-type", what, "upgrade zrb-store, if a newer one wrote them")
+
+
+class _Sample:
+    """A count of values, with the first few of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[tuple[int, int]] = []
+
+    def add(self, queue_id: int, seq: int) -> None:
+        self.count += 1
+        if len(self._first) < SHOWN:
+            self._first.append((queue_id, seq))
+
+    def say(self, executor: Executor, wrong: str) -> str:
+        labels = [full_name(*texts.queue_of(executor, queue_id), seq) for queue_id, seq in self._first]
+        return _say("value", wrong, self.count, labels)
+
+
+def _label(row: tuple[Any, ...]) -> str:
+    return row[0] if len(row) == 1 else f"{row[0]}/{row[1]}#{row[2]}"
+
+
+def _say(noun: str, wrong: str, count: int, labels: list[str]) -> str:
+    more = ", ..." if count > SHOWN else ""
+    return f"{noun}s that {wrong}: {count} ({', '.join(labels[:SHOWN])}{more})"

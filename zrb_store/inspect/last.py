@@ -1,0 +1,56 @@
+"""What `last` shows: the newest result of a task, of any session."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from zrb_store.db.engine import Database
+from zrb_store.errors import ValueNotFound
+from zrb_store.inspect.stored_value import StoredValue, result_of
+from zrb_store.project import current_project
+from zrb_store.queries import attempts, sessions
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.last import newest_result
+
+
+def last_result(
+    database: Database, task: str, *, max_age: timedelta | None = None, any_project: bool = False
+) -> StoredValue:
+    """Return the newest result of a task in a completed session of the current project.
+
+    Args:
+        database: Where to look.
+        task: Name of the task, which need not be the main task of its session.
+        max_age: Refuse a result that is older.
+        any_project: Look in every project.
+
+    Raises:
+        ValueNotFound: There is no result, or the newest one is too old.
+    """
+    project = None if any_project else current_project()
+    with database.snapshot() as transaction:
+        found = newest_result(transaction, task, project)
+        where = "" if project is None else f" in project {project} (--any-project looks in all)"
+        if found is None:
+            raise ValueNotFound(f"no completed session has a result of task {task!r}{where}")
+        name, attempt_id = found
+        attempt = attempts.by_id(transaction, attempt_id)
+        session = sessions.get(transaction, name)
+        if attempt is None or attempt.ended_at is None:
+            raise ValueNotFound(f"the newest result of task {task!r} was deleted meanwhile")
+        age = timedelta(microseconds=now_micros(transaction) - attempt.ended_at)
+        if max_age is not None and age > max_age:
+            raise ValueNotFound(
+                f"the newest result of task {task!r}{where} is of session {name}, "
+                f"{_rounded(age)} old, older than {_rounded(max_age)}"
+            )
+        return result_of(transaction, session, attempt)
+
+
+def _rounded(length: timedelta) -> str:
+    """Write a length of time in the largest unit of which it has at least two."""
+    seconds = length.total_seconds()
+    for name, unit in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,121 @@
+"""What `list` shows: each session with the status that readers see, its runs, and how many of its tasks are done."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.queries import lease
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.list import matching_sessions, runs_by_session, task_counts
+from zrb_store.records import RunRecord, SessionRecord
+
+STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
+_COMPUTED = {"running", "stale"}  # a stale session is stored as running
+_PAGE = 100  # sessions whose runs and tasks are read by one statement each
+
+
+@dataclass(frozen=True)
+class SessionSummary:
+    """One session in a list.
+
+    Attributes:
+        session: Its record, with the status that readers see.
+        runs: Its runs, the first one first.
+        tasks: How many tasks it is known to have.
+        completed: How many of them have completed.
+        moment: When all this was read, in microseconds.
+    """
+
+    session: SessionRecord
+    runs: list[RunRecord]
+    tasks: int
+    completed: int
+    moment: int
+
+    @property
+    def owner(self) -> RunRecord | None:
+        """The run that is working on the session, or was when it died; None if the session is not running."""
+        return self.runs[-1] if self.session.status in ("running", "stale") and self.runs else None
+
+    @property
+    def took(self) -> int | None:
+        """How long the session's runs have worked, in microseconds; None if there was no run."""
+        if not self.runs:
+            return None
+        return sum(_took(run, self.moment if self.session.status == "running" else None) for run in self.runs)
+
+
+def _took(run: RunRecord, now: int | None) -> int:
+    ended = run.ended_at if run.outcome != "lost" else None
+    if ended is None:
+        # The last that is known of a run that died is when it renewed its lease.
+        ended = now if now and run.outcome is None else run.lease_expires_at - int(lease.DURATION * 1_000_000)
+    return max(0, ended - run.started_at)
+
+
+@contextmanager
+def summaries(
+    database: Database,
+    *,
+    statuses: Collection[str] | None = None,
+    task: str | None = None,
+    project: str | None = None,
+    since: timedelta | None = None,
+    roots: bool = False,
+    limit: int | None = None,
+) -> Iterator[Iterator[SessionSummary]]:
+    """Read the sessions that meet every given condition, the newest first, as of one moment and with flat memory.
+
+    The context manager gives an iterator, which can be used within the block.
+
+    Args:
+        database: Where to look.
+        statuses: Only sessions that readers see with one of these statuses.
+        task: Only sessions of this main task.
+        project: Only sessions of this project's folder.
+        since: Only sessions created within this length of time.
+        roots: Leave out child sessions.
+        limit: At most this many sessions.
+    """
+    with database.snapshot() as transaction:
+        moment = now_micros(transaction)
+        conditions: dict[str, Any] = {
+            "task": task,
+            "project": project,
+            "since": None if since is None else moment - since // timedelta(microseconds=1),
+            "roots": roots,
+        }
+        if statuses is None or not set(statuses) & _COMPUTED:
+            found = matching_sessions(transaction, statuses=statuses, limit=limit, **conditions)
+            yield _summarized(transaction, found, moment)
+            return
+        # SQL cannot tell whether a running session is stale.
+        stored = {"running", *statuses} - {"stale"}
+        found = matching_sessions(transaction, statuses=stored, **conditions)
+        every = _summarized(transaction, found, moment)
+        yield itertools.islice((each for each in every if each.session.status in statuses), limit)
+
+
+def list_sessions(database: Database, **conditions: Any) -> list[SessionSummary]:
+    """Return the sessions that meet every given condition; the conditions are those of `summaries`."""
+    with summaries(database, **conditions) as found:
+        return list(found)
+
+
+def _summarized(transaction: Transaction, found: Iterator[SessionRecord], moment: int) -> Iterator[SessionSummary]:
+    while page := list(itertools.islice(found, _PAGE)):
+        ids = [session.id for session in page]
+        runs, counts = runs_by_session(transaction, ids), task_counts(transaction, ids)
+        for session in page:
+            own = runs.get(session.id, [])
+            status = lease.status_of(transaction, session, own[-1] if own else None, moment)
+            attempted, completed = counts.get(session.id, (0, 0))
+            tasks = max(attempted, len(session.tasks))
+            yield SessionSummary(replace(session, status=status), own, tasks, completed, moment)

@@ -1,0 +1,86 @@
+"""What `log` shows: how each run was started, what became of each attempt, and what people did by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import TaskNotFound
+from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.session_view import SessionView
+from zrb_store.inspect.shapes import error_shape, header, run_shape
+from zrb_store.names import nearest
+from zrb_store.queries import changes
+from zrb_store.queries.log import attempts_with_errors
+from zrb_store.queries.show import attempted_tasks
+from zrb_store.records import AttemptRecord, RunRecord, iso
+
+
+@contextmanager
+def log(
+    database: Database, name: str, task: str | None = None, damage: Damage | None = None
+) -> Iterator[dict[str, Any]]:
+    """Read the log of a session, in the shape of `log --format json`.
+
+    The attempts and the changes are iterators, which can be used once and within the block.
+
+    Args:
+        database: Where the session is.
+        name: Full name of the session.
+        task: Only attempts of this task.
+        damage: Collects damaged rows.
+
+    Raises:
+        SessionNotFound: There is no such session.
+        TaskNotFound: The session has no attempt of this task.
+    """
+    with database.snapshot() as transaction:
+        view = SessionView.read(transaction, name, damage=damage)
+        if task is not None:
+            attempted = [each.task for each in attempted_tasks(transaction, view.session.id)]
+            if task not in attempted:
+                raise TaskNotFound(f"session {name} has no attempt of task {task!r}{nearest(task, attempted)}")
+        header(view.session, view.damage)  # not shown; notes what is damaged in the session's row
+        attempts = attempts_with_errors(transaction, view.session.id, task)
+        yield {
+            "name": name,
+            "status": view.session.status,
+            "runs": [_run(run, name, view.damage) for run in view.runs],
+            "attempts": (_attempt(view.seen(attempt), view.damage) for attempt in attempts),
+            "changes": _changes(transaction, name, view.damage),
+        }
+
+
+def _attempt(attempt: AttemptRecord, damage: Damage) -> dict[str, Any]:
+    damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
+    error = error_shape(attempt)
+    return {
+        "attempt": attempt.name,
+        "run": attempt.run,
+        "role": attempt.role,
+        "status": attempt.status,
+        "started_at": iso(attempt.started_at),
+        "ended_at": iso(attempt.ended_at),
+        "given_back_at": iso(attempt.given_back_at),
+        "error": error and {**error, "traceback": attempt.error_traceback},
+    }
+
+
+def _changes(transaction: Transaction, name: str, damage: Damage) -> Iterator[dict[str, Any]]:
+    for change, damaged in changes.of_session(transaction, name):
+        damage.note(f"a change of session {name}", damaged)
+        yield {**change._asdict(), "at": iso(change.at)}
+
+
+def _run(run: RunRecord, session: str, damage: Damage) -> dict[str, Any]:
+    return {
+        **run_shape(run, session, damage),
+        "user": run.user,
+        "command": run.command,
+        "folder": run.folder,
+        "python_version": run.python_version,
+        "zrb_version": run.zrb_version,
+    }

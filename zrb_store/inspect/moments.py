@@ -1,0 +1,119 @@
+"""A session as it was at an earlier moment, reconstructed from its rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from zrb_store.errors import InvalidArgument, TaskNotFound
+from zrb_store.queries.value_history import ValueHistory
+from zrb_store.records import AttemptRecord, RunRecord
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BY_ATTEMPT = re.compile(r"(before|after):(.+)#(\d{1,18})")
+
+
+def moment_of(text: str, session: str, find: Callable[[str, int], AttemptRecord | None]) -> int | None:
+    """Return the moment that a text names, in microseconds since 1970.
+
+    Args:
+        text: `before:TASK#N` (the start of attempt N), `after:TASK#N` (its end), or an ISO 8601 time, which is local
+            unless it has a zone.
+        session: Name of the session, for messages.
+        find: Finds an attempt of the session by task and number.
+
+    Returns:
+        The moment; None for now, since the attempt has not ended.
+
+    Raises:
+        InvalidArgument: The text has none of these forms.
+        TaskNotFound: There is no such attempt.
+    """
+    match = _BY_ATTEMPT.fullmatch(text)
+    if match is None:
+        return _micros(text)
+    side, task, number = match[1], match[2], int(match[3])
+    found = find(task, number)
+    if found is None:
+        raise TaskNotFound(f"session {session} has no attempt {task}#{number}; `zrb-store show {session}` lists them")
+    if side == "before":
+        return found.started_at
+    if found.status == "lost" and found.ended_at is not None:
+        return found.ended_at - 1  # a lost attempt ends when it is given back, which undoes what it did
+    return found.ended_at
+
+
+def _micros(text: str) -> int:
+    try:
+        return (datetime.fromisoformat(text).astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+    except (ValueError, OverflowError):
+        raise InvalidArgument(
+            f"{text!r} is not a moment: use e.g. 2026-11-24T03:12:45 (local time), 2026-11-24T02:12:45Z, "
+            "before:TASK#1 or after:TASK#1"
+        ) from None
+
+
+def attempt_at(attempt: AttemptRecord, moment: int) -> AttemptRecord:
+    """Return an attempt, which had started by then, as it was at a moment."""
+    if attempt.given_back_at is not None and attempt.given_back_at > moment:
+        attempt = replace(attempt, given_back_at=None)
+    if attempt.ended_at is None or attempt.ended_at <= moment:
+        return attempt
+    return replace(
+        attempt,
+        status="running",
+        ended_at=None,
+        result_queue_id=None,
+        result_seq=None,
+        error_type=None,
+        error_message=None,
+        error_traceback=None,
+    )
+
+
+def runs_at(runs: Iterable[RunRecord], moment: int) -> list[RunRecord]:
+    """Return the runs that had started by a moment, as they were then."""
+    return [
+        replace(run, ended_at=None, outcome=None) if run.ended_at is not None and run.ended_at > moment else run
+        for run in runs
+        if run.started_at <= moment
+    ]
+
+
+def status_at(runs: Sequence[RunRecord], moment: int) -> str:
+    """Return the session's status at a moment.
+
+    Args:
+        runs: The session's runs, as `runs_at` returns them.
+        moment: In microseconds.
+    """
+    if not runs:
+        return "open"
+    last = runs[-1]
+    if last.ended_at is None:
+        return "running" if last.lease_expires_at > moment else "stale"
+    return "stale" if last.outcome == "lost" else last.outcome or "stale"
+
+
+def history_at(history: ValueHistory, moment: int) -> ValueHistory | None:
+    """Return a value's history as it was at a moment, or None if the value was pushed later.
+
+    Args:
+        history: Read as of that moment.
+        moment: In microseconds.
+    """
+    value, taker = history.value, history.taker
+    if value.pushed_at > moment:
+        return None
+    returns = [each for each in history.returns if each.record.returned_at <= moment]
+    held = next((each for each in history.returns if each.record.taken_at <= moment < each.record.returned_at), None)
+    if history.is_live:
+        value, taker = replace(value, state="live", ended_at=None, orphaned=False), None
+    elif held is not None:
+        value, taker = replace(value, state="taken", ended_at=held.record.taken_at), held.taker
+    if value.state in ("taken", "removed"):
+        given_back = history.pusher.given_back_at if history.pusher else None
+        value = replace(value, orphaned=given_back is not None and given_back <= moment)
+    return history._replace(value=value, taker=taker, returns=returns)

@@ -1,0 +1,89 @@
+"""Names that people give for a session: in full, by a unique beginning, or as `@last`, `@last-failed` or `@this`."""
+
+from __future__ import annotations
+
+import os
+
+from zrb_store.db.engine import Database
+from zrb_store.errors import InvalidArgument, SessionNotFound
+from zrb_store.inspect.list import list_sessions
+from zrb_store.names import is_session_name, nearest
+from zrb_store.queries import sessions
+from zrb_store.queries.session_names import names_with_prefix, newest_names
+from zrb_store.records import SessionRecord
+
+_SHOWN = 8  # sessions that are named if a beginning is not unique
+_SEARCHED = 1000  # newest sessions whose names are compared with a misspelt one
+_UNSUCCESSFUL = ("failed", "interrupted", "stale")
+
+
+def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRecord:
+    """Find the session that a text names.
+
+    Args:
+        database: Where to look.
+        text: A full name; its unique beginning; `@last`, the newest session; `@last-failed`, the newest one that
+            failed, was interrupted or died; or `@this`, the session of the task that runs this command. Neither
+            `@last` nor `@last-failed` is ever a child session.
+        exact: Accept only a full name or `@this`. This is for commands that change the session.
+
+    Raises:
+        SessionNotFound: There is no such session; the message suggests one with a similar name.
+        InvalidArgument: The beginning is not unique, or `exact` is set and the text is not a full name.
+    """
+    if text in ("@last", "@last-failed") and not exact:
+        return _newest(database, text)
+    name = session_name(text)
+    found = sessions.find(database, name) if is_session_name(name) else None
+    if found is None and not exact and is_session_name(name):
+        found = _by_prefix(database, name)
+    if found is None:
+        raise SessionNotFound(f"there is no session {name!r}{_hint(database, name)}")
+    return found
+
+
+def session_name(text: str) -> str:
+    """Return the full name that a text stands for. There need not be a session of this name.
+
+    Raises:
+        InvalidArgument: The text is `@this` and no task started this process, or it is another word with `@`.
+    """
+    if text == "@this":
+        return this_session()
+    if text in ("@last", "@last-failed"):
+        raise InvalidArgument(f"{text} may change from one moment to the next: to change a session give its full name")
+    if text.startswith("@"):
+        raise InvalidArgument(f"{text!r} names no session: there are @last, @last-failed and @this")
+    return text
+
+
+def this_session() -> str:
+    """Return the name of the session whose task started this process.
+
+    Raises:
+        InvalidArgument: No task started it.
+    """
+    session, slash, _ = os.environ.get("ZRB_STORE_ATTEMPT", "").partition("/")
+    if not slash:
+        raise InvalidArgument("@this names the session of a running task: ZRB_STORE_ATTEMPT is not set here")
+    return session
+
+
+def _newest(database: Database, text: str) -> SessionRecord:
+    statuses = _UNSUCCESSFUL if text == "@last-failed" else None
+    found = list_sessions(database, statuses=statuses, roots=True, limit=1)
+    if not found:
+        raise SessionNotFound(f"there is no session for {text}; `zrb-store list` shows all sessions")
+    return found[0].session
+
+
+def _by_prefix(database: Database, prefix: str) -> SessionRecord | None:
+    names = names_with_prefix(database, prefix, _SHOWN + 1)
+    if len(names) > 1:
+        more = ", ..." if len(names) > _SHOWN else ""
+        raise InvalidArgument(f"{prefix!r} is the beginning of several sessions: {', '.join(names[:_SHOWN])}{more}")
+    return sessions.find(database, names[0]) if names else None
+
+
+def _hint(database: Database, name: str) -> str:
+    return nearest(name, newest_names(database, _SEARCHED)) or "; `zrb-store list` shows all sessions"

@@ -1,0 +1,176 @@
+"""A session with its runs and attempts, as readers see them now or as they were at an earlier moment."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import SessionNotFound
+from zrb_store.inspect import lazy
+from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.lazy import Lazy
+from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at
+from zrb_store.inspect.shapes import attempt_shape
+from zrb_store.names import full_name
+from zrb_store.queries import lease, runs, sessions, show
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord, iso
+
+_Attempts = list[dict[str, Any]] | Lazy[dict[str, Any]]
+_Attempted = tuple[str, AttemptRecord | None, _Attempts]  # a task, its last attempt, and the shapes of all its attempts
+
+
+class SessionView:
+    """A session with its runs and attempts at one moment.
+
+    Attributes:
+        transaction: The snapshot that it is read from.
+        session: Its record, with the status that readers see.
+        runs: Its runs, the first one first.
+        moment: The moment in microseconds; None for now.
+        damage: Collects damaged rows.
+        unfinished: Names of the last attempts of tasks that did not complete, by id. `tasks` fills it.
+    """
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        session: SessionRecord,
+        runs: Sequence[RunRecord],
+        attempts: list[AttemptRecord] | None,
+        moment: int | None,
+        dead_runs: frozenset[int],
+        damage: Damage,
+    ) -> None:
+        self.transaction = transaction
+        self.session = session
+        self.runs = runs
+        self.moment = moment
+        self.damage = damage
+        self.unfinished: dict[int, str] = {}
+        self._attempts = attempts  # None if there are too many to keep
+        self._dead_runs = dead_runs
+
+    @classmethod
+    def read(
+        cls, transaction: Transaction, name: str, at: str | None = None, damage: Damage | None = None
+    ) -> SessionView:
+        """Read a session.
+
+        Args:
+            transaction: A snapshot.
+            name: Full name of the session.
+            at: The moment: an ISO 8601 time, `before:TASK#N` or `after:TASK#N`; by default now.
+            damage: Collects damaged rows.
+
+        Raises:
+            SessionNotFound: There is no such session, or it was created after that moment.
+            TaskNotFound: The session has no such attempt.
+            InvalidArgument: `at` does not name a moment.
+        """
+        damage = Damage() if damage is None else damage
+        session = sessions.get(transaction, name)
+        now, attempt_count = show.clock_and_attempt_count(transaction, session.id)
+        its_runs = runs.of_session(transaction, session.id)
+        attempts = show.short_attempts(transaction, session.id) if attempt_count <= lazy.MAX_ROWS else None
+
+        def find(task: str, number: int) -> AttemptRecord | None:
+            if attempts is None:
+                return show.short_attempt(transaction, session.id, task, number)
+            return next((each for each in attempts if (each.task, each.number) == (task, number)), None)
+
+        moment = None if at is None else moment_of(at, name, find)
+        if moment is not None:
+            its_runs = runs_at(its_runs, moment)
+            session = _session_at(session, its_runs, moment)
+            return cls(transaction, session, its_runs, attempts, moment, frozenset(), damage)
+        status = lease.status_of(transaction, session, its_runs[-1] if its_runs else None, now)
+        dead_runs = frozenset(
+            run.id for run in its_runs if run.ended_at is None and not lease.is_live(transaction, run, now)
+        )
+        its_runs = [replace(run, outcome="lost") if run.id in dead_runs else run for run in its_runs]
+        return cls(transaction, replace(session, status=status), its_runs, attempts, None, dead_runs, damage)
+
+    def seen(self, attempt: AttemptRecord) -> AttemptRecord:
+        """Return an attempt as it is seen at this view's moment."""
+        if self.moment is not None:
+            return attempt_at(attempt, self.moment)
+        if attempt.status == "running" and attempt.run_id in self._dead_runs:
+            return replace(attempt, status="lost")
+        return attempt
+
+    def tasks(self, queues: Mapping[int, str]) -> list[dict[str, Any]]:
+        """Return the shape of every task with its attempts.
+
+        Tasks that have attempts come first, in the order in which they were first started.
+
+        Args:
+            queues: Names of the session's queues by id.
+        """
+        attempted = self._read_tasks() if self._attempts is None else self._group(self._attempts)
+        tasks = [self._task(name, last, shapes, queues) for name, last, shapes in attempted]
+        known = {task["task"] for task in tasks}
+        return tasks + [self._task(name, None, [], queues) for name in self.session.tasks if name not in known]
+
+    def _group(self, attempts: list[AttemptRecord]) -> Iterator[_Attempted]:
+        """Group attempts, which are all those of the session, by task."""
+        by_task: dict[str, list[AttemptRecord]] = {}
+        for attempt in attempts:
+            if self.moment is None or attempt.started_at <= self.moment:
+                by_task.setdefault(attempt.task, []).append(self.seen(attempt))
+        for name, own in by_task.items():
+            own.sort(key=lambda attempt: attempt.number)
+            yield name, own[-1], [attempt_shape(attempt, self.damage) for attempt in own]
+
+    def _read_tasks(self) -> Iterator[_Attempted]:
+        """Read the tasks from the store; their attempts are too many to keep."""
+        for name, last, count in show.attempted_tasks(self.transaction, self.session.id, self.moment):
+            newest = show.short_attempt(self.transaction, self.session.id, name, last)
+            yield name, newest and self.seen(newest), Lazy(functools.partial(self._attempts_of, name), count)
+
+    def _attempts_of(self, task: str) -> Iterator[dict[str, Any]]:
+        for attempt in show.attempts_of_task(self.transaction, self.session.id, task, self.moment):
+            yield attempt_shape(self.seen(attempt), self.damage)
+
+    def _task(
+        self, name: str, last: AttemptRecord | None, attempts: _Attempts, queues: Mapping[int, str]
+    ) -> dict[str, Any]:
+        if last is not None and last.status in UNSUCCESSFUL:
+            self.unfinished[last.id] = last.name
+        return {
+            "task": name,
+            "status": task_status(last, self.session.tasks.get(name, "waiting")),
+            "restorable": last is None or last.restorable,
+            "result": self._result_id(last, queues) if last is not None and last.stands else None,
+            "attempts": attempts,
+        }
+
+    def _result_id(self, attempt: AttemptRecord, queues: Mapping[int, str]) -> str | None:
+        if attempt.result_queue_id is None or attempt.result_seq is None:
+            return None
+        queue = queues.get(attempt.result_queue_id)
+        return None if queue is None else full_name(self.session.name, queue, attempt.result_seq)
+
+
+def task_status(last: AttemptRecord | None, known: str) -> str:
+    """Return a task's status.
+
+    It is that of the task's last attempt, unless that attempt was given back and the task is skipped or has to run
+    again.
+
+    Args:
+        last: The task's last attempt, or None.
+        known: `waiting` or `skipped`, as the session has it.
+    """
+    if last is None or (last.given_back_at is not None and known == "skipped"):
+        return known
+    return last.status if last.status != "completed" or last.stands else "waiting"
+
+
+def _session_at(session: SessionRecord, runs_then: Sequence[RunRecord], moment: int) -> SessionRecord:
+    if session.created_at > moment and "created_at" not in session.damage:
+        raise SessionNotFound(f"there was no session {session.name} at {iso(moment)}: it was created later")
+    finished = session.finished_at if session.finished_at and session.finished_at <= moment else None
+    return replace(session, status=status_at(runs_then, moment), finished_at=finished)

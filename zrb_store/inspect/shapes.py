@@ -1,0 +1,114 @@
+"""The shapes in which readers see a session, run, attempt or value: plain data that JSON can hold (docs/schema).
+
+Nothing here reads from the store.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zrb_store import codec
+from zrb_store.inspect.damage import Damage
+from zrb_store.names import full_name
+from zrb_store.queries.value_history import AttemptName, ValueHistory
+from zrb_store.records import AttemptRecord, RunRecord, SessionRecord, iso
+
+
+def header(session: SessionRecord, damage: Damage) -> dict[str, Any]:
+    """Return the fields of a session that `list --format json` shows.
+
+    Args:
+        session: Its record, with the status that readers see.
+        damage: Collects damaged columns.
+    """
+    damage.note(f"session {session.name}", session.damage)
+    return {
+        "name": session.name,
+        "project": session.project,
+        "status": session.status,
+        "task": session.task,
+        "path": session.path,
+        "inputs": codec.to_json(session.inputs) if session.inputs else {},
+        "created_at": iso(session.created_at),
+        "finished_at": iso(session.finished_at),
+        "parent": session.parent,
+        "forked_from": session.forked_from,
+        "pinned": session.pinned,
+    }
+
+
+def run_shape(run: RunRecord, session: str, damage: Damage) -> dict[str, Any]:
+    """Return the shape of one run of a session."""
+    damage.note(f"run {run.number} of session {session}", run.damage)
+    return {
+        "number": run.number,
+        "origin": run.origin,
+        "host": run.host,
+        "pid": run.pid,
+        "started_at": iso(run.started_at),
+        "ended_at": iso(run.ended_at),
+        "outcome": run.outcome,
+    }
+
+
+def attempt_shape(attempt: AttemptRecord, damage: Damage) -> dict[str, Any]:
+    """Return the shape that `show` gives to one attempt of a task."""
+    damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
+    return {
+        "number": attempt.number,
+        "run": attempt.run,
+        "status": attempt.status,
+        "started_at": iso(attempt.started_at),
+        "ended_at": iso(attempt.ended_at),
+        "error": error_shape(attempt),
+    }
+
+
+def error_shape(attempt: AttemptRecord) -> dict[str, Any] | None:
+    """Return the error that ended an attempt, or None."""
+    if attempt.error_type is None and attempt.error_message is None:
+        return None
+    return {"type": attempt.error_type, "message": attempt.error_message}
+
+
+def value_shape(history: ValueHistory, session: str, queue: str, damage: Damage) -> dict[str, Any]:
+    """Return the shape of one value with everything that happened to it."""
+    value = history.value
+    name = full_name(session, queue, value.seq)
+    if value.damage:
+        damage.note(f"value {name}", value.damage)
+    shape = {
+        "id": name,
+        "seq": value.seq,
+        "state": value.state,
+        "type": value.type,
+        "size": value.size,
+        "value": codec.to_json(value.data),
+        "pushed_at": iso(value.pushed_at),
+        "pushed_by": _owner_name(history.pusher, session),
+        "taken_at": iso(value.ended_at) if value.state in ("taken", "removed") else None,
+        "taken_by": _owner_name(history.taker, session),
+        "moved_from": value.moved_from,
+        "orphaned": value.orphaned,
+        "returns": [],
+    }
+    for each in history.returns:
+        damage.note(f"a return of {name}", each.record.damage)
+        shape["returns"].append(
+            {
+                "taken_by": _owner_name(each.taker, session),
+                "taken_at": iso(each.record.taken_at),
+                "returned_at": iso(each.record.returned_at),
+                "reason": each.record.reason,
+            }
+        )
+    return shape
+
+
+def _owner_name(owner: AttemptName | None, session: str) -> str | None:
+    """Return `load#1` for an attempt of this session, `SESSION/load#1` for another session's, and None for none."""
+    if owner is None:
+        return None
+    if owner.session == session:
+        return f"{owner.task}#{owner.number}"
+    return full_name(owner.session, owner.task, owner.number)

@@ -1,0 +1,132 @@
+"""What `show` shows: one session with everything in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from zrb_store import codec
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import ValueNotFound
+from zrb_store.inspect import lazy
+from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.lazy import Lazy
+from zrb_store.inspect.moments import history_at
+from zrb_store.inspect.session_view import SessionView
+from zrb_store.inspect.shapes import header, run_shape, value_shape
+from zrb_store.names import nearest
+from zrb_store.queries import value_history
+from zrb_store.queries.show import QueueSummary, holding_values, queue_summaries
+from zrb_store.queries.value_history import ValueHistory
+
+
+@dataclass(frozen=True)
+class SessionDocument:
+    """A session as it is shown. It is usable as long as its snapshot is open.
+
+    Attributes:
+        tree: The session in the shape of `show --format json`. Long lists in it are lazy.
+        unfinished: Names of the last attempts of tasks that did not complete, by id.
+        transaction: The snapshot.
+    """
+
+    tree: dict[str, Any]
+    unfinished: dict[int, str]
+    transaction: Transaction
+
+    def pending(self) -> list[str]:
+        """Return the names of unfinished attempts that still have an effect on some queue."""
+        holding = holding_values(self.transaction, list(self.unfinished)) if self.unfinished else set()
+        return [name for attempt_id, name in self.unfinished.items() if attempt_id in holding]
+
+
+@contextmanager
+def open_session(
+    database: Database,
+    name: str,
+    queue: str | None = None,
+    *,
+    live: bool = False,
+    at: str | None = None,
+    damage: Damage | None = None,
+) -> Iterator[SessionDocument]:
+    """Read everything of one session as of one moment.
+
+    Args:
+        database: Where the session is.
+        name: Full name of the session.
+        queue: Only this queue.
+        live: Only live values.
+        at: Show the session as it was at a moment: an ISO 8601 time, `before:TASK#N` or `after:TASK#N`.
+        damage: Collects damaged rows.
+
+    Raises:
+        SessionNotFound: There is no such session, or it was created after that moment.
+        ValueNotFound: The session has no such queue.
+        TaskNotFound: The session has no such attempt.
+        InvalidArgument: `at` does not name a moment.
+    """
+    with database.snapshot() as transaction:
+        view = SessionView.read(transaction, name, at, damage)
+        queues = queue_summaries(transaction, view.session.id, queue, at=view.moment)
+        tasks = view.tasks({each.id: each.name for each in queues})
+        if queue is not None:
+            names = [each.name for each in queues]
+            queues = [each for each in queues if each.name == queue]
+            if not queues:
+                raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
+        yield SessionDocument(
+            {
+                **header(view.session, view.damage),
+                "runs": [run_shape(run, name, view.damage) for run in view.runs],
+                "tasks": tasks,
+                "queues": _contents(view, queues, queue, live),
+            },
+            view.unfinished,
+            transaction,
+        )
+
+
+def _contents(view: SessionView, queues: list[QueueSummary], queue_name: str | None, live: bool) -> dict[str, Any]:
+    """Return the shapes of queues: of all queues of the session, or of the one that is named."""
+    if sum(queue.live if live else queue.values for queue in queues) <= lazy.MAX_ROWS:
+        histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
+        size = 0
+        for each in value_history.of_session(view.transaction, view.session.id, queue_name, live=live, at=view.moment):
+            histories[each.value.queue_id].append(each)
+            size += each.value.size
+            if size > lazy.MAX_BYTES:
+                break
+        else:
+            return {
+                queue.name: {
+                    "live": [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live],
+                    "values": list(_values(view, queue, histories[queue.id])),
+                }
+                for queue in queues
+            }
+    return {queue.name: _lazy_contents(view, queue, live) for queue in queues}
+
+
+def _lazy_contents(view: SessionView, queue: QueueSummary, live: bool) -> dict[str, Any]:
+    def live_values() -> Iterator[Any]:
+        return map(codec.to_json, value_history.live_data(view.transaction, queue.id, view.moment))
+
+    def values() -> Iterator[dict[str, Any]]:
+        histories = value_history.of_queue(view.transaction, queue.id, live=live, at=view.moment)
+        return _values(view, queue, histories)
+
+    return {
+        "live": Lazy(live_values, queue.live),
+        "values": Lazy(values, queue.live if live else queue.values),
+    }
+
+
+def _values(view: SessionView, queue: QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[dict[str, Any]]:
+    for history in histories:
+        seen = history if view.moment is None else history_at(history, view.moment)
+        if seen is not None:
+            yield value_shape(seen, view.session.name, queue.name, view.damage)

@@ -1,0 +1,76 @@
+"""One stored value, with its history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import ValueNotFound
+from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.shapes import value_shape
+from zrb_store.names import full_name, nearest
+from zrb_store.queries import show, value_history
+from zrb_store.queries.value_history import ValueHistory
+from zrb_store.records import AttemptRecord, SessionRecord
+
+
+@dataclass(frozen=True)
+class StoredValue:
+    """One value of a queue.
+
+    Attributes:
+        shape: The value in the shape of `show --format json`.
+        data: Its text as it is stored.
+        damage: Its damaged columns.
+    """
+
+    shape: dict[str, Any]
+    data: str
+    damage: Damage
+
+    @classmethod
+    def from_history(cls, history: ValueHistory, session: str, queue: str) -> StoredValue:
+        """Make one from a value's history and the names of its session and queue."""
+        damage = Damage()
+        return cls(value_shape(history, session, queue, damage), history.value.data, damage)
+
+
+def find_queue(transaction: Transaction, session: SessionRecord, queue: str) -> int:
+    """Return the id of a session's queue.
+
+    Raises:
+        ValueNotFound: The session has no such queue.
+    """
+    names = show.queue_names(transaction, session.id)
+    queue_id = next((each for each, name in names.items() if name == queue), None)
+    if queue_id is None:
+        raise ValueNotFound(f"session {session.name} has no queue {queue!r}{nearest(queue, names.values())}")
+    return queue_id
+
+
+def find_history(transaction: Transaction, session: SessionRecord, queue: str, queue_id: int, seq: int) -> ValueHistory:
+    """Return the history of a value.
+
+    Raises:
+        ValueNotFound: There is no such value.
+    """
+    found = value_history.of_value(transaction, queue_id, seq)
+    if found is None:
+        raise ValueNotFound(f"there is no value {full_name(session.name, queue, seq)}")
+    return found
+
+
+def result_of(transaction: Transaction, session: SessionRecord, attempt: AttemptRecord) -> StoredValue:
+    """Return the stored result of an attempt, whether or not it was taken.
+
+    Raises:
+        ValueNotFound: The attempt completed without a result.
+    """
+    found = None
+    if attempt.result_queue_id is not None and attempt.result_seq is not None:
+        found = value_history.of_value(transaction, attempt.result_queue_id, attempt.result_seq)
+    if found is None:
+        raise ValueNotFound(f"{attempt.session}/{attempt.name} completed without a result")
+    queue = show.queue_names(transaction, session.id).get(found.value.queue_id, attempt.task)
+    return StoredValue.from_history(found, session.name, queue)

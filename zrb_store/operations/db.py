@@ -1,0 +1,106 @@
+"""`db status` and `db upgrade`: where a store is, which revision its schema has, and how large it is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from zrb_store import settings
+from zrb_store.db import about, migrate, schema
+from zrb_store.db.engine import Database
+from zrb_store.db.tables import REVISION
+from zrb_store.db.urls import store_url
+from zrb_store.errors import StoreMissing
+from zrb_store.queries.db import rows
+
+
+@dataclass(frozen=True)
+class DatabaseStatus:
+    """What `db status` shows.
+
+    Attributes:
+        url: Where the store is, with passwords masked.
+        database: Name and version of the database.
+        revision: Revision of its schema.
+        needed: The revision that this version of zrb-store works with.
+        size: Size in bytes, without SQLite's `-wal` file.
+        wal_size: Size of the `-wal` file in bytes; None on PostgreSQL.
+        rows: How many rows there are of each kind; empty if the revision is another.
+    """
+
+    url: str
+    database: str
+    revision: str
+    needed: str
+    size: int
+    wal_size: int | None
+    rows: dict[str, int]
+
+
+def open_unchecked(location: str | os.PathLike[str] | None = None, *, read_only: bool = True) -> Database:
+    """Open the database of a store, whatever revision its schema has.
+
+    Args:
+        location: A path or URL; by default `ZRB_STORE_URL`, else `~/.zrb/xcom.db`.
+        read_only: Open it for reading only.
+
+    Raises:
+        InvalidArgument: The location or a setting is malformed.
+    """
+    return Database(store_url(location), read_only=read_only, durability=settings.durability())
+
+
+def status(database: Database) -> DatabaseStatus:
+    """Return what `db status` shows.
+
+    Raises:
+        StoreMissing: There is no store.
+        SchemaAhead: The database belongs to another program.
+    """
+    revision = schema.revision(database)
+    if revision is None:
+        schema.refuse_missing(database)
+    return DatabaseStatus(
+        url=database.shown_url,
+        database=about.product(database),
+        revision=revision,
+        needed=REVISION,
+        size=about.size(database),
+        wal_size=about.wal_size(database),
+        rows=rows(database) if revision == REVISION else {},
+    )
+
+
+def upgrade(database: Database) -> tuple[str | None, str]:
+    """Bring a store to the newest revision, or create it. A SQLite store is backed up first.
+
+    Returns:
+        The revision before, None if there was no store, and the revision now.
+
+    Raises:
+        SchemaAhead: The store was created by a newer zrb-store, or the database belongs to another program.
+    """
+    try:
+        found = schema.revision(database)
+    except StoreMissing:
+        found = None
+    schema.refuse_foreign(database, found)
+    if found != REVISION:
+        schema.upgrade(database)
+    return found, REVISION
+
+
+def upgrade_statements(database: Database) -> str:
+    """Return the SQL that `upgrade` would run; it is empty if there is nothing to do.
+
+    Raises:
+        SchemaAhead: The store was created by a newer zrb-store, or the database belongs to another program.
+        StoreMissing: There is no SQLite file.
+    """
+    found = schema.revision(database)
+    schema.refuse_foreign(database, found)
+    if found == REVISION:
+        return ""
+    # This cannot be done in the transaction of the other statements. A store that is created by hand needs it, too.
+    first = "PRAGMA journal_mode=WAL;\n\n" if found is None and about.is_file(database) else ""
+    return first + migrate.statements(database.engine)

@@ -1,0 +1,77 @@
+"""`pop`: take one value from a queue."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import ValueNotFound
+from zrb_store.names import check_session_name
+from zrb_store.queries import values
+from zrb_store.queries.changes import record_change
+from zrb_store.queries.owner import Owner
+
+_FIRST_PAUSE = 0.01  # seconds
+_LONGEST_PAUSE = 1.0
+
+
+def pop(database: Database, session: str, queue: str, owner: Owner | None, wait: float = 0.0) -> tuple[int, str]:
+    """Take the oldest value of a queue. Neither the session nor the queue needs to exist, and neither is created.
+
+    The owner holds the value, which returns to its queue when the owner is given back. Without an owner the value stays
+    taken, and the pop is recorded with user, host and pid in the same transaction.
+
+    Args:
+        database: The store.
+        session: Full name of the session.
+        queue: Name of the queue.
+        owner: The attempt that started this process, or None.
+        wait: How many seconds to wait for a value if the queue is empty.
+
+    Returns:
+        The value's number and its encoded data.
+
+    Raises:
+        InvalidArgument: No session can have this name.
+        ValueNotFound: The queue was empty all the time.
+        AttemptClosed: The owner has ended.
+        LeaseLost: Another process has taken over the owner's session.
+    """
+    check_session_name(session)
+    attempt_id = owner.id if owner else None
+
+    def work(transaction: Transaction) -> tuple[int, str] | None:
+        found = values.take(transaction, queue_id, attempt_id)
+        if found is not None and owner is None:
+            record_change(transaction, "pop", session, f"{queue}#{found[0]}")
+        return found
+
+    for _ in _tries(wait):
+        queue_id = values.find_queue(database, session, queue) or 0
+        # Peek first, which locks nothing, however many processes wait for the same queue.
+        while values.peek(database, queue_id) is not None:
+            found = database.transact(work, "pop")
+            if found is not None:
+                return found
+            if owner:
+                owner.refuse_if_closed()
+        if owner:
+            owner.refuse_if_closed()
+    raise ValueNotFound(f"queue {queue!r} of session {session} is empty" + (f" after {wait:g} s" if wait else ""))
+
+
+def _tries(seconds: float) -> Iterator[None]:
+    """Yield at once, and again after growing random pauses until the time is over."""
+    deadline = time.monotonic() + seconds
+    pause = _FIRST_PAUSE
+    while True:
+        yield
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        # Random, so that processes that wait for the same queue do not all look at once.
+        time.sleep(min(left, pause * random.uniform(0.5, 1.0)))
+        pause = min(pause * 1.5, _LONGEST_PAUSE)

@@ -1,0 +1,68 @@
+"""The tasks that completed in earlier runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zrb_store.plugin.graph import Graph
+from zrb_store.records import AttemptRecord
+from zrb_store.resume_plan import attempts_to_give_back, decide
+from zrb_store.run import Run
+
+
+class CompletedTasks:
+    """The completed attempts of earlier runs that stand for their tasks in this one."""
+
+    def __init__(self, graph: Graph, main: Any, forced: str | None) -> None:
+        """Begin with none.
+
+        Args:
+            graph: The session's tasks.
+            main: Its main task.
+            forced: Name of a task that runs again with everything downstream of it.
+        """
+        self._graph = graph
+        self._main = main
+        self._forced = forced
+        self._standing: dict[str, AttemptRecord] = {}
+
+    def choose_reruns(self, known: list[AttemptRecord]) -> list[tuple[int, str]]:
+        """Note what has completed, and choose which of it is given back because its task runs again.
+
+        `Run.start` calls this in the transaction that takes the lease.
+
+        Args:
+            known: Every attempt of the session, the oldest first.
+
+        Returns:
+            The ids of these attempts, each with the reason.
+
+        Raises:
+            TaskNotFound: There is no task of the name `forced`.
+            InvalidArgument: No resume starts it.
+        """
+        decisions = decide(self._graph.workflow(self._main), known, self._forced)
+        chosen = dict(attempts_to_give_back(decisions, known))
+        rerun = {record.task for record in known if record.id in chosen}
+        self._standing = {record.task: record for record in known if record.stands and record.task not in rerun}
+        return list(chosen.items())
+
+    def find(self, task: Any, run: Run) -> AttemptRecord | None:
+        """Return the completed attempt whose result a task has; None if the task must run.
+
+        An attempt that stands although its task is about to run (a check, a server, a fallback) is given back.
+
+        Raises:
+            LeaseLost: Another process has taken the session over.
+        """
+        name = self._graph.task_name(task)
+        standing = self._standing.get(name)
+        if standing is None:
+            return None
+        role = self._graph.role(task)
+        if role == "task" or standing.role == "manual":
+            return standing
+        del self._standing[name]
+        if role != "check":
+            run.give_back(standing, role if role == "fallback" else "readiness")
+        return None

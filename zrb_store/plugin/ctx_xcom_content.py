@@ -1,0 +1,134 @@
+"""The content of a stored session's `ctx.xcom`: durable queues by name, and what stays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from zrb_store.errors import InvalidArgument
+from zrb_store.names import check_name
+from zrb_store.plugin.adopted import AdoptedXcom, become_durable
+from zrb_store.plugin.compat import Xcom as StockXcom
+from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms
+from zrb_store.queries.owner import Owner
+
+_ABSENT = object()
+
+
+class CtxXcomContent:
+    """The queues of a session, and other values that a program put into `ctx.xcom`, by name.
+
+    A queue is durable if it is of zrb's own class, its name fits the store, and zrb does not fill it with values that
+    are worthless in another process. All else stays in memory until the process ends.
+
+    Attributes:
+        names: What is in `ctx.xcom`, by name. Operations on these queues belong to the current attempt.
+    """
+
+    def __init__(self, xcoms: ZrbXcoms, is_volatile: Callable[[str], bool], warn_once: Callable[[str], None]) -> None:
+        self.names: dict[Any, Any] = {}
+        self._xcoms = xcoms
+        self._is_volatile = is_volatile
+        self._warn_once = warn_once
+        self._deleted: set[str] = set()
+        self._adopted: list[tuple[StockXcom, ZrbXcom]] = []
+
+    def seed(self, earlier: Mapping[str, Any], known: Collection[str]) -> None:
+        """Take over what the session's dictionary held before the session was stored.
+
+        Call `finish_adoption` when nothing can go wrong any more.
+
+        Args:
+            earlier: zrb's own dictionary.
+            known: Names of queues that are in the store already: their values there are kept.
+        """
+        for name, value in earlier.items():
+            self._put(name, value, None, values=name not in known)
+
+    def finish_adoption(self) -> None:
+        """Make the queues in memory that were taken over forward to the durable ones from now on."""
+        while self._adopted:
+            become_durable(*self._adopted.pop())
+
+    def get(self, name: Any) -> Any:
+        """Return what has this name; a new queue if nothing has."""
+        value = self.names.get(name, _ABSENT)
+        if value is _ABSENT:
+            value = self.names[name] = self._xcoms[name] if self._is_durable(name) else StockXcom([])
+        return value
+
+    def has(self, name: Any) -> bool:
+        """Whether anything has this name, also in the store."""
+        if name in self.names:
+            return True
+        if not self._is_durable(name, warn=False) or name not in self._xcoms:
+            return False
+        # The store keeps a deleted queue for its history: the name is back when the queue has values again.
+        return name not in self._deleted or (len(self._xcoms[name]) > 0 and not self._has_other_name(name))
+
+    def put(self, name: Any, value: Any, owner: Owner | None) -> None:
+        """Give a name to a queue or another value. The values of the queue that had the name are removed."""
+        own = self._own(name)
+        self._put(name, value, owner, values=True)
+        self.finish_adoption()
+        if own is not None and self.names[name] is not own:
+            own.bound_to(owner).delete()
+
+    def remove(self, name: Any, owner: Owner | None) -> Any:
+        """Delete a name.
+
+        Returns:
+            What had the name. A durable queue becomes a queue in memory with the same values.
+
+        Raises:
+            KeyError: Nothing had the name.
+        """
+        if not self.has(name):
+            raise KeyError(name)
+        value = self.get(name)
+        own = self._own(name)
+        del self.names[name]
+        if isinstance(name, str):
+            self._deleted.add(name)
+        return value if own is None else StockXcom(own.bound_to(owner).delete())
+
+    def _put(self, name: Any, value: Any, owner: Owner | None, *, values: bool) -> None:
+        if type(value) is AdoptedXcom:
+            value = value.durable
+        if type(value) is ZrbXcom:
+            is_own = value.place == (self._xcoms.session, name)
+            self.names[name] = self._xcoms[name] if is_own else value.bound_to(None)
+        elif isinstance(value, StockXcom) and self._is_durable(name, value):
+            queue = self.names[name] = self._xcoms[name]
+            queue.bound_to(owner).adopt(value, values=values)
+            self._adopted.append((value, queue))
+        else:
+            self.names[name] = value
+
+    def _own(self, name: Any) -> ZrbXcom | None:
+        """Return the queue that is stored under this name, if it has this name and no other."""
+        value = self.names.get(name)
+        own = type(value) is ZrbXcom and value.place == (self._xcoms.session, name) and not self._has_other_name(name)
+        return value if own else None
+
+    def _has_other_name(self, name: str) -> bool:
+        place = (self._xcoms.session, name)
+        return any(
+            type(value) is ZrbXcom and value.place == place for other, value in self.names.items() if other != name
+        )
+
+    def _is_durable(self, name: Any, queue: Any = None, *, warn: bool = True) -> bool:
+        """Whether the queue of this name is stored. Warn once if it cannot be."""
+        try:
+            check_name(name, "queue")
+        except InvalidArgument as refusal:
+            reason = str(refusal)
+        else:
+            if self._is_volatile(name):
+                return False
+            if queue is None or type(queue) is StockXcom:
+                return True
+            reason = f"queue {name} is of class {type(queue).__qualname__}, not zrb's Xcom"
+        if warn:
+            self._warn_once(f"{reason}; it is kept in memory only")
+        return False

@@ -1,0 +1,42 @@
+"""Messages to the user on stderr, and the part of a traceback that is the user's."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from zrb_store.safe_text import mask_text, one_line
+
+
+def warn(message: str) -> None:
+    """Print one line on stderr, with secrets masked."""
+    print(f"zrb-store: {one_line(mask_text(message))}", file=sys.stderr, flush=True)
+
+
+class WarnOnce:
+    """A function that prints each message once."""
+
+    def __init__(self) -> None:
+        self._printed: set[str] = set()
+
+    def __call__(self, message: str) -> None:
+        """Print one line on stderr, once."""
+        if message not in self._printed:
+            self._printed.add(message)
+            warn(message)
+
+
+def first_user_frame(error: BaseException) -> TracebackType | None:
+    """Find where the user's own code begins in a traceback. The frames before it, zrb's and ours, are always the same.
+
+    Returns:
+        The first frame of the user's code, or None if there is none.
+    """
+    import zrb  # late: without zrb this module still has to say so
+
+    engines = (str(Path(zrb.__file__).parent), str(Path(__file__).parent))
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(engines):
+        frames = frames.tb_next
+    return frames

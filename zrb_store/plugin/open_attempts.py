@@ -1,0 +1,114 @@
+"""The attempts of a session that are under way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from zrb_store.attempt import Attempt
+from zrb_store.errors import AttemptClosed
+from zrb_store.plugin import own_push
+from zrb_store.plugin.ctx_xcom import CtxXcom
+from zrb_store.plugin.graph import Graph
+from zrb_store.plugin.messages import first_user_frame
+from zrb_store.plugin.outcome import STOPPING
+from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms, forget_objects_of
+from zrb_store.run import Run
+
+
+class OpenAttempts:
+    """The attempts of a session that are under way."""
+
+    def __init__(self, graph: Graph, run: Run, xcoms: ZrbXcoms, ctx_xcom: CtxXcom) -> None:
+        """Begin with none.
+
+        Args:
+            graph: The session's tasks.
+            run: The run that the attempts belong to.
+            xcoms: The session's queues in the store.
+            ctx_xcom: `ctx.xcom` of the session.
+        """
+        self._graph = graph
+        self._run = run
+        self._xcoms = xcoms
+        self._ctx_xcom = ctx_xcom
+        self._open: dict[str, Attempt] = {}
+        self._working: set[asyncio.Task[Any]] = set()
+        self._unstorable: set[int] = set()
+
+    def of_task(self, task: Any) -> Attempt | None:
+        """Return the task's attempt that is under way, or None."""
+        return self._open.get(self._graph.task_name(task))
+
+    def is_open(self, attempt: Attempt) -> bool:
+        """Whether this very attempt is under way."""
+        return self._open.get(attempt.task) is attempt
+
+    def begin(self, task: Any) -> Attempt:
+        """Begin an attempt of a task.
+
+        Raises:
+            LeaseLost: Another process has taken the session over.
+        """
+        own_push.forget()
+        attempt = self._run.begin(self._graph.task_name(task), role=self._graph.role(task))
+        self._open[attempt.task] = attempt
+        working = asyncio.current_task()
+        if working is not None:
+            self._working.add(working)
+        return attempt
+
+    def complete(self, attempt: Attempt, task: Any, result: Any) -> None:
+        """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing.
+
+        Raises:
+            AttemptClosed: The attempt has ended before.
+            LeaseLost: Another process has taken the session over.
+        """
+        if self._graph.role(task) == "check":
+            attempt.complete()
+        else:
+            queue = self._ctx_xcom[task.name]
+            own = self._xcoms[self._graph.queue_name(task)]
+            item = own.encode(result)
+            if attempt.id in self._unstorable:
+                item = item._replace(restorable=False)
+            if isinstance(queue, ZrbXcom) and queue.place != own.place:
+                # The queue of this name is another session's (Callback.xcom_mapping): it gets the result too.
+                queue.bound_to(attempt).append_quietly(result)
+            attempt.complete(item, queue=own.name)
+            if attempt.result_seq is not None:
+                own.remember_object(attempt.result_seq, item, result)
+            if isinstance(queue, ZrbXcom):
+                own_push.expect(queue.place, result, fresh=True)
+        self.close(attempt, stands=True)
+
+    def fail(self, attempt: Attempt, error: BaseException) -> None:
+        """Write that an attempt ended by the exception that its action raised.
+
+        Raises:
+            LeaseLost: Another process has taken the session over.
+        """
+        status = "interrupted" if isinstance(error, STOPPING) else "failed"
+        with contextlib.suppress(AttemptClosed):
+            attempt.fail(error, status, first_frame=first_user_frame(error))
+
+    def close(self, attempt: Attempt, *, stands: bool) -> None:
+        """Forget an attempt, which has ended."""
+        forget_objects_of(attempt.id, stands=stands)
+        self._open.pop(attempt.task, None)
+        working = asyncio.current_task()
+        if working is not None:
+            self._working.discard(working)
+
+    def mark_unstorable(self, attempt_id: int) -> None:
+        """Mark the attempt's result as not restorable, because something that it pushed could not be stored."""
+        self._unstorable.add(attempt_id)
+
+    def cancel(self) -> set[asyncio.Task[Any]]:
+        """Cancel every action under way but the current one, and return their asyncio tasks."""
+        others = self._working - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        return others

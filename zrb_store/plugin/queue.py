@@ -1,0 +1,275 @@
+"""Durable queues as zrb's tasks see them.
+
+Readers in this process get the very objects that it pushed. zrb's own push of a stored result does nothing.
+A failure of the store ends the run.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, SupportsIndex, TypeVar
+
+from zrb_store import codec
+from zrb_store.codec import Encoded
+from zrb_store.db.engine import Database
+from zrb_store.errors import LeaseLost, StoreUnavailable, UnencodableValue, ValueTooLarge
+from zrb_store.plugin import compat, own_push
+from zrb_store.queries import values as queries
+from zrb_store.queries.owner import Owner
+from zrb_store.xcom import Xcom, Xcoms
+from zrb_store.xcom.edits import Edit, Editor, Live
+
+R = TypeVar("R")
+
+# Equal ones cannot be told apart: reading their row is as good as keeping the object.
+_PLAIN = (type(None), bool, int, float, str, bytes)
+# With this many objects a queue first asks which of them other processes have taken.
+_MANY = 256
+
+
+class RunControl(Protocol):
+    """What a queue needs of the run of its zrb session."""
+
+    warn_once: Callable[[str], None]
+
+    def stop(self, error: Exception) -> None:
+        """End the run, because the store refuses it or cannot be used."""
+
+    def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
+        """Warn once that a value is kept as its type and repr only."""
+
+
+class QueueMemory:
+    """What this process remembers of one queue: callbacks, and the objects that it pushed."""
+
+    def __init__(self) -> None:
+        self.push_callbacks: list[Callable[[], Any]] = []
+        self.pop_callbacks: list[Callable[[], Any]] = []
+        self.objects: dict[int, Any] = {}
+        self.check_at = _MANY
+
+    def forget(self, seqs: Sequence[int], owner: Owner | None) -> None:
+        """Forget objects that were taken: at once without an owner, else when the owning attempt completes."""
+        if not self.objects:
+            return
+        if owner is None:
+            for seq in seqs:
+                self.objects.pop(seq, None)
+        else:
+            _held.setdefault(owner.id, []).extend((self, seq) for seq in seqs if seq in self.objects)
+
+
+# The objects that running attempts took, by attempt. They come back if the attempt does not complete.
+_held: dict[int, list[tuple[QueueMemory, int]]] = {}
+
+
+def forget_objects_of(attempt_id: int, *, stands: bool) -> None:
+    """Forget the objects that an ended attempt took, unless it does not stand: then they may come back."""
+    for memory, seq in _held.pop(attempt_id, ()):
+        if stands:
+            memory.objects.pop(seq, None)
+
+
+def _watched(method: Callable[..., R]) -> Callable[..., R]:
+    """Make a method end the run on a lost lease or store, before the task's action sees the error."""
+
+    @functools.wraps(method)
+    def watched(self: ZrbXcom, *args: Any, **kwargs: Any) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except (LeaseLost, StoreUnavailable) as error:
+            self._run.stop(error)
+            raise
+
+    return watched
+
+
+class ZrbXcom(Xcom):
+    """One queue of a zrb session. `isinstance` takes it for zrb's own `Xcom`."""
+
+    # zrb 1.21 and users' code ask isinstance(queue, Xcom). A class with this property cannot use super() without
+    # arguments, so base methods are called by name below.
+    __class__ = property(lambda self: compat.Xcom)
+
+    _queues: ZrbXcoms
+
+    def __init__(self, xcoms: ZrbXcoms, name: str) -> None:
+        Xcom.__init__(self, xcoms, name)
+        self._run = xcoms.run
+        self.memory = xcoms.memory.setdefault(name, QueueMemory())
+        self._push_callbacks = self.memory.push_callbacks
+        self._pop_callbacks = self.memory.pop_callbacks
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The queue's session and name."""
+        return self._queues.session, self.name
+
+    def bound_to(self, owner: Owner | None) -> ZrbXcom:
+        """Return the same queue with every operation belonging to `owner` (None: to the current attempt)."""
+        return self._queues.bound_to(owner)[self.name]
+
+    def adopt(self, stock: compat.Xcom, *, values: bool) -> None:
+        """Take over the callbacks of a queue in memory, and with `values` its values in place of all others."""
+        if values:
+            self.replace(stock)
+        self.memory.push_callbacks[:] = getattr(stock, "push_callbacks", [])
+        self.memory.pop_callbacks[:] = getattr(stock, "pop_callbacks", [])
+
+    def replace(self, new: Sequence[Any]) -> list[Any]:
+        """Put these values in place of all live ones, in one transaction and without calling callbacks.
+
+        Returns:
+            The values that were live.
+        """
+        items = [(self._encode(value), None) for value in new]
+        objects = dict(self.memory.objects)  # a removed value may be forgotten at once
+        removed: Live = []
+
+        def editor(live: Live) -> Edit:
+            removed[:] = live
+            return Edit([seq for seq, _ in live], [], items)
+
+        self._apply(editor, pushed=new)
+        return [objects[seq] if seq in objects else codec.decode(item.data) for seq, item in removed]
+
+    def delete(self) -> list[Any]:
+        """Remove all values and callbacks, since the queue's name is deleted.
+
+        Returns:
+            The values that were live.
+        """
+        self.memory.push_callbacks.clear()
+        self.memory.pop_callbacks.clear()
+        return self.replace([])
+
+    def encode(self, value: Any) -> Encoded:
+        """Return the value as it will be stored. Warn once if that is only its type and repr; never raise."""
+        return self._encode(value)
+
+    def _encode(self, value: Any) -> Encoded:
+        limit = self._queues.max_value
+        try:
+            return codec.encode(value, limit=limit)
+        except (UnencodableValue, ValueTooLarge) as error:
+            self._run.warn_unstorable(self._owner(), error)
+        return codec.encode(value, lenient=True, limit=limit)._replace(restorable=False)
+
+    def _decode(self, seq: int, data: str) -> Any:
+        objects = self.memory.objects
+        return objects[seq] if seq in objects else codec.decode(data)
+
+    def _after_push(self, seq: int, item: Encoded, value: Any) -> None:
+        if item.restorable and type(value) in _PLAIN and value == value:  # NaN does not
+            return
+        self.memory.objects[seq] = value
+        if len(self.memory.objects) >= self.memory.check_at:
+            self._forget_taken_elsewhere()
+
+    def remember_object(self, seq: int, item: Encoded, value: Any) -> None:
+        """Give readers in this process the very object that was pushed as `seq`."""
+        self._after_push(seq, item, value)
+
+    def append_quietly(self, value: Any) -> None:
+        """Add a value at the end without calling callbacks; zrb's own push calls them."""
+        self._push(value, left=False)
+
+    def _after_move(self, old: int, new: int) -> None:
+        if old in self.memory.objects:
+            self.memory.objects[new] = self.memory.objects[old]
+
+    def _after_take(self, seqs: Sequence[int]) -> None:
+        self.memory.forget(seqs, self._owner())
+
+    def _forget_taken_elsewhere(self) -> None:
+        memory = self.memory
+        needed = {seq for held in list(_held.values()) for holder, seq in held if holder is memory}
+        queue_id = self._queues.find_id(self.name)
+        if queue_id:
+            needed.update(seq for seq, _ in queries.iterate(self._queues.database, queue_id))
+        memory.objects = {seq: value for seq, value in memory.objects.items() if seq in needed}
+        memory.check_at = max(_MANY, 2 * len(memory.objects))
+
+    def push(self, value: Any) -> None:
+        """Add a value at the end. zrb's own push of a result that is already stored only calls the callbacks."""
+        expected = own_push.arrived(self.place, value)
+        if expected is None:
+            self.append(value)
+        elif expected.fresh:
+            for callback in list(self.memory.push_callbacks):
+                callback()
+
+    def get(self, default_value: Any = None) -> Any:
+        """Return the value that this zrb release's `get` returns (see compat), or the default."""
+        if not compat.GET_IS_OLDEST:
+            return self._get(default_value)
+        try:
+            return self.peek()
+        except IndexError:
+            return default_value
+
+    def copy(self) -> deque[Any]:
+        """Return the current values in a queue in memory, as zrb makes it."""
+        return compat.Xcom(self)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        return self.copy().__reduce_ex__(protocol)
+
+    _get = _watched(Xcom.get)
+    _push = _watched(Xcom._push)
+    _pop = _watched(Xcom._pop)
+    peek = _watched(Xcom.peek)
+    __len__ = _watched(Xcom.__len__)
+    __getitem__ = _watched(Xcom.__getitem__)
+
+    @_watched
+    def _apply(self, editor: Editor, *, read: bool = True, pushed: Sequence[Any] = ()) -> Edit:
+        return Xcom._apply(self, editor, read=read, pushed=pushed)
+
+    def __iter__(self) -> Iterator[Any]:
+        values = Xcom.__iter__(self)
+        while True:
+            try:
+                value = self._next(values)
+            except StopIteration:
+                return
+            yield value
+
+    @_watched
+    def _next(self, values: Iterator[Any]) -> Any:
+        return next(values)
+
+
+for _name in compat.WITHOUT_CALLBACKS:
+    setattr(ZrbXcom, _name, vars(Xcom)[_name].__wrapped__)
+
+
+class ZrbXcoms(Xcoms):
+    """The queues of one session, as `ZrbXcom`."""
+
+    def __init__(
+        self,
+        run: RunControl,
+        database: Database,
+        session: str,
+        max_value: int,
+        owner: Owner | None = None,
+        memory: dict[str, QueueMemory] | None = None,
+    ) -> None:
+        super().__init__(database, session, max_value, owner)
+        self.run = run
+        self.memory: dict[str, QueueMemory] = {} if memory is None else memory
+
+    def bound_to(self, owner: Owner | None) -> ZrbXcoms:
+        """Return the same queues with every operation belonging to `owner` (None: to the current attempt)."""
+        bound = ZrbXcoms(self.run, self.database, self.session, self.max_value, owner, self.memory)
+        bound.share_ids(self)
+        return bound
+
+    def __getitem__(self, name: str) -> ZrbXcom:
+        xcom = self._xcoms.get(name)
+        if xcom is None:
+            xcom = self._xcoms[name] = ZrbXcom(self, name)
+        return xcom  # type: ignore[return-value]

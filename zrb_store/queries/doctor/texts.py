@@ -1,0 +1,40 @@
+"""What `doctor` reads of the texts that must be JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from zrb_store.db.tables import queue, run, session, value
+from zrb_store.db.transaction import Executor, Transaction
+
+_SESSIONS = sa.select(session.c.name, session.c.path, session.c.inputs, session.c.tasks)
+_RUNS = sa.select(session.c.name, run.c.command).join(run, run.c.session_id == session.c.id)
+_VALUES = sa.select(value.c.queue_id, value.c.seq, value.c.data)
+_LABEL = (
+    sa.select(session.c.name, queue.c.name.label("queue"))
+    .join(queue, queue.c.session_id == session.c.id)
+    .where(queue.c.id == bindparam("queue_id"))
+)
+
+
+def of_sessions(transaction: Transaction) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the texts of each session by column, and then those of each run, with the session's name."""
+    for name, path, inputs, tasks in transaction.stream(_SESSIONS):
+        yield name, {"path": path, "inputs": inputs, "tasks": tasks}
+    for name, command in transaction.stream(_RUNS):
+        yield name, {"command": command}
+
+
+def of_values(transaction: Transaction) -> Iterator[tuple[int, int, Any]]:
+    """Yield queue id, seq and text of each value."""
+    return ((queue_id, seq, data) for queue_id, seq, data in transaction.stream(_VALUES))
+
+
+def queue_of(executor: Executor, queue_id: int) -> tuple[str, str]:
+    """Return the names of the queue with this id and of its session, the session's first."""
+    rows = executor.execute(_LABEL, {"queue_id": queue_id})
+    return (rows[0][0], rows[0][1]) if rows else ("-", "-")

@@ -1,0 +1,34 @@
+"""Joins that read the names of the attempts that pushed and took values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from zrb_store.db.tables import attempt, session
+
+
+class JoinedAttempt:
+    """The attempt to which a column of another table refers.
+
+    Attributes:
+        name: The columns that name it: its session's name, its task and its number.
+        given_back_at: The column that says when it was given back.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self._attempt = attempt.alias(alias)
+        self._session = session.alias(f"session_of_{alias}")
+        self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
+        self.given_back_at = self._attempt.c.given_back_at
+
+    def join(self, rows: sa.FromClause, link: sa.Column[Any]) -> sa.FromClause:
+        """Join the attempt, if there is one, to rows that have its id in the column `link`."""
+        return rows.outerjoin(self._attempt, self._attempt.c.id == link).outerjoin(
+            self._session, self._session.c.id == self._attempt.c.session_id
+        )
+
+
+PUSHER = JoinedAttempt("pusher")
+TAKER = JoinedAttempt("taker")

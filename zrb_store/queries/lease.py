@@ -1,0 +1,62 @@
+"""Leases: which run may work on a session, by the database's clock."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from zrb_store.db.dialect import now, schema_is_unchanged
+from zrb_store.db.tables import run
+from zrb_store.db.transaction import Executor
+from zrb_store.errors import SessionBusy
+from zrb_store.process import is_running
+from zrb_store.queries import runs
+from zrb_store.records import RunRecord, SessionRecord
+
+DURATION = 60.0
+"""Seconds that a lease lasts."""
+
+_RENEW = (
+    sa.update(run)
+    .where(run.c.id == bindparam("run_id"), run.c.ended_at.is_(None), runs.is_newest, schema_is_unchanged)
+    .values(lease_expires_at=now() + bindparam("lease", type_=sa.BigInteger))
+    .returning(run.c.id)
+)
+
+
+def renew(executor: Executor, run_id: int, lease: int) -> bool:
+    """Extend the lease of a run to `lease` microseconds from now.
+
+    Returns:
+        False if the run has lost its lease.
+    """
+    return bool(executor.execute(_RENEW, {"run_id": run_id, "lease": lease}))
+
+
+def is_live(executor: Executor, run: RunRecord, moment: int) -> bool:
+    """Whether the run still holds its lease at `moment` (the database's clock) and may be at work."""
+    if run.ended_at is not None or run.lease_expires_at <= moment:
+        return False
+    running = is_running(run.boot_id, run.pid_namespace, run.pid, run.process_started)
+    if running is None and executor.dialect_name == "sqlite":
+        # SQLite uses this host's clock. It was ahead when the lease began if the lease outlasts one that begins now.
+        return run.lease_expires_at - moment <= DURATION * 1_000_000
+    return running is not False
+
+
+def status_of(executor: Executor, session: SessionRecord, run: RunRecord | None, moment: int) -> str:
+    """Return the status that readers show: a `running` session without a live run is `stale`."""
+    if session.status == "running" and (run is None or not is_live(executor, run, moment)):
+        return "stale"
+    return session.status
+
+
+def refuse_live(executor: Executor, session: SessionRecord, moment: int) -> None:
+    """Raise `SessionBusy` if a process is running the session at `moment`."""
+    last = runs.last(executor, session.id)
+    if last is not None and is_live(executor, last, moment):
+        age = max(0, moment - last.started_at) // 1_000_000
+        raise SessionBusy(
+            f"session {session.name} is being run by pid {last.pid} on {last.host} for {age} s; "
+            "wait for it, or end it and start again"
+        )

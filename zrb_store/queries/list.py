@@ -1,0 +1,85 @@
+"""What `list` reads: sessions, their runs, and how many of their tasks are done."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import literal_column
+
+from zrb_store.db.dialect import among
+from zrb_store.db.tables import attempt, run, session
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.queries import runs, sessions
+from zrb_store.records import RunRecord, SessionRecord
+
+_NEWEST_FIRST = (session.c.created_at.desc(), session.c.id.desc())
+
+
+def matching_sessions(
+    transaction: Transaction,
+    *,
+    statuses: Collection[str] | None = None,
+    task: str | None = None,
+    project: str | None = None,
+    since: int | None = None,
+    roots: bool = False,
+    limit: int | None = None,
+) -> Iterator[SessionRecord]:
+    """Yield the sessions that meet all given conditions, the newest first, each with its stored status.
+
+    Args:
+        transaction: A snapshot.
+        statuses: Only sessions with one of these stored statuses.
+        task: Only sessions whose main task has this name.
+        project: Only sessions of the project in this folder.
+        since: Only sessions that were created at this moment (in microseconds) or later.
+        roots: Leave out child sessions.
+        limit: How many sessions to return at most.
+    """
+    statement = sessions.ALL.order_by(*_NEWEST_FIRST).limit(limit)
+    if statuses is not None:
+        statement = statement.where(session.c.status.in_(statuses))
+    if task is not None:
+        statement = statement.where(session.c.task == task)
+    if project is not None:
+        statement = statement.where(session.c.project == project)
+    if since is not None:
+        statement = statement.where(session.c.created_at >= since)
+    if roots:
+        statement = statement.where(session.c.parent.is_(None))
+    return map(sessions.record, transaction.stream(statement))
+
+
+@functools.cache
+def _runs_of(dialect_name: str) -> Any:
+    return runs.ALL.where(among(dialect_name, run.c.session_id, "ids")).order_by(run.c.session_id, run.c.number)
+
+
+def runs_by_session(executor: Executor, session_ids: Sequence[int]) -> dict[int, list[RunRecord]]:
+    """Return the runs of some sessions by session id, the oldest run first."""
+    found: dict[int, list[RunRecord]] = {}
+    for row in executor.execute(_runs_of(executor.dialect_name), {"ids": json.dumps(list(session_ids))}):
+        record = runs.record(row)
+        found.setdefault(record.session_id, []).append(record)
+    return found
+
+
+@functools.cache
+def _task_counts(dialect_name: str) -> Any:
+    stands = sa.and_(attempt.c.status == literal_column("'completed'"), attempt.c.given_back_at.is_(None))
+    completed = sa.case((stands, attempt.c.task))
+    return (
+        sa.select(attempt.c.session_id, sa.func.count(attempt.c.task.distinct()), sa.func.count(completed.distinct()))
+        .where(among(dialect_name, attempt.c.session_id, "ids"))
+        .group_by(attempt.c.session_id)
+    )
+
+
+def task_counts(executor: Executor, session_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Return for each session id how many of its tasks have attempts, and how many of these have completed."""
+    rows = executor.execute(_task_counts(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
+    return {row[0]: (row[1], row[2]) for row in rows}

@@ -1,0 +1,142 @@
+"""What `prune` reads and deletes: sessions, and values that have left the queues of open sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.db.columns import SESSION, readable
+from zrb_store.db.tables import attempt, change, queue, session, value
+from zrb_store.db.transaction import Executor, Row, Transaction
+from zrb_store.queries.changes import is_push_or_pop
+
+_ONE: sa.ColumnClause[Any] = literal_column("1")
+
+
+class Candidate(NamedTuple):
+    """A session, with the columns that decide whether it is pruned. The status is the stored one."""
+
+    id: int
+    name: str
+    status: str
+    project: str | None
+    task: str | None
+    tasks: str | None
+    pinned: bool
+    fence: int
+    created_at: int
+    finished_at: int | None
+    damage: tuple[str, ...] = ()
+
+
+_COLUMNS = {name: SESSION[name] for name in Candidate._fields if name in SESSION}
+_CANDIDATE = sa.select(*(session.c[name] for name in _COLUMNS))
+_ended = sa.func.coalesce(session.c.finished_at, session.c.created_at)
+_NEWEST_FIRST = _CANDIDATE.order_by(_ended.desc(), session.c.id.desc())
+_BY_ID = _CANDIDATE.where(session.c.id == bindparam("session_id"))
+
+
+def candidates(transaction: Transaction) -> Iterator[Candidate]:
+    """Yield all sessions in descending order of their end. A session that has not ended is ordered by its creation."""
+    return map(_candidate, transaction.stream(_NEWEST_FIRST))
+
+
+def candidate(executor: Executor, session_id: int) -> Candidate | None:
+    """Return the session with this id, or None."""
+    rows = executor.execute(_BY_ID, {"session_id": session_id})
+    return _candidate(rows[0]) if rows else None
+
+
+def _candidate(row: Row) -> Candidate:
+    named, damage = readable(_COLUMNS, row)
+    return Candidate(**named, damage=damage)
+
+
+_DELETE_CHANGES = sa.delete(change).where(
+    change.c.session == bindparam("name"),
+    is_push_or_pop,
+    change.c.at < bindparam("before", type_=sa.BigInteger),
+)
+
+
+def delete_old_changes(executor: Executor, name: str, before: int) -> None:
+    """Delete the records of a session's pushes and pops by hand that are older than a moment."""
+    executor.execute(_DELETE_CHANGES, {"name": name, "before": before})
+
+
+_taker_session = session.alias("taker_session")
+# A value is settled if it can no longer return to its queue: its taker cannot be given back. A task's result never is.
+_settled = sa.and_(
+    value.c.queue_id == bindparam("queue_id"),
+    value.c.ended_at < bindparam("before", type_=sa.BigInteger),
+    sa.or_(
+        value.c.taken_by.is_(None),
+        sa.exists(
+            sa.select(_ONE)
+            .select_from(attempt.join(_taker_session, _taker_session.c.id == attempt.c.session_id))
+            .where(
+                attempt.c.id == value.c.taken_by,
+                attempt.c.status == literal_column("'completed'"),
+                _taker_session.c.status == literal_column("'completed'"),
+            )
+        ),
+    ),
+    ~sa.exists(
+        sa.select(_ONE).where(
+            attempt.c.id == value.c.pushed_by,
+            attempt.c.result_queue_id == value.c.queue_id,
+            attempt.c.result_seq == value.c.seq,
+        )
+    ),
+)
+_COUNT = sa.select(sa.func.count()).select_from(value).where(_settled)
+_batch = (
+    sa.select(value.c.seq)
+    .where(_settled, value.c.seq > bindparam("after", type_=sa.BigInteger))
+    .order_by(value.c.seq)
+    .limit(bindparam("size"))
+    .subquery()
+)
+_BOUNDS = sa.select(sa.func.min(_batch.c.seq), sa.func.max(_batch.c.seq), sa.func.count())
+_LOWEST, _HIGHEST = bindparam("lowest", type_=sa.BigInteger), bindparam("highest", type_=sa.BigInteger)
+_KEEP_NUMBERS = (
+    sa.update(queue)
+    .where(queue.c.id == bindparam("queue_id"), sa.or_(queue.c.low > _LOWEST, queue.c.high < _HIGHEST))
+    .values(
+        low=sa.case((queue.c.low > _LOWEST, _LOWEST), else_=queue.c.low),
+        high=sa.case((queue.c.high < _HIGHEST, _HIGHEST), else_=queue.c.high),
+    )
+)
+_DELETE_VALUES = sa.delete(value).where(_settled, value.c.seq.between(_LOWEST, _HIGHEST)).returning(value.c.seq)
+
+
+def count_settled(executor: Executor, queue_ids: Sequence[int], before: int) -> int:
+    """Count the values that left these queues before a moment and can no longer return to them."""
+    return sum(executor.execute(_COUNT, {"queue_id": queue_id, "before": before})[0][0] for queue_id in queue_ids)
+
+
+def delete_settled(executor: Executor, queue_id: int, before: int, after: int, size: int) -> tuple[int, int] | None:
+    """Delete a batch of values that left a queue before a moment and can no longer return to it.
+
+    Their numbers are never used again.
+
+    Args:
+        executor: The open transaction.
+        queue_id: The queue.
+        before: The moment.
+        after: Delete only values with a higher seq.
+        size: How many values to delete at most.
+
+    Returns:
+        How many values were deleted, and the highest seq of the batch; None if no values were left.
+    """
+    where = {"queue_id": queue_id, "before": before}
+    lowest, highest, count = executor.execute(_BOUNDS, {**where, "after": after, "size": size})[0]
+    if not count:
+        return None
+    executor.execute(_KEEP_NUMBERS, {"queue_id": queue_id, "lowest": lowest, "highest": highest})
+    deleted = executor.execute(_DELETE_VALUES, {**where, "lowest": lowest, "highest": highest})
+    return len(deleted), highest

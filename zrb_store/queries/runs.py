@@ -1,0 +1,155 @@
+"""Start, end and read the runs of a session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.db.columns import RUN, readable
+from zrb_store.db.tables import attempt, run, session
+from zrb_store.db.transaction import Executor, Row
+from zrb_store.queries.clock import now_micros
+from zrb_store.records import RunRecord, SessionRecord
+
+ALL = sa.select(*(run.c[name] for name in RUN))
+"""Selects all runs; `record` converts a row."""
+
+
+def record(row: Row) -> RunRecord:
+    """Return the record of a row of `ALL`."""
+    named, damage = readable(RUN, row)
+    named["command"] = json.loads(named["command"] or "[]")
+    return RunRecord(**named, damage=damage)
+
+
+_OF_SESSION = ALL.where(run.c.session_id == bindparam("session_id"))
+_IN_ORDER = _OF_SESSION.order_by(run.c.number)
+_LAST = _OF_SESSION.order_by(run.c.number.desc()).limit(literal_column("1"))
+
+
+def of_session(executor: Executor, session_id: int) -> list[RunRecord]:
+    """Return all runs of the session, the oldest first."""
+    return [record(row) for row in executor.execute(_IN_ORDER, {"session_id": session_id})]
+
+
+def last(executor: Executor, session_id: int) -> RunRecord | None:
+    """Return the newest run of the session, or None."""
+    rows = executor.execute(_LAST, {"session_id": session_id})
+    return record(rows[0]) if rows else None
+
+
+is_newest = sa.exists(
+    sa.select(literal_column("1"))
+    .where(session.c.id == run.c.session_id, session.c.fence == run.c.number)
+    .with_for_update(read=True)
+)
+"""A condition for each write of a run: no newer run has taken over its session."""
+
+_MOMENT = bindparam("moment", type_=sa.BigInteger)
+_LOSE = (
+    sa.update(run)
+    .where(run.c.session_id == bindparam("of_session"), run.c.ended_at.is_(None))
+    .values(ended_at=_MOMENT, outcome=literal_column("'lost'"))
+)
+_STARTED = [column.name for column in run.c if column.name not in ("id", "ended_at", "outcome")]
+_INSERT = sa.insert(run).values({name: bindparam(name) for name in _STARTED}).returning(run.c.id)
+_SESSION_COLUMNS = ("project", "task", "path", "inputs")
+_START_SESSION = (
+    sa.update(session)
+    .where(session.c.id == bindparam("of_session"))
+    .values(
+        {name: bindparam(f"new_{name}") for name in _SESSION_COLUMNS},
+    )
+    .values(
+        status=literal_column("'running'"),
+        fence=bindparam("new_fence"),
+        finished_at=None,
+        parent=sa.func.coalesce(session.c.parent, bindparam("new_parent", type_=sa.Text)),
+    )
+)
+
+
+class StartedRun(NamedTuple):
+    """The id of a run that was started, and its number, which is also its fence number."""
+
+    id: int
+    number: int
+
+
+def start(
+    executor: Executor,
+    session_record: SessionRecord,
+    lease: int,
+    run_columns: Mapping[str, Any],
+    session_columns: Mapping[str, str | None],
+) -> StartedRun:
+    """Start a run, which gets the lease of the session. The caller has checked that no other run is live.
+
+    Args:
+        executor: The open transaction, in which the session's row is locked.
+        session_record: The session.
+        lease: How long the lease lasts, in microseconds.
+        run_columns: The columns of the run, except its number and its times.
+        session_columns: `project`, `task`, `path`, `inputs` and `parent` of the session.
+    """
+    number = session_record.fence + 1
+    moment = now_micros(executor)
+    executor.execute(_LOSE, {"of_session": session_record.id, "moment": moment})
+    row = {
+        **run_columns,
+        "session_id": session_record.id,
+        "number": number,
+        "started_at": moment,
+        "lease_expires_at": moment + lease,
+    }
+    [[run_id]] = executor.execute(_INSERT, row)
+    renamed = {f"new_{name}": text for name, text in session_columns.items()}
+    executor.execute(_START_SESSION, {"of_session": session_record.id, "new_fence": number, **renamed})
+    return StartedRun(run_id, number)
+
+
+_LOCK_SESSION: sa.Select[Any] = (
+    sa.select(literal_column("1")).where(session.c.id == bindparam("of_session")).with_for_update(key_share=True)
+)
+_END = (
+    sa.update(run)
+    .where(run.c.id == bindparam("of_run"), run.c.ended_at.is_(None), is_newest)
+    .values(ended_at=_MOMENT, outcome=bindparam("new_outcome"))
+    .returning(run.c.id)
+)
+_INTERRUPT_ATTEMPTS = (
+    sa.update(attempt)
+    .where(attempt.c.run_id == bindparam("of_run"), attempt.c.status == literal_column("'running'"))
+    .values(status=literal_column("'interrupted'"), ended_at=_MOMENT)
+)
+_END_SESSION = (
+    sa.update(session)
+    .where(session.c.id == bindparam("of_session"))
+    .values(status=bindparam("new_outcome"), finished_at=_MOMENT)
+)
+
+
+def end(executor: Executor, session_id: int, run_id: int, outcome: str) -> bool:
+    """End a run and its lease. Attempts that are still running become interrupted.
+
+    Args:
+        executor: The open transaction.
+        session_id: The session of the run.
+        run_id: The run.
+        outcome: `completed`, `failed` or `interrupted`; it becomes the session's status.
+
+    Returns:
+        False if the run has lost its lease.
+    """
+    if executor.dialect_name != "sqlite":  # SQLite has one writer at a time
+        executor.execute(_LOCK_SESSION, {"of_session": session_id})
+    params = {"of_session": session_id, "of_run": run_id, "new_outcome": outcome, "moment": now_micros(executor)}
+    if not executor.execute(_END, params):
+        return False
+    executor.execute(_INTERRUPT_ATTEMPTS, params)
+    executor.execute(_END_SESSION, params)
+    return True

@@ -1,0 +1,183 @@
+"""What `show` reads of a session: its attempts, and its queues with the numbers of their values."""
+
+from __future__ import annotations
+
+import functools
+import json
+import operator
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.db.dialect import among, now
+from zrb_store.db.tables import attempt, queue, value
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.queries import attempts
+from zrb_store.queries.values import was_live
+from zrb_store.records import AttemptRecord
+
+_CLOCK_AND_COUNT = sa.select(
+    now(), sa.select(sa.func.count()).where(attempt.c.session_id == bindparam("session_id")).scalar_subquery()
+)
+
+
+def clock_and_attempt_count(executor: Executor, session_id: int) -> tuple[int, int]:
+    """Return the database's clock in microseconds, and the number of attempts of a session."""
+    moment, count = executor.execute(_CLOCK_AND_COUNT, {"session_id": session_id})[0]
+    return moment, count
+
+
+_QUEUES = sa.select(queue.c.id, queue.c.name).where(queue.c.session_id == bindparam("session_id"))
+
+
+def queue_names(executor: Executor, session_id: int) -> dict[int, str]:
+    """Return the names of a session's queues by id, in the order of their first pushes."""
+    return {row[0]: row[1] for row in sorted(executor.execute(_QUEUES, {"session_id": session_id}))}
+
+
+class QueueSummary(NamedTuple):
+    """A queue of a session.
+
+    Attributes:
+        values: The number of its values, live or not.
+        live: The number of its live values.
+    """
+
+    id: int
+    name: str
+    values: int
+    live: int
+
+
+@functools.cache
+def _summaries(named: bool, then: bool) -> Any:
+    count = sa.select(sa.func.count()).where(value.c.queue_id == queue.c.id)
+    if then:
+        every = count.where(value.c.pushed_at <= bindparam("moment", type_=sa.BigInteger))
+        live = count.where(was_live)
+    else:
+        every = count
+        live = count.where(value.c.ended_at.is_(None)).with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
+    counts: list[Any] = [every.scalar_subquery(), live.scalar_subquery()]
+    if named:
+        zero: sa.ColumnClause[Any] = literal_column("0")
+        counts = [sa.case((queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]
+    return sa.select(queue.c.id, queue.c.name, *counts).where(queue.c.session_id == bindparam("session_id"))
+
+
+def queue_summaries(
+    executor: Executor, session_id: int, name: str | None = None, *, at: int | None = None
+) -> list[QueueSummary]:
+    """Return the queues of a session, in the order of their first pushes.
+
+    Args:
+        executor: The database, or the open transaction.
+        session_id: The session.
+        name: Count only the values of this queue.
+        at: A moment in microseconds: count the values as they were then.
+    """
+    params = {"session_id": session_id, "queue": name, "moment": at}
+    return [
+        QueueSummary(*row) for row in sorted(executor.execute(_summaries(name is not None, at is not None), params))
+    ]
+
+
+_LONG_TEXTS = ("arguments", "error_traceback")
+
+
+def attempts_without(*without: str) -> sa.Select[Any]:
+    """Return a statement that reads the attempts of a session without some columns."""
+    return attempts.selection(*without).where(attempt.c.session_id == bindparam("session_id"))
+
+
+of_task = attempt.c.task == bindparam("task")
+_by_then = attempt.c.started_at <= bindparam("moment", type_=sa.BigInteger)
+_SHORT = attempts_without(*_LONG_TEXTS)
+
+
+def short_attempts(executor: Executor, session_id: int) -> list[AttemptRecord]:
+    """Return all attempts of a session, the oldest first, without arguments and tracebacks, which may be long."""
+    # Sorted here, because SQLite would walk the whole table by id.
+    found = map(attempts.record, executor.execute(_SHORT, {"session_id": session_id}))
+    return sorted(found, key=operator.attrgetter("id"))
+
+
+_OF_TASK = _SHORT.where(of_task).order_by(attempt.c.number)
+_OF_TASK_THEN = _OF_TASK.where(_by_then)
+
+
+def attempts_of_task(
+    transaction: Transaction, session_id: int, task: str, moment: int | None = None
+) -> Iterator[AttemptRecord]:
+    """Yield the attempts of one task by number, as `short_attempts` returns them.
+
+    Args:
+        transaction: A snapshot.
+        session_id: The session.
+        task: Name of the task.
+        moment: Yield only attempts that had started by then.
+    """
+    statement = _OF_TASK if moment is None else _OF_TASK_THEN
+    params = {"session_id": session_id, "task": task, "moment": moment}
+    return map(attempts.record, transaction.stream(statement, params))
+
+
+_FIRST = sa.func.min(attempt.c.id)
+_TASKS = (
+    sa.select(attempt.c.task, sa.func.max(attempt.c.number), sa.func.count())
+    .where(attempt.c.session_id == bindparam("session_id"))
+    .group_by(attempt.c.task)
+    .order_by(_FIRST)
+)
+_TASKS_THEN = _TASKS.where(_by_then)
+
+
+class AttemptedTask(NamedTuple):
+    """A task that has attempts.
+
+    Attributes:
+        last: The number of its last attempt.
+        attempts: How many attempts it has.
+    """
+
+    task: str
+    last: int
+    attempts: int
+
+
+def attempted_tasks(executor: Executor, session_id: int, moment: int | None = None) -> list[AttemptedTask]:
+    """Return the tasks that have attempts, or had some at a moment, in the order of their first attempts."""
+    statement = _TASKS if moment is None else _TASKS_THEN
+    return [AttemptedTask(*row) for row in executor.execute(statement, {"session_id": session_id, "moment": moment})]
+
+
+_ONE = _SHORT.where(of_task, attempt.c.number == bindparam("number"))
+
+
+def short_attempt(executor: Executor, session_id: int, task: str, number: int) -> AttemptRecord | None:
+    """Return one attempt as `short_attempts` does, or None if there is no such attempt."""
+    rows = executor.execute(_ONE, {"session_id": session_id, "task": task, "number": number})
+    return attempts.record(rows[0]) if rows else None
+
+
+_owned = value.alias("owned")
+
+
+@functools.cache
+def _holding(dialect_name: str) -> Any:
+    one: sa.ColumnClause[Any] = literal_column("1")
+    return sa.select(attempt.c.id).where(
+        among(dialect_name, attempt.c.id, "ids"),
+        sa.or_(
+            sa.exists(sa.select(one).where(_owned.c.taken_by == attempt.c.id)),
+            sa.exists(sa.select(one).where(_owned.c.pushed_by == attempt.c.id, _owned.c.ended_at.is_(None))),
+        ),
+    )
+
+
+def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> set[int]:
+    """Return those attempts, of the given ones, that hold a value of any queue or have pushed a value that is live."""
+    rows = executor.execute(_holding(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
+    return {row[0] for row in rows}

@@ -1,0 +1,198 @@
+"""The history of values: who pushed each of them, who took it, and its returns."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, readable
+from zrb_store.db.tables import queue, returned, value
+from zrb_store.db.transaction import Row, Transaction
+from zrb_store.queries.joined_attempts import PUSHER, TAKER
+from zrb_store.queries.values import was_live
+from zrb_store.records import ReturnRecord, ValueRecord
+
+
+class AttemptName(NamedTuple):
+    """An attempt that pushed or took a value."""
+
+    session: str
+    task: str
+    number: int
+    given_back_at: int | None
+
+
+class Return(NamedTuple):
+    """The return of a value to its queue, with the attempt that held it before."""
+
+    record: ReturnRecord
+    taker: AttemptName | None
+
+
+class ValueHistory(NamedTuple):
+    """A value with everything that happened to it.
+
+    Attributes:
+        value: Its present row.
+        is_live: Whether it is in its queue, or was at the given moment.
+        pusher: The attempt that pushed it, if there was one and it still exists.
+        taker: The attempt that holds it now, if there is one and it still exists.
+        returns: Its returns to the queue, the oldest first.
+    """
+
+    value: ValueRecord
+    is_live: bool
+    pusher: AttemptName | None
+    taker: AttemptName | None
+    returns: list[Return]
+
+
+_PUSHER = (*PUSHER.name, PUSHER.given_back_at)
+_TAKER = (*TAKER.name, TAKER.given_back_at)
+
+
+def _within(table: sa.Table, scope: str) -> sa.ColumnElement[bool]:
+    """Return the condition for a scope: `value`, `queue`, `session` (all its queues) or `named` (one queue by name)."""
+    if scope in ("value", "queue"):
+        of_queue = table.c.queue_id == bindparam("queue_id")
+        return of_queue if scope == "queue" else sa.and_(of_queue, table.c.seq == bindparam("seq", type_=sa.BigInteger))
+    ids = sa.select(queue.c.id).where(queue.c.session_id == bindparam("session_id"))
+    return table.c.queue_id.in_(ids.where(queue.c.name == bindparam("queue")) if scope == "named" else ids)
+
+
+@functools.cache
+def _values(scope: str, live: bool, then: bool) -> Any:
+    is_live = was_live if then else value.c.ended_at.is_(None)
+    statement: Any = (
+        sa.select(*(value.c[name] for name in VALUE), is_live, *_PUSHER, *_TAKER)
+        .select_from(TAKER.join(PUSHER.join(value, value.c.pushed_by), value.c.taken_by))
+        .where(_within(value, scope))
+        .order_by(value.c.queue_id, value.c.seq)
+    )
+    if not live:
+        return statement
+    statement = statement.where(is_live)
+    return statement if then else statement.with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
+
+
+@functools.cache
+def _returns(scope: str) -> Any:
+    return (
+        sa.select(*(returned.c[name] for name in RETURN), *_TAKER)
+        .select_from(TAKER.join(returned, returned.c.taken_by))
+        .where(_within(returned, scope))
+        .order_by(returned.c.queue_id, returned.c.seq, returned.c.id)
+    )
+
+
+def of_session(
+    transaction: Transaction,
+    session_id: int,
+    queue_name: str | None = None,
+    *,
+    live: bool = False,
+    at: int | None = None,
+) -> Iterator[ValueHistory]:
+    """Yield the histories of the values of a session, queue by queue.
+
+    Args:
+        transaction: A snapshot.
+        session_id: The session.
+        queue_name: Only values of this queue.
+        live: Only live values.
+        at: A moment in microseconds: the values that were live then count as live.
+    """
+    scope = "session" if queue_name is None else "named"
+    return _histories(transaction, scope, {"session_id": session_id, "queue": queue_name}, live, at)
+
+
+def of_queue(
+    transaction: Transaction, queue_id: int, *, live: bool = False, at: int | None = None
+) -> Iterator[ValueHistory]:
+    """Yield the histories of the values of one queue as `of_session` does, but by an index on both databases."""
+    return _histories(transaction, "queue", {"queue_id": queue_id}, live, at)
+
+
+def of_value(transaction: Transaction, queue_id: int, seq: int) -> ValueHistory | None:
+    """Return the history of one value, or None if there is no such value."""
+    return next(_histories(transaction, "value", {"queue_id": queue_id, "seq": seq}, False, None), None)
+
+
+def _histories(
+    transaction: Transaction, scope: str, params: dict[str, Any], live: bool, at: int | None
+) -> Iterator[ValueHistory]:
+    params = {**params, "moment": at}
+    all_returns = map(_return, transaction.stream(_returns(scope), params))
+    upcoming = next(all_returns, None)
+    for row in transaction.stream(_values(scope, live, at is not None), params):
+        history = _history(row)
+        record = history.value
+        # Both streams are in the order of queue and seq.
+        while upcoming is not None and (upcoming.record.queue_id, upcoming.record.seq) <= (record.queue_id, record.seq):
+            if (upcoming.record.queue_id, upcoming.record.seq) == (record.queue_id, record.seq):
+                history.returns.append(upcoming)
+            upcoming = next(all_returns, None)
+        yield history
+
+
+_GIVEN_BACK_AT = ATTEMPT["given_back_at"]
+
+
+def value_record(columns: Sequence[Any]) -> ValueRecord:
+    """Return the record of a value whose columns are in the order of `VALUE`."""
+    named, damage = readable(VALUE, columns)
+    return ValueRecord(**named, damage=damage)
+
+
+def _history(row: Row) -> ValueHistory:
+    """Return the history of a value, still without its returns."""
+    (
+        *columns,
+        is_live,
+        pusher_session,
+        pusher_task,
+        pusher_number,
+        pusher_given_back_at,
+        taker_session,
+        taker_task,
+        taker_number,
+        taker_given_back_at,
+    ) = row
+    return ValueHistory(
+        value_record(columns),
+        bool(is_live),
+        _attempt_name(pusher_session, pusher_task, pusher_number, pusher_given_back_at),
+        _attempt_name(taker_session, taker_task, taker_number, taker_given_back_at),
+        [],
+    )
+
+
+def _return(row: Row) -> Return:
+    *columns, session_name, task, number, given_back_at = row
+    named, damage = readable(RETURN, columns)
+    del named["id"]
+    return Return(ReturnRecord(**named, damage=damage), _attempt_name(session_name, task, number, given_back_at))
+
+
+def _attempt_name(session_name: str | None, task: str, number: int, given_back_at: Any) -> AttemptName | None:
+    if session_name is None:
+        return None
+    if _GIVEN_BACK_AT.problem(given_back_at):
+        given_back_at = _GIVEN_BACK_AT.readable(given_back_at)
+    return AttemptName(session_name, task, number, given_back_at)
+
+
+_of_queue = value.c.queue_id == bindparam("queue_id")
+_in_order = sa.select(value.c.data).where(_of_queue).order_by(value.c.seq)
+_LIVE = _in_order.where(value.c.ended_at.is_(None)).with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
+_LIVE_THEN = _in_order.where(was_live)
+
+
+def live_data(transaction: Transaction, queue_id: int, at: int | None = None) -> Iterator[str]:
+    """Yield the encoded values of a queue that are live, or were live at a moment, in the order of the queue."""
+    statement = _LIVE if at is None else _LIVE_THEN
+    return (row[0] for row in transaction.stream(statement, {"queue_id": queue_id, "moment": at}))

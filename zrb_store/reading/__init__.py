@@ -1,1 +1,0 @@
-"""What readers are shown: sessions and their history, values, names. Nothing here writes."""

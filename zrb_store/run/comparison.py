@@ -1,0 +1,56 @@
+"""What is stored of inputs and arguments, to be compared with those of later runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zrb_store import codec
+from zrb_store.codec.differences import changes
+from zrb_store.codec.json_text import dumps
+from zrb_store.errors import UnencodableValue, ValueTooLarge
+from zrb_store.safe_text import mask_text, mask_texts
+
+
+def without_secrets(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Mask the passwords of URLs in inputs, and the values that this process's command line gives to secret options.
+
+    What is masked is not compared.
+    """
+    return {name: _without_secrets(value) for name, value in inputs.items()}
+
+
+def _without_secrets(value: Any) -> Any:
+    try:
+        encoded = codec.encode(value).data
+    except (UnencodableValue, ValueTooLarge):
+        return value  # only its type will be stored
+    masked = mask_encoded(encoded)
+    return value if masked == encoded else codec.decode(masked)
+
+
+def mask_encoded(encoded: str) -> str:
+    """Mask the secrets in an encoded value that is stored only for comparison, as `without_secrets` does."""
+    if mask_text(encoded) == encoded:
+        return encoded
+    return dumps(mask_texts(codec.to_json(encoded)))
+
+
+def describe_changes(before: str, after: str) -> str:
+    """Describe where two encoded values differ, as `name: 1 became 2`, joined by commas; empty if they do not.
+
+    What could not be stored of either one is not compared.
+    """
+    if before == after:
+        return ""
+    one, two = codec.to_json(before), codec.to_json(after)
+    if type(one) is type(two) is dict and "$" not in one and "$" not in two:
+        return ", ".join(text for name in dict.fromkeys([*one, *two]) for text in _changes_of(name, one, two))
+    return ", ".join(changes(one, two))
+
+
+def _changes_of(name: str, one: Mapping[str, Any], two: Mapping[str, Any]) -> list[str]:
+    # The names of inputs stand as they are, without the quotes that a path has around `day-of`.
+    if name in one and name in two:
+        return list(changes(one[name], two[name], name))
+    return [f"{name} is {'new' if name in two else 'gone'}"]

@@ -1,0 +1,260 @@
+"""Text that is safe to store and to show: without secrets, and without control characters that move the cursor.
+
+Three things are secret: a password in a URL, the argument of an option whose name says that it is secret, and a value
+that this process was told to remember. Each is replaced by `***`.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import re
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple
+
+MASK = "***"
+SHORTEST = 4
+"""Length of the shortest secret that is remembered: masking a shorter one would mangle other words."""
+TRACEBACK_LIMIT = 16 * 1024
+"""Bytes that are kept of a traceback, from its end, and of an error's message, from its beginning."""
+
+# The end of the name of an option, a variable or a URL parameter whose value is secret.
+_SECRET = (
+    r"(?:pass(?:word|wd|phrase|code)s?|pwd|secrets?|token|credentials?|authorization"
+    r"|(?:access|account|api|auth|encryption|master|private|secret|shared|signing|scram_client|scram_server)[-_.]?key"
+    r"|(?<![a-z0-9])(?:pass|pw|auth))\d*"
+)
+# The names that are excluded are those of flags, such as --ask-password, which take no argument.
+_SECRET_NAME = rf"(?i)(?!(?:ask|no|prompt|show|skip|without)[-_])[\w.-]*{_SECRET}"
+_ASSIGNMENT = (
+    # Without the lookbehind, a long word would be searched again from each of its characters.
+    rf"""(?is)(?<![\w.-])([\w.-]*{_SECRET}(?:["']?\s*(?:=|%3D)\s*|["']\s*:\s*|:\s+))"""
+    r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|.+?(?=\s[\w.-]+\s*=|&|\Z))"""
+)
+
+
+def _in_urls(gap: str, closing: str) -> tuple[str, ...]:
+    """Return patterns for the secrets in URLs. The first group of each pattern matches the text before the secret.
+
+    Args:
+        gap: The characters that end a URL, as the content of a character class.
+        closing: Likewise, the punctuation that belongs to the surrounding text if it follows a URL.
+    """
+    user = rf"(://[^{gap}:/?#]*:)"
+    return (
+        # In an http URL a slash ends the part that may hold a password: http://host:80/path@2 has none.
+        rf"(?i)(?:(?<=http)|(?<=https)){user}[^{gap}/?#]*(?=@)",
+        # The password in a database URL is often not escaped. It ends at the last @ before `?name=`, otherwise at the
+        # first @. It never extends into the next URL, so that a long list of URLs is scanned only once.
+        rf"(?i)(?<!http)(?<!https){user}(?:(?:(?!://|[?&][\w.-]+=)[^{gap}])*|(?:(?!://)[^{gap}@])*+)(?=@)",
+        rf"(?i)([?&][\w.-]*{_SECRET}=)[^{gap}&]*[^{gap}&{closing}]",
+    )
+
+
+_IN_TEXT = _in_urls(r"\s", r"'\"),;\]>}")
+_IN_WORD = _in_urls(r"\0", "")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether the name of an option or a parameter says that its value is secret, as `db-password` and `token` do."""
+    return re.fullmatch(_SECRET_NAME, name) is not None
+
+
+def mask_text(text: str) -> str:
+    """Mask the passwords of URLs, and the secrets that this process remembers, in a message or a traceback."""
+    return mask_remembered(_mask_urls(text, _IN_TEXT))
+
+
+def mask_texts(value: Any) -> Any:
+    """Copy plain data, and mask every text in it by `mask_text`; objects of other types stay as they are."""
+    if type(value) is str:
+        return mask_text(value)
+    if type(value) in (list, tuple):
+        return type(value)(map(mask_texts, value))
+    if type(value) is dict:
+        return {key: mask_texts(item) for key, item in value.items()}
+    return value
+
+
+def mask_word(word: str) -> str:
+    """Mask one URL or one word of a command line as `mask_text` does, and also a value assigned to a secret name."""
+    word = _mask_urls(word, _IN_WORD if re.match(r"\S+://", word) else _IN_TEXT)
+    return mask_remembered(re.sub(_ASSIGNMENT, _masked_assignment, word))
+
+
+def _mask_urls(text: str, patterns: Sequence[str]) -> str:
+    if "://" in text or "?" in text:  # most texts contain no URL
+        for pattern in patterns:
+            text = re.sub(pattern, rf"\1{MASK}", text)
+    return text
+
+
+def _masked_assignment(match: re.Match[str]) -> str:
+    value = match[0].removeprefix(match[1])
+    quote = value[0] if value[0] in "\"'" and value[0] == value[-1] else ""
+    return f"{match[1]}{quote}{MASK}{quote}"
+
+
+def mask_command(words: Sequence[str], is_secret: Callable[[str], bool] = is_secret_name) -> list[str]:
+    """Mask the arguments of secret options in a command line, and what `mask_word` masks in its words.
+
+    Args:
+        words: The command line.
+        is_secret: Tells whether the option of this name, without leading dashes, is secret.
+    """
+    return [shown + MASK if secret else mask_word(shown) for shown, secret in _secrets_of(words, is_secret)]
+
+
+def remember_command(words: Sequence[str]) -> None:
+    """Remember the arguments of secret options in a command line, since messages may quote them."""
+    remember(*(secret for _, secret in _secrets_of(words, is_secret_name)))
+
+
+def _secrets_of(words: Sequence[str], is_secret: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """Split each word into the part that may be shown and the secret that follows it."""
+    follows_option = False
+    for word in words:
+        option, equals, value = word.partition("=")
+        secret = option.startswith("-") and is_secret(option.lstrip("-"))
+        if follows_option:
+            yield "", word
+        else:
+            yield (f"{option}=", value) if secret and equals else (word, "")
+        # An argument that looks like a secret option may be one, because the option before it may have been a flag.
+        follows_option = secret and not equals
+
+
+_remembered: set[str] = set()
+
+
+def remember(*secrets: str) -> None:
+    """Mask these values from now on in everything that this process stores or prints, however they are quoted.
+
+    Args:
+        *secrets: The values; those of fewer than `SHORTEST` characters are ignored.
+    """
+    _remembered.update(secret for secret in map(str.strip, secrets) if len(secret) >= SHORTEST)
+
+
+def mask_remembered(text: str) -> str:
+    """Mask the remembered secrets in a text."""
+    return _pattern(frozenset(_remembered)).sub(MASK, text) if _remembered else text
+
+
+@functools.lru_cache(maxsize=1)
+def _pattern(secrets: frozenset[str]) -> re.Pattern[str]:
+    # The longest first: of a secret that contains another one, no part may remain.
+    ordered = sorted(secrets, key=len, reverse=True)
+    return re.compile("|".join([*map(_quoted, ordered), *map(_base64, ordered)]), re.IGNORECASE)
+
+
+def _quoted(secret: str) -> str:
+    """Return a pattern for a secret in upper or lower case, plain or as Python, JSON, URLs and shells quote it."""
+    runs = re.findall(r"\\+|[^\\]+", secret)
+    pattern = "".join(r"(?:\\+|(?:%5c)+)" if run[0] == "\\" else "".join(map(_char, run)) for run in runs)
+    # A match includes all backslashes before it, so it cannot begin among them: a long row is scanned only once.
+    if secret[0] == "\\":
+        pattern = rf"(?<!%5c){pattern}"
+    return pattern if pattern[0].isalnum() else rf"(?<!\\){pattern}"
+
+
+# A space in a form-encoded URL, and a quotation mark inside quotation marks of a shell.
+_SPECIAL = {" ": [r"\+"], "'": [r"""\\*'\\*"\\*'\\*"\\*'""", r"\\*'\\+'\\*'"]}
+
+
+def _char(char: str) -> str:
+    if char.isascii() and char.isalnum():
+        return char
+    forms = _SPECIAL.get(char, [])
+    for case in dict.fromkeys((char, char.lower(), char.upper())):
+        utf8 = [f"{byte:02x}" for byte in case.encode("utf-8", "surrogatepass")]
+        utf16 = case.encode("utf-16-be", "surrogatepass")
+        units = [utf16[place : place + 2].hex() for place in range(0, len(utf16), 2)]
+        escaped = [re.escape(case), ascii(case)[2:-1], _escapes("x", utf8), _escapes("u", units)]
+        forms = [*forms, re.escape(case), "".join(f"%{byte}" for byte in utf8)]
+        # Any number of backslashes may precede it: a quoted text may have been quoted again.
+        forms.append(rf"\\+(?:{'|'.join(filter(None, escaped))})")
+    return f"(?:{'|'.join(forms)})"
+
+
+def _escapes(letter: str, codes: list[str]) -> str:
+    return r"\\+".join(f"{letter}{code}" for code in codes)
+
+
+def _base64(secret: str) -> str:
+    """Return a pattern for a secret in base64, where its form depends on its place within a group of three bytes."""
+    raw = secret.encode("utf-8", "surrogatepass")
+    found = []
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + raw).decode()
+        # Only these characters are made of bits of the secret alone: their neighbours may contain bits of other data.
+        first, last = -(-before * 8 // 6), (before + len(raw)) * 8 // 6
+        core = re.escape(text[first:last]).replace(r"\+", "[+-]").replace("/", "[/_]")
+        found.append(("[a-zA-Z0-9+/_-]" if before else "") + core)
+    return rf"(?-i:(?:{'|'.join(found)})[a-zA-Z0-9+/_-]*=*)"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Escape what cannot be printed: control characters, invisible characters and lone surrogates.
+
+    Args:
+        text: The text.
+        keep: Characters that stay as they are, such as a newline.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def one_line(text: str) -> str:
+    """Return the text on one line, printable and with single spaces."""
+    return printable(" ".join(text.split()))
+
+
+def storable(text: str) -> str:
+    """Escape what not every database can store: PostgreSQL rejects NUL, and UTF-8 has no lone surrogates."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+class ErrorText(NamedTuple):
+    """The texts of an exception that are stored with the attempt that it ended."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+def error_text(error: BaseException, first_frame: TracebackType | None = None) -> ErrorText:
+    """Return the texts of an exception, with secrets masked, and at most 16 KiB of its message and of its traceback.
+
+    Args:
+        error: The exception.
+        first_frame: The frame at which the traceback begins; by default the outermost one.
+    """
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - the __str__ of a user's class may raise anything
+        message = "<exception str() failed>"  # what Python's traceback says then
+    text = _stored("".join(traceback.format_exception(type(error), error, first_frame or error.__traceback__)))
+    encoded = text.encode()
+    # Secrets are masked before a long text is cut: a part of a secret would not be recognised.
+    if len(encoded) > TRACEBACK_LIMIT:
+        text = _CUT + _whole_characters(encoded[len(_CUT) - TRACEBACK_LIMIT :])
+    message = _whole_characters(_stored(message).encode()[:TRACEBACK_LIMIT])
+    return ErrorText(_stored(type(error).__qualname__), message, text)
+
+
+_CUT = "[...]\n"
+
+
+def _stored(text: str) -> str:
+    return storable(mask_text(text))
+
+
+def _whole_characters(cut: bytes) -> str:
+    """Decode UTF-8 whose first or last character may have been cut."""
+    return cut.decode(errors="ignore")

@@ -1,0 +1,165 @@
+"""The reading half of a queue: everything that changes nothing."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections import deque
+from collections.abc import Iterator
+from types import GenericAlias
+from typing import Any, NoReturn, SupportsIndex
+
+from zrb_store import codec
+from zrb_store.names import check_name
+from zrb_store.queries import values
+from zrb_store.xcom.edits import EMPTY
+from zrb_store.xcom.session_queues import SessionQueues
+
+
+class QueueReader:
+    """The read operations of a queue, with the behaviour of `collections.deque`."""
+
+    __hash__ = None  # type: ignore[assignment]  # mutable and compared by value, as a deque
+    __class_getitem__: classmethod[Any, Any, Any] = classmethod(GenericAlias)
+
+    def __init__(self, queues: SessionQueues, name: str) -> None:
+        self._queues = queues
+        self.name = check_name(name, "queue")
+
+    @property
+    def maxlen(self) -> None:
+        """None: a durable queue is not bounded."""
+        return None
+
+    def _known_ids(self) -> Iterator[int]:
+        """Yield the queue's id, and then its new id if its session was removed and created again."""
+        known = self._queues.find_id(self.name)
+        if known:
+            yield known
+            now = self._queues.find_id(self.name, refresh=True)
+            if now and now != known:
+                yield now
+
+    def _decode(self, seq: int, data: str) -> Any:
+        return codec.decode(data)
+
+    def peek(self) -> Any:
+        """Return the oldest value without taking it.
+
+        Raises:
+            IndexError: The queue is empty.
+        """
+        for queue_id in self._known_ids():
+            found = values.peek(self._queues.database, queue_id)
+            if found:
+                return self._decode(*found)
+        raise IndexError(EMPTY)
+
+    def get(self, default_value: Any = None) -> Any:
+        """Return the newest value without taking it, or the default if the queue is empty."""
+        for queue_id in self._known_ids():
+            found = values.peek(self._queues.database, queue_id, right=True)
+            if found:
+                return self._decode(*found)
+        return default_value
+
+    def __len__(self) -> int:
+        return next(filter(None, (values.count(self._queues.database, queue_id) for queue_id in self._known_ids())), 0)
+
+    def __iter__(self) -> Iterator[Any]:
+        for queue_id in self._known_ids():
+            seq = None
+            for seq, data in values.iterate(self._queues.database, queue_id):
+                yield self._decode(seq, data)
+            if seq is not None:
+                return
+
+    def __reversed__(self) -> Iterator[Any]:
+        return iter(list(self)[::-1])
+
+    def __getitem__(self, index: SupportsIndex) -> Any:
+        place = as_index(index)
+        for queue_id in self._known_ids():
+            found = values.at(self._queues.database, queue_id, place)
+            if found:
+                return self._decode(*found)
+        raise IndexError("deque index out of range")
+
+    def __contains__(self, value: object) -> bool:
+        return any(item is value or item == value for item in self)
+
+    def count(self, value: Any) -> int:
+        """Count the values that are equal to this one."""
+        return sum(item is value or item == value for item in self)
+
+    def index(self, value: Any, *bounds: SupportsIndex) -> int:
+        """Return the index of the first value equal to this one, between the optional start and stop.
+
+        Raises:
+            ValueError: There is none.
+        """
+        return deque(self).index(value, *bounds)  # type: ignore[arg-type]
+
+    def copy(self) -> deque[Any]:
+        """Return the current values in a plain deque: there cannot be two durable queues of one name."""
+        return deque(self)
+
+    def __copy__(self) -> deque[Any]:
+        return self.copy()
+
+    def __add__(self, other: deque[Any] | QueueReader) -> deque[Any]:
+        return self.copy() + _plain(other)
+
+    def __radd__(self, other: deque[Any]) -> deque[Any]:
+        return other + deque(self) if isinstance(other, deque) else NotImplemented
+
+    def __mul__(self, times: SupportsIndex) -> deque[Any]:
+        return self.copy() * times  # type: ignore[operator]  # takes whatever has __index__
+
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        return f"<Xcom {list(self)}>"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("a durable queue cannot be pickled or deep-copied: pickle list(xcom), or open it again by name")
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return deque(self) == _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
+
+    def __lt__(self, other: deque[Any] | QueueReader) -> bool:
+        return deque(self) < _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
+
+    def __le__(self, other: deque[Any] | QueueReader) -> bool:
+        return deque(self) <= _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
+
+    def __gt__(self, other: deque[Any] | QueueReader) -> bool:
+        return deque(self) > _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
+
+    def __ge__(self, other: deque[Any] | QueueReader) -> bool:
+        return deque(self) >= _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
+
+
+def _plain(other: deque[Any] | QueueReader) -> deque[Any]:
+    return deque(other) if isinstance(other, QueueReader) else other
+
+
+def as_index(index: SupportsIndex) -> int:
+    """Return an index as an int. Refuse a slice or a number that is too large as a deque does."""
+    try:
+        place = operator.index(index)
+    except TypeError:
+        raise TypeError(f"sequence index must be integer, not {type(index).__name__!r}") from None
+    if abs(place) > sys.maxsize:
+        raise IndexError("cannot fit 'int' into an index-sized integer")
+    return place
+
+
+def as_number(number: SupportsIndex) -> int:
+    """Return a number of steps as an int. Refuse it as a deque does."""
+    n = operator.index(number)
+    if abs(n) > sys.maxsize:
+        raise OverflowError("Python int too large to convert to C ssize_t")
+    return n

@@ -1,0 +1,99 @@
+"""The ids of one session's queues."""
+
+from __future__ import annotations
+
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.queries import values
+from zrb_store.queries.owner import Owner
+
+
+def being_removed(session: str) -> str:
+    """Return the message for a session that another process is removing."""
+    return f"session {session} is being removed by another process"
+
+
+class SessionQueues:
+    """The ids of one session's queues, by name.
+
+    Attributes:
+        database: The store's database.
+        session: Name of the session.
+        max_value: The largest encoded value in bytes.
+        owner: The attempt that every operation belongs to; None: the attempt that the code runs in.
+        parent_attempt: The attempt of another process that started this one. It owns what no attempt here owns.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        session: str,
+        max_value: int,
+        owner: Owner | None = None,
+        parent_attempt: Owner | None = None,
+    ) -> None:
+        self.database = database
+        self.session = session
+        self.max_value = max_value
+        self.owner = owner
+        self.parent_attempt = parent_attempt
+        self._ids: dict[str, int] = {}
+
+    def find_id(self, name: str, *, refresh: bool = False) -> int | None:
+        """Return the id of a queue, or None if there is no such queue.
+
+        Args:
+            name: Name of the queue.
+            refresh: Ask the database although the id is known: the session may have been removed and created again.
+        """
+        found = None if refresh else self._ids.get(name)
+        if found is None:
+            found = values.find_queue(self.database, self.session, name)
+            if found is not None:
+                self._ids[name] = found
+            else:
+                self._ids.pop(name, None)
+        return found
+
+    def queue_id(self, name: str, owner: Owner | None = None, *, refresh: bool = False) -> int:
+        """Return the id of a queue. Create the queue, and its session, if they do not exist.
+
+        Args:
+            name: Name of the queue.
+            owner: The attempt that needs it.
+            refresh: As for `find_id`.
+
+        Raises:
+            AttemptClosed: There is no such queue, and the owner may not create it.
+            LeaseLost: Likewise.
+        """
+        found = self.find_id(name, refresh=refresh)
+        if found is None:
+            found = self.database.transact(lambda transaction: self.create_queue(transaction, name, owner), "create")
+            self.remember_id(name, found)
+        return found
+
+    def create_queue(self, transaction: Transaction, name: str, owner: Owner | None = None) -> int:
+        """Return the id of a queue, created in this transaction if it does not exist.
+
+        Call `remember_id` after the commit, not before: the id of a queue that was rolled back may be given to another.
+
+        Raises:
+            AttemptClosed: There is no such queue, and the owner may not create it.
+            LeaseLost: Likewise.
+            SessionNotFound: Another process is removing the session.
+        """
+        found = self._ids.get(name)
+        if found is None:
+            if owner and not values.may_write(transaction, owner.id):
+                owner.refuse_if_closed(transaction)
+            found = values.ensure_queue(transaction, self.session, name)
+        return found
+
+    def remember_id(self, name: str, queue_id: int) -> None:
+        """Remember the id of a queue, so that the next operation need not look for it."""
+        self._ids[name] = queue_id
+
+    def share_ids(self, others: SessionQueues) -> None:
+        """Use the same memory of ids as `others`, which is of the same session."""
+        self._ids = others._ids
