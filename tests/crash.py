@@ -32,6 +32,7 @@ from tests.places import Files, Places, Schemas
 from tests.postgres import private_server
 from tests.processes import children
 from tests.rows import faults, query, states
+from tests.test_shared_queue import consume_under_fire
 from tests.workers import push_and_take
 from tests.workload import prepare, result, workflow
 from zrb_store import Store, open_store
@@ -278,6 +279,13 @@ def share_queues(places: Places, rounds: int) -> str:
     )
 
 
+def kill_consumers(places: Places, kills: int) -> str:
+    """Kill consumers of a shared queue, one each second, and let others take their values over."""
+    began = time.monotonic()
+    consume_under_fire(places.new(), consumers=PROCESSES, values=20_000, kills=kills, pause=1.0)
+    return f"{PROCESSES} consumers, {kills} killed, 20000 values in {time.monotonic() - began:.0f} s: each done once"
+
+
 def kill_on_one_database(pipe: Connection, kind: str, where: str, count: int, seed: int) -> None:
     """Call `kill` on one database and send its figures and points, or the error.
 
@@ -306,6 +314,7 @@ def main(count: int = 1000, rounds: int = 100) -> None:
             report(kill_while_making(places, rounds))
             report(open_at_once(places, rounds))
             report(share_queues(places, 2000))
+            report(kill_consumers(places, rounds * 6 // 10))
 
 
 if __name__ == "__main__":

@@ -85,6 +85,11 @@ def give_back(queues: Sequence[Queue], actor: Actor, reason: str) -> None:
     actor.given_back = True
     if actor.status == "running":
         actor.status = "lost"
+    undo(queues, actor, reason)
+
+
+def undo(queues: Sequence[Queue], actor: Actor, reason: str) -> None:
+    """Undo what an attempt did to some queues."""
     for item in [item for queue in queues for item in queue.items]:
         if item.holder is actor:
             item.returns.append((actor.name, reason))

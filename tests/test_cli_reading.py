@@ -115,11 +115,11 @@ def test_attempts_of_other_sessions_are_named_with_their_session(command: Comman
     document = parse("show", command.ok("show", "inbox", "--format", "json"))
     assert (document["runs"], document["tasks"], document["task"], document["inputs"]) == ([], [], None, {})
     first, second, third = document["queues"]["files"]["values"]
-    assert first["returns"][0]["taken_by"] == "etl-24/load#1"
-    assert first["taken_by"] == "etl-24/load#2"
-    assert second["taken_by"] == "etl-25/load#2"
-    assert (third["state"], third["pushed_by"], third["taken_at"]) == ("live", None, None)
-    assert document["queues"]["files"]["live"] == ["c.csv"]
+    assert [each["taken_by"] for each in first["returns"]] == ["etl-24/load#1", "etl-24/load#2", "etl-25/load#1"]
+    assert first["taken_by"] == "etl-25/load#2"
+    for value in (second, third):
+        assert (value["state"], value["pushed_by"], value["taken_at"]) == ("live", None, None)
+    assert document["queues"]["files"]["live"] == ["b.csv", "c.csv"]
 
 
 def test_show_as_text(command: Commands, filled: Store) -> None:
@@ -157,7 +157,7 @@ def test_show_one_queue_and_only_what_is_live(command: Commands, filled: Store) 
     document = parse("show", command.ok("show", "etl-24", "rows", "--live", "--format", "json"))
     assert list(document["queues"]) == ["rows"]
     assert [one["seq"] for one in document["queues"]["rows"]["values"]] == [2]
-    assert command.ok("show", "inbox", "--format", "value") == "c.csv\n"
+    assert command.ok("show", "inbox", "--format", "value") == "b.csv\nc.csv\n"
     values = parse_lines("value", command.ok("show", "etl-24", "--format", "jsonl"))
     assert [one["id"] for one in values][:2] == ["etl-24/rows#1", "etl-24/rows#2"]
     result = command("show", "etl-24", "row")

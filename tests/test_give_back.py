@@ -103,7 +103,7 @@ def test_the_example_of_promise_1(store: Store) -> None:
 
 
 def test_only_the_attempts_of_that_task_are_given_back_within_a_run(store: Store) -> None:
-    queue: Any = store.session("shared").xcom["q"]
+    queue: Any = store.session("flow").xcom["q"]
     run = start(store, "flow")
     failing(run, "one", lambda: queue.push("one"))
     failing(run, "two", lambda: queue.push("two"))
@@ -125,7 +125,7 @@ def test_completed_attempts_stand_in_the_next_run(store: Store) -> None:
 
 
 def test_what_is_done_outside_any_attempt_is_final(store: Store) -> None:
-    queue: Any = store.session("shared").xcom["q"]
+    queue: Any = store.session("flow").xcom["q"]
     queue.extend([1, 2])
     run = start(store, "flow")
     failing(run, "task", queue.pop)
@@ -148,7 +148,7 @@ def test_a_returned_value_goes_to_its_old_place(store: Store) -> None:
 
 
 def test_a_returned_value_may_follow_a_younger_one_that_was_taken_meanwhile(store: Store) -> None:
-    queue: Any = store.session("shared").xcom["q"]
+    queue: Any = store.session("flow").xcom["q"]
     queue.extend([1, 2])
     run = start(store, "flow")
     failing(run, "task", lambda: queue.pop())
@@ -158,13 +158,13 @@ def test_a_returned_value_may_follow_a_younger_one_that_was_taken_meanwhile(stor
 
 
 def test_a_queue_emptied_by_others_does_not_stop_the_giving_back(store: Store) -> None:
-    queue: Any = store.session("shared").xcom["q"]
+    queue: Any = store.session("flow").xcom["q"]
     run = start(store, "flow")
     failing(run, "task", lambda: queue.extend([1, 2, 3]))
     assert queue.pop() == 1
     queue.clear()
     run.begin("task")
-    assert states(store, "shared") == [(1, "taken+"), (2, "removed+"), (3, "removed+")]
+    assert states(store, "flow") == [(1, "taken+"), (2, "removed+"), (3, "removed+")]
     assert list(queue) == []
 
 
@@ -184,7 +184,7 @@ def test_several_unfinished_attempts_of_one_session_newest_first(store: Store) -
 
 def test_a_value_that_moved_and_was_taken_by_another(store: Store) -> None:
     """The copy stays with its taker, and the original comes back too, so that two attempts see one value."""
-    queue: Any = store.session("shared").xcom["q"]
+    queue: Any = store.session("flow").xcom["q"]
     queue.extend([1, 2])
     run = start(store, "flow")
     failing(run, "task", lambda: queue.rotate(1))

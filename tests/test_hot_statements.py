@@ -173,7 +173,8 @@ def test_every_hot_statement_finds_its_rows_by_an_index(folder: Path, tmp_path: 
         for name, statements in plans.items()
         for sql, steps in statements.items()
         for step in steps
-        if step.startswith("SCAN zrb_") and step != "SCAN zrb_version"  # a table with one row
+        # The version has one row, and this index only the attempts that run.
+        if step.startswith("SCAN zrb_") and step != "SCAN zrb_version" and "ix_zrb_attempt_running" not in step
     ]
     assert scans == []
     hottest = {name: {step for steps in plans[name].values() for step in steps} for name in WAYS}

@@ -18,6 +18,7 @@ from zrb_store.operations.pin import pin
 from zrb_store.operations.prune import Deletion, Policy
 from zrb_store.operations.rm import remove_sessions
 from zrb_store.queries import values
+from zrb_store.testing import expire_lease
 
 DAY = timedelta(days=1)
 MONTH = Policy(older_than=30 * DAY)
@@ -149,15 +150,15 @@ def test_what_unfinished_attempts_took_elsewhere_is_given_back_first(store: Stor
     inbox = store.session("inbox").xcom["files"]
     inbox.extend(["a", "b", "c"])
     started = store.session("s").run().start()
-    done, failed = started.begin("done"), started.begin("failed")
+    done, dead = started.begin("done"), started.begin("dead")
     done.complete(store.session("inbox").xcom.bound_to(done)["files"].pop())
-    taking = store.session("inbox").xcom.bound_to(failed)
+    taking = store.session("inbox").xcom.bound_to(dead)
     assert taking["files"].pop() == "b"
     taking["files"].push("d")
-    started.end("failed")
+    expire_lease(store.session("s"))
     assert list(inbox) == ["c", "d"]
     remove_sessions(store.database, "s")
-    assert list(inbox) == ["b", "c"], "only the failed attempt must have been undone"
+    assert list(inbox) == ["b", "c"], "only the dead attempt must have been undone"
 
 
 def test_what_unfinished_attempts_took_at_home_goes_with_it(store: Store) -> None:

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from tests.attempts import acting_as
-from tests.model import Actor, Queue, give_back
+from tests.model import Actor, Queue, give_back, undo
 from tests.rows import faults, query, states
 from zrb_store import Attempt, AttemptClosed, LeaseLost, Run, Store, Xcom, codec, open_store
 from zrb_store.db.tables import value
@@ -182,6 +182,11 @@ class Machine(RuleBasedStateMachine):
         for actor in actors:
             give_back(self.queues, actor, "lost" if actor.status == "running" else actor.status)
 
+    def undo_elsewhere(self, name: str, actor: Actor) -> None:
+        """An attempt that failed takes back at once what it did to queues of other sessions."""
+        elsewhere = [queue for (session, _), queue in zip(PLACES, self.queues, strict=True) if session != name]
+        undo(elsewhere, actor, actor.status)
+
     @rule(name=runner, task=task)
     def begin(self, name: str, task: str) -> None:
         attempt = self.runs[name].begin(task)
@@ -213,6 +218,7 @@ class Machine(RuleBasedStateMachine):
             actor, attempt = running[number % len(running)]
             attempt.fail(status=status)
             actor.status = status
+            self.undo_elsewhere(name, actor)
 
     @rule(name=runner)
     def die(self, name: str) -> None:
@@ -228,6 +234,7 @@ class Machine(RuleBasedStateMachine):
         self.runs[name].end("failed")
         for actor, _ in self.running(name):
             actor.status = "interrupted"
+            self.undo_elsewhere(name, actor)
         self.runs[name] = self.runs_of.session(self.prefix + name).run().start()
         self.give_back_all(self.unfinished(name))
 

@@ -13,6 +13,7 @@ from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import AttemptClosed, InvalidArgument, LeaseLost, ZrbStoreError
 from zrb_store.names import split_id
 from zrb_store.queries import attempts, sessions, values
+from zrb_store.queries.give_back import undo_elsewhere
 from zrb_store.safe_text import error_text
 from zrb_store.xcom import Xcoms, current_attempt
 
@@ -177,7 +178,9 @@ class Attempt(AttemptReference):
     ) -> None:
         """End the attempt without completing it.
 
-        What it did stays until the task's next attempt or the session's next run begins, so that a fallback sees it.
+        What it did to queues of other sessions is undone at once (promise 10). What it did to those of its own session,
+        and of parent and child sessions, stays until the task's next attempt or the session's next run begins, so that
+        a fallback sees it.
 
         Args:
             error: Kept with the attempt; of its traceback, the last 16 KiB.
@@ -189,7 +192,14 @@ class Attempt(AttemptReference):
             LeaseLost: Another process has taken the session over.
         """
         text = None if error is None else error_text(error, first_frame)
-        if not self.database.transact(lambda transaction: attempts.fail(transaction, self.id, status, text), "fail"):
+
+        def work(transaction: Transaction) -> bool:
+            if not attempts.fail(transaction, self.id, status, text):
+                return False
+            undo_elsewhere(transaction, [self.id], status)
+            return True
+
+        if not self.database.transact(work, "fail"):
             self._refuse(self.database)
         self._open = False
 

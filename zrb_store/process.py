@@ -59,6 +59,21 @@ def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started
         return None
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped, as SIGSTOP does it, and does not work until it is continued."""
+    if platform.system() == "Linux":
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+        except OSError:
+            return False
+    import psutil  # late: as below
+
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
+
+
 def process_started(pid: int) -> str | None:
     """Return the kernel's count of when a process started, or None if there is no such process or it is a zombie.
 

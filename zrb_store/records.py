@@ -58,6 +58,7 @@ class RunRecord:
     zrb_version: str | None
     started_at: int
     lease_expires_at: int
+    suspected_at: int | None
     ended_at: int | None
     outcome: str | None
     damage: tuple[str, ...] = ()

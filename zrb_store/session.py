@@ -81,6 +81,7 @@ class Session:
         origin: str = "library",
         command: Sequence[str] | None = None,
         zrb_version: str | None = None,
+        again: bool = False,
     ) -> Run:
         """Prepare a run of this session's tasks: a context manager, or an object with `start` and `end`.
 
@@ -96,6 +97,8 @@ class Session:
             origin: `cli`, `web` or `library`.
             command: The command line, stored with its secrets masked; by default that of this process.
             zrb_version: Version of zrb, if zrb runs it.
+            again: Start a new run although the session has completed, as a worker that runs every night does. Tasks
+                that have completed stay completed: give each piece of work a name of its own.
 
         Returns:
             The run, which has not started yet.
@@ -121,5 +124,6 @@ class Session:
             origin=origin,
             command=command,
             zrb_version=zrb_version,
+            again=again,
         )
         return Run(Xcoms(self.database, self.name, self._max_value), spec)

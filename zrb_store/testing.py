@@ -52,6 +52,7 @@ POINTS = tuple(
         "pop",
         "prune",
         "push",
+        "reclaim",  # a dead run is ended, and what it did to queues of other sessions is undone
         "rm",
         "start",  # a run takes the lease, and gives back what the runs before left unfinished
     )

@@ -65,6 +65,7 @@ def list_(status: str | None, task: str | None, since: timedelta | None, limit: 
             task=task,
             since=since,
             limit=limit + 1 if limit else None,  # one more, to know whether there are older ones
+            with_holders=output_format == "table",
         ) as found,
     ):
         shown = itertools.islice(found, limit or None)
@@ -106,5 +107,13 @@ def _row(summary: SessionSummary, times: TimeFormat, damage: Damage) -> list[str
         times.short(iso(started_at)),
         format_duration(summary.took if session.status != "stale" else None),
         f"{summary.completed}/{summary.tasks}" if summary.tasks else NOTHING,
-        one_line(f"{owner.pid}@{owner.host}") if owner else NOTHING,
+        one_line(f"{owner.pid}@{owner.host}") if owner else _holders(summary),
     ]
+
+
+def _holders(summary: SessionSummary) -> str:
+    """Name who holds values of a session that does not run: `held by worker-3/convert#1 (alive) and 2 more`."""
+    if not summary.holders:
+        return NOTHING
+    more = len(summary.holders) - 1
+    return one_line(f"held by {summary.holders[0]}" + (f" and {more} more" if more else ""))

@@ -91,7 +91,10 @@ def _attempt_lines(attempt: dict[str, Any], times: TimeFormat) -> Lines:
     title = f"{one_line(attempt['attempt'])} {attempt['status']}{run}, {times.full(attempt['started_at'])}"
     if error is None:
         is_lost = attempt["status"] == "lost"
-        return Lines(["Its process died; no error was recorded." if is_lost else "No error was recorded."], title)
+        return Lines(
+            ["Its process died or lost its lease; no error was recorded." if is_lost else "No error was recorded."],
+            title,
+        )
     text = error["traceback"] or error_summary(error)
     return Lines([printable(line.expandtabs()) for line in text.splitlines()], title)
 
@@ -107,4 +110,4 @@ def _changes_table(changes: Iterable[dict[str, Any]], times: TimeFormat) -> Tabl
         ]
         for change in changes
     )
-    return Table(columns, rows, "By hand")
+    return Table(columns, rows, "By others")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -27,7 +27,7 @@ from zrb_store.cli.render.format import (
 from zrb_store.cli.render.layout import shorten
 from zrb_store.cli.render.output import echo_json, echo_raw, print_document
 from zrb_store.cli.render.stdout import on_terminal
-from zrb_store.cli.render.value import fate
+from zrb_store.cli.render.value import fate, fate_of_held
 from zrb_store.cli.render.watch import display
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
@@ -38,6 +38,7 @@ from zrb_store.store import open_store
 
 _WATCH_INTERVAL = 1.0  # seconds
 _ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
+FateOf = Callable[[dict[str, Any]], str]
 _ENDED = ("completed", "failed", "interrupted", "stale")
 
 
@@ -96,7 +97,13 @@ def _blocks(
         full: Whether values are shown whole.
     """
     tree = document.tree
-    queues = (_queue_block(name, contents, full) for name, contents in tree["queues"].items())
+    holders = document.holders() if at is None else {}
+
+    def fate_of(value: dict[str, Any]) -> str:
+        process = holders.get(value["taken_by"]) if value["state"] == "taken" else None
+        return fate(value) if process is None else fate_of_held(value, process, document.read_at)
+
+    queues = (_queue_block(name, contents, full, fate_of) for name, contents in tree["queues"].items())
     if only is not None:
         yield from queues
         return
@@ -197,7 +204,7 @@ def _error(attempt: dict[str, Any]) -> str:
     return "" if error is None else shorten(one_line(error_summary(error)), _ERROR_WIDTH)
 
 
-def _queue_block(name: str, contents: dict[str, Any], full: bool) -> Block:
+def _queue_block(name: str, contents: dict[str, Any], full: bool, fate_of: FateOf) -> Block:
     values = contents["values"]
     count = f"{len(contents['live'])} live of {len(values)}" if len(values) else "empty"
     title = f"Queue {one_line(name)}: {count}"
@@ -211,10 +218,10 @@ def _queue_block(name: str, contents: dict[str, Any], full: bool) -> Block:
         Column("pushed by", fold=True),
         Column("fate", status=True),
     )
-    return Table(columns, (_value_row(value, full) for value in values), title)
+    return Table(columns, (_value_row(value, full, fate_of) for value in values), title)
 
 
-def _value_row(value: dict[str, Any], full: bool) -> list[str]:
+def _value_row(value: dict[str, Any], full: bool, fate_of: FateOf) -> list[str]:
     moved_from = "" if value["moved_from"] is None else f", as #{value['moved_from']}"
     return [
         f"#{value['seq']}",
@@ -222,7 +229,7 @@ def _value_row(value: dict[str, Any], full: bool) -> list[str]:
         one_line(value["type"]),
         size(value["size"]),
         one_line(value["pushed_by"] or NOTHING) + moved_from,
-        "\n".join([*map(_return, value["returns"]), fate(value)]),
+        "\n".join([*map(_return, value["returns"]), fate_of(value)]),
     ]
 
 

@@ -203,7 +203,7 @@ RUN: Columns = {
     "id": _ID,
     "session_id": _ID,
     "number": _NUMBER,
-    "origin": _words("cli web library"),
+    "origin": _words("cli web library reclaim"),
     "host": _TEXT,
     "boot_id": _TEXT_OR_NULL,
     "pid_namespace": _TEXT_OR_NULL,
@@ -216,6 +216,7 @@ RUN: Columns = {
     "zrb_version": _TEXT_OR_NULL,
     "started_at": _TIME,
     "lease_expires_at": _TIME,
+    "suspected_at": _TIME_OR_NULL,
     "ended_at": _TIME_OR_NULL,
     "outcome": _words("completed failed interrupted lost", nullable=True),
 }

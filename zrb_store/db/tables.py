@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 # The Alembic revision that this code reads and writes; a test compares it with the head of migrations/.
-REVISION = "0002"
+REVISION = "0003"
 
 # The table in which Alembic keeps the revision. It has a name of its own, so that other programs that use Alembic can
 # share a PostgreSQL schema with a store.
@@ -84,7 +84,7 @@ run = Table(
     _id(),
     Column("session_id", Id, ForeignKey("zrb_session.id", ondelete="CASCADE"), nullable=False),
     Column("number", Integer, nullable=False),  # also the fence number of its attempts
-    Column("origin", Text, nullable=False),  # cli, web or library
+    Column("origin", Text, nullable=False),  # cli, web, library, or reclaim: a taker ended a dead run
     Column("host", Text, nullable=False),
     Column("boot_id", Text),
     Column("pid_namespace", Text),
@@ -97,6 +97,7 @@ run = Table(
     Column("zrb_version", Text),
     Column("started_at", BigInteger, nullable=False),
     Column("lease_expires_at", BigInteger, nullable=False),
+    Column("suspected_at", BigInteger),  # when the lease was found expired; a renewal sets it to NULL
     Column("ended_at", BigInteger),
     Column("outcome", Text),  # completed, failed, interrupted or lost
     UniqueConstraint("session_id", "number"),
@@ -126,6 +127,8 @@ attempt = Table(
     Column("given_back_at", BigInteger),
     UniqueConstraint("session_id", "task", "number"),
     Index(None, "run_id"),
+    # For takers, which look for dead holders of a queue.
+    Index("ix_zrb_attempt_running", "run_id", sqlite_where=text("status = 'running'")),
     # For `last`, which looks for the newest result of a task.
     Index(
         "ix_zrb_attempt_completed",
@@ -182,6 +185,7 @@ value = Table(
     Index(
         "ix_zrb_value_taken_by",
         "taken_by",
+        "queue_id",
         sqlite_where=text("taken_by IS NOT NULL"),
     ),
     # Rows are stored in queue order, so that a push writes one page less (benchmarks/, docs/adr).

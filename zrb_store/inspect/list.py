@@ -11,8 +11,10 @@ from typing import Any
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
+from zrb_store.names import full_name
 from zrb_store.queries import lease
 from zrb_store.queries.clock import now_micros
+from zrb_store.queries.holders import holders
 from zrb_store.queries.list import matching_sessions, runs_by_session, task_counts
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -30,6 +32,8 @@ class SessionSummary:
         runs: Its runs, the first one first.
         tasks: How many tasks it is known to have.
         completed: How many of them have completed.
+        holders: Running attempts of other sessions that hold values of its queues, each with what is known of its
+            process, as in `worker-3/convert#1 (alive)`.
         moment: When all this was read, in microseconds.
     """
 
@@ -37,6 +41,7 @@ class SessionSummary:
     runs: list[RunRecord]
     tasks: int
     completed: int
+    holders: list[str]
     moment: int
 
     @property
@@ -70,6 +75,7 @@ def summaries(
     since: timedelta | None = None,
     roots: bool = False,
     limit: int | None = None,
+    with_holders: bool = False,
 ) -> Iterator[Iterator[SessionSummary]]:
     """Read the sessions that meet every given condition, the newest first, as of one moment and with flat memory.
 
@@ -83,6 +89,7 @@ def summaries(
         since: Only sessions created within this length of time.
         roots: Leave out child sessions.
         limit: At most this many sessions.
+        with_holders: Read who holds values of them.
     """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
@@ -94,12 +101,12 @@ def summaries(
         }
         if statuses is None or not set(statuses) & _COMPUTED:
             found = matching_sessions(transaction, statuses=statuses, limit=limit, **conditions)
-            yield _summarized(transaction, found, moment)
+            yield _summarized(transaction, found, moment, with_holders)
             return
         # SQL cannot tell whether a running session is stale.
         stored = {"running", *statuses} - {"stale"}
         found = matching_sessions(transaction, statuses=stored, **conditions)
-        every = _summarized(transaction, found, moment)
+        every = _summarized(transaction, found, moment, with_holders)
         yield itertools.islice((each for each in every if each.session.status in statuses), limit)
 
 
@@ -109,13 +116,26 @@ def list_sessions(database: Database, **conditions: Any) -> list[SessionSummary]
         return list(found)
 
 
-def _summarized(transaction: Transaction, found: Iterator[SessionRecord], moment: int) -> Iterator[SessionSummary]:
+def _summarized(
+    transaction: Transaction, found: Iterator[SessionRecord], moment: int, with_holders: bool
+) -> Iterator[SessionSummary]:
     while page := list(itertools.islice(found, _PAGE)):
         ids = [session.id for session in page]
         runs, counts = runs_by_session(transaction, ids), task_counts(transaction, ids)
+        held = _holders(transaction, ids, moment) if with_holders else {}
         for session in page:
             own = runs.get(session.id, [])
             status = lease.status_of(transaction, session, own[-1] if own else None, moment)
             attempted, completed = counts.get(session.id, (0, 0))
             tasks = max(attempted, len(session.tasks))
-            yield SessionSummary(replace(session, status=status), own, tasks, completed, moment)
+            elsewhere = [name for name in held.get(session.id, []) if not name.startswith(f"{session.name}/")]
+            yield SessionSummary(replace(session, status=status), own, tasks, completed, elsewhere, moment)
+
+
+def _holders(transaction: Transaction, session_ids: list[int], moment: int) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for holder in holders(transaction, session_ids):
+        state = lease.state_of_process(transaction, holder.run, moment)
+        name = full_name(holder.session, holder.task, holder.number)
+        found.setdefault(holder.home_id, []).append(f"{name} ({state})")
+    return found

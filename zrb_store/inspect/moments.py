@@ -97,11 +97,12 @@ def status_at(runs: Sequence[RunRecord], moment: int) -> str:
     return "stale" if last.outcome == "lost" else last.outcome or "stale"
 
 
-def history_at(history: ValueHistory, moment: int) -> ValueHistory | None:
+def history_at(history: ValueHistory, session: str, moment: int) -> ValueHistory | None:
     """Return a value's history as it was at a moment, or None if the value was pushed later.
 
     Args:
         history: Read as of that moment.
+        session: Name of the queue's session.
         moment: In microseconds.
     """
     value, taker = history.value, history.taker
@@ -114,6 +115,8 @@ def history_at(history: ValueHistory, moment: int) -> ValueHistory | None:
     elif held is not None:
         value, taker = replace(value, state="taken", ended_at=held.record.taken_at), held.taker
     if value.state in ("taken", "removed"):
-        given_back = history.pusher.given_back_at if history.pusher else None
-        value = replace(value, orphaned=given_back is not None and given_back <= moment)
+        undone_at = history.pusher.undone_at(session) if history.pusher else None
+        # A value that is still taken has its mark. One that came back since was orphaned if it is retracted.
+        is_marked = history.value.orphaned or history.value.state == "retracted"
+        value = replace(value, orphaned=is_marked and undone_at is not None and undone_at <= moment)
     return history._replace(value=value, taker=taker, returns=returns)

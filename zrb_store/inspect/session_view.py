@@ -43,8 +43,10 @@ class SessionView:
         moment: int | None,
         dead_runs: frozenset[int],
         damage: Damage,
+        read_at: int,
     ) -> None:
         self.transaction = transaction
+        self.read_at = read_at
         self.session = session
         self.runs = runs
         self.moment = moment
@@ -85,13 +87,13 @@ class SessionView:
         if moment is not None:
             its_runs = runs_at(its_runs, moment)
             session = _session_at(session, its_runs, moment)
-            return cls(transaction, session, its_runs, attempts, moment, frozenset(), damage)
+            return cls(transaction, session, its_runs, attempts, moment, frozenset(), damage, now)
         status = lease.status_of(transaction, session, its_runs[-1] if its_runs else None, now)
         dead_runs = frozenset(
             run.id for run in its_runs if run.ended_at is None and not lease.is_live(transaction, run, now)
         )
         its_runs = [replace(run, outcome="lost") if run.id in dead_runs else run for run in its_runs]
-        return cls(transaction, replace(session, status=status), its_runs, attempts, None, dead_runs, damage)
+        return cls(transaction, replace(session, status=status), its_runs, attempts, None, dead_runs, damage, now)
 
     def seen(self, attempt: AttemptRecord) -> AttemptRecord:
         """Return an attempt as it is seen at this view's moment."""

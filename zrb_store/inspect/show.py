@@ -17,8 +17,9 @@ from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.moments import history_at
 from zrb_store.inspect.session_view import SessionView
 from zrb_store.inspect.shapes import header, run_shape, value_shape
-from zrb_store.names import nearest
-from zrb_store.queries import value_history
+from zrb_store.names import full_name, nearest
+from zrb_store.queries import lease, value_history
+from zrb_store.queries.holders import holders
 from zrb_store.queries.show import QueueSummary, holding_values, queue_summaries
 from zrb_store.queries.value_history import ValueHistory
 
@@ -31,11 +32,28 @@ class SessionDocument:
         tree: The session in the shape of `show --format json`. Long lists in it are lazy.
         unfinished: Names of the last attempts of tasks that did not complete, by id.
         transaction: The snapshot.
+        session_id: The session.
+        read_at: When it was read, in microseconds.
     """
 
     tree: dict[str, Any]
     unfinished: dict[int, str]
     transaction: Transaction
+    session_id: int
+    read_at: int
+
+    def holders(self) -> dict[str, str]:
+        """Return the names of running attempts that hold values of the session's queues.
+
+        Each comes with what is known of its process: `alive`, `dead`, or `lease expired` on another machine.
+        """
+        found = {}
+        for holder in holders(self.transaction, [self.session_id]):
+            name = f"{holder.task}#{holder.number}"
+            if holder.session != self.tree["name"]:
+                name = full_name(holder.session, holder.task, holder.number)
+            found[name] = lease.state_of_process(self.transaction, holder.run, self.read_at)
+        return found
 
     def pending(self) -> list[str]:
         """Return the names of unfinished attempts that still have an effect on some queue."""
@@ -87,6 +105,8 @@ def open_session(
             },
             view.unfinished,
             transaction,
+            view.session.id,
+            view.read_at,
         )
 
 
@@ -127,6 +147,6 @@ def _lazy_contents(view: SessionView, queue: QueueSummary, live: bool) -> dict[s
 
 def _values(view: SessionView, queue: QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[dict[str, Any]]:
     for history in histories:
-        seen = history if view.moment is None else history_at(history, view.moment)
+        seen = history if view.moment is None else history_at(history, view.session.name, view.moment)
         if seen is not None:
             yield value_shape(seen, view.session.name, queue.name, view.damage)

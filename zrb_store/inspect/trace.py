@@ -41,7 +41,7 @@ def trace(database: Database, session: str, queue: str, seq: int, damage: Damage
         found = find_history(transaction, record, queue, queue_id, seq)
         value = value_shape(found, session, queue, damage)
         events = [
-            *_own_events(found, value),
+            *_own_events(found, session, value),
             *_moves(transaction, found, session, queue, damage),
             *_copies(transaction, record, queue, found),
         ]
@@ -55,7 +55,7 @@ def _event(
     return {"at": at, "event": event, "by": by, "reason": reason, "value": value}
 
 
-def _own_events(history: ValueHistory, shape: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _own_events(history: ValueHistory, session: str, shape: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield what happened to the value itself."""
     row, pusher = history.value, history.pusher
     origin = None if row.moved_from is None else shape["id"].rpartition("#")[0] + f"#{row.moved_from}"
@@ -65,10 +65,11 @@ def _own_events(history: ValueHistory, shape: dict[str, Any]) -> Iterator[dict[s
         yield _event("given back", each["returned_at"], each["taken_by"], reason=each["reason"])
     if row.state in ("taken", "removed"):
         yield _event(row.state, shape["taken_at"], shape["taken_by"])
-    if pusher is not None and pusher.given_back_at is not None and row.state != "live":
+    undone_at = None if pusher is None else pusher.undone_at(session)
+    if pusher is not None and undone_at is not None and (row.orphaned or row.state == "retracted"):
         is_retracted = row.state == "retracted"
-        at = iso(row.ended_at) if is_retracted else iso(pusher.given_back_at)
-        reason = f"{shape['pushed_by']} was given back"
+        at = iso(row.ended_at) if is_retracted else iso(undone_at)
+        reason = f"{shape['pushed_by']} {'was given back' if pusher.given_back_at else 'did not complete'}"
         yield _event("retracted" if is_retracted else "orphaned", at, shape["pushed_by"], reason=reason)
 
 

@@ -10,6 +10,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound
 from zrb_store.names import check_session_name
+from zrb_store.operations import reclaim
 from zrb_store.queries import values
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.owner import Owner
@@ -51,6 +52,7 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
 
     for _ in _tries(wait):
         queue_id = values.find_queue(database, session, queue) or 0
+        reclaim.search(database, queue_id, owner)
         # Peek first, which locks nothing, however many processes wait for the same queue.
         while values.peek(database, queue_id) is not None:
             found = database.transact(work, "pop")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
+from zrb_store.db.dialect import among
 from zrb_store.db.tables import attempt, queue, returned, value
 from zrb_store.db.transaction import Executor
+from zrb_store.queries import sessions
 from zrb_store.queries.attempts import unfinished
 from zrb_store.queries.clock import now_micros
 
@@ -26,38 +30,46 @@ _CLOSE = (
         ),
     )
 )
-_RECORD_RETURNS = sa.insert(returned).from_select(
-    ["queue_id", "seq", "taken_by", "taken_at", "returned_at", "reason"],
-    sa.select(
-        value.c.queue_id,
-        value.c.seq,
-        value.c.taken_by,
-        value.c.ended_at,
-        _MOMENT,
-        bindparam("reason", type_=sa.Text),
-    ).where(value.c.taken_by == _ATTEMPT_ID),
-)
-# One statement for live and taken values: if another transaction is taking or returning such a value, PostgreSQL waits
-# for its end, and then chooses the case by the new row.
-_DISOWN = (
-    sa.update(value)
-    .where(value.c.pushed_by == _ATTEMPT_ID, value.c.state != literal_column("'retracted'"))
-    .values(
-        state=sa.case((value.c.ended_at.is_(None), literal_column("'retracted'")), else_=value.c.state),
-        ended_at=sa.func.coalesce(value.c.ended_at, _MOMENT),
-        orphaned=value.c.ended_at.is_not(None),
+_SET_END = sa.update(attempt).where(attempt.c.id == _ATTEMPT_ID).values(ended_at=_MOMENT)
+
+
+@functools.cache
+def _undo(dialect_name: str, *, in_queues: bool) -> tuple[Any, Any, Any]:
+    """Make the statements that undo the changes of an attempt, in all queues or only in those of `:queue_ids`."""
+    within: list[Any] = [among(dialect_name, value.c.queue_id, "queue_ids")] if in_queues else []
+    record_returns = sa.insert(returned).from_select(
+        ["queue_id", "seq", "taken_by", "taken_at", "returned_at", "reason"],
+        sa.select(
+            value.c.queue_id,
+            value.c.seq,
+            value.c.taken_by,
+            value.c.ended_at,
+            _MOMENT,
+            bindparam("reason", type_=sa.Text),
+        ).where(value.c.taken_by == _ATTEMPT_ID, *within),
     )
-)
-_GIVE_BACK = (
-    sa.update(value)
-    .where(value.c.taken_by == _ATTEMPT_ID)
-    .values(
-        state=sa.case((value.c.orphaned, literal_column("'retracted'")), else_=literal_column("'live'")),
-        ended_at=sa.case((value.c.orphaned, _MOMENT), else_=sa.null()),
-        taken_by=None,
-        orphaned=sa.false(),
+    # One statement for live and taken values: if another transaction is taking or returning such a value, PostgreSQL
+    # waits for its end, and then chooses the case by the new row.
+    disown = (
+        sa.update(value)
+        .where(value.c.pushed_by == _ATTEMPT_ID, value.c.state != literal_column("'retracted'"), *within)
+        .values(
+            state=sa.case((value.c.ended_at.is_(None), literal_column("'retracted'")), else_=value.c.state),
+            ended_at=sa.func.coalesce(value.c.ended_at, _MOMENT),
+            orphaned=value.c.ended_at.is_not(None),
+        )
     )
-)
+    give_back = (
+        sa.update(value)
+        .where(value.c.taken_by == _ATTEMPT_ID, *within)
+        .values(
+            state=sa.case((value.c.orphaned, literal_column("'retracted'")), else_=literal_column("'live'")),
+            ended_at=sa.case((value.c.orphaned, _MOMENT), else_=sa.null()),
+            taken_by=None,
+            orphaned=sa.false(),
+        )
+    )
+    return record_returns, disown, give_back
 
 
 _QUEUES = sa.union(
@@ -99,11 +111,10 @@ def give_back(executor: Executor, chosen: Iterable[tuple[int, str]]) -> None:
             lock_queue(executor, queue_id)
     moment = now_micros(executor)
     for attempt_id, reason in chosen:
-        params = {"of_attempt": attempt_id, "moment": moment}
+        params = {"of_attempt": attempt_id, "moment": moment, "reason": reason}
         executor.execute(_CLOSE, params)
-        executor.execute(_RECORD_RETURNS, {**params, "reason": reason})
-        executor.execute(_DISOWN, params)
-        executor.execute(_GIVE_BACK, params)
+        for statement in _undo(executor.dialect_name, in_queues=False):
+            executor.execute(statement, params)
 
 
 def give_back_unfinished(executor: Executor, session_id: int, task: str | None = None) -> None:
@@ -117,3 +128,51 @@ def give_back_unfinished(executor: Executor, session_id: int, task: str | None =
     # The locks wait for writes in progress; later writes find the attempt closed.
     found = unfinished(executor, session_id, task, lock=True)
     give_back(executor, [(record.id, "lost" if record.status == "running" else record.status) for record in found])
+
+
+_TOUCHED = (
+    sa.select(queue.c.id, queue.c.session_id, attempt.c.session_id)
+    .select_from(queue.join(attempt, attempt.c.id == _ATTEMPT_ID))
+    .where(
+        queue.c.id.in_(
+            sa.union(
+                sa.select(value.c.queue_id).where(value.c.taken_by == _ATTEMPT_ID),
+                sa.select(value.c.queue_id).where(
+                    value.c.pushed_by == _ATTEMPT_ID, value.c.state != literal_column("'retracted'")
+                ),
+            )
+        ),
+        queue.c.session_id != attempt.c.session_id,
+    )
+    .order_by(queue.c.id)
+)
+
+
+def undo_elsewhere(executor: Executor, attempt_ids: Sequence[int], reason: str) -> None:
+    """Undo what attempts that have just ended did to queues of other sessions (docs/promises.md, promise 10).
+
+    What they did to queues of their own session, and of parent and child sessions, stays until they are given back.
+
+    Args:
+        executor: The open transaction, in which they ended. Their end becomes the moment of the undoing.
+        attempt_ids: The attempts. They can no longer write. The newest is undone first.
+        reason: Stored with every value that comes back.
+    """
+    touched = {each: _touched_elsewhere(executor, each) for each in sorted(attempt_ids, reverse=True)}
+    if executor.dialect_name != "sqlite":  # SQLite has one writer at a time
+        for queue_id in sorted({queue_id for queue_ids in touched.values() for queue_id in queue_ids}):
+            lock_queue(executor, queue_id)
+    for attempt_id, queue_ids in touched.items():
+        if not queue_ids:
+            continue
+        params = {"of_attempt": attempt_id, "moment": now_micros(executor), "reason": reason}
+        executor.execute(_SET_END, params)
+        for statement in _undo(executor.dialect_name, in_queues=True):
+            executor.execute(statement, {**params, "queue_ids": json.dumps(queue_ids)})
+
+
+def _touched_elsewhere(executor: Executor, attempt_id: int) -> list[int]:
+    """Return the queues of unrelated sessions that an attempt has taken from or pushed to."""
+    touched = executor.execute(_TOUCHED, {"of_attempt": attempt_id})
+    related = {pair: sessions.are_related(executor, *pair) for pair in {(home, own) for _, home, own in touched}}
+    return [queue_id for queue_id, *pair in touched if not related[tuple(pair)]]

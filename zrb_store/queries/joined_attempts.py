@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from zrb_store.db.tables import attempt, session
+from zrb_store.records import UNSUCCESSFUL
 
 
 class JoinedAttempt:
@@ -15,6 +16,7 @@ class JoinedAttempt:
     Attributes:
         name: The columns that name it: its session's name, its task and its number.
         given_back_at: The column that says when it was given back.
+        failed_at: When it ended, if it did not complete; else NULL.
     """
 
     def __init__(self, alias: str) -> None:
@@ -22,6 +24,8 @@ class JoinedAttempt:
         self._session = session.alias(f"session_of_{alias}")
         self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
         self.given_back_at = self._attempt.c.given_back_at
+        failed = self._attempt.c.status.in_([sa.literal_column(f"'{status}'") for status in UNSUCCESSFUL])
+        self.failed_at = sa.case((failed, self._attempt.c.ended_at))
 
     def join(self, rows: sa.FromClause, link: sa.Column[Any]) -> sa.FromClause:
         """Join the attempt, if there is one, to rows that have its id in the column `link`."""

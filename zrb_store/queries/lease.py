@@ -9,7 +9,7 @@ from zrb_store.db.dialect import now, schema_is_unchanged
 from zrb_store.db.tables import run
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import SessionBusy
-from zrb_store.process import is_running
+from zrb_store.process import is_running, is_stopped
 from zrb_store.queries import runs
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -19,7 +19,7 @@ DURATION = 60.0
 _RENEW = (
     sa.update(run)
     .where(run.c.id == bindparam("run_id"), run.c.ended_at.is_(None), runs.is_newest, schema_is_unchanged)
-    .values(lease_expires_at=now() + bindparam("lease", type_=sa.BigInteger))
+    .values(lease_expires_at=now() + bindparam("lease", type_=sa.BigInteger), suspected_at=None)
     .returning(run.c.id)
 )
 
@@ -42,6 +42,27 @@ def is_live(executor: Executor, run: RunRecord, moment: int) -> bool:
         # SQLite uses this host's clock. It was ahead when the lease began if the lease outlasts one that begins now.
         return run.lease_expires_at - moment <= DURATION * 1_000_000
     return running is not False
+
+
+def is_provably_dead(run: RunRecord) -> bool:
+    """Whether the process of a run is known to have ended: it ran on this machine, and is not there any more."""
+    return is_running(run.boot_id, run.pid_namespace, run.pid, run.process_started) is False
+
+
+def is_at_work(run: RunRecord) -> bool:
+    """Whether the process of a run is known to work: it runs on this machine and is not stopped.
+
+    It may have lost its lease nevertheless, for instance because one call has kept all its threads waiting.
+    """
+    running = is_running(run.boot_id, run.pid_namespace, run.pid, run.process_started)
+    return running is True and not is_stopped(run.pid)
+
+
+def state_of_process(executor: Executor, run: RunRecord, moment: int) -> str:
+    """Return what is known of a run's process: `alive`, `dead`, or `lease expired`."""
+    if is_live(executor, run, moment) or is_at_work(run):
+        return "alive"
+    return "dead" if is_provably_dead(run) else "lease expired"
 
 
 def status_of(executor: Executor, session: SessionRecord, run: RunRecord | None, moment: int) -> str:

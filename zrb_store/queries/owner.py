@@ -14,6 +14,10 @@ class Owner(Protocol):
     id: int
     database: Database
 
+    @property
+    def full_name(self) -> str:
+        """`SESSION/TASK#N`."""
+
     def refuse_if_closed(self, executor: Executor | None = None) -> None:
         """Raise an error if the attempt may no longer write.
 

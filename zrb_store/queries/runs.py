@@ -13,6 +13,7 @@ from zrb_store.db.columns import RUN, readable
 from zrb_store.db.tables import attempt, run, session
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries.clock import now_micros
+from zrb_store.queries.give_back import undo_elsewhere
 from zrb_store.records import RunRecord, SessionRecord
 
 ALL = sa.select(*(run.c[name] for name in RUN))
@@ -55,7 +56,7 @@ _LOSE = (
     .where(run.c.session_id == bindparam("of_session"), run.c.ended_at.is_(None))
     .values(ended_at=_MOMENT, outcome=literal_column("'lost'"))
 )
-_STARTED = [column.name for column in run.c if column.name not in ("id", "ended_at", "outcome")]
+_STARTED = [column.name for column in run.c if column.name not in ("id", "suspected_at", "ended_at", "outcome")]
 _INSERT = sa.insert(run).values({name: bindparam(name) for name in _STARTED}).returning(run.c.id)
 _SESSION_COLUMNS = ("project", "task", "path", "inputs")
 _START_SESSION = (
@@ -125,6 +126,7 @@ _INTERRUPT_ATTEMPTS = (
     sa.update(attempt)
     .where(attempt.c.run_id == bindparam("of_run"), attempt.c.status == literal_column("'running'"))
     .values(status=literal_column("'interrupted'"), ended_at=_MOMENT)
+    .returning(attempt.c.id)
 )
 _END_SESSION = (
     sa.update(session)
@@ -150,6 +152,7 @@ def end(executor: Executor, session_id: int, run_id: int, outcome: str) -> bool:
     params = {"of_session": session_id, "of_run": run_id, "new_outcome": outcome, "moment": now_micros(executor)}
     if not executor.execute(_END, params):
         return False
-    executor.execute(_INTERRUPT_ATTEMPTS, params)
+    interrupted = executor.execute(_INTERRUPT_ATTEMPTS, params)
+    undo_elsewhere(executor, [row[0] for row in interrupted], "interrupted")
     executor.execute(_END_SESSION, params)
     return True

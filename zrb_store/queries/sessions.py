@@ -118,3 +118,25 @@ def last_child_number(executor: Executor, parent: str) -> int:
     rows = executor.execute(_children(executor.dialect_name), {"first": f"{parent}.", "last": f"{parent}/"})
     numbers = (name[len(parent) + 1 :] for (name,) in rows)
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+
+_PARENT = sa.select(session.c.name, session.c.parent).where(session.c.id == bindparam("session_id"))
+_PARENT_BY_NAME = sa.select(session.c.name, session.c.parent).where(session.c.name == bindparam("name"))
+
+
+def are_related(executor: Executor, one: int, other: int) -> bool:
+    """Whether one of two sessions is a parent of the other, directly or over several generations."""
+    line, other_line = _line_of_descent(executor, one), _line_of_descent(executor, other)
+    return any(name in other_line for name in line[:1]) or any(name in line for name in other_line[:1])
+
+
+def _line_of_descent(executor: Executor, session_id: int) -> list[str]:
+    """Return the name of a session, then that of its parent, and so on; nothing if the session was deleted."""
+    rows = executor.execute(_PARENT, {"session_id": session_id})
+    line: list[str] = []
+    while rows:
+        name, parent = rows[0]
+        line.append(name)
+        name = parent.partition("/")[0] if isinstance(parent, str) else ""  # it may be damaged
+        rows = [] if name in line else executor.execute(_PARENT_BY_NAME, {"name": name})
+    return line

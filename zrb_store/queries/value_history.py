@@ -23,7 +23,15 @@ class AttemptName(NamedTuple):
     session: str
     task: str
     number: int
-    given_back_at: int | None
+    given_back_at: int | None = None
+    failed_at: int | None = None
+
+    def undone_at(self, session: str) -> int | None:
+        """Return when its changes to queues of a session were undone, or None (docs/promises.md, promises 1 and 10).
+
+        A parent or child session counts as any other, although it is treated like the attempt's own.
+        """
+        return self.given_back_at if session == self.session or self.failed_at is None else self.failed_at
 
 
 class Return(NamedTuple):
@@ -51,8 +59,7 @@ class ValueHistory(NamedTuple):
     returns: list[Return]
 
 
-_PUSHER = (*PUSHER.name, PUSHER.given_back_at)
-_TAKER = (*TAKER.name, TAKER.given_back_at)
+_PUSHER = (*PUSHER.name, PUSHER.given_back_at, PUSHER.failed_at)
 
 
 def _within(table: sa.Table, scope: str) -> sa.ColumnElement[bool]:
@@ -68,7 +75,7 @@ def _within(table: sa.Table, scope: str) -> sa.ColumnElement[bool]:
 def _values(scope: str, live: bool, then: bool) -> Any:
     is_live = was_live if then else value.c.ended_at.is_(None)
     statement: Any = (
-        sa.select(*(value.c[name] for name in VALUE), is_live, *_PUSHER, *_TAKER)
+        sa.select(*(value.c[name] for name in VALUE), is_live, *_PUSHER, *TAKER.name)
         .select_from(TAKER.join(PUSHER.join(value, value.c.pushed_by), value.c.taken_by))
         .where(_within(value, scope))
         .order_by(value.c.queue_id, value.c.seq)
@@ -82,7 +89,7 @@ def _values(scope: str, live: bool, then: bool) -> Any:
 @functools.cache
 def _returns(scope: str) -> Any:
     return (
-        sa.select(*(returned.c[name] for name in RETURN), *_TAKER)
+        sa.select(*(returned.c[name] for name in RETURN), *TAKER.name)
         .select_from(TAKER.join(returned, returned.c.taken_by))
         .where(_within(returned, scope))
         .order_by(returned.c.queue_id, returned.c.seq, returned.c.id)
@@ -139,7 +146,7 @@ def _histories(
         yield history
 
 
-_GIVEN_BACK_AT = ATTEMPT["given_back_at"]
+_TIME = ATTEMPT["given_back_at"]
 
 
 def value_record(columns: Sequence[Any]) -> ValueRecord:
@@ -156,34 +163,33 @@ def _history(row: Row) -> ValueHistory:
         pusher_session,
         pusher_task,
         pusher_number,
-        pusher_given_back_at,
+        given_back_at,
+        failed_at,
         taker_session,
         taker_task,
         taker_number,
-        taker_given_back_at,
     ) = row
     return ValueHistory(
         value_record(columns),
         bool(is_live),
-        _attempt_name(pusher_session, pusher_task, pusher_number, pusher_given_back_at),
-        _attempt_name(taker_session, taker_task, taker_number, taker_given_back_at),
+        _attempt_name(pusher_session, pusher_task, pusher_number, given_back_at, failed_at),
+        _attempt_name(taker_session, taker_task, taker_number),
         [],
     )
 
 
 def _return(row: Row) -> Return:
-    *columns, session_name, task, number, given_back_at = row
+    *columns, session_name, task, number = row
     named, damage = readable(RETURN, columns)
     del named["id"]
-    return Return(ReturnRecord(**named, damage=damage), _attempt_name(session_name, task, number, given_back_at))
+    return Return(ReturnRecord(**named, damage=damage), _attempt_name(session_name, task, number))
 
 
-def _attempt_name(session_name: str | None, task: str, number: int, given_back_at: Any) -> AttemptName | None:
+def _attempt_name(session_name: str | None, task: str, number: int, *undone: Any) -> AttemptName | None:
     if session_name is None:
         return None
-    if _GIVEN_BACK_AT.problem(given_back_at):
-        given_back_at = _GIVEN_BACK_AT.readable(given_back_at)
-    return AttemptName(session_name, task, number, given_back_at)
+    times = (_TIME.readable(time) if _TIME.problem(time) else time for time in undone)
+    return AttemptName(session_name, task, number, *times)
 
 
 _of_queue = value.c.queue_id == bindparam("queue_id")

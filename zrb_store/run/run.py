@@ -301,8 +301,12 @@ class Run:
             apply_retention(self.database)
 
     def outcome(self) -> str:
-        """Return `completed`, or `failed` if a task ended without completing and no later attempt of it did."""
-        last = {attempt.task: attempt for attempt in attempts.of_session(self.database, self.session_id)}
+        """Return `completed`, or `failed` if a task ended without completing and no later attempt of it did.
+
+        A run that was started `again` is judged by its own attempts.
+        """
+        every = attempts.of_session(self.database, self.session_id)
+        last = {attempt.task: attempt for attempt in every if attempt.run_id == self.id or not self._spec.again}
         done = all(attempt.stands or attempt.role == "check" for attempt in last.values())
         return "completed" if done else "failed"
 

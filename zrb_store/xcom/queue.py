@@ -161,14 +161,18 @@ class Xcom(QueueReader):
         owner = self._owner()
         database = self._queues.database
         queue_id = self._queues.find_id(self.name)
+        if queue_id:
+            self._queues.reclaim(queue_id, owner)
         failpoint("pop:before")
         found = values.take(database, queue_id, owner.id if owner else None, right=right) if queue_id else None
         while found is None:
             if owner:
                 owner.refuse_if_closed()
             queue_id = self._queues.find_id(self.name, refresh=True)
+            if not queue_id:
+                raise IndexError(EMPTY)
             # PostgreSQL finds no value if the only one it saw was taken while a newer one was pushed.
-            if not queue_id or not values.count(database, queue_id):
+            if not values.count(database, queue_id) and not self._queues.reclaim(queue_id, owner, empty=True):
                 raise IndexError(EMPTY)
             found = values.take(database, queue_id, owner.id if owner else None, right=right)
         failpoint("pop:after")

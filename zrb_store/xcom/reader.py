@@ -64,7 +64,14 @@ class QueueReader:
         return default_value
 
     def __len__(self) -> int:
-        return next(filter(None, (values.count(self._queues.database, queue_id) for queue_id in self._known_ids())), 0)
+        for queue_id in self._known_ids():
+            count = values.count(self._queues.database, queue_id)
+            # A loop that takes while the queue is not empty must find what a dead process holds, too.
+            if not count and self._queues.reclaim(queue_id, self._queues.owner):
+                count = values.count(self._queues.database, queue_id)
+            if count:
+                return count
+        return 0
 
     def __iter__(self) -> Iterator[Any]:
         for queue_id in self._known_ids():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
+from zrb_store.operations import reclaim
 from zrb_store.queries import values
 from zrb_store.queries.owner import Owner
 
@@ -38,6 +41,7 @@ class SessionQueues:
         self.owner = owner
         self.parent_attempt = parent_attempt
         self._ids: dict[str, int] = {}
+        self._due = reclaim.due_times(database)
 
     def find_id(self, name: str, *, refresh: bool = False) -> int | None:
         """Return the id of a queue, or None if there is no such queue.
@@ -93,6 +97,22 @@ class SessionQueues:
     def remember_id(self, name: str, queue_id: int) -> None:
         """Remember the id of a queue, so that the next operation need not look for it."""
         self._ids[name] = queue_id
+
+    def reclaim(self, queue_id: int, owner: Owner | None, *, empty: bool = False) -> bool:
+        """Take back what dead attempts of other sessions hold of a queue, if it is time to look for them.
+
+        Args:
+            queue_id: The queue that a value is to be taken from.
+            owner: The attempt that takes.
+            empty: Whether the queue is empty, so that it is time in any case.
+
+        Returns:
+            Whether anything was reclaimed.
+        """
+        # Most takes end here, since a queue is searched once a second.
+        if not empty and time.monotonic() < self._due.get(queue_id, 0.0):
+            return False
+        return not self.database.read_only and reclaim.search(self.database, queue_id, owner, empty=empty)
 
     def share_ids(self, others: SessionQueues) -> None:
         """Use the same memory of ids as `others`, which is of the same session."""

@@ -6,10 +6,11 @@ from typing import Any
 
 from zrb_store.cli.render.damage_notes import print_damage
 from zrb_store.cli.render.document import Fields, Lines
-from zrb_store.cli.render.format import TimeFormat, preview, shell_text, size
+from zrb_store.cli.render.format import TimeFormat, format_duration, micros_between, preview, shell_text, size
 from zrb_store.cli.render.output import echo_json, echo_raw, print_document
 from zrb_store.inspect.paths import part
 from zrb_store.inspect.stored_value import StoredValue
+from zrb_store.records import iso
 from zrb_store.safe_text import one_line
 
 
@@ -37,4 +38,20 @@ def print_value(stored: StoredValue, output_format: str, path: str | None) -> No
 def fate(value: dict[str, Any]) -> str:
     """Return what became of a value: `live`, `taken by load#2`, `retracted`, `removed by load#2`."""
     taker = f" by {one_line(value['taken_by'])}" if value["taken_by"] else ""
-    return f"{value['state']}{taker}{', orphaned' if value['orphaned'] else ''}"
+    return f"{value['state']}{taker}{_orphaned(value)}"
+
+
+def fate_of_held(value: dict[str, Any], process: str, read_at: int) -> str:
+    """Return by whom a value is held, and for how long: `held by load#2 for 12 min (alive)`.
+
+    Args:
+        value: The value, which a running attempt took.
+        process: What is known of the attempt's process.
+        read_at: When the value was read, in microseconds.
+    """
+    duration = format_duration(micros_between(value["taken_at"], iso(read_at)))
+    return f"held by {one_line(value['taken_by'])} for {duration} ({process}){_orphaned(value)}"
+
+
+def _orphaned(value: dict[str, Any]) -> str:
+    return ", orphaned" if value["orphaned"] else ""

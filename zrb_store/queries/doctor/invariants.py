@@ -112,7 +112,18 @@ _VALUE_INVARIANTS = [
         VALUES.where(
             value.c.orphaned,
             # A readiness check has only one row, which is reopened after a give-back.
-            sa.or_(~_left_queue, sa.and_(~_is(_pusher.c.role, "check"), _pusher.c.given_back_at.is_(None))),
+            sa.or_(
+                ~_left_queue,
+                sa.and_(
+                    ~_is(_pusher.c.role, "check"),
+                    _pusher.c.given_back_at.is_(None),
+                    # What it pushed to other sessions was undone when it ended.
+                    sa.or_(
+                        _pusher.c.session_id == queue.c.session_id,
+                        ~_one_of(_pusher.c.status, "failed interrupted lost"),
+                    ),
+                ),
+            ),
         ),
     ),
     Invariant(
@@ -166,6 +177,11 @@ ATTEMPTS = sa.select(session.c.name, attempt.c.task, attempt.c.number).select_fr
 _result = value.alias("result")
 _unfinished = sa.and_(attempt.c.given_back_at.is_(None), ~_is(attempt.c.status, "completed"))
 _twin = attempt.alias("twin")
+_later_run = run.alias("later_run")
+# A run that only reclaims leaves what was done to queues of its own session to the next run.
+_newest_real_run = sa.select(sa.func.max(_later_run.c.number)).where(
+    _later_run.c.session_id == attempt.c.session_id, ~_is(_later_run.c.origin, "reclaim")
+)
 
 _ATTEMPT_INVARIANTS = [
     Invariant(
@@ -193,7 +209,7 @@ _ATTEMPT_INVARIANTS = [
         ATTEMPTS.where(
             _unfinished,
             sa.or_(
-                attempt.c.fence < session.c.fence,
+                attempt.c.fence < _newest_real_run.scalar_subquery(),
                 sa.exists(
                     sa.select(literal_column("1")).where(
                         _twin.c.session_id == attempt.c.session_id,

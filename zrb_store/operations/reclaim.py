@@ -1,0 +1,111 @@
+"""Takes values back from attempts whose process died (docs/promises.md, promise 10)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from weakref import WeakKeyDictionary
+
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.process import identity
+from zrb_store.queries import lease, runs, sessions
+from zrb_store.queries import reclaim as queries
+from zrb_store.queries.changes import record_change
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.owner import Owner
+from zrb_store.queries.reclaim import Holder
+from zrb_store.records import RunRecord
+
+SUSPICION = 20.0
+"""Seconds that an expired lease may still be renewed. A process renews its lease every 15 s.
+
+Without this time, an outage of the server, or a machine that was suspended, would look like the death of everybody.
+"""
+_INTERVAL = 1.0  # seconds between two searches of a queue that has values
+
+_due: WeakKeyDictionary[Database, dict[int, float]] = WeakKeyDictionary()
+
+
+def due_times(database: Database) -> dict[int, float]:
+    """Return when each queue is due to be searched again, on the clock of `time.monotonic`: at once if it is not there.
+
+    The dictionary is the same one for all users of a database in this process.
+    """
+    return _due.setdefault(database, {})
+
+
+def search(database: Database, queue_id: int, taker: Owner | None, *, empty: bool = False) -> bool:
+    """Reclaim what dead attempts of other sessions hold of a queue, if it is time to look.
+
+    It is time at the first take of this process, when the queue is empty, and else once a second.
+
+    Args:
+        database: Where the queue is.
+        queue_id: The queue that a value is to be taken from.
+        taker: The attempt that takes; None outside any attempt.
+        empty: Look in any case, because the queue is empty.
+
+    Returns:
+        Whether something came back, by this process or by another one that was faster.
+    """
+    due, now = due_times(database), time.monotonic()
+    if not empty and now < due.get(queue_id, now):
+        return False
+    due[queue_id] = now + _INTERVAL
+    found = queries.holders(database, queue_id)
+    return sum(_reclaim(database, holder, taker) for holder in found if not _is_own(holder, taker)) > 0
+
+
+def _is_own(holder: Holder, taker: Owner | None) -> bool:
+    """Whether a run is the taker's own: it is alive, whatever became of its lease."""
+    me, run = identity(), holder.run
+    process = (run.boot_id, run.pid_namespace, run.pid, run.process_started)
+    if process == (me.boot_id, me.pid_namespace, me.pid, me.process_started):
+        return True
+    return taker is not None and taker.full_name.partition("/")[0] == holder.session
+
+
+def _reclaim(database: Database, holder: Holder, taker: Owner | None) -> bool:
+    reason = _cause_of_death(database, holder.run)
+    if reason is None or sessions.are_related(database, holder.session_id, holder.home_id):
+        return False
+    me = identity()
+    by = taker.full_name if taker else f"pid {me.pid} on {me.host}"
+    # Nothing more is stored of this process: its command line may have secrets that only the taker's run knows.
+    columns = {
+        **asdict(me),
+        "origin": "reclaim",
+        "command": "[]",
+        "folder": None,
+        "python_version": None,
+        "zrb_version": None,
+    }
+
+    def work(transaction: Transaction) -> bool:
+        session = sessions.find(transaction, holder.session, lock=True, even_damaged=True)
+        if session is None or session.damage:
+            return False
+        last = runs.last(transaction, session.id)
+        if session.fence != holder.run.number or last is None or last.ended_at is not None:
+            return True  # somebody else was faster
+        if lease.is_live(transaction, last, now_micros(transaction)):
+            return False
+        queries.take_over(transaction, last, session, columns, f"reclaimed by {by}: {reason}")
+        record_change(transaction, "reclaim", session.name, f"run {last.number}: {reason}; reclaimed by {by}")
+        return True
+
+    return database.transact(work, "reclaim")
+
+
+def _cause_of_death(database: Database, run: RunRecord) -> str | None:
+    """Return why a run counts as dead; None if it does not, or not yet."""
+    moment = now_micros(database)
+    if run.damage or lease.is_live(database, run, moment) or lease.is_at_work(run):
+        return None
+    if lease.is_provably_dead(run):
+        return "its process had died"
+    if run.suspected_at is None or run.suspected_at > moment:
+        queries.suspect(database, run)
+        return None
+    return "its lease had expired" if moment - run.suspected_at >= SUSPICION * 1_000_000 else None

@@ -1,0 +1,123 @@
+"""Dead holders: runs that have died while their attempts hold values of a queue of another session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.db.columns import RUN
+from zrb_store.db.dialect import now, schema_is_unchanged
+from zrb_store.db.tables import attempt, queue, run, session, value
+from zrb_store.db.transaction import Executor
+from zrb_store.queries import runs
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.give_back import undo_elsewhere
+from zrb_store.records import RunRecord, SessionRecord
+
+
+class Holder(NamedTuple):
+    """A run whose attempts hold values of a queue, or have pushed the value that comes next.
+
+    Attributes:
+        run: The run, which has not ended.
+        session: Name of its session.
+        session_id: Its session.
+        home_id: The session of the queue.
+    """
+
+    run: RunRecord
+    session: str
+    session_id: int
+    home_id: int
+
+
+_QUEUE_ID: sa.BindParameter[Any] = bindparam("queue_id")
+_ONE: sa.ColumnClause[Any] = literal_column("1")
+_taken, _next = value.alias("taken"), value.alias("next")
+
+
+def _pusher_of_next(order: Any) -> Any:
+    """Select the attempt that pushed the first or the last live value."""
+    return (
+        sa.select(_next.c.pushed_by)
+        .where(_next.c.queue_id == _QUEUE_ID, _next.c.ended_at.is_(None))
+        .with_hint(_next, "INDEXED BY ix_zrb_value_live", "sqlite")
+        .order_by(order)
+        .limit(_ONE)
+        .scalar_subquery()
+    )
+
+
+_holds = sa.or_(
+    sa.exists(sa.select(_ONE).where(_taken.c.taken_by == attempt.c.id, _taken.c.queue_id == _QUEUE_ID)),
+    # Other values that it pushed are found when they come next: to look for them all would read all it ever pushed.
+    attempt.c.id.in_([_pusher_of_next(_next.c.seq.asc()), _pusher_of_next(_next.c.seq.desc())]),
+)
+# The index has the running attempts alone, which are few: all that was ever taken is not read.
+_HOLDERS = (
+    sa.select(*run.c, session.c.name, session.c.id, queue.c.session_id)
+    .select_from(
+        attempt.join(run, run.c.id == attempt.c.run_id)
+        .join(session, session.c.id == attempt.c.session_id)
+        .join(queue, sa.and_(queue.c.id == _QUEUE_ID, queue.c.session_id != attempt.c.session_id))
+    )
+    .where(attempt.c.status == literal_column("'running'"), run.c.ended_at.is_(None), _holds)
+    .with_hint(attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+)
+
+
+def holders(executor: Executor, queue_id: int) -> list[Holder]:
+    """Return the runs of other sessions that hold values of a queue, dead or alive."""
+    rows = set(executor.execute(_HOLDERS, {"queue_id": queue_id}))  # one for each attempt of a run
+    return [Holder(runs.record(row[: len(RUN)]), *row[len(RUN) :]) for row in rows]
+
+
+_SUSPECT = (
+    sa.update(run)
+    .where(
+        run.c.id == bindparam("run_id"),
+        # A suspicion of the future comes from a clock that was ahead.
+        sa.or_(run.c.suspected_at.is_(None), run.c.suspected_at > now()),
+        run.c.ended_at.is_(None),
+        schema_is_unchanged,
+        run.c.lease_expires_at == bindparam("seen", type_=sa.BigInteger),
+    )
+    .values(suspected_at=now())
+    .returning(run.c.id)
+)
+
+
+def suspect(executor: Executor, dead: RunRecord) -> None:
+    """Record that the lease of a run has expired, unless it was renewed since. A renewal removes the suspicion."""
+    executor.execute(_SUSPECT, {"run_id": dead.id, "seen": dead.lease_expires_at})
+
+
+_LOSE_ATTEMPTS = (
+    sa.update(attempt)
+    .where(attempt.c.run_id == bindparam("of_run"), attempt.c.status == literal_column("'running'"))
+    .values(status=literal_column("'lost'"), ended_at=bindparam("moment", type_=sa.BigInteger))
+    .returning(attempt.c.id)
+)
+
+
+def take_over(
+    executor: Executor, dead: RunRecord, of_session: SessionRecord, run_columns: Mapping[str, Any], reason: str
+) -> None:
+    """End a dead run in the name of a run that only reclaims, and undo what its attempts did to other sessions.
+
+    Args:
+        executor: The open transaction, in which the session's row is locked.
+        dead: The run.
+        of_session: Its session.
+        run_columns: What is stored with the reclaiming run, as for `runs.start`.
+        reason: Stored with every value that comes back.
+    """
+    kept = {name: getattr(of_session, name) for name in ("project", "task", "inputs", "parent")}
+    run_id, _ = runs.start(executor, of_session, 0, run_columns, {**kept, "path": json.dumps(of_session.path)})
+    lost = executor.execute(_LOSE_ATTEMPTS, {"of_run": dead.id, "moment": now_micros(executor)})
+    undo_elsewhere(executor, [row[0] for row in lost], reason)
+    runs.end(executor, of_session.id, run_id, "interrupted")
