@@ -6,9 +6,11 @@ a second.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
@@ -18,6 +20,7 @@ from typing import Any, Concatenate, ParamSpec
 import psutil
 
 from tests.postgres import wait_until
+from zrb_store import Store
 
 DEADLINE = 300.0
 
@@ -72,6 +75,13 @@ class Child:
         os.kill(self.pid, signal.SIGSTOP)
         self.wait_until_stopped()
 
+    def stop_between_writes(self, store: Store) -> None:
+        """Send SIGSTOP while the child has no lock: it may just be renewing its lease."""
+        self.stop()
+        while store.database.dialect_name == "sqlite" and is_locked(store):
+            self.resume()
+            self.stop()
+
     def wait_until_stopped(self) -> None:
         """Wait until a SIGSTOP has taken effect."""
         process = psutil.Process(self.pid)
@@ -100,3 +110,13 @@ def children(
     """Start several children with the same function."""
     with ExitStack() as stack:
         yield [stack.enter_context(Child(function, *args, **kwargs)) for _ in range(count)]
+
+
+def is_locked(store: Store) -> bool:
+    """Whether another program holds the lock of a SQLite store."""
+    with contextlib.closing(sqlite3.connect(store.database.url.database or "", timeout=0.1)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        return False

@@ -54,8 +54,10 @@ def test_what_it_does_is_given_back_with_the_attempt(store: Store, attempt: Atte
     assert command.do("inbox", "q", "pop") == "a"
     command.do("flow", "out", "push", 1)
     command.do("inbox", "q", "rotate")
-    attempt.fail(Broken())
     assert list(store.session("inbox").xcom["q"]) == ["c", "b"]
+    attempt.fail(Broken())
+    assert list(store.session("inbox").xcom["q"]) == ["a", "b", "c"]
+    assert states(store, "flow", "out") == [(1, "live")]
     start(store, "flow")
     assert list(store.session("inbox").xcom["q"]) == ["a", "b", "c"]
     assert states(store, "flow", "out") == [(1, "retracted")]

@@ -14,6 +14,7 @@ from tests.crash import kill_on_one_database
 from tests.processes import Child
 from tests.rows import all_rows, faults
 from tests.sessions import etl, inbox
+from tests.test_reclaim import hold_a_value
 from tests.workers import MANUAL_CHANGES, change_by_hand
 from zrb_store import Store
 from zrb_store.testing import POINTS
@@ -44,6 +45,10 @@ def test_what_people_do_by_hand_is_done_whole_or_not_at_all(
 ) -> None:
     inbox(store, "a.csv", "b.csv", "c.csv")
     etl(store, "etl", broken=True)
+    if change == "reclaim":
+        with Child(hold_a_value, location, "worker") as child:
+            child.receive()
+            child.kill()
     before = all_rows(store)
     with Child(change_by_hand, location, change, f"crash_at={change}:{place}") as child:
         assert child.join() == -signal.SIGKILL

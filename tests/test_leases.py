@@ -53,7 +53,7 @@ def until(store: Store, status: str) -> None:
 def test_a_stopped_run_that_was_taken_over_changes_no_row(store: Store, location: str) -> None:
     """No kind of write gets through, as when a laptop slept (docs/promises.md, promise 5)."""
     with runner(location, store, 1) as (child, writes):
-        child.stop()
+        child.stop_between_writes(store)
         until(store, "stale")
         with store.session("flow").run() as run:
             assert run.number == 2
@@ -78,7 +78,7 @@ def test_a_stopped_run_that_was_taken_over_changes_no_row(store: Store, location
 
 def test_a_stopped_run_that_nobody_took_over_goes_on(store: Store, location: str) -> None:
     with runner(location, store, 1) as (child, _):
-        child.stop()
+        child.stop_between_writes(store)
         until(store, "stale")
         child.resume()
         assert write(child, "push") is None

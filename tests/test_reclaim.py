@@ -185,7 +185,7 @@ class TestDeath:
     def test_a_process_elsewhere_is_first_suspected(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_value, location, "worker") as child:
             assert child.receive() == "a"
-            child.stop()
+            child.stop_between_writes(store)
             age_lease(store, "worker")
             assert inbox.pop() == "b"
             assert query(store, "SELECT count(suspected_at) FROM zrb_run") == [(1,)]
@@ -297,7 +297,7 @@ def test_expired_leases_of_this_machine_are_suspected_too(store: Store, location
     """A process that is stopped is not dead."""
     with Child(hold_a_value, location, "worker") as child:
         assert child.receive() == "a"
-        child.stop()
+        child.stop_between_writes(store)
         expire_lease(store.session("worker"))
         assert inbox.pop() == "b"
         assert store.session("worker").status == "stale"

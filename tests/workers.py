@@ -15,7 +15,7 @@ from typing import Any
 
 from zrb_store import Store, ZrbStoreError, codec, open_store
 from zrb_store.db.transaction import Transaction
-from zrb_store.operations import fork, mark, prune
+from zrb_store.operations import fork, mark, prune, reclaim
 from zrb_store.operations.pin import pin
 from zrb_store.operations.pop import pop
 from zrb_store.operations.push import push
@@ -254,6 +254,7 @@ MANUAL_CHANGES: dict[str, Callable[[Store], object]] = {
     "pop": lambda store: pop(store.database, "inbox", "files", None),
     "prune": lambda store: list(prune.prune(store.database, prune.Policy(keep_last=0))),
     "push": lambda store: push(store.database, "inbox", "files", codec.encode("d.csv"), None),
+    "reclaim": lambda store: reclaim.search(store.database, store.session("inbox").xcom.queue_id("files"), None),
     "rm": lambda store: remove_sessions(store.database, "etl"),
 }
 
