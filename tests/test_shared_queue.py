@@ -65,7 +65,7 @@ def consume_under_fire(location: str, *, consumers: int, values: int, kills: int
         for child in living:
             assert child.join() == 0
         assert sorted(done) == list(range(values))
-        assert query(store, "SELECT count(*) FROM zrb_value WHERE state = 'live'") == [(values,)]
+        assert list(store.session("inbox").xcom["files"]) == []
         assert query(store, HOLDERS) == [("completed",)]
         assert faults(store) == []
 
