@@ -19,7 +19,7 @@ from zrb_store.db.transaction import Executor
 from zrb_store.operations import reclaim
 from zrb_store.queries import lease as lease_queries
 from zrb_store.queries import reclaim as queries
-from zrb_store.queries.reclaim import Holder
+from zrb_store.queries.reclaim import HoldingRun
 from zrb_store.testing import expire_lease
 
 
@@ -228,7 +228,7 @@ class TestDeath:
         with Child(hold_a_value, location, "worker") as child:
             assert child.receive() == "a"
             child.kill()
-        (holder,) = queries.holders(store.database, 1)
+        (holder,) = queries.holding_runs(store.database, 1)
         assert reclaim._reclaim(store.database, holder, None)
         assert reclaim._reclaim(store.database, holder, None), "the values are back, although not by this taker"
         assert query(store, "SELECT count(*) FROM zrb_run WHERE origin = 'reclaim'") == [(1,)]
@@ -264,11 +264,11 @@ def pop_at_once(store: Store) -> Any:
 def test_takers_look_at_most_once_a_second(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
 
-    def no_holders(executor: Executor, queue_id: int) -> list[Holder]:
+    def no_holders(executor: Executor, queue_id: int) -> list[HoldingRun]:
         looks.append(queue_id)
         return []
 
-    monkeypatch.setattr(queries, "holders", no_holders)
+    monkeypatch.setattr(queries, "holding_runs", no_holders)
     moment = 0.0
     reclaim.due_times(store.database).clear()
     monkeypatch.setattr("time.monotonic", lambda: moment)

@@ -10,6 +10,7 @@ from zrb_store.names import check_name, check_session_name
 from zrb_store.queries import values
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.owner import Owner
+from zrb_store.queries.sessions import being_removed
 
 
 def push(database: Database, session: str, queue: str, item: Encoded, owner: Owner | None) -> None:
@@ -40,7 +41,7 @@ def push(database: Database, session: str, queue: str, item: Encoded, owner: Own
         queue_id = values.ensure_queue(transaction, session, queue)
         seq = values.push(transaction, queue_id, item, owner.id if owner else None)
         if seq is None:
-            raise SessionNotFound(f"session {session} is being deleted by another process")
+            raise SessionNotFound(being_removed(session))
         if owner is None:
             record_change(transaction, "push", session, f"{queue}#{seq}")
 

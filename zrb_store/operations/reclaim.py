@@ -14,7 +14,7 @@ from zrb_store.queries import reclaim as queries
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.owner import Owner
-from zrb_store.queries.reclaim import Holder
+from zrb_store.queries.reclaim import HoldingRun
 from zrb_store.records import RunRecord
 
 SUSPICION = 20.0
@@ -53,11 +53,11 @@ def search(database: Database, queue_id: int, taker: Owner | None, *, empty: boo
     if not empty and now < due.get(queue_id, now):
         return False
     due[queue_id] = now + _INTERVAL
-    found = queries.holders(database, queue_id)
+    found = queries.holding_runs(database, queue_id)
     return sum(_reclaim(database, holder, taker) for holder in found if not _is_own(holder, taker)) > 0
 
 
-def _is_own(holder: Holder, taker: Owner | None) -> bool:
+def _is_own(holder: HoldingRun, taker: Owner | None) -> bool:
     """Whether a run is the taker's own: it is alive, whatever became of its lease."""
     me, run = identity(), holder.run
     process = (run.boot_id, run.pid_namespace, run.pid, run.process_started)
@@ -66,7 +66,7 @@ def _is_own(holder: Holder, taker: Owner | None) -> bool:
     return taker is not None and taker.full_name.partition("/")[0] == holder.session
 
 
-def _reclaim(database: Database, holder: Holder, taker: Owner | None) -> bool:
+def _reclaim(database: Database, holder: HoldingRun, taker: Owner | None) -> bool:
     reason = _cause_of_death(database, holder.run)
     if reason is None or sessions.are_related(database, holder.session_id, holder.home_id):
         return False
@@ -101,9 +101,10 @@ def _reclaim(database: Database, holder: Holder, taker: Owner | None) -> bool:
 def _cause_of_death(database: Database, run: RunRecord) -> str | None:
     """Return why a run counts as dead; None if it does not, or not yet."""
     moment = now_micros(database)
-    if run.damage or lease.is_live(database, run, moment) or lease.is_at_work(run):
+    state = lease.state_of_process(database, run, moment)
+    if run.damage or state == "alive":
         return None
-    if lease.is_provably_dead(run):
+    if state == "dead":
         return "its process had died"
     if run.suspected_at is None or run.suspected_at > moment:
         queries.suspect(database, run)

@@ -44,25 +44,21 @@ def is_live(executor: Executor, run: RunRecord, moment: int) -> bool:
     return running is not False
 
 
-def is_provably_dead(run: RunRecord) -> bool:
-    """Whether the process of a run is known to have ended: it ran on this machine, and is not there any more."""
-    return is_running(run.boot_id, run.pid_namespace, run.pid, run.process_started) is False
-
-
-def is_at_work(run: RunRecord) -> bool:
-    """Whether the process of a run is known to work: it runs on this machine and is not stopped.
-
-    It may have lost its lease nevertheless, for instance because one call has kept all its threads waiting.
-    """
-    running = is_running(run.boot_id, run.pid_namespace, run.pid, run.process_started)
-    return running is True and not is_stopped(run.pid)
-
-
 def state_of_process(executor: Executor, run: RunRecord, moment: int) -> str:
-    """Return what is known of a run's process: `alive`, `dead`, or `lease expired`."""
-    if is_live(executor, run, moment) or is_at_work(run):
+    """Return what is known of a run's process at `moment`.
+
+    Returns:
+        `alive`: the run holds its lease, or its process runs on this machine and is not stopped. Such a process may
+        have lost its lease, for instance because one call has kept all its threads waiting.
+        `dead`: the process ran on this machine, and is not there any more.
+        `lease expired`: nothing more is known.
+    """
+    if is_live(executor, run, moment):
         return "alive"
-    return "dead" if is_provably_dead(run) else "lease expired"
+    running = is_running(run.boot_id, run.pid_namespace, run.pid, run.process_started)
+    if running and not is_stopped(run.pid):
+        return "alive"
+    return "dead" if running is False else "lease expired"
 
 
 def status_of(executor: Executor, session: SessionRecord, run: RunRecord | None, moment: int) -> str:

@@ -1,4 +1,4 @@
-"""Dead holders: runs that have died while their attempts hold values of a queue of another session."""
+"""Runs that hold values of a queue of another session, and the take-over of those that died."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zrb_store.queries.give_back import undo_elsewhere
 from zrb_store.records import RunRecord, SessionRecord
 
 
-class Holder(NamedTuple):
+class HoldingRun(NamedTuple):
     """A run whose attempts hold values of a queue, or have pushed the value that comes next.
 
     Attributes:
@@ -52,28 +52,31 @@ def _pusher_of_next(order: Any) -> Any:
     )
 
 
-_holds = sa.or_(
+_has_values = sa.or_(
     sa.exists(sa.select(_ONE).where(_taken.c.taken_by == attempt.c.id, _taken.c.queue_id == _QUEUE_ID)),
     # Other values that it pushed are found when they come next: to look for them all would read all it ever pushed.
     attempt.c.id.in_([_pusher_of_next(_next.c.seq.asc()), _pusher_of_next(_next.c.seq.desc())]),
 )
 # The index has the running attempts alone, which are few: all that was ever taken is not read.
-_HOLDERS = (
-    sa.select(*run.c, session.c.name, session.c.id, queue.c.session_id)
+_HOLDING_RUNS = (
+    sa.select(*(run.c[name] for name in RUN), session.c.name, session.c.id, queue.c.session_id)
     .select_from(
         attempt.join(run, run.c.id == attempt.c.run_id)
         .join(session, session.c.id == attempt.c.session_id)
         .join(queue, sa.and_(queue.c.id == _QUEUE_ID, queue.c.session_id != attempt.c.session_id))
     )
-    .where(attempt.c.status == literal_column("'running'"), run.c.ended_at.is_(None), _holds)
+    .where(attempt.c.status == literal_column("'running'"), run.c.ended_at.is_(None), _has_values)
     .with_hint(attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
 )
 
 
-def holders(executor: Executor, queue_id: int) -> list[Holder]:
+def holding_runs(executor: Executor, queue_id: int) -> list[HoldingRun]:
     """Return the runs of other sessions that hold values of a queue, dead or alive."""
-    rows = set(executor.execute(_HOLDERS, {"queue_id": queue_id}))  # one for each attempt of a run
-    return [Holder(runs.record(row[: len(RUN)]), *row[len(RUN) :]) for row in rows]
+    rows = set(executor.execute(_HOLDING_RUNS, {"queue_id": queue_id}))  # one for each attempt of a run
+    return [
+        HoldingRun(runs.record(tuple(columns)), name, session_id, home_id)
+        for *columns, name, session_id, home_id in rows
+    ]
 
 
 _SUSPECT = (

@@ -71,6 +71,11 @@ def get(executor: Executor, name: str, *, lock: bool = False, even_damaged: bool
     return found
 
 
+def being_removed(name: str) -> str:
+    """Return the message for a session that another process is removing."""
+    return f"session {name} is being removed by another process"
+
+
 @functools.cache
 def _create(dialect_name: str) -> Any:
     values = {"name": bindparam("name"), "status": literal_column("'open'"), "created_at": now()}

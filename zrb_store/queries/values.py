@@ -61,7 +61,7 @@ def ensure_queue(transaction: Transaction, session_name: str, queue_name: str) -
         sessions.create(transaction, session_name)
         found = create_queue(transaction, session_name, queue_name)
     if found is None:
-        raise SessionNotFound(f"session {session_name} is being removed by another process")
+        raise SessionNotFound(sessions.being_removed(session_name))
     return found
 
 

@@ -24,7 +24,6 @@ from zrb_store.run.comparison import describe_changes, mask_encoded
 from zrb_store.run.spec import RunSpec
 from zrb_store.safe_text import mask_text
 from zrb_store.xcom import Xcoms, current_attempt
-from zrb_store.xcom.session_queues import being_removed
 
 T = TypeVar("T")
 
@@ -90,7 +89,7 @@ class Run:
         sessions.create(transaction, self.session)
         session = sessions.find(transaction, self.session, lock=True)
         if session is None:
-            raise LeaseLost(being_removed(self.session))
+            raise LeaseLost(sessions.being_removed(self.session))
         self._spec.refuse_other(session)
         refuse_live(transaction, session, now_micros(transaction))
         if session.is_finished and not self._spec.again:

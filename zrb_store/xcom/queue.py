@@ -16,6 +16,7 @@ from zrb_store.errors import SessionNotFound
 from zrb_store.queries import values
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.owner import Owner
+from zrb_store.queries.sessions import being_removed
 from zrb_store.xcom.current import current_attempt
 from zrb_store.xcom.edits import (
     EMPTY,
@@ -30,7 +31,7 @@ from zrb_store.xcom.edits import (
     edit_set_item,
 )
 from zrb_store.xcom.reader import QueueReader, as_index, as_number
-from zrb_store.xcom.session_queues import SessionQueues, being_removed
+from zrb_store.xcom.session_queues import SessionQueues
 
 P = ParamSpec("P")
 

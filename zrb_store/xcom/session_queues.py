@@ -11,11 +11,6 @@ from zrb_store.queries import values
 from zrb_store.queries.owner import Owner
 
 
-def being_removed(session: str) -> str:
-    """Return the message for a session that another process is removing."""
-    return f"session {session} is being removed by another process"
-
-
 class SessionQueues:
     """The ids of one session's queues, by name.
 
