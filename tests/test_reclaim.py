@@ -139,9 +139,8 @@ class TestDeath:
         with acting_as(run.begin("convert")):
             assert inbox.pop() == "a"
             age_lease(store, "worker")
-            query(store, "SELECT 1")
             store.database.execute(sa.text("UPDATE zrb_run SET suspected_at = 1"))
-            assert inbox.pop() == "b"
+            assert open_again(store).pop() == "b"
 
     def test_a_suspicion_of_a_clock_that_was_ahead(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_value, location, "worker") as child:
@@ -300,6 +299,7 @@ def test_expired_leases_of_this_machine_are_suspected_too(store: Store, location
         child.stop_between_writes(store)
         expire_lease(store.session("worker"))
         assert inbox.pop() == "b"
+        assert query(store, "SELECT count(suspected_at) FROM zrb_run") == [(1,)]
         assert store.session("worker").status == "stale"
         child.resume()
         child.send("go on")
