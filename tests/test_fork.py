@@ -235,7 +235,7 @@ def state(store: Store, name: str) -> Any:
     """Return the live values of a session with their seqs, and the results of the tasks that a resume skips."""
     record = store.session(name).record()
     queues = {
-        queue: [(seq, item.data) for seq, item in values.live(store.database, queue_id)]
+        queue: [(each.seq, each.item.data) for each in values.live(store.database, queue_id)]
         for queue, queue_id in values.queue_ids(store.database, name).items()
     }
     done = {

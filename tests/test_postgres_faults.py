@@ -240,7 +240,9 @@ def test_a_take_over_sees_what_it_waited_for_whatever_the_default_isolation_is(
 
     def push(transaction: Transaction) -> None:
         assert values.may_write(transaction, attempt.id)
-        values.push_many(transaction, queue_id, [(_encoded("late"), None)], attempt.id, now_micros(transaction))
+        values.push_many(
+            transaction, queue_id, [values.NewValue(_encoded("late"))], attempt.id, now_micros(transaction)
+        )
         pushed.set()
         assert commit.wait(DEADLINE)
 

@@ -14,6 +14,7 @@ from tests.revisions.make import HERE
 from zrb_store import cli, codec, open_store
 from zrb_store.db import migrate, schema
 from zrb_store.db.tables import REVISION
+from zrb_store.operations.requeue import requeue_all
 
 STORED = sorted(HERE.glob("*.sql"))
 
@@ -34,11 +35,14 @@ def test_a_stored_database_is_upgraded_and_used(
         database.execute("PRAGMA journal_mode=WAL")
     with open_store(file) as store:
         assert schema.revision(store.database) == REVISION
-        assert {record.name: record.status for record in store.sessions()} == {
-            "inbox": "open",
-            "done": "completed",
-            "dead": "stale",
-        }
+        statuses = {"inbox": "open", "done": "completed", "dead": "stale"}
+        poison = store.session("inbox").xcom["poison"]
+        if stored.stem >= "0004":
+            statuses["victim"] = "failed"
+            assert (poison.max_deliveries, len(poison)) == (1, 0)
+            assert requeue_all(store.database, "inbox", "poison") == 1
+            assert list(poison) == ["deadly"]
+        assert {record.name: record.status for record in store.sessions()} == statuses
         assert codec.decode(store.session("done").record().inputs or "") == {"day": date(2026, 11, 24)}
         assert store.last("load", any_project=True) == {"loaded": "a.csv"}
         files = store.session("inbox").xcom["files"]

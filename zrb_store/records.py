@@ -88,6 +88,8 @@ class AttemptRecord:
     started_at: int
     ended_at: int | None
     given_back_at: int | None
+    command_pid: int | None
+    command_started: str | None
     damage: tuple[str, ...] = ()
 
     @property
@@ -116,6 +118,7 @@ class ValueRecord:
     taken_by: int | None
     moved_from: int | None
     orphaned: bool
+    deliveries: int
     data: str
     damage: tuple[str, ...] = ()
 
@@ -130,6 +133,7 @@ class ReturnRecord:
     taken_at: int
     returned_at: int
     reason: str
+    deliveries: int | None  # the value's count from then on, if it changed; 0 if it was dead and was requeued
     damage: tuple[str, ...] = ()
 
 

@@ -36,6 +36,11 @@ def fill(store: Store) -> None:
     with acting_as(run.begin("load")) as attempt:
         attempt.xcom["half"].push(files.pop())
     expire_lease(dead)
+    poison = store.session("inbox").xcom["poison"]
+    poison.max_deliveries = 1
+    poison.push("deadly")
+    with contextlib.suppress(ValueError), store.session("victim").run(task="load") as run, run.attempt("load"):
+        raise ValueError(poison.pop())
 
 
 def main() -> None:

@@ -227,7 +227,7 @@ ATTEMPT: Columns = {
     "fence": _COUNT,
     "task": _TASK,
     "number": _NUMBER,
-    "role": _words("task check server fallback manual"),
+    "role": _words("task check server fallback manual delivery"),
     "status": _words("running completed failed interrupted lost"),
     "restorable": _FLAG,
     "arguments": ColumnRule(
@@ -241,6 +241,8 @@ ATTEMPT: Columns = {
     "started_at": _TIME,
     "ended_at": _TIME_OR_NULL,
     "given_back_at": _TIME_OR_NULL,
+    "command_pid": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
+    "command_started": _TEXT_OR_NULL,
 }
 QUEUE: Columns = {
     "id": _ID,
@@ -248,11 +250,12 @@ QUEUE: Columns = {
     "name": ColumnRule(str, note="at most 2,000 bytes", content=_named("queue")),
     "high": _ANY_SEQ,
     "low": _ANY_SEQ,
+    "max_deliveries": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
 }
 VALUE: Columns = {
     "queue_id": _ID,
     "seq": _ANY_SEQ,
-    "state": _words("live taken removed retracted"),
+    "state": _words("live taken removed retracted dead"),
     "type": _TEXT,
     "size": ColumnRule(int, least=1, most=_INTEGER),
     "pushed_at": _TIME,
@@ -261,6 +264,7 @@ VALUE: Columns = {
     "taken_by": _OTHER_ID,
     "moved_from": _SEQ_OR_NULL,
     "orphaned": _FLAG,
+    "deliveries": _COUNT,
     "data": ColumnRule(str, note="JSON, ASCII only: an encoded value", content=problem_of, long=True),
 }
 RETURN: Columns = {
@@ -271,6 +275,7 @@ RETURN: Columns = {
     "taken_at": _TIME,
     "returned_at": _TIME,
     "reason": _TEXT,
+    "deliveries": ColumnRule(int, nullable=True, least=0, most=_INTEGER),
 }
 CHANGE: Columns = {
     "id": _ID,

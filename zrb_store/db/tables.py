@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 # The Alembic revision that this code reads and writes; a test compares it with the head of migrations/.
-REVISION = "0003"
+REVISION = "0004"
 
 # The table in which Alembic keeps the revision. It has a name of its own, so that other programs that use Alembic can
 # share a PostgreSQL schema with a store.
@@ -113,7 +113,7 @@ attempt = Table(
     Column("fence", Integer, nullable=False),
     Column("task", Text, nullable=False),
     Column("number", Integer, nullable=False),
-    Column("role", Text, nullable=False),  # task, check, server, fallback or manual
+    Column("role", Text, nullable=False),  # task, check, server, fallback, manual or delivery
     Column("status", Text, nullable=False),
     Column("restorable", Boolean, nullable=False, server_default=true()),
     Column("arguments", Text),  # the encoded arguments of `Run.step`
@@ -125,6 +125,9 @@ attempt = Table(
     Column("started_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
     Column("given_back_at", BigInteger),
+    # The process that leads the group of the command which `consume` runs for this delivery.
+    Column("command_pid", Integer),
+    Column("command_started", Text),  # as `process_started` of a run
     UniqueConstraint("session_id", "task", "number"),
     Index(None, "run_id"),
     # For takers, which look for dead holders of a queue.
@@ -149,6 +152,7 @@ queue = Table(
     # SQLite also looks at the rows, and updates these columns only when rows are deleted.
     Column("high", BigInteger, nullable=False, server_default=text("0")),
     Column("low", BigInteger, nullable=False, server_default=text("1")),
+    Column("max_deliveries", Integer),  # NULL: unlimited
     UniqueConstraint("session_id", "name"),
     sqlite_autoincrement=True,
 )
@@ -158,7 +162,7 @@ value = Table(
     metadata,
     Column("queue_id", Id, ForeignKey("zrb_queue.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("state", Text, nullable=False, server_default=text("'live'")),  # live, taken, removed or retracted
+    Column("state", Text, nullable=False, server_default=text("'live'")),  # live, taken, removed, retracted or dead
     Column("type", Text, nullable=False),
     Column("size", Integer, nullable=False),  # of `data`, in bytes
     Column("pushed_at", BigInteger, nullable=False),
@@ -167,7 +171,9 @@ value = Table(
     Column("taken_by", Id, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
     Column("moved_from", BigInteger),  # seq of the earlier value, in this queue, that this one continues
     Column("orphaned", Boolean, nullable=False, server_default=false()),
-    Column("data", Text, nullable=False),  # JSON, ASCII only; the last column, because it is the long one
+    Column("data", Text, nullable=False),  # JSON, ASCII only; last among the first columns, because it is the long one
+    # How many attempts took it and then failed or died. SQLite reads 0 and 1 without reading `data`.
+    Column("deliveries", Integer, nullable=False, server_default=text("0")),
     # With ended_at, the index covers len(), and SQLite's planner chooses it without ANALYZE.
     Index(
         "ix_zrb_value_live",
@@ -188,6 +194,12 @@ value = Table(
         "queue_id",
         sqlite_where=text("taken_by IS NOT NULL"),
     ),
+    Index(
+        "ix_zrb_value_dead",
+        "queue_id",
+        "seq",
+        sqlite_where=text("state = 'dead'"),
+    ),
     # Rows are stored in queue order, so that a push writes one page less (benchmarks/, docs/adr).
     sqlite_with_rowid=False,
 )
@@ -202,6 +214,8 @@ returned = Table(
     Column("taken_at", BigInteger, nullable=False),
     Column("returned_at", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
+    # The value's `deliveries` from then on, if they changed. 0: it was dead and was requeued.
+    Column("deliveries", Integer),
     ForeignKeyConstraint(["queue_id", "seq"], ["zrb_value.queue_id", "zrb_value.seq"], ondelete="CASCADE"),
     Index(None, "queue_id", "seq"),
     Index(None, "taken_by"),

@@ -110,13 +110,27 @@ def history_at(history: ValueHistory, session: str, moment: int) -> ValueHistory
         return None
     returns = [each for each in history.returns if each.record.returned_at <= moment]
     held = next((each for each in history.returns if each.record.taken_at <= moment < each.record.returned_at), None)
+    undone_at = history.pusher.undone_at(session) if history.pusher else None
     if history.is_live:
         value, taker = replace(value, state="live", ended_at=None, orphaned=False), None
     elif held is not None:
-        value, taker = replace(value, state="taken", ended_at=held.record.taken_at), held.taker
+        state = "dead" if held.record.deliveries == 0 else "taken"
+        value, taker = replace(value, state=state, ended_at=held.record.taken_at), held.taker
+    elif value.state == "retracted" and undone_at is not None and undone_at > moment:
+        value = replace(value, state="dead")  # it was retracted after its death
     if value.state in ("taken", "removed"):
-        undone_at = history.pusher.undone_at(session) if history.pusher else None
         # A value that is still taken has its mark. One that came back since was orphaned if it is retracted.
         is_marked = history.value.orphaned or history.value.state == "retracted"
         value = replace(value, orphaned=is_marked and undone_at is not None and undone_at <= moment)
+    value = replace(value, deliveries=_deliveries_at(history, moment))
     return history._replace(value=value, taker=taker, returns=returns)
+
+
+def _deliveries_at(history: ValueHistory, moment: int) -> int:
+    """Return the count of deliveries at a moment. A value that was moved or copied did not begin with 0."""
+    counts = [each.record for each in history.returns if each.record.deliveries is not None]
+    count = history.value.deliveries if not counts else max((counts[0].deliveries or 0) - 1, 0)
+    for each in counts:
+        if each.returned_at <= moment:
+            count = each.deliveries or 0
+    return count

@@ -90,6 +90,7 @@ def value_shape(history: ValueHistory, session: str, queue: str, damage: Damage)
         "taken_by": _owner_name(history.taker, session),
         "moved_from": value.moved_from,
         "orphaned": value.orphaned,
+        "deliveries": value.deliveries,
         "returns": [],
     }
     for each in history.returns:
@@ -100,6 +101,7 @@ def value_shape(history: ValueHistory, session: str, queue: str, damage: Damage)
                 "taken_at": iso(each.record.taken_at),
                 "returned_at": iso(each.record.returned_at),
                 "reason": each.record.reason,
+                "deliveries": each.record.deliveries,
             }
         )
     return shape

@@ -19,6 +19,7 @@ from zrb_store.queries import prune as queries
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.prune import Candidate
+from zrb_store.queries.requeue import has_dead_values
 
 VALUES_AT_ONCE = 500
 """How many values one transaction deletes, so that other processes can write in between."""
@@ -68,9 +69,10 @@ def prune(
 ) -> Iterator[Deletion]:
     """Delete the sessions that a policy names, each session or batch of values in a transaction of its own.
 
-    A session that is running or pinned is never deleted. An `open` session is never deleted as a whole: it loses the
-    values that have left its queues, but neither the results of tasks nor values whose taker may yet be given back. A
-    session is left alone if a column that decides about it, such as a time, is damaged.
+    A session that is running or pinned, or has dead values, is never deleted. An `open` session is never deleted as a
+    whole: it loses the values that have left its queues, but neither the results of tasks, nor dead values, nor values
+    whose taker may yet be given back. A session is left alone if a column that decides about it, such as a time, is
+    damaged.
 
     Args:
         database: The store.
@@ -95,6 +97,8 @@ def prune(
         if found.status == "open":
             if cutoff is not None:
                 yield from _prune_values(database, found, cutoff, policy, dry_run)
+        elif has_dead_values(database, found.id):
+            continue
         elif dry_run or _delete_session(database, found, _rule(policy, found)):
             yield Deletion(found.name, _rule(policy, found))
 
@@ -162,6 +166,8 @@ def _delete_session(database: Database, chosen: Candidate, rule: str) -> bool:
     def work(transaction: Transaction) -> bool:
         session = sessions.find(transaction, chosen.name, lock=True, even_damaged=True)
         if session is None or session.pinned or (session.id, session.fence) != (chosen.id, chosen.fence):
+            return False
+        if has_dead_values(transaction, session.id):
             return False
         run = runs.last(transaction, session.id)
         if run is not None and lease.is_live(transaction, run, now_micros(transaction)):

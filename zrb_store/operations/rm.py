@@ -42,5 +42,5 @@ def remove_sessions(database: Database, *names: str) -> None:
 
 def delete(transaction: Transaction, session: SessionRecord) -> None:
     """Delete a session, which is locked and may be deleted, in the open transaction."""
-    give_back_unfinished(transaction, session.id)
+    give_back_unfinished(transaction, session.id, counted=False)
     delete_session(transaction, session.id, session.name)

@@ -18,6 +18,7 @@ from zrb_store.errors import LeaseLost, StoreUnavailable, UnencodableValue, Valu
 from zrb_store.plugin import compat, own_push
 from zrb_store.queries import values as queries
 from zrb_store.queries.owner import Owner
+from zrb_store.queries.values import LiveValue, NewValue
 from zrb_store.xcom import Xcom, Xcoms
 from zrb_store.xcom.edits import Edit, Editor, Live
 
@@ -124,16 +125,16 @@ class ZrbXcom(Xcom):
         Returns:
             The values that were live.
         """
-        items = [(self._encode(value), None) for value in new]
+        items = [NewValue(self._encode(value)) for value in new]
         objects = dict(self.memory.objects)  # a removed value may be forgotten at once
-        removed: Live = []
+        removed: list[LiveValue] = []
 
         def editor(live: Live) -> Edit:
             removed[:] = live
-            return Edit([seq for seq, _ in live], [], items)
+            return Edit([each.seq for each in live], [], items)
 
         self._apply(editor, pushed=new)
-        return [objects[seq] if seq in objects else codec.decode(item.data) for seq, item in removed]
+        return [objects[each.seq] if each.seq in objects else codec.decode(each.item.data) for each in removed]
 
     def delete(self) -> list[Any]:
         """Remove all values and callbacks, since the queue's name is deleted.

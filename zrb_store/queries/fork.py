@@ -77,16 +77,17 @@ def _undone(table: Any) -> Any:
 
 _lowest, _highest = sa.func.min(value.c.seq), sa.func.max(value.c.seq)
 _COPY_QUEUES = sa.insert(queue).from_select(
-    ["session_id", "name", "low", "high"],
+    ["session_id", "name", "max_deliveries", "low", "high"],
     sa.select(
         _TARGET,
         queue.c.name,
+        queue.c.max_deliveries,
         sa.case((_lowest < 1, _lowest), else_=1),
         sa.case((_highest > 0, _highest), else_=0),
     )
     .select_from(queue.join(value, value.c.queue_id == queue.c.id))
     .where(queue.c.session_id == _SOURCE, value.c.pushed_at <= _MOMENT)
-    .group_by(queue.c.id, queue.c.name)
+    .group_by(queue.c.id, queue.c.name, queue.c.max_deliveries)
     .order_by(queue.c.id),
 )
 
@@ -126,21 +127,43 @@ _was_held = sa.or_(_returned_later, sa.func.coalesce(value.c.ended_at <= _MOMENT
 # A holder that is unknown belonged to a session that was deleted. If a return followed, its attempt was given back, so
 # it had not completed.
 _given_back = sa.or_(_undone(_holder), sa.and_(_returned_later, returned.c.taken_by.is_(None)))
-_stays_taken = sa.and_(_was_held, sa.not_(_given_back))
+_zero: sa.ColumnClause[Any] = literal_column("0")
+_one: sa.ColumnClause[Any] = literal_column("1")
+_is_dead = value.c.state == literal_column("'dead'")
+_is_retracted = value.c.state == literal_column("'retracted'")
+_was_dead = sa.or_(
+    sa.and_(_returned_later, sa.func.coalesce(returned.c.deliveries, _one) == _zero),
+    sa.and_(
+        sa.not_(_returned_later),
+        sa.func.coalesce(value.c.ended_at <= _MOMENT, sa.false()),
+        # A value that was retracted although its pusher still stood at the moment was dead before.
+        sa.or_(_is_dead, sa.and_(_is_retracted, _pusher.c.id.is_not(None), sa.not_(_undone(_pusher)))),
+    ),
+)
+_stays_taken = sa.and_(_was_held, sa.not_(_given_back), sa.not_(_was_dead))
+_counted = returned.alias("counted")
+_counts: sa.Select[Any] = sa.select(_counted.c.deliveries).where(
+    _counted.c.queue_id == value.c.queue_id, _counted.c.seq == value.c.seq, _counted.c.deliveries.is_not(None)
+)
+_last_count = _counts.where(_counted.c.returned_at <= _MOMENT).order_by(_counted.c.id.desc()).limit(_one)
+_next_count = _counts.where(_counted.c.returned_at > _MOMENT).order_by(_counted.c.id).limit(_one)
+_deliveries = sa.func.coalesce(_last_count.scalar_subquery(), _next_count.scalar_subquery() - _one, value.c.deliveries)
 _KEPT_OF_VALUE = ("seq", "type", "size", "pushed_at", "moved_from", "data")
 _COPY_VALUES = sa.insert(value).from_select(
-    ["queue_id", "state", "pushed_by", "ended_at", "taken_by", "orphaned", *_KEPT_OF_VALUE],
+    ["queue_id", "state", "pushed_by", "ended_at", "taken_by", "orphaned", "deliveries", *_KEPT_OF_VALUE],
     sa.select(
         _new_queue.c.id,
         sa.case(
+            (_was_dead, literal_column("'dead'")),
             (sa.not_(_stays_taken), literal_column("'live'")),
             (_returned_later, literal_column("'taken'")),
             else_=value.c.state,
         ),
         _new_pusher.c.id,
-        sa.case((_stays_taken, _taken_at)),
+        sa.case((sa.or_(_stays_taken, _was_dead), _taken_at)),
         sa.case((_stays_taken, _new_holder.c.id)),
         sa.and_(_stays_taken, _undone(_pusher)),
+        _deliveries,
         *(value.c[name] for name in _KEPT_OF_VALUE),
     )
     .select_from(
@@ -162,7 +185,7 @@ _COPY_VALUES = sa.insert(value).from_select(
     )
     .where(
         value.c.pushed_at <= _MOMENT,
-        sa.not_(sa.and_(value.c.state == literal_column("'retracted'"), _was_held, sa.not_(_returned_later))),
+        sa.not_(sa.and_(_is_retracted, _was_held, sa.not_(_returned_later), sa.not_(_was_dead))),
         sa.or_(_stays_taken, sa.not_(_undone(_pusher))),
     ),
 )

@@ -30,15 +30,25 @@ _CLOSE = (
         ),
     )
 )
+# Only what failed or died counts against a value, not what a person or a signal stopped (docs/promises.md, promise 10).
+_counts = sa.and_(
+    bindparam("counted", type_=sa.Boolean),
+    sa.exists(
+        sa.select(literal_column("1")).where(
+            attempt.c.id == _ATTEMPT_ID, attempt.c.status.in_([literal_column("'failed'"), literal_column("'lost'")])
+        )
+    ),
+)
 _SET_END = sa.update(attempt).where(attempt.c.id == _ATTEMPT_ID).values(ended_at=_MOMENT)
 
 
 @functools.cache
-def _undo(dialect_name: str, *, in_queues: bool) -> tuple[Any, Any, Any]:
+def _undo(dialect_name: str, *, in_queues: bool) -> tuple[Any, Any, Any, Any]:
     """Make the statements that undo the changes of an attempt, in all queues or only in those of `:queue_ids`."""
     within: list[Any] = [among(dialect_name, value.c.queue_id, "queue_ids")] if in_queues else []
+    delivered = sa.tuple_(value.c.queue_id, value.c.seq).in_(_delivered(within))
     record_returns = sa.insert(returned).from_select(
-        ["queue_id", "seq", "taken_by", "taken_at", "returned_at", "reason"],
+        ["queue_id", "seq", "taken_by", "taken_at", "returned_at", "reason", "deliveries"],
         sa.select(
             value.c.queue_id,
             value.c.seq,
@@ -46,17 +56,19 @@ def _undo(dialect_name: str, *, in_queues: bool) -> tuple[Any, Any, Any]:
             value.c.ended_at,
             _MOMENT,
             bindparam("reason", type_=sa.Text),
+            sa.case((sa.and_(_counts, delivered), value.c.deliveries + literal_column("1"))),
         ).where(value.c.taken_by == _ATTEMPT_ID, *within),
     )
-    # One statement for live and taken values: if another transaction is taking or returning such a value, PostgreSQL
-    # waits for its end, and then chooses the case by the new row.
+    # One statement for live, dead and taken values: if another transaction is taking or returning such a value,
+    # PostgreSQL waits for its end, and then chooses the case by the new row.
+    held = sa.and_(value.c.ended_at.is_not(None), value.c.state != literal_column("'dead'"))
     disown = (
         sa.update(value)
         .where(value.c.pushed_by == _ATTEMPT_ID, value.c.state != literal_column("'retracted'"), *within)
         .values(
-            state=sa.case((value.c.ended_at.is_(None), literal_column("'retracted'")), else_=value.c.state),
+            state=sa.case((held, value.c.state), else_=literal_column("'retracted'")),
             ended_at=sa.func.coalesce(value.c.ended_at, _MOMENT),
-            orphaned=value.c.ended_at.is_not(None),
+            orphaned=held,
         )
     )
     give_back = (
@@ -69,7 +81,43 @@ def _undo(dialect_name: str, *, in_queues: bool) -> tuple[Any, Any, Any]:
             orphaned=sa.false(),
         )
     )
-    return record_returns, disown, give_back
+    dies = sa.and_(value.c.state == literal_column("'live'"), returned.c.deliveries >= queue.c.max_deliveries)
+    count = (
+        sa.update(value)
+        .where(
+            returned.c.taken_by == _ATTEMPT_ID,
+            returned.c.returned_at == _MOMENT,
+            returned.c.deliveries.is_not(None),
+            value.c.queue_id == returned.c.queue_id,
+            value.c.seq == returned.c.seq,
+            queue.c.id == returned.c.queue_id,
+        )
+        .values(
+            deliveries=returned.c.deliveries,
+            state=sa.case((dies, literal_column("'dead'")), else_=value.c.state),
+            ended_at=sa.case((dies, _MOMENT), else_=value.c.ended_at),
+        )
+    )
+    return record_returns, disown, give_back, count
+
+
+def _delivered(within: Sequence[Any]) -> Any:
+    """Select the values that an attempt took, as queue and seq.
+
+    Of a value that it moved and then took, all the places that it moved the value from are selected: one of these comes
+    back.
+    """
+    taken = (
+        sa.select(value.c.queue_id, value.c.seq, value.c.moved_from)
+        .where(value.c.taken_by == _ATTEMPT_ID, value.c.state == literal_column("'taken'"), *within)
+        .cte("delivered", recursive=True)
+    )
+    earlier = value.alias("earlier")
+    moved = sa.select(earlier.c.queue_id, earlier.c.seq, earlier.c.moved_from).where(
+        earlier.c.queue_id == taken.c.queue_id, earlier.c.seq == taken.c.moved_from, earlier.c.taken_by == _ATTEMPT_ID
+    )
+    every = taken.union(moved)
+    return sa.select(every.c.queue_id, every.c.seq)
 
 
 _QUEUES = sa.union(
@@ -90,17 +138,18 @@ def lock_queue(executor: Executor, queue_id: int) -> bool:
     return bool(executor.execute(_LOCK_QUEUE, {"queue_id": queue_id}))
 
 
-def give_back(executor: Executor, chosen: Iterable[tuple[int, str]]) -> None:
+def give_back(executor: Executor, chosen: Iterable[tuple[int, str]], *, counted: bool = True) -> None:
     """Undo what attempts did to any queue of the store (docs/promises.md, promise 1), in the open transaction.
 
     A value that an attempt pushed is retracted if it is live, and marked as orphaned if another attempt holds it. A
-    value that it took becomes live again at its old place, or retracted if its own pusher was given back. An attempt
-    that is still `running` becomes `lost`.
+    value that it took becomes live again at its old place, retracted if its own pusher was given back, or dead if its
+    queue allows no more deliveries. An attempt that is still `running` becomes `lost`.
 
     Args:
         executor: The open transaction.
         chosen: Ids of attempts that may no longer write, in the order in which they are undone. Each comes with the
             reason that is stored with the values that it returns.
+        counted: Whether values that a failed or lost attempt returns have had one more delivery.
     """
     chosen = list(chosen)
     if not chosen:
@@ -111,23 +160,25 @@ def give_back(executor: Executor, chosen: Iterable[tuple[int, str]]) -> None:
             lock_queue(executor, queue_id)
     moment = now_micros(executor)
     for attempt_id, reason in chosen:
-        params = {"of_attempt": attempt_id, "moment": moment, "reason": reason}
+        params = {"of_attempt": attempt_id, "moment": moment, "reason": reason, "counted": counted}
         executor.execute(_CLOSE, params)
         for statement in _undo(executor.dialect_name, in_queues=False):
             executor.execute(statement, params)
 
 
-def give_back_unfinished(executor: Executor, session_id: int, task: str | None = None) -> None:
+def give_back_unfinished(executor: Executor, session_id: int, task: str | None = None, *, counted: bool = True) -> None:
     """Give back the attempts that have not completed, the newest first, in the open transaction.
 
     Args:
         executor: The open transaction.
         session_id: The session.
         task: Give back only attempts of this task.
+        counted: As for `give_back`.
     """
     # The locks wait for writes in progress; later writes find the attempt closed.
     found = unfinished(executor, session_id, task, lock=True)
-    give_back(executor, [(record.id, "lost" if record.status == "running" else record.status) for record in found])
+    chosen = [(record.id, "lost" if record.status == "running" else record.status) for record in found]
+    give_back(executor, chosen, counted=counted)
 
 
 _TOUCHED = (
@@ -165,7 +216,7 @@ def undo_elsewhere(executor: Executor, attempt_ids: Sequence[int], reason: str) 
     for attempt_id, queue_ids in touched.items():
         if not queue_ids:
             continue
-        params = {"of_attempt": attempt_id, "moment": now_micros(executor), "reason": reason}
+        params = {"of_attempt": attempt_id, "moment": now_micros(executor), "reason": reason, "counted": True}
         executor.execute(_SET_END, params)
         for statement in _undo(executor.dialect_name, in_queues=True):
             executor.execute(statement, {**params, "queue_ids": json.dumps(queue_ids)})

@@ -72,6 +72,7 @@ _taker_session = session.alias("taker_session")
 _settled = sa.and_(
     value.c.queue_id == bindparam("queue_id"),
     value.c.ended_at < bindparam("before", type_=sa.BigInteger),
+    value.c.state != literal_column("'dead'"),
     sa.or_(
         value.c.taken_by.is_(None),
         sa.exists(

@@ -12,6 +12,7 @@ Record = dict[str, Any]
 """`kind` (session, run, queue, attempt, value, return or change) and the fields of one row."""
 
 ATTEMPT_LINKS = ("id", "session_id", "run_id", "result_queue_id")
+_COMMAND = ("command_pid", "command_started")  # a process means nothing in another store
 
 
 def _columns(table: sa.Table, *without: str) -> list[sa.Column[Any]]:
@@ -21,7 +22,7 @@ def _columns(table: sa.Table, *without: str) -> list[sa.Column[Any]]:
 SESSION = _columns(session, "id")
 RUN = _columns(run, "id", "session_id", "suspected_at")  # a suspicion means nothing in another store
 QUEUE = _columns(queue, "id", "session_id")
-ATTEMPT = _columns(attempt, *ATTEMPT_LINKS)
+ATTEMPT = _columns(attempt, *ATTEMPT_LINKS, *_COMMAND)
 VALUE = _columns(value, "queue_id", "pushed_by", "taken_by")
 RETURN = _columns(returned, "id", "queue_id", "taken_by")
 CHANGE = _columns(change, "id", "session")

@@ -6,7 +6,7 @@ import functools
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
@@ -114,14 +114,28 @@ def push(executor: Executor, queue_id: int, item: Encoded, attempt_id: int | Non
     return rows[0][0] if rows else None
 
 
-_INSERTED = ("queue_id", "seq", "type", "size", "pushed_at", "pushed_by", "moved_from", "data")
+_INSERTED = ("queue_id", "seq", "type", "size", "pushed_at", "pushed_by", "moved_from", "deliveries", "data")
 _INSERT = sa.insert(value).values({name: bindparam(name) for name in _INSERTED})
+
+
+class NewValue(NamedTuple):
+    """A value that is pushed together with others.
+
+    Attributes:
+        item: The encoded value.
+        moved_from: The seq of the value that it continues, or None.
+        deliveries: Those of the value that it continues.
+    """
+
+    item: Encoded
+    moved_from: int | None = None
+    deliveries: int = 0
 
 
 def push_many(
     transaction: Transaction,
     queue_id: int,
-    items: Sequence[tuple[Encoded, int | None]],
+    items: Sequence[NewValue],
     attempt_id: int | None,
     moment: int,
     *,
@@ -134,7 +148,7 @@ def push_many(
     Args:
         transaction: The open transaction.
         queue_id: The queue.
-        items: Each value with the seq of the value that it continues, or None.
+        items: The values.
         attempt_id: The attempt that pushes them, or None.
         moment: The time of the push, in microseconds.
         left: Add them before all other values.
@@ -148,8 +162,8 @@ def push_many(
         _INSERT,
         _INSERTED,
         (
-            (queue_id, seq, item.type, len(item.data), moment, attempt_id, moved_from, item.data)
-            for seq, (item, moved_from) in enumerate(items, first)
+            (queue_id, seq, item.type, len(item.data), moment, attempt_id, moved_from, deliveries, item.data)
+            for seq, (item, moved_from, deliveries) in enumerate(items, first)
         ),
     )
     return first
@@ -215,14 +229,26 @@ def count(executor: Executor, queue_id: int) -> int:
     return number
 
 
-_LIVE = _from_live(sa.select(value.c.seq, value.c.data, value.c.type)).order_by(value.c.seq)
+class LiveValue(NamedTuple):
+    """A value that is in its queue."""
+
+    seq: int
+    item: Encoded
+    deliveries: int
+
+    def moved(self) -> NewValue:
+        """Return the value that continues this one at another place."""
+        return NewValue(self.item, self.seq, self.deliveries)
+
+
+_LIVE = _from_live(sa.select(value.c.seq, value.c.data, value.c.type, value.c.deliveries)).order_by(value.c.seq)
 _LIVE_LOCKED = _LIVE.with_for_update()
 
 
-def live(executor: Executor, queue_id: int, *, lock: bool = False) -> list[tuple[int, Encoded]]:
+def live(executor: Executor, queue_id: int, *, lock: bool = False) -> list[LiveValue]:
     """Return all live values, the oldest first. With `lock`, they are locked until the transaction ends."""
     rows = executor.execute(_LIVE_LOCKED if lock else _LIVE, {"queue_id": queue_id})
-    return [(row[0], Encoded(row[1], row[2])) for row in rows]
+    return [LiveValue(seq, Encoded(data, kind), deliveries) for seq, data, kind, deliveries in rows]
 
 
 _MOMENT = bindparam("moment", type_=sa.BigInteger)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from zrb_store.codec import Encoded
+from zrb_store.queries.values import LiveValue, NewValue
 
 # zrb's own advice (zrb.xcom.xcom).
 EMPTY = (
@@ -13,7 +14,7 @@ EMPTY = (
     "Check the upstream task actually ran and produced a value before reading it here."
 )
 
-Live = list[tuple[int, Encoded]]
+Live = Sequence[LiveValue]
 
 
 class Edit(NamedTuple):
@@ -21,13 +22,13 @@ class Edit(NamedTuple):
 
     Attributes:
         removed: The seqs that leave it.
-        left: New values before all others, in order, each with the seq of the value that it continues, or None.
+        left: New values before all others, in order.
         right: New values after all others, likewise.
     """
 
     removed: Sequence[int]
-    left: Sequence[tuple[Encoded, int | None]]
-    right: Sequence[tuple[Encoded, int | None]]
+    left: Sequence[NewValue]
+    right: Sequence[NewValue]
 
 
 Editor = Callable[[Live], Edit]
@@ -35,12 +36,12 @@ Editor = Callable[[Live], Edit]
 NOTHING = Edit((), (), ())
 
 
-def _moved(live: Live) -> list[tuple[Encoded, int | None]]:
-    return [(item, seq) for seq, item in live]
+def _moved(live: Live) -> list[NewValue]:
+    return [value.moved() for value in live]
 
 
 def _seqs(live: Live) -> list[int]:
-    return [seq for seq, _ in live]
+    return [value.seq for value in live]
 
 
 def _place(index: int, length: int) -> int:
@@ -52,7 +53,7 @@ def _place(index: int, length: int) -> int:
 
 def edit_delete(index: int) -> Editor:
     """Return the editor for `del queue[index]`."""
-    return lambda live: Edit([live[_place(index, len(live))][0]], (), ())
+    return lambda live: Edit([live[_place(index, len(live))].seq], (), ())
 
 
 def edit_insert(index: int, item: Encoded) -> Editor:
@@ -70,15 +71,15 @@ def edit_set_item(index: int, item: Encoded) -> Editor:
 
     def editor(live: Live) -> Edit:
         place = _place(index, len(live))
-        return _between(live[:place], [live[place][0]], item, live[place + 1 :])
+        return _between(live[:place], [live[place].seq], item, live[place + 1 :])
 
     return editor
 
 
 def _between(before: Live, dropped: list[int], item: Encoded, after: Live) -> Edit:
     if len(after) <= len(before):
-        return Edit(dropped + _seqs(after), (), [(item, None), *_moved(after)])
-    return Edit(dropped + _seqs(before), [*_moved(before), (item, None)], ())
+        return Edit(dropped + _seqs(after), (), [NewValue(item), *_moved(after)])
+    return Edit(dropped + _seqs(before), [*_moved(before), NewValue(item)], ())
 
 
 def edit_rotate(n: int) -> Editor:

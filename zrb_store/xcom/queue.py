@@ -13,10 +13,12 @@ from zrb_store.codec import Encoded
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound
+from zrb_store.operations import queue as limits
 from zrb_store.queries import values
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.owner import Owner
 from zrb_store.queries.sessions import being_removed
+from zrb_store.queries.values import NewValue
 from zrb_store.xcom.current import current_attempt
 from zrb_store.xcom.edits import (
     EMPTY,
@@ -133,7 +135,7 @@ class Xcom(QueueReader):
         self._after_push(seq, item, value)
 
     def _extend(self, new: Sequence[Any], left: bool) -> None:
-        items = [(self._encode(value), None) for value in new]
+        items = [NewValue(self._encode(value)) for value in new]
         if items:
             edit = Edit([], items if left else [], [] if left else items)
             self._apply(lambda live: edit, read=False, pushed=new)
@@ -184,7 +186,7 @@ class Xcom(QueueReader):
 
     def clear(self) -> None:
         """Remove every value. Raises `AttemptClosed` and `LeaseLost` like `pop`."""
-        self._apply(lambda live: Edit([seq for seq, _ in live], [], []))
+        self._apply(lambda live: Edit([value.seq for value in live], [], []))
 
     @_then_call_pop_callbacks
     def remove(self, value: Any) -> None:
@@ -199,10 +201,10 @@ class Xcom(QueueReader):
         other: set[int] = set()
 
         def editor(live: Live) -> Edit:
-            for seq, _ in live:
-                if seq == equal:
-                    return Edit([seq], [], [])
-                if seq not in other:
+            for each in live:
+                if each.seq == equal:
+                    return Edit([each.seq], [], [])
+                if each.seq not in other:
                     break
             return NOTHING
 
@@ -231,8 +233,8 @@ class Xcom(QueueReader):
 
     def set(self, new_value: Any) -> None:
         """Replace all values by this one. Raises what `append` raises."""
-        item = self._encode(new_value)
-        edit = self._apply(lambda live: Edit([seq for seq, _ in live], [], [(item, None)]), pushed=[new_value])
+        new = [NewValue(self._encode(new_value))]
+        edit = self._apply(lambda live: Edit([value.seq for value in live], [], new), pushed=[new_value])
         _call(self._push_callbacks)
         for _ in edit.removed:
             _call(self._pop_callbacks)
@@ -267,7 +269,7 @@ class Xcom(QueueReader):
         if n <= 0:
             self.clear()
         else:
-            self._apply(lambda live: Edit([], [], [(item, seq) for seq, item in live] * (n - 1)))
+            self._apply(lambda live: Edit([], [], [value.moved() for value in live] * (n - 1)))
         return self
 
     def _apply(self, editor: Editor, *, read: bool = True, pushed: Sequence[Any] = ()) -> Edit:
@@ -303,13 +305,27 @@ class Xcom(QueueReader):
         edit, left, right = done
         fresh = iter(pushed)
         for first, items in ((left, edit.left), (right, edit.right)):
-            for seq, (item, moved_from) in enumerate(items, first):
-                if moved_from is None:
-                    self._after_push(seq, item, next(fresh))
+            for seq, new in enumerate(items, first):
+                if new.moved_from is None:
+                    self._after_push(seq, new.item, next(fresh))
                 else:
-                    self._after_move(moved_from, seq)
+                    self._after_move(new.moved_from, seq)
         self._after_take(edit.removed)
         return edit
+
+    @property
+    def max_deliveries(self) -> int | None:
+        """How often a value is delivered at most, or None: then that is not limited.
+
+        A delivery counts if the attempt that took the value failed or died. A value that is given back for the last
+        time becomes dead: it is kept and shown, but not taken any more until `zrb-store requeue` makes it live again.
+        Setting the limit creates the queue if it does not exist; values that are live stay live.
+        """
+        return limits.max_deliveries(self._queues.database, self._queues.session, self.name)
+
+    @max_deliveries.setter
+    def max_deliveries(self, limit: int | None) -> None:
+        limits.set_max_deliveries(self._queues.database, self._queues.session, self.name, limit)
 
     # -- callbacks, under the names that zrb's releases have used
 

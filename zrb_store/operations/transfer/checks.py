@@ -149,6 +149,7 @@ class _SessionChecker:
         self._last_value = place
         require(record["size"] == len(record["data"]), "size is not the length of data")
         state, has_left = record["state"], record["state"] in _LEFT_QUEUE
+        require(state != "dead" or record["deliveries"], "it is dead, but was never delivered")
         require((state == "live") == (record["ended_at"] is None), "state and ended_at contradict each other")
         require(has_left or record["taken_by"] is None, f"it is {state}, but taken_by names an attempt")
         require(has_left or not record["orphaned"], f"it is {state}, but orphaned")

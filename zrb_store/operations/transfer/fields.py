@@ -40,7 +40,12 @@ FIELDS: Mapping[str, Columns] = {
     "run": _fields(columns.RUN, {}, "suspected_at"),
     "queue": _fields(columns.QUEUE, {}),
     "attempt": _fields(
-        columns.ATTEMPT, {"run": _RUN, "result_queue": _QUEUE_NAME_OR_NULL}, "run_id", "result_queue_id"
+        columns.ATTEMPT,
+        {"run": _RUN, "result_queue": _QUEUE_NAME_OR_NULL},
+        "run_id",
+        "result_queue_id",
+        "command_pid",
+        "command_started",
     ),
     "value": _fields(
         columns.VALUE,

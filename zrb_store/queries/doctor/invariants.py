@@ -70,6 +70,13 @@ VALUES = sa.select(session.c.name, queue.c.name.label("queue"), value.c.seq).sel
 )
 _left_queue = _one_of(value.c.state, "taken removed")
 _of_value = sa.and_(returned.c.queue_id == value.c.queue_id, returned.c.seq == value.c.seq)
+_last_count = (
+    sa.select(returned.c.deliveries)
+    .where(_of_value, returned.c.deliveries.is_not(None))
+    .order_by(returned.c.id.desc())
+    .limit(literal_column("1"))
+    .scalar_subquery()
+)
 _later = returned.alias("later")
 _overlap = sa.exists(
     sa.select(literal_column("1"))
@@ -94,14 +101,14 @@ _VALUE_INVARIANTS = [
         _REPORT,
         VALUES.where(
             sa.or_(
-                ~_one_of(value.c.state, "live taken removed retracted"),
+                ~_one_of(value.c.state, "live taken removed retracted dead"),
                 _is(value.c.state, "live") != value.c.ended_at.is_(None),
             )
         ),
     ),
     Invariant(
         "value-taker",
-        "are live or retracted, but have a taker",
+        "are live, retracted or dead, but have a taker",
         _REPORT,
         VALUES.where(value.c.taken_by.is_not(None), ~_left_queue),
     ),
@@ -128,11 +135,11 @@ _VALUE_INVARIANTS = [
     ),
     Invariant(
         "pusher-given-back",
-        "are live, or held and not marked orphaned, although the attempt that pushed them was given back",
+        "are live or dead, or held and not marked orphaned, although the attempt that pushed them was given back",
         _REPORT,
         VALUES.where(
             _pusher.c.given_back_at.is_not(None),
-            sa.or_(_is(value.c.state, "live"), sa.and_(_left_queue, sa.not_(value.c.orphaned))),
+            sa.or_(_one_of(value.c.state, "live dead"), sa.and_(_left_queue, sa.not_(value.c.orphaned))),
         ),
     ),
     Invariant(
@@ -140,6 +147,17 @@ _VALUE_INVARIANTS = [
         "are held by an attempt that was given back",
         _REPORT,
         VALUES.where(_taker.c.given_back_at.is_not(None)),
+    ),
+    Invariant(
+        "value-deliveries",
+        "have another count of deliveries than their returns, or are dead without any",
+        _REPORT,
+        VALUES.where(
+            sa.or_(
+                value.c.deliveries != sa.func.coalesce(_last_count, value.c.deliveries),
+                sa.and_(_is(value.c.state, "dead"), value.c.deliveries == literal_column("0")),
+            )
+        ),
     ),
     Invariant(
         "value-size",

@@ -1,0 +1,76 @@
+"""Dead values: find them, and make them live again."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.db.dialect import among
+from zrb_store.db.tables import queue, returned, value
+from zrb_store.db.transaction import Executor
+
+_ONE: sa.ColumnClause[Any] = literal_column("1")
+_MOMENT = bindparam("moment", type_=sa.BigInteger)
+is_dead = value.c.state == literal_column("'dead'")
+"""The condition that a value is dead, in the form that lets SQLite use the index of dead values."""
+
+_OF_SESSION = (
+    sa.select(_ONE)
+    .select_from(queue.join(value, value.c.queue_id == queue.c.id))
+    .where(queue.c.session_id == bindparam("session_id"), is_dead)
+    .limit(_ONE)
+)
+_OF_QUEUE = sa.select(value.c.seq).where(value.c.queue_id == bindparam("queue_id"), is_dead).order_by(value.c.seq)
+_STATE = sa.select(value.c.state).where(
+    value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq", type_=sa.BigInteger)
+)
+
+
+def has_dead_values(executor: Executor, session_id: int) -> bool:
+    """Whether a queue of the session has a dead value."""
+    return bool(executor.execute(_OF_SESSION, {"session_id": session_id}))
+
+
+def dead_values(executor: Executor, queue_id: int) -> list[int]:
+    """Return the seqs of the queue's dead values in ascending order."""
+    return [row[0] for row in executor.execute(_OF_QUEUE, {"queue_id": queue_id})]
+
+
+def state_of(executor: Executor, queue_id: int, seq: int) -> str | None:
+    """Return the state of a value, or None if there is no such value."""
+    rows = executor.execute(_STATE, {"queue_id": queue_id, "seq": seq})
+    return rows[0][0] if rows else None
+
+
+@functools.cache
+def _revive(dialect_name: str) -> tuple[Any, Any]:
+    chosen = (value.c.queue_id == bindparam("of_queue"), among(dialect_name, value.c.seq, "seqs"), is_dead)
+    zero: sa.ColumnClause[Any] = literal_column("0")
+    record = sa.insert(returned).from_select(
+        ["queue_id", "seq", "taken_at", "returned_at", "reason", "deliveries"],
+        sa.select(
+            value.c.queue_id, value.c.seq, value.c.ended_at, _MOMENT, bindparam("reason", type_=sa.Text), zero
+        ).where(*chosen),
+    )
+    revive = sa.update(value).where(*chosen).values(state=literal_column("'live'"), ended_at=sa.null(), deliveries=zero)
+    return record, revive
+
+
+def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: int, reason: str) -> None:
+    """Make dead values live again at their old places, with no deliveries.
+
+    Args:
+        executor: The open transaction, in which the queue is locked.
+        queue_id: The queue.
+        seqs: The values.
+        moment: Now, in microseconds.
+        reason: Stored in the history of each value.
+    """
+    params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs)), "moment": moment, "reason": reason}
+    for statement in _revive(executor.dialect_name):
+        executor.execute(statement, params)
