@@ -22,7 +22,7 @@ def history(*ended: str) -> list[AttemptRecord]:
                 id=number, session_id=1, session="s", run_id=1, run=1, fence=1, task=task, number=number, role=role,
                 status=status, restorable="opaque" not in words, arguments=None, result_queue_id=None, result_seq=None,
                 error_type=None, error_message=None, error_traceback=None, started_at=number, ended_at=number,
-                given_back_at=number if "given-back" in words else None,
+                given_back_at=number if "given-back" in words else None, command_pid=None, command_started=None,
             )
         )  # fmt: skip
     return records

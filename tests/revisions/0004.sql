@@ -28,13 +28,13 @@ INSERT INTO "zrb_attempt" VALUES(1,2,1,1,'count',1,'task','completed',1,'[["abc"
 INSERT INTO "zrb_attempt" VALUES(2,2,1,1,'load',1,'task','completed',1,NULL,3,1,NULL,NULL,NULL,1795646646167568,1795646646169617,NULL,NULL,NULL);
 INSERT INTO "zrb_attempt" VALUES(3,3,2,1,'count',1,'task','completed',1,'[["abcd"],{}]',4,1,NULL,NULL,NULL,1795646646171799,1795646646171950,NULL,NULL,NULL);
 INSERT INTO "zrb_attempt" VALUES(4,3,2,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','the first attempt failed','Traceback (most recent call last):
-  File "/tmp/w/poison/tests/revisions/make.py", line 35, in fill
+  File "/srv/zrb-store/tests/revisions/make.py", line 35, in fill
     raise ValueError("the first attempt failed")
 ValueError: the first attempt failed
 ',1795646646172053,1795646646173714,1795646646180173,NULL,NULL);
 INSERT INTO "zrb_attempt" VALUES(5,3,2,1,'load',2,'task','running',1,NULL,NULL,NULL,NULL,NULL,NULL,1795646646183550,NULL,NULL,NULL,NULL);
 INSERT INTO "zrb_attempt" VALUES(6,4,3,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','deadly','Traceback (most recent call last):
-  File "/tmp/w/poison/tests/revisions/make.py", line 43, in fill
+  File "/srv/zrb-store/tests/revisions/make.py", line 43, in fill
     raise ValueError(poison.pop())
 ValueError: deadly
 ',1795646646187003,1795646646187468,NULL,NULL,NULL);
@@ -99,9 +99,9 @@ CREATE TABLE zrb_run (
 	CONSTRAINT fk_zrb_run_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_run_session_id_number UNIQUE (session_id, number)
 );
-INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','6bdfd27d-dfbf-425e-a33a-005ae92b579f','pid:[4026531836] time:[4026531834]',17107,'2531440','root','["/tmp/w/poison/tests/revisions/make.py"]','/tmp/w/poison','3.11.7',NULL,1795646646161391,1795646706161391,1795646646170217,'completed',NULL);
-INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','6bdfd27d-dfbf-425e-a33a-005ae92b579f','pid:[4026531836] time:[4026531834]',17107,'2531440','root','["/tmp/w/poison/tests/revisions/make.py"]','/tmp/w/poison','3.11.7',NULL,1795646646171300,1795646646185042,NULL,NULL,NULL);
-INSERT INTO "zrb_run" VALUES(3,4,1,'library','vm','6bdfd27d-dfbf-425e-a33a-005ae92b579f','pid:[4026531836] time:[4026531834]',17107,'2531440','root','["/tmp/w/poison/tests/revisions/make.py"]','/tmp/w/poison','3.11.7',NULL,1795646646186855,1795646706186855,1795646646187817,'failed',NULL);
+INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','6bdfd27d-dfbf-425e-a33a-005ae92b579f','pid:[4026531836] time:[4026531834]',17107,'2531440','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795646646161391,1795646706161391,1795646646170217,'completed',NULL);
+INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','6bdfd27d-dfbf-425e-a33a-005ae92b579f','pid:[4026531836] time:[4026531834]',17107,'2531440','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795646646171300,1795646646185042,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(3,4,1,'library','vm','6bdfd27d-dfbf-425e-a33a-005ae92b579f','pid:[4026531836] time:[4026531834]',17107,'2531440','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795646646186855,1795646706186855,1795646646187817,'failed',NULL);
 CREATE TABLE zrb_session (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	name TEXT NOT NULL, 
