@@ -13,8 +13,8 @@ from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import AttemptClosed, InvalidArgument, LeaseLost, ZrbStoreError
 from zrb_store.names import split_id
 from zrb_store.queries import attempts, sessions, values
-from zrb_store.queries.give_back import undo_elsewhere
-from zrb_store.safe_text import error_text
+from zrb_store.queries.give_back import undo_ended
+from zrb_store.safe_text import ErrorText, error_text
 from zrb_store.xcom import Xcoms, current_attempt
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Attempt(AttemptReference):
 
     def fail(
         self,
-        error: BaseException | None = None,
+        error: BaseException | ErrorText | None = None,
         status: str = "failed",
         *,
         first_frame: TracebackType | None = None,
@@ -180,10 +180,10 @@ class Attempt(AttemptReference):
 
         What it did to queues of other sessions is undone at once (promise 10). What it did to those of its own session,
         and of parent and child sessions, stays until the task's next attempt or the session's next run begins, so that
-        a fallback sees it.
+        a fallback sees it. A delivery is undone whole.
 
         Args:
-            error: Kept with the attempt; of its traceback, the last 16 KiB.
+            error: Kept with the attempt; of its traceback, the last 16 KiB. Texts are kept as they are.
             status: `failed` or `interrupted`.
             first_frame: Where the traceback begins, if not at its first frame.
 
@@ -191,12 +191,12 @@ class Attempt(AttemptReference):
             AttemptClosed: The attempt has ended before.
             LeaseLost: Another process has taken the session over.
         """
-        text = None if error is None else error_text(error, first_frame)
+        text = error_text(error, first_frame) if isinstance(error, BaseException) else error
 
         def work(transaction: Transaction) -> bool:
             if not attempts.fail(transaction, self.id, status, text):
                 return False
-            undo_elsewhere(transaction, [self.id], status)
+            undo_ended(transaction, [self.id], status)
             return True
 
         if not self.database.transact(work, "fail"):

@@ -52,7 +52,7 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
 
     for _ in _tries(wait):
         queue_id = values.find_queue(database, session, queue) or 0
-        reclaim.search(database, queue_id, owner)
+        reclaim.search(database, queue_id, owner.full_name if owner else None)
         # Peek first, which locks nothing, however many processes wait for the same queue.
         while values.peek(database, queue_id) is not None:
             found = database.transact(work, "pop")

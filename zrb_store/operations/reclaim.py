@@ -13,7 +13,6 @@ from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import reclaim as queries
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.owner import Owner
 from zrb_store.queries.reclaim import HoldingRun
 from zrb_store.records import RunRecord
 
@@ -35,15 +34,15 @@ def due_times(database: Database) -> dict[int, float]:
     return _due.setdefault(database, {})
 
 
-def search(database: Database, queue_id: int, taker: Owner | None, *, empty: bool = False) -> bool:
-    """Reclaim what dead attempts of other sessions hold of a queue, if it is time to look.
+def search(database: Database, queue_id: int, taker: str | None, *, empty: bool = False) -> bool:
+    """Reclaim what dead attempts of other sessions, and dead deliveries, hold of a queue, if it is time to look.
 
     It is time at the first take of this process, when the queue is empty, and else once a second.
 
     Args:
         database: Where the queue is.
         queue_id: The queue that a value is to be taken from.
-        taker: The attempt that takes; None outside any attempt.
+        taker: The attempt or the session that takes, by its full name; None outside any attempt.
         empty: Look in any case, because the queue is empty.
 
     Returns:
@@ -57,21 +56,23 @@ def search(database: Database, queue_id: int, taker: Owner | None, *, empty: boo
     return sum(_reclaim(database, holder, taker) for holder in found if not _is_own(holder, taker)) > 0
 
 
-def _is_own(holder: HoldingRun, taker: Owner | None) -> bool:
+def _is_own(holder: HoldingRun, taker: str | None) -> bool:
     """Whether a run is the taker's own: it is alive, whatever became of its lease."""
     me, run = identity(), holder.run
     process = (run.boot_id, run.pid_namespace, run.pid, run.process_started)
     if process == (me.boot_id, me.pid_namespace, me.pid, me.process_started):
         return True
-    return taker is not None and taker.full_name.partition("/")[0] == holder.session
+    return taker is not None and taker.partition("/")[0] == holder.session
 
 
-def _reclaim(database: Database, holder: HoldingRun, taker: Owner | None) -> bool:
+def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:
     reason = _cause_of_death(database, holder.run)
-    if reason is None or sessions.are_related(database, holder.session_id, holder.home_id):
+    if reason is None:
+        return False
+    if not holder.is_delivery and sessions.are_related(database, holder.session_id, holder.home_id):
         return False
     me = identity()
-    by = taker.full_name if taker else f"pid {me.pid} on {me.host}"
+    by = taker or f"pid {me.pid} on {me.host}"
     # Nothing more is stored of this process: its command line may have secrets that only the taker's run knows.
     columns = {
         **asdict(me),

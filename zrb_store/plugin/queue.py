@@ -103,11 +103,6 @@ class ZrbXcom(Xcom):
         self._push_callbacks = self.memory.push_callbacks
         self._pop_callbacks = self.memory.pop_callbacks
 
-    @property
-    def place(self) -> tuple[str, str]:
-        """The queue's session and name."""
-        return self._queues.session, self.name
-
     def bound_to(self, owner: Owner | None) -> ZrbXcom:
         """Return the same queue with every operation belonging to `owner` (None: to the current attempt)."""
         return self._queues.bound_to(owner)[self.name]

@@ -87,6 +87,7 @@ def _begin(*unless: sa.ColumnElement[bool]) -> sa.Executable:
 
 _BEGIN = _begin(_other.c.status != literal_column("'completed'"))
 _BEGIN_ONCE = _begin()
+_BEGIN_DELIVERY = _begin(sa.false())  # a consumer may have several at once
 
 
 class BegunAttempt(NamedTuple):
@@ -115,16 +116,17 @@ def begin(
         run_id: The run; None for an attempt that a person marks as completed.
         fence: The run's fence number.
         task: Name of the task.
-        role: `task`, `server`, `fallback` or `manual`.
+        role: `task`, `server`, `fallback`, `manual` or `delivery`.
         arguments: Encoded arguments of the task, for comparison.
         once: Do nothing if an earlier attempt has completed.
 
     Returns:
-        The attempt. None if a newer run has taken over the session, if an earlier attempt is
-        unfinished, or if one has completed and `once` is set.
+        The attempt. None if a newer run has taken over the session, if an earlier attempt is unfinished (which does not
+        matter to a delivery), or if one has completed and `once` is set.
     """
     params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "role": role}
-    rows = executor.execute(_BEGIN_ONCE if once else _BEGIN, {**params, "arguments": arguments})
+    statement = _BEGIN_DELIVERY if role == "delivery" else _BEGIN_ONCE if once else _BEGIN
+    rows = executor.execute(statement, {**params, "arguments": arguments})
     return BegunAttempt(*rows[0]) if rows else None
 
 
@@ -254,11 +256,13 @@ def by_name(executor: Executor, session_name: str, task: str, number: int) -> At
     return record(rows[0]) if rows else None
 
 
-_OF_SESSION = _SELECT.where(attempt.c.session_id == bindparam("session_id")).order_by(attempt.c.id)
+_OF_SESSION = _SELECT.where(
+    attempt.c.session_id == bindparam("session_id"), attempt.c.role != literal_column("'delivery'")
+).order_by(attempt.c.id)
 
 
 def of_session(executor: Executor, session_id: int) -> list[AttemptRecord]:
-    """Return all attempts of the session, the oldest first."""
+    """Return all attempts of the session, the oldest first, without deliveries, of which there may be very many."""
     return [record(row) for row in executor.execute(_OF_SESSION, {"session_id": session_id})]
 
 

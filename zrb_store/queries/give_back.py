@@ -199,16 +199,33 @@ _TOUCHED = (
 )
 
 
-def undo_elsewhere(executor: Executor, attempt_ids: Sequence[int], reason: str) -> None:
-    """Undo what attempts that have just ended did to queues of other sessions (docs/promises.md, promise 10).
+@functools.cache
+def _deliveries(dialect_name: str) -> Any:
+    return sa.select(attempt.c.id).where(
+        among(dialect_name, attempt.c.id, "ids"), attempt.c.role == literal_column("'delivery'")
+    )
 
-    What they did to queues of their own session, and of parent and child sessions, stays until they are given back.
+
+def undo_ended(executor: Executor, attempt_ids: Sequence[int], reason: str) -> None:
+    """Undo what attempts that have just ended without completing must not leave behind (docs/promises.md, promise 10).
+
+    Deliveries are given back whole. Of any other attempt, only what it did to queues of other sessions is undone. What
+    it did to queues of its own session, and of parent and child sessions, stays until it is given back.
 
     Args:
         executor: The open transaction, in which they ended. Their end becomes the moment of the undoing.
         attempt_ids: The attempts. They can no longer write. The newest is undone first.
         reason: Stored with every value that comes back.
     """
+    if not attempt_ids:
+        return
+    params = {"ids": json.dumps(list(attempt_ids))}
+    deliveries = {row[0] for row in executor.execute(_deliveries(executor.dialect_name), params)}
+    give_back(executor, [(each, reason) for each in sorted(deliveries, reverse=True)])
+    _undo_elsewhere(executor, [each for each in attempt_ids if each not in deliveries], reason)
+
+
+def _undo_elsewhere(executor: Executor, attempt_ids: Sequence[int], reason: str) -> None:
     touched = {each: _touched_elsewhere(executor, each) for each in sorted(attempt_ids, reverse=True)}
     if executor.dialect_name != "sqlite":  # SQLite has one writer at a time
         for queue_id in sorted({queue_id for queue_ids in touched.values() for queue_id in queue_ids}):

@@ -15,7 +15,7 @@ from zrb_store.db.tables import attempt, queue, run, session, value
 from zrb_store.db.transaction import Executor
 from zrb_store.queries import runs
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.give_back import undo_elsewhere
+from zrb_store.queries.give_back import undo_ended
 from zrb_store.records import RunRecord, SessionRecord
 
 
@@ -27,12 +27,14 @@ class HoldingRun(NamedTuple):
         session: Name of its session.
         session_id: Its session.
         home_id: The session of the queue.
+        is_delivery: Whether it holds them by a delivery, which is given back whole.
     """
 
     run: RunRecord
     session: str
     session_id: int
     home_id: int
+    is_delivery: bool
 
 
 _QUEUE_ID: sa.BindParameter[Any] = bindparam("queue_id")
@@ -57,25 +59,31 @@ _has_values = sa.or_(
     # Other values that it pushed are found when they come next: to look for them all would read all it ever pushed.
     attempt.c.id.in_([_pusher_of_next(_next.c.seq.asc()), _pusher_of_next(_next.c.seq.desc())]),
 )
+_is_delivery = attempt.c.role == literal_column("'delivery'")
 # The index has the running attempts alone, which are few: all that was ever taken is not read.
 _HOLDING_RUNS = (
-    sa.select(*(run.c[name] for name in RUN), session.c.name, session.c.id, queue.c.session_id)
+    sa.select(*(run.c[name] for name in RUN), session.c.name, session.c.id, queue.c.session_id, _is_delivery)
     .select_from(
         attempt.join(run, run.c.id == attempt.c.run_id)
         .join(session, session.c.id == attempt.c.session_id)
-        .join(queue, sa.and_(queue.c.id == _QUEUE_ID, queue.c.session_id != attempt.c.session_id))
+        .join(queue, queue.c.id == _QUEUE_ID)
     )
-    .where(attempt.c.status == literal_column("'running'"), run.c.ended_at.is_(None), _has_values)
+    .where(
+        attempt.c.status == literal_column("'running'"),
+        run.c.ended_at.is_(None),
+        sa.or_(queue.c.session_id != attempt.c.session_id, _is_delivery),
+        _has_values,
+    )
     .with_hint(attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
 )
 
 
 def holding_runs(executor: Executor, queue_id: int) -> list[HoldingRun]:
-    """Return the runs of other sessions that hold values of a queue, dead or alive."""
+    """Return the runs that hold values of a queue, of other sessions or by deliveries, dead or alive."""
     rows = set(executor.execute(_HOLDING_RUNS, {"queue_id": queue_id}))  # one for each attempt of a run
     return [
-        HoldingRun(runs.record(tuple(columns)), name, session_id, home_id)
-        for *columns, name, session_id, home_id in rows
+        HoldingRun(runs.record(tuple(columns)), name, session_id, home_id, bool(is_delivery))
+        for *columns, name, session_id, home_id, is_delivery in rows
     ]
 
 
@@ -122,5 +130,5 @@ def take_over(
     kept = {name: getattr(of_session, name) for name in ("project", "task", "inputs", "parent")}
     run_id, _ = runs.start(executor, of_session, 0, run_columns, {**kept, "path": json.dumps(of_session.path)})
     lost = executor.execute(_LOSE_ATTEMPTS, {"of_run": dead.id, "moment": now_micros(executor)})
-    undo_elsewhere(executor, [row[0] for row in lost], reason)
+    undo_ended(executor, [row[0] for row in lost], reason)
     runs.end(executor, of_session.id, run_id, "interrupted")

@@ -13,7 +13,7 @@ from zrb_store.db.columns import RUN, readable
 from zrb_store.db.tables import attempt, run, session
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.give_back import undo_elsewhere
+from zrb_store.queries.give_back import undo_ended
 from zrb_store.records import RunRecord, SessionRecord
 
 ALL = sa.select(*(run.c[name] for name in RUN))
@@ -153,6 +153,6 @@ def end(executor: Executor, session_id: int, run_id: int, outcome: str) -> bool:
     if not executor.execute(_END, params):
         return False
     interrupted = executor.execute(_INTERRUPT_ATTEMPTS, params)
-    undo_elsewhere(executor, [row[0] for row in interrupted], "interrupted")
+    undo_ended(executor, [row[0] for row in interrupted], "interrupted")
     executor.execute(_END_SESSION, params)
     return True

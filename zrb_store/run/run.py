@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
 
-from zrb_store import codec, lease
-from zrb_store.attempt import Attempt, status_after
+from zrb_store import codec
+from zrb_store.attempt import Attempt
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import InputsDiffer, LeaseLost, SessionCompleted, TaskCompleted, ZrbStoreError
+from zrb_store.errors import InputsDiffer, InvalidArgument, TaskCompleted, ZrbStoreError
 from zrb_store.names import check_name
-from zrb_store.queries import attempts, runs, sessions
-from zrb_store.queries.clock import now_micros
+from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back, give_back_unfinished
-from zrb_store.queries.lease import refuse_live
 from zrb_store.records import AttemptRecord
 from zrb_store.run.claims import Claims
 from zrb_store.run.comparison import describe_changes, mask_encoded
+from zrb_store.run.consumer import Consumer
+from zrb_store.run.deliveries import Deliveries
+from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.run.spec import RunSpec
 from zrb_store.safe_text import mask_text
-from zrb_store.xcom import Xcoms, current_attempt
+from zrb_store.xcom import Xcom, Xcoms, current_attempt
 
 T = TypeVar("T")
 
-ChooseReruns = Callable[[list[AttemptRecord]], Sequence[tuple[int, str]]]
-"""Chooses, of all attempts of a session, the completed ones to give back, in this order, each with the reason."""
 
-
-class Run:
+class Run(RunLifecycle):
     """One process working on a session under a lease.
 
     As a context manager, it ends the session as `completed` unless a task failed.
@@ -41,70 +36,9 @@ class Run:
         lost: Whether another process has taken the session over, as far as is known yet.
     """
 
-    def __init__(
-        self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] = lambda error: None
-    ) -> None:
-        """Prepare a run; `start` begins it.
-
-        Args:
-            xcoms: The queues of its session.
-            spec: What it is for.
-            on_lost: Called, in another thread, when the renewal of the lease finds that the run must end.
-        """
-        self.database = xcoms.database
-        self.session = xcoms.session
-        self.lost = False
-        self._ended = False
-        self.id = 0
-        self.number = 0
-        self.session_id = 0
-        self._xcoms = xcoms
-        self._spec = spec
-        self._on_lost = on_lost
+    def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] = lambda error: None):
+        super().__init__(xcoms, spec, on_lost)
         self._claims = Claims()
-
-    def start(self, choose_reruns: ChooseReruns | None = None) -> Run:
-        """Take the lease, and give back what unfinished attempts of earlier runs did.
-
-        Args:
-            choose_reruns: Called in the transaction that takes the lease, so that nothing changes between its choice
-                and the start. The completed attempts that it chooses are given back, and their tasks run again.
-
-        Returns:
-            The run itself.
-
-        Raises:
-            SessionBusy: Another process runs the session.
-            SessionCompleted: There is nothing left to run.
-            InputsDiffer: The session is of another project, another task or other inputs.
-            LeaseLost: Another process is removing the session.
-        """
-        self.session_id, self.id, self.number = self.database.transact(
-            lambda transaction: self._start(transaction, choose_reruns), "start"
-        )
-        lease.start_renewing(self)
-        return self
-
-    def _start(self, transaction: Transaction, choose_reruns: ChooseReruns | None = None) -> tuple[int, int, int]:
-        sessions.create(transaction, self.session)
-        session = sessions.find(transaction, self.session, lock=True)
-        if session is None:
-            raise LeaseLost(sessions.being_removed(self.session))
-        self._spec.refuse_other(session)
-        refuse_live(transaction, session, now_micros(transaction))
-        if session.is_finished and not self._spec.again:
-            raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
-        give_back_unfinished(transaction, session.id)
-        if choose_reruns is not None:
-            give_back(transaction, choose_reruns(attempts.of_session(transaction, session.id)))
-        started = runs.start(
-            transaction,
-            session,
-            lease.duration_in_micros(),
-            self._spec.run_columns(),
-            self._spec.session_columns(session),
-        )
-        return session.id, started.id, started.number
 
     def attempt(self, task: str) -> Attempt:
         """Begin the next attempt of a task, to be used as a context manager.
@@ -122,20 +56,12 @@ class Run:
             ZrbStoreError: An attempt of the task is under way in this process, or the caller is inside another attempt
                 (attempts do not nest), or the run has ended.
         """
-        self._refuse_if_over()
+        self.refuse_if_over()
         self._refuse_nesting(task)
         with self._claims.claim(task):
             attempt = self.begin(task, once=True)
             self._claims.hold_until_ended(attempt)
         return attempt
-
-    def _refuse_if_over(self) -> None:
-        if self.lost:
-            self.database.refuse_replaced()
-            raise self._mark_lost()
-        if self._ended or not self.number:
-            state = "has ended" if self._ended else "was not started"
-            raise ZrbStoreError(f"this run of session {self.session} {state}: use `with session.run() as run:`")
 
     def _refuse_nesting(self, task: str) -> None:
         if current_attempt.get() is not None:
@@ -216,10 +142,10 @@ class Run:
                 inside another attempt (attempts do not nest), or the run has ended.
         """
         arguments = mask_encoded(codec.encode_arguments(args, kwargs, self._xcoms.max_value))
-        with self._claims.claim(check_name(task, "task"), self._refuse_if_over):
+        with self._claims.claim(check_name(task, "task"), self.refuse_if_over):
             done = self.completed(task)
             if done is None:
-                self._refuse_if_over()
+                self.refuse_if_over()
                 self._refuse_nesting(task)
                 with self.begin(task, arguments=arguments, once=True) as attempt:
                     result = function(*args, **kwargs)
@@ -229,6 +155,49 @@ class Run:
         if difference:
             raise InputsDiffer(mask_text(f"{self.session}/{done.name} completed with other arguments: {difference}"))
         return self.result(done)  # type: ignore[no-any-return]
+
+    def consume(
+        self,
+        queue: Xcom,
+        *,
+        wait: float = 0,
+        batch: int | None = None,
+        on_error: Literal["continue", "raise"] = "continue",
+    ) -> Deliveries:
+        """Take the values of a queue, each by an attempt of its own: a delivery.
+
+        Use it in `for delivery in run.consume(...)` with `with delivery as value`, or in `async for` with `async with`,
+        which blocks no event loop. A delivery whose block raises is given back whole, with the value, and is recorded.
+        The value then goes to another consumer, or becomes dead if its queue limits deliveries; this consumer passes it
+        over. After failures in a row it pauses, first for a second, at most for a minute.
+
+        Args:
+            queue: The queue, of any session.
+            wait: How many seconds the queue may be empty before the loop ends; `math.inf` for ever. Then the values
+                that this consumer passes over are tried again when nothing else is left.
+            batch: Let a delivery have up to this many values, as a list. Values that came back before come alone.
+            on_error: `continue` goes on with the next value after an exception; `raise` raises it in the loop.
+
+        Returns:
+            The deliveries.
+
+        Raises:
+            InvalidArgument: An argument is not of this form, or the queue belongs to another store.
+            LeaseLost: In the loop: another process has taken the session over.
+        """
+        if on_error not in ("continue", "raise"):
+            raise InvalidArgument(f"on_error={on_error!r} is neither 'continue' nor 'raise'")
+        return Deliveries(self.consumer(queue, batch=batch, raises=on_error == "raise"), wait)
+
+    def consumer(self, queue: Xcom, *, batch: int | None = None, raises: bool = False) -> Consumer:
+        """Return what `consume` takes values with."""
+        return Consumer(self, self._begin_delivery, queue, batch=batch, raises=raises)
+
+    def _begin_delivery(self, transaction: Transaction, task: str) -> Attempt:
+        begun = attempts.begin(transaction, self.session_id, self.id, self.number, task, "delivery", None)
+        if begun is None:
+            raise self._mark_lost()
+        return Attempt(self._xcoms, begun.id, task, begun.number, self.number)
 
     def completed(self, task: str) -> AttemptRecord | None:
         """Return the newest attempt of a task that completed and stands, or None.
@@ -275,65 +244,3 @@ class Run:
         """
         if not sessions.set_tasks(self.database, self.session_id, self.number, tasks):
             raise self._mark_lost()
-
-    def end(self, outcome: str) -> None:
-        """End the run and release the lease.
-
-        Args:
-            outcome: `completed`, `failed` or `interrupted`; the session's status from now on.
-
-        Raises:
-            LeaseLost: Another process has taken the session over.
-        """
-        lease.stop_renewing(self)
-        self._ended = True
-
-        def work(transaction: Transaction) -> bool:
-            return runs.end(transaction, self.session_id, self.id, outcome)
-
-        if not self.database.transact(work, "end"):
-            raise self._mark_lost()
-        # A process that was told to end has no time for retention; the next run sees to it.
-        if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
-            from zrb_store.operations.retention import apply_retention  # only now: most runs end without it
-
-            apply_retention(self.database)
-
-    def outcome(self) -> str:
-        """Return `completed`, or `failed` if a task ended without completing and no later attempt of it did.
-
-        A run that was started `again` is judged by its own attempts.
-        """
-        every = attempts.of_session(self.database, self.session_id)
-        last = {attempt.task: attempt for attempt in every if attempt.run_id == self.id or not self._spec.again}
-        done = all(attempt.stands or attempt.role == "check" for attempt in last.values())
-        return "completed" if done else "failed"
-
-    def lose(self, error: ZrbStoreError) -> None:
-        """Mark the run as lost; the thread that renews leases calls this."""
-        self.lost = True
-        self._on_lost(error)
-
-    def _mark_lost(self) -> LeaseLost:
-        """Mark the run as lost, and return the error to raise."""
-        self.lost = True
-        return LeaseLost(
-            f"session {self.session} was taken over by another process: run {self.number} can no longer write"
-        )
-
-    def __enter__(self) -> Run:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._ended:
-            return
-        try:
-            if error is None or (isinstance(error, SystemExit) and not error.code):
-                self.end(self.outcome())
-            else:
-                with contextlib.suppress(ZrbStoreError):  # the exception under way says more
-                    self.end(status_after(error))
-        finally:
-            lease.stop_renewing(self)  # even if the store cannot be told: the process may live long

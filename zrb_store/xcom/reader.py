@@ -10,6 +10,7 @@ from types import GenericAlias
 from typing import Any, NoReturn, SupportsIndex
 
 from zrb_store import codec
+from zrb_store.db.engine import Database
 from zrb_store.names import check_name
 from zrb_store.queries import values
 from zrb_store.xcom.edits import EMPTY
@@ -25,6 +26,15 @@ class QueueReader:
     def __init__(self, queues: SessionQueues, name: str) -> None:
         self._queues = queues
         self.name = check_name(name, "queue")
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The queue's session and name."""
+        return self._queues.session, self.name
+
+    def is_in(self, database: Database) -> bool:
+        """Whether the queue is in this store."""
+        return self._queues.database is database or self._queues.database.url == database.url
 
     @property
     def maxlen(self) -> None:

@@ -107,7 +107,8 @@ class SessionQueues:
         # Most takes end here, since a queue is searched once a second.
         if not empty and time.monotonic() < self._due.get(queue_id, 0.0):
             return False
-        return not self.database.read_only and reclaim.search(self.database, queue_id, owner, empty=empty)
+        taker = owner.full_name if owner else None
+        return not self.database.read_only and reclaim.search(self.database, queue_id, taker, empty=empty)
 
     def share_ids(self, others: SessionQueues) -> None:
         """Use the same memory of ids as `others`, which is of the same session."""

@@ -233,6 +233,7 @@ _ATTEMPT_INVARIANTS = [
                         _twin.c.session_id == attempt.c.session_id,
                         _twin.c.task == attempt.c.task,
                         _twin.c.number > attempt.c.number,
+                        ~_is(attempt.c.role, "delivery"),  # a consumer may have several at once
                     )
                 ),
             ),

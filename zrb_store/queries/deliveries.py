@@ -1,0 +1,142 @@
+"""Deliveries: attempts that `consume` makes, each of which takes what it works on as it begins."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.db.dialect import among, now
+from zrb_store.db.tables import attempt, returned, value
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.queries.attempts import attempt_may_write
+
+_ONE: sa.ColumnClause[Any] = literal_column("1")
+_QUEUE_ID: sa.BindParameter[Any] = bindparam("queue_id")
+
+
+class Candidate(NamedTuple):
+    """A live value that may be taken.
+
+    Attributes:
+        seq: Its seq.
+        came_back: Whether an attempt has taken it before and given it back.
+    """
+
+    seq: int
+    came_back: bool
+
+
+@functools.cache
+def _next(dialect_name: str) -> Any:
+    came_back = sa.or_(
+        value.c.deliveries > literal_column("0"),
+        sa.exists(sa.select(_ONE).where(returned.c.queue_id == value.c.queue_id, returned.c.seq == value.c.seq)),
+    )
+    return (
+        sa.select(value.c.seq, came_back)
+        .where(value.c.queue_id == _QUEUE_ID, value.c.ended_at.is_(None))
+        .where(sa.not_(among(dialect_name, value.c.seq, "passed_over")))
+        .with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
+        .order_by(value.c.seq)
+        .limit(bindparam("count"))
+    )
+
+
+@functools.cache
+def _next_locked(dialect_name: str) -> Any:
+    return _next(dialect_name).with_for_update(of=value)
+
+
+def candidates(
+    executor: Executor, queue_id: int, passed_over: Collection[int], count: int, *, lock: bool = False
+) -> list[Candidate]:
+    """Return the oldest live values of a queue, except those to pass over.
+
+    Args:
+        executor: The database, or the open transaction.
+        queue_id: The queue.
+        passed_over: Seqs of values that are not wanted.
+        count: How many values to return at most.
+        lock: Lock them until the transaction ends.
+    """
+    statement = (_next_locked if lock else _next)(executor.dialect_name)
+    params = {"queue_id": queue_id, "passed_over": json.dumps(list(passed_over)), "count": count}
+    return [Candidate(seq, bool(came_back)) for seq, came_back in executor.execute(statement, params)]
+
+
+@functools.cache
+def _take(dialect_name: str) -> Any:
+    return (
+        sa.update(value)
+        .where(value.c.queue_id == _QUEUE_ID, among(dialect_name, value.c.seq, "seqs"), value.c.ended_at.is_(None))
+        .values(
+            state=literal_column("'taken'"),
+            ended_at=now(),
+            taken_by=bindparam("attempt_id", type_=value.c.taken_by.type),
+        )
+        .returning(value.c.seq, value.c.data)
+    )
+
+
+def take(transaction: Transaction, queue_id: int, seqs: Collection[int], attempt_id: int) -> list[tuple[int, str]]:
+    """Take values that the transaction has locked, for an attempt that it has begun.
+
+    Returns:
+        The seq and the encoded value of each, the oldest first.
+    """
+    params = {"queue_id": queue_id, "seqs": json.dumps(list(seqs)), "attempt_id": attempt_id}
+    return sorted((seq, data) for seq, data in transaction.execute(_take(transaction.dialect_name), params))
+
+
+_SET_COMMAND = (
+    sa.update(attempt)
+    .where(attempt.c.id == bindparam("attempt_id"), attempt_may_write)
+    .values(command_pid=bindparam("pid", type_=sa.Integer), command_started=bindparam("started", type_=sa.Text))
+    .returning(attempt.c.id)
+)
+
+
+def set_command(transaction: Transaction, attempt_id: int, pid: int, started: str | None) -> bool:
+    """Record the process that leads the group of a delivery's command.
+
+    Returns:
+        False if the delivery may no longer write.
+    """
+    return bool(transaction.execute(_SET_COMMAND, {"attempt_id": attempt_id, "pid": pid, "started": started}))
+
+
+_COMMANDS = (
+    sa.select(attempt.c.command_pid, attempt.c.command_started)
+    .where(
+        attempt.c.run_id == bindparam("run_id"),
+        attempt.c.status == literal_column("'running'"),
+        attempt.c.command_pid.is_not(None),
+    )
+    .with_hint(attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+)
+
+
+def commands(executor: Executor, run_id: int) -> list[tuple[int, str | None]]:
+    """Return the commands of a run's deliveries that have not ended: the pid and the start of each."""
+    return [(pid, started) for pid, started in executor.execute(_COMMANDS, {"run_id": run_id})]
+
+
+_FAILED = (
+    sa.select(_ONE)
+    .where(
+        attempt.c.run_id == bindparam("run_id"),
+        attempt.c.role == literal_column("'delivery'"),
+        attempt.c.status != literal_column("'completed'"),
+    )
+    .limit(_ONE)
+)
+
+
+def has_failed(executor: Executor, run_id: int) -> bool:
+    """Whether a delivery of the run did not complete."""
+    return bool(executor.execute(_FAILED, {"run_id": run_id}))

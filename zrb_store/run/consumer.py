@@ -1,0 +1,175 @@
+"""A consumer: it takes the values of a queue, each by an attempt of its own."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from zrb_store import codec
+from zrb_store.attempt import Attempt
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.errors import InvalidArgument, ZrbStoreError
+from zrb_store.operations import reclaim
+from zrb_store.operations.lookout import Lookout
+from zrb_store.queries import deliveries, lookout, values
+from zrb_store.queries.deliveries import Candidate
+from zrb_store.run.delivery import Delivery
+from zrb_store.run.lifecycle import RunLifecycle
+from zrb_store.xcom import Xcom, current_attempt
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
+
+Begin = Callable[[Transaction, str], Attempt]
+"""Begins a delivery of the task in the open transaction, or raises `LeaseLost`."""
+
+
+class _NothingToTakeError(Exception):
+    """Another process was faster: undo the attempt that has just begun."""
+
+
+class Consumer:
+    """Takes the values of a queue for a run. Several threads may share one.
+
+    It passes over the values that it has given back itself: others may have more luck with them. After failures in a
+    row it asks for a pause, so that a short outage does not use up the deliveries of every value.
+    """
+
+    def __init__(
+        self, run: RunLifecycle, begin: Begin, queue: Xcom, *, batch: int | None = None, raises: bool = False
+    ) -> None:
+        """Prepare to take values.
+
+        Args:
+            run: The run, which has started.
+            begin: Begins a delivery of the run.
+            queue: The queue. It need not exist yet.
+            batch: How many values a delivery may have; None: each has one, which is not in a list.
+            raises: Whether exceptions that end deliveries are raised.
+
+        Raises:
+            InvalidArgument: The batch is less than 1, or the queue belongs to another store.
+        """
+        if batch is not None and (type(batch) is not int or batch < 1):
+            raise InvalidArgument(f"batch={batch!r} is not a number of values: give 1 or more")
+        if not queue.is_in(run.database):
+            raise InvalidArgument(f"the queue {'/'.join(queue.place)} belongs to another store than this run")
+        self.task = "/".join(queue.place)
+        self._run = run
+        self._database = run.database
+        self._begin = begin
+        self._place = queue.place
+        self._batch = batch
+        self._raises = raises
+        self._lock = threading.Lock()
+        self._passed_over: set[int] = set()
+        self._failures = 0  # in a row
+
+    @property
+    def pause(self) -> float:
+        """Seconds to wait before the next value is taken, because deliveries have failed in a row."""
+        return min(_FIRST_PAUSE * 2 ** min(self._failures - 2, 10), _LONGEST_PAUSE) if self._failures > 1 else 0.0
+
+    def has_value(self) -> bool:
+        """Whether the queue has a value that this consumer has not given back itself. This locks nothing."""
+        if not self._passed_over:
+            return lookout.has_value(self._database, *self._place)
+        queue_id = self._queue_id()
+        return queue_id is not None and bool(self._candidates(self._database, queue_id, 1))
+
+    def forgive(self) -> bool:
+        """Pass over nothing any more. Return whether there was anything."""
+        with self._lock:
+            had_any = bool(self._passed_over)
+            self._passed_over.clear()
+        return had_any
+
+    def lookout(self, seconds: float) -> Lookout:
+        """Return the waiting for a value to take.
+
+        Args:
+            seconds: How long to wait. If it is for ever, the waiting ends as soon as the values that this consumer has
+                passed over may be tried again.
+
+        Raises:
+            InvalidArgument: The time is negative or no number.
+        """
+        with self._lock:
+            if math.isinf(seconds) and self._passed_over:
+                seconds = max(self.pause, _FIRST_PAUSE)
+        return Lookout(self._database, *self._place, seconds, self.has_value)
+
+    def take(self) -> Delivery | None:
+        """Take the oldest value that this consumer has not given back itself.
+
+        A batch has the oldest values that never came back from anybody. One that did comes alone, so that a value which
+        makes deliveries fail does not take others with it.
+
+        Returns:
+            The delivery, or None if there is no such value.
+
+        Raises:
+            LeaseLost: Another process has taken over the session of the run.
+            ZrbStoreError: The run has ended, or the caller is inside an attempt (attempts do not nest).
+        """
+        self._run.refuse_if_over()
+        if current_attempt.get() is not None:
+            raise ZrbStoreError(f"a delivery of {self.task} cannot begin inside an attempt: end that one first")
+        while (queue_id := self._queue_id()) is not None:
+            has_value = self.has_value()
+            found_dead = reclaim.search(self._database, queue_id, self._run.session, empty=not has_value)
+            if not has_value and not found_dead:
+                return None
+            taken = self._take(queue_id)
+            if taken is not None:
+                delivery = self._delivery(*taken)
+                if delivery is not None:
+                    return delivery
+        return None
+
+    def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
+        def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
+            attempt = self._begin(transaction, self.task)
+            chosen = self._choose(self._candidates(transaction, queue_id, self._batch or 1, lock=True))
+            taken = deliveries.take(transaction, queue_id, chosen, attempt.id)
+            if not taken:
+                raise _NothingToTakeError
+            return attempt, taken
+
+        try:
+            return self._database.transact(work, "consume")
+        except _NothingToTakeError:
+            return None
+
+    def _choose(self, found: Sequence[Candidate]) -> list[int]:
+        if not found or self._batch is None or found[0].came_back:
+            return [one.seq for one in found[:1]]
+        return [one.seq for one in found if not one.came_back]
+
+    def _delivery(self, attempt: Attempt, taken: list[tuple[int, str]]) -> Delivery | None:
+        """Return the delivery of values that an attempt has taken; None if one cannot be decoded, which is recorded."""
+        try:
+            value: Any = [codec.decode(data) for _, data in taken]
+        except Exception as error:  # noqa: BLE001 - a user's codec may raise anything
+            broken = Delivery(attempt, self._place, [seq for seq, _ in taken], None, self._note_end, raises=False)
+            broken.end(error)
+            return None
+        if self._batch is None:
+            value = value[0]
+        return Delivery(attempt, self._place, [seq for seq, _ in taken], value, self._note_end, raises=self._raises)
+
+    def _note_end(self, delivery: Delivery, completed: bool) -> None:
+        with self._lock:
+            self._failures = 0 if completed else self._failures + 1
+            # The values of a failed batch come again, each alone.
+            if not completed and len(delivery.seqs) == 1:
+                self._passed_over.update(delivery.seqs)
+
+    def _candidates(self, executor: Executor, queue_id: int, count: int, *, lock: bool = False) -> list[Candidate]:
+        with self._lock:
+            passed_over = set(self._passed_over)
+        return deliveries.candidates(executor, queue_id, passed_over, count, lock=lock)
+
+    def _queue_id(self) -> int | None:
+        return values.find_queue(self._database, *self._place)

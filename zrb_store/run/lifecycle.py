@@ -1,0 +1,176 @@
+"""The life of a run: it takes the lease of its session, and ends with a status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from zrb_store import lease
+from zrb_store.attempt import status_after
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import LeaseLost, SessionCompleted, ZrbStoreError
+from zrb_store.queries import attempts, deliveries, runs, sessions
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.give_back import give_back, give_back_unfinished
+from zrb_store.queries.lease import refuse_live
+from zrb_store.records import AttemptRecord
+from zrb_store.run.spec import RunSpec
+from zrb_store.xcom import Xcoms
+
+ChooseReruns = Callable[[list[AttemptRecord]], Sequence[tuple[int, str]]]
+"""Chooses, of all attempts of a session, the completed ones to give back, in this order, each with the reason."""
+
+
+class RunLifecycle:
+    """The start and the end of a run, without what it runs.
+
+    As a context manager, it ends the session as `completed` unless a task failed.
+
+    Attributes:
+        number: 1 for the first run of the session; also its fence number.
+        lost: Whether another process has taken the session over, as far as is known yet.
+    """
+
+    def __init__(
+        self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] = lambda error: None
+    ) -> None:
+        """Prepare a run; `start` begins it.
+
+        Args:
+            xcoms: The queues of its session.
+            spec: What it is for.
+            on_lost: Called, in another thread, when the renewal of the lease finds that the run must end.
+        """
+        self.database = xcoms.database
+        self.session = xcoms.session
+        self.lost = False
+        self._ended = False
+        self.id = 0
+        self.number = 0
+        self.session_id = 0
+        self._xcoms = xcoms
+        self._spec = spec
+        self._on_lost = on_lost
+
+    def start(self, choose_reruns: ChooseReruns | None = None) -> Self:
+        """Take the lease, and give back what unfinished attempts of earlier runs did.
+
+        Args:
+            choose_reruns: Called in the transaction that takes the lease, so that nothing changes between its choice
+                and the start. The completed attempts that it chooses are given back, and their tasks run again.
+
+        Returns:
+            The run itself.
+
+        Raises:
+            SessionBusy: Another process runs the session.
+            SessionCompleted: There is nothing left to run.
+            InputsDiffer: The session is of another project, another task or other inputs.
+            LeaseLost: Another process is removing the session.
+        """
+        self.session_id, self.id, self.number = self.database.transact(
+            lambda transaction: self._start(transaction, choose_reruns), "start"
+        )
+        lease.start_renewing(self)
+        return self
+
+    def _start(self, transaction: Transaction, choose_reruns: ChooseReruns | None = None) -> tuple[int, int, int]:
+        sessions.create(transaction, self.session)
+        session = sessions.find(transaction, self.session, lock=True)
+        if session is None:
+            raise LeaseLost(sessions.being_removed(self.session))
+        self._spec.refuse_other(session)
+        refuse_live(transaction, session, now_micros(transaction))
+        if session.is_finished and not self._spec.again:
+            raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
+        give_back_unfinished(transaction, session.id)
+        if choose_reruns is not None:
+            give_back(transaction, choose_reruns(attempts.of_session(transaction, session.id)))
+        started = runs.start(
+            transaction,
+            session,
+            lease.duration_in_micros(),
+            self._spec.run_columns(),
+            self._spec.session_columns(session),
+        )
+        return session.id, started.id, started.number
+
+    def end(self, outcome: str) -> None:
+        """End the run and release the lease.
+
+        Args:
+            outcome: `completed`, `failed` or `interrupted`; the session's status from now on.
+
+        Raises:
+            LeaseLost: Another process has taken the session over.
+        """
+        lease.stop_renewing(self)
+        self._ended = True
+
+        def work(transaction: Transaction) -> bool:
+            return runs.end(transaction, self.session_id, self.id, outcome)
+
+        if not self.database.transact(work, "end"):
+            raise self._mark_lost()
+        # A process that was told to end has no time for retention; the next run sees to it.
+        if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
+            from zrb_store.operations.retention import apply_retention  # only now: most runs end without it
+
+            apply_retention(self.database)
+
+    def outcome(self) -> str:
+        """Return `completed`, or `failed` if a task ended without completing and no later attempt of it did.
+
+        A run that was started `again` is judged by its own attempts. Every run is judged by its own deliveries: it has
+        failed if one of them did not complete.
+        """
+        every = attempts.of_session(self.database, self.session_id)
+        last = {attempt.task: attempt for attempt in every if attempt.run_id == self.id or not self._spec.again}
+        done = all(attempt.stands or attempt.role == "check" for attempt in last.values())
+        return "completed" if done and not deliveries.has_failed(self.database, self.id) else "failed"
+
+    def refuse_if_over(self) -> None:
+        """Raise an error unless the run is under way.
+
+        Raises:
+            LeaseLost: Another process has taken the session over.
+            ZrbStoreError: The run was not started, or has ended.
+        """
+        if self.lost:
+            self.database.refuse_replaced()
+            raise self._mark_lost()
+        if self._ended or not self.number:
+            state = "has ended" if self._ended else "was not started"
+            raise ZrbStoreError(f"this run of session {self.session} {state}: use `with session.run() as run:`")
+
+    def lose(self, error: ZrbStoreError) -> None:
+        """Mark the run as lost; the thread that renews leases calls this."""
+        self.lost = True
+        self._on_lost(error)
+
+    def _mark_lost(self) -> LeaseLost:
+        """Mark the run as lost, and return the error to raise."""
+        self.lost = True
+        return LeaseLost(
+            f"session {self.session} was taken over by another process: run {self.number} can no longer write"
+        )
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ended:
+            return
+        try:
+            if error is None or (isinstance(error, SystemExit) and not error.code):
+                self.end(self.outcome())
+            else:
+                with contextlib.suppress(ZrbStoreError):  # the exception under way says more
+                    self.end(status_after(error))
+        finally:
+            lease.stop_renewing(self)  # even if the store cannot be told: the process may live long
