@@ -33,14 +33,14 @@ class Step:
         self._threads = threads
         self._run = run
         self._executing, self._waited, self._go_on = (threading.Event() for _ in range(3))
-        look = run._refuse_if_over
+        look = run.refuse_if_over
 
         def looking() -> None:
             if self._executing.is_set():
                 self._waited.set()
             look()
 
-        monkeypatch.setattr(run, "_refuse_if_over", looking)
+        monkeypatch.setattr(run, "refuse_if_over", looking)
 
     def _work(self, outcome: Any) -> Any:
         self.calls.append(outcome)

@@ -97,10 +97,10 @@ class Database:
             SchemaAhead: Another process has upgraded the store since it was opened.
         """
         if not is_write(statement):
-            return self._operate(Transaction.execute, statement, params)
+            return self.operate(Transaction.execute, statement, params)
         if self.read_only or self.dialect.commits_unsynced:
             return self.transact(lambda transaction: transaction.execute(statement, params))
-        return self._operate(self._write, statement, params)
+        return self.operate(self._write, statement, params)
 
     def _write(self, transaction: Transaction, statement: sa.sql.Executable, params: Params) -> list[Row]:
         self._may_be_committed = True
@@ -141,7 +141,7 @@ class Database:
             raise StoreUnavailable(f"the store {self.shown_url} does not allow this: it was opened for reading only")
         if name:
             failpoint(f"{name}:before")
-        result = self._operate(in_transaction)
+        result = self.operate(in_transaction)
         if name:
             failpoint(f"{name}:after")
         return result
@@ -197,8 +197,8 @@ class Database:
                 # It remembers a file without tables, which SQLite may believe while other processes open the file.
                 self._drop()
 
-    def _operate(self, work: Callable[..., T], *args: Any) -> T:
-        """Do one operation, and repeat it while the database is locked or unreachable."""
+    def operate(self, work: Callable[..., T], *args: Any) -> T:
+        """Call `work` with the connection. Repeat that while the database is locked or unreachable."""
         began = time.monotonic()
         wait = None
         while True:

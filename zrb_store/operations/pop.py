@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Iterator
-
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound
 from zrb_store.names import check_session_name
 from zrb_store.operations import reclaim
+from zrb_store.operations.lookout import Lookout
 from zrb_store.queries import values
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.owner import Owner
-
-_FIRST_PAUSE = 0.01  # seconds
-_LONGEST_PAUSE = 1.0
 
 
 def pop(database: Database, session: str, queue: str, owner: Owner | None, wait: float = 0.0) -> tuple[int, str]:
@@ -42,7 +36,7 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
         LeaseLost: Another process has taken over the owner's session.
     """
     check_session_name(session)
-    attempt_id = owner.id if owner else None
+    attempt_id, taker = (owner.id, owner.full_name) if owner else (None, None)
 
     def work(transaction: Transaction) -> tuple[int, str] | None:
         found = values.take(transaction, queue_id, attempt_id)
@@ -50,10 +44,11 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
             record_change(transaction, "pop", session, f"{queue}#{found[0]}")
         return found
 
-    for _ in _tries(wait):
+    lookout = Lookout(database, session, queue, wait)
+    while True:
         queue_id = values.find_queue(database, session, queue) or 0
-        reclaim.search(database, queue_id, owner.full_name if owner else None)
         # Peek first, which locks nothing, however many processes wait for the same queue.
+        reclaim.search(database, queue_id, taker, empty=values.peek(database, queue_id) is None)
         while values.peek(database, queue_id) is not None:
             found = database.transact(work, "pop")
             if found is not None:
@@ -62,18 +57,6 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
                 owner.refuse_if_closed()
         if owner:
             owner.refuse_if_closed()
-    raise ValueNotFound(f"queue {queue!r} of session {session} is empty" + (f" after {wait:g} s" if wait else ""))
-
-
-def _tries(seconds: float) -> Iterator[None]:
-    """Yield at once, and again after growing random pauses until the time is over."""
-    deadline = time.monotonic() + seconds
-    pause = _FIRST_PAUSE
-    while True:
-        yield
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return
-        # Random, so that processes that wait for the same queue do not all look at once.
-        time.sleep(min(left, pause * random.uniform(0.5, 1.0)))
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        if not lookout.wait():
+            after = f" after {wait:g} s" if wait else ""
+            raise ValueNotFound(f"queue {queue!r} of session {session} is empty{after}")

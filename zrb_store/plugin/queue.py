@@ -216,6 +216,7 @@ class ZrbXcom(Xcom):
     _get = _watched(Xcom.get)
     _push = _watched(Xcom._push)
     _pop = _watched(Xcom._pop)
+    _pop_many = _watched(Xcom._pop_many)
     peek = _watched(Xcom.peek)
     __len__ = _watched(Xcom.__len__)
     __getitem__ = _watched(Xcom.__getitem__)

@@ -18,6 +18,7 @@ from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions
 from zrb_store.queries.attempts import attempt_may_write
+from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import lock_queue
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
@@ -193,6 +194,34 @@ def take(executor: Executor, queue_id: int, attempt_id: int | None, *, right: bo
     """
     rows = executor.execute(_take(attempt_id is not None, right), {"queue_id": queue_id, "attempt_id": attempt_id})
     return (rows[0][0], rows[0][1]) if rows else None
+
+
+_OLDEST_LOCKED = (
+    _from_live(sa.select(value.c.seq, value.c.data)).order_by(value.c.seq).limit(bindparam("count")).with_for_update()
+)
+
+
+@functools.cache
+def _take_these(dialect_name: str) -> Any:
+    return (
+        sa.update(value)
+        .where(value.c.queue_id == bindparam("of_queue"), among(dialect_name, value.c.seq, "seqs"))
+        .values(state=literal_column("'taken'"), ended_at=bindparam("moment"), taken_by=bindparam("attempt_id"))
+    )
+
+
+def take_many(transaction: Transaction, queue_id: int, attempt_id: int | None, count: int) -> list[tuple[int, str]]:
+    """Take the oldest live values of a queue, at most `count`. The caller has called `open_change`.
+
+    Returns:
+        The seq and the encoded value of each, the oldest first.
+    """
+    rows = transaction.execute(_OLDEST_LOCKED, {"queue_id": queue_id, "count": count})
+    if rows:
+        moment, seqs = now_micros(transaction), json.dumps([row[0] for row in rows])
+        params = {"of_queue": queue_id, "seqs": seqs, "moment": moment, "attempt_id": attempt_id}
+        transaction.execute(_take_these(transaction.dialect_name), params)
+    return [(row[0], row[1]) for row in rows]
 
 
 @functools.cache

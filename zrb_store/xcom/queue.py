@@ -19,9 +19,7 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.owner import Owner
 from zrb_store.queries.sessions import being_removed
 from zrb_store.queries.values import NewValue
-from zrb_store.xcom.current import current_attempt
 from zrb_store.xcom.edits import (
-    EMPTY,
     NOTHING,
     Edit,
     Editor,
@@ -32,8 +30,9 @@ from zrb_store.xcom.edits import (
     edit_rotate,
     edit_set_item,
 )
-from zrb_store.xcom.reader import QueueReader, as_index, as_number
+from zrb_store.xcom.reader import as_index, as_number
 from zrb_store.xcom.session_queues import SessionQueues
+from zrb_store.xcom.taking import QueueTaker, call
 
 P = ParamSpec("P")
 
@@ -44,7 +43,7 @@ def _then_call_push_callbacks(change: Callable[Concatenate[Xcom, P], None]) -> C
     @wraps(change)
     def changed(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
         change(self, *args, **kwargs)
-        _call(self._push_callbacks)
+        call(self._push_callbacks)
 
     return changed
 
@@ -55,12 +54,12 @@ def _then_call_pop_callbacks(change: Callable[Concatenate[Xcom, P], None]) -> Ca
     @wraps(change)
     def changed(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
         change(self, *args, **kwargs)
-        _call(self._pop_callbacks)
+        call(self._pop_callbacks)
 
     return changed
 
 
-class Xcom(QueueReader):
+class Xcom(QueueTaker):
     """One queue of a session. Each operation is one transaction, which every process sees at once.
 
     `pop` takes the oldest value, as in zrb; use `popright` for the newest. A value that was taken stays in the history.
@@ -70,7 +69,6 @@ class Xcom(QueueReader):
     def __init__(self, queues: SessionQueues, name: str) -> None:
         super().__init__(queues, name)
         self._push_callbacks: list[Callable[[], Any]] = []
-        self._pop_callbacks: list[Callable[[], Any]] = []
 
     # -- what a subclass may change: how values are encoded, and what it remembers of them
 
@@ -82,9 +80,6 @@ class Xcom(QueueReader):
 
     def _after_move(self, old: int, new: int) -> None:
         """Do something after the commit of a value that continues under another seq."""
-
-    def _after_take(self, seqs: Sequence[int]) -> None:
-        """Do something after the commit that took or removed values."""
 
     # -- push
 
@@ -98,7 +93,7 @@ class Xcom(QueueReader):
             LeaseLost: Another process has taken over the session of that attempt.
         """
         self._push(value, left=False)
-        _call(self._push_callbacks)
+        call(self._push_callbacks)
 
     def push(self, value: Any) -> None:
         """Add a value at the end; the same as `append`, with its errors."""
@@ -140,49 +135,7 @@ class Xcom(QueueReader):
             edit = Edit([], items if left else [], [] if left else items)
             self._apply(lambda live: edit, read=False, pushed=new)
 
-    # -- take
-
-    def pop(self) -> Any:
-        """Take the oldest value.
-
-        Raises:
-            IndexError: The queue is empty.
-            AttemptClosed: The attempt that this operation belongs to has ended.
-            LeaseLost: Another process has taken over the session of that attempt.
-        """
-        return self._pop(right=False)
-
-    def popleft(self) -> Any:
-        """Take the oldest value; the same as `pop`, with its errors."""
-        return self._pop(right=False)
-
-    def popright(self) -> Any:
-        """Take the newest value. Raises what `pop` raises."""
-        return self._pop(right=True)
-
-    def _pop(self, right: bool) -> Any:
-        owner = self._owner()
-        database = self._queues.database
-        queue_id = self._queues.find_id(self.name)
-        if queue_id:
-            self._queues.reclaim(queue_id, owner)
-        failpoint("pop:before")
-        found = values.take(database, queue_id, owner.id if owner else None, right=right) if queue_id else None
-        while found is None:
-            if owner:
-                owner.refuse_if_closed()
-            queue_id = self._queues.find_id(self.name, refresh=True)
-            if not queue_id:
-                raise IndexError(EMPTY)
-            # PostgreSQL finds no value if the only one it saw was taken while a newer one was pushed.
-            if not values.count(database, queue_id) and not self._queues.reclaim(queue_id, owner, empty=True):
-                raise IndexError(EMPTY)
-            found = values.take(database, queue_id, owner.id if owner else None, right=right)
-        failpoint("pop:after")
-        value = self._decode(*found)
-        self._after_take(found[:1])
-        _call(self._pop_callbacks)
-        return value
+    # -- remove
 
     def clear(self) -> None:
         """Remove every value. Raises `AttemptClosed` and `LeaseLost` like `pop`."""
@@ -235,9 +188,9 @@ class Xcom(QueueReader):
         """Replace all values by this one. Raises what `append` raises."""
         new = [NewValue(self._encode(new_value))]
         edit = self._apply(lambda live: Edit([value.seq for value in live], [], new), pushed=[new_value])
-        _call(self._push_callbacks)
+        call(self._push_callbacks)
         for _ in edit.removed:
-            _call(self._pop_callbacks)
+            call(self._pop_callbacks)
 
     @_then_call_push_callbacks
     def insert(self, index: SupportsIndex, value: Any) -> None:
@@ -333,21 +286,9 @@ class Xcom(QueueReader):
         """Call `callback` after each push of this object (not of other processes)."""
         self._push_callbacks.append(callback)
 
-    def append_pop_callback(self, callback: Callable[[], Any]) -> None:
-        """Call `callback` after each pop of this object (not of other processes)."""
-        self._pop_callbacks.append(callback)
-
     add_push_callback = append_push_callback
-    add_pop_callback = append_pop_callback
 
     # -- helpers
-
-    def _owner(self) -> Owner | None:
-        owner = self._queues.owner or current_attempt.get()
-        database = self._queues.database
-        if owner and (owner.database is database or owner.database.url == database.url):
-            return owner
-        return self._queues.parent_attempt
 
     def _renewed_id(self, owner: Owner | None) -> int:
         if owner:
@@ -358,8 +299,3 @@ class Xcom(QueueReader):
         if owner:
             owner.refuse_if_closed()
         raise SessionNotFound(being_removed(self._queues.session))
-
-
-def _call(callbacks: list[Callable[[], Any]]) -> None:
-    for callback in callbacks:
-        callback()

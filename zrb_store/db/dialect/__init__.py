@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
+from sqlalchemy.sql import Executable
 
 from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.postgresql import PostgreSQL
@@ -25,6 +26,7 @@ from zrb_store.db.dialect.statements import (
     schema_is_unchanged,
 )
 from zrb_store.db.dialect.watchdog import Watched
+from zrb_store.db.transaction import Params, Transaction
 from zrb_store.errors import StoreUnavailable, ZrbStoreError
 
 __all__ = [
@@ -50,6 +52,7 @@ class Dialect(Protocol):
 
     Attributes:
         begin_snapshot: The statement that begins a transaction for several reads as of one moment.
+        poll_every: After how many seconds a waiting process asks again whether its queue has a value.
         backs_up: Whether an older store is backed up before an upgrade, so that its first writer may upgrade it.
         commits_unsynced: Whether a statement outside a transaction would be less durable than the store promises.
         has_versions: Selects the names of those tables that exist and that `version_table` needs to know about.
@@ -57,6 +60,7 @@ class Dialect(Protocol):
     """
 
     begin_snapshot: str
+    poll_every: float
     backs_up: bool
     commits_unsynced: bool
     has_versions: sa.TextClause
@@ -79,6 +83,12 @@ class Dialect(Protocol):
 
     def is_idle(self, driver: Any) -> bool:
         """Whether a connection is still open and can run the next statement."""
+
+    def change_mark(self, connection: Transaction) -> object | None:
+        """Return what differs from now on if anything is committed; None if that cannot be told without a query."""
+
+    def has_row(self, connection: Transaction, statement: Executable, params: Params) -> bool:
+        """Whether a query yields a row, found out as cheaply as possible."""
 
     def is_busy(self, error: BaseException) -> bool:
         """Whether the error was caused by another transaction, so that the operation can be repeated."""

@@ -12,11 +12,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL
+from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.statements import revision_of
 from zrb_store.db.dialect.watchdog import Watched
+from zrb_store.db.transaction import Params, Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 
 _SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
@@ -46,6 +48,7 @@ class SQLite:
     """SQLite 3.35 or newer in WAL mode, with one connection for each process."""
 
     begin_snapshot = "BEGIN"
+    poll_every = 0.03
     backs_up = True
     commits_unsynced = False
     has_versions = sa.text(
@@ -108,6 +111,15 @@ class SQLite:
 
     def is_idle(self, driver: Any) -> bool:
         return not driver.in_transaction  # a Ctrl-C during a rollback leaves the transaction open
+
+    def change_mark(self, connection: Transaction) -> object:
+        # The first number tells of commits over other connections, the second of changes over this one. A new
+        # connection counts anew.
+        ((others,),) = connection.driver.execute("PRAGMA data_version").fetchall()
+        return connection, others, connection.driver.total_changes
+
+    def has_row(self, connection: Transaction, statement: Executable, params: Params) -> bool:
+        return bool(connection.execute(statement, params))
 
     def is_busy(self, error: BaseException) -> bool:
         return _sqlite_code(error) in _SQLITE_BUSY

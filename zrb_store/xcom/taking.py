@@ -1,0 +1,147 @@
+"""The taking half of a queue: what a process does with the values of others."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, SupportsIndex, TypeVar
+
+from zrb_store.db.failpoints import failpoint
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import InvalidArgument
+from zrb_store.operations.lookout import Lookout
+from zrb_store.queries import values
+from zrb_store.queries.owner import Owner
+from zrb_store.xcom.current import current_attempt
+from zrb_store.xcom.edits import EMPTY
+from zrb_store.xcom.reader import QueueReader
+from zrb_store.xcom.session_queues import SessionQueues
+
+T = TypeVar("T")
+
+
+class QueueTaker(QueueReader):
+    """The operations of a queue that take values."""
+
+    def __init__(self, queues: SessionQueues, name: str) -> None:
+        super().__init__(queues, name)
+        self._pop_callbacks: list[Callable[[], Any]] = []
+
+    def _after_take(self, seqs: Sequence[int]) -> None:
+        """Do something after the commit that took or removed values; a subclass may."""
+
+    def pop(self, *, wait: float = 0) -> Any:
+        """Take the oldest value.
+
+        Waiting locks nothing and creates neither the queue nor its session. It blocks the thread, as every operation
+        does; a coroutine calls `await asyncio.to_thread(xcom.pop, wait=60)`.
+
+        Args:
+            wait: How many seconds to wait for a value if the queue is empty; `math.inf` for ever.
+
+        Raises:
+            IndexError: The queue is empty, and stayed so.
+            AttemptClosed: The attempt that this operation belongs to has ended, perhaps while it waited.
+            LeaseLost: Another process has taken over the session of that attempt.
+            InvalidArgument: The time to wait is negative or no number.
+        """
+        return self._pop(right=False, wait=wait)
+
+    def popleft(self) -> Any:
+        """Take the oldest value; the same as `pop` without waiting, with its errors."""
+        return self._pop(right=False)
+
+    def popright(self) -> Any:
+        """Take the newest value. Raises what `pop` raises."""
+        return self._pop(right=True)
+
+    def pop_many(self, n: SupportsIndex) -> list[Any]:
+        """Take the oldest values, at most `n`, in one transaction.
+
+        Args:
+            n: How many to take if the queue has as many.
+
+        Returns:
+            The values, the oldest first; an empty list if the queue is empty.
+
+        Raises:
+            AttemptClosed: The attempt that this operation belongs to has ended.
+            LeaseLost: Another process has taken over the session of that attempt.
+            InvalidArgument: `n` is less than 1.
+        """
+        return self._pop_many(operator.index(n))
+
+    def _pop(self, right: bool, wait: float = 0) -> Any:
+        owner = self._owner()
+        database = self._queues.database
+        attempt_id = owner.id if owner else None
+        found = self._take(owner, lambda queue_id: values.take(database, queue_id, attempt_id, right=right), wait)
+        if found is None:
+            raise IndexError(EMPTY)
+        return self._taken([found])[0]
+
+    def _pop_many(self, n: int) -> list[Any]:
+        if n < 1:
+            raise InvalidArgument(f"pop_many({n}) would take nothing: give 1 or more")
+        owner = self._owner()
+        attempt_id = owner.id if owner else None
+
+        def take(queue_id: int) -> list[tuple[int, str]]:
+            def work(transaction: Transaction) -> list[tuple[int, str]]:
+                if not values.open_change(transaction, queue_id, attempt_id):
+                    return []
+                return values.take_many(transaction, queue_id, attempt_id, n)
+
+            return self._queues.database.transact(work)
+
+        return self._taken(self._take(owner, take) or [])
+
+    def _take(self, owner: Owner | None, take: Callable[[int], T | None], wait: float = 0) -> T | None:
+        """Call `take` with the queue's id until it finds something; return None if the queue stays empty."""
+        queues = self._queues
+        lookout = Lookout(queues.database, queues.session, self.name, wait) if wait else None
+        queue_id = queues.find_id(self.name)
+        if queue_id:
+            queues.reclaim(queue_id, owner)
+        failpoint("pop:before")
+        found = take(queue_id) if queue_id else None
+        while not found:
+            if owner:
+                owner.refuse_if_closed()
+            queue_id = queues.find_id(self.name, refresh=True)
+            # PostgreSQL finds no value if the only one it saw was taken while a newer one was pushed.
+            if queue_id and (values.count(queues.database, queue_id) or queues.reclaim(queue_id, owner, empty=True)):
+                found = take(queue_id)
+                continue
+            if lookout is None or not lookout.wait():
+                return None
+        return found
+
+    def _taken(self, found: list[tuple[int, str]]) -> list[Any]:
+        """Return values that were taken, decoded, and call the callbacks for each."""
+        failpoint("pop:after")
+        decoded = [self._decode(*one) for one in found]
+        if found:
+            self._after_take([seq for seq, _ in found])
+        for _ in found:
+            call(self._pop_callbacks)
+        return decoded
+
+    def append_pop_callback(self, callback: Callable[[], Any]) -> None:
+        """Call `callback` after each pop of this object (not of other processes)."""
+        self._pop_callbacks.append(callback)
+
+    add_pop_callback = append_pop_callback
+
+    def _owner(self) -> Owner | None:
+        owner = self._queues.owner or current_attempt.get()
+        database = self._queues.database
+        if owner and (owner.database is database or owner.database.url == database.url):
+            return owner
+        return self._queues.parent_attempt
+
+
+def call(callbacks: list[Callable[[], Any]]) -> None:
+    """Call each of them."""
+    for callback in callbacks:
+        callback()
