@@ -50,13 +50,74 @@ def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started
         None if this process cannot tell, because the other one runs on another machine, in another boot or container,
         or is hidden from this user. Then it counts as running until its lease expires.
     """
-    me = identity()
-    if None in (boot_id, pid_namespace, started) or (boot_id, pid_namespace) != (me.boot_id, me.pid_namespace):
+    if started is None or not _is_here(boot_id, pid_namespace):
         return None
     try:
         return process_started(pid) == started
     except PermissionError:
         return None
+
+
+def is_group_alive(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:
+    """Whether anything is left of a process group: its leader, which has this identity, or any other process of it.
+
+    Returns:
+        None if this process cannot tell, as in `is_running`.
+    """
+    if started is None or not _is_here(boot_id, pid_namespace):
+        return None
+    try:
+        leader = process_started(pid)
+    except PermissionError:
+        return None
+    # The kernel gives no process a number that a group still has: one that started at another time means that the group
+    # is gone.
+    return has_living_member(pid) if leader is None else leader == started
+
+
+def has_living_member(group: int) -> bool:
+    """Whether a process group has a process that is not a zombie.
+
+    Zombies count for nothing: in a container, pid 1 is often a program that leaves them for ever.
+    """
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    members = [pid for pid in _pids() if _group_of(pid) == group]
+    return not members or any(map(_is_alive, members))  # if none is seen, it is hidden from this user
+
+
+def _is_here(boot_id: str | None, pid_namespace: str | None) -> bool:
+    me = identity()
+    return None not in (boot_id, pid_namespace) and (boot_id, pid_namespace) == (me.boot_id, me.pid_namespace)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return process_started(pid) is not None
+    except PermissionError:
+        return True
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
+
+
+def _pids() -> list[int]:
+    if platform.system() == "Linux":
+        try:
+            return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+        except OSError:
+            return []
+    import psutil  # late: as below
+
+    return psutil.pids()
 
 
 def is_stopped(pid: int) -> bool:

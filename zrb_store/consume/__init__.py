@@ -1,0 +1,1 @@
+"""What consumers do with values: run a command for each one."""
