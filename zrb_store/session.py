@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zrb_store.attempt import AttemptReference
 from zrb_store.db.engine import Database
+from zrb_store.errors import ZrbStoreError
 from zrb_store.names import check_name, check_session_name
 from zrb_store.project import current_script
 from zrb_store.queries import runs, sessions
@@ -82,6 +83,7 @@ class Session:
         command: Sequence[str] | None = None,
         zrb_version: str | None = None,
         again: bool = False,
+        on_lost: Callable[[ZrbStoreError], None] = lambda error: None,
     ) -> Run:
         """Prepare a run of this session's tasks: a context manager, or an object with `start` and `end`.
 
@@ -99,6 +101,8 @@ class Session:
             zrb_version: Version of zrb, if zrb runs it.
             again: Start a new run although the session has completed, as a worker that runs every night does. Tasks
                 that have completed stay completed: give each piece of work a name of its own.
+            on_lost: Called with the error, in another thread, as soon as it is known that the run must end: another
+                process has taken the session over, or the store was replaced.
 
         Returns:
             The run, which has not started yet.
@@ -126,4 +130,4 @@ class Session:
             zrb_version=zrb_version,
             again=again,
         )
-        return Run(Xcoms(self.database, self.name, self._max_value), spec)
+        return Run(Xcoms(self.database, self.name, self._max_value), spec, on_lost)

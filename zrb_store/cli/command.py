@@ -30,7 +30,7 @@ class Command(click.Command):
 
         Args:
             *args: The same as for `click.Command`.
-            examples: Command lines, with `{}` in place of the program and the command's name.
+            examples: Command lines, the first `{}` of which stands for the program and the command's name.
             **settings: The same as for `click.Command`.
         """
         super().__init__(*args, **settings)
@@ -39,7 +39,7 @@ class Command(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Example" if len(self._examples) == 1 else "Examples"):
             for example in self._examples:
-                formatter.write(f"  {example.replace('{}', ctx.command_path)}\n")
+                formatter.write(f"  {example.replace('{}', ctx.command_path, 1)}\n")
 
 
 def command(name: str, *examples: str, details: str = "", **settings: Any) -> Callable[[Callable[..., Any]], Command]:
@@ -47,7 +47,7 @@ def command(name: str, *examples: str, details: str = "", **settings: Any) -> Ca
 
     Args:
         name: Its name in `command_table.py`, where its purpose is.
-        *examples: Command lines, with `{}` in place of the program and the command's name.
+        *examples: Command lines, the first `{}` of which stands for the program and the command's name.
         details: More paragraphs of help, after the purpose.
         **settings: The same as for `click.Command`.
     """
@@ -84,3 +84,14 @@ def parse_whole_number(text: str) -> int:
     if not re.fullmatch(r"-?\d{1,18}", text):
         raise click.BadParameter(f"{text[:40]!r} is not a whole number of at most 18 digits")
     return int(text)
+
+
+def parse_seconds(text: str) -> float:
+    """Parse an option that takes a number of seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise click.BadParameter(f"{text!r} is not a number of seconds")
+    return seconds

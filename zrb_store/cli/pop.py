@@ -7,7 +7,7 @@ import shlex
 import click
 
 from zrb_store import codec
-from zrb_store.cli.command import command, format_option
+from zrb_store.cli.command import command, format_option, parse_seconds
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render import output
 from zrb_store.cli.render.format import shell_text
@@ -16,16 +16,6 @@ from zrb_store.inspect import session_names
 from zrb_store.names import full_name
 from zrb_store.operations.pop import pop as pop_value
 from zrb_store.store import open_store
-
-
-def _parse_seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise click.BadParameter(f"{text!r} is not a number of seconds")
-    return seconds
 
 
 @command(
@@ -37,7 +27,7 @@ def _parse_seconds(text: str) -> float:
 )
 @click.argument("session")
 @click.argument("queue")
-@click.option("--wait", metavar="SECONDS", type=_parse_seconds, help="How long to wait for a value.")
+@click.option("--wait", metavar="SECONDS", type=parse_seconds, help="How long to wait for a value.")
 @format_option("value", choices=("value", "json"))
 def pop(session: str, queue: str, wait: float | None, output_format: str) -> None:
     with open_store() as store:

@@ -172,6 +172,8 @@ def _delete_session(database: Database, chosen: Candidate, rule: str) -> bool:
         run = runs.last(transaction, session.id)
         if run is not None and lease.is_live(transaction, run, now_micros(transaction)):
             return False  # its process had slept, and has renewed its lease
+        if run is not None and lease.living_command(transaction, run) is not None:
+            return False
         delete(transaction, session)
         record_change(transaction, "prune", chosen.name, rule)
         return True

@@ -90,7 +90,7 @@ def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:
         last = runs.last(transaction, session.id)
         if session.fence != holder.run.number or last is None or last.ended_at is not None:
             return True  # somebody else was faster
-        if lease.is_live(transaction, last, now_micros(transaction)):
+        if lease.is_live(transaction, last, now_micros(transaction)) or lease.living_command(transaction, last):
             return False
         queries.take_over(transaction, last, session, columns, f"reclaimed by {by}: {reason}")
         record_change(transaction, "reclaim", session.name, f"run {last.number}: {reason}; reclaimed by {by}")
@@ -103,7 +103,7 @@ def _cause_of_death(database: Database, run: RunRecord) -> str | None:
     """Return why a run counts as dead; None if it does not, or not yet."""
     moment = now_micros(database)
     state = lease.state_of_process(database, run, moment)
-    if run.damage or state == "alive":
+    if run.damage or state == "alive" or lease.living_command(database, run) is not None:
         return None
     if state == "dead":
         return "its process had died"

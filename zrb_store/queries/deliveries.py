@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
 from zrb_store.db.dialect import among, now
-from zrb_store.db.tables import attempt, returned, value
+from zrb_store.db.tables import attempt, queue, returned, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries.attempts import attempt_may_write
 
@@ -140,3 +140,34 @@ _FAILED = (
 def has_failed(executor: Executor, run_id: int) -> bool:
     """Whether a delivery of the run did not complete."""
     return bool(executor.execute(_FAILED, {"run_id": run_id}))
+
+
+class Fate(NamedTuple):
+    """What became of a value that was given back.
+
+    Attributes:
+        state: Its state.
+        deliveries: How many deliveries of it have failed.
+        max_deliveries: How many its queue allows; None if that is not limited.
+    """
+
+    state: str
+    deliveries: int
+    max_deliveries: int | None
+
+
+_FATE = (
+    sa.select(value.c.state, value.c.deliveries, queue.c.max_deliveries)
+    .select_from(session.join(queue, queue.c.session_id == session.c.id).join(value, value.c.queue_id == queue.c.id))
+    .where(
+        session.c.name == bindparam("session"),
+        queue.c.name == bindparam("queue"),
+        value.c.seq == bindparam("seq", type_=sa.BigInteger),
+    )
+)
+
+
+def fate(executor: Executor, session_name: str, queue_name: str, seq: int) -> Fate | None:
+    """Return what became of a value, or None if it was deleted."""
+    rows = executor.execute(_FATE, {"session": session_name, "queue": queue_name, "seq": seq})
+    return Fate(*rows[0]) if rows else None

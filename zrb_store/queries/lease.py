@@ -9,8 +9,8 @@ from zrb_store.db.dialect import now, schema_is_unchanged
 from zrb_store.db.tables import run
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import SessionBusy
-from zrb_store.process import is_running, is_stopped
-from zrb_store.queries import runs
+from zrb_store.process import is_group_alive, is_running, is_stopped
+from zrb_store.queries import deliveries, runs
 from zrb_store.records import RunRecord, SessionRecord
 
 DURATION = 60.0
@@ -71,9 +71,28 @@ def status_of(executor: Executor, session: SessionRecord, run: RunRecord | None,
 def refuse_live(executor: Executor, session: SessionRecord, moment: int) -> None:
     """Raise `SessionBusy` if a process is running the session at `moment`."""
     last = runs.last(executor, session.id)
-    if last is not None and is_live(executor, last, moment):
+    if last is None:
+        return
+    if is_live(executor, last, moment):
         age = max(0, moment - last.started_at) // 1_000_000
         raise SessionBusy(
             f"session {session.name} is being run by pid {last.pid} on {last.host} for {age} s; "
             "wait for it, or end it and start again"
         )
+    pid = living_command(executor, last)
+    if pid is not None:
+        raise SessionBusy(
+            f"a command of session {session.name} has outlived its consumer: wait for its process group, "
+            f"or end it with `kill -- -{pid}`"
+        )
+
+
+def living_command(executor: Executor, run: RunRecord) -> int | None:
+    """Return the process group of a command that a run has started and that still works, although the run may be dead.
+
+    What such a command has been given cannot be given to another one yet.
+    """
+    if run.ended_at is not None:
+        return None
+    started = deliveries.commands(executor, run.id)
+    return next((pid for pid, at in started if is_group_alive(run.boot_id, run.pid_namespace, pid, at)), None)

@@ -37,7 +37,14 @@ class Consumer:
     """
 
     def __init__(
-        self, run: RunLifecycle, begin: Begin, queue: Xcom, *, batch: int | None = None, raises: bool = False
+        self,
+        run: RunLifecycle,
+        begin: Begin,
+        queue: Xcom,
+        *,
+        batch: int | None = None,
+        raises: bool = False,
+        decode: Callable[[str], Any] = codec.decode,
     ) -> None:
         """Prepare to take values.
 
@@ -47,6 +54,7 @@ class Consumer:
             queue: The queue. It need not exist yet.
             batch: How many values a delivery may have; None: each has one, which is not in a list.
             raises: Whether exceptions that end deliveries are raised.
+            decode: Converts stored data to the value of a delivery.
 
         Raises:
             InvalidArgument: The batch is less than 1, or the queue belongs to another store.
@@ -62,6 +70,7 @@ class Consumer:
         self._place = queue.place
         self._batch = batch
         self._raises = raises
+        self._decode = decode
         self._lock = threading.Lock()
         self._passed_over: set[int] = set()
         self._failures = 0  # in a row
@@ -150,7 +159,7 @@ class Consumer:
     def _delivery(self, attempt: Attempt, taken: list[tuple[int, str]]) -> Delivery | None:
         """Return the delivery of values that an attempt has taken; None if one cannot be decoded, which is recorded."""
         try:
-            value: Any = [codec.decode(data) for _, data in taken]
+            value: Any = [self._decode(data) for _, data in taken]
         except Exception as error:  # noqa: BLE001 - a user's codec may raise anything
             broken = Delivery(attempt, self._place, [seq for seq, _ in taken], None, self._note_end, raises=False)
             broken.end(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from zrb_store.errors import ZrbStoreError
 from zrb_store.operations.lookout import Lookout
@@ -19,28 +19,31 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
     Each delivery must have ended before the next one: use it in a `with` block.
     """
 
-    def __init__(self, consumer: Consumer, wait: float) -> None:
+    def __init__(self, consumer: Consumer, wait: float, sleep: Callable[[float], object] = time.sleep) -> None:
         """Prepare to take values.
 
         Args:
             consumer: Takes them.
             wait: How many seconds to wait for a value; `math.inf` for ever.
+            sleep: Sleeps for some seconds. If it returns something true, the iteration ends.
 
         Raises:
             InvalidArgument: The time is negative or no number.
         """
         self._consumer = consumer
         self._wait = wait
+        self._sleep = sleep
         self._last: Delivery | None = None
         consumer.lookout(wait)
 
     def __next__(self) -> Delivery:
         self._refuse_if_open()
-        time.sleep(self._consumer.pause)
+        if self._sleep(self._consumer.pause):
+            raise StopIteration
         lookout = self._consumer.lookout(self._wait)
         while (delivery := self._consumer.take()) is None:
-            if not lookout.wait():
-                if not math.isinf(self._wait):
+            if not lookout.wait(self._sleep):
+                if not math.isinf(self._wait) or self._sleep(0):
                     raise StopIteration
                 lookout = self._begin_again()
         self._last = delivery

@@ -32,6 +32,8 @@ class Delivery:
     Attributes:
         attempt: The attempt.
         value: The value; in batches, the list of values.
+        place: Session and name of the queue.
+        seqs: The seqs of the values.
         ids: The values, as SESSION/QUEUE#SEQ.
     """
 
@@ -57,6 +59,7 @@ class Delivery:
         """
         self.attempt = attempt
         self.value = value
+        self.place = place
         self.seqs = seqs
         self.ids = tuple(full_name(*place, seq) for seq in seqs)
         self._on_end = on_end

@@ -27,7 +27,7 @@ ChooseReruns = Callable[[list[AttemptRecord]], Sequence[tuple[int, str]]]
 class RunLifecycle:
     """The start and the end of a run, without what it runs.
 
-    As a context manager, it ends the session as `completed` unless a task failed.
+    As a context manager, it starts unless it was started, and ends the session as `completed` unless a task failed.
 
     Attributes:
         number: 1 for the first run of the session; also its fence number.
@@ -159,7 +159,7 @@ class RunLifecycle:
         )
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self if self.number else self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -189,9 +189,9 @@ class Run(RunLifecycle):
             raise InvalidArgument(f"on_error={on_error!r} is neither 'continue' nor 'raise'")
         return Deliveries(self.consumer(queue, batch=batch, raises=on_error == "raise"), wait)
 
-    def consumer(self, queue: Xcom, *, batch: int | None = None, raises: bool = False) -> Consumer:
-        """Return what `consume` takes values with."""
-        return Consumer(self, self._begin_delivery, queue, batch=batch, raises=raises)
+    def consumer(self, queue: Xcom, **options: Any) -> Consumer:
+        """Return what `consume` takes values with; the options are those of `Consumer`."""
+        return Consumer(self, self._begin_delivery, queue, **options)
 
     def _begin_delivery(self, transaction: Transaction, task: str) -> Attempt:
         begun = attempts.begin(transaction, self.session_id, self.id, self.number, task, "delivery", None)

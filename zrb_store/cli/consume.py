@@ -1,0 +1,145 @@
+"""`consume`: a command for each value of a queue."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import click
+
+from zrb_store import codec
+from zrb_store.cli.command import command, parse_seconds
+from zrb_store.cli.render.format import shell_text
+from zrb_store.consume.command import CommandRunner
+from zrb_store.consume.names import free_names
+from zrb_store.consume.signals import EndingSignals
+from zrb_store.consume.workers import Workers
+from zrb_store.errors import InputsDiffer, SessionBusy, ValueNotFound
+from zrb_store.inspect import session_names
+from zrb_store.operations.retention import apply_retention
+from zrb_store.run import Run
+from zrb_store.safe_text import mask_text, one_line
+from zrb_store.store import Store, open_store
+
+_RETENTION_EVERY = 600.0  # seconds
+_MOST_NAMES = 1000
+_LAST_WAIT = 3.0  # seconds that the store may stay locked when everything has to end
+
+
+def _parse_jobs(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise click.BadParameter(f"{text!r} is not a number from 1 to 1000")
+    return int(text)
+
+
+@command(
+    "consume",
+    "{} inbox files --wait 60 -- ./convert.sh {}",
+    "{} inbox files --all -j 4 -- ./convert.sh",
+    "{} inbox files --forever --as converter -- ./convert.sh --file={}",
+    details="Takes the oldest value as an attempt of its own, and gives it to COMMAND: on stdin, and in place of {} as "
+    "one argument, never through a shell. Text is given as it is, anything else as JSON. If COMMAND exits with 0, the "
+    "attempt completes. If it does not, or if anything is killed, the value is given back, and what COMMAND wrote last "
+    "is kept as the error; another consumer takes it, or it becomes dead if its queue limits deliveries (see "
+    "`queue`). This consumer passes it over. ZRB_STORE_ATTEMPT is set, so that what COMMAND pushes and pops with this "
+    "program belongs to the same attempt.\n\nAfter failures in a row it pauses, up to a minute. The first SIGTERM or "
+    "Ctrl-C lets the command in hand finish; the second one gives the value back at once. Exit: 0 if all went well, 1 "
+    "if a command failed, 3 if there was no value in time, 75 if another process consumes under the same name.",
+)
+@click.argument("session")
+@click.argument("queue")
+@click.argument("argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--wait", metavar="SECONDS", type=parse_seconds, help="How long to wait for a value if there is none.")
+@click.option("--all", "until_empty", is_flag=True, help="Go on until the queue is empty.")
+@click.option("--forever", is_flag=True, help="Go on until SIGTERM; then values that failed are tried again.")
+@click.option("-j", "--jobs", metavar="N", type=_parse_jobs, default="1", help="Run N commands at a time.")
+@click.option("--timeout", metavar="SECONDS", type=parse_seconds, help="How long a command may take; then it failed.")
+@click.option("--as", "name", metavar="NAME", help="The consumer's session; by default the first free consume.HOST.N.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not say on stderr what became of each value.")
+def consume(
+    session: str,
+    queue: str,
+    argv: tuple[str, ...],
+    wait: float | None,
+    until_empty: bool,
+    forever: bool,
+    jobs: int,
+    timeout: float | None,
+    name: str | None,
+    quiet: bool,
+) -> None:
+    if until_empty and forever:
+        raise click.UsageError("--all ends when the queue is empty, --forever never: give one of them")
+    if forever and wait is not None:
+        raise click.UsageError("--forever always waits: leave out --wait")
+    if jobs > 1 and not (until_empty or forever):
+        raise click.UsageError("-j is for --all or --forever: without them one value is taken")
+    outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
+    with CommandRunner(argv, **outputs, timeout=timeout or None) as runner, open_store() as store:
+        xcom = store.session(session_names.session_name(session)).xcom[queue]
+        with _start(store, name, "/".join(xcom.place), runner.stop) as run:
+            workers = Workers(
+                run.consumer(xcom, decode=_text),
+                runner,
+                wait=math.inf if forever else wait or 0.0,
+                only_one=not (until_empty or forever),
+                between=_retention(store) if forever else lambda: None,
+                report=(lambda line: None) if quiet else _report,
+            )
+
+            def stop() -> None:
+                runner.stop()
+                store.database.stop_waiting(_LAST_WAIT)
+
+            with EndingSignals(workers.finish, stop) as signals:
+                workers.work(jobs)
+            if signals.count > 1:
+                run.end("interrupted")
+    if signals.first is not None and (signals.count > 1 or not forever):
+        raise click.exceptions.Exit(128 + signals.first)
+    if not workers.tally and not forever:
+        if quiet:
+            raise click.exceptions.Exit(ValueNotFound.exit_code)
+        after = f" after {wait:g} s" if wait else ""
+        raise ValueNotFound(f"queue {queue!r} of session {xcom.place[0]} is empty{after}")
+    if workers.tally["failed"]:
+        raise click.exceptions.Exit(1)
+
+
+def _start(store: Store, name: str | None, task: str, on_lost: Callable[[], None]) -> Run:
+    """Start a run of the consumer's session, which is a new one every time, also if the session has completed."""
+    for each in [name] if name else itertools.islice(free_names(), _MOST_NAMES):
+        run = store.session(each).run(task=task, origin="cli", again=True, on_lost=lambda error: on_lost())
+        try:
+            return run.start()
+        except (SessionBusy, InputsDiffer):
+            if name:
+                raise
+    raise SessionBusy(f"{_MOST_NAMES} consumers run on this host already: give this one a name with --as")
+
+
+def _text(data: str) -> str:
+    return shell_text(codec.to_json(data))
+
+
+def _report(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it
+        print(one_line(mask_text(line)), file=sys.stderr, flush=True)
+
+
+def _retention(store: Store) -> Callable[[], None]:
+    """Return a function that now and then applies the retention of the store, as the end of a run does."""
+    due = time.monotonic() + _RETENTION_EVERY
+
+    def apply() -> None:
+        nonlocal due
+        if os.environ.get("ZRB_STORE_RETENTION") and time.monotonic() > due:
+            due = time.monotonic() + _RETENTION_EVERY
+            apply_retention(store.database)
+
+    return apply

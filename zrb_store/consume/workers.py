@@ -1,0 +1,151 @@
+"""The threads of `consume`: each takes one value after the other, and runs the command for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+
+from zrb_store.consume.command import CommandRunner
+from zrb_store.consume.outcome import Outcome
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import InvalidArgument, ZrbStoreError
+from zrb_store.queries.deliveries import fate, set_command
+from zrb_store.run.consumer import Consumer
+from zrb_store.run.deliveries import Deliveries
+from zrb_store.run.delivery import Delivery
+from zrb_store.safe_text import ErrorText
+
+
+class Workers:
+    """Threads that share a consumer, and a command for its values.
+
+    Attributes:
+        tally: How many values were `completed`, `failed` (the command failed, so they were given back) and
+            `interrupted` (they were given back because the consumer had to end at once).
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        runner: CommandRunner,
+        *,
+        wait: float,
+        only_one: bool,
+        between: Callable[[], object],
+        report: Callable[[str], object],
+    ) -> None:
+        """Prepare to work.
+
+        Args:
+            consumer: Takes the values. It decodes them to the text that the command gets.
+            runner: Runs the command.
+            wait: How many seconds to wait for a value; `math.inf` for ever.
+            only_one: Whether to take one value only.
+            between: Called between two values.
+            report: Gets one line for each value.
+        """
+        self.tally: Counter[str] = Counter()
+        self._consumer = consumer
+        self._runner = runner
+        self._wait = wait
+        self._only_one = only_one
+        self._between = between
+        self._report = report
+        self._finishing = threading.Event()
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+
+    def finish(self) -> None:
+        """Take no more values. A signal handler of the main thread may call this."""
+        self._finishing.set()
+
+    def work(self, jobs: int) -> None:
+        """Work until there is no value, or until `finish`.
+
+        Args:
+            jobs: How many threads work at a time.
+
+        Raises:
+            LeaseLost: Another process has taken over the session of the run.
+            ZrbStoreError: The store cannot be used.
+        """
+        threads = [threading.Thread(target=self._work, name=f"zrb-store-consume-{n}") for n in range(jobs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            for delivery in Deliveries(self._consumer, self._wait, self._finishing.wait):
+                self._handle(delivery)
+                if self._only_one or self._finishing.is_set():
+                    return
+                self._between()
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            with self._lock:
+                self._error = self._error or error
+            self._finishing.set()
+
+    def _handle(self, delivery: Delivery) -> None:
+        began = time.monotonic()
+        outcome = error = None
+        try:
+            outcome = self._runner.run(
+                delivery.value, _environment(delivery), lambda *process: _record_command(delivery, *process)
+            )
+        except (InvalidArgument, OSError) as refusal:
+            error = refusal
+        name = delivery.ids[0]
+        if outcome is not None and outcome.error is None:
+            delivery.complete()
+            self._count("completed")
+            self._report(f"{name}: completed in {time.monotonic() - began:.1f} s")
+            return
+        is_stopped = outcome is not None and outcome.stopped
+        delivery.fail(_error_text(outcome) if outcome else error, "interrupted" if is_stopped else "failed")
+        self._count("interrupted" if is_stopped else "failed")
+        self._report(f"{name}: {outcome.error if outcome else error} ({_fate(delivery)})")
+
+    def _count(self, what: str) -> None:
+        with self._lock:
+            self.tally[what] += 1
+
+
+def _environment(delivery: Delivery) -> dict[str, str]:
+    """Return the environment of a command, whose pushes and pops belong to the delivery."""
+    url = delivery.attempt.database.url.render_as_string(hide_password=False)
+    inherited = {name: text for name, text in os.environ.items() if name != "ZRB_STORE_SESSION"}
+    return {**inherited, "ZRB_STORE_URL": url, "ZRB_STORE_ATTEMPT": delivery.attempt.token}
+
+
+def _record_command(delivery: Delivery, pid: int, started: str | None) -> None:
+    def work(transaction: Transaction) -> bool:
+        return set_command(transaction, delivery.attempt.id, pid, started)
+
+    if not delivery.attempt.database.transact(work, "command"):
+        delivery.attempt.refuse_if_closed()
+
+
+def _error_text(outcome: Outcome) -> ErrorText:
+    return ErrorText("CommandTimedOut" if outcome.timed_out else "CommandFailed", outcome.error or "", outcome.output)
+
+
+def _fate(delivery: Delivery) -> str:
+    """Describe what became of the value of a delivery that did not complete."""
+    found = None
+    with suppress(ZrbStoreError):
+        found = fate(delivery.attempt.database, *delivery.place, delivery.seqs[0])
+    if found is None:
+        return "given back"
+    session, queue = delivery.place
+    allowed = f" of {found.max_deliveries}" if found.max_deliveries else ""
+    if found.state == "dead":
+        return f"delivery {found.deliveries}{allowed}: dead, `zrb-store show {session} {queue} --dead` tells more"
+    return f"given back, delivery {found.deliveries}{allowed}"
