@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
-import os
 import sys
-import time
-from collections.abc import Callable
 
 import click
 
@@ -16,19 +12,11 @@ from zrb_store import codec
 from zrb_store.cli.command import command, parse_seconds
 from zrb_store.cli.render.format import shell_text
 from zrb_store.consume.command import CommandRunner
-from zrb_store.consume.names import free_names
-from zrb_store.consume.signals import EndingSignals
-from zrb_store.consume.workers import Workers
-from zrb_store.errors import InputsDiffer, SessionBusy, ValueNotFound
+from zrb_store.consume.shell_consumer import ShellConsumer
+from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
-from zrb_store.operations.retention import apply_retention
-from zrb_store.run import Run
 from zrb_store.safe_text import mask_text, one_line
-from zrb_store.store import Store, open_store
-
-_RETENTION_EVERY = 600.0  # seconds
-_MOST_NAMES = 1000
-_LAST_WAIT = 3.0  # seconds that the store may stay locked when everything has to end
+from zrb_store.store import open_store
 
 
 def _parse_jobs(text: str) -> int:
@@ -81,65 +69,31 @@ def consume(
         raise click.UsageError("-j is for --all or --forever: without them one value is taken")
     outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
     with CommandRunner(argv, **outputs, timeout=timeout or None) as runner, open_store() as store:
-        xcom = store.session(session_names.session_name(session)).xcom[queue]
-        with _start(store, name, "/".join(xcom.place), runner.stop) as run:
-            workers = Workers(
-                run.consumer(xcom, decode=_text),
-                runner,
-                wait=math.inf if forever else wait or 0.0,
-                only_one=not (until_empty or forever),
-                between=_retention(store) if forever else lambda: None,
-                report=(lambda line: None) if quiet else _report,
-            )
-
-            def stop() -> None:
-                runner.stop()
-                store.database.stop_waiting(_LAST_WAIT)
-
-            with EndingSignals(workers.finish, stop) as signals:
-                workers.work(jobs)
-            if signals.count > 1:
-                run.end("interrupted")
+        place = session_names.session_name(session), queue
+        consumer = ShellConsumer(
+            store,
+            store.session(place[0]).xcom[queue],
+            runner,
+            name=name,
+            wait=math.inf if forever else wait or 0.0,
+            only_one=not (until_empty or forever),
+            jobs=jobs,
+            text=lambda data: shell_text(codec.to_json(data)),
+            report=(lambda line: None) if quiet else _report,
+        )
+        consumer.consume()
+    signals = consumer.signals
     if signals.first is not None and (signals.count > 1 or not forever):
         raise click.exceptions.Exit(128 + signals.first)
-    if not workers.tally and not forever:
+    if consumer.tally["failed"]:
+        raise click.exceptions.Exit(1)
+    if not consumer.tally and not forever:
         if quiet:
             raise click.exceptions.Exit(ValueNotFound.exit_code)
         after = f" after {wait:g} s" if wait else ""
-        raise ValueNotFound(f"queue {queue!r} of session {xcom.place[0]} is empty{after}")
-    if workers.tally["failed"]:
-        raise click.exceptions.Exit(1)
-
-
-def _start(store: Store, name: str | None, task: str, on_lost: Callable[[], None]) -> Run:
-    """Start a run of the consumer's session, which is a new one every time, also if the session has completed."""
-    for each in [name] if name else itertools.islice(free_names(), _MOST_NAMES):
-        run = store.session(each).run(task=task, origin="cli", again=True, on_lost=lambda error: on_lost())
-        try:
-            return run.start()
-        except (SessionBusy, InputsDiffer):
-            if name:
-                raise
-    raise SessionBusy(f"{_MOST_NAMES} consumers run on this host already: give this one a name with --as")
-
-
-def _text(data: str) -> str:
-    return shell_text(codec.to_json(data))
+        raise ValueNotFound(f"queue {queue!r} of session {place[0]} is empty{after}")
 
 
 def _report(line: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody reads it
         print(one_line(mask_text(line)), file=sys.stderr, flush=True)
-
-
-def _retention(store: Store) -> Callable[[], None]:
-    """Return a function that now and then applies the retention of the store, as the end of a run does."""
-    due = time.monotonic() + _RETENTION_EVERY
-
-    def apply() -> None:
-        nonlocal due
-        if os.environ.get("ZRB_STORE_RETENTION") and time.monotonic() > due:
-            due = time.monotonic() + _RETENTION_EVERY
-            apply_retention(store.database)
-
-    return apply

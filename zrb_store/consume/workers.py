@@ -21,17 +21,14 @@ from zrb_store.safe_text import ErrorText
 
 
 class Workers:
-    """Threads that share a consumer, and a command for its values.
-
-    Attributes:
-        tally: How many values were `completed`, `failed` (the command failed, so they were given back) and
-            `interrupted` (they were given back because the consumer had to end at once).
-    """
+    """Threads that share a consumer, and a command for its values."""
 
     def __init__(
         self,
         consumer: Consumer,
         runner: CommandRunner,
+        tally: Counter[str],
+        finishing: threading.Event,
         *,
         wait: float,
         only_one: bool,
@@ -43,28 +40,27 @@ class Workers:
         Args:
             consumer: Takes the values. It decodes them to the text that the command gets.
             runner: Runs the command.
+            tally: Counts what becomes of the values: `completed`, `failed` (the command failed, so they were given
+                back) or `interrupted` (they were given back because the consumer had to end at once).
+            finishing: When it is set, no more values are taken.
             wait: How many seconds to wait for a value; `math.inf` for ever.
             only_one: Whether to take one value only.
             between: Called between two values.
             report: Gets one line for each value.
         """
-        self.tally: Counter[str] = Counter()
         self._consumer = consumer
         self._runner = runner
+        self._tally = tally
+        self._finishing = finishing
         self._wait = wait
         self._only_one = only_one
         self._between = between
         self._report = report
-        self._finishing = threading.Event()
         self._lock = threading.Lock()
         self._error: BaseException | None = None
 
-    def finish(self) -> None:
-        """Take no more values. A signal handler of the main thread may call this."""
-        self._finishing.set()
-
     def work(self, jobs: int) -> None:
-        """Work until there is no value, or until `finish`.
+        """Work until there is no value, or no more are to be taken.
 
         Args:
             jobs: How many threads work at a time.
@@ -115,7 +111,7 @@ class Workers:
 
     def _count(self, what: str) -> None:
         with self._lock:
-            self.tally[what] += 1
+            self._tally[what] += 1
 
 
 def _environment(delivery: Delivery) -> dict[str, str]:

@@ -91,3 +91,19 @@ class Lookout:
             if self.is_time_to_look():
                 return True
         return False
+
+
+def wait_for_value(lookout: Lookout, sleep: Callable[[float], object] = time.sleep) -> bool:
+    """Wait until a queue has a value, or until a dead process gives one back.
+
+    Args:
+        lookout: The waiting.
+        sleep: As for `Lookout.wait`.
+
+    Returns:
+        Whether there is one.
+    """
+    while not lookout.has_value() and not lookout.reclaim():
+        if not lookout.wait(sleep):
+            return False
+    return True
