@@ -117,6 +117,9 @@ class PostgreSQL:
     def change_mark(self, connection: Transaction) -> None:
         return None
 
+    def bell(self, url: URL) -> None:
+        return None
+
     def has_row(self, connection: Transaction, statement: Executable, params: Params) -> bool:
         # A waiting process does this many times a minute, and psycopg's cursor takes twice the time of libpq below it.
         import psycopg
