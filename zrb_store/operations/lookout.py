@@ -65,9 +65,10 @@ class Lookout:
         mark = self._database.operate(self._database.dialect.change_mark)
         if mark is not None and mark == self._mark:
             return False  # and not quiet, if it has rung: what was written may be committed any moment
-        self._mark = mark
+        found = lookout.has_value(self._database, self._session, self._queue)
+        self._mark = mark  # now that the question was answered
         self._is_quiet = is_armed
-        return lookout.has_value(self._database, self._session, self._queue)
+        return found
 
     def wait(self, is_over: Callable[[], bool] = lambda: False) -> bool:
         """Sleep until it is time to look.
