@@ -21,6 +21,7 @@ from tests import rows
 from tests.attempts import Broken, acting_as
 from zrb_store import Run, open_store
 from zrb_store.queries import lease as lease_queries
+from zrb_store.queries import lookout
 from zrb_store.testing import expire_lease
 
 BY_KEY = "PRIMARY KEY (queue_id=? AND seq=?)"
@@ -35,6 +36,8 @@ WAYS: dict[str, set[str]] = {
     "extend": {HIGHEST},
     "pop": {BY_KEY, BY_LIVE_ALONE},
     "popright": {BY_KEY, BY_LIVE_ALONE},
+    "pop_many": {BY_KEY, BY_LIVE, HIGHEST},
+    "wait": {BY_LIVE_ALONE},
     "peek": {BY_LIVE},
     "get": {BY_LIVE},
     "len": {BY_LIVE_ALONE},
@@ -57,6 +60,8 @@ OPERATIONS: dict[str, Callable[[Any, Run], object]] = {
     "appendleft": lambda q, run: q.appendleft(1),
     "pop": lambda q, run: q.pop(),
     "popright": lambda q, run: q.popright(),
+    "pop_many": lambda q, run: (q.extend([8, 9]), q.pop_many(2)),
+    "wait": lambda q, run: lookout.has_value(run.database, "shared", "q"),
     "peek": lambda q, run: q.peek(),
     "get": lambda q, run: q.get(),
     "len": lambda q, run: len(q),

@@ -15,10 +15,12 @@ from zrb_store.consume.names import free_names
 from zrb_store.consume.signals import EndingSignals
 from zrb_store.consume.workers import Workers
 from zrb_store.errors import InputsDiffer, SessionBusy, SessionNotFound
-from zrb_store.operations.lookout import Lookout, wait_for_value
+from zrb_store.operations import reclaim
+from zrb_store.operations.lookout import Lookout
 from zrb_store.operations.retention import apply_retention
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import refuse_live
+from zrb_store.queries.values import find_queue
 from zrb_store.run import Run
 from zrb_store.store import Store
 from zrb_store.xcom import Xcom
@@ -91,10 +93,8 @@ class ShellConsumer:
             if self._name is not None:
                 self._refuse_busy(self._name)
             began = time.monotonic()
-            if not math.isinf(self._wait):
-                place = self._queue.place
-                if not wait_for_value(Lookout(self._store.database, *place, self._wait), self._finishing.wait):
-                    return
+            if not math.isinf(self._wait) and not self._wait_for_value():
+                return
             with self._start() as run:
                 workers = Workers(
                     run.consumer(self._queue, decode=self._text),
@@ -117,6 +117,18 @@ class ShellConsumer:
         except SessionNotFound:
             return
         refuse_live(database, session, now_micros(database))
+
+    def _wait_for_value(self) -> bool:
+        """Wait until the queue has a value, or gets one back from a dead process."""
+        database = self._store.database
+        lookout = Lookout(database, *self._queue.place, self._wait)
+        while not lookout.has_value():
+            queue_id = find_queue(database, *self._queue.place)
+            if queue_id is not None and reclaim.search(database, queue_id, None, empty=True):
+                continue
+            if not lookout.wait(self._finishing.is_set):
+                return False
+        return True
 
     def _start(self) -> Run:
         """Start a run of the consumer's session: a new one every time, also if the session has completed."""

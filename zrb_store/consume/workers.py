@@ -79,7 +79,7 @@ class Workers:
 
     def _work(self) -> None:
         try:
-            for delivery in Deliveries(self._consumer, self._wait, self._finishing.wait):
+            for delivery in Deliveries(self._consumer, self._wait, self._finishing):
                 self._handle(delivery)
                 if self._only_one or self._finishing.is_set():
                     return

@@ -75,14 +75,16 @@ class Transaction:
         driver: The driver's connection.
         sent: How many statements were sent over it.
         cancelled: Whether the server was asked to cancel a statement. It may then cancel a later one instead.
+        prepared: Names of the statements that were prepared below the driver.
     """
 
-    __slots__ = ("_dialect", "cancelled", "driver", "sent")
+    __slots__ = ("_dialect", "cancelled", "driver", "prepared", "sent")
 
     def __init__(self, driver: Any, dialect: SADialect) -> None:
         self.driver = driver
         self.sent = 0
         self.cancelled = False
+        self.prepared: set[bytes] = set()
         self._dialect = dialect
 
     @property

@@ -13,6 +13,7 @@ from zrb_store.queries import lookout
 
 LOOK_EVERY = 1.0
 """Seconds after which a waiting process looks at its queue in any case: for dead holders, and whether it may take."""
+_COMMIT_TIME = 0.001  # seconds between SQLite's last write to a file and the end of the commit, as a rule
 
 
 class Lookout:
@@ -52,58 +53,58 @@ class Lookout:
         self._end = now + seconds
         self._look_at = now + LOOK_EVERY
         self._mark: object = None
+        self._bell = database.dialect.bell(database.url)
+        self._is_quiet = False
 
-    def next_pause(self) -> float | None:
-        """Return how many seconds to sleep before the next `is_time_to_look`; None if the time is over."""
-        now = time.monotonic()
-        if now >= self._end:
-            return None
-        # Random, so that processes that wait for the same queue do not all ask at once.
-        pause = self._database.dialect.poll_every * random.uniform(0.8, 1.2)
-        return max(0.0, min(pause, self._end - now, self._look_at - now))
-
-    def is_time_to_look(self) -> bool:
-        """Whether the queue has a value, or enough time has passed to look in any case."""
-        now = time.monotonic()
-        if now >= min(self._look_at, self._end):
-            self._look_at = now + LOOK_EVERY
-            return True
-        mark = self._database.operate(self._database.dialect.change_mark)
-        if mark is not None and mark == self._mark:
-            return False
-        self._mark = mark
+    def has_value(self) -> bool:
+        """Whether the queue has a value that is waited for. This locks nothing."""
         if self._has_value is not None:
             return self._has_value()
         return lookout.has_value(self._database, self._session, self._queue)
 
-    def wait(self, sleep: Callable[[float], object] = time.sleep) -> bool:
+    def next_pause(self) -> float | None:
+        """Return how many seconds to sleep before the next `is_time_to_look`; None if the time is over."""
+        if time.monotonic() >= self._end:
+            return None
+        # Random, so that processes that wait for the same queue do not all ask at once.
+        return max(0.0, min(self._database.dialect.poll_every * random.uniform(0.8, 1.2), self._left()))
+
+    def is_time_to_look(self) -> bool:
+        """Whether the queue has a value, or enough time has passed to look in any case."""
+        is_armed = self._bell is not None and self._bell.arm()  # first, so that it rings for all that is not seen below
+        now = time.monotonic()
+        if now >= min(self._look_at, self._end):
+            self._look_at = now + LOOK_EVERY
+            self._is_quiet = is_armed
+            return True
+        mark = self._database.operate(self._database.dialect.change_mark)
+        if mark is not None and mark == self._mark:
+            return False  # and not quiet, if it has rung: what was written may be committed any moment
+        found = self.has_value()
+        self._mark = mark  # now that the question was answered
+        self._is_quiet = is_armed
+        return found
+
+    def wait(self, is_over: Callable[[], bool] = lambda: False) -> bool:
         """Sleep until it is time to look.
 
         Args:
-            sleep: Sleeps for some seconds. If it returns something true, the waiting ends: `threading.Event.wait` does.
+            is_over: Whether to wait no longer. It is asked at least once a second.
 
         Returns:
-            False if the time is over or `sleep` ended it.
+            False if there is no time left, or the waiting is over.
         """
         while (pause := self.next_pause()) is not None:
-            if sleep(pause):
+            time.sleep(pause)
+            if self._bell is not None and self._is_quiet and self._bell.rings(self._left()):
+                self._is_quiet = False
+                time.sleep(_COMMIT_TIME)
+            if is_over():
                 return False
             if self.is_time_to_look():
                 return True
         return False
 
-
-def wait_for_value(lookout: Lookout, sleep: Callable[[float], object] = time.sleep) -> bool:
-    """Wait until a queue has a value, or until a dead process gives one back.
-
-    Args:
-        lookout: The waiting.
-        sleep: As for `Lookout.wait`.
-
-    Returns:
-        Whether there is one.
-    """
-    while not lookout.has_value() and not lookout.reclaim():
-        if not lookout.wait(sleep):
-            return False
-    return True
+    def _left(self) -> float:
+        """Return how many seconds are left until the next look at the latest."""
+        return min(self._look_at, self._end) - time.monotonic()

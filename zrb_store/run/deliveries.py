@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 
 from zrb_store.errors import ZrbStoreError
 from zrb_store.operations.lookout import Lookout
@@ -19,31 +19,31 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
     Each delivery must have ended before the next one: use it in a `with` block.
     """
 
-    def __init__(self, consumer: Consumer, wait: float, sleep: Callable[[float], object] = time.sleep) -> None:
+    def __init__(self, consumer: Consumer, wait: float, finishing: threading.Event | None = None) -> None:
         """Prepare to take values.
 
         Args:
             consumer: Takes them.
             wait: How many seconds to wait for a value; `math.inf` for ever.
-            sleep: Sleeps for some seconds. If it returns something true, the iteration ends.
+            finishing: When it is set, the iteration ends.
 
         Raises:
             InvalidArgument: The time is negative or no number.
         """
         self._consumer = consumer
         self._wait = wait
-        self._sleep = sleep
+        self._finishing = finishing or threading.Event()
         self._last: Delivery | None = None
         consumer.lookout(wait)
 
     def __next__(self) -> Delivery:
         self._refuse_if_open()
-        if self._sleep(self._consumer.pause):
+        if self._finishing.wait(self._consumer.pause):
             raise StopIteration
         lookout = self._consumer.lookout(self._wait)
         while (delivery := self._consumer.take()) is None:
-            if not lookout.wait(self._sleep):
-                if not math.isinf(self._wait) or self._sleep(0):
+            if not lookout.wait(self._finishing.is_set):
+                if not math.isinf(self._wait) or self._finishing.is_set():
                     raise StopIteration
                 lookout = self._begin_again()
         self._last = delivery

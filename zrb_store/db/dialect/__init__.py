@@ -6,7 +6,7 @@ differences in migrations are in `db/migrate.py`, those in what the databases re
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
@@ -28,6 +28,9 @@ from zrb_store.db.dialect.statements import (
 from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.transaction import Params, Transaction
 from zrb_store.errors import StoreUnavailable, ZrbStoreError
+
+if TYPE_CHECKING:
+    from zrb_store.db.dialect.bell import Bell
 
 __all__ = [
     "Dialect",
@@ -86,6 +89,9 @@ class Dialect(Protocol):
 
     def change_mark(self, connection: Transaction) -> object | None:
         """Return what differs from now on if anything is committed; None if that cannot be told without a query."""
+
+    def bell(self, url: URL) -> Bell | None:
+        """Return what rings when anything is committed; None if there is nothing like that, and one must ask."""
 
     def has_row(self, connection: Transaction, statement: Executable, params: Params) -> bool:
         """Whether a query yields a row, found out as cheaply as possible."""

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
@@ -20,6 +20,9 @@ from zrb_store.db.dialect.statements import revision_of
 from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.transaction import Params, Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
+
+if TYPE_CHECKING:
+    from zrb_store.db.dialect.bell import Bell
 
 _SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 # Explanations of SQLite's errors by primary result code (https://www.sqlite.org/rescode.html).
@@ -117,6 +120,14 @@ class SQLite:
         # connection counts anew.
         ((others,),) = connection.driver.execute("PRAGMA data_version").fetchall()
         return connection, others, connection.driver.total_changes
+
+    def bell(self, url: URL) -> Bell | None:
+        from zrb_store.db.dialect.bell import Bell  # loads slowly, and only those who wait need it
+
+        try:
+            return Bell(_wal(sqlite_path(url).resolve()))  # SQLite follows symbolic links, too
+        except OSError:
+            return None
 
     def has_row(self, connection: Transaction, statement: Executable, params: Params) -> bool:
         return bool(connection.execute(statement, params))

@@ -1,0 +1,377 @@
+"""Waiting for a value: it is noticed at once whoever brings it, and nothing is locked or created meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.attempts import acting_as
+from tests.postgres import DEADLINE, wait_until
+from tests.processes import Child
+from tests.rows import query
+from zrb_store import AttemptClosed, InvalidArgument, LeaseLost, Store, StoreUnavailable, ValueNotFound, open_store
+from zrb_store.db.dialect import SQLite
+from zrb_store.db.dialect.bell import Bell
+from zrb_store.operations import lookout
+from zrb_store.operations.lookout import Lookout
+from zrb_store.operations.pop import pop
+from zrb_store.queries import lookout as queries
+from zrb_store.testing import expire_lease
+
+ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
+
+
+@pytest.fixture(params=["bell", "no bell"])
+def no_looks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a waiting process notice a value, or miss it for ever; on SQLite also where there is no inotify."""
+    monkeypatch.setattr(lookout, "LOOK_EVERY", 3600.0)
+    if request.param == "no bell":
+        if "postgresql" in str(request.getfixturevalue("location")):
+            pytest.skip("PostgreSQL has no bell")
+        monkeypatch.setattr(SQLite, "bell", lambda self, url: None)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """The answers that waiting threads of this process have got to the question whether it is time to look."""
+    answers: list[bool] = []
+    ask = Lookout.is_time_to_look
+
+    def asking(self: Lookout) -> bool:
+        answers.append(ask(self))
+        return answers[-1]
+
+    monkeypatch.setattr(Lookout, "is_time_to_look", asking)
+    return answers
+
+
+@contextlib.contextmanager
+def waiting(asked: list[bool], take: Callable[[], Any]) -> Iterator[Future[Any]]:
+    """Call `take` in a thread, and run the block while it waits for a value."""
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(take)
+        wait_until(lambda: bool(asked) or future.done(), lambda: "nobody waits")
+        assert not future.done(), future.result()
+        yield future
+        with contextlib.suppress(Exception):
+            future.result(DEADLINE)
+
+
+def push_late(pipe: Connection, location: str) -> None:
+    """Push a value in another process."""
+    with open_store(location) as store:
+        store.session("inbox").xcom["files"].push("late")
+        pipe.recv()  # the connection stays open: closing the last one would write, too
+
+
+TAKERS: dict[str, Callable[[Store], Any]] = {
+    "python": lambda store: store.session("inbox").xcom["files"].pop(wait=DEADLINE),
+    "shell": lambda store: pop(store.database, "inbox", "files", None, DEADLINE)[1].strip('"'),
+}
+
+
+@pytest.mark.usefixtures("no_looks")
+@pytest.mark.parametrize("pusher", ["thread", "connection", "process"])
+@pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
+def test_a_value_is_noticed_whoever_pushes_it(
+    store: Store, location: str, asked: list[bool], take: Callable[[Store], Any], pusher: str
+) -> None:
+    with contextlib.ExitStack() as stack:
+        with waiting(asked, lambda: take(store)) as taken:
+            assert store.sessions() == [], "neither the queue nor its session is created"
+            if pusher == "process":
+                stack.enter_context(Child(push_late, location))
+            else:
+                other = store if pusher == "thread" else stack.enter_context(open_store(location))
+                other.session("inbox").xcom["files"].push("late")
+        assert taken.result() == "late"
+    assert asked[-1]
+    assert not all(asked)
+
+
+@pytest.mark.usefixtures("no_looks")
+def test_values_of_other_queues_are_no_reason_to_look(store: Store, location: str, asked: list[bool]) -> None:
+    with open_store(location) as other, waiting(asked, lambda: TAKERS["python"](store)) as taken:
+        for number in range(3):
+            seen = len(asked)
+            other.session("inbox").xcom["other"].push(number)
+            wait_until(lambda seen=seen: len(asked) > seen, lambda: "the waiting process sleeps")  # type: ignore[misc]
+        assert not any(asked)
+        other.session("inbox").xcom["files"].push("late")
+    assert taken.result() == "late"
+
+
+@ON_SQLITE
+@pytest.mark.usefixtures("no_looks")
+def test_a_new_connection_is_no_reason_to_miss_a_value(store: Store, location: str, asked: list[bool]) -> None:
+    """A fork closes the connection, and the last one that is closed removes the file that the bell watches."""
+    with waiting(asked, lambda: TAKERS["python"](store)) as taken:
+        store.database.before_fork()
+        assert not Path(location + "-wal").exists()
+        store.database.after_fork(False)
+        with open_store(location) as other:
+            other.session("inbox").xcom["files"].push("late")
+            assert taken.result(DEADLINE) == "late"
+
+
+@ON_POSTGRESQL
+@pytest.mark.usefixtures("no_looks")
+def test_a_lost_connection_is_no_reason_to_miss_a_value(
+    store: Store, location: str, asked: list[bool], postgres_admin: psycopg.Connection[Any]
+) -> None:
+    with open_store(location) as other, waiting(asked, lambda: TAKERS["python"](store)) as taken:
+        postgres_admin.execute("SELECT pg_terminate_backend(%s)", (backend(store),))
+        seen = len(asked)
+        wait_until(lambda: len(asked) > seen, lambda: "the waiting thread does not go on")
+        assert not taken.done()
+        other.session("inbox").xcom["files"].push("late")
+    assert taken.result() == "late"
+
+
+@ON_POSTGRESQL
+@pytest.mark.usefixtures("no_looks")
+def test_a_pooler_may_give_it_another_server_session(store: Store, asked: list[bool]) -> None:
+    """What was prepared in the former one is not there, or has its plan discarded."""
+    with waiting(asked, lambda: TAKERS["python"](store)) as taken:
+        store.database.operate(lambda connection: connection.driver.pgconn.exec_(b"DEALLOCATE ALL"))
+        seen = len(asked)
+        wait_until(lambda: len(asked) > seen + 1, lambda: "the waiting thread does not go on")
+        assert not taken.done()
+        store.session("inbox").xcom["files"].push("late")
+    assert taken.result() == "late"
+
+
+@ON_POSTGRESQL
+def test_it_asks_without_prepared_statements_too(store: Store) -> None:
+    assert not queries.has_value(store.database, "inbox", "ä")
+    store.session("inbox").xcom["ä"].push(1)
+    assert queries.has_value(store.database, "inbox", "ä")
+    store.database.operate(lambda connection: setattr(connection.driver, "prepare_threshold", None))
+    assert queries.has_value(store.database, "inbox", "ä")
+    assert not queries.has_value(store.database, "inbox", "other")
+
+
+def backend(store: Store) -> int:
+    pid: int = store.database.operate(lambda connection: connection.driver.info.backend_pid)
+    return pid
+
+
+@pytest.mark.usefixtures("no_looks")
+def test_a_failed_question_is_asked_again(store: Store, asked: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = store.session("inbox").xcom["files"]
+    watch = Lookout(store.database, "inbox", "files", DEADLINE)
+    assert not watch.is_time_to_look()
+    queue.push("late")
+    with monkeypatch.context() as patch:
+        patch.setattr(queries, "has_value", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            watch.wait()
+    assert watch.wait()
+
+
+# -- what a look is for
+
+
+def hold_a_value(pipe: Connection, location: str) -> None:
+    with open_store(location) as store, store.session("worker").run() as run, run.attempt("convert"):
+        pipe.send(store.session("inbox").xcom["files"].pop())
+        pipe.recv()
+
+
+@pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
+def test_a_value_comes_back_from_a_dead_process(
+    store: Store, location: str, asked: list[bool], take: Callable[[Store], Any]
+) -> None:
+    store.session("inbox").xcom["files"].push("a")
+    with Child(hold_a_value, location) as child:
+        assert child.receive() == "a"
+        with waiting(asked, lambda: take(store)) as taken:
+            child.kill()
+        assert taken.result() == "a"
+
+
+@pytest.mark.parametrize("end", [AttemptClosed, LeaseLost])
+def test_it_ends_with_the_attempt(store: Store, location: str, asked: list[bool], end: type[Exception]) -> None:
+    session = store.session("flow")
+    run = session.run().start()
+    attempt = run.begin("load")
+
+    def take() -> Any:
+        with acting_as(attempt):
+            return TAKERS["python"](store)
+
+    with open_store(location) as other, waiting(asked, take) as taken:
+        if end is AttemptClosed:
+            attempt.complete()
+        else:
+            expire_lease(other.session("flow"))
+            other.session("flow").run().start()
+        with pytest.raises(end):
+            taken.result(DEADLINE)
+
+
+def test_the_time_is_over(store: Store, asked: list[bool]) -> None:
+    queue = store.session("inbox").xcom["files"]
+    with pytest.raises(IndexError, match="Xcom is empty"):
+        queue.pop(wait=0.2)
+    assert asked.count(True) == 1, "it looks once more at the end"
+    asked.clear()
+    with pytest.raises(IndexError, match="Xcom is empty"):
+        queue.pop(wait=0)
+    with pytest.raises(ValueNotFound, match=r"empty$"):
+        pop(store.database, "inbox", "files", None, 0)
+    assert asked == []
+    assert store.sessions() == []
+
+
+def test_who_finds_a_value_waits_for_nothing(store: Store, asked: list[bool]) -> None:
+    queue = store.session("inbox").xcom["files"]
+    queue.extend(["a", "b"])
+    assert (queue.pop(wait=math.inf), queue.pop(wait=DEADLINE), asked) == ("a", "b", [])
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan])
+def test_a_time_that_is_none(store: Store, seconds: float) -> None:
+    queue = store.session("inbox").xcom["files"]
+    queue.push("a")
+    with pytest.raises(InvalidArgument, match=r"is not a number of seconds: give 0 or more"):
+        queue.pop(wait=seconds)
+    assert list(queue) == ["a"]
+
+
+def test_it_ends_when_it_is_told(store: Store, asked: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookout, "LOOK_EVERY", 0.1)
+    over = threading.Event()
+
+    def wait_until_over() -> bool:
+        watch = Lookout(store.database, "inbox", "files", math.inf)
+        while watch.wait(over.is_set):
+            pass
+        return True
+
+    with waiting(asked, wait_until_over) as ended:
+        wait_until(lambda: asked.count(True) > 1, lambda: "it does not look")
+        over.set()
+    assert ended.result()
+
+
+def test_the_parts_for_asyncio(store: Store) -> None:
+    watch = Lookout(store.database, "inbox", "files", DEADLINE)
+    pause = watch.next_pause()
+    assert pause is not None
+    assert 0 < pause < 1
+    assert not watch.is_time_to_look()
+    store.session("inbox").xcom["files"].push("late")
+    assert watch.is_time_to_look()
+    assert Lookout(store.database, "inbox", "files", 0).next_pause() is None
+
+
+# -- what it costs others
+
+
+@pytest.mark.usefixtures("no_looks")
+def test_no_transaction_is_open(
+    store: Store, location: str, asked: list[bool], postgres_admin: psycopg.Connection[Any]
+) -> None:
+    """On SQLite a log that a reader still needs could not be truncated."""
+    store.session("other").xcom["q"].push(1)
+    with waiting(asked, lambda: TAKERS["python"](store)):
+        if "postgresql" in location:
+            sql = f"SELECT 1 FROM pg_stat_activity WHERE pid = {backend(store)} AND xact_start IS NULL"
+            wait_until(lambda: bool(postgres_admin.execute(sql).fetchall()), lambda: "a transaction is open")
+        else:
+            with contextlib.closing(sqlite3.connect(location, isolation_level=None)) as outside:
+                truncate = "PRAGMA wal_checkpoint(TRUNCATE)"
+                wait_until(lambda: outside.execute(truncate).fetchone()[0] == 0, lambda: "a transaction is open")
+                outside.execute("BEGIN EXCLUSIVE")
+                outside.execute("ROLLBACK")
+        store.session("inbox").xcom["files"].push("late")
+
+
+@ON_SQLITE
+def test_a_locked_store_does_not_end_the_waiting(
+    store: Store, location: str, asked: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "LOOK_EVERY", 0.05)
+    store.database.timeout = 0.01
+    with contextlib.closing(sqlite3.connect(location, isolation_level=None)) as outside:
+        with waiting(asked, lambda: TAKERS["shell"](store)) as taken:
+            outside.execute("BEGIN EXCLUSIVE")
+            looks = asked.count(True)
+            wait_until(lambda: asked.count(True) > looks + 3 or taken.done(), lambda: "it does not look")
+            assert not taken.done()
+            outside.execute("ROLLBACK")
+            store.database.timeout = DEADLINE
+            store.session("inbox").xcom["files"].push("late")
+        assert taken.result() == "late"
+
+
+@ON_SQLITE
+def test_nothing_is_asked_while_nobody_writes(
+    store: Store, location: str, asked: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "LOOK_EVERY", 3600.0)
+    if store.database.dialect.bell(store.database.url) is None:
+        pytest.skip("this system has no inotify")
+    with pytest.raises(IndexError):
+        store.session("inbox").xcom["files"].pop(wait=1)
+    assert asked == [False, True]
+
+
+def test_a_bell(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    try:
+        bell = Bell(path)
+    except OSError:
+        pytest.skip("this system has no inotify")
+    assert not bell.arm(), "there is no file"
+    path.write_text("1")
+    assert bell.arm()
+    assert not bell.rings(0.01)
+    with path.open("r+") as file:
+        file.write("2")
+    assert bell.rings(DEADLINE)
+    assert bell.arm()
+    assert not bell.rings(0)
+    path.unlink()
+    assert bell.rings(DEADLINE)
+    assert not bell.arm()
+    path.write_text("3")
+    assert bell.arm()
+    path.write_text("4")
+    assert bell.rings(DEADLINE)
+
+
+@ON_SQLITE
+def test_a_store_that_is_gone_ends_the_waiting(store: Store, asked: list[bool]) -> None:
+    store.session("other").xcom["q"].push(1)
+    with waiting(asked, lambda: TAKERS["python"](store)) as taken:
+        Path(store.database.url.database or "").unlink()
+        store.database.before_fork()
+        store.database.after_fork(False)
+        with pytest.raises(StoreUnavailable):
+            taken.result(DEADLINE)
+
+
+def test_the_history_tells_of_it_as_of_any_pop(store: Store, asked: list[bool]) -> None:
+    with store.session("flow").run() as run, run.attempt("load") as attempt:
+
+        def take() -> Any:
+            with acting_as(attempt):
+                return TAKERS["python"](store)
+
+        with waiting(asked, take):
+            store.session("inbox").xcom["files"].push("late")
+        sql = "SELECT a.task FROM zrb_value v JOIN zrb_attempt a ON a.id = v.taken_by"
+        assert query(store, sql) == [("load",)]
