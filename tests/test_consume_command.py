@@ -18,6 +18,7 @@ from tests.command_runs import Commands, ignore, is_gone
 from tests.postgres import wait_until
 from zrb_store import InvalidArgument
 from zrb_store.consume import command as command_module
+from zrb_store.consume.outcome import Outcome
 from zrb_store.process import has_living_member
 
 SHOW = 'for one in "$@"; do printf "<%s>" "$one"; done'
@@ -105,42 +106,60 @@ def test_nothing_is_left_after_a_failure(commands: Commands) -> None:
     assert is_gone(int(commands.out))
 
 
+def run_and_stop(commands: Commands, script: str, ready: bytes, *, text: str = "value") -> Outcome:
+    """Run a script, and stop it when it has written that it is ready."""
+    with commands.runner("sh", "-c", script) as runner, ThreadPoolExecutor() as pool:
+        done = pool.submit(runner.run, text, None, ignore)
+        wait_until(lambda: ready in commands.out, lambda: "the script is never ready")
+        runner.stop()
+        return done.result()
+
+
 def test_a_timeout(commands: Commands) -> None:
-    outcome = commands.sh("sleep 1000 & echo $!; echo working; wait", timeout=0.5)
-    assert outcome.error == "sh timed out after 0.5 s: working"
+    pids: list[int] = []
+    with commands.runner("sh", "-c", "sleep 1000 & wait", timeout=0.3) as runner:
+        outcome = runner.run("value", None, lambda pid, _: pids.append(pid))
+    assert outcome.error == "sh timed out after 0.3 s"
     assert (outcome.exit_code, outcome.timed_out, outcome.stopped) == (-signal.SIGTERM, True, False)
-    assert is_gone(int(commands.out.split()[0]))
+    assert not has_living_member(pids[0])
 
 
-def test_success_after_the_timeout_is_none(commands: Commands) -> None:
-    outcome = commands.sh("trap 'exit 0' TERM; while :; do sleep 0.01; done", timeout=0.5)
-    assert (outcome.exit_code, outcome.timed_out) == (0, True)
-    assert outcome.error
+def test_exit_0_after_a_stop_is_no_success(commands: Commands) -> None:
+    outcome = run_and_stop(commands, "trap 'exit 0' TERM; echo ready; sleep 1000 & wait", b"ready")
+    assert (outcome.exit_code, outcome.stopped) == (0, True)
+    assert outcome.error == "sh was stopped: ready"
 
 
 def test_a_command_that_ignores_sigterm(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_module, "GRACE", 0.3)
-    outcome = commands.sh("trap '' TERM; sleep 1000 & echo $!; while :; do sleep 0.05; done", timeout=0.3)
-    assert (outcome.exit_code, outcome.timed_out) == (-signal.SIGKILL, True)
-    assert is_gone(int(commands.out))
+    outcome = run_and_stop(commands, "trap '' TERM; sleep 1000 & echo $! ready; wait", b"ready")
+    assert (outcome.exit_code, outcome.stopped) == (-signal.SIGKILL, True)
+    assert is_gone(int(commands.out.split()[0]))
 
 
-def test_the_others_of_the_group_may_clean_up(commands: Commands) -> None:
+def test_the_others_of_the_group_may_clean_up(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shell dies from SIGTERM at once."""
+    monkeypatch.setattr(command_module, "GRACE", 60.0)
     clean_up = "trap 'sleep 0.3; echo cleaned; exit' TERM; echo ready; while :; do sleep 0.01; done"
-    outcome = commands.sh(f"({clean_up}) & wait", timeout=1)
-    assert outcome.timed_out
+    assert run_and_stop(commands, f"({clean_up}) & wait", b"ready").exit_code == -signal.SIGTERM
     assert commands.out == b"ready\ncleaned\n"
 
 
-def test_a_command_that_is_ended_gets_no_part_of_the_value_for_all(
+def test_a_command_that_is_ended_takes_no_part_of_the_value_for_all(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command_module, "GRACE", 1)
-    outcome = commands.sh("trap 'cat >copy; touch complete' TERM; sleep 1000 & wait", text="x" * 1_000_000, timeout=0.3)
-    assert outcome.timed_out
-    assert Path("copy").exists()
-    assert not Path("complete").exists()
+    """It reads what the pipe holds, but no end of file."""
+    monkeypatch.setattr(command_module, "GRACE", 60.0)
+    pids: list[int] = []
+    script = "trap 'cat; echo complete' TERM; echo ready; sleep 1000 & wait"
+    with commands.runner("sh", "-c", script) as runner, ThreadPoolExecutor() as pool:
+        done = pool.submit(runner.run, "x" * 1_000_000, None, lambda pid, _: pids.append(pid))
+        wait_until(lambda: b"ready" in commands.out, lambda: "the script is never ready")
+        runner.stop()
+        wait_until(lambda: len(commands.out) > 65_000, lambda: "the script does not read")
+        os.killpg(pids[0], signal.SIGKILL)
+        assert done.result().stopped
+    assert b"complete" not in commands.out
 
 
 def test_stop(commands: Commands) -> None:
@@ -215,8 +234,9 @@ def test_without_pidfd_and_waitid(commands: Commands, monkeypatch: pytest.Monkey
     assert commands.sh("echo x; exit 3").error == "sh exited with 3: x"
     monkeypatch.delattr("os.waitid", raising=False)
     assert commands.sh("echo x; exit 3").error == "sh exited with 3: x"
-    assert commands.sh("sleep 1000 & echo $!; wait", timeout=0.3).timed_out
-    assert is_gone(int(commands.out.split()[-1]))
+    monkeypatch.setattr(command_module, "GRACE", 60.0)
+    run_and_stop(commands, "sleep 1000 & echo $! ready; wait", b"ready")
+    assert is_gone(int(commands.out.split()[-2]))
 
 
 def test_an_ignored_sigchld_is_never_taken_for_success(tmp_path: Path) -> None:
