@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import PurePath
 from types import TracebackType
 
-from zrb_store.consume.arguments import PLACE, arguments, as_bytes
+from zrb_store.consume.arguments import PLACE, arguments, as_bytes, check_command
 from zrb_store.consume.child import Child
 from zrb_store.consume.guard import Guard
 from zrb_store.consume.outcome import KEPT, Outcome, make_outcome
@@ -39,20 +39,23 @@ class CommandRunner:
     Args:
         command: The command and its arguments. A value's text replaces `{}` in the arguments.
         timeout: Seconds after which a command is ended.
-        stdout: The descriptor that gets what commands write to stdout, as they write it; None drops it.
+        stdout: The descriptor that gets what commands write to stdout, as they write it.
         stderr: Likewise for stderr.
+
+    Raises:
+        InvalidArgument: The command does not exist or may not be executed.
+        OSError: No process can be started.
     """
 
-    def __init__(
-        self, command: Sequence[str], *, timeout: float | None = None, stdout: int | None = 1, stderr: int | None = 2
-    ) -> None:
+    def __init__(self, command: Sequence[str], *, stdout: int, stderr: int, timeout: float | None = None) -> None:
+        check_command(command)
         self._command = list(command)
         self._timeout = timeout
         self._outputs = stdout, stderr
         self._stopped = False
+        self._guard = Guard()
         self._stop_read, self._stop_write = os.pipe()
         os.set_blocking(self._stop_write, False)
-        self._guard = Guard()
 
     def stop(self) -> None:
         """End all commands: with SIGTERM, and with SIGKILL five seconds later. A signal handler may call this."""

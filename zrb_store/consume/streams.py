@@ -67,9 +67,9 @@ class Relay:
         tail: What keeps the end of it.
     """
 
-    def __init__(self, pipe: IO[bytes], target: int | None, tail: Tail) -> None:
+    def __init__(self, pipe: IO[bytes], target: int, tail: Tail) -> None:
         self._pipe = pipe
-        self._target = target
+        self._target: int | None = target  # None after it has failed
         self._tail = tail
         self._pending = b""
         self._left: int | None = None

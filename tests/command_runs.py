@@ -1,0 +1,54 @@
+"""Commands that tests run as a consumer does, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zrb_store.consume.command import CommandRunner
+from zrb_store.consume.outcome import Outcome
+from zrb_store.process import process_started
+
+
+def ignore(pid: int, started: str | None) -> None:
+    """Store nothing about a command that starts."""
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; nobody may have reaped it."""
+    return process_started(pid) is None
+
+
+class Commands:
+    """Runs commands whose output goes to files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def runner(self, *command: str, timeout: float | None = None) -> Iterator[CommandRunner]:
+        """A runner of a command."""
+        with (self.folder / "out").open("ab") as out, (self.folder / "err").open("ab") as err:
+            files = out.fileno(), err.fileno()
+            with CommandRunner(command, stdout=files[0], stderr=files[1], timeout=timeout) as runner:
+                yield runner
+
+    def __call__(self, *command: str, text: str = "value", timeout: float | None = None) -> Outcome:
+        """Run a command for one value."""
+        with self.runner(*command, timeout=timeout) as runner:
+            return runner.run(text, None, ignore)
+
+    def sh(self, script: str, *words: str, text: str = "value", timeout: float | None = None) -> Outcome:
+        """Run a shell script for one value."""
+        return self("sh", "-c", script, "script", *words, text=text, timeout=timeout)
+
+    @property
+    def out(self) -> bytes:
+        """What was written to stdout."""
+        return (self.folder / "out").read_bytes()
+
+    @property
+    def err(self) -> bytes:
+        """What was written to stderr."""
+        return (self.folder / "err").read_bytes()
