@@ -73,12 +73,14 @@ class Consumer:
         self._decode = decode
         self._lock = threading.Lock()
         self._passed_over: set[int] = set()
-        self._failures = 0  # in a row
+        self._given_back: set[int] = set()  # values that have failed here, passed over or not
+        self._failures = 0  # in a row, of values that had not failed here before
+        self._rounds = 0  # how often the values that are passed over were tried again, without success
 
     @property
     def pause(self) -> float:
-        """Seconds to wait before the next value is taken, because deliveries have failed in a row."""
-        return min(_FIRST_PAUSE * 2 ** min(self._failures - 2, 10), _LONGEST_PAUSE) if self._failures > 1 else 0.0
+        """Seconds to wait before the next value is taken, because one value after the other has failed."""
+        return _pause(self._failures - 2) if self._failures > 1 else 0.0
 
     def has_value(self) -> bool:
         """Whether the queue has a value that this consumer has not given back itself. This locks nothing."""
@@ -87,12 +89,11 @@ class Consumer:
         queue_id = self._queue_id()
         return queue_id is not None and bool(self._candidates(self._database, queue_id, 1))
 
-    def forgive(self) -> bool:
-        """Pass over nothing any more. Return whether there was anything."""
+    def forgive(self) -> None:
+        """Pass over nothing any more."""
         with self._lock:
-            had_any = bool(self._passed_over)
             self._passed_over.clear()
-        return had_any
+            self._rounds += 1
 
     def lookout(self, seconds: float) -> Lookout:
         """Return the waiting for a value to take.
@@ -106,7 +107,7 @@ class Consumer:
         """
         with self._lock:
             if math.isinf(seconds) and self._passed_over:
-                seconds = max(self.pause, _FIRST_PAUSE)
+                seconds = _pause(self._rounds)
         return Lookout(self._database, *self._place, seconds, self.has_value)
 
     def take(self) -> Delivery | None:
@@ -170,10 +171,16 @@ class Consumer:
 
     def _note_end(self, delivery: Delivery, completed: bool) -> None:
         with self._lock:
-            self._failures = 0 if completed else self._failures + 1
-            # The values of a failed batch come again, each alone.
-            if not completed and len(delivery.seqs) == 1:
+            is_new = self._given_back.isdisjoint(delivery.seqs)
+            if completed:
+                self._failures = 0
+                self._rounds = self._rounds if is_new else 0
+                self._given_back.difference_update(delivery.seqs)
+                return
+            self._failures += is_new
+            if len(delivery.seqs) == 1:  # the values of a failed batch come again, each alone
                 self._passed_over.update(delivery.seqs)
+                self._given_back.update(delivery.seqs)
 
     def _candidates(self, executor: Executor, queue_id: int, count: int, *, lock: bool = False) -> list[Candidate]:
         with self._lock:
@@ -182,3 +189,7 @@ class Consumer:
 
     def _queue_id(self) -> int | None:
         return values.find_queue(self._database, *self._place)
+
+
+def _pause(times: int) -> float:
+    return min(_FIRST_PAUSE * 2 ** min(times, 10), _LONGEST_PAUSE)
