@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, ZrbStoreError
+from zrb_store.names import storable_name
 from zrb_store.operations import reclaim
 from zrb_store.operations.lookout import Lookout
 from zrb_store.queries import deliveries, lookout, values
 from zrb_store.queries.deliveries import Candidate
+from zrb_store.queries.give_back import lock_queue
 from zrb_store.run.delivery import Delivery
 from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.xcom import Xcom, current_attempt
@@ -55,7 +57,7 @@ class Consumer:
             raise InvalidArgument(f"batch={batch!r} is not a number of values: give 1 or more")
         if not queue.is_in(run.database):
             raise InvalidArgument(f"the queue {'/'.join(queue.place)} belongs to another store than this run")
-        self.task = "/".join(queue.place)
+        self.task = storable_name("/".join(queue.place))
         self._run = run
         self._database = run.database
         self._begin = begin
@@ -63,7 +65,7 @@ class Consumer:
         self._batch = batch
         self._raises = raises
         self._lock = threading.Lock()
-        self._passed_over: set[int] = set()
+        self._passed_over: set[tuple[int, int]] = set()  # queue and seq
         self._failures = 0  # in a row
 
     @property
@@ -107,9 +109,10 @@ class Consumer:
         makes deliveries fail does not take others with it.
 
         Returns:
-            The delivery, or None if there is no such value.
+            The delivery, or None if there is no such value. It has failed already if a value cannot be decoded.
 
         Raises:
+            Exception: What a codec raised, if exceptions that end deliveries are raised.
             LeaseLost: Another process has taken over the session of the run.
             ZrbStoreError: The run has ended, or the caller is inside an attempt (attempts do not nest).
         """
@@ -123,16 +126,16 @@ class Consumer:
                 return None
             taken = self._take(queue_id)
             if taken is not None:
-                delivery = self._delivery(*taken)
-                if delivery is not None:
-                    return delivery
+                return self._delivery(queue_id, *taken)
         return None
 
     def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
         def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
             attempt = self._begin(transaction, self.task)
+            if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
+                lock_queue(transaction, queue_id)  # those who give values back lock these in any order
             chosen = self._choose(self._candidates(transaction, queue_id, self._batch or 1, lock=True))
-            taken = deliveries.take(transaction, queue_id, chosen, attempt.id)
+            taken = deliveries.take(transaction, queue_id, chosen, attempt.id, self._run.id)
             if not taken:
                 raise _NothingToTakeError
             return attempt, taken
@@ -147,28 +150,30 @@ class Consumer:
             return [one.seq for one in found[:1]]
         return [one.seq for one in found if not one.came_back]
 
-    def _delivery(self, attempt: Attempt, taken: list[tuple[int, str]]) -> Delivery | None:
-        """Return the delivery of values that an attempt has taken; None if one cannot be decoded, which is recorded."""
+    def _delivery(self, queue_id: int, attempt: Attempt, taken: list[tuple[int, str]]) -> Delivery:
+        seqs = [seq for seq, _ in taken]
+        delivery = Delivery(
+            attempt, self._place, seqs, functools.partial(self._note_end, queue_id, seqs), raises=self._raises
+        )
         try:
-            value: Any = [codec.decode(data) for _, data in taken]
-        except Exception as error:  # noqa: BLE001 - a user's codec may raise anything
-            broken = Delivery(attempt, self._place, [seq for seq, _ in taken], None, self._note_end, raises=False)
-            broken.end(error)
-            return None
-        if self._batch is None:
-            value = value[0]
-        return Delivery(attempt, self._place, [seq for seq, _ in taken], value, self._note_end, raises=self._raises)
+            decoded = [codec.decode(data) for _, data in taken]
+        except Exception as error:
+            if not delivery.end(error):
+                raise
+        else:
+            delivery.value = decoded[0] if self._batch is None else decoded
+        return delivery
 
-    def _note_end(self, delivery: Delivery, completed: bool) -> None:
+    def _note_end(self, queue_id: int, seqs: Sequence[int], completed: bool) -> None:
         with self._lock:
             self._failures = 0 if completed else self._failures + 1
             # The values of a failed batch come again, each alone.
-            if not completed and len(delivery.seqs) == 1:
-                self._passed_over.update(delivery.seqs)
+            if not completed and len(seqs) == 1:
+                self._passed_over.add((queue_id, seqs[0]))
 
     def _candidates(self, executor: Executor, queue_id: int, count: int, *, lock: bool = False) -> list[Candidate]:
         with self._lock:
-            passed_over = set(self._passed_over)
+            passed_over = [seq for of_queue, seq in self._passed_over if of_queue == queue_id]
         return deliveries.candidates(executor, queue_id, passed_over, count, lock=lock)
 
     def _queue_id(self) -> int | None:
