@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
 from zrb_store.db.dialect import among, now
-from zrb_store.db.tables import attempt, queue, returned, session, value
+from zrb_store.db.tables import attempt, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries.attempts import attempt_may_write
 
@@ -74,6 +74,8 @@ def _take(dialect_name: str) -> Any:
     return (
         sa.update(value)
         .where(value.c.queue_id == _QUEUE_ID, among(dialect_name, value.c.seq, "seqs"), value.c.ended_at.is_(None))
+        # Another thread may have ended the run just now: the lock that `begin` has waited for shows the end of it.
+        .where(sa.exists(sa.select(_ONE).where(run.c.id == bindparam("run_id"), run.c.ended_at.is_(None))))
         .values(
             state=literal_column("'taken'"),
             ended_at=now(),
@@ -83,13 +85,15 @@ def _take(dialect_name: str) -> Any:
     )
 
 
-def take(transaction: Transaction, queue_id: int, seqs: Collection[int], attempt_id: int) -> list[tuple[int, str]]:
+def take(
+    transaction: Transaction, queue_id: int, seqs: Collection[int], attempt_id: int, run_id: int
+) -> list[tuple[int, str]]:
     """Take values that the transaction has locked, for an attempt that it has begun.
 
     Returns:
-        The seq and the encoded value of each, the oldest first.
+        The seq and the encoded value of each, the oldest first; none if the run has ended.
     """
-    params = {"queue_id": queue_id, "seqs": json.dumps(list(seqs)), "attempt_id": attempt_id}
+    params = {"queue_id": queue_id, "seqs": json.dumps(list(seqs)), "attempt_id": attempt_id, "run_id": run_id}
     return sorted((seq, data) for seq, data in transaction.execute(_take(transaction.dialect_name), params))
 
 

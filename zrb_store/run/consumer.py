@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, ZrbStoreError
+from zrb_store.names import storable_name
 from zrb_store.operations import reclaim
 from zrb_store.operations.lookout import Lookout
 from zrb_store.queries import deliveries, lookout, values
 from zrb_store.queries.deliveries import Candidate
+from zrb_store.queries.give_back import lock_queue
 from zrb_store.run.delivery import Delivery
 from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.xcom import Xcom, current_attempt
@@ -63,7 +65,7 @@ class Consumer:
             raise InvalidArgument(f"batch={batch!r} is not a number of values: give 1 or more")
         if not queue.is_in(run.database):
             raise InvalidArgument(f"the queue {'/'.join(queue.place)} belongs to another store than this run")
-        self.task = "/".join(queue.place)
+        self.task = storable_name("/".join(queue.place))
         self._run = run
         self._database = run.database
         self._begin = begin
@@ -72,8 +74,9 @@ class Consumer:
         self._raises = raises
         self._decode = decode
         self._lock = threading.Lock()
-        self._passed_over: set[int] = set()
-        self._given_back: set[int] = set()  # values that have failed here, passed over or not
+        # Values by queue and seq.
+        self._passed_over: set[tuple[int, int]] = set()
+        self._given_back: set[tuple[int, int]] = set()  # those that have failed here, passed over or not
         self._failures = 0  # in a row, of values that had not failed here before
         self._rounds = 0  # how often the values that are passed over were tried again, without success
 
@@ -117,9 +120,10 @@ class Consumer:
         makes deliveries fail does not take others with it.
 
         Returns:
-            The delivery, or None if there is no such value.
+            The delivery, or None if there is no such value. It has failed already if a value cannot be decoded.
 
         Raises:
+            Exception: What a codec raised, if exceptions that end deliveries are raised.
             LeaseLost: Another process has taken over the session of the run.
             ZrbStoreError: The run has ended, or the caller is inside an attempt (attempts do not nest).
         """
@@ -133,16 +137,16 @@ class Consumer:
                 return None
             taken = self._take(queue_id)
             if taken is not None:
-                delivery = self._delivery(*taken)
-                if delivery is not None:
-                    return delivery
+                return self._delivery(queue_id, *taken)
         return None
 
     def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
         def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
             attempt = self._begin(transaction, self.task)
+            if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
+                lock_queue(transaction, queue_id)  # those who give values back lock these in any order
             chosen = self._choose(self._candidates(transaction, queue_id, self._batch or 1, lock=True))
-            taken = deliveries.take(transaction, queue_id, chosen, attempt.id)
+            taken = deliveries.take(transaction, queue_id, chosen, attempt.id, self._run.id)
             if not taken:
                 raise _NothingToTakeError
             return attempt, taken
@@ -157,34 +161,37 @@ class Consumer:
             return [one.seq for one in found[:1]]
         return [one.seq for one in found if not one.came_back]
 
-    def _delivery(self, attempt: Attempt, taken: list[tuple[int, str]]) -> Delivery | None:
-        """Return the delivery of values that an attempt has taken; None if one cannot be decoded, which is recorded."""
+    def _delivery(self, queue_id: int, attempt: Attempt, taken: list[tuple[int, str]]) -> Delivery:
+        seqs = [seq for seq, _ in taken]
+        delivery = Delivery(
+            attempt, self._place, seqs, functools.partial(self._note_end, queue_id, seqs), raises=self._raises
+        )
         try:
-            value: Any = [self._decode(data) for _, data in taken]
-        except Exception as error:  # noqa: BLE001 - a user's codec may raise anything
-            broken = Delivery(attempt, self._place, [seq for seq, _ in taken], None, self._note_end, raises=False)
-            broken.end(error)
-            return None
-        if self._batch is None:
-            value = value[0]
-        return Delivery(attempt, self._place, [seq for seq, _ in taken], value, self._note_end, raises=self._raises)
+            decoded = [self._decode(data) for _, data in taken]
+        except Exception as error:
+            if not delivery.end(error):
+                raise
+        else:
+            delivery.value = decoded[0] if self._batch is None else decoded
+        return delivery
 
-    def _note_end(self, delivery: Delivery, completed: bool) -> None:
+    def _note_end(self, queue_id: int, seqs: Sequence[int], completed: bool) -> None:
         with self._lock:
-            is_new = self._given_back.isdisjoint(delivery.seqs)
+            places = [(queue_id, seq) for seq in seqs]
+            is_new = self._given_back.isdisjoint(places)
             if completed:
                 self._failures = 0
                 self._rounds = self._rounds if is_new else 0
-                self._given_back.difference_update(delivery.seqs)
+                self._given_back.difference_update(places)
                 return
             self._failures += is_new
-            if len(delivery.seqs) == 1:  # the values of a failed batch come again, each alone
-                self._passed_over.update(delivery.seqs)
-                self._given_back.update(delivery.seqs)
+            if len(places) == 1:  # the values of a failed batch come again, each alone
+                self._passed_over.update(places)
+                self._given_back.update(places)
 
     def _candidates(self, executor: Executor, queue_id: int, count: int, *, lock: bool = False) -> list[Candidate]:
         with self._lock:
-            passed_over = set(self._passed_over)
+            passed_over = [seq for of_queue, seq in self._passed_over if of_queue == queue_id]
         return deliveries.candidates(executor, queue_id, passed_over, count, lock=lock)
 
     def _queue_id(self) -> int | None:

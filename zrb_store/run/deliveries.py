@@ -11,6 +11,7 @@ from zrb_store.errors import ZrbStoreError
 from zrb_store.operations.lookout import Lookout
 from zrb_store.run.consumer import Consumer
 from zrb_store.run.delivery import Delivery
+from zrb_store.run.in_thread import in_thread
 
 
 class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
@@ -38,31 +39,33 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
 
     def __next__(self) -> Delivery:
         self._refuse_if_open()
-        if self._finishing.wait(self._consumer.pause):
-            raise StopIteration
-        lookout = self._consumer.lookout(self._wait)
-        while (delivery := self._consumer.take()) is None:
-            if not lookout.wait(self._finishing.is_set):
-                if not math.isinf(self._wait) or self._finishing.is_set():
-                    raise StopIteration
-                lookout = self._begin_again()
-        self._last = delivery
-        return delivery
+        while self._last is None or not self._last.is_open:  # it has ended if its value could not be decoded
+            if self._finishing.wait(self._consumer.pause):
+                raise StopIteration
+            lookout = self._consumer.lookout(self._wait)
+            while (delivery := self._consumer.take()) is None:
+                if not lookout.wait(self._finishing.is_set):
+                    if not math.isinf(self._wait) or self._finishing.is_set():
+                        raise StopIteration
+                    lookout = self._begin_again()
+            self._last = delivery
+        return self._last
 
     def __aiter__(self) -> Deliveries:
         return self
 
     async def __anext__(self) -> Delivery:
         self._refuse_if_open()
-        await asyncio.sleep(self._consumer.pause)
-        lookout = self._consumer.lookout(self._wait)
-        while (delivery := await self._take_in_thread()) is None:
-            if not await _wait_in_thread(lookout):
-                if not math.isinf(self._wait):
-                    raise StopAsyncIteration
-                lookout = self._begin_again()
-        self._last = delivery
-        return delivery
+        while self._last is None or not self._last.is_open:
+            await asyncio.sleep(self._consumer.pause)
+            lookout = self._consumer.lookout(self._wait)
+            while (delivery := await in_thread(self._consumer.take, _give_back)) is None:
+                if not await _wait_in_thread(lookout):
+                    if not math.isinf(self._wait):
+                        raise StopAsyncIteration
+                    lookout = self._begin_again()
+            self._last = delivery
+        return self._last
 
     def _begin_again(self) -> Lookout:
         """Try what this consumer has passed over, since it is to go on for ever."""
@@ -76,15 +79,10 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
             name = last.attempt.full_name
             raise ZrbStoreError(f"{name} was not ended before the next delivery: use `with delivery as value:`")
 
-    async def _take_in_thread(self) -> Delivery | None:
-        taking = asyncio.ensure_future(asyncio.to_thread(self._consumer.take))
-        try:
-            return await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            # The thread goes on: what it takes must not be left with an attempt that nobody ends.
-            if (delivery := await taking) is not None:
-                await asyncio.to_thread(delivery.fail, None, "interrupted")
-            raise
+
+def _give_back(delivery: Delivery | None) -> None:
+    if delivery is not None and delivery.is_open:
+        delivery.attempt.fail(status="interrupted")  # not a failure of the consumer, which may well take it next
 
 
 async def _wait_in_thread(lookout: Lookout) -> bool:

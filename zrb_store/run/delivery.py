@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zrb_store.attempt import Attempt, status_after
 from zrb_store.errors import ZrbStoreError
 from zrb_store.names import full_name
+from zrb_store.run.in_thread import in_thread
 from zrb_store.safe_text import ErrorText, printable
 from zrb_store.xcom import current_attempt
 
@@ -42,8 +42,7 @@ class Delivery:
         attempt: Attempt,
         place: tuple[str, str],
         seqs: Sequence[int],
-        value: Any,
-        on_end: Callable[[Delivery, bool], None],
+        on_end: Callable[[bool], None],
         *,
         raises: bool,
     ) -> None:
@@ -53,12 +52,11 @@ class Delivery:
             attempt: The attempt.
             place: Session and name of the queue.
             seqs: The values that it took.
-            value: What the block gets.
-            on_end: Called at the end with the delivery, and whether it completed.
+            on_end: Called at the end with whether it completed.
             raises: Whether an exception that ends the block is raised again after it was recorded.
         """
         self.attempt = attempt
-        self.value = value
+        self.value: Any = None
         self.place = place
         self.seqs = seqs
         self.ids = tuple(full_name(*place, seq) for seq in seqs)
@@ -79,7 +77,7 @@ class Delivery:
             LeaseLost: Another process has taken over the session of the run.
         """
         self.attempt.complete()
-        self._on_end(self, True)
+        self._on_end(True)
 
     def fail(self, error: BaseException | ErrorText | None = None, status: str = "failed") -> None:
         """Give everything back that the delivery did, and record why.
@@ -92,7 +90,7 @@ class Delivery:
             AttemptClosed: It has ended before.
             LeaseLost: Another process has taken over the session of the run.
         """
-        self._on_end(self, False)
+        self._on_end(False)
         self.attempt.fail(error, status)
 
     def __enter__(self) -> Any:
@@ -112,8 +110,7 @@ class Delivery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         self._leave()
-        # Shielded: a cancelled task must not leave the value with an attempt that nobody ends.
-        return await asyncio.shield(asyncio.to_thread(self.end, error))
+        return await in_thread(lambda: self.end(error))
 
     def _leave(self) -> None:
         if self._token is not None:
