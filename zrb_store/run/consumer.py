@@ -6,6 +6,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
