@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from array import array
 from collections import Counter
@@ -13,6 +14,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument
 from zrb_store.inspect.damage import Damage
+from zrb_store.operations.prune_deliveries import prune_attempts, prune_values
 from zrb_store.operations.rm import delete
 from zrb_store.queries import lease, runs, sessions, values
 from zrb_store.queries import prune as queries
@@ -71,8 +73,8 @@ def prune(
 
     A session that is running or pinned, or has dead values, is never deleted. An `open` session is never deleted as a
     whole: it loses the values that have left its queues, but neither the results of tasks, nor dead values, nor values
-    whose taker may yet be given back. A session is left alone if a column that decides about it, such as a time, is
-    damaged.
+    whose taker may yet be given back. Of any session, values that completed deliveries took are deleted, and after them
+    the deliveries. A session is left alone if a column that decides about it, such as a time, is damaged.
 
     Args:
         database: The store.
@@ -101,6 +103,8 @@ def prune(
             continue
         elif dry_run or _delete_session(database, found, _rule(policy, found)):
             yield Deletion(found.name, _rule(policy, found))
+    if cutoff is not None and not policy.statuses:
+        yield from _prune_deliveries(database, cutoff, policy, dry_run)
 
 
 class _SessionToPrune:
@@ -197,11 +201,24 @@ def _prune_values(
     yield Deletion(session.name, rule, count)
 
 
-def _delete_settled(database: Database, queue_id: int, cutoff: int) -> int:
+def _prune_deliveries(database: Database, cutoff: int, policy: Policy, dry_run: bool) -> Iterator[Deletion]:
+    def delete(queue_id: int) -> int:
+        return _delete_settled(database, queue_id, cutoff, delivered=True)
+
+    rule = f"taken by deliveries that completed more than {_length(policy.older_than)} ago"
+    for session, count in prune_values(database, cutoff, delete, dry_run=dry_run):
+        if not dry_run:
+            database.transact(functools.partial(_record_values, name=session, cutoff=cutoff, detail=f"{count} {rule}"))
+        yield Deletion(session, rule, count)
+    if not dry_run:
+        prune_attempts(database, cutoff)
+
+
+def _delete_settled(database: Database, queue_id: int, cutoff: int, *, delivered: bool = False) -> int:
     total, after = 0, _LOWEST_SEQ
 
     def work(transaction: Transaction) -> tuple[int, int] | None:
-        return queries.delete_settled(transaction, queue_id, cutoff, after, VALUES_AT_ONCE)
+        return queries.delete_settled(transaction, queue_id, cutoff, after, VALUES_AT_ONCE, delivered=delivered)
 
     while deleted := database.transact(work, "prune"):
         total, after = total + deleted[0], deleted[1]

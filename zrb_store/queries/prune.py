@@ -68,23 +68,25 @@ def delete_old_changes(executor: Executor, name: str, before: int) -> None:
 
 
 _taker_session = session.alias("taker_session")
-# A value is settled if it can no longer return to its queue: its taker cannot be given back. A task's result never is.
-_settled = sa.and_(
+_is_completed = attempt.c.status == literal_column("'completed'")
+is_delivery = attempt.c.role == literal_column("'delivery'")
+"""The condition that an attempt is a delivery. One that has completed is never given back."""
+
+
+def _taken_by(*conditions: Any) -> Any:
+    """Return the condition that a completed attempt, which meets these conditions, has taken the value."""
+    return sa.exists(
+        sa.select(_ONE)
+        .select_from(attempt.join(_taker_session, _taker_session.c.id == attempt.c.session_id))
+        .where(attempt.c.id == value.c.taken_by, _is_completed, *conditions)
+    )
+
+
+_old = sa.and_(
     value.c.queue_id == bindparam("queue_id"),
     value.c.ended_at < bindparam("before", type_=sa.BigInteger),
     value.c.state != literal_column("'dead'"),
-    sa.or_(
-        value.c.taken_by.is_(None),
-        sa.exists(
-            sa.select(_ONE)
-            .select_from(attempt.join(_taker_session, _taker_session.c.id == attempt.c.session_id))
-            .where(
-                attempt.c.id == value.c.taken_by,
-                attempt.c.status == literal_column("'completed'"),
-                _taker_session.c.status == literal_column("'completed'"),
-            )
-        ),
-    ),
+    # A task's result is kept as long as its attempt.
     ~sa.exists(
         sa.select(_ONE).where(
             attempt.c.id == value.c.pushed_by,
@@ -93,16 +95,41 @@ _settled = sa.and_(
         )
     ),
 )
-_COUNT = sa.select(sa.func.count()).select_from(value).where(_settled)
-_batch = (
-    sa.select(value.c.seq)
-    .where(_settled, value.c.seq > bindparam("after", type_=sa.BigInteger))
-    .order_by(value.c.seq)
-    .limit(bindparam("size"))
-    .subquery()
+_delivered = sa.and_(_old, _taken_by(is_delivery))
+# A value is settled if it can no longer return to its queue: its taker cannot be given back.
+_settled = sa.and_(
+    _old,
+    sa.or_(
+        value.c.taken_by.is_(None),
+        _taken_by(sa.or_(is_delivery, _taker_session.c.status == literal_column("'completed'"))),
+    ),
 )
-_BOUNDS = sa.select(sa.func.min(_batch.c.seq), sa.func.max(_batch.c.seq), sa.func.count())
+
+
 _LOWEST, _HIGHEST = bindparam("lowest", type_=sa.BigInteger), bindparam("highest", type_=sa.BigInteger)
+
+
+class _Statements(NamedTuple):
+    count: Any
+    bounds: Any
+    delete: Any
+
+
+def _statements(chosen: Any) -> _Statements:
+    batch = (
+        sa.select(value.c.seq)
+        .where(chosen, value.c.seq > bindparam("after", type_=sa.BigInteger))
+        .order_by(value.c.seq)
+        .limit(bindparam("size"))
+        .subquery()
+    )
+    return _Statements(
+        count=sa.select(sa.func.count()).select_from(value).where(chosen),
+        bounds=sa.select(sa.func.min(batch.c.seq), sa.func.max(batch.c.seq), sa.func.count()),
+        delete=sa.delete(value).where(chosen, value.c.seq.between(_LOWEST, _HIGHEST)).returning(value.c.seq),
+    )
+
+
 _KEEP_NUMBERS = (
     sa.update(queue)
     .where(queue.c.id == bindparam("queue_id"), sa.or_(queue.c.low > _LOWEST, queue.c.high < _HIGHEST))
@@ -111,15 +138,21 @@ _KEEP_NUMBERS = (
         high=sa.case((queue.c.high < _HIGHEST, _HIGHEST), else_=queue.c.high),
     )
 )
-_DELETE_VALUES = sa.delete(value).where(_settled, value.c.seq.between(_LOWEST, _HIGHEST)).returning(value.c.seq)
+_OF_ANY_TAKER, _OF_DELIVERIES = _statements(_settled), _statements(_delivered)
 
 
-def count_settled(executor: Executor, queue_ids: Sequence[int], before: int) -> int:
-    """Count the values that left these queues before a moment and can no longer return to them."""
-    return sum(executor.execute(_COUNT, {"queue_id": queue_id, "before": before})[0][0] for queue_id in queue_ids)
+def count_settled(executor: Executor, queue_ids: Sequence[int], before: int, *, delivered: bool = False) -> int:
+    """Count the values that left these queues before a moment and can no longer return to them.
+
+    With `delivered`, only those that completed deliveries took are counted.
+    """
+    count = (_OF_DELIVERIES if delivered else _OF_ANY_TAKER).count
+    return sum(executor.execute(count, {"queue_id": queue_id, "before": before})[0][0] for queue_id in queue_ids)
 
 
-def delete_settled(executor: Executor, queue_id: int, before: int, after: int, size: int) -> tuple[int, int] | None:
+def delete_settled(
+    executor: Executor, queue_id: int, before: int, after: int, size: int, *, delivered: bool = False
+) -> tuple[int, int] | None:
     """Delete a batch of values that left a queue before a moment and can no longer return to it.
 
     Their numbers are never used again.
@@ -130,14 +163,16 @@ def delete_settled(executor: Executor, queue_id: int, before: int, after: int, s
         before: The moment.
         after: Delete only values with a higher seq.
         size: How many values to delete at most.
+        delivered: Delete only those that completed deliveries took.
 
     Returns:
         How many values were deleted, and the highest seq of the batch; None if no values were left.
     """
     where = {"queue_id": queue_id, "before": before}
-    lowest, highest, count = executor.execute(_BOUNDS, {**where, "after": after, "size": size})[0]
+    statements = _OF_DELIVERIES if delivered else _OF_ANY_TAKER
+    lowest, highest, count = executor.execute(statements.bounds, {**where, "after": after, "size": size})[0]
     if not count:
         return None
     executor.execute(_KEEP_NUMBERS, {"queue_id": queue_id, "lowest": lowest, "highest": highest})
-    deleted = executor.execute(_DELETE_VALUES, {**where, "lowest": lowest, "highest": highest})
+    deleted = executor.execute(statements.delete, {**where, "lowest": lowest, "highest": highest})
     return len(deleted), highest

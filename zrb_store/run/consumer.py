@@ -200,4 +200,4 @@ class Consumer:
 
 
 def _pause(times: int) -> float:
-    return min(_FIRST_PAUSE * 2 ** min(times, 10), _LONGEST_PAUSE)
+    return min(_FIRST_PAUSE * 2.0 ** min(times, 10), _LONGEST_PAUSE)
