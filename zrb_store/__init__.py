@@ -9,6 +9,7 @@ from zrb_store import errors
 if TYPE_CHECKING:
     from zrb_store.attempt import Attempt as Attempt
     from zrb_store.codec import register_codec as register_codec
+    from zrb_store.run import Delivery as Delivery
     from zrb_store.run import Run as Run
     from zrb_store.session import Session as Session
     from zrb_store.store import Store as Store
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Attempt": "attempt",
+    "Delivery": "run",
     "Run": "run",
     "Session": "session",
     "Store": "store",

@@ -83,7 +83,7 @@ class Session:
         command: Sequence[str] | None = None,
         zrb_version: str | None = None,
         again: bool = False,
-        on_lost: Callable[[ZrbStoreError], None] = lambda error: None,
+        on_lost: Callable[[ZrbStoreError], None] | None = None,
     ) -> Run:
         """Prepare a run of this session's tasks: a context manager, or an object with `start` and `end`.
 

@@ -34,9 +34,7 @@ class RunLifecycle:
         lost: Whether another process has taken the session over, as far as is known yet.
     """
 
-    def __init__(
-        self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] = lambda error: None
-    ) -> None:
+    def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] | None = None) -> None:
         """Prepare a run; `start` begins it.
 
         Args:
@@ -149,7 +147,8 @@ class RunLifecycle:
     def lose(self, error: ZrbStoreError) -> None:
         """Mark the run as lost; the thread that renews leases calls this."""
         self.lost = True
-        self._on_lost(error)
+        if self._on_lost is not None:
+            self._on_lost(error)
 
     def _mark_lost(self) -> LeaseLost:
         """Mark the run as lost, and return the error to raise."""

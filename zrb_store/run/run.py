@@ -36,7 +36,7 @@ class Run(RunLifecycle):
         lost: Whether another process has taken the session over, as far as is known yet.
     """
 
-    def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] = lambda error: None):
+    def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] | None = None) -> None:
         super().__init__(xcoms, spec, on_lost)
         self._claims = Claims()
 
