@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.command_runs import Commands, ignore, is_gone
-from tests.postgres import wait_until
+from tests.postgres import DEADLINE, wait_until
 from zrb_store import safe_text
+from zrb_store.consume import streams
 from zrb_store.consume.command import CommandRunner
 from zrb_store.consume.outcome import KEPT
 
@@ -128,5 +131,33 @@ def test_a_paused_reader_gets_everything(commands: Commands) -> None:
         while received < 130_000:
             received += len(os.read(reading, 1000))
         assert done.result().error is None
+    os.close(reading)
+    os.close(writing)
+
+
+def test_two_commands_do_not_fill_the_last_place_of_a_pipe_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both see that there is one, and the slower one would wait for the reader."""
+    takes_more, both = streams._takes_more, threading.Barrier(2)
+
+    def look(target: int) -> bool:
+        found = takes_more(target)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.3)
+        return found
+
+    monkeypatch.setattr(streams, "_takes_more", look)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    os.read(reading, 4096)
+    script = "head -c 4096 /dev/zero"
+    with CommandRunner(["sh", "-c", script], stdout=writing, stderr=writing) as runner, ThreadPoolExecutor() as pool:
+        running = [pool.submit(runner.run, "", None, ignore) for _ in range(2)]
+        wait_until(lambda: any(one.done() for one in running), lambda: "neither writes")
+        runner.stop()
+        assert all(one.result(DEADLINE) for one in running)
     os.close(reading)
     os.close(writing)
