@@ -74,6 +74,8 @@ def _take(dialect_name: str) -> Any:
     return (
         sa.update(value)
         .where(value.c.queue_id == _QUEUE_ID, among(dialect_name, value.c.seq, "seqs"), value.c.ended_at.is_(None))
+        # With these bounds, PostgreSQL never reads the whole queue.
+        .where(value.c.seq.between(bindparam("first", type_=sa.BigInteger), bindparam("last", type_=sa.BigInteger)))
         # Another thread may have ended the run just now: the lock that `begin` has waited for shows the end of it.
         .where(sa.exists(sa.select(_ONE).where(run.c.id == bindparam("run_id"), run.c.ended_at.is_(None))))
         .values(
@@ -93,7 +95,10 @@ def take(
     Returns:
         The seq and the encoded value of each, the oldest first; none if the run has ended.
     """
-    params = {"queue_id": queue_id, "seqs": json.dumps(list(seqs)), "attempt_id": attempt_id, "run_id": run_id}
+    if not seqs:
+        return []
+    params = {"queue_id": queue_id, "seqs": json.dumps(list(seqs)), "first": min(seqs), "last": max(seqs)}
+    params |= {"attempt_id": attempt_id, "run_id": run_id}
     return sorted((seq, data) for seq, data in transaction.execute(_take(transaction.dialect_name), params))
 
 
