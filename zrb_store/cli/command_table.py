@@ -12,6 +12,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Compare the values of two sessions."),
     "push": ("push", "Push a value to a queue."),
     "pop": ("pop", "Take the oldest value of a queue and print it."),
+    "queue": ("queue", "Show or set what a queue allows."),
+    "requeue": ("requeue", "Make dead values live again."),
     "resume": ("resume", "Run what a session has left to do."),
     "mark": ("mark", "Mark a task that was fixed by hand as completed."),
     "fork": ("fork", "Copy a session as it was before a task first started."),
