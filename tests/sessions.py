@@ -72,8 +72,8 @@ def inbox(store: Store, *files: str) -> None:
 def show(
     database: Database, name: str, queue: str | None = None, *, live: bool = False, at: str | None = None
 ) -> dict[str, Any]:
-    """Return what `show --format json` prints about a session. The arguments are those of `open_session`."""
-    with open_session(database, name, queue, live=live, at=at) as document:
+    """Return what `show --format json` prints about a session, with `--live` and `--at` as they are given."""
+    with open_session(database, name, queue, only="live" if live else None, at=at) as document:
         tree: dict[str, Any] = with_lists_read(document.tree)
         return tree
 

@@ -22,6 +22,7 @@ from zrb_store.db.urls import store_url
 from zrb_store.inspect.doctor import Finding, examine, files, rows
 from zrb_store.operations import prune
 from zrb_store.operations.mark import mark
+from zrb_store.operations.requeue import requeue
 from zrb_store.operations.rm import remove_sessions
 
 
@@ -35,8 +36,16 @@ def fill_with_history(store: Store) -> None:
     taking = store.session("inbox").xcom.bound_to(failing)["files"]
     taking.pop()
     taking.rotate()
+    poison = store.session("inbox").xcom["poison"]
+    poison.max_deliveries = 1
+    poison.extend(["deadly", "harmless"])
+    store.session("inbox").xcom.bound_to(failing)["poison"].clear()
+    store.session("inbox").xcom["poison"].extend(["deadly", "too"])
+    for _ in range(2):
+        store.session("inbox").xcom.bound_to(failing)["poison"].pop()
     store.session("etl").xcom.bound_to(running)["log"].push("orphan")
     failing.fail(ValueError("no"))
+    requeue(store.database, ["inbox/poison#4"])
     with store.session("reader").run() as reading, reading.attempt("read") as reader:
         reader.complete(store.session("etl").xcom["log"].pop())
     first.end("failed")
@@ -66,8 +75,9 @@ def used(store: Store) -> Store:
 
 
 def doctor_findings(location: str) -> list[Finding]:
+    """Return what doctor finds wrong with the store, but neither this machine's SQLite nor dead values."""
     with closing(Database(store_url(location), read_only=True)) as database:
-        return [finding for finding in examine(database) if finding.check != "sqlite-release"]
+        return [finding for finding in examine(database) if finding.check not in ("sqlite-release", "dead-values")]
 
 
 def test_a_store_that_was_used_is_healthy(used: Store, location: str) -> None:
@@ -94,6 +104,12 @@ def test_any_scenario_leaves_a_healthy_store(store: Store, location: str, scenar
 
 def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_WAL_RESET_BUG", ((0,), (0,)))
+    told = command.ok("doctor")
+    assert told == (
+        "warning: queue 'poison' of session inbox has dead values, which nobody can take: 1; `zrb-store show inbox "
+        "poison --dead` shows why, `zrb-store requeue inbox poison --all-dead` makes them live again\n"
+    )
+    command("requeue", "inbox", "poison", "--all-dead")
     assert command.ok("doctor") == "healthy\n"
     assert command.ok("doctor", "--format", "json") == "[]\n"
     assert command.ok("doctor", "--format", "jsonl") == ""
@@ -118,10 +134,12 @@ FAULTS = {
         "UPDATE zrb_value SET state = 'lost' WHERE state = 'live'",
         "UPDATE zrb_value SET state = 'live' WHERE state = 'taken'",
         "UPDATE zrb_value SET ended_at = pushed_at WHERE state = 'live'",
+        "UPDATE zrb_value SET ended_at = NULL WHERE state = 'dead'",
     ],
     "value-taker": [
         "UPDATE zrb_value SET taken_by = (SELECT max(id) FROM zrb_attempt) WHERE state = 'live'",
         "UPDATE zrb_value SET taken_by = (SELECT max(id) FROM zrb_attempt) WHERE state = 'retracted'",
+        "UPDATE zrb_value SET taken_by = (SELECT max(id) FROM zrb_attempt) WHERE state = 'dead'",
     ],
     "value-orphaned": [
         "UPDATE zrb_value SET orphaned = true WHERE state = 'live'",
@@ -130,6 +148,12 @@ FAULTS = {
     "pusher-given-back": [
         "UPDATE zrb_value SET orphaned = false WHERE orphaned",
         "UPDATE zrb_value SET state = 'live', ended_at = NULL WHERE state = 'retracted'",
+        "UPDATE zrb_value SET state = 'dead', deliveries = 1 WHERE state = 'retracted'",
+    ],
+    "value-deliveries": [
+        "UPDATE zrb_value SET deliveries = 2 WHERE state = 'dead'",
+        "UPDATE zrb_value SET state = 'dead', ended_at = pushed_at WHERE state = 'live'",
+        "UPDATE zrb_return SET deliveries = 7 WHERE deliveries = 1",
     ],
     "taker-given-back": ["UPDATE zrb_attempt SET given_back_at = ended_at WHERE task = 'read'"],
     "value-size": ["UPDATE zrb_value SET data = '1' WHERE type = 'str'"],
@@ -213,7 +237,10 @@ FAULTS = {
         "UPDATE zrb_run SET pid = -1",
         "UPDATE zrb_run SET lease_expires_at = 4611686018427387904",
     ],
-    "queue-columns": ["UPDATE zrb_queue SET high = 9223372036854775807"],
+    "queue-columns": [
+        "UPDATE zrb_queue SET high = 9223372036854775807",
+        "UPDATE zrb_queue SET max_deliveries = 0 WHERE max_deliveries = 1",
+    ],
     "change-columns": ["UPDATE zrb_change SET at = -1"],
     "lease-end": ["UPDATE zrb_run SET lease_expires_at = 253402300799999999 WHERE ended_at IS NULL"],
     "session-name": ["UPDATE zrb_session SET name = '-r f' WHERE name = 'inbox'"],
@@ -250,7 +277,10 @@ def test_every_invariant_has_a_fault() -> None:
     [
         ("value-columns", "UPDATE zrb_value SET pushed_at = 'abc' WHERE seq = 1"),
         ("value-columns", "UPDATE zrb_value SET orphaned = 'no' WHERE seq = 1"),
-        ("value-columns", "UPDATE zrb_value SET seq = 2.5 WHERE type = 'str'"),
+        (
+            "value-columns",
+            "UPDATE zrb_value SET seq = 2.5 WHERE type = 'str' AND queue_id NOT IN (SELECT queue_id FROM zrb_return)",
+        ),
         ("session-columns", "UPDATE zrb_session SET path = x'ff' WHERE name = 'etl'"),
         ("queue-columns", "UPDATE zrb_queue SET high = 9.3e18"),
     ],

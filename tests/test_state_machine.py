@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,10 +24,12 @@ from hypothesis.stateful import (
 )
 
 from tests.attempts import acting_as
-from tests.model import Actor, Queue, give_back, undo
+from tests.model import Actor, Queue, apply, apply_to_model, give_back, undo
 from tests.rows import faults, query, states
 from zrb_store import Attempt, AttemptClosed, LeaseLost, Run, Store, Xcom, codec, open_store
 from zrb_store.db.tables import value
+from zrb_store.operations.requeue import requeue_all
+from zrb_store.process import identity
 from zrb_store.queries import values
 from zrb_store.queries.clock import now_micros
 from zrb_store.testing import expire_lease
@@ -37,6 +38,7 @@ from zrb_store.testing import expire_lease
 RUNNERS = ("one", "two")
 PLACES = (("one", "q"), ("shared", "q"), ("shared", "r"))
 TASKS = ("load", "report")
+REQUEUED = f"requeued by {identity().user} on {identity().host}"
 
 few = st.integers(0, 9)
 index = st.integers(-6, 6)
@@ -127,49 +129,29 @@ class Machine(RuleBasedStateMachine):
             assert result is queue
         else:
             assert result == expected
-        self.apply_to_model(model, actor, name, arguments)
+        apply_to_model(model, actor, name, arguments)
         assert model.contents == after
 
-    def apply_to_model(self, model: Queue, actor: Actor | None, name: str, arguments: Any) -> None:
-        """Apply the operation to the model."""
-        live = model.live
-        match name, arguments:
-            case ("push" | "append", [new]):
-                model.push(actor, [new])
-            case ("appendleft", [new]):
-                model.push(actor, [new], left=True)
-            case ("extend" | "__iadd__", [new]):
-                model.push(actor, new)
-            case ("extendleft", [new]):
-                model.push(actor, new[::-1], left=True)
-            case ("pop" | "popleft", _):
-                model.take(actor, live[:1], "taken")
-            case ("popright", _):
-                model.take(actor, live[-1:], "taken")
-            case ("clear", _):
-                model.take(actor, live)
-            case ("set", [new]):
-                model.take(actor, live)
-                model.push(actor, [new])
-            case ("remove", [old]):
-                model.take(actor, [next(item for item in live if item.value == old)])
-            case ("__delitem__", [at]):
-                model.take(actor, [live[at]])
-            case ("insert", [at, new]):
-                place = max(at + len(live), 0) if at < 0 else min(at, len(live))
-                model.rebuild(actor, place, 0, new)
-            case ("__setitem__", [at, new]):
-                model.rebuild(actor, at % len(live), 1, new)
-            case ("rotate", [steps]):
-                model.rotate(actor, steps)
-            case ("reverse", _):
-                if len(live) > 1:
-                    model.push(actor, model.take(actor, live)[::-1])
-            case ("__imul__", [times]):
-                if times <= 0:
-                    model.take(actor, live)
-                else:
-                    model.push(actor, [item.value for item in live] * (times - 1))
+    # -- deliveries
+
+    @rule(name=runner, task=task, place=where, steps=index)
+    def deliver_in_vain(self, name: str, task: str, place: int, steps: int) -> None:
+        """Let an attempt turn the queue, take a value and fail."""
+        self.begin(name, task)
+        actor, attempt = self.actors[name][-1]
+        with acting_as(attempt):
+            self.change(actor, place, ("rotate", (steps,)))
+            self.change(actor, place, ("pop", ()))
+        self.fail(name, len(self.running(name)) - 1, "failed")
+
+    @rule(place=where, limit=st.sampled_from([None, 1, 2]))
+    def limit(self, place: int, limit: int | None) -> None:
+        self.queue(place).max_deliveries = self.queues[place].limit = limit
+
+    @rule(place=where)
+    def requeue(self, place: int) -> None:
+        number = requeue_all(self.store.database, self.prefix + PLACES[place][0], PLACES[place][1])
+        assert number == self.queues[place].requeue(REQUEUED)
 
     # -- attempts and runs
 
@@ -290,27 +272,19 @@ class Machine(RuleBasedStateMachine):
         for (session, name), model in zip(PLACES, self.queues, strict=True):
             expected = [(item.value, item.state + "+" * item.orphaned) for item in model.items]
             assert states(self.store, self.prefix + session, name) == expected
+            of_queue = (
+                "JOIN zrb_queue q ON q.id = r.queue_id JOIN zrb_session s ON s.id = q.session_id "
+                f"WHERE s.name = '{self.prefix}{session}' AND q.name = '{name}' ORDER BY r.seq"
+            )
+            counts = query(self.store, f"SELECT r.deliveries FROM zrb_value r {of_queue}")
+            assert [count for (count,) in counts] == [item.deliveries for item in model.items]
             returns = query(
                 self.store,
-                "SELECT s2.name || '/' || a.task || '#' || a.number, r.reason "
-                "FROM zrb_return r JOIN zrb_attempt a ON a.id = r.taken_by JOIN zrb_session s2 ON s2.id = a.session_id "
-                "JOIN zrb_queue q ON q.id = r.queue_id JOIN zrb_session s ON s.id = q.session_id "
-                f"WHERE s.name = '{self.prefix}{session}' AND q.name = '{name}' ORDER BY r.seq, r.id",
+                "SELECT s2.name || '/' || a.task || '#' || a.number, r.reason, r.deliveries FROM zrb_return r "
+                "LEFT JOIN zrb_attempt a ON a.id = r.taken_by LEFT JOIN zrb_session s2 ON s2.id = a.session_id "
+                f"{of_queue}, r.id",
             )
             assert [tuple(row) for row in returns] == [one for item in model.items for one in item.returns]
-
-
-def apply(name: str, contents: list[Any], arguments: tuple[Any, ...]) -> tuple[Any, list[Any]]:
-    """Return what a deque returns or raises, and its contents afterwards."""
-    queue = deque(contents)
-    # the names and the `pop` of zrb
-    renamed = {"push": "append", "pop": "popleft", "popright": "pop"}
-    try:
-        if name == "set":
-            return None, [arguments[0]]
-        return getattr(queue, renamed.get(name, name))(*arguments), list(queue)
-    except (IndexError, ValueError) as error:
-        return error, contents
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("queue", {"low": -(2**62)}, "low is less than"),
     ("queue", {"high": 0}, "seq is not between low and high of its queue"),
     ("queue", {"name": "x" * 2001}, "name is not a valid name"),
+    ("queue", {"max_deliveries": 0}, "max_deliveries is less than 1"),
     ("attempt", {"number": 0}, "number is less than 1"),
     ("attempt", {"role": "boss"}, "role is none of task, check, server, fallback, manual"),
     ("attempt", {"status": "skipped"}, "status is none of running, completed"),
@@ -80,7 +81,8 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("value", {"size": 0}, "size is less than 1"),
     ("value", {"size": 2**31}, "size is too large"),
     ("value", {"size": 77}, "size is not the length of data"),
-    ("value", {"state": "lost"}, "state is none of live, taken, removed, retracted"),
+    ("value", {"state": "lost"}, "state is none of live, taken, removed, retracted, dead"),
+    ("value", {"deliveries": -1}, "deliveries is less than 0"),
     ("value", {"ended_at": None}, "state and ended_at contradict each other"),
     ("value", {"state": "live"}, "state and ended_at contradict each other"),
     ("value", {"state": "live", "ended_at": None, "taken_by": "etl/load#2"}, "but taken_by names an attempt"),
@@ -112,6 +114,37 @@ def test_an_impossible_line_is_refused_with_its_number(
     assert message.endswith("; nothing was imported")
     line = int(re.match(r"line (\d+) of the file is damaged: ", message)[1])  # type: ignore[index]
     assert line >= start + 1
+
+
+DEAD: list[tuple[str, dict[str, Any], str]] = [
+    ("value", {"deliveries": 0}, "it is dead, but was never delivered"),
+    ("value", {"deliveries": 2}, "its deliveries are 1, but those of its value are another"),
+    ("value", {"ended_at": None}, "state and ended_at contradict each other"),
+    ("value", {"state": "live", "ended_at": None, "deliveries": 0}, "its deliveries are 1"),
+    ("value", {"taken_by": "etl/load#2"}, "it is dead, but taken_by names an attempt"),
+    ("value", {"orphaned": True}, "it is dead, but orphaned"),
+    ("return", {"deliveries": -1}, "deliveries is less than 0"),
+    ("return", {"deliveries": 0}, "it is of a dead value, but names a taker"),
+    ("return", {"deliveries": 5}, "its deliveries are 5, but those of its value are another"),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "why"), DEAD, ids=[f"{kind}-{change}" for kind, change, _ in DEAD])
+def test_lies_about_a_dead_value_are_refused(
+    empty_store: Store, sample_export: bytes, kind: str, change: Any, why: str
+) -> None:
+    lines = [json.loads(line) for line in sample_export.splitlines()]
+    place = next(place for place, line in enumerate(lines) if line.get("state") == "dead")
+    assert lines[place + 1]["kind"] == "return"
+    place += kind == "return"
+    assert why in refusal(empty_store, forged((place - 1, change), content=sample_export))
+
+
+def test_a_dead_value_whose_pusher_was_given_back_is_refused(empty_store: Store, sample_export: bytes) -> None:
+    lines = [json.loads(line) for line in sample_export.splitlines()]
+    place = next(place for place, line in enumerate(lines) if line["kind"] == "value" and line["state"] == "retracted")
+    change = {"state": "dead", "deliveries": 1, "orphaned": False}
+    assert "which was given back" in refusal(empty_store, forged((place - 1, change), content=sample_export))
 
 
 @pytest.fixture

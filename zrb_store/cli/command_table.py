@@ -13,6 +13,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "push": ("push", "Push a value to a queue."),
     "pop": ("pop", "Take the oldest value of a queue and print it."),
     "consume": ("consume", "Run a command for each value of a queue, and give back what fails."),
+    "queue": ("queue", "Show or set what a queue allows."),
+    "requeue": ("requeue", "Make dead values live again."),
     "resume": ("resume", "Run what a session has left to do."),
     "mark": ("mark", "Mark a task that was fixed by hand as completed."),
     "fork": ("fork", "Copy a session as it was before a task first started."),

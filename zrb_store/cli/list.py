@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import PurePath
+from typing import Any
 
 import click
 
@@ -66,11 +67,12 @@ def list_(status: str | None, task: str | None, since: timedelta | None, limit: 
             since=since,
             limit=limit + 1 if limit else None,  # one more, to know whether there are older ones
             with_holders=output_format == "table",
+            with_dead=output_format != "value",
         ) as found,
     ):
         shown = itertools.islice(found, limit or None)
         if output_format == "json":
-            echo_json(header(summary.session, damage) for summary in shown)
+            echo_json(_shape(summary, damage) for summary in shown)
         elif output_format == "table":
             nothing = "no sessions" if status or task or since else "no sessions yet"
             print_document(_blocks(shown, nothing, damage))
@@ -79,9 +81,13 @@ def list_(status: str | None, task: str | None, since: timedelta | None, limit: 
                 print_document([Lines(["", hint])])
         for summary in shown:
             if output_format == "jsonl":
-                echo_json(header(summary.session, damage), one_line=True)
+                echo_json(_shape(summary, damage), one_line=True)
             elif output_format == "value":
                 echo(one_line(summary.session.name))
+
+
+def _shape(summary: SessionSummary, damage: Damage) -> dict[str, Any]:
+    return {**header(summary.session, damage), "dead": summary.dead}
 
 
 def _blocks(shown: Iterator[SessionSummary], nothing: str, damage: Damage) -> Iterator[Block]:
@@ -103,7 +109,7 @@ def _row(summary: SessionSummary, times: TimeFormat, damage: Damage) -> list[str
         one_line(session.name),
         one_line(PurePath(session.project).name or session.project) if session.project else NOTHING,
         one_line(session.task) if session.task else NOTHING,
-        session.status,
+        session.status + (f", {summary.dead} dead" if summary.dead else ""),
         times.short(iso(started_at)),
         format_duration(summary.took if session.status != "stale" else None),
         f"{summary.completed}/{summary.tasks}" if summary.tasks else NOTHING,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -19,26 +19,23 @@ from zrb_store.cli.render.format import (
     error_summary,
     format_duration,
     micros_between,
-    preview,
     run_process,
     shell_text,
-    size,
 )
 from zrb_store.cli.render.layout import shorten
 from zrb_store.cli.render.output import echo_json, echo_raw, print_document
+from zrb_store.cli.render.queue import QueuePrinter
 from zrb_store.cli.render.stdout import on_terminal
-from zrb_store.cli.render.value import fate, fate_of_held
 from zrb_store.cli.render.watch import display
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
 from zrb_store.inspect.show import SessionDocument, open_session
-from zrb_store.records import UNSUCCESSFUL
+from zrb_store.queries.value_history import Only
 from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
 _WATCH_INTERVAL = 1.0  # seconds
 _ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
-FateOf = Callable[[dict[str, Any]], str]
 _ENDED = ("completed", "failed", "interrupted", "stale")
 
 
@@ -47,6 +44,7 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
     "{} etl-2026-11-24",
     "{} @last-failed load --live",
     "{} etl-2026-11-24 --at before:load#2",
+    "{} inbox files --dead",
     "{} @last --watch",
     details="SESSION is a full name, its unique beginning, @last, @last-failed, or in a task @this. MOMENT is a time "
     "(2026-11-24T03:12:45, in local time unless it has a zone), before:TASK#N or after:TASK#N.",
@@ -54,60 +52,76 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
 @click.argument("session")
 @click.argument("queue", required=False)
 @click.option("--live", is_flag=True, help="Only values that are still in their queue.")
+@click.option("--dead", is_flag=True, help="Only values that are dead: their queue allows no more deliveries.")
 @click.option("--at", metavar="MOMENT", help="As it was at that moment.")
 @click.option("--full", is_flag=True, help="Do not shorten values.")
 @click.option("--watch", is_flag=True, help="Refresh the display until the session has ended.")
 @format_option()
 def show(
-    session: str, queue: str | None, live: bool, at: str | None, full: bool, watch: bool, output_format: str
+    session: str,
+    queue: str | None,
+    live: bool,
+    dead: bool,
+    at: str | None,
+    full: bool,
+    watch: bool,
+    output_format: str,
 ) -> None:
+    if live and dead:
+        raise click.UsageError("--live and --dead exclude each other")
+    only: Only | None = "live" if live else "dead" if dead else None
     if watch and (at or output_format != "table"):
         raise click.UsageError("--watch shows the table as it is now: leave out --at and --format")
     with open_store(read_only=True) as store:
         name = session_names.resolve(store.database, session).name
         if watch:
-            _watch(store.database, name, queue, live, full)
+            _watch(store.database, name, queue, only, full)
             return
         with (
             noting_damage() as damage,
-            open_session(store.database, name, queue, live=live, at=at, damage=damage) as document,
+            open_session(store.database, name, queue, only=only, at=at, damage=damage) as document,
         ):
             if output_format == "json":
                 echo_json(document.tree)
             elif output_format == "table":
-                print_document(_blocks(document, only=queue, at=at, full=full), full=full)
+                print_document(_blocks(document, queue, only=only, at=at, full=full), full=full)
             for contents in document.tree["queues"].values():
                 if output_format == "jsonl":
                     for value in contents["values"]:
                         echo_json(value, one_line=True)
                 elif output_format == "value":
-                    for value in contents["live"]:
+                    for value in _bare_values(contents, dead):
                         echo_raw(shell_text(value))
 
 
+def _bare_values(contents: dict[str, Any], dead: bool) -> Iterator[Any]:
+    return (value["value"] for value in contents["values"]) if dead else iter(contents["live"])
+
+
 def _blocks(
-    document: SessionDocument, *, only: str | None = None, at: str | None = None, full: bool = False
+    document: SessionDocument,
+    queue: str | None,
+    *,
+    only: Only | None = None,
+    at: str | None = None,
+    full: bool = False,
 ) -> Iterator[Block]:
     """Yield the blocks that show a session. Their rows are read while they are printed.
 
     Args:
         document: The session.
-        only: The queue to which the document is restricted, if any: the rest of the session is not shown then.
+        queue: The queue to which the document is restricted, if any: the rest of the session is not shown then.
+        only: The values to which it is restricted, if any.
         at: The moment that is shown, as the user gave it; None for now.
         full: Whether values are shown whole.
     """
     tree = document.tree
-    holders = document.holders() if at is None else {}
-
-    def fate_of(value: dict[str, Any]) -> str:
-        process = holders.get(value["taken_by"]) if value["state"] == "taken" else None
-        return fate(value) if process is None else fate_of_held(value, process, document.read_at)
-
-    queues = (_queue_block(name, contents, full, fate_of) for name, contents in tree["queues"].items())
-    if only is not None:
+    times = TimeFormat(tree["runs"][0]["started_at"] if tree["runs"] else tree["created_at"])
+    printer = QueuePrinter(document, times, only=only, at=at, full=full)
+    queues = itertools.starmap(printer.block, tree["queues"].items())
+    if queue is not None:
         yield from queues
         return
-    times = TimeFormat(tree["runs"][0]["started_at"] if tree["runs"] else tree["created_at"])
     yield _session_fields(tree, times, at)
     if len(tree["runs"]) > 1:
         yield _runs_table(tree["runs"], times)
@@ -204,41 +218,6 @@ def _error(attempt: dict[str, Any]) -> str:
     return "" if error is None else shorten(one_line(error_summary(error)), _ERROR_WIDTH)
 
 
-def _queue_block(name: str, contents: dict[str, Any], full: bool, fate_of: FateOf) -> Block:
-    values = contents["values"]
-    count = f"{len(contents['live'])} live of {len(values)}" if len(values) else "empty"
-    title = f"Queue {one_line(name)}: {count}"
-    if not len(values):
-        return Lines([], title)
-    columns = (
-        Column("seq", right=True),
-        Column("value", cut=True),
-        Column("type"),
-        Column("size", right=True),
-        Column("pushed by", fold=True),
-        Column("fate", status=True),
-    )
-    return Table(columns, (_value_row(value, full, fate_of) for value in values), title)
-
-
-def _value_row(value: dict[str, Any], full: bool, fate_of: FateOf) -> list[str]:
-    moved_from = "" if value["moved_from"] is None else f", as #{value['moved_from']}"
-    return [
-        f"#{value['seq']}",
-        preview(value["value"], full=full),
-        one_line(value["type"]),
-        size(value["size"]),
-        one_line(value["pushed_by"] or NOTHING) + moved_from,
-        "\n".join([*map(_return, value["returns"]), fate_of(value)]),
-    ]
-
-
-def _return(returned: dict[str, Any]) -> str:
-    # That an attempt failed or was lost is shown among the tasks already.
-    reason = "" if returned["reason"] in UNSUCCESSFUL else f": {returned['reason']}"
-    return one_line(f"given back by {returned['taken_by'] or 'a deleted attempt'}{reason}")
-
-
 def _hints(document: SessionDocument) -> list[str]:
     """Say what to do next about a session that did not end well."""
     tree = document.tree
@@ -255,14 +234,14 @@ def _hints(document: SessionDocument) -> list[str]:
     return hints
 
 
-def _watch(database: Database, name: str, queue: str | None, live: bool, full: bool) -> None:
+def _watch(database: Database, name: str, queue: str | None, only: Only | None, full: bool) -> None:
     """Show the session until it has ended, or until the user has seen enough."""
     blocks: list[Block] = []
     with display() as draw:
         while True:
-            with open_session(database, name, queue, live=live) as document:
+            with open_session(database, name, queue, only=only) as document:
                 status = document.tree["status"]
-                blocks = [with_rows_read(block) for block in _blocks(document, only=queue, full=full)]
+                blocks = [with_rows_read(block) for block in _blocks(document, queue, only=only, full=full)]
             draw(blocks, full)
             if status in _ENDED:
                 break

@@ -264,8 +264,8 @@ VALUE: Columns = {
     "taken_by": _OTHER_ID,
     "moved_from": _SEQ_OR_NULL,
     "orphaned": _FLAG,
-    "deliveries": _COUNT,
     "data": ColumnRule(str, note="JSON, ASCII only: an encoded value", content=problem_of, long=True),
+    "deliveries": _COUNT,
 }
 RETURN: Columns = {
     "id": _ID,

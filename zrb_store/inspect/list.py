@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,6 +17,7 @@ from zrb_store.queries import lease
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.holders import holders
 from zrb_store.queries.list import matching_sessions, runs_by_session, task_counts
+from zrb_store.queries.requeue import dead_by_queue
 from zrb_store.records import RunRecord, SessionRecord
 
 STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
@@ -34,6 +36,7 @@ class SessionSummary:
         completed: How many of them have completed.
         holders: Running attempts of other sessions that hold values of its queues, each with what is known of its
             process, as in `worker-3/convert#1 (alive)`.
+        dead: How many values of its queues are dead.
         moment: When all this was read, in microseconds.
     """
 
@@ -42,6 +45,7 @@ class SessionSummary:
     tasks: int
     completed: int
     holders: list[str]
+    dead: int
     moment: int
 
     @property
@@ -76,6 +80,7 @@ def summaries(
     roots: bool = False,
     limit: int | None = None,
     with_holders: bool = False,
+    with_dead: bool = False,
 ) -> Iterator[Iterator[SessionSummary]]:
     """Read the sessions that meet every given condition, the newest first, as of one moment and with flat memory.
 
@@ -90,9 +95,11 @@ def summaries(
         roots: Leave out child sessions.
         limit: At most this many sessions.
         with_holders: Read who holds values of them.
+        with_dead: Count their dead values.
     """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
+        dead = _dead(transaction) if with_dead else {}
         conditions: dict[str, Any] = {
             "task": task,
             "project": project,
@@ -101,12 +108,12 @@ def summaries(
         }
         if statuses is None or not set(statuses) & _COMPUTED:
             found = matching_sessions(transaction, statuses=statuses, limit=limit, **conditions)
-            yield _summarized(transaction, found, moment, with_holders)
+            yield _summarized(transaction, found, moment, with_holders, dead)
             return
         # SQL cannot tell whether a running session is stale.
         stored = {"running", *statuses} - {"stale"}
         found = matching_sessions(transaction, statuses=stored, **conditions)
-        every = _summarized(transaction, found, moment, with_holders)
+        every = _summarized(transaction, found, moment, with_holders, dead)
         yield itertools.islice((each for each in every if each.session.status in statuses), limit)
 
 
@@ -117,7 +124,7 @@ def list_sessions(database: Database, **conditions: Any) -> list[SessionSummary]
 
 
 def _summarized(
-    transaction: Transaction, found: Iterator[SessionRecord], moment: int, with_holders: bool
+    transaction: Transaction, found: Iterator[SessionRecord], moment: int, with_holders: bool, dead: Mapping[int, int]
 ) -> Iterator[SessionSummary]:
     while page := list(itertools.islice(found, _PAGE)):
         ids = [session.id for session in page]
@@ -129,7 +136,17 @@ def _summarized(
             attempted, completed = counts.get(session.id, (0, 0))
             tasks = max(attempted, len(session.tasks))
             elsewhere = [name for name in held.get(session.id, []) if not name.startswith(f"{session.name}/")]
-            yield SessionSummary(replace(session, status=status), own, tasks, completed, elsewhere, moment)
+            yield SessionSummary(
+                replace(session, status=status), own, tasks, completed, elsewhere, dead.get(session.id, 0), moment
+            )
+
+
+def _dead(transaction: Transaction) -> Mapping[int, int]:
+    """Count the dead values of every session that has some."""
+    counts: Counter[int] = Counter()
+    for each in dead_by_queue(transaction):
+        counts[each.session_id] += each.dead
+    return counts
 
 
 def _holders(transaction: Transaction, session_ids: list[int], moment: int) -> dict[int, list[str]]:

@@ -66,9 +66,11 @@ def attempt_shape(attempt: AttemptRecord, damage: Damage) -> dict[str, Any]:
 
 def error_shape(attempt: AttemptRecord) -> dict[str, Any] | None:
     """Return the error that ended an attempt, or None."""
-    if attempt.error_type is None and attempt.error_message is None:
-        return None
-    return {"type": attempt.error_type, "message": attempt.error_message}
+    return _error_shape(attempt.error_type, attempt.error_message)
+
+
+def _error_shape(type_: str | None, message: str | None) -> dict[str, Any] | None:
+    return None if type_ is None and message is None else {"type": type_, "message": message}
 
 
 def value_shape(history: ValueHistory, session: str, queue: str, damage: Damage) -> dict[str, Any]:
@@ -102,6 +104,7 @@ def value_shape(history: ValueHistory, session: str, queue: str, damage: Damage)
                 "returned_at": iso(each.record.returned_at),
                 "reason": each.record.reason,
                 "deliveries": each.record.deliveries,
+                "error": _error_shape(*each.error),
             }
         )
     return shape

@@ -21,7 +21,7 @@ from zrb_store.names import full_name, nearest
 from zrb_store.queries import lease, value_history
 from zrb_store.queries.holders import holders
 from zrb_store.queries.show import QueueSummary, holding_values, queue_summaries
-from zrb_store.queries.value_history import ValueHistory
+from zrb_store.queries.value_history import Only, ValueHistory
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class SessionDocument:
         transaction: The snapshot.
         session_id: The session.
         read_at: When it was read, in microseconds.
+        dead: How many values of each queue are dead now.
     """
 
     tree: dict[str, Any]
@@ -41,6 +42,7 @@ class SessionDocument:
     transaction: Transaction
     session_id: int
     read_at: int
+    dead: dict[str, int]
 
     def holders(self) -> dict[str, str]:
         """Return the names of running attempts that hold values of the session's queues.
@@ -67,7 +69,7 @@ def open_session(
     name: str,
     queue: str | None = None,
     *,
-    live: bool = False,
+    only: Only | None = None,
     at: str | None = None,
     damage: Damage | None = None,
 ) -> Iterator[SessionDocument]:
@@ -77,7 +79,7 @@ def open_session(
         database: Where the session is.
         name: Full name of the session.
         queue: Only this queue.
-        live: Only live values.
+        only: Only live values, or only dead ones.
         at: Show the session as it was at a moment: an ISO 8601 time, `before:TASK#N` or `after:TASK#N`.
         damage: Collects damaged rows.
 
@@ -101,21 +103,25 @@ def open_session(
                 **header(view.session, view.damage),
                 "runs": [run_shape(run, name, view.damage) for run in view.runs],
                 "tasks": tasks,
-                "queues": _contents(view, queues, queue, live),
+                "queues": _contents(view, queues, queue, only),
             },
             view.unfinished,
             transaction,
             view.session.id,
             view.read_at,
+            {each.name: each.dead for each in queues},
         )
 
 
-def _contents(view: SessionView, queues: list[QueueSummary], queue_name: str | None, live: bool) -> dict[str, Any]:
+def _contents(
+    view: SessionView, queues: list[QueueSummary], queue_name: str | None, only: Only | None
+) -> dict[str, Any]:
     """Return the shapes of queues: of all queues of the session, or of the one that is named."""
-    if sum(queue.live if live else queue.values for queue in queues) <= lazy.MAX_ROWS:
+    few = sum(queue.live if only == "live" else queue.values for queue in queues) <= lazy.MAX_ROWS
+    if few and only != "dead":
         histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
         size = 0
-        for each in value_history.of_session(view.transaction, view.session.id, queue_name, live=live, at=view.moment):
+        for each in value_history.of_session(view.transaction, view.session.id, queue_name, only=only, at=view.moment):
             histories[each.value.queue_id].append(each)
             size += each.value.size
             if size > lazy.MAX_BYTES:
@@ -123,25 +129,32 @@ def _contents(view: SessionView, queues: list[QueueSummary], queue_name: str | N
         else:
             return {
                 queue.name: {
+                    "max_deliveries": queue.max_deliveries,
                     "live": [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live],
                     "values": list(_values(view, queue, histories[queue.id])),
                 }
                 for queue in queues
             }
-    return {queue.name: _lazy_contents(view, queue, live) for queue in queues}
+    return {queue.name: _lazy_contents(view, queue, only) for queue in queues}
 
 
-def _lazy_contents(view: SessionView, queue: QueueSummary, live: bool) -> dict[str, Any]:
+def _lazy_contents(view: SessionView, queue: QueueSummary, only: Only | None) -> dict[str, Any]:
     def live_values() -> Iterator[Any]:
         return map(codec.to_json, value_history.live_data(view.transaction, queue.id, view.moment))
 
-    def values() -> Iterator[dict[str, Any]]:
-        histories = value_history.of_queue(view.transaction, queue.id, live=live, at=view.moment)
-        return _values(view, queue, histories)
+    # Which values were dead at a moment, only their whole history tells.
+    were_dead = only == "dead" and view.moment is not None
 
+    def values() -> Iterator[dict[str, Any]]:
+        histories = value_history.of_queue(view.transaction, queue.id, only=None if were_dead else only, at=view.moment)
+        shapes = _values(view, queue, histories)
+        return (shape for shape in shapes if shape["state"] == "dead") if were_dead else shapes
+
+    counts = {"live": queue.live, "dead": queue.dead, None: queue.values}
     return {
+        "max_deliveries": queue.max_deliveries,
         "live": Lazy(live_values, queue.live),
-        "values": Lazy(values, queue.live if live else queue.values),
+        "values": Lazy(values, sum(1 for _ in values()) if were_dead else counts[only]),
     }
 
 

@@ -58,19 +58,43 @@ def _event(
 def _own_events(history: ValueHistory, session: str, shape: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield what happened to the value itself."""
     row, pusher = history.value, history.pusher
+    undone_at = None if pusher is None else pusher.undone_at(session)
     origin = None if row.moved_from is None else shape["id"].rpartition("#")[0] + f"#{row.moved_from}"
     yield _event("pushed", shape["pushed_at"], shape["pushed_by"], value=origin)
+    died_at = _died_at(history, undone_at)
     for each in shape["returns"]:
+        if each["deliveries"] == 0:
+            yield _event("requeued", each["returned_at"], None, reason=each["reason"])
+            continue
         yield _event("taken", each["taken_at"], each["taken_by"])
         yield _event("given back", each["returned_at"], each["taken_by"], reason=each["reason"])
+        if each["deliveries"] is not None and each["returned_at"] in died_at:
+            died_at.remove(each["returned_at"])
+            yield _death(each["returned_at"], each["deliveries"])
+    # A copy has no returns.
+    yield from (_death(at, row.deliveries) for at in died_at)
     if row.state in ("taken", "removed"):
         yield _event(row.state, shape["taken_at"], shape["taken_by"])
-    undone_at = None if pusher is None else pusher.undone_at(session)
     if pusher is not None and undone_at is not None and (row.orphaned or row.state == "retracted"):
         is_retracted = row.state == "retracted"
-        at = iso(row.ended_at) if is_retracted else iso(undone_at)
+        # A dead value that is retracted later still has the time of its death.
+        at = iso(max(row.ended_at or 0, undone_at) if is_retracted else undone_at)
         reason = f"{shape['pushed_by']} {'was given back' if pusher.given_back_at else 'did not complete'}"
         yield _event("retracted" if is_retracted else "orphaned", at, shape["pushed_by"], reason=reason)
+
+
+def _died_at(history: ValueHistory, undone_at: int | None) -> list[str | None]:
+    """Return when the value died, each time: after that it was requeued, or was retracted, or is still dead."""
+    row = history.value
+    died_at = [each.record.taken_at for each in history.returns if each.record.deliveries == 0]
+    was_dead = row.state == "retracted" and undone_at is not None and row.ended_at and row.ended_at < undone_at
+    if (row.state == "dead" or was_dead) and row.ended_at is not None:
+        died_at.append(row.ended_at)
+    return [iso(moment) for moment in died_at]
+
+
+def _death(at: str | None, count: int) -> dict[str, Any]:
+    return _event("died", at, None, reason=f"after {'1 delivery' if count == 1 else f'{count} deliveries'}")
 
 
 def _moves(

@@ -9,6 +9,10 @@ import sqlalchemy as sa
 from zrb_store.db.tables import attempt, session
 from zrb_store.records import UNSUCCESSFUL
 
+MESSAGE_LENGTH = 300
+"""Characters of an error's message that are read with each return of a value: one error may be that of many."""
+_BEGINNING: list[sa.ColumnClause[Any]] = [sa.literal_column("1"), sa.literal_column(str(MESSAGE_LENGTH))]
+
 
 class JoinedAttempt:
     """The attempt to which a column of another table refers.
@@ -17,6 +21,7 @@ class JoinedAttempt:
         name: The columns that name it: its session's name, its task and its number.
         given_back_at: The column that says when it was given back.
         failed_at: When it ended, if it did not complete; else NULL.
+        error: The columns of its error: the type, and the beginning of the message.
     """
 
     def __init__(self, alias: str) -> None:
@@ -26,6 +31,7 @@ class JoinedAttempt:
         self.given_back_at = self._attempt.c.given_back_at
         failed = self._attempt.c.status.in_([sa.literal_column(f"'{status}'") for status in UNSUCCESSFUL])
         self.failed_at = sa.case((failed, self._attempt.c.ended_at))
+        self.error = (self._attempt.c.error_type, sa.func.substr(self._attempt.c.error_message, *_BEGINNING))
 
     def join(self, rows: sa.FromClause, link: sa.Column[Any]) -> sa.FromClause:
         """Join the attempt, if there is one, to rows that have its id in the column `link`."""

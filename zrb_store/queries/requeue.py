@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
 from zrb_store.db.dialect import among
-from zrb_store.db.tables import queue, returned, value
+from zrb_store.db.tables import queue, returned, session, value
 from zrb_store.db.transaction import Executor
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
@@ -26,6 +26,13 @@ _OF_SESSION = (
     .limit(_ONE)
 )
 _OF_QUEUE = sa.select(value.c.seq).where(value.c.queue_id == bindparam("queue_id"), is_dead).order_by(value.c.seq)
+_dead = (
+    sa.select(value.c.queue_id, sa.func.count().label("count"))
+    .where(is_dead)
+    .group_by(value.c.queue_id)
+    .with_hint(value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+    .subquery()
+)
 _STATE = sa.select(value.c.state).where(
     value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq", type_=sa.BigInteger)
 )
@@ -39,6 +46,27 @@ def has_dead_values(executor: Executor, session_id: int) -> bool:
 def dead_values(executor: Executor, queue_id: int) -> list[int]:
     """Return the seqs of the queue's dead values in ascending order."""
     return [row[0] for row in executor.execute(_OF_QUEUE, {"queue_id": queue_id})]
+
+
+class DeadValues(NamedTuple):
+    """How many dead values a queue has."""
+
+    session_id: int
+    session: str
+    queue: str
+    dead: int
+
+
+_COUNTS = (
+    sa.select(session.c.id, session.c.name, queue.c.name, _dead.c.count)
+    .select_from(_dead.join(queue, queue.c.id == _dead.c.queue_id).join(session, session.c.id == queue.c.session_id))
+    .order_by(queue.c.id)
+)
+
+
+def dead_by_queue(executor: Executor) -> list[DeadValues]:
+    """Return every queue of the store that has dead values. This reads the index of dead values, which are few."""
+    return [DeadValues(*row) for row in executor.execute(_COUNTS)]
 
 
 def state_of(executor: Executor, queue_id: int, seq: int) -> str | None:

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
+from zrb_store.db.columns import QUEUE
 from zrb_store.db.dialect import among, now
 from zrb_store.db.tables import attempt, queue, value
-from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts
+from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.values import was_live
 from zrb_store.records import AttemptRecord
 
@@ -43,12 +45,19 @@ class QueueSummary(NamedTuple):
     Attributes:
         values: The number of its values, live or not.
         live: The number of its live values.
+        dead: The number of its values that are dead now.
+        max_deliveries: How often each of its values is delivered at most now; None if that is not limited.
     """
 
     id: int
     name: str
     values: int
     live: int
+    dead: int
+    max_deliveries: int | None
+
+
+_LIMIT = QUEUE["max_deliveries"]
 
 
 @functools.cache
@@ -60,11 +69,13 @@ def _summaries(named: bool, then: bool) -> Any:
     else:
         every = count
         live = count.where(value.c.ended_at.is_(None)).with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
-    counts: list[Any] = [every.scalar_subquery(), live.scalar_subquery()]
+    dead = count.where(is_dead).with_hint(value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+    counts: list[Any] = [each.scalar_subquery() for each in (every, live, dead)]
     if named:
         zero: sa.ColumnClause[Any] = literal_column("0")
         counts = [sa.case((queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]
-    return sa.select(queue.c.id, queue.c.name, *counts).where(queue.c.session_id == bindparam("session_id"))
+    columns = (queue.c.id, queue.c.name, *counts, queue.c.max_deliveries)
+    return sa.select(*columns).where(queue.c.session_id == bindparam("session_id"))
 
 
 def queue_summaries(
@@ -79,9 +90,13 @@ def queue_summaries(
         at: A moment in microseconds: count the values as they were then.
     """
     params = {"session_id": session_id, "queue": name, "moment": at}
-    return [
-        QueueSummary(*row) for row in sorted(executor.execute(_summaries(name is not None, at is not None), params))
-    ]
+    rows = executor.execute(_summaries(name is not None, at is not None), params)
+    return [_summary(row) for row in sorted(rows, key=operator.itemgetter(0))]
+
+
+def _summary(row: Row) -> QueueSummary:
+    summary = QueueSummary(*row)
+    return summary._replace(max_deliveries=None) if _LIMIT.problem(summary.max_deliveries) else summary
 
 
 _LONG_TEXTS = ("arguments", "error_traceback")

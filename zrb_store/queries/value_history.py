@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, readable
+from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, ColumnRule, readable
 from zrb_store.db.tables import queue, returned, value
 from zrb_store.db.transaction import Row, Transaction
 from zrb_store.queries.joined_attempts import PUSHER, TAKER
+from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.values import was_live
 from zrb_store.records import ReturnRecord, ValueRecord
 
@@ -35,10 +36,17 @@ class AttemptName(NamedTuple):
 
 
 class Return(NamedTuple):
-    """The return of a value to its queue, with the attempt that held it before."""
+    """The return of a value to its queue.
+
+    Attributes:
+        record: Its row.
+        taker: The attempt that held the value before, if it still exists.
+        error: Type and message of the error with which that attempt ended; the message may be cut.
+    """
 
     record: ReturnRecord
     taker: AttemptName | None
+    error: tuple[str | None, str | None]
 
 
 class ValueHistory(NamedTuple):
@@ -59,6 +67,9 @@ class ValueHistory(NamedTuple):
     returns: list[Return]
 
 
+Only = Literal["live", "dead"]
+"""The values that are asked for, if not all."""
+
 _PUSHER = (*PUSHER.name, PUSHER.given_back_at, PUSHER.failed_at)
 
 
@@ -72,7 +83,7 @@ def _within(table: sa.Table, scope: str) -> sa.ColumnElement[bool]:
 
 
 @functools.cache
-def _values(scope: str, live: bool, then: bool) -> Any:
+def _values(scope: str, only: Only | None, then: bool) -> Any:
     is_live = was_live if then else value.c.ended_at.is_(None)
     statement: Any = (
         sa.select(*(value.c[name] for name in VALUE), is_live, *_PUSHER, *TAKER.name)
@@ -80,8 +91,10 @@ def _values(scope: str, live: bool, then: bool) -> Any:
         .where(_within(value, scope))
         .order_by(value.c.queue_id, value.c.seq)
     )
-    if not live:
+    if only is None:
         return statement
+    if only == "dead":
+        return statement.where(is_dead).with_hint(value, "INDEXED BY ix_zrb_value_dead", "sqlite")
     statement = statement.where(is_live)
     return statement if then else statement.with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
 
@@ -89,7 +102,7 @@ def _values(scope: str, live: bool, then: bool) -> Any:
 @functools.cache
 def _returns(scope: str) -> Any:
     return (
-        sa.select(*(returned.c[name] for name in RETURN), *TAKER.name)
+        sa.select(*(returned.c[name] for name in RETURN), *TAKER.name, *TAKER.error)
         .select_from(TAKER.join(returned, returned.c.taken_by))
         .where(_within(returned, scope))
         .order_by(returned.c.queue_id, returned.c.seq, returned.c.id)
@@ -101,7 +114,7 @@ def of_session(
     session_id: int,
     queue_name: str | None = None,
     *,
-    live: bool = False,
+    only: Only | None = None,
     at: int | None = None,
 ) -> Iterator[ValueHistory]:
     """Yield the histories of the values of a session, queue by queue.
@@ -110,32 +123,32 @@ def of_session(
         transaction: A snapshot.
         session_id: The session.
         queue_name: Only values of this queue.
-        live: Only live values.
+        only: Only live values, or only those that are dead now.
         at: A moment in microseconds: the values that were live then count as live.
     """
     scope = "session" if queue_name is None else "named"
-    return _histories(transaction, scope, {"session_id": session_id, "queue": queue_name}, live, at)
+    return _histories(transaction, scope, {"session_id": session_id, "queue": queue_name}, only, at)
 
 
 def of_queue(
-    transaction: Transaction, queue_id: int, *, live: bool = False, at: int | None = None
+    transaction: Transaction, queue_id: int, *, only: Only | None = None, at: int | None = None
 ) -> Iterator[ValueHistory]:
     """Yield the histories of the values of one queue as `of_session` does, but by an index on both databases."""
-    return _histories(transaction, "queue", {"queue_id": queue_id}, live, at)
+    return _histories(transaction, "queue", {"queue_id": queue_id}, only, at)
 
 
 def of_value(transaction: Transaction, queue_id: int, seq: int) -> ValueHistory | None:
     """Return the history of one value, or None if there is no such value."""
-    return next(_histories(transaction, "value", {"queue_id": queue_id, "seq": seq}, False, None), None)
+    return next(_histories(transaction, "value", {"queue_id": queue_id, "seq": seq}, None, None), None)
 
 
 def _histories(
-    transaction: Transaction, scope: str, params: dict[str, Any], live: bool, at: int | None
+    transaction: Transaction, scope: str, params: dict[str, Any], only: Only | None, at: int | None
 ) -> Iterator[ValueHistory]:
     params = {**params, "moment": at}
     all_returns = map(_return, transaction.stream(_returns(scope), params))
     upcoming = next(all_returns, None)
-    for row in transaction.stream(_values(scope, live, at is not None), params):
+    for row in transaction.stream(_values(scope, only, at is not None), params):
         history = _history(row)
         record = history.value
         # Both streams are in the order of queue and seq.
@@ -146,7 +159,7 @@ def _histories(
         yield history
 
 
-_TIME = ATTEMPT["given_back_at"]
+_TIME, _ERROR_TYPE, _MESSAGE = (ATTEMPT[name] for name in ("given_back_at", "error_type", "error_message"))
 
 
 def value_record(columns: Sequence[Any]) -> ValueRecord:
@@ -179,10 +192,15 @@ def _history(row: Row) -> ValueHistory:
 
 
 def _return(row: Row) -> Return:
-    *columns, session_name, task, number = row
+    *columns, session_name, task, number, error_type, message = row
     named, damage = readable(RETURN, columns)
     del named["id"]
-    return Return(ReturnRecord(**named, damage=damage), _attempt_name(session_name, task, number))
+    error = (_text(_ERROR_TYPE, error_type), _text(_MESSAGE, message))
+    return Return(ReturnRecord(**named, damage=damage), _attempt_name(session_name, task, number), error)
+
+
+def _text(rule: ColumnRule, text: Any) -> str | None:
+    return None if rule.problem(text) else text
 
 
 def _attempt_name(session_name: str | None, task: str, number: int, *undone: Any) -> AttemptName | None:

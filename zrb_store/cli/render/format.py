@@ -99,6 +99,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
+def deliveries(count: int) -> str:
+    """Format a number of deliveries: `1 delivery`, `5 deliveries`."""
+    return "1 delivery" if count == 1 else f"{count} deliveries"
+
+
 def run_process(run: dict[str, Any]) -> str:
     """Name the process of a run, which is in the shape of `show --format json`."""
     return one_line(f"{run['origin']}, pid {run['pid']} on {run['host']}")

@@ -25,6 +25,7 @@ _STYLES = {
     "lost": "bold yellow",
     "live": "green",
     "retracted": "yellow",
+    "dead": "bold red",
 }
 _LABEL_STYLE = "dim"
 _FOLD_WIDTH = 26  # what a column that may be folded gets before values are cut

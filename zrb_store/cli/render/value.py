@@ -6,7 +6,15 @@ from typing import Any
 
 from zrb_store.cli.render.damage_notes import print_damage
 from zrb_store.cli.render.document import Fields, Lines
-from zrb_store.cli.render.format import TimeFormat, format_duration, micros_between, preview, shell_text, size
+from zrb_store.cli.render.format import (
+    TimeFormat,
+    deliveries,
+    format_duration,
+    micros_between,
+    preview,
+    shell_text,
+    size,
+)
 from zrb_store.cli.render.output import echo_json, echo_raw, print_document
 from zrb_store.inspect.paths import part
 from zrb_store.inspect.stored_value import StoredValue
@@ -36,7 +44,9 @@ def print_value(stored: StoredValue, output_format: str, path: str | None) -> No
 
 
 def fate(value: dict[str, Any]) -> str:
-    """Return what became of a value: `live`, `taken by load#2`, `retracted`, `removed by load#2`."""
+    """Return what became of a value: `live`, `taken by load#2`, `retracted`, `dead after 5 deliveries`."""
+    if value["state"] == "dead":
+        return f"dead after {deliveries(value['deliveries'])}"
     taker = f" by {one_line(value['taken_by'])}" if value["taken_by"] else ""
     return f"{value['state']}{taker}{_orphaned(value)}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 
 from zrb_store.db import about, schema
@@ -10,6 +11,7 @@ from zrb_store.db.tables import REVISION
 from zrb_store.errors import StoreUnavailable
 from zrb_store.inspect.doctor import files, rows
 from zrb_store.inspect.doctor.finding import Finding
+from zrb_store.queries.requeue import dead_by_queue
 
 __all__ = ["Finding", "examine"]
 
@@ -45,6 +47,7 @@ def examine(database: Database) -> Iterator[Finding]:
             yield finding
     if sound:
         yield from _guarded(rows.examine, database)
+        yield from _guarded(_dead_values, database)
 
 
 def _guarded(check: Check, database: Database) -> Iterator[Finding]:
@@ -55,6 +58,17 @@ def _guarded(check: Check, database: Database) -> Iterator[Finding]:
         if not about.is_file(database):
             raise
         yield Finding("error", "unreadable", "some of the store cannot be read", str(error))
+
+
+def _dead_values(database: Database) -> Iterator[Finding]:
+    """Report the queues that have dead values. This is no fault of the store, but somebody has to look at them."""
+    for each in dead_by_queue(database):
+        place = f"{each.session} {shlex.quote(each.queue)}"
+        what = f"queue {each.queue!r} of session {each.session} has dead values, which nobody can take: {each.dead}"
+        remedy = (
+            f"`zrb-store show {place} --dead` shows why, `zrb-store requeue {place} --all-dead` makes them live again"
+        )
+        yield Finding("warning", "dead-values", what, remedy)
 
 
 def _revision(database: Database) -> Iterator[Finding]:

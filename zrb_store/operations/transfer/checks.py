@@ -96,6 +96,8 @@ class _SessionChecker:
         self._attempts: dict[str, tuple[str, bool]] = {}  # role, and whether it was given back, by name
         self._results: dict[tuple[str, int], tuple[str, int]] = {}  # name and line of the attempt, by queue and seq
         self._last_value: tuple[str, int] | None = None
+        self._deliveries = 0  # of that value
+        self._last_count: tuple[int, int] | None = None  # its last return that changed them: the number, and the line
         self.check = {
             "run": self._run,
             "queue": self._queue,
@@ -146,7 +148,9 @@ class _SessionChecker:
         if self._last_value is not None and self._last_value[0] == place[0]:
             require(place[1] > self._last_value[1], "seq is not above the one before it")
         require(queue["low"] <= record["seq"] <= queue["high"], "seq is not between low and high of its queue")
-        self._last_value = place
+        self._settle_count()
+        self._last_value, self._deliveries = place, record["deliveries"]
+        self._last_count = None
         require(record["size"] == len(record["data"]), "size is not the length of data")
         state, has_left = record["state"], record["state"] in _LEFT_QUEUE
         require(state != "dead" or record["deliveries"], "it is dead, but was never delivered")
@@ -170,6 +174,15 @@ class _SessionChecker:
     def _return(self, record: Record, line: int) -> None:
         require((record["queue"], record["seq"]) == self._last_value, "it does not follow its value")
         self._own(record["taken_by"])
+        if record["deliveries"] is not None:
+            self._last_count = record["deliveries"], line
+            require(record["deliveries"] or record["taken_by"] is None, "it is of a dead value, but names a taker")
+
+    def _settle_count(self) -> None:
+        """Check that the deliveries of the last value are those of its last return that changed them."""
+        if self._last_count is not None:
+            count, line = self._last_count
+            require(count == self._deliveries, f"its deliveries are {count}, but those of its value are another", line)
 
     def _change(self, record: Record, line: int) -> None:
         """Accept any change: no other record has to agree with it."""
@@ -189,6 +202,7 @@ class _SessionChecker:
         return self._attempts[name]
 
     def finish(self) -> None:
+        self._settle_count()
         newest = max(self._runs, default=0)
         require(self._record["fence"] == newest, f"fence is not {newest}, the number of its newest run", self._line)
         still_open = sum(not ended for ended in self._runs.values())
