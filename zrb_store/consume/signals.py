@@ -45,6 +45,8 @@ class EndingSignals:
 
     def __enter__(self) -> EndingSignals:
         if threading.current_thread() is threading.main_thread():
+            # If it were ignored, nobody would learn how a command ended.
+            self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for number in _ENDING:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._handle)
@@ -54,4 +56,5 @@ class EndingSignals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            # None: the handler was not set by Python, which then cannot set it again either.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
