@@ -24,6 +24,7 @@ QUESTIONS = (
     "give_back",
     "processes",
     "on_postgres",
+    "waiting",
     "listing",
     "start_up",
     "under_zrb",

@@ -21,12 +21,14 @@ from tests.processes import Child
 from tests.rows import query
 from zrb_store import AttemptClosed, InvalidArgument, LeaseLost, Store, StoreUnavailable, ValueNotFound, open_store
 from zrb_store.db.dialect import SQLite
-from zrb_store.db.dialect.bell import Bell
 from zrb_store.operations import lookout
 from zrb_store.operations.lookout import Lookout
 from zrb_store.operations.pop import pop
 from zrb_store.queries import lookout as queries
 from zrb_store.testing import expire_lease
+
+LONG = 3 * DEADLINE
+"""Longer than any test waits, because a taker looks once more when its time is over."""
 
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
@@ -64,8 +66,7 @@ def waiting(asked: list[bool], take: Callable[[], Any]) -> Iterator[Future[Any]]
         wait_until(lambda: bool(asked) or future.done(), lambda: "nobody waits")
         assert not future.done(), future.result()
         yield future
-        with contextlib.suppress(Exception):
-            future.result(DEADLINE)
+        wait_until(future.done, lambda: "it is not noticed")
 
 
 def push_late(pipe: Connection, location: str) -> None:
@@ -76,8 +77,8 @@ def push_late(pipe: Connection, location: str) -> None:
 
 
 TAKERS: dict[str, Callable[[Store], Any]] = {
-    "python": lambda store: store.session("inbox").xcom["files"].pop(wait=DEADLINE),
-    "shell": lambda store: pop(store.database, "inbox", "files", None, DEADLINE)[1].strip('"'),
+    "python": lambda store: store.session("inbox").xcom["files"].pop(wait=LONG),
+    "shell": lambda store: pop(store.database, "inbox", "files", None, LONG)[1].strip('"'),
 }
 
 
@@ -152,16 +153,6 @@ def test_a_pooler_may_give_it_another_server_session(store: Store, asked: list[b
     assert taken.result() == "late"
 
 
-@ON_POSTGRESQL
-def test_it_asks_without_prepared_statements_too(store: Store) -> None:
-    assert not queries.has_value(store.database, "inbox", "ä")
-    store.session("inbox").xcom["ä"].push(1)
-    assert queries.has_value(store.database, "inbox", "ä")
-    store.database.operate(lambda connection: setattr(connection.driver, "prepare_threshold", None))
-    assert queries.has_value(store.database, "inbox", "ä")
-    assert not queries.has_value(store.database, "inbox", "other")
-
-
 def backend(store: Store) -> int:
     pid: int = store.database.operate(lambda connection: connection.driver.info.backend_pid)
     return pid
@@ -170,7 +161,7 @@ def backend(store: Store) -> int:
 @pytest.mark.usefixtures("no_looks")
 def test_a_failed_question_is_asked_again(store: Store, asked: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     queue = store.session("inbox").xcom["files"]
-    watch = Lookout(store.database, "inbox", "files", DEADLINE)
+    watch = Lookout(store.database, "inbox", "files", LONG)
     assert not watch.is_time_to_look()
     queue.push("late")
     with monkeypatch.context() as patch:
@@ -267,7 +258,7 @@ def test_it_ends_when_it_is_told(store: Store, asked: list[bool], monkeypatch: p
 
 
 def test_the_parts_for_asyncio(store: Store) -> None:
-    watch = Lookout(store.database, "inbox", "files", DEADLINE)
+    watch = Lookout(store.database, "inbox", "files", LONG)
     pause = watch.next_pause()
     assert pause is not None
     assert 0 < pause < 1
@@ -327,30 +318,6 @@ def test_nothing_is_asked_while_nobody_writes(
     with pytest.raises(IndexError):
         store.session("inbox").xcom["files"].pop(wait=1)
     assert asked == [False, True]
-
-
-def test_a_bell(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    try:
-        bell = Bell(path)
-    except OSError:
-        pytest.skip("this system has no inotify")
-    assert not bell.arm(), "there is no file"
-    path.write_text("1")
-    assert bell.arm()
-    assert not bell.rings(0.01)
-    with path.open("r+") as file:
-        file.write("2")
-    assert bell.rings(DEADLINE)
-    assert bell.arm()
-    assert not bell.rings(0)
-    path.unlink()
-    assert bell.rings(DEADLINE)
-    assert not bell.arm()
-    path.write_text("3")
-    assert bell.arm()
-    path.write_text("4")
-    assert bell.rings(DEADLINE)
 
 
 @ON_SQLITE
