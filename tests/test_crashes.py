@@ -14,6 +14,7 @@ from tests.crash import kill_on_one_database
 from tests.processes import Child
 from tests.rows import all_rows, faults
 from tests.sessions import etl, inbox
+from tests.test_poison import deliver
 from tests.test_reclaim import hold_a_value
 from tests.workers import MANUAL_CHANGES, change_by_hand
 from zrb_store import Store
@@ -49,6 +50,11 @@ def test_what_people_do_by_hand_is_done_whole_or_not_at_all(
         with Child(hold_a_value, location, "worker") as child:
             child.receive()
             child.kill()
+    if change == "requeue":
+        poison = store.session("inbox").xcom["poison"]
+        poison.max_deliveries = 1
+        poison.extend(["deadly", "too"])
+        deliver(store, poison.pop, times=2)
     before = all_rows(store)
     with Child(change_by_hand, location, change, f"crash_at={change}:{place}") as child:
         assert child.join() == -signal.SIGKILL

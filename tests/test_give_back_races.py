@@ -15,7 +15,9 @@ from tests.rows import faults, states
 from zrb_store import Attempt, Store, codec, open_store
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import attempts, values
-from zrb_store.queries.give_back import give_back
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.give_back import give_back, lock_queue
+from zrb_store.queries.requeue import dead_values, revive
 from zrb_store.testing import expire_lease
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
@@ -139,6 +141,63 @@ def test_value_being_orphaned_while_its_taker_is_given_back(
     other.database.transact(taking(taker, queue_id(other)))
     interleave(store, (giving_back(pusher),), other, giving_back(taker))
     assert state(store) == ("retracted", False)
+
+
+@pytest.fixture
+def deadly(store: Store, other: Store, pusher: Attempt, taker: Attempt) -> Store:
+    """The store; the taker holds the value, and its next delivery in vain is the last."""
+    store.session("shared").xcom["q"].max_deliveries = 1
+    other.database.transact(taking(taker, queue_id(other)))
+    return store
+
+
+def requeuing(queue_id: int) -> Work:
+    def work(transaction: Transaction) -> None:
+        lock_queue(transaction, queue_id)
+        revive(transaction, queue_id, dead_values(transaction, queue_id), now_micros(transaction), "requeued")
+
+    return work
+
+
+def test_value_dying_while_its_pusher_is_given_back(
+    deadly: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
+) -> None:
+    interleave(other, (giving_back(taker),), deadly, giving_back(pusher))
+    assert state(deadly) == ("retracted", False)
+    assert faults(deadly) == []
+
+
+def test_value_being_retracted_while_its_taker_is_given_back(
+    deadly: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
+) -> None:
+    interleave(deadly, (giving_back(pusher),), other, giving_back(taker))
+    assert state(deadly) == ("retracted", False)
+    assert faults(deadly) == []
+
+
+def test_value_dying_while_it_is_requeued(deadly: Store, other: Store, taker: Attempt, interleave: Interleave) -> None:
+    interleave(other, (giving_back(taker),), deadly, requeuing(queue_id(deadly)))
+    assert state(deadly) == ("live", False)
+    assert faults(deadly) == []
+
+
+def test_value_being_requeued_while_its_pusher_is_given_back(
+    deadly: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
+) -> None:
+    other.database.transact(giving_back(taker))
+    assert state(deadly) == ("dead", False)
+    interleave(other, (requeuing(queue_id(other)),), deadly, giving_back(pusher))
+    assert state(deadly) == ("retracted", False)
+    assert faults(deadly) == []
+
+
+def test_value_being_retracted_while_it_is_requeued(
+    deadly: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
+) -> None:
+    other.database.transact(giving_back(taker))
+    interleave(other, (giving_back(pusher),), deadly, requeuing(queue_id(deadly)))
+    assert state(deadly) == ("retracted", False)
+    assert faults(deadly) == []
 
 
 def pushing(attempt: Attempt, queue_id: int, pushed: list[int | None]) -> Work:

@@ -114,3 +114,16 @@ def test_what_does_not_fit_is_refused(
 def test_another_format_is_refused(empty_store: Store) -> None:
     line = lines._HashChain().write({"kind": "zrb-store", "format": 2})
     assert "has format 2, unknown to this version: upgrade zrb-store" in refusal(empty_store, line.encode())
+
+
+def test_an_export_from_before_deliveries_were_counted_is_accepted(store: Store) -> None:
+    """An older version wrote no such fields."""
+    store.session("s").xcom["q"].push("v")
+    records = [json.loads(line) for line in exported(store).splitlines()[1:-1]]
+    for record in records:
+        for name in ("sha256", "deliveries", "max_deliveries"):
+            record.pop(name, None)
+    content = "\n".join(lines.write(records)).encode()
+    assert imported(store, content, {"s": "older"}) == 1
+    queue = store.session("older").xcom["q"]
+    assert (queue.max_deliveries, list(queue)) == (None, ["v"])

@@ -19,6 +19,8 @@ from zrb_store.operations import fork, mark, prune, reclaim
 from zrb_store.operations.pin import pin
 from zrb_store.operations.pop import pop
 from zrb_store.operations.push import push
+from zrb_store.operations.queue import set_max_deliveries
+from zrb_store.operations.requeue import requeue_all
 from zrb_store.operations.rm import remove_sessions
 from zrb_store.queries import values
 from zrb_store.testing import obey_environment
@@ -254,7 +256,9 @@ MANUAL_CHANGES: dict[str, Callable[[Store], object]] = {
     "pop": lambda store: pop(store.database, "inbox", "files", None),
     "prune": lambda store: list(prune.prune(store.database, prune.Policy(keep_last=0))),
     "push": lambda store: push(store.database, "inbox", "files", codec.encode("d.csv"), None),
+    "queue": lambda store: set_max_deliveries(store.database, "inbox", "files", 5),
     "reclaim": lambda store: reclaim.search(store.database, store.session("inbox").xcom.queue_id("files"), None),
+    "requeue": lambda store: requeue_all(store.database, "inbox", "poison"),
     "rm": lambda store: remove_sessions(store.database, "etl"),
 }
 

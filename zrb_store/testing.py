@@ -52,7 +52,9 @@ POINTS = tuple(
         "pop",
         "prune",
         "push",
+        "queue",  # what a queue allows is set
         "reclaim",  # a dead run is ended, and what it did to queues of other sessions is undone
+        "requeue",
         "rm",
         "start",  # a run takes the lease, and gives back what the runs before left unfinished
     )

@@ -128,9 +128,11 @@ def history_at(history: ValueHistory, session: str, moment: int) -> ValueHistory
 
 def _deliveries_at(history: ValueHistory, moment: int) -> int:
     """Return the count of deliveries at a moment. A value that was moved or copied did not begin with 0."""
-    counts = [each.record for each in history.returns if each.record.deliveries is not None]
-    count = history.value.deliveries if not counts else max((counts[0].deliveries or 0) - 1, 0)
-    for each in counts:
-        if each.returned_at <= moment:
-            count = each.deliveries or 0
-    return count
+    changes = [
+        (each.record.returned_at, count) for each in history.returns if (count := each.record.deliveries) is not None
+    ]
+    if not changes:
+        return history.value.deliveries
+    # A count that begins with a requeue is that of a copy: how often its original was delivered is not known here.
+    first = changes[0][1]
+    return next((count for at, count in reversed(changes) if at <= moment), first - 1 if first else 1)

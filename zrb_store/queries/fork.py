@@ -85,9 +85,10 @@ _COPY_QUEUES = sa.insert(queue).from_select(
         sa.case((_lowest < 1, _lowest), else_=1),
         sa.case((_highest > 0, _highest), else_=0),
     )
-    .select_from(queue.join(value, value.c.queue_id == queue.c.id))
-    .where(queue.c.session_id == _SOURCE, value.c.pushed_at <= _MOMENT)
+    .select_from(queue.outerjoin(value, sa.and_(value.c.queue_id == queue.c.id, value.c.pushed_at <= _MOMENT)))
+    .where(queue.c.session_id == _SOURCE)
     .group_by(queue.c.id, queue.c.name, queue.c.max_deliveries)
+    .having(sa.or_(_highest.is_not(None), queue.c.max_deliveries.is_not(None)))
     .order_by(queue.c.id),
 )
 
@@ -147,7 +148,9 @@ _counts: sa.Select[Any] = sa.select(_counted.c.deliveries).where(
 )
 _last_count = _counts.where(_counted.c.returned_at <= _MOMENT).order_by(_counted.c.id.desc()).limit(_one)
 _next_count = _counts.where(_counted.c.returned_at > _MOMENT).order_by(_counted.c.id).limit(_one)
-_deliveries = sa.func.coalesce(_last_count.scalar_subquery(), _next_count.scalar_subquery() - _one, value.c.deliveries)
+# Only the count of a value that is itself a copy, which has no returns, begins with its death: it is not known then.
+_before_next = sa.case((_next_count.scalar_subquery() == _zero, _one), else_=_next_count.scalar_subquery() - _one)
+_deliveries = sa.func.coalesce(_last_count.scalar_subquery(), _before_next, value.c.deliveries)
 _KEPT_OF_VALUE = ("seq", "type", "size", "pushed_at", "moved_from", "data")
 _COPY_VALUES = sa.insert(value).from_select(
     ["queue_id", "state", "pushed_by", "ended_at", "taken_by", "orphaned", "deliveries", *_KEPT_OF_VALUE],

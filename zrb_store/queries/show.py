@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
-from zrb_store.db.columns import QUEUE
 from zrb_store.db.dialect import among, now
 from zrb_store.db.tables import attempt, queue, value
-from zrb_store.db.transaction import Executor, Row, Transaction
+from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import attempts
+from zrb_store.queries.queue import readable_limit
 from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.values import was_live
 from zrb_store.records import AttemptRecord
@@ -57,9 +57,6 @@ class QueueSummary(NamedTuple):
     max_deliveries: int | None
 
 
-_LIMIT = QUEUE["max_deliveries"]
-
-
 @functools.cache
 def _summaries(named: bool, then: bool) -> Any:
     count = sa.select(sa.func.count()).where(value.c.queue_id == queue.c.id)
@@ -91,12 +88,8 @@ def queue_summaries(
     """
     params = {"session_id": session_id, "queue": name, "moment": at}
     rows = executor.execute(_summaries(name is not None, at is not None), params)
-    return [_summary(row) for row in sorted(rows, key=operator.itemgetter(0))]
-
-
-def _summary(row: Row) -> QueueSummary:
-    summary = QueueSummary(*row)
-    return summary._replace(max_deliveries=None) if _LIMIT.problem(summary.max_deliveries) else summary
+    found = [QueueSummary(*row) for row in sorted(rows, key=operator.itemgetter(0))]
+    return [each._replace(max_deliveries=readable_limit(each.max_deliveries)) for each in found]
 
 
 _LONG_TEXTS = ("arguments", "error_traceback")

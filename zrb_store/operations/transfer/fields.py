@@ -58,3 +58,10 @@ FIELDS: Mapping[str, Columns] = {
     "change": _fields(columns.CHANGE, {}, "session"),
 }
 """What each field may hold, by kind of record and name of the field."""
+
+LATER: Mapping[str, Mapping[str, object]] = {
+    "queue": {"max_deliveries": None},
+    "value": {"deliveries": 0},
+    "return": {"deliveries": None},
+}
+"""What fields that an export of an older version lacks are taken to hold."""

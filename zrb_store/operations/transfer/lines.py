@@ -9,7 +9,7 @@ from typing import Any
 
 from zrb_store.errors import ZrbStoreError
 from zrb_store.operations.transfer.checks import Checker, InvalidRecord, require
-from zrb_store.operations.transfer.fields import FIELDS
+from zrb_store.operations.transfer.fields import FIELDS, LATER
 from zrb_store.queries.transfer import Record
 
 FORMAT = 1
@@ -52,6 +52,7 @@ def read(lines: Iterable[bytes], where: str, now: int) -> Iterator[Record]:
                 checker.finish()
                 require(record == {"records": count}, "records are missing")
             else:
+                record = {**LATER.get(kind, {}), **record}
                 checker.check(kind, record, number)
         except InvalidRecord as error:
             raise _damaged(error.line or number, where, str(error)) from None

@@ -1,0 +1,240 @@
+"""`queue`, `requeue`, and what other commands show of dead values."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.attempts import acting_as, start
+from tests.commands import Commands
+from tests.sessions import parse, parse_lines
+from tests.test_poison import deliver, fates
+from zrb_store import Store
+from zrb_store.process import identity
+from zrb_store.queries.clock import now_micros
+from zrb_store.records import iso
+
+ME = f"{identity().user} on {identity().host}"
+
+
+@pytest.fixture
+def inbox(store: Store) -> Any:
+    """A queue with a dead value, one that was delivered once, and one that was not."""
+    queue = store.session("inbox").xcom["files"]
+    queue.max_deliveries = 2
+    queue.extend(["deadly.csv", "b.csv", "c.csv"])
+
+    def work() -> None:
+        raise ValueError(f"no column 'price' in {queue.pop()}\nsecond line")
+
+    for name in ("one", "two", "three"):
+        with pytest.raises(ValueError, match="no column"), store.session(name).run() as run, run.attempt("convert"):
+            work()
+    return queue
+
+
+class TestQueue:
+    def test_shows_and_sets_the_limit(self, command: Commands, store: Store) -> None:
+        assert command.ok("queue", "inbox", "files", "--max-deliveries", "5").split()[-1] == "5"
+        queue = store.session("inbox").xcom["files"]
+        assert queue.max_deliveries == 5
+        shown = parse("queue", command.ok("queue", "inbox", "files", "--format", "json"))
+        assert shown == {"session": "inbox", "queue": "files", "max_deliveries": 5}
+        assert command.ok("queue", "inbox", "files", "--max-deliveries", "unlimited").split()[-1] == "unlimited"
+        assert queue.max_deliveries is None
+        assert parse("queue", command.ok("queue", "inbox", "files", "--format", "json"))["max_deliveries"] is None
+        log = parse("log", command.ok("log", "inbox", "--format", "json"))
+        assert [(change["action"], change["detail"], change["user"]) for change in log["changes"]] == [
+            ("queue", f"files: max_deliveries {limit}", identity().user) for limit in (5, "unlimited")
+        ]
+
+    @pytest.mark.parametrize("limit", ["0", "-1", "five", "1.5", "", "9" * 20, "²"])
+    def test_other_limits_are_refused(self, command: Commands, store: Store, limit: str) -> None:
+        assert command("queue", "inbox", "files", "--max-deliveries", limit).code == 2
+        assert store.sessions() == []
+
+    def test_to_show_it_creates_nothing(self, command: Commands, store: Store, inbox: Any) -> None:
+        assert command("queue", "nobody", "files").code == 3
+        assert "did you mean files?" in command("queue", "inbox", "file").err
+        assert command("queue", "inbox", "file").code == 3
+        assert command("queue", "@last", "files", "--max-deliveries", "5").code == 2
+        assert len(command.ok("queue", "in", "files").splitlines()) == 2, "for reading, a unique beginning is enough"
+
+
+class TestRequeue:
+    def test_makes_values_live_again(self, command: Commands, store: Store, inbox: Any) -> None:
+        done = command("requeue", "inbox/files#1")
+        assert (done.code, done.out, done.err) == (0, "", "zrb-store: requeued 1 value\n")
+        assert list(inbox) == ["deadly.csv", "b.csv", "c.csv"]
+        log = command.ok("log", "inbox")
+        assert re.search(rf"requeue +{identity().user}, pid \d+ on {identity().host} +files#1\n", log)
+
+    def test_all_of_a_queue(self, command: Commands, store: Store, inbox: Any) -> None:
+        inbox.max_deliveries = 1
+        deliver(store, inbox.pop)
+        assert command("requeue", "inbox", "files", "--all-dead").err == "zrb-store: requeued 2 values\n"
+        assert command("requeue", "inbox", "files", "--all-dead").err == "zrb-store: requeued 0 values\n"
+
+    @pytest.mark.parametrize(
+        ("arguments", "code"),
+        [
+            (["inbox/files#1", "inbox/files#2"], 2),
+            (["inbox/files#1", "inbox/files#9"], 3),
+            (["in/files#1"], 3),
+            (["@last/files#1"], 2),
+            (["inbox/files"], 2),
+            (["in", "files", "--all-dead"], 3),
+            (["inbox", "--all-dead"], 2),
+            (["inbox", "nothing", "--all-dead"], 3),
+            ([], 2),
+        ],
+    )
+    def test_refuses_the_rest(
+        self, command: Commands, store: Store, inbox: Any, arguments: list[str], code: int
+    ) -> None:
+        assert command("requeue", *arguments).code == code
+        assert fates(store)[0] == ("deadly.csv", "dead", 2)
+
+    def test_knows_the_session_of_its_task(
+        self, command: Commands, store: Store, inbox: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        start(store, "inbox").begin("load")
+        monkeypatch.setenv("ZRB_STORE_ATTEMPT", "inbox/load#1@1")
+        assert command("requeue", "@this/files#1").code == 0
+        assert fates(store)[0] == ("deadly.csv", "live", 0)
+
+
+class TestShow:
+    def test_each_delivery_is_shown_with_its_error(self, command: Commands, inbox: Any) -> None:
+        text = command.ok("show", "inbox")
+        lines = [re.sub(r"\d\d:\d\d:\d\dZ", "TIME", line.strip()) for line in text.splitlines()]
+        place = lines.index("Queue files: 2 live of 3, 1 dead, at most 2 deliveries")
+        error = "failed, ValueError: no column 'price' in"
+        assert [" ".join(line.split()) for line in lines[place + 2 :]] == [
+            f'#1 "deadly.csv" str 12 B - delivery 1: TIME one/convert#1: {error} deadly.csv second line',
+            f"delivery 2: TIME two/convert#1: {error} deadly.csv second line",
+            "dead after 2 deliveries",
+            '#2 "b.csv" str 7 B - given back by three/convert#1',
+            "live, delivered 1 of 2",
+            '#3 "c.csv" str 7 B - live',
+        ]
+
+    def test_a_long_error_is_cut(self, command: Commands, store: Store) -> None:
+        queue = store.session("inbox").xcom["files"]
+        queue.max_deliveries = 1
+        queue.push("a")
+        with acting_as(start(store, "worker").begin("convert")) as attempt:
+            queue.pop()
+        attempt.fail(ValueError("x" * 5000))
+        (value,) = parse("show", command.ok("show", "inbox", "--format", "json"))["queues"]["files"]["values"]
+        assert value["returns"][0]["error"] == {"type": "ValueError", "message": "x" * 300}
+        assert re.search(r"ValueError: x{50,}\.\.\.\n", command.ok("show", "inbox"))
+
+    def test_only_the_dead_ones(self, command: Commands, inbox: Any) -> None:
+        text = command.ok("show", "inbox", "files", "--dead")
+        assert text.startswith("Queue files: 1 dead, at most 2 deliveries\n")
+        assert "deadly.csv" in text
+        assert "b.csv" not in text
+        document = parse("show", command.ok("show", "inbox", "--dead", "--format", "json"))["queues"]["files"]
+        assert document["live"] == ["b.csv", "c.csv"]
+        assert document["max_deliveries"] == 2
+        (value,) = document["values"]
+        assert [value[name] for name in ("state", "deliveries", "taken_by", "taken_at")] == ["dead", 2, None, None]
+        assert [(each["deliveries"], each["reason"], each["error"]["type"]) for each in value["returns"]] == [
+            (1, "failed", "ValueError"),
+            (2, "failed", "ValueError"),
+        ]
+        assert command.ok("show", "inbox", "--dead", "--format", "value") == "deadly.csv\n"
+        assert parse_lines("value", command.ok("show", "inbox", "--dead", "--format", "jsonl")) == [value]
+        assert "deadly" not in command.ok("show", "inbox", "--live")
+        assert command("show", "inbox", "--live", "--dead").code == 2
+
+    def test_a_value_that_is_held(self, command: Commands, store: Store, inbox: Any) -> None:
+        with acting_as(start(store, "worker").begin("convert")):
+            inbox.pop()
+            assert re.search(
+                r"held by worker/convert#1 for .* \(alive\), delivered 1 of 2\n", command.ok("show", "inbox")
+            )
+
+    def test_a_queue_that_is_empty_has_a_limit_too(self, command: Commands, store: Store) -> None:
+        store.session("inbox").xcom["files"].max_deliveries = 1
+        assert "Queue files: empty, at most 1 delivery\n" in command.ok("show", "inbox")
+
+    def test_at_an_earlier_moment(self, command: Commands, store: Store, inbox: Any) -> None:
+        dead = iso(now_micros(store.database)) or ""
+        command("requeue", "inbox/files#1")
+        now = command.ok("show", "inbox", "files")
+        assert now.count("dead") == 0 + now.count('"deadly.csv"')
+        assert f"requeued by {ME}\n" in now
+        then = command.ok("show", "inbox", "files", "--at", dead)
+        assert then.startswith("Queue files: 2 live of 3\n"), "what the queue allows is known of now only"
+        assert "dead after 2 deliveries\n" in then
+        assert command.ok("show", "inbox", "files", "--dead").startswith("Queue files: 0 dead")
+        assert command.ok("show", "inbox", "files", "--dead", "--at", dead).startswith("Queue files: 1 dead\n")
+        assert command.ok("show", "inbox", "--dead", "--at", dead, "--format", "value") == "deadly.csv\n"
+
+
+class TestOtherCommands:
+    def test_list_counts_them(self, command: Commands, store: Store, inbox: Any) -> None:
+        store.session("inbox").xcom["more"].max_deliveries = 1
+        store.session("inbox").xcom["more"].push(1)
+        deliver(store, store.session("inbox").xcom["more"].pop)
+        (line,) = (line for line in command.ok("list").splitlines() if line.startswith("inbox "))
+        assert "  open, 2 dead  " in line
+        listed = parse("list", command.ok("list", "--format", "json"))
+        assert {each["name"]: each["dead"] for each in listed if each["dead"]} == {"inbox": 2}
+        assert parse_lines("header", command.ok("list", "--format", "jsonl")) == listed
+
+    def test_doctor_names_their_queues(self, command: Commands, inbox: Any) -> None:
+        found = parse_lines("finding", command.ok("doctor", "--format", "jsonl"))
+        (finding,) = (each for each in found if each["check"] == "dead-values")
+        assert finding["level"] == "warning"
+        assert "queue 'files' of session inbox has dead values, which nobody can take: 1" in finding["what"]
+        assert "zrb-store show inbox files --dead" in finding["remedy"]
+        assert "zrb-store requeue inbox files --all-dead" in finding["remedy"]
+
+    def test_trace_tells_of_deaths(self, command: Commands, store: Store, inbox: Any) -> None:
+        command("requeue", "inbox/files#1")
+        deliver(store, inbox.pop, times=2)
+        history = parse("trace", command.ok("trace", "inbox/files#1", "--format", "json"))
+        in_vain = ["taken", "given back"] * 2 + ["died"]
+        assert [event["event"] for event in history["events"]] == ["pushed", *in_vain, "requeued", *in_vain]
+        reasons = {event["reason"] for event in history["events"] if event["event"] in ("died", "requeued")}
+        assert reasons == {"after 2 deliveries", f"requeued by {ME}"}
+        assert "State    dead after 2 deliveries" in command.ok("trace", "inbox/files#1")
+        assert "dead after 2 deliveries" in command.ok("get", "inbox", "files", "--seq", "1", "--format", "table")
+
+    def test_trace_of_a_value_that_was_retracted_after_its_death(self, command: Commands, store: Store) -> None:
+        queue = store.session("inbox").xcom["files"]
+        queue.max_deliveries = 1
+        pushing = start(store, "pusher").begin("push")
+        with acting_as(pushing):
+            queue.push("a")
+        deliver(store, queue.pop)
+        between = iso(now_micros(store.database)) or ""
+        pushing.fail()
+        events = parse("trace", command.ok("trace", "inbox/files#1", "--format", "json"))["events"]
+        assert [event["event"] for event in events] == ["pushed", "taken", "given back", "died", "retracted"]
+        assert events[3]["at"] < between < events[4]["at"]
+        assert events[4]["by"] == "pusher/push#1"
+
+    def test_trace_of_a_copy_that_is_dead(self, command: Commands, store: Store) -> None:
+        run = start(store, "s")
+        queue = store.session("s").xcom["q"]
+        queue.max_deliveries = 1
+        queue.push("a")
+        deliver(store, queue.pop)
+        run.begin("load").complete()
+        store.fork("s", from_task="load", name="copy")
+        events = parse("trace", command.ok("trace", "copy/q#1", "--format", "json"))["events"]
+        assert [(event["event"], event["reason"]) for event in events] == [
+            ("pushed", None),
+            ("died", "after 1 delivery"),
+            ("copied from", None),
+        ]
+
+    def test_diff_leaves_them_out(self, command: Commands, store: Store, inbox: Any) -> None:
+        store.session("other").xcom["files"].extend(["b.csv", "c.csv"])
+        assert command("diff", "inbox", "other").code == 0
