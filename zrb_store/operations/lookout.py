@@ -16,6 +16,12 @@ LOOK_EVERY = 1.0
 _COMMIT_TIME = 0.001  # seconds between SQLite's last write to a file and the end of the commit, as a rule
 
 
+def check_seconds(seconds: float) -> None:
+    """Raise `InvalidArgument` unless this is a time to wait; infinity is one."""
+    if math.isnan(seconds) or seconds < 0:
+        raise InvalidArgument(f"wait={seconds!r} is not a number of seconds: give 0 or more")
+
+
 class Lookout:
     """The waiting of one process for one queue. Neither the session nor the queue needs to exist.
 
@@ -43,8 +49,7 @@ class Lookout:
         Raises:
             InvalidArgument: The time is negative or no number.
         """
-        if math.isnan(seconds) or seconds < 0:
-            raise InvalidArgument(f"wait={seconds!r} is not a number of seconds: give 0 or more")
+        check_seconds(seconds)
         self._database = database
         self._session = session
         self._queue = queue

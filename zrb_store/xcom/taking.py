@@ -9,7 +9,7 @@ from typing import Any, SupportsIndex, TypeVar
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument
-from zrb_store.operations.lookout import Lookout
+from zrb_store.operations.lookout import Lookout, check_seconds
 from zrb_store.queries import values
 from zrb_store.queries.owner import Owner
 from zrb_store.xcom.current import current_attempt
@@ -45,6 +45,8 @@ class QueueTaker(QueueReader):
             LeaseLost: Another process has taken over the session of that attempt.
             InvalidArgument: The time to wait is negative or no number.
         """
+        if wait:
+            check_seconds(wait)
         return self._pop(right=False, wait=wait)
 
     def popleft(self) -> Any:
@@ -75,10 +77,17 @@ class QueueTaker(QueueReader):
         owner = self._owner()
         database = self._queues.database
         attempt_id = owner.id if owner else None
-        found = self._take(owner, lambda queue_id: values.take(database, queue_id, attempt_id, right=right), wait)
+        queue_id = self._searched_queue(owner)
+        found = values.take(database, queue_id, attempt_id, right=right) if queue_id else None
         if found is None:
-            raise IndexError(EMPTY)
-        return self._taken([found])[0]
+            found = self._take_later(owner, lambda it: values.take(database, it, attempt_id, right=right), wait)
+            if found is None:
+                raise IndexError(EMPTY)
+        failpoint("pop:after")
+        value = self._decode(*found)
+        self._after_take(found[:1])
+        call(self._pop_callbacks)
+        return value
 
     def _pop_many(self, n: int) -> list[Any]:
         if n < 1:
@@ -94,38 +103,37 @@ class QueueTaker(QueueReader):
 
             return self._queues.database.transact(work)
 
-        return self._taken(self._take(owner, take) or [])
+        queue_id = self._searched_queue(owner)
+        found = (take(queue_id) if queue_id else None) or self._take_later(owner, take) or []
+        failpoint("pop:after")
+        decoded = [self._decode(*one) for one in found]
+        self._after_take([seq for seq, _ in found])
+        for _ in found:
+            call(self._pop_callbacks)
+        return decoded
 
-    def _take(self, owner: Owner | None, take: Callable[[int], T | None], wait: float = 0) -> T | None:
+    def _searched_queue(self, owner: Owner | None) -> int | None:
+        """Return the queue's id, if it exists, after it was searched for what dead processes hold."""
+        queue_id = self._queues.find_id(self.name)
+        if queue_id:
+            self._queues.reclaim(queue_id, owner)
+        failpoint("pop:before")
+        return queue_id
+
+    def _take_later(self, owner: Owner | None, take: Callable[[int], T | None], wait: float = 0) -> T | None:
         """Call `take` with the queue's id until it finds something; return None if the queue stays empty."""
         queues = self._queues
         lookout = Lookout(queues.database, queues.session, self.name, wait) if wait else None
-        queue_id = queues.find_id(self.name)
-        if queue_id:
-            queues.reclaim(queue_id, owner)
-        failpoint("pop:before")
-        found = take(queue_id) if queue_id else None
-        while not found:
+        while True:
             if owner:
                 owner.refuse_if_closed()
             queue_id = queues.find_id(self.name, refresh=True)
             # PostgreSQL finds no value if the only one it saw was taken while a newer one was pushed.
             if queue_id and (values.count(queues.database, queue_id) or queues.reclaim(queue_id, owner, empty=True)):
-                found = take(queue_id)
-                continue
-            if lookout is None or not lookout.wait():
+                if found := take(queue_id):
+                    return found
+            elif lookout is None or not lookout.wait():
                 return None
-        return found
-
-    def _taken(self, found: list[tuple[int, str]]) -> list[Any]:
-        """Return values that were taken, decoded, and call the callbacks for each."""
-        failpoint("pop:after")
-        decoded = [self._decode(*one) for one in found]
-        if found:
-            self._after_take([seq for seq, _ in found])
-        for _ in found:
-            call(self._pop_callbacks)
-        return decoded
 
     def append_pop_callback(self, callback: Callable[[], Any]) -> None:
         """Call `callback` after each pop of this object (not of other processes)."""
