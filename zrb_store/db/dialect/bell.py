@@ -9,8 +9,7 @@ import select
 import sys
 from pathlib import Path
 
-# Written, or unlinked, deleted or renamed (sys/inotify.h).
-_EVENTS = 0x002 | 0x004 | 0x400 | 0x800
+_WRITTEN = 0x2  # IN_MODIFY in sys/inotify.h; the end of the file is told in any case
 _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -37,7 +36,7 @@ class Bell:
         """Forget what was written up to now, and watch the file that has the name now. Return whether there is one."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._events, 1 << 16)
-        return bool(self._libc.inotify_add_watch(self._events, self._path, _EVENTS) >= 0)
+        return bool(self._libc.inotify_add_watch(self._events, self._path, _WRITTEN) >= 0)
 
     def rings(self, seconds: float) -> bool:
         """Wait until the file is written; return False if it was not in this time."""
