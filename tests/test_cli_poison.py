@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.attempts import acting_as, start
+from tests.attempts import acting_as, failing, start
 from tests.commands import Commands
 from tests.sessions import parse, parse_lines
 from tests.test_poison import deliver, fates
@@ -161,6 +161,29 @@ class TestShow:
     def test_a_queue_that_is_empty_has_a_limit_too(self, command: Commands, store: Store) -> None:
         store.session("inbox").xcom["files"].max_deliveries = 1
         assert "Queue files: empty, at most 1 delivery\n" in command.ok("show", "inbox")
+
+    def test_a_value_that_died_again(self, command: Commands, store: Store, inbox: Any) -> None:
+        command("requeue", "inbox/files#1")
+        deliver(store, inbox.pop, times=2)
+        text = command.ok("show", "inbox", "files", "--dead")
+        words = re.findall(r"delivery \d|requeued by \w+|dead after \d", text)
+        assert words == [
+            *("delivery 1", "delivery 2", f"requeued by {identity().user}", "delivery 1", "delivery 2", "dead after 2")
+        ]
+
+    def test_a_failed_attempt_that_pushed_it_is_pending(self, command: Commands, store: Store) -> None:
+        run = start(store, "s")
+        queue = store.session("s").xcom["q"]
+        queue.max_deliveries = 1
+        failing(run, "load", lambda: queue.push("a"))
+        run.end("failed")
+        assert "Pending:     what load#1 took" in command.ok("show", "s")
+        deliver(store, queue.pop)
+        assert fates(store, "s", "q") == [("a", "dead", 1)]
+        assert "Pending:     what load#1 took" in command.ok("show", "s")
+        start(store, "s").end("failed")
+        assert fates(store, "s", "q") == [("a", "retracted", 1)]
+        assert "Pending" not in command.ok("show", "s")
 
     def test_at_an_earlier_moment(self, command: Commands, store: Store, inbox: Any) -> None:
         dead = iso(now_micros(store.database)) or ""

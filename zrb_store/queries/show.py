@@ -176,16 +176,17 @@ _owned = value.alias("owned")
 @functools.cache
 def _holding(dialect_name: str) -> Any:
     one: sa.ColumnClause[Any] = literal_column("1")
+    in_queue = sa.or_(_owned.c.ended_at.is_(None), _owned.c.state == literal_column("'dead'"))
     return sa.select(attempt.c.id).where(
         among(dialect_name, attempt.c.id, "ids"),
         sa.or_(
             sa.exists(sa.select(one).where(_owned.c.taken_by == attempt.c.id)),
-            sa.exists(sa.select(one).where(_owned.c.pushed_by == attempt.c.id, _owned.c.ended_at.is_(None))),
+            sa.exists(sa.select(one).where(_owned.c.pushed_by == attempt.c.id, in_queue)),
         ),
     )
 
 
 def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> set[int]:
-    """Return those attempts, of the given ones, that hold a value of any queue or have pushed a value that is live."""
+    """Return those attempts, of the given ones, that hold a value of any queue or pushed one that is live or dead."""
     rows = executor.execute(_holding(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
     return {row[0] for row in rows}
