@@ -37,32 +37,30 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
 
     def __next__(self) -> Delivery:
         self._refuse_if_open()
-        while self._last is None or not self._last.is_open:  # it has ended if its value could not be decoded
-            time.sleep(self._consumer.pause)
-            lookout = self._consumer.lookout(self._wait)
-            while (delivery := self._consumer.take()) is None:
-                if not lookout.wait():
-                    if not math.isinf(self._wait):
-                        raise StopIteration
-                    lookout = self._begin_again()
-            self._last = delivery
-        return self._last
+        time.sleep(self._consumer.pause)
+        lookout = self._consumer.lookout(self._wait)
+        while (delivery := self._consumer.take()) is None:
+            if not lookout.wait():
+                if not math.isinf(self._wait):
+                    raise StopIteration
+                lookout = self._begin_again()
+        self._last = delivery
+        return delivery
 
     def __aiter__(self) -> Deliveries:
         return self
 
     async def __anext__(self) -> Delivery:
         self._refuse_if_open()
-        while self._last is None or not self._last.is_open:
-            await asyncio.sleep(self._consumer.pause)
-            lookout = self._consumer.lookout(self._wait)
-            while (delivery := await in_thread(self._consumer.take, _give_back)) is None:
-                if not await _wait_in_thread(lookout):
-                    if not math.isinf(self._wait):
-                        raise StopAsyncIteration
-                    lookout = self._begin_again()
-            self._last = delivery
-        return self._last
+        await asyncio.sleep(self._consumer.pause)
+        lookout = self._consumer.lookout(self._wait)
+        while (delivery := await in_thread(self._consumer.take, _give_back)) is None:
+            if not await _wait_in_thread(lookout):
+                if not math.isinf(self._wait):
+                    raise StopAsyncIteration
+                lookout = self._begin_again()
+        self._last = delivery
+        return delivery
 
     def _begin_again(self) -> Lookout:
         """Try what this consumer has passed over, since it is to go on for ever."""
@@ -78,7 +76,7 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
 
 
 def _give_back(delivery: Delivery | None) -> None:
-    if delivery is not None and delivery.is_open:
+    if delivery is not None:
         delivery.attempt.fail(status="interrupted")  # not a failure of the consumer, which may well take it next
 
 

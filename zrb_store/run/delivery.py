@@ -40,6 +40,7 @@ class Delivery:
         attempt: Attempt,
         place: tuple[str, str],
         seqs: Sequence[int],
+        value: Any,
         on_end: Callable[[bool], None],
         *,
         raises: bool,
@@ -50,11 +51,12 @@ class Delivery:
             attempt: The attempt.
             place: Session and name of the queue.
             seqs: The values that it took.
+            value: What the block gets.
             on_end: Called at the end with whether it completed.
             raises: Whether an exception that ends the block is raised again after it was recorded.
         """
         self.attempt = attempt
-        self.value: Any = None
+        self.value = value
         self.ids = tuple(full_name(*place, seq) for seq in seqs)
         self._on_end = on_end
         self._raises = raises
