@@ -1,7 +1,7 @@
 """Kill a workflow at every commit point and at random moments, and check what it leaves behind.
 
-`make crash` runs this module as a program: a thousand kills on each database, and a hundred rounds of eight processes
-that open a new store at once. `make test` kills fifty times.
+`make crash` runs this module as a program: a thousand kills on each database, a hundred rounds of eight processes that
+open a new store at once, consumers that are killed for a minute, and outages of 90 s. `make test` kills fifty times.
 
 After each kill the rows and the file are sound, everything acknowledged is there, and no completion is half done. After
 the workflow has been started again and has finished, its queues equal those of an undisturbed run.
@@ -32,11 +32,14 @@ from tests.places import Files, Places, Schemas
 from tests.postgres import private_server
 from tests.processes import children
 from tests.rows import faults, query, states
+from tests.test_outages import lose_the_server, outlive, suspend
 from tests.test_shared_queue import consume_under_fire
 from tests.workers import push_and_take
 from tests.workload import prepare, result, workflow
 from zrb_store import Store, open_store
 from zrb_store.db import failpoints
+from zrb_store.operations.reclaim import SUSPICION
+from zrb_store.queries import lease
 from zrb_store.testing import crash_at
 
 DEADLINE = 120.0
@@ -280,10 +283,8 @@ def share_queues(places: Places, rounds: int) -> str:
 
 
 def kill_consumers(places: Places, kills: int) -> str:
-    """Kill consumers of a shared queue, one each second, and let others take their values over."""
-    began = time.monotonic()
-    consume_under_fire(places.new(), consumers=PROCESSES, values=20_000, kills=kills, pause=1.0)
-    return f"{PROCESSES} consumers, {kills} killed, 20000 values in {time.monotonic() - began:.0f} s: each done once"
+    """Kill consumers of a shared queue, one each second, while one value in a hundred kills whoever takes it."""
+    return consume_under_fire(places.new(), consumers=PROCESSES, values=20_000, kills=kills, pause=1.0)
 
 
 def kill_on_one_database(pipe: Connection, kind: str, where: str, count: int, seed: int) -> None:
@@ -315,6 +316,8 @@ def main(count: int = 1000, rounds: int = 100) -> None:
             report(open_at_once(places, rounds))
             report(share_queues(places, 2000))
             report(kill_consumers(places, rounds * 6 // 10))
+            report(outlive(places.new(empty=True), lease.DURATION, SUSPICION, suspend(rounds * 0.9)))
+        print("PostgreSQL:", lose_the_server(rounds * 0.9, SUSPICION, lease.DURATION), flush=True)
 
 
 if __name__ == "__main__":

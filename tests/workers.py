@@ -197,6 +197,28 @@ def fail_on_shared_queues(pipe: Connection, location: str, number: int, rounds: 
         pipe.send(refused)
 
 
+POISON_EVERY = 100
+
+
+def is_poison(value: int) -> bool:
+    """Whether a value kills the process that takes it."""
+    return value % POISON_EVERY == POISON_EVERY // 2
+
+
+def consume(pipe: Connection, location: str, name: str) -> None:
+    """Consume the inbox until a message comes, or a poison value kills this process."""
+    with open_store(location) as store, store.session(name).run() as run:
+        done = store.session("done").xcom["files"]
+        while not pipe.poll():
+            for delivery in run.consume(store.session("inbox").xcom["files"], wait=0.05):
+                with delivery as value:
+                    done.push(value)
+                    if is_poison(value):
+                        os.kill(os.getpid(), signal.SIGKILL)
+                if pipe.poll():
+                    break
+
+
 def open_and_push(pipe: Connection, location: str, number: int) -> None:
     """Open a store at the same moment as other processes."""
     pipe.send("ready")

@@ -51,6 +51,8 @@ _unfinished = sa.and_(
     attempt.c.status != literal_column("'completed'"),
 )
 _of_task = sa.and_(attempt.c.session_id == bindparam("session_id"), attempt.c.task == bindparam("task"))
+# A task may have the name that deliveries have.
+_of_task_itself = sa.and_(_of_task, attempt.c.role != literal_column("'delivery'"))
 _run_may_write = sa.exists(
     sa.select(literal_column("1"))
     .where(session.c.id == bindparam("session_id"), session.c.fence == bindparam("fence", type_=sa.Integer))
@@ -67,7 +69,7 @@ def _begin(*unless: sa.ColumnElement[bool]) -> sa.Executable:
     It does nothing if an earlier attempt of the task was not given back and satisfies the conditions `unless`.
     """
     in_the_way: sa.Select[Any] = sa.select(literal_column("1")).where(
-        _other_of_task, _other.c.given_back_at.is_(None), *unless
+        _other_of_task, _other.c.given_back_at.is_(None), _other.c.role != literal_column("'delivery'"), *unless
     )
     number = sa.func.coalesce(sa.func.max(_other.c.number), literal_column("0")) + literal_column("1")
     source = sa.select(
@@ -267,7 +269,7 @@ def of_session(executor: Executor, session_id: int) -> list[AttemptRecord]:
 
 
 _STANDING = (
-    _SELECT.where(_of_task, attempt.c.status == literal_column("'completed'"), attempt.c.given_back_at.is_(None))
+    _SELECT.where(_of_task_itself, attempt.c.status == literal_column("'completed'"), attempt.c.given_back_at.is_(None))
     .order_by(attempt.c.number.desc())
     .limit(literal_column("1"))
 )
@@ -279,7 +281,7 @@ def standing(executor: Executor, session_id: int, task: str) -> AttemptRecord | 
     return record(rows[0]) if rows else None
 
 
-_UNFINISHED_OF_TASK = _SELECT.where(_of_task, _unfinished).order_by(attempt.c.id.desc())
+_UNFINISHED_OF_TASK = _SELECT.where(_of_task_itself, _unfinished).order_by(attempt.c.id.desc())
 _UNFINISHED = _SELECT.where(attempt.c.session_id == bindparam("session_id"), _unfinished).order_by(attempt.c.id.desc())
 _UNFINISHED_OF_TASK_LOCKED = _UNFINISHED_OF_TASK.with_for_update(of=attempt, key_share=True)
 _UNFINISHED_LOCKED = _UNFINISHED.with_for_update(of=attempt, key_share=True)

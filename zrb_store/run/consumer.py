@@ -106,8 +106,6 @@ class Consumer:
             seconds: How long to wait. If it is for ever, the waiting ends as soon as the values that this consumer has
                 passed over may be tried again.
 
-        Raises:
-            InvalidArgument: The time is negative or no number.
         """
         with self._lock:
             if math.isinf(seconds) and self._passed_over:
@@ -121,10 +119,9 @@ class Consumer:
         makes deliveries fail does not take others with it.
 
         Returns:
-            The delivery, or None if there is no such value. It has failed already if a value cannot be decoded.
+            The delivery, or None if there is no such value.
 
         Raises:
-            Exception: What a codec raised, if exceptions that end deliveries are raised.
             LeaseLost: Another process has taken over the session of the run.
             ZrbStoreError: The run has ended, or the caller is inside an attempt (attempts do not nest).
         """
@@ -139,12 +136,13 @@ class Consumer:
             taken = self._take(queue_id)
             if taken is not None:
                 return self._delivery(queue_id, *taken)
+            self._run.refuse_if_over()  # another thread may have ended it just now
         return None
 
     def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
         def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
             attempt = self._begin(transaction, self.task)
-            if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
+            if self._batch is not None and transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
                 lock_queue(transaction, queue_id)  # those who give values back lock these in any order
             chosen = self._choose(self._candidates(transaction, queue_id, self._batch or 1, lock=True))
             taken = deliveries.take(transaction, queue_id, chosen, attempt.id, self._run.id)
@@ -164,17 +162,10 @@ class Consumer:
 
     def _delivery(self, queue_id: int, attempt: Attempt, taken: list[tuple[int, str]]) -> Delivery:
         seqs = [seq for seq, _ in taken]
-        delivery = Delivery(
-            attempt, self._place, seqs, functools.partial(self._note_end, queue_id, seqs), raises=self._raises
-        )
-        try:
-            decoded = [self._decode(data) for _, data in taken]
-        except Exception as error:
-            if not delivery.end(error):
-                raise
-        else:
-            delivery.value = decoded[0] if self._batch is None else decoded
-        return delivery
+        decoded = [self._decode(data) for _, data in taken]
+        value = decoded[0] if self._batch is None else decoded
+        on_end = functools.partial(self._note_end, queue_id, seqs)
+        return Delivery(attempt, self._place, seqs, value, on_end, raises=self._raises)
 
     def _note_end(self, queue_id: int, seqs: Sequence[int], completed: bool) -> None:
         with self._lock:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.operations.lookout import Lookout
+from zrb_store.operations.lookout import Lookout, check_seconds
 from zrb_store.run.consumer import Consumer
 from zrb_store.run.delivery import Delivery
 from zrb_store.run.in_thread import in_thread
@@ -35,42 +35,39 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
         self._wait = wait
         self._finishing = finishing or threading.Event()
         self._last: Delivery | None = None
-        consumer.lookout(wait)
+        check_seconds(wait)
 
     def __next__(self) -> Delivery:
         self._refuse_if_open()
-        while self._last is None or not self._last.is_open:  # it has ended if its value could not be decoded
-            if self._finishing.wait(self._consumer.pause):
-                raise StopIteration
-            lookout = self._consumer.lookout(self._wait)
-            while (delivery := self._consumer.take()) is None:
-                if not lookout.wait(self._finishing.is_set):
-                    if not math.isinf(self._wait) or self._finishing.is_set():
-                        raise StopIteration
-                    lookout = self._begin_again()
-            self._last = delivery
-        return self._last
+        if self._finishing.wait(self._consumer.pause):
+            raise StopIteration
+        lookout = None
+        while (delivery := self._consumer.take()) is None:
+            lookout = lookout or self._consumer.lookout(self._wait)
+            if not lookout.wait(self._finishing.is_set):
+                if not math.isinf(self._wait) or self._finishing.is_set():
+                    raise StopIteration
+                self._consumer.forgive()
+                lookout = None
+        self._last = delivery
+        return delivery
 
     def __aiter__(self) -> Deliveries:
         return self
 
     async def __anext__(self) -> Delivery:
         self._refuse_if_open()
-        while self._last is None or not self._last.is_open:
-            await asyncio.sleep(self._consumer.pause)
-            lookout = self._consumer.lookout(self._wait)
-            while (delivery := await in_thread(self._consumer.take, _give_back)) is None:
-                if not await _wait_in_thread(lookout):
-                    if not math.isinf(self._wait):
-                        raise StopAsyncIteration
-                    lookout = self._begin_again()
-            self._last = delivery
-        return self._last
-
-    def _begin_again(self) -> Lookout:
-        """Try what this consumer has passed over, since it is to go on for ever."""
-        self._consumer.forgive()
-        return self._consumer.lookout(self._wait)
+        await asyncio.sleep(self._consumer.pause)
+        lookout = None
+        while (delivery := await in_thread(self._consumer.take, _give_back)) is None:
+            lookout = lookout or self._consumer.lookout(self._wait)
+            if not await _wait_in_thread(lookout):
+                if not math.isinf(self._wait):
+                    raise StopAsyncIteration
+                self._consumer.forgive()
+                lookout = None
+        self._last = delivery
+        return delivery
 
     def _refuse_if_open(self) -> None:
         last, self._last = self._last, None
@@ -81,7 +78,7 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
 
 
 def _give_back(delivery: Delivery | None) -> None:
-    if delivery is not None and delivery.is_open:
+    if delivery is not None:
         delivery.attempt.fail(status="interrupted")  # not a failure of the consumer, which may well take it next
 
 

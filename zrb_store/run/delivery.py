@@ -42,6 +42,7 @@ class Delivery:
         attempt: Attempt,
         place: tuple[str, str],
         seqs: Sequence[int],
+        value: Any,
         on_end: Callable[[bool], None],
         *,
         raises: bool,
@@ -52,11 +53,12 @@ class Delivery:
             attempt: The attempt.
             place: Session and name of the queue.
             seqs: The values that it took.
+            value: What the block gets.
             on_end: Called at the end with whether it completed.
             raises: Whether an exception that ends the block is raised again after it was recorded.
         """
         self.attempt = attempt
-        self.value: Any = None
+        self.value = value
         self.place = place
         self.seqs = seqs
         self.ids = tuple(full_name(*place, seq) for seq in seqs)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 from collections.abc import Callable
 from typing import TypeVar
+
+from zrb_store.errors import ZrbStoreError
 
 T = TypeVar("T")
 
@@ -35,5 +38,6 @@ async def in_thread(work: Callable[[], T], undo: Callable[[T], object] | None = 
     if cancelled is None:
         return future.result()
     if future.exception() is None and undo is not None:
-        await in_thread(functools.partial(undo, future.result()))
+        with contextlib.suppress(ZrbStoreError):  # the cancellation under way says more
+            await in_thread(functools.partial(undo, future.result()))
     raise cancelled
