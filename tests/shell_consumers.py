@@ -1,0 +1,165 @@
+"""`zrb-store consume` in processes of its own, as a shell starts it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.postgres import wait_until
+from tests.processes import DEADLINE, Child
+from zrb_store import cli
+from zrb_store.db.urls import store_url
+
+ROOT = Path(__file__).parent.parent
+ENTRY = "from zrb_store.cli import main; main()"
+"""Python code that is the program `zrb-store`."""
+
+PROGRAM = f"""#!/bin/sh
+PYTHONPATH='{ROOT}' exec '{sys.executable}' -c '{ENTRY}' "$@"
+"""
+
+
+class Ended(NamedTuple):
+    """How a process ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_program(
+    pipe: Connection, folder: Path, files: tuple[Path, Path], environment: Mapping[str, str], args: tuple[str, ...]
+) -> None:
+    """Be `zrb-store ARGS`.
+
+    Args:
+        pipe: Is not used.
+        folder: Where to run.
+        files: What gets stdout and stderr.
+        environment: Additional variables. One like `module:variable` sets a variable of a module to a number.
+        args: The arguments.
+    """
+    os.setsid()
+    os.chdir(folder)
+    for number, file in enumerate(files, 1):
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    for name in [name for name in os.environ if name.startswith("ZRB_")]:
+        del os.environ[name]
+    for name, text in environment.items():
+        if ":" in name:
+            module, variable = name.split(":")
+            setattr(importlib.import_module(module), variable, float(text))
+        else:
+            os.environ[name] = text
+    sys.argv = ["zrb-store", *args]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    cli.main(args)
+
+
+class Consumer(Child):
+    """A running `zrb-store consume`."""
+
+    def __init__(self, folder: Path, number: int, environment: Mapping[str, str], args: tuple[str, ...]) -> None:
+        self._files = folder / f"out-{number}", folder / f"err-{number}"
+        super().__init__(run_program, folder, self._files, environment, args)
+
+    @property
+    def out(self) -> str:
+        """What it has written to stdout."""
+        return self._read(0)
+
+    @property
+    def err(self) -> str:
+        """What it has written to stderr."""
+        return self._read(1)
+
+    def wait(self) -> Ended:
+        """Wait until it ends."""
+        code = self.join()
+        return Ended(code, self.out, self.err)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def wait_for(self, line: str) -> None:
+        """Wait until it has written this to stderr."""
+        wait_until(lambda: line in self.err, lambda: f"no {line!r} in {self.err!r}", DEADLINE)
+
+    def _read(self, number: int) -> str:
+        file = self._files[number]
+        return file.read_text() if file.exists() else ""
+
+
+class Shell:
+    """A folder where consumers of one store run."""
+
+    def __init__(self, folder: Path, location: str) -> None:
+        self.folder = folder
+        self._stack = ExitStack()
+        self._count = 0
+        (folder / "zrb-store").write_text(PROGRAM)
+        (folder / "zrb-store").chmod(0o700)
+        self.url = store_url(location).render_as_string(hide_password=False)
+        self.environment = {
+            "ZRB_STORE_URL": self.url,
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            # Pauses that would only cost time.
+            "zrb_store.run.consumer:_FIRST_PAUSE": "0.02",
+        }
+
+    def start(self, *args: str, **environment: str) -> Consumer:
+        """Start `zrb-store consume ARGS`, and go on."""
+        self._count += 1
+        everything = {**self.environment, **environment}
+        return self._stack.enter_context(Consumer(self.folder, self._count, everything, ("consume", *args)))
+
+    def __call__(self, *args: str, **environment: str) -> Ended:
+        """Run `zrb-store consume ARGS` until it ends."""
+        return self.start(*args, **environment).wait()
+
+    def sh(self, script: str, *options: str, queue: str = "files") -> Ended:
+        """Let a shell script consume the queue; `$1` is the value."""
+        return self(*self.script(script, *options, queue=queue))
+
+    def start_sh(self, script: str, *options: str, queue: str = "files", **environment: str) -> Consumer:
+        """Start a consumer with a shell script."""
+        return self.start(*self.script(script, *options, queue=queue), **environment)
+
+    @staticmethod
+    def script(script: str, *options: str, queue: str = "files") -> tuple[str, ...]:
+        """Return the arguments of a consumer with a shell script."""
+        return ("inbox", queue, *options, "--", "sh", "-c", script, "sh", "{}")
+
+    def until_file(self, name: str) -> str:
+        """Wait until a script has written this file, and return what it contains."""
+        path = self.folder / name
+        self.until(lambda: path.exists() and path.read_text().endswith("\n"), f"nobody writes {name}")
+        return path.read_text().strip()
+
+    @staticmethod
+    def until(condition: Callable[[], bool], otherwise: str) -> None:
+        """Wait until a condition holds."""
+        wait_until(condition, lambda: otherwise, DEADLINE)
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        self._stack.close()
+
+
+def shells(folder: Path, location: str) -> Iterator[Shell]:
+    """Yield a place for consumers; a fixture."""
+    shell = Shell(folder, location)
+    try:
+        yield shell
+    finally:
+        shell.close()
