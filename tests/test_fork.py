@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.commands import Commands
 from zrb_store import Attempt, InvalidArgument, Run, SessionNotFound, Store, TaskNotFound, ZrbStoreError, open_store
-from zrb_store.queries import attempts, sessions, values
+from zrb_store.queries import attempts, queues, sessions, values
 from zrb_store.queries.give_back import give_back
 
 QUEUES = ["p", "q"]
@@ -234,16 +234,16 @@ class ScenarioRun:
 def state(store: Store, name: str) -> Any:
     """Return the live values of a session with their seqs, and the results of the tasks that a resume skips."""
     record = store.session(name).record()
-    queues = {
+    live = {
         queue: [(each.seq, each.item.data) for each in values.live(store.database, queue_id)]
-        for queue, queue_id in values.queue_ids(store.database, name).items()
+        for queue, queue_id in queues.queue_ids(store.database, name).items()
     }
     done = {
         task: (attempt.number, attempt.result_seq, attempts.stored_result(store.database, attempt))
         for task in TASKS
         if (attempt := attempts.standing(store.database, record.id, task))
     }
-    return {queue: rows for queue, rows in queues.items() if rows}, done
+    return {queue: rows for queue, rows in live.items() if rows}, done
 
 
 def first_starts(scenario: Scenario) -> Iterator[tuple[str, int]]:

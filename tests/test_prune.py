@@ -17,7 +17,7 @@ from zrb_store.operations import prune
 from zrb_store.operations.pin import pin
 from zrb_store.operations.prune import Deletion, Policy
 from zrb_store.operations.rm import remove_sessions
-from zrb_store.queries import values
+from zrb_store.queries import queues, values
 from zrb_store.testing import expire_lease
 
 DAY = timedelta(days=1)
@@ -207,7 +207,7 @@ def test_no_number_is_given_twice(store: Store, push: str) -> None:
     for take in ("pop", "popright", "pop"):
         for number in range(3):
             getattr(queue, push)(number)
-            queue_id = values.find_queue(store.database, "inbox", "q")
+            queue_id = queues.find_queue(store.database, "inbox", "q")
             assert queue_id is not None
             given.append(values.live(store.database, queue_id)[0 if push == "appendleft" else -1][0])
         for _ in range(3):

@@ -18,7 +18,7 @@ import pytest
 
 from tests.zrb.environments import environment, releases
 from zrb_store import codec, open_store
-from zrb_store.queries import attempts, values
+from zrb_store.queries import attempts, queues
 from zrb_store.records import AttemptRecord, SessionRecord, ValueRecord
 from zrb_store.store import Store
 
@@ -233,7 +233,7 @@ class Zrb:
                 (name,) = [one.name for one in store.sessions() if one.parent is None]
             session = store.session(name)
             record = session.record()
-            rows = {queue: _rows(store, queue_id) for queue, queue_id in values.queue_ids(store.database, name).items()}
+            rows = {queue: _rows(store, queue_id) for queue, queue_id in queues.queue_ids(store.database, name).items()}
             return StoredSession(record, session.status, attempts.of_session(store.database, record.id), rows)
 
     def kill_all(self) -> None:

@@ -20,7 +20,7 @@ from zrb_store.operations.lookout import Lookout
 from zrb_store.operations.retention import apply_retention
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import refuse_live
-from zrb_store.queries.values import find_queue
+from zrb_store.queries.queues import find_queue
 from zrb_store.run import Run
 from zrb_store.store import Store
 from zrb_store.xcom import Xcom

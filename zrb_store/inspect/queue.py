@@ -6,7 +6,7 @@ from typing import Any
 
 from zrb_store.db.engine import Database
 from zrb_store.inspect.stored_value import find_queue
-from zrb_store.queries import queue as queries
+from zrb_store.queries import queues as queries
 from zrb_store.queries import sessions
 
 

@@ -8,7 +8,7 @@ from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionCompleted, TaskCompleted, TaskNotFound, ZrbStoreError
-from zrb_store.queries import attempts, lease, sessions, values
+from zrb_store.queries import attempts, lease, queues, sessions, values
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back_unfinished
@@ -63,7 +63,7 @@ def mark(database: Database, session: str, task: str, result: Encoded | None = N
         attempt_id, number = _checked(begun, session)
         place = None
         if result:
-            queue_id = _checked(values.create_queue(transaction, session, _result_queue(task, record)), session)
+            queue_id = _checked(queues.create_queue(transaction, session, _result_queue(task, record)), session)
             place = queue_id, _checked(values.push(transaction, queue_id, result, attempt_id), session)
         _checked(attempts.complete(transaction, attempt_id, restorable=True, result=place) or None, session)
         record_change(transaction, "mark", session, f"{task}#{number} completed")

@@ -8,7 +8,7 @@ from zrb_store.errors import ValueNotFound
 from zrb_store.names import check_session_name
 from zrb_store.operations import reclaim
 from zrb_store.operations.lookout import Lookout
-from zrb_store.queries import values
+from zrb_store.queries import queues, values
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.owner import Owner
 
@@ -46,7 +46,7 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
 
     lookout = Lookout(database, session, queue, wait)
     while True:
-        queue_id = values.find_queue(database, session, queue) or 0
+        queue_id = queues.find_queue(database, session, queue) or 0
         # Peek first, which locks nothing, however many processes wait for the same queue.
         reclaim.search(database, queue_id, taker, empty=values.peek(database, queue_id) is None)
         while values.peek(database, queue_id) is not None:

@@ -16,7 +16,7 @@ from zrb_store.errors import InvalidArgument
 from zrb_store.inspect.damage import Damage
 from zrb_store.operations.prune_deliveries import prune_attempts, prune_values
 from zrb_store.operations.rm import delete
-from zrb_store.queries import lease, runs, sessions, values
+from zrb_store.queries import lease, queues, runs, sessions
 from zrb_store.queries import prune as queries
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.clock import now_micros
@@ -188,7 +188,7 @@ def _delete_session(database: Database, chosen: Candidate, rule: str) -> bool:
 def _prune_values(
     database: Database, session: Candidate, cutoff: int, policy: Policy, dry_run: bool
 ) -> Iterator[Deletion]:
-    queue_ids = list(values.queue_ids(database, session.name).values())
+    queue_ids = list(queues.queue_ids(database, session.name).values())
     if dry_run:
         count = queries.count_settled(database, queue_ids, cutoff)
     else:

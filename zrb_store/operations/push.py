@@ -7,7 +7,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.names import check_name, check_session_name
-from zrb_store.queries import values
+from zrb_store.queries import queues, values
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.owner import Owner
 from zrb_store.queries.sessions import being_removed
@@ -38,7 +38,7 @@ def push(database: Database, session: str, queue: str, item: Encoded, owner: Own
     def work(transaction: Transaction) -> None:
         if owner is not None and not values.may_write(transaction, owner.id):
             owner.refuse_if_closed(transaction)
-        queue_id = values.ensure_queue(transaction, session, queue)
+        queue_id = queues.ensure_queue(transaction, session, queue)
         seq = values.push(transaction, queue_id, item, owner.id if owner else None)
         if seq is None:
             raise SessionNotFound(being_removed(session))

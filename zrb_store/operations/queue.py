@@ -6,8 +6,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument
 from zrb_store.names import check_name, check_session_name
-from zrb_store.queries import queue as queries
-from zrb_store.queries import values
+from zrb_store.queries import queues
 from zrb_store.queries.changes import record_change
 
 _MOST = 1_000_000
@@ -15,8 +14,8 @@ _MOST = 1_000_000
 
 def max_deliveries(database: Database, session: str, queue: str) -> int | None:
     """Return how often a value of a queue is delivered at most; None if that is not limited."""
-    queue_id = values.find_queue(database, session, queue)
-    return None if queue_id is None else queries.max_deliveries(database, queue_id)
+    queue_id = queues.find_queue(database, session, queue)
+    return None if queue_id is None else queues.max_deliveries(database, queue_id)
 
 
 def set_max_deliveries(database: Database, session: str, queue: str, limit: int | None) -> None:
@@ -43,7 +42,7 @@ def set_max_deliveries(database: Database, session: str, queue: str, limit: int 
         return
 
     def work(transaction: Transaction) -> None:
-        queries.set_max_deliveries(transaction, values.ensure_queue(transaction, session, queue), limit)
+        queues.set_max_deliveries(transaction, queues.ensure_queue(transaction, session, queue), limit)
         allowed = "unlimited" if limit is None else limit
         record_change(transaction, "queue", session, f"{queue}: max_deliveries {allowed}")
 

@@ -15,7 +15,7 @@ from zrb_store.db.dialect import among, now
 from zrb_store.db.tables import attempt, queue, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import attempts
-from zrb_store.queries.queue import readable_limit
+from zrb_store.queries.queues import readable_limit
 from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.values import was_live
 from zrb_store.records import AttemptRecord

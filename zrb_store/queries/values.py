@@ -12,11 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
 from zrb_store.codec import Encoded
-from zrb_store.db.dialect import among, insert_if_absent, now, numbered_insert, reserve, schema_is_unchanged
-from zrb_store.db.tables import queue, returned, session, value
+from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged
+from zrb_store.db.tables import returned, value
 from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.errors import SessionNotFound
-from zrb_store.queries import sessions
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import lock_queue
@@ -29,63 +27,6 @@ _by_seq = (value.c.seq.asc(), value.c.seq.desc())
 def _from_live(statement: Any) -> Any:
     """Restrict a statement to live values, by their own index: the primary key would lead through all taken values."""
     return statement.where(_live).with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
-
-
-_QUEUE_ID = (
-    sa.select(queue.c.id)
-    .select_from(queue.join(session, session.c.id == queue.c.session_id))
-    .where(session.c.name == bindparam("session"), queue.c.name == bindparam("queue"))
-)
-
-
-def find_queue(executor: Executor, session_name: str, queue_name: str) -> int | None:
-    """Return the id of a queue, or None if no value was ever pushed to it."""
-    rows = executor.execute(_QUEUE_ID, {"session": session_name, "queue": queue_name})
-    return rows[0][0] if rows else None
-
-
-def create_queue(executor: Executor, session_name: str, queue_name: str) -> int | None:
-    """Return the id of a queue, which is created if necessary; None if there is no such session."""
-    params = {"session": session_name, "queue": queue_name}
-    rows = executor.execute(_create_queue(executor.dialect_name), params)
-    return rows[0][0] if rows else find_queue(executor, session_name, queue_name)
-
-
-def ensure_queue(transaction: Transaction, session_name: str, queue_name: str) -> int:
-    """Return the id of a queue. Create the queue, and its session, if they do not exist.
-
-    Raises:
-        SessionNotFound: Another process is removing the session.
-    """
-    found = create_queue(transaction, session_name, queue_name)
-    if found is None:
-        sessions.create(transaction, session_name)
-        found = create_queue(transaction, session_name, queue_name)
-    if found is None:
-        raise SessionNotFound(sessions.being_removed(session_name))
-    return found
-
-
-@functools.cache
-def _create_queue(dialect_name: str) -> Any:
-    of_session = sa.select(session.c.id, bindparam("queue", type_=sa.Text)).where(
-        session.c.name == bindparam("session")
-    )
-    insert = insert_if_absent(dialect_name, queue).from_select(["session_id", "name"], of_session)
-    return insert.returning(queue.c.id)
-
-
-_QUEUES = (
-    sa.select(queue.c.name, queue.c.id)
-    .select_from(queue.join(session, session.c.id == queue.c.session_id))
-    .where(session.c.name == bindparam("session"))
-    .order_by(queue.c.id)
-)
-
-
-def queue_ids(executor: Executor, session_name: str) -> dict[str, int]:
-    """Return the ids of a session's queues by name, in the order of their first pushes."""
-    return {row[0]: row[1] for row in executor.execute(_QUEUES, {"session": session_name})}
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.names import storable_name
 from zrb_store.operations import reclaim
 from zrb_store.operations.lookout import Lookout
-from zrb_store.queries import deliveries, lookout, values
+from zrb_store.queries import deliveries, lookout, queues
 from zrb_store.queries.deliveries import Candidate
 from zrb_store.queries.give_back import lock_queue
 from zrb_store.run.delivery import Delivery
@@ -187,7 +187,7 @@ class Consumer:
         return deliveries.candidates(executor, queue_id, passed_over, count, lock=lock)
 
     def _queue_id(self) -> int | None:
-        return values.find_queue(self._database, *self._place)
+        return queues.find_queue(self._database, *self._place)
 
 
 def _pause(times: int) -> float:

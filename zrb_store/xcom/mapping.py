@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, overload
 
 from zrb_store.db.engine import Database
-from zrb_store.queries import values
+from zrb_store.queries import queues
 from zrb_store.queries.owner import Owner
 from zrb_store.xcom.queue import Xcom
 from zrb_store.xcom.session_queues import SessionQueues
@@ -52,10 +52,10 @@ class Xcoms(SessionQueues, Mapping[str, Xcom]):
         return self[name] if name in self else default  # noqa: SIM401 - this is get
 
     def __iter__(self) -> Iterator[str]:
-        return iter(values.queue_ids(self.database, self.session))
+        return iter(queues.queue_ids(self.database, self.session))
 
     def __len__(self) -> int:
-        return len(values.queue_ids(self.database, self.session))
+        return len(queues.queue_ids(self.database, self.session))
 
     def __repr__(self) -> str:
         return f"<Xcoms of {self.session}>"

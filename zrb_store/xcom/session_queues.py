@@ -7,7 +7,7 @@ import time
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.operations import reclaim
-from zrb_store.queries import values
+from zrb_store.queries import queues, values
 from zrb_store.queries.owner import Owner
 
 
@@ -47,7 +47,7 @@ class SessionQueues:
         """
         found = None if refresh else self._ids.get(name)
         if found is None:
-            found = values.find_queue(self.database, self.session, name)
+            found = queues.find_queue(self.database, self.session, name)
             if found is not None:
                 self._ids[name] = found
             else:
@@ -86,7 +86,7 @@ class SessionQueues:
         if found is None:
             if owner and not values.may_write(transaction, owner.id):
                 owner.refuse_if_closed(transaction)
-            found = values.ensure_queue(transaction, self.session, name)
+            found = queues.ensure_queue(transaction, self.session, name)
         return found
 
     def remember_id(self, name: str, queue_id: int) -> None:
