@@ -214,7 +214,7 @@ class TestOtherCommands:
         found = parse_lines("finding", command.ok("doctor", "--format", "jsonl"))
         (finding,) = (each for each in found if each["check"] == "dead-values")
         assert finding["level"] == "warning"
-        assert "queue 'files' of session inbox has dead values, which nobody can take: 1" in finding["what"]
+        assert "dead values in queue 'files' of session inbox: 1" in finding["what"]
         assert "zrb-store show inbox files --dead" in finding["remedy"]
         assert "zrb-store requeue inbox files --all-dead" in finding["remedy"]
 

@@ -106,7 +106,7 @@ def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(files, "_WAL_RESET_BUG", ((0,), (0,)))
     told = command.ok("doctor")
     assert told == (
-        "warning: queue 'poison' of session inbox has dead values, which nobody can take: 1; `zrb-store show inbox "
+        "warning: dead values in queue 'poison' of session inbox: 1; `zrb-store show inbox "
         "poison --dead` shows why, `zrb-store requeue inbox poison --all-dead` makes them live again\n"
     )
     command("requeue", "inbox", "poison", "--all-dead")

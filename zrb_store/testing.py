@@ -41,7 +41,9 @@ POINTS = tuple(
     for change in (
         "begin",  # an attempt begins; the unfinished one before it is given back
         "change",  # an operation of several statements: extend, set, insert, remove, rotate and so on
+        "command",  # the process of a consumer's command is recorded
         "complete",  # an attempt completes, its result with it
+        "consume",  # a delivery begins with its value
         "create",  # a queue is created, and its session if there is none
         "end",  # a run ends
         "fail",  # an attempt fails

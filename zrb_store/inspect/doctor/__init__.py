@@ -64,7 +64,7 @@ def _dead_values(database: Database) -> Iterator[Finding]:
     """Report the queues that have dead values. This is no fault of the store, but somebody has to look at them."""
     for each in dead_by_queue(database):
         place = f"{each.session} {shlex.quote(each.queue)}"
-        what = f"queue {each.queue!r} of session {each.session} has dead values, which nobody can take: {each.dead}"
+        what = f"dead values in queue {each.queue!r} of session {each.session}: {each.dead}"
         remedy = (
             f"`zrb-store show {place} --dead` shows why, `zrb-store requeue {place} --all-dead` makes them live again"
         )
