@@ -1,35 +1,77 @@
-"""Consumers in processes of their own, for tests that kill them."""
+"""Consume in tests, and see what became of deliveries."""
 
 from __future__ import annotations
 
-import os
-import signal
+from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import Any
 
-from zrb_store.consume.command import CommandRunner
-from zrb_store.consume.guard import Guard
-from zrb_store.process import process_started
+from tests.attempts import Broken
+from tests.rows import query
+from zrb_store import (
+    LeaseLost,
+    Run,
+    Store,
+    open_store,
+)
+from zrb_store.run.delivery import Delivery
 
 
-def consume(pipe: Connection, *command: str, die: str = "", handle: int = 0) -> None:
-    """Run a command for one value. Send its pid and its start time when it may start, and later how it ended.
+def attempts(store: Store) -> list[tuple[Any, ...]]:
+    """Return the task, the number, the status and the error of each delivery."""
+    found = query(store, "SELECT task, number, status, error_type FROM zrb_attempt WHERE role = 'delivery' ORDER BY id")
+    return [tuple(row) for row in found]
 
-    Args:
-        pipe: To the test.
-        command: The command.
-        die: Where to die from SIGKILL: before the guard knows the command (register), or when it does (started).
-        handle: A signal: when it comes, send its number, and go on.
-    """
-    os.setpgid(0, 0)
-    null = os.open(os.devnull, os.O_WRONLY)
-    signal.signal(handle or signal.SIGUSR1, lambda number, _: pipe.send(number))
-    if die == "register":
-        Guard.register = lambda self, group: report(group, process_started(group))  # type: ignore[method-assign]
 
-    def report(pid: int, started: str | None) -> None:
-        pipe.send((pid, started))
-        if die:
-            os.kill(os.getpid(), signal.SIGKILL)
+def deliveries_of(store: Store) -> list[int]:
+    """Return how often each value of the inbox was delivered without success."""
+    sql = (
+        "SELECT v.deliveries FROM zrb_value v JOIN zrb_queue q ON q.id = v.queue_id "
+        "JOIN zrb_session s ON s.id = q.session_id WHERE s.name = 'inbox' ORDER BY v.seq"
+    )
+    return [row[0] for row in query(store, sql)]
 
-    with CommandRunner(command, stdout=null, stderr=null) as runner:
-        pipe.send(runner.run("value", None, report))
+
+def consume(run: Run, queue: Any, work: Callable[[Any], object], **options: Any) -> None:
+    """Consume a queue, and call a function with each value."""
+    for delivery in run.consume(queue, **options):
+        with delivery as value:
+            work(value)
+
+
+def taken(run: Run, queue: Any, **options: Any) -> list[Any]:
+    """Consume a queue, and return what its deliveries had."""
+    seen: list[Any] = []
+    consume(run, queue, seen.append, **options)
+    return seen
+
+
+def raising(error: BaseException) -> Callable[[Any], None]:
+    """Return a function that raises an exception."""
+
+    def work(value: Any) -> None:
+        raise error
+
+    return work
+
+
+def fail(delivery: Delivery) -> bool:
+    with delivery:
+        raise Broken
+    return True
+
+
+def hold_a_delivery(pipe: Connection, location: str, session: str) -> None:
+    """Take a value, push to another session, and do what the test says."""
+    with open_store(location) as store:
+        done = store.session("done").xcom["files"]
+        try:
+            with store.session(session).run(again=True) as run:
+                for delivery in run.consume(store.session("inbox").xcom["files"]):
+                    with delivery as value:
+                        done.push(value)
+                        pipe.send(value)
+                        assert pipe.recv() == "go on"
+                pipe.send("the queue is empty")
+        except LeaseLost as error:
+            pipe.send(str(error))

@@ -27,7 +27,9 @@ DEADLINE = 300.0
 P = ParamSpec("P")
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.consumers", "tests.runners", "tests.shell_consumers", "tests.workers"])
+_context.set_forkserver_preload(
+    ["tests.command_consumers", "tests.consumers", "tests.runners", "tests.shell_consumers", "tests.workers"]
+)
 
 
 class Child:

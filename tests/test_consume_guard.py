@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.command_consumers import consume
 from tests.command_runs import is_gone
-from tests.consumers import consume
 from tests.postgres import wait_until
 from tests.processes import Child
 from zrb_store.consume.guard import Guard

@@ -63,7 +63,7 @@ def consume_under_fire(location: str, *, consumers: int, values: int, kills: int
                 living.pop(name).kill()
                 hunted.append(name)
                 next_kill = time.monotonic() + pause
-            time.sleep(0.02)
+            time.sleep(0.05)
         for child in living.values():
             child.send("end")
         for child in living.values():
@@ -84,8 +84,8 @@ _OF_INBOX = (
 
 def is_done(store: Store) -> bool:
     """Whether no value is live and nobody is at work."""
-    live = query(store, f"SELECT count(*) FROM zrb_value v WHERE {_OF_INBOX} AND v.ended_at IS NULL")
-    return live[0][0] == 0 and not query(store, "SELECT 1 FROM zrb_attempt WHERE status = 'running' LIMIT 1")
+    live = f"SELECT 1 FROM zrb_value v WHERE {_OF_INBOX} AND v.ended_at IS NULL LIMIT 1"
+    return not query(store, live) and not query(store, "SELECT 1 FROM zrb_attempt WHERE status = 'running' LIMIT 1")
 
 
 def is_settled(store: Store, hunted: list[str]) -> bool:
