@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -36,7 +37,13 @@ def sound(store: Store) -> Iterator[None]:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that a consumer made; it does not really sleep."""
     made: list[float] = []
-    monkeypatch.setattr("zrb_store.run.deliveries.time", SimpleNamespace(sleep=made.append))
+
+    class Event(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            made.append(timeout or 0)
+            return self.is_set()
+
+    monkeypatch.setattr("zrb_store.run.deliveries.threading", SimpleNamespace(Event=Event))
     return made
 
 
