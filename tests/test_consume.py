@@ -39,6 +39,19 @@ def inbox(store: Store) -> Any:
     queue.extend(["a", "b", "c"])
     return queue
 
+    def test_an_error_after_that_is_raised(self, store: Store, inbox: Any) -> None:
+        """What is done cannot be given back, and the error must not be lost."""
+
+        def complete_and_fail(run: Run) -> None:
+            for delivery in run.consume(inbox):
+                with delivery:
+                    delivery.complete()
+                    raise Broken
+
+        with store.session("worker").run() as run, pytest.raises(Broken):
+            complete_and_fail(run)
+        assert list(inbox) == ["b", "c"]
+
 
 def refuse(point: str, at: str) -> None:
     if point == at:
