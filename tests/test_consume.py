@@ -175,6 +175,19 @@ class TestOneByOne:
         assert list(inbox) == ([] if status == "completed" else ["a", "b"])
         assert deliveries_of(store) == [status == "failed", status == "failed", 0]
 
+    def test_an_error_after_that_is_raised(self, store: Store, inbox: Any) -> None:
+        """What is done cannot be given back, and the error must not be lost."""
+
+        def complete_and_fail(run: Run) -> None:
+            for delivery in run.consume(inbox):
+                with delivery:
+                    delivery.complete()
+                    raise Broken
+
+        with store.session("worker").run() as run, pytest.raises(Broken):
+            complete_and_fail(run)
+        assert list(inbox) == ["b", "c"]
+
 
 class TestArguments:
     @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tests.attempts import Broken
 from tests.processes import DEADLINE
 from tests.rows import faults, query, states
 from zrb_store import Run, Store, ZrbStoreError, open_store
+from zrb_store.db.engine import Database
 from zrb_store.db.failpoints import set_callback
 from zrb_store.run.deliveries import Deliveries
 from zrb_store.xcom import current_attempt
@@ -137,6 +138,28 @@ def test_waiting_and_taking_let_other_tasks_run(store: Store, location: str) -> 
 
     with store.session("worker").run() as run:
         assert asyncio.run(asyncio.wait_for(main(run), DEADLINE)) == ["a"]
+
+
+def test_the_thread_of_the_loop_never_uses_the_store(store: Store, inbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = set()
+    operate = Database.operate
+
+    def recorded(self: Database, *args: Any) -> Any:
+        users.add(threading.get_ident())
+        return operate(self, *args)
+
+    async def main(run: Run) -> None:
+        monkeypatch.setattr(Database, "operate", recorded)
+        async for delivery in run.consume(inbox, wait=0.2):
+            async with delivery as value:
+                if value == "b":
+                    raise Broken
+        monkeypatch.undo()
+
+    with store.session("worker").run() as run:
+        asyncio.run(main(run))
+    assert users
+    assert threading.get_ident() not in users
 
 
 def test_the_attempt_of_one_task_is_not_that_of_another(store: Store) -> None:

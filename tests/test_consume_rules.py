@@ -217,6 +217,15 @@ class TestOutcome:
             assert run.step("inbox/files", lambda: "again") == "done"
         assert session.status == "completed"
 
+    def test_such_a_task_beside_an_open_delivery(self, store: Store, inbox: Any) -> None:
+        with store.session("worker").run() as run:
+            delivery = run.consumer(inbox).take()
+            assert delivery is not None
+            assert run.step("inbox/files", lambda: "done") == "done"
+            delivery.complete()
+        assert [row[1:3] for row in attempts(store)] == [(1, "completed")]
+        assert list(inbox) == ["b", "c"]
+
     def test_each_night_is_judged_by_itself(self, store: Store, inbox: Any) -> None:
         session = store.session("worker")
         with session.run(again=True) as run:

@@ -238,3 +238,27 @@ def test_attempt_that_waits_for_a_take_over_does_not_begin(
 
     interleave(other, (other.session("pusher").run()._start,), store, begin)
     assert begun == [None]
+
+
+def test_a_delivery_locks_its_queue_before_its_values(
+    store: Store, other: Store, postgres_admin: psycopg.Connection[Any]
+) -> None:
+    """Who gives back has locked the queue, and comes to its values in any order: both at once would be a deadlock."""
+    store.session("shared").xcom["q"].extend([1, 2, 3])
+    consumer = other.session("consumer").run().start().consumer(other.session("shared").xcom["q"], batch=3)
+    backend = other.database.transact(lambda t: t.driver.info.backend_pid)
+    waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+    place, taken = queue_id(store), []
+    works: tuple[Work, ...] = (
+        lambda transaction: lock_queue(transaction, place),
+        lambda transaction: transaction.driver.execute("UPDATE zrb_value SET orphaned = orphaned"),
+    )
+    with uncommitted(store, works):
+        thread = threading.Thread(target=lambda: taken.append(consumer.take()))
+        thread.start()
+        wait_until(
+            lambda: postgres_admin.execute(waits, [backend]).fetchone() is not None,
+            lambda: "the delivery does not wait for the queue",
+        )
+    thread.join(DEADLINE)
+    assert [delivery.value for delivery in taken if delivery] == [[1, 2, 3]]

@@ -49,7 +49,7 @@ def consume_under_fire(location: str, *, consumers: int, values: int, kills: int
         inbox.extend(range(values))
         living: dict[str, Child] = {}
         names = (f"consumer-{number}" for number in itertools.count())
-        next_kill, deadline = began, began + kills * pause + DEADLINE
+        next_kill, deadline = began, began + kills * pause + values / 10 + DEADLINE
         while not is_done(store):
             assert time.monotonic() < deadline, "not everything is done"
             for name in [name for name, child in living.items() if child.has_ended()]:
