@@ -128,9 +128,7 @@ def test_a_command_that_takes_too_long(store: Store, shell: Shell) -> None:
     ended = shell.sh("echo working; sleep 1000", "--timeout", "0.3")
     assert ended.code == 1
     # A slow machine does not get as far as the first line.
-    assert re.fullmatch(
-        r"inbox/files#1: sh timed out after 0\.3 s(: working)? \(given back, delivery 1\)\n", ended.err
-    )
+    assert re.fullmatch(r"inbox/files#1: sh timed out after 0\.3 s(: working)? \(given back, delivery 1\)\n", ended.err)
     assert query(store, "SELECT error_type FROM zrb_attempt") == [("CommandTimedOut",)]
 
 

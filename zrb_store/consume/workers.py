@@ -19,6 +19,8 @@ from zrb_store.run.deliveries import Deliveries
 from zrb_store.run.delivery import Delivery
 from zrb_store.safe_text import ErrorText
 
+_LOOK = 0.5  # seconds
+
 
 class Workers:
     """Threads that share a consumer, and a command for its values."""
@@ -73,7 +75,9 @@ class Workers:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            # Without a timeout, a signal that comes just before the waiting would be noticed only after it.
+            while thread.is_alive():
+                thread.join(_LOOK)
         if self._error is not None:
             raise self._error
 
