@@ -227,10 +227,8 @@ def test_a_signal_that_does_not_interrupt_the_main_thread(store: Store, shell: S
     fill(store, "a")
     consumer = shell.start_sh("exit 0", "--forever")
     consumer.wait_for("#1: completed")
-    for thread in map(int, os.listdir(f"/proc/{consumer.pid}/task")):
-        if thread != consumer.pid:
-            LIBC.tgkill(consumer.pid, thread, signal.SIGTERM)
-            break
+    other = next(one.id for one in psutil.Process(consumer.pid).threads() if one.id != consumer.pid)
+    LIBC.tgkill(consumer.pid, other, signal.SIGTERM)
     assert consumer.wait().code == 0
 
 

@@ -104,7 +104,11 @@ class Workers:
             error = refusal
         name = delivery.ids[0]
         if outcome is not None and outcome.error is None:
-            delivery.complete()
+            try:
+                delivery.complete()
+            except ZrbStoreError:
+                self._report(f"{name}: completed, but the store could not record it, so it may be done again")
+                raise
             self._count("completed")
             self._report(f"{name}: completed in {time.monotonic() - began:.1f} s")
             return
