@@ -1,4 +1,4 @@
-"""`zrb-store consume` when something dies under it: itself, its guard, its lease, the store, or who reads its output."""
+"""`zrb-store consume` when something dies under it: itself, its guard, its lease, the store, or who reads its words."""
 
 from __future__ import annotations
 

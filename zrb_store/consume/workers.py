@@ -138,7 +138,9 @@ def _record_command(delivery: Delivery, pid: int, started: str | None) -> None:
 
 
 def _error_text(outcome: Outcome) -> ErrorText:
-    return ErrorText("CommandTimedOut" if outcome.timed_out else "CommandFailed", outcome.error or "", outcome.output)
+    kind, message = "CommandTimedOut" if outcome.timed_out else "CommandFailed", outcome.error or ""
+    # `log` shows only this text, so it ends as a traceback does: with what went wrong.
+    return ErrorText(kind, message, f"{outcome.output.rstrip()}\n{kind}: {message}".lstrip())
 
 
 def _fate(delivery: Delivery) -> str:
