@@ -49,6 +49,11 @@ class Child:
         assert self._process.pid is not None
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the child has not ended."""
+        return self._process.is_alive()
+
     def receive(self) -> Any:
         """Return the next object that the child sends."""
         assert self._pipe.poll(DEADLINE), "the child sends nothing"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tests.postgres import wait_until
 from tests.processes import DEADLINE, Child
-from zrb_store import cli
+from zrb_store import cli, lease
 from zrb_store.db.urls import store_url
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +43,8 @@ def run_program(
         pipe: Is not used.
         folder: Where to run.
         files: What gets stdout and stderr.
-        environment: Additional variables. One like `module:variable` sets a variable of a module to a number.
+        environment: Additional variables. One like `module:variable` sets a variable of a module to a number, and
+            `lease` the seconds that leases last.
         args: The arguments.
     """
     os.setsid()
@@ -58,6 +59,8 @@ def run_program(
         if ":" in name:
             module, variable = name.split(":")
             setattr(importlib.import_module(module), variable, float(text))
+        elif name == "lease":
+            lease.set_duration(float(text))
         else:
             os.environ[name] = text
     sys.argv = ["zrb-store", *args]
@@ -121,7 +124,9 @@ class Shell:
         """Start `zrb-store consume ARGS`, and go on."""
         self._count += 1
         everything = {**self.environment, **environment}
-        return self._stack.enter_context(Consumer(self.folder, self._count, everything, ("consume", *args)))
+        consumer = Consumer(self.folder, self._count, everything, ("consume", *args))
+        self._stack.enter_context(consumer)
+        return consumer
 
     def __call__(self, *args: str, **environment: str) -> Ended:
         """Run `zrb-store consume ARGS` until it ends."""

@@ -52,11 +52,11 @@ def test_a_command_that_fails(store: Store, shell: Shell, command: Commands) -> 
     assert states(store, "inbox", "files") == [("a.csv", "live")]
     (session,) = store.sessions(status="failed")
     assert "CommandFailed: sh exited with 7: no room" in command.ok("show", session.name)
-    assert "about a.csv\nno room" in command.ok("log", session.name)
+    assert "about a.csv\nno room\nCommandFailed: sh exited with 7: no room\n" in command.ok("log", session.name)
     assert json.loads(command.ok("log", session.name, "--format", "jsonl"))["error"] == {
         "type": "CommandFailed",
         "message": "sh exited with 7: no room",
-        "traceback": "about a.csv\nno room\n",
+        "traceback": "about a.csv\nno room\nCommandFailed: sh exited with 7: no room",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from zrb_store import Store
 
 WORK = 'echo "$1" >>started; while [ ! -e go ]; do sleep 0.02; done; echo "$1" >>done'
 """A script that works until the file `go` is there."""
+
+LIBC = ctypes.CDLL(None)
 
 
 @pytest.fixture
@@ -216,6 +219,17 @@ def handles(consumer: Consumer, number: signal.Signals) -> bool:
     status = Path(f"/proc/{consumer.pid}/status").read_text()
     (mask,) = [line.partition(":")[2] for line in status.splitlines() if line.startswith("SigCgt")]
     return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+@pytest.mark.skipif(not hasattr(LIBC, "tgkill"), reason="a signal cannot be sent to a thread here")
+def test_a_signal_that_does_not_interrupt_the_main_thread(store: Store, shell: Shell) -> None:
+    """As one that comes just before the main thread begins to wait."""
+    fill(store, "a")
+    consumer = shell.start_sh("exit 0", "--forever")
+    consumer.wait_for("#1: completed")
+    other = next(one.id for one in psutil.Process(consumer.pid).threads() if one.id != consumer.pid)
+    LIBC.tgkill(consumer.pid, other, signal.SIGTERM)
+    assert consumer.wait().code == 0
 
 
 def test_a_signal_ends_the_pause(store: Store, shell: Shell) -> None:

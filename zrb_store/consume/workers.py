@@ -19,6 +19,8 @@ from zrb_store.run.deliveries import Deliveries
 from zrb_store.run.delivery import Delivery
 from zrb_store.safe_text import ErrorText
 
+_LOOK = 0.5  # seconds
+
 
 class Workers:
     """Threads that share a consumer, and a command for its values."""
@@ -73,7 +75,9 @@ class Workers:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            # Without a timeout, a signal that comes just before the waiting would be noticed only after it.
+            while thread.is_alive():
+                thread.join(_LOOK)
         if self._error is not None:
             raise self._error
 
@@ -100,7 +104,11 @@ class Workers:
             error = refusal
         name = delivery.ids[0]
         if outcome is not None and outcome.error is None:
-            delivery.complete()
+            try:
+                delivery.complete()
+            except ZrbStoreError:
+                self._report(f"{name}: completed, but the store could not record it, so it may be done again")
+                raise
             self._count("completed")
             self._report(f"{name}: completed in {time.monotonic() - began:.1f} s")
             return
@@ -130,7 +138,9 @@ def _record_command(delivery: Delivery, pid: int, started: str | None) -> None:
 
 
 def _error_text(outcome: Outcome) -> ErrorText:
-    return ErrorText("CommandTimedOut" if outcome.timed_out else "CommandFailed", outcome.error or "", outcome.output)
+    kind, message = "CommandTimedOut" if outcome.timed_out else "CommandFailed", outcome.error or ""
+    # `log` shows only this text, so it ends as a traceback does: with what went wrong.
+    return ErrorText(kind, message, f"{outcome.output.rstrip()}\n{kind}: {message}".lstrip())
 
 
 def _fate(delivery: Delivery) -> str:

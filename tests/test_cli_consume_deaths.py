@@ -1,0 +1,201 @@
+"""`zrb-store consume` when something dies under it: itself, its guard, its lease, the store, or who reads its words."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.commands import Commands
+from tests.postgres import private_server
+from tests.rows import faults, query, states
+from tests.shell_consumers import Consumer, Shell, shells
+from zrb_store import SessionBusy, Store, open_store
+from zrb_store.process import has_living_member
+
+FAMILY = "sleep 1000 & echo $$ >group; wait"
+"""A script that works for ever, with a child, and writes the number of its process group."""
+LOOKS_DEAD = "UPDATE zrb_run SET boot_id = 'elsewhere', lease_expires_at = 1 WHERE ended_at IS NULL"
+ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def shell(location: str, tmp_path: Path) -> Iterator[Shell]:
+    yield from shells(tmp_path, location)
+
+
+def fill(store: Store, *values: object) -> None:
+    store.session("inbox").xcom["files"].extend(values)
+
+
+def taken(store: Store) -> list[str]:
+    return [state for _, state in states(store, "inbox", "files")]
+
+
+def guard_of(consumer: Consumer) -> psutil.Process:
+    (guard,) = [one for one in psutil.Process(consumer.pid).children() if "zrb-store-guard" in one.cmdline()]
+    return guard
+
+
+def kill_with_its_guard(consumer: Consumer) -> None:
+    consumer.stop()  # so that it does not start another guard
+    guard_of(consumer).kill()
+    consumer.kill()
+
+
+def test_a_killed_consumer(store: Store, shell: Shell, command: Commands) -> None:
+    fill(store, "a")
+    consumer = shell.start_sh(FAMILY, "--as", "me")
+    group = int(shell.until_file("group"))
+    consumer.kill()
+    assert command.ok("pop", "inbox", "files", "--wait", "100") == "a\n"
+    assert not has_living_member(group)
+    assert query(store, "SELECT deliveries FROM zrb_value") == [(1,)]
+    assert query(store, "SELECT status FROM zrb_attempt") == [("lost",)]
+    assert store.session("me").status == "interrupted"
+    assert "reclaimed by pid" in command.ok("log", "me")
+    assert faults(store) == []
+
+
+def test_a_killed_consumer_with_its_guard(store: Store, shell: Shell, command: Commands) -> None:
+    fill(store, "a", "b")
+    consumer = shell.start_sh(FAMILY, "--as", "me")
+    group = int(shell.until_file("group"))
+    try:
+        kill_with_its_guard(consumer)
+        assert command.ok("pop", "inbox", "files") == "b\n"
+        assert command("pop", "inbox", "files").code == 3
+        for result in (shell.sh("exit 0", "--as", "me"), command("rm", "me")):
+            assert result.code == 75
+            assert f"end it with `kill -- -{group}`" in result.err
+        assert store.session("me").status == "stale"
+    finally:
+        os.killpg(group, signal.SIGKILL)
+    assert command.ok("pop", "inbox", "files", "--wait", "100") == "a\n"
+    assert shell.sh("exit 0", "--as", "me").code == 3
+    assert faults(store) == []
+
+
+def take_over(store: Store, name: str) -> None:
+    """Take a session over, as if its run had been on another host that does not answer."""
+    while True:
+        store.database.transact(lambda transaction: transaction.driver.execute(LOOKS_DEAD))
+        with suppress(SessionBusy):  # the lease has just been renewed
+            store.session(name).run(task="inbox/files", again=True).start().end("completed")
+            return
+
+
+def test_a_lost_lease_ends_the_command(store: Store, shell: Shell) -> None:
+    fill(store, "a", "b")
+    consumer = shell.start_sh(FAMILY, "--all", "--as", "me", lease="4")
+    group = int(shell.until_file("group"))
+    take_over(store, "me")
+    ended = consumer.wait()
+    assert ended.code == 75
+    assert not has_living_member(group)
+    assert len(ended.err.splitlines()) == 1
+    assert "session me was taken over" in ended.err
+    assert taken(store) == ["live", "live"]
+    assert faults(store) == []
+
+
+@ON_SQLITE
+def test_a_replaced_file(store: Store, shell: Shell, location: str, tmp_path: Path) -> None:
+    fill(store, "a", "b")
+    script = "echo $$ >group; while [ ! -e go ]; do sleep 0.02; done"
+    consumer = shell.start_sh(script, "--all")
+    shell.until_file("group")
+    Path(location).rename(tmp_path / "moved.db")
+    (shell.folder / "go").touch()
+    ended = consumer.wait()
+    assert ended.code == 69
+    said, error = ended.err.splitlines()
+    assert said == "inbox/files#1: completed, but the store could not record it, so it may be done again"
+    assert "was deleted or replaced" in error
+    assert not Path(location).exists()
+
+
+@ON_SQLITE
+def test_a_replaced_file_ends_a_command_that_works_on(
+    store: Store, shell: Shell, location: str, tmp_path: Path
+) -> None:
+    fill(store, "a")
+    consumer = shell.start_sh(FAMILY, "--all", lease="1")
+    group = int(shell.until_file("group"))
+    Path(location).rename(tmp_path / "moved.db")
+    ended = consumer.wait()
+    assert ended.code == 69
+    assert len(ended.err.splitlines()) == 1
+    assert not has_living_member(group)
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away(tmp_path: Path) -> None:
+    with private_server() as server:
+        shell = Shell(tmp_path, server.url)
+        with open_store(server.url) as store:
+            fill(store, "a", "b")
+        consumer = shell.start_sh("echo $$ >group; while [ ! -e go ]; do sleep 0.02; done", "--all")
+        group = int(shell.until_file("group"))
+        server.stop()
+        (tmp_path / "go").touch()
+        ended = consumer.wait()
+        assert ended.code == 69
+        *waiting, said, error = ended.err.splitlines()
+        assert all("waiting up to" in line for line in waiting)
+        assert said == "inbox/files#1: completed, but the store could not record it, so it may be done again"
+        assert error.startswith("zrb-store: the store postgresql+psycopg:")
+        assert not has_living_member(group)
+        server.start()
+        with open_store(server.url) as store:
+            assert shell.sh("exit 0", "--all").code == 0
+            assert taken(store) == ["taken", "taken"]
+            assert query(store, "SELECT deliveries FROM zrb_value ORDER BY seq") == [(1,), (0,)]
+            assert faults(store) == []
+        shell.close()
+
+
+def run_in_shell(shell: Shell, line: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of shell, in which `$zs` is the program."""
+    environment = {name: text for name, text in shell.environment.items() if ":" not in name}
+    return subprocess.run(
+        ["sh", "-c", f"zs='{shell.folder}/zrb-store'\n{line}"],
+        env={**os.environ, **environment},
+        cwd=shell.folder,
+        capture_output=True,
+        text=True,
+        input="ours\n",
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(
+    "redirections",
+    [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>/dev/full"],
+)
+@ON_SQLITE
+def test_whatever_the_standard_streams_are(store: Store, shell: Shell, redirections: str) -> None:
+    fill(store, "a", "b")
+    script = 'cat >"got-$1"; echo out; echo err >&2; [ "$1" = a ]'
+    done = run_in_shell(shell, f"$zs consume inbox files --all -- sh -c '{script}' sh {{}} {redirections}; echo $?")
+    assert done.stdout.splitlines()[-1] == "1"
+    assert taken(store) == ["taken", "live"]
+    assert [(shell.folder / f"got-{value}").read_text() for value in "ab"] == ["a", "b"]
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    done = run_in_shell(shell, f"$zs consume inbox files -- true {redirections}; echo $?")
+    assert done.stdout.splitlines()[-1] == "0"
+    assert faults(store) == []
+
+
+@ON_SQLITE
+def test_stdin_of_the_consumer_is_left_alone(store: Store, shell: Shell) -> None:
+    fill(store, "a", "b")
+    done = run_in_shell(shell, "$zs consume inbox files --all -q -- sh -c 'cat; echo'; cat")
+    assert done.stdout == "a\nb\nours\n"

@@ -1,0 +1,29 @@
+"""`zrb xcom consume` ends on signals as `zrb-store consume` does."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.zrb.conftest import Zrb
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = 'touch "started-$1"; while [ ! -e "go-$1" ]; do sleep 0.02; done; echo "$1"'
+
+
+@pytest.mark.parametrize("program", [("zrb", "xcom"), ("zrb-store",)])
+def test_signals(zrb: Zrb, program: tuple[str, ...]) -> None:
+    name, *group = program
+    for value in "abc":
+        zrb.run(*group, "push", "inbox", "files", "--text", value, program=name)
+    command = (*group, "consume", "inbox", "files", "--forever", "--as", "me", "--", "sh", "-c", SCRIPT, "sh", "{}")
+    for value, number in [("a", signal.SIGTERM), ("b", signal.SIGINT)]:
+        running = zrb.start(*command, program=name).reaches(f"started-{value}").signal(number)
+        (zrb.folder / f"go-{value}").touch()
+        done = running.done()
+        assert (done.code, done.out) == (0, f"{value}\n")
+    done = zrb.start(*command, program=name).reaches("started-c").signal(signal.SIGINT).signal(signal.SIGTERM).done()
+    assert (done.code, done.out) == (128 + signal.SIGINT, "")
+    assert "inbox/files#3: sh was stopped (given back, delivery 0)" in done.err
