@@ -32,6 +32,7 @@ from tests.places import Files, Places, Schemas
 from tests.postgres import private_server
 from tests.processes import children
 from tests.rows import faults, query, states
+from tests.shell_fire import consume_in_shells_under_fire
 from tests.test_outages import lose_the_server, outlive, suspend
 from tests.test_shared_queue import consume_under_fire
 from tests.workers import push_and_take
@@ -287,6 +288,26 @@ def kill_consumers(places: Places, kills: int) -> str:
     return consume_under_fire(places.new(), consumers=PROCESSES, values=20_000, kills=kills, pause=1.0)
 
 
+def kill_shell_consumers(places: Places, folder: Path, kills: int) -> str:
+    """Kill processes of `zrb-store consume`, one each second, while one value in a hundred kills its consumer."""
+    values, poison = 2000, 20
+    began = time.monotonic()
+    consume_in_shells_under_fire(
+        folder,
+        places.new(),
+        consumers=PROCESSES,
+        values=values,
+        poison=poison,
+        kills=kills,
+        pause=1.0,
+        max_deliveries=5,
+    )
+    return (
+        f"{PROCESSES} shell consumers, {kills} of them killed: {values - poison} good values were done once each, and "
+        f"{poison} poison values died after 5 deliveries, in {time.monotonic() - began:.0f} s"
+    )
+
+
 def kill_on_one_database(pipe: Connection, kind: str, where: str, count: int, seed: int) -> None:
     """Call `kill` on one database and send its figures and points, or the error.
 
@@ -316,6 +337,7 @@ def main(count: int = 1000, rounds: int = 100) -> None:
             report(open_at_once(places, rounds))
             report(share_queues(places, 2000))
             report(kill_consumers(places, rounds * 6 // 10))
+            report(kill_shell_consumers(places, Path(folder) / f"shells-{name}", rounds * 6 // 10))
             report(outlive(places.new(empty=True), lease.DURATION, SUSPICION, suspend(rounds * 0.9)))
         print("PostgreSQL:", lose_the_server(rounds * 0.9, SUSPICION, lease.DURATION), flush=True)
 
