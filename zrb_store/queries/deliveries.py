@@ -74,8 +74,6 @@ def _take(dialect_name: str) -> Any:
     return (
         sa.update(value)
         .where(value.c.queue_id == _QUEUE_ID, among(dialect_name, value.c.seq, "seqs"), value.c.ended_at.is_(None))
-        # With these bounds, PostgreSQL never reads the whole queue.
-        .where(value.c.seq.between(bindparam("first", type_=sa.BigInteger), bindparam("last", type_=sa.BigInteger)))
         # Another thread may have ended the run just now: the lock that `begin` has waited for shows the end of it.
         .where(sa.exists(sa.select(_ONE).where(run.c.id == bindparam("run_id"), run.c.ended_at.is_(None))))
         .values(
@@ -95,10 +93,7 @@ def take(
     Returns:
         The seq and the encoded value of each, the oldest first; none if the run has ended.
     """
-    if not seqs:
-        return []
-    params = {"queue_id": queue_id, "seqs": json.dumps(list(seqs)), "first": min(seqs), "last": max(seqs)}
-    params |= {"attempt_id": attempt_id, "run_id": run_id}
+    params = {"queue_id": queue_id, "seqs": json.dumps(list(seqs)), "attempt_id": attempt_id, "run_id": run_id}
     return sorted((seq, data) for seq, data in transaction.execute(_take(transaction.dialect_name), params))
 
 
@@ -140,14 +135,14 @@ _FAILED = (
     .where(
         attempt.c.run_id == bindparam("run_id"),
         attempt.c.role == literal_column("'delivery'"),
-        attempt.c.status != literal_column("'completed'"),
+        attempt.c.status.not_in([literal_column("'completed'"), literal_column("'interrupted'")]),
     )
     .limit(_ONE)
 )
 
 
 def has_failed(executor: Executor, run_id: int) -> bool:
-    """Whether a delivery of the run did not complete."""
+    """Whether a delivery of the run has failed, or was never ended. One that was interrupted has not failed."""
     return bool(executor.execute(_FAILED, {"run_id": run_id}))
 
 

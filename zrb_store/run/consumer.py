@@ -142,7 +142,7 @@ class Consumer:
     def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
         def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
             attempt = self._begin(transaction, self.task)
-            if self._batch is not None and transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
+            if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
                 lock_queue(transaction, queue_id)  # those who give values back lock these in any order
             chosen = self._choose(self._candidates(transaction, queue_id, self._batch or 1, lock=True))
             taken = deliveries.take(transaction, queue_id, chosen, attempt.id, self._run.id)

@@ -123,7 +123,7 @@ class RunLifecycle:
         """Return `completed`, or `failed` if a task ended without completing and no later attempt of it did.
 
         A run that was started `again` is judged by its own attempts. Every run is judged by its own deliveries: it has
-        failed if one of them did not complete.
+        failed if one of them has failed.
         """
         every = attempts.of_session(self.database, self.session_id)
         last = {attempt.task: attempt for attempt in every if attempt.run_id == self.id or not self._spec.again}

@@ -62,7 +62,8 @@ def among(dialect_name: str, column: sa.ColumnElement[int], name: str) -> sa.Col
     if dialect_name == "sqlite":
         return column.in_(sa.select(sa.func.json_each(numbers).table_valued("value").c.value))
     texts = sa.func.json_array_elements_text(sa.cast(numbers, sa.JSON)).table_valued("value").c.value
-    return column.in_(sa.select(sa.cast(texts, sa.BigInteger)))
+    # As an array the numbers are looked up in an index; with IN, the planner might read the whole table.
+    return column == sa.any_(sa.func.array(sa.select(sa.cast(texts, sa.BigInteger)).scalar_subquery()))
 
 
 def numbered_insert(dialect_name: str, columns: dict[str, Any], where: list[Any], *, left: bool) -> Any:
