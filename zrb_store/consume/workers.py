@@ -115,7 +115,8 @@ class Workers:
         is_stopped = outcome is not None and outcome.stopped
         delivery.fail(_error_text(outcome) if outcome else error, "interrupted" if is_stopped else "failed")
         self._count("interrupted" if is_stopped else "failed")
-        self._report(f"{name}: {outcome.error if outcome else error} ({_fate(delivery)})")
+        fate_of_value = "given back, and not counted as a delivery" if is_stopped else _fate(delivery)
+        self._report(f"{name}: {outcome.error if outcome else error} ({fate_of_value})")
 
     def _count(self, what: str) -> None:
         with self._lock:
@@ -144,7 +145,7 @@ def _error_text(outcome: Outcome) -> ErrorText:
 
 
 def _fate(delivery: Delivery) -> str:
-    """Describe what became of the value of a delivery that did not complete."""
+    """Describe what became of the value of a delivery that failed."""
     found = None
     with suppress(ZrbStoreError):
         found = fate(delivery.attempt.database, *delivery.place, delivery.seqs[0])
