@@ -100,4 +100,5 @@ def consume(
 
 def _report(line: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody reads it
-        print(one_line(mask_text(line)), file=sys.stderr, flush=True)
+        sys.stderr.write(one_line(mask_text(line)) + "\n")  # not `print`, which writes the end of the line by itself
+        sys.stderr.flush()
