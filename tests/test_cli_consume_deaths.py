@@ -63,6 +63,28 @@ def test_a_killed_consumer(store: Store, shell: Shell, command: Commands) -> Non
     assert faults(store) == []
 
 
+def test_the_next_consumer_gets_the_value_of_a_dead_one(store: Store, shell: Shell) -> None:
+    fill(store, "a")
+    consumer = shell.start_sh(FAMILY)
+    group = int(shell.until_file("group"))
+    consumer.kill()
+    shell.until(lambda: not has_living_member(group), "the command lives on")
+    assert shell.sh('echo "$1"', "-q") == (0, "a\n", "")
+    assert faults(store) == []
+
+
+def test_a_consumer_inside_the_command_of_another(store: Store, shell: Shell) -> None:
+    """Its deliveries are its own: what it has done stands, although the other command fails."""
+    fill(store, "a")
+    store.session("inbox").xcom["parts"].extend(["x", "y"])
+    script = "zrb-store consume inbox parts --all -q --as inner -- cat; exit 1"
+    ended = shell.sh(script, "-q", "--as", "outer")
+    assert ended == (1, "xy", "")
+    assert taken(store) == ["live"]
+    assert [state for _, state in states(store, "inbox", "parts")] == ["taken", "taken"]
+    assert faults(store) == []
+
+
 def test_a_killed_consumer_with_its_guard(store: Store, shell: Shell, command: Commands) -> None:
     fill(store, "a", "b")
     consumer = shell.start_sh(FAMILY, "--as", "me")

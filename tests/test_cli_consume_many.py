@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 from tests.rows import faults, query, states
 from tests.shell_consumers import Consumer, Shell, shells
 from zrb_store import Store
+from zrb_store.consume.command import CommandRunner
+from zrb_store.consume.shell_consumer import ShellConsumer
 
 WORK = 'echo "$1" >>started; while [ ! -e go ]; do sleep 0.02; done; echo "$1" >>done'
 """A script that works until the file `go` is there."""
@@ -105,6 +109,36 @@ def test_no_more_than_n_at_a_time(store: Store, shell: Shell) -> None:
     assert taken(store) == ["taken"] * 12
 
 
+def test_the_lines_of_several_threads_are_not_mixed(store: Store, shell: Shell) -> None:
+    fill(store, *range(60))
+    ended = shell("inbox", "files", "--all", "-j", "20", "--", "true")
+    assert ended.code == 0
+    assert len(ended.err.splitlines()) == 60
+    assert all(re.fullmatch(r"inbox/files#\d+: completed in \d+\.\d s", line) for line in ended.err.splitlines())
+
+
+def test_it_is_no_fault_of_the_value_if_no_process_can_be_started(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    fill(store, "a")
+    monkeypatch.setattr("zrb_store.consume.command.Child", refuse)
+    said: list[str] = []
+    files = store.session("inbox").xcom["files"]
+    with (tmp_path / "out").open("w") as out, CommandRunner(["true"], stdout=out.fileno(), stderr=out.fileno()) as run:
+        consumer = ShellConsumer(
+            store, files, run, name="me", wait=0.0, only_one=True, jobs=1, text=str, report=said.append
+        )
+        consumer.consume()
+    (line,) = said
+    assert f"the system starts no command: [Errno {errno.EAGAIN}]" in line
+    assert line.endswith(" (given back, and not counted as a delivery)")
+    assert consumer.tally == {"failed": 1}
+    assert deliveries(store) == [0]
+
+
 def test_a_value_dies(store: Store, shell: Shell) -> None:
     fill(store, "poison", "good")
     store.session("inbox").xcom["files"].max_deliveries = 2
@@ -187,7 +221,7 @@ def test_the_second_signal_gives_back_at_once(store: Store, shell: Shell, option
     consumer.signal(signal.SIGTERM)
     ended = consumer.wait()
     assert ended.code == 128 + signal.SIGINT
-    assert "inbox/files#1: sh was stopped (given back, delivery 0)" in ended.err
+    assert "inbox/files#1: sh was stopped (given back, and not counted as a delivery)" in ended.err
     assert taken(store) == ["live", "live"]
     assert deliveries(store) == [0, 0]
     assert not any(map(psutil.pid_exists, pids))

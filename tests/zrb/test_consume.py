@@ -26,4 +26,4 @@ def test_signals(zrb: Zrb, program: tuple[str, ...]) -> None:
         assert (done.code, done.out) == (0, f"{value}\n")
     done = zrb.start(*command, program=name).reaches("started-c").signal(signal.SIGINT).signal(signal.SIGTERM).done()
     assert (done.code, done.out) == (128 + signal.SIGINT, "")
-    assert "inbox/files#3: sh was stopped (given back, delivery 0)" in done.err
+    assert "inbox/files#3: sh was stopped (given back, and not counted as a delivery)" in done.err

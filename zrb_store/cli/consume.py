@@ -43,10 +43,14 @@ def _parse_jobs(text: str) -> int:
 @click.argument("queue")
 @click.argument("argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--wait", metavar="SECONDS", type=parse_seconds, help="How long to wait for a value if there is none.")
-@click.option("--all", "until_empty", is_flag=True, help="Go on until the queue is empty.")
-@click.option("--forever", is_flag=True, help="Go on until SIGTERM; then values that failed are tried again.")
+@click.option(
+    "--all", "until_empty", is_flag=True, help="Go on until the queue is empty, or has only values that failed here."
+)
+@click.option("--forever", is_flag=True, help="Go on until SIGTERM, and try again what failed, after a pause.")
 @click.option("-j", "--jobs", metavar="N", type=_parse_jobs, default="1", help="Run N commands at a time.")
-@click.option("--timeout", metavar="SECONDS", type=parse_seconds, help="How long a command may take; then it failed.")
+@click.option(
+    "--timeout", metavar="SECONDS", type=parse_seconds, help="End a command that takes longer: it has failed."
+)
 @click.option("--as", "name", metavar="NAME", help="The consumer's session; by default the first free consume.HOST.N.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say on stderr what became of each value.")
 def consume(
@@ -96,4 +100,5 @@ def consume(
 
 def _report(line: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody reads it
-        print(one_line(mask_text(line)), file=sys.stderr, flush=True)
+        sys.stderr.write(one_line(mask_text(line)) + "\n")  # not `print`, which writes the end of the line by itself
+        sys.stderr.flush()

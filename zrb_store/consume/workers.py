@@ -94,16 +94,23 @@ class Workers:
             self._finishing.set()
 
     def _handle(self, delivery: Delivery) -> None:
-        began = time.monotonic()
-        outcome = error = None
+        name, began = delivery.ids[0], time.monotonic()
         try:
             outcome = self._runner.run(
                 delivery.value, _environment(delivery), lambda *process: _record_command(delivery, *process)
             )
-        except (InvalidArgument, OSError) as refusal:
-            error = refusal
-        name = delivery.ids[0]
-        if outcome is not None and outcome.error is None:
+        except InvalidArgument as error:  # the command cannot get this value
+            self._give_back(delivery, error, str(error), "failed")
+            self._count("failed")
+        except OSError as error:  # no process can be started, which is no fault of the value
+            self._give_back(delivery, error, f"the system starts no command: {error}", "interrupted")
+            self._count("failed")
+        else:
+            if outcome.error is not None:
+                status = "interrupted" if outcome.stopped else "failed"
+                self._give_back(delivery, _error_text(outcome), outcome.error, status)
+                self._count(status)
+                return
             try:
                 delivery.complete()
             except ZrbStoreError:
@@ -111,11 +118,11 @@ class Workers:
                 raise
             self._count("completed")
             self._report(f"{name}: completed in {time.monotonic() - began:.1f} s")
-            return
-        is_stopped = outcome is not None and outcome.stopped
-        delivery.fail(_error_text(outcome) if outcome else error, "interrupted" if is_stopped else "failed")
-        self._count("interrupted" if is_stopped else "failed")
-        self._report(f"{name}: {outcome.error if outcome else error} ({_fate(delivery)})")
+
+    def _give_back(self, delivery: Delivery, error: Exception | ErrorText, why: str, status: str) -> None:
+        delivery.fail(error, status)
+        fate_of_value = _fate(delivery) if status == "failed" else "given back, and not counted as a delivery"
+        self._report(f"{delivery.ids[0]}: {why} ({fate_of_value})")
 
     def _count(self, what: str) -> None:
         with self._lock:
@@ -144,7 +151,7 @@ def _error_text(outcome: Outcome) -> ErrorText:
 
 
 def _fate(delivery: Delivery) -> str:
-    """Describe what became of the value of a delivery that did not complete."""
+    """Describe what became of the value of a delivery that failed."""
     found = None
     with suppress(ZrbStoreError):
         found = fate(delivery.attempt.database, *delivery.place, delivery.seqs[0])
