@@ -291,6 +291,7 @@ def kill_consumers(places: Places, kills: int) -> str:
 def kill_shell_consumers(places: Places, folder: Path, kills: int) -> str:
     """Kill processes of `zrb-store consume`, one each second, while one value in a hundred kills its consumer."""
     values, poison = 2000, 20
+    folder.mkdir()
     began = time.monotonic()
     consume_in_shells_under_fire(
         folder,
