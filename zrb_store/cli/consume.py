@@ -71,8 +71,10 @@ def consume(
         raise click.UsageError("--forever always waits: leave out --wait")
     if jobs > 1 and not (until_empty or forever):
         raise click.UsageError("-j is for --all or --forever: without them one value is taken")
+    if timeout == 0:
+        raise click.UsageError("--timeout 0 leaves a command no time: leave it out for no limit")
     outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
-    with CommandRunner(argv, **outputs, timeout=timeout or None) as runner, open_store() as store:
+    with CommandRunner(argv, **outputs, timeout=timeout) as runner, open_store() as store:
         place = session_names.session_name(session), queue
         consumer = ShellConsumer(
             store,

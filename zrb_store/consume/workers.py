@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -11,8 +12,10 @@ from contextlib import suppress
 
 from zrb_store.consume.command import CommandRunner
 from zrb_store.consume.outcome import Outcome
+from zrb_store.db.engine import StoreReplaced
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import InvalidArgument, ZrbStoreError
+from zrb_store.errors import AttemptClosed, InvalidArgument, StoreUnavailable, ZrbStoreError
+from zrb_store.queries import attempts
 from zrb_store.queries.deliveries import fate, set_command
 from zrb_store.run.consumer import Consumer
 from zrb_store.run.deliveries import Deliveries
@@ -20,6 +23,7 @@ from zrb_store.run.delivery import Delivery
 from zrb_store.safe_text import ErrorText
 
 _LOOK = 0.5  # seconds
+_PATIENCE = 5.0  # seconds between two tries while the store is away
 
 
 class Workers:
@@ -82,8 +86,9 @@ class Workers:
             raise self._error
 
     def _work(self) -> None:
+        deliveries = Deliveries(self._consumer, self._wait, self._finishing)
         try:
-            for delivery in Deliveries(self._consumer, self._wait, self._finishing):
+            while (delivery := self._next(deliveries)) is not None:
                 self._handle(delivery)
                 if self._only_one or self._finishing.is_set():
                     return
@@ -93,14 +98,57 @@ class Workers:
                 self._error = self._error or error
             self._finishing.set()
 
+    def _next(self, deliveries: Deliveries) -> Delivery | None:
+        """Return the next delivery. A consumer that is to go on for ever outlives a store that is away for a while."""
+        while True:
+            try:
+                return next(deliveries, None)
+            except StoreUnavailable as error:
+                if not math.isinf(self._wait) or not self._may_wait(error):
+                    raise
+                self._report(f"waiting for the store: {error}")
+                if self._finishing.wait(_PATIENCE):
+                    return None
+
+    def _may_wait(self, error: StoreUnavailable) -> bool:
+        return not isinstance(error, StoreReplaced) and not self._consumer.database.is_stopping
+
+    def _record(self, delivery: Delivery, end: Callable[[], None], status: str) -> None:
+        """Record the end of a delivery, however long the store is away: what was done must not be done again.
+
+        Args:
+            delivery: The delivery.
+            end: Records it.
+            status: The attempt's status afterwards.
+        """
+        has_told = False
+        while True:
+            try:
+                return end()
+            except StoreUnavailable as error:
+                if not self._may_wait(error):
+                    raise
+                if not has_told:
+                    self._report(f"{delivery.ids[0]}: waiting for the store: {error}")
+                has_told = True
+                time.sleep(_PATIENCE)
+            except AttemptClosed:
+                # The connection may have been lost after the commit.
+                found = attempts.by_id(delivery.attempt.database, delivery.attempt.id)
+                if not has_told or found is None or found.status != status:
+                    raise
+                return None
+
     def _handle(self, delivery: Delivery) -> None:
         name, began = delivery.ids[0], time.monotonic()
         try:
             outcome = self._runner.run(
-                delivery.value, _environment(delivery), lambda *process: _record_command(delivery, *process)
+                delivery.value,
+                _environment(delivery),
+                lambda *process: self._record(delivery, lambda: _record_command(delivery, *process), "running"),
             )
         except InvalidArgument as error:  # the command cannot get this value
-            self._give_back(delivery, error, str(error), "failed")
+            self._give_back(delivery, ErrorText("InvalidArgument", str(error), str(error)), str(error), "failed")
             self._count("failed")
         except OSError as error:  # no process can be started, which is no fault of the value
             self._give_back(delivery, error, f"the system starts no command: {error}", "interrupted")
@@ -112,7 +160,7 @@ class Workers:
                 self._count(status)
                 return
             try:
-                delivery.complete()
+                self._record(delivery, delivery.complete, "completed")
             except ZrbStoreError:
                 self._report(f"{name}: completed, but the store could not record it, so it may be done again")
                 raise
@@ -120,7 +168,7 @@ class Workers:
             self._report(f"{name}: completed in {time.monotonic() - began:.1f} s")
 
     def _give_back(self, delivery: Delivery, error: Exception | ErrorText, why: str, status: str) -> None:
-        delivery.fail(error, status)
+        self._record(delivery, lambda: delivery.fail(error, status), status)
         fate_of_value = _fate(delivery) if status == "failed" else "given back, and not counted as a delivery"
         self._report(f"{delivery.ids[0]}: {why} ({fate_of_value})")
 

@@ -130,6 +130,22 @@ def commands(executor: Executor, run_id: int) -> list[tuple[int, str | None]]:
     return [(pid, started) for pid, started in executor.execute(_COMMANDS, {"run_id": run_id})]
 
 
+_RUNNING = (
+    sa.select(attempt.c.id)
+    .where(
+        attempt.c.run_id == bindparam("run_id"),
+        attempt.c.status == literal_column("'running'"),
+        attempt.c.role == literal_column("'delivery'"),
+    )
+    .with_hint(attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+)
+
+
+def running(executor: Executor, run_id: int) -> list[int]:
+    """Return the ids of a run's deliveries that have not ended."""
+    return [row[0] for row in executor.execute(_RUNNING, {"run_id": run_id})]
+
+
 _FAILED = (
     sa.select(_ONE)
     .where(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -20,9 +21,12 @@ from zrb_store.queries.deliveries import Candidate
 from zrb_store.queries.give_back import lock_queue
 from zrb_store.run.delivery import Delivery
 from zrb_store.run.lifecycle import RunLifecycle
+from zrb_store.run.open_deliveries import OpenDeliveries
 from zrb_store.xcom import Xcom, current_attempt
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
+
+_log = logging.getLogger("zrb_store")
 
 Begin = Callable[[Transaction, str], Attempt]
 """Begins a delivery of the task in the open transaction, or raises `LeaseLost`."""
@@ -37,12 +41,17 @@ class Consumer:
 
     It passes over the values that it has given back itself: others may have more luck with them. After failures in a
     row it asks for a pause, so that a short outage does not use up the deliveries of every value.
+
+    Attributes:
+        task: The task that its deliveries are attempts of: SESSION/QUEUE.
+        database: The store's database.
     """
 
     def __init__(
         self,
         run: RunLifecycle,
         begin: Begin,
+        open_deliveries: OpenDeliveries,
         queue: Xcom,
         *,
         batch: int | None = None,
@@ -54,6 +63,7 @@ class Consumer:
         Args:
             run: The run, which has started.
             begin: Begins a delivery of the run.
+            open_deliveries: Those of the run.
             queue: The queue. It need not exist yet.
             batch: How many values a delivery may have; None: each has one, which is not in a list.
             raises: Whether exceptions that end deliveries are raised.
@@ -68,8 +78,9 @@ class Consumer:
             raise InvalidArgument(f"the queue {'/'.join(queue.place)} belongs to another store than this run")
         self.task = storable_name("/".join(queue.place))
         self._run = run
-        self._database = run.database
+        self.database = run.database
         self._begin = begin
+        self._open = open_deliveries
         self._place = queue.place
         self._batch = batch
         self._raises = raises
@@ -86,12 +97,19 @@ class Consumer:
         """Seconds to wait before the next value is taken, because one value after the other has failed."""
         return _pause(self._failures - 2) if self._failures > 1 else 0.0
 
+    def announced_pause(self) -> float:
+        """Return the pause, and log it if there is one."""
+        pause = self.pause
+        if pause:
+            _log.warning("%s: %d values failed in a row, the next one waits for %g s", self.task, self._failures, pause)
+        return pause
+
     def has_value(self) -> bool:
         """Whether the queue has a value that this consumer has not given back itself. This locks nothing."""
         if not self._passed_over:
-            return lookout.has_value(self._database, *self._place)
+            return lookout.has_value(self.database, *self._place)
         queue_id = self._queue_id()
-        return queue_id is not None and bool(self._candidates(self._database, queue_id, 1))
+        return queue_id is not None and bool(self._candidates(self.database, queue_id, 1))
 
     def forgive(self) -> None:
         """Pass over nothing any more."""
@@ -110,7 +128,7 @@ class Consumer:
         with self._lock:
             if math.isinf(seconds) and self._passed_over:
                 seconds = _pause(self._rounds)
-        return Lookout(self._database, *self._place, seconds, self.has_value)
+        return Lookout(self.database, *self._place, seconds, self.has_value)
 
     def take(self) -> Delivery | None:
         """Take the oldest value that this consumer has not given back itself.
@@ -130,7 +148,7 @@ class Consumer:
             raise ZrbStoreError(f"a delivery of {self.task} cannot begin inside an attempt: end that one first")
         while (queue_id := self._queue_id()) is not None:
             has_value = self.has_value()
-            found_dead = reclaim.search(self._database, queue_id, self._run.session, empty=not has_value)
+            found_dead = reclaim.search(self.database, queue_id, self._run.session, empty=not has_value)
             if not has_value and not found_dead:
                 return None
             taken = self._take(queue_id)
@@ -140,7 +158,7 @@ class Consumer:
         return None
 
     def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
-        def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
+        def work(transaction: Transaction) -> tuple[int, tuple[Attempt, list[tuple[int, str]]]]:
             attempt = self._begin(transaction, self.task)
             if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
                 lock_queue(transaction, queue_id)  # those who give values back lock these in any order
@@ -148,10 +166,10 @@ class Consumer:
             taken = deliveries.take(transaction, queue_id, chosen, attempt.id, self._run.id)
             if not taken:
                 raise _NothingToTakeError
-            return attempt, taken
+            return attempt.id, (attempt, taken)
 
         try:
-            return self._database.transact(work, "consume")
+            return self._open.begin(self._run.id, lambda: self.database.transact(work, "consume"))
         except _NothingToTakeError:
             return None
 
@@ -164,10 +182,11 @@ class Consumer:
         seqs = [seq for seq, _ in taken]
         decoded = [self._decode(data) for _, data in taken]
         value = decoded[0] if self._batch is None else decoded
-        on_end = functools.partial(self._note_end, queue_id, seqs)
+        on_end = functools.partial(self._note_end, attempt.id, queue_id, seqs)
         return Delivery(attempt, self._place, seqs, value, on_end, raises=self._raises)
 
-    def _note_end(self, queue_id: int, seqs: Sequence[int], completed: bool) -> None:
+    def _note_end(self, attempt_id: int, queue_id: int, seqs: Sequence[int], completed: bool) -> None:
+        self._open.end(attempt_id)
         with self._lock:
             places = [(queue_id, seq) for seq in seqs]
             is_new = self._given_back.isdisjoint(places)
@@ -187,7 +206,7 @@ class Consumer:
         return deliveries.candidates(executor, queue_id, passed_over, count, lock=lock)
 
     def _queue_id(self) -> int | None:
-        return queues.find_queue(self._database, *self._place)
+        return queues.find_queue(self.database, *self._place)
 
 
 def _pause(times: int) -> float:

@@ -39,7 +39,7 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
 
     def __next__(self) -> Delivery:
         self._refuse_if_open()
-        if self._finishing.wait(self._consumer.pause):
+        if self._finishing.wait(self._consumer.announced_pause()):
             raise StopIteration
         lookout = None
         while (delivery := self._consumer.take()) is None:
@@ -57,7 +57,7 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
 
     async def __anext__(self) -> Delivery:
         self._refuse_if_open()
-        await asyncio.sleep(self._consumer.pause)
+        await asyncio.sleep(self._consumer.announced_pause())
         lookout = None
         while (delivery := await in_thread(self._consumer.take, _give_back)) is None:
             lookout = lookout or self._consumer.lookout(self._wait)

@@ -63,6 +63,7 @@ class Delivery:
         self.seqs = seqs
         self.ids = tuple(full_name(*place, seq) for seq in seqs)
         self._on_end = on_end
+        self._has_ended = False
         self._raises = raises
         self._token: Token[Owner | None] | None = None
 
@@ -79,7 +80,7 @@ class Delivery:
             LeaseLost: Another process has taken over the session of the run.
         """
         self.attempt.complete()
-        self._on_end(True)
+        self._note_end(True)
 
     def fail(self, error: BaseException | ErrorText | None = None, status: str = "failed") -> None:
         """Give everything back that the delivery did, and record why.
@@ -92,8 +93,13 @@ class Delivery:
             AttemptClosed: It has ended before.
             LeaseLost: Another process has taken over the session of the run.
         """
-        self._on_end(False)
+        self._note_end(False)
         self.attempt.fail(error, status)
+
+    def _note_end(self, completed: bool) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            self._on_end(completed)
 
     def __enter__(self) -> Any:
         self._token = current_attempt.set(self.attempt)

@@ -19,6 +19,7 @@ from zrb_store.run.comparison import describe_changes, mask_encoded
 from zrb_store.run.consumer import Consumer
 from zrb_store.run.deliveries import Deliveries
 from zrb_store.run.lifecycle import RunLifecycle
+from zrb_store.run.open_deliveries import OpenDeliveries
 from zrb_store.run.spec import RunSpec
 from zrb_store.safe_text import mask_text
 from zrb_store.xcom import Xcom, Xcoms, current_attempt
@@ -39,6 +40,7 @@ class Run(RunLifecycle):
     def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] | None = None) -> None:
         super().__init__(xcoms, spec, on_lost)
         self._claims = Claims()
+        self._open_deliveries = OpenDeliveries(self.database)
 
     def attempt(self, task: str) -> Attempt:
         """Begin the next attempt of a task, to be used as a context manager.
@@ -191,7 +193,7 @@ class Run(RunLifecycle):
 
     def consumer(self, queue: Xcom, **options: Any) -> Consumer:
         """Return what `consume` takes values with; the options are those of `Consumer`."""
-        return Consumer(self, self._begin_delivery, queue, **options)
+        return Consumer(self, self._begin_delivery, self._open_deliveries, queue, **options)
 
     def _begin_delivery(self, transaction: Transaction, task: str) -> Attempt:
         begun = attempts.begin(transaction, self.session_id, self.id, self.number, task, "delivery", None)
