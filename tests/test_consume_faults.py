@@ -164,6 +164,25 @@ class TestTheStoreAway:
         assert list(inbox) == ["a", "b", "c"]
         assert deliveries_of(store) == [0, 0, 0]
 
+    def test_a_taking_whose_commit_is_in_doubt(self, store: Store, inbox: Any) -> None:
+        """The value is with a delivery that nobody knows of, until the next one begins."""
+        with store.session("worker").run() as run:
+            other = run.consumer(store.session("other").xcom["q"])
+            store.session("other").xcom["q"].push("x")
+            known, consumer = other.take(), run.consumer(inbox)
+            unavailable_at("consume:after")
+            with pytest.raises(StoreUnavailable):
+                consumer.take()
+            assert list(inbox) == ["b", "c"]
+            delivery = consumer.take()
+            assert delivery is not None
+            assert delivery.value == "a"
+            delivery.complete()
+            assert known is not None
+            known.complete()
+        assert [row[2] for row in attempts(store)] == ["completed", "interrupted", "completed"]
+        assert deliveries_of(store) == [0, 0, 0]
+
     @pytest.mark.parametrize("point", ["complete:before", "complete:inside", "complete:after"])
     def test_as_it_completes(self, store: Store, inbox: Any, point: str) -> None:
         def work(value: Any) -> None:
