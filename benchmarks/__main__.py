@@ -25,6 +25,7 @@ QUESTIONS = (
     "processes",
     "on_postgres",
     "waiting",
+    "shared_queues",
     "listing",
     "start_up",
     "under_zrb",
