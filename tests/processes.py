@@ -72,10 +72,6 @@ class Child:
         assert self._process.exitcode is not None, "the child does not end"
         return self._process.exitcode
 
-    def has_ended(self) -> bool:
-        """Whether the child has ended, perhaps by itself."""
-        return not self._process.is_alive()
-
     def kill(self) -> None:
         """Send SIGKILL, and wait until the child has ended."""
         self._process.kill()

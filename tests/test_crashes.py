@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 
 from tests.crash import kill_on_one_database
-from tests.processes import Child
+from tests.processes import DEADLINE, Child
 from tests.rows import all_rows, faults
 from tests.sessions import etl, inbox
 from tests.test_poison import deliver
 from tests.test_reclaim import hold_a_value
-from tests.workers import MANUAL_CHANGES, change_by_hand
+from tests.workers import MANUAL_CHANGES, change_by_hand, consume_once
 from zrb_store import Store
 from zrb_store.testing import POINTS
 
 pytestmark = pytest.mark.slow
 
 PLACES = ("before", "inside", "after")
+CHANGES_OF_CONSUMERS = ("consume", "command")
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -35,8 +36,9 @@ def test_a_workflow_that_is_killed_anywhere_loses_nothing(
         print(f"{kind}: {figures}")
         assert "half done or lost: 0" in figures
         assert child.join() == 0
-    # Every point belongs to the workflow or to the test below.
-    assert points | {f"{change}:{place}" for change in MANUAL_CHANGES for place in PLACES} == set(POINTS)
+    # Every point belongs to the workflow or to the tests below.
+    others = (*MANUAL_CHANGES, *CHANGES_OF_CONSUMERS)
+    assert points | {f"{change}:{place}" for change in others for place in PLACES} == set(POINTS)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -65,3 +67,17 @@ def test_what_people_do_by_hand_is_done_whole_or_not_at_all(
             assert child.join() == 0
         assert all_rows(store) != before
         assert faults(store) == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("change", CHANGES_OF_CONSUMERS)
+def test_a_consumer_that_is_killed_before_its_command_begins_loses_nothing(
+    store: Store, location: str, tmp_path: Path, change: str, place: str
+) -> None:
+    inbox(store, "a.csv")
+    work = tmp_path / "work"
+    with Child(consume_once, location, ["touch", str(work)], f"crash_at={change}:{place}") as child:
+        assert child.join() == -signal.SIGKILL
+    assert store.session("inbox").xcom["files"].pop(wait=DEADLINE) == "a.csv"
+    assert not work.exists()
+    assert faults(store) == []

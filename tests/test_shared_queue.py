@@ -52,9 +52,7 @@ def consume_under_fire(location: str, *, consumers: int, values: int, kills: int
         next_kill, deadline = began, began + kills * pause + values / 10 + DEADLINE
         while not is_done(store):
             assert time.monotonic() < deadline, "not everything is done"
-            for name in [name for name, child in living.items() if child.has_ended()]:
-                assert living.pop(name).join() == -signal.SIGKILL
-                poisoned += 1
+            poisoned += bury(living)
             while len(living) < consumers:
                 name = next(names)
                 living[name] = stack.enter_context(Child(consume, location, name))
@@ -64,6 +62,7 @@ def consume_under_fire(location: str, *, consumers: int, values: int, kills: int
                 hunted.append(name)
                 next_kill = time.monotonic() + pause
             time.sleep(0.05)
+        poisoned += bury(living)
         for child in living.values():
             child.send("end")
         for child in living.values():
@@ -80,6 +79,14 @@ def consume_under_fire(location: str, *, consumers: int, values: int, kills: int
 _OF_INBOX = (
     "v.queue_id = (SELECT q.id FROM zrb_queue q JOIN zrb_session s ON s.id = q.session_id WHERE s.name = 'inbox')"
 )
+
+
+def bury(living: dict[str, Child]) -> int:
+    """Remove the consumers that poison has killed, and return how many there are."""
+    dead = [name for name, child in living.items() if not child.is_running]
+    for name in dead:
+        assert living.pop(name).join() == -signal.SIGKILL
+    return len(dead)
 
 
 def is_done(store: Store) -> bool:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from zrb_store import Store, ZrbStoreError, codec, open_store
+from zrb_store import Store, ZrbStoreError, cli, codec, open_store
 from zrb_store.db.transaction import Transaction
+from zrb_store.db.urls import store_url
 from zrb_store.operations import fork, mark, prune, reclaim
 from zrb_store.operations.pin import pin
 from zrb_store.operations.pop import pop
@@ -292,3 +293,11 @@ def change_by_hand(pipe: Connection, location: str, change: str, testing: str) -
         obey_environment()
     with open_store(location) as store:
         MANUAL_CHANGES[change](store)
+
+
+def consume_once(pipe: Connection, location: str, command: list[str], testing: str) -> None:
+    """Run `zrb-store consume` for one value, in a process that obeys ZRB_STORE_TESTING."""
+    os.environ["ZRB_STORE_URL"] = store_url(location).render_as_string(hide_password=False)
+    os.environ["ZRB_STORE_TESTING"] = testing
+    obey_environment()
+    cli.run(["consume", "inbox", "files", "--", *command])
