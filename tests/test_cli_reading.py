@@ -150,6 +150,34 @@ def test_show_of_a_resumed_session_has_a_table_of_runs(command: Commands, filled
     assert [one["run"] for one in document["tasks"][1]["attempts"]] == [1, 1, 2, 2]
 
 
+def test_show_sums_up_the_first_of_many_runs_and_attempts(command: Commands, store: Store) -> None:
+    consumer, queue = store.session("worker"), store.session("inbox").xcom["files"]
+    for number in range(20):
+        queue.push(number)
+        with consumer.run(again=True) as run:
+            for delivery in run.consume(queue):
+                with delivery as value:
+                    assert value != 3
+        queue.clear()
+    assert "earlier" not in command.ok("show", "worker")
+    with consumer.run(again=True) as run:
+        queue.push(20)
+        for delivery in run.consume(queue):
+            with delivery:
+                text = command.ok("show", "worker")
+    words = [line.split() for line in text.splitlines()]
+    runs, tasks = words[words.index(["Runs"]) + 2 :][:11], words[words.index(["Tasks"]) + 2 :]
+    assert " ".join(runs[0]) == "- - - - 11 earlier runs: 10 completed, 1 failed"
+    assert [line[0] for line in runs[1:]] == [str(number) for number in range(12, 22)]
+    assert " ".join(tasks[0]) == "inbox/files - - - - 11 earlier attempts: 10 completed, 1 failed"
+    assert [line[0] for line in tasks[1:11]] == [f"inbox/files#{number}" for number in range(12, 22)]
+    text = command.ok("show", "worker", "--full")
+    assert "earlier" not in text
+    assert "inbox/files#1 " in text
+    document = parse("show", command.ok("show", "worker", "--format", "json"))
+    assert (len(document["runs"]), len(document["tasks"][0]["attempts"])) == (21, 21)
+
+
 def test_show_one_queue_and_only_what_is_live(command: Commands, filled: Store) -> None:
     text = command.ok("show", "etl-24", "rows")
     assert text.startswith("Queue rows: 1 live of 2\n")

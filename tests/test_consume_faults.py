@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -22,6 +23,8 @@ from zrb_store import (
     StoreUnavailable,
     open_store,
 )
+from zrb_store.consume import workers
+from zrb_store.consume.command import CommandRunner
 from zrb_store.db.failpoints import set_callback
 from zrb_store.testing import expire_lease, short_lease
 
@@ -198,6 +201,50 @@ class TestTheStoreAway:
         assert store.session("worker").status == "failed"
         assert list(inbox) == ["a", "b", "c"]
         assert deliveries_of(store) == [0, 0, 0]
+
+    def test_a_taking_in_doubt_while_a_failure_waits_to_be_recorded(self, store: Store, inbox: Any) -> None:
+        """The delivery that failed is known: it is not taken for the one in doubt, and its failure counts."""
+        with store.session("worker").run() as run:
+            consumer = run.consumer(inbox)
+            failing = consumer.take()
+            assert failing is not None
+            unavailable_at("fail:before")
+            with pytest.raises(StoreUnavailable):
+                failing.fail(Broken())
+            unavailable_at("consume:after")
+            with pytest.raises(StoreUnavailable):
+                consumer.take()
+            assert consumer.take() is not None
+            failing.fail(Broken())
+        assert [row[2] for row in attempts(store)] == ["failed", "interrupted", "interrupted"]
+        assert deliveries_of(store) == [1, 0, 0]
+
+    @pytest.mark.parametrize("point", ["complete:after", "fail:after"])
+    def test_workers_go_on_after_an_end_whose_commit_was_in_doubt(
+        self, store: Store, inbox: Any, monkeypatch: pytest.MonkeyPatch, point: str
+    ) -> None:
+        monkeypatch.setattr(workers, "_PATIENCE", 0.01)
+        tally: Counter[str] = Counter()
+        exit_code = int(point == "fail:after")
+        with (
+            store.session("worker").run() as run,
+            CommandRunner(["sh", "-c", f"exit {exit_code}"], stdout=1, stderr=2) as runner,
+        ):
+            unavailable_at(point)
+            consumer = run.consumer(inbox, decode=str)
+            monkeypatch.setattr(consumer, "announced_pause", lambda: 0.0)
+            workers.Workers(
+                consumer,
+                runner,
+                tally,
+                threading.Event(),
+                wait=0,
+                only_one=False,
+                between=lambda: None,
+                report=lambda line: None,
+            ).work(1)
+        assert tally == {"failed" if exit_code else "completed": 3}
+        assert deliveries_of(store) == [exit_code] * 3
 
     @pytest.mark.parametrize("point", ["complete:before", "complete:inside", "complete:after"])
     def test_as_it_completes(self, store: Store, inbox: Any, point: str) -> None:

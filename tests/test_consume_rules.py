@@ -99,6 +99,13 @@ class TestPauses:
                         raise Broken
         assert pauses == [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 0, 0]
 
+    def test_none_is_made_before_a_loop_ends(self, store: Store, inbox: Any, pauses: list[float]) -> None:
+        with store.session("worker").run() as run:
+            for delivery in run.consume(inbox):
+                with delivery:
+                    raise Broken
+        assert pauses == [0, 0, 1, 0]
+
     def test_a_damaged_value_is_handed_over_as_one(self, store: Store, inbox: Any) -> None:
         """As `pop` does: the block decides what to do with it."""
         damage(store, "a")

@@ -18,7 +18,7 @@ from zrb_store import Store, open_store
 pytestmark = pytest.mark.slow
 
 FEW, MANY = 1_500, 10_000
-ALLOWED = 4  # MiB
+ALLOWED = 5  # MiB
 RUN = """
 import json, re, sys
 from pathlib import Path

@@ -204,6 +204,7 @@ class Attempt(AttemptReference):
         self._open = False
 
     def _refuse(self, executor: Executor) -> NoReturn:
+        self._open = False
         self.refuse_if_closed(executor)
         raise LeaseLost(f"session {self.session} was removed while {self.name} ran")
 

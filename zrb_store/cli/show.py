@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import click
@@ -36,6 +37,8 @@ from zrb_store.store import open_store
 
 _WATCH_INTERVAL = 1.0  # seconds
 _ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
+_FEW = 20  # runs, or attempts of a task: no more are shown one by one
+_LAST = 10  # how many of more are shown
 _ENDED = ("completed", "failed", "interrupted", "stale")
 
 
@@ -54,7 +57,7 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
 @click.option("--live", is_flag=True, help="Only values that are still in their queue.")
 @click.option("--dead", is_flag=True, help="Only values that are dead: their queue allows no more deliveries.")
 @click.option("--at", metavar="MOMENT", help="As it was at that moment.")
-@click.option("--full", is_flag=True, help="Do not shorten values.")
+@click.option("--full", is_flag=True, help="Do not shorten values, nor long lists of runs and attempts.")
 @click.option("--watch", is_flag=True, help="Refresh the display until the session has ended.")
 @format_option()
 def show(
@@ -113,7 +116,7 @@ def _blocks(
         queue: The queue to which the document is restricted, if any: the rest of the session is not shown then.
         only: The values to which it is restricted, if any.
         at: The moment that is shown, as the user gave it; None for now.
-        full: Whether values are shown whole.
+        full: Whether values, and long lists of runs and attempts, are shown whole.
     """
     tree = document.tree
     times = TimeFormat(tree["runs"][0]["started_at"] if tree["runs"] else tree["created_at"])
@@ -124,9 +127,9 @@ def _blocks(
         return
     yield _session_fields(tree, times, at)
     if len(tree["runs"]) > 1:
-        yield _runs_table(tree["runs"], times)
+        yield _runs_table(tree["runs"], times, full)
     if tree["tasks"]:
-        yield _tasks_table(tree["tasks"], times)
+        yield _tasks_table(tree["tasks"], times, full)
     yield from queues
     hints = _hints(document) if at is None else []
     if hints:
@@ -156,7 +159,7 @@ def _session_fields(tree: dict[str, Any], times: TimeFormat, at: str | None) -> 
     return Fields(pairs)
 
 
-def _runs_table(runs: list[dict[str, Any]], times: TimeFormat) -> Table:
+def _runs_table(runs: list[dict[str, Any]], times: TimeFormat, full: bool) -> Table:
     columns = (
         Column("run", right=True),
         Column("outcome", status=True),
@@ -164,7 +167,10 @@ def _runs_table(runs: list[dict[str, Any]], times: TimeFormat) -> Table:
         Column("took", right=True),
         Column("by"),
     )
-    rows = [
+    hidden = _hidden(runs, full)
+    earlier = _earlier("runs", (run["outcome"] or "running" for run in runs[:hidden]))
+    rows = [[*[NOTHING] * 4, earlier]] if hidden else []
+    rows += [
         [
             str(run["number"]),
             one_line(run["outcome"] or "running"),
@@ -172,9 +178,20 @@ def _runs_table(runs: list[dict[str, Any]], times: TimeFormat) -> Table:
             _took(run, run["outcome"]),
             run_process(run),
         ]
-        for run in runs
+        for run in runs[hidden:]
     ]
     return Table(columns, rows, "Runs")
+
+
+def _hidden(every: Sized, full: bool) -> int:
+    """Return how many of the first runs, or attempts, are not shown one by one."""
+    return 0 if full or len(every) <= _FEW else len(every) - _LAST
+
+
+def _earlier(what: str, statuses: Iterable[str]) -> str:
+    """Sum up what is not shown one by one."""
+    counts = Counter(statuses)
+    return f"{counts.total()} earlier {what}: " + ", ".join(f"{n} {one_line(word)}" for word, n in counts.items())
 
 
 def _took(run_or_attempt: dict[str, Any], status: str | None) -> str:
@@ -185,7 +202,7 @@ def _took(run_or_attempt: dict[str, Any], status: str | None) -> str:
     )
 
 
-def _tasks_table(tasks: list[dict[str, Any]], times: TimeFormat) -> Table:
+def _tasks_table(tasks: list[dict[str, Any]], times: TimeFormat, full: bool) -> Table:
     columns = (
         Column("attempt", fold=True),
         Column("status", status=True),
@@ -194,12 +211,17 @@ def _tasks_table(tasks: list[dict[str, Any]], times: TimeFormat) -> Table:
         Column("took", right=True),
         Column("note"),
     )
-    return Table(columns, itertools.chain.from_iterable(_task_rows(task, times) for task in tasks), "Tasks")
+    rows = itertools.chain.from_iterable(_task_rows(task, times, full) for task in tasks)
+    return Table(columns, rows, "Tasks")
 
 
-def _task_rows(task: dict[str, Any], times: TimeFormat) -> Iterator[list[str]]:
-    """Yield a row for each attempt of a task, and one for the task if it waits or was skipped."""
-    for place, attempt in enumerate(task["attempts"], 1):
+def _task_rows(task: dict[str, Any], times: TimeFormat, full: bool) -> Iterator[list[str]]:
+    """Yield a row for each attempt of a task, of many only for the last, and one if the task waits or was skipped."""
+    attempts, hidden = iter(task["attempts"]), _hidden(task["attempts"], full)
+    if hidden:
+        statuses = (attempt["status"] for attempt in itertools.islice(attempts, hidden))
+        yield [one_line(task["task"]), *[NOTHING] * 4, _earlier("attempts", statuses)]
+    for place, attempt in enumerate(attempts, hidden + 1):
         is_last = place == len(task["attempts"])
         yield [
             one_line(f"{task['task']}#{attempt['number']}"),

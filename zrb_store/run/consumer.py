@@ -158,7 +158,7 @@ class Consumer:
         return None
 
     def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
-        def work(transaction: Transaction) -> tuple[int, tuple[Attempt, list[tuple[int, str]]]]:
+        def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
             attempt = self._begin(transaction, self.task)
             if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
                 lock_queue(transaction, queue_id)  # those who give values back lock these in any order
@@ -166,7 +166,7 @@ class Consumer:
             taken = deliveries.take(transaction, queue_id, chosen, attempt.id, self._run.id)
             if not taken:
                 raise _NothingToTakeError
-            return attempt.id, (attempt, taken)
+            return attempt, taken
 
         try:
             return self._open.begin(self._run.id, lambda: self.database.transact(work, "consume"))
@@ -182,11 +182,10 @@ class Consumer:
         seqs = [seq for seq, _ in taken]
         decoded = [self._decode(data) for _, data in taken]
         value = decoded[0] if self._batch is None else decoded
-        on_end = functools.partial(self._note_end, attempt.id, queue_id, seqs)
+        on_end = functools.partial(self._note_end, queue_id, seqs)
         return Delivery(attempt, self._place, seqs, value, on_end, raises=self._raises)
 
-    def _note_end(self, attempt_id: int, queue_id: int, seqs: Sequence[int], completed: bool) -> None:
-        self._open.end(attempt_id)
+    def _note_end(self, queue_id: int, seqs: Sequence[int], completed: bool) -> None:
         with self._lock:
             places = [(queue_id, seq) for seq in seqs]
             is_new = self._given_back.isdisjoint(places)

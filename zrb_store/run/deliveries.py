@@ -39,7 +39,7 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
 
     def __next__(self) -> Delivery:
         self._refuse_if_open()
-        if self._finishing.wait(self._consumer.announced_pause()):
+        if self._finishing.wait(self._pause()):
             raise StopIteration
         lookout = None
         while (delivery := self._consumer.take()) is None:
@@ -57,7 +57,7 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
 
     async def __anext__(self) -> Delivery:
         self._refuse_if_open()
-        await asyncio.sleep(self._consumer.announced_pause())
+        await asyncio.sleep(await in_thread(self._pause))
         lookout = None
         while (delivery := await in_thread(self._consumer.take, _give_back)) is None:
             lookout = lookout or self._consumer.lookout(self._wait)
@@ -68,6 +68,11 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
                 lookout = None
         self._last = delivery
         return delivery
+
+    def _pause(self) -> float:
+        """Return how many seconds to pause before the next value; 0 if there is none and the loop ends at once."""
+        is_over = not self._wait and self._consumer.pause and not self._consumer.has_value()
+        return 0.0 if is_over else self._consumer.announced_pause()
 
     def _refuse_if_open(self) -> None:
         last, self._last = self._last, None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
+from zrb_store.attempt import Attempt
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StoreUnavailable
@@ -25,18 +27,19 @@ class OpenDeliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._ids: set[int] = set()
+        # Those that somebody can still end. They stay known while their end cannot be recorded.
+        self._known: weakref.WeakValueDictionary[int, Attempt] = weakref.WeakValueDictionary()
         self._in_doubt = False
 
-    def begin(self, run_id: int, take: Callable[[], tuple[int, T] | None]) -> T | None:
+    def begin(self, run_id: int, take: Callable[[], tuple[Attempt, T] | None]) -> tuple[Attempt, T] | None:
         """Begin a delivery.
 
         Args:
             run_id: The run.
-            take: Begins it. Returns its id, and something else; None if there is no value.
+            take: Begins it. Returns its attempt, and something else; None if there is no value.
 
         Returns:
-            What else `take` returned.
+            What `take` returned.
 
         Raises:
             StoreUnavailable: The store cannot be used.
@@ -50,16 +53,11 @@ class OpenDeliveries:
             except StoreUnavailable:
                 self._in_doubt = True
                 raise
-            if begun is None:
-                return None
-            self._ids.add(begun[0])
-            return begun[1]
-
-    def end(self, attempt_id: int) -> None:
-        """Note that a delivery has ended."""
-        self._ids.discard(attempt_id)
+            if begun is not None:
+                self._known[begun[0].id] = begun[0]
+            return begun
 
     def _give_back_unknown(self, transaction: Transaction, run_id: int) -> None:
         for attempt_id in deliveries.running(transaction, run_id):
-            if attempt_id not in self._ids and attempts.fail(transaction, attempt_id, "interrupted", None):
+            if attempt_id not in self._known and attempts.fail(transaction, attempt_id, "interrupted", None):
                 undo_ended(transaction, [attempt_id], "interrupted")
