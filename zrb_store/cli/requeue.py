@@ -28,6 +28,8 @@ from zrb_store.store import open_store
 def requeue(values: tuple[str, ...], all_dead: bool) -> None:
     if all_dead and len(values) != 2:
         raise click.UsageError("--all-dead takes SESSION and QUEUE")
+    if not all_dead and not all("#" in value for value in values):
+        raise click.UsageError("name values as SESSION/QUEUE#SEQ, or add --all-dead to SESSION and QUEUE")
     # Checked before the store is opened, which would create a missing one.
     ids = [] if all_dead else [split_id(value) for value in values]
     with open_store() as store:
