@@ -20,7 +20,7 @@ from zrb_store.store import open_store
     "{} 'inbox/files#7' 'inbox/files#9'",
     "{} inbox files --all-dead",
     details="Each value returns to its old place in the queue, and its deliveries count anew. If one of them is not "
-    "dead, none is requeued. It is recorded with user and host. `doctor` tells which queues have dead values, "
+    "dead, none is requeued. User and host are recorded. `doctor` tells which queues have dead values, "
     "`show SESSION QUEUE --dead` shows them.",
 )
 @click.argument("values", metavar="VALUE...|SESSION QUEUE", nargs=-1, required=True)

@@ -17,7 +17,7 @@ from zrb_store.names import storable_name
 from zrb_store.operations import reclaim
 from zrb_store.operations.lookout import Lookout
 from zrb_store.queries import deliveries, lookout, queues
-from zrb_store.queries.deliveries import Candidate
+from zrb_store.queries.deliveries import NextValue
 from zrb_store.queries.give_back import lock_queue
 from zrb_store.run.delivery import Delivery
 from zrb_store.run.lifecycle import RunLifecycle
@@ -109,7 +109,7 @@ class Consumer:
         if not self._passed_over:
             return lookout.has_value(self.database, *self._place)
         queue_id = self._queue_id()
-        return queue_id is not None and bool(self._candidates(self.database, queue_id, 1))
+        return queue_id is not None and bool(self._next_values(self.database, queue_id, 1))
 
     def forgive(self) -> None:
         """Pass over nothing any more."""
@@ -162,7 +162,7 @@ class Consumer:
             attempt = self._begin(transaction, self.task)
             if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
                 lock_queue(transaction, queue_id)  # those who give values back lock these in any order
-            chosen = self._choose(self._candidates(transaction, queue_id, self._batch or 1, lock=True))
+            chosen = self._choose(self._next_values(transaction, queue_id, self._batch or 1, lock=True))
             taken = deliveries.take(transaction, queue_id, chosen, attempt.id, self._run.id)
             if not taken:
                 raise _NothingToTakeError
@@ -173,7 +173,7 @@ class Consumer:
         except _NothingToTakeError:
             return None
 
-    def _choose(self, found: Sequence[Candidate]) -> list[int]:
+    def _choose(self, found: Sequence[NextValue]) -> list[int]:
         if not found or self._batch is None or found[0].came_back:
             return [one.seq for one in found[:1]]
         return [one.seq for one in found if not one.came_back]
@@ -199,10 +199,10 @@ class Consumer:
                 self._passed_over.update(places)
                 self._given_back.update(places)
 
-    def _candidates(self, executor: Executor, queue_id: int, count: int, *, lock: bool = False) -> list[Candidate]:
+    def _next_values(self, executor: Executor, queue_id: int, count: int, *, lock: bool = False) -> list[NextValue]:
         with self._lock:
             passed_over = [seq for of_queue, seq in self._passed_over if of_queue == queue_id]
-        return deliveries.candidates(executor, queue_id, passed_over, count, lock=lock)
+        return deliveries.next_values(executor, queue_id, passed_over, count, lock=lock)
 
     def _queue_id(self) -> int | None:
         return queues.find_queue(self.database, *self._place)
