@@ -19,12 +19,14 @@ from zrb_store.operations.lookout import Lookout
 from zrb_store.queries import deliveries, lookout, queues
 from zrb_store.queries.deliveries import NextValue
 from zrb_store.queries.give_back import lock_queue
+from zrb_store.queries.requeue import dead_values
 from zrb_store.run.delivery import Delivery
 from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.run.open_deliveries import OpenDeliveries
 from zrb_store.xcom import Xcom, current_attempt
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
+_FEW = 100  # values that failed here: so many may be dead meanwhile, and still be remembered
 
 _log = logging.getLogger("zrb_store")
 
@@ -89,6 +91,7 @@ class Consumer:
         # Values by queue and seq.
         self._passed_over: set[tuple[int, int]] = set()
         self._given_back: set[tuple[int, int]] = set()  # those that have failed here, passed over or not
+        self._forget_at = _FEW
         self._failures = 0  # in a row, of values that had not failed here before
         self._rounds = 0  # how often the values that are passed over were tried again, without success
 
@@ -147,6 +150,7 @@ class Consumer:
         if current_attempt.get() is not None:
             raise ZrbStoreError(f"a delivery of {self.task} cannot begin inside an attempt: end that one first")
         while (queue_id := self._queue_id()) is not None:
+            self._forget_dead(queue_id)
             has_value = self.has_value()
             found_dead = reclaim.search(self.database, queue_id, self._run.session, empty=not has_value)
             if not has_value and not found_dead:
@@ -156,6 +160,16 @@ class Consumer:
                 return self._delivery(queue_id, *taken)
             self._run.refuse_if_over()  # another thread may have ended it just now
         return None
+
+    def _forget_dead(self, queue_id: int) -> None:
+        """Forget values that are dead, now and then: a consumer may go on for years."""
+        if len(self._given_back) < self._forget_at:
+            return
+        dead = {(queue_id, seq) for seq in dead_values(self.database, queue_id)}
+        with self._lock:
+            self._passed_over -= dead
+            self._given_back -= dead
+            self._forget_at = max(_FEW, 2 * len(self._given_back))
 
     def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
         def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
