@@ -55,6 +55,11 @@ class TestQueue:
         assert command("queue", "inbox", "files", "--max-deliveries", limit).code == 2
         assert store.sessions() == []
 
+    @pytest.mark.parametrize("limit", ["5", "unlimited"])
+    def test_to_set_one_creates_the_queue(self, command: Commands, store: Store, limit: str) -> None:
+        assert command.ok("queue", "inbox", "files", "--max-deliveries", limit).split()[-1] == limit
+        assert "files" in store.session("inbox").xcom
+
     def test_to_show_it_creates_nothing(self, command: Commands, store: Store, inbox: Any) -> None:
         assert command("queue", "nobody", "files").code == 3
         assert "did you mean files?" in command("queue", "inbox", "file").err
@@ -96,6 +101,10 @@ class TestRequeue:
     ) -> None:
         assert command("requeue", *arguments).code == code
         assert fates(store)[0] == ("deadly.csv", "dead", 2)
+
+    def test_says_how_to_name_all_of_a_queue(self, command: Commands, inbox: Any) -> None:
+        for arguments in (["inbox", "files"], ["inbox/files"]):
+            assert "add --all-dead to SESSION and QUEUE" in command("requeue", *arguments).err
 
     def test_knows_the_session_of_its_task(
         self, command: Commands, store: Store, inbox: Any, monkeypatch: pytest.MonkeyPatch

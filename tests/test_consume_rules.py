@@ -24,6 +24,7 @@ from zrb_store import (
     open_store,
 )
 from zrb_store.codec import Undecodable
+from zrb_store.operations.requeue import requeue
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +87,28 @@ class TestWaiting:
         assert seen[:6] == ["a", "b", "c", "a", "b", "c"]
         assert seen[6] == "d"
         assert [pause for pause in pauses if pause >= 1] == [1, 2]
+
+
+class TestMemory:
+    def test_values_that_are_dead_are_forgotten(
+        self, store: Store, inbox: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One that is requeued need not go to another consumer, as one that merely came back."""
+        monkeypatch.setattr("zrb_store.run.consumer._FEW", 2)
+        inbox.max_deliveries = 1
+        with store.session("worker").run() as run:
+            consumer = run.consumer(inbox)
+            for delivery in (consumer.take(), consumer.take()):
+                assert delivery is not None
+                delivery.fail(Broken())
+            last = consumer.take()
+            assert last is not None
+            last.complete()
+            requeue(store.database, ["inbox/files#1"])
+            again = consumer.take()
+            assert again is not None
+            assert again.value == "a"
+            again.complete()
 
 
 class TestPauses:

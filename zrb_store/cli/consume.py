@@ -33,11 +33,12 @@ def _parse_jobs(text: str) -> int:
     details="Takes the oldest value as an attempt of its own, and gives it to COMMAND: on stdin, and in place of {} as "
     "one argument, never through a shell. Text is given as it is, anything else as JSON. If COMMAND exits with 0, the "
     "attempt completes. If it does not, or if anything is killed, the value is given back, and what COMMAND wrote last "
-    "is kept as the error; another consumer takes it, or it becomes dead if its queue limits deliveries (see "
-    "`queue`). This consumer passes it over. ZRB_STORE_ATTEMPT is set, so that what COMMAND pushes and pops with this "
-    "program belongs to the same attempt.\n\nAfter failures in a row it pauses, up to a minute. The first SIGTERM or "
-    "Ctrl-C lets the command in hand finish; the second one gives the value back at once. Exit: 0 if all went well, 1 "
-    "if a command failed, 3 if there was no value in time, 75 if another process consumes under the same name.",
+    "is kept as the error. Another consumer may take the value; this one passes it over. If its queue limits "
+    "deliveries (see `queue`), it is dead after the last one. ZRB_STORE_ATTEMPT is set, so that what COMMAND pushes "
+    "and pops with this program belongs to the same attempt.\n\nAfter failures in a row it pauses, up to a minute. The "
+    "first SIGTERM or Ctrl-C lets the command in hand finish; the second one gives the value back at once. Exit: 0 if "
+    "all went well, 1 if a command failed, 3 if there was no value in time, 75 if another process consumes under the "
+    "same name, 128 + N if signal N ended it early.",
 )
 @click.argument("session")
 @click.argument("queue")

@@ -19,8 +19,8 @@ _UNLIMITED = "unlimited"
 def _parse_limit(text: str) -> int | str:
     if text == _UNLIMITED:
         return text
-    if not text.isascii() or not text.isdecimal():
-        raise click.BadParameter(f"{text[:40]!r} is neither a number nor `{_UNLIMITED}`")
+    if not text.isascii() or not text.isdecimal() or not int(text[:18]):
+        raise click.BadParameter(f"{text[:40]!r} is neither a number of deliveries nor `{_UNLIMITED}`")
     return int(text[:18])
 
 
@@ -30,8 +30,8 @@ def _parse_limit(text: str) -> int | str:
     "{} inbox files --max-deliveries 5",
     details="A value is delivered when an attempt takes it. The delivery counts if the attempt fails or its process "
     "dies, not if somebody interrupts it. A value that is given back for the Nth time becomes dead: it is kept and "
-    "shown, but nobody can take it until `requeue` makes it live again. Session and queue are created if they do not "
-    "exist.",
+    "shown, but nobody can take it until `requeue` makes it live again. With --max-deliveries, session and queue are "
+    "created if they do not exist.",
 )
 @click.argument("session")
 @click.argument("queue")

@@ -20,7 +20,7 @@ from zrb_store.store import open_store
     "{} 'inbox/files#7' 'inbox/files#9'",
     "{} inbox files --all-dead",
     details="Each value returns to its old place in the queue, and its deliveries count anew. If one of them is not "
-    "dead, none is requeued. It is recorded with user and host. `doctor` tells which queues have dead values, "
+    "dead, none is requeued. User and host are recorded. `doctor` tells which queues have dead values, "
     "`show SESSION QUEUE --dead` shows them.",
 )
 @click.argument("values", metavar="VALUE...|SESSION QUEUE", nargs=-1, required=True)
@@ -28,6 +28,8 @@ from zrb_store.store import open_store
 def requeue(values: tuple[str, ...], all_dead: bool) -> None:
     if all_dead and len(values) != 2:
         raise click.UsageError("--all-dead takes SESSION and QUEUE")
+    if not all_dead and not all("#" in value for value in values):
+        raise click.UsageError("name values as SESSION/QUEUE#SEQ, or add --all-dead to SESSION and QUEUE")
     # Checked before the store is opened, which would create a missing one.
     ids = [] if all_dead else [split_id(value) for value in values]
     with open_store() as store:

@@ -22,9 +22,9 @@ def check_command(command: Sequence[str]) -> None:
     if not command or not command[0]:
         raise InvalidArgument("there is no command: write it after --")
     if PLACE in command[0]:
-        raise InvalidArgument(f"a value cannot be the command itself: {command[0]}")
+        raise InvalidArgument(f"a value cannot be the command itself, or a part of it: {command[0]!r}")
     if shutil.which(command[0]) is None:
-        raise InvalidArgument(f"{command[0]} does not exist or may not be executed")
+        raise InvalidArgument(f"{command[0]!r} does not exist or may not be executed")
 
 
 def arguments(command: Sequence[str], text: str) -> list[bytes]:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import subprocess
 import threading
-from types import TracebackType
 
 # Each line has the numbers of all groups that run. An end of file means that the consumer is gone; then an unfinished
 # line does not count, because the command that it was to announce has not passed its gate.
@@ -102,11 +101,3 @@ class Guard:
 
     def _line(self) -> bytes:
         return b"%s\n" % " ".join(map(str, sorted(self._groups))).encode()
-
-    def __enter__(self) -> Guard:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import threading
 import time
 from collections import Counter
@@ -208,5 +209,6 @@ def _fate(delivery: Delivery) -> str:
     session, queue = delivery.place
     allowed = f" of {found.max_deliveries}" if found.max_deliveries else ""
     if found.state == "dead":
-        return f"delivery {found.deliveries}{allowed}: dead, `zrb-store show {session} {queue} --dead` tells more"
+        look = f"zrb-store show {session} {shlex.quote(queue)} --dead"
+        return f"delivery {found.deliveries}{allowed}: dead, `{look}` tells more"
     return f"given back, delivery {found.deliveries}{allowed}"

@@ -38,7 +38,8 @@ def set_max_deliveries(database: Database, session: str, queue: str, limit: int 
     check_name(queue, "queue")
     if limit is not None and (type(limit) is not int or not 1 <= limit <= _MOST):
         raise InvalidArgument(f"max_deliveries is a number from 1 to {_MOST:,}, or None for no limit, not {limit!r}")
-    if max_deliveries(database, session, queue) == limit:
+    found = queues.find_queue(database, session, queue)
+    if found is not None and queues.max_deliveries(database, found) == limit:
         return
 
     def work(transaction: Transaction) -> None:

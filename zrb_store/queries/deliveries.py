@@ -19,7 +19,7 @@ _ONE: sa.ColumnClause[Any] = literal_column("1")
 _QUEUE_ID: sa.BindParameter[Any] = bindparam("queue_id")
 
 
-class Candidate(NamedTuple):
+class NextValue(NamedTuple):
     """A live value that may be taken.
 
     Attributes:
@@ -52,9 +52,9 @@ def _next_locked(dialect_name: str) -> Any:
     return _next(dialect_name).with_for_update(of=value)
 
 
-def candidates(
+def next_values(
     executor: Executor, queue_id: int, passed_over: Collection[int], count: int, *, lock: bool = False
-) -> list[Candidate]:
+) -> list[NextValue]:
     """Return the oldest live values of a queue, except those to pass over.
 
     Args:
@@ -66,7 +66,7 @@ def candidates(
     """
     statement = (_next_locked if lock else _next)(executor.dialect_name)
     params = {"queue_id": queue_id, "passed_over": json.dumps(list(passed_over)), "count": count}
-    return [Candidate(seq, bool(came_back)) for seq, came_back in executor.execute(statement, params)]
+    return [NextValue(seq, bool(came_back)) for seq, came_back in executor.execute(statement, params)]
 
 
 @functools.cache

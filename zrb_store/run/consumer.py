@@ -17,14 +17,16 @@ from zrb_store.names import storable_name
 from zrb_store.operations import reclaim
 from zrb_store.operations.lookout import Lookout
 from zrb_store.queries import deliveries, lookout, queues
-from zrb_store.queries.deliveries import Candidate
+from zrb_store.queries.deliveries import NextValue
 from zrb_store.queries.give_back import lock_queue
+from zrb_store.queries.requeue import dead_values
 from zrb_store.run.delivery import Delivery
 from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.run.open_deliveries import OpenDeliveries
 from zrb_store.xcom import Xcom, current_attempt
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
+_FEW = 100  # values that failed here: so many may be dead meanwhile, and still be remembered
 
 _log = logging.getLogger("zrb_store")
 
@@ -89,6 +91,7 @@ class Consumer:
         # Values by queue and seq.
         self._passed_over: set[tuple[int, int]] = set()
         self._given_back: set[tuple[int, int]] = set()  # those that have failed here, passed over or not
+        self._forget_at = _FEW
         self._failures = 0  # in a row, of values that had not failed here before
         self._rounds = 0  # how often the values that are passed over were tried again, without success
 
@@ -109,7 +112,7 @@ class Consumer:
         if not self._passed_over:
             return lookout.has_value(self.database, *self._place)
         queue_id = self._queue_id()
-        return queue_id is not None and bool(self._candidates(self.database, queue_id, 1))
+        return queue_id is not None and bool(self._next_values(self.database, queue_id, 1))
 
     def forgive(self) -> None:
         """Pass over nothing any more."""
@@ -147,6 +150,7 @@ class Consumer:
         if current_attempt.get() is not None:
             raise ZrbStoreError(f"a delivery of {self.task} cannot begin inside an attempt: end that one first")
         while (queue_id := self._queue_id()) is not None:
+            self._forget_dead(queue_id)
             has_value = self.has_value()
             found_dead = reclaim.search(self.database, queue_id, self._run.session, empty=not has_value)
             if not has_value and not found_dead:
@@ -157,12 +161,22 @@ class Consumer:
             self._run.refuse_if_over()  # another thread may have ended it just now
         return None
 
+    def _forget_dead(self, queue_id: int) -> None:
+        """Forget values that are dead, now and then: a consumer may go on for years."""
+        if len(self._given_back) < self._forget_at:
+            return
+        dead = {(queue_id, seq) for seq in dead_values(self.database, queue_id)}
+        with self._lock:
+            self._passed_over -= dead
+            self._given_back -= dead
+            self._forget_at = max(_FEW, 2 * len(self._given_back))
+
     def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
         def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
             attempt = self._begin(transaction, self.task)
             if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
                 lock_queue(transaction, queue_id)  # those who give values back lock these in any order
-            chosen = self._choose(self._candidates(transaction, queue_id, self._batch or 1, lock=True))
+            chosen = self._choose(self._next_values(transaction, queue_id, self._batch or 1, lock=True))
             taken = deliveries.take(transaction, queue_id, chosen, attempt.id, self._run.id)
             if not taken:
                 raise _NothingToTakeError
@@ -173,7 +187,7 @@ class Consumer:
         except _NothingToTakeError:
             return None
 
-    def _choose(self, found: Sequence[Candidate]) -> list[int]:
+    def _choose(self, found: Sequence[NextValue]) -> list[int]:
         if not found or self._batch is None or found[0].came_back:
             return [one.seq for one in found[:1]]
         return [one.seq for one in found if not one.came_back]
@@ -199,10 +213,10 @@ class Consumer:
                 self._passed_over.update(places)
                 self._given_back.update(places)
 
-    def _candidates(self, executor: Executor, queue_id: int, count: int, *, lock: bool = False) -> list[Candidate]:
+    def _next_values(self, executor: Executor, queue_id: int, count: int, *, lock: bool = False) -> list[NextValue]:
         with self._lock:
             passed_over = [seq for of_queue, seq in self._passed_over if of_queue == queue_id]
-        return deliveries.candidates(executor, queue_id, passed_over, count, lock=lock)
+        return deliveries.next_values(executor, queue_id, passed_over, count, lock=lock)
 
     def _queue_id(self) -> int | None:
         return queues.find_queue(self.database, *self._place)

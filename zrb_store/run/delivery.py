@@ -109,7 +109,7 @@ class Delivery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         self._leave()
-        return self.end(error)
+        return self._end(error)
 
     async def __aenter__(self) -> Any:
         return self.__enter__()
@@ -118,22 +118,15 @@ class Delivery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         self._leave()
-        return await in_thread(lambda: self.end(error))
+        return await in_thread(lambda: self._end(error))
 
     def _leave(self) -> None:
         if self._token is not None:
             current_attempt.reset(self._token)
             self._token = None
 
-    def end(self, error: BaseException | None) -> bool:
-        """End the delivery after its block.
-
-        Args:
-            error: The exception that ended the block, or None.
-
-        Returns:
-            Whether the exception is dealt with, so that it is not raised again.
-        """
+    def _end(self, error: BaseException | None) -> bool:
+        """End the delivery after its block. Return whether the exception is dealt with, and not to be raised again."""
         if not self.is_open:
             return False
         if error is None:
