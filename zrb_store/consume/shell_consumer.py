@@ -97,7 +97,7 @@ class ShellConsumer:
                 return
             with self._start() as run:
                 workers = Workers(
-                    run.consumer(self._queue, decode=self._text),
+                    run.consumer(self._queue, decode=self._text, tell=self._report),
                     self._runner,
                     self.tally,
                     self._finishing,

@@ -59,6 +59,7 @@ class Consumer:
         batch: int | None = None,
         raises: bool = False,
         decode: Callable[[str], Any] = codec.decode,
+        tell: Callable[[str], object] = _log.warning,
     ) -> None:
         """Prepare to take values.
 
@@ -70,6 +71,7 @@ class Consumer:
             batch: How many values a delivery may have; None: each has one, which is not in a list.
             raises: Whether exceptions that end deliveries are raised.
             decode: Converts stored data to the value of a delivery.
+            tell: Gets a line about each pause.
 
         Raises:
             InvalidArgument: The batch is less than 1, or the queue belongs to another store.
@@ -87,6 +89,7 @@ class Consumer:
         self._batch = batch
         self._raises = raises
         self._decode = decode
+        self._tell = tell
         self._lock = threading.Lock()
         # Values by queue and seq.
         self._passed_over: set[tuple[int, int]] = set()
@@ -101,10 +104,10 @@ class Consumer:
         return _pause(self._failures - 2) if self._failures > 1 else 0.0
 
     def announced_pause(self) -> float:
-        """Return the pause, and log it if there is one."""
+        """Return the pause, and tell of it if there is one."""
         pause = self.pause
         if pause:
-            _log.warning("%s: %d values failed in a row, the next one waits for %g s", self.task, self._failures, pause)
+            self._tell(f"{self.task}: {self._failures} values failed in a row, the next one waits for {pause:g} s")
         return pause
 
     def has_value(self) -> bool:
