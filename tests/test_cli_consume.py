@@ -241,6 +241,8 @@ def test_a_command_that_disappears(store: Store, shell: Shell) -> None:
     ended = shell("inbox", "files", "--all", "--", "./mine", "-c", "rm mine")
     assert ended.code == 1
     assert [state for _, state in states(store, "inbox", "files")] == ["taken", "live"]
+    assert query(store, "SELECT deliveries FROM zrb_value") == [(0,), (0,)], "that was no fault of the value"
+    assert query(store, "SELECT outcome FROM zrb_run") == [("failed",)]
 
 
 def test_a_value_that_cannot_be_decoded_is_given_as_it_is_stored(store: Store, shell: Shell) -> None:

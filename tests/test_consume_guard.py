@@ -16,6 +16,7 @@ from tests.command_consumers import consume
 from tests.command_runs import is_gone
 from tests.postgres import wait_until
 from tests.processes import Child
+from zrb_store.consume import guard as guards
 from zrb_store.consume.guard import Guard
 from zrb_store.process import has_living_member, identity, is_group_alive, process_started
 
@@ -146,19 +147,29 @@ def test_the_guard_holds_nothing_open(tmp_path: Path) -> None:
 
 
 def test_a_stopped_guard_with_a_full_pipe_is_replaced() -> None:
-    guard = Guard()
+    stopped = Guard()
     with subprocess.Popen(["sleep", "1000"], start_new_session=True) as sleeper:
         first = guard_of(os.getpid())
         assert first
         os.kill(first, signal.SIGSTOP)
         with contextlib.suppress(BlockingIOError):
             while True:
-                os.write(guard.fileno(), b"\n" * 4096)
-        guard.register(sleeper.pid)
+                os.write(stopped.fileno(), b"\n" * 4096)
+        stopped.register(sleeper.pid)
         assert guard_of(os.getpid()) not in (None, first)
         assert not is_gone(sleeper.pid)
-        guard.close()
+        stopped.close()
         assert sleeper.wait() == -signal.SIGKILL
+
+
+def test_a_stopped_guard_is_killed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "_PATIENCE", 0.1)
+    stopped = Guard()
+    pid = guard_of(os.getpid())
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    stopped.close()
+    assert is_gone(pid)
 
 
 class TestIsGroupAlive:

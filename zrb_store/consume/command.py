@@ -57,6 +57,14 @@ class CommandRunner:
         self._stop_read, self._stop_write = os.pipe()
         os.set_blocking(self._stop_write, False)
 
+    def can_run(self) -> bool:
+        """Whether the command still exists and may be executed."""
+        try:
+            check_command(self._command)
+        except InvalidArgument:
+            return False
+        return True
+
     def stop(self) -> None:
         """End all commands: with SIGTERM, and with SIGKILL five seconds later. A signal handler may call this."""
         self._stopped = True

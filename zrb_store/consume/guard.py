@@ -17,6 +17,9 @@ for group in $groups; do kill -s KILL -- "-$group"; done
 """
 
 
+_PATIENCE = 5.0  # seconds
+
+
 class Guard:
     """Kills the registered process groups when this process dies, in whatever way.
 
@@ -59,7 +62,11 @@ class Guard:
     def close(self) -> None:
         """End the guard, and the groups that are still registered."""
         os.close(self._pipe)
-        self._process.wait()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:  # it was stopped
+            self._process.kill()
+            self._process.wait()
 
     def _tell(self) -> None:
         line = self._line()

@@ -109,6 +109,8 @@ class ShellConsumer:
                 workers.work(self._jobs)
                 if self.signals.count > 1:
                     run.end("interrupted")
+                elif self.tally["failed"]:
+                    run.end("failed")
 
     def _refuse_busy(self, name: str) -> None:
         database = self._store.database

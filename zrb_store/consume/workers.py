@@ -156,9 +156,11 @@ class Workers:
             self._count("failed")
         else:
             if outcome.error is not None:
-                status = "interrupted" if outcome.stopped else "failed"
+                # A command that was replaced or removed meanwhile is no fault of the value either.
+                is_gone = outcome.exit_code in (126, 127) and not self._runner.can_run()
+                status = "interrupted" if outcome.stopped or is_gone else "failed"
                 self._give_back(delivery, _error_text(outcome), outcome.error, status)
-                self._count(status)
+                self._count("failed" if is_gone else status)
                 return
             try:
                 self._record(delivery, delivery.complete, "completed")
