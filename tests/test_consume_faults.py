@@ -14,7 +14,6 @@ import pytest
 
 from tests.attempts import Broken, start
 from tests.consumers import attempts, consume, deliveries_of, hold_a_delivery, taken
-from tests.postgres import wait_until
 from tests.processes import DEADLINE, Child
 from tests.rows import faults, query, states
 from zrb_store import (
@@ -26,7 +25,7 @@ from zrb_store import (
 from zrb_store.consume import workers
 from zrb_store.consume.command import CommandRunner
 from zrb_store.db.failpoints import set_callback
-from zrb_store.testing import expire_lease, short_lease
+from zrb_store.testing import expire_lease
 
 
 @pytest.fixture(autouse=True)
@@ -185,21 +184,6 @@ class TestTheStoreAway:
             assert known is not None
             known.complete()
         assert [row[2] for row in attempts(store)] == ["completed", "interrupted", "completed"]
-        assert deliveries_of(store) == [0, 0, 0]
-
-    @pytest.mark.parametrize("point", ["end:before", "end:inside", "end:after"])
-    def test_as_the_run_ends(self, store: Store, inbox: Any, point: str) -> None:
-        """While its process lives, others leave alone what a run holds. So the run is ended as soon as possible."""
-        with short_lease(1.0):
-            run = store.session("worker").run().start()
-            run.consumer(inbox).take()
-            unavailable_at(point)
-            with pytest.raises(StoreUnavailable):
-                run.end("failed")
-            ended = "SELECT 1 FROM zrb_run WHERE outcome = 'failed'"
-            wait_until(lambda: bool(query(store, ended)), lambda: "the run does not end")
-        assert store.session("worker").status == "failed"
-        assert list(inbox) == ["a", "b", "c"]
         assert deliveries_of(store) == [0, 0, 0]
 
     def test_a_taking_in_doubt_while_a_failure_waits_to_be_recorded(self, store: Store, inbox: Any) -> None:

@@ -1,8 +1,4 @@
-"""Leases of this process's runs: one thread renews them all, over connections of its own.
-
-The thread also ends the runs whose end could not be recorded, because the store was away. Otherwise their values would
-be held as long as this process lives.
-"""
+"""Leases of this process's runs: one thread renews them all, over connections of its own."""
 
 from __future__ import annotations
 
@@ -10,15 +6,12 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Collection, Hashable
 from typing import Protocol
 
 from zrb_store.db.engine import Database, StoreReplaced
-from zrb_store.errors import LeaseLost, StoreUnavailable, ZrbStoreError
+from zrb_store.errors import LeaseLost, ZrbStoreError
 from zrb_store.queries.lease import DURATION, renew
-
-EndRun = Callable[[Database], object]
-"""Records the end of a run. It may raise `StoreUnavailable`; then it is called again."""
 
 _RENEWALS = 4  # per length of a lease
 
@@ -49,7 +42,6 @@ class _Renewal:
 
     def reset(self) -> None:
         self._holders: list[LeaseHolder] = []
-        self._unended: list[tuple[Database, EndRun]] = []
         self._databases: dict[Hashable, Database] = {}
         self._failing: set[LeaseHolder] = set()
         self._due = False
@@ -69,17 +61,9 @@ class _Renewal:
     def add(self, holder: LeaseHolder) -> None:
         with self._changed:
             self._holders.append(holder)
-            self._run_thread()
-
-    def end_later(self, store: Database, end: EndRun) -> None:
-        with self._changed:
-            self._unended.append((store, end))
-            self._run_thread()
-
-    def _run_thread(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._renew_all, name="zrb-store-lease", daemon=True)
-            self._thread.start()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._renew_all, name="zrb-store-lease", daemon=True)
+                self._thread.start()
 
     def remove(self, holder: LeaseHolder) -> None:
         with self._changed:
@@ -91,17 +75,14 @@ class _Renewal:
     def _renew_all(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._due or self._is_idle(), timeout=self.interval)
+                self._changed.wait_for(lambda: self._due or not self._holders, timeout=self.interval)
                 self._due = False
-                if self._is_idle():
+                if not self._holders:
                     self._close_all_but(())
                     self._thread = None
                     return
-                holders, unended = list(self._holders), list(self._unended)
-            stores = [*(holder.database for holder in holders), *(store for store, _ in unended)]
-            self._close_all_but({store.url for store in stores})
-            for store, end in unended:
-                self._end(store, end)
+                holders = list(self._holders)
+            self._close_all_but({holder.database.url for holder in holders})
             for holder in holders:
                 if holder.database.closed:
                     self.remove(holder)
@@ -113,30 +94,12 @@ class _Renewal:
                 except Exception as error:  # noqa: BLE001 - whatever it is, the other leases must be renewed
                     self._report_failure(holder, error)
 
-    def _is_idle(self) -> bool:
-        return not self._holders and not self._unended
-
-    def _end(self, store: Database, end: EndRun) -> None:
-        try:
-            end(self._own_database(store))
-        except StoreUnavailable as error:
-            if not isinstance(error, StoreReplaced):
-                return  # it is tried again
-        except Exception as error:  # noqa: BLE001 - whatever it is, the leases must be renewed
-            _log.warning("a run could not be ended: %s", error)
-        with self._changed:
-            self._unended.remove((store, end))
-
-    def _own_database(self, store: Database) -> Database:
-        """Return the connection of this thread to a store."""
-        database = self._databases.get(store.url)
-        if database is None:
-            database = self._databases[store.url] = Database(store.url)
-        return database
-
     def _renew(self, holder: LeaseHolder) -> None:
         holder.database.refuse_replaced()
-        database = self._own_database(holder.database)
+        url = holder.database.url
+        database = self._databases.get(url)
+        if database is None:
+            database = self._databases[url] = Database(url)
         if renew(database, holder.id, self.duration_in_micros()):
             if holder in self._failing:
                 self._failing.discard(holder)
@@ -169,8 +132,6 @@ start_renewing = _renewal.add
 """Renew the lease of a run from now on."""
 stop_renewing = _renewal.remove
 """Stop renewing the lease of a run."""
-end_later = _renewal.end_later
-"""End a run in this store as soon as that is possible, over another connection."""
 duration_in_micros = _renewal.duration_in_micros
 """Return how long a lease lasts, in microseconds."""
 set_duration = _renewal.set_duration

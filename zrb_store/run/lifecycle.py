@@ -11,7 +11,7 @@ from typing import Self
 from zrb_store import lease
 from zrb_store.attempt import status_after
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import LeaseLost, SessionCompleted, StoreUnavailable, ZrbStoreError
+from zrb_store.errors import LeaseLost, SessionCompleted, ZrbStoreError
 from zrb_store.queries import attempts, deliveries, runs, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_unfinished
@@ -104,7 +104,6 @@ class RunLifecycle:
 
         Raises:
             LeaseLost: Another process has taken the session over.
-            StoreUnavailable: The store cannot be used. The run ends as soon as it can be, if this process lives on.
         """
         lease.stop_renewing(self)
         self._ended = True
@@ -112,13 +111,7 @@ class RunLifecycle:
         def work(transaction: Transaction) -> bool:
             return runs.end(transaction, self.session_id, self.id, outcome)
 
-        try:
-            has_ended = self.database.transact(work, "end")
-        except StoreUnavailable:
-            # This process may live on, and as long as it does, others would leave what the run holds alone.
-            lease.end_later(self.database, lambda database: database.transact(work))
-            raise
-        if not has_ended:
+        if not self.database.transact(work, "end"):
             raise self._mark_lost()
         # A process that was told to end has no time for retention; the next run sees to it.
         if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
