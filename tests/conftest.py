@@ -171,6 +171,23 @@ def command(location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 @pytest.fixture
+def sound(store: Store) -> Iterator[None]:
+    """After the test no invariant of the rows is broken."""
+    from tests.rows import faults
+
+    yield
+    assert faults(store) == []
+
+
+@pytest.fixture
+def inbox(store: Store) -> Any:
+    """A queue that several processes share, with three values."""
+    queue = store.session("inbox").xcom["files"]
+    queue.extend(["a", "b", "c"])
+    return queue
+
+
+@pytest.fixture
 def filled(store: Store) -> Store:
     """A store with an inbox, a session that failed (etl-24), and a newer one that completed (etl-25)."""
     from tests.sessions import etl, inbox

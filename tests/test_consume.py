@@ -6,14 +6,13 @@ import contextlib
 import itertools
 import logging
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.attempts import Broken, acting_as, start
 from tests.consumers import attempts, consume, deliveries_of, raising, taken
-from tests.rows import faults, query, states
+from tests.rows import query, states
 from zrb_store import (
     AttemptClosed,
     InvalidArgument,
@@ -25,19 +24,7 @@ from zrb_store import (
 from zrb_store.db.failpoints import set_callback
 from zrb_store.operations.rm import remove_sessions
 
-
-@pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
-    yield
-    assert faults(store) == []
-
-
-@pytest.fixture
-def inbox(store: Store) -> Any:
-    queue = store.session("inbox").xcom["files"]
-    queue.extend(["a", "b", "c"])
-    return queue
+pytestmark = pytest.mark.usefixtures("sound")
 
 
 def refuse(point: str, at: str) -> None:

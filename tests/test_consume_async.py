@@ -29,13 +29,6 @@ def sound(store: Store) -> Iterator[None]:
     assert query(store, "SELECT count(*) FROM zrb_attempt WHERE status = 'running'") == [(0,)]
 
 
-@pytest.fixture
-def inbox(store: Store) -> Any:
-    queue = store.session("inbox").xcom["files"]
-    queue.extend(["a", "b", "c"])
-    return queue
-
-
 def statuses(store: Store) -> list[str]:
     return [row[0] for row in query(store, "SELECT status FROM zrb_attempt ORDER BY id")]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from tests.attempts import Broken, start
 from tests.consumers import attempts, consume, deliveries_of, hold_a_delivery, taken
 from tests.processes import DEADLINE, Child
-from tests.rows import faults, query, states
+from tests.rows import query, states
 from zrb_store import (
     LeaseLost,
     Store,
@@ -27,19 +26,7 @@ from zrb_store.consume.command import CommandRunner
 from zrb_store.db.failpoints import set_callback
 from zrb_store.testing import expire_lease
 
-
-@pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
-    yield
-    assert faults(store) == []
-
-
-@pytest.fixture
-def inbox(store: Store) -> Any:
-    queue = store.session("inbox").xcom["files"]
-    queue.extend(["a", "b", "c"])
-    return queue
+pytestmark = pytest.mark.usefixtures("sound")
 
 
 class TestDeath:

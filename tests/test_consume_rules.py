@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import math
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,7 @@ from tests.attempts import Broken
 from tests.commands import Commands
 from tests.consumers import attempts, deliveries_of, fail, hold_a_delivery, taken
 from tests.processes import DEADLINE, Child
-from tests.rows import faults, states
+from tests.rows import states
 from zrb_store import (
     Store,
     open_store,
@@ -26,12 +25,7 @@ from zrb_store import (
 from zrb_store.codec import Undecodable
 from zrb_store.operations.requeue import requeue
 
-
-@pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
-    yield
-    assert faults(store) == []
+pytestmark = pytest.mark.usefixtures("sound")
 
 
 @pytest.fixture(autouse=True)
@@ -46,13 +40,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr("zrb_store.run.deliveries.threading", SimpleNamespace(Event=Event))
     return made
-
-
-@pytest.fixture
-def inbox(store: Store) -> Any:
-    queue = store.session("inbox").xcom["files"]
-    queue.extend(["a", "b", "c"])
-    return queue
 
 
 class TestWaiting:

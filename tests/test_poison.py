@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.attempts import acting_as, failing, start
 from tests.processes import Child
-from tests.rows import faults, query, states
+from tests.rows import query, states
 from tests.sessions import show
 from tests.test_reclaim import hold_a_value
 from zrb_store import InvalidArgument, Store, ValueNotFound
@@ -21,12 +21,7 @@ from zrb_store.operations.rm import remove_sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.records import iso
 
-
-@pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
-    yield
-    assert faults(store) == []
+pytestmark = pytest.mark.usefixtures("sound")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -22,11 +21,7 @@ from zrb_store.operations.rm import remove_sessions
 OLD = Policy(older_than=timedelta(days=1))
 
 
-@pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
-    yield
-    assert faults(store) == []
+pytestmark = pytest.mark.usefixtures("sound")
 
 
 @pytest.fixture

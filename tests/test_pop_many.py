@@ -17,13 +17,6 @@ from zrb_store.operations.rm import remove_sessions
 from zrb_store.testing import expire_lease
 
 
-@pytest.fixture
-def inbox(store: Store) -> Any:
-    queue = store.session("inbox").xcom["files"]
-    queue.extend(["a", "b", "c"])
-    return queue
-
-
 def test_it_takes_the_oldest_in_their_order(store: Store, inbox: Any) -> None:
     inbox.appendleft("first")
     assert inbox.pop_many(2) == ["first", "a"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import sqlalchemy as sa
 
-from tests.rows import faults, query, states
+from tests.rows import query, states
 from tests.test_prune import DAY
 from zrb_store import Run, Store
 from zrb_store.operations.prune import Deletion, Policy, prune
@@ -21,11 +19,7 @@ _COLUMNS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
-    yield
-    assert faults(store) == []
+pytestmark = pytest.mark.usefixtures("sound")
 
 
 def age(store: Store) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -13,7 +12,7 @@ import sqlalchemy as sa
 from tests.attempts import acting_as, start
 from tests.commands import Commands
 from tests.processes import Child
-from tests.rows import faults, query, states
+from tests.rows import query, states
 from zrb_store import LeaseLost, SessionCompleted, Store, open_store
 from zrb_store.db.transaction import Executor
 from zrb_store.operations import reclaim
@@ -22,19 +21,7 @@ from zrb_store.queries import reclaim as queries
 from zrb_store.queries.reclaim import HoldingRun
 from zrb_store.testing import expire_lease
 
-
-@pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
-    yield
-    assert faults(store) == []
-
-
-@pytest.fixture
-def inbox(store: Store) -> Any:
-    queue = store.session("inbox").xcom["files"]
-    queue.extend(["a", "b", "c"])
-    return queue
+pytestmark = pytest.mark.usefixtures("sound")
 
 
 def hold_a_value(pipe: Connection, location: str, session: str) -> None:

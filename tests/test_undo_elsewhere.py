@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,19 +12,7 @@ from tests.rows import faults, query, states
 from zrb_store import Store
 from zrb_store.records import iso
 
-
-@pytest.fixture(autouse=True)
-def sound(store: Store) -> Iterator[None]:
-    """After each test no invariant of the rows is broken."""
-    yield
-    assert faults(store) == []
-
-
-@pytest.fixture
-def inbox(store: Store) -> Any:
-    queue = store.session("inbox").xcom["files"]
-    queue.extend(["a", "b", "c"])
-    return queue
+pytestmark = pytest.mark.usefixtures("sound")
 
 
 def test_it_comes_back_as_the_attempt_fails(store: Store, inbox: Any) -> None:

@@ -143,8 +143,7 @@ class QueueTaker(QueueReader):
 
     def _owner(self) -> Owner | None:
         owner = self._queues.owner or current_attempt.get()
-        database = self._queues.database
-        if owner and (owner.database is database or owner.database.url == database.url):
+        if owner and self.is_in(owner.database):
             return owner
         return self._queues.parent_attempt
 
