@@ -23,6 +23,7 @@ def history(*ended: str) -> list[AttemptRecord]:
                 status=status, restorable="opaque" not in words, arguments=None, result_queue_id=None, result_seq=None,
                 error_type=None, error_message=None, error_traceback=None, started_at=number, ended_at=number,
                 given_back_at=number if "given-back" in words else None, command_pid=None, command_started=None,
+                parent_id=None, step_of=None, step=None, step_number=None, once=False,
             )
         )  # fmt: skip
     return records

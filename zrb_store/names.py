@@ -9,7 +9,12 @@ from zrb_store.errors import InvalidArgument
 from zrb_store.safe_text import storable
 
 _SESSION_NAME = re.compile(r"[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}")
-_MAX_BYTES = 2_000  # an index entry of PostgreSQL holds at most 2,704 bytes
+# An index entry of PostgreSQL holds at most 2,704 bytes. One holds a task's name and a step's.
+_MAX_BYTES = 2_000
+TASK_ID_BYTES = 2_020
+"""The most bytes of the name of a task, or of the id TASK/NUMBER of a step."""
+STEP_BYTES = 520
+"""The most bytes of a step's name, with the ~2 of the second step of that name."""
 
 
 def is_session_name(text: object) -> bool:
@@ -31,20 +36,21 @@ def check_session_name(name: str) -> str:
     return name
 
 
-def check_name(name: str, what: str) -> str:
+def check_name(name: str, what: str, most: int = _MAX_BYTES) -> str:
     """Return `name` if a queue or a task may have it: any text that every database can store and index.
 
     Args:
         name: The name.
         what: What it names, for the error message.
+        most: The most bytes that it may have.
 
     Raises:
-        InvalidArgument: The name is not a text, contains NUL or a lone surrogate, or has more than 2,000 bytes.
+        InvalidArgument: The name is not a text, contains NUL or a lone surrogate, or has too many bytes.
     """
     if not isinstance(name, str) or storable(name) != name:
         raise InvalidArgument(f"{name!r} cannot name a {what}: use a text without NUL and lone surrogates")
-    if len(name) > _MAX_BYTES // 4 and len(name.encode()) > _MAX_BYTES:
-        raise InvalidArgument(f"{name[:40]!r}... cannot name a {what}: it has more than {_MAX_BYTES:,} bytes")
+    if len(name) > most // 4 and len(name.encode()) > most:
+        raise InvalidArgument(f"{name[:40]!r}... cannot name a {what}: it has more than {most:,} bytes")
     return name
 
 

@@ -66,7 +66,10 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """An attempt: one execution of a task's action."""
+    """An attempt: one execution of a task's action, or of a step of it.
+
+    Without the step's result, which may be long (`attempts.stored_result`).
+    """
 
     id: int
     session_id: int
@@ -90,6 +93,11 @@ class AttemptRecord:
     given_back_at: int | None
     command_pid: int | None
     command_started: str | None
+    parent_id: int | None
+    step_of: str | None
+    step: str | None
+    step_number: int | None
+    once: bool
     damage: tuple[str, ...] = ()
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 
 from zrb_store.codec import problem_of
 from zrb_store.errors import InvalidArgument
-from zrb_store.names import check_name, is_session_name
+from zrb_store.names import STEP_BYTES, TASK_ID_BYTES, check_name, is_session_name
 from zrb_store.safe_text import storable
 
 DAMAGED = "damaged"
@@ -115,10 +115,10 @@ def readable(columns: Columns, row: Sequence[Any]) -> tuple[dict[str, Any], tupl
 # -- checks of content
 
 
-def _named(what: str) -> Callable[[str], str | None]:
+def _named(what: str, *most: int) -> Callable[[str], str | None]:
     def problem(text: str) -> str | None:
         try:
-            check_name(text, what)
+            check_name(text, what, *most)
         except InvalidArgument as error:
             return f"is not a valid name: {error}"
         return None
@@ -169,7 +169,7 @@ _TIME_OR_NULL = ColumnRule(int, nullable=True, most=_LATEST, note="microseconds 
 _TEXT = ColumnRule(str)
 _TEXT_OR_NULL = ColumnRule(str, nullable=True)
 _FLAG = ColumnRule(bool)
-_TASK = ColumnRule(str, note="at most 2,000 bytes", content=_named("task"))
+_TASK_OR_NULL = ColumnRule(str, nullable=True, note="at most 2,000 bytes", content=_named("task"))
 _TEXTS = _json(_is_texts, "a list of texts")
 _SESSION_NAME = r"^[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}$"
 
@@ -183,7 +183,7 @@ SESSION: Columns = {
     "name": ColumnRule(str, pattern=_SESSION_NAME, content=_session_name),
     "status": _words("open running completed failed interrupted"),
     "project": _TEXT_OR_NULL,
-    "task": ColumnRule(str, nullable=True, note="at most 2,000 bytes", content=_named("task")),
+    "task": _TASK_OR_NULL,
     "path": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_TEXTS),
     "inputs": ColumnRule(str, nullable=True, note="JSON, ASCII only: an encoded dict", content=_inputs),
     "tasks": ColumnRule(
@@ -225,9 +225,13 @@ ATTEMPT: Columns = {
     "session_id": _ID,
     "run_id": _OTHER_ID,
     "fence": _COUNT,
-    "task": _TASK,
+    "task": ColumnRule(
+        str,
+        note=f"at most {TASK_ID_BYTES:,} bytes; of a step STEP_OF/STEP_NUMBER",
+        content=_named("task", TASK_ID_BYTES),
+    ),
     "number": _NUMBER,
-    "role": _words("task check server fallback manual delivery"),
+    "role": _words("task check server fallback manual delivery step"),
     "status": _words("running completed failed interrupted lost"),
     "restorable": _FLAG,
     "arguments": ColumnRule(
@@ -243,6 +247,12 @@ ATTEMPT: Columns = {
     "given_back_at": _TIME_OR_NULL,
     "command_pid": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
     "command_started": _TEXT_OR_NULL,
+    "parent_id": _OTHER_ID,
+    "step_of": _TASK_OR_NULL,
+    "step": ColumnRule(str, nullable=True, note=f"at most {STEP_BYTES} bytes", content=_named("step", STEP_BYTES)),
+    "step_number": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
+    "once": _FLAG,
+    "result": ColumnRule(str, nullable=True, note="JSON, ASCII only: an encoded value", content=problem_of, long=True),
 }
 QUEUE: Columns = {
     "id": _ID,

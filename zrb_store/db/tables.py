@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 # The Alembic revision that this code reads and writes; a test compares it with the head of migrations/.
-REVISION = "0004"
+REVISION = "0005"
 
 # The table in which Alembic keeps the revision. It has a name of its own, so that other programs that use Alembic can
 # share a PostgreSQL schema with a store.
@@ -113,7 +113,7 @@ attempt = Table(
     Column("fence", Integer, nullable=False),
     Column("task", Text, nullable=False),
     Column("number", Integer, nullable=False),
-    Column("role", Text, nullable=False),  # task, check, server, fallback, manual or delivery
+    Column("role", Text, nullable=False),  # task, check, server, fallback, manual, delivery or step
     Column("status", Text, nullable=False),
     Column("restorable", Boolean, nullable=False, server_default=true()),
     Column("arguments", Text),  # the encoded arguments of `Run.step`
@@ -128,6 +128,13 @@ attempt = Table(
     # The process that leads the group of the command which `consume` runs for this delivery.
     Column("command_pid", Integer),
     Column("command_started", Text),  # as `process_started` of a run
+    # What follows is set for steps only. Their `task` is STEP_OF/STEP_NUMBER.
+    Column("parent_id", Id),  # the attempt that the step runs in
+    Column("step_of", Text),  # name of the task
+    Column("step", Text),  # name of the step, with ~2 if it is the second of that name in its attempt
+    Column("step_number", Integer),
+    Column("once", Boolean, nullable=False, server_default=false()),  # do not repeat it if its end is unknown
+    Column("result", Text),  # encoded; the last column, because it may be long
     UniqueConstraint("session_id", "task", "number"),
     Index(None, "run_id"),
     # For takers, which look for dead holders of a queue.
@@ -138,6 +145,14 @@ attempt = Table(
         "task",
         "ended_at",
         sqlite_where=text("status = 'completed'"),
+    ),
+    # Only a few attempts are steps.
+    Index(
+        "ix_zrb_attempt_step",
+        "session_id",
+        "step_of",
+        "step",
+        sqlite_where=text("step_of IS NOT NULL"),
     ),
     sqlite_autoincrement=True,
 )

@@ -32,16 +32,19 @@ attempt_may_write = sa.exists(
 _FROM = attempt.join(session, session.c.id == attempt.c.session_id).outerjoin(run, run.c.id == attempt.c.run_id)
 
 
+_READ = {name: rule for name, rule in ATTEMPT.items() if name != "result"}
+
+
 def selection(*without: str) -> sa.Select[Any]:
-    """Return a statement that reads attempts, without some columns; `record` converts a row."""
-    columns = (sa.null() if name in without else attempt.c[name] for name in ATTEMPT)
+    """Return a statement that reads attempts, without results and some other columns; `record` converts a row."""
+    columns = (sa.null() if name in without else attempt.c[name] for name in _READ)
     return sa.select(*columns, session.c.name, run.c.number).select_from(_FROM)
 
 
 def record(row: Row) -> AttemptRecord:
     """Return the record of a row of `selection`."""
     *columns, session_name, run_number = row
-    named, damage = readable(ATTEMPT, columns)
+    named, damage = readable(_READ, columns)
     return AttemptRecord(session=session_name, run=run_number, **named, damage=damage)
 
 
@@ -306,11 +309,15 @@ def unfinished(
     return [record(row) for row in rows]
 
 
+_RESULT_OF_STEP = sa.select(attempt.c.result).where(attempt.c.id == bindparam("attempt_id"))
 _RESULT = sa.select(value.c.data).where(value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq"))
 
 
 def stored_result(executor: Executor, completed: AttemptRecord) -> str | None:
     """Return the encoded result of an attempt, even if the value was taken; None if it has none."""
+    if completed.step is not None:
+        rows = executor.execute(_RESULT_OF_STEP, {"attempt_id": completed.id})
+        return rows[0][0] if rows else None
     if completed.result_queue_id is None:
         return None
     rows = executor.execute(_RESULT, {"queue_id": completed.result_queue_id, "seq": completed.result_seq})
