@@ -8,7 +8,7 @@ import pytest
 
 from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.records import AttemptRecord
-from zrb_store.resume_plan import Decision, Node, Workflow, attempts_to_give_back, decide
+from zrb_store.resume_plan import Decision, Node, Workflow, decide, reruns
 
 
 def history(*ended: str) -> list[AttemptRecord]:
@@ -97,7 +97,7 @@ def test_servers_checks_and_fallbacks() -> None:
     ]
     # They are given back only when they start, since a condition may prevent that.
     records = history(*done, "main failed")
-    assert attempts_to_give_back(decide(SERVED, records), records) == []
+    assert reruns(decide(SERVED, records), records).attempts == []
     # The server runs again, so the result that it needs must be restorable.
     assert Decision("build", "run", "not-restorable") in decide(SERVED, history("build completed opaque", *done[1:]))
 
@@ -116,7 +116,7 @@ def test_what_cannot_be_restored_runs_if_something_needs_it() -> None:
         "load: skip completed",
         "report: run failed",
     ]
-    assert attempts_to_give_back(decide(CHAIN, records), records) == [(2, "not-restorable"), (1, "not-restorable")]
+    assert reruns(decide(CHAIN, records), records).attempts == [(2, "not-restorable"), (1, "not-restorable")]
     # Nothing comes after the last task.
     assert all(decision.action == "skip" for decision in decide(CHAIN, history("report completed opaque"))[3:])
     # A completed successor is not enough: only one that runs needs the result.
@@ -135,7 +135,7 @@ def test_from() -> None:
         "report: run downstream-of:clean",
     ]
     # Every standing attempt, newest first.
-    assert attempts_to_give_back(decisions, done) == [
+    assert reruns(decisions, done).attempts == [
         (5, "downstream-of:clean"), (4, "downstream-of:clean"), (3, "forced"), (2, "forced"),
     ]  # fmt: skip
     # A task that waits for a server waits for its check. A successor comes after its owner.

@@ -8,6 +8,7 @@ from zrb_store import errors
 
 if TYPE_CHECKING:
     from zrb_store.attempt import Attempt as Attempt
+    from zrb_store.attempt import step as step
     from zrb_store.codec import register_codec as register_codec
     from zrb_store.run import Delivery as Delivery
     from zrb_store.run import Run as Run
@@ -25,6 +26,7 @@ _HOMES = {
     "Xcom": "xcom",
     "open_store": "store",
     "register_codec": "codec",
+    "step": "attempt",
 }
 _ERRORS = [name for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, Exception)]
 

@@ -105,6 +105,10 @@ class TaskCompleted(ZrbStoreError):
     """The task has completed in this session; its result is stored."""
 
 
+class StepUncertain(ZrbStoreError):
+    """A step that must not be repeated began before, and whether it happened is unknown: a person has to find out."""
+
+
 class UnencodableValue(ZrbStoreError, TypeError):
     """No codec can store a part of the value; the message names the path to that part."""
 

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from zrb_store.errors import InvalidArgument
 from zrb_store.safe_text import storable
 
+_NUMBERED = re.compile(r".*~\d+", re.DOTALL)
 _SESSION_NAME = re.compile(r"[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}")
 # An index entry of PostgreSQL holds at most 2,704 bytes. One holds a task's name and a step's.
 _MAX_BYTES = 2_000
 TASK_ID_BYTES = 2_020
 """The most bytes of the name of a task, or of the id TASK/NUMBER of a step."""
-STEP_BYTES = 520
+_STEP_NAME_BYTES = 500
+STEP_BYTES = _STEP_NAME_BYTES + 20
 """The most bytes of a step's name, with the ~2 of the second step of that name."""
 
 
@@ -51,6 +53,18 @@ def check_name(name: str, what: str, most: int = _MAX_BYTES) -> str:
         raise InvalidArgument(f"{name!r} cannot name a {what}: use a text without NUL and lone surrogates")
     if len(name) > most // 4 and len(name.encode()) > most:
         raise InvalidArgument(f"{name[:40]!r}... cannot name a {what}: it has more than {most:,} bytes")
+    return name
+
+
+def check_step_name(name: str) -> str:
+    """Return `name` if a step may have it.
+
+    Raises:
+        InvalidArgument: The name is no text that a database can store and index, has more than 500 bytes, or ends as
+            the store names the second step of a name.
+    """
+    if _NUMBERED.fullmatch(check_name(name, "step", _STEP_NAME_BYTES)):
+        raise InvalidArgument(f"{name!r} cannot name a step: the store appends ~2 to the second step of a name")
     return name
 
 

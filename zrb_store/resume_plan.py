@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.names import nearest
@@ -223,16 +223,34 @@ def decide(
     return [Decision(name, "run" if name in running else "skip", why) for name, why in reasons.items()]
 
 
-def attempts_to_give_back(decisions: Sequence[Decision], records: Sequence[AttemptRecord]) -> list[tuple[int, str]]:
-    """Return the completed attempts whose tasks run again, the newest first, each with the reason.
+@dataclass(frozen=True)
+class Reruns:
+    """What a run gives back as it starts, because it runs again.
 
-    Attempts of checks, servers and fallbacks are not among them: they are given back only when these tasks start again,
-    which a condition, or the success of another task, may prevent.
+    Attributes:
+        attempts: The completed attempts whose tasks run again, the newest first, each with the reason.
+        starting_over: The tasks that start over, without the steps that they have completed, each with the reason.
+        repeat_once: Whether steps that were declared `once` may run again with them.
+    """
+
+    attempts: Sequence[tuple[int, str]] = ()
+    starting_over: Mapping[str, str] = field(default_factory=dict)
+    repeat_once: bool = False
+
+
+def reruns(decisions: Sequence[Decision], records: Sequence[AttemptRecord], *, repeat_once: bool = False) -> Reruns:
+    """Return what a run gives back as it starts.
+
+    Attempts of checks, servers and fallbacks are not among it: they are given back only when these tasks start again,
+    which a condition, or the success of another task, may prevent. A task that runs again only because its result is
+    not restorable keeps its steps.
     """
     late = ("readiness", "fallback")
     running = (decision for decision in decisions if decision.action == "run")
     again = {decision.task: decision.reason for decision in running if decision.reason not in late}
-    return [(record.id, again[record.task]) for record in reversed(records) if record.stands and record.task in again]
+    chosen = [(record.id, again[record.task]) for record in reversed(records) if record.stands and record.task in again]
+    over = {task: reason for task, reason in again.items() if reason == "forced" or reason.startswith("downstream-of:")}
+    return Reruns(chosen, over, repeat_once)
 
 
 def _forced_reasons(workflow: Workflow, reachable: set[str], forced: str | None) -> dict[str, str]:

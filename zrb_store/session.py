@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zrb_store.attempt import AttemptReference
+from zrb_store.codec.inputs import without_secrets
 from zrb_store.db.engine import Database
 from zrb_store.errors import ZrbStoreError
 from zrb_store.names import check_name, check_session_name
@@ -16,7 +17,6 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import status_of
 from zrb_store.records import SessionRecord
 from zrb_store.run import Run, RunSpec
-from zrb_store.run.comparison import without_secrets
 from zrb_store.safe_text import remember_command
 from zrb_store.xcom import Xcoms
 

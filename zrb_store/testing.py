@@ -58,6 +58,8 @@ POINTS = tuple(
         "reclaim",  # a dead run is ended, and what it did to queues of other sessions is undone
         "requeue",
         "rm",
+        "step_begin",  # a step begins
+        "step_complete",  # a step completes with its result
         "start",  # a run takes the lease, and gives back what the runs before left unfinished
     )
     for place in ("before", "inside", "after")

@@ -6,7 +6,7 @@ from typing import Any
 
 from zrb_store.plugin.graph import Graph
 from zrb_store.records import AttemptRecord
-from zrb_store.resume_plan import attempts_to_give_back, decide
+from zrb_store.resume_plan import Reruns, decide, reruns
 from zrb_store.run import Run
 
 
@@ -26,26 +26,24 @@ class CompletedTasks:
         self._forced = forced
         self._standing: dict[str, AttemptRecord] = {}
 
-    def choose_reruns(self, known: list[AttemptRecord]) -> list[tuple[int, str]]:
-        """Note what has completed, and choose which of it is given back because its task runs again.
+    def choose_reruns(self, known: list[AttemptRecord]) -> Reruns:
+        """Note what has completed, and choose what is given back because it runs again.
 
         `Run.start` calls this in the transaction that takes the lease.
 
         Args:
             known: Every attempt of the session, the oldest first.
 
-        Returns:
-            The ids of these attempts, each with the reason.
-
         Raises:
             TaskNotFound: There is no task of the name `forced`.
             InvalidArgument: No resume starts it.
         """
         decisions = decide(self._graph.workflow(self._main), known, self._forced)
-        chosen = dict(attempts_to_give_back(decisions, known))
-        rerun = {record.task for record in known if record.id in chosen}
+        chosen = reruns(decisions, known)
+        given_back = dict(chosen.attempts)
+        rerun = {record.task for record in known if record.id in given_back}
         self._standing = {record.task: record for record in known if record.stands and record.task not in rerun}
-        return list(chosen.items())
+        return chosen
 
     def find(self, task: Any, run: Run) -> AttemptRecord | None:
         """Return the completed attempt whose result a task has; None if the task must run.

@@ -54,8 +54,9 @@ _unfinished = sa.and_(
     attempt.c.status != literal_column("'completed'"),
 )
 _of_task = sa.and_(attempt.c.session_id == bindparam("session_id"), attempt.c.task == bindparam("task"))
-# A task may have the name that deliveries have.
-_of_task_itself = sa.and_(_of_task, attempt.c.role != literal_column("'delivery'"))
+# Deliveries and steps are attempts of no task, though a task may have the name that they have.
+_NO_TASK: list[sa.ColumnClause[Any]] = [literal_column("'delivery'"), literal_column("'step'")]
+_of_task_itself = sa.and_(_of_task, attempt.c.role.not_in(_NO_TASK))
 _run_may_write = sa.exists(
     sa.select(literal_column("1"))
     .where(session.c.id == bindparam("session_id"), session.c.fence == bindparam("fence", type_=sa.Integer))
@@ -72,7 +73,7 @@ def _begin(*unless: sa.ColumnElement[bool]) -> sa.Executable:
     It does nothing if an earlier attempt of the task was not given back and satisfies the conditions `unless`.
     """
     in_the_way: sa.Select[Any] = sa.select(literal_column("1")).where(
-        _other_of_task, _other.c.given_back_at.is_(None), _other.c.role != literal_column("'delivery'"), *unless
+        _other_of_task, _other.c.given_back_at.is_(None), _other.c.role.not_in(_NO_TASK), *unless
     )
     number = sa.func.coalesce(sa.func.max(_other.c.number), literal_column("0")) + literal_column("1")
     source = sa.select(
@@ -261,13 +262,13 @@ def by_name(executor: Executor, session_name: str, task: str, number: int) -> At
     return record(rows[0]) if rows else None
 
 
-_OF_SESSION = _SELECT.where(
-    attempt.c.session_id == bindparam("session_id"), attempt.c.role != literal_column("'delivery'")
-).order_by(attempt.c.id)
+_OF_SESSION = _SELECT.where(attempt.c.session_id == bindparam("session_id"), attempt.c.role.not_in(_NO_TASK)).order_by(
+    attempt.c.id
+)
 
 
 def of_session(executor: Executor, session_id: int) -> list[AttemptRecord]:
-    """Return all attempts of the session, the oldest first, without deliveries, of which there may be very many."""
+    """Return all attempts of the session, the oldest first, without deliveries and steps: there may be very many."""
     return [record(row) for row in executor.execute(_OF_SESSION, {"session_id": session_id})]
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, literal_column
 from zrb_store.db.dialect import among
 from zrb_store.db.tables import attempt, queue, returned, value
 from zrb_store.db.transaction import Executor
-from zrb_store.queries import sessions
+from zrb_store.queries import resting_steps, sessions, steps
 from zrb_store.queries.attempts import unfinished
 from zrb_store.queries.clock import now_micros
 
@@ -141,6 +141,8 @@ def lock_queue(executor: Executor, queue_id: int) -> bool:
 def give_back(executor: Executor, chosen: Iterable[tuple[int, str]], *, counted: bool = True) -> None:
     """Undo what attempts did to any queue of the store (docs/promises.md, promise 1), in the open transaction.
 
+    The steps of an attempt that run, or that rest on what comes back, are undone before it (promise 11).
+
     A value that an attempt pushed is retracted if it is live, and marked as orphaned if another attempt holds it. A
     value that it took becomes live again at its old place, retracted if its own pusher was given back, or dead if its
     queue allows no more deliveries. An attempt that is still `running` becomes `lost`.
@@ -151,7 +153,7 @@ def give_back(executor: Executor, chosen: Iterable[tuple[int, str]], *, counted:
             reason that is stored with the values that it returns.
         counted: Whether values that a failed or lost attempt returns have had one more delivery.
     """
-    chosen = list(chosen)
+    chosen = resting_steps.with_steps(executor, chosen)
     if not chosen:
         return
     if executor.dialect_name != "sqlite":  # SQLite has one writer at a time
@@ -181,6 +183,18 @@ def give_back_unfinished(executor: Executor, session_id: int, task: str | None =
     give_back(executor, chosen, counted=counted)
 
 
+def give_back_steps(executor: Executor, session_id: int, task: str, reason: str) -> None:
+    """Give back all completed steps of a task, since it starts over, in the open transaction.
+
+    Args:
+        executor: The open transaction, in which no attempt of the task runs.
+        session_id: The session.
+        task: Name of the task.
+        reason: Stored with every value that comes back.
+    """
+    give_back(executor, [(step.id, reason) for step in steps.standing_of_task(executor, session_id, task)])
+
+
 _TOUCHED = (
     sa.select(queue.c.id, queue.c.session_id, attempt.c.session_id)
     .select_from(queue.join(attempt, attempt.c.id == _ATTEMPT_ID))
@@ -200,17 +214,19 @@ _TOUCHED = (
 
 
 @functools.cache
-def _deliveries(dialect_name: str) -> Any:
+def _undone_whole(dialect_name: str) -> Any:
     return sa.select(attempt.c.id).where(
-        among(dialect_name, attempt.c.id, "ids"), attempt.c.role == literal_column("'delivery'")
+        among(dialect_name, attempt.c.id, "ids"),
+        attempt.c.role.in_([literal_column("'delivery'"), literal_column("'step'")]),
     )
 
 
 def undo_ended(executor: Executor, attempt_ids: Sequence[int], reason: str) -> None:
     """Undo what attempts that have just ended without completing must not leave behind (docs/promises.md, promise 10).
 
-    Deliveries are given back whole. Of any other attempt, only what it did to queues of other sessions is undone. What
-    it did to queues of its own session, and of parent and child sessions, stays until it is given back.
+    Deliveries and steps are given back whole. Of any other attempt, only what it did to queues of other sessions is
+    undone, and the steps that rest on that (promise 11). What it did to queues of its own session, and of parent and
+    child sessions, stays until it is given back.
 
     Args:
         executor: The open transaction, in which they ended. Their end becomes the moment of the undoing.
@@ -220,13 +236,17 @@ def undo_ended(executor: Executor, attempt_ids: Sequence[int], reason: str) -> N
     if not attempt_ids:
         return
     params = {"ids": json.dumps(list(attempt_ids))}
-    deliveries = {row[0] for row in executor.execute(_deliveries(executor.dialect_name), params)}
-    give_back(executor, [(each, reason) for each in sorted(deliveries, reverse=True)])
-    _undo_elsewhere(executor, [each for each in attempt_ids if each not in deliveries], reason)
+    whole = {row[0] for row in executor.execute(_undone_whole(executor.dialect_name), params)}
+    give_back(executor, [(each, reason) for each in sorted(whole, reverse=True)])
+    _undo_elsewhere(executor, [each for each in attempt_ids if each not in whole], reason)
 
 
 def _undo_elsewhere(executor: Executor, attempt_ids: Sequence[int], reason: str) -> None:
     touched = {each: _touched_elsewhere(executor, each) for each in sorted(attempt_ids, reverse=True)}
+    for attempt_id, queue_ids in touched.items():
+        if queue_ids:
+            resting = resting_steps.of_attempt(executor, attempt_id, queue_ids)
+            give_back(executor, [(step_id, reason) for step_id in resting])
     if executor.dialect_name != "sqlite":  # SQLite has one writer at a time
         for queue_id in sorted({queue_id for queue_ids in touched.values() for queue_id in queue_ids}):
             lock_queue(executor, queue_id)

@@ -18,6 +18,9 @@ class Owner(Protocol):
     def full_name(self) -> str:
         """`SESSION/TASK#N`."""
 
+    def owner_of_change(self) -> Owner:
+        """Return the owner of a change that is made now: the attempt itself, or a step of it."""
+
     def refuse_if_closed(self, executor: Executor | None = None) -> None:
         """Raise an error if the attempt may no longer write.
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from zrb_store import lease
 from zrb_store.attempt import status_after
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import LeaseLost, SessionCompleted, ZrbStoreError
-from zrb_store.queries import attempts, deliveries, runs, sessions
+from zrb_store.errors import InvalidArgument, LeaseLost, SessionCompleted, ZrbStoreError
+from zrb_store.queries import attempts, deliveries, runs, sessions, steps
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.give_back import give_back, give_back_unfinished
+from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.queries.lease import refuse_live
 from zrb_store.records import AttemptRecord
+from zrb_store.resume_plan import Reruns
 from zrb_store.run.spec import RunSpec
 from zrb_store.xcom import Xcoms
 
-ChooseReruns = Callable[[list[AttemptRecord]], Sequence[tuple[int, str]]]
-"""Chooses, of all attempts of a session, the completed ones to give back, in this order, each with the reason."""
+ChooseReruns = Callable[[list[AttemptRecord]], Reruns]
+"""Chooses, by all attempts of a session, what is given back because it runs again."""
 
 
 class RunLifecycle:
@@ -58,7 +59,7 @@ class RunLifecycle:
 
         Args:
             choose_reruns: Called in the transaction that takes the lease, so that nothing changes between its choice
-                and the start. The completed attempts that it chooses are given back, and their tasks run again.
+                and the start. What it chooses is given back, and runs again.
 
         Returns:
             The run itself.
@@ -68,6 +69,7 @@ class RunLifecycle:
             SessionCompleted: There is nothing left to run.
             InputsDiffer: The session is of another project, another task or other inputs.
             LeaseLost: Another process is removing the session.
+            InvalidArgument: A step that was declared `once` would run again.
         """
         self.session_id, self.id, self.number = self.database.transact(
             lambda transaction: self._start(transaction, choose_reruns), "start"
@@ -86,7 +88,7 @@ class RunLifecycle:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
         give_back_unfinished(transaction, session.id)
         if choose_reruns is not None:
-            give_back(transaction, choose_reruns(attempts.of_session(transaction, session.id)))
+            self._give_back(transaction, session.id, choose_reruns(attempts.of_session(transaction, session.id)))
         started = runs.start(
             transaction,
             session,
@@ -95,6 +97,23 @@ class RunLifecycle:
             self._spec.session_columns(session),
         )
         return session.id, started.id, started.number
+
+    def _give_back(self, transaction: Transaction, session_id: int, reruns: Reruns) -> None:
+        for task, reason in reruns.starting_over.items():
+            if reruns.repeat_once:
+                steps.let_repeat(transaction, session_id, task)
+            else:
+                self._refuse_repeating(steps.standing_of_task(transaction, session_id, task))
+            give_back_steps(transaction, session_id, task, reason)
+        give_back(transaction, reruns.attempts)
+
+    def _refuse_repeating(self, standing: list[steps.StandingStep]) -> None:
+        for step in standing:
+            if step.once:
+                raise InvalidArgument(
+                    f"step {step.step} ({self.session}/{step.task}) has completed and is declared `once`, and would "
+                    "run again: add --repeat-once if it may"
+                )
 
     def end(self, outcome: str) -> None:
         """End the run and release the lease.

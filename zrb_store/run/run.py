@@ -7,15 +7,15 @@ from typing import Any, Literal, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
+from zrb_store.codec.inputs import describe_changes, mask_encoded, stored_arguments
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskCompleted, ZrbStoreError
 from zrb_store.names import check_name
 from zrb_store.queries import attempts, sessions
-from zrb_store.queries.give_back import give_back, give_back_unfinished
+from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.records import AttemptRecord
 from zrb_store.run.claims import Claims
-from zrb_store.run.comparison import describe_changes, mask_encoded
 from zrb_store.run.consumer import Consumer
 from zrb_store.run.deliveries import Deliveries
 from zrb_store.run.lifecycle import RunLifecycle
@@ -113,6 +113,7 @@ class Run(RunLifecycle):
             return None
         give_back_unfinished(transaction, self.session_id, task)
         if role == "check":
+            give_back_steps(transaction, self.session_id, task, "readiness")
             begun = attempts.reopen_check(transaction, self.session_id, self.id, self.number, task)
             if begun:
                 return begun
@@ -143,7 +144,7 @@ class Run(RunLifecycle):
             ZrbStoreError: An attempt of the task, begun by `attempt`, is under way in this process, or the caller is
                 inside another attempt (attempts do not nest), or the run has ended.
         """
-        arguments = mask_encoded(codec.encode_arguments(args, kwargs, self._xcoms.max_value))
+        arguments = stored_arguments(args, kwargs, self._xcoms.max_value)
         with self._claims.claim(check_name(task, "task"), self.refuse_if_over):
             done = self.completed(task)
             if done is None:
@@ -215,7 +216,7 @@ class Run(RunLifecycle):
         return None if data is None else codec.decode(data)
 
     def give_back(self, completed: AttemptRecord, reason: str) -> None:
-        """Give a completed attempt back, so that its task runs again.
+        """Give a completed attempt back, with the steps of its task, so that the task starts over.
 
         Args:
             completed: The attempt.
@@ -229,6 +230,7 @@ class Run(RunLifecycle):
             session = sessions.find(transaction, self.session, lock=True)
             if session is None or session.fence != self.number:
                 return False
+            give_back_steps(transaction, self.session_id, completed.task, reason)
             give_back(transaction, [(completed.id, reason)])
             return True
 

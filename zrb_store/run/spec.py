@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from zrb_store import codec
+from zrb_store.codec.inputs import describe_changes
 from zrb_store.errors import InputsDiffer
 from zrb_store.process import identity
 from zrb_store.project import is_same_file
 from zrb_store.records import SessionRecord
-from zrb_store.run.comparison import describe_changes
 from zrb_store.safe_text import mask_command, mask_text, storable
 
 

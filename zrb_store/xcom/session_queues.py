@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
@@ -109,6 +110,13 @@ class SessionQueues:
             return False
         taker = owner.full_name if owner else None
         return not self.database.read_only and reclaim.search(self.database, queue_id, taker, empty=empty)
+
+    def attempt_ended(self, attempt_id: int, *, stands: bool) -> None:
+        """Do something after a step has ended; a subclass may."""
+
+    def warn(self, message: str) -> None:
+        """Tell the user something that does not stop the work."""
+        warnings.warn(message, RuntimeWarning, stacklevel=1)
 
     def share_ids(self, others: SessionQueues) -> None:
         """Use the same memory of ids as `others`, which is of the same session."""

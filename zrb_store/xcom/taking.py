@@ -142,7 +142,8 @@ class QueueTaker(QueueReader):
     add_pop_callback = append_pop_callback
 
     def _owner(self) -> Owner | None:
-        owner = self._queues.owner or current_attempt.get()
+        owner = self._queues.owner
+        owner = owner.owner_of_change() if owner else current_attempt.get()
         if owner and self.is_in(owner.database):
             return owner
         return self._queues.parent_attempt

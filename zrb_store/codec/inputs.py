@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zrb_store import codec
+from zrb_store.codec.arguments import encode_arguments
 from zrb_store.codec.differences import changes
 from zrb_store.codec.json_text import dumps
+from zrb_store.codec.text import DEFAULT_LIMIT, decode, encode, to_json
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.safe_text import mask_text, mask_texts
 
@@ -22,18 +23,18 @@ def without_secrets(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without_secrets(value: Any) -> Any:
     try:
-        encoded = codec.encode(value).data
+        encoded = encode(value).data
     except (UnencodableValue, ValueTooLarge):
         return value  # only its type will be stored
     masked = mask_encoded(encoded)
-    return value if masked == encoded else codec.decode(masked)
+    return value if masked == encoded else decode(masked)
 
 
 def mask_encoded(encoded: str) -> str:
     """Mask the secrets in an encoded value that is stored only for comparison, as `without_secrets` does."""
     if mask_text(encoded) == encoded:
         return encoded
-    return dumps(mask_texts(codec.to_json(encoded)))
+    return dumps(mask_texts(to_json(encoded)))
 
 
 def describe_changes(before: str, after: str) -> str:
@@ -43,7 +44,7 @@ def describe_changes(before: str, after: str) -> str:
     """
     if before == after:
         return ""
-    one, two = codec.to_json(before), codec.to_json(after)
+    one, two = to_json(before), to_json(after)
     if type(one) is type(two) is dict and "$" not in one and "$" not in two:
         return ", ".join(text for name in dict.fromkeys([*one, *two]) for text in _changes_of(name, one, two))
     return ", ".join(changes(one, two))
@@ -54,3 +55,22 @@ def _changes_of(name: str, one: Mapping[str, Any], two: Mapping[str, Any]) -> li
     if name in one and name in two:
         return list(changes(one[name], two[name], name))
     return [f"{name} is {'new' if name in two else 'gone'}"]
+
+
+def stored_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_LIMIT) -> str:
+    """Return what is stored of the arguments of a call, with secrets masked: the text of `[[...], {...}]`.
+
+    Args:
+        args: The positional arguments.
+        kwargs: The named arguments.
+        limit: How many bytes of text the arguments may have together.
+    """
+    return mask_encoded(encode_arguments(args, kwargs, limit))
+
+
+def call_text(arguments: str) -> str:
+    """Return stored arguments as they stand in a call: `7, "a.csv", mode="fast"`; `none` if there are none."""
+    positional, named = to_json(arguments)
+    if "$" in named:  # names that are no plain texts
+        return arguments
+    return ", ".join([*map(dumps, positional), *(f"{name}={dumps(value)}" for name, value in named.items())]) or "none"

@@ -1,0 +1,21 @@
+"""Attempts: one execution of a task's action each, and the steps inside it.
+
+`reference.py` knows an attempt by its identity, `under_way.py` has what attempts and steps under way have in common,
+`attempt.py` and `step_under_way.py` the two kinds, and `steps.py` runs the steps of one attempt.
+"""
+
+from zrb_store.attempt.attempt import Attempt, step
+from zrb_store.attempt.reference import AttemptReference, referenced_attempt
+from zrb_store.attempt.step_under_way import Step
+from zrb_store.attempt.under_way import NO_RESULT, AttemptUnderWay, status_after
+
+__all__ = [
+    "NO_RESULT",
+    "Attempt",
+    "AttemptReference",
+    "AttemptUnderWay",
+    "Step",
+    "referenced_attempt",
+    "status_after",
+    "step",
+]

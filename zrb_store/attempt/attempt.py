@@ -1,0 +1,158 @@
+"""One execution of one task's action. What it takes and pushes stands only if it completes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from zrb_store import codec
+from zrb_store.attempt.step_under_way import Step
+from zrb_store.attempt.steps import StepCall, Steps
+from zrb_store.attempt.under_way import NO_RESULT, AttemptUnderWay
+from zrb_store.codec import Encoded
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import ZrbStoreError
+from zrb_store.queries import attempts, values
+from zrb_store.queries.give_back import undo_ended
+from zrb_store.queries.owner import Owner
+from zrb_store.queries.steps import close_running
+from zrb_store.xcom import Xcoms, current_attempt
+
+T = TypeVar("T")
+
+
+class Attempt(AttemptUnderWay):
+    """An attempt under way.
+
+    As a context manager, it completes when the block ends, and fails if the block raises.
+
+    Attributes:
+        session: Name of the session.
+        task: Name of the task.
+        number: 1 for the first attempt of the task in its session.
+        xcom: The session's queues; every operation on them belongs to this attempt, in any thread, or to the step of it
+            that the code runs in.
+        token: Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE.
+        result_seq: Seq of its result in the result's queue; None if there is none yet.
+    """
+
+    def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
+        super().__init__(xcoms, attempt_id, task, number, fence)
+        self.result_seq: int | None = None
+        self._steps = Steps(self)
+
+    def step(self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
+        """Run a function once per task: return its stored result if this step completed before, else run it as a step.
+
+        A step is an attempt inside this attempt. It completes with its result and with what it did to queues, and then
+        stands although this attempt may fail: the task's next attempt gets its result and does not run it. A step that
+        fails is given back, and the exception goes on; its next run is its second attempt.
+
+        Args:
+            name: Name of the step. The second step of a name in one attempt is `name~2`, and so on. Steps that run at
+                the same time need names of their own.
+            function: Called with the arguments. If it is a coroutine function, the call returns an awaitable.
+            *args: Stored with the passwords of URLs masked, and compared with those of later calls. An argument that
+                cannot be encoded is not compared.
+            once: Do not run the step again by itself if it began before and its end is unknown.
+            **kwargs: Likewise.
+
+        Returns:
+            What the function returned, now or then. A result that cannot be stored is returned with a warning, and the
+            step runs again in the task's next attempt.
+
+        Raises:
+            InvalidArgument: No step can have this name, the function returned an awaitable, or this is a delivery.
+            InputsDiffer: The step completed with other arguments, in type or value: 1, 1.0 and True differ.
+            StepUncertain: A step declared `once` began before, and its end is unknown.
+            AttemptClosed: The attempt has ended.
+            LeaseLost: Another process has taken the session over.
+            ZrbStoreError: The caller is inside a step (steps do not nest), or a step of this name is under way.
+        """
+        return self._steps.run(StepCall(name, function, args, kwargs, once))  # type: ignore[no-any-return]
+
+    def owner_of_change(self) -> Owner:
+        """Return the owner of a change that is made now: the step that the code runs in, or the attempt itself.
+
+        Raises:
+            ZrbStoreError: Several steps are open, and nothing says to which one this thread belongs.
+        """
+        return self._steps.owner_of_change()
+
+    def complete(self, result: Any = NO_RESULT, *, queue: str | None = None, lenient: bool = False) -> Encoded | None:
+        """Complete the attempt and push its result, in one transaction. Its steps that still run are given back.
+
+        Args:
+            result: Pushed to the queue, an `Encoded` one as it is. Without a result nothing is pushed.
+            queue: Name of the queue, by default the task's name.
+            lenient: Keep a value that cannot be encoded as its type and repr, instead of raising an error.
+
+        Returns:
+            The result as it was stored, or None without one.
+
+        Raises:
+            UnencodableValue: No codec takes a part of the result; the attempt still runs.
+            ValueTooLarge: The result is larger than the limit; the attempt still runs.
+            AttemptClosed: The attempt has ended before.
+            LeaseLost: Another process has taken the session over.
+        """
+        item: Encoded | None = None
+        if isinstance(result, Encoded):
+            item = result
+        elif result is not NO_RESULT:
+            item = codec.encode(result, lenient=lenient, limit=self.xcom.max_value)
+        name = queue or self.task
+
+        def work(transaction: Transaction) -> tuple[int, int] | None:
+            place = None
+            # The attempt is locked before its queue: a child's push to that queue waits for the attempt.
+            if not attempts.lock(transaction, self.id):
+                self._refuse(transaction)
+            if item is not None:
+                queue_id = self.xcom.create_queue(transaction, name)
+                seq = values.push(transaction, queue_id, item, self.id)
+                if seq is None:
+                    self._refuse(transaction)
+                place = (queue_id, seq)
+            restorable = self.restorable and (item is None or item.restorable)
+            if not attempts.complete(transaction, self.id, restorable=restorable, result=place):
+                self._refuse(transaction)
+            undo_ended(transaction, self._close_steps(transaction), "interrupted")
+            return place
+
+        place = self.database.transact(work, "complete")
+        self._open = False
+        if place is not None:
+            self.xcom.remember_id(name, place[0])
+            self.result_seq = place[1]
+        return item
+
+    def _close_steps(self, transaction: Transaction) -> Sequence[int]:
+        return close_running(transaction, self.id) if self._steps.any_began else ()
+
+
+def step(name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
+    """Run a function once per task, as `Attempt.step` does, in the attempt that the code runs in.
+
+    Args:
+        name: Name of the step.
+        function: Called with the arguments. If it is a coroutine function, the call returns an awaitable.
+        *args: Stored, and compared with those of later calls.
+        once: Do not run the step again by itself if it began before and its end is unknown.
+        **kwargs: Likewise.
+
+    Returns:
+        What the function returned, now or then.
+
+    Raises:
+        ZrbStoreError: The code does not run in an attempt. Otherwise as for `Attempt.step`.
+    """
+    attempt = current_attempt.get()
+    if isinstance(attempt, Step):
+        attempt = attempt.parent
+    if not isinstance(attempt, Attempt):
+        raise ZrbStoreError(
+            f"step {name} is not inside an attempt: call it in a zrb task's action or in `with run.attempt(...)`, "
+            "and in a thread that has no context use attempt.step"
+        )
+    return attempt.step(name, function, *args, once=once, **kwargs)

@@ -1,0 +1,91 @@
+"""A step under way: an attempt inside an attempt. It completes with its result, which stays in its row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from zrb_store import codec
+from zrb_store.attempt.under_way import NO_RESULT, AttemptUnderWay
+from zrb_store.codec import Encoded
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import UnencodableValue, ValueTooLarge
+from zrb_store.queries import steps
+from zrb_store.safe_text import ErrorText
+
+_OUR_CODE = str(Path(__file__).parent)
+
+
+class Step(AttemptUnderWay):
+    """A step under way.
+
+    Attributes:
+        parent: The attempt that it runs in.
+        step: Its name, such as `page~2`.
+    """
+
+    def __init__(self, parent: AttemptUnderWay, step_id: int, task: str, number: int, step: str) -> None:
+        super().__init__(parent.xcom, step_id, task, number, parent.fence)
+        self.parent = parent
+        self.step = step
+
+    def complete(self, result: Any = NO_RESULT) -> Encoded:
+        """Complete the step and store its result, in one transaction.
+
+        A result that cannot be stored is kept as its type and repr; the step runs again in its task's next attempt.
+
+        Args:
+            result: By default None.
+
+        Returns:
+            The result as it was stored.
+
+        Raises:
+            AttemptClosed: The step, or the attempt around it, has ended before.
+            LeaseLost: Another process has taken the session over.
+        """
+        item = self._encode(None if result is NO_RESULT else result)
+        restorable = item.restorable and self.restorable
+
+        def work(transaction: Transaction) -> bool:
+            return steps.complete(transaction, self.id, item.data, restorable=restorable)
+
+        if not self.database.transact(work, "step_complete"):
+            self._refuse(self.database)
+        self._open = False
+        self.xcom.attempt_ended(self.id, stands=True)
+        return item
+
+    def _encode(self, result: Any) -> Encoded:
+        limit = self.xcom.max_value
+        try:
+            return codec.encode(result, limit=limit)
+        except (UnencodableValue, ValueTooLarge) as error:
+            # The advice in parentheses is for code that pushes to a store by itself.
+            self.xcom.warn(
+                f"step {self.step} of task {self.parent.task}: {str(error).partition(' (')[0]}; its result is handed "
+                "on, but the step runs again in the task's next attempt "
+                "(zrb_store.register_codec makes a type storable)"
+            )
+        return codec.encode(result, lenient=True, limit=limit)._replace(restorable=False)
+
+    def fail(
+        self,
+        error: BaseException | ErrorText | None = None,
+        status: str = "failed",
+        *,
+        first_frame: TracebackType | None = None,
+    ) -> None:
+        """End the step without completing it, and give it back, in one transaction; as `Attempt.fail`."""
+        if isinstance(error, BaseException):
+            first_frame = first_frame or _below_our_code(error.__traceback__)
+        super().fail(error, status, first_frame=first_frame)
+        self.xcom.attempt_ended(self.id, stands=False)
+
+
+def _below_our_code(frame: TracebackType | None) -> TracebackType | None:
+    """Return the first frame of the step's own function; None if the traceback has none."""
+    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OUR_CODE):
+        frame = frame.tb_next
+    return frame

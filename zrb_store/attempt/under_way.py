@@ -1,0 +1,123 @@
+"""What attempts and steps under way have in common: they write, end once, and are context managers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+
+from zrb_store.attempt.reference import AttemptReference
+from zrb_store.codec import Encoded
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.errors import LeaseLost, ZrbStoreError
+from zrb_store.queries import attempts
+from zrb_store.queries.give_back import undo_ended
+from zrb_store.safe_text import ErrorText, error_text
+from zrb_store.xcom import Xcoms, current_attempt
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+    from zrb_store.queries.owner import Owner
+
+NO_RESULT: Final = object()
+
+
+class AttemptUnderWay(AttemptReference):
+    """An attempt or a step under way.
+
+    As a context manager, it completes when the block ends, and fails if the block raises.
+
+    Attributes:
+        session: Name of the session.
+        task: Name of the task; of a step, its id within the session.
+        number: 1 for the first attempt of the task, or of the step, in its session.
+        xcom: The session's queues; every operation on them belongs to this attempt, in any thread.
+        token: Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE.
+        restorable: Whether its stored result can stand for it. False if it has pushed a value that could not be stored.
+    """
+
+    def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
+        super().__init__(xcoms.database, xcoms.session, attempt_id, task, number, fence)
+        self.xcom = xcoms.bound_to(self)
+        self.restorable = True
+        self._open = True
+        self._token: Token[Owner | None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the attempt was neither ended nor left, as far as this object knows."""
+        return self._open
+
+    def complete(self, result: Any = NO_RESULT) -> Encoded | None:
+        """Complete the attempt with its result, in one transaction."""
+        raise NotImplementedError
+
+    def fail(
+        self,
+        error: BaseException | ErrorText | None = None,
+        status: str = "failed",
+        *,
+        first_frame: TracebackType | None = None,
+    ) -> None:
+        """End the attempt without completing it.
+
+        A step and a delivery are undone whole. What any other attempt did to queues of other sessions is undone at once
+        (promise 10), and so are its steps that have not completed. What it did to queues of its own session, and of
+        parent and child sessions, stays until the task's next attempt or the session's next run begins, so that a
+        fallback sees it.
+
+        Args:
+            error: Kept with the attempt; of its traceback, the last 16 KiB. Texts are kept as they are.
+            status: `failed` or `interrupted`.
+            first_frame: Where the traceback begins, if not at its first frame.
+
+        Raises:
+            AttemptClosed: The attempt has ended before.
+            LeaseLost: Another process has taken the session over.
+        """
+        text = error_text(error, first_frame) if isinstance(error, BaseException) else error
+
+        def work(transaction: Transaction) -> bool:
+            if not attempts.fail(transaction, self.id, status, text):
+                return False
+            undo_ended(transaction, [*self._close_steps(transaction), self.id], status)
+            return True
+
+        if not self.database.transact(work, "fail"):
+            self._refuse(self.database)
+        self._open = False
+
+    def _close_steps(self, transaction: Transaction) -> Sequence[int]:
+        """End the steps that run inside, in the transaction that ends the attempt, and return their ids."""
+        return ()
+
+    def _refuse(self, executor: Executor) -> NoReturn:
+        self._open = False
+        self.refuse_if_closed(executor)
+        raise LeaseLost(f"session {self.session} was removed while {self.name} ran")
+
+    def __enter__(self) -> Self:
+        self._token = current_attempt.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            current_attempt.reset(self._token)
+        if not self._open:
+            return
+        self._open = False  # whether or not the store can be told
+        if error is None:
+            self.complete()
+            return
+        # The store's own refusal of the failed attempt must not hide why it failed.
+        with contextlib.suppress(ZrbStoreError):
+            self.fail(error, status_after(error))
+
+
+def status_after(error: BaseException) -> str:
+    """Return how an attempt or a run ends by this exception: `failed` or `interrupted`."""
+    return "failed" if isinstance(error, (Exception, SystemExit)) else "interrupted"

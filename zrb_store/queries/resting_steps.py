@@ -1,0 +1,125 @@
+"""The steps that do not stand without the attempt around them (docs/promises.md, promise 11)."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.db.dialect import among
+from zrb_store.db.tables import attempt, queue, value
+from zrb_store.db.transaction import Executor
+from zrb_store.queries.steps import is_running, standing
+
+_PARENT: sa.BindParameter[Any] = bindparam("attempt_id")
+_parent = attempt.alias("parent")
+_standing = (attempt.c.parent_id == _PARENT, standing)
+
+
+def _within(dialect_name: str, in_queues: bool) -> list[Any]:
+    return [among(dialect_name, value.c.queue_id, "queue_ids")] if in_queues else []
+
+
+@functools.cache
+def _first_take(dialect_name: str, *, in_queues: bool) -> Any:
+    """Select when an attempt, outside of steps, first took one of the values of other sessions that come back."""
+    return (
+        sa.select(sa.func.min(value.c.ended_at))
+        .select_from(value.join(queue, queue.c.id == value.c.queue_id).join(_parent, _parent.c.id == value.c.taken_by))
+        .where(
+            value.c.taken_by == _PARENT,
+            queue.c.session_id != _parent.c.session_id,
+            *_within(dialect_name, in_queues),
+        )
+    )
+
+
+_BEGUN_SINCE = (
+    sa.select(attempt.c.id)
+    .select_from(
+        _parent.join(
+            attempt, sa.and_(attempt.c.session_id == _parent.c.session_id, attempt.c.step_of == _parent.c.task)
+        )
+    )
+    .where(_parent.c.id == _PARENT, *_standing, attempt.c.started_at >= bindparam("moment"))
+)
+
+
+@functools.cache
+def _taking_from(dialect_name: str, *, in_queues: bool) -> Any:
+    """Select the steps of an attempt that took what it, or one of its steps, pushed."""
+    return (
+        sa.select(attempt.c.id)
+        .select_from(value.join(attempt, attempt.c.id == value.c.taken_by))
+        .where(value.c.pushed_by == bindparam("pusher_id"), *_standing, *_within(dialect_name, in_queues))
+    )
+
+
+def of_attempt(executor: Executor, attempt_id: int, queue_ids: Sequence[int] | None = None) -> list[int]:
+    """Return the completed steps of an attempt that rest on what comes back if it is undone, the newest first.
+
+    These are the steps that began after the attempt, outside of steps, had taken a value of another session; those that
+    took what the attempt had pushed outside of steps; and those that took what such a step had pushed.
+
+    Args:
+        executor: The open transaction, in which the attempt is locked or has ended.
+        attempt_id: The attempt.
+        queue_ids: Only what it did to these queues is undone.
+    """
+    name, in_queues = executor.dialect_name, queue_ids is not None
+    params = {"attempt_id": attempt_id, "queue_ids": json.dumps(list(queue_ids or ()))}
+    found = _ids(executor, _taking_from(name, in_queues=in_queues), {**params, "pusher_id": attempt_id})
+    moment = executor.execute(_first_take(name, in_queues=in_queues), params)[0][0]
+    if moment is not None:
+        found |= _ids(executor, _BEGUN_SINCE, {**params, "moment": moment})
+    new = list(found)
+    while new:
+        more = _ids(executor, _taking_from(name, in_queues=False), {**params, "pusher_id": new.pop()}) - found
+        new += more
+        found |= more
+    return sorted(found, reverse=True)
+
+
+def _ids(executor: Executor, statement: Any, params: dict[str, Any]) -> set[int]:
+    return {row[0] for row in executor.execute(statement, params)}
+
+
+_RUNNING = sa.select(attempt.c.id).where(is_running).with_for_update(of=attempt, key_share=True)
+
+
+@functools.cache
+def _have_steps(dialect_name: str) -> Any:
+    return sa.select(_parent.c.id).where(
+        among(dialect_name, _parent.c.id, "ids"),
+        sa.exists(
+            sa.select(literal_column("1")).where(
+                attempt.c.session_id == _parent.c.session_id, attempt.c.step_of == _parent.c.task
+            )
+        ),
+    )
+
+
+def with_steps(executor: Executor, chosen: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Add the steps that are undone with attempts, each before its attempt, to a list of attempts to give back.
+
+    Args:
+        executor: The open transaction.
+        chosen: Ids of attempts, in the order in which they are undone, each with the reason.
+    """
+    chosen = list(chosen)
+    have_steps: set[int] = set()
+    if chosen:
+        ids = json.dumps([attempt_id for attempt_id, _ in chosen])
+        have_steps = _ids(executor, _have_steps(executor.dialect_name), {"ids": ids})
+    found: dict[int, str] = {}
+    for attempt_id, reason in chosen:
+        if attempt_id in have_steps:
+            running = _ids(executor, _RUNNING, {"attempt_id": attempt_id})
+            for step_id in sorted(running.union(of_attempt(executor, attempt_id)), reverse=True):
+                found.setdefault(step_id, reason)
+        found.setdefault(attempt_id, reason)
+    return list(found.items())
