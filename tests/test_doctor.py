@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.commands import Commands
 from tests.sessions import parse, parse_lines
+from tests.steps import fill_with_steps, insert_step
 from tests.test_fork import Scenario, ScenarioRun, first_starts, steps
 from zrb_store import Store, StoreMissing, lease
 from zrb_store.db.engine import Database
@@ -65,6 +66,8 @@ def fill_with_history(store: Store) -> None:
     list(prune.prune(store.database, prune.Policy(older_than=timedelta(0), statuses=("open",))))
     inbox.clear()
     inbox.extendleft([1, 2])
+    fill_with_steps(store, "etl/load#1", running=False)
+    fill_with_steps(store, "under-way/t#1", running=True)
 
 
 @pytest.fixture
@@ -222,6 +225,45 @@ FAULTS = {
         "UPDATE zrb_value SET data = '\u00e9' WHERE type = 'int'",
     ],
     "value-type": ["""UPDATE zrb_value SET data = '{"$"\\:"later"}', size = 13 WHERE type = 'int'"""],
+    "step-id": [
+        "UPDATE zrb_attempt SET role = 'task' WHERE step = 'page'",
+        "UPDATE zrb_attempt SET role = 'step' WHERE task = 'read'",
+        "UPDATE zrb_attempt SET step_of = NULL WHERE step = 'connect'",
+        "UPDATE zrb_attempt SET step = NULL WHERE step = 'connect'",
+        "UPDATE zrb_attempt SET step_number = NULL WHERE step = 'connect'",
+        "UPDATE zrb_attempt SET task = 'load/7' WHERE task = 'load/3'",
+        "UPDATE zrb_attempt SET result_queue_id = 1, result_seq = 1 WHERE step = 'connect'",
+        "UPDATE zrb_attempt SET parent_id = 1 WHERE task = 'read'",
+        "UPDATE zrb_attempt SET step = 'page' WHERE task = 'read'",
+        "UPDATE zrb_attempt SET step_number = 1 WHERE task = 'read'",
+        "UPDATE zrb_attempt SET result = '1' WHERE task = 'read'",
+        "UPDATE zrb_attempt SET once = true WHERE task = 'read'",
+    ],
+    "step-number": [
+        "UPDATE zrb_attempt SET step_number = 5, task = 'load/5' WHERE task = 'load/2' AND number = 2",
+        "UPDATE zrb_attempt SET step = 'other' WHERE task = 'load/2' AND number = 2",
+    ],
+    "step-parent": [
+        "UPDATE zrb_attempt SET parent_id = 4611686018427387904 WHERE step = 'page'",
+        "UPDATE zrb_attempt SET parent_id = (SELECT id FROM zrb_attempt WHERE task = 'read') WHERE step = 'page'",
+        "UPDATE zrb_attempt SET parent_id = id WHERE step = 'page'",
+        "UPDATE zrb_attempt SET role = 'delivery' WHERE task = 't'",
+        "UPDATE zrb_attempt SET step_of = 'extract', task = 'extract/3' WHERE task = 'load/3'",
+    ],
+    "step-running": [
+        "UPDATE zrb_attempt SET status = 'completed', ended_at = started_at WHERE task = 't'",
+        "UPDATE zrb_attempt SET parent_id = NULL WHERE task = 't/4'",
+    ],
+    "step-unfinished": [
+        "UPDATE zrb_attempt SET given_back_at = NULL WHERE task = 't/2'",
+        "UPDATE zrb_attempt SET result = '1' WHERE task = 't/4'",
+    ],
+    "step-rests": [
+        "UPDATE zrb_value SET pushed_by = (SELECT parent_id FROM zrb_attempt WHERE id = taken_by), orphaned = true "
+        "WHERE taken_by IN (SELECT id FROM zrb_attempt WHERE task = 'load/1')",
+    ],
+    "result-data": ["UPDATE zrb_attempt SET result = '[' WHERE task = 'load/1'"],
+    "result-type": ["""UPDATE zrb_attempt SET result = '{"$"\\:"later"}' WHERE task = 'load/1'"""],
     "attempt-columns": [
         "UPDATE zrb_attempt SET role = 'boss' WHERE task = 'read'",
         "UPDATE zrb_attempt SET number = 0 WHERE task = 'read'",
@@ -265,6 +307,14 @@ def test_a_fault_in_the_rows_is_found(used: Store, location: str, check: str, fa
     assert check in findings
     assert findings[check].remedy
     assert len(str(findings[check]).splitlines()) == 1
+
+
+def test_a_task_may_have_the_id_of_a_step(store: Store, location: str) -> None:
+    """The task's attempt is not one that a later attempt of the step should have given back."""
+    with store.session("s").run() as run, run.attempt("load"):
+        run.begin("load/1")
+        insert_step(store, "s/load#1", "page", 1, attempt_number=2)
+        assert doctor_findings(location) == []
 
 
 def test_every_invariant_has_a_fault() -> None:
