@@ -18,9 +18,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.rows import query
 from tests.sessions import logged, show
-from tests.steps import fill_with_steps
 from tests.test_doctor import doctor_findings, fill_with_history
 from tests.test_fork import Scenario, ScenarioRun, steps
 from zrb_store import InvalidArgument, SessionNotFound, Store, ZrbStoreError, codec, open_store
@@ -131,33 +129,6 @@ def test_what_was_done_by_hand_is_known_there_too(store: Store, other: Store) ->
     assert [change["action"] for change in here] == ["push", "mark", "pin"]
     assert [change["action"] for change in there] == ["push", "mark", "pin", "copy"]
     assert there[:3] == here
-
-
-def steps_of(store: Store) -> list[Any]:
-    """Return each attempt of a step with the attempt around it, and the columns that only steps have."""
-    return query(
-        store,
-        "SELECT s.name, a.task, a.number, p.session_id = a.session_id, p.task, p.number, a.step_of, a.step, "
-        "a.step_number, a.once, a.result FROM zrb_attempt a JOIN zrb_session s ON s.id = a.session_id "
-        "LEFT JOIN zrb_attempt p ON p.id = a.parent_id WHERE a.role = 'step' ORDER BY a.id",
-    )
-
-
-def test_steps_keep_the_attempts_around_them(store: Store, other: Store, back: Store) -> None:
-    for at, name in ((store, "s"), (other, "unrelated")):
-        run = at.session(name).run().start()
-        for task in ("load", "load", "clean") if at is store else ("load",):
-            run.begin(task).fail(ValueError())
-        run.end("failed")
-    for parent in ("s/load#2", "s/clean#1"):
-        fill_with_steps(store, parent, running=False)
-    store.database.execute(sa.text("UPDATE zrb_attempt SET parent_id = NULL WHERE step = 'connect'"))
-    here = steps_of(store)
-    assert [row[3:6] for row in here] == [*[(True, "load", 2)] * 3, (None,) * 3, *[(True, "clean", 1)] * 3, (None,) * 3]
-    copy(store.database, other.database)
-    imported(back, exported(other, "s"), {"s": "renamed"})
-    assert steps_of(other) == here
-    assert steps_of(back) == [("renamed", *row[1:]) for row in here]
 
 
 _numbers = itertools.count()

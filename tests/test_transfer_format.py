@@ -127,16 +127,3 @@ def test_an_export_from_before_deliveries_were_counted_is_accepted(store: Store)
     assert imported(store, content, {"s": "older"}) == 1
     queue = store.session("older").xcom["q"]
     assert (queue.max_deliveries, list(queue)) == (None, ["v"])
-
-
-def test_an_export_from_before_there_were_steps_is_accepted(store: Store) -> None:
-    with store.session("s").run() as run:
-        run.step("load", lambda: 1)
-    records = [json.loads(line) for line in exported(store).splitlines()[1:-1]]
-    for record in records:
-        of_steps = ("parent", "step_of", "step", "step_number", "once", "result") if record["kind"] == "attempt" else ()
-        for name in ("sha256", *of_steps):
-            del record[name]
-    assert imported(store, "\n".join(lines.write(records)).encode(), {"s": "older"}) == 1
-    with store.session("older").run(again=True) as run:
-        assert run.step("load", lambda: 2) == 1

@@ -116,44 +116,6 @@ def test_an_impossible_line_is_refused_with_its_number(
     assert line >= start + 1
 
 
-# A change of the first record whose fields are those that are given, and the error message.
-STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({"step": "page"}, {"role": "task"}, "role, step_of, step and step_number contradict each other"),
-    ({"step": "page"}, {"step_of": None}, "role, step_of, step and step_number contradict each other"),
-    ({"step": "page"}, {"step": None}, "role, step_of, step and step_number contradict each other"),
-    ({"step": "page"}, {"step_number": None}, "role, step_of, step and step_number contradict each other"),
-    ({"task": "read"}, {"role": "step"}, "role, step_of, step and step_number contradict each other"),
-    ({"task": "read"}, {"parent": "reader/read#1"}, "it is no step, but has a parent, a result or is done only once"),
-    ({"task": "read"}, {"once": True}, "it is no step, but has a parent, a result or is done only once"),
-    ({"task": "read"}, {"result": "1"}, "it is no step, but has a parent, a result or is done only once"),
-    ({"step": "page"}, {"task": "load/7"}, "task is not STEP_OF/STEP_NUMBER"),
-    ({"step": "page~2"}, {"step": "page"}, "step page of load has another number, or number 2 another step"),
-    ({"step": "page~2"}, {"step_number": 1, "task": "load/1", "number": 9}, "or number 1 another step"),
-    ({"step": "page~2"}, {"step": "page~1"}, "step page~2 of load has another number, or number 2 another step"),
-    ({"step": "page"}, {"step": "x" * 521}, "step is not a valid name"),
-    ({"step": "page"}, {"result": "{"}, "result is not JSON"),
-    ({"step": "page"}, {"result_queue": "log", "result_seq": 1}, "its result lies in a queue"),
-    ({"step": "page"}, {"status": "lost"}, "it has a result, but has not completed"),
-    ({"step": "page~2"}, {"given_back_at": None}, "it did not complete, but was not given back"),
-    ({"step": "page"}, {"parent": "reader/read#1"}, "its parent is not of session etl"),
-    ({"step": "page"}, {"parent": "etl/load#9"}, "session etl names attempt load#9, which does not exist"),
-    ({"step": "page"}, {"parent": "etl/extract#1"}, "its parent is not of its task"),
-    ({"task": "load", "number": 1}, {"role": "delivery"}, "its parent is a delivery"),
-    ({"task": "t/4"}, {"parent": None}, "it is running, but its parent is not"),
-    ({"task": "t/4"}, {"status": "completed"}, "status and ended_at contradict each other"),
-    ({"queue": "pages"}, {"pushed_by": "etl/load#1", "orphaned": True}, "a step holds it, but etl/load#1"),
-]
-
-
-@pytest.mark.parametrize(("which", "change", "why"), STEPS, ids=[f"{change}"[:60] for _, change, _ in STEPS])
-def test_lies_about_a_step_are_refused(
-    empty_store: Store, sample_export: bytes, which: dict[str, Any], change: dict[str, Any], why: str
-) -> None:
-    lines = [json.loads(line) for line in sample_export.splitlines()]
-    place = next(place for place, line in enumerate(lines) if line.items() >= which.items())
-    assert why in refusal(empty_store, forged((place - 1, change), content=sample_export))
-
-
 DEAD: list[tuple[str, dict[str, Any], str]] = [
     ("value", {"deliveries": 0}, "it is dead, but was never delivered"),
     ("value", {"deliveries": 2}, "its deliveries are 1, but those of its value are another"),

@@ -1,4 +1,4 @@
-"""The invariants of steps (docs/promises.md, promise 11), as statements that find the rows that violate them."""
+"""The invariants of steps, as statements that find the rows that violate them."""
 
 from __future__ import annotations
 
