@@ -158,7 +158,8 @@ class Steps:
         try:
             yield name if count == 1 else f"{name}~{count}"
         except BaseException:
-            self._failed[name] = arguments
+            with self._lock:
+                self._failed[name] = arguments
             raise
         finally:
             with self._lock:
