@@ -108,6 +108,7 @@ class Attempt(AttemptUnderWay):
             # The attempt is locked before its queue: a child's push to that queue waits for the attempt.
             if not attempts.lock(transaction, self.id):
                 self._refuse(transaction)
+            closed = self._close_steps(transaction)  # before a queue is locked: attempts are locked first
             if item is not None:
                 queue_id = self.xcom.create_queue(transaction, name)
                 seq = values.push(transaction, queue_id, item, self.id)
@@ -117,7 +118,7 @@ class Attempt(AttemptUnderWay):
             restorable = self.restorable and (item is None or item.restorable)
             if not attempts.complete(transaction, self.id, restorable=restorable, result=place):
                 self._refuse(transaction)
-            undo_ended(transaction, self._close_steps(transaction), "interrupted")
+            undo_ended(transaction, closed, "interrupted")
             return place
 
         place = self.database.transact(work, "complete")
