@@ -63,8 +63,8 @@ class Steps:
         self._lock = threading.Lock()
         self._open: dict[str, Step | None] = {}
         self._started: dict[str, int] = {}
-        # The arguments of a step that failed, by its name: the next call with these is its next attempt.
-        self._failed: dict[str, str] = {}
+        # The arguments of those that failed, by name and count: a call with these is the next attempt of that step.
+        self._failed: dict[str, dict[int, str]] = {}
         self._next_number: int | None = None
 
     def owner_of_change(self) -> AttemptUnderWay:
@@ -151,18 +151,30 @@ class Steps:
                     f"step {name} of {self._attempt.full_name} is under way: "
                     "steps that run at the same time need names of their own"
                 )
-            if self._failed.pop(name, None) != arguments:
-                self._started[name] = self._started.get(name, 0) + 1
-            count = self._started[name]
+            count, again = self._count(name, arguments)
             self._open[name] = None
         try:
             yield name if count == 1 else f"{name}~{count}"
         except BaseException:
-            self._failed[name] = arguments
+            with self._lock:
+                if again or self._open[name] is not None:
+                    self._failed[name][count] = arguments
+                else:
+                    self._started[name] -= 1  # it was refused, so that it did not start
             raise
         finally:
             with self._lock:
                 del self._open[name]
+
+    def _count(self, name: str, arguments: str) -> tuple[int, bool]:
+        """Return which step of a name a call starts: the first, the second, and so on; and whether it failed before."""
+        failed = self._failed.setdefault(name, {})
+        for count, others in failed.items():
+            if others == arguments:
+                del failed[count]
+                return count, True
+        self._started[name] = self._started.get(name, 0) + 1
+        return self._started[name], False
 
     def _refuse_other_arguments(self, known: StepRecord, name: str, arguments: str) -> None:
         difference = describe_changes(mask_encoded(known.arguments), arguments)
