@@ -62,7 +62,8 @@ class Attempt(AttemptUnderWay):
             step runs again in the task's next attempt.
 
         Raises:
-            InvalidArgument: No step can have this name, the function returned an awaitable, or this is a delivery.
+            InvalidArgument: No step can have this name, this is a delivery, or the function returned an awaitable or a
+                generator.
             InputsDiffer: The step completed with other arguments, in type or value: 1, 1.0 and True differ.
             StepUncertain: A step declared `once` began before, and its end is unknown.
             AttemptClosed: The attempt has ended.

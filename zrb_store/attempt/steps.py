@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,9 +46,11 @@ class StepCall(NamedTuple):
     @property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
-        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(
-            getattr(self.function, "__call__", None)  # noqa: B004 - an object with a method `async def __call__`
-        )
+        function = self.function
+        while isinstance(function, functools.partial):
+            function = function.func
+        call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
+        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 class Steps:
@@ -103,11 +106,7 @@ class Steps:
             if isinstance(step, _Done):
                 return codec.decode(step.result)
             result = call.function(*call.args, **call.kwargs)
-            if inspect.isawaitable(result):
-                _discard(result)
-                raise InvalidArgument(
-                    f"the function of step {call.name} returned an awaitable: give the coroutine function itself"
-                )
+            _refuse_unfinished(result, call.name)
             step.complete(result)
             return result
 
@@ -258,7 +257,14 @@ class _Done(NamedTuple):
     result: str
 
 
-def _discard(awaitable: Any) -> None:
-    close = getattr(awaitable, "close", None)
-    if close is not None:
-        close()
+def _refuse_unfinished(result: Any, name: str) -> None:
+    """Refuse a result whose code has still to run, which would be outside of the step."""
+    if inspect.isawaitable(result):
+        for end in ("close", "cancel"):  # of a coroutine; of an asyncio task
+            getattr(result, end, lambda: None)()
+        raise InvalidArgument(f"the function of step {name} returned an awaitable: give the coroutine function itself")
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise InvalidArgument(
+            f"the function of step {name} returned a generator, whose code would run outside of the step: "
+            "return a list instead"
+        )
