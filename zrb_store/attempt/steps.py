@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,27 +46,29 @@ class StepCall(NamedTuple):
     @property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
-        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(
-            getattr(self.function, "__call__", None)  # noqa: B004 - an object with a method `async def __call__`
-        )
+        function = self.function
+        while isinstance(function, functools.partial):
+            function = function.func
+        call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
+        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 class Steps:
-    """The steps of one attempt: those that are open in this process, and how often each name was started."""
+    """The steps of one attempt: those that are open in this process, and how often each name was started.
+
+    Attributes:
+        any_began: Whether a step may have begun.
+    """
 
     def __init__(self, attempt: AttemptUnderWay) -> None:
+        self.any_began = False
         self._attempt = attempt
         self._lock = threading.Lock()
         self._open: dict[str, Step | None] = {}
         self._started: dict[str, int] = {}
-        # The arguments of a step that failed, by its name: the next call with these is its next attempt.
-        self._failed: dict[str, str] = {}
+        # The arguments of those that failed, by name and count: a call with these is the next attempt of that step.
+        self._failed: dict[str, dict[int, str]] = {}
         self._next_number: int | None = None
-
-    @property
-    def any_began(self) -> bool:
-        """Whether a step may have begun."""
-        return self._next_number is not None
 
     def owner_of_change(self) -> AttemptUnderWay:
         """Return what owns a change that is made now: the step that the code runs in, or the attempt.
@@ -103,11 +106,7 @@ class Steps:
             if isinstance(step, _Done):
                 return codec.decode(step.result)
             result = call.function(*call.args, **call.kwargs)
-            if inspect.isawaitable(result):
-                _discard(result)
-                raise InvalidArgument(
-                    f"the function of step {call.name} returned an awaitable: give the coroutine function itself"
-                )
+            _refuse_unfinished(result, call.name)
             step.complete(result)
             return result
 
@@ -151,19 +150,30 @@ class Steps:
                     f"step {name} of {self._attempt.full_name} is under way: "
                     "steps that run at the same time need names of their own"
                 )
-            if self._failed.pop(name, None) != arguments:
-                self._started[name] = self._started.get(name, 0) + 1
-            count = self._started[name]
+            count, again = self._count(name, arguments)
             self._open[name] = None
         try:
             yield name if count == 1 else f"{name}~{count}"
         except BaseException:
             with self._lock:
-                self._failed[name] = arguments
+                if again or self._open[name] is not None:
+                    self._failed[name][count] = arguments
+                else:
+                    self._started[name] -= 1  # it was refused, so that it did not start
             raise
         finally:
             with self._lock:
                 del self._open[name]
+
+    def _count(self, name: str, arguments: str) -> tuple[int, bool]:
+        """Return which step of a name a call starts: the first, the second, and so on; and whether it failed before."""
+        failed = self._failed.setdefault(name, {})
+        for count, others in failed.items():
+            if others == arguments:
+                del failed[count]
+                return count, True
+        self._started[name] = self._started.get(name, 0) + 1
+        return self._started[name], False
 
     def _refuse_other_arguments(self, known: StepRecord, name: str, arguments: str) -> None:
         difference = describe_changes(mask_encoded(known.arguments), arguments)
@@ -197,6 +207,7 @@ class Steps:
     def _begin(self, base: str, name: str, arguments: str, known: StepRecord | None, *, once: bool) -> Step:
         attempt = self._attempt
         number = known.step_number if known is not None else self._new_number()
+        self.any_began = True
 
         def begin(executor: Any) -> BegunAttempt | None:
             return steps.begin(executor, attempt.id, attempt.task, name, number, arguments, once=once)
@@ -246,7 +257,14 @@ class _Done(NamedTuple):
     result: str
 
 
-def _discard(awaitable: Any) -> None:
-    close = getattr(awaitable, "close", None)
-    if close is not None:
-        close()
+def _refuse_unfinished(result: Any, name: str) -> None:
+    """Refuse a result whose code has still to run, which would be outside of the step."""
+    if inspect.isawaitable(result):
+        for end in ("close", "cancel"):  # of a coroutine; of an asyncio task
+            getattr(result, end, lambda: None)()
+        raise InvalidArgument(f"the function of step {name} returned an awaitable: give the coroutine function itself")
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise InvalidArgument(
+            f"the function of step {name} returned a generator, whose code would run outside of the step: "
+            "return a list instead"
+        )
