@@ -51,7 +51,11 @@ class StepCall(NamedTuple):
 
 
 class Steps:
-    """The steps of one attempt: those that are open in this process, and how often each name was started."""
+    """The steps of one attempt: those that are open in this process, and how often each name was started.
+
+    Attributes:
+        any_began: Whether a step may have begun.
+    """
 
     def __init__(self, attempt: AttemptUnderWay) -> None:
         self._attempt = attempt
@@ -61,11 +65,7 @@ class Steps:
         # The arguments of a step that failed, by its name: the next call with these is its next attempt.
         self._failed: dict[str, str] = {}
         self._next_number: int | None = None
-
-    @property
-    def any_began(self) -> bool:
-        """Whether a step may have begun."""
-        return self._next_number is not None
+        self.any_began = False
 
     def owner_of_change(self) -> AttemptUnderWay:
         """Return what owns a change that is made now: the step that the code runs in, or the attempt.
@@ -196,6 +196,7 @@ class Steps:
     def _begin(self, base: str, name: str, arguments: str, known: StepRecord | None, *, once: bool) -> Step:
         attempt = self._attempt
         number = known.step_number if known is not None else self._new_number()
+        self.any_began = True
 
         def begin(executor: Any) -> BegunAttempt | None:
             return steps.begin(executor, attempt.id, attempt.task, name, number, arguments, once=once)
