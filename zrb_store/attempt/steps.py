@@ -45,8 +45,10 @@ class StepCall(NamedTuple):
     @property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
-        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(
-            getattr(self.function, "__call__", None)  # noqa: B004 - an object with a method `async def __call__`
+        function = self.function
+        return inspect.iscoroutinefunction(function) or (
+            not inspect.isroutine(function)  # an object may have a method `async def __call__`
+            and inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
         )
 
 
@@ -64,7 +66,8 @@ class Steps:
         self._started: dict[str, int] = {}
         # The arguments of a step that failed, by its name: the next call with these is its next attempt.
         self._failed: dict[str, str] = {}
-        self._next_number: int | None = None
+        self._had_steps: bool | None = None  # whether the task had steps before; None until the first step asks
+        self._highest_number = 0
         self.any_began = False
 
     def owner_of_change(self) -> AttemptUnderWay:
@@ -124,8 +127,8 @@ class Steps:
         """Yield the step, begun, or the result of one that is done. If the block raises, the step fails."""
         self._refuse_nesting(call.name)
         arguments = stored_arguments(call.args, call.kwargs, self._attempt.xcom.max_value)
-        with self._claim(call.name, arguments) as name:
-            known = steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
+        with self._claim(call.name, arguments) as (name, again):
+            known = self._newest(name) if again or self._task_had_steps() else None
             if known is not None and known.is_done:
                 self._refuse_other_arguments(known, name, arguments)
                 yield _Done(known.result or "null")
@@ -143,26 +146,43 @@ class Steps:
             raise ZrbStoreError(f"step {name} of {self._attempt.full_name} cannot begin inside {current.full_name}")
 
     @contextlib.contextmanager
-    def _claim(self, name: str, arguments: str) -> Iterator[str]:
-        """Claim a name, so that two of one name do not run at once, and yield the name of this occurrence."""
+    def _claim(self, name: str, arguments: str) -> Iterator[tuple[str, bool]]:
+        """Claim a name, so that two of one name do not run at once.
+
+        Yields:
+            The name of this occurrence, and whether it is one that failed in this attempt.
+        """
         with self._lock:
             if name in self._open:
                 raise ZrbStoreError(
                     f"step {name} of {self._attempt.full_name} is under way: "
                     "steps that run at the same time need names of their own"
                 )
-            if self._failed.pop(name, None) != arguments:
+            again = self._failed.pop(name, None) == arguments
+            if not again:
                 self._started[name] = self._started.get(name, 0) + 1
             count = self._started[name]
             self._open[name] = None
         try:
-            yield name if count == 1 else f"{name}~{count}"
+            yield name if count == 1 else f"{name}~{count}", again
         except BaseException:
             self._failed[name] = arguments
             raise
         finally:
             with self._lock:
                 del self._open[name]
+
+    def _task_had_steps(self) -> bool:
+        """Whether the task had steps before this attempt. If it had none, there is nothing to look for."""
+        with self._lock:
+            if self._had_steps is None:
+                attempt = self._attempt
+                self._highest_number = steps.highest_number(attempt.database, attempt.id, attempt.task)
+                self._had_steps = self._highest_number > 0
+            return self._had_steps
+
+    def _newest(self, name: str) -> StepRecord | None:
+        return steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
 
     def _refuse_other_arguments(self, known: StepRecord, name: str, arguments: str) -> None:
         difference = describe_changes(mask_encoded(known.arguments), arguments)
@@ -224,12 +244,8 @@ class Steps:
 
     def _new_number(self) -> int:
         with self._lock:
-            if self._next_number is None:
-                highest = steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
-                self._next_number = highest + 1
-            number = self._next_number
-            self._next_number += 1
-            return number
+            self._highest_number += 1
+            return self._highest_number
 
     def _refuse_begin(self, name: str) -> NoReturn:
         attempt = self._attempt
