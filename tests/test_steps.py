@@ -137,19 +137,22 @@ def test_ending_an_attempt_closes_its_steps(store: Store) -> None:
         except AttemptClosed as error:
             refused.append(error)
 
-    for ending in ("fails", "completes"):
-        with attempt_of(store, ending, fails=ending == "fails") as attempt:
-            thread = threading.Thread(target=work, args=[attempt])
-            thread.start()
-            assert taken.wait(60)
-            assert list(session.xcom["in"]) == []
-        assert list(session.xcom["in"]) == ["a"]
-        ended.set()
-        thread.join()
-        assert (len(refused), list(session.xcom["out"])) == (1, [])
-        assert recorded(store, f"{ending}/1").status == "interrupted"
-        for each in (taken, ended, refused):
-            each.clear()
+    with store.session("night").run() as run:
+        for number, fails in enumerate((True, False), 1):
+            with contextlib.suppress(Boom), run.attempt("convert") as attempt:
+                thread = threading.Thread(target=work, args=[attempt])
+                thread.start()
+                assert taken.wait(60)
+                assert list(session.xcom["in"]) == []
+                if fails:
+                    raise Boom
+            assert list(session.xcom["in"]) == ["a"]
+            ended.set()
+            thread.join()
+            assert (len(refused), list(session.xcom["out"])) == (1, [])
+            assert recorded(store, "convert/1", number).status == "interrupted"
+            for each in (taken, ended, refused):
+                each.clear()
 
 
 def test_a_step_begun_after_a_foreign_take_goes_back_with_it(store: Store) -> None:

@@ -240,7 +240,6 @@ INTERRUPTED = {
     "step_begin:before": (0, 1),
     "step_begin:after": (0, 1),
     "step_complete:before": (1, 2),
-    "step_complete:inside": (1, 2),
     "step_complete:after": (1, 1),
     "complete:before": (1, 1),
     "complete:inside": (1, 1),

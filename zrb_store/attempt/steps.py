@@ -68,7 +68,9 @@ class Steps:
         self._started: dict[str, int] = {}
         # The arguments of those that failed, by name and count: a call with these is the next attempt of that step.
         self._failed: dict[str, dict[int, str]] = {}
-        self._next_number: int | None = None
+        self._had_steps: bool | None = None  # whether the task had steps before; None until the first step asks
+        self._in_doubt = False  # whether a step may have begun that nobody knows
+        self._highest_number = 0
 
     def owner_of_change(self) -> AttemptUnderWay:
         """Return what owns a change that is made now: the step that the code runs in, or the attempt.
@@ -123,8 +125,8 @@ class Steps:
         """Yield the step, begun, or the result of one that is done. If the block raises, the step fails."""
         self._refuse_nesting(call.name)
         arguments = stored_arguments(call.args, call.kwargs, self._attempt.xcom.max_value)
-        with self._claim(call.name, arguments) as name:
-            known = steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
+        with self._claim(call.name, arguments) as (name, again):
+            known = self._newest(name) if again or self._task_had_steps() else None
             if known is not None and known.is_done:
                 self._refuse_other_arguments(known, name, arguments)
                 yield _Done(known.result or "null")
@@ -142,8 +144,12 @@ class Steps:
             raise ZrbStoreError(f"step {name} of {self._attempt.full_name} cannot begin inside {current.full_name}")
 
     @contextlib.contextmanager
-    def _claim(self, name: str, arguments: str) -> Iterator[str]:
-        """Claim a name, so that two of one name do not run at once, and yield the name of this occurrence."""
+    def _claim(self, name: str, arguments: str) -> Iterator[tuple[str, bool]]:
+        """Claim a name, so that two of one name do not run at once.
+
+        Yields:
+            The name of this occurrence, and whether it is one that failed in this attempt.
+        """
         with self._lock:
             if name in self._open:
                 raise ZrbStoreError(
@@ -153,13 +159,14 @@ class Steps:
             count, again = self._count(name, arguments)
             self._open[name] = None
         try:
-            yield name if count == 1 else f"{name}~{count}"
+            yield name if count == 1 else f"{name}~{count}", again
         except BaseException:
             with self._lock:
                 if again or self._open[name] is not None:
                     self._failed[name][count] = arguments
                 else:
                     self._started[name] -= 1  # it was refused, so that it did not start
+                    self._in_doubt = True  # unless the connection was lost, so that nobody knows
             raise
         finally:
             with self._lock:
@@ -174,6 +181,18 @@ class Steps:
                 return count, True
         self._started[name] = self._started.get(name, 0) + 1
         return self._started[name], False
+
+    def _task_had_steps(self) -> bool:
+        """Whether the task may have had steps before. If it had none, there is nothing to look for."""
+        with self._lock:
+            if self._had_steps is None:
+                attempt = self._attempt
+                self._highest_number = steps.highest_number(attempt.database, attempt.id, attempt.task)
+                self._had_steps = self._highest_number > 0
+            return self._had_steps or self._in_doubt
+
+    def _newest(self, name: str) -> StepRecord | None:
+        return steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
 
     def _refuse_other_arguments(self, known: StepRecord, name: str, arguments: str) -> None:
         difference = describe_changes(mask_encoded(known.arguments), arguments)
@@ -235,12 +254,8 @@ class Steps:
 
     def _new_number(self) -> int:
         with self._lock:
-            if self._next_number is None:
-                highest = steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
-                self._next_number = highest + 1
-            number = self._next_number
-            self._next_number += 1
-            return number
+            self._highest_number += 1
+            return self._highest_number
 
     def _refuse_begin(self, name: str) -> NoReturn:
         attempt = self._attempt
