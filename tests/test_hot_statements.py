@@ -61,7 +61,7 @@ OPERATIONS: dict[str, Callable[[Any, Run], object]] = {
     "pop": lambda q, run: q.pop(),
     "popright": lambda q, run: q.popright(),
     "pop_many": lambda q, run: (q.extend([8, 9]), q.pop_many(2)),
-    "wait": lambda q, run: lookout.has_value(run.database, "shared", "q"),
+    "wait": lambda q, run: lookout.probe(run.database, "shared", "q")(),
     "peek": lambda q, run: q.peek(),
     "get": lambda q, run: q.get(),
     "len": lambda q, run: len(q),
