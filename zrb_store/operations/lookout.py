@@ -27,6 +27,11 @@ class Lookout:
 
     Meanwhile nothing is locked and no transaction is open. After a look that has found nothing, sleep for `next_pause`
     until `is_time_to_look`, look again, and so on until the time is over. `wait` sleeps up to the next look.
+
+    Attributes:
+        has_value: Tells whether the queue has a value that is waited for.
+        may_get_value: Tells whether the queue has a value, or one that comes back if its holder has died. If not, a
+            look would find nothing. This is one cheap question, and a look has several that are not.
     """
 
     def __init__(
@@ -51,7 +56,8 @@ class Lookout:
         """
         check_seconds(seconds)
         self._database = database
-        self.has_value = has_value or lookout.probe(database, session, queue)
+        self.has_value = has_value or lookout.has_value(database, session, queue)
+        self.may_get_value = lookout.may_get_value(database, session, queue)
         now = time.monotonic()
         self._end = now + seconds
         self._look_at = now + LOOK_EVERY

@@ -86,7 +86,7 @@ class Consumer:
         self._begin = begin
         self._open = open_deliveries
         self._place = queue.place
-        self._has_any = lookout.probe(run.database, *queue.place)
+        self._has_any = lookout.has_value(run.database, *queue.place)
         self._batch = batch
         self._raises = raises
         self._decode = decode

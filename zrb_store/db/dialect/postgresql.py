@@ -48,7 +48,7 @@ class PostgreSQL:
 
     lock_timeout = "5s"  # after that, the operation is repeated until its own timeout
     begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    poll_every = 0.09
+    poll_every = 0.085
     change_mark = None
     backs_up = False
     # Only in the schema of our tables: a table in other schemas of the search_path may belong to another program.
