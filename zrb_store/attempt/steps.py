@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,10 +47,10 @@ class StepCall(NamedTuple):
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
         function = self.function
-        return inspect.iscoroutinefunction(function) or (
-            not inspect.isroutine(function)  # an object may have a method `async def __call__`
-            and inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-        )
+        while isinstance(function, functools.partial):
+            function = function.func
+        call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
+        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 class Steps:
@@ -60,15 +61,16 @@ class Steps:
     """
 
     def __init__(self, attempt: AttemptUnderWay) -> None:
+        self.any_began = False
         self._attempt = attempt
         self._lock = threading.Lock()
         self._open: dict[str, Step | None] = {}
         self._started: dict[str, int] = {}
-        # The arguments of a step that failed, by its name: the next call with these is its next attempt.
-        self._failed: dict[str, str] = {}
+        # The arguments of those that failed, by name and count: a call with these is the next attempt of that step.
+        self._failed: dict[str, dict[int, str]] = {}
         self._had_steps: bool | None = None  # whether the task had steps before; None until the first step asks
+        self._in_doubt = False  # whether a step may have begun that nobody knows
         self._highest_number = 0
-        self.any_began = False
 
     def owner_of_change(self) -> AttemptUnderWay:
         """Return what owns a change that is made now: the step that the code runs in, or the attempt.
@@ -106,11 +108,7 @@ class Steps:
             if isinstance(step, _Done):
                 return codec.decode(step.result)
             result = call.function(*call.args, **call.kwargs)
-            if inspect.isawaitable(result):
-                _discard(result)
-                raise InvalidArgument(
-                    f"the function of step {call.name} returned an awaitable: give the coroutine function itself"
-                )
+            _refuse_unfinished(result, call.name)
             step.complete(result)
             return result
 
@@ -158,28 +156,40 @@ class Steps:
                     f"step {name} of {self._attempt.full_name} is under way: "
                     "steps that run at the same time need names of their own"
                 )
-            again = self._failed.pop(name, None) == arguments
-            if not again:
-                self._started[name] = self._started.get(name, 0) + 1
-            count = self._started[name]
+            count, again = self._count(name, arguments)
             self._open[name] = None
         try:
             yield name if count == 1 else f"{name}~{count}", again
         except BaseException:
-            self._failed[name] = arguments
+            with self._lock:
+                if again or self._open[name] is not None:
+                    self._failed[name][count] = arguments
+                else:
+                    self._started[name] -= 1  # it was refused, so that it did not start
+                    self._in_doubt = True  # unless the connection was lost, so that nobody knows
             raise
         finally:
             with self._lock:
                 del self._open[name]
 
+    def _count(self, name: str, arguments: str) -> tuple[int, bool]:
+        """Return which step of a name a call starts: the first, the second, and so on; and whether it failed before."""
+        failed = self._failed.setdefault(name, {})
+        for count, others in failed.items():
+            if others == arguments:
+                del failed[count]
+                return count, True
+        self._started[name] = self._started.get(name, 0) + 1
+        return self._started[name], False
+
     def _task_had_steps(self) -> bool:
-        """Whether the task had steps before this attempt. If it had none, there is nothing to look for."""
+        """Whether the task may have had steps before. If it had none, there is nothing to look for."""
         with self._lock:
             if self._had_steps is None:
                 attempt = self._attempt
                 self._highest_number = steps.highest_number(attempt.database, attempt.id, attempt.task)
                 self._had_steps = self._highest_number > 0
-            return self._had_steps
+            return self._had_steps or self._in_doubt
 
     def _newest(self, name: str) -> StepRecord | None:
         return steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
@@ -262,7 +272,14 @@ class _Done(NamedTuple):
     result: str
 
 
-def _discard(awaitable: Any) -> None:
-    close = getattr(awaitable, "close", None)
-    if close is not None:
-        close()
+def _refuse_unfinished(result: Any, name: str) -> None:
+    """Refuse a result whose code has still to run, which would be outside of the step."""
+    if inspect.isawaitable(result):
+        for end in ("close", "cancel"):  # of a coroutine; of an asyncio task
+            getattr(result, end, lambda: None)()
+        raise InvalidArgument(f"the function of step {name} returned an awaitable: give the coroutine function itself")
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise InvalidArgument(
+            f"the function of step {name} returned a generator, whose code would run outside of the step: "
+            "return a list instead"
+        )
