@@ -68,7 +68,9 @@ class Recorder:
 
     # -- the run
 
-    def start(self, store: Store, name: str, spec: RunSpec, forced: str | None = None) -> None:
+    def start(
+        self, store: Store, name: str, spec: RunSpec, forced: str | None = None, *, repeat_once: bool = False
+    ) -> None:
         """Take the lease, and learn what has completed.
 
         Args:
@@ -76,20 +78,21 @@ class Recorder:
             name: Name of the session.
             spec: What the run is for.
             forced: Name of a task that runs again with everything downstream of it.
+            repeat_once: Whether completed steps that were declared `once` may run again with them.
 
         Raises:
             SessionBusy: Another process runs the session.
             SessionCompleted: There is nothing left to run.
             InputsDiffer: The session is of another project, another task or other inputs.
             TaskNotFound: There is no task of the name `forced`.
-            InvalidArgument: No resume starts it.
+            InvalidArgument: No resume starts it, or a step would run again that may not.
         """
         self.origin = spec.origin
         self.url = store.database.url.render_as_string(hide_password=False)
         self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
         self._content = CtxXcomContent(self.xcoms, self.graph.is_volatile, self.warn_once)
         self.ctx_xcom = CtxXcom(self._content)
-        self._completed = CompletedTasks(self.graph, self.main, forced)
+        self._completed = CompletedTasks(self.graph, self.main, forced, repeat_once=repeat_once)
         self.run = Run(self.xcoms, spec, on_lost=self.stop)
         self._attempts = OpenAttempts(self.graph, self.run, self.xcoms, self.ctx_xcom)
         self.run.start(self._completed.choose_reruns)
