@@ -14,7 +14,7 @@ from zrb_store.errors import LeaseLost, ZrbStoreError
 from zrb_store.queries import attempts
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.safe_text import ErrorText, error_text
-from zrb_store.xcom import Xcoms, current_attempt
+from zrb_store.xcom import Xcoms, current_attempt, leave
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -106,7 +106,7 @@ class AttemptUnderWay(AttemptReference):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._token is not None:
-            current_attempt.reset(self._token)
+            leave(self._token)
         if not self._open:
             return
         self._open = False  # whether or not the store can be told
