@@ -51,10 +51,13 @@ class Step(AttemptUnderWay):
         def work(transaction: Transaction) -> bool:
             return steps.complete(transaction, self.id, item.data, restorable=restorable)
 
-        if not self.database.transact(work, "step_complete"):
-            self._refuse(self.database)
+        with self.xcom.watched():
+            if not self.database.transact(work, "step_complete"):
+                self._refuse(self.database)
         self._open = False
-        self.xcom.attempt_ended(self.id, stands=True)
+        if not self.restorable:
+            self.parent.restorable = False  # its value is in a queue, whichever of the two pushed it
+        self.xcom.step_ended(self, self.parent, stands=True)
         return item
 
     def _encode(self, result: Any) -> Encoded:
@@ -80,8 +83,9 @@ class Step(AttemptUnderWay):
         """End the step without completing it, and give it back, in one transaction; as `Attempt.fail`."""
         if isinstance(error, BaseException):
             first_frame = first_frame or _below_our_code(error.__traceback__)
-        super().fail(error, status, first_frame=first_frame)
-        self.xcom.attempt_ended(self.id, stands=False)
+        with self.xcom.watched():
+            super().fail(error, status, first_frame=first_frame)
+        self.xcom.step_ended(self, self.parent, stands=False)
 
 
 def _below_our_code(frame: TracebackType | None) -> TracebackType | None:

@@ -125,14 +125,17 @@ class Steps:
         self._refuse_nesting(call.name)
         arguments = stored_arguments(call.args, call.kwargs, self._attempt.xcom.max_value)
         with self._claim(call.name, arguments) as name:
-            known = steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
+            with self._attempt.xcom.watched():
+                known = steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
             if known is not None and known.is_done:
                 self._refuse_other_arguments(known, name, arguments)
                 yield _Done(known.result or "null")
                 return
             if known is not None:
                 self._refuse_uncertain(known, name)
-            with self._begin(call.name, name, arguments, known, once=call.once) as step:
+            with self._attempt.xcom.watched():
+                step = self._begin(call.name, name, arguments, known, once=call.once)
+            with step:
                 yield step
 
     def _refuse_nesting(self, name: str) -> None:

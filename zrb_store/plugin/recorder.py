@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from zrb_store import lease
-from zrb_store.attempt import Attempt
+from zrb_store.attempt import Attempt, AttemptUnderWay, Step
 from zrb_store.errors import LeaseLost, StoreUnavailable, ZrbStoreError
 from zrb_store.plugin import own_push, zrb_attributes
 from zrb_store.plugin.completed import CompletedTasks
@@ -245,28 +245,33 @@ class Recorder:
         view: CtxXcom | None = ctx.__dict__.get(zrb_attributes.VIEW)
         if view is None:
             return self.ctx_xcom
-        current: Any = current_attempt.get()
         owner: Any = owner_of(view)
+        current: Any = current_attempt.get()
+        attempt: Any = current.parent if isinstance(current, Step) else current
         if (
-            current is not None
-            and current is not owner
-            and (current.session, current.task) == (owner.session, owner.task)
+            attempt is not None
+            and attempt is not owner
+            and (attempt.session, attempt.task) == (owner.session, owner.task)
         ):
-            return CtxXcom(self._content, current)  # a thread that an earlier attempt left behind
-        if current is owner or self._attempts.is_open(owner) or threading.get_ident() != self._thread:
+            return CtxXcom(self._content, current)  # a thread that an earlier attempt, or a step of it, left behind
+        if attempt is owner or self._attempts.is_open(owner) or threading.get_ident() != self._thread:
             return view
         return self.ctx_xcom  # zrb's own work between attempts
 
     def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
-        """Warn once that a value is kept as its type and repr only, and mark its task's attempt as not restorable."""
-        name = getattr(owner, "task", None)
-        if owner is not None:
-            self._attempts.mark_unstorable(owner.id)
+        """Warn once that a value is kept as its type and repr only, and mark its attempt or step as not restorable."""
+        if isinstance(owner, AttemptUnderWay):
+            owner.restorable = False
         # The advice in parentheses is for code that pushes to a store by itself.
         what = str(reason).partition(" (")[0]
+        again = "the task runs again on a resume that needs it"
+        if isinstance(owner, Step):
+            what = f"step {owner.step} of task {owner.parent.task}: {what}"
+            again = "the step runs again in the task's next attempt"
+        elif name := getattr(owner, "task", None):
+            what = f"task {name}: {what}"
         self.warn_once(
-            f"{f'task {name}: {what}' if name else what}; kept as its type and repr, and the task runs again on a "
-            "resume that needs it (zrb_store.register_codec makes a type storable)"
+            f"{what}; kept as its type and repr, and {again} (zrb_store.register_codec makes a type storable)"
         )
 
     def has_result(self) -> bool:
