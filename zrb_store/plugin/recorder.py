@@ -10,7 +10,7 @@ from typing import Any
 
 from zrb_store import lease
 from zrb_store.attempt import Attempt, AttemptUnderWay, Step
-from zrb_store.errors import LeaseLost, StoreUnavailable, ZrbStoreError
+from zrb_store.errors import LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
 from zrb_store.plugin import own_push, zrb_attributes
 from zrb_store.plugin.completed import CompletedTasks
 from zrb_store.plugin.ctx_xcom import CtxXcom, owner_of
@@ -21,6 +21,7 @@ from zrb_store.plugin.messages import WarnOnce
 from zrb_store.plugin.open_attempts import OpenAttempts
 from zrb_store.plugin.outcome import Outcome
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms
+from zrb_store.plugin.uncertain import TaskStopped, uncertain_step
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.owner import Owner
 from zrb_store.records import AttemptRecord
@@ -42,6 +43,7 @@ class Recorder:
     Attributes:
         warn_once: Prints a line for the user, once in this session.
         fatal: Why the run must end at once, if it must.
+        uncertain: Why tasks were ended without a retry: the end of a step is unknown.
         ended: Whether the run has ended, so that no task may begin any more.
     """
 
@@ -52,6 +54,7 @@ class Recorder:
         self.secrets = secrets
         self.warn_once: Callable[[str], None] = WarnOnce()
         self.fatal: Exception | None = None
+        self.uncertain: list[StepUncertain] = []
         self.ended = False
         self.origin = "library"
         self.url = ""
@@ -232,11 +235,22 @@ class Recorder:
         self._attempts.complete(attempt, task, result)
 
     def fail(self, attempt: Attempt, task: Any, error: BaseException) -> None:
-        """End an attempt by the exception that its action raised."""
+        """End an attempt by the exception that its action raised.
+
+        Raises:
+            TaskStopped: The end of a step is unknown, so the task must not be tried again.
+        """
         self._attempts.close(attempt, stands=False)
-        self._outcome.attempt_ends(attempt.task, self.graph.role(task), error)
+        role = self.graph.role(task)
+        self._outcome.attempt_ends(attempt.task, role, error)
         if self.fatal is None and not self.ended:
             self._attempts.fail(attempt, error)
+        uncertain = uncertain_step(error)
+        if uncertain is not None:
+            self.uncertain.append(uncertain)
+            if role in ("server", "check"):
+                self._halt()  # zrb does not tell those that wait for it that it was cancelled
+            raise TaskStopped(str(uncertain)) from error
 
     # -- what queues and contexts ask
 
