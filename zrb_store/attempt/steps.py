@@ -126,14 +126,17 @@ class Steps:
         self._refuse_nesting(call.name)
         arguments = stored_arguments(call.args, call.kwargs, self._attempt.xcom.max_value)
         with self._claim(call.name, arguments) as (name, again):
-            known = self._newest(name) if again or self._task_had_steps() else None
+            with self._attempt.xcom.watched():
+                known = self._newest(name) if again or self._task_had_steps() else None
             if known is not None and known.is_done:
                 self._refuse_other_arguments(known, name, arguments)
                 yield _Done(known.result or "null")
                 return
             if known is not None:
                 self._refuse_uncertain(known, name)
-            with self._begin(call.name, name, arguments, known, once=call.once) as step:
+            with self._attempt.xcom.watched():
+                step = self._begin(call.name, name, arguments, known, once=call.once)
+            with step:
                 yield step
 
     def _refuse_nesting(self, name: str) -> None:

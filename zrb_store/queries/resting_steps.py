@@ -84,6 +84,17 @@ def of_attempt(executor: Executor, attempt_id: int, queue_ids: Sequence[int] | N
     return sorted(found, reverse=True)
 
 
+def of_attempts(executor: Executor, attempt_ids: Iterable[int]) -> set[int]:
+    """Return the completed steps that rest on what comes back if all these attempts are given back.
+
+    Args:
+        executor: The database, or the open transaction.
+        attempt_ids: The attempts.
+    """
+    with_any = _ids(executor, _have_steps(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
+    return {step_id for attempt_id in with_any for step_id in of_attempt(executor, attempt_id)}
+
+
 def _ids(executor: Executor, statement: Any, params: dict[str, Any]) -> set[int]:
     return {row[0] for row in executor.execute(statement, params)}
 
