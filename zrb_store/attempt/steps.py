@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -63,11 +64,16 @@ class Steps:
     def __init__(self, attempt: AttemptUnderWay) -> None:
         self.any_began = False
         self._attempt = attempt
-        self._lock = threading.Lock()
-        self._open: dict[str, Step | None] = {}
+        self._reset()
         self._started: dict[str, int] = {}
         # The arguments of those that failed, by name and count: a call with these is the next attempt of that step.
         self._failed: dict[str, dict[int, str]] = {}
+
+    def _reset(self) -> None:
+        """Begin as in a new process: a forked child has none of its parent's other threads."""
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._open: dict[str, Step | None] = {}
         self._next_number: int | None = None
 
     def owner_of_change(self) -> AttemptUnderWay:
@@ -83,6 +89,8 @@ class Steps:
             return attempt
         if isinstance(current, Step) and current.parent is attempt:
             return current
+        if self._pid != os.getpid():
+            self._reset()
         with self._lock:
             found = [step for step in self._open.values() if step is not None]
         if len(found) > 1:
@@ -144,6 +152,8 @@ class Steps:
     @contextlib.contextmanager
     def _claim(self, name: str, arguments: str) -> Iterator[str]:
         """Claim a name, so that two of one name do not run at once, and yield the name of this occurrence."""
+        if self._pid != os.getpid():
+            self._reset()
         with self._lock:
             if name in self._open:
                 raise ZrbStoreError(
@@ -156,14 +166,14 @@ class Steps:
             yield name if count == 1 else f"{name}~{count}"
         except BaseException:
             with self._lock:
-                if again or self._open[name] is not None:
+                if again or self._open.get(name) is not None:
                     self._failed[name][count] = arguments
                 else:
                     self._started[name] -= 1  # it was refused, so that it did not start
             raise
         finally:
             with self._lock:
-                del self._open[name]
+                self._open.pop(name, None)
 
     def _count(self, name: str, arguments: str) -> tuple[int, bool]:
         """Return which step of a name a call starts: the first, the second, and so on; and whether it failed before."""
@@ -213,12 +223,15 @@ class Steps:
             return steps.begin(executor, attempt.id, attempt.task, name, number, arguments, once=once)
 
         def begin_again(transaction: Transaction) -> BegunAttempt | None:
-            if known is not None and known.status == "running":  # its end could not be recorded
+            begun = begin(transaction)
+            if begun is None or known is None:
+                return None  # before anything is given back for an attempt that may no longer write
+            if known.status == "running":  # its end could not be recorded
                 if attempts.fail(transaction, known.id, "interrupted", None):
                     undo_ended(transaction, [known.id], "interrupted")
-            elif known is not None:  # its result could not be stored
+            else:  # its result could not be stored
                 give_back(transaction, [(known.id, "not-restorable")])
-            return begin(transaction)
+            return begun
 
         if known is not None and (known.status == "running" or known.stands):
             begun = attempt.database.transact(begin_again, "step_begin")
@@ -227,6 +240,8 @@ class Steps:
             begun = begin(attempt.database)
             failpoint("step_begin:after")
         if begun is None:
+            if known is None and self._is_taken(number):
+                return self._begin(base, name, arguments, None, once=once)
             self._refuse_begin(name)
         step = Step(attempt, begun.id, f"{attempt.task}/{number}", begun.number, name)
         with self._lock:
@@ -236,11 +251,21 @@ class Steps:
     def _new_number(self) -> int:
         with self._lock:
             if self._next_number is None:
-                highest = steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
-                self._next_number = highest + 1
+                self._next_number = self._highest_number() + 1
             number = self._next_number
             self._next_number += 1
             return number
+
+    def _is_taken(self, number: int) -> bool:
+        """Whether another process, forked amid the attempt, has given this number to a step; then ask for the next."""
+        with self._lock:
+            taken = self._highest_number() >= number
+            if taken:
+                self._next_number = None
+            return taken
+
+    def _highest_number(self) -> int:
+        return steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
 
     def _refuse_begin(self, name: str) -> NoReturn:
         attempt = self._attempt
