@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,14 +65,24 @@ class Steps:
     def __init__(self, attempt: AttemptUnderWay) -> None:
         self.any_began = False
         self._attempt = attempt
-        self._lock = threading.Lock()
-        self._open: dict[str, Step | None] = {}
+        self._reset()
         self._started: dict[str, int] = {}
         # The arguments of those that failed, by name and count: a call with these is the next attempt of that step.
         self._failed: dict[str, dict[int, str]] = {}
         self._had_steps: bool | None = None  # whether the task had steps before; None until the first step asks
         self._in_doubt = False  # whether a step may have begun that nobody knows
         self._highest_number = 0
+
+    def _reset(self) -> None:
+        """Begin as in a new process: a forked child has none of its parent's other threads."""
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._open: dict[str, Step | None] = {}
+
+    def _reset_if_forked(self) -> None:
+        if self._pid != os.getpid():
+            self._reset()
+            self._in_doubt = True  # what the other process does is not known here
 
     def owner_of_change(self) -> AttemptUnderWay:
         """Return what owns a change that is made now: the step that the code runs in, or the attempt.
@@ -86,6 +97,7 @@ class Steps:
             return attempt
         if isinstance(current, Step) and current.parent is attempt:
             return current
+        self._reset_if_forked()
         with self._lock:
             found = [step for step in self._open.values() if step is not None]
         if len(found) > 1:
@@ -154,6 +166,7 @@ class Steps:
         Yields:
             The name of this occurrence, and whether it is one that failed in this attempt.
         """
+        self._reset_if_forked()
         with self._lock:
             if name in self._open:
                 raise ZrbStoreError(
@@ -166,7 +179,7 @@ class Steps:
             yield name if count == 1 else f"{name}~{count}", again
         except BaseException:
             with self._lock:
-                if again or self._open[name] is not None:
+                if again or self._open.get(name) is not None:
                     self._failed[name][count] = arguments
                 else:
                     self._started[name] -= 1  # it was refused, so that it did not start
@@ -174,7 +187,7 @@ class Steps:
             raise
         finally:
             with self._lock:
-                del self._open[name]
+                self._open.pop(name, None)
 
     def _count(self, name: str, arguments: str) -> tuple[int, bool]:
         """Return which step of a name a call starts: the first, the second, and so on; and whether it failed before."""
@@ -190,8 +203,7 @@ class Steps:
         """Whether the task may have had steps before. If it had none, there is nothing to look for."""
         with self._lock:
             if self._had_steps is None:
-                attempt = self._attempt
-                self._highest_number = steps.highest_number(attempt.database, attempt.id, attempt.task)
+                self._highest_number = self._read_highest_number()
                 self._had_steps = self._highest_number > 0
             return self._had_steps or self._in_doubt
 
@@ -242,12 +254,15 @@ class Steps:
             return steps.begin(executor, attempt.id, attempt.task, name, number, arguments, once=once)
 
         def begin_again(transaction: Transaction) -> BegunAttempt | None:
-            if known is not None and known.status == "running":  # its end could not be recorded
+            begun = begin(transaction)
+            if begun is None or known is None:
+                return None  # before anything is given back for an attempt that may no longer write
+            if known.status == "running":  # its end could not be recorded
                 if attempts.fail(transaction, known.id, "interrupted", None):
                     undo_ended(transaction, [known.id], "interrupted")
-            elif known is not None:  # its result could not be stored
+            else:  # its result could not be stored
                 give_back(transaction, [(known.id, "not-restorable")])
-            return begin(transaction)
+            return begun
 
         if known is not None and (known.status == "running" or known.stands):
             begun = attempt.database.transact(begin_again, "step_begin")
@@ -256,6 +271,8 @@ class Steps:
             begun = begin(attempt.database)
             failpoint("step_begin:after")
         if begun is None:
+            if known is None and self._is_taken(number):
+                return self._begin(base, name, arguments, None, once=once)
             self._refuse_begin(name)
         step = Step(attempt, begun.id, f"{attempt.task}/{number}", begun.number, name)
         with self._lock:
@@ -266,6 +283,16 @@ class Steps:
         with self._lock:
             self._highest_number += 1
             return self._highest_number
+
+    def _is_taken(self, number: int) -> bool:
+        """Whether another process, forked amid the attempt, has given this number to a step; then the next is free."""
+        with self._lock:
+            highest = self._read_highest_number()
+            self._highest_number = max(highest, self._highest_number)
+            return highest >= number
+
+    def _read_highest_number(self) -> int:
+        return steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
 
     def _refuse_begin(self, name: str) -> NoReturn:
         attempt = self._attempt
