@@ -26,11 +26,21 @@ from zrb_store.xcom import Xcoms
 DOCS = Path(__file__).resolve().parent
 # These methods have no underscore because other modules of the package call them. They are no part of the API.
 _INTERNAL = {
-    "Attempt": {"refuse_if_closed"},
+    "Attempt": {"owner_of_change", "refuse_if_closed"},
     "Delivery": {"end"},
     "Run": {"consumer", "lose", "refuse_if_over"},
     "Xcom": {"is_in"},
-    "Xcoms": {"bound_to", "create_queue", "find_id", "queue_id", "remember_id", "share_ids"},
+    "Xcoms": {
+        "bound_to",
+        "create_queue",
+        "find_id",
+        "queue_id",
+        "remember_id",
+        "share_ids",
+        "step_ended",
+        "warn",
+        "watched",
+    },
 }
 _SECTION = re.compile(r"^(Args|Returns|Raises|Attributes|Yields):$", re.MULTILINE)
 

@@ -8,11 +8,11 @@ from zrb_store import errors
 
 if TYPE_CHECKING:
     from zrb_store.attempt import Attempt as Attempt
-    from zrb_store.attempt import step as step
     from zrb_store.codec import register_codec as register_codec
     from zrb_store.run import Delivery as Delivery
     from zrb_store.run import Run as Run
     from zrb_store.session import Session as Session
+    from zrb_store.stepping import step as step
     from zrb_store.store import Store as Store
     from zrb_store.store import open_store as open_store
     from zrb_store.xcom import Xcom as Xcom
@@ -26,7 +26,7 @@ _HOMES = {
     "Xcom": "xcom",
     "open_store": "store",
     "register_codec": "codec",
-    "step": "attempt",
+    "step": "stepping",
 }
 _ERRORS = [name for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, Exception)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.names import nearest
@@ -54,11 +54,13 @@ class Decision:
             `fallback`: it runs if another task fails, and always if another task starts it.
             `condition`: with `run`, it has never started, and its condition decides whether it will; with `skip`, the
             condition never holds, or the session has completed without the task.
+        steps: How many completed steps of the task stand. If it runs, it gets their results without running them.
     """
 
     task: str
     action: str
     reason: str
+    steps: int = 0
 
 
 def role_of(*, is_check: bool, has_checks: bool, is_fallback: bool) -> str:
@@ -223,6 +225,9 @@ def decide(
     return [Decision(name, "run" if name in running else "skip", why) for name, why in reasons.items()]
 
 
+_LATE = ("readiness", "fallback")
+
+
 @dataclass(frozen=True)
 class Reruns:
     """What a run gives back as it starts, because it runs again.
@@ -245,12 +250,32 @@ def reruns(decisions: Sequence[Decision], records: Sequence[AttemptRecord], *, r
     which a condition, or the success of another task, may prevent. A task that runs again only because its result is
     not restorable keeps its steps.
     """
-    late = ("readiness", "fallback")
     running = (decision for decision in decisions if decision.action == "run")
-    again = {decision.task: decision.reason for decision in running if decision.reason not in late}
+    again = {decision.task: decision.reason for decision in running if decision.reason not in _LATE}
     chosen = [(record.id, again[record.task]) for record in reversed(records) if record.stands and record.task in again]
     over = {task: reason for task, reason in again.items() if reason == "forced" or reason.startswith("downstream-of:")}
     return Reruns(chosen, over, repeat_once)
+
+
+def with_steps(
+    decisions: Sequence[Decision],
+    records: Sequence[AttemptRecord],
+    starting_over: Iterable[str],
+    done: Mapping[str, int],
+) -> list[Decision]:
+    """Return the decisions with the number of steps that stand when the task runs.
+
+    Args:
+        decisions: The decisions.
+        records: Every attempt of the session, the oldest first.
+        starting_over: The tasks that start over.
+        done: How many steps of each task are done, without those that come back as the run starts.
+    """
+    # Checks, and servers and fallbacks that had completed, start over when their turn comes.
+    late = {record.task for record in records if record.role == "check" or record.stands}
+    over = {decision.task for decision in decisions if decision.reason in _LATE and decision.action == "run"} & late
+    over.update(starting_over)
+    return [replace(each, steps=0 if each.task in over else done.get(each.task, 0)) for each in decisions]
 
 
 def _forced_reasons(workflow: Workflow, reachable: set[str], forced: str | None) -> dict[str, str]:

@@ -4,7 +4,7 @@
 `attempt.py` and `step_under_way.py` the two kinds, and `steps.py` runs the steps of one attempt.
 """
 
-from zrb_store.attempt.attempt import Attempt, step
+from zrb_store.attempt.attempt import Attempt, surrounding_attempt
 from zrb_store.attempt.reference import AttemptReference, referenced_attempt
 from zrb_store.attempt.step_under_way import Step
 from zrb_store.attempt.under_way import NO_RESULT, AttemptUnderWay, status_after
@@ -17,5 +17,5 @@ __all__ = [
     "Step",
     "referenced_attempt",
     "status_after",
-    "step",
+    "surrounding_attempt",
 ]

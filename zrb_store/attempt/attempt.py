@@ -133,28 +133,21 @@ class Attempt(AttemptUnderWay):
         return close_running(transaction, self.id) if self._steps.any_began else ()
 
 
-def step(name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
-    """Run a function once per task, as `Attempt.step` does, in the attempt that the code runs in.
+def surrounding_attempt(step: str) -> Attempt:
+    """Return the attempt that the code runs in, also if it runs in a step of it.
 
     Args:
-        name: Name of the step.
-        function: Called with the arguments. If it is a coroutine function, the call returns an awaitable.
-        *args: Stored, and compared with those of later calls.
-        once: Do not run the step again by itself if it began before and its end is unknown.
-        **kwargs: Likewise.
-
-    Returns:
-        What the function returned, now or then.
+        step: Name of the step that is to begin.
 
     Raises:
-        ZrbStoreError: The code does not run in an attempt. Otherwise as for `Attempt.step`.
+        ZrbStoreError: The code does not run in an attempt.
     """
     attempt = current_attempt.get()
     if isinstance(attempt, Step):
         attempt = attempt.parent
     if not isinstance(attempt, Attempt):
         raise ZrbStoreError(
-            f"step {name} is not inside an attempt: call it in a zrb task's action or in `with run.attempt(...)`, "
+            f"step {step} is not inside an attempt: call it in a zrb task's action or in `with run.attempt(...)`, "
             "and in a thread that has no context use attempt.step"
         )
-    return attempt.step(name, function, *args, once=once, **kwargs)
+    return attempt

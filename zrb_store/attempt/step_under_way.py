@@ -47,11 +47,14 @@ class Step(AttemptUnderWay):
         """
         item = self._encode(None if result is NO_RESULT else result)
         failpoint("step_complete:before")
-        if not steps.complete(self.database, self.id, item.data, restorable=item.restorable and self.restorable):
-            self._refuse(self.database)
+        with self.xcom.watched():
+            if not steps.complete(self.database, self.id, item.data, restorable=item.restorable and self.restorable):
+                self._refuse(self.database)
         failpoint("step_complete:after")
         self._open = False
-        self.xcom.attempt_ended(self.id, stands=True)
+        if not self.restorable:
+            self.parent.restorable = False  # its value is in a queue, whichever of the two pushed it
+        self.xcom.step_ended(self, self.parent, stands=True)
         return item
 
     def _encode(self, result: Any) -> Encoded:
@@ -77,8 +80,9 @@ class Step(AttemptUnderWay):
         """End the step without completing it, and give it back, in one transaction; as `Attempt.fail`."""
         if isinstance(error, BaseException):
             first_frame = first_frame or _below_our_code(error.__traceback__)
-        super().fail(error, status, first_frame=first_frame)
-        self.xcom.attempt_ended(self.id, stands=False)
+        with self.xcom.watched():
+            super().fail(error, status, first_frame=first_frame)
+        self.xcom.step_ended(self, self.parent, stands=False)
 
 
 def _below_our_code(frame: TracebackType | None) -> TracebackType | None:

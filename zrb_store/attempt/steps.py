@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -22,7 +23,7 @@ from zrb_store.queries.attempts import BegunAttempt
 from zrb_store.queries.give_back import give_back, undo_ended
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import iso
-from zrb_store.safe_text import mask_text
+from zrb_store.safe_text import mask_text, printable
 from zrb_store.xcom import current_attempt
 
 
@@ -126,14 +127,17 @@ class Steps:
         self._refuse_nesting(call.name)
         arguments = stored_arguments(call.args, call.kwargs, self._attempt.xcom.max_value)
         with self._claim(call.name, arguments) as (name, again):
-            known = self._newest(name) if again or self._task_had_steps() else None
+            with self._attempt.xcom.watched():
+                known = self._newest(name) if again or self._task_had_steps() else None
             if known is not None and known.is_done:
                 self._refuse_other_arguments(known, name, arguments)
                 yield _Done(known.result or "null")
                 return
             if known is not None:
                 self._refuse_uncertain(known, name)
-            with self._begin(call.name, name, arguments, known, once=call.once) as step:
+            with self._attempt.xcom.watched():
+                step = self._begin(call.name, name, arguments, known, once=call.once)
+            with step:
                 yield step
 
     def _refuse_nesting(self, name: str) -> None:
@@ -195,6 +199,8 @@ class Steps:
         return steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
 
     def _refuse_other_arguments(self, known: StepRecord, name: str, arguments: str) -> None:
+        if known.arguments is None:  # a person marked it before it ever began
+            return
         difference = describe_changes(mask_encoded(known.arguments), arguments)
         if difference:
             raise InputsDiffer(mask_text(f"{self._describe(known, name)} completed with other arguments: {difference}"))
@@ -207,15 +213,19 @@ class Steps:
             what = "completed, but its result could not be stored"
         elif known.status == "completed":
             what = "completed, and was given back"
-        session, task = self._attempt.session, self._attempt.task
+        arguments = "unknown" if known.arguments is None else call_text(known.arguments)
+        words = [self._attempt.session, self._attempt.task, "--step", self._reference(known, name)]
         raise StepUncertain(
             mask_text(
-                f"{self._describe(known, name)} {what}; its arguments were {call_text(known.arguments)}. It is "
-                "declared `once`: find out whether it happened, then run "
-                f"`zrb-store mark {session} {task} --step '{name}' completed --result JSON`, or `failed` to let it run "
-                "again"
+                f"{self._describe(known, name)} {what}; its arguments were {arguments}. It is declared `once`: find "
+                f"out whether it happened, then run `zrb-store mark {shlex.join(words)} completed --result JSON`, or "
+                "the same with `failed` and no result to let it run again"
             )
         )
+
+    def _reference(self, known: StepRecord, name: str) -> str:
+        """Return how a command names a step: by its name, or by its id if messages show the name differently."""
+        return name if printable(mask_text(name)) == name else f"{self._attempt.task}/{known.step_number}"
 
     def _describe(self, known: StepRecord, name: str) -> str:
         attempt = self._attempt

@@ -14,9 +14,11 @@ from zrb_store.errors import LeaseLost, ZrbStoreError
 from zrb_store.queries import attempts
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.safe_text import ErrorText, error_text
-from zrb_store.xcom import Xcoms, current_attempt
+from zrb_store.xcom import Xcoms, current_attempt, leave
 
 if TYPE_CHECKING:
+    from contextvars import Token
+
     from zrb_store.queries.owner import Owner
 
 NO_RESULT: Final = object()
@@ -41,7 +43,7 @@ class AttemptUnderWay(AttemptReference):
         self.xcom = xcoms.bound_to(self)
         self.restorable = True
         self._open = True
-        self._outer: Owner | None = None
+        self._token: Token[Owner | None] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -97,16 +99,14 @@ class AttemptUnderWay(AttemptReference):
         raise LeaseLost(f"session {self.session} was removed while {self.name} ran")
 
     def __enter__(self) -> Self:
-        self._outer = current_attempt.get()
-        current_attempt.set(self)
+        self._token = current_attempt.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Not by token: a coroutine or a generator may be closed in another context than it began in.
-        if current_attempt.get() is self:
-            current_attempt.set(self._outer)
+        if self._token is not None:
+            leave(self._token)
         if not self._open:
             return
         self._open = False  # whether or not the store can be told

@@ -20,22 +20,28 @@ from zrb_store.store import Store, open_store
 class Resumer(Protocol):
     """What plans a resume and runs it later. The plugin passes one to `zrb_store.cli.run`."""
 
-    def plan(self, store: Store, session: SessionRecord, forced: str | None) -> list[Decision]:
+    def plan(
+        self, store: Store, session: SessionRecord, forced: str | None, *, repeat_once: bool = False
+    ) -> list[Decision]:
         """Decide what a resume of this session runs and skips. Nothing is run or written.
 
         Args:
             store: Where the session is.
             session: The session.
             forced: A task to run again with everything downstream of it.
+            repeat_once: Whether completed steps that were declared `once` may run again with them.
         """
 
-    def accept(self, session: SessionRecord, forced: str | None, inputs: dict[str, str]) -> None:
+    def accept(
+        self, session: SessionRecord, forced: str | None, inputs: dict[str, str], *, repeat_once: bool = False
+    ) -> None:
         """Remember what is to be resumed. It is run after click is done, with zrb's own exit codes.
 
         Args:
             session: The session.
             forced: A task to run again with everything downstream of it.
             inputs: The inputs given as `--NAME VALUE`: those that are not stored, because they are or contain secrets.
+            repeat_once: Whether completed steps that were declared `once` may run again with them.
         """
 
 
@@ -55,7 +61,8 @@ _COLUMNS = (Column("task", fold=True), Column("action"), Column("reason", status
     "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, never-started); "
     "forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); not-restorable (its result "
     "is needed and cannot be restored); fallback (runs if another task fails); condition (has not run yet: runs if its "
-    "condition holds when its turn comes, is skipped if that never holds).",
+    "condition holds when its turn comes, is skipped if that never holds). If steps of a task stand, it gets their "
+    "results without running them; a task that --from runs again starts over without them.",
     context_settings={"ignore_unknown_options": True},  # the options of secret inputs are not known here
 )
 @click.argument("session")
@@ -66,6 +73,11 @@ _COLUMNS = (Column("task", fold=True), Column("action"), Column("reason", status
     "forced",
     metavar="TASK",
     help="Give back TASK and everything downstream of it, and run them again; also in a completed session.",
+)
+@click.option(
+    "--repeat-once",
+    is_flag=True,
+    help="With --from: let completed steps run again that are declared `once`. Without it, they are refused.",
 )
 @click.option(
     "--format",
@@ -80,6 +92,7 @@ def resume(
     inputs: tuple[str, ...],
     plan: bool,
     forced: str | None,
+    repeat_once: bool,
     output_format: str | None,
 ) -> None:
     if resumer is None:
@@ -87,18 +100,26 @@ def resume(
     given_inputs = _parse_inputs(inputs)
     if output_format is not None and not plan:
         raise click.UsageError("--format is for --plan, which runs nothing")
+    if repeat_once and forced is None:
+        raise click.UsageError("--repeat-once is for --from: no other resume runs a completed step again")
     with open_store(read_only=True) as store:
         record = session_names.resolve(store.database, session)
         # Also without --plan: mistakes are reported before anybody is asked for a secret input.
-        decisions = resumer.plan(store, record, forced)
+        decisions = resumer.plan(store, record, forced, repeat_once=repeat_once)
     if not plan:
-        resumer.accept(record, forced, given_inputs)
+        resumer.accept(record, forced, given_inputs, repeat_once=repeat_once)
     elif output_format == "json":
         tasks = [dataclasses.asdict(decision) for decision in decisions]
         output.echo_json({"session": record.name, "from": forced, "tasks": tasks})
     else:
-        rows = [(decision.task, decision.action, decision.reason) for decision in decisions]
+        rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
         output.print_document([Table(_COLUMNS, rows)])
+
+
+def _reason(decision: Decision) -> str:
+    if decision.action == "skip" or not decision.steps:
+        return decision.reason
+    return f"{decision.reason}, {decision.steps} {'step stands' if decision.steps == 1 else 'steps stand'}"
 
 
 def _parse_inputs(args: tuple[str, ...]) -> dict[str, str]:

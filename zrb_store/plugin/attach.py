@@ -143,7 +143,10 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
     )
     name = check_session_name(given or (parent.next_child() if parent else _unused(str(zrb_session.name), store)))
     try:
-        recorder.start(store, name, spec, resumed.forced if resumed else None)
+        if resumed is None:
+            recorder.start(store, name, spec)
+        else:
+            recorder.start(store, name, spec, resumed.forced, repeat_once=resumed.repeat_once)
     except SessionCompleted:
         raise AlreadyCompleted(recorder.stored_result()) from None
     zrb_session._name = name

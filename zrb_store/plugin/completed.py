@@ -13,17 +13,19 @@ from zrb_store.run import Run
 class CompletedTasks:
     """The completed attempts of earlier runs that stand for their tasks in this one."""
 
-    def __init__(self, graph: Graph, main: Any, forced: str | None) -> None:
+    def __init__(self, graph: Graph, main: Any, forced: str | None, *, repeat_once: bool) -> None:
         """Begin with none.
 
         Args:
             graph: The session's tasks.
             main: Its main task.
             forced: Name of a task that runs again with everything downstream of it.
+            repeat_once: Whether completed steps that were declared `once` may run again with them.
         """
         self._graph = graph
         self._main = main
         self._forced = forced
+        self._repeat_once = repeat_once
         self._standing: dict[str, AttemptRecord] = {}
 
     def choose_reruns(self, known: list[AttemptRecord]) -> Reruns:
@@ -39,7 +41,7 @@ class CompletedTasks:
             InvalidArgument: No resume starts it.
         """
         decisions = decide(self._graph.workflow(self._main), known, self._forced)
-        chosen = reruns(decisions, known)
+        chosen = reruns(decisions, known, repeat_once=self._repeat_once)
         given_back = dict(chosen.attempts)
         rerun = {record.task for record in known if record.id in given_back}
         self._standing = {record.task: record for record in known if record.stands and record.task not in rerun}

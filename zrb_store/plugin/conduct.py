@@ -43,8 +43,13 @@ async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any
         failure = error
     # zrb swallows a cancellation up to and including 2.45, but the asyncio task remembers it.
     interrupted = signals.received or _is_cancelled()
-    interrupted = interrupted or isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt))
     await recorder.wait_for_actions()
+    uncertain = list(recorder.uncertain)
+    if uncertain and not interrupted and not isinstance(failure, (SystemExit, KeyboardInterrupt)):
+        failure = uncertain.pop(0)  # zrb only knows that a task was cancelled, or fails because of that
+    for other in uncertain:
+        warn(str(other))
+    interrupted = interrupted or isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt))
     outcome = recorder.end(failure, interrupted=interrupted)
     if outcome != "completed" and recorder.fatal is None and session.parent is None:
         warn(_how_to_resume(recorder, outcome))

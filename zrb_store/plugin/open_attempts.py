@@ -35,7 +35,6 @@ class OpenAttempts:
         self._ctx_xcom = ctx_xcom
         self._open: dict[str, Attempt] = {}
         self._working: set[asyncio.Task[Any]] = set()
-        self._unstorable: set[int] = set()
 
     def of_task(self, task: Any) -> Attempt | None:
         """Return the task's attempt that is under way, or None."""
@@ -72,8 +71,6 @@ class OpenAttempts:
             queue = self._ctx_xcom[task.name]
             own = self._xcoms[self._graph.queue_name(task)]
             item = own.encode(result)
-            if attempt.id in self._unstorable:
-                item = item._replace(restorable=False)
             if isinstance(queue, ZrbXcom) and queue.place != own.place:
                 # The queue of this name is another session's (Callback.xcom_mapping): it gets the result too.
                 queue.bound_to(attempt).append_quietly(result)
@@ -96,15 +93,11 @@ class OpenAttempts:
 
     def close(self, attempt: Attempt, *, stands: bool) -> None:
         """Forget an attempt, which has ended."""
-        forget_objects_of(attempt.id, stands=stands)
+        forget_objects_of(attempt, stands=stands)
         self._open.pop(attempt.task, None)
         working = asyncio.current_task()
         if working is not None:
             self._working.discard(working)
-
-    def mark_unstorable(self, attempt_id: int) -> None:
-        """Mark the attempt's result as not restorable, because something that it pushed could not be stored."""
-        self._unstorable.add(attempt_id)
 
     def cancel(self) -> set[asyncio.Task[Any]]:
         """Cancel every action under way but the current one, and return their asyncio tasks."""

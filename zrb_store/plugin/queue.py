@@ -6,10 +6,12 @@ A failure of the store ends the run.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, SupportsIndex, TypeVar
+from weakref import WeakKeyDictionary
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
@@ -59,16 +61,16 @@ class QueueMemory:
             for seq in seqs:
                 self.objects.pop(seq, None)
         else:
-            _held.setdefault(owner.id, []).extend((self, seq) for seq in seqs if seq in self.objects)
+            _held.setdefault(owner, []).extend((self, seq) for seq in seqs if seq in self.objects)
 
 
-# The objects that running attempts took, by attempt. They come back if the attempt does not complete.
-_held: dict[int, list[tuple[QueueMemory, int]]] = {}
+# The objects that running attempts and steps took. They come back if their owner does not complete.
+_held: WeakKeyDictionary[Owner, list[tuple[QueueMemory, int]]] = WeakKeyDictionary()
 
 
-def forget_objects_of(attempt_id: int, *, stands: bool) -> None:
+def forget_objects_of(attempt: Owner, *, stands: bool) -> None:
     """Forget the objects that an ended attempt took, unless it does not stand: then they may come back."""
-    for memory, seq in _held.pop(attempt_id, ()):
+    for memory, seq in _held.pop(attempt, ()):
         if stands:
             memory.objects.pop(seq, None)
 
@@ -78,7 +80,7 @@ def _watched(method: Callable[..., R]) -> Callable[..., R]:
 
     @functools.wraps(method)
     def watched(self: ZrbXcom, *args: Any, **kwargs: Any) -> R:
-        try:
+        try:  # not `with self._queues.watched()`, which is slower
             return method(self, *args, **kwargs)
         except (LeaseLost, StoreUnavailable) as error:
             self._run.stop(error)
@@ -176,8 +178,8 @@ class ZrbXcom(Xcom):
         if old in self.memory.objects:
             self.memory.objects[new] = self.memory.objects[old]
 
-    def _after_take(self, seqs: Sequence[int]) -> None:
-        self.memory.forget(seqs, self._owner())
+    def _after_take(self, seqs: Sequence[int], owner: Owner | None) -> None:
+        self.memory.forget(seqs, owner)
 
     def _forget_taken_elsewhere(self) -> None:
         memory = self.memory
@@ -270,3 +272,22 @@ class ZrbXcoms(Xcoms):
         if xcom is None:
             xcom = self._xcoms[name] = ZrbXcom(self, name)
         return xcom  # type: ignore[return-value]
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """End the run if the store refuses what the block asks for, before the task's action sees the error."""
+        try:
+            yield
+        except (LeaseLost, StoreUnavailable) as error:
+            self.run.stop(error)
+            raise
+
+    def step_ended(self, step: Owner, parent: Owner, *, stands: bool) -> None:
+        """Keep the objects that a completed step took until its attempt ends: it may be given back with the attempt."""
+        held = _held.pop(step, None)
+        if held and stands:
+            _held.setdefault(parent, []).extend(held)
+
+    def warn(self, message: str) -> None:
+        """Print one line for the user, once in the session."""
+        self.run.warn_once(message)

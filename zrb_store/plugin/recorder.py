@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from zrb_store import lease
-from zrb_store.attempt import Attempt
-from zrb_store.errors import LeaseLost, StoreUnavailable, ZrbStoreError
+from zrb_store.attempt import Attempt, AttemptUnderWay, Step
+from zrb_store.errors import LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
 from zrb_store.plugin import own_push, zrb_attributes
 from zrb_store.plugin.completed import CompletedTasks
 from zrb_store.plugin.ctx_xcom import CtxXcom, owner_of
@@ -21,6 +21,7 @@ from zrb_store.plugin.messages import WarnOnce
 from zrb_store.plugin.open_attempts import OpenAttempts
 from zrb_store.plugin.outcome import Outcome
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms
+from zrb_store.plugin.uncertain import TaskStopped, uncertain_step
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.owner import Owner
 from zrb_store.records import AttemptRecord
@@ -42,6 +43,7 @@ class Recorder:
     Attributes:
         warn_once: Prints a line for the user, once in this session.
         fatal: Why the run must end at once, if it must.
+        uncertain: Why tasks were ended without a retry: the end of a step is unknown.
         ended: Whether the run has ended, so that no task may begin any more.
     """
 
@@ -52,6 +54,7 @@ class Recorder:
         self.secrets = secrets
         self.warn_once: Callable[[str], None] = WarnOnce()
         self.fatal: Exception | None = None
+        self.uncertain: list[StepUncertain] = []
         self.ended = False
         self.origin = "library"
         self.url = ""
@@ -68,7 +71,9 @@ class Recorder:
 
     # -- the run
 
-    def start(self, store: Store, name: str, spec: RunSpec, forced: str | None = None) -> None:
+    def start(
+        self, store: Store, name: str, spec: RunSpec, forced: str | None = None, *, repeat_once: bool = False
+    ) -> None:
         """Take the lease, and learn what has completed.
 
         Args:
@@ -76,20 +81,21 @@ class Recorder:
             name: Name of the session.
             spec: What the run is for.
             forced: Name of a task that runs again with everything downstream of it.
+            repeat_once: Whether completed steps that were declared `once` may run again with them.
 
         Raises:
             SessionBusy: Another process runs the session.
             SessionCompleted: There is nothing left to run.
             InputsDiffer: The session is of another project, another task or other inputs.
             TaskNotFound: There is no task of the name `forced`.
-            InvalidArgument: No resume starts it.
+            InvalidArgument: No resume starts it, or a step would run again that may not.
         """
         self.origin = spec.origin
         self.url = store.database.url.render_as_string(hide_password=False)
         self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
         self._content = CtxXcomContent(self.xcoms, self.graph.is_volatile, self.warn_once)
         self.ctx_xcom = CtxXcom(self._content)
-        self._completed = CompletedTasks(self.graph, self.main, forced)
+        self._completed = CompletedTasks(self.graph, self.main, forced, repeat_once=repeat_once)
         self.run = Run(self.xcoms, spec, on_lost=self.stop)
         self._attempts = OpenAttempts(self.graph, self.run, self.xcoms, self.ctx_xcom)
         self.run.start(self._completed.choose_reruns)
@@ -229,11 +235,22 @@ class Recorder:
         self._attempts.complete(attempt, task, result)
 
     def fail(self, attempt: Attempt, task: Any, error: BaseException) -> None:
-        """End an attempt by the exception that its action raised."""
+        """End an attempt by the exception that its action raised.
+
+        Raises:
+            TaskStopped: The end of a step is unknown, so the task must not be tried again.
+        """
         self._attempts.close(attempt, stands=False)
-        self._outcome.attempt_ends(attempt.task, self.graph.role(task), error)
+        role = self.graph.role(task)
+        self._outcome.attempt_ends(attempt.task, role, error)
         if self.fatal is None and not self.ended:
             self._attempts.fail(attempt, error)
+        uncertain = uncertain_step(error)
+        if uncertain is not None:
+            self.uncertain.append(uncertain)
+            if role in ("server", "check"):
+                self._halt()  # zrb does not tell those that wait for it that it was cancelled
+            raise TaskStopped(str(uncertain)) from error
 
     # -- what queues and contexts ask
 
@@ -242,28 +259,33 @@ class Recorder:
         view: CtxXcom | None = ctx.__dict__.get(zrb_attributes.VIEW)
         if view is None:
             return self.ctx_xcom
-        current: Any = current_attempt.get()
         owner: Any = owner_of(view)
+        current: Any = current_attempt.get()
+        attempt: Any = current.parent if isinstance(current, Step) else current
         if (
-            current is not None
-            and current is not owner
-            and (current.session, current.task) == (owner.session, owner.task)
+            attempt is not None
+            and attempt is not owner
+            and (attempt.session, attempt.task) == (owner.session, owner.task)
         ):
-            return CtxXcom(self._content, current)  # a thread that an earlier attempt left behind
-        if current is owner or self._attempts.is_open(owner) or threading.get_ident() != self._thread:
+            return CtxXcom(self._content, current)  # a thread that an earlier attempt, or a step of it, left behind
+        if attempt is owner or self._attempts.is_open(owner) or threading.get_ident() != self._thread:
             return view
         return self.ctx_xcom  # zrb's own work between attempts
 
     def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
-        """Warn once that a value is kept as its type and repr only, and mark its task's attempt as not restorable."""
-        name = getattr(owner, "task", None)
-        if owner is not None:
-            self._attempts.mark_unstorable(owner.id)
+        """Warn once that a value is kept as its type and repr only, and mark its attempt or step as not restorable."""
+        if isinstance(owner, AttemptUnderWay):
+            owner.restorable = False
         # The advice in parentheses is for code that pushes to a store by itself.
         what = str(reason).partition(" (")[0]
+        again = "the task runs again on a resume that needs it"
+        if isinstance(owner, Step):
+            what = f"step {owner.step} of task {owner.parent.task}: {what}"
+            again = "the step runs again in the task's next attempt"
+        elif name := getattr(owner, "task", None):
+            what = f"task {name}: {what}"
         self.warn_once(
-            f"{f'task {name}: {what}' if name else what}; kept as its type and repr, and the task runs again on a "
-            "resume that needs it (zrb_store.register_codec makes a type storable)"
+            f"{what}; kept as its type and repr, and {again} (zrb_store.register_codec makes a type storable)"
         )
 
     def has_result(self) -> bool:

@@ -7,17 +7,15 @@ from typing import Any
 
 from zrb_store import codec
 from zrb_store.errors import TaskNotFound
+from zrb_store.inspect.resume import plan
 from zrb_store.names import nearest
 from zrb_store.plugin import compat, zrb_attributes
 from zrb_store.plugin.error_exit import ErrorExit
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import inputs_to_resume
 from zrb_store.project import current_project
-from zrb_store.queries import attempts
-from zrb_store.queries.clock import now_micros
-from zrb_store.queries.lease import refuse_live
 from zrb_store.records import SessionRecord
-from zrb_store.resume_plan import Decision, decide
+from zrb_store.resume_plan import Decision
 from zrb_store.run import RunSpec
 from zrb_store.store import Store
 
@@ -31,12 +29,14 @@ class ResumeRequest:
         forced: Task that runs again with everything downstream of it.
         inputs: Inputs that are not stored, by name.
         graph: The session's tasks.
+        repeat_once: Whether completed steps that were declared `once` may run again with `forced`.
     """
 
     session: SessionRecord
     forced: str | None
     inputs: dict[str, str]
     graph: Graph
+    repeat_once: bool = False
 
 
 class Resumer:
@@ -49,12 +49,14 @@ class Resumer:
         self._graph: Graph
         self._request: ResumeRequest | None = None
 
-    def plan(self, store: Store, session: SessionRecord, forced: str | None) -> list[Decision]:
+    def plan(
+        self, store: Store, session: SessionRecord, forced: str | None, *, repeat_once: bool = False
+    ) -> list[Decision]:
         """Decide what a resume of the session runs and skips. Nothing is run or written.
 
         Raises:
             TaskNotFound: The main task, or the task to run again, is not here.
-            InvalidArgument: No resume starts the task to run again.
+            InvalidArgument: No resume starts the task to run again, or a step would run again that may not.
             InputsDiffer: The session is of another project, or of another task with this path.
             SessionBusy: A process runs the session: what is left changes from moment to moment.
         """
@@ -65,20 +67,22 @@ class Resumer:
         self._zrb_session.set_main_task(self._task)
         self._graph = Graph(self._zrb_session)
         RunSpec(task=self._graph.task_name(self._task), project=project).refuse_other(session)
+        workflow = self._graph.workflow(self._task)
         with store.database.snapshot() as transaction:
-            refuse_live(transaction, session, now_micros(transaction))
-            known = attempts.of_session(transaction, session.id)
-        return decide(self._graph.workflow(self._task), known, forced, finished=session.is_finished)
+            return plan(transaction, session, workflow, forced, repeat_once=repeat_once)
 
-    def accept(self, session: SessionRecord, forced: str | None, inputs: dict[str, str]) -> None:
+    def accept(
+        self, session: SessionRecord, forced: str | None, inputs: dict[str, str], *, repeat_once: bool = False
+    ) -> None:
         """Remember what is to be resumed. `run` does it once click is done.
 
         Args:
             session: The session, which was planned.
             forced: Task that runs again with everything downstream of it.
             inputs: Inputs that are not stored (secret ones, or made of a secret one), by name.
+            repeat_once: Whether completed steps that were declared `once` may run again with them.
         """
-        self._request = ResumeRequest(session, forced, inputs, self._graph)
+        self._request = ResumeRequest(session, forced, inputs, self._graph, repeat_once)
 
     def run(self) -> None:
         """Run what was accepted, if anything was. Exceptions and signals of its tasks end the process as in stock zrb.

@@ -45,7 +45,13 @@ _BEGUN_SINCE = (
             attempt, sa.and_(attempt.c.session_id == _parent.c.session_id, attempt.c.step_of == _parent.c.task)
         )
     )
-    .where(_parent.c.id == _PARENT, *_standing, attempt.c.started_at >= bindparam("moment"))
+    .where(
+        _parent.c.id == _PARENT,
+        *_standing,
+        attempt.c.started_at >= bindparam("moment"),
+        # What a person marked rests on nothing.
+        attempt.c.run_id.is_not(None),
+    )
 )
 
 
@@ -82,6 +88,17 @@ def of_attempt(executor: Executor, attempt_id: int, queue_ids: Sequence[int] | N
         new += more
         found |= more
     return sorted(found, reverse=True)
+
+
+def of_attempts(executor: Executor, attempt_ids: Iterable[int]) -> set[int]:
+    """Return the completed steps that rest on what comes back if all these attempts are given back.
+
+    Args:
+        executor: The database, or the open transaction.
+        attempt_ids: The attempts.
+    """
+    with_any = _ids(executor, _have_steps(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
+    return {step_id for attempt_id in with_any for step_id in of_attempt(executor, attempt_id)}
 
 
 def _ids(executor: Executor, statement: Any, params: dict[str, Any]) -> set[int]:

@@ -43,7 +43,7 @@ class StepRecord(NamedTuple):
         given_back: Whether it was given back.
         once: Whether it may not be repeated unless a person lets it.
         started_at: When it began, in microseconds.
-        arguments: Its encoded arguments.
+        arguments: Its encoded arguments; None if a person marked the step as completed before it ever began.
         result: Its encoded result, or None.
     """
 
@@ -55,7 +55,7 @@ class StepRecord(NamedTuple):
     given_back: bool
     once: bool
     started_at: int
-    arguments: str
+    arguments: str | None
     result: str | None
 
     @property

@@ -13,7 +13,7 @@ from zrb_store.errors import ZrbStoreError
 from zrb_store.names import full_name
 from zrb_store.run.in_thread import in_thread
 from zrb_store.safe_text import ErrorText, printable
-from zrb_store.xcom import current_attempt
+from zrb_store.xcom import current_attempt, leave
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -122,7 +122,7 @@ class Delivery:
 
     def _leave(self) -> None:
         if self._token is not None:
-            current_attempt.reset(self._token)
+            leave(self._token)
             self._token = None
 
     def _end(self, error: BaseException | None) -> bool:

@@ -11,11 +11,12 @@ from typing import Self
 from zrb_store import lease
 from zrb_store.attempt import status_after
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import InvalidArgument, LeaseLost, SessionCompleted, ZrbStoreError
+from zrb_store.errors import LeaseLost, SessionCompleted, ZrbStoreError
 from zrb_store.queries import attempts, deliveries, runs, sessions, steps
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.queries.lease import refuse_live
+from zrb_store.queries.standing_steps import refuse_repeating
 from zrb_store.records import AttemptRecord
 from zrb_store.resume_plan import Reruns
 from zrb_store.run.spec import RunSpec
@@ -99,21 +100,13 @@ class RunLifecycle:
         return session.id, started.id, started.number
 
     def _give_back(self, transaction: Transaction, session_id: int, reruns: Reruns) -> None:
+        if not reruns.repeat_once:
+            refuse_repeating(transaction, self.session, session_id, reruns.starting_over)
         for task, reason in reruns.starting_over.items():
             if reruns.repeat_once:
                 steps.let_repeat(transaction, session_id, task)
-            else:
-                self._refuse_repeating(steps.standing_of_task(transaction, session_id, task))
             give_back_steps(transaction, session_id, task, reason)
         give_back(transaction, reruns.attempts)
-
-    def _refuse_repeating(self, standing: list[steps.StandingStep]) -> None:
-        for step in standing:
-            if step.once:
-                raise InvalidArgument(
-                    f"step {step.step} ({self.session}/{step.task}) has completed and is declared `once`, and would "
-                    "run again: add --repeat-once if it may"
-                )
 
     def end(self, outcome: str) -> None:
         """End the run and release the lease.

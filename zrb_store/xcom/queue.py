@@ -263,7 +263,7 @@ class Xcom(QueueTaker):
                     self._after_push(seq, new.item, next(fresh))
                 else:
                     self._after_move(new.moved_from, seq)
-        self._after_take(edit.removed)
+        self._after_take(edit.removed, owner)
         return edit
 
     @property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
+from collections.abc import Iterator
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
@@ -111,8 +113,15 @@ class SessionQueues:
         taker = owner.full_name if owner else None
         return not self.database.read_only and reclaim.search(self.database, queue_id, taker, empty=empty)
 
-    def attempt_ended(self, attempt_id: int, *, stands: bool) -> None:
-        """Do something after a step has ended; a subclass may."""
+    # -- what a subclass may change: what happens besides the work on attempts and steps
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Run a block that begins, ends or looks for a step. A subclass may act on the errors of the store."""
+        yield
+
+    def step_ended(self, step: Owner, parent: Owner, *, stands: bool) -> None:
+        """Do something after a step has completed (then it stands) or failed."""
 
     def warn(self, message: str) -> None:
         """Tell the user something that does not stop the work."""

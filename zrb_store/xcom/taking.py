@@ -27,8 +27,8 @@ class QueueTaker(QueueReader):
         super().__init__(queues, name)
         self._pop_callbacks: list[Callable[[], Any]] = []
 
-    def _after_take(self, seqs: Sequence[int]) -> None:
-        """Do something after the commit that took or removed values; a subclass may."""
+    def _after_take(self, seqs: Sequence[int], owner: Owner | None) -> None:
+        """Do something after the commit in which `owner` took or removed values; a subclass may."""
 
     def pop(self, *, wait: float = 0) -> Any:
         """Take the oldest value.
@@ -85,7 +85,7 @@ class QueueTaker(QueueReader):
                 raise IndexError(EMPTY)
         failpoint("pop:after")
         value = self._decode(*found)
-        self._after_take(found[:1])
+        self._after_take(found[:1], owner)
         call(self._pop_callbacks)
         return value
 
@@ -107,7 +107,7 @@ class QueueTaker(QueueReader):
         found = (take(queue_id) if queue_id else None) or self._take_later(owner, take) or []
         failpoint("pop:after")
         decoded = [self._decode(*one) for one in found]
-        self._after_take([seq for seq, _ in found])
+        self._after_take([seq for seq, _ in found], owner)
         for _ in found:
             call(self._pop_callbacks)
         return decoded
@@ -127,7 +127,8 @@ class QueueTaker(QueueReader):
         while True:
             if owner:
                 owner.refuse_if_closed()
-            queue_id = queues.find_id(self.name, refresh=True)
+            is_vain = lookout is not None and not lookout.may_get_value()
+            queue_id = None if is_vain else queues.find_id(self.name, refresh=True)
             # PostgreSQL finds no value if the only one it saw was taken while a newer one was pushed.
             if queue_id and (values.count(queues.database, queue_id) or queues.reclaim(queue_id, owner, empty=True)):
                 if found := take(queue_id):

@@ -1,0 +1,42 @@
+"""What `resume --plan` shows: what a resume would run and skip, and how many steps stand."""
+
+from __future__ import annotations
+
+from zrb_store.db.transaction import Executor
+from zrb_store.queries import attempts
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.lease import refuse_live
+from zrb_store.queries.resting_steps import of_attempts
+from zrb_store.queries.standing_steps import count_done, refuse_repeating
+from zrb_store.records import SessionRecord
+from zrb_store.resume_plan import Decision, Workflow, decide, reruns, with_steps
+
+
+def plan(
+    executor: Executor, session: SessionRecord, workflow: Workflow, forced: str | None, *, repeat_once: bool = False
+) -> list[Decision]:
+    """Decide what a resume of a session runs and skips.
+
+    Args:
+        executor: The open transaction.
+        session: The session.
+        workflow: Its tasks.
+        forced: A task that runs again with everything downstream of it.
+        repeat_once: Whether completed steps that were declared `once` may run again with them.
+
+    Raises:
+        SessionBusy: A process runs the session: what is left changes from moment to moment.
+        TaskNotFound: There is no task of the name `forced`.
+        InvalidArgument: No resume starts it, or a step would run again that may not.
+    """
+    refuse_live(executor, session, now_micros(executor))
+    known = attempts.of_session(executor, session.id)
+    decisions = decide(workflow, known, forced, finished=session.is_finished)
+    chosen = reruns(decisions, known)
+    # A run first gives back what has not completed. A step that comes back with it does not stand.
+    lost = of_attempts(executor, [record.id for record in attempts.unfinished(executor, session.id)])
+    if not repeat_once:
+        refuse_repeating(executor, session.name, session.id, chosen.starting_over, without=lost)
+    given_back = of_attempts(executor, [attempt_id for attempt_id, _ in chosen.attempts])
+    done = count_done(executor, session.id, without=lost | given_back)
+    return with_steps(decisions, known, chosen.starting_over, done)
