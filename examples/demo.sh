@@ -67,7 +67,7 @@ run "kill -9 $fetching" || unexpected "the task ended by itself"
 trap - EXIT
 run "cat first.log"
 
-say "Pages 1 to 3 are in the store. The server works again: the task goes on, and asks for no page that it has."
+say "Three steps have completed. The server works again: the task goes on, and asks for no page that it has."
 run "zrb xcom resume pages-1 --plan"
 run "touch server-is-up"
 run "zrb xcom resume pages-1 | tee second.log"
