@@ -202,7 +202,7 @@ class ScenarioRun:
         attempt = self.attempts.get(task)
         if task and attempt is None:
             return
-        xcom = ScenarioRun._queues(self, attempt)[queue]
+        xcom = self._queues(attempt)[queue]
         if what == "push":
             xcom.push(next(self._values))
         elif what == "pop":

@@ -114,12 +114,15 @@ class Store:
 
         return codec.decode(last_result(self.database, task, max_age=max_age, any_project=any_project).data)
 
-    def fork(self, session: str, *, from_task: str, name: str | None = None) -> Session:
-        """Copy a session as it was before a task first started. A run of the copy continues from there.
+    def fork(self, session: str, *, from_task: str, from_step: str | None = None, name: str | None = None) -> Session:
+        """Copy a session as it was before a task, or a step of it, first started. A run of the copy goes on from there.
+
+        What is not copied is done again, steps that were declared `once` too.
 
         Args:
             session: Name of the session.
-            from_task: Name of the task.
+            from_task: Name of the task. None of its steps are copied, unless `from_step` is given.
+            from_step: Name of a step of the task, or its id, TASK/NUMBER.
             name: Name of the new session; by default the first free one of `SESSION-fork`, `SESSION-fork-2`...
 
         Returns:
@@ -127,13 +130,13 @@ class Store:
 
         Raises:
             SessionNotFound: There is no such session.
-            TaskNotFound: The task has not started in it.
+            TaskNotFound: The task, or the step, has not started in it.
             InvalidArgument: No session can have the new name.
             ZrbStoreError: There is a session of the new name.
         """
         from zrb_store.operations.fork import fork
 
-        return self.session(fork(self.database, session, from_task, name))
+        return self.session(fork(self.database, session, from_task, name, from_step=from_step))
 
     def close(self) -> None:
         """Close the database."""

@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "requeue": ("requeue", "Make dead values live again."),
     "resume": ("resume", "Run what a session has left to do."),
     "mark": ("mark", "Mark a task or a step that was done by hand as completed."),
-    "fork": ("fork", "Copy a session as it was before a task first started."),
+    "fork": ("fork", "Copy a session as it was before a task or a step first started."),
     "rm": ("rm", "Delete sessions."),
     "pin": ("pin", "Protect sessions from `rm` and `prune`."),
     "unpin": ("pin", "End the protection of sessions."),

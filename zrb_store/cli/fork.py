@@ -1,4 +1,4 @@
-"""`fork`: a copy of a session, to be run from a task on."""
+"""`fork`: a copy of a session, to be run from a task or a step on."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ from zrb_store.store import open_store
     "fork",
     "{} etl-2026-11-24 --from load",
     "{} etl-2026-11-24 --from load --name try-again",
+    "{} etl-2026-11-24 --from load --step 'page 57'",
     details="The new session has the task and inputs of SESSION, the tasks that had completed before TASK first "
-    "started, with their results, and the queues of that moment. It stands alone; `resume` runs it. Prints its name.",
+    "started, with their results, and the queues of that moment. It stands alone; `resume` runs it. Prints its name."
+    "\n\nWith --step, that is the moment before STEP first started, and the steps of TASK that had completed by then "
+    "are copied too. What is not copied is done again, steps that were declared `once` too.",
 )
 @click.argument("session")
 @click.option("--from", "from_task", metavar="TASK", required=True, help="The first task to run again.")
+@click.option(
+    "--step", "from_step", metavar="STEP", help="The first step of TASK to run again: its name, or TASK/NUMBER."
+)
 @click.option("--name", help="Name of the new session.  [default: SESSION-fork, or the next free number]")
-def fork(session: str, from_task: str, name: str | None) -> None:
+def fork(session: str, from_task: str, from_step: str | None, name: str | None) -> None:
     with open_store() as store:
         source = session_names.resolve(store.database, session, exact=True)
-        output.echo(fork_session(store.database, source.name, from_task, name))
+        output.echo(fork_session(store.database, source.name, from_task, name, from_step=from_step))

@@ -9,25 +9,36 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
-from zrb_store.db.dialect import insert_if_absent, now
+from zrb_store.db.dialect import among, insert_if_absent, now
 from zrb_store.db.tables import attempt, queue, returned, session, value
 from zrb_store.db.transaction import Executor
+from zrb_store.queries.fork_steps import MOMENT as _MOMENT
+from zrb_store.queries.fork_steps import SOURCE as _SOURCE
+from zrb_store.queries.fork_steps import is_step, resting, stood_alone
 from zrb_store.records import SessionRecord
 
-_SOURCE = bindparam("source", type_=session.c.id.type)
 _TARGET = bindparam("target", type_=session.c.id.type)
 _TASK = bindparam("task", type_=sa.Text)
-_MOMENT = bindparam("moment", type_=sa.BigInteger)
-_COMPLETED: sa.ColumnClause[Any] = literal_column("'completed'")
 
-_FIRST_START = sa.select(sa.func.min(attempt.c.started_at)).where(
-    attempt.c.session_id == _SOURCE, attempt.c.task == _TASK
-)
+_first_start: sa.Select[Any] = sa.select(sa.func.min(attempt.c.started_at)).where(attempt.c.session_id == _SOURCE)
+_FIRST_START = _first_start.where(attempt.c.task == _TASK, ~is_step(attempt))
+_FIRST_STEP = _first_start.where(attempt.c.step_of == _TASK)
+_FIRST_START_OF_STEP = _FIRST_STEP.where(attempt.c.step == bindparam("step", type_=sa.Text))
 
 
-def first_start(executor: Executor, session_id: int, task: str) -> int | None:
-    """Return when the task first started, or None if it never did."""
-    moment: int | None = executor.execute(_FIRST_START, {"source": session_id, "task": task})[0][0]
+def first_start(executor: Executor, session_id: int, task: str, step: str | None = None) -> int | None:
+    """Return when a task, or a step of it, first started; None if it never did.
+
+    A fork may have steps of a task that has not started in it. Then the first of them counts.
+    """
+    of_task = {"source": session_id, "task": task}
+    if step is not None:
+        rows = executor.execute(_FIRST_START_OF_STEP, {**of_task, "step": step})
+    else:
+        rows = executor.execute(_FIRST_START, of_task)
+        if rows[0][0] is None:
+            rows = executor.execute(_FIRST_STEP, of_task)
+    moment: int | None = rows[0][0]
     return moment
 
 
@@ -57,22 +68,14 @@ def create(executor: Executor, name: str, source: SessionRecord) -> int | None:
     return rows[0][0] if rows else None
 
 
-def _stood(table: Any) -> Any:
-    """Return the condition that an attempt stood at the moment.
-
-    It had completed and had not been given back by then, and it is not an attempt of task `:task` itself.
-    """
-    return sa.and_(
-        table.c.status == _COMPLETED,
-        table.c.ended_at <= _MOMENT,
-        sa.or_(table.c.given_back_at.is_(None), table.c.given_back_at > _MOMENT),
-        sa.not_(sa.and_(table.c.session_id == _SOURCE, table.c.task == _TASK)),
-    )
+def _stood(table: Any, dialect_name: str) -> Any:
+    """Return the condition that an attempt stood at the moment, and does not rest on what comes back in the copy."""
+    return sa.and_(stood_alone(table), sa.not_(among(dialect_name, table.c.id, "resting")))
 
 
-def _undone(table: Any) -> Any:
+def _undone(table: Any, dialect_name: str) -> Any:
     """Return the condition that an attempt exists but did not stand at the moment."""
-    return sa.and_(table.c.id.is_not(None), sa.not_(_stood(table)))
+    return sa.and_(table.c.id.is_not(None), sa.not_(_stood(table, dialect_name)))
 
 
 _lowest, _highest = sa.func.min(value.c.seq), sa.func.max(value.c.seq)
@@ -96,19 +99,11 @@ _new_queue = queue.alias("new_queue")
 _same_queue = sa.and_(
     _new_queue.c.session_id == _TARGET, _new_queue.c.name == queue.c.name, queue.c.session_id == _SOURCE
 )
-_KEPT = ("task", "number", "role", "status", "restorable", "arguments", "result_seq", "started_at", "ended_at")
-_COPY_ATTEMPTS = sa.insert(attempt).from_select(
-    ["session_id", "fence", "result_queue_id", *_KEPT],
-    sa.select(_TARGET, literal_column("0"), _new_queue.c.id, *(attempt.c[name] for name in _KEPT))
-    .select_from(
-        attempt.outerjoin(queue, queue.c.id == attempt.c.result_queue_id).outerjoin(_new_queue, _same_queue),
-    )
-    .where(attempt.c.session_id == _SOURCE, _stood(attempt))
-    .order_by(attempt.c.id),
+_KEPT = (
+    *("task", "number", "role", "status", "restorable", "arguments", "result_seq", "started_at", "ended_at"),
+    *("step_of", "step", "step_number", "once", "result"),
 )
-
-_pusher, _holder = attempt.alias("pusher"), attempt.alias("holder")
-_new_pusher, _new_holder = attempt.alias("new_pusher"), attempt.alias("new_holder")
+_parent, _new_parent = attempt.alias("parent"), attempt.alias("new_parent")
 
 
 def _is_copy(new: Any, old: Any) -> Any:
@@ -120,28 +115,38 @@ def _is_copy(new: Any, old: Any) -> Any:
     )
 
 
+@functools.cache
+def _copy_attempts(dialect_name: str, *, steps: bool) -> Any:
+    """Make the statement that copies attempts of tasks, or those of steps. Steps need the copies of their parents."""
+    return sa.insert(attempt).from_select(
+        ["session_id", "fence", "result_queue_id", "parent_id", *_KEPT],
+        sa.select(_TARGET, literal_column("0"), _new_queue.c.id, _new_parent.c.id, *(attempt.c[name] for name in _KEPT))
+        .select_from(
+            attempt.outerjoin(queue, queue.c.id == attempt.c.result_queue_id)
+            .outerjoin(_new_queue, _same_queue)
+            .outerjoin(_parent, _parent.c.id == attempt.c.parent_id)
+            .outerjoin(_new_parent, _is_copy(_new_parent, _parent)),
+        )
+        .where(
+            attempt.c.session_id == _SOURCE,
+            is_step(attempt) if steps else ~is_step(attempt),
+            _stood(attempt, dialect_name),
+        )
+        .order_by(attempt.c.id),
+    )
+
+
+_pusher, _holder = attempt.alias("pusher"), attempt.alias("holder")
+_new_pusher, _new_holder = attempt.alias("new_pusher"), attempt.alias("new_holder")
 # The attempt that held the value at the moment is in zrb_return if the value was returned later, otherwise in its row.
 _returned_later = returned.c.id.is_not(None)
 _holder_id = sa.case((_returned_later, returned.c.taken_by), (value.c.ended_at <= _MOMENT, value.c.taken_by))
 _taken_at = sa.case((_returned_later, returned.c.taken_at), else_=value.c.ended_at)
 _was_held = sa.or_(_returned_later, sa.func.coalesce(value.c.ended_at <= _MOMENT, sa.false()))
-# A holder that is unknown belonged to a session that was deleted. If a return followed, its attempt was given back, so
-# it had not completed.
-_given_back = sa.or_(_undone(_holder), sa.and_(_returned_later, returned.c.taken_by.is_(None)))
 _zero: sa.ColumnClause[Any] = literal_column("0")
 _one: sa.ColumnClause[Any] = literal_column("1")
 _is_dead = value.c.state == literal_column("'dead'")
 _is_retracted = value.c.state == literal_column("'retracted'")
-_was_dead = sa.or_(
-    sa.and_(_returned_later, sa.func.coalesce(returned.c.deliveries, _one) == _zero),
-    sa.and_(
-        sa.not_(_returned_later),
-        sa.func.coalesce(value.c.ended_at <= _MOMENT, sa.false()),
-        # A value that was retracted although its pusher still stood at the moment was dead before.
-        sa.or_(_is_dead, sa.and_(_is_retracted, _pusher.c.id.is_not(None), sa.not_(_undone(_pusher)))),
-    ),
-)
-_stays_taken = sa.and_(_was_held, sa.not_(_given_back), sa.not_(_was_dead))
 _counted = returned.alias("counted")
 _counts: sa.Select[Any] = sa.select(_counted.c.deliveries).where(
     _counted.c.queue_id == value.c.queue_id, _counted.c.seq == value.c.seq, _counted.c.deliveries.is_not(None)
@@ -152,63 +157,87 @@ _next_count = _counts.where(_counted.c.returned_at > _MOMENT).order_by(_counted.
 _before_next = sa.case((_next_count.scalar_subquery() == _zero, _one), else_=_next_count.scalar_subquery() - _one)
 _deliveries = sa.func.coalesce(_last_count.scalar_subquery(), _before_next, value.c.deliveries)
 _KEPT_OF_VALUE = ("seq", "type", "size", "pushed_at", "moved_from", "data")
-_COPY_VALUES = sa.insert(value).from_select(
-    ["queue_id", "state", "pushed_by", "ended_at", "taken_by", "orphaned", "deliveries", *_KEPT_OF_VALUE],
-    sa.select(
-        _new_queue.c.id,
-        sa.case(
-            (_was_dead, literal_column("'dead'")),
-            (sa.not_(_stays_taken), literal_column("'live'")),
-            (_returned_later, literal_column("'taken'")),
-            else_=value.c.state,
+
+
+@functools.cache
+def _copy_values(dialect_name: str) -> Any:
+    """Make the statement that copies the values."""
+    pusher_undone, holder_undone = _undone(_pusher, dialect_name), _undone(_holder, dialect_name)
+    # A holder that is unknown belonged to a session that was deleted. If a return followed, its attempt was given back,
+    # so it had not completed.
+    given_back = sa.or_(holder_undone, sa.and_(_returned_later, returned.c.taken_by.is_(None)))
+    was_dead = sa.or_(
+        sa.and_(_returned_later, sa.func.coalesce(returned.c.deliveries, _one) == _zero),
+        sa.and_(
+            sa.not_(_returned_later),
+            sa.func.coalesce(value.c.ended_at <= _MOMENT, sa.false()),
+            # A value that was retracted although its pusher still stood at the moment was dead before.
+            sa.or_(_is_dead, sa.and_(_is_retracted, _pusher.c.id.is_not(None), sa.not_(pusher_undone))),
         ),
-        _new_pusher.c.id,
-        sa.case((sa.or_(_stays_taken, _was_dead), _taken_at)),
-        sa.case((_stays_taken, _new_holder.c.id)),
-        sa.and_(_stays_taken, _undone(_pusher)),
-        _deliveries,
-        *(value.c[name] for name in _KEPT_OF_VALUE),
     )
-    .select_from(
-        value.join(queue, queue.c.id == value.c.queue_id)
-        .join(_new_queue, _same_queue)
-        .outerjoin(
-            returned,
-            sa.and_(
-                returned.c.queue_id == value.c.queue_id,
-                returned.c.seq == value.c.seq,
-                returned.c.taken_at <= _MOMENT,
-                returned.c.returned_at > _MOMENT,
+    stays_taken = sa.and_(_was_held, sa.not_(given_back), sa.not_(was_dead))
+    return sa.insert(value).from_select(
+        ["queue_id", "state", "pushed_by", "ended_at", "taken_by", "orphaned", "deliveries", *_KEPT_OF_VALUE],
+        sa.select(
+            _new_queue.c.id,
+            sa.case(
+                (was_dead, literal_column("'dead'")),
+                (sa.not_(stays_taken), literal_column("'live'")),
+                (_returned_later, literal_column("'taken'")),
+                else_=value.c.state,
             ),
+            _new_pusher.c.id,
+            sa.case((sa.or_(stays_taken, was_dead), _taken_at)),
+            sa.case((stays_taken, _new_holder.c.id)),
+            sa.and_(stays_taken, pusher_undone),
+            _deliveries,
+            *(value.c[name] for name in _KEPT_OF_VALUE),
         )
-        .outerjoin(_pusher, _pusher.c.id == value.c.pushed_by)
-        .outerjoin(_holder, _holder.c.id == _holder_id)
-        .outerjoin(_new_pusher, _is_copy(_new_pusher, _pusher))
-        .outerjoin(_new_holder, _is_copy(_new_holder, _holder))
+        .select_from(
+            value.join(queue, queue.c.id == value.c.queue_id)
+            .join(_new_queue, _same_queue)
+            .outerjoin(
+                returned,
+                sa.and_(
+                    returned.c.queue_id == value.c.queue_id,
+                    returned.c.seq == value.c.seq,
+                    returned.c.taken_at <= _MOMENT,
+                    returned.c.returned_at > _MOMENT,
+                ),
+            )
+            .outerjoin(_pusher, _pusher.c.id == value.c.pushed_by)
+            .outerjoin(_holder, _holder.c.id == _holder_id)
+            .outerjoin(_new_pusher, _is_copy(_new_pusher, _pusher))
+            .outerjoin(_new_holder, _is_copy(_new_holder, _holder))
+        )
+        .where(
+            value.c.pushed_at <= _MOMENT,
+            sa.not_(sa.and_(_is_retracted, _was_held, sa.not_(_returned_later), sa.not_(was_dead))),
+            sa.or_(stays_taken, sa.not_(pusher_undone)),
+        ),
     )
-    .where(
-        value.c.pushed_at <= _MOMENT,
-        sa.not_(sa.and_(_is_retracted, _was_held, sa.not_(_returned_later), sa.not_(_was_dead))),
-        sa.or_(_stays_taken, sa.not_(_undone(_pusher))),
-    ),
-)
 
 
-def copy_as_of(executor: Executor, source: int, target: int, task: str, moment: int) -> None:
+def copy_as_of(executor: Executor, source: int, target: int, task: str, step: str | None, moment: int) -> None:
     """Copy a session as it was at a moment, as if every attempt that had not completed by then were given back.
 
-    Only attempts that had completed are copied. A value keeps its seq, and it keeps its pusher and its taker if they
-    are copied too. Attempts of other sessions are not copied, so that the copy does not depend on other sessions.
+    Only attempts that had completed are copied, and the steps that stand without the attempts around them. A value
+    keeps its seq, and it keeps its pusher and its taker if they are copied too. Attempts of other sessions are not
+    copied, so that the copy does not depend on other sessions.
 
     Args:
         executor: The open transaction.
         source: Id of the session that is copied.
         target: Id of the new, empty session.
-        task: The task that first started at that moment.
+        task: The task that first started at that moment, or the task of `step`. Its attempts are not copied.
+        step: The step that first started at that moment. Without one, no steps of the task are copied.
         moment: Microseconds since 1970.
     """
-    params = {"source": source, "target": target, "task": task, "moment": moment}
-    for statement in (_COPY_QUEUES, _COPY_ATTEMPTS, _COPY_VALUES):
+    at: dict[str, Any] = {"source": source, "task": task, "step": step, "moment": moment}
+    params = {**at, "target": target, "resting": json.dumps(resting(executor, at))}
+    name = executor.dialect_name
+    copies = (_copy_attempts(name, steps=False), _copy_attempts(name, steps=True), _copy_values(name))
+    for statement in (_COPY_QUEUES, *copies):
         executor.execute(statement, params)
 
 
