@@ -152,6 +152,26 @@ def test_ending_an_attempt_closes_its_steps(store: Store) -> None:
             each.clear()
 
 
+def test_ending_an_attempt_closes_steps_that_an_earlier_one_began(store: Store) -> None:
+    with attempt_of(store, fails=True) as attempt, contextlib.suppress(Boom):
+        attempt.step("slow", failing)
+    began, ended = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        began.set()
+        assert ended.wait(60)
+
+    with ThreadPoolExecutor(1) as pool, store.session("night").run() as run:
+        with run.attempt("convert") as attempt:
+            working = pool.submit(attempt.step, "slow", slow)
+            assert began.wait(60)
+        status = recorded(store, "convert/1", 2).status
+        ended.set()
+        assert status == "interrupted"
+        with pytest.raises(AttemptClosed):
+            working.result()
+
+
 def test_a_step_begun_after_a_foreign_take_goes_back_with_it(store: Store) -> None:
     inbox = store.session("inbox").xcom["files"]
     inbox.push("a.csv")

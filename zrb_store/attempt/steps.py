@@ -61,11 +61,12 @@ class Steps:
         # The arguments of a step that failed, by its name: the next call with these is its next attempt.
         self._failed: dict[str, str] = {}
         self._next_number: int | None = None
+        self._any_began = False
 
     @property
     def any_began(self) -> bool:
         """Whether a step may have begun."""
-        return self._next_number is not None
+        return self._any_began
 
     def owner_of_change(self) -> AttemptUnderWay:
         """Return what owns a change that is made now: the step that the code runs in, or the attempt.
@@ -198,6 +199,7 @@ class Steps:
 
     def _begin(self, base: str, name: str, arguments: str, known: StepRecord | None, *, once: bool) -> Step:
         attempt = self._attempt
+        self._any_began = True
         number = known.step_number if known is not None else self._new_number()
 
         def begin(executor: Any) -> BegunAttempt | None:
