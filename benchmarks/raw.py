@@ -48,6 +48,17 @@ _BEGIN = """
 _COMPLETE = f"""
     UPDATE zrb_attempt SET status = 'completed', ended_at = ?, result_queue_id = ?, result_seq = ?
     WHERE id = ? AND {_MAY_WRITE}"""
+_BEGIN_STEP = f"""
+    INSERT INTO zrb_attempt (session_id, run_id, fence, task, number, role, status, arguments, started_at,
+        parent_id, step_of, step, step_number, once)
+    SELECT p.session_id, p.run_id, p.fence, ?,
+        (SELECT coalesce(max(number), 0) + 1 FROM zrb_attempt WHERE session_id = p.session_id AND task = ?),
+        'step', 'running', ?, ?, p.id, p.task, ?, ?, 0
+    FROM zrb_attempt p WHERE p.id = ? AND {_MAY_WRITE}
+    RETURNING id, number"""
+_COMPLETE_STEP = f"""
+    UPDATE zrb_attempt SET status = 'completed', ended_at = ?, restorable = 1, result = ? WHERE id = ? AND {_MAY_WRITE}
+    RETURNING id"""
 _QUEUE = "INSERT INTO zrb_queue (session_id, name) VALUES (?, ?) RETURNING id"
 
 
@@ -112,8 +123,8 @@ class RawSQLite:
         )
         self.connection.execute("COMMIT")
 
-    def step(self, session_id: int, run_id: int, fence: int, task: str, arguments: str, result: Any) -> None:
-        """Record one step in two transactions: its beginning, and its completion with the result in a new queue."""
+    def task(self, session_id: int, run_id: int, fence: int, task: str, arguments: str, result: Any) -> None:
+        """Record one task in two transactions: its beginning, and its completion with the result in a new queue."""
         begin = (run_id, task, task, arguments, _micros(), session_id, fence, task)
         ((self.attempt_id,),) = self.connection.execute(_BEGIN, begin).fetchall()
         self.connection.execute("BEGIN IMMEDIATE")
@@ -122,6 +133,14 @@ class RawSQLite:
         complete = (_micros(), self.queue_id, seq, self.attempt_id, self.attempt_id)
         self.connection.execute(_COMPLETE, complete)
         self.connection.execute("COMMIT")
+
+    def step(self, task: str, number: int, name: str, arguments: str, result: Any) -> None:
+        """Record one step of the attempt in two transactions: its beginning, and its completion with the result."""
+        step_of, attempt_id = f"{task}/{number}", self.attempt_id
+        begin = (step_of, step_of, arguments, _micros(), name, number, attempt_id, attempt_id)
+        ((step_id, _),) = self.connection.execute(_BEGIN_STEP, begin).fetchall()
+        complete = (_micros(), self.dumps(result), step_id, step_id)
+        ((_,),) = self.connection.execute(_COMPLETE_STEP, complete).fetchall()
 
     def queue(self) -> Queue:
         """Return these operations as a contestant."""

@@ -1,17 +1,23 @@
 """What does a step cost?
 
-`run.step` with a small result checks whether the step has completed before, begins an attempt, calls the function, and
-completes the attempt with its result in a queue. The raw driver writes the same rows in two transactions, without that
-check. DBOS writes one row per step. It ships with a rollback journal and synchronous=FULL, and so it is compared with
-our FULL.
+`attempt.step` with a small result begins a step of a task, calls the function, and completes the step with its result.
+The raw driver writes the same rows in two transactions. If the task already had steps before this attempt, it is
+resumed, and each new step is first looked for. `run.step` makes a task of the function: it looks whether the task has
+completed before, and pushes the result to a new queue. DBOS writes one row for each step. It ships with a rollback
+journal and synchronous=FULL, and so it is compared with our FULL.
 
 With FULL every contestant waits for the disk: our step syncs it twice (when it begins and when it completes), a DBOS
 step 4.4 times, as strace shows. The slower the disk, the closer their ratio is to that of the syncs, 2.2.
+
+A task of 10,000 steps that failed at its end is resumed: the next run starts, and its attempt calls all steps again. It
+gets their stored results and runs none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,14 +28,19 @@ from unittest import mock
 
 from benchmarks import peers
 from benchmarks.contest import new_folder
-from benchmarks.harness import Contestant, Effort, Race
+from benchmarks.harness import Contestant, Effort, Race, time_text
 from benchmarks.queues import API, RAW, SMALL
 from benchmarks.raw import RawSQLite
-from benchmarks.report import Answer, at_least, at_most, ratios
+from benchmarks.report import Answer, Goal, at_least, at_most, ratios
 from zrb_store import open_store
+from zrb_store.run import Run
 
 DBOS = "DBOS step"
-OPERATIONS = {"step": "step"}
+STEP, RESUMED, TASK = "step", "resumed", "task"
+OPERATIONS = {STEP: "`attempt.step`", RESUMED: "`attempt.step`, resumed", TASK: "`run.step`"}
+
+Operation = Callable[[int], Any]
+"""Runs one step, which is given its number."""
 
 
 def work(number: int) -> dict[str, object]:
@@ -37,31 +48,63 @@ def work(number: int) -> dict[str, object]:
     return SMALL
 
 
-def zrb_store_steps(stack: ExitStack, times: int) -> Contestant:
-    """Return a turn of `times` steps of one run."""
-    store = stack.enter_context(open_store(new_folder(stack) / "store.db"))
-    run = stack.enter_context(store.session("benchmark").run())
-    numbers = itertools.count()
-    return _timed(
-        lambda: [run.step(f"task {number}", work, number) for number in itertools.islice(numbers, times)], times
-    )
-
-
-def raw_steps(stack: ExitStack, times: int, synchronous: str) -> Contestant:
-    """Return a turn that writes the same rows with hand-written SQL."""
+def new_run(stack: ExitStack) -> tuple[Path, Run]:
+    """Return a run of a session in a new store, and the path of the store."""
     path = new_folder(stack) / "store.db"
     store = stack.enter_context(open_store(path))
-    run = stack.enter_context(store.session("benchmark").run())
-    raw = RawSQLite(path, run.begin("other"), synchronous=synchronous)
-    stack.callback(raw.connection.close)
-    numbers = itertools.count()
+    return path, stack.enter_context(store.session("benchmark").run())
 
-    def steps() -> None:
+
+def our_operations(stack: ExitStack) -> dict[str, Operation]:
+    """Return a step of a task's first attempt, a new step of its second attempt, and a step of a run."""
+    _, first_run = new_run(stack)
+    _, second_run = new_run(stack)
+    _, run = new_run(stack)
+    first = first_run.begin("work")
+    failed = second_run.begin("work")
+    failed.step("step 0", work, 0)
+    failed.fail()
+    second = second_run.begin("work")
+    return {
+        STEP: lambda number: first.step(f"step {number}", work, number),
+        RESUMED: lambda number: second.step(f"step {number}", work, number),
+        TASK: lambda number: run.step(f"task {number}", work, number),
+    }
+
+
+def raw_operations(stack: ExitStack, synchronous: str) -> dict[str, Operation]:
+    """Return operations that write the same rows with hand-written SQL."""
+
+    def new_driver() -> tuple[Run, RawSQLite]:
+        path, run = new_run(stack)
+        raw = RawSQLite(path, run.begin("work"), synchronous=synchronous)
+        stack.callback(raw.connection.close)
+        return run, raw
+
+    def new_step() -> Operation:
+        _, raw = new_driver()
+        return lambda number: raw.step("work", number, f"step {number}", f"[[{number}],{{}}]", work(number))
+
+    run, for_tasks = new_driver()
+    ids = (run.session_id, run.id, run.number)
+    return {
+        STEP: new_step(),
+        RESUMED: new_step(),
+        TASK: lambda number: for_tasks.task(*ids, f"task {number}", f"[[{number}],{{}}]", work(number)),
+    }
+
+
+def turns(operations: dict[str, Operation], times: int) -> Contestant:
+    """Return turns that run each operation so many times, with a new number each time."""
+    numbers = itertools.count(1)
+
+    def seconds(operation: Operation) -> float:
+        began = time.perf_counter()
         for number in itertools.islice(numbers, times):
-            result = work(number)
-            raw.step(run.session_id, run.id, run.number, f"task {number}", f"[[{number}],{{}}]", result)
+            operation(number)
+        return (time.perf_counter() - began) / times
 
-    return _timed(steps, times)
+    return lambda: {name: seconds(operation) for name, operation in operations.items()}
 
 
 def dbos_steps(stack: ExitStack, times: int, pragmas: list[str]) -> Contestant:
@@ -98,14 +141,9 @@ def dbos_steps(stack: ExitStack, times: int, pragmas: list[str]) -> Contestant:
     workflow = Dbos.workflow()(steps)
     Dbos.launch()
     stack.callback(Dbos.destroy)
-    return lambda: {"step": workflow() / times}
 
-
-def _timed(steps: Callable[[], Any], times: int) -> Contestant:
     def take_turn() -> dict[str, float]:
-        began = time.perf_counter()
-        steps()
-        return {"step": (time.perf_counter() - began) / times}
+        return dict.fromkeys(OPERATIONS, workflow() / times)  # it has one kind of step
 
     return take_turn
 
@@ -115,21 +153,56 @@ def race(synchronous: str, effort: Effort) -> Race:
     times = 10
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict("os.environ", ZRB_STORE_DURABILITY=synchronous.lower()))
-        contestants = {RAW: raw_steps(stack, times, synchronous), API: zrb_store_steps(stack, times)}
+        contestants = {
+            RAW: turns(raw_operations(stack, synchronous), times),
+            API: turns(our_operations(stack), times),
+        }
         if peers.installed("dbos"):
             pragmas = ["journal_mode=WAL", "synchronous=NORMAL"] if synchronous == "NORMAL" else []
             contestants[DBOS] = dbos_steps(stack, times, pragmas)
         return Race(contestants, effort(25, 5), effort(8, 3))
 
 
+def resume(many: int, rounds: int) -> float:
+    """Return the median of the seconds in which a task of so many completed steps is resumed."""
+
+    def attempt_all(run: Run, function: Operation) -> None:
+        with contextlib.suppress(InterruptedError), run, run.attempt("work") as attempt:
+            for number in range(many):
+                attempt.step(f"step {number}", function, number)
+            raise InterruptedError
+
+    def not_again(number: int) -> None:
+        raise AssertionError(f"step {number} ran again")
+
+    def seconds(function: Operation) -> float:
+        began = time.perf_counter()
+        attempt_all(session.run(), function)
+        return time.perf_counter() - began
+
+    with ExitStack() as stack:
+        session = stack.enter_context(open_store(new_folder(stack) / "store.db")).session("benchmark")
+        seconds(work)
+        return statistics.median(seconds(not_again) for _ in range(rounds))
+
+
 def run(effort: Effort) -> Answer:
-    """Run two races."""
+    """Run two races, and resume a long task."""
     answer = Answer()
     normal, full = race("NORMAL", effort), race("FULL", effort)
     answer.add("WAL, synchronous=NORMAL for all:", "", *ratios(normal, OPERATIONS, RAW))
     answer.add("synchronous=FULL for all, DBOS as shipped:", "", *ratios(full, OPERATIONS, RAW))
-    answer.goals.append(at_most("`run.step` with a small result", 2, normal.ratio("step", API, RAW)))
-    for synchronous, result in (("NORMAL", normal), ("FULL, DBOS as shipped", full)):
-        faster = result.ratio("step", DBOS, API) if DBOS in result.contestants else None
-        answer.goals.append(at_least(f"`run.step` faster than a DBOS step, {synchronous}", 6, faster))
+    for operation, name in OPERATIONS.items():
+        answer.goals.append(at_most(f"{name}, small result", 2, normal.ratio(operation, API, RAW)))
+    for operation, least, synchronous, result in (
+        (STEP, 5, "NORMAL", normal),
+        (TASK, 6, "NORMAL", normal),
+        (TASK, 6, "FULL, DBOS as shipped", full),
+    ):
+        faster = result.ratio(operation, DBOS, API) if DBOS in result.contestants else None
+        answer.goals.append(at_least(f"{OPERATIONS[operation]} faster than a DBOS step, {synchronous}", least, faster))
+    many = 10_000
+    resumed = resume(many, effort(5, 1))
+    answer.add(f"Resuming a task of {many:,} steps takes {time_text(resumed)}.")
+    answer.goals.append(Goal(f"resume of a task of {many:,} steps", "under 1 s", time_text(resumed), resumed < 1))
     return answer

@@ -4,7 +4,7 @@ A process waits in `pop(wait=...)`, and another one pushes at random moments. Th
 until the value is in the hands of the one that waited. It is measured with one process that waits, and with eight of
 which any may get the value. Then eight processes wait for a queue that stays empty. What they cost is their CPU time,
 in percent of one core; the server's is that of its eight sessions. On SQLite they sleep until the file is written, on
-PostgreSQL they ask about ten times a second. Most of that is the price of waking up, which differs from machine to
+PostgreSQL they ask about twelve times a second. Most of that is the price of waking up, which differs from machine to
 machine: the last column is what eight Python processes cost here that only sleep, 33 times a second.
 """
 
@@ -82,7 +82,7 @@ def delays(location: str, waiting: int, count: int) -> list[float]:
     with processes(location, waiting, "take") as started, open_store(location) as store:
         queue = store.session("inbox").xcom["values"]
         for _ in range(count):
-            time.sleep(dice.uniform(0.2, 0.5))
+            time.sleep(dice.uniform(0.1, 0.3))
             queue.push(time.monotonic())
         while queue:
             time.sleep(0.1)
@@ -130,7 +130,7 @@ def run(effort: Effort) -> Answer:
         for name, location in locations.items():
             with open_store(location) as store:
                 store.session("inbox").xcom["values"].extend([])
-            alone = ratio_of(delays(location, 1, effort(100, 10)))
+            alone = ratio_of(delays(location, 1, effort(250, 10)))
             crowd = statistics.median(delays(location, MANY, effort(50, 10)))
             waiting, server = cost(location, "wait", effort(20, 4))
             sleeping, _ = cost(location, "sleep", effort(10, 3))

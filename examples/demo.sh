@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# A real workflow fails, is inspected from another process, is fixed, and resumes.
+# A real workflow fails, is inspected from another process, is fixed, and resumes. Then a long task is killed and goes on.
 # Usage: examples/demo.sh [FOLDER]     (FOLDER is emptied first; `make demo` uses .demo)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 folder=${1:-.demo}
 rm -rf "$folder"
-mkdir -p "$folder"
-cp examples/audit/zrb_init.py "$folder"
-cd "$folder"
+mkdir -p "$folder"/audit "$folder"/pages
+cp examples/audit/zrb_init.py "$folder"/audit
+cp examples/pages/zrb_init.py "$folder"/pages
+cd "$folder"/audit
 
 export ZRB_INIT_MODULES=zrb_store.plugin
 export ZRB_STORE_URL=xcom.db
@@ -50,3 +51,30 @@ assert attempts == {
     "report": ["failed", "completed"],
 }, attempts
 PYTHON
+
+cd ../pages
+say "One task fetches six pages, each in a step (examples/pages/zrb_init.py).
+# The server hangs at page 4, and we lose patience: kill -9."
+run "ZRB_STORE_SESSION=pages-1 zrb fetch-pages >first.log 2>&1 &"
+fetching=$!
+trap 'kill -9 "$fetching" 2>/dev/null || true' EXIT
+for ((waited = 0; waited < 600; waited++)); do
+    if grep -q "page 4" first.log || ! kill -0 "$fetching" 2>/dev/null; then break; fi
+    sleep 0.1
+done
+run "kill -9 $fetching" || unexpected "the task ended by itself"
+{ wait "$fetching" || true; } 2>/dev/null # it says that it was killed, which we know
+trap - EXIT
+run "cat first.log"
+
+say "Pages 1 to 3 are in the store. The server works again: the task goes on, and asks for no page that it has."
+run "zrb xcom resume pages-1 --plan"
+run "touch server-is-up"
+run "zrb xcom resume pages-1 | tee second.log"
+
+say "Which attempt fetched which page:"
+run "zrb xcom show pages-1"
+
+asked() { sed -n 's/^ *asking the server for page //p' "$1" | tr '\n' ' '; }
+[ "$(asked first.log)" = "1 2 3 4 " ] || unexpected "the first attempt asked for other pages"
+[ "$(asked second.log)" = "4 5 6 " ] || unexpected "the second attempt asked for other pages"

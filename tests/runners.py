@@ -119,3 +119,17 @@ def fork_amid_a_step(pipe: Connection, location: str) -> None:
         if child == 0:
             os._exit(run.step("load", lambda: 0))
         pipe.send(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def begin_a_step_and_hang(pipe: Connection, location: str, session: str, step: str) -> None:
+    """Take a value outside of steps, complete the step `before`, and hang in a `once` step that has taken another."""
+    with open_store(location) as store, store.session(session).run() as run, run.attempt("pay") as attempt:
+        attempt.step("before", lambda: "done before")
+        attempt.xcom["in"].pop()
+
+        def hang(amount: int) -> None:
+            attempt.xcom["in"].pop()
+            pipe.send(amount)
+            pipe.recv()
+
+        attempt.step(step, hang, 7, once=True)

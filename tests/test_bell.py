@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.attempts import acting_as
 from tests.postgres import DEADLINE
-from zrb_store import Store
+from zrb_store import Store, ValueNotFound
 from zrb_store.db.dialect.bell import Bell
+from zrb_store.operations import lookout as waiting
+from zrb_store.operations.lookout import Lookout
+from zrb_store.operations.pop import pop
 from zrb_store.queries import lookout
 
 ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
@@ -40,9 +44,61 @@ def test_a_bell(tmp_path: Path) -> None:
 
 @ON_POSTGRESQL
 def test_it_asks_without_prepared_statements_too(store: Store) -> None:
-    assert not lookout.has_value(store.database, "inbox", "ä")
+    has_value, has_other = (lookout.has_value(store.database, "inbox", name) for name in ("ä", "other"))
+    assert not has_value()
     store.session("inbox").xcom["ä"].push(1)
-    assert lookout.has_value(store.database, "inbox", "ä")
+    assert has_value()
     store.database.operate(lambda connection: setattr(connection.driver, "prepare_threshold", None))
-    assert lookout.has_value(store.database, "inbox", "ä")
-    assert not lookout.has_value(store.database, "inbox", "other")
+    assert has_value()
+    assert not has_other()
+
+
+def test_what_may_come_back_is_worth_a_look(store: Store) -> None:
+    queue = store.session("inbox").xcom["files"]
+    watch = Lookout(store.database, "inbox", "files", DEADLINE)
+    assert not watch.may_get_value(), "there is no queue"
+    queue.push("a")
+    assert watch.may_get_value()
+    with store.session("worker").run() as run:
+        attempt = run.begin("convert")
+        with acting_as(attempt):
+            queue.pop()
+            store.session("inbox").xcom["other"].extend([])
+        assert (watch.has_value(), watch.may_get_value()) == (False, True)
+        assert not Lookout(store.database, "inbox", "other", DEADLINE).may_get_value()
+        attempt.complete()
+        assert not watch.may_get_value(), "it is taken for good"
+
+
+@pytest.mark.parametrize("by_shell", [False, True], ids=["python", "shell"])
+def test_a_look_that_would_find_nothing_is_one_statement(
+    store: Store, monkeypatch: pytest.MonkeyPatch, by_shell: bool
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_EVERY", 0.02)  # shorter than any pause: there is a look after each
+    queue = store.session("inbox").xcom["files"]
+    queue.extend([])
+    looks = []
+    ask = Lookout.is_time_to_look
+
+    def asking(self: Lookout) -> bool:
+        looks.append(ask(self))
+        return looks[-1]
+
+    monkeypatch.setattr(Lookout, "is_time_to_look", asking)
+
+    def statements(wait: float) -> int:
+        before = sent()
+        with pytest.raises((IndexError, ValueNotFound)):
+            pop(store.database, "inbox", "files", None, wait) if by_shell else queue.pop(wait=wait)
+        return sent() - before
+
+    def sent() -> int:
+        return store.database.operate(lambda connection: int(connection.sent))
+
+    statements(0.001)  # prepares them
+    few = statements(0)
+    looks.clear()
+    many = statements(0.3)
+    assert len(looks) > 3
+    assert all(looks)
+    assert many - few <= len(looks) + 1

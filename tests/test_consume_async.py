@@ -137,9 +137,9 @@ def test_the_thread_of_the_loop_never_uses_the_store(store: Store, inbox: Any, m
     users = set()
     operate = Database.operate
 
-    def recorded(self: Database, *args: Any) -> Any:
+    def recorded(self: Database, *args: Any, **options: Any) -> Any:
         users.add(threading.get_ident())
-        return operate(self, *args)
+        return operate(self, *args, **options)
 
     async def main(run: Run) -> None:
         monkeypatch.setattr(Database, "operate", recorded)

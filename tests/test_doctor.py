@@ -14,7 +14,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.commands import Commands
+from tests.faults import FAULTS
 from tests.sessions import parse, parse_lines
+from tests.steps import fill_with_steps, insert_step
 from tests.test_fork import Scenario, ScenarioRun, first_starts, steps
 from zrb_store import Store, StoreMissing, lease
 from zrb_store.db.engine import Database
@@ -65,6 +67,8 @@ def fill_with_history(store: Store) -> None:
     list(prune.prune(store.database, prune.Policy(older_than=timedelta(0), statuses=("open",))))
     inbox.clear()
     inbox.extendleft([1, 2])
+    fill_with_steps(store, "etl/load#1", running=False)
+    fill_with_steps(store, "under-way/t#1", running=True)
 
 
 @pytest.fixture
@@ -129,131 +133,6 @@ def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyP
     assert "zrb-store doctor" in command.ok("doctor", "--help").partition("Example")[2]
 
 
-FAULTS = {
-    "value-state": [
-        "UPDATE zrb_value SET state = 'lost' WHERE state = 'live'",
-        "UPDATE zrb_value SET state = 'live' WHERE state = 'taken'",
-        "UPDATE zrb_value SET ended_at = pushed_at WHERE state = 'live'",
-        "UPDATE zrb_value SET ended_at = NULL WHERE state = 'dead'",
-    ],
-    "value-taker": [
-        "UPDATE zrb_value SET taken_by = (SELECT max(id) FROM zrb_attempt) WHERE state = 'live'",
-        "UPDATE zrb_value SET taken_by = (SELECT max(id) FROM zrb_attempt) WHERE state = 'retracted'",
-        "UPDATE zrb_value SET taken_by = (SELECT max(id) FROM zrb_attempt) WHERE state = 'dead'",
-    ],
-    "value-orphaned": [
-        "UPDATE zrb_value SET orphaned = true WHERE state = 'live'",
-        "UPDATE zrb_attempt SET given_back_at = NULL WHERE task = 'watch' AND number = 1",
-    ],
-    "pusher-given-back": [
-        "UPDATE zrb_value SET orphaned = false WHERE orphaned",
-        "UPDATE zrb_value SET state = 'live', ended_at = NULL WHERE state = 'retracted'",
-        "UPDATE zrb_value SET state = 'dead', deliveries = 1 WHERE state = 'retracted'",
-    ],
-    "value-deliveries": [
-        "UPDATE zrb_value SET deliveries = 2 WHERE state = 'dead'",
-        "UPDATE zrb_value SET state = 'dead', ended_at = pushed_at WHERE state = 'live'",
-        "UPDATE zrb_return SET deliveries = 7 WHERE deliveries = 1",
-    ],
-    "taker-given-back": ["UPDATE zrb_attempt SET given_back_at = ended_at WHERE task = 'read'"],
-    "value-size": ["UPDATE zrb_value SET data = '1' WHERE type = 'str'"],
-    "value-times": [
-        "UPDATE zrb_value SET pushed_at = ended_at + 1 WHERE state = 'retracted'",
-        "UPDATE zrb_return SET returned_at = taken_at - 1",
-        "UPDATE zrb_return SET taken_at = 1",
-        "UPDATE zrb_value SET state = 'taken', ended_at = pushed_at WHERE EXISTS (SELECT 1 FROM zrb_return r "
-        "WHERE r.queue_id = zrb_value.queue_id AND r.seq = zrb_value.seq)",
-        "INSERT INTO zrb_return (queue_id, seq, taken_at, returned_at, reason) "
-        "SELECT queue_id, seq, taken_at, returned_at, reason FROM zrb_return",
-    ],
-    "attempt-status": [
-        "UPDATE zrb_attempt SET status = 'skipped' WHERE task = 'load'",
-        "UPDATE zrb_attempt SET ended_at = NULL WHERE task = 'load'",
-        "UPDATE zrb_attempt SET ended_at = 1 WHERE status = 'running'",
-    ],
-    "attempt-running": [
-        "UPDATE zrb_run SET ended_at = started_at, outcome = 'lost' WHERE ended_at IS NULL",
-        "UPDATE zrb_attempt SET run_id = NULL WHERE status = 'running'",
-    ],
-    "attempt-unfinished": [
-        "UPDATE zrb_attempt SET given_back_at = NULL WHERE task = 'load'",
-        "INSERT INTO zrb_attempt (session_id, run_id, fence, task, number, role, status, started_at) "
-        "SELECT session_id, run_id, fence, task, number + 1, role, status, started_at FROM zrb_attempt "
-        "WHERE status = 'running'",
-    ],
-    "attempt-run": [
-        "UPDATE zrb_attempt SET fence = 9 WHERE task = 'load' AND number = 2",
-        "UPDATE zrb_attempt SET run_id = (SELECT max(id) FROM zrb_run) WHERE task = 'read'",
-        "UPDATE zrb_attempt SET fence = 9 WHERE run_id IS NULL",
-    ],
-    "attempt-result": [
-        "DELETE FROM zrb_value WHERE data = '\"loaded\"'",
-        "UPDATE zrb_value SET pushed_by = NULL WHERE data = '\"loaded\"'",
-        "UPDATE zrb_attempt SET result_seq = NULL WHERE task = 'read'",
-    ],
-    "attempt-times": ["UPDATE zrb_attempt SET ended_at = started_at - 1 WHERE task = 'read'"],
-    "session-status": [
-        "UPDATE zrb_session SET status = 'done' WHERE name = 'etl'",
-        "UPDATE zrb_session SET finished_at = NULL WHERE name = 'etl'",
-        "UPDATE zrb_session SET finished_at = 1 WHERE name = 'inbox'",
-    ],
-    "session-fence": [
-        "UPDATE zrb_session SET fence = 7 WHERE name = 'etl'",
-        "UPDATE zrb_session SET fence = 1 WHERE name = 'inbox'",
-    ],
-    "session-lease": ["UPDATE zrb_run SET ended_at = NULL, outcome = NULL"],
-    "session-run": [
-        "UPDATE zrb_session SET status = 'failed', finished_at = created_at WHERE name = 'under-way'",
-        "UPDATE zrb_session SET status = 'running', finished_at = NULL WHERE name = 'etl'",
-    ],
-    "run-outcome": [
-        "UPDATE zrb_run SET outcome = NULL WHERE ended_at > 0",
-        "UPDATE zrb_run SET outcome = 'lost' WHERE ended_at IS NULL",
-    ],
-    "queue-numbers": ["UPDATE zrb_queue SET high = 0", "UPDATE zrb_queue SET low = 5"],
-    "value-columns": [
-        "UPDATE zrb_value SET pushed_at = 4611686018427387904 WHERE seq = 1",
-        "UPDATE zrb_value SET size = 0, data = '' WHERE type = 'str'",
-        "UPDATE zrb_value SET moved_from = -4611686018427387904 WHERE seq = 1",
-    ],
-    "return-columns": ["UPDATE zrb_return SET taken_at = -1"],
-    "value-data": [
-        "UPDATE zrb_value SET data = '[[[' WHERE type = 'int'",
-        "UPDATE zrb_value SET data = '\u00e9' WHERE type = 'int'",
-    ],
-    "value-type": ["""UPDATE zrb_value SET data = '{"$"\\:"later"}', size = 13 WHERE type = 'int'"""],
-    "attempt-columns": [
-        "UPDATE zrb_attempt SET role = 'boss' WHERE task = 'read'",
-        "UPDATE zrb_attempt SET number = 0 WHERE task = 'read'",
-        "UPDATE zrb_attempt SET started_at = 4611686018427387904 WHERE task = 'read'",
-    ],
-    "session-columns": [
-        "UPDATE zrb_session SET created_at = 4611686018427387904 WHERE name = 'etl'",
-        "UPDATE zrb_session SET fence = -1 WHERE name = 'inbox'",
-    ],
-    "run-columns": [
-        "UPDATE zrb_run SET origin = 'cron'",
-        "UPDATE zrb_run SET outcome = 'done' WHERE outcome = 'completed'",
-        "UPDATE zrb_run SET pid = -1",
-        "UPDATE zrb_run SET lease_expires_at = 4611686018427387904",
-    ],
-    "queue-columns": [
-        "UPDATE zrb_queue SET high = 9223372036854775807",
-        "UPDATE zrb_queue SET max_deliveries = 0 WHERE max_deliveries = 1",
-    ],
-    "change-columns": ["UPDATE zrb_change SET at = -1"],
-    "lease-end": ["UPDATE zrb_run SET lease_expires_at = 253402300799999999 WHERE ended_at IS NULL"],
-    "session-name": ["UPDATE zrb_session SET name = '-r f' WHERE name = 'inbox'"],
-    "session-text": [
-        "UPDATE zrb_session SET tasks = '[' WHERE name = 'etl'",
-        "UPDATE zrb_session SET path = '{}' WHERE name = 'etl'",
-        "UPDATE zrb_run SET command = 'zrb'",
-        "UPDATE zrb_session SET inputs = '5' WHERE name = 'etl'",
-        """UPDATE zrb_session SET tasks = '{"load"\\:"done"}' WHERE name = 'etl'""",
-    ],
-}
-
-
 @pytest.mark.parametrize(("check", "fault"), [(check, fault) for check, faults in FAULTS.items() for fault in faults])
 @pytest.mark.slow
 def test_a_fault_in_the_rows_is_found(used: Store, location: str, check: str, fault: str) -> None:
@@ -265,6 +144,14 @@ def test_a_fault_in_the_rows_is_found(used: Store, location: str, check: str, fa
     assert check in findings
     assert findings[check].remedy
     assert len(str(findings[check]).splitlines()) == 1
+
+
+def test_a_task_may_have_the_id_of_a_step(store: Store, location: str) -> None:
+    """The task's attempt is not one that a later attempt of the step should have given back."""
+    with store.session("s").run() as run, run.attempt("load"):
+        run.begin("load/1")
+        insert_step(store, "s/load#1", "page", 1, attempt_number=2)
+        assert doctor_findings(location) == []
 
 
 def test_every_invariant_has_a_fault() -> None:

@@ -1,4 +1,4 @@
-"""The example also works on stock zrb, and `make demo` shows a failure and its resume."""
+"""The first example also works on stock zrb, and `make demo` shows a failure, a kill, and how both are resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=120, check=False
+        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=180, check=False
     )
 
 
@@ -33,7 +33,7 @@ def test_audit_runs_on_stock_zrb(tmp_path: Path) -> None:
     assert "| zrb |" in (tmp_path / "reports" / "audit.md").read_text()
 
 
-def test_demo_shows_a_failure_and_its_resume_twice_in_a_row(tmp_path: Path) -> None:
+def test_demo_shows_what_it_promises_twice_in_a_row(tmp_path: Path) -> None:
     for _ in range(2):
         demo = run(ROOT / "examples" / "demo.sh", tmp_path / "demo", folder=tmp_path)
         assert demo.returncode == 0, demo.stdout + demo.stderr
@@ -41,3 +41,9 @@ def test_demo_shows_a_failure_and_its_resume_twice_in_a_row(tmp_path: Path) -> N
         assert "$ zrb xcom resume audit-1" in commands
         assert "# Audit of a Python environment" in demo.stdout
         assert "FileNotFoundError" in demo.stderr
+        # The second task is killed at page 4, and its resume asks only for what is missing.
+        assert any(line.startswith("$ kill -9 ") for line in commands)
+        resumed = demo.stdout.partition("$ zrb xcom resume pages-1 |")[2]
+        assert [line.strip() for line in resumed.splitlines() if "asking" in line] == [
+            f"asking the server for page {page}" for page in (4, 5, 6)
+        ]

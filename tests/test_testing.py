@@ -23,11 +23,13 @@ PACKAGE = Path(zrb_store.__file__).parent
 def points_in_source() -> Iterator[str]:
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                names = [str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)]
-                if node.func.attr == "reach":
+            if not isinstance(node, ast.Call):
+                continue
+            names = [str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)]
+            match node.func:
+                case ast.Name("failpoint"):
                     yield from names
-                if node.func.attr == "transact":
+                case ast.Attribute(attr="transact"):
                     yield from (f"{name}:{place}" for name in names for place in ("before", "inside", "after"))
 
 

@@ -196,6 +196,19 @@ def test_owners_in_other_sessions_are_kept_where_these_come_too(store: Store, ot
     ]
 
 
+def test_a_failed_pusher_of_an_orphaned_value_is_kept(store: Store, other: Store) -> None:
+    """What it did elsewhere was undone when it failed, before it was given back."""
+    with store.session("reader").run() as reading, store.session("s").run() as run:
+        failing, reader = run.begin("load"), reading.begin("read")
+        store.session("inbox").xcom.bound_to(failing)["files"].push("a")
+        store.session("inbox").xcom.bound_to(reader)["files"].pop()
+        failing.fail(ValueError())
+        reader.complete()
+    assert [value["pushed_by"] for value in show(store.database, "inbox")["queues"]["files"]["values"]] == ["s/load#1"]
+    copy(store.database, other.database)
+    assert exported(store) == exported(other)
+
+
 def test_a_stranger_of_the_same_name_owns_nothing(store: Store, other: Store) -> None:
     for at in (store, other):
         with at.session("s").run() as run, run.attempt("load") as attempt:

@@ -38,7 +38,7 @@ class SessionNotFound(ZrbStoreError, LookupError):
 
 
 class TaskNotFound(ZrbStoreError, LookupError):
-    """The session has no task of this name."""
+    """The session has no task of this name, or the task no such step."""
 
     exit_code = 3
 
@@ -102,7 +102,7 @@ class SessionCompleted(ZrbStoreError):
 
 
 class TaskCompleted(ZrbStoreError):
-    """The task has completed in this session; its result is stored."""
+    """The task, or the step, has completed in this session; its result is stored."""
 
 
 class StepUncertain(ZrbStoreError):

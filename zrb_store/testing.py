@@ -63,11 +63,13 @@ POINTS = tuple(
         "start",  # a run takes the lease, and gives back what the runs before left unfinished
     )
     for place in ("before", "inside", "after")
+    if (change, place) != ("step_complete", "inside")
 )
 """The points at which a crash can be simulated: `before` a change, `inside` its transaction just before the commit, and
 `after` the commit.
 
-A `push` or `pop` from Python is a single statement, which has no `inside`; nor has a `begin` that gives nothing back.
+A `push` or `pop` from Python is a single statement, which has no `inside`; nor has a `step_complete`, or a `begin`
+or a `step_begin` that gives nothing back.
 """
 
 

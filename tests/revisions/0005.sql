@@ -24,20 +24,22 @@ CREATE TABLE zrb_attempt (
 	CONSTRAINT fk_zrb_attempt_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_attempt_session_id_task_number UNIQUE (session_id, task, number)
 );
-INSERT INTO "zrb_attempt" VALUES(1,2,1,1,'count',1,'task','completed',1,'[["abc"],{}]',2,1,NULL,NULL,NULL,1795663764468777,1795663764471005,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL);
-INSERT INTO "zrb_attempt" VALUES(2,2,1,1,'load',1,'task','completed',1,NULL,3,1,NULL,NULL,NULL,1795663764471206,1795663764473260,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL);
-INSERT INTO "zrb_attempt" VALUES(3,3,2,1,'count',1,'task','completed',1,'[["abcd"],{}]',4,1,NULL,NULL,NULL,1795663764476164,1795663764476351,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL);
+INSERT INTO "zrb_attempt" VALUES(1,2,1,1,'count',1,'task','completed',1,'[["abc"],{}]',2,1,NULL,NULL,NULL,1795665049020250,1795665049022644,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL);
+INSERT INTO "zrb_attempt" VALUES(2,2,1,1,'load',1,'task','completed',1,NULL,3,1,NULL,NULL,NULL,1795665049022851,1795665049025319,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL);
+INSERT INTO "zrb_attempt" VALUES(3,3,2,1,'count',1,'task','completed',1,'[["abcd"],{}]',4,1,NULL,NULL,NULL,1795665049028398,1795665049028621,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL);
 INSERT INTO "zrb_attempt" VALUES(4,3,2,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','the first attempt failed','Traceback (most recent call last):
   File "/srv/zrb-store/tests/revisions/make.py", line 35, in fill
     raise ValueError("the first attempt failed")
 ValueError: the first attempt failed
-',1795663764476466,1795663764479009,1795663764485916,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL);
-INSERT INTO "zrb_attempt" VALUES(5,3,2,1,'load',2,'task','running',1,NULL,NULL,NULL,NULL,NULL,NULL,1795663764489501,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL);
-INSERT INTO "zrb_attempt" VALUES(6,4,3,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','deadly','Traceback (most recent call last):
-  File "/srv/zrb-store/tests/revisions/make.py", line 43, in fill
+',1795665049028740,1795665049032930,1795665049041407,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL);
+INSERT INTO "zrb_attempt" VALUES(5,3,2,1,'load',2,'task','running',1,NULL,NULL,NULL,NULL,NULL,NULL,1795665049045122,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL);
+INSERT INTO "zrb_attempt" VALUES(6,3,2,1,'load/1',1,'step','completed',1,'[["one"],{}]',NULL,NULL,NULL,NULL,NULL,1795665049047434,1795665049048509,NULL,NULL,NULL,5,'load','page',1,0,'null');
+INSERT INTO "zrb_attempt" VALUES(7,3,2,1,'load/2',1,'step','completed',1,'[["abc"],{}]',NULL,NULL,NULL,NULL,NULL,1795665049048865,1795665049048961,NULL,NULL,NULL,5,'load','rest',2,0,'3');
+INSERT INTO "zrb_attempt" VALUES(8,4,3,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','deadly','Traceback (most recent call last):
+  File "/srv/zrb-store/tests/revisions/make.py", line 45, in fill
     raise ValueError(poison.pop())
 ValueError: deadly
-',1795663764493319,1795663764493935,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL);
+',1795665049051981,1795665049052530,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL);
 CREATE TABLE zrb_change (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	at BIGINT NOT NULL, 
@@ -48,7 +50,7 @@ CREATE TABLE zrb_change (
 	host TEXT NOT NULL, 
 	pid INTEGER NOT NULL
 );
-INSERT INTO "zrb_change" VALUES(1,1795663764491589,'queue','inbox','poison: max_deliveries 1','root','vm',3967);
+INSERT INTO "zrb_change" VALUES(1,1795665049050371,'queue','inbox','poison: max_deliveries 1','root','vm',31271);
 CREATE TABLE zrb_queue (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	session_id INTEGER NOT NULL, 
@@ -62,8 +64,9 @@ INSERT INTO "zrb_queue" VALUES(1,1,'files',0,1,NULL);
 INSERT INTO "zrb_queue" VALUES(2,2,'count',0,1,NULL);
 INSERT INTO "zrb_queue" VALUES(3,2,'load',0,1,NULL);
 INSERT INTO "zrb_queue" VALUES(4,3,'count',0,1,NULL);
-INSERT INTO "zrb_queue" VALUES(5,3,'half',0,1,NULL);
-INSERT INTO "zrb_queue" VALUES(6,1,'poison',0,1,1);
+INSERT INTO "zrb_queue" VALUES(5,3,'pages',0,1,NULL);
+INSERT INTO "zrb_queue" VALUES(6,3,'half',0,1,NULL);
+INSERT INTO "zrb_queue" VALUES(7,1,'poison',0,1,1);
 CREATE TABLE zrb_return (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	queue_id INTEGER NOT NULL, 
@@ -75,8 +78,8 @@ CREATE TABLE zrb_return (
 	CONSTRAINT fk_zrb_return_queue_id_seq FOREIGN KEY(queue_id, seq) REFERENCES zrb_value (queue_id, seq) ON DELETE CASCADE, 
 	CONSTRAINT fk_zrb_return_taken_by FOREIGN KEY(taken_by) REFERENCES zrb_attempt (id) ON DELETE SET NULL
 );
-INSERT INTO "zrb_return" VALUES(1,1,2,4,1795663764476562,1795663764479009,'failed',1);
-INSERT INTO "zrb_return" VALUES(2,6,1,6,1795663764493495,1795663764493935,'failed',1);
+INSERT INTO "zrb_return" VALUES(1,1,2,4,1795665049028833,1795665049032930,'failed',1);
+INSERT INTO "zrb_return" VALUES(2,7,1,8,1795665049052122,1795665049052530,'failed',1);
 CREATE TABLE zrb_run (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	session_id INTEGER NOT NULL, 
@@ -99,9 +102,9 @@ CREATE TABLE zrb_run (
 	CONSTRAINT fk_zrb_run_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_run_session_id_number UNIQUE (session_id, number)
 );
-INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','85e633c3-22d8-4785-86f4-614787e42e94','pid:[4026531836] time:[4026531834]',3967,'55817','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795663764464949,1795663824464949,1795663764474245,'completed',NULL);
-INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','85e633c3-22d8-4785-86f4-614787e42e94','pid:[4026531836] time:[4026531834]',3967,'55817','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795663764475650,1795663764491091,NULL,NULL,NULL);
-INSERT INTO "zrb_run" VALUES(3,4,1,'library','vm','85e633c3-22d8-4785-86f4-614787e42e94','pid:[4026531836] time:[4026531834]',3967,'55817','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795663764493124,1795663824493124,1795663764494377,'failed',NULL);
+INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','85e633c3-22d8-4785-86f4-614787e42e94','pid:[4026531836] time:[4026531834]',31271,'184271','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795665049016651,1795665109016651,1795665049026518,'completed',NULL);
+INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','85e633c3-22d8-4785-86f4-614787e42e94','pid:[4026531836] time:[4026531834]',31271,'184271','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795665049027802,1795665049049854,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(3,4,1,'library','vm','85e633c3-22d8-4785-86f4-614787e42e94','pid:[4026531836] time:[4026531834]',31271,'184271','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795665049051824,1795665109051824,1795665049052910,'failed',NULL);
 CREATE TABLE zrb_session (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	name TEXT NOT NULL, 
@@ -119,10 +122,10 @@ CREATE TABLE zrb_session (
 	finished_at BIGINT, 
 	CONSTRAINT uq_zrb_session_name UNIQUE (name)
 );
-INSERT INTO "zrb_session" VALUES(1,'inbox','open',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,1795663764452399,NULL);
-INSERT INTO "zrb_session" VALUES(2,'done','completed',NULL,'load','[]','{"day":{"$":"date","v":"2026-11-24"}}',NULL,NULL,NULL,0,1,1795663764462022,1795663764474245);
-INSERT INTO "zrb_session" VALUES(3,'dead','running',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795663764475367,NULL);
-INSERT INTO "zrb_session" VALUES(4,'victim','failed',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795663764492932,1795663764494377);
+INSERT INTO "zrb_session" VALUES(1,'inbox','open',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,1795665049009040,NULL);
+INSERT INTO "zrb_session" VALUES(2,'done','completed',NULL,'load','[]','{"day":{"$":"date","v":"2026-11-24"}}',NULL,NULL,NULL,0,1,1795665049013814,1795665049026518);
+INSERT INTO "zrb_session" VALUES(3,'dead','running',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795665049027570,NULL);
+INSERT INTO "zrb_session" VALUES(4,'victim','failed',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795665049051643,1795665049052910);
 CREATE TABLE zrb_value (
 	queue_id INTEGER NOT NULL, 
 	seq BIGINT NOT NULL, 
@@ -144,14 +147,15 @@ CREATE TABLE zrb_value (
  WITHOUT ROWID
 
 ;
-INSERT INTO "zrb_value" VALUES(1,1,'taken','str',7,1795663764453780,NULL,1795663764473025,2,NULL,0,'"a.csv"',0);
-INSERT INTO "zrb_value" VALUES(1,2,'taken','str',7,1795663764453780,NULL,1795663764489780,5,NULL,0,'"b.csv"',1);
-INSERT INTO "zrb_value" VALUES(1,3,'live','str',7,1795663764453780,NULL,NULL,NULL,NULL,0,'"c.csv"',0);
-INSERT INTO "zrb_value" VALUES(2,1,'live','int',1,1795663764470452,1,NULL,NULL,NULL,0,'3',0);
-INSERT INTO "zrb_value" VALUES(3,1,'live','dict',18,1795663764473241,2,NULL,NULL,NULL,0,'{"loaded":"a.csv"}',0);
-INSERT INTO "zrb_value" VALUES(4,1,'live','int',1,1795663764476327,3,NULL,NULL,NULL,0,'4',0);
-INSERT INTO "zrb_value" VALUES(5,1,'live','str',7,1795663764490287,5,NULL,NULL,NULL,0,'"b.csv"',0);
-INSERT INTO "zrb_value" VALUES(6,1,'dead','str',8,1795663764492760,NULL,1795663764493935,NULL,NULL,0,'"deadly"',1);
+INSERT INTO "zrb_value" VALUES(1,1,'taken','str',7,1795665049010303,NULL,1795665049025135,2,NULL,0,'"a.csv"',0);
+INSERT INTO "zrb_value" VALUES(1,2,'taken','str',7,1795665049010303,NULL,1795665049048616,5,NULL,0,'"b.csv"',1);
+INSERT INTO "zrb_value" VALUES(1,3,'live','str',7,1795665049010303,NULL,NULL,NULL,NULL,0,'"c.csv"',0);
+INSERT INTO "zrb_value" VALUES(2,1,'live','int',1,1795665049022116,1,NULL,NULL,NULL,0,'3',0);
+INSERT INTO "zrb_value" VALUES(3,1,'live','dict',18,1795665049025300,2,NULL,NULL,NULL,0,'{"loaded":"a.csv"}',0);
+INSERT INTO "zrb_value" VALUES(4,1,'live','int',1,1795665049028599,3,NULL,NULL,NULL,0,'4',0);
+INSERT INTO "zrb_value" VALUES(5,1,'live','str',5,1795665049047962,6,NULL,NULL,NULL,0,'"one"',0);
+INSERT INTO "zrb_value" VALUES(6,1,'live','str',7,1795665049048760,5,NULL,NULL,NULL,0,'"b.csv"',0);
+INSERT INTO "zrb_value" VALUES(7,1,'dead','str',8,1795665049051495,NULL,1795665049052530,NULL,NULL,0,'"deadly"',1);
 CREATE TABLE zrb_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT zrb_version_pkc PRIMARY KEY (version_num)
@@ -171,10 +175,10 @@ CREATE INDEX ix_zrb_value_taken_by ON zrb_value (taken_by, queue_id) WHERE taken
 CREATE INDEX ix_zrb_value_dead ON zrb_value (queue_id, seq) WHERE state = 'dead';
 CREATE INDEX ix_zrb_attempt_step ON zrb_attempt (session_id, step_of, step) WHERE step_of IS NOT NULL;
 DELETE FROM "sqlite_sequence";
-INSERT INTO "sqlite_sequence" VALUES('zrb_queue',6);
+INSERT INTO "sqlite_sequence" VALUES('zrb_queue',7);
 INSERT INTO "sqlite_sequence" VALUES('zrb_session',4);
 INSERT INTO "sqlite_sequence" VALUES('zrb_run',3);
-INSERT INTO "sqlite_sequence" VALUES('zrb_attempt',6);
+INSERT INTO "sqlite_sequence" VALUES('zrb_attempt',8);
 INSERT INTO "sqlite_sequence" VALUES('zrb_return',2);
 INSERT INTO "sqlite_sequence" VALUES('zrb_change',1);
 COMMIT;

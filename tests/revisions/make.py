@@ -34,7 +34,9 @@ def fill(store: Store) -> None:
         files.pop()
         raise ValueError("the first attempt failed")
     with acting_as(run.begin("load")) as attempt:
+        attempt.step("page", attempt.xcom["pages"].push, "one")
         attempt.xcom["half"].push(files.pop())
+        attempt.step("rest", len, "abc")
     expire_lease(dead)
     poison = store.session("inbox").xcom["poison"]
     poison.max_deliveries = 1

@@ -62,7 +62,8 @@ class Attempt(AttemptUnderWay):
             step runs again in the task's next attempt.
 
         Raises:
-            InvalidArgument: No step can have this name, the function returned an awaitable, or this is a delivery.
+            InvalidArgument: No step can have this name, this is a delivery, or the function returned an awaitable or a
+                generator.
             InputsDiffer: The step completed with other arguments, in type or value: 1, 1.0 and True differ.
             StepUncertain: A step declared `once` began before, and its end is unknown.
             AttemptClosed: The attempt has ended.
@@ -108,6 +109,7 @@ class Attempt(AttemptUnderWay):
             # The attempt is locked before its queue: a child's push to that queue waits for the attempt.
             if not attempts.lock(transaction, self.id):
                 self._refuse(transaction)
+            closed = self._close_steps(transaction)  # before a queue is locked: attempts are locked first
             if item is not None:
                 queue_id = self.xcom.create_queue(transaction, name)
                 seq = values.push(transaction, queue_id, item, self.id)
@@ -117,7 +119,7 @@ class Attempt(AttemptUnderWay):
             restorable = self.restorable and (item is None or item.restorable)
             if not attempts.complete(transaction, self.id, restorable=restorable, result=place):
                 self._refuse(transaction)
-            undo_ended(transaction, self._close_steps(transaction), "interrupted")
+            undo_ended(transaction, closed, "interrupted")
             return place
 
         place = self.database.transact(work, "complete")

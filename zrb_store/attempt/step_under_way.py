@@ -9,7 +9,7 @@ from typing import Any
 from zrb_store import codec
 from zrb_store.attempt.under_way import NO_RESULT, AttemptUnderWay
 from zrb_store.codec import Encoded
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.failpoints import failpoint
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.queries import steps
 from zrb_store.safe_text import ErrorText
@@ -46,14 +46,11 @@ class Step(AttemptUnderWay):
             LeaseLost: Another process has taken the session over.
         """
         item = self._encode(None if result is NO_RESULT else result)
-        restorable = item.restorable and self.restorable
-
-        def work(transaction: Transaction) -> bool:
-            return steps.complete(transaction, self.id, item.data, restorable=restorable)
-
+        failpoint("step_complete:before")
         with self.xcom.watched():
-            if not self.database.transact(work, "step_complete"):
+            if not steps.complete(self.database, self.id, item.data, restorable=item.restorable and self.restorable):
                 self._refuse(self.database)
+        failpoint("step_complete:after")
         self._open = False
         if not self.restorable:
             self.parent.restorable = False  # its value is in a queue, whichever of the two pushed it

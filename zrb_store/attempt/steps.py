@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
+import os
+import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -21,7 +24,7 @@ from zrb_store.queries.attempts import BegunAttempt
 from zrb_store.queries.give_back import give_back, undo_ended
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import iso
-from zrb_store.safe_text import mask_text
+from zrb_store.safe_text import mask_text, printable
 from zrb_store.xcom import current_attempt
 
 
@@ -45,28 +48,41 @@ class StepCall(NamedTuple):
     @property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
-        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(
-            getattr(self.function, "__call__", None)  # noqa: B004 - an object with a method `async def __call__`
-        )
+        function = self.function
+        while isinstance(function, functools.partial):
+            function = function.func
+        call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
+        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 class Steps:
-    """The steps of one attempt: those that are open in this process, and how often each name was started."""
+    """The steps of one attempt: those that are open in this process, and how often each name was started.
+
+    Attributes:
+        any_began: Whether a step may have begun.
+    """
 
     def __init__(self, attempt: AttemptUnderWay) -> None:
+        self.any_began = False
         self._attempt = attempt
+        self._reset()
+        self._started: dict[str, int] = {}
+        # The arguments of those that failed, by name and count: a call with these is the next attempt of that step.
+        self._failed: dict[str, dict[int, str]] = {}
+        self._had_steps: bool | None = None  # whether the task had steps before; None until the first step asks
+        self._in_doubt = False  # whether a step may have begun that nobody knows
+        self._highest_number = 0
+
+    def _reset(self) -> None:
+        """Begin as in a new process: a forked child has none of its parent's other threads."""
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._open: dict[str, Step | None] = {}
-        self._started: dict[str, int] = {}
-        # The arguments of a step that failed, by its name: the next call with these is its next attempt.
-        self._failed: dict[str, str] = {}
-        self._next_number: int | None = None
-        self._any_began = False
 
-    @property
-    def any_began(self) -> bool:
-        """Whether a step may have begun."""
-        return self._any_began
+    def _reset_if_forked(self) -> None:
+        if self._pid != os.getpid():
+            self._reset()
+            self._in_doubt = True  # what the other process does is not known here
 
     def owner_of_change(self) -> AttemptUnderWay:
         """Return what owns a change that is made now: the step that the code runs in, or the attempt.
@@ -81,6 +97,7 @@ class Steps:
             return attempt
         if isinstance(current, Step) and current.parent is attempt:
             return current
+        self._reset_if_forked()
         with self._lock:
             found = [step for step in self._open.values() if step is not None]
         if len(found) > 1:
@@ -104,11 +121,7 @@ class Steps:
             if isinstance(step, _Done):
                 return codec.decode(step.result)
             result = call.function(*call.args, **call.kwargs)
-            if inspect.isawaitable(result):
-                _discard(result)
-                raise InvalidArgument(
-                    f"the function of step {call.name} returned an awaitable: give the coroutine function itself"
-                )
+            _refuse_unfinished(result, call.name)
             step.complete(result)
             return result
 
@@ -125,9 +138,9 @@ class Steps:
         """Yield the step, begun, or the result of one that is done. If the block raises, the step fails."""
         self._refuse_nesting(call.name)
         arguments = stored_arguments(call.args, call.kwargs, self._attempt.xcom.max_value)
-        with self._claim(call.name, arguments) as name:
+        with self._claim(call.name, arguments) as (name, again):
             with self._attempt.xcom.watched():
-                known = steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
+                known = self._newest(name) if again or self._task_had_steps() else None
             if known is not None and known.is_done:
                 self._refuse_other_arguments(known, name, arguments)
                 yield _Done(known.result or "null")
@@ -147,28 +160,59 @@ class Steps:
             raise ZrbStoreError(f"step {name} of {self._attempt.full_name} cannot begin inside {current.full_name}")
 
     @contextlib.contextmanager
-    def _claim(self, name: str, arguments: str) -> Iterator[str]:
-        """Claim a name, so that two of one name do not run at once, and yield the name of this occurrence."""
+    def _claim(self, name: str, arguments: str) -> Iterator[tuple[str, bool]]:
+        """Claim a name, so that two of one name do not run at once.
+
+        Yields:
+            The name of this occurrence, and whether it is one that failed in this attempt.
+        """
+        self._reset_if_forked()
         with self._lock:
             if name in self._open:
                 raise ZrbStoreError(
                     f"step {name} of {self._attempt.full_name} is under way: "
                     "steps that run at the same time need names of their own"
                 )
-            if self._failed.pop(name, None) != arguments:
-                self._started[name] = self._started.get(name, 0) + 1
-            count = self._started[name]
+            count, again = self._count(name, arguments)
             self._open[name] = None
         try:
-            yield name if count == 1 else f"{name}~{count}"
+            yield name if count == 1 else f"{name}~{count}", again
         except BaseException:
-            self._failed[name] = arguments
+            with self._lock:
+                if again or self._open.get(name) is not None:
+                    self._failed[name][count] = arguments
+                else:
+                    self._started[name] -= 1  # it was refused, so that it did not start
+                    self._in_doubt = True  # unless the connection was lost, so that nobody knows
             raise
         finally:
             with self._lock:
-                del self._open[name]
+                self._open.pop(name, None)
+
+    def _count(self, name: str, arguments: str) -> tuple[int, bool]:
+        """Return which step of a name a call starts: the first, the second, and so on; and whether it failed before."""
+        failed = self._failed.setdefault(name, {})
+        for count, others in failed.items():
+            if others == arguments:
+                del failed[count]
+                return count, True
+        self._started[name] = self._started.get(name, 0) + 1
+        return self._started[name], False
+
+    def _task_had_steps(self) -> bool:
+        """Whether the task may have had steps before. If it had none, there is nothing to look for."""
+        with self._lock:
+            if self._had_steps is None:
+                self._highest_number = self._read_highest_number()
+                self._had_steps = self._highest_number > 0
+            return self._had_steps or self._in_doubt
+
+    def _newest(self, name: str) -> StepRecord | None:
+        return steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
 
     def _refuse_other_arguments(self, known: StepRecord, name: str, arguments: str) -> None:
+        if known.arguments is None:  # a person marked it before it ever began
+            return
         difference = describe_changes(mask_encoded(known.arguments), arguments)
         if difference:
             raise InputsDiffer(mask_text(f"{self._describe(known, name)} completed with other arguments: {difference}"))
@@ -181,15 +225,19 @@ class Steps:
             what = "completed, but its result could not be stored"
         elif known.status == "completed":
             what = "completed, and was given back"
-        session, task = self._attempt.session, self._attempt.task
+        arguments = "unknown" if known.arguments is None else call_text(known.arguments)
+        words = [self._attempt.session, self._attempt.task, "--step", self._reference(known, name)]
         raise StepUncertain(
             mask_text(
-                f"{self._describe(known, name)} {what}; its arguments were {call_text(known.arguments)}. It is "
-                "declared `once`: find out whether it happened, then run "
-                f"`zrb-store mark {session} {task} --step '{name}' completed --result JSON`, or `failed` to let it run "
-                "again"
+                f"{self._describe(known, name)} {what}; its arguments were {arguments}. It is declared `once`: find "
+                f"out whether it happened, then run `zrb-store mark {shlex.join(words)} completed --result JSON`, or "
+                "the same with `failed` and no result to let it run again"
             )
         )
+
+    def _reference(self, known: StepRecord, name: str) -> str:
+        """Return how a command names a step: by its name, or by its id if messages show the name differently."""
+        return name if printable(mask_text(name)) == name else f"{self._attempt.task}/{known.step_number}"
 
     def _describe(self, known: StepRecord, name: str) -> str:
         attempt = self._attempt
@@ -199,19 +247,22 @@ class Steps:
 
     def _begin(self, base: str, name: str, arguments: str, known: StepRecord | None, *, once: bool) -> Step:
         attempt = self._attempt
-        self._any_began = True
         number = known.step_number if known is not None else self._new_number()
+        self.any_began = True
 
         def begin(executor: Any) -> BegunAttempt | None:
             return steps.begin(executor, attempt.id, attempt.task, name, number, arguments, once=once)
 
         def begin_again(transaction: Transaction) -> BegunAttempt | None:
-            if known is not None and known.status == "running":  # its end could not be recorded
+            begun = begin(transaction)
+            if begun is None or known is None:
+                return None  # before anything is given back for an attempt that may no longer write
+            if known.status == "running":  # its end could not be recorded
                 if attempts.fail(transaction, known.id, "interrupted", None):
                     undo_ended(transaction, [known.id], "interrupted")
-            elif known is not None:  # its result could not be stored
+            else:  # its result could not be stored
                 give_back(transaction, [(known.id, "not-restorable")])
-            return begin(transaction)
+            return begun
 
         if known is not None and (known.status == "running" or known.stands):
             begun = attempt.database.transact(begin_again, "step_begin")
@@ -220,6 +271,8 @@ class Steps:
             begun = begin(attempt.database)
             failpoint("step_begin:after")
         if begun is None:
+            if known is None and self._is_taken(number):
+                return self._begin(base, name, arguments, None, once=once)
             self._refuse_begin(name)
         step = Step(attempt, begun.id, f"{attempt.task}/{number}", begun.number, name)
         with self._lock:
@@ -228,12 +281,18 @@ class Steps:
 
     def _new_number(self) -> int:
         with self._lock:
-            if self._next_number is None:
-                highest = steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
-                self._next_number = highest + 1
-            number = self._next_number
-            self._next_number += 1
-            return number
+            self._highest_number += 1
+            return self._highest_number
+
+    def _is_taken(self, number: int) -> bool:
+        """Whether another process, forked amid the attempt, has given this number to a step; then the next is free."""
+        with self._lock:
+            highest = self._read_highest_number()
+            self._highest_number = max(highest, self._highest_number)
+            return highest >= number
+
+    def _read_highest_number(self) -> int:
+        return steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
 
     def _refuse_begin(self, name: str) -> NoReturn:
         attempt = self._attempt
@@ -250,7 +309,14 @@ class _Done(NamedTuple):
     result: str
 
 
-def _discard(awaitable: Any) -> None:
-    close = getattr(awaitable, "close", None)
-    if close is not None:
-        close()
+def _refuse_unfinished(result: Any, name: str) -> None:
+    """Refuse a result whose code has still to run, which would be outside of the step."""
+    if inspect.isawaitable(result):
+        for end in ("close", "cancel"):  # of a coroutine; of an asyncio task
+            getattr(result, end, lambda: None)()
+        raise InvalidArgument(f"the function of step {name} returned an awaitable: give the coroutine function itself")
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise InvalidArgument(
+            f"the function of step {name} returned a generator, whose code would run outside of the step: "
+            "return a list instead"
+        )

@@ -16,7 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "queue": ("queue", "Show or set what a queue allows."),
     "requeue": ("requeue", "Make dead values live again."),
     "resume": ("resume", "Run what a session has left to do."),
-    "mark": ("mark", "Mark a task that was fixed by hand as completed."),
+    "mark": ("mark", "Mark a task or a step that was done by hand as completed."),
     "fork": ("fork", "Copy a session as it was before a task first started."),
     "rm": ("rm", "Delete sessions."),
     "pin": ("pin", "Protect sessions from `rm` and `prune`."),

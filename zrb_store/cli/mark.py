@@ -12,6 +12,7 @@ from zrb_store.cli.render import output
 from zrb_store.inspect import session_names
 from zrb_store.names import nearest
 from zrb_store.operations.mark import mark as mark_completed
+from zrb_store.operations.mark import mark_step
 from zrb_store.safe_text import printable
 from zrb_store.store import open_store
 
@@ -20,20 +21,39 @@ from zrb_store.store import open_store
     "mark",
     "{} etl-2026-11-24 load completed",
     "{} etl-2026-11-24 load completed --result '{\"rows\": 12}'",
+    "{} etl-2026-11-24 pay --step charge completed --result '\"receipt 7\"'",
+    "{} etl-2026-11-24 pay --step charge failed",
     details="No run starts TASK again. It is recorded as a manual attempt, with user and host; what its unfinished "
-    "attempts did to queues is given back. Refused while the session is being run. Prints the attempt.",
+    "attempts did to queues is given back. Refused while the session is being run. Prints the attempt.\n\n"
+    "With --step, a step of TASK has completed and is not run again, or has failed and runs again, also if it was "
+    "declared `once` and its end was unknown.",
 )
 @click.argument("session")
 @click.argument("task")
-@click.argument("status", type=click.Choice(["completed"]))
-@click.option("--result", metavar="JSON", help="Pushed to the queue of the task's name, as its return value.")
-def mark(session: str, task: str, status: str, result: str | None) -> None:
+@click.argument("status", type=click.Choice(["completed", "failed"]))
+@click.option("--step", metavar="STEP", help="Name of a step of TASK, or its id, TASK/NUMBER.")
+@click.option(
+    "--result",
+    metavar="JSON",
+    help="Pushed to the queue of the task's name, as its return value, or the step's result.",
+)
+def mark(session: str, task: str, status: str, step: str | None, result: str | None) -> None:
+    if status == "failed" and step is None:
+        raise click.UsageError("only a step can be marked as failed: add --step STEP")
+    if status == "failed" and result is not None:
+        raise click.UsageError("a step that failed has no result: leave --result out")
     value = None if result is None else parse_json(result, "--result")
     with open_store() as store:
         encoded = None if result is None else codec.encode(value, limit=store.max_value)
         name = session_names.resolve(store.database, session, exact=True).name
-        manual = mark_completed(store.database, name, task, encoded)
+        if step is None:
+            manual = mark_completed(store.database, name, task, encoded)
+            what = f"session {name} had no task {task}"
+        else:
+            done = status == "completed"
+            manual = mark_step(store.database, name, task, step, completed=done, result=encoded)
+            what = f"task {task} of session {name} had no step {step}"
     output.echo(f"{name}/{manual.attempt}")
-    if manual.others:
-        hint = nearest(task, manual.others)
-        click.echo(printable(f"{program_name()}: session {name} had no task {task} until now{hint}"), err=True)
+    if manual.others is not None:
+        hint = nearest(step or task, manual.others)
+        click.echo(printable(f"{program_name()}: {what} until now{hint}"), err=True)

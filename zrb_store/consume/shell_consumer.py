@@ -125,7 +125,7 @@ class ShellConsumer:
         database = self._store.database
         lookout = Lookout(database, *self._queue.place, self._wait)
         while not lookout.has_value():
-            queue_id = find_queue(database, *self._queue.place)
+            queue_id = find_queue(database, *self._queue.place) if lookout.may_get_value() else None
             if queue_id is not None and reclaim.search(database, queue_id, None, empty=True):
                 continue
             if not lookout.wait(self._finishing.is_set):

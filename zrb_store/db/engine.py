@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from zrb_store.db.dialect import OpenFile, dialect_of, revision_of
+from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.process_fork import protect_from_fork
 from zrb_store.db.tables import REVISION
@@ -23,10 +23,6 @@ from zrb_store.errors import SchemaAhead, StoreUnavailable, ZrbStoreError
 T = TypeVar("T")
 
 _GIVE_UP_FOR = 5.0  # seconds after a timeout in which other operations do not wait
-
-
-class StoreReplaced(StoreUnavailable):
-    """The file of the store was deleted, or another file has taken its name."""
 
 
 class Database:
@@ -197,8 +193,11 @@ class Database:
                 # It remembers a file without tables, which SQLite may believe while other processes open the file.
                 self._drop()
 
-    def operate(self, work: Callable[..., T], *args: Any) -> T:
-        """Call `work` with the connection. Repeat that while the database is locked or unreachable."""
+    def operate(self, work: Callable[..., T], *args: Any, may_be_ended: bool = False) -> T:
+        """Call `work` with the connection. Repeat that while the database is locked or unreachable.
+
+        With `may_be_ended`, `work` itself finds out if the server has ended the connection: nobody looks before.
+        """
         began = time.monotonic()
         wait = None
         while True:
@@ -207,7 +206,7 @@ class Database:
                 try:
                     self._in_use = True
                     self._may_be_committed = False
-                    result = work(self._connection(), *args)
+                    result = work(self._connection(may_be_ended), *args)
                 except Exception as error:  # noqa: BLE001 - raised again unless it is a reason to wait
                     wait = self._wait_or_raise(error, wait, began)
                 else:
@@ -298,10 +297,11 @@ class Database:
 
     # -- the connection
 
-    def _connection(self) -> Transaction:
+    def _connection(self, may_be_ended: bool = False) -> Transaction:
         transaction = self._transaction
         if transaction is not None:
-            if not self._is_replaced and not transaction.cancelled and self.dialect.is_idle(transaction.driver):
+            usable = not self._is_replaced and not transaction.cancelled and self.dialect.is_idle(transaction.driver)
+            if usable and (may_be_ended or not self.dialect.is_ended(transaction.driver)):
                 return transaction
             self._drop()
         if self.closed:

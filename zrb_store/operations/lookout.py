@@ -27,6 +27,11 @@ class Lookout:
 
     Meanwhile nothing is locked and no transaction is open. After a look that has found nothing, sleep for `next_pause`
     until `is_time_to_look`, look again, and so on until the time is over. `wait` sleeps up to the next look.
+
+    Attributes:
+        has_value: Tells whether the queue has a value that is waited for.
+        may_get_value: Tells whether the queue has a value, or one that comes back if its holder has died. If not, a
+            look would find nothing. This is one cheap question, and a look has several that are not.
     """
 
     def __init__(
@@ -51,40 +56,38 @@ class Lookout:
         """
         check_seconds(seconds)
         self._database = database
-        self._session = session
-        self._queue = queue
-        self._has_value = has_value
+        self.has_value = has_value or lookout.has_value(database, session, queue)
+        self.may_get_value = lookout.may_get_value(database, session, queue)
         now = time.monotonic()
         self._end = now + seconds
         self._look_at = now + LOOK_EVERY
+        # Random, so that processes that wait for the same queue do not stay in step.
+        self._pause = database.dialect.poll_every * random.uniform(0.8, 1.2)
+        self._change_mark = database.dialect.change_mark
         self._mark: object = None
         self._bell = database.dialect.bell(database.url)
         self._is_quiet = False
 
-    def has_value(self) -> bool:
-        """Whether the queue has a value that is waited for. This locks nothing."""
-        if self._has_value is not None:
-            return self._has_value()
-        return lookout.has_value(self._database, self._session, self._queue)
-
     def next_pause(self) -> float | None:
         """Return how many seconds to sleep before the next `is_time_to_look`; None if the time is over."""
-        if time.monotonic() >= self._end:
+        now = time.monotonic()
+        if now >= self._end:
             return None
-        # Random, so that processes that wait for the same queue do not all ask at once.
-        return max(0.0, min(self._database.dialect.poll_every * random.uniform(0.8, 1.2), self._left()))
+        return max(0.0, min(self._pause, self._look_at - now, self._end - now))
 
     def is_time_to_look(self) -> bool:
         """Whether the queue has a value, or enough time has passed to look in any case."""
         is_armed = self._bell is not None and self._bell.arm()  # first, so that it rings for all that is not seen below
         now = time.monotonic()
-        if now >= min(self._look_at, self._end):
+        if now >= self._end or now + self._pause > self._look_at:  # a little early, rather than wake up once more
             self._look_at = now + LOOK_EVERY
             self._is_quiet = is_armed
             return True
-        mark = self._database.operate(self._database.dialect.change_mark)
-        if mark is not None and mark == self._mark:
-            return False  # and not quiet, if it has rung: what was written may be committed any moment
+        mark = None
+        if self._change_mark is not None:
+            mark = self._database.operate(self._change_mark)
+            if mark == self._mark:
+                return False  # and not quiet, if it has rung: what was written may be committed any moment
         found = self.has_value()
         self._mark = mark  # now that the question was answered
         self._is_quiet = is_armed

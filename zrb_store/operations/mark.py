@@ -1,32 +1,36 @@
-"""`mark`: record that a person has done a task by hand."""
+"""`mark`: record that a person has done a task or a step by hand, or has found out that a step did not happen."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionCompleted, TaskCompleted, TaskNotFound, ZrbStoreError
-from zrb_store.queries import attempts, lease, queues, sessions, values
+from zrb_store.names import STEP_BYTES, check_name, nearest
+from zrb_store.process import identity
+from zrb_store.queries import attempts, lease, named_steps, queues, sessions, values
+from zrb_store.queries import mark as queries
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.give_back import give_back_unfinished
+from zrb_store.queries.give_back import give_back, give_back_unfinished
 from zrb_store.records import SessionRecord
 
 T = TypeVar("T")
 
 
 class ManualAttempt(NamedTuple):
-    """The attempt that was recorded for a task.
+    """The attempt that was recorded for a task or a step.
 
     Attributes:
         attempt: Its name, such as `load#3`.
-        others: If the session did not have this task before, the tasks that it had: the name may be misspelt.
+        others: If there was no task or step of this name before, those that there were, since the name may be misspelt.
+            None if there was one, or if the session had no tasks at all.
     """
 
     attempt: str
-    others: list[str]
+    others: list[str] | None
 
 
 def mark(database: Database, session: str, task: str, result: Encoded | None = None) -> ManualAttempt:
@@ -49,10 +53,7 @@ def mark(database: Database, session: str, task: str, result: Encoded | None = N
     """
 
     def work(transaction: Transaction) -> ManualAttempt:
-        record = sessions.get(transaction, session, lock=True)
-        lease.refuse_live(transaction, record, now_micros(transaction))
-        if record.is_finished:
-            raise SessionCompleted(f"session {session} has completed: there is nothing left to mark")
+        record = _lock(transaction, session)
         known = [*record.tasks, *(attempt.task for attempt in attempts.of_session(transaction, record.id))]
         if record.tasks and task not in known:
             raise TaskNotFound(f"session {session} has no task {task}; it has: {', '.join(record.tasks)}")
@@ -67,16 +68,134 @@ def mark(database: Database, session: str, task: str, result: Encoded | None = N
             place = queue_id, _checked(values.push(transaction, queue_id, result, attempt_id), session)
         _checked(attempts.complete(transaction, attempt_id, restorable=True, result=place) or None, session)
         record_change(transaction, "mark", session, f"{task}#{number} completed")
-        return ManualAttempt(f"{task}#{number}", [] if task in known else list(dict.fromkeys(known)))
+        return ManualAttempt(f"{task}#{number}", None if task in known or not known else list(dict.fromkeys(known)))
 
     return database.transact(work, "mark")
+
+
+def mark_step(
+    database: Database, session: str, task: str, step: str, *, completed: bool, result: Encoded | None = None
+) -> ManualAttempt:
+    """Record an attempt of a step that a person knows to have completed or failed, so that its end is known.
+
+    A completed step is not run again, and its result is what is given; a failed one runs again, even if it was declared
+    `once`. What unfinished attempts of the task did is given back first, as before any attempt.
+
+    Args:
+        database: The store.
+        session: Full name of the session.
+        task: Name of the task.
+        step: Name of the step, or its id, TASK/NUMBER. The name goes first. A step that has never begun can only be
+            marked as completed.
+        completed: Whether it completed; otherwise it failed.
+        result: What the step returned; by default null.
+
+    Raises:
+        SessionNotFound: There is no such session.
+        SessionBusy: A process is running the session.
+        SessionCompleted: The session has completed, so there is nothing left to run.
+        TaskNotFound: The session has no such task, or the task no such step.
+        TaskCompleted: The step has completed already.
+        InvalidArgument: No step can have this name.
+    """
+    check_name(step, "step", STEP_BYTES)
+
+    def work(transaction: Transaction) -> ManualAttempt:
+        record = _lock(transaction, session)
+        of_session = attempts.of_session(transaction, record.id)
+        known = dict.fromkeys([*record.tasks, *(attempt.task for attempt in of_session)])
+        if task not in known:
+            raise TaskNotFound(f"session {session} has no task {task}; it has: {', '.join(known) or 'none'}")
+        give_back_unfinished(transaction, record.id, task)
+        name = named_steps.find(transaction, record.id, task, step)
+        if name is not None:
+            others: list[str] | None = None
+            of_step = _of_begun_step(transaction, record, task, name, completed=completed)
+        else:
+            others = named_steps.names(transaction, record.id, task)
+            if not completed or named_steps.number_of(task, step) is not None:
+                raise TaskNotFound(f"task {task} of session {session} has no step {step}{nearest(step, others)}")
+            of_step = _of_new_step(transaction, record, task, step)
+        if of_step["parent_id"] is None:
+            of_step["parent_id"] = next((each.id for each in reversed(of_session) if each.task == task), None)
+        outcome = _completion(result) if completed else _failure()
+        number = queries.insert_step(transaction, of_step | outcome | _ended_at(transaction, failed=not completed))
+        attempt = f"{of_step['task']}#{number}"
+        record_change(transaction, "mark", session, f"{attempt} {outcome['status']} ({of_step['step']})")
+        return ManualAttempt(attempt, others)
+
+    return database.transact(work, "mark")
+
+
+def _of_begun_step(
+    transaction: Transaction, session: SessionRecord, task: str, step: str, *, completed: bool
+) -> dict[str, Any]:
+    """Return what the next attempt of a step has in common with its last one. What that one did is settled.
+
+    Raises:
+        TaskCompleted: The step has completed, and stands.
+    """
+    last = queries.newest_step(transaction, session.id, task, step)
+    if last is None:
+        raise _changed_meanwhile(session.name)
+    if last.stands and last.restorable:
+        raise TaskCompleted(
+            f"step {step} of task {task} ({session.name}/{last.name}) has completed already: its result is stored"
+        )
+    if last.stands and not completed:  # its result could not be stored, and it is to run again
+        give_back(transaction, [(last.id, "not-restorable")])
+    same = ("session_id", "task", "arguments", "parent_id", "step_of", "step", "step_number", "once")
+    return {"fence": session.fence, **{name: getattr(last, name) for name in same}}
+
+
+def _of_new_step(transaction: Transaction, session: SessionRecord, task: str, step: str) -> dict[str, Any]:
+    """Return what the first attempt of a step has that has never begun. Its arguments are not known."""
+    number = queries.highest_number(transaction, session.id, task) + 1
+    return {
+        "session_id": session.id,
+        "fence": session.fence,
+        "task": f"{task}/{number}",
+        "arguments": None,
+        "parent_id": None,
+        "step_of": task,
+        "step": step,
+        "step_number": number,
+        "once": False,
+    }
+
+
+def _completion(result: Encoded | None) -> dict[str, Any]:
+    return {"status": "completed", "error_message": None, "result": result.data if result else "null"}
+
+
+def _failure() -> dict[str, Any]:
+    me = identity()
+    return {"status": "failed", "error_message": f"marked as failed by {me.user} on {me.host}", "result": None}
+
+
+def _ended_at(transaction: Transaction, *, failed: bool) -> dict[str, Any]:
+    moment = now_micros(transaction)
+    return {"started_at": moment, "ended_at": moment, "given_back_at": moment if failed else None}
+
+
+def _lock(transaction: Transaction, name: str) -> SessionRecord:
+    """Lock a session that no process is running and that has not completed, and return it."""
+    session = sessions.get(transaction, name, lock=True)
+    lease.refuse_live(transaction, session, now_micros(transaction))
+    if session.is_finished:
+        raise SessionCompleted(f"session {name} has completed: there is nothing left to mark")
+    return session
 
 
 def _checked(outcome: T | None, session: str) -> T:
     """Return what a statement returned. If it did nothing, raise an error, which undoes the whole transaction."""
     if outcome is None:
-        raise ZrbStoreError(f"session {session} is being changed by another process: try again")
+        raise _changed_meanwhile(session)
     return outcome
+
+
+def _changed_meanwhile(session: str) -> ZrbStoreError:
+    return ZrbStoreError(f"session {session} is being changed by another process: try again")
 
 
 def _result_queue(task: str, session: SessionRecord) -> str:

@@ -46,10 +46,11 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
 
     lookout = Lookout(database, session, queue, wait)
     while True:
-        queue_id = queues.find_queue(database, session, queue) or 0
-        # Peek first, which locks nothing, however many processes wait for the same queue.
-        reclaim.search(database, queue_id, taker, empty=values.peek(database, queue_id) is None)
-        while values.peek(database, queue_id) is not None:
+        queue_id = (queues.find_queue(database, session, queue) or 0) if lookout.may_get_value() else 0
+        if queue_id:
+            # Peek first, which locks nothing, however many processes wait for the same queue.
+            reclaim.search(database, queue_id, taker, empty=values.peek(database, queue_id) is None)
+        while queue_id and values.peek(database, queue_id) is not None:
             found = database.transact(work, "pop")
             if found is not None:
                 return found

@@ -25,12 +25,13 @@ _numbers = sa.select(sa.func.min(value.c.seq), sa.func.max(value.c.seq)).where(
     value.c.queue_id == bindparam("queue_id", type_=queue.c.id.type)
 )
 _QUEUES = sa.select(*QUEUE, queue.c.id).where(queue.c.session_id == _OF_SESSION).order_by(queue.c.id)
+_parent = attempt.alias("parent")
 _ATTEMPTS = (
-    sa.select(*ATTEMPT, run.c.number, queue.c.name)
+    sa.select(*ATTEMPT, run.c.number, queue.c.name, _parent.c.task, _parent.c.number)
     .select_from(
-        attempt.outerjoin(run, run.c.id == attempt.c.run_id).outerjoin(
-            queue, sa.and_(queue.c.id == attempt.c.result_queue_id, queue.c.session_id == attempt.c.session_id)
-        )
+        attempt.outerjoin(run, run.c.id == attempt.c.run_id)
+        .outerjoin(queue, sa.and_(queue.c.id == attempt.c.result_queue_id, queue.c.session_id == attempt.c.session_id))
+        .outerjoin(_parent, sa.and_(_parent.c.id == attempt.c.parent_id, _parent.c.session_id == attempt.c.session_id))
     )
     .where(attempt.c.session_id == _OF_SESSION)
     # The plus sign keeps SQLite from walking the whole table by id.
@@ -91,8 +92,9 @@ def read(transaction: Transaction, name: str) -> Iterator[Record]:
                 # SQLite numbers values by the rows as well, PostgreSQL by these two alone. Make both continue alike.
                 found["low"], found["high"] = min(found["low"], lowest), max(found["high"], highest)
             yield found
-        for *fields, run_number, queue_name in transaction.stream(_ATTEMPTS, params):
-            yield _record("attempt", ATTEMPT, fields, run=run_number, result_queue=queue_name)
+        for *fields, run_number, queue_name, parent_task, parent_number in transaction.stream(_ATTEMPTS, params):
+            parent = None if parent_task is None else _owner(name, parent_task, parent_number)
+            yield _record("attempt", ATTEMPT, fields, run=run_number, result_queue=queue_name, parent=parent)
         for queue_id, name_of_queue in queue_names.items():
             yield from _read_values(transaction, queue_id, name_of_queue)
         for row in transaction.stream(_CHANGES, {"name": name}):

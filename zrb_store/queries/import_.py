@@ -14,6 +14,7 @@ from zrb_store.db.dialect import insert_if_absent
 from zrb_store.db.tables import attempt, change, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries.transfer import ATTEMPT, ATTEMPT_LINKS, CHANGE, QUEUE, RETURN, RUN, SESSION, VALUE, Record
+from zrb_store.records import UNSUCCESSFUL
 
 
 @functools.cache
@@ -70,13 +71,23 @@ _new_owner = attempt.alias("new_owner")
 _is_new_owner = _new_owner.c.id == bindparam("owner", type_=attempt.c.id.type)
 _one: sa.ColumnClause[Any] = sa.literal_column("1")
 _given_back = sa.exists(sa.select(_one).where(_is_new_owner, _new_owner.c.given_back_at.is_not(None)))
-_is_check = sa.exists(sa.select(_one).where(_is_new_owner, _new_owner.c.role == sa.literal_column("'check'")))
+# An attempt that did not complete has undone what it did to other sessions, though it was not given back. A check is
+# opened again after it was given back.
+_may_orphan = sa.exists(
+    sa.select(_one).where(
+        _is_new_owner,
+        sa.or_(
+            _new_owner.c.role == sa.literal_column("'check'"),
+            _new_owner.c.status.in_([sa.literal_column(f"'{status}'") for status in UNSUCCESSFUL]),
+        ),
+    )
+)
 _undone = sa.or_(value.c.state == sa.literal_column("'retracted'"), value.c.orphaned)
 _SET_OWNER = {
     "pushed_by": _set_owner(
         value.c.pushed_by,
         value.c.pushed_at,
-        sa.or_(sa.and_(_given_back, _undone), sa.and_(~_given_back, sa.or_(sa.not_(value.c.orphaned), _is_check))),
+        sa.or_(sa.and_(_given_back, _undone), sa.and_(~_given_back, sa.or_(sa.not_(value.c.orphaned), _may_orphan))),
     ),
     "taken_by": _set_owner(value.c.taken_by, value.c.ended_at, ~_given_back),
     "returned": _set_owner(returned.c.taken_by, returned.c.returned_at),

@@ -45,7 +45,13 @@ _BEGUN_SINCE = (
             attempt, sa.and_(attempt.c.session_id == _parent.c.session_id, attempt.c.step_of == _parent.c.task)
         )
     )
-    .where(_parent.c.id == _PARENT, *_standing, attempt.c.started_at >= bindparam("moment"))
+    .where(
+        _parent.c.id == _PARENT,
+        *_standing,
+        attempt.c.started_at >= bindparam("moment"),
+        # What a person marked rests on nothing.
+        attempt.c.run_id.is_not(None),
+    )
 )
 
 

@@ -19,14 +19,19 @@ _session_of_parent = sa.select(_parent.c.session_id).where(_parent.c.id == _ATTE
 standing = sa.and_(attempt.c.status == literal_column("'completed'"), attempt.c.given_back_at.is_(None))
 """The condition that an attempt has completed and was not given back."""
 
-is_running = attempt.c.id.in_(
-    sa.select(_other.c.id)
-    .where(
-        _other.c.status == literal_column("'running'"),
-        _other.c.run_id == sa.select(_parent.c.run_id).where(_parent.c.id == _ATTEMPT_ID).scalar_subquery(),
-        _other.c.parent_id == _ATTEMPT_ID,
-    )
-    .with_hint(_other, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+# The status is compared twice: if PostgreSQL has waited for a step that has just completed, it compares the step's own
+# columns once more, but does not search for the ids again.
+is_running = sa.and_(
+    attempt.c.status == literal_column("'running'"),
+    attempt.c.id.in_(
+        sa.select(_other.c.id)
+        .where(
+            _other.c.status == literal_column("'running'"),
+            _other.c.run_id == sa.select(_parent.c.run_id).where(_parent.c.id == _ATTEMPT_ID).scalar_subquery(),
+            _other.c.parent_id == _ATTEMPT_ID,
+        )
+        .with_hint(_other, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+    ),
 )
 """The condition that an attempt is a step of the attempt `:attempt_id` that runs."""
 
@@ -43,7 +48,7 @@ class StepRecord(NamedTuple):
         given_back: Whether it was given back.
         once: Whether it may not be repeated unless a person lets it.
         started_at: When it began, in microseconds.
-        arguments: Its encoded arguments.
+        arguments: Its encoded arguments; None if a person marked the step as completed before it ever began.
         result: Its encoded result, or None.
     """
 
@@ -55,7 +60,7 @@ class StepRecord(NamedTuple):
     given_back: bool
     once: bool
     started_at: int
-    arguments: str
+    arguments: str | None
     result: str | None
 
     @property
@@ -150,6 +155,14 @@ _BEGIN = (
         sa.select(*_BEGUN.values()).where(
             _parent.c.id == _ATTEMPT_ID,
             _parent.c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
+            ~sa.exists(
+                sa.select(_ONE).where(
+                    _other.c.session_id == _parent.c.session_id,
+                    _other.c.task == _task,
+                    _other.c.step_of == _parent.c.task,
+                    _other.c.step != bindparam("step", type_=sa.Text),
+                )
+            ),
             schema_is_unchanged,
             attempt_may_write,
         ),
@@ -173,7 +186,8 @@ def begin(
         once: Whether it must not be repeated unless a person lets it.
 
     Returns:
-        The attempt; None if the attempt around it may no longer write, or is a delivery.
+        The attempt; None if the attempt around it may no longer write, or is a delivery, or if another step has the
+        number.
     """
     params = {"attempt_id": parent_id, "task": f"{task}/{number}", "step": step, "step_number": number}
     rows = executor.execute(_BEGIN, {**params, "arguments": arguments, "once": once})

@@ -11,7 +11,7 @@ from zrb_store.db.tables import attempt, change, queue, returned, run, session, 
 Record = dict[str, Any]
 """`kind` (session, run, queue, attempt, value, return or change) and the fields of one row."""
 
-ATTEMPT_LINKS = ("id", "session_id", "run_id", "result_queue_id")
+ATTEMPT_LINKS = ("id", "session_id", "run_id", "result_queue_id", "parent_id")
 _COMMAND = ("command_pid", "command_started")  # a process means nothing in another store
 
 

@@ -86,6 +86,7 @@ class Consumer:
         self._begin = begin
         self._open = open_deliveries
         self._place = queue.place
+        self._has_any = lookout.has_value(run.database, *queue.place)
         self._batch = batch
         self._raises = raises
         self._decode = decode
@@ -113,7 +114,7 @@ class Consumer:
     def has_value(self) -> bool:
         """Whether the queue has a value that this consumer has not given back itself. This locks nothing."""
         if not self._passed_over:
-            return lookout.has_value(self.database, *self._place)
+            return self._has_any()
         queue_id = self._queue_id()
         return queue_id is not None and bool(self._next_values(self.database, queue_id, 1))
 

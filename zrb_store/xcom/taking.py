@@ -127,7 +127,8 @@ class QueueTaker(QueueReader):
         while True:
             if owner:
                 owner.refuse_if_closed()
-            queue_id = queues.find_id(self.name, refresh=True)
+            is_vain = lookout is not None and not lookout.may_get_value()
+            queue_id = None if is_vain else queues.find_id(self.name, refresh=True)
             # PostgreSQL finds no value if the only one it saw was taken while a newer one was pushed.
             if queue_id and (values.count(queues.database, queue_id) or queues.reclaim(queue_id, owner, empty=True)):
                 if found := take(queue_id):

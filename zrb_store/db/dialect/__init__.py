@@ -6,13 +6,14 @@ differences in migrations are in `db/migrate.py`, those in what the databases re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.sql import Executable
 
-from zrb_store.db.dialect.open_file import OpenFile
+from zrb_store.db.dialect.open_file import OpenFile, StoreReplaced
 from zrb_store.db.dialect.postgresql import PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
 from zrb_store.db.dialect.statements import (
@@ -37,6 +38,7 @@ __all__ = [
     "OpenFile",
     "PostgreSQL",
     "SQLite",
+    "StoreReplaced",
     "among",
     "bytewise",
     "dialect_of",
@@ -85,16 +87,20 @@ class Dialect(Protocol):
         """Create the file of a new store, and its folder; do nothing if the database has no file."""
 
     def is_idle(self, driver: Any) -> bool:
-        """Whether a connection is still open and can run the next statement."""
+        """Whether this process has left a connection open and in a state to run the next statement."""
 
-    def change_mark(self, connection: Transaction) -> object | None:
-        """Return what differs from now on if anything is committed; None if that cannot be told without a query."""
+    def is_ended(self, driver: Any) -> bool:
+        """Whether the server has ended an idle connection. This asks the operating system, not the server."""
+
+    @property
+    def change_mark(self) -> Callable[[Transaction], object] | None:
+        """Returns what differs from now on if anything is committed; None if that cannot be told without a query."""
 
     def bell(self, url: URL) -> Bell | None:
         """Return what rings when anything is committed; None if there is nothing like that, and one must ask."""
 
-    def has_row(self, connection: Transaction, statement: Executable, params: Params) -> bool:
-        """Whether a query yields a row, found out as cheaply as possible."""
+    def probe(self, statement: Executable, params: Params) -> Callable[[Transaction], bool]:
+        """Return what tells whether a query yields a row. It may be asked very often, so it is as cheap as possible."""
 
     def is_busy(self, error: BaseException) -> bool:
         """Whether the error was caused by another transaction, so that the operation can be repeated."""

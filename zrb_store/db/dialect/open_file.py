@@ -6,10 +6,16 @@ import fcntl
 import os
 from pathlib import Path
 
+from zrb_store.errors import StoreUnavailable
+
 FileIdentity = tuple[int, int]
 
 # Each connection holds a shared lock on this byte of the -shm file (UNIX_SHM_DMS in SQLite's os_unix.c).
 _LOCKED_BYTE = 128
+
+
+class StoreReplaced(StoreUnavailable):
+    """The file of the store was deleted, or another file has taken its name."""
 
 
 class OpenFile:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import logging
 import re
 import select as readiness
-from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.sql import Executable
 
+from zrb_store.db.dialect.probe import Probe
 from zrb_store.db.dialect.statements import REVISION_SQL
 from zrb_store.db.dialect.watchdog import Watched, watch
-from zrb_store.db.transaction import Params, Transaction, compiled
+from zrb_store.db.transaction import Params
 from zrb_store.db.urls import shown_url
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.safe_text import mask_text
@@ -37,7 +35,6 @@ _PERMANENT = re.compile(
     "|channel binding|GSSAPI|service file|unsupported frontend protocol",
     re.IGNORECASE,
 )
-_TUPLES_OK = 2  # libpq's status of a query that went well
 
 # psycopg logs a warning if a connection ends during a pipeline. Without a handler, Python would print it to stderr.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -51,7 +48,8 @@ class PostgreSQL:
 
     lock_timeout = "5s"  # after that, the operation is repeated until its own timeout
     begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    poll_every = 0.09
+    poll_every = 0.085
+    change_mark = None
     backs_up = False
     # Only in the schema of our tables: a table in other schemas of the search_path may belong to another program.
     has_versions = sa.text(
@@ -110,34 +108,19 @@ class PostgreSQL:
         pass
 
     def is_idle(self, driver: Any) -> bool:
-        if driver.closed or driver.pgconn.transaction_status or driver.pgconn.pipeline_status:
-            return False
+        return not (driver.closed or driver.pgconn.transaction_status or driver.pgconn.pipeline_status)
+
+    def is_ended(self, driver: Any) -> bool:
         # The server sends nothing over an idle connection. If there is something to read, the connection has ended.
         poll = readiness.poll()  # not select(), which rejects file descriptors above 1023
         poll.register(driver.fileno(), readiness.POLLIN)
-        return not poll.poll(0)
-
-    def change_mark(self, connection: Transaction) -> None:
-        return None
+        return bool(poll.poll(0))
 
     def bell(self, url: URL) -> None:
         return None
 
-    def has_row(self, connection: Transaction, statement: Executable, params: Params) -> bool:
-        # Processes that wait do this all the time. By psycopg's cursor it would take twice as long.
-        driver = connection.driver
-        if driver.prepare_threshold is not None:
-            name, sql, bind = _below_psycopg(statement)
-            encoding = driver.info.encoding
-            connection.sent += 1
-            if name not in connection.prepared:
-                driver.pgconn.prepare(name, sql.encode(encoding))
-                connection.prepared.add(name)
-            result = driver.pgconn.exec_prepared(name, [str(one).encode(encoding) for one in bind(params)])
-            if result.status == _TUPLES_OK:
-                return bool(result.ntuples)
-            connection.prepared.clear()  # a pooler may have given us another server session
-        return bool(connection.execute(statement, params))  # raises psycopg's error, if there is one
+    def probe(self, statement: Executable, params: Params) -> Probe:
+        return Probe(statement, params)
 
     def is_busy(self, error: BaseException) -> bool:
         import psycopg
@@ -187,13 +170,3 @@ class PostgreSQL:
         if self.is_gone(error) or (not state and isinstance(error, psycopg.OperationalError)):
             return StoreUnavailable(f"the store {where} cannot be reached: {text or 'the connection was lost'}")
         return None
-
-
-@functools.cache
-def _below_psycopg(statement: Executable) -> tuple[bytes, str, Callable[[Params], Any]]:
-    """Return a name for a prepared statement, its SQL as libpq expects it, and what puts its parameters in order."""
-    from sqlalchemy.dialects import postgresql
-
-    dialect: sa.Dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-    sql, bind = compiled(dialect, statement)
-    return f"zrb_{hashlib.sha256(sql.encode()).hexdigest()[:16]}".encode(), sql, bind

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,9 @@ class SQLite:
     def is_idle(self, driver: Any) -> bool:
         return not driver.in_transaction  # a Ctrl-C during a rollback leaves the transaction open
 
+    def is_ended(self, driver: Any) -> bool:
+        return False
+
     def change_mark(self, connection: Transaction) -> object:
         # The first number tells of commits over other connections, the second of changes over this one. A new
         # connection counts anew.
@@ -129,8 +133,8 @@ class SQLite:
         except OSError:
             return None
 
-    def has_row(self, connection: Transaction, statement: Executable, params: Params) -> bool:
-        return bool(connection.execute(statement, params))
+    def probe(self, statement: Executable, params: Params) -> Callable[[Transaction], bool]:
+        return lambda connection: bool(connection.execute(statement, params))
 
     def is_busy(self, error: BaseException) -> bool:
         return _sqlite_code(error) in _SQLITE_BUSY

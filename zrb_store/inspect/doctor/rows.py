@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from zrb_store.codec.check import NOT_ASCII, NOT_JSON, problem_of
 from zrb_store.db.columns import RUN, SESSION
 from zrb_store.db.engine import Database
-from zrb_store.db.transaction import Executor
 from zrb_store.inspect.doctor.finding import Finding
 from zrb_store.names import full_name, is_session_name
 from zrb_store.queries.doctor import texts
 from zrb_store.queries.doctor.column_invariants import ATTEMPT_COLUMNS, SESSION_COLUMNS, VALUE_COLUMNS
 from zrb_store.queries.doctor.invariants import INVARIANTS, SHOWN, violations
+from zrb_store.queries.doctor.step_invariants import STEPS, STEPS_AND_VALUES
 
 ALL = {
     noun: [*INVARIANTS[noun], *more]
-    for noun, more in (("value", VALUE_COLUMNS), ("attempt", ATTEMPT_COLUMNS), ("session", SESSION_COLUMNS))
+    for noun, more in (
+        ("value", [*STEPS_AND_VALUES, *VALUE_COLUMNS]),
+        ("attempt", [*STEPS, *ATTEMPT_COLUMNS]),
+        ("session", SESSION_COLUMNS),
+    )
 }
 """Every invariant, by the noun that it is about."""
 
@@ -34,6 +38,7 @@ def examine(database: Database) -> Iterator[Finding]:
                     what = _say(noun, invariant.wrong, count, [_label(row) for row in first])
                     yield Finding(invariant.level, invariant.name, what, invariant.remedy)
     yield from _sessions(database)
+    yield from _results(database)
     yield from _values(database)
 
 
@@ -56,37 +61,53 @@ def _sessions(database: Database) -> Iterator[Finding]:
         yield Finding("error", "session-text", what, "restore a backup, or delete them with `zrb-store rm`")
 
 
-def _values(database: Database) -> Iterator[Finding]:
-    """Check that values are JSON, and of types that this version knows."""
-    damaged, unknown = _Sample(), _Sample()
+def _results(database: Database) -> Iterator[Finding]:
+    """Check the results of steps, which are stored with their attempts, as those of tasks are checked as values."""
     with database.snapshot() as transaction:
-        for queue_id, seq, data in texts.of_values(transaction):
-            problem = problem_of(data) if type(data) is str else NOT_JSON
-            if problem:
-                (damaged if problem in (NOT_ASCII, NOT_JSON) else unknown).add(queue_id, seq)
-        if damaged.count:
-            what = damaged.say(transaction, "are not JSON")
-            yield Finding("error", "value-data", what, "restore a backup")
-        if unknown.count:
-            what = unknown.say(transaction, "are of a type that this version does not know")
-            yield Finding("warning", "value-type", what, "upgrade zrb-store, if a newer one wrote them")
+        yield from _texts("result", texts.of_results(transaction), _label)
+
+
+def _values(database: Database) -> Iterator[Finding]:
+    """Check the data of values."""
+    with database.snapshot() as transaction:
+        found = (((queue_id, seq), data) for queue_id, seq, data in texts.of_values(transaction))
+        yield from _texts("value", found, lambda place: full_name(*texts.queue_of(transaction, place[0]), place[1]))
+
+
+def _texts(noun: str, found: Iterator[tuple[Any, Any]], label: Callable[[Any], str]) -> Iterator[Finding]:
+    """Check that texts are JSON, and of types that this version knows.
+
+    Args:
+        noun: What they are.
+        found: Each text, after what identifies its row.
+        label: Returns the name of a row for people.
+    """
+    damaged, unknown = _Sample(), _Sample()
+    for row, text in found:
+        problem = problem_of(text) if type(text) is str else NOT_JSON
+        if problem:
+            (damaged if problem in (NOT_ASCII, NOT_JSON) else unknown).add(row)
+    if damaged.count:
+        what = _say(noun, "are not JSON", damaged.count, list(map(label, damaged.first)))
+        yield Finding("error", f"{noun}-data", what, "restore a backup")
+    if unknown.count:
+        what = _say(
+            noun, "are of a type that this version does not know", unknown.count, list(map(label, unknown.first))
+        )
+        yield Finding("warning", f"{noun}-type", what, "upgrade zrb-store, if a newer one wrote them")
 
 
 class _Sample:
-    """A count of values, with the first few of them."""
+    """A count of rows, with the first few of them."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._first: list[tuple[int, int]] = []
+        self.first: list[Any] = []
 
-    def add(self, queue_id: int, seq: int) -> None:
+    def add(self, row: Any) -> None:
         self.count += 1
-        if len(self._first) < SHOWN:
-            self._first.append((queue_id, seq))
-
-    def say(self, executor: Executor, wrong: str) -> str:
-        labels = [full_name(*texts.queue_of(executor, queue_id), seq) for queue_id, seq in self._first]
-        return _say("value", wrong, self.count, labels)
+        if len(self.first) < SHOWN:
+            self.first.append(row)
 
 
 def _label(row: tuple[Any, ...]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from zrb_store.db.columns import LONGEST_LEASE
 from zrb_store.names import split_id
@@ -11,6 +11,16 @@ from zrb_store.queries.transfer import Record
 
 _ORDER = {"session": 0, "run": 1, "queue": 2, "attempt": 3, "value": 4, "return": 4, "change": 5}
 _LEFT_QUEUE = ("taken", "removed")
+
+
+class _Attempt(NamedTuple):
+    """What later records of the session must agree with."""
+
+    task: str
+    role: str
+    running: bool
+    given_back: bool
+    parent: str | None
 
 
 class InvalidRecord(ValueError):
@@ -93,7 +103,8 @@ class _SessionChecker:
         self._last_lease = last_lease
         self._runs: dict[int, bool] = {}  # whether it has ended, by number
         self._queues: dict[str, Record] = {}
-        self._attempts: dict[str, tuple[str, bool]] = {}  # role, and whether it was given back, by name
+        self._attempts: dict[str, _Attempt] = {}  # by name
+        self._steps: dict[tuple[str, Any], Any] = {}  # numbers by name, and names by number, of each task
         self._results: dict[tuple[str, int], tuple[str, int]] = {}  # name and line of the attempt, by queue and seq
         self._last_value: tuple[str, int] | None = None
         self._deliveries = 0  # of that value
@@ -140,7 +151,39 @@ class _SessionChecker:
         if record["status"] == "completed" and place[0] is not None:
             require(place not in self._results, "its result belongs to another attempt")
             self._results[place] = name, line
-        self._attempts[name] = record["role"], record["given_back_at"] is not None
+        self._attempts[name] = _Attempt(
+            record["task"], record["role"], running, record["given_back_at"] is not None, record["parent"]
+        )
+        self._step(record)
+
+    def _step(self, record: Record) -> None:
+        """Check what only steps have."""
+        task, step, number = record["step_of"], record["step"], record["step_number"]
+        is_step = record["role"] == "step"
+        require(
+            all((field is not None) == is_step for field in (task, step, number)),
+            "role, step_of, step and step_number contradict each other",
+        )
+        require(
+            is_step or not (record["parent"] or record["once"] or record["result"]),
+            "it is no step, but has a parent, a result or is done only once",
+        )
+        if not is_step:
+            return
+        require(record["task"] == f"{task}/{number}", "task is not STEP_OF/STEP_NUMBER")
+        numbered = self._steps.setdefault((task, step), number) == number
+        named = self._steps.setdefault((task, number), step) == step
+        require(numbered and named, f"step {step} of {task} has another number, or number {number} another step")
+        require(record["result_queue"] is None, "its result lies in a queue")
+        require(record["result"] is None or record["status"] == "completed", "it has a result, but has not completed")
+        lies_undone = record["status"] in ("failed", "interrupted") and record["given_back_at"] is None
+        require(record["run"] is None or not lies_undone, "it did not complete, but was not given back")
+        parent = self._own(record["parent"])
+        require(parent or record["parent"] is None, f"its parent is not of {self._whose}")
+        require(record["status"] != "running" or (parent and parent.running), "it is running, but its parent is not")
+        if parent is not None:
+            require(parent.task == task, "its parent is not of its task")
+            require(parent.role not in ("step", "delivery"), f"its parent is a {parent.role}")
 
     def _value(self, record: Record, line: int) -> None:
         self._known_queue(record["queue"])
@@ -158,13 +201,17 @@ class _SessionChecker:
         require(has_left or record["taken_by"] is None, f"it is {state}, but taken_by names an attempt")
         require(has_left or not record["orphaned"], f"it is {state}, but orphaned")
         pusher, taker = self._own(record["pushed_by"]), self._own(record["taken_by"])
-        require(not (taker and taker[1]), f"taken_by names {record['taken_by']}, which was given back")
-        if pusher and pusher[1]:
+        require(not (taker and taker.given_back), f"taken_by names {record['taken_by']}, which was given back")
+        if pusher and pusher.given_back:
+            require(
+                not taker or taker.parent != record["pushed_by"],
+                f"a step holds it, but {record['pushed_by']}, which pushed it outside of steps, was given back",
+            )
             require(
                 state == "retracted" or record["orphaned"],
                 f"pushed_by names {record['pushed_by']}, which was given back",
             )
-        elif pusher and pusher[0] != "check":  # a check is opened again after it was given back
+        elif pusher and pusher.role != "check":  # a check is opened again after it was given back
             require(not record["orphaned"], "it is orphaned, but the attempt that pushed it was not given back")
         owner = self._results.pop(place, None)
         if owner:
@@ -190,8 +237,8 @@ class _SessionChecker:
     def _known_queue(self, name: str | None) -> None:
         require(name is None or name in self._queues, f"{self._whose} names queue {name}, which does not exist")
 
-    def _own(self, owner: str | None) -> tuple[str, bool] | None:
-        """Return the role of an attempt of this session, and whether it was given back; None for any other attempt."""
+    def _own(self, owner: str | None) -> _Attempt | None:
+        """Return an attempt of this session; None for any other attempt."""
         if owner is None:
             return None
         session, task, number = split_id(owner)

@@ -41,9 +41,10 @@ FIELDS: Mapping[str, Columns] = {
     "queue": _fields(columns.QUEUE, {}),
     "attempt": _fields(
         columns.ATTEMPT,
-        {"run": _RUN, "result_queue": _QUEUE_NAME_OR_NULL},
+        {"run": _RUN, "result_queue": _QUEUE_NAME_OR_NULL, "parent": _OWNER},
         "run_id",
         "result_queue_id",
+        "parent_id",
         "command_pid",
         "command_started",
     ),
@@ -61,6 +62,14 @@ FIELDS: Mapping[str, Columns] = {
 
 LATER: Mapping[str, Mapping[str, object]] = {
     "queue": {"max_deliveries": None},
+    "attempt": {
+        "parent": None,
+        "step_of": None,
+        "step": None,
+        "step_number": None,
+        "once": False,
+        "result": None,
+    },
     "value": {"deliveries": 0},
     "return": {"deliveries": None},
 }

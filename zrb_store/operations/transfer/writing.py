@@ -122,6 +122,7 @@ class _SessionWriter:
         if kind == "attempt":
             record["run_id"] = self._id("run", record["run"])
             record["result_queue_id"] = self._id("queue", record["result_queue"])
+            record["parent_id"] = self._id("attempt", record["parent"] and record["parent"].partition("/")[2])
             name: Any = f"{record['task']}#{record['number']}"
         else:
             name = record["number" if kind == "run" else "name"]

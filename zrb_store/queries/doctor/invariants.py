@@ -19,7 +19,7 @@ Level = Literal["error", "warning"]
 _CLOCK = "the clock was set back; what is shown of those moments may be out of order"
 _RERUN = "start or resume the session, which gives them back"
 RESTORE = "restore a backup, or fork the session before that task"
-_REPORT = "restore a backup, and report it as a bug of zrb-store"
+REPORT = "restore a backup, and report it as a bug of zrb-store"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ _VALUE_INVARIANTS = [
     Invariant(
         "value-state",
         "have an unknown state, or a state and an end time that contradict each other",
-        _REPORT,
+        REPORT,
         VALUES.where(
             sa.or_(
                 ~_one_of(value.c.state, "live taken removed retracted dead"),
@@ -109,13 +109,13 @@ _VALUE_INVARIANTS = [
     Invariant(
         "value-taker",
         "are live, retracted or dead, but have a taker",
-        _REPORT,
+        REPORT,
         VALUES.where(value.c.taken_by.is_not(None), ~_left_queue),
     ),
     Invariant(
         "value-orphaned",
         "are marked orphaned, but were not taken, or their pusher was not given back",
-        _REPORT,
+        REPORT,
         VALUES.where(
             value.c.orphaned,
             # A readiness check has only one row, which is reopened after a give-back.
@@ -136,7 +136,7 @@ _VALUE_INVARIANTS = [
     Invariant(
         "pusher-given-back",
         "are live or dead, or held and not marked orphaned, although the attempt that pushed them was given back",
-        _REPORT,
+        REPORT,
         VALUES.where(
             _pusher.c.given_back_at.is_not(None),
             sa.or_(_one_of(value.c.state, "live dead"), sa.and_(_left_queue, sa.not_(value.c.orphaned))),
@@ -145,13 +145,13 @@ _VALUE_INVARIANTS = [
     Invariant(
         "taker-given-back",
         "are held by an attempt that was given back",
-        _REPORT,
+        REPORT,
         VALUES.where(_taker.c.given_back_at.is_not(None)),
     ),
     Invariant(
         "value-deliveries",
         "have another count of deliveries than their returns, or are dead without any",
-        _REPORT,
+        REPORT,
         VALUES.where(
             sa.or_(
                 value.c.deliveries != sa.func.coalesce(_last_count, value.c.deliveries),
@@ -205,7 +205,7 @@ _ATTEMPT_INVARIANTS = [
     Invariant(
         "attempt-status",
         "have an unknown status, or a status and an end time that contradict each other",
-        _REPORT,
+        REPORT,
         ATTEMPTS.where(
             sa.or_(
                 ~_one_of(attempt.c.status, "running completed failed interrupted lost"),
@@ -233,6 +233,7 @@ _ATTEMPT_INVARIANTS = [
                         _twin.c.session_id == attempt.c.session_id,
                         _twin.c.task == attempt.c.task,
                         _twin.c.number > attempt.c.number,
+                        _is(_twin.c.role, "step") == _is(attempt.c.role, "step"),  # a task may have a step's id
                         ~_is(attempt.c.role, "delivery"),  # a consumer may have several at once
                     )
                 ),
@@ -242,7 +243,7 @@ _ATTEMPT_INVARIANTS = [
     Invariant(
         "attempt-run",
         "have a fence that is not the number of their run, or a run of another session",
-        _REPORT,
+        REPORT,
         ATTEMPTS.where(
             sa.or_(
                 run.c.session_id != attempt.c.session_id,
@@ -291,7 +292,7 @@ _SESSION_INVARIANTS = [
     Invariant(
         "session-status",
         "have an unknown status, or a status and an end time that contradict each other",
-        _REPORT,
+        REPORT,
         SESSIONS.where(
             sa.or_(
                 ~_one_of(session.c.status, "open running completed failed interrupted"),
@@ -302,7 +303,7 @@ _SESSION_INVARIANTS = [
     Invariant(
         "session-fence",
         "have a fence that is not the number of their newest run",
-        _REPORT,
+        REPORT,
         SESSIONS.where(session.c.fence != _highest.scalar_subquery()),
     ),
     Invariant(
@@ -320,13 +321,13 @@ _SESSION_INVARIANTS = [
     Invariant(
         "run-outcome",
         "have a run whose outcome and end time contradict each other",
-        _REPORT,
+        REPORT,
         SESSIONS.where(sa.exists(_runs.where(_open_run != run.c.outcome.is_(None)))),
     ),
     Invariant(
         "queue-numbers",
         "have a queue whose counters are behind its values, so that numbers would be used twice",
-        _REPORT,
+        REPORT,
         SESSIONS.where(
             sa.exists(
                 sa.select(literal_column("1"))

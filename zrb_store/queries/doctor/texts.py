@@ -8,11 +8,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from zrb_store.db.tables import queue, run, session, value
+from zrb_store.db.tables import attempt, queue, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 
 _SESSIONS = sa.select(session.c.name, session.c.path, session.c.inputs, session.c.tasks)
 _RUNS = sa.select(session.c.name, run.c.command).join(run, run.c.session_id == session.c.id)
+_RESULTS = (
+    sa.select(session.c.name, attempt.c.task, attempt.c.number, attempt.c.result)
+    .join(attempt, attempt.c.session_id == session.c.id)
+    .where(attempt.c.step_of.is_not(None), attempt.c.result.is_not(None))
+)
 _VALUES = sa.select(value.c.queue_id, value.c.seq, value.c.data)
 _LABEL = (
     sa.select(session.c.name, queue.c.name.label("queue"))
@@ -27,6 +32,12 @@ def of_sessions(transaction: Transaction) -> Iterator[tuple[str, dict[str, Any]]
         yield name, {"path": path, "inputs": inputs, "tasks": tasks}
     for name, command in transaction.stream(_RUNS):
         yield name, {"command": command}
+
+
+def of_results(transaction: Transaction) -> Iterator[tuple[tuple[str, str, int], Any]]:
+    """Yield the result of each step, with its session, task and number."""
+    for *label, result in transaction.stream(_RESULTS):
+        yield (label[0], label[1], label[2]), result
 
 
 def of_values(transaction: Transaction) -> Iterator[tuple[int, int, Any]]:

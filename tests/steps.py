@@ -1,0 +1,70 @@
+"""Rows of steps, for tests that must not rely on the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from zrb_store import Store
+from zrb_store.db.tables import attempt
+from zrb_store.queries import attempts
+
+
+def insert_step(store: Store, parent: str, step: str, number: int, *, attempt_number: int = 1, **columns: Any) -> int:
+    """Insert an attempt of a step, completed unless `columns` say otherwise, and return its id.
+
+    Args:
+        store: The store.
+        parent: The attempt that the step runs in, as SESSION/TASK#NUMBER.
+        step: Name of the step.
+        number: The step's number in its task.
+        attempt_number: The number of the attempt of the step.
+        columns: Other columns.
+    """
+    session, _, name = parent.partition("/")
+    task, _, parent_number = name.rpartition("#")
+    around = attempts.by_name(store.database, session, task, int(parent_number))
+    assert around is not None
+    row = {
+        "session_id": around.session_id,
+        "run_id": around.run_id,
+        "fence": around.fence,
+        "task": f"{task}/{number}",
+        "number": attempt_number,
+        "role": "step",
+        "status": "completed",
+        "started_at": around.started_at,
+        "ended_at": around.started_at,
+        "parent_id": around.id,
+        "step_of": task,
+        "step": step,
+        "step_number": number,
+        **columns,
+    }
+    new_id: int = store.database.execute(sa.insert(attempt).values(row).returning(attempt.c.id))[0][0]
+    return new_id
+
+
+def fill_with_steps(store: Store, parent: str, *, running: bool) -> None:
+    """Insert steps of an attempt: completed, failed and repeated, without a stored result, and perhaps a running one.
+
+    The session's queue `pages` gets a value, which the first step has taken.
+    """
+    session, _, name = parent.partition("/")
+    first = insert_step(store, parent, "page", 1, arguments="[[1],{}]", result='"one"')
+    around = sa.select(attempt.c.started_at).where(attempt.c.id == first).scalar_subquery()
+    insert_step(store, parent, "page~2", 2, status="failed", error_type="ValueError", given_back_at=around)
+    insert_step(store, parent, "page~2", 2, attempt_number=2, once=True, result="[2]")
+    insert_step(store, parent, "connect", 3, restorable=False)
+    if running:
+        insert_step(store, parent, "page~3", 4, status="running", ended_at=None)
+    pages = store.session(session).xcom["pages"]
+    pages.push(f"taken by a step of {name}")
+    store.database.execute(
+        sa.text(
+            f"UPDATE zrb_value SET state = 'taken', ended_at = pushed_at, taken_by = {first} WHERE queue_id = "
+            f"(SELECT q.id FROM zrb_queue q JOIN zrb_session s ON s.id = q.session_id WHERE s.name = '{session}' "
+            "AND q.name = 'pages')"
+        )
+    )

@@ -1,0 +1,97 @@
+"""`export`, `import` and `copy` preserve steps, and `import` refuses what no step can be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.rows import query
+from tests.steps import fill_with_steps
+from tests.test_transfer import exported, imported
+from tests.test_transfer_format import forged, refusal
+from zrb_store import Store, open_store
+from zrb_store.operations.copy import copy
+from zrb_store.operations.transfer import lines
+
+
+def steps_of(store: Store) -> list[Any]:
+    """Return each attempt of a step with the attempt around it, and the columns that only steps have."""
+    return query(
+        store,
+        "SELECT s.name, a.task, a.number, p.session_id = a.session_id, p.task, p.number, a.step_of, a.step, "
+        "a.step_number, a.once, a.result FROM zrb_attempt a JOIN zrb_session s ON s.id = a.session_id "
+        "LEFT JOIN zrb_attempt p ON p.id = a.parent_id WHERE a.role = 'step' ORDER BY a.id",
+    )
+
+
+def test_steps_keep_the_attempts_around_them(store: Store, tmp_path: Path) -> None:
+    other, back = open_store(tmp_path / "other.db"), open_store(tmp_path / "back.db")
+    for at, name in ((store, "s"), (other, "unrelated")):
+        run = at.session(name).run().start()
+        for task in ("load", "load", "clean") if at is store else ("load",):
+            run.begin(task).fail(ValueError())
+        run.end("failed")
+    for parent in ("s/load#2", "s/clean#1"):
+        fill_with_steps(store, parent, running=False)
+    store.database.execute(sa.text("UPDATE zrb_attempt SET parent_id = NULL WHERE step = 'connect'"))
+    here = steps_of(store)
+    assert [row[3:6] for row in here] == [*[(True, "load", 2)] * 3, (None,) * 3, *[(True, "clean", 1)] * 3, (None,) * 3]
+    copy(store.database, other.database)
+    imported(back, exported(other, "s"), {"s": "renamed"})
+    assert steps_of(other) == here
+    assert steps_of(back) == [("renamed", *row[1:]) for row in here]
+
+
+def test_an_export_from_before_there_were_steps_is_accepted(store: Store) -> None:
+    with store.session("s").run() as run:
+        run.step("load", lambda: 1)
+    records = [json.loads(line) for line in exported(store).splitlines()[1:-1]]
+    for record in records:
+        of_steps = ("parent", "step_of", "step", "step_number", "once", "result") if record["kind"] == "attempt" else ()
+        for name in ("sha256", *of_steps):
+            del record[name]
+    assert imported(store, "\n".join(lines.write(records)).encode(), {"s": "older"}) == 1
+    with store.session("older").run(again=True) as run:
+        assert run.step("load", lambda: 2) == 1
+
+
+# A change of the first record whose fields are those that are given, and the error message.
+STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"step": "page"}, {"role": "task"}, "role, step_of, step and step_number contradict each other"),
+    ({"step": "page"}, {"step_of": None}, "role, step_of, step and step_number contradict each other"),
+    ({"step": "page"}, {"step": None}, "role, step_of, step and step_number contradict each other"),
+    ({"step": "page"}, {"step_number": None}, "role, step_of, step and step_number contradict each other"),
+    ({"task": "read"}, {"role": "step"}, "role, step_of, step and step_number contradict each other"),
+    ({"task": "read"}, {"parent": "reader/read#1"}, "it is no step, but has a parent, a result or is done only once"),
+    ({"task": "read"}, {"once": True}, "it is no step, but has a parent, a result or is done only once"),
+    ({"task": "read"}, {"result": "1"}, "it is no step, but has a parent, a result or is done only once"),
+    ({"step": "page"}, {"task": "load/7"}, "task is not STEP_OF/STEP_NUMBER"),
+    ({"step": "page~2"}, {"step": "page"}, "step page of load has another number, or number 2 another step"),
+    ({"step": "page~2"}, {"step_number": 1, "task": "load/1", "number": 9}, "or number 1 another step"),
+    ({"step": "page~2"}, {"step": "page~1"}, "step page~2 of load has another number, or number 2 another step"),
+    ({"step": "page"}, {"step": "x" * 521}, "step is not a valid name"),
+    ({"step": "page"}, {"result": "{"}, "result is not JSON"),
+    ({"step": "page"}, {"result_queue": "log", "result_seq": 1}, "its result lies in a queue"),
+    ({"step": "page"}, {"status": "lost"}, "it has a result, but has not completed"),
+    ({"step": "page~2"}, {"given_back_at": None}, "it did not complete, but was not given back"),
+    ({"step": "page"}, {"parent": "reader/read#1"}, "its parent is not of session etl"),
+    ({"step": "page"}, {"parent": "etl/load#9"}, "session etl names attempt load#9, which does not exist"),
+    ({"step": "page"}, {"parent": "etl/extract#1"}, "its parent is not of its task"),
+    ({"task": "load", "number": 1}, {"role": "delivery"}, "its parent is a delivery"),
+    ({"task": "t/4"}, {"parent": None}, "it is running, but its parent is not"),
+    ({"task": "t/4"}, {"status": "completed"}, "status and ended_at contradict each other"),
+    ({"queue": "pages"}, {"pushed_by": "etl/load#1", "orphaned": True}, "a step holds it, but etl/load#1"),
+]
+
+
+@pytest.mark.parametrize(("which", "change", "why"), STEPS, ids=[f"{change}"[:60] for _, change, _ in STEPS])
+def test_lies_about_a_step_are_refused(
+    empty_store: Store, sample_export: bytes, which: dict[str, Any], change: dict[str, Any], why: str
+) -> None:
+    all_lines = [json.loads(line) for line in sample_export.splitlines()]
+    place = next(place for place, line in enumerate(all_lines) if line.items() >= which.items())
+    assert why in refusal(empty_store, forged((place - 1, change), content=sample_export))
