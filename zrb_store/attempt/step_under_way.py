@@ -51,10 +51,14 @@ class Step(AttemptUnderWay):
         def work(transaction: Transaction) -> bool:
             return steps.complete(transaction, self.id, item.data, restorable=restorable)
 
-        if not self.database.transact(work, "step_complete"):
-            self._refuse(self.database)
+        stands = False
+        try:
+            stands = self.database.transact(work, "step_complete")
+            if not stands:
+                self._refuse(self.database)
+        finally:
+            self.xcom.attempt_ended(self.id, stands=stands)
         self._open = False
-        self.xcom.attempt_ended(self.id, stands=True)
         return item
 
     def _encode(self, result: Any) -> Encoded:
@@ -80,8 +84,10 @@ class Step(AttemptUnderWay):
         """End the step without completing it, and give it back, in one transaction; as `Attempt.fail`."""
         if isinstance(error, BaseException):
             first_frame = first_frame or _below_our_code(error.__traceback__)
-        super().fail(error, status, first_frame=first_frame)
-        self.xcom.attempt_ended(self.id, stands=False)
+        try:
+            super().fail(error, status, first_frame=first_frame)
+        finally:
+            self.xcom.attempt_ended(self.id, stands=False)
 
 
 def _below_our_code(frame: TracebackType | None) -> TracebackType | None:
