@@ -102,7 +102,7 @@ def test_whichever_way_an_attempt_ends_its_running_steps_are_given_back(
 ) -> None:
     end, status, error = WAYS[way]
     told: list[bool] = []
-    monkeypatch.setattr(Xcoms, "attempt_ended", lambda self, attempt_id, *, stands: told.append(stands))
+    monkeypatch.setattr(Xcoms, "step_ended", lambda self, step, parent, *, stands: told.append(stands))
     session = store.session("night")
     session.xcom["in"].push("a")
     run = session.run().start()
