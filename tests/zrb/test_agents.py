@@ -1,0 +1,171 @@
+"""Agents over steps: an agent that is killed goes on where it was, and nothing that it has done is done again."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.zrb.agent_fire import fire, undisturbed
+from tests.zrb.agent_project import Agents, agents, on_releases, servers, sqlite
+from tests.zrb.conftest import Zrb
+
+__all__ = ["agents", "servers"]
+pytestmark = [pytest.mark.slow, on_releases]
+
+KILLS = 20
+
+
+def test_twenty_kills(agents: Agents) -> None:
+    agents.tasks("seed >> agent()\n")
+    figures: list[Any] = []
+    expected = undisturbed(agents.warm, agents.project, agents.location, "undisturbed")
+    while sum(one.kills for one in figures) < KILLS:
+        session = f"agent{len(figures)}"
+        figures.append(fire(agents.warm, agents.project, agents.location, session, expected, KILLS, random.Random()))
+
+
+@sqlite
+def test_two_real_processes(zrb: Zrb, agents: Agents) -> None:
+    """The other tests fork a process that has loaded zrb."""
+    agents.tasks(
+        """
+async def charge(n: int) -> str:
+    log(f"tool {n}", "begin")
+    if n == 20 and once_here("killed"):
+        kill_me()
+    return f"receipt {n}"
+
+agent(tools=[charge], tool_factories=[])
+"""
+    )
+    zrb.run("triage", code=-9, ROUNDS="4", ZRB_STORE_URL=agents.location, ZRB_STORE_SESSION="s")
+    done = zrb.run("xcom", "resume", "s", ROUNDS="4", ZRB_STORE_URL=agents.location)
+    assert done.out.strip() == "10 receipts, 210"
+    agents.twice("tool 20")
+    assert Counter(agents.rows("status")) == {"completed": 16, "lost": 1}
+
+
+@sqlite
+def test_a_fixed_conversation(agents: Agents) -> None:
+    """zrb's own checkpoint would be ahead of the steps, and its history would hold a call that was undone."""
+    agents.tasks(
+        """
+async def slow(messages, info):
+    if answers(messages) == 3 and once_here("killed"):  # the checkpoint of the round before may be written by now
+        await asyncio.sleep(1)
+        kill_me()
+    async for part in think(messages, info):
+        yield part
+
+agent(tools=[kill_at(-1)], tool_factories=[], conversation_name="fixed", model=FunctionModel(stream_function=slow))
+"""
+    )
+    agents.run("triage", code=-9, ROUNDS="5")
+    histories = agents.project.folder.parent / "home" / ".zrb" / "llm-history"
+    assert not (histories / "fixed.json").exists()
+    assert "15 receipts, 420" in agents.resume(ROUNDS="5")
+    agents.twice()
+    first = (histories / "fixed.json").read_text()
+    # The conversation goes on in another session, and the resumed agent's turn is part of it.
+    agents.session = "later"
+    agents.run("triage", ROUNDS="6")
+    assert len((histories / "fixed.json").read_text()) > len(first)
+
+
+@sqlite
+def test_a_kill_between_the_saved_conversation_and_the_completion(agents: Agents) -> None:
+    agents.tasks(
+        """
+class Dying(LLMTask):
+    def post_process_output(self, output):
+        if once_here("killed"):
+            kill_me()
+        return super().post_process_output(output)
+
+agent(cls=Dying, tools=[kill_at(-1)], tool_factories=[], conversation_name="fixed")
+"""
+    )
+    agents.run("triage", code=-9, ROUNDS="3")
+    history = agents.project.folder.parent / "home" / ".zrb" / "llm-history" / "fixed.json"
+    before = history.read_text().count("tool-call")
+    assert "6 receipts" in agents.resume(ROUNDS="3")
+    agents.twice()
+    assert history.read_text().count("tool-call") == before
+
+
+@sqlite
+def test_a_tool_that_asks_for_a_retry(agents: Agents) -> None:
+    agents.tasks(
+        """
+def tools_of(ctx):
+    async def charge(n: int) -> str:
+        log(f"tool {n}", "begin")
+        ticket = ctx.xcom["tickets"].pop()
+        if n == 10:
+            raise ModelRetry("charge less")
+        if n == 11:
+            raise ValueError("broken")
+        if n == 30 and once_here("killed"):
+            kill_me()
+        ctx.xcom["out"].push(n)
+        return f"receipt {n}"
+    return [charge]
+
+seed >> agent(tool_factories=[tools_of])
+"""
+    )
+    agents.run("triage", code=-9, ROUNDS="4")
+    before = agents.rows("step, number, status, result")
+    agents.resume(ROUNDS="4")
+    agents.twice("tool 30")
+    assert ("tool charge c1-0", 2, "completed", '{"kind":"retry","message":"charge less"}') in before
+    assert [row[:3] for row in before if row[0] == "tool charge c1-1"] == [
+        ("tool charge c1-1", 1, "failed"),
+        ("tool charge c1-1", 2, "completed"),
+    ]
+    # What a failed call took is given back, so that each ticket was taken by a call that returned.
+    assert len(agents.live("tickets")) == 20 - len(agents.live("out"))
+    assert agents.live("tickets")[-1] == 19
+
+
+@sqlite
+def test_a_structured_result(agents: Agents) -> None:
+    agents.tasks(
+        """
+from pydantic import BaseModel
+from zrb.llm.agent import create_agent
+
+class Report(BaseModel):
+    total: int
+
+class Typed(LLMTask):
+    def _create_agent(self, ctx, system_prompt=None, toolsets=None):
+        return create_agent(
+            model=self.get_model(ctx), system_prompt=system_prompt, tools=self.get_all_tools(ctx), output_type=Report,
+            yolo=True, resolve_model=False)
+
+    def post_process_output(self, output):
+        return {"total": output.total}
+
+async def report(messages, info):
+    number = answers(messages)
+    log(f"model {number}", "begin")
+    if number == 0:
+        yield {0: DeltaToolCall(name="charge", json_args='{"n": 1}', tool_call_id="a")}
+    elif number == 1:
+        yield {0: DeltaToolCall(name=info.output_tools[0].name, json_args='{"total": "much"}', tool_call_id="b")}
+    elif number == 2:
+        yield {0: DeltaToolCall(name="charge", json_args='{"n": 2}', tool_call_id="c")}
+    else:
+        yield {0: DeltaToolCall(name=info.output_tools[0].name, json_args='{"total": 7}', tool_call_id="d")}
+
+agent(cls=Typed, tools=[kill_at(2)], tool_factories=[], model=FunctionModel(stream_function=report))
+"""
+    )
+    agents.run("triage", code=-9)
+    assert "{'total': 7}" in agents.resume()
+    agents.twice("tool 2")
+    assert agents.live("triage") == [{"total": 7}]
