@@ -14,7 +14,8 @@ from tests.zrb.conftest import Zrb, only
 from tests.zrb.environments import environment
 from zrb_store import open_store
 
-on_releases = only(lambda version: version >= (3, 28))
+on_newest = only(lambda version: version >= (3, 28))
+on_supported = only(lambda version: version >= (2, 69))
 sqlite = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 
 

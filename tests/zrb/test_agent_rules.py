@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.agent_project import Agents, agents, on_releases, servers, sqlite
-from zrb_store import open_store
+from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
 
 __all__ = ["agents", "servers"]
-pytestmark = [pytest.mark.slow, on_releases, sqlite]
+pytestmark = [pytest.mark.slow, on_newest, sqlite]
 
 PLAIN = "agent(tools=[kill_at({kill})], tool_factories=[]{more})\n"
 
@@ -311,37 +310,3 @@ def test_prompts_and_answers_may_stay_out_of_the_store(agents: Agents) -> None:
     assert set(agents.rows("restorable", where="status = 'completed'")) == {0}
     # Nothing is replayed, but a call that must not be repeated is not.
     assert "declared `once`" in agents.resume(code=1, ROUNDS="4")
-
-
-CHAT = """
-from zrb import LLMChatTask
-chat = cli.add_task(LLMChatTask(
-    name="chat", message="Charge them all.", tools=[kill_at(20)], model=MODEL, yolo=True, interactive=False, retries=0,
-    conversation_name="talk"))
-"""
-
-
-def test_a_chat_that_is_not_interactive(agents: Agents) -> None:
-    agents.tasks(CHAT)
-    agents.run("chat", code=-9, ROUNDS="4")
-    agents.resume(ROUNDS="4")
-    agents.twice("tool 20")
-    agents.tasks(CHAT + "chat.store_agent = False\n")
-    agents.session = "off"
-    agents.run("chat", ROUNDS="1")
-    with open_store(agents.location, read_only=True) as store:
-        assert sorted(one.name for one in store.sessions()) == ["off", "s"]
-
-
-def test_a_chat_of_zrb_is_left_alone(agents: Agents) -> None:
-    agents.tasks(
-        """
-from zrb.builtin.llm.chat import llm_chat
-llm_chat._model = MODEL
-llm_chat.append_tool(kill_at(-1))
-"""
-    )
-    agents.run("llm", "chat", "--message", "hi", "--interactive", "false", "--yolo", "true", ROUNDS="2")
-    assert agents.project.begun["model 2"] == 1
-    with open_store(agents.location, read_only=True) as store:
-        assert store.sessions() == []

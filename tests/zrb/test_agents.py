@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from typing import Any
 
 import pytest
 
 from tests.zrb.agent_fire import fire, undisturbed
-from tests.zrb.agent_project import Agents, agents, on_releases, servers, sqlite
-from tests.zrb.conftest import Zrb
+from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
 
 __all__ = ["agents", "servers"]
-pytestmark = [pytest.mark.slow, on_releases]
+pytestmark = [pytest.mark.slow, on_newest]
 
 KILLS = 20
 
@@ -25,27 +23,6 @@ def test_twenty_kills(agents: Agents) -> None:
     while sum(one.kills for one in figures) < KILLS:
         session = f"agent{len(figures)}"
         figures.append(fire(agents.warm, agents.project, agents.location, session, expected, KILLS, random.Random()))
-
-
-@sqlite
-def test_two_real_processes(zrb: Zrb, agents: Agents) -> None:
-    """The other tests fork a process that has loaded zrb."""
-    agents.tasks(
-        """
-async def charge(n: int) -> str:
-    log(f"tool {n}", "begin")
-    if n == 20 and once_here("killed"):
-        kill_me()
-    return f"receipt {n}"
-
-agent(tools=[charge], tool_factories=[])
-"""
-    )
-    zrb.run("triage", code=-9, ROUNDS="4", ZRB_STORE_URL=agents.location, ZRB_STORE_SESSION="s")
-    done = zrb.run("xcom", "resume", "s", ROUNDS="4", ZRB_STORE_URL=agents.location)
-    assert done.out.strip() == "10 receipts, 210"
-    agents.twice("tool 20")
-    assert Counter(agents.rows("status")) == {"completed": 16, "lost": 1}
 
 
 @sqlite
@@ -94,41 +71,6 @@ agent(cls=Dying, tools=[kill_at(-1)], tool_factories=[], conversation_name="fixe
     assert "6 receipts" in agents.resume(ROUNDS="3")
     agents.twice()
     assert history.read_text().count("tool-call") == before
-
-
-@sqlite
-def test_a_tool_that_asks_for_a_retry(agents: Agents) -> None:
-    agents.tasks(
-        """
-def tools_of(ctx):
-    async def charge(n: int) -> str:
-        log(f"tool {n}", "begin")
-        ticket = ctx.xcom["tickets"].pop()
-        if n == 10:
-            raise ModelRetry("charge less")
-        if n == 11:
-            raise ValueError("broken")
-        if n == 30 and once_here("killed"):
-            kill_me()
-        ctx.xcom["out"].push(n)
-        return f"receipt {n}"
-    return [charge]
-
-seed >> agent(tool_factories=[tools_of])
-"""
-    )
-    agents.run("triage", code=-9, ROUNDS="4")
-    before = agents.rows("step, number, status, result")
-    agents.resume(ROUNDS="4")
-    agents.twice("tool 30")
-    assert ("tool charge c1-0", 2, "completed", '{"kind":"retry","message":"charge less"}') in before
-    assert [row[:3] for row in before if row[0] == "tool charge c1-1"] == [
-        ("tool charge c1-1", 1, "failed"),
-        ("tool charge c1-1", 2, "completed"),
-    ]
-    # What a failed call took is given back, so that each ticket was taken by a call that returned.
-    assert len(agents.live("tickets")) == 20 - len(agents.live("out"))
-    assert agents.live("tickets")[-1] == 19
 
 
 @sqlite

@@ -33,7 +33,7 @@ _OF_TASK = (
     "handle_run_error",
     "save_cancelled_history",
 )
-_OF_RUNNER = ("_execution_loop", "_record_run_usage", "process_deferred_requests")
+_OF_RUNNER = ("_execution_loop", "process_deferred_requests")
 
 
 def install() -> None:
@@ -106,6 +106,7 @@ def _hook_task(patches: Patches, module: Any) -> None:
     patches.put(task, "save_cancelled_history", unless_stored("save_cancelled_history"))
     patches.put(module, "run_agent", run_over_steps)
     _hook_runner(patches, runner, of_runner)
+    _hook_usage_log(patches, runner)
 
 
 def _hook_runner(patches: Patches, runner: Any, stock: dict[str, Any]) -> None:
@@ -119,12 +120,6 @@ def _hook_runner(patches: Patches, runner: Any, stock: dict[str, Any]) -> None:
             *args, **{**kwargs, "current_history": history, "current_message": message}
         )
 
-    @functools.wraps(stock["_record_run_usage"])
-    def record_run_usage(model_name: Any, usage: Any, *args: Any, **kwargs: Any) -> Any:
-        run = _running.get()
-        if run is None or not run.is_logged(usage):
-            stock["_record_run_usage"](model_name, usage, *args, **kwargs)
-
     @functools.wraps(stock["process_deferred_requests"])
     async def process_deferred_requests(*args: Any, **kwargs: Any) -> Any:
         run = _running.get()
@@ -135,8 +130,20 @@ def _hook_runner(patches: Patches, runner: Any, stock: dict[str, Any]) -> None:
         return await run.approve(decide, *args, **kwargs)
 
     patches.put(runner, "_execution_loop", execution_loop)
-    patches.put(runner, "_record_run_usage", record_run_usage)
     patches.put(runner, "process_deferred_requests", process_deferred_requests)
+
+
+def _hook_usage_log(patches: Patches, runner: Any) -> None:
+    record = getattr(runner, "_record_run_usage", None)
+    if record is None:  # 3.14 and before have no such log
+        return
+
+    @functools.wraps(record)
+    def record_run_usage(model_name: Any, usage: Any, *args: Any, **kwargs: Any) -> Any:
+        run = _running.get()
+        return None if run is not None and run.is_logged(usage) else record(model_name, usage, *args, **kwargs)
+
+    patches.put(runner, "_record_run_usage", record_run_usage)
 
 
 def _attempt() -> Any:
