@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
-from zrb_store import Attempt, Run, Store
+from zrb_store import Run, Store
+from zrb_store.queries.owner import Owner
 from zrb_store.testing import expire_lease
 from zrb_store.xcom import current_attempt
+
+A = TypeVar("A", bound=Owner)
 
 
 class Broken(Exception):
@@ -23,8 +26,8 @@ def failing(run: Run, task: str, do: Callable[[], Any]) -> None:
 
 
 @contextlib.contextmanager
-def acting_as(attempt: Attempt) -> Iterator[Attempt]:
-    """Let the code of the block act for the attempt, which stays open afterwards."""
+def acting_as(attempt: A) -> Iterator[A]:
+    """Let the code of the block act for the attempt or step, which stays open afterwards."""
     token = current_attempt.set(attempt)
     try:
         yield attempt

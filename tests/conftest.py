@@ -199,6 +199,24 @@ def filled(store: Store) -> Store:
 
 
 @pytest.fixture
+def night(store: Store) -> Store:
+    """A store with a session that failed in a task with steps (night), and an inbox from which one of these took."""
+    from tests import stepping
+
+    stepping.night(store)
+    return store
+
+
+@pytest.fixture
+def many_steps(store: Store) -> Store:
+    """A store with a session that failed in a task with 57 steps (night)."""
+    from tests import stepping
+
+    stepping.many(store)
+    return store
+
+
+@pytest.fixture
 def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that adds a migration made of these statements."""
 

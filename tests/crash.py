@@ -1,7 +1,8 @@
 """Kill a workflow at every commit point and at random moments, and check what it leaves behind.
 
-`make crash` runs this module as a program: a thousand kills on each database, a hundred rounds of eight processes that
-open a new store at once, consumers that are killed for a minute, and outages of 90 s. `make test` kills fifty times.
+`make crash` runs this module as a program: a thousand kills on each database and a thousand of a zrb task with steps, a
+hundred rounds of eight processes that open a new store at once, consumers that are killed for a minute, and outages of
+90 s. `make test` kills fifty times.
 
 After each kill the rows and the file are sound, everything acknowledged is there, and no completion is half done. After
 the workflow has been started again and has finished, its queues equal those of an undisturbed run.
@@ -28,6 +29,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tests.crash_steps import kill_steps
+from tests.forks import fork
 from tests.places import Files, Places, Schemas
 from tests.postgres import private_server
 from tests.processes import children
@@ -73,22 +76,6 @@ class Outcome:
     status: int
     seconds: float
     acknowledged: list[tuple[str, Any]]
-
-
-def fork(work: Callable[[], None]) -> int:
-    """Call `work` in a child process, and return its pid."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-            raise
-        finally:
-            os._exit(status)
-    return child
 
 
 def run_workflow(
@@ -334,6 +321,9 @@ def main(count: int = 1000, rounds: int = 100) -> None:
         ):
             report = partial(print, f"{name}, seed {seed}:", flush=True)
             report(kill(places, count, seed))
+            report(
+                kill_steps(Path(folder) / f"steps-{name}", server.url if name == "PostgreSQL" else None, count, seed)
+            )
             report(kill_while_making(places, rounds))
             report(open_at_once(places, rounds))
             report(share_queues(places, 2000))

@@ -78,9 +78,9 @@ def show(
         return tree
 
 
-def logged(store: Store, name: str) -> dict[str, Any]:
-    """Return what `log --format json` prints about a session."""
-    with log(store.database, name) as document:
+def logged(store: Store, name: str, task: str | None = None) -> dict[str, Any]:
+    """Return what `log --format json` prints about a session, or about one of its tasks or steps."""
+    with log(store.database, name, task) as document:
         tree: dict[str, Any] = with_lists_read(document)
         return tree
 

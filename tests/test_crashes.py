@@ -1,6 +1,6 @@
 """Killed at every commit point and at random moments: nothing acknowledged is lost, and nothing is half done.
 
-`make crash` kills a thousand times instead of fifty.
+`make crash` kills a thousand times instead of fifty, and a task with steps a thousand times instead of fifteen.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash import kill_on_one_database
+from tests.crash_steps import kill_steps_on_one_database
 from tests.processes import DEADLINE, Child
 from tests.rows import all_rows, faults
 from tests.sessions import etl, inbox
@@ -39,6 +40,18 @@ def test_a_workflow_that_is_killed_anywhere_loses_nothing(
     # Every point belongs to the workflow or to the tests below.
     others = (*MANUAL_CHANGES, *CHANGES_OF_CONSUMERS)
     assert points | {f"{change}:{place}" for change in others for place in PLACES} == set(POINTS)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_zrb_task_that_is_killed_anywhere_does_nothing_twice(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = request.getfixturevalue("postgres_server").url if kind == "postgresql" else None
+    with Child(kill_steps_on_one_database, tmp_path / "steps", url, 15, 1) as child:
+        figures = child.receive()
+        print(f"{kind}: {figures}")
+        assert "completed steps that ran again: 0" in figures
+        assert child.join() == 0
 
 
 @pytest.mark.parametrize("place", PLACES)

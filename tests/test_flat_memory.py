@@ -45,6 +45,10 @@ ROWS = [
     "INSERT INTO zrb_attempt (session_id, fence, task, number, role, status, started_at, ended_at, given_back_at, "
     "error_type, error_traceback) {numbers} SELECT s.id, 0, 'load', n, 'task', 'failed', 1000, 2000, 3000, "
     "'ValueError', {text} FROM numbers CROSS JOIN zrb_session s WHERE s.name = 'a'",
+    "INSERT INTO zrb_attempt (session_id, fence, task, number, role, status, started_at, ended_at, step_of, step, "
+    "step_number, arguments, result) {numbers} SELECT s.id, 0, 'load/' || n, 1, 'step', 'completed', 1000, 2000, "
+    "'load', 'page ' || n, n, '[[],{{}}]', '\"' || {text} || '\"' "
+    "FROM numbers CROSS JOIN zrb_session s WHERE s.name = 'a'",
     "INSERT INTO zrb_session (name, status, path, created_at) "
     "{numbers} SELECT 's' || n, 'open', '[\"' || {text} || '\"]', 1000 + n FROM numbers",
     "INSERT INTO zrb_change (at, action, session, host, pid) {numbers} SELECT 1, 'push', 'a', {text}, 1 FROM numbers",
@@ -102,6 +106,7 @@ def stores(new_location: str, tmp_path: Path, request: pytest.FixtureRequest) ->
 ON_BOTH = [
     ["show", "a", "--format", "json"],
     ["show", "a"],
+    ["show", "a", "--steps"],
     ["diff", "a", "b", "--format", "json"],
     ["log", "a", "--format", "json"],
     ["list", "--limit", "0", "--format", "json"],

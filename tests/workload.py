@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from tests.rows import query
-from zrb_store import Run, SessionCompleted, Store, open_store
+from zrb_store import Run, SessionCompleted, Store, open_store, step
 
 ITEMS = 5
-QUEUES = ("inbox", "out", "both")
+QUEUES = ("inbox", "out", "both", "cards")
 
 Acknowledge = Callable[[str, Any], None]
 
@@ -24,9 +25,21 @@ def workflow(store: Store, acknowledge: Acknowledge) -> None:
     shared = store.session("shared").xcom
     session = store.session("flow")
 
+    def draw(*arguments: object) -> int:
+        card: int = shared["cards"].pop()
+        session.xcom["steps"].push([*arguments, card])
+        return card
+
+    def draw_what_cannot_be_stored() -> object:
+        draw()
+        return object()
+
     def load(run: Run, number: int, *, fails: bool) -> None:
-        with run.attempt(f"load-{number}") as attempt:
+        with run.attempt(f"load-{number}") as attempt, warnings.catch_warnings(action="ignore"):
+            session.xcom["drawn"].push([number, step("draw", draw)])
+            step("draw again", draw_what_cannot_be_stored)
             item = shared["inbox"].pop()
+            step("rest on the item", draw, item)
             shared["out"].extend([item, -item])
             shared["both"].rotate(2)
             shared["both"].insert(1, item)
@@ -47,7 +60,7 @@ def workflow(store: Store, acknowledge: Acknowledge) -> None:
                         load(run, number, fails=True)
                 load(run, number, fails=False)
         done = run.completed("load-0")
-        undone = "SELECT 1 FROM zrb_attempt WHERE status = 'completed' AND given_back_at IS NOT NULL"
+        undone = "SELECT 1 FROM zrb_attempt WHERE role = 'task' AND given_back_at IS NOT NULL AND status = 'completed'"
         if done and not query(store, undone):
             run.give_back(done, "again")
             load(run, 0, fails=False)
@@ -58,6 +71,7 @@ def prepare(location: str) -> None:
     with open_store(location) as store:
         shared = store.session("shared").xcom
         shared["inbox"].extend(range(1, ITEMS + 1))
+        shared["cards"].extend(range(1000))
         shared["both"].extend(range(101, 106))
         shared["tickets"].extend(range(1000))
 

@@ -23,7 +23,8 @@ from zrb_store.store import open_store
     "diff",
     "{} etl-2026-11-23 etl-2026-11-24",
     details="Compares the values that stand, live or taken, in the order of each queue: $.load[0].total is a part "
-    "of the first value of queue load. Exit 1 if the sessions differ.",
+    "of the first value of queue load. So are the results of steps, by name: $.load.steps.fetch.total. Exit 1 if the "
+    "sessions differ.",
 )
 @click.argument("a", metavar="SESSION_A")
 @click.argument("b", metavar="SESSION_B")

@@ -15,13 +15,14 @@ from zrb_store.store import open_store
     "get",
     "total=$({} etl-2026-11-24 load --path '$.total')",
     "{} @last load --result --format json",
+    "{} etl-2026-11-24 load/3 --result",
     details="Prints the newest live value of QUEUE, or exits 3 if there is none. A text, a path, a date or a command's "
     "output is printed as it is, any other value as JSON.",
 )
 @click.argument("session")
 @click.argument("queue", metavar="QUEUE|TASK")
 @click.option("--seq", type=parse_whole_number, metavar="N", help="The value of this number, live or not.")
-@click.option("--result", is_flag=True, help="The stored result of TASK, taken or not.")
+@click.option("--result", is_flag=True, help="The stored result of TASK, taken or not, or of a step TASK/NUMBER.")
 @click.option("--path", metavar="PATH", help="Only a part of it, e.g. $.rows[0].name.")
 @format_option("value")
 def get(session: str, queue: str, seq: int | None, result: bool, path: str | None, output_format: str) -> None:

@@ -17,7 +17,8 @@ from zrb_store.store import open_store
     "rows=$({} load --max-age 26h) || exit",
     "{} load --any-project --path '$.rows[0]'",
     details="Looks in the current project: the folder of the nearest zrb_init.py, else the working "
-    "directory. Sessions that belong to no project count everywhere.",
+    "directory. Sessions that belong to no project count everywhere. The result of a step is not found: it lies in no "
+    "queue.",
 )
 @click.argument("task")
 @click.option("--max-age", type=parse_duration, metavar="LENGTH", help="Exit 3 if it is older, e.g. 90m, 26h, 2d.")

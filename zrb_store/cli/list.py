@@ -121,5 +121,6 @@ def _holders(summary: SessionSummary) -> str:
     """Name who holds values of a session that does not run: `held by worker-3/convert#1 (alive) and 2 more`."""
     if not summary.holders:
         return NOTHING
-    more = len(summary.holders) - 1
-    return one_line(f"held by {summary.holders[0]}" + (f" and {more} more" if more else ""))
+    first, more = summary.holders[0], len(summary.holders) - 1
+    duration = "" if first.since is None else f" for {format_duration(summary.moment - first.since)}"
+    return one_line(f"held by {first.name}{duration} ({first.state})" + (f" and {more} more" if more else ""))

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import itertools
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
 
 from zrb_store.cli.command import command, format_option
+from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Column, Fields, Lines, Table
-from zrb_store.cli.render.format import NOTHING, TimeFormat, error_summary, format_duration, micros_between, run_process
+from zrb_store.cli.render.format import (
+    NOTHING,
+    TimeFormat,
+    counted,
+    error_summary,
+    format_duration,
+    micros_between,
+    run_process,
+)
 from zrb_store.cli.render.output import echo_json, echo_raw, print_document
 from zrb_store.inspect import session_names
 from zrb_store.inspect.log import log as read_log
@@ -25,7 +35,8 @@ from zrb_store.store import open_store
     "log",
     "{} @last-failed",
     "{} etl-2026-11-24 load",
-    details="With TASK, shows only the attempts of that task.",
+    "{} etl-2026-11-24 load/3",
+    details="With TASK, shows only the attempts of that task and of its steps. TASK/3 is the task's third step.",
 )
 @click.argument("session")
 @click.argument("task", required=False)
@@ -39,7 +50,7 @@ def log(session: str, task: str | None, output_format: str) -> None:
         if output_format == "json":
             echo_json(session_log)
         elif output_format == "table":
-            print_document(_blocks(session_log))
+            print_document(_blocks(session_log, task))
         for attempt in session_log["attempts"]:
             if output_format == "jsonl":
                 echo_json(attempt, one_line=True)
@@ -47,20 +58,35 @@ def log(session: str, task: str | None, output_format: str) -> None:
                 echo_raw((error["traceback"] or error_summary(error)).rstrip("\n"))
 
 
-def _blocks(session_log: dict[str, Any]) -> Iterator[Block]:
-    runs = session_log["runs"]
+def _blocks(session_log: dict[str, Any], step: str | None) -> Iterator[Block]:
+    """Yield the blocks that show a log.
+
+    Args:
+        session_log: The log, in the shape of `log --format json`.
+        step: The id of a step whose attempts are shown though they completed, if there is such a step.
+    """
+    runs, name = session_log["runs"], session_log["name"]
     times = TimeFormat(runs[0]["started_at"] if runs else None)
-    yield Fields([("Session", session_log["name"]), ("Status", session_log["status"])])
+    yield Fields([("Session", name), ("Status", session_log["status"])])
     for run in runs:
         yield _run_fields(run, times)
-    unsuccessful = (
-        attempt for attempt in session_log["attempts"] if attempt["error"] or attempt["status"] in UNSUCCESSFUL
-    )
-    first_attempt = next(unsuccessful, None)
-    if first_attempt is None:
-        yield Lines(["No attempt failed."])
-    else:
-        yield from (_attempt_lines(attempt, times) for attempt in itertools.chain([first_attempt], unsuccessful))
+    standing: Counter[str] = Counter()
+    given_back: Counter[str] = Counter()
+    nothing_shown = True
+    for attempt in session_log["attempts"]:
+        task = attempt["attempt"].rpartition("#")[0]
+        is_asked_for = attempt["step"] is not None and task == step
+        if attempt["error"] or attempt["status"] in UNSUCCESSFUL or is_asked_for:
+            nothing_shown = False
+            yield _step_lines(attempt, times, name, task) if is_asked_for else _attempt_lines(attempt, times)
+        elif attempt["step"] is not None and attempt["status"] == "completed":
+            (standing if attempt["given_back_at"] is None else given_back)[task.rpartition("/")[0]] += 1
+    summary = ["No attempt failed."] * nothing_shown
+    for task in standing | given_back:
+        more = f"; {given_back[task]} completed and were given back" if given_back[task] else ""
+        summary.append(f"{counted(standing[task], 'step')} of {one_line(task)} completed{more}.")
+    if summary:
+        yield Lines(summary)
     first_change = next(session_log["changes"], None)
     if first_change is not None:
         yield _changes_table(itertools.chain([first_change], session_log["changes"]), times)
@@ -86,9 +112,7 @@ def _run_fields(run: dict[str, Any], times: TimeFormat) -> Fields:
 
 
 def _attempt_lines(attempt: dict[str, Any], times: TimeFormat) -> Lines:
-    error = attempt["error"]
-    run = f" in run {attempt['run']}" if attempt["run"] is not None else ""
-    title = f"{one_line(attempt['attempt'])} {attempt['status']}{run}, {times.full(attempt['started_at'])}"
+    error, title = attempt["error"], _title(attempt, times)
     if error is None:
         is_lost = attempt["status"] == "lost"
         return Lines(
@@ -97,6 +121,29 @@ def _attempt_lines(attempt: dict[str, Any], times: TimeFormat) -> Lines:
         )
     text = error["traceback"] or error_summary(error)
     return Lines([printable(line.expandtabs()) for line in text.splitlines()], title)
+
+
+def _step_lines(attempt: dict[str, Any], times: TimeFormat, session: str, step_id: str) -> Lines:
+    """Return the lines of an attempt of the step that was asked for, whether or not it completed."""
+    if attempt["error"] or attempt["status"] in UNSUCCESSFUL:
+        return _attempt_lines(attempt, times)
+    lines = []
+    if attempt["ended_at"] is not None:
+        lines.append(f"Took {format_duration(micros_between(attempt['started_at'], attempt['ended_at']))}.")
+    if attempt["given_back_at"] is not None:
+        lines.append(f"Given back {times.full(attempt['given_back_at'])}.")
+    elif attempt["status"] == "completed":
+        lines.append(f"Its result:  {program_name()} get {session} {shlex.quote(one_line(step_id))} --result")
+    return Lines(lines, _title(attempt, times))
+
+
+def _title(attempt: dict[str, Any], times: TimeFormat) -> str:
+    """Return `load#1 failed in run 1, 2026-11-24 03:12:45`, or `load/3#1 (page 3) failed in load#2, run 1, ...`."""
+    name = attempt["attempt"] if attempt["step"] is None else f"{attempt['attempt']} ({attempt['step']})"
+    run = None if attempt["run"] is None else f"run {attempt['run']}"
+    places = ", ".join(place for place in (attempt["inside"], run) if place is not None)
+    where = f" in {one_line(places)}" if places else ""
+    return f"{one_line(name)} {attempt['status']}{where}, {times.full(attempt['started_at'])}"
 
 
 def _changes_table(changes: Iterable[dict[str, Any]], times: TimeFormat) -> Table:

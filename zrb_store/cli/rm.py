@@ -14,7 +14,7 @@ from zrb_store.store import open_store
     "rm",
     "{} etl-2026-11-24",
     "{} test-1 test-2",
-    details="What unfinished attempts of a session took from queues of other sessions is given back first. "
+    details="What unfinished attempts and steps of a session took from queues of other sessions is given back first. "
     "If one of the sessions is being run or is pinned, none is deleted.",
 )
 @click.argument("sessions", metavar="SESSION...", nargs=-1, required=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -13,32 +12,23 @@ import click
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.document import Block, Column, Fields, Lines, Table, with_rows_read
-from zrb_store.cli.render.format import (
-    NOTHING,
-    TimeFormat,
-    error_summary,
-    format_duration,
-    micros_between,
-    run_process,
-    shell_text,
-)
-from zrb_store.cli.render.layout import shorten
+from zrb_store.cli.render.document import Block, Fields, Lines, with_rows_read
+from zrb_store.cli.render.format import TimeFormat, counted, run_process, shell_text
+from zrb_store.cli.render.history import runs_table, tasks_table
 from zrb_store.cli.render.output import echo_json, echo_raw, print_document
 from zrb_store.cli.render.queue import QueuePrinter
 from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.cli.render.watch import display
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
+from zrb_store.inspect.holders import HeldBy
 from zrb_store.inspect.show import SessionDocument, open_session
+from zrb_store.queries.step_history import StepCounts
 from zrb_store.queries.value_history import Only
 from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
 _WATCH_INTERVAL = 1.0  # seconds
-_ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
-_FEW = 20  # runs, or attempts of a task: no more are shown one by one
-_LAST = 10  # how many of more are shown
 _ENDED = ("completed", "failed", "interrupted", "stale")
 
 
@@ -57,7 +47,8 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
 @click.option("--live", is_flag=True, help="Only values that are still in their queue.")
 @click.option("--dead", is_flag=True, help="Only values that are dead: their queue allows no more deliveries.")
 @click.option("--at", metavar="MOMENT", help="As it was at that moment.")
-@click.option("--full", is_flag=True, help="Do not shorten values, nor long lists of runs and attempts.")
+@click.option("--steps", is_flag=True, help="Show all steps of tasks that have more than 20.")
+@click.option("--full", is_flag=True, help="Do not shorten values, nor long lists of runs, attempts and steps.")
 @click.option("--watch", is_flag=True, help="Refresh the display until the session has ended.")
 @format_option()
 def show(
@@ -66,6 +57,7 @@ def show(
     live: bool,
     dead: bool,
     at: str | None,
+    steps: bool,
     full: bool,
     watch: bool,
     output_format: str,
@@ -78,7 +70,7 @@ def show(
     with open_store(read_only=True) as store:
         name = session_names.resolve(store.database, session).name
         if watch:
-            _watch(store.database, name, queue, only, full)
+            _watch(store.database, name, queue, only, full=full, steps=steps)
             return
         with (
             noting_damage() as damage,
@@ -87,7 +79,7 @@ def show(
             if output_format == "json":
                 echo_json(document.tree)
             elif output_format == "table":
-                print_document(_blocks(document, queue, only=only, at=at, full=full), full=full)
+                print_document(_blocks(document, queue, only=only, at=at, full=full, steps=steps), full=full)
             for contents in document.tree["queues"].values():
                 if output_format == "jsonl":
                     for value in contents["values"]:
@@ -108,6 +100,7 @@ def _blocks(
     only: Only | None = None,
     at: str | None = None,
     full: bool = False,
+    steps: bool = False,
 ) -> Iterator[Block]:
     """Yield the blocks that show a session. Their rows are read while they are printed.
 
@@ -116,22 +109,24 @@ def _blocks(
         queue: The queue to which the document is restricted, if any: the rest of the session is not shown then.
         only: The values to which it is restricted, if any.
         at: The moment that is shown, as the user gave it; None for now.
-        full: Whether values, and long lists of runs and attempts, are shown whole.
+        full: Whether values, and long lists of runs, attempts and steps, are shown whole.
+        steps: Whether all steps are shown.
     """
     tree = document.tree
     times = TimeFormat(tree["runs"][0]["started_at"] if tree["runs"] else tree["created_at"])
-    printer = QueuePrinter(document, times, only=only, at=at, full=full)
+    holders = document.holders() if at is None else []
+    printer = QueuePrinter(document, times, holders, only=only, at=at, full=full)
     queues = itertools.starmap(printer.block, tree["queues"].items())
     if queue is not None:
         yield from queues
         return
     yield _session_fields(tree, times, at)
     if len(tree["runs"]) > 1:
-        yield _runs_table(tree["runs"], times, full)
+        yield runs_table(tree["runs"], times, full=full)
     if tree["tasks"]:
-        yield _tasks_table(tree["tasks"], times, full)
+        yield tasks_table(tree["tasks"], document.steps, times, full=full, all_steps=steps)
     yield from queues
-    hints = _hints(document) if at is None else []
+    hints = _hints(document, holders) if at is None else []
     if hints:
         yield Lines(hints)
 
@@ -159,111 +154,51 @@ def _session_fields(tree: dict[str, Any], times: TimeFormat, at: str | None) -> 
     return Fields(pairs)
 
 
-def _runs_table(runs: list[dict[str, Any]], times: TimeFormat, full: bool) -> Table:
-    columns = (
-        Column("run", right=True),
-        Column("outcome", status=True),
-        Column("started"),
-        Column("took", right=True),
-        Column("by"),
-    )
-    hidden = _hidden(runs, full)
-    earlier = _earlier("runs", (run["outcome"] or "running" for run in runs[:hidden]))
-    rows = [[*[NOTHING] * 4, earlier]] if hidden else []
-    rows += [
-        [
-            str(run["number"]),
-            one_line(run["outcome"] or "running"),
-            times.brief(run["started_at"]),
-            _took(run, run["outcome"]),
-            run_process(run),
-        ]
-        for run in runs[hidden:]
-    ]
-    return Table(columns, rows, "Runs")
-
-
-def _hidden(every: Sized, full: bool) -> int:
-    """Return how many of the first runs, or attempts, are not shown one by one."""
-    return 0 if full or len(every) <= _FEW else len(every) - _LAST
-
-
-def _earlier(what: str, statuses: Iterable[str]) -> str:
-    """Sum up what is not shown one by one."""
-    counts = Counter(statuses)
-    return f"{counts.total()} earlier {what}: " + ", ".join(f"{n} {one_line(word)}" for word, n in counts.items())
-
-
-def _took(run_or_attempt: dict[str, Any], status: str | None) -> str:
-    # One that is lost ended at an unknown time, before anybody noticed.
-    is_known = status != "lost"
-    return format_duration(
-        micros_between(run_or_attempt["started_at"], run_or_attempt["ended_at"]) if is_known else None
-    )
-
-
-def _tasks_table(tasks: list[dict[str, Any]], times: TimeFormat, full: bool) -> Table:
-    columns = (
-        Column("attempt", fold=True),
-        Column("status", status=True),
-        Column("run", right=True),
-        Column("started"),
-        Column("took", right=True),
-        Column("note"),
-    )
-    rows = itertools.chain.from_iterable(_task_rows(task, times, full) for task in tasks)
-    return Table(columns, rows, "Tasks")
-
-
-def _task_rows(task: dict[str, Any], times: TimeFormat, full: bool) -> Iterator[list[str]]:
-    """Yield a row for each attempt of a task, of many only for the last, and one if the task waits or was skipped."""
-    attempts, hidden = iter(task["attempts"]), _hidden(task["attempts"], full)
-    if hidden:
-        statuses = (attempt["status"] for attempt in itertools.islice(attempts, hidden))
-        yield [one_line(task["task"]), *[NOTHING] * 4, _earlier("attempts", statuses)]
-    for place, attempt in enumerate(attempts, hidden + 1):
-        is_last = place == len(task["attempts"])
-        yield [
-            one_line(f"{task['task']}#{attempt['number']}"),
-            attempt["status"],
-            NOTHING if attempt["run"] is None else str(attempt["run"]),
-            times.brief(attempt["started_at"]),
-            _took(attempt, attempt["status"]),
-            _error(attempt) or ("not restorable" if is_last and not task["restorable"] else ""),
-        ]
-    if not task["attempts"] or task["status"] in ("waiting", "skipped"):
-        yield [one_line(task["task"]), task["status"], NOTHING, NOTHING, NOTHING, ""]
-
-
-def _error(attempt: dict[str, Any]) -> str:
-    error = attempt["error"]
-    return "" if error is None else shorten(one_line(error_summary(error)), _ERROR_WIDTH)
-
-
-def _hints(document: SessionDocument) -> list[str]:
-    """Say what to do next about a session that did not end well."""
+def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[str]:
+    """Say what to do next about a session that did not end well, or whose values such a session holds."""
     tree = document.tree
     name, status = tree["name"], tree["status"]
     hints = []
-    if any(attempt["error"] for task in tree["tasks"] for attempt in task["attempts"]):
+    errors = (attempt["error"] for task in tree["tasks"] for attempt in task["attempts"])
+    if any(errors) or any(each.failed for each in document.steps.values()):
         hints.append(f"Tracebacks:  {program_name()} log {name}")
-    if status in ("failed", "interrupted", "stale") and tree["path"]:
+    is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(tree["path"])
+    if is_halted and is_zrb:
         hints.append(f"Resume:      zrb xcom resume {name}")
     if status != "completed" and (pending := [one_line(attempt) for attempt in document.pending()]):
         hints.append(
             f"Pending:     what {', '.join(pending)} took and pushed is given back when the session is resumed"
         )
+    if is_halted and (standing := _standing_steps(document)):
+        again = f", unless with --from {one_line(standing[0].task)}" if is_zrb and len(standing) == 1 else ""
+        steps = " and ".join(f"{counted(each.standing, 'step')} of {one_line(each.task)}" for each in standing)
+        hints.append(f"Steps:       {steps} completed and stand: a resume does not run them again{again}")
+    holding = list(dict.fromkeys((each.session, each.step_of) for each in holders if each.step_of is not None))
+    if holding:
+        session, task = holding[0]
+        more = f" (and {len(holding) - 1} more)" if len(holding) > 1 else ""
+        hints.append(
+            f"Held:        what completed steps of {one_line(f'{session}/{task}')}{more} hold comes back only if "
+            f"{session} is resumed with --from {one_line(str(task))}, or removed"
+        )
     return hints
 
 
-def _watch(database: Database, name: str, queue: str | None, only: Only | None, full: bool) -> None:
+def _standing_steps(document: SessionDocument) -> list[StepCounts]:
+    """Return the numbers of steps of the tasks that have not completed though some of their steps have."""
+    unfinished = (task["task"] for task in document.tree["tasks"] if task["status"] != "completed")
+    return [document.steps[task] for task in unfinished if task in document.steps and document.steps[task].standing]
+
+
+def _watch(database: Database, name: str, queue: str | None, only: Only | None, *, full: bool, steps: bool) -> None:
     """Show the session until it has ended, or until the user has seen enough."""
     blocks: list[Block] = []
     with display() as draw:
         while True:
             with open_session(database, name, queue, only=only) as document:
                 status = document.tree["status"]
-                blocks = [with_rows_read(block) for block in _blocks(document, queue, only=only, full=full)]
+                shown = _blocks(document, queue, only=only, full=full, steps=steps)
+                blocks = [with_rows_read(block) for block in shown]
             draw(blocks, full)
             if status in _ENDED:
                 break

@@ -54,10 +54,15 @@ def _blocks(history: dict[str, Any], full: bool) -> Iterator[Block]:
     yield Fields(fields, frozenset({"State"}))
     columns = (Column("at"), Column("event", status=True), Column("by", fold=True), Column("note"))
     rows = [
-        [times.exact(event["at"]), event["event"], one_line(event["by"] or NOTHING), _note(event)]
-        for event in history["events"]
+        [times.exact(event["at"]), event["event"], one_line(_by(event)), _note(event)] for event in history["events"]
     ]
     yield Table(columns, rows)
+
+
+def _by(event: dict[str, Any]) -> str:
+    """Name the attempt of an event; of a step, with its name: `load/3#1 (page 3)`."""
+    by = event["by"] or NOTHING
+    return by if event["step"] is None else f"{by} ({event['step']})"
 
 
 def _note(event: dict[str, Any]) -> str:

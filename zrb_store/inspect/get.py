@@ -1,12 +1,19 @@
-"""What `get` shows: one value of a queue, or the result of a task."""
+"""What `get` shows: one value of a queue, or the result of a task or of a step."""
 
 from __future__ import annotations
 
 from zrb_store.db.engine import Database
 from zrb_store.errors import TaskNotFound, ValueNotFound
-from zrb_store.inspect.stored_value import StoredValue, find_history, find_queue, result_of
+from zrb_store.inspect.stored_value import (
+    StepResult,
+    StoredValue,
+    find_history,
+    find_queue,
+    result_of,
+    step_result_of,
+)
 from zrb_store.names import nearest
-from zrb_store.queries import attempts, sessions, show, values
+from zrb_store.queries import attempts, sessions, show, step_history, values
 
 
 def get_value(database: Database, session: str, queue: str, seq: int | None = None) -> StoredValue:
@@ -34,25 +41,29 @@ def get_value(database: Database, session: str, queue: str, seq: int | None = No
         return StoredValue.from_history(found, session, queue)
 
 
-def get_result(database: Database, session: str, task: str) -> StoredValue:
-    """Return the stored result of a task's completed attempt, whether or not it was taken.
+def get_result(database: Database, session: str, task: str) -> StoredValue | StepResult:
+    """Return the stored result of a task's completed attempt, whether or not it was taken, or of a completed step.
 
     Args:
         database: Where the session is.
         session: Full name of the session.
-        task: Name of the task.
+        task: Name of the task, or the id TASK/NUMBER of a step. A task whose name looks so goes first.
 
     Raises:
         SessionNotFound: There is no such session.
-        TaskNotFound: The session has no such task.
-        ValueNotFound: The task has not completed, or completed without a result.
+        TaskNotFound: The session has no such task or step.
+        ValueNotFound: The task or step has not completed, or completed without a result.
     """
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)
         standing = attempts.standing(transaction, record.id, task)
-        if standing is None:
-            known = {each.task for each in show.attempted_tasks(transaction, record.id)} | set(record.tasks)
-            if task not in known:
-                raise TaskNotFound(f"session {session} has no task {task!r}{nearest(task, known)}")
-            raise ValueNotFound(f"task {task!r} of session {session} has not completed")
-        return result_of(transaction, record, standing)
+        if standing is not None:
+            return result_of(transaction, record, standing)
+        known = {each.task for each in show.attempted_tasks(transaction, record.id)} | set(record.tasks)
+        step = None if task in known else step_history.newest(transaction, record.id, task)
+        if step is not None:
+            return step_result_of(transaction, step)
+        known.update(each.task for each in step_history.counts(transaction, record.id))
+        if task not in known:
+            raise TaskNotFound(f"session {session} has no task {task!r}{nearest(task, known)}")
+        raise ValueNotFound(f"task {task!r} of session {session} has not completed")

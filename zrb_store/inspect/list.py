@@ -12,10 +12,9 @@ from typing import Any
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.names import full_name
+from zrb_store.inspect.holders import HeldBy, holders_of
 from zrb_store.queries import lease
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.holders import holders
 from zrb_store.queries.list import matching_sessions, runs_by_session, task_counts
 from zrb_store.queries.requeue import dead_by_queue
 from zrb_store.records import RunRecord, SessionRecord
@@ -34,8 +33,8 @@ class SessionSummary:
         runs: Its runs, the first one first.
         tasks: How many tasks it is known to have.
         completed: How many of them have completed.
-        holders: Running attempts of other sessions that hold values of its queues, each with what is known of its
-            process, as in `worker-3/convert#1 (alive)`.
+        holders: What holds values of its queues and belongs to other sessions: running attempts, then completed steps
+            of sessions that do not run.
         dead: How many values of its queues are dead.
         moment: When all this was read, in microseconds.
     """
@@ -44,7 +43,7 @@ class SessionSummary:
     runs: list[RunRecord]
     tasks: int
     completed: int
-    holders: list[str]
+    holders: list[HeldBy]
     dead: int
     moment: int
 
@@ -135,7 +134,7 @@ def _summarized(
             status = lease.status_of(transaction, session, own[-1] if own else None, moment)
             attempted, completed = counts.get(session.id, (0, 0))
             tasks = max(attempted, len(session.tasks))
-            elsewhere = [name for name in held.get(session.id, []) if not name.startswith(f"{session.name}/")]
+            elsewhere = [each for each in held.get(session.id, []) if each.session != session.name]
             yield SessionSummary(
                 replace(session, status=status), own, tasks, completed, elsewhere, dead.get(session.id, 0), moment
             )
@@ -149,10 +148,8 @@ def _dead(transaction: Transaction) -> Mapping[int, int]:
     return counts
 
 
-def _holders(transaction: Transaction, session_ids: list[int], moment: int) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
-    for holder in holders(transaction, session_ids):
-        state = lease.state_of_process(transaction, holder.run, moment)
-        name = full_name(holder.session, holder.task, holder.number)
-        found.setdefault(holder.home_id, []).append(f"{name} ({state})")
+def _holders(transaction: Transaction, session_ids: list[int], moment: int) -> dict[int, list[HeldBy]]:
+    found: dict[int, list[HeldBy]] = {}
+    for holder in holders_of(transaction, session_ids, moment):
+        found.setdefault(holder.home_id, []).append(holder)
     return found

@@ -13,7 +13,7 @@ from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.session_view import SessionView
 from zrb_store.inspect.shapes import error_shape, header, run_shape
 from zrb_store.names import nearest
-from zrb_store.queries import changes
+from zrb_store.queries import changes, step_history
 from zrb_store.queries.log import attempts_with_errors
 from zrb_store.queries.show import attempted_tasks
 from zrb_store.records import AttemptRecord, RunRecord, iso
@@ -30,37 +30,50 @@ def log(
     Args:
         database: Where the session is.
         name: Full name of the session.
-        task: Only attempts of this task.
+        task: Only attempts of this task and of its steps; or of a step, by its id TASK/NUMBER.
         damage: Collects damaged rows.
 
     Raises:
         SessionNotFound: There is no such session.
-        TaskNotFound: The session has no attempt of this task.
+        TaskNotFound: The session has no attempt of such a task or step.
     """
     with database.snapshot() as transaction:
         view = SessionView.read(transaction, name, damage=damage)
-        if task is not None:
-            attempted = [each.task for each in attempted_tasks(transaction, view.session.id)]
-            if task not in attempted:
-                raise TaskNotFound(f"session {name} has no attempt of task {task!r}{nearest(task, attempted)}")
+        is_step = task is not None and _is_step(transaction, view.session.id, name, task)
         header(view.session, view.damage)  # not shown; notes what is damaged in the session's row
-        attempts = attempts_with_errors(transaction, view.session.id, task)
+        attempts = attempts_with_errors(transaction, view.session.id, task, is_step=is_step)
         yield {
             "name": name,
             "status": view.session.status,
             "runs": [_run(run, name, view.damage) for run in view.runs],
-            "attempts": (_attempt(view.seen(attempt), view.damage) for attempt in attempts),
+            "attempts": (_attempt(view.seen(attempt), around, view.damage) for attempt, around in attempts),
             "changes": _changes(transaction, name, view.damage),
         }
 
 
-def _attempt(attempt: AttemptRecord, damage: Damage) -> dict[str, Any]:
+def _is_step(transaction: Transaction, session_id: int, session: str, task: str) -> bool:
+    """Whether a name is the id of a step, and not the name of a task."""
+    attempted = {each.task for each in attempted_tasks(transaction, session_id)}
+    if task in attempted:
+        return False
+    if step_history.newest(transaction, session_id, task) is not None:
+        return True
+    # A fork may have steps of a task that has no attempts yet.
+    attempted.update(each.task for each in step_history.counts(transaction, session_id))
+    if task not in attempted:
+        raise TaskNotFound(f"session {session} has no attempt of task {task!r}{nearest(task, attempted)}")
+    return False
+
+
+def _attempt(attempt: AttemptRecord, around: str | None, damage: Damage) -> dict[str, Any]:
     damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
     error = error_shape(attempt)
     return {
         "attempt": attempt.name,
         "run": attempt.run,
         "role": attempt.role,
+        "step": attempt.step,
+        "inside": around,
         "status": attempt.status,
         "started_at": iso(attempt.started_at),
         "ended_at": iso(attempt.ended_at),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,9 +14,10 @@ from zrb_store.inspect import lazy
 from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at
-from zrb_store.inspect.shapes import attempt_shape
+from zrb_store.inspect.shapes import attempt_shape, step_shape
 from zrb_store.names import full_name
-from zrb_store.queries import lease, runs, sessions, show
+from zrb_store.queries import lease, runs, sessions, show, step_history
+from zrb_store.queries.step_history import StepCounts
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord, iso
 
 _Attempts = list[dict[str, Any]] | Lazy[dict[str, Any]]
@@ -31,7 +33,9 @@ class SessionView:
         runs: Its runs, the first one first.
         moment: The moment in microseconds; None for now.
         damage: Collects damaged rows.
-        unfinished: Names of the last attempts of tasks that did not complete, by id. `tasks` fills it.
+        unfinished: Names of the last attempts of tasks that did not complete, and of steps that were lost and are not
+            given back yet, by id. `tasks` fills it.
+        steps: How many steps each task has that has some. `tasks` fills it.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class SessionView:
         session: SessionRecord,
         runs: Sequence[RunRecord],
         attempts: list[AttemptRecord] | None,
+        has_steps: bool,
         moment: int | None,
         dead_runs: frozenset[int],
         damage: Damage,
@@ -52,7 +57,9 @@ class SessionView:
         self.moment = moment
         self.damage = damage
         self.unfinished: dict[int, str] = {}
+        self.steps: dict[str, StepCounts] = {}
         self._attempts = attempts  # None if there are too many to keep
+        self._has_steps = has_steps
         self._dead_runs = dead_runs
 
     @classmethod
@@ -74,26 +81,26 @@ class SessionView:
         """
         damage = Damage() if damage is None else damage
         session = sessions.get(transaction, name)
-        now, attempt_count = show.clock_and_attempt_count(transaction, session.id)
+        now, attempt_count, has_steps = show.attempt_summary(transaction, session.id)
         its_runs = runs.of_session(transaction, session.id)
         attempts = show.short_attempts(transaction, session.id) if attempt_count <= lazy.MAX_ROWS else None
 
         def find(task: str, number: int) -> AttemptRecord | None:
-            if attempts is None:
-                return show.short_attempt(transaction, session.id, task, number)
-            return next((each for each in attempts if (each.task, each.number) == (task, number)), None)
+            known = (each for each in attempts or () if (each.task, each.number) == (task, number))
+            return next(known, None) or show.short_attempt(transaction, session.id, task, number)
 
         moment = None if at is None else moment_of(at, name, find)
         if moment is not None:
             its_runs = runs_at(its_runs, moment)
             session = _session_at(session, its_runs, moment)
-            return cls(transaction, session, its_runs, attempts, moment, frozenset(), damage, now)
+            return cls(transaction, session, its_runs, attempts, has_steps, moment, frozenset(), damage, now)
         status = lease.status_of(transaction, session, its_runs[-1] if its_runs else None, now)
         dead_runs = frozenset(
             run.id for run in its_runs if run.ended_at is None and not lease.is_live(transaction, run, now)
         )
         its_runs = [replace(run, outcome="lost") if run.id in dead_runs else run for run in its_runs]
-        return cls(transaction, replace(session, status=status), its_runs, attempts, None, dead_runs, damage, now)
+        session = replace(session, status=status)
+        return cls(transaction, session, its_runs, attempts, has_steps, None, dead_runs, damage, now)
 
     def seen(self, attempt: AttemptRecord) -> AttemptRecord:
         """Return an attempt as it is seen at this view's moment."""
@@ -104,17 +111,29 @@ class SessionView:
         return attempt
 
     def tasks(self, queues: Mapping[int, str]) -> list[dict[str, Any]]:
-        """Return the shape of every task with its attempts.
+        """Return the shape of every task with its attempts, and with its steps if it has some.
 
-        Tasks that have attempts come first, in the order in which they were first started.
+        Tasks that have attempts come first, in the order in which they were first started. Steps are read when they are
+        iterated over.
 
         Args:
             queues: Names of the session's queues by id.
         """
+        if self._has_steps:
+            self._count_steps()
         attempted = self._read_tasks() if self._attempts is None else self._group(self._attempts)
         tasks = [self._task(name, last, shapes, queues) for name, last, shapes in attempted]
         known = {task["task"] for task in tasks}
-        return tasks + [self._task(name, None, [], queues) for name in self.session.tasks if name not in known]
+        # A fork may have steps of a task that has no attempts yet.
+        others = dict.fromkeys(name for name in (*self.session.tasks, *self.steps) if name not in known)
+        return tasks + [self._task(name, None, [], queues) for name in others]
+
+    def _count_steps(self) -> None:
+        counts = step_history.counts(self.transaction, self.session.id, self.moment, dead_runs=self._dead_runs)
+        self.steps = {each.task: each for each in counts}
+        if self._dead_runs:
+            running = step_history.running(self.transaction, self.session.id)
+            self.unfinished.update((each.id, each.name) for each in running if self.seen(each).status == "lost")
 
     def _group(self, attempts: list[AttemptRecord]) -> Iterator[_Attempted]:
         """Group attempts, which are all those of the session, by task."""
@@ -141,13 +160,23 @@ class SessionView:
     ) -> dict[str, Any]:
         if last is not None and last.status in UNSUCCESSFUL:
             self.unfinished[last.id] = last.name
-        return {
+        shape = {
             "task": name,
             "status": task_status(last, self.session.tasks.get(name, "waiting")),
             "restorable": last is None or last.restorable,
             "result": self._result_id(last, queues) if last is not None and last.stands else None,
             "attempts": attempts,
         }
+        if name in self.steps:
+            shape["steps"] = Lazy(functools.partial(self._steps_of, name), self.steps[name].steps)
+        return shape
+
+    def _steps_of(self, task: str) -> Iterator[dict[str, Any]]:
+        attempts = step_history.of_task(self.transaction, self.session.id, task, self.moment)
+        for _, group in itertools.groupby(attempts, lambda each: each[0].step_number):
+            own = [(self.seen(attempt), result) for attempt, result in group]
+            last, result = own[-1]
+            yield step_shape([attempt for attempt, _ in own], task_status(last, "waiting"), result, self.damage)
 
     def _result_id(self, attempt: AttemptRecord, queues: Mapping[int, str]) -> str | None:
         if attempt.result_queue_id is None or attempt.result_seq is None:
@@ -157,13 +186,12 @@ class SessionView:
 
 
 def task_status(last: AttemptRecord | None, known: str) -> str:
-    """Return a task's status.
+    """Return the status of a task, or of a step.
 
-    It is that of the task's last attempt, unless that attempt was given back and the task is skipped or has to run
-    again.
+    It is that of its last attempt, unless that attempt was given back and the task is skipped or has to run again.
 
     Args:
-        last: The task's last attempt, or None.
+        last: Its last attempt, or None.
         known: `waiting` or `skipped`, as the session has it.
     """
     if last is None or (last.given_back_at is not None and known == "skipped"):

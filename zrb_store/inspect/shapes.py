@@ -5,6 +5,7 @@ Nothing here reads from the store.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from zrb_store import codec
@@ -61,6 +62,27 @@ def attempt_shape(attempt: AttemptRecord, damage: Damage) -> dict[str, Any]:
         "started_at": iso(attempt.started_at),
         "ended_at": iso(attempt.ended_at),
         "error": error_shape(attempt),
+    }
+
+
+def step_shape(attempts: Sequence[AttemptRecord], status: str, result: str | None, damage: Damage) -> dict[str, Any]:
+    """Return the shape that `show` gives to one step of a task.
+
+    Args:
+        attempts: Its attempts, the first one first.
+        status: Its status.
+        result: The encoded result of its last attempt, or None.
+        damage: Collects damaged columns.
+    """
+    last = attempts[-1]
+    return {
+        "id": last.task,
+        "name": last.step or last.task,
+        "status": status,
+        "restorable": last.restorable,
+        "once": last.once,
+        "attempts": [attempt_shape(attempt, damage) for attempt in attempts],
+        "result": codec.to_json(result) if result is not None and last.stands else None,
     }
 
 

@@ -13,14 +13,15 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import lazy
 from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.holders import HeldBy, holders_of
 from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.moments import history_at
 from zrb_store.inspect.session_view import SessionView
 from zrb_store.inspect.shapes import header, run_shape, value_shape
-from zrb_store.names import full_name, nearest
-from zrb_store.queries import lease, value_history
-from zrb_store.queries.holders import holders
+from zrb_store.names import nearest
+from zrb_store.queries import value_history
 from zrb_store.queries.show import QueueSummary, holding_values, queue_summaries
+from zrb_store.queries.step_history import StepCounts
 from zrb_store.queries.value_history import Only, ValueHistory
 
 
@@ -30,11 +31,13 @@ class SessionDocument:
 
     Attributes:
         tree: The session in the shape of `show --format json`. Long lists in it are lazy.
-        unfinished: Names of the last attempts of tasks that did not complete, by id.
+        unfinished: Names of the last attempts of tasks that did not complete, and of steps that were lost and are not
+            given back yet, by id.
         transaction: The snapshot.
         session_id: The session.
         read_at: When it was read, in microseconds.
         dead: How many values of each queue are dead now.
+        steps: How many steps each task has that has some.
     """
 
     tree: dict[str, Any]
@@ -43,19 +46,11 @@ class SessionDocument:
     session_id: int
     read_at: int
     dead: dict[str, int]
+    steps: dict[str, StepCounts]
 
-    def holders(self) -> dict[str, str]:
-        """Return the names of running attempts that hold values of the session's queues.
-
-        Each comes with what is known of its process: `alive`, `dead`, or `lease expired` on another machine.
-        """
-        found = {}
-        for holder in holders(self.transaction, [self.session_id]):
-            name = f"{holder.task}#{holder.number}"
-            if holder.session != self.tree["name"]:
-                name = full_name(holder.session, holder.task, holder.number)
-            found[name] = lease.state_of_process(self.transaction, holder.run, self.read_at)
-        return found
+    def holders(self) -> list[HeldBy]:
+        """Return what holds values of the session's queues: running attempts, and completed steps of other sessions."""
+        return holders_of(self.transaction, [self.session_id], self.read_at)
 
     def pending(self) -> list[str]:
         """Return the names of unfinished attempts that still have an effect on some queue."""
@@ -110,6 +105,7 @@ def open_session(
             view.session.id,
             view.read_at,
             {each.name: each.dead for each in queues},
+            view.steps,
         )
 
 

@@ -1,18 +1,19 @@
-"""One stored value, with its history."""
+"""One stored value with its history, or the stored result of one step, which lies in no queue."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from zrb_store import codec
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.shapes import value_shape
 from zrb_store.names import full_name, nearest
-from zrb_store.queries import show, value_history
+from zrb_store.queries import attempts, show, value_history
 from zrb_store.queries.value_history import ValueHistory
-from zrb_store.records import AttemptRecord, SessionRecord
+from zrb_store.records import AttemptRecord, SessionRecord, iso
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,19 @@ class StoredValue:
         """Make one from a value's history and the names of its session and queue."""
         damage = Damage()
         return cls(value_shape(history, session, queue, damage), history.value.data, damage)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The result of a completed step.
+
+    Attributes:
+        shape: The result in the shape of `get --result --format json`.
+        damage: Damaged columns of the step.
+    """
+
+    shape: dict[str, Any]
+    damage: Damage
 
 
 def find_queue(transaction: Transaction, session: SessionRecord, queue: str) -> int:
@@ -74,3 +88,36 @@ def result_of(transaction: Transaction, session: SessionRecord, attempt: Attempt
         raise ValueNotFound(f"{attempt.session}/{attempt.name} completed without a result")
     queue = show.queue_names(transaction, session.id).get(found.value.queue_id, attempt.task)
     return StoredValue.from_history(found, session.name, queue)
+
+
+def step_result_of(transaction: Transaction, step: AttemptRecord) -> StepResult:
+    """Return the stored result of a step.
+
+    Args:
+        transaction: A snapshot.
+        step: Its newest attempt.
+
+    Raises:
+        ValueNotFound: The step has not completed, or was given back.
+    """
+    name = f"step {step.step} ({step.session}/{step.name})"
+    if step.status != "completed":
+        raise ValueNotFound(f"{name} has not completed: it is {step.status}")
+    if not step.stands:
+        raise ValueNotFound(f"{name} has completed, and was given back")
+    data = attempts.stored_result(transaction, step)
+    if data is None:
+        raise ValueNotFound(f"{name} completed without a result")
+    damage = Damage()
+    damage.note(f"attempt {step.session}/{step.name}", step.damage)
+    return StepResult(
+        {
+            "id": f"{step.session}/{step.name}",
+            "step": step.step,
+            "restorable": step.restorable,
+            "size": len(data),
+            "value": codec.to_json(data),
+            "completed_at": iso(step.ended_at),
+        },
+        damage,
+    )

@@ -13,7 +13,7 @@ from zrb_store.inspect.stored_value import find_history, find_queue
 from zrb_store.names import full_name
 from zrb_store.queries import fork, sessions, value_history
 from zrb_store.queries.trace import continued_as
-from zrb_store.queries.value_history import ValueHistory
+from zrb_store.queries.value_history import AttemptName, ValueHistory
 from zrb_store.records import SessionRecord, iso
 
 
@@ -50,9 +50,16 @@ def trace(database: Database, session: str, queue: str, seq: int, damage: Damage
 
 
 def _event(
-    event: str, at: str | None, by: str | None, *, reason: str | None = None, value: str | None = None
+    event: str,
+    at: str | None,
+    by: str | None,
+    attempt: AttemptName | None = None,
+    *,
+    reason: str | None = None,
+    value: str | None = None,
 ) -> dict[str, Any]:
-    return {"at": at, "event": event, "by": by, "reason": reason, "value": value}
+    step = None if attempt is None else attempt.step
+    return {"at": at, "event": event, "by": by, "step": step, "reason": reason, "value": value}
 
 
 def _own_events(history: ValueHistory, session: str, shape: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -60,27 +67,27 @@ def _own_events(history: ValueHistory, session: str, shape: dict[str, Any]) -> I
     row, pusher = history.value, history.pusher
     undone_at = None if pusher is None else pusher.undone_at(session)
     origin = None if row.moved_from is None else shape["id"].rpartition("#")[0] + f"#{row.moved_from}"
-    yield _event("pushed", shape["pushed_at"], shape["pushed_by"], value=origin)
+    yield _event("pushed", shape["pushed_at"], shape["pushed_by"], pusher, value=origin)
     died_at = _died_at(history, undone_at)
-    for each in shape["returns"]:
+    for each, returned in zip(shape["returns"], history.returns, strict=True):
         if each["deliveries"] == 0:
             yield _event("requeued", each["returned_at"], None, reason=each["reason"])
             continue
-        yield _event("taken", each["taken_at"], each["taken_by"])
-        yield _event("given back", each["returned_at"], each["taken_by"], reason=each["reason"])
+        yield _event("taken", each["taken_at"], each["taken_by"], returned.taker)
+        yield _event("given back", each["returned_at"], each["taken_by"], returned.taker, reason=each["reason"])
         if each["deliveries"] is not None and each["returned_at"] in died_at:
             died_at.remove(each["returned_at"])
             yield _death(each["returned_at"], each["deliveries"])
     # A copy has no returns.
     yield from (_death(at, row.deliveries) for at in died_at)
     if row.state in ("taken", "removed"):
-        yield _event(row.state, shape["taken_at"], shape["taken_by"])
+        yield _event(row.state, shape["taken_at"], shape["taken_by"], history.taker)
     if pusher is not None and undone_at is not None and (row.orphaned or row.state == "retracted"):
         is_retracted = row.state == "retracted"
         # A dead value that is retracted later still has the time of its death.
         at = iso(max(row.ended_at or 0, undone_at) if is_retracted else undone_at)
         reason = f"{shape['pushed_by']} {'was given back' if pusher.given_back_at else 'did not complete'}"
-        yield _event("retracted" if is_retracted else "orphaned", at, shape["pushed_by"], reason=reason)
+        yield _event("retracted" if is_retracted else "orphaned", at, shape["pushed_by"], pusher, reason=reason)
 
 
 def _died_at(history: ValueHistory, undone_at: int | None) -> list[str | None]:
@@ -105,7 +112,7 @@ def _moves(
         moved = value_history.of_value(transaction, history.value.queue_id, seq)
         if moved is not None:
             shape = value_shape(moved, session, queue, damage)
-            yield _event("moved", shape["pushed_at"], shape["pushed_by"], value=shape["id"])
+            yield _event("moved", shape["pushed_at"], shape["pushed_by"], moved.pusher, value=shape["id"])
 
 
 def _copies(

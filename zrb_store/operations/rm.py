@@ -16,7 +16,8 @@ from zrb_store.records import SessionRecord
 def remove_sessions(database: Database, *names: str) -> None:
     """Delete sessions, all of them or none.
 
-    What their unfinished attempts did to queues of other sessions is given back first.
+    What their unfinished attempts did to queues of other sessions is given back first, with the steps that rest on it.
+    What other completed steps took stays taken.
 
     Args:
         database: The store.

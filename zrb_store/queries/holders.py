@@ -1,4 +1,4 @@
-"""Attempts that are running and hold values."""
+"""What holds values: running attempts, and completed steps of sessions that have not completed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from zrb_store.db.dialect import among
 from zrb_store.db.tables import attempt, queue, run, session, value
 from zrb_store.db.transaction import Executor
 from zrb_store.queries import runs
+from zrb_store.queries.steps import standing
 from zrb_store.records import RunRecord
 
 
@@ -59,3 +60,118 @@ def holders(executor: Executor, session_ids: Sequence[int]) -> list[Holder]:
         Holder(home_id, name, task, number, runs.record(tuple(columns)))
         for home_id, name, task, number, *columns in rows
     ]
+
+
+class UnfinishedSession(NamedTuple):
+    """A session that has steps and has not completed.
+
+    Attributes:
+        id: Its id.
+        name: Its name.
+        status: Its stored status: `failed`, `interrupted`, or `running`, though the run may have died.
+        run: Its newest run.
+    """
+
+    id: int
+    name: str
+    status: str
+    run: RunRecord
+
+
+def _next_with_steps(*after: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Select the first session that has steps, found by the index of steps without reading the others."""
+    return (
+        sa.select(sa.func.min(attempt.c.session_id).label("session_id"))
+        .where(attempt.c.step_of.is_not(None), *after)
+        .with_hint(attempt, "INDEXED BY ix_zrb_attempt_step", "sqlite")
+    )
+
+
+_found = _next_with_steps().cte("found", recursive=True)
+_with_steps = _found.union_all(
+    sa.select(_next_with_steps(attempt.c.session_id > _found.c.session_id).scalar_subquery()).where(
+        _found.c.session_id.is_not(None)
+    )
+)
+_UNFINISHED = (
+    sa.select(session.c.id, session.c.name, session.c.status, *(run.c[name] for name in RUN))
+    .select_from(
+        _with_steps.join(session, session.c.id == _with_steps.c.session_id).join(
+            run, sa.and_(run.c.session_id == session.c.id, run.c.number == session.c.fence)
+        )
+    )
+    .where(session.c.status.in_([literal_column(f"'{status}'") for status in ("running", "failed", "interrupted")]))
+)
+
+
+def unfinished_sessions(executor: Executor) -> list[UnfinishedSession]:
+    """Return the sessions that have steps and a run and have not completed."""
+    return [
+        UnfinishedSession(session_id, name, status, runs.record(tuple(columns)))
+        for session_id, name, status, *columns in executor.execute(_UNFINISHED)
+    ]
+
+
+class HoldingStep(NamedTuple):
+    """A completed step of a task that has not completed, which holds values of another session.
+
+    Attributes:
+        home_id: The session whose values it holds.
+        session_id: The step's own session.
+        step_of: The task.
+        task: The step's id: TASK/NUMBER.
+        number: The number of its attempt.
+        since: When it took the first of these values, in microseconds.
+    """
+
+    home_id: int
+    session_id: int
+    step_of: str
+    task: str
+    number: int
+    since: int
+
+
+_whole = attempt.alias("whole")
+
+
+@functools.cache
+def _holding_steps(dialect_name: str) -> Any:
+    completed = sa.exists(
+        sa.select(literal_column("1")).where(
+            _whole.c.session_id == attempt.c.session_id,
+            _whole.c.task == attempt.c.step_of,
+            _whole.c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
+            _whole.c.status == literal_column("'completed'"),
+            _whole.c.given_back_at.is_(None),
+        )
+    )
+    since = sa.func.min(value.c.ended_at)
+    columns = (queue.c.session_id, attempt.c.session_id, attempt.c.step_of, attempt.c.task, attempt.c.number)
+    return (
+        sa.select(*columns, since)
+        .select_from(attempt.join(value, value.c.taken_by == attempt.c.id).join(queue, queue.c.id == value.c.queue_id))
+        .where(
+            among(dialect_name, attempt.c.session_id, "step_sessions"),
+            attempt.c.step_of.is_not(None),
+            standing,
+            value.c.state == literal_column("'taken'"),
+            among(dialect_name, queue.c.session_id, "session_ids"),
+            queue.c.session_id != attempt.c.session_id,
+            ~completed,
+        )
+        .group_by(*columns)
+        .order_by(since)
+    )
+
+
+def holding_steps(executor: Executor, session_ids: Sequence[int], step_sessions: Sequence[int]) -> list[HoldingStep]:
+    """Return the completed steps that hold values of other sessions, of tasks that have not completed.
+
+    Args:
+        executor: The open transaction.
+        session_ids: The sessions whose values they hold.
+        step_sessions: The sessions of the steps.
+    """
+    params = {"session_ids": json.dumps(list(session_ids)), "step_sessions": json.dumps(list(step_sessions))}
+    return [HoldingStep(*row) for row in executor.execute(_holding_steps(executor.dialect_name), params)]

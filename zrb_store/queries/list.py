@@ -14,6 +14,7 @@ from zrb_store.db.dialect import among
 from zrb_store.db.tables import attempt, run, session
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import runs, sessions
+from zrb_store.queries.show import no_step
 from zrb_store.records import RunRecord, SessionRecord
 
 _NEWEST_FIRST = (session.c.created_at.desc(), session.c.id.desc())
@@ -74,7 +75,7 @@ def _task_counts(dialect_name: str) -> Any:
     completed = sa.case((stands, attempt.c.task))
     return (
         sa.select(attempt.c.session_id, sa.func.count(attempt.c.task.distinct()), sa.func.count(completed.distinct()))
-        .where(among(dialect_name, attempt.c.session_id, "ids"))
+        .where(among(dialect_name, attempt.c.session_id, "ids"), no_step)
         .group_by(attempt.c.session_id)
     )
 

@@ -5,19 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import sqlalchemy as sa
+from sqlalchemy import bindparam
 
+from zrb_store.db.tables import attempt
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import attempts
-from zrb_store.queries.show import attempts_without, of_task
+from zrb_store.queries.show import attempts_without, no_step, of_task
 from zrb_store.records import AttemptRecord
 
-# The plus sign keeps SQLite from walking the whole table by id.
-_IN_ORDER: sa.ColumnClause[int] = sa.literal_column("+zrb_attempt.id")
-_ALL = attempts_without("arguments").order_by(_IN_ORDER)
-_OF_TASK = _ALL.where(of_task)
+_around = attempt.alias("around")
+_NUMBER_AROUND = sa.select(_around.c.number).where(_around.c.id == attempt.c.parent_id).scalar_subquery()
+_ALL = (
+    attempts_without("arguments")
+    .add_columns(_NUMBER_AROUND)
+    .order_by(sa.func.coalesce(attempt.c.parent_id, attempt.c.id), attempt.c.id)
+)
+_OF_TASK = _ALL.where(sa.or_(sa.and_(of_task, no_step), attempt.c.step_of == bindparam("task")))
+_OF_STEP = _ALL.where(of_task, ~no_step)
 
 
-def attempts_with_errors(transaction: Transaction, session_id: int, task: str | None) -> Iterator[AttemptRecord]:
-    """Yield all attempts of a session, or of one of its tasks, with their tracebacks, the oldest first."""
-    statement = _ALL if task is None else _OF_TASK
-    return map(attempts.record, transaction.stream(statement, {"session_id": session_id, "task": task}))
+def attempts_with_errors(
+    transaction: Transaction, session_id: int, task: str | None = None, *, is_step: bool = False
+) -> Iterator[tuple[AttemptRecord, str | None]]:
+    """Yield attempts of a session with their tracebacks, the oldest first, but steps after the attempt around them.
+
+    Args:
+        transaction: A snapshot.
+        session_id: The session.
+        task: Only attempts of this task and of its steps.
+        is_step: `task` is the id of a step: yield only attempts of this step.
+
+    Yields:
+        An attempt, and the name of the attempt around it if it is one of a step and that one still exists.
+    """
+    statement = _ALL if task is None else _OF_STEP if is_step else _OF_TASK
+    for *columns, number in transaction.stream(statement, {"session_id": session_id, "task": task}):
+        record = attempts.record(tuple(columns))
+        yield record, None if number is None else f"{record.step_of}#{number}"

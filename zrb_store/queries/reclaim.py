@@ -54,10 +54,35 @@ def _pusher_of_next(order: Any) -> Any:
     )
 
 
+# Other values that it pushed are found when they come next: to look for them all would read all it ever pushed.
+_pushers_of_next = [_pusher_of_next(_next.c.seq.asc()), _pusher_of_next(_next.c.seq.desc())]
+# What its completed steps have counts too if it has taken a value of another session outside of them: they may rest on
+# that value, and then come back with it (promise 11).
+_elsewhere = queue.alias("elsewhere")
+_takes_elsewhere = sa.exists(
+    sa.select(_ONE)
+    .select_from(_taken.join(_elsewhere, _elsewhere.c.id == _taken.c.queue_id))
+    .where(_taken.c.taken_by == attempt.c.id, _elsewhere.c.session_id != attempt.c.session_id)
+)
+_step = attempt.alias("step")
+_of_step = sa.and_(
+    _step.c.session_id == attempt.c.session_id,
+    _step.c.step_of == attempt.c.task,
+    _step.c.parent_id == attempt.c.id,
+    _step.c.status == literal_column("'completed'"),
+    _step.c.given_back_at.is_(None),
+)
+_held = sa.select(_ONE).where(_taken.c.queue_id == _QUEUE_ID)
 _has_values = sa.or_(
-    sa.exists(sa.select(_ONE).where(_taken.c.taken_by == attempt.c.id, _taken.c.queue_id == _QUEUE_ID)),
-    # Other values that it pushed are found when they come next: to look for them all would read all it ever pushed.
-    attempt.c.id.in_([_pusher_of_next(_next.c.seq.asc()), _pusher_of_next(_next.c.seq.desc())]),
+    sa.exists(_held.where(_taken.c.taken_by == attempt.c.id)),
+    attempt.c.id.in_(_pushers_of_next),
+    sa.and_(
+        _takes_elsewhere,
+        sa.or_(
+            sa.exists(_held.where(_taken.c.taken_by == _step.c.id, _of_step)),
+            sa.exists(sa.select(_ONE).where(_step.c.id.in_(_pushers_of_next), _of_step)),
+        ),
+    ),
 )
 _is_delivery = attempt.c.role == literal_column("'delivery'")
 # The index has the running attempts alone, which are few: all that was ever taken is not read.

@@ -20,15 +20,35 @@ from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.values import was_live
 from zrb_store.records import AttemptRecord
 
-_CLOCK_AND_COUNT = sa.select(
-    now(), sa.select(sa.func.count()).where(attempt.c.session_id == bindparam("session_id")).scalar_subquery()
+no_step = attempt.c.role != literal_column("'step'")
+"""The condition that an attempt is none of a step."""
+
+_of_session = attempt.c.session_id == bindparam("session_id")
+_SUMMARY = sa.select(
+    now(),
+    sa.select(sa.func.count()).where(_of_session, no_step).scalar_subquery(),
+    sa.exists(sa.select(literal_column("1")).where(_of_session, attempt.c.step_of.is_not(None))),
 )
 
 
-def clock_and_attempt_count(executor: Executor, session_id: int) -> tuple[int, int]:
-    """Return the database's clock in microseconds, and the number of attempts of a session."""
-    moment, count = executor.execute(_CLOCK_AND_COUNT, {"session_id": session_id})[0]
-    return moment, count
+class AttemptSummary(NamedTuple):
+    """What is read of a session first.
+
+    Attributes:
+        moment: The database's clock, in microseconds.
+        attempts: The number of attempts, steps not counted.
+        has_steps: Whether it has steps.
+    """
+
+    moment: int
+    attempts: int
+    has_steps: bool
+
+
+def attempt_summary(executor: Executor, session_id: int) -> AttemptSummary:
+    """Return the clock, how many attempts a session has, and whether it has steps."""
+    moment, count, has_steps = executor.execute(_SUMMARY, {"session_id": session_id})[0]
+    return AttemptSummary(moment, count, bool(has_steps))
 
 
 _QUEUES = sa.select(queue.c.id, queue.c.name).where(queue.c.session_id == bindparam("session_id"))
@@ -103,16 +123,20 @@ def attempts_without(*without: str) -> sa.Select[Any]:
 of_task = attempt.c.task == bindparam("task")
 _by_then = attempt.c.started_at <= bindparam("moment", type_=sa.BigInteger)
 _SHORT = attempts_without(*_LONG_TEXTS)
+_SHORT_OF_TASKS = _SHORT.where(no_step)
 
 
 def short_attempts(executor: Executor, session_id: int) -> list[AttemptRecord]:
-    """Return all attempts of a session, the oldest first, without arguments and tracebacks, which may be long."""
+    """Return all attempts of a session, the oldest first, without steps, and without arguments and tracebacks.
+
+    The texts may be long, and the steps very many.
+    """
     # Sorted here, because SQLite would walk the whole table by id.
-    found = map(attempts.record, executor.execute(_SHORT, {"session_id": session_id}))
+    found = map(attempts.record, executor.execute(_SHORT_OF_TASKS, {"session_id": session_id}))
     return sorted(found, key=operator.attrgetter("id"))
 
 
-_OF_TASK = _SHORT.where(of_task).order_by(attempt.c.number)
+_OF_TASK = _SHORT_OF_TASKS.where(of_task).order_by(attempt.c.number)
 _OF_TASK_THEN = _OF_TASK.where(_by_then)
 
 
@@ -135,7 +159,7 @@ def attempts_of_task(
 _FIRST = sa.func.min(attempt.c.id)
 _TASKS = (
     sa.select(attempt.c.task, sa.func.max(attempt.c.number), sa.func.count())
-    .where(attempt.c.session_id == bindparam("session_id"))
+    .where(attempt.c.session_id == bindparam("session_id"), no_step)
     .group_by(attempt.c.task)
     .order_by(_FIRST)
 )
@@ -165,7 +189,7 @@ _ONE = _SHORT.where(of_task, attempt.c.number == bindparam("number"))
 
 
 def short_attempt(executor: Executor, session_id: int, task: str, number: int) -> AttemptRecord | None:
-    """Return one attempt as `short_attempts` does, or None if there is no such attempt."""
+    """Return one attempt, a step's too, as `short_attempts` does, or None if there is no such attempt."""
     rows = executor.execute(_ONE, {"session_id": session_id, "task": task, "number": number})
     return attempts.record(rows[0]) if rows else None
 

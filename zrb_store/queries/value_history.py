@@ -19,11 +19,12 @@ from zrb_store.records import ReturnRecord, ValueRecord
 
 
 class AttemptName(NamedTuple):
-    """An attempt that pushed or took a value."""
+    """An attempt that pushed or took a value. Of a step, `task` is its id, and `step` its name."""
 
     session: str
     task: str
     number: int
+    step: str | None = None
     given_back_at: int | None = None
     failed_at: int | None = None
 
@@ -70,7 +71,8 @@ class ValueHistory(NamedTuple):
 Only = Literal["live", "dead"]
 """The values that are asked for, if not all."""
 
-_PUSHER = (*PUSHER.name, PUSHER.given_back_at, PUSHER.failed_at)
+_PUSHER = (*PUSHER.name, PUSHER.step, PUSHER.given_back_at, PUSHER.failed_at)
+_TAKER = (*TAKER.name, TAKER.step)
 
 
 def _within(table: sa.Table, scope: str) -> sa.ColumnElement[bool]:
@@ -86,7 +88,7 @@ def _within(table: sa.Table, scope: str) -> sa.ColumnElement[bool]:
 def _values(scope: str, only: Only | None, then: bool) -> Any:
     is_live = was_live if then else value.c.ended_at.is_(None)
     statement: Any = (
-        sa.select(*(value.c[name] for name in VALUE), is_live, *_PUSHER, *TAKER.name)
+        sa.select(*(value.c[name] for name in VALUE), is_live, *_PUSHER, *_TAKER)
         .select_from(TAKER.join(PUSHER.join(value, value.c.pushed_by), value.c.taken_by))
         .where(_within(value, scope))
         .order_by(value.c.queue_id, value.c.seq)
@@ -102,7 +104,7 @@ def _values(scope: str, only: Only | None, then: bool) -> Any:
 @functools.cache
 def _returns(scope: str) -> Any:
     return (
-        sa.select(*(returned.c[name] for name in RETURN), *TAKER.name, *TAKER.error)
+        sa.select(*(returned.c[name] for name in RETURN), *_TAKER, *TAKER.error)
         .select_from(TAKER.join(returned, returned.c.taken_by))
         .where(_within(returned, scope))
         .order_by(returned.c.queue_id, returned.c.seq, returned.c.id)
@@ -159,7 +161,9 @@ def _histories(
         yield history
 
 
-_TIME, _ERROR_TYPE, _MESSAGE = (ATTEMPT[name] for name in ("given_back_at", "error_type", "error_message"))
+_TIME, _STEP, _ERROR_TYPE, _MESSAGE = (
+    ATTEMPT[name] for name in ("given_back_at", "step", "error_type", "error_message")
+)
 
 
 def value_record(columns: Sequence[Any]) -> ValueRecord:
@@ -170,44 +174,29 @@ def value_record(columns: Sequence[Any]) -> ValueRecord:
 
 def _history(row: Row) -> ValueHistory:
     """Return the history of a value, still without its returns."""
-    (
-        *columns,
-        is_live,
-        pusher_session,
-        pusher_task,
-        pusher_number,
-        given_back_at,
-        failed_at,
-        taker_session,
-        taker_task,
-        taker_number,
-    ) = row
-    return ValueHistory(
-        value_record(columns),
-        bool(is_live),
-        _attempt_name(pusher_session, pusher_task, pusher_number, given_back_at, failed_at),
-        _attempt_name(taker_session, taker_task, taker_number),
-        [],
-    )
+    place = len(VALUE)
+    columns, is_live, attempts = row[:place], row[place], row[place + 1 :]
+    pusher, taker = attempts[: len(_PUSHER)], attempts[len(_PUSHER) :]
+    return ValueHistory(value_record(columns), bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [])
 
 
 def _return(row: Row) -> Return:
-    *columns, session_name, task, number, error_type, message = row
+    *columns, session_name, task, number, step, error_type, message = row
     named, damage = readable(RETURN, columns)
     del named["id"]
     error = (_text(_ERROR_TYPE, error_type), _text(_MESSAGE, message))
-    return Return(ReturnRecord(**named, damage=damage), _attempt_name(session_name, task, number), error)
+    return Return(ReturnRecord(**named, damage=damage), _attempt_name(session_name, task, number, step), error)
 
 
 def _text(rule: ColumnRule, text: Any) -> str | None:
     return None if rule.problem(text) else text
 
 
-def _attempt_name(session_name: str | None, task: str, number: int, *undone: Any) -> AttemptName | None:
+def _attempt_name(session_name: str | None, task: str, number: int, step: Any, *undone: Any) -> AttemptName | None:
     if session_name is None:
         return None
     times = (_TIME.readable(time) if _TIME.problem(time) else time for time in undone)
-    return AttemptName(session_name, task, number, *times)
+    return AttemptName(session_name, task, number, _text(_STEP, step), *times)
 
 
 _of_queue = value.c.queue_id == bindparam("queue_id")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from zrb_store.cli.render.document import Block, Column, Lines, Table
 from zrb_store.cli.render.format import NOTHING, TimeFormat, deliveries, error_summary, preview, size
 from zrb_store.cli.render.layout import shorten
 from zrb_store.cli.render.value import fate, fate_of_held
+from zrb_store.inspect.holders import HeldBy
 from zrb_store.inspect.show import SessionDocument
 from zrb_store.queries.value_history import Only
 from zrb_store.records import UNSUCCESSFUL
@@ -28,20 +30,31 @@ class QueuePrinter:
     """Makes the blocks that show the queues of a session."""
 
     def __init__(
-        self, document: SessionDocument, times: TimeFormat, *, only: Only | None, at: str | None, full: bool
+        self,
+        document: SessionDocument,
+        times: TimeFormat,
+        holders: Sequence[HeldBy],
+        *,
+        only: Only | None,
+        at: str | None,
+        full: bool,
     ) -> None:
         """Create a printer.
 
         Args:
             document: The session.
             times: The format of times.
+            holders: What holds values of its queues now.
             only: The values to which the document is restricted, if any.
-            at: The moment that is shown, as the user gave it; None for now. What is known of now is left out then: who
-                is alive, and how many deliveries the queue allows.
+            at: The moment that is shown, as the user gave it; None for now. How many deliveries the queue allows is
+                known only of now.
             full: Whether values are shown whole.
         """
         self._read_at = document.read_at
-        self._holders = document.holders() if at is None else {}
+        own = document.tree["name"]
+        self._holders = {
+            f"{each.task}#{each.number}" if each.session == own else each.name: each.state for each in holders
+        }
         self._dead = document.dead if at is None else {}
         self._times = times
         self._only = only
@@ -76,9 +89,9 @@ class QueuePrinter:
         ]
 
     def _fate(self, value: dict[str, Any], limit: int | None) -> str:
-        process = self._holders.get(value["taken_by"]) if value["state"] == "taken" else None
-        text = fate(value) if process is None else fate_of_held(value, process, self._read_at)
-        may_die = limit is not None and value["deliveries"] and (value["state"] == "live" or process is not None)
+        holder = self._holders.get(value["taken_by"]) if value["state"] == "taken" else None
+        text = fate(value) if holder is None else fate_of_held(value, holder, self._read_at)
+        may_die = limit is not None and value["deliveries"] and (value["state"] == "live" or holder is not None)
         return f"{text}, delivered {value['deliveries']} of {limit}" if may_die else text
 
     def _delivery(self, returned: dict[str, Any]) -> str:

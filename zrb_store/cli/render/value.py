@@ -7,6 +7,7 @@ from typing import Any
 from zrb_store.cli.render.damage_notes import print_damage
 from zrb_store.cli.render.document import Fields, Lines
 from zrb_store.cli.render.format import (
+    NOTHING,
     TimeFormat,
     deliveries,
     format_duration,
@@ -17,30 +18,43 @@ from zrb_store.cli.render.format import (
 )
 from zrb_store.cli.render.output import echo_json, echo_raw, print_document
 from zrb_store.inspect.paths import part
-from zrb_store.inspect.stored_value import StoredValue
+from zrb_store.inspect.stored_value import StepResult, StoredValue
 from zrb_store.records import iso
 from zrb_store.safe_text import one_line
 
 
-def print_value(stored: StoredValue, output_format: str, path: str | None) -> None:
-    """Print a value, or the part of it at a path, in the format that was asked for."""
+def print_value(stored: StoredValue | StepResult, output_format: str, path: str | None) -> None:
+    """Print a value or the result of a step, or the part of it at a path, in the format that was asked for."""
     value = stored.shape
     if path is not None:
         value = {**value, "value": part(value["value"], path)}
     if output_format == "value":
         echo_raw(shell_text(value["value"]))
     elif output_format == "table":
-        pushed_at = TimeFormat().full(value["pushed_at"])
-        fields = [
-            ("Value", one_line(value["id"])),
-            ("State", fate(value)),
-            ("Type", f"{one_line(value['type'])}, {size(value['size'])}"),
-            ("Pushed", f"{pushed_at} by {value['pushed_by'] or 'no attempt'}"),
-        ]
+        fields = _value_fields(value) if isinstance(stored, StoredValue) else _step_fields(value)
         print_document([Fields(fields, frozenset({"State"})), Lines([preview(value["value"], full=True)])])
     else:
         echo_json(value, one_line=output_format == "jsonl")
     print_damage(stored.damage)
+
+
+def _value_fields(value: dict[str, Any]) -> list[tuple[str, str]]:
+    pushed_at = TimeFormat().full(value["pushed_at"])
+    return [
+        ("Value", one_line(value["id"])),
+        ("State", fate(value)),
+        ("Type", f"{one_line(value['type'])}, {size(value['size'])}"),
+        ("Pushed", f"{pushed_at} by {value['pushed_by'] or 'no attempt'}"),
+    ]
+
+
+def _step_fields(result: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("Result of", one_line(result["id"])),
+        ("Step", one_line(result["step"] or NOTHING) + ("" if result["restorable"] else ", not restorable")),
+        ("Size", size(result["size"])),
+        ("Completed", TimeFormat().full(result["completed_at"])),
+    ]
 
 
 def fate(value: dict[str, Any]) -> str:
@@ -51,16 +65,16 @@ def fate(value: dict[str, Any]) -> str:
     return f"{value['state']}{taker}{_orphaned(value)}"
 
 
-def fate_of_held(value: dict[str, Any], process: str, read_at: int) -> str:
+def fate_of_held(value: dict[str, Any], holder: str, read_at: int) -> str:
     """Return by whom a value is held, and for how long: `held by load#2 for 12 min (alive)`.
 
     Args:
-        value: The value, which a running attempt took.
-        process: What is known of the attempt's process.
+        value: The value, which a running attempt took, or a step of a session that does not run.
+        holder: What is known of the attempt's process, or of the step.
         read_at: When the value was read, in microseconds.
     """
     duration = format_duration(micros_between(value["taken_at"], iso(read_at)))
-    return f"held by {one_line(value['taken_by'])} for {duration} ({process}){_orphaned(value)}"
+    return f"held by {one_line(value['taken_by'])} for {duration} ({holder}){_orphaned(value)}"
 
 
 def _orphaned(value: dict[str, Any]) -> str:

@@ -1,0 +1,138 @@
+"""The steps of a session as readers see them: how many each task has, and their attempts with results."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.db.columns import ATTEMPT, readable
+from zrb_store.db.dialect import among
+from zrb_store.db.tables import attempt
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.queries import attempts
+from zrb_store.queries.show import attempts_without
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord
+
+_MOMENT = bindparam("moment", type_=sa.BigInteger)
+_by_then = attempt.c.started_at <= _MOMENT
+_is_step = attempt.c.step_of.is_not(None)
+
+
+class StepCounts(NamedTuple):
+    """How many steps a task has, and how many attempts these have had.
+
+    Attributes:
+        task: Name of the task.
+        steps: How many steps it has.
+        standing: How many of them have completed and were not given back.
+        running: How many attempts of steps are running.
+        failed: How many attempts of steps failed.
+        interrupted: How many were interrupted.
+        lost: How many were lost.
+    """
+
+    task: str
+    steps: int
+    standing: int
+    running: int
+    failed: int
+    interrupted: int
+    lost: int
+
+
+@functools.cache
+def _counts(dialect_name: str, then: bool) -> Any:
+    status: Any = attempt.c.status
+    given_back: Any = attempt.c.given_back_at.is_not(None)
+    if then:
+        status = sa.case((attempt.c.ended_at <= _MOMENT, status), else_=literal_column("'running'"))
+        given_back = sa.and_(given_back, attempt.c.given_back_at <= _MOMENT)
+    is_dead = sa.and_(status == literal_column("'running'"), among(dialect_name, attempt.c.run_id, "dead_runs"))
+    status = sa.case((is_dead, literal_column("'lost'")), else_=status)
+    stands = sa.and_(status == literal_column("'completed'"), ~given_back)
+    counted = (stands, *(status == literal_column(f"'{word}'") for word in ("running", *UNSUCCESSFUL)))
+    return (
+        sa.select(
+            attempt.c.step_of,
+            sa.func.count(attempt.c.step_number.distinct()),
+            *(sa.func.count(sa.case((condition, literal_column("1")))) for condition in counted),
+        )
+        .where(attempt.c.session_id == bindparam("session_id"), _is_step, *[_by_then] * then)
+        .group_by(attempt.c.step_of)
+        .order_by(sa.func.min(attempt.c.id))
+    )
+
+
+def counts(
+    executor: Executor, session_id: int, moment: int | None = None, *, dead_runs: Collection[int] = ()
+) -> list[StepCounts]:
+    """Count the steps of a session's tasks, in the order of their first steps. Tasks without steps are left out.
+
+    Args:
+        executor: The database, or the open transaction.
+        session_id: The session.
+        moment: Count as it was at this moment, in microseconds.
+        dead_runs: Runs whose running attempts count as lost.
+    """
+    params = {"session_id": session_id, "moment": moment, "dead_runs": json.dumps(list(dead_runs))}
+    found = executor.execute(_counts(executor.dialect_name, moment is not None), params)
+    return [StepCounts(*row) for row in found]
+
+
+_WITH_RESULTS = (
+    attempts_without("arguments", "error_traceback")
+    .add_columns(attempt.c.result)
+    .where(attempt.c.step_of == bindparam("task"))
+    .order_by(attempt.c.step_number, attempt.c.number)
+)
+_WITH_RESULTS_THEN = _WITH_RESULTS.where(_by_then)
+_RESULT = {"result": ATTEMPT["result"]}
+
+
+def of_task(
+    transaction: Transaction, session_id: int, task: str, moment: int | None = None
+) -> Iterator[tuple[AttemptRecord, str | None]]:
+    """Yield the attempts of a task's steps, step by step, each with its encoded result, without arguments.
+
+    Args:
+        transaction: A snapshot.
+        session_id: The session.
+        task: Name of the task.
+        moment: Yield only attempts that had started by then.
+    """
+    statement = _WITH_RESULTS if moment is None else _WITH_RESULTS_THEN
+    params = {"session_id": session_id, "task": task, "moment": moment}
+    for *columns, result in transaction.stream(statement, params):
+        record = attempts.record(tuple(columns))
+        named, damage = readable(_RESULT, (result,))
+        yield replace(record, damage=record.damage + damage) if damage else record, named["result"]
+
+
+_RUNNING = attempts_without("arguments", "error_traceback").where(
+    _is_step, attempt.c.status == literal_column("'running'")
+)
+
+
+def running(executor: Executor, session_id: int) -> list[AttemptRecord]:
+    """Return the attempts of steps of a session that run, or ran when their process died."""
+    return [attempts.record(row) for row in executor.execute(_RUNNING, {"session_id": session_id})]
+
+
+_OF_STEP = (
+    attempts_without("error_traceback")
+    .where(_is_step, attempt.c.task == bindparam("step_id"))
+    .order_by(attempt.c.number.desc())
+    .limit(literal_column("1"))
+)
+
+
+def newest(executor: Executor, session_id: int, step_id: str) -> AttemptRecord | None:
+    """Return the newest attempt of the step with the id `TASK/NUMBER`, or None if the session has no such step."""
+    rows = executor.execute(_OF_STEP, {"session_id": session_id, "step_id": step_id})
+    return attempts.record(rows[0]) if rows else None
