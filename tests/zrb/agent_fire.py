@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import select
 import signal
 import subprocess
@@ -126,16 +127,17 @@ def done_steps(location: str, session: str) -> set[str]:
     with open_store(location, read_only=True) as store:
         rows = query(
             store,
-            "SELECT a.step, a.arguments FROM zrb_attempt a JOIN zrb_session s ON s.id = a.session_id "
+            "SELECT a.step FROM zrb_attempt a JOIN zrb_session s ON s.id = a.session_id "
             f"WHERE s.name = '{session}' AND a.role = 'step' AND a.status = 'completed' AND a.given_back_at IS NULL",
         )
-    done = set()
-    for name, arguments in rows:
-        if name.startswith("model"):
-            done.add(f"model {int(name.partition('~')[2] or 1) - 1}")
-        elif name.startswith("tool"):
-            done.add(f"tool {json.loads(arguments)[1]['n']}")
-    return done
+    return {done_as(name) for (name,) in rows}
+
+
+def done_as(step: str) -> str:
+    """Return what a step did as it is called in the file of calls."""
+    if step.startswith("model"):
+        return f"model {int(step.partition('~')[2] or 1) - 1}"
+    return re.sub(r"tool charge c(\d+)-(\d+)", lambda found: f"tool {10 * int(found[1]) + int(found[2])}", step)
 
 
 @dataclass

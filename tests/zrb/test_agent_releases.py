@@ -62,7 +62,8 @@ seed >> agent(tool_factories=[tools_of])
     before = agents.rows("step, number, status, result")
     agents.resume(ROUNDS="4")
     agents.twice("tool 30")
-    assert ("tool charge c1-0", 2, "completed", '{"kind":"retry","message":"charge less"}') in before
+    retry = '{"kind":"retry","message":"charge less","call":{"n":10}}'
+    assert ("tool charge c1-0", 2, "completed", retry) in before
     assert [row[:3] for row in before if row[0] == "tool charge c1-1"] == [
         ("tool charge c1-1", 1, "failed"),
         ("tool charge c1-1", 2, "completed"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import pytest
 
-from tests.zrb.agent_fire import fire, undisturbed
+from tests.zrb.agent_fire import done_as, fire, undisturbed
 from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
+from zrb_store import open_store
 
 __all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest]
@@ -111,3 +113,44 @@ agent(cls=Typed, tools=[kill_at(2)], tool_factories=[], model=FunctionModel(stre
     assert "{'total': 7}" in agents.resume()
     agents.twice("tool 2")
     assert agents.live("triage") == [{"total": 7}]
+
+
+@sqlite
+def test_show_and_mark(agents: Agents) -> None:
+    agents.tasks("agent(tools=[kill_at(20)], tool_factories=[]).once_tools = ['charge']\n")
+    agents.run("triage", code=-9, ROUNDS="4")
+    agents.resume(code=1, ROUNDS="4")
+    agents.run(
+        "xcom", "mark", "s", "triage", "--step", "tool charge c2-0", "completed", "--result", '"receipt 20"', ROUNDS="4"
+    )
+    agents.resume(ROUNDS="4")
+    agents.twice()
+    shown = agents.run("xcom", "show", "s", COLUMNS="200")
+    assert "prompt: Charge them all." in shown
+    assert re.search(r"model 2: function::think, \d+ in / \d+ out tokens", shown)
+    assert 'tool charge {"n": 10} -> receipt 10' in shown
+    assert re.search(
+        r"5 answers \(.* tokens\), 9 tool calls; of these 3 \(.* tokens\) and 3 came from the store", shown
+    )
+
+
+@sqlite
+def test_a_rewind_keeps_what_was_before(agents: Agents) -> None:
+    agents.tasks("seed >> agent(tool_factories=[tools_of])\n")
+    agents.run("triage", ROUNDS="4")
+    moments = agents.rows("step, started_at, ended_at")
+    before = agents.rows("step, status, arguments, result")
+    for step, begun, _ in moments[1:]:
+        agents.project.forget()
+        name = f"before-{step.replace(' ', '-').replace('~', '-')}"
+        agents.session = "s"
+        agents.run("xcom", "fork", "s", "--from", "triage", "--step", step, "--name", name)
+        agents.session = name
+        assert "10 receipts, 210" in agents.resume(ROUNDS="4")
+        # Parallel calls that had not completed when the step began are run again.
+        kept = {done_as(one) for one, _, ended in moments if ended <= begun}
+        assert not kept & set(agents.project.begun), step
+        assert sorted(agents.live("out")) == [0, 10, 11, 20, 21, 22, 30, 31, 32, 33]
+    with open_store(agents.location, read_only=True) as store:
+        session = store.session("s").record().id
+    assert agents.rows("step, status, arguments, result", where=f"session_id = {session}") == before

@@ -28,6 +28,8 @@ from zrb_store.plugin.agents import outcomes
 from zrb_store.plugin.agents.journal import Journal
 from zrb_store.plugin.agents.prompts import read_response, stored_response, summary_of_response
 
+_SHORT = 200
+
 
 class StoredModel(WrapperModel):
     """A model whose answers are steps. A stored answer is given again without a request."""
@@ -74,7 +76,8 @@ class StoredModel(WrapperModel):
                 self._complete(step, stream.get())
 
     def _complete(self, step: Step, response: ModelResponse) -> None:
-        self._journal.complete(step, stored_response(response), summary_of_response(response))
+        reason = self._journal.why_anew(step)
+        self._journal.complete(step, stored_response(response, reason), summary_of_response(response))
 
 
 @dataclass(init=False)
@@ -125,6 +128,8 @@ class StoredAgent(AbstractCapability[Any]):
                     ctx.usage.tool_calls += 1  # as pydantic-ai counts a call that returns
                     return result
                 end = await outcomes.ended(execute)
+                if len(str(arguments)) < _SHORT:
+                    end.outcome["call"] = arguments  # for `show`, which does not read the arguments of steps
                 if not end.undone:
                     return self._end(step, end)
                 journal.fail(step, end.error)
@@ -132,7 +137,7 @@ class StoredAgent(AbstractCapability[Any]):
             if journal.fatal is not None:
                 raise
             with open_step(repeat=True) as step:
-                outcome = outcomes.unknown(call.tool_name)
+                outcome = {**outcomes.unknown(call.tool_name), "call": arguments}
                 journal.complete(step, outcome)
                 return outcome["value"]
         # What the failed call did to queues is given back. How it ended is stored, to be told to the model again.

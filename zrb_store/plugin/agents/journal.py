@@ -40,6 +40,7 @@ class Journal:
         self._requests: list[Request] = []
         self._restart_at: int | None = None
         self._prompts = 0
+        self._reasons: dict[str, str] = {}
 
     @property
     def position(self) -> int:
@@ -86,12 +87,17 @@ class Journal:
         before = self._requests[-1] if self._requests else None
         arguments = {"model": request.model} if self._is_private else request.stored(before)
 
-        def change(stored: str) -> Change | None:
-            difference = request.difference(codec.to_json(stored)[1], before)
-            return self._changed(difference, arguments) if difference else None
-
         self._requests.append(request)
         name = _numbered("model", len(self._requests))
+
+        def change(stored: str) -> Change | None:
+            difference = request.difference(codec.to_json(stored)[1], before)
+            if not difference:
+                return None
+            changed = self._changed(difference, arguments)
+            self._reasons[name] = changed.reason
+            return changed
+
         with self._open(ExactStep(name, _text(arguments), change)) as step:
             self.any_live = self.any_live or isinstance(step, Step)
             yield step
@@ -170,6 +176,10 @@ class Journal:
     def limit(self) -> int:
         """How many bytes one stored value may have."""
         return self._attempt.xcom.max_value
+
+    def why_anew(self, step: Step) -> str | None:
+        """Return why a step runs although it had completed, if that is so."""
+        return self._reasons.get(step.step)
 
     def _changed(self, difference: str, arguments: Mapping[str, Any]) -> Change:
         reason = f"request changed: {difference}"

@@ -98,14 +98,15 @@ def encoded(outcome: dict[str, Any], limit: int) -> Encoded | dict[str, Any]:
         return codec.encode(outcome, limit=limit)
     except (UnencodableValue, ValueTooLarge):
         pass
+    call = {"call": outcome["call"]} if "call" in outcome else {}
     try:
         if outcome["kind"] == "return":
             kept = {name: value for name, value in outcome.items() if name in _FIELDS}
             data = _RETURN.dump_python(ToolReturn(**kept), mode="json")
-            return codec.encode({"kind": "return as json", "data": data}, limit=limit)
+            return codec.encode({**call, "kind": "return as json", "data": data}, limit=limit)
         if outcome["kind"] == "value":
             data = _RETURN.dump_python(ToolReturn(outcome["value"]), mode="json")
-            return codec.encode({"kind": "value as json", "data": data}, limit=limit)
+            return codec.encode({**call, "kind": "value as json", "data": data}, limit=limit)
     except Exception:  # noqa: BLE001 - whatever pydantic or a user's own serializer raises
         pass
     return outcome

@@ -39,6 +39,7 @@ class Prompt(NamedTuple):
             [] if self.message is None else [ModelRequest(parts=[UserPromptPart(self.message)])]
         )
         return {
+            "kind": "prompt",
             "message": ModelMessagesTypeAdapter.dump_python(message, mode="json"),
             "history": ModelMessagesTypeAdapter.dump_python(self.history, mode="json"),
             "system_prompt": self.system_prompt,
@@ -52,31 +53,35 @@ def read_prompt(stored: dict[str, Any]) -> Prompt:
     return Prompt(content, ModelMessagesTypeAdapter.validate_python(stored["history"]), stored["system_prompt"])
 
 
-def stored_response(response: ModelResponse) -> dict[str, Any]:
-    """Return a model's answer as plain data."""
-    dumped: dict[str, Any] = _RESPONSE.dump_python(response, mode="json")
-    return dumped
+def stored_response(response: ModelResponse, reason: str | None = None) -> dict[str, Any]:
+    """Return a model's answer as plain data.
+
+    Args:
+        response: The answer.
+        reason: Why the model was asked again although the step had completed.
+    """
+    dumped = _RESPONSE.dump_python(response, mode="json")
+    return {"kind": "answer", **({"changed": reason} if reason else {}), "response": dumped}
 
 
 def read_response(stored: Any) -> ModelResponse:
     """Return a stored answer: the very response. A text that a person has marked as the result is one too."""
     if isinstance(stored, str):
         return ModelResponse(parts=[TextPart(stored)])
-    return _RESPONSE.validate_python(stored)
+    return _RESPONSE.validate_python(stored["response"])
 
 
 def summary_of_response(response: ModelResponse) -> dict[str, Any]:
     """Return what may be stored of an answer whose content may not: its model and its cost."""
-    usage = stored_response(ModelResponse(parts=[], usage=response.usage))["usage"]
-    return {"model_name": response.model_name, "usage": usage}
+    dumped = _RESPONSE.dump_python(ModelResponse(parts=[], usage=response.usage), mode="json")
+    return {"kind": "answer", "response": {"model_name": response.model_name, "usage": dumped["usage"]}}
 
 
 def stored_approvals(results: DeferredToolResults) -> dict[str, Any]:
     """Return what was decided about tool calls as plain data."""
-    dumped: dict[str, Any] = _APPROVALS.dump_python(results, mode="json")
-    return dumped
+    return {"kind": "approval", "results": _APPROVALS.dump_python(results, mode="json")}
 
 
 def read_approvals(stored: dict[str, Any]) -> DeferredToolResults:
     """Return what was decided about tool calls."""
-    return _APPROVALS.validate_python(stored)
+    return _APPROVALS.validate_python(stored["results"])
