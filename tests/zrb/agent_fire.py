@@ -23,7 +23,12 @@ DEADLINE = 120.0
 SERVER = Path(__file__).with_name("warm.py")
 
 
-_ENVIRON = {"PATH": os.environ["PATH"], "ZRB_INIT_MODULES": "zrb_store.plugin", "HOME": "/nonexistent"}
+_ENVIRON = {
+    "PATH": os.environ["PATH"],
+    "PYTHONPATH": str(Path(__file__).parents[2]),  # this checkout
+    "ZRB_INIT_MODULES": "zrb_store.plugin",
+    "HOME": "/nonexistent",
+}
 
 
 @dataclass
