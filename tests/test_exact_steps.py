@@ -152,3 +152,15 @@ def test_two_of_one_name_do_not_run_at_once(store: Store) -> None:
 
         with pytest.raises(ZrbStoreError, match="is under way"):
             ask(attempt, "model", work=other)
+
+
+def test_what_a_person_has_kept_is_kept(store: Store) -> None:
+    with attempt_of(store) as attempt:
+        ask(attempt, "model")
+        ask(attempt, "model~2")
+    store.fork("s", from_task="agent", from_step="model~2", name="s2")
+    with store.session("s2").run() as run:
+        attempt = run.begin("agent")
+        assert ask(attempt, "model", "another question") == ("answer", False)
+        assert ask(attempt, "model~2", "another question") == ("answer", True)
+        attempt.fail()

@@ -154,3 +154,24 @@ def test_a_rewind_keeps_what_was_before(agents: Agents) -> None:
     with open_store(agents.location, read_only=True) as store:
         session = store.session("s").record().id
     assert agents.rows("step, status, arguments, result", where=f"session_id = {session}") == before
+
+
+@sqlite
+def test_a_rewind_to_another_model(agents: Agents) -> None:
+    """What a fork has copied is kept, although the model is another one now."""
+    agents.tasks("agent(tools=[kill_at(-1)], tool_factories=[])\n")
+    agents.run("triage", ROUNDS="4")
+    agents.run("xcom", "fork", "s", "--from", "triage", "--step", "model~3", "--name", "other")
+    agents.project.forget()
+    agents.tasks(
+        """
+async def short(messages, info):
+    log(f"model {answers(messages)}", "begin")
+    yield f"{info.instructions.strip()} {len(messages)} receipts"
+
+agent(tools=[kill_at(-1)], tool_factories=[], model=FunctionModel(stream_function=short), system_prompt="Be short.")
+"""
+    )
+    agents.session = "other"
+    assert "Be short. 5 receipts" in agents.resume(ROUNDS="4")
+    assert agents.project.begun == {"model 2": 1}

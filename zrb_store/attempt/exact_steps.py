@@ -37,7 +37,8 @@ class ExactStep(NamedTuple):
         name: The name, with the ~2 of a second step if it is one.
         arguments: The encoded arguments.
         change: Compares the encoded arguments of the step that completed with those of now. If it returns a change, the
-            step and all that began after it are given back, and the step begins anew.
+            step and all that began after it are given back, and the step begins anew. It is not asked about a step that
+            a person has kept, by `fork` or `mark`.
         once: Whether the step must not be repeated if its end is unknown.
         repeat: Whether it may begin although the end of an earlier try is unknown.
     """
@@ -74,7 +75,7 @@ class ExactSteps(Steps):
                 known = self._newest(call.name) if self._task_had_steps() or self.any_began else None
             change = None
             if known is not None and known.is_done:
-                if known.arguments is not None:  # else a person marked it before it ever began
+                if known.arguments is not None and not known.kept:  # what a person has kept is kept
                     change = call.change(known.arguments)
                 if change is None:
                     yield Done(known.result or "null")
