@@ -93,6 +93,7 @@ def api_page() -> str:
     for cls in classes:
         parts += _class(cls)
     parts += _function(zrb_store.register_codec, "register_codec", "##")
+    parts += _function(zrb_store.once_tool, "once_tool", "##")
     parts += ["", "## Errors", "", "| error | also a | exit code | meaning |", "|---|---|---|---|"]
     for name, error in vars(zrb_store.errors).items():
         if not isinstance(error, type):

@@ -29,6 +29,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tests.crash_agents import kill_agents
 from tests.crash_steps import kill_steps
 from tests.forks import fork
 from tests.places import Files, Places, Schemas
@@ -324,6 +325,7 @@ def main(count: int = 1000, rounds: int = 100) -> None:
             report(
                 kill_steps(Path(folder) / f"steps-{name}", server.url if name == "PostgreSQL" else None, count, seed)
             )
+            report(kill_agents(Path(folder) / f"agents-{name}", places.new(), count // 5, seed))
             report(kill_while_making(places, rounds))
             report(open_at_once(places, rounds))
             report(share_queues(places, 2000))

@@ -13,7 +13,7 @@ from tests.attempts import acting_as
 from tests.model import Actor, Item, Queue, give_back
 from tests.test_state_machine import PLACES, RUNNERS, Machine, Operation
 from zrb_store.attempt import Step
-from zrb_store.attempt.steps import StepCall, _Done
+from zrb_store.attempt.steps import Done, StepCall
 from zrb_store.testing import expire_lease
 from zrb_store.xcom import current_attempt
 
@@ -161,13 +161,13 @@ class StepMachine(Machine):
             count = names.started[base]
         full = base if count == 1 else f"{base}~{count}"
         known = self.newest.setdefault((name, attempt.task), {}).get(full)
-        execution = attempt._steps._execution(StepCall(base, int, (), {}, False))
+        execution = attempt.steps._execution(StepCall(base, int, (), {}, False))
         try:
             found = execution.__enter__()
         finally:
             current_attempt.set(None)
         if known is not None and known.stands and known.restorable:
-            assert isinstance(found, _Done)
+            assert isinstance(found, Done)
             assert found.result == str(known.result)
             execution.__exit__(None, None, None)
             return

@@ -128,7 +128,7 @@ class StepScenarioRun(ScenarioRun):
         around = self.attempts.get(task)
         if around is None or task in self._open:
             return
-        manager = around._steps._execution(StepCall(name, int, (), {}, once=False))
+        manager = around.steps._execution(StepCall(name, int, (), {}, once=False))
         context = contextvars.copy_context()
         step = context.run(manager.__enter__)
         self._open[task] = context, manager

@@ -24,7 +24,7 @@ ROWS = [
     ("queries", {"queries"}),
     ("database", {"db"}),
     ("values", {"codec"}),
-    ("ground", {"errors", "names", "process", "project", "records", "safe_text", "settings"}),
+    ("ground", {"agent_tools", "errors", "names", "process", "project", "records", "safe_text", "settings"}),
 ]
 
 # Where each library may be imported.
@@ -33,6 +33,9 @@ LIBRARIES = {
     "click": {"zrb_store.cli"},
     "psutil": {"zrb_store.process"},
     "psycopg": {"zrb_store.db.dialect"},
+    "pydantic": {"zrb_store.plugin.agents"},
+    "pydantic_ai": {"zrb_store.plugin.agents"},
+    "pydantic_core": {"zrb_store.plugin.agents"},
     "rich": {"zrb_store.cli"},
     "sqlalchemy": {"zrb_store.db", "zrb_store.queries"},
     "zrb": {"zrb_store.plugin"},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zrb_store import errors
 
 if TYPE_CHECKING:
+    from zrb_store.agent_tools import once_tool as once_tool
     from zrb_store.attempt import Attempt as Attempt
     from zrb_store.codec import register_codec as register_codec
     from zrb_store.run import Delivery as Delivery
@@ -24,6 +25,7 @@ _HOMES = {
     "Session": "session",
     "Store": "store",
     "Xcom": "xcom",
+    "once_tool": "agent_tools",
     "open_store": "store",
     "register_codec": "codec",
     "step": "stepping",

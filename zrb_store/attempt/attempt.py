@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from zrb_store import codec
+from zrb_store.attempt.exact_steps import ExactSteps
 from zrb_store.attempt.step_under_way import Step
-from zrb_store.attempt.steps import StepCall, Steps
+from zrb_store.attempt.steps import StepCall
 from zrb_store.attempt.under_way import NO_RESULT, AttemptUnderWay
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
@@ -34,12 +35,13 @@ class Attempt(AttemptUnderWay):
             that the code runs in.
         token: Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE.
         result_seq: Seq of its result in the result's queue; None if there is none yet.
+        steps: Its steps.
     """
 
     def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
         super().__init__(xcoms, attempt_id, task, number, fence)
         self.result_seq: int | None = None
-        self._steps = Steps(self)
+        self.steps = ExactSteps(self)
 
     def step(self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
         """Run a function once per task: return its stored result if this step completed before, else run it as a step.
@@ -70,7 +72,7 @@ class Attempt(AttemptUnderWay):
             LeaseLost: Another process has taken the session over.
             ZrbStoreError: The caller is inside a step (steps do not nest), or a step of this name is under way.
         """
-        return self._steps.run(StepCall(name, function, args, kwargs, once))  # type: ignore[no-any-return]
+        return self.steps.run(StepCall(name, function, args, kwargs, once))  # type: ignore[no-any-return]
 
     def owner_of_change(self) -> Owner:
         """Return the owner of a change that is made now: the step that the code runs in, or the attempt itself.
@@ -78,7 +80,7 @@ class Attempt(AttemptUnderWay):
         Raises:
             ZrbStoreError: Several steps are open, and nothing says to which one this thread belongs.
         """
-        return self._steps.owner_of_change()
+        return self.steps.owner_of_change()
 
     def complete(self, result: Any = NO_RESULT, *, queue: str | None = None, lenient: bool = False) -> Encoded | None:
         """Complete the attempt and push its result, in one transaction. Its steps that still run are given back.
@@ -130,7 +132,7 @@ class Attempt(AttemptUnderWay):
         return item
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
-        return close_running(transaction, self.id) if self._steps.any_began else ()
+        return close_running(transaction, self.id) if self.steps.any_began else ()
 
 
 def surrounding_attempt(step: str) -> Attempt:

@@ -36,7 +36,7 @@ class Step(AttemptUnderWay):
         A result that cannot be stored is kept as its type and repr; the step runs again in its task's next attempt.
 
         Args:
-            result: By default None.
+            result: By default None; an `Encoded` one as it is.
 
         Returns:
             The result as it was stored.
@@ -64,6 +64,8 @@ class Step(AttemptUnderWay):
 
     def _encode(self, result: Any) -> Encoded:
         limit = self.xcom.max_value
+        if isinstance(result, Encoded):
+            return result
         try:
             return codec.encode(result, limit=limit)
         except (UnencodableValue, ValueTooLarge) as error:

@@ -55,6 +55,16 @@ class StepCall(NamedTuple):
         return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
+class Done(NamedTuple):
+    """A step that is done.
+
+    Attributes:
+        result: Its encoded result.
+    """
+
+    result: str
+
+
 class Steps:
     """The steps of one attempt: those that are open in this process, and how often each name was started.
 
@@ -118,7 +128,7 @@ class Steps:
         if call.is_async:
             return self._run_async(call)
         with self._execution(call) as step:
-            if isinstance(step, _Done):
+            if isinstance(step, Done):
                 return codec.decode(step.result)
             result = call.function(*call.args, **call.kwargs)
             _refuse_unfinished(result, call.name)
@@ -127,14 +137,14 @@ class Steps:
 
     async def _run_async(self, call: StepCall) -> Any:
         with self._execution(call) as step:
-            if isinstance(step, _Done):
+            if isinstance(step, Done):
                 return codec.decode(step.result)
             result = await call.function(*call.args, **call.kwargs)
             step.complete(result)
             return result
 
     @contextlib.contextmanager
-    def _execution(self, call: StepCall) -> Iterator[Step | _Done]:
+    def _execution(self, call: StepCall) -> Iterator[Step | Done]:
         """Yield the step, begun, or the result of one that is done. If the block raises, the step fails."""
         self._refuse_nesting(call.name)
         arguments = stored_arguments(call.args, call.kwargs, self._attempt.xcom.max_value)
@@ -143,7 +153,7 @@ class Steps:
                 known = self._newest(name) if again or self._task_had_steps() else None
             if known is not None and known.is_done:
                 self._refuse_other_arguments(known, name, arguments)
-                yield _Done(known.result or "null")
+                yield Done(known.result or "null")
                 return
             if known is not None:
                 self._refuse_uncertain(known, name)
@@ -168,11 +178,7 @@ class Steps:
         """
         self._reset_if_forked()
         with self._lock:
-            if name in self._open:
-                raise ZrbStoreError(
-                    f"step {name} of {self._attempt.full_name} is under way: "
-                    "steps that run at the same time need names of their own"
-                )
+            self._refuse_open(name)
             count, again = self._count(name, arguments)
             self._open[name] = None
         try:
@@ -188,6 +194,13 @@ class Steps:
         finally:
             with self._lock:
                 self._open.pop(name, None)
+
+    def _refuse_open(self, name: str) -> None:
+        if name in self._open:
+            raise ZrbStoreError(
+                f"step {name} of {self._attempt.full_name} is under way: "
+                "steps that run at the same time need names of their own"
+            )
 
     def _count(self, name: str, arguments: str) -> tuple[int, bool]:
         """Return which step of a name a call starts: the first, the second, and so on; and whether it failed before."""
@@ -245,7 +258,26 @@ class Steps:
             f"step {name} of task {attempt.task} ({attempt.session}/{attempt.task}/{known.step_number}#{known.number})"
         )
 
-    def _begin(self, base: str, name: str, arguments: str, known: StepRecord | None, *, once: bool) -> Step:
+    def _begin(
+        self,
+        base: str,
+        name: str,
+        arguments: str,
+        known: StepRecord | None,
+        *,
+        once: bool,
+        undo: Callable[[Transaction, BegunAttempt], None] | None = None,
+    ) -> Step:
+        """Begin the next attempt of a step.
+
+        Args:
+            base: The name that it is open under.
+            name: Its name.
+            arguments: Its encoded arguments.
+            known: Its attempt before.
+            once: Whether it must not be repeated if its end is unknown.
+            undo: Called in the same transaction if the attempt before stands; by default that one is given back.
+        """
         attempt = self._attempt
         number = known.step_number if known is not None else self._new_number()
         self.any_began = True
@@ -260,6 +292,8 @@ class Steps:
             if known.status == "running":  # its end could not be recorded
                 if attempts.fail(transaction, known.id, "interrupted", None):
                     undo_ended(transaction, [known.id], "interrupted")
+            elif undo is not None:
+                undo(transaction, begun)
             else:  # its result could not be stored
                 give_back(transaction, [(known.id, "not-restorable")])
             return begun
@@ -301,12 +335,6 @@ class Steps:
             f"step {name} cannot begin in the delivery {attempt.full_name}: a delivery is given back whole, so no step "
             "of it could stand; work on the value in `with run.attempt(...)`"
         )
-
-
-class _Done(NamedTuple):
-    """The encoded result of a step that is done."""
-
-    result: str
 
 
 def _refuse_unfinished(result: Any, name: str) -> None:

@@ -30,6 +30,10 @@ def wrap_action(task: Any) -> None:
     cls = type(task)
     if cls in _seen:
         return
+    if compat.is_llm_task(task):
+        from zrb_store.plugin.agents import hooks  # late: few processes have LLM tasks
+
+        hooks.install()
     for base in cls.__mro__:
         if base not in _seen:
             _seen.add(base)

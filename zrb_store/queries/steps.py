@@ -47,6 +47,7 @@ class StepRecord(NamedTuple):
         restorable: Whether its result could be stored.
         given_back: Whether it was given back.
         once: Whether it may not be repeated unless a person lets it.
+        kept: Whether a person has kept it: `fork` copied it, or `mark` wrote it.
         started_at: When it began, in microseconds.
         arguments: Its encoded arguments; None if a person marked the step as completed before it ever began.
         result: Its encoded result, or None.
@@ -59,6 +60,7 @@ class StepRecord(NamedTuple):
     restorable: bool
     given_back: bool
     once: bool
+    kept: bool
     started_at: int
     arguments: str | None
     result: str | None
@@ -83,6 +85,7 @@ _NEWEST = (
         attempt.c.restorable,
         attempt.c.given_back_at.is_not(None),
         attempt.c.once,
+        attempt.c.run_id.is_(None),
         attempt.c.started_at,
         attempt.c.arguments,
         attempt.c.result,
@@ -109,8 +112,11 @@ def newest(executor: Executor, parent_id: int, task: str, step: str) -> StepReco
     rows = executor.execute(_NEWEST, {"attempt_id": parent_id, "task": task, "step": step})
     if not rows:
         return None
-    record_id, number, step_number, status, restorable, given_back, once, *rest = rows[0]
-    return StepRecord(record_id, number, step_number, status, bool(restorable), bool(given_back), bool(once), *rest)
+    record_id, number, step_number, status, *flags, started_at, arguments, result = rows[0]
+    restorable, given_back, once, kept = map(bool, flags)
+    return StepRecord(
+        record_id, number, step_number, status, restorable, given_back, once, kept, started_at, arguments, result
+    )
 
 
 _HIGHEST_NUMBER = sa.select(sa.func.max(attempt.c.step_number)).where(

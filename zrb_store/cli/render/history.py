@@ -20,11 +20,13 @@ from zrb_store.cli.render.format import (
 )
 from zrb_store.cli.render.layout import display_width, shorten
 from zrb_store.cli.render.stdout import page_width
+from zrb_store.inspect.agents import agent_note, agent_sum
 from zrb_store.queries.step_history import StepCounts
 from zrb_store.safe_text import one_line
 
 _ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
 _STEP_WIDTH = 60  # columns of a step's name
+_AGENT_WIDTH = 90  # columns of what an agent's step did
 _BEFORE_NOTE = 50  # columns of the page that a note leaves to the others
 _LEAST_RESULT = 16  # columns of a step's result, however narrow the page
 _FEW = 20  # runs, or attempts or steps of a task: no more are shown one by one
@@ -95,6 +97,8 @@ def tasks_table(
             yield from _task_rows(task, times, full)
             if "steps" not in task:
                 continue
+            if total := _agent_sum(task):
+                yield [one_line(task["task"]), *[NOTHING] * 4, total]
             if len(task["steps"]) <= _FEW or all_steps or full:
                 yield from (_step_row(step, times, width) for step in task["steps"])
             else:
@@ -170,17 +174,27 @@ def _step_row(step: dict[str, Any], times: TimeFormat, width: int | None) -> lis
         "given back": has_completed and step["status"] != "completed",
         "not restorable": has_completed and not step["restorable"],
     }
-    note = one_line(step["name"]) if width is None else shorten(one_line(step["name"]), _STEP_WIDTH)
+    of_agent = agent_note(step["name"], step["result"])
+    name = one_line(of_agent or step["name"])
+    note = name if width is None else shorten(name, _AGENT_WIDTH if of_agent else _STEP_WIDTH)
     if any(facts.values()):
         note += f" ({', '.join(fact for fact, holds in facts.items() if holds)})"
     if error := _error(last):
         note += f": {error}"
-    elif step["result"] is not None:
+    elif step["result"] is not None and of_agent is None:
         result = preview(step["result"], full=width is None)
         if width is not None:
             result = shorten(result, max(_LEAST_RESULT, width - _BEFORE_NOTE - display_width(note)))
         note += f" = {result}"
     return _row(f"  {one_line(step['id'])}", step["status"], last, times, note)
+
+
+def _agent_sum(task: dict[str, Any]) -> str:
+    """Sum up what the agent of a task has asked and done; empty if it has none."""
+    first = next(iter(task["steps"]), None)
+    if first is None or not first["name"].startswith("prompt"):
+        return ""
+    return agent_sum(task["steps"], task["attempts"][-1]["run"] if task["attempts"] else None)
 
 
 def _all_steps(counts: StepCounts) -> str:

@@ -1,0 +1,74 @@
+"""Kill agents again and again: no model is asked again for an answer that it gave, and no tool does its work twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.zrb.agent_fire import Figures, Project, WarmZrb, fire, undisturbed
+from tests.zrb.agent_tasks import AGENTS
+
+# Each kind of agent is killed in turn.
+KINDS = {
+    "plain": "seed >> agent()\n",
+    "in a conversation with a fixed name": 'seed >> agent(conversation_name=os.environ["ZRB_STORE_SESSION"])\n',
+    "with tools that ask for a retry": """
+def retrying(ctx):
+    (charge,) = tools_of(ctx)
+    async def charging(n: int) -> str:
+        text = await charge(n)
+        if n % 7 == 3:
+            raise ModelRetry("charge less")
+        return text
+    charging.__name__ = "charge"
+    return [charging]
+
+seed >> agent(tool_factories=[retrying])
+""",
+}
+
+
+def kill_agents(folder: Path, location: str, count: int, seed: int) -> str:
+    """Kill agents `count` times, and let each complete.
+
+    Args:
+        folder: A folder to be made, where they run.
+        location: A store.
+        count: How often they are killed at least.
+        seed: Of the choices that are random.
+    """
+    generator = random.Random(seed)
+    began = time.monotonic()
+    warm = WarmZrb(Path(sys.executable))
+    sessions = 0
+    total = Figures()
+    try:
+        agents: list[tuple[Project, Any]] = []
+        for number, source in enumerate(KINDS.values()):
+            home = folder / f"{number}"
+            (home / "project").mkdir(parents=True)
+            (home / "project" / "zrb_init.py").write_text(AGENTS + source)
+            environ = {
+                "HOME": str(home),
+                "PATH": os.environ["PATH"],
+                "ZRB_INIT_MODULES": "zrb_store.plugin",
+                "TERM": "dumb",
+            }
+            project = Project(home / "project", environ)
+            agents.append((project, undisturbed(warm, project, location, f"undisturbed{number}")))
+        while total.kills < count:
+            project, expected = agents[sessions % len(agents)]
+            figures = fire(warm, project, location, f"agent{sessions}", expected, generator.choice((5, 20)), generator)
+            sessions += 1
+            total.kills += figures.kills
+            total.repeated += figures.repeated
+    finally:
+        warm.close()
+    return (
+        f"{total.kills} kills of {sessions} agents ({', '.join(KINDS)}) in {time.monotonic() - began:.0f} s: "
+        f"{total.repeated} calls ran again because they had been killed; completed calls that ran again: 0"
+    )

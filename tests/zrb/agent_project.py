@@ -1,0 +1,82 @@
+"""A project with agents, whose zrb starts fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.rows import query
+from tests.zrb.agent_fire import Project, WarmZrb
+from tests.zrb.agent_tasks import AGENTS
+from tests.zrb.conftest import Zrb, only
+from tests.zrb.environments import environment
+from zrb_store import open_store
+
+on_newest = only(lambda version: version >= (3, 28))
+on_supported = only(lambda version: version >= (2, 69))
+sqlite = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, WarmZrb]]:
+    """The processes that have loaded a release, by release."""
+    found: dict[str, WarmZrb] = {}
+    yield found
+    for server in found.values():
+        server.close()
+
+
+class Agents:
+    """A project with agents, on a store.
+
+    Attributes:
+        project: The project.
+        location: The store.
+        session: Name of the session that runs.
+    """
+
+    def __init__(self, zrb: Zrb, warm: WarmZrb, location: str) -> None:
+        self.project = Project(zrb.folder, zrb.environ(ZRB_STORE_URL=location))
+        self.location = location
+        self.warm = warm
+        self.session = "s"
+        self._zrb = zrb
+
+    def tasks(self, source: str) -> None:
+        """Write the project's tasks."""
+        self._zrb.tasks(AGENTS + source, prelude=False)
+
+    def run(self, *args: str, code: int = 0, **env: Any) -> str:
+        """Run a task in the session, and return the output."""
+        status, output = self.warm.run(self.project, *args, **{"ZRB_STORE_SESSION": self.session, **env})
+        assert status == code, output
+        return output
+
+    def resume(self, code: int = 0, **env: Any) -> str:
+        """Resume the session."""
+        return self.run("xcom", "resume", self.session, code=code, **env)
+
+    def twice(self, *names: str) -> None:
+        """Check that these calls began twice, and all others once."""
+        assert {name: count for name, count in self.project.begun.items() if count != 1} == dict.fromkeys(names, 2)
+
+    def rows(self, columns: str = "step, status", where: str = "TRUE") -> list[Any]:
+        """Return columns of the steps' attempts, oldest first."""
+        with open_store(self.location, read_only=True) as store:
+            sql = f"SELECT {columns} FROM zrb_attempt WHERE role = 'step' AND {where} ORDER BY id"
+            return [tuple(row) if len(row) > 1 else row[0] for row in query(store, sql)]
+
+    def live(self, queue: str) -> list[Any]:
+        """Return the live values of a queue of the session."""
+        with open_store(self.location, read_only=True) as store:
+            return list(store.session(self.session).xcom[queue])
+
+
+@pytest.fixture
+def agents(zrb: Zrb, servers: dict[str, WarmZrb], location: str) -> Agents:
+    """A project with agents."""
+    if zrb.release not in servers:
+        servers[zrb.release] = WarmZrb(environment(zrb.release) / "bin" / "python")
+    return Agents(zrb, servers[zrb.release], location)

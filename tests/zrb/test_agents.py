@@ -1,0 +1,177 @@
+"""Agents over steps: an agent that is killed goes on where it was, and nothing that it has done is done again."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Any
+
+import pytest
+
+from tests.zrb.agent_fire import done_as, fire, undisturbed
+from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
+from zrb_store import open_store
+
+__all__ = ["agents", "servers"]
+pytestmark = [pytest.mark.slow, on_newest]
+
+KILLS = 20
+
+
+def test_twenty_kills(agents: Agents) -> None:
+    agents.tasks("seed >> agent()\n")
+    figures: list[Any] = []
+    expected = undisturbed(agents.warm, agents.project, agents.location, "undisturbed")
+    while sum(one.kills for one in figures) < KILLS:
+        session = f"agent{len(figures)}"
+        figures.append(fire(agents.warm, agents.project, agents.location, session, expected, KILLS, random.Random()))
+
+
+@sqlite
+def test_a_fixed_conversation(agents: Agents) -> None:
+    """zrb's own checkpoint would be ahead of the steps, and its history would hold a call that was undone."""
+    agents.tasks(
+        """
+async def slow(messages, info):
+    if answers(messages) == 3 and once_here("killed"):  # the checkpoint of the round before may be written by now
+        await asyncio.sleep(1)
+        kill_me()
+    async for part in think(messages, info):
+        yield part
+
+agent(tools=[kill_at(-1)], tool_factories=[], conversation_name="fixed", model=FunctionModel(stream_function=slow))
+"""
+    )
+    agents.run("triage", code=-9, ROUNDS="5")
+    histories = agents.project.folder.parent / "home" / ".zrb" / "llm-history"
+    assert not (histories / "fixed.json").exists()
+    assert "15 receipts, 420" in agents.resume(ROUNDS="5")
+    agents.twice()
+    first = (histories / "fixed.json").read_text()
+    # The conversation goes on in another session, and the resumed agent's turn is part of it.
+    agents.session = "later"
+    agents.run("triage", ROUNDS="6")
+    assert len((histories / "fixed.json").read_text()) > len(first)
+
+
+@sqlite
+def test_a_kill_between_the_saved_conversation_and_the_completion(agents: Agents) -> None:
+    agents.tasks(
+        """
+class Dying(LLMTask):
+    def post_process_output(self, output):
+        if once_here("killed"):
+            kill_me()
+        return super().post_process_output(output)
+
+agent(cls=Dying, tools=[kill_at(-1)], tool_factories=[], conversation_name="fixed")
+"""
+    )
+    agents.run("triage", code=-9, ROUNDS="3")
+    history = agents.project.folder.parent / "home" / ".zrb" / "llm-history" / "fixed.json"
+    before = history.read_text().count("tool-call")
+    assert "6 receipts" in agents.resume(ROUNDS="3")
+    agents.twice()
+    assert history.read_text().count("tool-call") == before
+
+
+@sqlite
+def test_a_structured_result(agents: Agents) -> None:
+    agents.tasks(
+        """
+from pydantic import BaseModel
+from zrb.llm.agent import create_agent
+
+class Report(BaseModel):
+    total: int
+
+class Typed(LLMTask):
+    def _create_agent(self, ctx, system_prompt=None, toolsets=None):
+        return create_agent(
+            model=self.get_model(ctx), system_prompt=system_prompt, tools=self.get_all_tools(ctx), output_type=Report,
+            yolo=True, resolve_model=False)
+
+    def post_process_output(self, output):
+        return {"total": output.total}
+
+async def report(messages, info):
+    number = answers(messages)
+    log(f"model {number}", "begin")
+    if number == 0:
+        yield {0: DeltaToolCall(name="charge", json_args='{"n": 1}', tool_call_id="a")}
+    elif number == 1:
+        yield {0: DeltaToolCall(name=info.output_tools[0].name, json_args='{"total": "much"}', tool_call_id="b")}
+    elif number == 2:
+        yield {0: DeltaToolCall(name="charge", json_args='{"n": 2}', tool_call_id="c")}
+    else:
+        yield {0: DeltaToolCall(name=info.output_tools[0].name, json_args='{"total": 7}', tool_call_id="d")}
+
+agent(cls=Typed, tools=[kill_at(2)], tool_factories=[], model=FunctionModel(stream_function=report))
+"""
+    )
+    agents.run("triage", code=-9)
+    assert "{'total': 7}" in agents.resume()
+    agents.twice("tool 2")
+    assert agents.live("triage") == [{"total": 7}]
+
+
+@sqlite
+def test_show_and_mark(agents: Agents) -> None:
+    agents.tasks("agent(tools=[kill_at(20)], tool_factories=[]).once_tools = ['charge']\n")
+    agents.run("triage", code=-9, ROUNDS="4")
+    agents.resume(code=1, ROUNDS="4")
+    agents.run(
+        "xcom", "mark", "s", "triage", "--step", "tool charge c2-0", "completed", "--result", '"receipt 20"', ROUNDS="4"
+    )
+    agents.resume(ROUNDS="4")
+    agents.twice()
+    shown = agents.run("xcom", "show", "s", COLUMNS="200")
+    assert "prompt: Charge them all." in shown
+    assert re.search(r"model 2: function::think, \d+ in / \d+ out tokens", shown)
+    assert 'tool charge {"n": 10} -> receipt 10' in shown
+    assert re.search(
+        r"5 answers \(.* tokens\), 9 tool calls; of these 3 \(.* tokens\) and 3 came from the store", shown
+    )
+
+
+@sqlite
+def test_a_rewind_keeps_what_was_before(agents: Agents) -> None:
+    agents.tasks("seed >> agent(tool_factories=[tools_of])\n")
+    agents.run("triage", ROUNDS="4")
+    moments = agents.rows("step, started_at, ended_at")
+    before = agents.rows("step, status, arguments, result")
+    for step, begun, _ in moments[1:]:
+        agents.project.forget()
+        name = f"before-{step.replace(' ', '-').replace('~', '-')}"
+        agents.session = "s"
+        agents.run("xcom", "fork", "s", "--from", "triage", "--step", step, "--name", name)
+        agents.session = name
+        assert "10 receipts, 210" in agents.resume(ROUNDS="4")
+        # Parallel calls that had not completed when the step began are run again.
+        kept = {done_as(one) for one, _, ended in moments if ended <= begun}
+        assert not kept & set(agents.project.begun), step
+        assert sorted(agents.live("out")) == [0, 10, 11, 20, 21, 22, 30, 31, 32, 33]
+    with open_store(agents.location, read_only=True) as store:
+        session = store.session("s").record().id
+    assert agents.rows("step, status, arguments, result", where=f"session_id = {session}") == before
+
+
+@sqlite
+def test_a_rewind_to_another_model(agents: Agents) -> None:
+    """What a fork has copied is kept, although the model is another one now."""
+    agents.tasks("agent(tools=[kill_at(-1)], tool_factories=[])\n")
+    agents.run("triage", ROUNDS="4")
+    agents.run("xcom", "fork", "s", "--from", "triage", "--step", "model~3", "--name", "other")
+    agents.project.forget()
+    agents.tasks(
+        """
+async def short(messages, info):
+    log(f"model {answers(messages)}", "begin")
+    yield f"{info.instructions.strip()} {len(messages)} receipts"
+
+agent(tools=[kill_at(-1)], tool_factories=[], model=FunctionModel(stream_function=short), system_prompt="Be short.")
+"""
+    )
+    agents.session = "other"
+    assert "Be short. 5 receipts" in agents.resume(ROUNDS="4")
+    assert agents.project.begun == {"model 2": 1}

@@ -1,0 +1,74 @@
+"""Run zrb again and again in forks of one process that has loaded it: an agent's libraries take seconds to load.
+
+`python tests/zrb/warm.py` reads a JSON object on each line of stdin ({"args", "cwd", "env", "output"}), forks, and runs
+zrb's command line in the child. It answers with the child's pid, and then with the exit status.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import threading
+from typing import Any
+
+MODULES = (
+    "zrb_store.plugin",
+    "zrb_store.plugin.recorder",
+    "zrb_store.plugin.agents.agent_run",
+    "zrb_store.store",
+    "zrb_store.db.migrate",
+    "zrb.__main__",
+    "zrb.llm.hook.executor",
+    "zrb.llm.task.chat.task",
+    "zrb.llm.task.llm_task",
+    "zrb.llm.util.stream_response",
+    "pydantic_ai.models.function",
+    "pydantic_ai.models.openai",
+    "tiktoken",
+)
+
+
+def child(order: dict[str, Any]) -> None:
+    """Become a zrb process."""
+    os.setsid()
+    os.chdir(order["cwd"])
+    os.environ.clear()
+    os.environ.update(order["env"])
+    output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.argv = ["zrb", *order["args"]]
+    sys.modules["zrb.__main__"].serve_cli()
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    for module in MODULES:
+        importlib.import_module(module)
+    # Threads do not come along. zrb starts these for hooks, and starts them again when it needs them.
+    sys.modules["zrb.llm.hook.executor"].shutdown_hook_executor(wait=True)
+    assert threading.active_count() == 1, threading.enumerate()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                child(order)
+                status = 0
+            except SystemExit as ended:
+                status = ended.code if isinstance(ended.code, int) else 1
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+main()

@@ -1,0 +1,119 @@
+"""The steps of one attempt that are known by their exact names."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from zrb_store.attempt.step_under_way import Step
+from zrb_store.attempt.steps import Done, Steps
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import StepUncertain
+from zrb_store.queries.attempts import BegunAttempt
+from zrb_store.queries.following_steps import Span, standing_in, uncertain_in
+from zrb_store.queries.give_back import give_back
+from zrb_store.queries.steps import StepRecord
+from zrb_store.safe_text import mask_text
+
+
+class Change(NamedTuple):
+    """Why a step that completed does not stand for a call.
+
+    Attributes:
+        reason: Stored with every value that comes back.
+        arguments: The encoded arguments of the step's next attempt.
+    """
+
+    reason: str
+    arguments: str
+
+
+class ExactStep(NamedTuple):
+    """A step whose name says which one it is, however often the attempt comes to it.
+
+    Attributes:
+        name: The name, with the ~2 of a second step if it is one.
+        arguments: The encoded arguments.
+        change: Compares the encoded arguments of the step that completed with those of now. If it returns a change, the
+            step and all that began after it are given back, and the step begins anew. It is not asked about a step that
+            a person has kept, by `fork` or `mark`.
+        once: Whether the step must not be repeated if its end is unknown.
+        repeat: Whether it may begin although the end of an earlier try is unknown.
+    """
+
+    name: str
+    arguments: str
+    change: Callable[[str], Change | None]
+    once: bool = False
+    repeat: bool = False
+
+
+class ExactSteps(Steps):
+    """The steps of one attempt. A program that comes to the same steps in the same order names each one itself."""
+
+    def peek(self, name: str) -> StepRecord | None:
+        """Return the step of this exact name if it is done."""
+        with self._attempt.xcom.watched():
+            known = self._newest(name)
+        return known if known is not None and known.is_done else None
+
+    @contextlib.contextmanager
+    def open(self, call: ExactStep) -> Iterator[Step | Done]:
+        """Yield the step of this exact name, begun, or its result if it is done. If the block raises, the step fails.
+
+        The block completes the step.
+
+        Raises:
+            StepUncertain: A step declared `once` began before, and its end is unknown; or one would be given back that
+                is not known to have failed.
+        """
+        self._refuse_nesting(call.name)
+        with self._hold(call.name):
+            with self._attempt.xcom.watched():
+                known = self._newest(call.name) if self._task_had_steps() or self.any_began else None
+            change = None
+            if known is not None and known.is_done:
+                if known.arguments is not None and not known.kept:  # what a person has kept is kept
+                    change = call.change(known.arguments)
+                if change is None:
+                    yield Done(known.result or "null")
+                    return
+            elif known is not None and not call.repeat:
+                self._refuse_uncertain(known, call.name)
+            undo = functools.partial(self._discard_from, known, change.reason) if known and change else None
+            arguments = change.arguments if change else call.arguments
+            with self._attempt.xcom.watched():
+                step = self._begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
+            with step:
+                yield step
+
+    @contextlib.contextmanager
+    def _hold(self, name: str) -> Iterator[None]:
+        """Keep steps of this exact name from running at once."""
+        self._reset_if_forked()
+        with self._lock:
+            self._refuse_open(name)
+            self._open[name] = None
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open.pop(name, None)
+
+    def _discard_from(self, known: StepRecord, reason: str, transaction: Transaction, begun: BegunAttempt) -> None:
+        """Give back a step that completed, and those that began after it, in the transaction that begins it anew."""
+        attempt = self._attempt
+        span = Span(attempt.id, attempt.task, known.id, begun.id)
+        step = uncertain_in(transaction, span)
+        if step is not None:
+            what = "has completed" if step.stands else "may have happened"
+            raise StepUncertain(
+                mask_text(
+                    f"step {step.step} of task {attempt.task} ({attempt.session}/{step.task}) {what} and is declared "
+                    f"`once`, but might run again ({reason}). Undo the change, or start the task over with --from "
+                    f"{attempt.task} --repeat-once"
+                )
+            )
+        give_back(transaction, [(step_id, reason) for step_id in standing_in(transaction, span)])

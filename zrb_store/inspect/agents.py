@@ -1,0 +1,129 @@
+"""The steps of agents as a person reads them: questions to models and calls of tools, and what they cost.
+
+The plugin writes these steps (`zrb_store/plugin/agents`). Nothing here reads from the store.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_MODEL = re.compile(r"model(~\d+)?")
+_MOST = 60  # characters of a call's arguments
+
+
+def agent_note(name: str, result: Any) -> str | None:
+    """Return what the step of an agent did, such as `model 4: gpt-5.2, 1,204 in / 88 out tokens`; None for other steps.
+
+    Args:
+        name: Name of the step.
+        result: Its result as plain data, or None.
+    """
+    try:
+        return _note(name, result)
+    except (AttributeError, KeyError, TypeError, ValueError):  # a step of the user's own that only looks like one
+        return None
+
+
+def _note(name: str, result: Any) -> str | None:
+    kind = result.get("kind") if isinstance(result, dict) else None
+    if kind == "answer" and _MODEL.fullmatch(name):
+        return _model(name, result)
+    if kind == "prompt":
+        return f"prompt: {_first_line(result)}"
+    if kind == "approval" and name.startswith("approval "):
+        return "approval: " + ", ".join(
+            f"{call} {_verdict(one)}" for call, one in result["results"]["approvals"].items()
+        )
+    if isinstance(kind, str) and name.startswith("tool ") and kind in _ENDS:
+        called = json.dumps(result["call"], ensure_ascii=False) if "call" in result else ""
+        called = called if len(called) <= _MOST else f"{called[:_MOST]}..."
+        return f"tool {name.split(' ')[1]} {called} -> {_ENDS[kind](result)}"
+    return None
+
+
+def agent_sum(steps: Iterable[Mapping[str, Any]], run: int | None) -> str:
+    """Sum up the steps of an agent: `6 answers (1,204 in / 88 out tokens), 9 tool calls; 3 and 4 of them used again`.
+
+    Args:
+        steps: The steps of a task, in the shape of `show --format json`.
+        run: Number of the run of the task's last attempt. What completed in an earlier one was used again in this one.
+
+    Returns:
+        The sum; empty if there is no answer.
+    """
+    answers = calls = again = called_again = 0
+    spent = [0, 0]
+    saved = [0, 0]
+    for step in steps:
+        result = step["result"]
+        kind = result.get("kind") if isinstance(result, dict) else None
+        if kind is None or step["status"] != "completed":
+            continue
+        earlier = run is not None and (step["attempts"][-1]["run"] or run) < run
+        if kind == "answer" and _MODEL.fullmatch(step["name"]):
+            tokens = _tokens(result)
+            spent = [one + two for one, two in zip(spent, tokens, strict=True)]
+            answers += 1
+            if earlier:
+                saved = [one + two for one, two in zip(saved, tokens, strict=True)]
+                again += 1
+        elif kind in _ENDS and step["name"].startswith("tool "):
+            calls += 1
+            called_again += earlier
+    if not answers:
+        return ""
+    text = f"{answers} answers ({_amount(*spent)}), {calls} tool calls"
+    if not again + called_again:
+        return text
+    return f"{text}; of these {again} ({_amount(*saved)}) and {called_again} came from the store"
+
+
+def _model(name: str, result: dict[str, Any]) -> str:
+    response = result["response"]
+    number = name.partition("~")[2] or "1"
+    parts = [response.get("model_name"), _amount(*_tokens(result)), result.get("changed")]
+    return f"model {number}: {', '.join(str(part) for part in parts if part)}"
+
+
+def _tokens(result: Mapping[str, Any]) -> tuple[int, int]:
+    response = result.get("response")
+    usage = (response.get("usage") if isinstance(response, dict) else None) or {}
+    return int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
+
+
+def _amount(given: int, answered: int) -> str:
+    return f"{given:,} in / {answered:,} out tokens"
+
+
+def _first_line(result: Mapping[str, Any]) -> str:
+    try:
+        content = (result["message"] or result["history"][-1:])[0]["parts"][-1]["content"]
+    except (KeyError, IndexError, TypeError):
+        return ""
+    text = content if isinstance(content, str) else next((one for one in content if isinstance(one, str)), "")
+    return text.partition("\n\n<live-context>")[0].strip().partition("\n")[0]
+
+
+def _verdict(result: Any) -> str:
+    kind = result.get("kind") if isinstance(result, dict) else result
+    return "denied" if kind in ("tool-denied", False) else "approved"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+_ENDS: dict[str, Any] = {
+    "value": lambda result: _text(result.get("value")),
+    "return": lambda result: _text(result.get("return_value")),
+    "value as json": lambda result: _text(result["data"].get("return_value")),
+    "return as json": lambda result: _text(result["data"].get("return_value")),
+    "retry": lambda result: f"asks to try again: {result['message']}",
+    "failed": lambda result: f"failed: {result['message']}",
+    "approval": lambda _: "waits for an approval",
+    "deferred": lambda _: "waits for a result",
+    "unknown": lambda _: "its outcome is unknown",
+}

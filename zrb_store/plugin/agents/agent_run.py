@@ -1,0 +1,136 @@
+"""One run of a stored agent: what it starts from, how zrb runs it, and what must not be done twice around it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any
+
+from zrb_store import codec
+from zrb_store.attempt import Done, Step
+from zrb_store.plugin.agents.capability import StoredAgent
+from zrb_store.plugin.agents.fingerprint import digest
+from zrb_store.plugin.agents.instructions import declared_instructions
+from zrb_store.plugin.agents.journal import Journal
+from zrb_store.plugin.agents.prompts import Prompt, read_approvals, read_prompt, stored_approvals
+
+RunAgent = Callable[..., Awaitable[Any]]
+
+
+class AgentRun:
+    """One run of the agent of a task, in an attempt that is stored."""
+
+    def __init__(self, task: Any, journal: Journal) -> None:
+        self._task = task
+        self.journal = journal
+        self._agent: Any = None
+        self._system_prompt = ""
+        self._declared: dict[str, str] = {}
+        self._step: Step | None = None
+        self._opened = ExitStack()
+        self._prompt: Prompt | None = None
+        self._logged_usage: Any = None
+
+    def system_prompt(self, text: str) -> str:
+        """Return the instructions of the agent: the stored ones, unless the task declares others now.
+
+        Args:
+            text: The instructions that zrb has composed now.
+        """
+        self._declared = declared_instructions(self._task, text)
+        self._system_prompt = text
+        stored = self.journal.stored_prompt()
+        if stored is not None and codec.to_json(stored.arguments)[1].get("instructions") == self._declared:
+            self._system_prompt = read_prompt(codec.decode(stored.result)).system_prompt
+        return self._system_prompt
+
+    async def run(self, run_agent: RunAgent, **kwargs: Any) -> Any:
+        """Run the agent as zrb does, over the steps of the attempt.
+
+        Raises:
+            ZrbStoreError: The store, or a step that must not be repeated, has stopped the agent.
+        """
+        self._agent = agent = kwargs["agent"]
+        agent.run = self._over_steps(agent.run)
+        arguments = {
+            "message": digest(kwargs.get("message")),
+            "attachments": digest(kwargs.get("attachments") or []),
+            "instructions": self._declared,
+        }
+        # A checkpoint of zrb would be ahead of the steps that stand.
+        kwargs["checkpoint_fn"] = None
+        try:
+            with self._opened:
+                step = self._opened.enter_context(self.journal.prompt(arguments))
+                if isinstance(step, Done):
+                    stored = codec.decode(step.result)
+                    self._prompt = read_prompt(stored) if stored else None
+                    self._opened.close()
+                else:
+                    self._step = step
+                if self._prompt is not None:
+                    # Nothing has to be condensed or described again.
+                    kwargs |= {"message_history": [], "attachments": None, "live_context": ""}
+                return await run_agent(**kwargs)
+        except Exception:
+            if self.journal.fatal is not None:
+                raise self.journal.fatal from None
+            raise
+        finally:
+            self._agent = None
+
+    def is_of(self, agent: Any) -> bool:
+        """Whether this is the run of an agent: others may run inside it."""
+        return agent is not None and agent is self._agent
+
+    def start(self, history: list[Any], message: Any) -> tuple[list[Any], Any]:
+        """Return the history and the message that the agent starts from: the stored ones, if there are any.
+
+        Args:
+            history: The history that zrb has prepared now.
+            message: The final prompt of the user that zrb has prepared now; None if the history ends with it.
+        """
+        if self._step is not None:
+            self.journal.complete(self._step, Prompt(message, history, self._system_prompt).stored())
+            self._step = None
+            self._opened.close()
+        elif self._prompt is not None:
+            return list(self._prompt.history), self._prompt.message
+        return history, message
+
+    def _over_steps(self, run: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def run_over_steps(*args: Any, **kwargs: Any) -> Any:
+            journal = self.journal
+            position = journal.position
+            journal.any_live = False
+            capabilities = [*(kwargs.pop("capabilities", None) or ()), StoredAgent(journal)]
+            try:
+                result = await run(*args, capabilities=capabilities, **kwargs)
+            except Exception:
+                # zrb may run it again with the same history.
+                journal.restart(position)
+                raise
+            if not journal.any_live:
+                self._logged_usage = result.usage
+            return result
+
+        return run_over_steps
+
+    def is_logged(self, usage: Any) -> bool:
+        """Whether zrb logged this usage before: every answer that it sums up came from the store."""
+        return self._logged_usage is not None and usage is self._logged_usage
+
+    async def approve(self, decide: Callable[..., Awaitable[Any]], requests: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return what was decided about tool calls that need an approval, then or now."""
+        calls = [*(requests.calls or ()), *(requests.approvals or ())]
+        if not calls:
+            return await decide(requests, *args, **kwargs)
+        with self.journal.approval([call.tool_call_id for call in calls]) as step:
+            if isinstance(step, Done):
+                return read_approvals(codec.decode(step.result))
+            results = await decide(requests, *args, **kwargs)
+            if results is None:
+                step.fail(None, "interrupted")  # somebody decides later
+            else:
+                self.journal.complete(step, stored_approvals(results))
+            return results

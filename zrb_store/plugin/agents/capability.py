@@ -1,0 +1,151 @@
+"""What pydantic-ai calls: a capability that makes each model request and each tool execution a step."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
+from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
+from pydantic_ai.models import (
+    CompletedStreamedResponse,
+    Model,
+    ModelRequestContext,
+    ModelRequestParameters,
+    StreamedResponse,
+)
+from pydantic_ai.models.wrapper import WrapperModel
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import RunContext, ToolDefinition
+from pydantic_core import to_jsonable_python
+
+from zrb_store import codec
+from zrb_store.attempt import Done, Step
+from zrb_store.errors import StepUncertain
+from zrb_store.plugin.agents import outcomes
+from zrb_store.plugin.agents.journal import Journal
+from zrb_store.plugin.agents.prompts import read_response, stored_response, summary_of_response
+
+_SHORT = 200
+
+
+class StoredModel(WrapperModel):
+    """A model whose answers are steps. A stored answer is given again without a request."""
+
+    def __init__(self, wrapped: Model, journal: Journal) -> None:
+        super().__init__(wrapped)
+        self._journal = journal
+
+    async def request(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> ModelResponse:
+        """Return the stored answer, or ask the model."""
+        with self._journal.request(self.wrapped, model_settings, model_request_parameters, messages) as step:
+            if isinstance(step, Done):
+                return read_response(codec.decode(step.result))
+            response = await self.wrapped.request(messages, model_settings, model_request_parameters)
+            self._complete(step, response)
+            return response
+
+    @asynccontextmanager
+    async def request_stream(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+        run_context: RunContext[Any] | None = None,
+    ) -> AsyncGenerator[StreamedResponse]:
+        """Stream the stored answer, with all its events, or that of the model."""
+        with self._journal.request(self.wrapped, model_settings, model_request_parameters, messages) as step:
+            if isinstance(step, Done):
+                yield CompletedStreamedResponse(
+                    read_response(codec.decode(step.result)),
+                    model_request_parameters=model_request_parameters,
+                    replay_events=True,
+                )
+                return
+            async with self.wrapped.request_stream(
+                messages, model_settings, model_request_parameters, run_context
+            ) as stream:
+                yield stream
+                self._complete(step, stream.get())
+
+    def _complete(self, step: Step, response: ModelResponse) -> None:
+        reason = self._journal.why_anew(step)
+        self._journal.complete(step, stored_response(response, reason), summary_of_response(response))
+
+
+@dataclass(init=False)
+class StoredAgent(AbstractCapability[Any]):
+    """Makes each model request and each tool execution of an agent a step of the attempt that it works in."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def get_ordering(self) -> CapabilityOrdering:
+        """Ask to be the last before the model, so that what is compared is what is sent."""
+        return CapabilityOrdering(position="innermost")
+
+    async def before_model_request(
+        self, ctx: RunContext[Any], request_context: ModelRequestContext
+    ) -> ModelRequestContext:
+        """Send the request through the store."""
+        if not isinstance(request_context.model, StoredModel):
+            request_context.model = StoredModel(request_context.model, self._journal)
+        return request_context
+
+    async def wrap_tool_execute(
+        self,
+        ctx: RunContext[Any],
+        *,
+        call: ToolCallPart,
+        tool_def: ToolDefinition,
+        args: dict[str, Any],
+        handler: Callable[[dict[str, Any]], Awaitable[Any]],
+    ) -> Any:
+        """Return the stored result of a tool call, or execute it as a step."""
+        journal = self._journal
+        # A call that waited for an approval is executed again when it has one.
+        suffix = " approved" if ctx.tool_call_approved else ""
+        arguments = to_jsonable_python(args, fallback=repr, bytes_mode="base64")
+
+        def open_step(*, repeat: bool = False) -> Any:
+            return journal.tool(call.tool_name, call.tool_call_id, arguments, suffix=suffix, repeat=repeat)
+
+        async def execute() -> Any:
+            return await handler(args)
+
+        try:
+            with open_step() as step:
+                if isinstance(step, Done):
+                    result = outcomes.repeat(codec.decode(step.result))
+                    ctx.usage.tool_calls += 1  # as pydantic-ai counts a call that returns
+                    return result
+                end = await outcomes.ended(execute)
+                if len(str(arguments)) < _SHORT:
+                    end.outcome["call"] = arguments  # for `show`, which does not read the arguments of steps
+                if not end.undone:
+                    return self._end(step, end)
+                journal.fail(step, end.error)
+        except StepUncertain:
+            if journal.fatal is not None:
+                raise
+            with open_step(repeat=True) as step:
+                outcome = {**outcomes.unknown(call.tool_name), "call": arguments}
+                journal.complete(step, outcome)
+                return outcome["value"]
+        # What the failed call did to queues is given back. How it ended is stored, to be told to the model again.
+        with open_step(repeat=True) as step:
+            return self._end(step, end)
+
+    def _end(self, step: Step, end: outcomes.Ended) -> Any:
+        self._journal.complete(step, outcomes.encoded(end.outcome, self._journal.limit), {"kind": end.outcome["kind"]})
+        if end.raised is not None:
+            raise end.raised
+        return end.result

@@ -1,0 +1,172 @@
+"""The fingerprint of a model request: whether it is the same as one before, and else what has changed.
+
+A request repeats the whole conversation. So only what differs from the request before it is stored with a step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
+from pydantic_core import to_jsonable_python
+
+# What differs from run to run, or is not sent to the model.
+_NOT_SENT = ("timestamp", "metadata")
+# How long to wait for an answer does not change it.
+_SETTINGS_LEFT_OUT = ("timeout", "request_timeout")
+_TOOL_FIELDS = ("description", "parameters_json_schema", "strict", "kind", "defer_loading")
+
+
+def digest(value: Any, length: int = 12) -> str:
+    """Return a short digest of a value."""
+    try:
+        plain = to_jsonable_python(value, fallback=lambda other: type(other).__qualname__)
+    except Exception:  # noqa: BLE001 - whatever a user's own serializer raises
+        plain = type(value).__qualname__
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:length]
+
+
+@dataclass
+class Request:
+    """A request to a model, as digests.
+
+    Attributes:
+        model: The model's name.
+        parts: Digests of what is sent beside the messages: `settings` and `tools` by name, `output` and `instructions`.
+        messages: Digests of the messages.
+    """
+
+    model: str
+    parts: dict[str, Any]
+    messages: list[str]
+    whole: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.whole = digest([self.model, self.parts, self.messages], 32)
+
+    def stored(self, before: Request | None) -> dict[str, Any]:
+        """Return what is stored of it: what differs from the request before, and a digest of the whole."""
+        known = before.parts if before else {}
+        same = _common(before.messages if before else [], self.messages)
+        changed = {name: value for name, value in self.parts.items() if known.get(name) != value}
+        return {
+            "model": self.model,
+            **changed,
+            "messages": len(self.messages),
+            "new": self.messages[same:],
+            "digest": self.whole,
+        }
+
+    def difference(self, stored: Mapping[str, Any], before: Request | None) -> str:
+        """Say how it differs from a stored one that followed the same request; empty if it does not."""
+        if stored.get("digest") == self.whole:
+            return ""
+        if stored.get("model") != self.model:
+            return f"model {stored.get('model')} became {self.model}"
+        known = before.parts if before else {}
+        for name, now in self.parts.items():
+            then = stored.get(name, known.get(name))
+            if then != now:
+                return _named_difference(name, then, now)
+        new = stored.get("new", [])
+        then = (before.messages if before else [])[: stored.get("messages", 0) - len(new)] + new
+        return f"messages[{_common(then, self.messages)}]"
+
+
+def _named_difference(name: str, then: Any, now: Any) -> str:
+    if not isinstance(now, dict) or not isinstance(then, dict):
+        return name
+    for key in (*now, *then):
+        if key not in then:
+            return f"{_SINGULAR[name]} {key} is new"
+        if key not in now:
+            return f"{_SINGULAR[name]} {key} is gone"
+        if then[key] != now[key]:
+            return f"{_SINGULAR[name]} {key}"
+    return name
+
+
+_SINGULAR = {"settings": "setting", "tools": "tool"}
+
+
+def _common(one: Sequence[str], two: Sequence[str]) -> int:
+    count = 0
+    for left, right in zip(one, two, strict=False):
+        if left != right:
+            break
+        count += 1
+    return count
+
+
+class Fingerprints:
+    """Makes the fingerprints of the requests of one agent. It remembers messages, since requests repeat them."""
+
+    def __init__(self) -> None:
+        self._messages: dict[int, tuple[ModelMessage, int, str]] = {}
+        self._definitions: tuple[Any, dict[str, Any]] | None = None
+
+    def of(
+        self, model: Any, settings: Mapping[str, Any] | None, parameters: Any, messages: Sequence[ModelMessage]
+    ) -> Request:
+        """Return the fingerprint of a request.
+
+        Args:
+            model: pydantic-ai's model.
+            settings: Its settings.
+            parameters: pydantic-ai's request parameters.
+            messages: The messages.
+        """
+        instructions = [part.content for part in getattr(parameters, "instruction_parts", None) or ()]
+        parts = {
+            "settings": {
+                name: digest(value) for name, value in (settings or {}).items() if name not in _SETTINGS_LEFT_OUT
+            },
+            "instructions": digest(instructions),
+            **self._tools_and_output(parameters),
+        }
+        return Request(model_name(model), parts, [self._of_message(message) for message in messages])
+
+    def _tools_and_output(self, parameters: Any) -> dict[str, Any]:
+        tools = (*parameters.function_tools, *parameters.output_tools)
+        if self._definitions is not None and self._definitions[0] == tools:
+            return self._definitions[1]
+        found = {
+            "tools": {tool.name: digest([getattr(tool, name, None) for name in _TOOL_FIELDS]) for tool in tools},
+            "output": digest(
+                [
+                    parameters.output_mode,
+                    parameters.output_object,
+                    parameters.allow_text_output,
+                    [type(tool).__qualname__ for tool in parameters.native_tools],
+                ]
+            ),
+        }
+        self._definitions = (tools, found)
+        return found
+
+    def _of_message(self, message: ModelMessage) -> str:
+        known = self._messages.get(id(message))
+        if known is not None and known[0] is message and known[1] == len(message.parts):
+            return known[2]
+        found = digest(_sent(message))
+        self._messages[id(message)] = (message, len(message.parts), found)
+        return found
+
+
+def model_name(model: Any) -> str:
+    """Return the name of a pydantic-ai model with its provider."""
+    return str(getattr(model, "model_id", None) or model.model_name)
+
+
+def _sent(message: ModelMessage) -> Any:
+    """Return what of a message is sent to a model."""
+    try:
+        dumped = ModelMessagesTypeAdapter.dump_python([message], mode="json")[0]["parts"]
+    except Exception:  # noqa: BLE001 - a tool's return value that pydantic cannot write as JSON
+        dumped = [vars(part) for part in message.parts]
+    parts = [{name: value for name, value in part.items() if name not in _NOT_SENT} for part in dumped]
+    return [message.kind, parts]

@@ -1,0 +1,203 @@
+"""The steps of the agent that works in one attempt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from zrb_store import codec
+from zrb_store.agent_tools import Policy
+from zrb_store.attempt import Attempt, Change, Done, ExactStep, Step
+from zrb_store.codec.inputs import stored_arguments
+from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
+from zrb_store.names import storable_name
+from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
+from zrb_store.safe_text import ErrorText
+
+_LONGEST_NAME = 400
+# What other errors of ours mean to a tool, the tool or the model decides.
+_FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
+
+
+class Journal:
+    """The steps of the agent that works in one attempt.
+
+    Attributes:
+        once: The tools that must not be repeated, by name, and what happens if the end of one is unknown.
+        fatal: The error by which the store, or a step that must not be repeated, has stopped the agent.
+        any_live: Whether an answer did not come from the store since this was last set to False.
+    """
+
+    def __init__(self, attempt: Attempt, *, is_private: bool) -> None:
+        self.once: dict[str, Policy] = {}
+        self.fatal: ZrbStoreError | None = None
+        self.any_live = False
+        self._attempt = attempt
+        self._is_private = is_private
+        self._fingerprints = Fingerprints()
+        self._requests: list[Request] = []
+        self._restart_at: int | None = None
+        self._prompts = 0
+        self._reasons: dict[str, str] = {}
+
+    @property
+    def position(self) -> int:
+        """How many requests the agent has made."""
+        return len(self._requests)
+
+    def restart(self, position: int) -> None:
+        """Note that zrb runs the agent again from an earlier point, because a request failed.
+
+        If its next request is the one that was made there, the answers since then are used again.
+        """
+        self._restart_at = position
+
+    @contextmanager
+    def prompt(self, arguments: Mapping[str, Any]) -> Iterator[Step | Done]:
+        """Yield the step that keeps what an agent starts from, or what is stored of it.
+
+        Args:
+            arguments: What was asked of the agent, as digests.
+        """
+        self._prompts += 1
+
+        def change(before: str) -> Change | None:
+            then = codec.to_json(before)[1]
+            names = [name for name in {**then, **arguments} if name != "changed"]
+            changed = [name for name in names if then.get(name) != arguments.get(name)]
+            return self._changed(", ".join(changed), arguments) if changed else None
+
+        text = _text({} if self._is_private else arguments)
+        with self._open(ExactStep(_numbered("prompt", self._prompts), text, change)) as step:
+            yield step
+
+    def stored_prompt(self) -> Any:
+        """Return what is stored of the prompt that the agent is about to start from: its arguments and its result."""
+        return self._attempt.steps.peek(_numbered("prompt", self._prompts + 1))
+
+    @contextmanager
+    def request(
+        self, model: Any, settings: Mapping[str, Any] | None, parameters: Any, messages: Sequence[Any]
+    ) -> Iterator[Step | Done]:
+        """Yield the step of a request to a model, or the stored answer if the request is the same as then."""
+        request = self._fingerprints.of(model, settings, parameters, messages)
+        self._rewind(request)
+        before = self._requests[-1] if self._requests else None
+        arguments = {"model": request.model} if self._is_private else request.stored(before)
+
+        self._requests.append(request)
+        name = _numbered("model", len(self._requests))
+
+        def change(stored: str) -> Change | None:
+            difference = request.difference(codec.to_json(stored)[1], before)
+            if not difference:
+                return None
+            changed = self._changed(difference, arguments)
+            self._reasons[name] = changed.reason
+            return changed
+
+        with self._open(ExactStep(name, _text(arguments), change)) as step:
+            self.any_live = self.any_live or isinstance(step, Step)
+            yield step
+
+    def _rewind(self, request: Request) -> None:
+        start, self._restart_at = self._restart_at, None
+        if start is not None and start < len(self._requests) and self._requests[start].whole == request.whole:
+            del self._requests[start:]
+
+    def tool(self, name: str, call_id: str, arguments: Any, *, suffix: str = "", repeat: bool = False) -> Any:
+        """Open the step of a tool call, which the id of the call names.
+
+        Args:
+            name: The tool's name.
+            call_id: The id of the call.
+            arguments: Its arguments.
+            suffix: Distinguishes several executions of one call.
+            repeat: Whether it may begin although the end of an earlier try is unknown.
+
+        Returns:
+            A context manager of the step, or of what is stored of it.
+        """
+        named = {} if self._is_private else arguments
+        step_name = _bounded(f"tool {name} {call_id}{suffix}")
+        return self._open(
+            ExactStep(step_name, _text(named), lambda _: None, once=name in self.once, repeat=repeat),
+            stop=self.once.get(name) != "tell",
+        )
+
+    def approval(self, call_ids: Sequence[str]) -> AbstractContextManager[Step | Done]:
+        """Open the step in which it is decided whether tool calls may be executed."""
+        return self._open(ExactStep(_bounded(f"approval {' '.join(call_ids)}"), _text({}), lambda _: None))
+
+    @contextmanager
+    def _open(self, call: ExactStep, *, stop: bool = True) -> Iterator[Step | Done]:
+        if self.fatal is not None:
+            raise self.fatal
+        try:
+            with self._attempt.steps.open(call) as step:
+                if self._is_private and isinstance(step, Step):
+                    with self._keeping_private(step):
+                        yield step
+                else:
+                    yield step
+        except StepUncertain as error:
+            self.fatal = error if stop else self.fatal
+            raise
+        except _FATAL as error:
+            self.fatal = error
+            raise
+
+    @contextmanager
+    def _keeping_private(self, step: Step) -> Iterator[None]:
+        """Do not store the text of the error by which a step fails."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(step, error)
+            raise
+
+    def fail(self, step: Step, error: BaseException | ErrorText) -> None:
+        """End a step by an error, if it has not ended."""
+        if not step.is_open:
+            return
+        if self._is_private:
+            error = ErrorText(error.type if isinstance(error, ErrorText) else type(error).__name__, "", "")
+        step.fail(error)
+
+    def complete(self, step: Step, result: Any, summary: Any = None) -> None:
+        """Complete a step with its result; if nothing private may be stored, with a summary of it."""
+        if self._is_private:
+            result = codec.encode(summary)._replace(restorable=False)
+        step.complete(result)
+
+    @property
+    def limit(self) -> int:
+        """How many bytes one stored value may have."""
+        return self._attempt.xcom.max_value
+
+    def why_anew(self, step: Step) -> str | None:
+        """Return why a step runs although it had completed, if that is so."""
+        return self._reasons.get(step.step)
+
+    def _changed(self, difference: str, arguments: Mapping[str, Any]) -> Change:
+        reason = f"request changed: {difference}"
+        return Change(reason, _text({**arguments, "changed": reason}))
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}~{number}"
+
+
+def _bounded(name: str) -> str:
+    name = storable_name(name)
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME // 8]} {hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def _text(arguments: Any) -> str:
+    if isinstance(arguments, Mapping) and all(isinstance(name, str) for name in arguments):
+        return stored_arguments((), dict(arguments))
+    return stored_arguments((arguments,), {})

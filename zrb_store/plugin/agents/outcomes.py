@@ -1,0 +1,135 @@
+"""How a tool call ended, as it is stored and repeated: with a result, a wish to retry, or a wait for an approval."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
+from pydantic_ai.exceptions import (
+    ApprovalRequired,
+    CallDeferred,
+    ModelRetry,
+    ToolFailed,
+    ToolFailedError,
+    ToolRetryError,
+)
+from pydantic_ai.messages import ToolReturn
+
+from zrb_store import codec
+from zrb_store.codec import Encoded
+from zrb_store.errors import UnencodableValue, ValueTooLarge
+from zrb_store.safe_text import ErrorText
+
+_RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)
+_FIELDS = ("return_value", "content", "metadata", "tools")
+
+UNKNOWN = (
+    "It is unknown whether this call took effect: the process was killed while it ran, and the call was not repeated. "
+    "Find out before you call {name} again."
+)
+"""What the agent is told of a call whose end is unknown."""
+
+
+class Ended(NamedTuple):
+    """How a tool call ended.
+
+    Attributes:
+        outcome: What is stored.
+        result: What the tool returned.
+        raised: What it raised.
+        undone: Whether what it did to queues is given back, since it failed.
+    """
+
+    outcome: dict[str, Any]
+    result: Any = None
+    raised: BaseException | None = None
+    undone: bool = False
+
+    @property
+    def error(self) -> BaseException | ErrorText:
+        """Why it failed."""
+        if self.raised is not None:
+            return self.raised.__cause__ or self.raised
+        return ErrorText("Exception", str(self.result.return_value), "")
+
+
+async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
+    """Call a tool and tell how it ended.
+
+    Raises:
+        BaseException: What ends the agent, or is not known to come again in the same form.
+    """
+    try:
+        result = await call()
+    except (ModelRetry, ToolRetryError) as error:
+        retry = error if isinstance(error, ModelRetry) else error.__cause__
+        if type(retry) is not ModelRetry:
+            raise
+        return Ended({"kind": "retry", "message": retry.message}, raised=error, undone=True)
+    except (ToolFailed, ToolFailedError) as error:
+        failed = error if isinstance(error, ToolFailed) else error.__cause__
+        if type(failed) is not ToolFailed:
+            raise
+        return Ended({"kind": "failed", "message": failed.message}, raised=error, undone=True)
+    except (ApprovalRequired, CallDeferred) as error:
+        kind = "approval" if isinstance(error, ApprovalRequired) else "deferred"
+        return Ended({"kind": kind, "metadata": error.metadata}, raised=error)
+    if not isinstance(result, ToolReturn):
+        return Ended({"kind": "value", "value": result}, result)
+    # zrb returns an exception of a tool as a text for the model.
+    failed_in_zrb = isinstance(result.metadata, dict) and result.metadata.get("error") is True
+    fields = {name: getattr(result, name) for name in _FIELDS if getattr(result, name, None) is not None}
+    return Ended({"kind": "return", **fields}, result, undone=failed_in_zrb)
+
+
+def unknown(name: str) -> dict[str, Any]:
+    """Return what is stored of a call whose end is unknown, and that was not repeated."""
+    return {"kind": "unknown", "value": UNKNOWN.format(name=name)}
+
+
+def encoded(outcome: dict[str, Any], limit: int) -> Encoded | dict[str, Any]:
+    """Return an outcome in the form in which it is stored.
+
+    What our codecs do not know is stored as pydantic writes it, so that a model of pydantic comes back as the plain
+    data that the LLM has seen. What pydantic does not know either is returned as it is.
+    """
+    try:
+        return codec.encode(outcome, limit=limit)
+    except (UnencodableValue, ValueTooLarge):
+        pass
+    call = {"call": outcome["call"]} if "call" in outcome else {}
+    try:
+        if outcome["kind"] == "return":
+            kept = {name: value for name, value in outcome.items() if name in _FIELDS}
+            data = _RETURN.dump_python(ToolReturn(**kept), mode="json")
+            return codec.encode({**call, "kind": "return as json", "data": data}, limit=limit)
+        if outcome["kind"] == "value":
+            data = _RETURN.dump_python(ToolReturn(outcome["value"]), mode="json")
+            return codec.encode({**call, "kind": "value as json", "data": data}, limit=limit)
+    except Exception:  # noqa: BLE001 - whatever pydantic or a user's own serializer raises
+        pass
+    return outcome
+
+
+def repeat(outcome: Any) -> Any:
+    """Return what the tool returned, or raise what it raised. What a person has marked as the result is returned.
+
+    Raises:
+        Exception: What the tool raised.
+    """
+    kind = outcome.get("kind") if isinstance(outcome, dict) else None
+    if kind == "retry":
+        raise ModelRetry(outcome["message"])
+    if kind == "failed":
+        raise ToolFailed(outcome["message"])
+    if kind == "approval":
+        raise ApprovalRequired(outcome["metadata"])
+    if kind == "deferred":
+        raise CallDeferred(outcome["metadata"])
+    if kind == "return":
+        return ToolReturn(**{name: value for name, value in outcome.items() if name in _FIELDS})
+    if kind in ("return as json", "value as json"):
+        result = _RETURN.validate_python(outcome["data"])
+        return result if kind == "return as json" else result.return_value
+    return outcome["value"] if kind in ("value", "unknown") else outcome
