@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt.exact_steps import ExactSteps
+from zrb_store.attempt.step_call import StepCall
 from zrb_store.attempt.step_under_way import Step
-from zrb_store.attempt.steps import StepCall
 from zrb_store.attempt.under_way import NO_RESULT, AttemptUnderWay
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction

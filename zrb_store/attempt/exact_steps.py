@@ -7,8 +7,10 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from zrb_store.attempt.step_call import Done
+from zrb_store.attempt.step_refusals import refuse_uncertain
 from zrb_store.attempt.step_under_way import Step
-from zrb_store.attempt.steps import Done, Steps
+from zrb_store.attempt.steps import Steps
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.queries.attempts import BegunAttempt
@@ -70,7 +72,7 @@ class ExactSteps(Steps):
                 is not known to have failed.
         """
         self._refuse_nesting(call.name)
-        with self._hold(call.name):
+        with self._names.hold(call.name):
             with self._attempt.xcom.watched():
                 known = self._newest(call.name) if self._task_had_steps() or self.any_began else None
             change = None
@@ -81,26 +83,13 @@ class ExactSteps(Steps):
                     yield Done(known.result or "null")
                     return
             elif known is not None and not call.repeat:
-                self._refuse_uncertain(known, call.name)
+                refuse_uncertain(self._attempt, known, call.name)
             undo = functools.partial(self._discard_from, known, change.reason) if known and change else None
             arguments = change.arguments if change else call.arguments
             with self._attempt.xcom.watched():
                 step = self._begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
             with step:
                 yield step
-
-    @contextlib.contextmanager
-    def _hold(self, name: str) -> Iterator[None]:
-        """Keep steps of this exact name from running at once."""
-        self._reset_if_forked()
-        with self._lock:
-            self._refuse_open(name)
-            self._open[name] = None
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._open.pop(name, None)
 
     def _discard_from(self, known: StepRecord, reason: str, transaction: Transaction, begun: BegunAttempt) -> None:
         """Give back a step that completed, and those that began after it, in the transaction that begins it anew."""
