@@ -11,7 +11,7 @@ help:
 	@echo "make demo    a workflow fails; its values are shown, the cause is repaired, and it resumes"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
 	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (90 seconds)"
-	@echo "make crash   kill a workflow a thousand times on each database, and check that nothing is lost (some minutes)"
+	@echo "make crash   kill workflows two thousand times on each database; nothing is lost or done twice (most of an hour)"
 	@echo "make matrix  run the plugin's tests on a list of zrb releases, and print a table (RELEASES=\"3.28.0 latest\")"
 	@echo "make bench   measure what durability costs, into docs/performance.md (QUICK=1: in two minutes, only printed)"
 	@echo "make check   ruff and mypy only"

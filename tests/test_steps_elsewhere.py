@@ -13,7 +13,7 @@ from tests.consumers import deliveries_of
 from tests.processes import Child
 from tests.rows import all_rows, states
 from tests.test_steps import Boom, Counted, attempt_of, failing
-from zrb_store import Attempt, LeaseLost, Store, Xcom, open_store, step
+from zrb_store import Attempt, LeaseLost, StepUncertain, Store, Xcom, open_store, step
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -70,6 +70,20 @@ def test_a_step_that_was_lost_is_a_delivery(store: Store, files: Xcom) -> None:
     expire_lease(store.session("night"))
     with attempt_of(store):
         assert deliveries_of(store) == [1, 0, 0]
+
+
+def test_a_completed_once_step_that_came_back_is_uncertain(store: Store, files: Xcom) -> None:
+    """Nobody but a person knows whether what it did outside of the store may be repeated."""
+    charge = Counted()
+    for _ in range(2):
+        with attempt_of(store, fails=True) as attempt:
+            file = files.pop()
+            if charge.calls == 0:
+                attempt.step("charge", charge, file, once=True)
+            else:
+                with pytest.raises(StepUncertain, match=r'completed, and was given back; its arguments were "a"'):
+                    attempt.step("charge", charge, file, once=True)
+    assert charge.calls == 1
 
 
 # -- a process that dies

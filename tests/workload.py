@@ -36,10 +36,12 @@ def workflow(store: Store, acknowledge: Acknowledge) -> None:
 
     def load(run: Run, number: int, *, fails: bool) -> None:
         with run.attempt(f"load-{number}") as attempt, warnings.catch_warnings(action="ignore"):
-            session.xcom["drawn"].push([number, step("draw", draw)])
-            step("draw again", draw_what_cannot_be_stored)
+            if number < 2:
+                session.xcom["drawn"].push([number, step("draw", draw)])
+                step("draw again", draw_what_cannot_be_stored)
             item = shared["inbox"].pop()
-            step("rest on the item", draw, item)
+            if number < 2:
+                step("rest on the item", draw, item)
             shared["out"].extend([item, -item])
             shared["both"].rotate(2)
             shared["both"].insert(1, item)

@@ -46,15 +46,20 @@ class Step(AttemptUnderWay):
             LeaseLost: Another process has taken the session over.
         """
         item = self._encode(None if result is NO_RESULT else result)
+        stands = False
         failpoint("step_complete:before")
-        with self.xcom.watched():
-            if not steps.complete(self.database, self.id, item.data, restorable=item.restorable and self.restorable):
-                self._refuse(self.database)
+        try:
+            with self.xcom.watched():
+                restorable = item.restorable and self.restorable
+                stands = steps.complete(self.database, self.id, item.data, restorable=restorable)
+                if not stands:
+                    self._refuse(self.database)
+        finally:
+            self.xcom.step_ended(self, self.parent, stands=stands)
         failpoint("step_complete:after")
         self._open = False
         if not self.restorable:
             self.parent.restorable = False  # its value is in a queue, whichever of the two pushed it
-        self.xcom.step_ended(self, self.parent, stands=True)
         return item
 
     def _encode(self, result: Any) -> Encoded:
@@ -82,9 +87,11 @@ class Step(AttemptUnderWay):
         """End the step without completing it, and give it back, in one transaction; as `Attempt.fail`."""
         if isinstance(error, BaseException):
             first_frame = first_frame or _below_our_code(error.__traceback__)
-        with self.xcom.watched():
-            super().fail(error, status, first_frame=first_frame)
-        self.xcom.step_ended(self, self.parent, stands=False)
+        try:
+            with self.xcom.watched():
+                super().fail(error, status, first_frame=first_frame)
+        finally:
+            self.xcom.step_ended(self, self.parent, stands=False)
 
 
 def _below_our_code(frame: TracebackType | None) -> TracebackType | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, NamedTuple, TypeVar
 
 from zrb_store.codec import Encoded
@@ -57,6 +58,8 @@ def mark(database: Database, session: str, task: str, result: Encoded | None = N
         known = [*record.tasks, *(attempt.task for attempt in attempts.of_session(transaction, record.id))]
         if record.tasks and task not in known:
             raise TaskNotFound(f"session {session} has no task {task}; it has: {', '.join(record.tasks)}")
+        if task not in known:
+            _refuse_step(transaction, record, task)
         if attempts.standing(transaction, record.id, task):
             raise TaskCompleted(f"task {task} has completed in session {session} already: its result is stored")
         give_back_unfinished(transaction, record.id, task)
@@ -176,6 +179,17 @@ def _failure() -> dict[str, Any]:
 def _ended_at(transaction: Transaction, *, failed: bool) -> dict[str, Any]:
     moment = now_micros(transaction)
     return {"started_at": moment, "ended_at": moment, "given_back_at": moment if failed else None}
+
+
+def _refuse_step(transaction: Transaction, session: SessionRecord, name: str) -> None:
+    """Raise an error if what is given as the name of a task is the id of a step."""
+    task = name.rpartition("/")[0]
+    step = named_steps.find(transaction, session.id, task, name) if task else None
+    if step is not None:
+        raise TaskNotFound(
+            f"session {session.name} has no task {name}; for step {step} of task {task}, use "
+            f"`zrb-store mark {shlex.join([session.name, task, '--step', name])} completed`"
+        )
 
 
 def _lock(transaction: Transaction, name: str) -> SessionRecord:

@@ -65,22 +65,31 @@ _takes_elsewhere = sa.exists(
     .where(_taken.c.taken_by == attempt.c.id, _elsewhere.c.session_id != attempt.c.session_id)
 )
 _step = attempt.alias("step")
-_of_step = sa.and_(
-    _step.c.session_id == attempt.c.session_id,
-    _step.c.step_of == attempt.c.task,
-    _step.c.parent_id == attempt.c.id,
-    _step.c.status == literal_column("'completed'"),
-    _step.c.given_back_at.is_(None),
+_completed_steps = (
+    sa.select(_step.c.id)
+    .where(
+        _step.c.session_id == attempt.c.session_id,
+        _step.c.step_of == attempt.c.task,
+        _step.c.parent_id == attempt.c.id,
+        _step.c.status == literal_column("'completed'"),
+        _step.c.given_back_at.is_(None),
+    )
+    .correlate(attempt)
 )
-_held = sa.select(_ONE).where(_taken.c.queue_id == _QUEUE_ID)
+# Not by the queue: its history may be long.
+_held = (
+    sa.select(_ONE)
+    .where(_taken.c.queue_id == _QUEUE_ID)
+    .with_hint(_taken, "INDEXED BY ix_zrb_value_taken_by", "sqlite")
+)
 _has_values = sa.or_(
     sa.exists(_held.where(_taken.c.taken_by == attempt.c.id)),
     attempt.c.id.in_(_pushers_of_next),
     sa.and_(
         _takes_elsewhere,
         sa.or_(
-            sa.exists(_held.where(_taken.c.taken_by == _step.c.id, _of_step)),
-            sa.exists(sa.select(_ONE).where(_step.c.id.in_(_pushers_of_next), _of_step)),
+            sa.exists(_held.where(_taken.c.taken_by.in_(_completed_steps))),
+            sa.exists(_completed_steps.where(_step.c.id.in_(_pushers_of_next))),
         ),
     ),
 )
