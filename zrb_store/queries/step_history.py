@@ -85,7 +85,7 @@ def counts(
     """
     params = {"session_id": session_id, "moment": moment, "dead_runs": json.dumps(list(dead_runs))}
     found = executor.execute(_counts(executor.dialect_name, moment is not None), params)
-    return [StepCounts(*row[:-1], has_prompt=bool(row[-1])) for row in found]
+    return [StepCounts(*row[:-1], bool(row[-1])) for row in found]
 
 
 _WITH_RESULTS = (
