@@ -35,6 +35,7 @@ class StepCounts(NamedTuple):
         failed: How many attempts of steps failed.
         interrupted: How many were interrupted.
         lost: How many were lost.
+        has_prompt: Whether one of them is named `prompt`, as the first step of an agent is.
     """
 
     task: str
@@ -44,6 +45,7 @@ class StepCounts(NamedTuple):
     failed: int
     interrupted: int
     lost: int
+    has_prompt: bool = False
 
 
 @functools.cache
@@ -62,6 +64,7 @@ def _counts(dialect_name: str, then: bool) -> Any:
             attempt.c.step_of,
             sa.func.count(attempt.c.step_number.distinct()),
             *(sa.func.count(sa.case((condition, literal_column("1")))) for condition in counted),
+            sa.func.count(sa.case((attempt.c.step == literal_column("'prompt'"), literal_column("1")))),
         )
         .where(attempt.c.session_id == bindparam("session_id"), _is_step, *[_by_then] * then)
         .group_by(attempt.c.step_of)
@@ -82,7 +85,7 @@ def counts(
     """
     params = {"session_id": session_id, "moment": moment, "dead_runs": json.dumps(list(dead_runs))}
     found = executor.execute(_counts(executor.dialect_name, moment is not None), params)
-    return [StepCounts(*row) for row in found]
+    return [StepCounts(*row[:-1], bool(row[-1])) for row in found]
 
 
 _WITH_RESULTS = (

@@ -97,7 +97,7 @@ def tasks_table(
             yield from _task_rows(task, times, full)
             if "steps" not in task:
                 continue
-            if total := _agent_sum(task):
+            if step_counts[task["task"]].has_prompt and (total := _agent_sum(task)):
                 yield [one_line(task["task"]), *[NOTHING] * 4, total]
             if len(task["steps"]) <= _FEW or all_steps or full:
                 yield from (_step_row(step, times, width) for step in task["steps"])
@@ -191,9 +191,6 @@ def _step_row(step: dict[str, Any], times: TimeFormat, width: int | None) -> lis
 
 def _agent_sum(task: dict[str, Any]) -> str:
     """Sum up what the agent of a task has asked and done; empty if it has none."""
-    first = next(iter(task["steps"]), None)
-    if first is None or not first["name"].startswith("prompt"):
-        return ""
     return agent_sum(task["steps"], task["attempts"][-1]["run"] if task["attempts"] else None)
 
 

@@ -34,6 +34,9 @@ _OF_TASK = (
     "save_cancelled_history",
 )
 _OF_RUNNER = ("_execution_loop", "process_deferred_requests")
+_OF_CHAT = "_create_llm_task_core"
+_CHAT = "_llm_chat_task"
+_USAGE_LOG = "_record_run_usage"
 
 
 def install() -> None:
@@ -134,7 +137,7 @@ def _hook_runner(patches: Patches, runner: Any, stock: dict[str, Any]) -> None:
 
 
 def _hook_usage_log(patches: Patches, runner: Any) -> None:
-    record = getattr(runner, "_record_run_usage", None)
+    record = getattr(runner, _USAGE_LOG, None)
     if record is None:  # 3.14 and before have no such log
         return
 
@@ -143,7 +146,7 @@ def _hook_usage_log(patches: Patches, runner: Any) -> None:
         run = _running.get()
         return None if run is not None and run.is_logged(usage) else record(model_name, usage, *args, **kwargs)
 
-    patches.put(runner, "_record_run_usage", record_run_usage)
+    patches.put(runner, _USAGE_LOG, record_run_usage)
 
 
 def _attempt() -> Any:
@@ -181,12 +184,12 @@ def _agent_run(task: Any) -> Any:
 
 def _hook_chat(patches: Patches, module: Any) -> None:
     execution: Any = module.ChatExecution
-    create = execution._create_llm_task_core
+    create = getattr(execution, _OF_CHAT)
 
     @functools.wraps(create)
     def create_llm_task_core(self: Any, *args: Any, **kwargs: Any) -> Any:
         inner = create(self, *args, **kwargs)
-        chat = self.llm_chat_task if hasattr(self, "llm_chat_task") else self._llm_chat_task
+        chat = getattr(self, _CHAT)
         is_interactive = kwargs["interactive"] if "interactive" in kwargs else args[3]
         # The inner task is no session of its own: its agent works in the attempt of the chat.
         setattr(inner, zrb_attributes.NEVER, True)
@@ -194,4 +197,4 @@ def _hook_chat(patches: Patches, module: Any) -> None:
         setattr(inner, switches.ONCE_TOOLS, getattr(chat, switches.ONCE_TOOLS, ()))
         return inner
 
-    patches.put(execution, "_create_llm_task_core", create_llm_task_core)
+    patches.put(execution, _OF_CHAT, create_llm_task_core)
