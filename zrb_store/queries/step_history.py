@@ -35,7 +35,7 @@ class StepCounts(NamedTuple):
         failed: How many attempts of steps failed.
         interrupted: How many were interrupted.
         lost: How many were lost.
-        has_prompt: Whether one of them is named `prompt`, as the first step of an agent is.
+        prompts: How many attempts of a step named `prompt` there are: the first step of an agent has this name.
     """
 
     task: str
@@ -45,7 +45,7 @@ class StepCounts(NamedTuple):
     failed: int
     interrupted: int
     lost: int
-    has_prompt: bool = False
+    prompts: int
 
 
 @functools.cache
@@ -85,7 +85,7 @@ def counts(
     """
     params = {"session_id": session_id, "moment": moment, "dead_runs": json.dumps(list(dead_runs))}
     found = executor.execute(_counts(executor.dialect_name, moment is not None), params)
-    return [StepCounts(*row[:-1], bool(row[-1])) for row in found]
+    return [StepCounts(*row) for row in found]
 
 
 _WITH_RESULTS = (

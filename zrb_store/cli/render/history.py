@@ -97,7 +97,7 @@ def tasks_table(
             yield from _task_rows(task, times, full)
             if "steps" not in task:
                 continue
-            if step_counts[task["task"]].has_prompt and (total := _agent_sum(task)):
+            if step_counts[task["task"]].prompts and (total := _agent_sum(task)):
                 yield [one_line(task["task"]), *[NOTHING] * 4, total]
             if len(task["steps"]) <= _FEW or all_steps or full:
                 yield from (_step_row(step, times, width) for step in task["steps"])
