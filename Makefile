@@ -1,14 +1,15 @@
-# `make test` and `make demo` need only python3 (3.11 or newer) with its venv module, on a bare clone.
+# `make test` and the demos need only python3 (3.11 or newer) with its venv module, on a bare clone.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 BENCH_PIP := .bench/bin/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help venv check format bench test quick crash matrix demo clean
+.PHONY: help venv check format bench test quick crash matrix demo demo-agent clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    a workflow fails; its values are shown, the cause is repaired, and it resumes"
+	@echo "make demo-agent  an agent is killed amid a tool call and goes on; no answer of its model is paid twice"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
 	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (90 seconds)"
 	@echo "make crash   kill workflows two thousand times on each database; nothing is lost or done twice (most of an hour)"
@@ -71,6 +72,9 @@ bench: .bench/.installed
 demo: .venv/.installed-demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
 
+demo-agent: .venv/.installed-demo
+	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo_agent.sh
+
 clean:
-	rm -rf .venv .bench .envs .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .bench .envs .demo .demo-agent build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

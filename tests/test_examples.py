@@ -1,4 +1,4 @@
-"""The first example also works on stock zrb, and `make demo` shows a failure, a kill, and how both are resumed."""
+"""The first example also works on stock zrb, and the demos show a failure and two kills, and how they are resumed."""
 
 from __future__ import annotations
 
@@ -47,3 +47,23 @@ def test_demo_shows_what_it_promises_twice_in_a_row(tmp_path: Path) -> None:
         assert [line.strip() for line in resumed.splitlines() if "asking" in line] == [
             f"asking the server for page {page}" for page in (4, 5, 6)
         ]
+
+
+def test_demo_of_an_agent_shows_what_was_paid_once(tmp_path: Path) -> None:
+    demo = run(ROOT / "examples" / "demo_agent.sh", tmp_path / "demo", folder=tmp_path)
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    parts = {part.partition("\n")[0]: part for part in demo.stdout.split("\n$ ")}
+    assert any(command.startswith("kill -9 ") for command in parts)
+    # The refund in the middle is paid after the kill, and nothing before it again.
+    assert "waiting for the bank: Cleo" in parts["cat first.log"]
+    assert [line.strip() for line in parts["zrb xcom resume refunds-1 2>chat.log"].splitlines()[1:5]] == [
+        "Cleo gets 100",
+        "answer 4 of the quick model",
+        "Dan gets 100",
+        "answer 5 of the quick model",
+    ]
+    assert parts["sort bill | uniq -c"].count("      1 ") == 5
+    assert parts["sort refunds | uniq -c"].count("      1 ") == 4
+    rewound = parts["zrb xcom show careful-1"]
+    assert "model 2: quick" in rewound
+    assert "model 3: careful" in rewound
