@@ -77,7 +77,8 @@ class StoredModel(WrapperModel):
 
     def _complete(self, step: Step, response: ModelResponse) -> None:
         reason = self._journal.why_anew(step)
-        self._journal.complete(step, stored_response(response, reason), summary_of_response(response))
+        stored = stored_response(response, self._journal.limit, reason)
+        self._journal.complete(step, stored, summary_of_response(response))
 
 
 @dataclass(init=False)

@@ -14,6 +14,11 @@ from pydantic_ai.messages import (
     TextPart,
     UserPromptPart,
 )
+from pydantic_core import PydanticSerializationError
+
+from zrb_store import codec
+from zrb_store.codec import Encoded
+from zrb_store.errors import UnencodableValue, ValueTooLarge
 
 _RESPONSE: TypeAdapter[ModelResponse] = TypeAdapter(ModelResponse)
 _APPROVALS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
@@ -53,15 +58,28 @@ def read_prompt(stored: dict[str, Any]) -> Prompt:
     return Prompt(content, ModelMessagesTypeAdapter.validate_python(stored["history"]), stored["system_prompt"])
 
 
-def stored_response(response: ModelResponse, reason: str | None = None) -> dict[str, Any]:
-    """Return a model's answer as plain data.
+def stored_response(response: ModelResponse, limit: int, reason: str | None = None) -> Encoded | dict[str, Any]:
+    """Return a model's answer as it is stored.
+
+    What our codecs do not know in the details of a provider is stored as pydantic writes it. What pydantic does not
+    know either is returned as it is.
 
     Args:
         response: The answer.
+        limit: How many bytes it may have.
         reason: Why the model was asked again although the step had completed.
     """
-    dumped = _RESPONSE.dump_python(response, mode="json")
-    return {"kind": "answer", **({"changed": reason} if reason else {}), "response": dumped}
+    kept = {"kind": "answer", **({"changed": reason} if reason else {})}
+    # Not as JSON: a date in the provider's details would come back as a text.
+    stored = {**kept, "response": _RESPONSE.dump_python(response)}
+    try:
+        return codec.encode(stored, limit=limit)
+    except (UnencodableValue, ValueTooLarge):
+        pass
+    try:
+        return codec.encode({**kept, "response": _RESPONSE.dump_python(response, mode="json")}, limit=limit)
+    except (PydanticSerializationError, UnencodableValue, ValueTooLarge):
+        return stored
 
 
 def read_response(stored: Any) -> ModelResponse:
