@@ -77,6 +77,7 @@ agent(cls=Dying, tools=[kill_at(-1)], tool_factories=[], conversation_name="fixe
 
 @sqlite
 def test_a_structured_result(agents: Agents) -> None:
+    """The agent is killed amid each request, amid each call, and when it has its result."""
     agents.tasks(
         """
 from pydantic import BaseModel
@@ -92,11 +93,21 @@ class Typed(LLMTask):
             yolo=True, resolve_model=False)
 
     def post_process_output(self, output):
+        here("result")
         return {"total": output.total}
+
+def here(name):
+    log(name, "begin")
+    if once_here(name):
+        kill_me()
+
+async def charge(n: int) -> str:
+    here(f"tool {n}")
+    return f"receipt {n}"
 
 async def report(messages, info):
     number = answers(messages)
-    log(f"model {number}", "begin")
+    here(f"model {number}")
     if number == 0:
         yield {0: DeltaToolCall(name="charge", json_args='{"n": 1}', tool_call_id="a")}
     elif number == 1:
@@ -106,12 +117,14 @@ async def report(messages, info):
     else:
         yield {0: DeltaToolCall(name=info.output_tools[0].name, json_args='{"total": 7}', tool_call_id="d")}
 
-agent(cls=Typed, tools=[kill_at(2)], tool_factories=[], model=FunctionModel(stream_function=report))
+agent(cls=Typed, tools=[charge], tool_factories=[], model=FunctionModel(stream_function=report))
 """
     )
     agents.run("triage", code=-9)
+    for _ in range(6):
+        agents.resume(code=-9)
     assert "{'total': 7}" in agents.resume()
-    agents.twice("tool 2")
+    agents.twice("model 0", "tool 1", "model 1", "model 2", "tool 2", "model 3", "result")
     assert agents.live("triage") == [{"total": 7}]
 
 
@@ -175,3 +188,38 @@ agent(tools=[kill_at(-1)], tool_factories=[], model=FunctionModel(stream_functio
     agents.session = "other"
     assert "Be short. 5 receipts" in agents.resume(ROUNDS="4")
     assert agents.project.begun == {"model 2": 1}
+
+
+@sqlite
+def test_a_rewind_at_each_of_fifty_steps(agents: Agents) -> None:
+    agents.tasks(
+        """
+async def one_at_a_time(messages, info):
+    number = answers(messages)
+    log(f"model {number}", "begin")
+    if number < ROUNDS:
+        args = json.dumps({"n": 10 * number})
+        yield {0: DeltaToolCall(name="charge", json_args=args, tool_call_id=f"c{number}-0")}
+    else:
+        yield f"{len(messages)} messages, {ROUNDS} receipts"
+
+seed >> agent(model=FunctionModel(stream_function=one_at_a_time))
+"""
+    )
+    agents.run("triage", ROUNDS="25")
+    steps = agents.rows("step")[1:]
+    assert len(steps) == 26 + 25
+    with open_store(agents.location, read_only=True) as store:
+        session = store.session("s").record().id
+    of_parent = f"session_id = {session}"
+    before = agents.rows("*", where=of_parent)
+    for number, step in enumerate(steps):
+        agents.project.forget()
+        agents.session = f"before-{number}"
+        agents.run("xcom", "fork", "s", "--from", "triage", "--step", step, "--name", agents.session)
+        assert "51 messages, 25 receipts" in agents.resume(ROUNDS="25")
+        assert agents.project.begun == dict.fromkeys(map(done_as, steps[number:]), 1), step
+        assert agents.live("out") == list(range(0, 250, 10))
+    assert agents.rows("*", where=of_parent) == before
+    agents.session = "s"
+    assert agents.live("out") == list(range(0, 250, 10))
