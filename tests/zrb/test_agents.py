@@ -55,6 +55,24 @@ agent(tools=[kill_at(-1)], tool_factories=[], conversation_name="fixed", model=F
 
 
 @sqlite
+def test_a_turn_that_is_added_before_the_resume_is_overwritten(agents: Agents) -> None:
+    """A documented limit: the resumed agent goes on with the conversation that it started from."""
+    agents.tasks(
+        """
+agent(tools=[kill_at(20)], tool_factories=[], conversation_name="fixed")
+agent(name="remark", message="A remark.", tool_factories=[], conversation_name="fixed")
+"""
+    )
+    agents.run("triage", code=-9, ROUNDS="4")
+    history = agents.project.folder.parent / "home" / ".zrb" / "llm-history" / "fixed.json"
+    agents.run("remark", ROUNDS="0", ZRB_STORE_SESSION="between")
+    assert "A remark." in history.read_text()
+    agents.resume(ROUNDS="4")
+    assert "Charge them all." in history.read_text()
+    assert "A remark." not in history.read_text()
+
+
+@sqlite
 def test_a_kill_between_the_saved_conversation_and_the_completion(agents: Agents) -> None:
     agents.tasks(
         """
