@@ -29,6 +29,7 @@ QUESTIONS = (
     "listing",
     "start_up",
     "under_zrb",
+    "agents",
     "size",
     "memory",
 )
