@@ -61,7 +61,7 @@ def test_notes(name: str, result: Any, note: str | None) -> None:
 
 
 def test_the_sum() -> None:
-    def step(name: str, result: Any, run: int, status: str = "completed") -> dict[str, Any]:
+    def step(name: str, result: Any, run: int | None, status: str = "completed") -> dict[str, Any]:
         return {"name": name, "result": result, "status": status, "attempts": [{"run": run}]}
 
     steps = [
@@ -76,3 +76,6 @@ def test_the_sum() -> None:
     saved = "1 (1,000 in / 10 out tokens) and 1 came from the store"
     assert agent_sum(steps, 2) == f"2 answers (3,000 in / 30 out tokens), 1 tool calls; of these {saved}"
     assert agent_sum(steps[:1], 1) == ""
+    copied = [step("model", answer(1000, 10), None), *steps[3:]]
+    assert agent_sum(copied, None) == "2 answers (3,000 in / 30 out tokens), 0 tool calls"
+    assert agent_sum(copied, 2).endswith("; of these 1 (1,000 in / 10 out tokens) and 0 came from the store")

@@ -49,7 +49,8 @@ def agent_sum(steps: Iterable[Mapping[str, Any]], run: int | None) -> str:
 
     Args:
         steps: The steps of a task, in the shape of `show --format json`.
-        run: Number of the run of the task's last attempt. What completed in an earlier one was used again in this one.
+        run: Number of the run of the task's last attempt. What completed in an earlier one, or was
+            copied by a fork, was used again in this one.
 
     Returns:
         The sum; empty if there is no answer.
@@ -62,7 +63,8 @@ def agent_sum(steps: Iterable[Mapping[str, Any]], run: int | None) -> str:
         kind = result.get("kind") if isinstance(result, dict) else None
         if kind is None or step["status"] != "completed":
             continue
-        earlier = run is not None and (step["attempts"][-1]["run"] or run) < run
+        of_run = step["attempts"][-1]["run"]  # a step that a fork has copied is of no run
+        earlier = run is not None and (of_run is None or of_run < run)
         if kind == "answer" and _MODEL.fullmatch(step["name"]):
             tokens = _tokens(result)
             spent = [one + two for one, two in zip(spent, tokens, strict=True)]
