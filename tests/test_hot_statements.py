@@ -10,7 +10,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 
 from tests import rows
 from tests.attempts import Broken, acting_as
-from zrb_store import Run, open_store
+from zrb_store import Attempt, Run, open_store
 from zrb_store.queries import lease as lease_queries
 from zrb_store.queries import lookout
 from zrb_store.testing import expire_lease
@@ -212,6 +212,25 @@ def test_nothing_grows_with_the_history(folder: Path, tmp_path: Path) -> None:
         if steps[what, "long"] > steps[what, "short"] * 1.1
     }
     assert grown == {}
+
+
+def test_a_step_costs_as_much_after_many_steps_as_after_few(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store.db") as store, store.session("flow").run() as run:
+        driver = store.database.transact(lambda transaction: transaction.driver)
+
+        def cost(attempt: Attempt, name: str) -> int:
+            count = itertools.count()
+            driver.set_progress_handler(partial(tick, count), 1)
+            attempt.step(name, int)
+            driver.set_progress_handler(None, 1)
+            return next(count)
+
+        # In the first attempt nobody looks for steps that are done; in the second one the task has some.
+        for number in (1, 2):
+            with suppress(Broken), run.attempt("many") as attempt:
+                costs = [cost(attempt, f"step {number} {each}") for each in range(1000)]
+                assert max(costs[-100:]) <= 1.1 * min(costs[100:200])
+                raise Broken
 
 
 def test_a_store_keeps_no_statistics_of_when_it_was_small(tmp_path: Path) -> None:

@@ -165,7 +165,6 @@ _BEGIN = (
                 sa.select(_ONE).where(
                     _other.c.session_id == _parent.c.session_id,
                     _other.c.task == _task,
-                    _other.c.step_of == _parent.c.task,
                     _other.c.step != bindparam("step", type_=sa.Text),
                 )
             ),

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from zrb_store import lease
 from zrb_store.attempt import status_after
@@ -18,11 +18,13 @@ from zrb_store.queries.give_back import give_back, give_back_steps, give_back_un
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.standing_steps import refuse_repeating
 from zrb_store.records import AttemptRecord
-from zrb_store.resume_plan import Reruns
 from zrb_store.run.spec import RunSpec
 from zrb_store.xcom import Xcoms
 
-ChooseReruns = Callable[[list[AttemptRecord]], Reruns]
+if TYPE_CHECKING:
+    from zrb_store.resume_plan import Reruns
+
+ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns]"
 """Chooses, by all attempts of a session, what is given back because it runs again."""
 
 
