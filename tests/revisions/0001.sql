@@ -31,12 +31,12 @@ INSERT INTO "zrb_attempt" VALUES(1,2,1,1,'count',1,'task','completed',1,'[["abc"
 INSERT INTO "zrb_attempt" VALUES(2,2,1,1,'load',1,'task','completed',1,NULL,3,1,NULL,NULL,NULL,1795569761732071,1795569761733096,NULL);
 INSERT INTO "zrb_attempt" VALUES(3,3,2,1,'count',1,'task','completed',1,'[["abcd"],{}]',4,1,NULL,NULL,NULL,1795569761735242,1795569761735404,NULL);
 INSERT INTO "zrb_attempt" VALUES(4,3,2,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','the first attempt failed','Traceback (most recent call last):
-  File "/work/main/tests/revisions/make.py", line 33, in fill
+  File "/srv/zrb-store/tests/revisions/make.py", line 33, in fill
     raise ValueError("the first attempt failed")
 ValueError: the first attempt failed
 ',1795569761735518,1795569761736565,1795569761737155);
 INSERT INTO "zrb_attempt" VALUES(5,3,2,1,'load',2,'task','interrupted',1,NULL,NULL,NULL,'Crash','','Traceback (most recent call last):
-  File "/work/main/tests/revisions/make.py", line 36, in fill
+  File "/srv/zrb-store/tests/revisions/make.py", line 36, in fill
     raise Crash
 zrb_store.testing.Crash
 ',1795569761738442,1795569761739379,NULL);
@@ -98,8 +98,8 @@ CREATE TABLE zrb_run (
 	CONSTRAINT fk_zrb_run_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_run_session_id_number UNIQUE (session_id, number)
 );
-INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','690ad256-b922-4e15-9988-e7aa21195eb9','pid:[4026531836]',24839,'770447','root','["/work/main/tests/revisions/make.py"]','/work/main','3.11.7',NULL,1795569761726340,1795569821726340,1795569761733699,'completed');
-INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','690ad256-b922-4e15-9988-e7aa21195eb9','pid:[4026531836]',24839,'770447','root','["/work/main/tests/revisions/make.py"]','/work/main','3.11.7',NULL,1795569761734849,1795569761740114,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','690ad256-b922-4e15-9988-e7aa21195eb9','pid:[4026531836]',24839,'770447','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795569761726340,1795569821726340,1795569761733699,'completed');
+INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','690ad256-b922-4e15-9988-e7aa21195eb9','pid:[4026531836]',24839,'770447','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795569761734849,1795569761740114,NULL,NULL);
 CREATE TABLE zrb_session (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	name TEXT NOT NULL, 

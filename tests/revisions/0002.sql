@@ -28,12 +28,12 @@ INSERT INTO "zrb_attempt" VALUES(1,2,1,1,'count',1,'task','completed',1,'[["abc"
 INSERT INTO "zrb_attempt" VALUES(2,2,1,1,'load',1,'task','completed',1,NULL,3,1,NULL,NULL,NULL,1795622692007468,1795622692008230,NULL);
 INSERT INTO "zrb_attempt" VALUES(3,3,2,1,'count',1,'task','completed',1,'[["abcd"],{}]',4,1,NULL,NULL,NULL,1795622692009890,1795622692009994,NULL);
 INSERT INTO "zrb_attempt" VALUES(4,3,2,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','the first attempt failed','Traceback (most recent call last):
-  File "/tmp/w/files/tests/revisions/make.py", line 33, in fill
+  File "/srv/zrb-store/tests/revisions/make.py", line 33, in fill
     raise ValueError("the first attempt failed")
 ValueError: the first attempt failed
 ',1795622692010065,1795622692010857,1795622692011419);
 INSERT INTO "zrb_attempt" VALUES(5,3,2,1,'load',2,'task','interrupted',1,NULL,NULL,NULL,'Crash','','Traceback (most recent call last):
-  File "/tmp/w/files/tests/revisions/make.py", line 36, in fill
+  File "/srv/zrb-store/tests/revisions/make.py", line 36, in fill
     raise Crash
 zrb_store.testing.Crash
 ',1795622692012775,1795622692013457,NULL);
@@ -95,8 +95,8 @@ CREATE TABLE zrb_run (
 	CONSTRAINT fk_zrb_run_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_run_session_id_number UNIQUE (session_id, number)
 );
-INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','6bdfd27d-dfbf-425e-a33a-005ae92b579f','pid:[4026531836]',16156,'136032','root','["/tmp/w/files/tests/revisions/make.py"]','/tmp/w/files','3.11.7',NULL,1795622692002674,1795622752002674,1795622692008766,'completed');
-INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','6bdfd27d-dfbf-425e-a33a-005ae92b579f','pid:[4026531836]',16156,'136032','root','["/tmp/w/files/tests/revisions/make.py"]','/tmp/w/files','3.11.7',NULL,1795622692009600,1795622692013999,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','6bdfd27d-dfbf-425e-a33a-005ae92b579f','pid:[4026531836]',16156,'136032','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795622692002674,1795622752002674,1795622692008766,'completed');
+INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','6bdfd27d-dfbf-425e-a33a-005ae92b579f','pid:[4026531836]',16156,'136032','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795622692009600,1795622692013999,NULL,NULL);
 CREATE TABLE zrb_session (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	name TEXT NOT NULL, 
