@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from zrb_store.db import columns
-from zrb_store.db.dialect import among, bytewise
+from zrb_store.db.dialect import bytewise
 from zrb_store.db.tables import attempt, change, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.names import full_name
@@ -27,33 +26,17 @@ _numbers = sa.select(sa.func.min(value.c.seq), sa.func.max(value.c.seq)).where(
 )
 _QUEUES = sa.select(*QUEUE, queue.c.id).where(queue.c.session_id == _OF_SESSION).order_by(queue.c.id)
 _parent = attempt.alias("parent")
-_ATTEMPT_IDS = (
-    sa.select(attempt.c.id)
+_ATTEMPTS = (
+    sa.select(*ATTEMPT, run.c.number, queue.c.name, _parent.c.task, _parent.c.number)
+    .select_from(
+        attempt.outerjoin(run, run.c.id == attempt.c.run_id)
+        .outerjoin(queue, sa.and_(queue.c.id == attempt.c.result_queue_id, queue.c.session_id == attempt.c.session_id))
+        .outerjoin(_parent, sa.and_(_parent.c.id == attempt.c.parent_id, _parent.c.session_id == attempt.c.session_id))
+    )
     .where(attempt.c.session_id == _OF_SESSION)
     # The plus sign keeps SQLite from walking the whole table by id.
     .order_by(sa.literal_column("+zrb_attempt.id"))
 )
-_PAGE = 100  # attempts that are sorted in memory at once, with their results and tracebacks
-
-
-@functools.cache
-def _attempts(dialect_name: str) -> Any:
-    return (
-        sa.select(*ATTEMPT, run.c.number, queue.c.name, _parent.c.task, _parent.c.number)
-        .select_from(
-            attempt.outerjoin(run, run.c.id == attempt.c.run_id)
-            .outerjoin(
-                queue, sa.and_(queue.c.id == attempt.c.result_queue_id, queue.c.session_id == attempt.c.session_id)
-            )
-            .outerjoin(
-                _parent, sa.and_(_parent.c.id == attempt.c.parent_id, _parent.c.session_id == attempt.c.session_id)
-            )
-        )
-        .where(among(dialect_name, attempt.c.id, "ids"))
-        .order_by(attempt.c.id)
-    )
-
-
 _VALUES = (
     sa.select(*VALUE, *PUSHER.name, *TAKER.name)
     .select_from(TAKER.join(PUSHER.join(value, value.c.pushed_by), value.c.taken_by))
@@ -109,21 +92,13 @@ def read(transaction: Transaction, name: str) -> Iterator[Record]:
                 # SQLite numbers values by the rows as well, PostgreSQL by these two alone. Make both continue alike.
                 found["low"], found["high"] = min(found["low"], lowest), max(found["high"], highest)
             yield found
-        yield from _read_attempts(transaction, session_id, name)
+        for *fields, run_number, queue_name, parent_task, parent_number in transaction.stream(_ATTEMPTS, params):
+            parent = None if parent_task is None else _owner(name, parent_task, parent_number)
+            yield _record("attempt", ATTEMPT, fields, run=run_number, result_queue=queue_name, parent=parent)
         for queue_id, name_of_queue in queue_names.items():
             yield from _read_values(transaction, queue_id, name_of_queue)
         for row in transaction.stream(_CHANGES, {"name": name}):
             yield _record("change", CHANGE, row)
-
-
-def _read_attempts(transaction: Transaction, session_id: int, name: str) -> Iterator[Record]:
-    ids = [row[0] for row in transaction.execute(_ATTEMPT_IDS, {"session_id": session_id})]
-    for start in range(0, len(ids), _PAGE):
-        page = {"ids": json.dumps(ids[start : start + _PAGE])}
-        for row in transaction.execute(_attempts(transaction.dialect_name), page):
-            *fields, run_number, queue_name, parent_task, parent_number = row
-            parent = None if parent_task is None else _owner(name, parent_task, parent_number)
-            yield _record("attempt", ATTEMPT, fields, run=run_number, result_queue=queue_name, parent=parent)
 
 
 def _read_values(transaction: Transaction, queue_id: int, queue_name: str) -> Iterator[Record]:

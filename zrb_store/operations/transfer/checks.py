@@ -14,7 +14,11 @@ _LEFT_QUEUE = ("taken", "removed")
 
 
 class _Attempt(NamedTuple):
-    """What later records of the session must agree with."""
+    """What later records of the session must agree with. Equal ones are one object, since there may be very many.
+
+    Attributes:
+        task: Its task; of a step, the task that it is a step of.
+    """
 
     task: str
     role: str
@@ -104,7 +108,9 @@ class _SessionChecker:
         self._runs: dict[int, bool] = {}  # whether it has ended, by number
         self._queues: dict[str, Record] = {}
         self._attempts: dict[str, _Attempt] = {}  # by name
-        self._steps: dict[tuple[str, Any], Any] = {}  # numbers by name, and names by number, of each task
+        self._distinct: dict[_Attempt, _Attempt] = {}
+        self._numbers: dict[str, dict[str, int]] = {}  # of steps by name, of each task
+        self._steps: dict[str, dict[int, str]] = {}  # their names by number
         self._results: dict[tuple[str, int], tuple[str, int]] = {}  # name and line of the attempt, by queue and seq
         self._last_value: tuple[str, int] | None = None
         self._deliveries = 0  # of that value
@@ -151,9 +157,14 @@ class _SessionChecker:
         if record["status"] == "completed" and place[0] is not None:
             require(place not in self._results, "its result belongs to another attempt")
             self._results[place] = name, line
-        self._attempts[name] = _Attempt(
-            record["task"], record["role"], running, record["given_back_at"] is not None, record["parent"]
+        attempt = _Attempt(
+            record["step_of"] or record["task"],
+            record["role"],
+            running,
+            record["given_back_at"] is not None,
+            record["parent"],
         )
+        self._attempts[name] = self._distinct.setdefault(attempt, attempt)
         self._step(record)
 
     def _step(self, record: Record) -> None:
@@ -171,8 +182,8 @@ class _SessionChecker:
         if not is_step:
             return
         require(record["task"] == f"{task}/{number}", "task is not STEP_OF/STEP_NUMBER")
-        numbered = self._steps.setdefault((task, step), number) == number
-        named = self._steps.setdefault((task, number), step) == step
+        numbered = self._numbers.setdefault(task, {}).setdefault(step, number) == number
+        named = self._steps.setdefault(task, {}).setdefault(number, step) == step
         require(numbered and named, f"step {step} of {task} has another number, or number {number} another step")
         require(record["result_queue"] is None, "its result lies in a queue")
         require(record["result"] is None or record["status"] == "completed", "it has a result, but has not completed")
