@@ -300,3 +300,28 @@ class TestAnotherUser:
 def test_ctrl_c_at_any_moment_leaves_the_connection_usable(location: str) -> None:
     with Child(press_ctrl_c, location, 60) as child:
         assert child.receive() == (5, 60)
+
+
+def test_ctrl_c_while_psycopg_counts_a_statement(new_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After that, psycopg does not know any more that the message which begins a transaction cannot be prepared."""
+    from psycopg._preparing import PrepareManager
+
+    validate = PrepareManager.validate
+    interrupted: list[bytes] = []
+
+    def interrupt(manager: PrepareManager, key: tuple[bytes, object], *others: object) -> None:
+        if not interrupted and key[0].startswith(b"BEGIN"):
+            interrupted.append(key[0])
+            raise KeyboardInterrupt
+        validate(manager, key, *others)  # type: ignore[arg-type]
+
+    with open_store(new_postgres) as store:
+        queue = store.session("s").xcom["q"]
+        queue.push("first")
+        monkeypatch.setattr(PrepareManager, "validate", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            queue.extend(["never", "pushed"])
+        for number in range(10):
+            queue.extend([number])
+        assert len(interrupted) == 1
+        assert list(queue) == ["first", *range(10)]

@@ -17,7 +17,7 @@ from zrb_store import Store, open_store
 
 pytestmark = pytest.mark.slow
 
-FEW, MANY = 1_500, 10_000
+FEW, MANY = 5_000, 20_000  # a few also fill SQLite's page cache and the batches, whose size is fixed
 ALLOWED = 5  # MiB
 RUN = """
 import json, re, sys

@@ -95,10 +95,11 @@ class PostgreSQL:
 
     def begin(self, driver: Any) -> str | None:
         # The isolation level is given, because a server, a database or a role may have another default: a transaction
-        # that has waited for a lock must see what was committed meanwhile. All statements are sent in one message.
+        # that has waited for a lock must see what was committed meanwhile. All statements are sent in one message. That
+        # cannot be prepared, which psycopg does not notice if Ctrl-C interrupts it: hence prepare=False.
         sync = "SET LOCAL synchronous_commit = on; " if self.commits_unsynced else ""
         wait = f"SET LOCAL lock_timeout = '{self.lock_timeout}'; "
-        cursor = driver.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {wait}{sync}{REVISION_SQL}")
+        cursor = driver.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {wait}{sync}{REVISION_SQL}", prepare=False)
         while cursor.nextset():
             pass
         row = cursor.fetchone()
