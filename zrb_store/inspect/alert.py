@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zrb_store.queries.check import AttemptError
+from zrb_store.queries.last_errors import AttemptError
 from zrb_store.records import RunRecord, SessionRecord, iso
 from zrb_store.safe_text import one_line
 
@@ -76,7 +76,7 @@ def of_session(
     Args:
         session: Its record, with the status that readers see.
         runs: Its runs, the oldest first.
-        error: The error of its newest attempt that ended with one.
+        error: The error of the newest attempt of its last run that ended with one.
         died: How it is known that its process has died, if the session is stale.
         here: The folder in which the remedy is run; None if that is not known.
     """
@@ -84,7 +84,7 @@ def of_session(
     if session.status == "stale":
         at, why = (None if last is None else last.started_at), died
     else:
-        at, why = session.finished_at, None if error is None else error_text(error)
+        at, why = session.finished_at, None if error is None else error.text()
     return Alert(
         event=session.status,
         what=f"session {session.name}" + (f" ({session.task})" if session.task else ""),
@@ -95,11 +95,6 @@ def of_session(
         project=session.project,
         task=session.task,
     )
-
-
-def error_text(error: AttemptError) -> str:
-    """Return the error of an attempt as text: `load: ValueError: no column 'price'`."""
-    return ": ".join(part for part in (error.task, error.type, error.message) if part)
 
 
 def how_to_resume(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str:

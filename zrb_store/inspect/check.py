@@ -17,13 +17,13 @@ from zrb_store.queries import attempts, lease
 from zrb_store.queries.check import (
     dead_queues,
     last_completion,
-    last_errors,
     newest_completed,
     not_done,
     with_deliveries,
 )
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.last import newest_result
+from zrb_store.queries.last_errors import last_errors
 from zrb_store.queries.list import runs_by_session
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -90,7 +90,8 @@ def _sessions(
         successors.look_at(ids)
         left = [session for session in page if not successors.has_completed(session)]
         ids = [session.id for session in left]
-        runs, errors = runs_by_session(transaction, ids), last_errors(transaction, ids)
+        runs = runs_by_session(transaction, ids)
+        errors = last_errors(transaction, [own[-1].id for own in runs.values()])
         for session in left:
             own = runs.get(session.id, [])
             last = own[-1] if own else None
@@ -98,9 +99,8 @@ def _sessions(
             if status == "running":
                 continue
             damage.note(f"session {session.name}", session.damage)
-            yield alert.of_session(
-                replace(session, status=status), own, errors.get(session.id), _death(transaction, last, moment), here
-            )
+            error = None if last is None else errors.get(last.id)
+            yield alert.of_session(replace(session, status=status), own, error, _death(transaction, last, moment), here)
 
 
 def _death(transaction: Transaction, run: RunRecord | None, moment: int) -> str | None:

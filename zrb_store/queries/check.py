@@ -1,4 +1,4 @@
-"""What `check` reads: sessions that are not done, what completed after them, and the errors that ended them."""
+"""What `check` reads: sessions that are not done, what completed after them, and dead values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zrb_store.db.tables import attempt, queue, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import sessions
 from zrb_store.queries.requeue import is_dead
-from zrb_store.records import UNSUCCESSFUL, SessionRecord
+from zrb_store.records import SessionRecord
 
 _completed = session.c.status == literal_column("'completed'")
 _NOT_DONE = (
@@ -90,38 +90,6 @@ def with_deliveries(executor: Executor, session_ids: Sequence[int]) -> set[int]:
     """Return which of these sessions have taken values as deliveries."""
     rows = executor.execute(_with_deliveries(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
     return {row[0] for row in rows}
-
-
-class AttemptError(NamedTuple):
-    """The error that ended an attempt."""
-
-    session_id: int
-    task: str
-    type: str | None
-    message: str | None
-
-
-@functools.cache
-def _last_errors(dialect_name: str) -> Any:
-    last = (
-        sa.select(sa.func.max(attempt.c.id))
-        .where(
-            among(dialect_name, attempt.c.session_id, "ids"),
-            attempt.c.status.in_([literal_column(f"'{status}'") for status in UNSUCCESSFUL]),
-            attempt.c.error_type.is_not(None),
-            attempt.c.step_of.is_(None),  # the error of a step is its task's, too
-        )
-        .group_by(attempt.c.session_id)
-    )
-    return sa.select(attempt.c.session_id, attempt.c.task, attempt.c.error_type, attempt.c.error_message).where(
-        attempt.c.id.in_(last)
-    )
-
-
-def last_errors(executor: Executor, session_ids: Sequence[int]) -> dict[int, AttemptError]:
-    """Return by session id the error of the newest attempt that ended with one."""
-    rows = executor.execute(_last_errors(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
-    return {row[0]: AttemptError(*row) for row in rows}
 
 
 class DeadQueue(NamedTuple):
