@@ -61,7 +61,7 @@ def outcomes(executor: Executor, task: str | None = None, since: int | None = No
 def durations(
     transaction: Transaction, task: str | None = None, since: int | None = None
 ) -> Iterator[tuple[str | None, str | None, int]]:
-    """Return an iterator over project, main task and duration, in microseconds, of each completed run, in ascending order of all three.
+    """Return project, main task and duration (in microseconds) of each completed run, in ascending order of all three.
 
     Args:
         transaction: A snapshot.
