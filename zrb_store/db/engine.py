@@ -35,11 +35,11 @@ class Database:
     Attributes:
         closed: Whether `close` was called; no operation is possible any more.
         timeout: Seconds for which an operation is retried while the database is locked or unreachable.
-        on_death: Called after a transaction in which values died, with queue id and seq of each.
+        on_death: Called after a transaction in which values died, with this object, and queue id and seq of each.
     """
 
     timeout = 30.0
-    on_death: Callable[[list[tuple[int, int]]], object] | None = None
+    on_death: Callable[[Database, list[tuple[int, int]]], object] | None = None
 
     def __init__(self, url: URL, *, read_only: bool = False, durability: str = "normal") -> None:
         """Prepare to use a store. Its schema is checked by `schema.open_database`, not here."""
@@ -145,7 +145,7 @@ class Database:
         if name:
             failpoint(f"{name}:after")
         if died and self.on_death is not None:
-            self.on_death(died)
+            self.on_death(self, died)
         return result
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zrb_store.queries import lease
 from zrb_store.queries.last_errors import AttemptError
 from zrb_store.records import RunRecord, SessionRecord, iso
 from zrb_store.safe_text import one_line
@@ -22,7 +23,7 @@ class Alert:
         event: `failed`, `interrupted` or `stale` of a session; `dead` of values; `overdue` of a task.
         what: What it is about, such as `session etl-2026-11-24 (load)`.
         why: What is known of the cause; None if nothing is.
-        at: When it happened, in microseconds; None if it has not happened at one moment.
+        at: When it happened, in microseconds (for `stale`, the last sign of life); None if that was at no one moment.
         remedy: The command that helps.
         session: Name of the session.
         project: The folder of its project.
@@ -82,7 +83,9 @@ def of_session(
     """
     last = runs[-1] if runs else None
     if session.status == "stale":
-        at, why = (None if last is None else last.started_at), died
+        # The last that is known of a run that died is when it renewed its lease.
+        at = None if last is None else max(last.started_at, last.lease_expires_at - int(lease.DURATION * 1_000_000))
+        why = died if last is None else f"pid {last.pid} on {last.host}: {died}"
     else:
         at, why = session.finished_at, None if error is None else error.text()
     return Alert(
@@ -108,7 +111,7 @@ def how_to_resume(session: SessionRecord, runs: Sequence[RunRecord], here: str |
     # Whoever reclaimed a dead run has left a run of its own, which says nothing of how the session was started.
     last = next((run for run in reversed(runs) if run.origin != "reclaim"), None)
     if session.path:
-        return _in_folder(session.project, here, f"zrb xcom resume {session.name}")
+        return resume_by_zrb(session.name, session.project, here)
     if last is None or not last.command:
         return f"zrb-store log {session.name}"
     words = list(last.command)
@@ -117,6 +120,17 @@ def how_to_resume(session: SessionRecord, runs: Sequence[RunRecord], here: str |
     # A program that uses zrb as a library gets the session's name from its environment, any other one knows it.
     variable = f"ZRB_STORE_SESSION={session.name} " if last.zrb_version else ""
     return _in_folder(last.folder, here, variable + shlex.join(words))
+
+
+def resume_by_zrb(session: str, project: str | None, here: str | None) -> str:
+    """Return the shell command by which zrb resumes a session of its own.
+
+    Args:
+        session: Name of the session.
+        project: The folder of its project.
+        here: The folder in which the command is run; None if that is not known.
+    """
+    return _in_folder(project, here, f"zrb xcom resume {session}")
 
 
 def _in_folder(folder: str | None, here: str | None, command: str) -> str:

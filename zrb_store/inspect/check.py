@@ -104,15 +104,7 @@ def _sessions(
 
 
 def _death(transaction: Transaction, run: RunRecord | None, moment: int) -> str | None:
-    """Return how it is known that a run is dead; None if it has ended by itself."""
-    if run is None or run.ended_at is not None:
-        return None
-    how = (
-        "its process has died"
-        if lease.state_of_process(transaction, run, moment) == "dead"
-        else "its lease has expired"
-    )
-    return f"pid {run.pid} on {run.host}: {how}"
+    return None if run is None or run.ended_at is not None else lease.how_it_died(transaction, run, moment)
 
 
 class _Successors:
