@@ -87,7 +87,7 @@ def of_session(
         at = None if last is None else max(last.started_at, last.lease_expires_at - int(lease.DURATION * 1_000_000))
         why = died if last is None else f"pid {last.pid} on {last.host}: {died}"
     else:
-        at, why = session.finished_at, None if error is None else error.text()
+        at, why = session.finished_at, None if error is None else _cause(error)
     return Alert(
         event=session.status,
         what=f"session {session.name}" + (f" ({session.task})" if session.task else ""),
@@ -98,6 +98,11 @@ def of_session(
         project=session.project,
         task=session.task,
     )
+
+
+def _cause(error: AttemptError) -> str:
+    # These say no more than that it was interrupted.
+    return f"while {error.task} ran" if error.type in ("CancelledError", "KeyboardInterrupt") else error.text()
 
 
 def how_to_resume(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str:

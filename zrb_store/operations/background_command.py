@@ -52,14 +52,14 @@ class BackgroundCommands:
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            _log.warning("%s: the system does not start it: %s", name, error)
+            _log.warning("%s cannot be started: %s", name, error)
             return
         # A daemon: the interpreter must not wait for it any longer than we do.
         thread = threading.Thread(target=self._wait, args=(name, process, printed), daemon=True)
         if self._pid != os.getpid():  # the first one of this process, which may be a fork of another one
             self._pid = os.getpid()
             self._waiting = []
-            atexit.register(self._wait_for_all)
+            atexit.register(self.wait_for_all)
         self._waiting = [each for each in self._waiting if each[0].is_alive()]
         thread.start()
         self._waiting.append((thread, time.monotonic() + PATIENCE))
@@ -69,16 +69,17 @@ class BackgroundCommands:
             try:
                 code = process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
-                _log.warning("%s: it still runs after %.0f s, and is not waited for any longer", name, PATIENCE)
+                _log.warning("%s still runs after %.0f s, and is not waited for any longer", name, PATIENCE)
             else:
                 if code:
-                    how = f"it failed with exit code {code}" if code > 0 else f"signal {-code} has ended it"
+                    how = f"failed with exit code {code}" if code > 0 else f"was ended by signal {-code}"
                     said = _last_line(printed)
-                    _log.warning("%s: %s%s", name, how, f": {said}" if said else "")
+                    _log.warning("%s %s%s", name, how, f": {said}" if said else "")
                 return
         process.wait()  # no zombie is left
 
-    def _wait_for_all(self) -> None:
+    def wait_for_all(self) -> None:
+        """Wait for the commands of this process, for each at most `PATIENCE` seconds from its start."""
         if self._pid != os.getpid():
             return
         with contextlib.suppress(KeyboardInterrupt):
@@ -96,3 +97,5 @@ def _last_line(printed: IO[bytes]) -> str:
 _commands = BackgroundCommands()
 start = _commands.start
 """Start a shell command of this process (`BackgroundCommands.start`)."""
+wait_for_all = _commands.wait_for_all
+"""Wait for them (`BackgroundCommands.wait_for_all`). At the end of the process this happens by itself."""
