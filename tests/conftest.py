@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from tests import postgres
 from tests.commands import Commands
+from tests.processes import start_server
 from tests.told import Told
 from tests.zrb.environments import RELEASES
 from zrb_store.db import migrate
@@ -173,7 +174,8 @@ def command(location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
-    """What the command of ZRB_STORE_ON_FAILURE, which is set, has been told."""
+    """What the command of ZRB_STORE_ON_FAILURE, which is set in this process alone, has been told."""
+    start_server()
     made = Told(tmp_path / "told")
     monkeypatch.setenv("ZRB_STORE_ON_FAILURE", made.command)
     return made

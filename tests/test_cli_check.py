@@ -211,7 +211,7 @@ class TestUntilItIsDone:
     @pytest.mark.parametrize("takes", [True, False])
     def test_workers_of_one_queue_stand_in_for_each_other(self, command: Commands, store: Store, takes: bool) -> None:
         queue = store.session("inbox").xcom["files"]
-        worker = {"task": "inbox/files", "project": None, "again": True}
+        worker: dict[str, Any] = {"task": "inbox/files", "project": None, "again": True}
         end(store, "consume.1", "completed", **worker)
         queue.push("a")
         run = store.session("consume.2").run(**worker).start()

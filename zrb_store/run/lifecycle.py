@@ -156,8 +156,8 @@ class RunLifecycle:
         if told:
             from zrb_store.operations.on_failure import tell_end  # only now: most runs end without it
 
-            text = None if error is None else error_text(error)
-            tell_end(self.database, self.session, self.id, text and f"{text.type}: {text.message}")
+            text = None if error is None else ": ".join(filter(None, error_text(error)[:2]))
+            tell_end(self.database, self.session, self.id, text)
         # A process that was told to end has no time for retention; the next run sees to it.
         if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
             from zrb_store.operations.retention import apply_retention  # only now: most runs end without it
