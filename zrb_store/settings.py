@@ -63,6 +63,13 @@ EVENT = "ZRB_STORE_EVENT"
 """The variable that marks the command of `ZRB_STORE_ON_FAILURE`, and what that starts: none of it starts it again."""
 
 
+TOLD = tuple(
+    f"ZRB_STORE_{name}"
+    for name in ("EVENT", "SESSION", "TASK", "VALUE", "ERROR", "REMEDY", "MESSAGE", "URL", "SHOWN_URL")
+)
+"""The variables that this command gets; those that say nothing are not set."""
+
+
 def on_failure() -> str | None:
     """Return the shell command that is started when a run fails, from `ZRB_STORE_ON_FAILURE`.
 

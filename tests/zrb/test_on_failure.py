@@ -107,8 +107,8 @@ def test_a_resume_in_the_command_does_not_loop(zrb: Zrb, told: Told) -> None:
 def test_a_store_that_cannot_be_used(zrb: Zrb, told: Told, on_error: str) -> None:
     zrb.mark("mended")
     url = f"{zrb.folder}/zrb_init.py/store.db"  # in a file, not in a folder
-    env = {"ZRB_STORE_URL": url, "ZRB_STORE_ON_FAILURE": told.command, "ZRB_STORE_ON_ERROR": on_error}
-    zrb.run("load", code=69 if on_error == "stop" else 0, **env)
+    code = 69 if on_error == "stop" else 0
+    zrb.run("load", code=code, ZRB_STORE_URL=url, ZRB_STORE_ON_FAILURE=told.command, ZRB_STORE_ON_ERROR=on_error)
     [one] = told.so_far()
     assert (one["EVENT"], one["SHOWN_URL"]) == ("unavailable", f"sqlite:///{url}")
     assert one["ERROR"].startswith(f"the store {url} ")
