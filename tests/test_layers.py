@@ -35,7 +35,7 @@ LIBRARIES = {
     "alembic": {"zrb_store.db.migrate"},
     "click": {"zrb_store.cli"},
     "psutil": {"zrb_store.process"},
-    "psycopg": {"zrb_store.db.dialect"},
+    "psycopg": {"zrb_store.db.bare", "zrb_store.db.dialect"},
     "pydantic": {"zrb_store.plugin.agents"},
     "pydantic_ai": {"zrb_store.plugin.agents"},
     "pydantic_core": {"zrb_store.plugin.agents"},
