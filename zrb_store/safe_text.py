@@ -228,24 +228,39 @@ class ErrorText(NamedTuple):
     traceback: str
 
 
-def error_text(error: BaseException, first_frame: TracebackType | None = None) -> ErrorText:
+def error_text(
+    error: BaseException, first_frame: TracebackType | None = None, *, without: tuple[str, ...] = ()
+) -> ErrorText:
     """Return the texts of an exception, with secrets masked, and at most 16 KiB of its message and of its traceback.
 
     Args:
         error: The exception.
         first_frame: The frame at which the traceback begins; by default the outermost one.
+        without: Folders whose frames are left out, also of exceptions that led to this one.
     """
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - the __str__ of a user's class may raise anything
         message = "<exception str() failed>"  # what Python's traceback says then
-    text = _stored("".join(traceback.format_exception(type(error), error, first_frame or error.__traceback__)))
+    formatted = traceback.TracebackException(type(error), error, first_frame or error.__traceback__, compact=True)
+    if without:
+        _leave_out(formatted, without)
+    text = _stored("".join(formatted.format()))
     encoded = text.encode()
     # Secrets are masked before a long text is cut: a part of a secret would not be recognised.
     if len(encoded) > TRACEBACK_LIMIT:
         text = _CUT + _whole_characters(encoded[len(_CUT) - TRACEBACK_LIMIT :])
     message = _whole_characters(_stored(message).encode()[:TRACEBACK_LIMIT])
     return ErrorText(_stored(type(error).__qualname__), message, text)
+
+
+def _leave_out(formatted: traceback.TracebackException, folders: tuple[str, ...]) -> None:
+    each: traceback.TracebackException | None = formatted
+    while each is not None:
+        kept = [frame for frame in each.stack if not frame.filename.startswith(folders)]
+        stack: Any = traceback.StackSummary.from_list(kept) if kept else None
+        each.stack = stack  # without a stack, only type and message are written
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
 
 
 _CUT = "[...]\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -13,6 +13,8 @@ from zrb_store.db.tables import output
 from zrb_store.db.transaction import Transaction
 from zrb_store.output_text import OutputLine
 from zrb_store.queries.attempts import attempt_may_write
+
+_PIECES = 4  # what is kept is at most this part longer than its limit, since pieces are deleted whole
 
 _ATTEMPT = bindparam("attempt_id", type_=output.c.attempt_id.type)
 _BIG = output.c.start.type
@@ -49,29 +51,46 @@ _DROP_BEFORE = sa.delete(output).where(
 
 
 def add(transaction: Transaction, attempt_id: int, lines: Sequence[OutputLine], limit: int, skipped: int = 0) -> bool:
-    """Store the next piece of an attempt's output, and delete the pieces that end before the last `limit` bytes.
+    """Store more of an attempt's output, and delete the pieces that end before the last `limit` bytes.
 
     Args:
         transaction: The open transaction.
         attempt_id: The attempt.
-        lines: What it printed since the piece before.
+        lines: What it printed since the last time, at least one line.
         limit: How many bytes of output are kept.
-        skipped: Bytes that it printed between that piece and these lines, and that are not stored.
+        skipped: Bytes that it printed between that time and these lines, and that are not stored.
 
     Returns:
         False if the attempt may no longer write.
     """
-    size = sum(line.size for line in lines)
-    params = {"attempt_id": attempt_id, "skipped": skipped, "size": size, "data": output_text.encode(lines)}
-    rows = transaction.execute(_ADD, params)
-    if not rows:
-        return False
-    piece, start = rows[0]
-    if skipped:
-        transaction.execute(_DROP_BEFORE, {"attempt_id": attempt_id, "piece": piece})
-    elif start + size > limit:
-        transaction.execute(_DROP_ENDED, {"attempt_id": attempt_id, "until": start + size - limit})
+    end = None
+    for piece in _pieces(lines, limit // _PIECES):
+        size = sum(line.size for line in piece)
+        params = {"attempt_id": attempt_id, "skipped": skipped, "size": size, "data": output_text.encode(piece)}
+        rows = transaction.execute(_ADD, params)
+        if not rows:
+            return False
+        number, start = rows[0]
+        if skipped:
+            transaction.execute(_DROP_BEFORE, {"attempt_id": attempt_id, "piece": number})
+        skipped = 0
+        end = start + size
+    if end is not None and end > limit:
+        transaction.execute(_DROP_ENDED, {"attempt_id": attempt_id, "until": end - limit})
     return True
+
+
+def _pieces(lines: Sequence[OutputLine], most: int) -> Iterator[list[OutputLine]]:
+    """Divide lines into pieces of at most `most` bytes, as far as lines are not longer."""
+    piece: list[OutputLine] = []
+    size = 0
+    for line in lines:
+        if piece and size + line.size > most:
+            yield piece
+            piece, size = [], 0
+        piece.append(line)
+        size += line.size
+    yield piece
 
 
 class StoredOutput(NamedTuple):
