@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 MASK = "***"
 SHORTEST = 4
 """Length of the shortest secret that is remembered: masking a shorter one would mangle other words."""
+SHORTEST_LINE = 12
+"""Likewise, of the lines of a secret that has several."""
 TRACEBACK_LIMIT = 16 * 1024
 """Bytes that are kept of a traceback, from its end, and of an error's message, from its beginning."""
 
@@ -135,7 +137,12 @@ def remember(*secrets: str) -> None:
     Args:
         *secrets: The values; those of fewer than `SHORTEST` characters are ignored.
     """
-    _remembered.update(secret for secret in map(str.strip, secrets) if len(secret) >= SHORTEST)
+    for secret in map(str.strip, secrets):
+        # What a program prints of a key that has several lines is masked line by line.
+        lines = [line.strip() for line in secret.splitlines()] if "\n" in secret else []
+        _remembered.update(line for line in lines if len(line) >= SHORTEST_LINE)
+        if len(secret) >= SHORTEST:
+            _remembered.add(secret)
 
 
 def mask_remembered(text: str) -> str:
@@ -236,7 +243,8 @@ def error_text(
     Args:
         error: The exception.
         first_frame: The frame at which the traceback begins; by default the outermost one.
-        without: Folders whose frames are left out, also of exceptions that led to this one.
+        without: Folders whose frames are left out, also of exceptions that led to this one, and notes about files in
+            them.
     """
     try:
         message = str(error)
@@ -260,6 +268,8 @@ def _leave_out(formatted: traceback.TracebackException, folders: tuple[str, ...]
         kept = [frame for frame in each.stack if not frame.filename.startswith(folders)]
         stack: Any = traceback.StackSummary.from_list(kept) if kept else None
         each.stack = stack  # without a stack, only type and message are written
+        notes: Any = getattr(each, "__notes__", None)
+        each.__notes__ = [note for note in notes or () if not any(folder in str(note) for folder in folders)]
         each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
 
 

@@ -85,14 +85,23 @@ class OutputBuffer:
             self._shrink()
 
     def _shrink(self) -> None:
-        """Drop the first part, but more than what is kept of the rest. Nothing is dropped of a single large text."""
+        """Drop the first part, but leave more than what is kept. Nothing is dropped of a single text."""
         with self._lock:
-            while self._raw_size > self._most - _SLACK - self._limit and len(self._raw) > 1:
-                _, source, data = self._raw.popleft()
+            room = self._most - self._limit - _SLACK
+            while self._raw_size > room and len(self._raw) > 1:
+                at, source, data = self._raw.popleft()
                 self._raw_size -= len(data)
                 stream, text = (source, data) if isinstance(source, str) else source(_decoded(data))
-                self._is_cut[stream] = _decoded(text[-1:]) != "\n"
-                self._skipped += _size(text)
+                rest = text[-(room - self._raw_size) :] if self._raw_size < room else text[:0]
+                if rest:
+                    self._raw.appendleft((at, stream, rest))
+                    self._raw_size += len(rest)
+                dropped = text[: len(text) - len(rest)]
+                if dropped:
+                    self._is_cut[stream] = _decoded(dropped[-1:]) != "\n"
+                    self._skipped += _size(dropped)
+                if rest:
+                    break
 
     def last_line(self, stream: str) -> str | None:
         """Return the last line of a stream that is not blank, as far as it was taken."""
@@ -105,6 +114,7 @@ class OutputBuffer:
             all_of_it: Also take a line whose beginning was printed just now and whose end was not.
         """
         lines: list[OutputLine] = []
+        cut = 0
         with self._lock:
             skipped, self._skipped = self._skipped, 0
             is_cut, self._is_cut = self._is_cut, {}
@@ -116,13 +126,14 @@ class OutputBuffer:
             while self._raw:
                 at, source, data = self._raw.popleft()
                 stream, text = (source, data) if isinstance(source, str) else source(_decoded(data))
-                self._split(at, stream, self._text(stream, text), lines)
+                cut += self._split(at, stream, self._text(stream, text), lines)
             self._raw_size = 0
             old = time.time_ns() // 1000 - OLD
             for stream, begun in list(self._unfinished.items()):
                 if begun.text and (all_of_it or begun.at <= old):
                     del self._unfinished[stream]
-                    self._finish(begun, stream, lines)
+                    cut += self._finish(begun, stream, lines)
+        skipped = max(skipped + cut, 1) if skipped else 0
         size = sum(line.size for line in lines)
         first = 0
         while size > self._limit and first < len(lines) - 1:
@@ -143,8 +154,9 @@ class OutputBuffer:
             self._decoders[stream] = codecs.getincrementaldecoder("utf-8")(errors="replace")
         return self._decoders[stream].decode(data)
 
-    def _split(self, at: int, stream: str, text: str, lines: list[OutputLine]) -> None:
-        """Make lines of text, and keep the beginning of one that does not end."""
+    def _split(self, at: int, stream: str, text: str, lines: list[OutputLine]) -> int:
+        """Make lines of text, and keep the beginning of one that does not end. Return how many bytes were cut."""
+        cut = 0
         parts = text.split("\n")
         begun = self._unfinished.pop(stream, None)
         if begun is not None:
@@ -153,16 +165,17 @@ class OutputBuffer:
         else:
             begun = _Unfinished(at, parts[0], False)
         for part in parts[1:]:
-            self._finish(begun, stream, lines)
+            cut += self._finish(begun, stream, lines)
             begun = _Unfinished(at, part, False)
         if begun.text or begun.is_cut:
             if len(begun.text) > self._limit + 2 * _SLACK:
                 begun.text = begun.text[-self._limit - _SLACK :]
                 begun.is_cut = True
             self._unfinished[stream] = begun
+        return cut
 
-    def _finish(self, begun: _Unfinished, stream: str, lines: list[OutputLine]) -> None:
-        """Add a line as a terminal shows it, with secrets masked before it is cut."""
+    def _finish(self, begun: _Unfinished, stream: str, lines: list[OutputLine]) -> int:
+        """Add a line as a terminal shows it, with secrets masked before it is cut. Return how many bytes were cut."""
         text = begun.text.rstrip("\r")
         if "\r" in text:  # what came before was overwritten
             text = text[text.rindex("\r") + 1 :]
@@ -181,7 +194,9 @@ class OutputBuffer:
             text = (CUT.encode() + encoded[max(len(encoded) - kept, 0) :])[: max(room, 0)].decode(errors="ignore")
         if text and not text.isspace():
             self._last[stream] = text
-        lines.append(OutputLine(begun.at, stream, text))
+        line = OutputLine(begun.at, stream, text)
+        lines.append(line)
+        return _size(begun.text) + 1 - line.size if is_cut else 0
 
 
 def _decoded(data: str | bytes) -> str:

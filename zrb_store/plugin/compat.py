@@ -183,11 +183,12 @@ def is_cmd_task(task: Any) -> bool:
 
 
 def exit_code(error: BaseException) -> int | None:
-    """Return the exit code if a CmdTask failed because its command did; else None. The class came with 2.69."""
+    """Return the exit code if a CmdTask failed because its command did; else None. The class came with 3.0."""
     kind = getattr(cmd_task, "CmdTaskError", None)
     if kind is not None:
         return error.return_code if isinstance(error, kind) else None
-    match = re.fullmatch(r"Process .* exited \((-?\d+)\)", str(error), re.DOTALL) if type(error) is Exception else None
+    is_plain = type(error) in (Exception, RuntimeError)
+    match = re.fullmatch(r"Process .* exited \((-?\d+)\)", str(error), re.DOTALL) if is_plain else None
     return None if match is None else int(match[1])
 
 

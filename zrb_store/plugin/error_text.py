@@ -28,5 +28,5 @@ def text_of_error(error: BaseException, task: Any, attempt: Attempt) -> ErrorTex
         return text
     said = attempt.output.last_line("stderr") if attempt.output else None
     message = f"{said[:_LONGEST_LINE].strip()} (exit {code})" if said else text.message
-    # Before 2.69 it is a plain Exception.
+    # Before 3.0 it is an Exception or a RuntimeError.
     return ErrorText("CmdTaskError", message, text.traceback)

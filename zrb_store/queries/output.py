@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
 from zrb_store import output_text
-from zrb_store.db.tables import output
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.columns import OUTPUT
+from zrb_store.db.tables import attempt, output
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.output_text import OutputLine
 from zrb_store.queries.attempts import attempt_may_write
 
@@ -103,3 +104,94 @@ class StoredOutput(NamedTuple):
 
     bytes: int
     truncated: bool
+
+
+_first, _last = sa.func.min(output.c.start), sa.func.max(output.c.start + output.c.size)
+_SUMS = (
+    sa.select(output.c.attempt_id, _last, _first)
+    .select_from(attempt.join(output, output.c.attempt_id == attempt.c.id))
+    .where(attempt.c.session_id == bindparam("session_id"))
+    .group_by(output.c.attempt_id)
+)
+_SUM = (
+    sa.select(output.c.attempt_id, _last, _first).where(output.c.attempt_id == _ATTEMPT).group_by(output.c.attempt_id)
+)
+
+
+def of_attempts(executor: Executor, session_id: int) -> dict[int, StoredOutput]:
+    """Return how much each attempt of a session printed, by its id; those that printed nothing are left out."""
+    return dict(map(_sum, executor.execute(_SUMS, {"session_id": session_id})))
+
+
+def of_attempt(executor: Executor, attempt_id: int) -> StoredOutput | None:
+    """Return how much an attempt printed, or None."""
+    return dict(map(_sum, executor.execute(_SUM, {"attempt_id": attempt_id}))).get(attempt_id)
+
+
+def _sum(row: Row) -> tuple[int, StoredOutput]:
+    attempt_id, end, start = row
+    return attempt_id, StoredOutput(_PIECE_END.readable(end), bool(start))
+
+
+_PIECE_END = OUTPUT["start"]
+_any_of_attempt: sa.Select[Any] = sa.select(literal_column("1")).where(output.c.attempt_id == attempt.c.id)
+has_output = sa.exists(_any_of_attempt)
+"""The condition that an attempt has printed something."""
+
+_DATA = (
+    sa.select(output.c.piece, output.c.data)
+    .where(output.c.attempt_id == _ATTEMPT, output.c.piece > bindparam("after", type_=sa.Integer))
+    .order_by(output.c.piece)
+)
+
+
+def pieces(executor: Executor, attempt_id: int, after: int = 0) -> list[tuple[int, Any]]:
+    """Return the pieces of an attempt's output, each with its number, the oldest first.
+
+    Args:
+        executor: The database, or a snapshot.
+        attempt_id: The attempt.
+        after: Only pieces with a higher number.
+    """
+    rows = executor.execute(_DATA, {"attempt_id": attempt_id, "after": after})
+    return [(piece, data) for piece, data in rows]
+
+
+_NEWEST = (
+    sa.select(attempt.c.id, attempt.c.task, attempt.c.number, sa.func.max(output.c.piece))
+    .select_from(attempt.join(output, output.c.attempt_id == attempt.c.id))
+    .where(attempt.c.session_id == bindparam("session_id"), attempt.c.run_id == bindparam("run_id"))
+    .group_by(attempt.c.id, attempt.c.task, attempt.c.number)
+    .order_by(attempt.c.id)
+)
+_NEWEST_OF_TASK = _NEWEST.where(attempt.c.task == bindparam("task"))
+
+
+class NewestPiece(NamedTuple):
+    """The newest piece of an attempt's output.
+
+    Attributes:
+        attempt_id: The attempt.
+        task: Its task.
+        number: Its number.
+        piece: The number of the piece.
+    """
+
+    attempt_id: int
+    task: str
+    number: int
+    piece: int
+
+
+def newest_pieces(executor: Executor, session_id: int, run_id: int, task: str | None = None) -> list[NewestPiece]:
+    """Return the newest piece of each attempt of a run that printed something, the oldest attempt first.
+
+    Args:
+        executor: The database, or a snapshot.
+        session_id: The session of the run.
+        run_id: The run.
+        task: Only attempts of this task.
+    """
+    statement = _NEWEST if task is None else _NEWEST_OF_TASK
+    rows = executor.execute(statement, {"session_id": session_id, "run_id": run_id, "task": task})
+    return [NewestPiece(*row) for row in rows]
