@@ -11,6 +11,8 @@ from zrb_store.errors import InvalidArgument
 
 DEFAULT_MAX_VALUE = 16 * 1024 * 1024
 
+DEFAULT_OUTPUT = 64 * 1024
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -44,6 +46,18 @@ def max_value() -> int:
     text = os.environ.get("ZRB_STORE_MAX_VALUE") or str(DEFAULT_MAX_VALUE)
     if not re.fullmatch(r"0*[1-9]\d{0,17}", text):
         raise InvalidArgument(f"ZRB_STORE_MAX_VALUE is {text!r}: set it to a number of bytes, e.g. {DEFAULT_MAX_VALUE}")
+    return int(text)
+
+
+def output() -> int:
+    """Return how many bytes are kept of what an attempt prints, 0 for none, from `ZRB_STORE_OUTPUT`.
+
+    Raises:
+        InvalidArgument: The variable is not a whole number, or has more than nine digits.
+    """
+    text = os.environ.get("ZRB_STORE_OUTPUT") or str(DEFAULT_OUTPUT)
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise InvalidArgument(f"ZRB_STORE_OUTPUT is {text!r}: set it to a number of bytes, e.g. {DEFAULT_OUTPUT}, or 0")
     return int(text)
 
 

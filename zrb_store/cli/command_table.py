@@ -29,4 +29,5 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "copy": ("copy", "Copy sessions from one store to another."),
     "db": ("db", "Show or upgrade the database."),
     "doctor": ("doctor", "Check that the store keeps its promises."),
+    "completion": ("completion", "Print the script that completes commands and names with TAB in a shell."),
 }

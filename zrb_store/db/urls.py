@@ -10,13 +10,12 @@ from typing import TypeAlias
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from zrb_store.db.location import location_text
 from zrb_store.errors import InvalidArgument
 from zrb_store.safe_text import is_secret_name, mask_word, remember
 
 StoreUrl: TypeAlias = URL
 """The URL of a store, for modules that do not import SQLAlchemy."""
-
-DEFAULT_PATH = "~/.zrb/xcom.db"
 
 _MALFORMED = "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
 _STRAY_AT = "the store's URL has an unescaped @ in its user, password or database name: write it as %40"
@@ -38,7 +37,7 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
     Raises:
         InvalidArgument: The location is neither a path nor a valid URL.
     """
-    text = os.fspath(location) if location is not None else os.environ.get("ZRB_STORE_URL") or DEFAULT_PATH
+    text = os.fspath(location) if location is not None else location_text()
     try:
         text.encode()
     except UnicodeEncodeError:
