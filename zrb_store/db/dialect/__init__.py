@@ -105,6 +105,9 @@ class Dialect(Protocol):
     def is_busy(self, error: BaseException) -> bool:
         """Whether the error was caused by another transaction, so that the operation can be repeated."""
 
+    def stops_preparing(self, error: BaseException) -> bool:
+        """Whether a prepared statement was missing, for the first time. From now on new connections prepare none."""
+
     def is_gone(self, error: BaseException) -> bool:
         """Whether the connection is lost."""
 

@@ -139,6 +139,9 @@ class SQLite:
     def is_busy(self, error: BaseException) -> bool:
         return _sqlite_code(error) in _SQLITE_BUSY
 
+    def stops_preparing(self, error: BaseException) -> bool:
+        return False
+
     def is_gone(self, error: BaseException) -> bool:
         return False
 
