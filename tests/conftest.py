@@ -73,7 +73,7 @@ def is_quick(item: pytest.Function) -> bool:
 
 def is_pooled(item: pytest.Function) -> bool:
     """Whether the test reaches PostgreSQL by `postgres_url`, and starts no PgBouncer itself."""
-    if item.path.name == "test_pgbouncer.py":
+    if item.path.name == "test_pgbouncer.py" or item.get_closest_marker("unpooled"):
         return False
     if {"postgres_url", "new_postgres"}.intersection(item.fixturenames):
         return True
