@@ -43,7 +43,12 @@ COMMANDS = every_command(app)
 
 @pytest.mark.parametrize(
     ("page", "made_by"),
-    [("cli.md", "cli_page"), ("api.md", "api_page"), ("schema/export.json", "export_schema")],
+    [
+        ("cli.md", "cli_page"),
+        ("api.md", "api_page"),
+        ("schema/export.json", "export_schema"),
+        ("../zrb_store/cli/tab/grammar.json", "grammar"),
+    ],
 )
 def test_a_generated_page_is_current(page: str, made_by: str) -> None:
     expected = getattr(generator(), made_by)()

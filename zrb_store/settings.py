@@ -59,6 +59,28 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
+EVENT = "ZRB_STORE_EVENT"
+"""The variable that marks the command of `ZRB_STORE_ON_FAILURE`, and what that starts: none of it starts it again."""
+
+
+def on_failure() -> str | None:
+    """Return the shell command that is started when a run fails, from `ZRB_STORE_ON_FAILURE`.
+
+    Returns:
+        None if there is none, or if such a command has started this process.
+    """
+    return None if os.environ.get(EVENT) else os.environ.get("ZRB_STORE_ON_FAILURE", "").strip() or None
+
+
+def session_name() -> str | None:
+    """Return the name that the first session of this process must have, from `ZRB_STORE_SESSION`; None for any name.
+
+    The command of `ZRB_STORE_ON_FAILURE` gets the name of the session that failed in that variable: what it starts must
+    not run that session.
+    """
+    return None if os.environ.get(EVENT) else os.environ.get("ZRB_STORE_SESSION") or None
+
+
 class RetentionRule(NamedTuple):
     """Which sessions are pruned after a run. At least one of the two conditions is given.
 

@@ -178,9 +178,11 @@ class Recorder:
         if self.fatal is None:
             try:
                 self.run.note_tasks(self._tasks())
-                self.run.end(outcome)
+                self.run.end(outcome, error)
             except ZrbStoreError as refusal:
                 self.fatal = refusal
+        elif isinstance(self.fatal, StoreUnavailable):
+            self.run.tell_unavailable(self.fatal)
         return "failed" if self.fatal else outcome
 
     def _tasks(self) -> dict[str, str]:
