@@ -146,12 +146,15 @@ def with_settings(postgres_admin: psycopg.Connection[Any]) -> Iterator[Callable[
     """
     roles: list[str] = []
 
-    def with_settings(location: str, rights: str = "SUPERUSER", **settings: str) -> str:
+    def with_settings(location: str, rights: str = "LOGIN SUPERUSER", **settings: str) -> str:
         name = f"role_{os.getpid()}_{next(_numbers)}"
-        postgres_admin.execute(f"CREATE ROLE {name} LOGIN {rights}".encode())
+        postgres_admin.execute(f"CREATE ROLE {name} {rights}".encode())
         roles.append(name)
         for setting, text in settings.items():
             postgres_admin.execute(f"ALTER ROLE {name} SET {setting} = '{text}'".encode())
+        schema = location.rpartition("%3D")[2]
+        for what in (f"SCHEMA {schema}", f"ALL TABLES IN SCHEMA {schema}", f"ALL SEQUENCES IN SCHEMA {schema}"):
+            postgres_admin.execute(f"GRANT ALL ON {what} TO {name}".encode())
         return make_url(location).set(username=name).render_as_string(hide_password=False)
 
     yield with_settings

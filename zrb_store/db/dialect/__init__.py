@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.sql import Executable
 
 from zrb_store.db.dialect.open_file import OpenFile, StoreReplaced
-from zrb_store.db.dialect.postgresql import PostgreSQL
+from zrb_store.db.dialect.postgresql import NoConnectionLeft, PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
 from zrb_store.db.dialect.statements import (
     among,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Dialect",
+    "NoConnectionLeft",
     "OpenFile",
     "PostgreSQL",
     "SQLite",

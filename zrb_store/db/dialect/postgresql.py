@@ -33,6 +33,7 @@ _TEMPORARY = (
     *("database system", "connection slots", "too many"),
     *("query_wait_timeout", "no more connections", "shutting down", "server login has been failing", "server conn"),
 )
+_FULL = ("too many connections", "too many clients", "connection slots", "no more connections")
 # Other errors without SQLSTATE are temporary, except these.
 _PERMANENT = re.compile(
     "does not support SSL|SSL was required|certificate|sslmode|fe_sendauth|no password|authentication method"
@@ -46,6 +47,10 @@ _ABOUT_SESSION = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting
 
 # psycopg logs a warning if a connection ends during a pipeline. Without a handler, Python would print it to stderr.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
+
+
+class NoConnectionLeft(StoreUnavailable):
+    """The server, the role or a pooler allows no further connection."""
 
 
 class PostgreSQL:
@@ -77,9 +82,10 @@ class PostgreSQL:
             import psycopg
         except ImportError:
             raise StoreUnavailable('PostgreSQL needs psycopg: pip install "zrb-store[postgres]"') from None
-        # With these options a server that vanishes is noticed. Options in the URL take precedence.
-        options = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
-        options = {"connect_timeout": 10, "autocommit": True} | options
+        # Options in the URL take precedence. With the first four, a server that vanishes is noticed. A role may have an
+        # encoding in which not every text can be sent.
+        options: dict[str, Any] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+        options |= {"tcp_user_timeout": 30_000, "connect_timeout": 10, "client_encoding": "utf8", "autocommit": True}
         options = {name: number for name, number in options.items() if name not in url.query}
         engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), connect_args=options, poolclass=sa.NullPool)
 
@@ -194,6 +200,8 @@ class PostgreSQL:
             return StoreUnavailable(f"the store {where} reports an error of its own: {text}")
         if isinstance(error, psycopg.ProgrammingError) and not state:
             return InvalidArgument(f"the store's URL {where} is not understood: {text}")
+        if not state and any(words in text for words in _FULL):
+            return NoConnectionLeft(f"the store {where} cannot be reached: {text}")
         if self.is_gone(error) or (not state and isinstance(error, psycopg.OperationalError)):
             return StoreUnavailable(f"the store {where} cannot be reached: {text or 'the connection was lost'}")
         return None
