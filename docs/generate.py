@@ -26,7 +26,7 @@ from zrb_store.xcom import Xcoms
 DOCS = Path(__file__).resolve().parent
 # These methods have no underscore because other modules of the package call them. They are no part of the API.
 _INTERNAL = {
-    "Attempt": {"owner_of_change", "refuse_if_closed"},
+    "Attempt": {"output", "owner_of_change", "refuse_if_closed"},
     "Delivery": {"end"},
     "Run": {"consumer", "lose", "refuse_if_over"},
     "Xcom": {"is_in"},
@@ -86,6 +86,7 @@ def api_page() -> str:
         zrb_store.Run,
         zrb_store.Attempt,
         zrb_store.Delivery,
+        zrb_store.OutputHandler,
         zrb_store.Xcom,
         Xcoms,
     ]
