@@ -16,8 +16,11 @@ from zrb_store.safe_text import mask_text, storable
 
 CUT = "[...] "
 """What a line begins with if its beginning is not kept."""
-OLD = 1_000_000
-"""Microseconds after which the beginning of a line is stored although its end has not been printed."""
+OLD = 5_000_000
+"""Microseconds after which the beginning of a line is stored although its end has not been printed: it may be a prompt.
+
+A busy program may need longer than a second to print the end.
+"""
 
 # What is dropped of the rest of a line whose beginning was dropped: it may be the end of a secret.
 _SLACK = 8 * 1024
