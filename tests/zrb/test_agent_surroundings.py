@@ -53,6 +53,38 @@ async def triage(ctx):
     assert agents.project.begun == {"model 0": 3, "tool 0": 3, "model 1": 3}
 
 
+def test_what_tools_do_to_a_shared_queue_happens_once(agents: Agents) -> None:
+    """A call that was killed had taken a value and pushed another: both are undone before it runs again."""
+    agents.tasks(
+        """
+from zrb_store import open_store
+inbox = open_store().session("inbox").xcom
+
+async def charge(n: int) -> str:
+    log(f"tool {n}", "begin")
+    value = inbox["in"].pop()
+    await work()
+    inbox["out"].push(f"{n} {value}")
+    if n == 21 and once_here("killed"):
+        kill_me()
+    if n == 30:
+        raise ModelRetry("not that one")
+    return f"receipt {n}"
+
+if not inbox["in"] and not inbox["out"]:
+    inbox["in"].extend(range(20))
+agent(tools=[charge], tool_factories=[])
+"""
+    )
+    agents.run("triage", code=-9, ROUNDS="4")
+    agents.resume(ROUNDS="4")
+    assert "tool 21" in agents.project.begun
+    agents.session = "inbox"
+    out = [text.split() for text in agents.live("out")]
+    assert sorted(int(n) for n, _ in out) == [0, 10, 11, 20, 21, 22, 31, 32, 33]
+    assert sorted([*(int(value) for _, value in out), *agents.live("in")]) == list(range(20))
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_agent_goes_on(agents: Agents, name: str) -> None:
     """zrb saves no conversation that is ahead of the steps."""
