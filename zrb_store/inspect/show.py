@@ -75,7 +75,7 @@ def open_session(
         name: Full name of the session.
         queue: Only this queue.
         only: Only live values, or only dead ones.
-        at: Show the session as it was at a moment: an ISO 8601 time, `before:TASK#N` or `after:TASK#N`.
+        at: Show the session as it was at a moment: a time as it is printed, `before:TASK#N` or `after:TASK#N`.
         damage: Collects damaged rows.
 
     Raises:
