@@ -14,6 +14,7 @@ from zrb_store.inspect import lazy
 from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.moments import Moment, attempt_at, moment_of, runs_at, status_at
+from zrb_store.inspect.pops import Pops
 from zrb_store.inspect.shapes import attempt_shape, step_shape
 from zrb_store.names import full_name
 from zrb_store.queries import lease, runs, sessions, show, step_history
@@ -33,6 +34,7 @@ class SessionView:
         runs: Its runs, the first one first.
         moment: The moment in microseconds; None for now.
         damage: Collects damaged rows.
+        pops: Which of its values were taken from a shell.
         unfinished: Names of the last attempts of tasks that did not complete, and of steps that were lost and are not
             given back yet, by id. `tasks` fills it.
         steps: How many steps each task has that has some. `tasks` fills it.
@@ -56,6 +58,7 @@ class SessionView:
         self.runs = runs
         self.moment = moment
         self.damage = damage
+        self.pops = Pops(transaction, session.name, session.id, damage)
         self.unfinished: dict[int, str] = {}
         self.steps: dict[str, StepCounts] = {}
         self._attempts = attempts  # None if there are too many to keep

@@ -121,6 +121,11 @@ def run_process(run: dict[str, Any]) -> str:
     return one_line(f"{run['origin']}, pid {run['pid']} on {run['host']}")
 
 
+def process(changed_by: dict[str, Any]) -> str:
+    """Name who did something by hand, with which process: `amy, pid 7 on db-1`."""
+    return one_line(f"{changed_by['user'] or 'somebody'}, pid {changed_by['pid']} on {changed_by['host']}")
+
+
 def error_summary(error: dict[str, Any]) -> str:
     """Return type and message of an error, which is in the shape of `show --format json`."""
     return ": ".join(part for part in (error["type"], error["message"]) if part)
