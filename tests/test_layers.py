@@ -26,7 +26,18 @@ ROWS = [
     ("values", {"codec"}),
     (
         "ground",
-        {"agent_tools", "errors", "local_time", "names", "process", "project", "records", "safe_text", "settings"},
+        {
+            "agent_tools",
+            "errors",
+            "local_time",
+            "name_pattern",
+            "names",
+            "process",
+            "project",
+            "records",
+            "safe_text",
+            "settings",
+        },
     ),
 ]
 

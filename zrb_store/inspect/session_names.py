@@ -6,7 +6,7 @@ import os
 
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument, SessionNotFound
-from zrb_store.inspect.list import list_sessions
+from zrb_store.inspect.list import HALTED, list_sessions
 from zrb_store.names import is_session_name, nearest
 from zrb_store.queries import sessions
 from zrb_store.queries.session_names import names_with_prefix, newest_names
@@ -14,7 +14,6 @@ from zrb_store.records import SessionRecord
 
 _SHOWN = 8  # sessions that are named if a beginning is not unique
 _SEARCHED = 1000  # newest sessions whose names are compared with a misspelt one
-_UNSUCCESSFUL = ("failed", "interrupted", "stale")
 
 
 def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRecord:
@@ -70,7 +69,7 @@ def this_session() -> str:
 
 
 def _newest(database: Database, text: str) -> SessionRecord:
-    statuses = _UNSUCCESSFUL if text == "@last-failed" else None
+    statuses = HALTED if text == "@last-failed" else None
     found = list_sessions(database, statuses=statuses, roots=True, limit=1)
     if not found:
         raise SessionNotFound(f"there is no session for {text}; `zrb-store list` shows all sessions")
