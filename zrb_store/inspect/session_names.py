@@ -37,7 +37,7 @@ def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRec
     if found is None and not exact and is_session_name(name):
         found = _by_prefix(database, name)
     if found is None:
-        raise SessionNotFound(f"there is no session {name!r}{_hint(database, name)}")
+        raise not_found(database, name)
     return found
 
 
@@ -84,5 +84,13 @@ def _by_prefix(database: Database, prefix: str) -> SessionRecord | None:
     return sessions.find(database, names[0]) if names else None
 
 
-def _hint(database: Database, name: str) -> str:
-    return nearest(name, newest_names(database, _SEARCHED)) or "; `zrb-store list` shows all sessions"
+def not_found(database: Database, name: str, when: str = "") -> SessionNotFound:
+    """Return the error that there is no session of this name, with a name that is like it.
+
+    Args:
+        database: Where it was looked for.
+        name: The name.
+        when: When there was none, as ` after 60 s`.
+    """
+    hint = nearest(name, newest_names(database, _SEARCHED)) or "; `zrb-store list` shows all sessions"
+    return SessionNotFound(f"there is no session {name!r}{when}{hint}")
