@@ -19,7 +19,7 @@ MODULES = {
 # From top to bottom.
 ROWS = [
     ("edges", {"cli", "plugin"}),
-    ("facade", {"", "store", "session", "run", "attempt", "stepping", "lease", "xcom", "consume", "testing"}),
+    ("facade", {"", "store", "session", "run", "attempt", "output", "stepping", "lease", "xcom", "consume", "testing"}),
     ("services", {"inspect", "operations", "resume_plan"}),
     ("queries", {"queries"}),
     ("database", {"db"}),
@@ -32,6 +32,7 @@ ROWS = [
             "local_time",
             "name_pattern",
             "names",
+            "output_text",
             "process",
             "project",
             "records",
@@ -46,7 +47,7 @@ LIBRARIES = {
     "alembic": {"zrb_store.db.migrate"},
     "click": {"zrb_store.cli"},
     "psutil": {"zrb_store.process"},
-    "psycopg": {"zrb_store.db.dialect"},
+    "psycopg": {"zrb_store.db.bare", "zrb_store.db.dialect"},
     "pydantic": {"zrb_store.plugin.agents"},
     "pydantic_ai": {"zrb_store.plugin.agents"},
     "pydantic_core": {"zrb_store.plugin.agents"},

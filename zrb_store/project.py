@@ -37,6 +37,14 @@ def project_of(here: Path, init_file: str | None = None) -> str:
     return storable(str(next((folder for folder in (here, *here.parents) if (folder / name).is_file()), here)))
 
 
+def current_folder() -> str | None:
+    """Return the working directory; None if it was deleted."""
+    try:
+        return storable(str(Path.cwd()))
+    except OSError:
+        return None
+
+
 def program_of(command: Sequence[str], folder: str | None) -> str | None:
     """Return the path of the program that a process runs: a script, a module, or an installed program.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from zrb_store.cli.command import command, format_option, parse_duration, parse_whole_number
+from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
 from zrb_store.cli.project_argument import project_conditions
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Column, Lines, Table
@@ -34,13 +34,6 @@ _COLUMNS = (
     Column("tasks", right=True),
     Column("owner"),
 )
-
-
-def _parse_limit(text: str) -> int:
-    limit = parse_whole_number(text)
-    if limit < 0:
-        raise click.BadParameter(f"{limit} is less than 0")
-    return limit
 
 
 @command(
@@ -69,7 +62,7 @@ def _parse_limit(text: str) -> int:
 )
 @click.option(
     "--limit",
-    type=_parse_limit,
+    type=parse_limit,
     default="50",
     metavar="N",
     show_default=True,
