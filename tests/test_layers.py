@@ -19,7 +19,7 @@ MODULES = {
 # From top to bottom.
 ROWS = [
     ("edges", {"cli", "plugin"}),
-    ("facade", {"", "store", "session", "run", "attempt", "stepping", "lease", "xcom", "consume", "testing"}),
+    ("facade", {"", "store", "session", "run", "attempt", "output", "stepping", "lease", "xcom", "consume", "testing"}),
     ("services", {"inspect", "operations", "resume_plan"}),
     ("queries", {"queries"}),
     ("database", {"db"}),

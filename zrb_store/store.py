@@ -49,7 +49,8 @@ class Store:
         url = store_url(location)
         self.url = shown_url(url)
         self.max_value = settings.max_value()
-        settings.retention()  # a mistake in it is reported now, not at the end of a run
+        settings.retention()  # a mistake in these is reported now, not at the end of a run
+        settings.output()
         try:
             self.database = open_database(url, read_only=read_only, durability=settings.durability())
         except ZrbStoreError as error:

@@ -246,7 +246,7 @@ class Recorder:
         role = self.graph.role(task)
         self._outcome.attempt_ends(attempt.task, role, error)
         if self.fatal is None and not self.ended:
-            self._attempts.fail(attempt, error)
+            self._attempts.fail(attempt, task, error)
         uncertain = uncertain_step(error)
         if uncertain is not None:
             self.uncertain.append(uncertain)
