@@ -65,7 +65,7 @@ def _print_deletions(deletions: Iterator[Deletion], output_format: str, title: s
             {"session": deletion.session, "values": deletion.values, "rule": deletion.rule} for deletion in deletions
         )
         return
-    columns = [Column(heading) for heading in ("Session", title, "Rule")]
+    columns = [Column("session"), Column(title), Column("rule")]
     rows = ((deletion.session, _what(deletion), deletion.rule) for deletion in deletions)
     if first := next(rows, None):
         output.print_document([Table(columns, itertools.chain([first], rows))])
