@@ -33,6 +33,7 @@ COMMANDS = {
     "trace": ["trace", "shared/orders#1"],
     "diff": ["diff", "etl", "values"],
     "log": ["log", "shared"],
+    "stats": ["stats"],
     "prune": ["prune", "--older-than", "1d", "--dry-run"],
     "last": ["last", "load", "--any-project", "--format", "table"],
 }

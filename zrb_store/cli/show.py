@@ -202,9 +202,11 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
     tree = document.tree
     name, status = tree["name"], tree["status"]
     hints = []
-    errors = (attempt["error"] for task in tree["tasks"] for attempt in task["attempts"])
-    if any(errors) or any(each.failed for each in document.steps.values()):
+    attempts = (attempt for task in tree["tasks"] for attempt in task["attempts"])
+    if any(attempt["error"] for attempt in attempts) or any(each.failed for each in document.steps.values()):
         hints.append(("Tracebacks:", f"{program_name()} log {name}"))
+    elif any(attempt["output"] for task in tree["tasks"] for attempt in task["attempts"]):
+        hints.append(("Output:", f"{program_name()} log {name}"))
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(tree["path"])
     if is_halted and is_zrb:
         hints.append(("Resume:", f"zrb xcom resume {name}"))
