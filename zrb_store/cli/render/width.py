@@ -58,7 +58,7 @@ def wrap(text: str, width: int) -> Iterator[str]:
             if " " in line[words:]:
                 line = line[: line.rindex(" ")]
             elif mark := _LAST_MARK.search(line, words):
-                line = mark[0]
+                line = line[: mark.end()]
         yield line.rstrip(" ")
         text = text[len(line) :].lstrip(" ")
     yield text
