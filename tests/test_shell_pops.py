@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from tests.commands import Commands
 from tests.rows import faults
 from tests.sessions import parse, parse_lines, show
-from tests.test_cli_places import MAIN
+from tests.terminals import MAIN
 from zrb_store import Store
 from zrb_store.db.tables import change
 from zrb_store.inspect import pops
@@ -157,7 +157,7 @@ def test_what_is_not_shown_is_not_read_to_its_end(store: Store, command: Command
         session.xcom[name].extend(range(30))
         for _ in range(30):
             command.ok("pop", "inbox", name)
-    shown = subprocess.run([*MAIN, "show", "inbox", "files"], capture_output=True, text=True, check=True)
+    shown = subprocess.run([*MAIN, "show", "inbox", "files", "--all"], capture_output=True, text=True, check=True)
     assert (shown.stdout.count("taken by"), shown.stderr) == (30, "")
 
 

@@ -25,14 +25,14 @@ from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
 _COLUMNS = (
-    Column("name", fold=True),
-    Column("project", fold=True),
-    Column("task", fold=True),
+    Column("name"),
+    Column("project", leaves=1),
+    Column("task", leaves=4),
     Column("status", status=True),
-    Column("started"),
-    Column("took", right=True),
-    Column("tasks", right=True),
-    Column("owner"),
+    Column("started", leaves=6),
+    Column("took", right=True, leaves=5),
+    Column("tasks", right=True, leaves=3),
+    Column("owner", leaves=2),
 )
 
 
@@ -120,7 +120,7 @@ def _shape(summary: SessionSummary, damage: Damage) -> dict[str, Any]:
         **header(summary.session, damage),
         "started_at": iso(summary.runs[0].started_at) if summary.runs else None,
         "took_seconds": None if took is None else took / 1_000_000,
-        "task_counts": {"done": summary.completed, "total": summary.tasks},
+        "task_counts": {"done": summary.done, "total": summary.tasks},
         "owner": owner and {"host": owner.host, "pid": owner.pid},
         "held_by": [{"attempt": each.name, "state": each.state} for each in summary.holders],
         "dead": summary.dead,
@@ -146,10 +146,10 @@ def _row(summary: SessionSummary, times: TimeFormat, damage: Damage) -> list[str
         one_line(session.name),
         one_line(PurePath(session.project).name or session.project) if session.project else NOTHING,
         one_line(session.task) if session.task else NOTHING,
-        session.status + (f", {summary.dead} dead" if summary.dead else ""),
+        session.status + (f", {summary.dead} dead" if summary.dead else "") + (", pinned" if session.pinned else ""),
         times.short(iso(started_at)),
         format_duration(summary.took if session.status != "stale" else None),
-        f"{summary.completed}/{summary.tasks}" if summary.tasks else NOTHING,
+        f"{summary.done}/{summary.tasks}" if summary.tasks else NOTHING,
         one_line(f"{owner.pid}@{owner.host}") if owner else _holders(summary),
     ]
 

@@ -177,7 +177,7 @@ def _title(attempt: dict[str, Any], times: TimeFormat) -> str:
 
 
 def _changes_table(changes: Iterable[dict[str, Any]], times: TimeFormat) -> Table:
-    columns = (Column("at"), Column("what"), Column("by"), Column("detail"))
+    columns = (Column("at", words=True), Column("what"), Column("by", fold=True), Column("detail"))
     rows = (
         [
             times.full(change["at"]),

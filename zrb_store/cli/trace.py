@@ -52,7 +52,7 @@ def _blocks(history: dict[str, Any], full: bool) -> Iterator[Block]:
         ("Content", text if full or len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."),
     ]
     yield Fields(fields, frozenset({"State"}))
-    columns = (Column("at"), Column("event", status=True), Column("by", fold=True), Column("note"))
+    columns = (Column("at", words=True), Column("event", status=True), Column("by", fold=True), Column("note"))
     rows = [
         [times.exact(event["at"]), event["event"], one_line(_by(event)), _note(event)] for event in history["events"]
     ]

@@ -6,7 +6,7 @@ import functools
 import itertools
 import json
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import literal_column
@@ -83,18 +83,47 @@ def runs_by_session(executor: Executor, session_ids: Sequence[int]) -> dict[int,
     return found
 
 
+class TaskCounts(NamedTuple):
+    """How far the tasks of a session are.
+
+    Attributes:
+        attempted: How many of them have attempts.
+        completed: How many of these have completed.
+        kept: Of a session for which that was asked, the tasks with an attempt that was not given back.
+    """
+
+    attempted: int
+    completed: int
+    kept: frozenset[str]
+
+
 @functools.cache
 def _task_counts(dialect_name: str) -> Any:
-    stands = sa.and_(attempt.c.status == literal_column("'completed'"), attempt.c.given_back_at.is_(None))
-    completed = sa.case((stands, attempt.c.task))
+    was_kept = attempt.c.given_back_at.is_(None)
+    completed = sa.case((sa.and_(attempt.c.status == literal_column("'completed'"), was_kept), attempt.c.task))
+    kept = sa.case((was_kept, attempt.c.task))
+    # One row for each session, but one for each task of a session whose tasks are asked for.
+    task = sa.case((among(dialect_name, attempt.c.session_id, "by_task"), attempt.c.task))
+    counted = (sa.func.count(each.distinct()) for each in (attempt.c.task, completed, kept))
     return (
-        sa.select(attempt.c.session_id, sa.func.count(attempt.c.task.distinct()), sa.func.count(completed.distinct()))
+        sa.select(attempt.c.session_id, task.label("name"), *counted)
         .where(among(dialect_name, attempt.c.session_id, "ids"), no_step)
-        .group_by(attempt.c.session_id)
+        .group_by(literal_column("1"), literal_column("2"))
     )
 
 
-def task_counts(executor: Executor, session_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Return for each session id how many of its tasks have attempts, and how many of these have completed."""
-    rows = executor.execute(_task_counts(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
-    return {row[0]: (row[1], row[2]) for row in rows}
+def task_counts(executor: Executor, session_ids: Sequence[int], by_task: Sequence[int] = ()) -> dict[int, TaskCounts]:
+    """Count for each session id the tasks that have attempts.
+
+    Args:
+        executor: The database, or the open transaction.
+        session_ids: The sessions.
+        by_task: Those of them for which the names of tasks are asked.
+    """
+    params = {"ids": json.dumps(list(session_ids)), "by_task": json.dumps(list(by_task))}
+    found: dict[int, TaskCounts] = {}
+    for session_id, task, attempted, completed, kept in executor.execute(_task_counts(executor.dialect_name), params):
+        before = found.get(session_id, TaskCounts(0, 0, frozenset()))
+        names = before.kept | {task} if kept and task is not None else before.kept
+        found[session_id] = TaskCounts(before.attempted + attempted, before.completed + completed, names)
+    return found

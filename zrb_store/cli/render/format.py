@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from zrb_store.cli.render.json_stream import dumps_compact
+from zrb_store.cli.render.readable import TEXT_TAGS, readable
 from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.local_time import is_repeated, zone_name
 from zrb_store.safe_text import one_line, printable
@@ -137,20 +138,17 @@ def error_summary(error: dict[str, Any]) -> str:
 
 
 def preview(tree: Any, *, full: bool = False) -> str:
-    """Format a value, as `codec.to_json` returns it, on one line.
+    """Format a value, as `codec.to_json` returns it, on one line, as a person reads it.
 
-    A value that is written as one text is shown as that text, but a str is put in quotes, so that it differs from a
-    number.
+    A command's result is shown as its output, but a str is put in quotes, so that it differs from a number.
 
     Args:
         tree: The value.
         full: Whether all of it is needed, not only what fits in a table.
     """
-    text = _single_text(tree)
-    if type(tree) is str:
-        text = json.dumps(tree if full else tree[:_PREVIEW_LENGTH], ensure_ascii=False)
-    elif text is None:
-        text = _stand_in_text(tree) or json.dumps(_without_tag(tree), ensure_ascii=False)
+    text = single_text(tree) if type(tree) is dict and tree.get("$") == "CmdResult" else None
+    if text is None:
+        text = readable(tree, None if full else _PREVIEW_LENGTH)
     return printable(text if full else text[:_PREVIEW_LENGTH])
 
 
@@ -166,36 +164,19 @@ def preview_items(items: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _stand_in_text(tree: Any) -> str | None:
-    """Return what is known of a value that cannot be decoded; None for all other values."""
-    if type(tree) is not dict or "$" not in tree:
-        return None
-    if tree["$"] == "opaque":
-        return str(tree.get("repr"))
-    return f"undecodable: {tree.get('raw')}" if tree["$"] == "undecodable" else None
-
-
-def _without_tag(tree: Any) -> Any:
-    """Return the content of a tagged value, if its type, which is shown beside it, says as much as the tag."""
-    if type(tree) is dict and tree.get("$") in ("tuple", "set", "frozenset", "bytes", "bytearray", "dataclass"):
-        return tree.get("v", tree)
-    return tree
-
-
-# Tags of values that a shell wants as their text alone.
-_TEXT_TAGS = frozenset(
-    {"Decimal", "UUID", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "ZoneInfo"}
-    | {"date", "datetime", "time", "float"}
-)
-
-
 def shell_text(tree: Any) -> str:
     """Format a value, as `codec.to_json` returns it, for a shell: text or a command's output as it is, else JSON."""
-    text = _single_text(tree)
+    text = single_text(tree)
     return dumps_compact(tree) if text is None else text
 
 
-def _single_text(tree: Any) -> str | None:
+def setting_text(tree: Any) -> str:
+    """Format a value, as `codec.to_json` returns it, for `NAME=VALUE`: text as it is, else as `preview` does."""
+    text = single_text(tree)
+    return readable(tree) if text is None else text
+
+
+def single_text(tree: Any) -> str | None:
     """Return the text of a value that is written as one: a str, a path, a date or a command's output; else None."""
     if type(tree) is str:
         return tree
@@ -203,7 +184,7 @@ def _single_text(tree: Any) -> str | None:
         return None
     content = tree.get("v")
     if tree["$"] == "CmdResult" and type(content) is dict:
-        return _single_text(content.get("output"))
+        return single_text(content.get("output"))
     if tree["$"] == "str" and type(content) is list:
         return "".join(map(str, content))
-    return content if tree["$"] in _TEXT_TAGS and type(content) is str and tree.keys() == {"$", "v"} else None
+    return content if tree["$"] in TEXT_TAGS and type(content) is str and tree.keys() == {"$", "v"} else None

@@ -17,7 +17,10 @@ from zrb_store.cli.render.format import (
     shell_text,
     size,
 )
-from zrb_store.cli.render.output import echo_json, echo_raw, print_document
+from zrb_store.cli.render.output import echo_json, echo_raw, print_document, write_bytes
+from zrb_store.cli.render.raw import is_text, raw_bytes
+from zrb_store.cli.render.stdout import on_terminal
+from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.paths import part
 from zrb_store.inspect.stored_value import StepResult, StoredValue
 from zrb_store.records import iso
@@ -25,11 +28,13 @@ from zrb_store.safe_text import one_line
 
 
 def print_value(stored: StoredValue | StepResult, output_format: str, path: str | None) -> None:
-    """Print a value or the result of a step, or the part of it at a path, in the format that was asked for."""
+    """Print a value or the result of a step, or the part of it at a path, in one of the formats or as `raw`."""
     value = stored.shape
     if path is not None:
         value = {**value, "value": part(value["value"], path)}
-    if output_format == "value":
+    if output_format == "raw":
+        _write_raw(value["value"], str(value["id"]) + (f" at {path}" if path else ""))
+    elif output_format == "value":
         echo_raw(shell_text(value["value"]))
     elif output_format == "table":
         fields = _value_fields(value) if isinstance(stored, StoredValue) else _step_fields(value)
@@ -37,6 +42,16 @@ def print_value(stored: StoredValue | StepResult, output_format: str, path: str 
     else:
         echo_json(value, one_line=output_format == "jsonl")
     print_damage(stored.damage)
+
+
+def _write_raw(tree: Any, name: str) -> None:
+    try:
+        content = raw_bytes(tree)
+    except ValueError as error:
+        raise ZrbStoreError(f"{name} {error}") from None
+    if on_terminal() and not is_text(content):
+        raise ZrbStoreError(f"{name} is not text, and would upset the terminal: redirect it, as in `--raw > FILE`")
+    write_bytes(content)
 
 
 def _value_fields(value: dict[str, Any]) -> list[tuple[str, str]]:
