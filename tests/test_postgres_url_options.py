@@ -21,7 +21,7 @@ from tests.postgres import DEADLINE, Server, private_server, wait_until
 from zrb_store import StoreUnavailable, lease, open_store
 from zrb_store.db.engine import Database
 
-pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
+pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True), pytest.mark.unpooled]
 
 
 def test_every_connection_has_the_application_name(location: str, postgres_admin: psycopg.Connection[Any]) -> None:
