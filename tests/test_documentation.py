@@ -70,7 +70,7 @@ def test_every_command_has_a_purpose_an_example_and_help_for_each_option(path: t
 def test_every_setting_is_in_the_readme_and_every_one_there_is_read() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "zrb_store").rglob("*.py"))
     # Set by zrb-store for its child processes, or by tests, but not by users.
-    inner = {"ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING"}
+    inner = {"ZRB_STORE_ATTEMPT", "ZRB_STORE_EVENT", "ZRB_STORE_TESTING"}
     read = set(re.findall(r"\bZRB_STORE_[A-Z_]+[A-Z]\b", source)) - inner
     table = re.findall(r"^\| `(ZRB_STORE_[A-Z_]+)`", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(table) == read

@@ -19,14 +19,26 @@ MODULES = {
 # From top to bottom.
 ROWS = [
     ("edges", {"cli", "plugin"}),
-    ("facade", {"", "store", "session", "run", "attempt", "stepping", "lease", "xcom", "consume", "testing"}),
+    ("facade", {"", "store", "session", "run", "attempt", "output", "stepping", "lease", "xcom", "consume", "testing"}),
     ("services", {"inspect", "operations", "resume_plan"}),
     ("queries", {"queries"}),
     ("database", {"db"}),
     ("values", {"codec"}),
     (
         "ground",
-        {"agent_tools", "errors", "names", "output_text", "process", "project", "records", "safe_text", "settings"},
+        {
+            "agent_tools",
+            "errors",
+            "local_time",
+            "name_pattern",
+            "names",
+            "output_text",
+            "process",
+            "project",
+            "records",
+            "safe_text",
+            "settings",
+        },
     ),
 ]
 

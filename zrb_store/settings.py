@@ -11,6 +11,8 @@ from zrb_store.errors import InvalidArgument
 
 DEFAULT_MAX_VALUE = 16 * 1024 * 1024
 
+DEFAULT_OUTPUT = 64 * 1024
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -47,6 +49,18 @@ def max_value() -> int:
     return int(text)
 
 
+def output() -> int:
+    """Return how many bytes are kept of what an attempt prints, 0 for none, from `ZRB_STORE_OUTPUT`.
+
+    Raises:
+        InvalidArgument: The variable is not a whole number, or has more than nine digits.
+    """
+    text = os.environ.get("ZRB_STORE_OUTPUT") or str(DEFAULT_OUTPUT)
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise InvalidArgument(f"ZRB_STORE_OUTPUT is {text!r}: set it to a number of bytes, e.g. {DEFAULT_OUTPUT}, or 0")
+    return int(text)
+
+
 def parse_duration(text: str) -> timedelta:
     """Parse a length of time such as `90s`, `15m`, `26h`, `30d` or `2w`.
 
@@ -57,6 +71,35 @@ def parse_duration(text: str) -> timedelta:
     if match is None:
         raise InvalidArgument(f"{text!r} is not a length of time: use e.g. 90s, 15m, 26h, 30d or 2w")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+EVENT = "ZRB_STORE_EVENT"
+"""The variable that marks the command of `ZRB_STORE_ON_FAILURE`, and what that starts: none of it starts it again."""
+
+
+TOLD = tuple(
+    f"ZRB_STORE_{name}"
+    for name in ("EVENT", "SESSION", "TASK", "VALUE", "ERROR", "REMEDY", "MESSAGE", "URL", "SHOWN_URL")
+)
+"""The variables that this command gets; those that say nothing are not set."""
+
+
+def on_failure() -> str | None:
+    """Return the shell command that is started when a run fails, from `ZRB_STORE_ON_FAILURE`.
+
+    Returns:
+        None if there is none, or if such a command has started this process.
+    """
+    return None if os.environ.get(EVENT) else os.environ.get("ZRB_STORE_ON_FAILURE", "").strip() or None
+
+
+def session_name() -> str | None:
+    """Return the name that the first session of this process must have, from `ZRB_STORE_SESSION`; None for any name.
+
+    The command of `ZRB_STORE_ON_FAILURE` gets the name of the session that failed in that variable: what it starts must
+    not run that session.
+    """
+    return None if os.environ.get(EVENT) else os.environ.get("ZRB_STORE_SESSION") or None
 
 
 class RetentionRule(NamedTuple):

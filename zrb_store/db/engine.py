@@ -11,14 +11,15 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of
+from zrb_store.db.committing import Committing, roll_back
+from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.process_fork import protect_from_fork
 from zrb_store.db.tables import REVISION
 from zrb_store.db.transaction import Params, Row, Transaction, is_write
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import Wait
-from zrb_store.errors import SchemaAhead, StoreUnavailable, ZrbStoreError
+from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
 
 T = TypeVar("T")
 
@@ -35,9 +36,11 @@ class Database:
     Attributes:
         closed: Whether `close` was called; no operation is possible any more.
         timeout: Seconds for which an operation is retried while the database is locked or unreachable.
+        on_death: Called after a transaction in which values died, with this object, and queue id and seq of each.
     """
 
     timeout = 30.0
+    on_death: Callable[[Database, list[tuple[int, int]]], object] | None = None
 
     def __init__(self, url: URL, *, read_only: bool = False, durability: str = "normal") -> None:
         """Prepare to use a store. Its schema is checked by `schema.open_database`, not here."""
@@ -49,13 +52,10 @@ class Database:
         self._transaction: Transaction | None = None
         self._pooled: Any = None
         self._file: OpenFile | None = None
-        self._in_use = False
+        self._in_use = self._is_replaced = self._locked_for_fork = self.closed = False
         self._may_be_committed = False  # whether the server may already have committed the current change
         self._gave_up_at = -_GIVE_UP_FOR
         self._stop_at: float | None = None
-        self._is_replaced = False
-        self._locked_for_fork = False
-        self.closed = False
         protect_from_fork(self)
         self.dialect.watch(self)
 
@@ -71,7 +71,7 @@ class Database:
 
     @property
     def engine(self) -> sa.Engine:
-        """The SQLAlchemy engine, for migrations and backups. Everything else uses the connection that is kept open."""
+        """The SQLAlchemy engine, for migrations and backups."""
         return self._engine
 
     def close(self) -> None:
@@ -101,8 +101,8 @@ class Database:
     def _write(self, transaction: Transaction, statement: sa.sql.Executable, params: Params) -> list[Row]:
         self._may_be_committed = True
         rows = transaction.execute(statement, params)
-        if not rows:
-            self._refuse_other_revision(revision_of(transaction.driver))
+        if not rows and (found := revision_of(transaction.driver)) != REVISION:
+            raise upgraded_meanwhile(self.shown_url, found)
         self.refuse_replaced()
         return rows
 
@@ -118,28 +118,21 @@ class Database:
             StoreUnavailable: The database stayed locked or unreachable, or it was opened for reading.
             SchemaAhead: Another process has upgraded the store since it was opened.
         """
-
-        def in_transaction(transaction: Transaction) -> T:
-            try:  # includes BEGIN, since a Ctrl-C right after it must not leave the transaction open
-                self._refuse_other_revision(self.dialect.begin(transaction.driver))
-                result = work(transaction)
-                if name:
-                    failpoint(f"{name}:inside")
-                self._may_be_committed = True
-                transaction.driver.execute("COMMIT")
-            except BaseException:
-                self._roll_back()
-                raise
-            self.refuse_replaced()
-            return result
-
         if self.read_only:
             raise StoreUnavailable(f"the store {self.shown_url} does not allow this: it was opened for reading only")
         if name:
             failpoint(f"{name}:before")
-        result = self.operate(in_transaction)
+        change = Committing(self.dialect, work, name, self.shown_url)
+        try:
+            result, died = self.operate(lambda transaction: self._in_place(change(transaction)))
+        except StoreUnavailable as error:
+            if change.is_unanswered:
+                raise may_be_made(error) from error
+            raise
         if name:
             failpoint(f"{name}:after")
+        if died and self.on_death is not None:
+            self.on_death(self, died)
         return result
 
     @contextlib.contextmanager
@@ -253,21 +246,22 @@ class Database:
         if isinstance(error.__context__, KeyboardInterrupt):  # psycopg replaces it by an error of its own
             raise error.__context__ from None
         gone = self.dialect.is_gone(error)
-        busy = self.dialect.is_busy(error) or (self._transaction is not None and self._transaction.cancelled)
-        if gone:
+        stops = self.dialect.stops_preparing(error)  # then the statement was refused, and changed nothing
+        busy = stops or self.dialect.is_busy(error) or (self._transaction is not None and self._transaction.cancelled)
+        if gone or stops:
             self._drop()
-        # If a connection is lost during a COMMIT, nobody knows whether the change was made, so it is not repeated.
+        # If a connection is lost during a statement that commits itself, nobody knows whether the change was made.
         if busy or (gone and not self._may_be_committed):
             if wait is None:
                 # A caller that has just got a timeout must not wait again for each operation that it still has to do.
                 gave_up = time.monotonic() - self._gave_up_at < _GIVE_UP_FOR
                 wait = Wait(self.shown_url, began, 0.0 if gave_up else self.timeout)
             wait.is_unreachable = gone
-            if not wait.is_over(self._stop_at):
+            if stops or not wait.is_over(self._stop_at):
                 return wait
             self._gave_up_at = time.monotonic()
         if explained := self.dialect.explain(error, self.url, locked=busy):
-            raise explained from error
+            raise may_be_made(explained) if gone and self._may_be_committed else explained from error
         raise error
 
     def refuse_replaced(self) -> None:
@@ -282,18 +276,12 @@ class Database:
                 "end this process, and start it again"
             )
 
-    def _refuse_other_revision(self, found: str | None) -> None:
-        if found != REVISION:
-            raise SchemaAhead(
-                f"the store {self.shown_url} was changed to revision {found} while this process had it open: "
-                "end this process, and start it again with the zrb-store that made the change"
-            )
-
     def _roll_back(self) -> None:
-        # SQLite may have rolled back by itself (if the disk is full), and a lost connection cannot answer.
-        with contextlib.suppress(Exception):
-            if self._transaction is not None:
-                self._transaction.driver.execute("ROLLBACK")
+        roll_back(self._transaction)
+
+    def _in_place(self, result: T) -> T:
+        self.refuse_replaced()
+        return result
 
     # -- the connection
 

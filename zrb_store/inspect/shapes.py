@@ -11,6 +11,8 @@ from typing import Any
 from zrb_store import codec
 from zrb_store.inspect.damage import Damage
 from zrb_store.names import full_name
+from zrb_store.queries.changes import Change
+from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.value_history import AttemptName, ValueHistory
 from zrb_store.records import AttemptRecord, RunRecord, SessionRecord, iso
 
@@ -52,8 +54,14 @@ def run_shape(run: RunRecord, session: str, damage: Damage) -> dict[str, Any]:
     }
 
 
-def attempt_shape(attempt: AttemptRecord, damage: Damage) -> dict[str, Any]:
-    """Return the shape that `show` gives to one attempt of a task."""
+def attempt_shape(attempt: AttemptRecord, output: StoredOutput | None, damage: Damage) -> dict[str, Any]:
+    """Return the shape that `show` gives to one attempt.
+
+    Args:
+        attempt: The attempt.
+        output: How much it printed; None for nothing.
+        damage: Collects damaged columns.
+    """
     damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
     return {
         "number": attempt.number,
@@ -62,6 +70,7 @@ def attempt_shape(attempt: AttemptRecord, damage: Damage) -> dict[str, Any]:
         "started_at": iso(attempt.started_at),
         "ended_at": iso(attempt.ended_at),
         "error": error_shape(attempt),
+        "output": None if output is None else output._asdict(),
     }
 
 
@@ -81,7 +90,7 @@ def step_shape(attempts: Sequence[AttemptRecord], status: str, result: str | Non
         "status": status,
         "restorable": last.restorable,
         "once": last.once,
-        "attempts": [attempt_shape(attempt, damage) for attempt in attempts],
+        "attempts": [attempt_shape(attempt, None, damage) for attempt in attempts],  # steps have no output
         "result": codec.to_json(result) if result is not None and last.stands else None,
     }
 
@@ -112,6 +121,7 @@ def value_shape(history: ValueHistory, session: str, queue: str, damage: Damage)
         "pushed_by": _owner_name(history.pusher, session),
         "taken_at": iso(value.ended_at) if value.state in ("taken", "removed") else None,
         "taken_by": _owner_name(history.taker, session),
+        "popped_by": process_shape(history.popper),
         "moved_from": value.moved_from,
         "orphaned": value.orphaned,
         "deliveries": value.deliveries,
@@ -130,6 +140,11 @@ def value_shape(history: ValueHistory, session: str, queue: str, damage: Damage)
             }
         )
     return shape
+
+
+def process_shape(change: Change | None) -> dict[str, Any] | None:
+    """Return the user, host and pid of what somebody did by hand."""
+    return None if change is None else {"user": change.user, "host": change.host, "pid": change.pid}
 
 
 def _owner_name(owner: AttemptName | None, session: str) -> str | None:

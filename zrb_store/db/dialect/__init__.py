@@ -14,17 +14,19 @@ from sqlalchemy.engine import URL
 from sqlalchemy.sql import Executable
 
 from zrb_store.db.dialect.open_file import OpenFile, StoreReplaced
-from zrb_store.db.dialect.postgresql import PostgreSQL
+from zrb_store.db.dialect.postgresql import NoConnectionLeft, PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
 from zrb_store.db.dialect.statements import (
     among,
     bytewise,
     insert_if_absent,
+    matches,
     now,
     numbered_insert,
     reserve,
     revision_of,
     schema_is_unchanged,
+    upgraded_meanwhile,
 )
 from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.transaction import Params, Transaction
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Dialect",
+    "NoConnectionLeft",
     "OpenFile",
     "PostgreSQL",
     "SQLite",
@@ -43,12 +46,14 @@ __all__ = [
     "bytewise",
     "dialect_of",
     "insert_if_absent",
+    "matches",
     "now",
     "numbered_insert",
     "reserve",
     "revision_of",
     "schema_is_unchanged",
     "sqlite_path",
+    "upgraded_meanwhile",
 ]
 
 
@@ -80,8 +85,20 @@ class Dialect(Protocol):
     def open_file(self, url: URL) -> OpenFile | None:
         """Return the file that a connection has just opened, or None if there is no file."""
 
-    def begin(self, driver: Any) -> str | None:
-        """Begin a transaction that writes, and return the revision of the schema as the transaction sees it."""
+    def begin(self, driver: Any) -> tuple[str | None, str | None]:
+        """Begin a transaction that writes.
+
+        Returns:
+            The revision of the schema as the transaction sees it, and the ticket with which `was_committed` finds the
+            transaction again; None if nothing can be lost between a program and its database.
+        """
+
+    def was_committed(self, driver: Any, ticket: str) -> bool:
+        """Whether a transaction was committed, about whose COMMIT there was no answer. If not, it never will be.
+
+        Raises:
+            StoreUnavailable: The server cannot tell.
+        """
 
     def create(self, url: URL) -> None:
         """Create the file of a new store, and its folder; do nothing if the database has no file."""
@@ -104,6 +121,9 @@ class Dialect(Protocol):
 
     def is_busy(self, error: BaseException) -> bool:
         """Whether the error was caused by another transaction, so that the operation can be repeated."""
+
+    def stops_preparing(self, error: BaseException) -> bool:
+        """Whether a prepared statement was missing, for the first time. From now on new connections prepare none."""
 
     def is_gone(self, error: BaseException) -> bool:
         """Whether the connection is lost."""

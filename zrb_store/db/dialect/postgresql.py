@@ -11,8 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.sql import Executable
 
+from zrb_store.db.dialect.answer import answer, is_pooled
 from zrb_store.db.dialect.probe import Probe
 from zrb_store.db.dialect.statements import REVISION_SQL
+from zrb_store.db.dialect.tickets import TICKET_SQL, was_committed
 from zrb_store.db.dialect.watchdog import Watched, watch
 from zrb_store.db.transaction import Params
 from zrb_store.db.urls import shown_url
@@ -27,8 +29,12 @@ _GONE = ("08", "57P", "25P03", "25P04")
 # Two attempts of a task that begin at the same time may choose the same number.
 _SAME_NUMBER = "uq_zrb_attempt_session_id_task_number"
 # An error without SQLSTATE comes from a connection that failed before the server had sent one. A refusal by the server
-# contains FATAL, and is temporary only if the server is starting, stopping or full.
-_TEMPORARY = ("database system", "connection slots", "too many")
+# contains FATAL, and is temporary only if the server is starting, stopping or full, or if PgBouncer says the same.
+_TEMPORARY = (
+    *("database system", "connection slots", "too many"),
+    *("query_wait_timeout", "no more connections", "shutting down", "server login has been failing", "server conn"),
+)
+_FULL = ("too many connections", "too many clients", "connection slots", "no more connections")
 # Other errors without SQLSTATE are temporary, except these.
 _PERMANENT = re.compile(
     "does not support SSL|SSL was required|certificate|sslmode|fe_sendauth|no password|authentication method"
@@ -36,14 +42,24 @@ _PERMANENT = re.compile(
     re.IGNORECASE,
 )
 
+# SQLSTATEs of a prepared statement that the server session does not have, or has from another client.
+_NOT_PREPARED = ("26000", "42P05")
+_REVISION_AND_TICKET = REVISION_SQL.replace(" FROM", f", {TICKET_SQL} FROM")
+_ABOUT_SESSION = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('synchronous_commit')"
+
 # psycopg logs a warning if a connection ends during a pipeline. Without a handler, Python would print it to stderr.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
+
+
+class NoConnectionLeft(StoreUnavailable):
+    """The server, the role or a pooler allows no further connection."""
 
 
 class PostgreSQL:
     """PostgreSQL through psycopg 3, with one connection for each process.
 
-    Settings of a server session last only until a transaction ends, because a pooler may give the session to others.
+    A pooler may give the server session to others between two transactions. So a setting lasts only until a transaction
+    ends, and behind a pooler no statement is prepared.
     """
 
     lock_timeout = "5s"  # after that, the operation is repeated until its own timeout
@@ -61,31 +77,45 @@ class PostgreSQL:
 
     def __init__(self) -> None:
         self.commits_unsynced = False
+        self._prepares = True
+        self._where = ""
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
+        self._where = shown_url(url)
         try:
             import psycopg
         except ImportError:
             raise StoreUnavailable('PostgreSQL needs psycopg: pip install "zrb-store[postgres]"') from None
-        # With these options a server that vanishes is noticed. Options in the URL take precedence.
-        options = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
-        options = {"connect_timeout": 10, "autocommit": True} | options
+        # Options in the URL take precedence. With the first four, a server that vanishes is noticed. A role may have an
+        # encoding in which not every text can be sent.
+        options: dict[str, Any] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+        options |= {"tcp_user_timeout": 30_000, "connect_timeout": 10, "client_encoding": "utf8", "autocommit": True}
         options = {name: number for name, number in options.items() if name not in url.query}
         engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), connect_args=options, poolclass=sa.NullPool)
 
         @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads the server's version as text
         def prepare(driver: psycopg.Connection[Any], _: Any) -> None:
-            encoding = driver.info.parameter_status("server_encoding")
-            if encoding and encoding != "UTF8":  # a pooler may not report it
-                raise StoreUnavailable(
-                    f"the database {url.database} has encoding {encoding}, in which not every text can be stored: "
-                    "use one with encoding UTF8"
-                )
-            if durability == "full":
-                row = driver.execute("SHOW synchronous_commit").fetchone()
-                self.commits_unsynced = row is not None and row[0] == "off"
+            try:
+                self._prepare(driver, url, durability)
+            except BaseException:
+                driver.close()
+                raise
 
         return engine
+
+    def _prepare(self, driver: Any, url: URL, durability: str) -> None:
+        """Prepare a new connection for use."""
+        encoding = driver.info.parameter_status("server_encoding")
+        if encoding and encoding != "UTF8":  # a pooler may not report it
+            raise StoreUnavailable(
+                f"the database {url.database} has encoding {encoding}, in which not every text can be stored: "
+                "use one with encoding UTF8"
+            )
+        backend, synchronous_commit = answer(driver, _ABOUT_SESSION)
+        if not self._prepares or is_pooled(driver, int(backend)):
+            driver.prepare_threshold = None
+        if durability == "full":
+            self.commits_unsynced = synchronous_commit == b"off"
 
     def watch(self, database: Watched) -> None:
         watch(database)
@@ -93,17 +123,22 @@ class PostgreSQL:
     def open_file(self, url: URL) -> None:
         return None
 
-    def begin(self, driver: Any) -> str | None:
+    def begin(self, driver: Any) -> tuple[str | None, str | None]:
         # The isolation level is given, because a server, a database or a role may have another default: a transaction
         # that has waited for a lock must see what was committed meanwhile. All statements are sent in one message. That
         # cannot be prepared, which psycopg does not notice if Ctrl-C interrupts it: hence prepare=False.
         sync = "SET LOCAL synchronous_commit = on; " if self.commits_unsynced else ""
         wait = f"SET LOCAL lock_timeout = '{self.lock_timeout}'; "
-        cursor = driver.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {wait}{sync}{REVISION_SQL}", prepare=False)
+        cursor = driver.execute(
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; {wait}{sync}{_REVISION_AND_TICKET}", prepare=False
+        )
         while cursor.nextset():
             pass
         row = cursor.fetchone()
-        return None if row is None else str(row[0])
+        return (None, None) if row is None else (str(row[0]), str(row[1]))
+
+    def was_committed(self, driver: Any, ticket: str) -> bool:
+        return was_committed(driver, ticket, self._where)
 
     def create(self, url: URL) -> None:
         pass
@@ -129,6 +164,12 @@ class PostgreSQL:
         if isinstance(error, psycopg.errors.UniqueViolation):
             return error.diag.constraint_name == _SAME_NUMBER
         return getattr(error, "sqlstate", None) in _BUSY
+
+    def stops_preparing(self, error: BaseException) -> bool:
+        if not self._prepares or getattr(error, "sqlstate", None) not in _NOT_PREPARED:
+            return False
+        self._prepares = False
+        return True
 
     def is_gone(self, error: BaseException) -> bool:
         import psycopg
@@ -168,6 +209,8 @@ class PostgreSQL:
             return StoreUnavailable(f"the store {where} reports an error of its own: {text}")
         if isinstance(error, psycopg.ProgrammingError) and not state:
             return InvalidArgument(f"the store's URL {where} is not understood: {text}")
+        if not state and any(words in text for words in _FULL):
+            return NoConnectionLeft(f"the store {where} cannot be reached: {text}")
         if self.is_gone(error) or (not state and isinstance(error, psycopg.OperationalError)):
             return StoreUnavailable(f"the store {where} cannot be reached: {text or 'the connection was lost'}")
         return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -18,6 +19,8 @@ import weakref
 from typing import Any, Protocol
 
 import sqlalchemy as sa
+
+from zrb_store.db.dialect.answer import SECONDS, answer, is_pooled
 
 LOOK_EVERY = 1.0
 """Seconds between two checks."""
@@ -30,6 +33,15 @@ _CANCEL_IF_LOCKED_OUT = (
     "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity "
     "WHERE pid = {pid} AND state = 'active' AND wait_event_type = 'Lock'"
 )
+# A pooler does not tell which server session runs a statement. It is taken for any that runs the same statement for the
+# same user and waits for a lock as long. If that is another client's, this one is repeated for nothing.
+_IS_LOCKED_OUT = (
+    "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE usename = current_user AND datname = current_database() "
+    "AND state = 'active' AND wait_event_type = 'Lock' AND query LIKE {pattern} "
+    "AND clock_timestamp() - query_start > {seconds} * interval '1 second' LIMIT 1"
+)
+_PLACEHOLDER = re.compile(r"%\(\w+\)[sbt]|%[sbt]")
+_SHOWN = 500  # the server may cut the text of a statement after 1024 bytes
 
 
 class Statement(Protocol):
@@ -37,11 +49,13 @@ class Statement(Protocol):
 
     Attributes:
         driver: psycopg's connection.
+        sql: The newest statement that was sent over it.
         sent: How many statements were sent over it.
         cancelled: Whether the server was asked to cancel one of them.
     """
 
     driver: Any
+    sql: str
     sent: int
     cancelled: bool
 
@@ -123,13 +137,35 @@ class _Watchdog:
             with contextlib.closing(engine.raw_connection()) as connection:
                 other: Any = connection.driver_connection
                 if statement.sent == number:
-                    sql = _CANCEL_IF_LOCKED_OUT.format(pid=driver.pgconn.backend_pid)
                     statement.cancelled = True  # set before the waiting thread gets the server's answer
-                    statement.cancelled = bool(other.execute(sql).fetchall())
+                    statement.cancelled = _cancel_if_locked_out(statement, other)
         except Exception as error:  # noqa: BLE001 - any error means that the server has not answered
             if "FATAL:" not in str(error) and statement.sent == number:  # FATAL is an answer: the server refuses us
                 _log.warning("the PostgreSQL server does not answer: its connection is given up (%s)", error)
                 _break(driver)
+
+
+def _cancel_if_locked_out(statement: Statement, other: Any) -> bool:
+    """Cancel a statement if it waits for a lock, and return whether the server was asked to.
+
+    Args:
+        statement: The connection on which another thread waits for it.
+        other: psycopg's connection to the same server.
+    """
+    driver = statement.driver
+    if not is_pooled(other, int(answer(other, "SELECT pg_catalog.pg_backend_pid()")[0])):
+        return bool(answer(other, _CANCEL_IF_LOCKED_OUT.format(pid=driver.pgconn.backend_pid)))
+    # It may also have waited for a server session, and so run for less time than this process has waited.
+    if not answer(other, _IS_LOCKED_OUT.format(pattern=_pattern(statement.sql), seconds=0.8 * ASK_AFTER)):
+        return False
+    driver.cancel_safe(timeout=SECONDS)
+    return True
+
+
+def _pattern(sql: str) -> str:
+    """Return the pattern of LIKE, as an SQL literal, that a statement matches as the server shows it."""
+    parts = [re.sub(r"([\\%_])", r"\\\1", part) for part in _PLACEHOLDER.split(sql[:_SHOWN].replace("%%", "%"))]
+    return "'" + "$%".join(parts).replace("'", "''") + "%'"
 
 
 def _is_active(driver: Any) -> bool:

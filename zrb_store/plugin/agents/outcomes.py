@@ -19,7 +19,7 @@ from pydantic_ai.messages import ToolReturn
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
-from zrb_store.safe_text import ErrorText
+from zrb_store.safe_text import ErrorText, error_text
 
 _RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)
 _FIELDS = ("return_value", "content", "metadata", "tools")
@@ -51,7 +51,8 @@ class Ended(NamedTuple):
         """Why it failed."""
         if self.raised is not None:
             return self.raised.__cause__ or self.raised
-        return ErrorText("Exception", str(self.result.return_value), "")
+        # zrb has made a text of it. Secrets are masked in it as in any error.
+        return error_text(Exception(str(self.result.return_value)))._replace(traceback="")
 
 
 async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
@@ -64,12 +65,12 @@ async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
         result = await call()
     except (ModelRetry, ToolRetryError) as error:
         retry = error if isinstance(error, ModelRetry) else error.__cause__
-        if type(retry) is not ModelRetry:
+        if not isinstance(retry, ModelRetry) or not _is_plain(retry, ModelRetry):
             raise
         return Ended({"kind": "retry", "message": retry.message}, raised=error, undone=True)
     except (ToolFailed, ToolFailedError) as error:
         failed = error if isinstance(error, ToolFailed) else error.__cause__
-        if type(failed) is not ToolFailed:
+        if not isinstance(failed, ToolFailed) or not _is_plain(failed, ToolFailed):
             raise
         return Ended({"kind": "failed", "message": failed.message}, raised=error, undone=True)
     except (ApprovalRequired, CallDeferred) as error:
@@ -81,6 +82,11 @@ async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
     failed_in_zrb = isinstance(result.metadata, dict) and result.metadata.get("error") is True
     fields = {name: getattr(result, name) for name in _FIELDS if getattr(result, name, None) is not None}
     return Ended({"kind": "return", **fields}, result, undone=failed_in_zrb)
+
+
+def _is_plain(error: BaseException, kind: type[BaseException]) -> bool:
+    """Whether the model is told only the error's text: pydantic-ai's own subclasses tell it more."""
+    return type(error) is kind or not type(error).__module__.startswith("pydantic_ai")
 
 
 def unknown(name: str) -> dict[str, Any]:
