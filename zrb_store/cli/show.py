@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from zrb_store.cli.as_typed import zrb_program
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.damage_notes import noting_damage
@@ -164,7 +165,7 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[str]:
         hints.append(f"Tracebacks:  {program_name()} log {name}")
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(tree["path"])
     if is_halted and is_zrb:
-        hints.append(f"Resume:      zrb xcom resume {name}")
+        hints.append(f"Resume:      {zrb_program(program_name())} resume {name}")
     if status != "completed" and (pending := [one_line(attempt) for attempt in document.pending()]):
         hints.append(
             f"Pending:     what {', '.join(pending)} took and pushed is given back when the session is resumed"

@@ -11,8 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from zrb_store.errors import InvalidArgument
 from zrb_store.safe_text import is_secret_name, mask_word, remember
-
-DEFAULT_PATH = "~/.zrb/xcom.db"
+from zrb_store.settings import value_of
 
 _MALFORMED = "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
 _STRAY_AT = "the store's URL has an unescaped @ in its user, password or database name: write it as %40"
@@ -34,7 +33,7 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
     Raises:
         InvalidArgument: The location is neither a path nor a valid URL.
     """
-    text = os.fspath(location) if location is not None else os.environ.get("ZRB_STORE_URL") or DEFAULT_PATH
+    text = os.fspath(location) if location is not None else str(value_of("ZRB_STORE_URL"))
     try:
         text.encode()
     except UnicodeEncodeError:

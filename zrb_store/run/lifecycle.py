@@ -89,6 +89,7 @@ class RunLifecycle:
         refuse_live(transaction, session, now_micros(transaction))
         if session.is_finished and not self._spec.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
+        self._spec.refuse_default_secrets(session)
         give_back_unfinished(transaction, session.id)
         if choose_reruns is not None:
             self._give_back(transaction, session.id, choose_reruns(attempts.of_session(transaction, session.id)))
