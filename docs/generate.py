@@ -172,8 +172,8 @@ def export_schema() -> str:
         "$id": "export.json",
         "title": "`export`, one line",
         "description": "The first is of kind zrb-store, the last of kind end. Each session is followed by its runs, "
-        "queues, attempts, values (each with its returns) and changes. Fields are the columns of a row, links are "
-        "names. `import` also refuses texts with NUL or lone surrogates, and records that contradict each other: a "
+        "queues, attempts, output, values (each with its returns) and changes. Fields are the columns of a row, links "
+        "are names. `import` also refuses texts with NUL or lone surrogates, and records that contradict each other: a "
         "live value with a taker, a run that is named and not there, a lease that ends more than a day from now.",
         "type": "object",
         "properties": common,

@@ -64,6 +64,18 @@ FAULTS = {
         "UPDATE zrb_value SET pushed_by = NULL WHERE data = '\"loaded\"'",
         "UPDATE zrb_attempt SET result_seq = NULL WHERE task = 'read'",
     ],
+    "output-columns": ["UPDATE zrb_output SET start = -1", "UPDATE zrb_output SET size = 0"],
+    "output-pieces": [
+        "UPDATE zrb_output SET piece = 7 WHERE piece = 2",
+        "UPDATE zrb_output SET start = 3 WHERE piece = 2",
+        "UPDATE zrb_output SET start = start + 90 WHERE piece = 2",
+    ],
+    "output-data": [
+        "UPDATE zrb_output SET data = '[[[' WHERE piece = 2",
+        "UPDATE zrb_output SET data = '[[1, \"print\"]]'",
+        "UPDATE zrb_output SET data = '[]'",
+        "UPDATE zrb_output SET size = size + 1 WHERE piece = 2",
+    ],
     "attempt-times": ["UPDATE zrb_attempt SET ended_at = started_at - 1 WHERE task = 'read'"],
     "session-status": [
         "UPDATE zrb_session SET status = 'done' WHERE name = 'etl'",

@@ -26,6 +26,8 @@ from zrb_store.operations import prune
 from zrb_store.operations.mark import mark
 from zrb_store.operations.requeue import requeue
 from zrb_store.operations.rm import remove_sessions
+from zrb_store.output_text import OutputLine
+from zrb_store.queries import output
 
 
 def fill_with_history(store: Store) -> None:
@@ -34,6 +36,12 @@ def fill_with_history(store: Store) -> None:
     inbox.extend(range(6))
     first = store.session("etl").run(task="load").start()
     done, failing, running = first.begin("extract"), first.begin("load"), first.begin("watch")
+    for number in range(2):
+        said = [
+            OutputLine(1_795_000_000_000_000 + number, "stdout", f"line {number}"),
+            OutputLine(1, "print", "\u00e9\0"),
+        ]
+        assert store.database.transact(lambda transaction: output.add(transaction, done.id, said, 100))  # noqa: B023
     done.complete(store.session("inbox").xcom.bound_to(done)["files"].pop())
     taking = store.session("inbox").xcom.bound_to(failing)["files"]
     taking.pop()

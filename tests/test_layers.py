@@ -24,7 +24,10 @@ ROWS = [
     ("queries", {"queries"}),
     ("database", {"db"}),
     ("values", {"codec"}),
-    ("ground", {"agent_tools", "errors", "names", "process", "project", "records", "safe_text", "settings"}),
+    (
+        "ground",
+        {"agent_tools", "errors", "names", "output_text", "process", "project", "records", "safe_text", "settings"},
+    ),
 ]
 
 # Where each library may be imported.

@@ -61,6 +61,7 @@ class RunRecord:
     suspected_at: int | None
     ended_at: int | None
     outcome: str | None
+    told_at: int | None  # when the command of ZRB_STORE_ON_FAILURE was started for its end
     damage: tuple[str, ...] = ()
 
 

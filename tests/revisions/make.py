@@ -11,9 +11,14 @@ import sqlite3
 from datetime import date
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from tests.attempts import acting_as
 from zrb_store import Store
 from zrb_store.db.tables import REVISION
+from zrb_store.db.tables import run as run_table
+from zrb_store.output_text import OutputLine
+from zrb_store.queries import output
 from zrb_store.testing import expire_lease, temporary_store
 
 HERE = Path(__file__).parent
@@ -26,6 +31,11 @@ def fill(store: Store) -> None:
     with store.session("done").run(task="load", inputs={"day": date(2026, 11, 24)}) as run:
         run.step("count", len, "abc")
         with run.attempt("load") as attempt:
+            said = [
+                OutputLine(1_795_000_000_000_000, "stdout", "loading"),
+                OutputLine(1_795_000_000_000_001, "print", ""),
+            ]
+            store.database.transact(lambda transaction: output.add(transaction, attempt.id, said, 100))
             attempt.complete({"loaded": files.pop()})
     dead = store.session("dead")
     run = dead.run(task="load").start()
@@ -43,6 +53,10 @@ def fill(store: Store) -> None:
     poison.push("deadly")
     with contextlib.suppress(ValueError), store.session("victim").run(task="load") as run, run.attempt("load"):
         raise ValueError(poison.pop())
+    store.database.transact(lambda transaction: transaction.execute(_TELL))
+
+
+_TELL = sa.update(run_table).where(run_table.c.outcome == "failed").values(told_at=run_table.c.ended_at)
 
 
 def main() -> None:
@@ -51,6 +65,7 @@ def main() -> None:
         fill(store)
         with contextlib.closing(sqlite3.connect(store.database.url.database or "")) as database:
             text = "\n".join(database.iterdump()) + "\n"
+    text = text.replace(str(HERE.parent.parent), "/srv/zrb-store")  # where this checkout lies is nobody's business
     (HERE / f"{REVISION}.sql").write_text(text, encoding="utf-8")
 
 

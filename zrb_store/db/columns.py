@@ -152,6 +152,17 @@ def _is_object(tree: Any) -> bool:
     return type(tree) is dict
 
 
+def _is_lines(tree: Any) -> bool:
+    return type(tree) is list and all(
+        type(line) is list and [type(item) for item in line] == [int, str, str] and 0 <= line[0] <= _LATEST
+        for line in tree
+    )
+
+
+def _lines(text: str) -> str | None:
+    return _json(_is_lines, "a list of lines")(text) if text.isascii() else "is not ASCII"
+
+
 def _inputs(text: str) -> str | None:
     return problem_of(text) or _json(_is_object, "a dict")(text)
 
@@ -219,6 +230,7 @@ RUN: Columns = {
     "suspected_at": _TIME_OR_NULL,
     "ended_at": _TIME_OR_NULL,
     "outcome": _words("completed failed interrupted lost", nullable=True),
+    "told_at": _TIME_OR_NULL,
 }
 ATTEMPT: Columns = {
     "id": _ID,
@@ -253,6 +265,18 @@ ATTEMPT: Columns = {
     "step_number": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
     "once": _FLAG,
     "result": ColumnRule(str, nullable=True, note="JSON, ASCII only: an encoded value", content=problem_of, long=True),
+}
+OUTPUT: Columns = {
+    "attempt_id": _ID,
+    "piece": _NUMBER,
+    "start": ColumnRule(int, most=_BIGINT, note="bytes of the attempt's output before this piece"),
+    "size": ColumnRule(int, least=1, most=_INTEGER, note="bytes of its lines, with a newline after each"),
+    "data": ColumnRule(
+        str,
+        note="JSON, ASCII only: a list of lines, each [microseconds since 1970 UTC, stream, text]",
+        content=_lines,
+        long=True,
+    ),
 }
 QUEUE: Columns = {
     "id": _ID,
@@ -301,6 +325,7 @@ TABLES: Mapping[str, Columns] = {
     "zrb_session": SESSION,
     "zrb_run": RUN,
     "zrb_attempt": ATTEMPT,
+    "zrb_output": OUTPUT,
     "zrb_queue": QUEUE,
     "zrb_value": VALUE,
     "zrb_return": RETURN,

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 # The Alembic revision that this code reads and writes; a test compares it with the head of migrations/.
-REVISION = "0005"
+REVISION = "0006"
 
 # The table in which Alembic keeps the revision. It has a name of its own, so that other programs that use Alembic can
 # share a PostgreSQL schema with a store.
@@ -100,6 +100,7 @@ run = Table(
     Column("suspected_at", BigInteger),  # when the lease was found expired; a renewal sets it to NULL
     Column("ended_at", BigInteger),
     Column("outcome", Text),  # completed, failed, interrupted or lost
+    Column("told_at", BigInteger),  # when the command of ZRB_STORE_ON_FAILURE was started for the end of this run
     UniqueConstraint("session_id", "number"),
     sqlite_autoincrement=True,
 )
@@ -155,6 +156,19 @@ attempt = Table(
         sqlite_where=text("step_of IS NOT NULL"),
     ),
     sqlite_autoincrement=True,
+)
+
+# The last part of what an attempt printed and logged, in pieces, so that storing more of it writes nothing again.
+output = Table(
+    "zrb_output",
+    metadata,
+    Column("attempt_id", Id, ForeignKey("zrb_attempt.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("piece", Integer, primary_key=True, autoincrement=False),  # from 1; the lowest ones are deleted in time
+    Column("start", BigInteger, nullable=False),  # bytes of the attempt's output before this piece
+    Column("size", Integer, nullable=False),  # bytes of its lines, with a newline after each
+    Column("data", Text, nullable=False),  # JSON list, ASCII only: [microseconds since 1970, stream, text] of each line
+    # One page less to write for each piece.
+    sqlite_with_rowid=False,
 )
 
 queue = Table(

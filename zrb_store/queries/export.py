@@ -11,11 +11,11 @@ from sqlalchemy import bindparam
 
 from zrb_store.db import columns
 from zrb_store.db.dialect import bytewise
-from zrb_store.db.tables import attempt, change, queue, returned, run, session, value
+from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.names import full_name
 from zrb_store.queries.joined_attempts import PUSHER, TAKER
-from zrb_store.queries.transfer import ATTEMPT, CHANGE, QUEUE, RETURN, RUN, SESSION, VALUE, Record
+from zrb_store.queries.transfer import ATTEMPT, CHANGE, OUTPUT, QUEUE, RETURN, RUN, SESSION, VALUE, Record
 
 _COUNT = sa.select(sa.func.count()).select_from(session)
 _SESSION = sa.select(*SESSION, session.c.id).where(session.c.name == bindparam("name"))
@@ -36,6 +36,12 @@ _ATTEMPTS = (
     .where(attempt.c.session_id == _OF_SESSION)
     # The plus sign keeps SQLite from walking the whole table by id.
     .order_by(sa.literal_column("+zrb_attempt.id"))
+)
+_OUTPUT = (
+    sa.select(*OUTPUT, attempt.c.task, attempt.c.number)
+    .select_from(attempt.join(output, output.c.attempt_id == attempt.c.id))
+    .where(attempt.c.session_id == _OF_SESSION)
+    .order_by(sa.literal_column("+zrb_attempt.id"), output.c.piece)
 )
 _VALUES = (
     sa.select(*VALUE, *PUSHER.name, *TAKER.name)
@@ -95,6 +101,8 @@ def read(transaction: Transaction, name: str) -> Iterator[Record]:
         for *fields, run_number, queue_name, parent_task, parent_number in transaction.stream(_ATTEMPTS, params):
             parent = None if parent_task is None else _owner(name, parent_task, parent_number)
             yield _record("attempt", ATTEMPT, fields, run=run_number, result_queue=queue_name, parent=parent)
+        for *fields, task, number in transaction.stream(_OUTPUT, params):
+            yield _record("output", OUTPUT, fields, attempt=_owner(name, task, number))
         for queue_id, name_of_queue in queue_names.items():
             yield from _read_values(transaction, queue_id, name_of_queue)
         for row in transaction.stream(_CHANGES, {"name": name}):

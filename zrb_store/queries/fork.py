@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
 from zrb_store.db.dialect import among, insert_if_absent, now
-from zrb_store.db.tables import attempt, queue, returned, session, value
+from zrb_store.db.tables import attempt, output, queue, returned, session, value
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.fork_steps import MOMENT as _MOMENT
 from zrb_store.queries.fork_steps import SOURCE as _SOURCE
@@ -136,6 +136,17 @@ def _copy_attempts(dialect_name: str, *, steps: bool) -> Any:
     )
 
 
+_original = attempt.alias("original")
+_KEPT_OF_OUTPUT = ("piece", "start", "size", "data")
+_COPY_OUTPUT = sa.insert(output).from_select(
+    ["attempt_id", *_KEPT_OF_OUTPUT],
+    sa.select(attempt.c.id, *(output.c[name] for name in _KEPT_OF_OUTPUT))
+    .select_from(
+        attempt.join(_original, _is_copy(attempt, _original)).join(output, output.c.attempt_id == _original.c.id)
+    )
+    .where(attempt.c.session_id == _TARGET, _original.c.session_id == _SOURCE),
+)
+
 _pusher, _holder = attempt.alias("pusher"), attempt.alias("holder")
 _new_pusher, _new_holder = attempt.alias("new_pusher"), attempt.alias("new_holder")
 # The attempt that held the value at the moment is in zrb_return if the value was returned later, otherwise in its row.
@@ -223,7 +234,7 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
 
     Only attempts that had completed are copied, and the steps that stand without the attempts around them. A value
     keeps its seq, and it keeps its pusher and its taker if they are copied too. Attempts of other sessions are not
-    copied, so that the copy does not depend on other sessions.
+    copied, so that the copy does not depend on other sessions. What an attempt printed is copied with it.
 
     Args:
         executor: The open transaction.
@@ -237,7 +248,7 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
     params = {**at, "target": target, "resting": json.dumps(resting(executor, at))}
     name = executor.dialect_name
     copies = (_copy_attempts(name, steps=False), _copy_attempts(name, steps=True), _copy_values(name))
-    for statement in (_COPY_QUEUES, *copies):
+    for statement in (_COPY_QUEUES, *copies, _COPY_OUTPUT):
         executor.execute(statement, params)
 
 

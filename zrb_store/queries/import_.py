@@ -11,9 +11,20 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from zrb_store.db.dialect import insert_if_absent
-from zrb_store.db.tables import attempt, change, queue, returned, run, session, value
+from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.queries.transfer import ATTEMPT, ATTEMPT_LINKS, CHANGE, QUEUE, RETURN, RUN, SESSION, VALUE, Record
+from zrb_store.queries.transfer import (
+    ATTEMPT,
+    ATTEMPT_LINKS,
+    CHANGE,
+    OUTPUT,
+    QUEUE,
+    RETURN,
+    RUN,
+    SESSION,
+    VALUE,
+    Record,
+)
 from zrb_store.records import UNSUCCESSFUL
 
 
@@ -34,6 +45,7 @@ _ADD = {
     "attempt": _insert(attempt, ATTEMPT, *ATTEMPT_LINKS[1:])[0].returning(attempt.c.id),
 }
 _ADD_MANY = {
+    "output": _insert(output, OUTPUT, "attempt_id"),
     "value": _insert(value, VALUE, "queue_id", "pushed_by", "taken_by"),
     "return": _insert(returned, RETURN, "queue_id", "taken_by"),
     "change": _insert(change, CHANGE, "session"),
@@ -53,7 +65,7 @@ def add(executor: Executor, fields: Record) -> int:
 
 
 def add_many(transaction: Transaction, kind: str, rows: Sequence[Record]) -> None:
-    """Write values, returns or changes that refer to other rows by id."""
+    """Write output, values, returns or changes that refer to other rows by id."""
     statement, names = _ADD_MANY[kind]
     transaction.execute_many(statement, names, map(operator.itemgetter(*names), rows))
 

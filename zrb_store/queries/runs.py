@@ -56,7 +56,8 @@ _LOSE = (
     .where(run.c.session_id == bindparam("of_session"), run.c.ended_at.is_(None))
     .values(ended_at=_MOMENT, outcome=literal_column("'lost'"))
 )
-_STARTED = [column.name for column in run.c if column.name not in ("id", "suspected_at", "ended_at", "outcome")]
+_LATER = ("id", "suspected_at", "ended_at", "outcome", "told_at")
+_STARTED = [column.name for column in run.c if column.name not in _LATER]
 _INSERT = sa.insert(run).values({name: bindparam(name) for name in _STARTED}).returning(run.c.id)
 _SESSION_COLUMNS = ("project", "task", "path", "inputs")
 _START_SESSION = (

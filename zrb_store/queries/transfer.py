@@ -6,10 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from zrb_store.db.tables import attempt, change, queue, returned, run, session, value
+from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value
 
 Record = dict[str, Any]
-"""`kind` (session, run, queue, attempt, value, return or change) and the fields of one row."""
+"""`kind` (session, run, queue, attempt, output, value, return or change) and the fields of one row."""
 
 ATTEMPT_LINKS = ("id", "session_id", "run_id", "result_queue_id", "parent_id")
 _COMMAND = ("command_pid", "command_started")  # a process means nothing in another store
@@ -23,6 +23,7 @@ SESSION = _columns(session, "id")
 RUN = _columns(run, "id", "session_id", "suspected_at")  # a suspicion means nothing in another store
 QUEUE = _columns(queue, "id", "session_id")
 ATTEMPT = _columns(attempt, *ATTEMPT_LINKS, *_COMMAND)
+OUTPUT = _columns(output, "attempt_id")
 VALUE = _columns(value, "queue_id", "pushed_by", "taken_by")
 RETURN = _columns(returned, "id", "queue_id", "taken_by")
 CHANGE = _columns(change, "id", "session")

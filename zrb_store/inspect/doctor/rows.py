@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from zrb_store import output_text
 from zrb_store.codec.check import NOT_ASCII, NOT_JSON, problem_of
-from zrb_store.db.columns import RUN, SESSION
+from zrb_store.db.columns import OUTPUT, RUN, SESSION
 from zrb_store.db.engine import Database
 from zrb_store.inspect.doctor.finding import Finding
 from zrb_store.names import full_name, is_session_name
@@ -39,6 +40,7 @@ def examine(database: Database) -> Iterator[Finding]:
                     yield Finding(invariant.level, invariant.name, what, invariant.remedy)
     yield from _sessions(database)
     yield from _results(database)
+    yield from _output(database)
     yield from _values(database)
 
 
@@ -65,6 +67,19 @@ def _results(database: Database) -> Iterator[Finding]:
     """Check the results of steps, which are stored with their attempts, as those of tasks are checked as values."""
     with database.snapshot() as transaction:
         yield from _texts("result", texts.of_results(transaction), _label)
+
+
+def _output(database: Database) -> Iterator[Finding]:
+    """Check the lines of the output of attempts."""
+    damaged = _Sample()
+    with database.snapshot() as transaction:
+        for row, size, data in texts.of_output(transaction):
+            if OUTPUT["data"].problem(data) or output_text.size_of(data) != size:
+                damaged.add(row)
+    if damaged.count:
+        wrong = "have a piece of output that is damaged"
+        what = _say("attempt", wrong, damaged.count, list(map(_label, damaged.first)))
+        yield Finding("error", "output-data", what, "restore a backup, or delete these rows of zrb_output with SQL")
 
 
 def _values(database: Database) -> Iterator[Finding]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from zrb_store import output_text
 from zrb_store.db.columns import LONGEST_LEASE
 from zrb_store.names import split_id
 from zrb_store.operations.transfer.fields import FIELDS
 from zrb_store.queries.transfer import Record
 
-_ORDER = {"session": 0, "run": 1, "queue": 2, "attempt": 3, "value": 4, "return": 4, "change": 5}
+_ORDER = {"session": 0, "run": 1, "queue": 2, "attempt": 3, "output": 4, "value": 5, "return": 5, "change": 6}
 _LEFT_QUEUE = ("taken", "removed")
 
 
@@ -112,6 +113,7 @@ class _SessionChecker:
         self._numbers: dict[str, dict[str, int]] = {}  # of steps by name, of each task
         self._steps: dict[str, dict[int, str]] = {}  # their names by number
         self._results: dict[tuple[str, int], tuple[str, int]] = {}  # name and line of the attempt, by queue and seq
+        self._last_piece: Record | None = None
         self._last_value: tuple[str, int] | None = None
         self._deliveries = 0  # of that value
         self._last_count: tuple[int, int] | None = None  # its last return that changed them: the number, and the line
@@ -119,6 +121,7 @@ class _SessionChecker:
             "run": self._run,
             "queue": self._queue,
             "attempt": self._attempt,
+            "output": self._output,
             "value": self._value,
             "return": self._return,
             "change": self._change,
@@ -195,6 +198,14 @@ class _SessionChecker:
         if parent is not None:
             require(parent.task == task, "its parent is not of its task")
             require(parent.role not in ("step", "delivery"), f"its parent is a {parent.role}")
+
+    def _output(self, record: Record, line: int) -> None:
+        last, self._last_piece = self._last_piece, record
+        require(self._own(record["attempt"]), f"its attempt is not of {self._whose}")
+        require(record["size"] == output_text.size_of(record["data"]), "size is not that of its lines")
+        if last is not None and last["attempt"] == record["attempt"]:
+            follows = (last["piece"] + 1, last["start"] + last["size"])
+            require((record["piece"], record["start"]) == follows, "it does not follow the piece before it")
 
     def _value(self, record: Record, line: int) -> None:
         self._known_queue(record["queue"])

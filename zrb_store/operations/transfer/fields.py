@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from zrb_store.db import columns
@@ -25,6 +26,7 @@ _OWNER = ColumnRule(
     note="SESSION/TASK#NUMBER",
     content=_owner,
 )
+_OF_ATTEMPT = dataclasses.replace(_OWNER, nullable=False)
 _QUEUE = columns.QUEUE["name"]
 _QUEUE_NAME = ColumnRule(str, note="name of the session's queue", content=_QUEUE.content)
 _QUEUE_NAME_OR_NULL = ColumnRule(str, nullable=True, note="name of the session's queue", content=_QUEUE.content)
@@ -48,6 +50,7 @@ FIELDS: Mapping[str, Columns] = {
         "command_pid",
         "command_started",
     ),
+    "output": _fields(columns.OUTPUT, {"attempt": _OF_ATTEMPT}, "attempt_id"),
     "value": _fields(
         columns.VALUE,
         {"queue": _QUEUE_NAME, "pushed_by": _OWNER, "taken_by": _OWNER},
@@ -61,6 +64,7 @@ FIELDS: Mapping[str, Columns] = {
 """What each field may hold, by kind of record and name of the field."""
 
 LATER: Mapping[str, Mapping[str, object]] = {
+    "run": {"told_at": None},
     "queue": {"max_deliveries": None},
     "attempt": {
         "parent": None,

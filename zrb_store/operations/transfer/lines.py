@@ -78,7 +78,7 @@ def renaming(names: Mapping[str, str]) -> Callable[[Record], Record]:
     """
 
     def rename(record: Record) -> Record:
-        for field in ("parent", "forked_from", "pushed_by", "taken_by"):
+        for field in ("parent", "forked_from", "attempt", "pushed_by", "taken_by"):
             if record.get(field) is not None:
                 session, slash, rest = record[field].partition("/")
                 record[field] = names.get(session, session) + slash + rest

@@ -103,7 +103,7 @@ class _SessionWriter:
         self._session_id = session_id
         self._owners = owners
         self._ids: dict[str, dict[Any, int]] = {"run": {}, "queue": {}, "attempt": {}}
-        self._waiting: dict[str, list[Record]] = {"value": [], "return": [], "change": []}
+        self._waiting: dict[str, list[Record]] = {"output": [], "value": [], "return": [], "change": []}
         self._size = 0
 
     def write(self, record: Record) -> None:
@@ -111,6 +111,8 @@ class _SessionWriter:
         if kind in self._waiting:
             if kind == "change":
                 record["session"] = self._name
+            elif kind == "output":
+                record["attempt_id"] = self._id("attempt", record["attempt"].partition("/")[2])
             else:
                 self._resolve_links(record)
             self._waiting[kind].append(record)

@@ -11,8 +11,8 @@ from sqlalchemy import literal_column
 from zrb_store.db import columns
 from zrb_store.db.columns import Columns
 from zrb_store.db.dialect import now
-from zrb_store.db.tables import attempt, change, queue, returned, run, session, value
-from zrb_store.queries.doctor.invariants import ATTEMPTS, RESTORE, SESSIONS, VALUES, Invariant
+from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value
+from zrb_store.queries.doctor.invariants import ATTEMPTS, REPORT, RESTORE, SESSIONS, VALUES, Invariant
 
 # Invariants of their own find invalid words in these columns, and contradictions between them and other columns.
 _STATES = frozenset({"state", "status"})
@@ -55,9 +55,30 @@ VALUE_COLUMNS = [
     *_invariants("value-columns", "have a column with an invalid number, time or word", VALUES, value, columns.VALUE),
     *_invariants("return-columns", "have a return with an invalid number or time", _RETURNS, returned, columns.RETURN),
 ]
-ATTEMPT_COLUMNS = _invariants(
-    "attempt-columns", "have a column with an invalid number, time or word", ATTEMPTS, attempt, columns.ATTEMPT
-)
+_OUTPUT = ATTEMPTS.join(output, output.c.attempt_id == attempt.c.id)
+_before, _earlier = output.alias("before"), output.alias("earlier")
+ATTEMPT_COLUMNS = [
+    *_invariants(
+        "attempt-columns", "have a column with an invalid number, time or word", ATTEMPTS, attempt, columns.ATTEMPT
+    ),
+    *_invariants("output-columns", "have a piece of output with an invalid number", _OUTPUT, output, columns.OUTPUT),
+    Invariant(
+        "output-pieces",
+        "have output in which a piece is missing",
+        REPORT,
+        _OUTPUT.join(_before, _before.c.attempt_id == output.c.attempt_id).where(
+            # Of the pieces before it, the last one.
+            _before.c.piece
+            == sa.select(sa.func.max(_earlier.c.piece))
+            .where(_earlier.c.attempt_id == output.c.attempt_id, _earlier.c.piece < output.c.piece)
+            .scalar_subquery(),
+            sa.or_(
+                output.c.piece != _before.c.piece + literal_column("1"),
+                output.c.start != _before.c.start + _before.c.size,
+            ),
+        ),
+    ),
+]
 SESSION_COLUMNS = [
     *_invariants(
         "session-columns", "have a column with an invalid number, time or word", SESSIONS, session, columns.SESSION

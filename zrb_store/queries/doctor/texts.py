@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from zrb_store.db.tables import attempt, queue, run, session, value
+from zrb_store.db.tables import attempt, output, queue, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 
 _SESSIONS = sa.select(session.c.name, session.c.path, session.c.inputs, session.c.tasks)
@@ -17,6 +17,11 @@ _RESULTS = (
     sa.select(session.c.name, attempt.c.task, attempt.c.number, attempt.c.result)
     .join(attempt, attempt.c.session_id == session.c.id)
     .where(attempt.c.step_of.is_not(None), attempt.c.result.is_not(None))
+)
+_OUTPUT = (
+    sa.select(session.c.name, attempt.c.task, attempt.c.number, output.c.size, output.c.data)
+    .join(attempt, attempt.c.session_id == session.c.id)
+    .join(output, output.c.attempt_id == attempt.c.id)
 )
 _VALUES = sa.select(value.c.queue_id, value.c.seq, value.c.data)
 _LABEL = (
@@ -38,6 +43,12 @@ def of_results(transaction: Transaction) -> Iterator[tuple[tuple[str, str, int],
     """Yield the result of each step, with its session, task and number."""
     for *label, result in transaction.stream(_RESULTS):
         yield (label[0], label[1], label[2]), result
+
+
+def of_output(transaction: Transaction) -> Iterator[tuple[tuple[str, str, int], Any, Any]]:
+    """Yield the size and the text of each piece of output, after the session, task and number of its attempt."""
+    for *label, size, data in transaction.stream(_OUTPUT):
+        yield (label[0], label[1], label[2]), size, data
 
 
 def of_values(transaction: Transaction) -> Iterator[tuple[int, int, Any]]:
