@@ -141,8 +141,8 @@ def test_a_change_whose_connection_is_lost_during_its_commit_is_not_made_twice(s
         def __getattr__(self, name: str) -> Any:
             return getattr(self._driver, name)
 
-        def execute(self, sql: str, *args: Any) -> Any:
-            result = self._driver.execute(sql, *args)
+        def execute(self, sql: str, *args: Any, **options: Any) -> Any:
+            result = self._driver.execute(sql, *args, **options)
             if sql == "COMMIT":
                 raise psycopg.OperationalError("server closed the connection unexpectedly")
             return result

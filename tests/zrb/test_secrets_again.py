@@ -109,8 +109,10 @@ sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[2:], read)))
 """
 
 
-def at_terminal(zrb: Zrb, answers: dict[str, list[str]], *command: str, code: int = 0, **env: str) -> list[str]:
-    done = zrb.run("-c", ANSWERING, repr(answers), *command, program="python", code=code, **env)
+def at_terminal(zrb: Zrb, answers: dict[str, list[str]], *command: str, code: int = 0, session: str = "") -> list[str]:
+    named = session or None
+    args = ("-c", ANSWERING, repr(answers), *command)
+    done = zrb.run(*args, program="python", code=code, ZRB_STORE_SESSION=named)
     return [line.strip() for line in lines(done.out)]
 
 
@@ -121,6 +123,6 @@ def test_somebody_at_a_terminal_is_asked(zrb: Zrb) -> None:
     assert shown[-1].endswith(f"zrb xcom: secret input pin {REFUSED} --pin VALUE again")
     # zrb asks for `token` itself, and the default is not taken. It never asks for `pin`.
     answers = {"token": ["", "t"], "pin": ["p"]}
-    assert "t p" in at_terminal(zrb, answers, "zrb", "load", ZRB_STORE_SESSION="night")
+    assert "t p" in at_terminal(zrb, answers, "zrb", "load", session="night")
     zrb.run("xcom", "fork", "night", "--from", "load", "--name", "copy")
     assert "t2 p2" in at_terminal(zrb, {"token": ["t2"], "pin": ["p2"]}, "zrb", "xcom", "resume", "copy")

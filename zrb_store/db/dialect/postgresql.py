@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import select as readiness
+import time
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.sql import Executable
 
+from zrb_store.db import waiting
+from zrb_store.db.dialect.connecting import addresses, connect
 from zrb_store.db.dialect.probe import Probe
 from zrb_store.db.dialect.statements import REVISION_SQL
 from zrb_store.db.dialect.watchdog import Watched, watch
 from zrb_store.db.transaction import Params
 from zrb_store.db.urls import shown_url
+from zrb_store.db.waiting import connect_within
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.safe_text import mask_text
 
@@ -36,6 +41,7 @@ _PERMANENT = re.compile(
     re.IGNORECASE,
 )
 
+_LEAST = 2  # seconds: psycopg gives no connection less
 # psycopg logs a warning if a connection ends during a pipeline. Without a handler, Python would print it to stderr.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
@@ -73,6 +79,13 @@ class PostgreSQL:
         options = {name: number for name, number in options.items() if name not in url.query}
         engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), connect_args=options, poolclass=sa.NullPool)
 
+        @sa.event.listens_for(engine, "do_connect")
+        def limit(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
+            seconds = connect_within.get()
+            if seconds is not None and "connect_timeout" not in url.query:
+                most = min(float(parameters["connect_timeout"]), seconds)
+                parameters["connect_timeout"] = max(_LEAST, math.ceil(most / addresses(parameters)))
+
         @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads the server's version as text
         def prepare(driver: psycopg.Connection[Any], _: Any) -> None:
             encoding = driver.info.parameter_status("server_encoding")
@@ -86,6 +99,12 @@ class PostgreSQL:
                 self.commits_unsynced = row is not None and row[0] == "off"
 
         return engine
+
+    def connect(self, engine: sa.Engine, database: Watched) -> Any:
+        began = database.began
+        said_at = began + waiting.WARN_AFTER
+        with database.notice.if_slow(waiting.UNREACHABLE, said_at, began, database.deadline):
+            return connect(engine, database.deadline - time.monotonic())
 
     def watch(self, database: Watched) -> None:
         watch(database)
