@@ -16,6 +16,8 @@ import sqlalchemy as sa
 
 from tests import postgres
 from tests.commands import Commands
+from tests.processes import start_server
+from tests.told import Told
 from tests.zrb.environments import RELEASES
 from zrb_store.db import migrate
 from zrb_store.db.schema import open_database
@@ -168,6 +170,15 @@ def store(location: str) -> Iterator[Store]:
 def command(location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
     """The command `zrb-store` on an empty store."""
     return Commands(location, monkeypatch, capsys.readouterr)
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
+    """What the command of ZRB_STORE_ON_FAILURE, which is set in this process alone, has been told."""
+    start_server()
+    made = Told(tmp_path / "told")
+    monkeypatch.setenv("ZRB_STORE_ON_FAILURE", made.command)
+    return made
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec
@@ -30,6 +31,11 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     ["tests.command_consumers", "tests.consumers", "tests.runners", "tests.shell_consumers", "tests.workers"]
 )
+
+
+def start_server() -> None:
+    """Start the server process, from which child processes get their environment, unless it runs."""
+    forkserver.ensure_running()
 
 
 class Child:

@@ -51,6 +51,7 @@ COMMANDS = every_command(app)
         ("api.md", "api_page"),
         ("schema/export.json", "export_schema"),
         ("../README.md", "readme"),
+        ("../zrb_store/cli/tab/grammar.json", "grammar"),
     ],
 )
 def test_a_generated_page_is_current(page: str, made_by: str) -> None:
@@ -73,7 +74,7 @@ def test_every_command_has_a_purpose_an_example_and_help_for_each_option(path: t
 def test_every_setting_is_in_the_readme_and_every_one_there_is_read() -> None:
     table_text = inspect.getsource(settings).partition("SETTINGS = (")[2].partition("\n)\n")[0]
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "zrb_store").rglob("*.py"))
-    read = set(re.findall(r"\bZRB_STORE_[A-Z_]+[A-Z]\b", source.replace(table_text, ""))) - set(CHILD_VARIABLES)
+    read = set(re.findall(r"\bZRB_STORE_[A-Z_]+[A-Z]\b", source.replace(table_text, ""))) - {*CHILD_VARIABLES}
     table = re.findall(r"^\| `(ZRB_STORE_[A-Z_]+)`", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(table) == read
 

@@ -19,7 +19,7 @@ MODULES = {
 # From top to bottom.
 ROWS = [
     ("edges", {"cli", "plugin"}),
-    ("facade", {"", "store", "session", "run", "attempt", "stepping", "lease", "xcom", "consume", "testing"}),
+    ("facade", {"", "store", "session", "run", "attempt", "output", "stepping", "lease", "xcom", "consume", "testing"}),
     ("services", {"inspect", "operations", "resume_plan"}),
     ("queries", {"queries"}),
     ("database", {"db"}),
@@ -35,7 +35,7 @@ LIBRARIES = {
     "alembic": {"zrb_store.db.migrate"},
     "click": {"zrb_store.cli"},
     "psutil": {"zrb_store.process"},
-    "psycopg": {"zrb_store.db.dialect"},
+    "psycopg": {"zrb_store.db.bare", "zrb_store.db.dialect"},
     "pydantic": {"zrb_store.plugin.agents"},
     "pydantic_ai": {"zrb_store.plugin.agents"},
     "pydantic_core": {"zrb_store.plugin.agents"},

@@ -9,6 +9,7 @@ from zrb_store import errors
 if TYPE_CHECKING:
     from zrb_store.agent_tools import once_tool as once_tool
     from zrb_store.attempt import Attempt as Attempt
+    from zrb_store.attempt.output_handler import OutputHandler as OutputHandler
     from zrb_store.codec import register_codec as register_codec
     from zrb_store.run import Delivery as Delivery
     from zrb_store.run import Run as Run
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Attempt": "attempt",
     "Delivery": "run",
+    "OutputHandler": "attempt.output_handler",
     "Run": "run",
     "Session": "session",
     "Store": "store",

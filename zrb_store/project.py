@@ -31,6 +31,14 @@ def current_project(init_file: str | None = None) -> str:
     return storable(str(next((folder for folder in (here, *here.parents) if (folder / name).is_file()), here)))
 
 
+def current_folder() -> str | None:
+    """Return the working directory; None if it was deleted."""
+    try:
+        return storable(str(Path.cwd()))
+    except OSError:
+        return None
+
+
 def current_script() -> str | None:
     """Return the absolute path of the script that this process runs, or None.
 

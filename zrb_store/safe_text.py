@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 MASK = "***"
 SHORTEST = 4
 """Length of the shortest secret that is remembered: masking a shorter one would mangle other words."""
+SHORTEST_LINE = 12
+"""Likewise, of the lines of a secret that has several."""
 TRACEBACK_LIMIT = 16 * 1024
 """Bytes that are kept of a traceback, from its end, and of an error's message, from its beginning."""
 
@@ -141,7 +143,12 @@ def remember(*secrets: str) -> None:
     Args:
         *secrets: The values; those of fewer than `SHORTEST` characters are ignored.
     """
-    _remembered.update(secret for secret in map(str.strip, secrets) if len(secret) >= SHORTEST)
+    for secret in map(str.strip, secrets):
+        # What a program prints of a key that has several lines is masked line by line.
+        lines = [line.strip() for line in secret.splitlines()] if "\n" in secret else []
+        _remembered.update(line for line in lines if len(line) >= SHORTEST_LINE)
+        if len(secret) >= SHORTEST:
+            _remembered.add(secret)
 
 
 def mask_remembered(text: str) -> str:
@@ -237,24 +244,42 @@ class ErrorText(NamedTuple):
     traceback: str
 
 
-def error_text(error: BaseException, first_frame: TracebackType | None = None) -> ErrorText:
+def error_text(
+    error: BaseException, first_frame: TracebackType | None = None, *, without: tuple[str, ...] = ()
+) -> ErrorText:
     """Return the texts of an exception, with secrets masked, and at most 16 KiB of its message and of its traceback.
 
     Args:
         error: The exception.
         first_frame: The frame at which the traceback begins; by default the outermost one.
+        without: Folders whose frames are left out, also of exceptions that led to this one, and notes about files in
+            them.
     """
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - the __str__ of a user's class may raise anything
         message = "<exception str() failed>"  # what Python's traceback says then
-    text = _stored("".join(traceback.format_exception(type(error), error, first_frame or error.__traceback__)))
+    formatted = traceback.TracebackException(type(error), error, first_frame or error.__traceback__, compact=True)
+    if without:
+        _leave_out(formatted, without)
+    text = _stored("".join(formatted.format()))
     encoded = text.encode()
     # Secrets are masked before a long text is cut: a part of a secret would not be recognised.
     if len(encoded) > TRACEBACK_LIMIT:
         text = _CUT + _whole_characters(encoded[len(_CUT) - TRACEBACK_LIMIT :])
     message = _whole_characters(_stored(message).encode()[:TRACEBACK_LIMIT])
     return ErrorText(_stored(type(error).__qualname__), message, text)
+
+
+def _leave_out(formatted: traceback.TracebackException, folders: tuple[str, ...]) -> None:
+    each: traceback.TracebackException | None = formatted
+    while each is not None:
+        kept = [frame for frame in each.stack if not frame.filename.startswith(folders)]
+        stack: Any = traceback.StackSummary.from_list(kept) if kept else None
+        each.stack = stack  # without a stack, only type and message are written
+        notes: Any = getattr(each, "__notes__", None)
+        each.__notes__ = [note for note in notes or () if not any(folder in str(note) for folder in folders)]
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
 
 
 _CUT = "[...]\n"

@@ -14,6 +14,8 @@ from zrb_store.errors import InvalidArgument
 
 DEFAULT_MAX_VALUE = 16 * 1024 * 1024
 
+DEFAULT_OUTPUT = 64 * 1024
+
 _PREFIX = "ZRB_STORE_"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -77,9 +79,26 @@ SETTINGS = (
         "stop",
         "stop",
     ),
+    Setting(
+        "ZRB_STORE_OUTPUT",
+        "how many bytes are kept of what each attempt prints, from its end; `0` for none",
+        str(DEFAULT_OUTPUT),
+        "64 KiB",
+    ),
+    Setting(
+        "ZRB_STORE_ON_FAILURE",
+        "shell command that is started once when a run fails or is interrupted, a value dies, or the store cannot be "
+        "used",
+        None,
+        "nothing is started",
+    ),
 )
 
-CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING")
+CHILD_VARIABLES = (
+    "ZRB_STORE_ATTEMPT",
+    *(f"ZRB_STORE_{name}" for name in ("EVENT", "TASK", "VALUE", "ERROR", "REMEDY", "MESSAGE", "SHOWN_URL")),
+    "ZRB_STORE_TESTING",
+)
 """Variables that zrb-store sets for the processes that it starts, or that tests set: users do not."""
 
 _told: set[str] = set()
@@ -169,6 +188,18 @@ def max_value() -> int:
     return int(text)
 
 
+def output() -> int:
+    """Return how many bytes are kept of what an attempt prints, 0 for none, from `ZRB_STORE_OUTPUT`.
+
+    Raises:
+        InvalidArgument: The variable is not a whole number, or has more than nine digits.
+    """
+    text = str(value_of("ZRB_STORE_OUTPUT"))
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise InvalidArgument(f"ZRB_STORE_OUTPUT is {text!r}: set it to a number of bytes, e.g. {DEFAULT_OUTPUT}, or 0")
+    return int(text)
+
+
 def parse_duration(text: str) -> timedelta:
     """Parse a length of time such as `90s`, `15m`, `26h`, `30d` or `2w`.
 
@@ -179,6 +210,28 @@ def parse_duration(text: str) -> timedelta:
     if match is None:
         raise InvalidArgument(f"{text!r} is not a length of time: use e.g. 90s, 15m, 26h, 30d or 2w")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+EVENT = "ZRB_STORE_EVENT"
+"""The variable that marks the command of `ZRB_STORE_ON_FAILURE`, and what that starts: none of it starts it again."""
+
+
+def on_failure() -> str | None:
+    """Return the shell command that is started when a run fails, from `ZRB_STORE_ON_FAILURE`.
+
+    Returns:
+        None if there is none, or if such a command has started this process.
+    """
+    return None if os.environ.get(EVENT) else os.environ.get("ZRB_STORE_ON_FAILURE", "").strip() or None
+
+
+def session_name() -> str | None:
+    """Return the name that the first session of this process must have, from `ZRB_STORE_SESSION`; None for any name.
+
+    The command of `ZRB_STORE_ON_FAILURE` gets the name of the session that failed in that variable: what it starts must
+    not run that session.
+    """
+    return None if os.environ.get(EVENT) else os.environ.get("ZRB_STORE_SESSION") or None
 
 
 class RetentionRule(NamedTuple):

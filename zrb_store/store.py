@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
 from zrb_store import codec, settings
 from zrb_store.attempt import AttemptReference, referenced_attempt
+from zrb_store.db.engine import Database
 from zrb_store.db.schema import open_database
 from zrb_store.db.urls import shown_url, store_url
-from zrb_store.errors import InvalidArgument
+from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.records import SessionRecord
 from zrb_store.session import Session
 
@@ -47,8 +49,19 @@ class Store:
         url = store_url(location)
         self.url = shown_url(url)
         self.max_value = settings.max_value()
-        settings.retention()  # a mistake in it is reported now, not at the end of a run
-        self.database = open_database(url, read_only=read_only, durability=settings.durability())
+        settings.retention()  # a mistake in these is reported now, not at the end of a run
+        settings.output()
+        try:
+            self.database = open_database(url, read_only=read_only, durability=settings.durability())
+        except ZrbStoreError as error:
+            # The user of a reader sees the error, and a parent process loses the same store.
+            if not read_only and not os.environ.get("ZRB_STORE_ATTEMPT") and settings.on_failure() is not None:
+                from zrb_store.operations.on_failure import tell_unavailable  # only now: most stores can be used
+
+                tell_unavailable(error, url)
+            raise
+        if settings.on_failure() is not None:
+            self.database.on_death = _tell_dead_values
         try:
             self.parent_attempt = self._find_parent_attempt()
         except BaseException:
@@ -152,3 +165,9 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<Store {self.url}>"
+
+
+def _tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
+    from zrb_store.operations.on_failure import tell_dead_values  # only now: few values die
+
+    tell_dead_values(database, died)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from zrb_store import codec
+from zrb_store import codec, settings
 from zrb_store.attempt.exact_steps import ExactSteps
 from zrb_store.attempt.step_call import StepCall
 from zrb_store.attempt.step_under_way import Step
-from zrb_store.attempt.under_way import NO_RESULT, AttemptUnderWay
+from zrb_store.attempt.under_way import NO_RESULT, AttemptUnderWay, RestOfOutput
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
+from zrb_store.output import Output
 from zrb_store.queries import attempts, values
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.queries.owner import Owner
@@ -42,6 +44,29 @@ class Attempt(AttemptUnderWay):
         super().__init__(xcoms, attempt_id, task, number, fence)
         self.result_seq: int | None = None
         self.steps = ExactSteps(self)
+        self._output: Output | None = None  # made when something is printed
+
+    @property
+    def output(self) -> Output | None:
+        """What it prints and logs; None if that is not kept."""
+        if self._output is None and (limit := settings.output()):
+            self._output = Output(self.database, self.id, self.full_name, limit)
+        return self._output
+
+    def log(self, text: str, stream: str = "log") -> None:
+        """Add a line to the attempt's output, which is kept with it: `zrb-store log SESSION` shows it.
+
+        The last 64 KiB of an attempt's output are kept (`ZRB_STORE_OUTPUT`). Lines are stored within a second, secrets
+        are masked, and nothing is raised: what the store does not take now is stored with what comes later. Steps have
+        no output of their own. A line that comes after the end of the attempt is ignored.
+
+        Args:
+            text: The text, which may have several lines.
+            stream: What the lines are called, such as `log` or `warning`.
+        """
+        output = self.output
+        if output is not None:
+            output.add(str(stream), f"{text}\n")
 
     def step(self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
         """Run a function once per task: return its stored result if this step completed before, else run it as a step.
@@ -111,6 +136,7 @@ class Attempt(AttemptUnderWay):
             # The attempt is locked before its queue: a child's push to that queue waits for the attempt.
             if not attempts.lock(transaction, self.id):
                 self._refuse(transaction)
+            output.write_rest(transaction)
             closed = self._close_steps(transaction)  # before a queue is locked: attempts are locked first
             if item is not None:
                 queue_id = self.xcom.create_queue(transaction, name)
@@ -124,12 +150,16 @@ class Attempt(AttemptUnderWay):
             undo_ended(transaction, closed, "interrupted")
             return place
 
-        place = self.database.transact(work, "complete")
+        with self._last_output() as output:
+            place = self.database.transact(work, "complete")
         self._open = False
         if place is not None:
             self.xcom.remember_id(name, place[0])
             self.result_seq = place[1]
         return item
+
+    def _last_output(self) -> contextlib.AbstractContextManager[RestOfOutput]:
+        return super()._last_output() if self._output is None else self._output.ending()
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
         return close_running(transaction, self.id) if self.steps.any_began else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self
 
 from zrb_store.attempt.reference import AttemptReference
 from zrb_store.codec import Encoded
@@ -22,6 +22,21 @@ if TYPE_CHECKING:
     from zrb_store.queries.owner import Owner
 
 NO_RESULT: Final = object()
+
+
+class RestOfOutput(Protocol):
+    """What was printed and is not stored yet."""
+
+    def write_rest(self, transaction: Transaction) -> None:
+        """Store it in the transaction that ends the attempt, before the attempt ends."""
+
+
+class _NoOutput:
+    def write_rest(self, transaction: Transaction) -> None:
+        """Store nothing."""
+
+
+_NO_OUTPUT: Final = _NoOutput()
 
 
 class AttemptUnderWay(AttemptReference):
@@ -80,18 +95,25 @@ class AttemptUnderWay(AttemptReference):
         text = error_text(error, first_frame) if isinstance(error, BaseException) else error
 
         def work(transaction: Transaction) -> bool:
+            output.write_rest(transaction)
             if not attempts.fail(transaction, self.id, status, text):
                 return False
             undo_ended(transaction, [*self._close_steps(transaction), self.id], status)
             return True
 
-        if not self.database.transact(work, "fail"):
+        with self._last_output() as output:
+            has_failed = self.database.transact(work, "fail")
+        if not has_failed:
             self._refuse(self.database)
         self._open = False
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
         """End the steps that run inside, in the transaction that ends the attempt, and return their ids."""
         return ()
+
+    def _last_output(self) -> contextlib.AbstractContextManager[RestOfOutput]:
+        """Return what is to be stored of its output in the transaction that ends it."""
+        return contextlib.nullcontext(_NO_OUTPUT)
 
     def _refuse(self, executor: Executor) -> NoReturn:
         self._open = False

@@ -90,6 +90,14 @@ def parse_whole_number(text: str) -> int:
     return int(text)
 
 
+def parse_limit(text: str) -> int:
+    """Parse an option that takes the most lines to print; 0 is for all."""
+    limit = parse_whole_number(text)
+    if limit < 0:
+        raise click.BadParameter(f"{limit} is less than 0")
+    return limit
+
+
 def parse_seconds(text: str) -> float:
     """Parse an option that takes a number of seconds."""
     try:

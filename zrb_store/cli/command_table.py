@@ -8,6 +8,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "get": ("get", "Print one value, ready for use in $(...)."),
     "log": ("log", "Show the errors of a session's attempts with their tracebacks, and how each run was started."),
     "trace": ("trace", "Show the history of one value: its push, every take and give-back, its copies."),
+    "check": ("check", "Tell what failed, went stale, is dead or is overdue, for cron and monitors."),
+    "stats": ("stats", "Show for each task how often it ran and completed, how long it took, and its last failure."),
     "last": ("last", "Print the newest result of a task in a completed session."),
     "diff": ("diff", "Compare the values of two sessions."),
     "push": ("push", "Push a value to a queue."),
@@ -27,4 +29,5 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "copy": ("copy", "Copy sessions from one store to another."),
     "db": ("db", "Show or upgrade the database."),
     "doctor": ("doctor", "Check that the store keeps its promises."),
+    "completion": ("completion", "Print the script that completes commands and names with TAB in a shell."),
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from zrb_store.cli.command import command, format_option, parse_duration, parse_whole_number
+from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Column, Lines, Table
 from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration
@@ -34,13 +34,6 @@ _COLUMNS = (
 )
 
 
-def _parse_limit(text: str) -> int:
-    limit = parse_whole_number(text)
-    if limit < 0:
-        raise click.BadParameter(f"{limit} is less than 0")
-    return limit
-
-
 @command("list", "{} --status failed --since 2d", "{} --task load --format value | head -n 1")
 @click.option("--status", type=click.Choice(STATUSES), help="Only sessions of this status.")
 @click.option("--task", metavar="NAME", help="Only sessions of this main task.")
@@ -49,7 +42,7 @@ def _parse_limit(text: str) -> int:
 )
 @click.option(
     "--limit",
-    type=_parse_limit,
+    type=parse_limit,
     default="50",
     metavar="N",
     show_default=True,

@@ -12,6 +12,7 @@ import click
 
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.program_name import program_name
+from zrb_store.cli.render.attempt_output import follow_output, output_lines
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Column, Fields, Lines, Table
 from zrb_store.cli.render.format import (
@@ -26,8 +27,9 @@ from zrb_store.cli.render.format import (
 from zrb_store.cli.render.output import echo_json, echo_raw, print_document
 from zrb_store.inspect import session_names
 from zrb_store.inspect.log import log as read_log
+from zrb_store.inspect.output import Follower
 from zrb_store.records import UNSUCCESSFUL
-from zrb_store.safe_text import one_line, printable
+from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
 
@@ -36,34 +38,52 @@ from zrb_store.store import open_store
     "{} @last-failed",
     "{} etl-2026-11-24 load",
     "{} etl-2026-11-24 load/3",
+    "{} @last --follow",
     details="With TASK, shows only the attempts of that task and of its steps. TASK/3 is the task's third step.",
 )
 @click.argument("session")
 @click.argument("task", required=False)
+@click.option("--output", "whole", is_flag=True, help="Show all that is kept of what the attempts printed.")
+@click.option("--follow", is_flag=True, help="Print what the attempts print, until the session has ended.")
 @format_option()
-def log(session: str, task: str | None, output_format: str) -> None:
+def log(session: str, task: str | None, whole: bool, follow: bool, output_format: str) -> None:
+    if follow and output_format == "json":
+        raise click.UsageError("--follow prints lines as they come: use --format jsonl")
     with (
         open_store(read_only=True) as store,
         noting_damage() as damage,
-        read_log(store.database, session_names.resolve(store.database, session).name, task, damage) as session_log,
     ):
-        if output_format == "json":
-            echo_json(session_log)
-        elif output_format == "table":
-            print_document(_blocks(session_log, task))
-        for attempt in session_log["attempts"]:
-            if output_format == "jsonl":
-                echo_json(attempt, one_line=True)
-            elif output_format == "value" and (error := attempt["error"]):
-                echo_raw((error["traceback"] or error_summary(error)).rstrip("\n"))
+        name = session_names.resolve(store.database, session).name
+        if follow:
+            follow_output(Follower(store.database, name, task, damage), output_format, whole=whole)
+            return
+        with read_log(store.database, name, task, damage) as session_log:
+            _print(session_log, task, output_format, whole=whole)
 
 
-def _blocks(session_log: dict[str, Any], step: str | None) -> Iterator[Block]:
+def _print(session_log: dict[str, Any], task: str | None, output_format: str, *, whole: bool) -> None:
+    if output_format == "json":
+        echo_json(session_log)
+    elif output_format == "table":
+        print_document(_blocks(session_log, task, whole=whole))
+    for attempt in session_log["attempts"]:
+        if output_format == "jsonl":
+            echo_json(attempt, one_line=True)
+        elif output_format == "value" and whole:
+            for line in (attempt["output"] or {"lines": ()})["lines"]:
+                echo_raw(line["text"])
+        elif output_format == "value" and (error := attempt["error"]):
+            echo_raw((error["traceback"] or error_summary(error)).rstrip("\n"))
+
+
+def _blocks(session_log: dict[str, Any], task: str | None, *, whole: bool) -> Iterator[Block]:
     """Yield the blocks that show a log.
 
     Args:
         session_log: The log, in the shape of `log --format json`.
-        step: The id of a step whose attempts are shown though they completed, if there is such a step.
+        task: The task that was asked for, if any: what its completed attempts printed is shown too. Or the id of a
+            step, whose attempts are shown though they completed.
+        whole: Whether all output is shown.
     """
     runs, name = session_log["runs"], session_log["name"]
     times = TimeFormat(runs[0]["started_at"] if runs else None)
@@ -72,19 +92,28 @@ def _blocks(session_log: dict[str, Any], step: str | None) -> Iterator[Block]:
         yield _run_fields(run, times)
     standing: Counter[str] = Counter()
     given_back: Counter[str] = Counter()
-    nothing_shown = True
+    nothing_failed, quiet = True, 0
     for attempt in session_log["attempts"]:
-        task = attempt["attempt"].rpartition("#")[0]
-        is_asked_for = attempt["step"] is not None and task == step
-        if attempt["error"] or attempt["status"] in UNSUCCESSFUL or is_asked_for:
-            nothing_shown = False
-            yield _step_lines(attempt, times, name, task) if is_asked_for else _attempt_lines(attempt, times)
+        of_task = attempt["attempt"].rpartition("#")[0]
+        is_asked_for = attempt["step"] is not None and of_task == task
+        has_failed = attempt["error"] or attempt["status"] in UNSUCCESSFUL
+        if has_failed or is_asked_for:
+            nothing_failed = False
+            yield _step_lines(attempt, times, name, of_task) if is_asked_for else _attempt_lines(attempt, times, whole)
+        elif attempt["output"] and (whole or task is not None or attempt["status"] == "running"):
+            yield Lines(output_lines(attempt["output"], times, whole=whole), _title(attempt, times))
+        elif attempt["output"]:
+            quiet += 1
         elif attempt["step"] is not None and attempt["status"] == "completed":
-            (standing if attempt["given_back_at"] is None else given_back)[task.rpartition("/")[0]] += 1
-    summary = ["No attempt failed."] * nothing_shown
-    for task in standing | given_back:
-        more = f"; {given_back[task]} completed and were given back" if given_back[task] else ""
-        summary.append(f"{counted(standing[task], 'step')} of {one_line(task)} completed{more}.")
+            (standing if attempt["given_back_at"] is None else given_back)[of_task.rpartition("/")[0]] += 1
+    summary = ["No attempt failed."] * nothing_failed
+    if quiet:
+        summary.append(
+            f"{counted(quiet, 'completed attempt')} printed something:  {program_name()} log {name} --output"
+        )
+    for each in standing | given_back:
+        more = f"; {given_back[each]} completed and were given back" if given_back[each] else ""
+        summary.append(f"{counted(standing[each], 'step')} of {one_line(each)} completed{more}.")
     if summary:
         yield Lines(summary)
     first_change = next(session_log["changes"], None)
@@ -111,22 +140,22 @@ def _run_fields(run: dict[str, Any], times: TimeFormat) -> Fields:
     )
 
 
-def _attempt_lines(attempt: dict[str, Any], times: TimeFormat) -> Lines:
-    error, title = attempt["error"], _title(attempt, times)
+def _attempt_lines(attempt: dict[str, Any], times: TimeFormat, whole: bool) -> Lines:
+    """Return the lines of an attempt that did not complete: what it printed, and then why it ended."""
+    error = attempt["error"]
+    printed = output_lines(attempt["output"], times, whole=whole) if attempt["output"] else []
     if error is None:
         is_lost = attempt["status"] == "lost"
-        return Lines(
-            ["Its process died or lost its lease; no error was recorded." if is_lost else "No error was recorded."],
-            title,
-        )
-    text = error["traceback"] or error_summary(error)
-    return Lines([printable(line.expandtabs()) for line in text.splitlines()], title)
+        why = ["Its process died or lost its lease; no error was recorded." if is_lost else "No error was recorded."]
+    else:
+        why = [line.expandtabs() for line in (error["traceback"] or error_summary(error)).splitlines()]
+    return Lines([*printed, *why], _title(attempt, times))
 
 
 def _step_lines(attempt: dict[str, Any], times: TimeFormat, session: str, step_id: str) -> Lines:
     """Return the lines of an attempt of the step that was asked for, whether or not it completed."""
     if attempt["error"] or attempt["status"] in UNSUCCESSFUL:
-        return _attempt_lines(attempt, times)
+        return _attempt_lines(attempt, times, False)
     lines = []
     if attempt["ended_at"] is not None:
         lines.append(f"Took {format_duration(micros_between(attempt['started_at'], attempt['ended_at']))}.")

@@ -160,9 +160,11 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[str]:
     tree = document.tree
     name, status = tree["name"], tree["status"]
     hints = []
-    errors = (attempt["error"] for task in tree["tasks"] for attempt in task["attempts"])
-    if any(errors) or any(each.failed for each in document.steps.values()):
+    attempts = (attempt for task in tree["tasks"] for attempt in task["attempts"])
+    if any(attempt["error"] for attempt in attempts) or any(each.failed for each in document.steps.values()):
         hints.append(f"Tracebacks:  {program_name()} log {name}")
+    elif any(attempt["output"] for task in tree["tasks"] for attempt in task["attempts"]):
+        hints.append(f"Output:      {program_name()} log {name}")
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(tree["path"])
     if is_halted and is_zrb:
         hints.append(f"Resume:      {zrb_program(program_name())} resume {name}")

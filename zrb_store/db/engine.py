@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of
+from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.process_fork import protect_from_fork
 from zrb_store.db.tables import REVISION
 from zrb_store.db.transaction import Params, Row, Transaction, is_write
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import Patience, Wait
-from zrb_store.errors import SchemaAhead, StoreUnavailable, ZrbStoreError
+from zrb_store.errors import StoreUnavailable, ZrbStoreError
 
 T = TypeVar("T")
 
@@ -34,7 +34,10 @@ class Database(Patience):
 
     Attributes:
         closed: Whether `close` was called; no operation is possible any more.
+        on_death: Called after a transaction in which values died, with this object, and queue id and seq of each.
     """
+
+    on_death: Callable[[Database, list[tuple[int, int]]], object] | None = None
 
     def __init__(self, url: URL, *, read_only: bool = False, durability: str = "normal") -> None:
         """Prepare to use a store. Its schema is checked by `schema.open_database`, not here."""
@@ -98,8 +101,8 @@ class Database(Patience):
     def _write(self, transaction: Transaction, statement: sa.sql.Executable, params: Params) -> list[Row]:
         self._may_be_committed = True
         rows = transaction.execute(statement, params)
-        if not rows:
-            self._refuse_other_revision(revision_of(transaction.driver))
+        if not rows and (found := revision_of(transaction.driver)) != REVISION:
+            raise upgraded_meanwhile(self.shown_url, found)
         self.refuse_replaced()
         return rows
 
@@ -116,9 +119,11 @@ class Database(Patience):
             SchemaAhead: Another process has upgraded the store since it was opened.
         """
 
-        def in_transaction(transaction: Transaction) -> T:
+        def in_transaction(transaction: Transaction) -> tuple[T, list[tuple[int, int]]]:
+            transaction.died = []
             try:  # includes BEGIN, since a Ctrl-C right after it must not leave the transaction open
-                self._refuse_other_revision(self.dialect.begin(transaction.driver))
+                if (found := self.dialect.begin(transaction.driver)) != REVISION:
+                    raise upgraded_meanwhile(self.shown_url, found)
                 result = work(transaction)
                 if name:
                     failpoint(f"{name}:inside")
@@ -128,15 +133,17 @@ class Database(Patience):
                 self._roll_back()
                 raise
             self.refuse_replaced()
-            return result
+            return result, transaction.died
 
         if self.read_only:
             raise StoreUnavailable(f"the store {self.shown_url} does not allow this: it was opened for reading only")
         if name:
             failpoint(f"{name}:before")
-        result = self.operate(in_transaction)
+        result, died = self.operate(in_transaction)
         if name:
             failpoint(f"{name}:after")
+        if died and self.on_death is not None:
+            self.on_death(self, died)
         return result
 
     @contextlib.contextmanager
@@ -266,13 +273,6 @@ class Database(Patience):
             raise StoreReplaced(
                 f"the file of the store {self.shown_url} was deleted or replaced while this process had it open: "
                 "end this process, and start it again"
-            )
-
-    def _refuse_other_revision(self, found: str | None) -> None:
-        if found != REVISION:
-            raise SchemaAhead(
-                f"the store {self.shown_url} was changed to revision {found} while this process had it open: "
-                "end this process, and start it again with the zrb-store that made the change"
             )
 
     def _roll_back(self) -> None:

@@ -76,15 +76,17 @@ class Transaction:
         sent: How many statements were sent over it.
         cancelled: Whether the server was asked to cancel a statement. It may then cancel a later one instead.
         prepared: Names of the statements that were prepared below the driver.
+        died: Queue id and seq of each value that has died in the open transaction.
     """
 
-    __slots__ = ("_dialect", "cancelled", "driver", "prepared", "sent")
+    __slots__ = ("_dialect", "cancelled", "died", "driver", "prepared", "sent")
 
     def __init__(self, driver: Any, dialect: SADialect) -> None:
         self.driver = driver
         self.sent = 0
         self.cancelled = False
         self.prepared: set[bytes] = set()
+        self.died: list[tuple[int, int]] = []
         self._dialect = dialect
 
     @property

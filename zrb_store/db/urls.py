@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TypeAlias
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from zrb_store.db.location import location_text
 from zrb_store.errors import InvalidArgument
 from zrb_store.safe_text import is_secret_name, mask_word, remember
-from zrb_store.settings import value_of
+
+StoreUrl: TypeAlias = URL
+"""The URL of a store, for modules that do not import SQLAlchemy."""
 
 _MALFORMED = "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
 _STRAY_AT = "the store's URL has an unescaped @ in its user, password or database name: write it as %40"
@@ -33,7 +37,7 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
     Raises:
         InvalidArgument: The location is neither a path nor a valid URL.
     """
-    text = os.fspath(location) if location is not None else str(value_of("ZRB_STORE_URL"))
+    text = os.fspath(location) if location is not None else location_text()
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -83,3 +87,17 @@ def _absolute(path: str) -> str:
 def shown_url(url: URL) -> str:
     """Return the URL of a store as text in which every password is masked, also those among its parameters."""
     return mask_word(url.render_as_string(hide_password=True))
+
+
+def url_for_commands(url: URL) -> str:
+    """Return the URL of a store as a command that this process starts gets it.
+
+    It has a password only if `ZRB_STORE_URL`, which every command inherits, has it too.
+    """
+    try:
+        if store_url() == url:
+            return url.render_as_string(hide_password=False)
+    except InvalidArgument:
+        pass
+    secret = [name for name in url.query if is_secret_name(name)]
+    return url.difference_update_query(secret)._replace(password=None).render_as_string(hide_password=False)

@@ -10,13 +10,14 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import TaskNotFound
 from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.output import read_output
 from zrb_store.inspect.session_view import SessionView
 from zrb_store.inspect.shapes import error_shape, header, run_shape
 from zrb_store.names import nearest
 from zrb_store.queries import changes, step_history
-from zrb_store.queries.log import attempts_with_errors
+from zrb_store.queries.log import LoggedAttempt, attempts_with_errors
 from zrb_store.queries.show import attempted_tasks
-from zrb_store.records import AttemptRecord, RunRecord, iso
+from zrb_store.records import RunRecord, iso
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def log(
             "name": name,
             "status": view.session.status,
             "runs": [_run(run, name, view.damage) for run in view.runs],
-            "attempts": (_attempt(view.seen(attempt), around, view.damage) for attempt, around in attempts),
+            "attempts": (_attempt(view, logged) for logged in attempts),
             "changes": _changes(transaction, name, view.damage),
         }
 
@@ -65,20 +66,22 @@ def _is_step(transaction: Transaction, session_id: int, session: str, task: str)
     return False
 
 
-def _attempt(attempt: AttemptRecord, around: str | None, damage: Damage) -> dict[str, Any]:
-    damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
+def _attempt(view: SessionView, logged: LoggedAttempt) -> dict[str, Any]:
+    attempt = view.seen(logged.record)
+    view.damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
     error = error_shape(attempt)
     return {
         "attempt": attempt.name,
         "run": attempt.run,
         "role": attempt.role,
         "step": attempt.step,
-        "inside": around,
+        "inside": logged.around,
         "status": attempt.status,
         "started_at": iso(attempt.started_at),
         "ended_at": iso(attempt.ended_at),
         "given_back_at": iso(attempt.given_back_at),
         "error": error and {**error, "traceback": attempt.error_traceback},
+        "output": read_output(view.transaction, attempt, view.damage) if logged.printed else None,
     }
 
 

@@ -16,7 +16,8 @@ from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at
 from zrb_store.inspect.shapes import attempt_shape, step_shape
 from zrb_store.names import full_name
-from zrb_store.queries import lease, runs, sessions, show, step_history
+from zrb_store.queries import lease, output, runs, sessions, show, step_history
+from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.step_history import StepCounts
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord, iso
 
@@ -59,6 +60,7 @@ class SessionView:
         self.unfinished: dict[int, str] = {}
         self.steps: dict[str, StepCounts] = {}
         self._attempts = attempts  # None if there are too many to keep
+        self._outputs: dict[int, StoredOutput] | None = None  # read when the attempts are shown
         self._has_steps = has_steps
         self._dead_runs = dead_runs
 
@@ -143,7 +145,7 @@ class SessionView:
                 by_task.setdefault(attempt.task, []).append(self.seen(attempt))
         for name, own in by_task.items():
             own.sort(key=lambda attempt: attempt.number)
-            yield name, own[-1], [attempt_shape(attempt, self.damage) for attempt in own]
+            yield name, own[-1], [attempt_shape(attempt, self._output(attempt), self.damage) for attempt in own]
 
     def _read_tasks(self) -> Iterator[_Attempted]:
         """Read the tasks from the store; their attempts are too many to keep."""
@@ -153,7 +155,15 @@ class SessionView:
 
     def _attempts_of(self, task: str) -> Iterator[dict[str, Any]]:
         for attempt in show.attempts_of_task(self.transaction, self.session.id, task, self.moment):
-            yield attempt_shape(self.seen(attempt), self.damage)
+            yield attempt_shape(self.seen(attempt), self._output(attempt), self.damage)
+
+    def _output(self, attempt: AttemptRecord) -> StoredOutput | None:
+        """Return how much an attempt printed until now, also if the view is of an earlier moment."""
+        if self._attempts is None:
+            return output.of_attempt(self.transaction, attempt.id)
+        if self._outputs is None:
+            self._outputs = output.of_attempts(self.transaction, self.session.id)
+        return self._outputs.get(attempt.id)
 
     def _task(
         self, name: str, last: AttemptRecord | None, attempts: _Attempts, queues: Mapping[int, str]

@@ -11,6 +11,7 @@ from typing import Any
 from zrb_store import codec
 from zrb_store.inspect.damage import Damage
 from zrb_store.names import full_name
+from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.value_history import AttemptName, ValueHistory
 from zrb_store.records import AttemptRecord, RunRecord, SessionRecord, iso
 
@@ -52,8 +53,14 @@ def run_shape(run: RunRecord, session: str, damage: Damage) -> dict[str, Any]:
     }
 
 
-def attempt_shape(attempt: AttemptRecord, damage: Damage) -> dict[str, Any]:
-    """Return the shape that `show` gives to one attempt of a task."""
+def attempt_shape(attempt: AttemptRecord, output: StoredOutput | None, damage: Damage) -> dict[str, Any]:
+    """Return the shape that `show` gives to one attempt.
+
+    Args:
+        attempt: The attempt.
+        output: How much it printed; None for nothing.
+        damage: Collects damaged columns.
+    """
     damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
     return {
         "number": attempt.number,
@@ -62,6 +69,7 @@ def attempt_shape(attempt: AttemptRecord, damage: Damage) -> dict[str, Any]:
         "started_at": iso(attempt.started_at),
         "ended_at": iso(attempt.ended_at),
         "error": error_shape(attempt),
+        "output": None if output is None else output._asdict(),
     }
 
 
@@ -81,7 +89,7 @@ def step_shape(attempts: Sequence[AttemptRecord], status: str, result: str | Non
         "status": status,
         "restorable": last.restorable,
         "once": last.once,
-        "attempts": [attempt_shape(attempt, damage) for attempt in attempts],
+        "attempts": [attempt_shape(attempt, None, damage) for attempt in attempts],  # steps have no output
         "result": codec.to_json(result) if result is not None and last.stands else None,
     }
 

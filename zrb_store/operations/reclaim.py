@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
+from zrb_store.operations.on_failure import tell_death
 from zrb_store.process import identity
 from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import reclaim as queries
@@ -66,7 +67,7 @@ def _is_own(holder: HoldingRun, taker: str | None) -> bool:
 
 
 def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:
-    reason = _cause_of_death(database, holder.run)
+    reason = cause_of_death(database, holder.run)
     if reason is None:
         return False
     if not holder.is_delivery and sessions.are_related(database, holder.session_id, holder.home_id):
@@ -96,10 +97,13 @@ def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:
         record_change(transaction, "reclaim", session.name, f"run {last.number}: {reason}; reclaimed by {by}")
         return True
 
-    return database.transact(work, "reclaim")
+    if not database.transact(work, "reclaim"):
+        return False
+    tell_death(database, holder.session, holder.run, reason)
+    return True
 
 
-def _cause_of_death(database: Database, run: RunRecord) -> str | None:
+def cause_of_death(database: Database, run: RunRecord) -> str | None:
     """Return why a run counts as dead; None if it does not, or not yet."""
     moment = now_micros(database)
     state = lease.state_of_process(database, run, moment)

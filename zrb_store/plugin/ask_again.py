@@ -15,7 +15,7 @@ from zrb_store.plugin.inputs import ask, given_again, given_secrets
 from zrb_store.queries import sessions
 
 
-def ask_again(task: Any, given: Mapping[str, str]) -> Mapping[str, str]:
+def ask_again(task: Any, given: Mapping[str, str], name: str) -> Mapping[str, str]:
     """Return the inputs of a task, with answers for the secret ones that its session was started with.
 
     Without a terminal nobody is asked, and the start is refused later (`RunSpec.refuse_default_secrets`).
@@ -23,6 +23,7 @@ def ask_again(task: Any, given: Mapping[str, str]) -> Mapping[str, str]:
     Args:
         task: The task that the command line starts.
         given: Its inputs as texts, by name.
+        name: Name of the session.
 
     Raises:
         InvalidArgument: The answer is the default, which is not what the session was started with.
@@ -31,7 +32,7 @@ def ask_again(task: Any, given: Mapping[str, str]) -> Mapping[str, str]:
     if not is_asked or not any(map(compat.is_secret, task.inputs)) or compat.declared_by_zrb(task):
         return given
     try:
-        session = sessions.find(process.open().database, os.environ["ZRB_STORE_SESSION"])
+        session = sessions.find(process.open().database, name)
     except (StoreUnavailable, StoreMissing):
         if settings.value_of("ZRB_STORE_ON_ERROR") == "ignore":  # whoever runs the task says so
             return given
@@ -42,8 +43,7 @@ def ask_again(task: Any, given: Mapping[str, str]) -> Mapping[str, str]:
     answers = dict(given)
     context = compat.SharedContext(env=dict(os.environ))
     for task_input in task.inputs:
-        name = task_input.name
-        if name in missing and compat.is_secret(task_input):
-            answers[name] = ask(task_input, context, was_given=True)
-        task_input.update_shared_context(context, str_value=answers.get(name))
+        if task_input.name in missing and compat.is_secret(task_input):
+            answers[task_input.name] = ask(task_input, context, was_given=True)
+        task_input.update_shared_context(context, str_value=answers.get(task_input.name))
     return answers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +83,7 @@ def is_to_be_stored(task: Any, zrb_session: Any) -> bool:
     if persist == "user":
         return not compat.declared_by_zrb(task)
     if settings.choice("ZRB_STORE_PERSIST", ("user", "all", "named")) == "named":
-        return bool(os.environ.get("ZRB_STORE_SESSION")) and not compat.declared_by_zrb(task)
+        return settings.session_name() is not None and not compat.declared_by_zrb(task)
     # All requests to the web server would belong to the task that runs it, and nobody resumes `version`.
     return not (compat.declared_by_zrb(task) and task.name in ("start-server", "version"))
 
@@ -190,7 +189,7 @@ def _given_name(zrb_session: Any, parent: Recorder | None, is_web: bool) -> str 
     if given is None and parent is not None:
         return getattr(zrb_session, zrb_attributes.CHILD, None)
     if given is None and not is_web and not process.named:
-        given = os.environ.get("ZRB_STORE_SESSION")
+        given = settings.session_name()
     process.named = process.named or bool(given)
     return given
 

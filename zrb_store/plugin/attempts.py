@@ -89,6 +89,7 @@ async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: 
         _inside.set(ctx)
         current_attempt.set(attempt)
         setattr(ctx, zrb_attributes.VIEW, recorder.view(attempt))
+        setattr(ctx, zrb_attributes.OUTPUT, attempt.output)
         command_environment.export_attempt(ctx, recorder.url, attempt.token)
         result = action(task, ctx)
         if inspect.isawaitable(result):

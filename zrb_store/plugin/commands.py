@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import os
 from typing import Any
 
+from zrb_store import settings
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.plugin import compat, zrb_attributes
 from zrb_store.plugin.error_exit import ErrorExit
@@ -88,10 +88,10 @@ def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
     @functools.wraps(run_task)
     def run_task_or_refuse(self: Any, task: Any, words: Any, run_kwargs: Any, *args: Any, **kwargs: Any) -> Any:
         with error_exit:
-            if os.environ.get("ZRB_STORE_SESSION"):
+            if session := settings.session_name():
                 from zrb_store.plugin.ask_again import ask_again  # late: imports SQLAlchemy
 
-                run_kwargs = ask_again(task, run_kwargs)
+                run_kwargs = ask_again(task, run_kwargs, session)
             return run_task(self, task, words, run_kwargs, *args, **kwargs)
 
     @functools.wraps(print_run_command)

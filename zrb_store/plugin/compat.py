@@ -48,6 +48,7 @@ __all__ = [
     "TaskStatus",
     "Xcom",
     "cli",
+    "cmd_task",
 ]
 
 # The method that zrb's retry loop calls. `exec_action` came with 2.32 and calls the older `_exec_action`.
@@ -101,6 +102,7 @@ TOUCHED: dict[Any, dict[str, Any]] = {
     Context: {
         "render": "(self, template)",
         "log_info": "(self, *values)",
+        "append_to_shared_log": "(self, message)",
         "xcom": "property",
         "args": "property",
         "env": "property",
@@ -139,7 +141,10 @@ TOUCHED: dict[Any, dict[str, Any]] = {
         "name": "property",
     },
     cmd_task.CmdTask: {"_resolve_cmd_val": "? (self, ctx, cmd_val)"},
-    cmd_task: {"_reject_unrendered_placeholder": "? (task_name, cmd)"},
+    cmd_task: {
+        "_reject_unrendered_placeholder": "? (task_name, cmd)",
+        "run_command": "async (cmd)",
+    },
     type(CFG): {"get_mistyped_env_keys": "? (self)"},
 }
 
@@ -177,8 +182,23 @@ def is_cmd_task(task: Any) -> bool:
     return _has_class(task, "CmdTask")
 
 
+def exit_code(error: BaseException) -> int | None:
+    """Return the exit code if a CmdTask failed because its command did; else None. The class came with 3.0."""
+    kind = getattr(cmd_task, "CmdTaskError", None)
+    if kind is not None:
+        return error.return_code if isinstance(error, kind) else None
+    is_plain = type(error) in (Exception, RuntimeError)
+    match = re.fullmatch(r"Process .* exited \((-?\d+)\)", str(error), re.DOTALL) if is_plain else None
+    return None if match is None else int(match[1])
+
+
 def _has_class(task: Any, *names: str) -> bool:
     return any(cls.__name__ in names for cls in type(task).__mro__)
+
+
+def module_of(function: Any) -> Any:
+    """Return the module in which a function was defined."""
+    return sys.modules[function.__module__]
 
 
 def to_snake_case(name: str) -> str:

@@ -59,15 +59,20 @@ class WarnOnce:
             warn(message)
 
 
+def engine_folders() -> tuple[str, ...]:
+    """Return the folders of the code whose frames say nothing to a user: zrb's and ours."""
+    import zrb  # late: without zrb this module still has to say so
+
+    return str(Path(zrb.__file__).parent), str(Path(__file__).parents[1])
+
+
 def first_user_frame(error: BaseException) -> TracebackType | None:
     """Find where the user's own code begins in a traceback. The frames before it, zrb's and ours, are always the same.
 
     Returns:
         The first frame of the user's code, or None if there is none.
     """
-    import zrb  # late: without zrb this module still has to say so
-
-    engines = (str(Path(zrb.__file__).parent), str(Path(__file__).parent))
+    engines = engine_folders()
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(engines):
         frames = frames.tb_next

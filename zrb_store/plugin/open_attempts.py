@@ -10,8 +10,8 @@ from zrb_store.attempt import Attempt
 from zrb_store.errors import AttemptClosed
 from zrb_store.plugin import own_push
 from zrb_store.plugin.ctx_xcom import CtxXcom
+from zrb_store.plugin.error_text import text_of_error
 from zrb_store.plugin.graph import Graph
-from zrb_store.plugin.messages import first_user_frame
 from zrb_store.plugin.outcome import STOPPING
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms, forget_objects_of
 from zrb_store.run import Run
@@ -81,15 +81,15 @@ class OpenAttempts:
                 own_push.expect(queue.place, result, fresh=True)
         self.close(attempt, stands=True)
 
-    def fail(self, attempt: Attempt, error: BaseException) -> None:
-        """Write that an attempt ended by the exception that its action raised.
+    def fail(self, attempt: Attempt, task: Any, error: BaseException) -> None:
+        """Write that an attempt of a task ended by the exception that its action raised.
 
         Raises:
             LeaseLost: Another process has taken the session over.
         """
         status = "interrupted" if isinstance(error, STOPPING) else "failed"
         with contextlib.suppress(AttemptClosed):
-            attempt.fail(error, status, first_frame=first_user_frame(error))
+            attempt.fail(text_of_error(error, task, attempt), status)
 
     def close(self, attempt: Attempt, *, stands: bool) -> None:
         """Forget an attempt, which has ended."""

@@ -179,9 +179,11 @@ class Recorder:
         if self.fatal is None:
             try:
                 self.run.note_tasks(self._tasks())
-                self.run.end(outcome)
+                self.run.end(outcome, error)
             except ZrbStoreError as refusal:
                 self.fatal = refusal
+        elif isinstance(self.fatal, StoreUnavailable):
+            self.run.tell_unavailable(self.fatal)
         return "failed" if self.fatal else outcome
 
     def _tasks(self) -> dict[str, str]:
@@ -245,7 +247,7 @@ class Recorder:
         role = self.graph.role(task)
         self._outcome.attempt_ends(attempt.task, role, error)
         if self.fatal is None and not self.ended:
-            self._attempts.fail(attempt, error)
+            self._attempts.fail(attempt, task, error)
         uncertain = uncertain_step(error)
         if uncertain is not None:
             self.uncertain.append(uncertain)

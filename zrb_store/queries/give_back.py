@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, literal_column
 
 from zrb_store.db.dialect import among
 from zrb_store.db.tables import attempt, queue, returned, value
-from zrb_store.db.transaction import Executor
+from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import resting_steps, sessions, steps
 from zrb_store.queries.attempts import unfinished
 from zrb_store.queries.clock import now_micros
@@ -97,6 +97,7 @@ def _undo(dialect_name: str, *, in_queues: bool) -> tuple[Any, Any, Any, Any]:
             state=sa.case((dies, literal_column("'dead'")), else_=value.c.state),
             ended_at=sa.case((dies, _MOMENT), else_=value.c.ended_at),
         )
+        .returning(value.c.queue_id, value.c.seq, value.c.state)
     )
     return record_returns, disown, give_back, count
 
@@ -138,7 +139,7 @@ def lock_queue(executor: Executor, queue_id: int) -> bool:
     return bool(executor.execute(_LOCK_QUEUE, {"queue_id": queue_id}))
 
 
-def give_back(executor: Executor, chosen: Iterable[tuple[int, str]], *, counted: bool = True) -> None:
+def give_back(transaction: Transaction, chosen: Iterable[tuple[int, str]], *, counted: bool = True) -> None:
     """Undo what attempts did to any queue of the store (docs/promises.md, promise 1), in the open transaction.
 
     The steps of an attempt that run, or that rest on what comes back, are undone before it (promise 11).
@@ -148,51 +149,61 @@ def give_back(executor: Executor, chosen: Iterable[tuple[int, str]], *, counted:
     queue allows no more deliveries. An attempt that is still `running` becomes `lost`.
 
     Args:
-        executor: The open transaction.
+        transaction: The open transaction.
         chosen: Ids of attempts that may no longer write, in the order in which they are undone. Each comes with the
             reason that is stored with the values that it returns.
         counted: Whether values that a failed or lost attempt returns have had one more delivery.
     """
-    chosen = resting_steps.with_steps(executor, chosen)
+    chosen = resting_steps.with_steps(transaction, chosen)
     if not chosen:
         return
-    if executor.dialect_name != "sqlite":  # SQLite has one writer at a time
-        touched = {row[0] for attempt_id, _ in chosen for row in executor.execute(_QUEUES, {"of_attempt": attempt_id})}
+    if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
+        touched = {
+            row[0] for attempt_id, _ in chosen for row in transaction.execute(_QUEUES, {"of_attempt": attempt_id})
+        }
         for queue_id in sorted(touched):
-            lock_queue(executor, queue_id)
-    moment = now_micros(executor)
+            lock_queue(transaction, queue_id)
+    moment = now_micros(transaction)
     for attempt_id, reason in chosen:
         params = {"of_attempt": attempt_id, "moment": moment, "reason": reason, "counted": counted}
-        executor.execute(_CLOSE, params)
-        for statement in _undo(executor.dialect_name, in_queues=False):
-            executor.execute(statement, params)
+        transaction.execute(_CLOSE, params)
+        _run(transaction, _undo(transaction.dialect_name, in_queues=False), params)
 
 
-def give_back_unfinished(executor: Executor, session_id: int, task: str | None = None, *, counted: bool = True) -> None:
+def _run(transaction: Transaction, statements: Sequence[Any], params: dict[str, Any]) -> None:
+    """Run the statements of `_undo`, the last of which returns the values whose deliveries it has counted."""
+    for statement in statements:
+        rows = transaction.execute(statement, params)
+    transaction.died += [(queue_id, seq) for queue_id, seq, state in rows if state == "dead"]
+
+
+def give_back_unfinished(
+    transaction: Transaction, session_id: int, task: str | None = None, *, counted: bool = True
+) -> None:
     """Give back the attempts that have not completed, the newest first, in the open transaction.
 
     Args:
-        executor: The open transaction.
+        transaction: The open transaction.
         session_id: The session.
         task: Give back only attempts of this task.
         counted: As for `give_back`.
     """
     # The locks wait for writes in progress; later writes find the attempt closed.
-    found = unfinished(executor, session_id, task, lock=True)
+    found = unfinished(transaction, session_id, task, lock=True)
     chosen = [(record.id, "lost" if record.status == "running" else record.status) for record in found]
-    give_back(executor, chosen, counted=counted)
+    give_back(transaction, chosen, counted=counted)
 
 
-def give_back_steps(executor: Executor, session_id: int, task: str, reason: str) -> None:
+def give_back_steps(transaction: Transaction, session_id: int, task: str, reason: str) -> None:
     """Give back all completed steps of a task, since it starts over, in the open transaction.
 
     Args:
-        executor: The open transaction, in which no attempt of the task runs.
+        transaction: The open transaction, in which no attempt of the task runs.
         session_id: The session.
         task: Name of the task.
         reason: Stored with every value that comes back.
     """
-    give_back(executor, [(step.id, reason) for step in steps.standing_of_task(executor, session_id, task)])
+    give_back(transaction, [(step.id, reason) for step in steps.standing_of_task(transaction, session_id, task)])
 
 
 _TOUCHED = (
@@ -221,7 +232,7 @@ def _undone_whole(dialect_name: str) -> Any:
     )
 
 
-def undo_ended(executor: Executor, attempt_ids: Sequence[int], reason: str) -> None:
+def undo_ended(transaction: Transaction, attempt_ids: Sequence[int], reason: str) -> None:
     """Undo what attempts that have just ended without completing must not leave behind (docs/promises.md, promise 10).
 
     Deliveries and steps are given back whole. Of any other attempt, only what it did to queues of other sessions is
@@ -229,34 +240,34 @@ def undo_ended(executor: Executor, attempt_ids: Sequence[int], reason: str) -> N
     child sessions, stays until it is given back.
 
     Args:
-        executor: The open transaction, in which they ended. Their end becomes the moment of the undoing.
+        transaction: The open transaction, in which they ended. Their end becomes the moment of the undoing.
         attempt_ids: The attempts. They can no longer write. The newest is undone first.
         reason: Stored with every value that comes back.
     """
     if not attempt_ids:
         return
     params = {"ids": json.dumps(list(attempt_ids))}
-    whole = {row[0] for row in executor.execute(_undone_whole(executor.dialect_name), params)}
-    give_back(executor, [(each, reason) for each in sorted(whole, reverse=True)])
-    _undo_elsewhere(executor, [each for each in attempt_ids if each not in whole], reason)
+    whole = {row[0] for row in transaction.execute(_undone_whole(transaction.dialect_name), params)}
+    give_back(transaction, [(each, reason) for each in sorted(whole, reverse=True)])
+    _undo_elsewhere(transaction, [each for each in attempt_ids if each not in whole], reason)
 
 
-def _undo_elsewhere(executor: Executor, attempt_ids: Sequence[int], reason: str) -> None:
-    touched = {each: _touched_elsewhere(executor, each) for each in sorted(attempt_ids, reverse=True)}
+def _undo_elsewhere(transaction: Transaction, attempt_ids: Sequence[int], reason: str) -> None:
+    touched = {each: _touched_elsewhere(transaction, each) for each in sorted(attempt_ids, reverse=True)}
     for attempt_id, queue_ids in touched.items():
         if queue_ids:
-            resting = resting_steps.of_attempt(executor, attempt_id, queue_ids)
-            give_back(executor, [(step_id, reason) for step_id in resting])
-    if executor.dialect_name != "sqlite":  # SQLite has one writer at a time
+            resting = resting_steps.of_attempt(transaction, attempt_id, queue_ids)
+            give_back(transaction, [(step_id, reason) for step_id in resting])
+    if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
         for queue_id in sorted({queue_id for queue_ids in touched.values() for queue_id in queue_ids}):
-            lock_queue(executor, queue_id)
+            lock_queue(transaction, queue_id)
     for attempt_id, queue_ids in touched.items():
         if not queue_ids:
             continue
-        params = {"of_attempt": attempt_id, "moment": now_micros(executor), "reason": reason, "counted": True}
-        executor.execute(_SET_END, params)
-        for statement in _undo(executor.dialect_name, in_queues=True):
-            executor.execute(statement, {**params, "queue_ids": json.dumps(queue_ids)})
+        params = {"of_attempt": attempt_id, "moment": now_micros(transaction), "reason": reason, "counted": True}
+        transaction.execute(_SET_END, params)
+        statements = _undo(transaction.dialect_name, in_queues=True)
+        _run(transaction, statements, {**params, "queue_ids": json.dumps(queue_ids)})
 
 
 def _touched_elsewhere(executor: Executor, attempt_id: int) -> list[int]:

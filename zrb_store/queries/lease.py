@@ -61,6 +61,11 @@ def state_of_process(executor: Executor, run: RunRecord, moment: int) -> str:
     return "dead" if running is False else "lease expired"
 
 
+def how_it_died(executor: Executor, run: RunRecord, moment: int) -> str:
+    """Return how it is known that a run, which is not live at `moment`, is dead."""
+    return "its process has died" if state_of_process(executor, run, moment) == "dead" else "its lease has expired"
+
+
 def status_of(executor: Executor, session: SessionRecord, run: RunRecord | None, moment: int) -> str:
     """Return the status that readers show: a `running` session without a live run is `stale`."""
     if session.status == "running" and (run is None or not is_live(executor, run, moment)):

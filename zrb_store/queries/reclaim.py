@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, literal_column
 from zrb_store.db.columns import RUN
 from zrb_store.db.dialect import now, schema_is_unchanged
 from zrb_store.db.tables import attempt, queue, run, session, value
-from zrb_store.db.transaction import Executor
+from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import runs
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import undo_ended
@@ -150,19 +150,19 @@ _LOSE_ATTEMPTS = (
 
 
 def take_over(
-    executor: Executor, dead: RunRecord, of_session: SessionRecord, run_columns: Mapping[str, Any], reason: str
+    transaction: Transaction, dead: RunRecord, of_session: SessionRecord, run_columns: Mapping[str, Any], reason: str
 ) -> None:
     """End a dead run in the name of a run that only reclaims, and undo what its attempts did to other sessions.
 
     Args:
-        executor: The open transaction, in which the session's row is locked.
+        transaction: The open transaction, in which the session's row is locked.
         dead: The run.
         of_session: Its session.
         run_columns: What is stored with the reclaiming run, as for `runs.start`.
         reason: Stored with every value that comes back.
     """
     kept = {name: getattr(of_session, name) for name in ("project", "task", "inputs", "parent")}
-    run_id, _ = runs.start(executor, of_session, 0, run_columns, {**kept, "path": json.dumps(of_session.path)})
-    lost = executor.execute(_LOSE_ATTEMPTS, {"of_run": dead.id, "moment": now_micros(executor)})
-    undo_ended(executor, [row[0] for row in lost], reason)
-    runs.end(executor, of_session.id, run_id, "interrupted")
+    run_id, _ = runs.start(transaction, of_session, 0, run_columns, {**kept, "path": json.dumps(of_session.path)})
+    lost = transaction.execute(_LOSE_ATTEMPTS, {"of_run": dead.id, "moment": now_micros(transaction)})
+    undo_ended(transaction, [row[0] for row in lost], reason)
+    runs.end(transaction, of_session.id, run_id, "interrupted")

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, literal_column
 
 from zrb_store.db.columns import RUN, readable
 from zrb_store.db.tables import attempt, run, session
-from zrb_store.db.transaction import Executor, Row
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.records import RunRecord, SessionRecord
@@ -120,7 +120,11 @@ _LOCK_SESSION: sa.Select[Any] = (
 _END = (
     sa.update(run)
     .where(run.c.id == bindparam("of_run"), run.c.ended_at.is_(None), is_newest)
-    .values(ended_at=_MOMENT, outcome=bindparam("new_outcome"))
+    .values(
+        ended_at=_MOMENT,
+        outcome=bindparam("new_outcome"),
+        told_at=sa.func.coalesce(bindparam("told", type_=sa.BigInteger), run.c.told_at),
+    )
     .returning(run.c.id)
 )
 _INTERRUPT_ATTEMPTS = (
@@ -136,24 +140,26 @@ _END_SESSION = (
 )
 
 
-def end(executor: Executor, session_id: int, run_id: int, outcome: str) -> bool:
+def end(transaction: Transaction, session_id: int, run_id: int, outcome: str, *, told: bool = False) -> bool:
     """End a run and its lease. Attempts that are still running become interrupted.
 
     Args:
-        executor: The open transaction.
+        transaction: The open transaction.
         session_id: The session of the run.
         run_id: The run.
         outcome: `completed`, `failed` or `interrupted`; it becomes the session's status.
+        told: Whether the command of `ZRB_STORE_ON_FAILURE` is started for this end.
 
     Returns:
         False if the run has lost its lease.
     """
-    if executor.dialect_name != "sqlite":  # SQLite has one writer at a time
-        executor.execute(_LOCK_SESSION, {"of_session": session_id})
-    params = {"of_session": session_id, "of_run": run_id, "new_outcome": outcome, "moment": now_micros(executor)}
-    if not executor.execute(_END, params):
+    if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
+        transaction.execute(_LOCK_SESSION, {"of_session": session_id})
+    moment = now_micros(transaction)
+    params = {"of_session": session_id, "of_run": run_id, "new_outcome": outcome, "moment": moment}
+    if not transaction.execute(_END, {**params, "told": moment if told else None}):
         return False
-    interrupted = executor.execute(_INTERRUPT_ATTEMPTS, params)
-    undo_ended(executor, [row[0] for row in interrupted], "interrupted")
-    executor.execute(_END_SESSION, params)
+    interrupted = transaction.execute(_INTERRUPT_ATTEMPTS, params)
+    undo_ended(transaction, [row[0] for row in interrupted], "interrupted")
+    transaction.execute(_END_SESSION, params)
     return True

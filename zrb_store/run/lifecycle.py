@@ -8,17 +8,25 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from zrb_store import lease
+from zrb_store import lease, settings
 from zrb_store.attempt import status_after
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import LeaseLost, SessionCompleted, ZrbStoreError
+from zrb_store.errors import (
+    LeaseLost,
+    SchemaAhead,
+    SessionCompleted,
+    StoreMissing,
+    StoreUnavailable,
+    ZrbStoreError,
+)
 from zrb_store.queries import attempts, deliveries, runs, sessions, steps
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
-from zrb_store.queries.lease import refuse_live
+from zrb_store.queries.lease import how_it_died, refuse_live
 from zrb_store.queries.standing_steps import refuse_repeating
-from zrb_store.records import AttemptRecord
+from zrb_store.records import AttemptRecord, RunRecord
 from zrb_store.run.spec import RunSpec
+from zrb_store.safe_text import error_text
 from zrb_store.xcom import Xcoms
 
 if TYPE_CHECKING:
@@ -56,6 +64,8 @@ class RunLifecycle:
         self._xcoms = xcoms
         self._spec = spec
         self._on_lost = on_lost
+        self._is_root = spec.parent is None
+        self._dead_run: tuple[RunRecord, str] | None = None
 
     def start(self, choose_reruns: ChooseReruns | None = None) -> Self:
         """Take the lease, and give back what unfinished attempts of earlier runs did.
@@ -74,10 +84,15 @@ class RunLifecycle:
             LeaseLost: Another process is removing the session.
             InvalidArgument: A step that was declared `once` would run again.
         """
-        self.session_id, self.id, self.number = self.database.transact(
-            lambda transaction: self._start(transaction, choose_reruns), "start"
-        )
+        try:
+            self.session_id, self.id, self.number = self.database.transact(
+                lambda transaction: self._start(transaction, choose_reruns), "start"
+            )
+        except ZrbStoreError as error:
+            self.tell_unavailable(error)
+            raise
         lease.start_renewing(self)
+        self._tell_deaths()
         return self
 
     def _start(self, transaction: Transaction, choose_reruns: ChooseReruns | None = None) -> tuple[int, int, int]:
@@ -86,10 +101,15 @@ class RunLifecycle:
         if session is None:
             raise LeaseLost(sessions.being_removed(self.session))
         self._spec.refuse_other(session)
-        refuse_live(transaction, session, now_micros(transaction))
+        moment = now_micros(transaction)
+        refuse_live(transaction, session, moment)
         if session.is_finished and not self._spec.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
         self._spec.refuse_default_secrets(session)
+        self._is_root = session.parent is None and self._spec.parent is None
+        last = runs.last(transaction, session.id)
+        if last is not None and last.ended_at is None:
+            self._dead_run = last, how_it_died(transaction, last, moment)
         give_back_unfinished(transaction, session.id)
         if choose_reruns is not None:
             self._give_back(transaction, session.id, choose_reruns(attempts.of_session(transaction, session.id)))
@@ -111,28 +131,65 @@ class RunLifecycle:
             give_back_steps(transaction, session_id, task, reason)
         give_back(transaction, reruns.attempts)
 
-    def end(self, outcome: str) -> None:
+    def end(self, outcome: str, error: BaseException | None = None) -> None:
         """End the run and release the lease.
 
         Args:
             outcome: `completed`, `failed` or `interrupted`; the session's status from now on.
+            error: What ended it. The command of `ZRB_STORE_ON_FAILURE` gets it, unless an attempt has failed.
 
         Raises:
             LeaseLost: Another process has taken the session over.
         """
         lease.stop_renewing(self)
         self._ended = True
+        told = outcome != "completed" and self._tells()
 
         def work(transaction: Transaction) -> bool:
-            return runs.end(transaction, self.session_id, self.id, outcome)
+            return runs.end(transaction, self.session_id, self.id, outcome, told=told)
 
-        if not self.database.transact(work, "end"):
-            raise self._mark_lost()
+        try:
+            if not self.database.transact(work, "end"):
+                raise self._mark_lost()
+        except StoreUnavailable as unavailable:
+            self.tell_unavailable(unavailable)
+            raise
+        if told:
+            from zrb_store.operations.on_failure import tell_end  # only now: most runs end without it
+
+            text = None if error is None else ": ".join(filter(None, error_text(error)[:2]))
+            tell_end(self.database, self.session, self.id, text)
         # A process that was told to end has no time for retention; the next run sees to it.
         if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
             from zrb_store.operations.retention import apply_retention  # only now: most runs end without it
 
             apply_retention(self.database)
+
+    def tell_unavailable(self, error: ZrbStoreError) -> None:
+        """Start the command of `ZRB_STORE_ON_FAILURE` if the error says that the store cannot be used."""
+        if not isinstance(error, StoreUnavailable | SchemaAhead | StoreMissing) or not self._tells():
+            return
+        from zrb_store.inspect.alert import resume_by_zrb
+        from zrb_store.operations.on_failure import tell_unavailable
+
+        spec = self._spec
+        remedy = resume_by_zrb(self.session, spec.project, None) if spec.path else None
+        tell_unavailable(error, self.database.url, session=self.session, task=spec.task, remedy=remedy)
+
+    def _tells(self) -> bool:
+        """Whether somebody is told if this run fails. The failure of a child session is its parent's matter."""
+        return self._is_root and settings.on_failure() is not None
+
+    def _tell_deaths(self) -> None:
+        """Tell of the dead run that this one has taken over, and of other runs that died."""
+        if not self._tells():
+            return
+        from zrb_store.operations.on_failure import tell_death
+        from zrb_store.operations.stale import tell_stale
+
+        if self._dead_run is not None:
+            tell_death(self.database, self.session, *self._dead_run)
+        tell_stale(self.database)
 
     def outcome(self) -> str:
         """Return `completed`, or `failed` if a task ended without completing and no later attempt of it did.
@@ -185,6 +242,6 @@ class RunLifecycle:
                 self.end(self.outcome())
             else:
                 with contextlib.suppress(ZrbStoreError):  # the exception under way says more
-                    self.end(status_after(error))
+                    self.end(status_after(error), error)
         finally:
             lease.stop_renewing(self)  # even if the store cannot be told: the process may live long

@@ -14,9 +14,9 @@ from zrb_store import codec
 from zrb_store.codec.inputs import describe_changes, names_of, without_names
 from zrb_store.errors import InputsDiffer
 from zrb_store.process import identity
-from zrb_store.project import is_same_file
+from zrb_store.project import current_folder, is_same_file
 from zrb_store.records import SessionRecord
-from zrb_store.safe_text import mask_command, mask_text, storable
+from zrb_store.safe_text import mask_command, mask_text
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class RunSpec:
             **asdict(identity()),
             "origin": self.origin,
             "command": json.dumps(mask_command(self.command)),
-            "folder": _working_directory(),
+            "folder": current_folder(),
             "python_version": platform.python_version(),
             "zrb_version": self.zrb_version,
         }
@@ -119,10 +119,3 @@ def _is_script(task: str) -> bool:
 
 def _named(task: str) -> str:
     return f"{'script' if _is_script(task) else 'task'} {task}"
-
-
-def _working_directory() -> str | None:
-    try:
-        return storable(str(Path.cwd()))
-    except OSError:  # it was deleted
-        return None

@@ -110,7 +110,12 @@ def run_process(run: dict[str, Any]) -> str:
 
 
 def error_summary(error: dict[str, Any]) -> str:
-    """Return type and message of an error, which is in the shape of `show --format json`."""
+    """Return type and message of an error, which is in the shape of `show --format json`.
+
+    What a failed command said speaks for itself.
+    """
+    if error["type"] == "CmdTaskError" and error["message"]:
+        return str(error["message"])
     return ": ".join(part for part in (error["type"], error["message"]) if part)
 
 

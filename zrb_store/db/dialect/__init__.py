@@ -25,6 +25,7 @@ from zrb_store.db.dialect.statements import (
     reserve,
     revision_of,
     schema_is_unchanged,
+    upgraded_meanwhile,
 )
 from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.transaction import Params, Transaction
@@ -49,6 +50,7 @@ __all__ = [
     "revision_of",
     "schema_is_unchanged",
     "sqlite_path",
+    "upgraded_meanwhile",
 ]
 
 

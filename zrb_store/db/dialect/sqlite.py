@@ -19,6 +19,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.statements import revision_of
 from zrb_store.db.dialect.watchdog import Watched
+from zrb_store.db.sqlite_file import open_file_read_only, open_uri, primary_code, wal
 from zrb_store.db.transaction import Params, Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 
@@ -69,7 +70,7 @@ class SQLite:
         def connect() -> sqlite3.Connection:
             if not path.exists():
                 raise StoreMissing(f"there is no store at {path}; the first run or push creates it")
-            driver = _connect_read_only(path) if read_only else _connect(f"{path.absolute().as_uri()}?mode=rw")
+            driver = open_file_read_only(path) if read_only else open_uri(f"{path.absolute().as_uri()}?mode=rw")
             try:
                 # time_ns is a C function: sqlite3 would swallow a KeyboardInterrupt that a Python function raises.
                 driver.create_function("zrb_now", 0, time.time_ns)
@@ -132,7 +133,7 @@ class SQLite:
         from zrb_store.db.dialect.bell import Bell  # loads slowly, and only those who wait need it
 
         try:
-            return Bell(_wal(sqlite_path(url).resolve()))  # SQLite follows symbolic links, too
+            return Bell(wal(sqlite_path(url).resolve()))  # SQLite follows symbolic links, too
         except OSError:
             return None
 
@@ -140,7 +141,7 @@ class SQLite:
         return lambda connection: bool(connection.execute(statement, params))
 
     def is_busy(self, error: BaseException) -> bool:
-        return _sqlite_code(error) in _SQLITE_BUSY
+        return primary_code(error) in _SQLITE_BUSY
 
     def is_gone(self, error: BaseException) -> bool:
         return False
@@ -157,7 +158,7 @@ class SQLite:
             return ZrbStoreError(f"the store {path} refuses rows that contradict each other: {error}")
         if path.is_dir():
             return StoreUnavailable(f"the store {path} is a folder; name a file in it")
-        reason = _SQLITE_REASONS.get(_sqlite_code(error))
+        reason = _SQLITE_REASONS.get(primary_code(error))
         return StoreUnavailable(f"the store {path} {reason} ({error})") if reason else None
 
 
@@ -170,32 +171,3 @@ def sqlite_path(url: URL) -> Path:
     if not url.database or url.database == ":memory:":
         raise StoreUnavailable("an in-memory database is lost with its process: name a file instead")
     return Path(url.database)
-
-
-def _connect(uri: str) -> sqlite3.Connection:
-    # timeout=0: our own retries, with random pauses, are fairer than SQLite's, which may starve a process for seconds.
-    return sqlite3.connect(
-        uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
-    )
-
-
-def _connect_read_only(path: Path) -> sqlite3.Connection:
-    uri = path.absolute().as_uri()
-    driver = _connect(f"{uri}?mode=ro")
-    try:
-        driver.execute("SELECT 1 FROM sqlite_master LIMIT 1")
-    except sqlite3.OperationalError as error:
-        driver.close()
-        # In a folder that we may not write, a WAL database can be read only while nobody has it open (no -wal file).
-        if _sqlite_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) and not _wal(path).exists():
-            return _connect(f"{uri}?immutable=1")
-        raise
-    return driver
-
-
-def _wal(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
-
-
-def _sqlite_code(error: BaseException) -> int:
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

@@ -9,6 +9,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from zrb_store.db.tables import REVISION, queue, value, version
+from zrb_store.errors import SchemaAhead
 
 REVISION_SQL = f"SELECT {version.c.version_num.name} FROM {version.name}"
 
@@ -38,6 +39,14 @@ def revision_of(driver: Any) -> str | None:
     """Return the current revision of the schema, as a driver's connection sees it."""
     rows = driver.execute(REVISION_SQL).fetchall()
     return str(rows[0][0]) if rows else None
+
+
+def upgraded_meanwhile(shown_url: str, found: str | None) -> SchemaAhead:
+    """Return the error for a store whose revision another process has changed to `found` since it was opened."""
+    return SchemaAhead(
+        f"the store {shown_url} was changed to revision {found} while this process had it open: "
+        "end this process, and start it again with the zrb-store that made the change"
+    )
 
 
 def insert_if_absent(dialect_name: str, table: sa.Table) -> Any:

@@ -1,0 +1,360 @@
+"""`check`: one line for each thing that somebody has to look at, until it is done."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.commands import Commands
+from tests.processes import Child
+from tests.rows import all_rows
+from tests.runners import hold_a_run
+from tests.sessions import Broken, etl, inbox, parse, parse_lines
+from tests.test_reclaim import age_lease
+from zrb_store import Store
+from zrb_store.errors import StoreMissing
+from zrb_store.inspect.check import alerts
+from zrb_store.inspect.damage import Damage
+from zrb_store.operations.rm import remove_sessions
+
+
+def end(store: Store, name: str, outcome: str = "failed", **settings: Any) -> None:
+    """Let a run of a session end in some way."""
+    store.session(name).run(**{"task": "load", "project": "/srv/etl", **settings}).start().end(outcome)
+
+
+def reported(command: Commands, *args: str) -> list[tuple[str, str | None]]:
+    """Return event and session of each line, and compare the exit code with their number."""
+    result = command("check", "--format", "jsonl", *args)
+    assert result.err == ""
+    lines = parse_lines("alert", result.out)
+    assert result.code == (1 if lines else 0)
+    return [(line["event"], line["session"]) for line in lines]
+
+
+class TestSessions:
+    def test_nothing_is_printed_if_all_is_well(self, command: Commands, store: Store) -> None:
+        end(store, "fine", "completed")
+        store.session("inbox").xcom["q"].push(1)
+        assert command.ok("check") == ""
+        assert parse("check", command.ok("check", "--format", "json")) == []
+
+    def test_a_person_at_a_terminal_is_told_that_all_is_well(
+        self, command: Commands, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zrb_store.cli.check.on_terminal", lambda: True)
+        assert command.ok("check") == "all is well\n"
+
+    def test_one_line_says_what_when_why_and_what_helps(self, command: Commands, store: Store) -> None:
+        inbox(store, "a.csv", "b.csv")
+        etl(store, "etl-24", broken=True)
+        result = command("check")
+        assert (result.code, result.err) == (1, "")
+        record = store.session("etl-24").record()
+        [line] = parse("check", command("check", "--format", "json").out)
+        assert line == {
+            "event": "failed",
+            "session": "etl-24",
+            "project": "/srv/shop",
+            "task": "report",
+            "queue": None,
+            "values": None,
+            "at": line["at"],
+            "reason": "load: Broken: no column 'price'\nin row 3",
+            "remedy": "cd /srv/shop && zrb xcom resume etl-24",
+        }
+        assert record.finished_at is not None
+        time = line["at"][:19].replace("T", " ")
+        assert result.out == (
+            f"failed at {time}Z: session etl-24 (report): load: Broken: no column 'price' in row 3; "
+            "`cd /srv/shop && zrb xcom resume etl-24`\n"
+        )
+
+    def test_a_long_error_is_cut(self, command: Commands, store: Store) -> None:
+        with contextlib.suppress(Broken), store.session("long").run() as run, run.attempt("load"):
+            raise Broken("x" * 5000)
+        assert len(command("check").out) < 500
+        [line] = parse("check", command("check", "--format", "json").out)
+        assert len(line["reason"]) > 5000, "JSON has all of it"
+
+    def test_what_helps_is_run_here_if_this_is_the_folder(
+        self, command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        end(store, "one", project=str(tmp_path), path=["etl", "load"])
+        [line] = parse("check", command("check", "--format", "json").out)
+        assert line["remedy"] == "zrb xcom resume one"
+
+    @pytest.mark.parametrize(
+        ("settings", "remedy"),
+        [
+            ({"command": ["nightly.py", "--day", "a b"]}, "cd {here} && python3 nightly.py --day 'a b'"),
+            ({"command": ["/bin/zrb-store", "consume"]}, "cd {here} && /bin/zrb-store consume"),
+            ({"command": ["web.py"], "zrb_version": "3"}, "cd {here} && ZRB_STORE_SESSION=one python3 web.py"),
+            ({"command": []}, "zrb-store log one"),
+        ],
+    )
+    def test_what_helps_a_program_without_zrb(
+        self,
+        command: Commands,
+        store: Store,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        settings: dict[str, Any],
+        remedy: str,
+    ) -> None:
+        (tmp_path / "there").mkdir()
+        monkeypatch.chdir(tmp_path / "there")
+        end(store, "one", **settings)
+        monkeypatch.chdir(tmp_path)
+        [line] = parse("check", command("check", "--format", "json").out)
+        assert line["remedy"] == remedy.format(here=tmp_path / "there")
+
+    def test_an_interruption_names_what_ran(self, command: Commands, store: Store) -> None:
+        with contextlib.suppress(KeyboardInterrupt), store.session("one").run() as run, run.attempt("load"):
+            raise KeyboardInterrupt
+        [line] = parse("check", command("check", "--format", "json").out)
+        assert (line["event"], line["reason"]) == ("interrupted", "while load ran")
+
+    def test_a_session_that_is_run_is_no_alert_and_one_whose_process_died_is(
+        self, command: Commands, store: Store, location: str
+    ) -> None:
+        with Child(hold_a_run, location, "night") as child:
+            child.receive()
+            assert reported(command) == []
+            pid = child.pid
+            child.kill()
+            assert reported(command) == [("stale", "night")]
+            [line] = parse("check", command("check", "--format", "json").out)
+        assert line["reason"].startswith(f"pid {pid} on ")
+        assert line["reason"].endswith(": its process has died")
+
+    def test_a_run_of_another_machine_is_stale_when_its_lease_has_expired(
+        self, command: Commands, store: Store
+    ) -> None:
+        run = store.session("night").run().start()
+        age_lease(store, "night")
+        result = command("check")
+        assert "its lease has expired" in result.out
+        assert result.code == 1
+        run.lost = True
+
+    def test_it_writes_nothing(self, command: Commands, filled: Store) -> None:
+        before = all_rows(filled)
+        etl_24 = reported(command)
+        assert etl_24 == []
+        assert all_rows(filled) == before
+
+    def test_a_missing_store_is_not_created(
+        self, command: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("ZRB_STORE_URL", str(tmp_path / "missing.db"))
+        assert command("check").code == StoreMissing.exit_code
+        assert not (tmp_path / "missing.db").exists()
+
+
+class TestUntilItIsDone:
+    def test_it_completes(self, command: Commands, store: Store) -> None:
+        end(store, "one")
+        assert reported(command) == [("failed", "one")]
+        end(store, "one", "completed")
+        assert reported(command) == []
+
+    def test_it_is_removed(self, command: Commands, store: Store) -> None:
+        end(store, "one", "interrupted")
+        assert reported(command) == [("interrupted", "one")]
+        remove_sessions(store.database, "one")
+        assert reported(command) == []
+
+    @pytest.mark.parametrize(
+        ("newer", "remains"),
+        [
+            ({}, False),
+            ({"task": "other"}, True),
+            ({"project": "/srv/other"}, True),
+            ({"project": None}, True),
+        ],
+    )
+    def test_a_newer_one_of_the_same_project_and_task_completes(
+        self, command: Commands, store: Store, newer: dict[str, Any], remains: bool
+    ) -> None:
+        end(store, "monday")
+        end(store, "tuesday", "completed", **newer)
+        assert reported(command) == ([("failed", "monday")] if remains else [])
+
+    def test_also_where_there_is_no_project(self, command: Commands, store: Store) -> None:
+        end(store, "monday", project=None)
+        end(store, "tuesday", "completed", project=None)
+        assert reported(command) == []
+
+    def test_not_when_an_older_one_does(self, command: Commands, store: Store) -> None:
+        end(store, "monday")
+        end(store, "tuesday")
+        end(store, "monday", "completed")
+        assert reported(command) == [("failed", "tuesday")]
+
+    def test_not_when_a_newer_one_fails(self, command: Commands, store: Store) -> None:
+        end(store, "monday")
+        end(store, "tuesday")
+        assert reported(command) == [("failed", "tuesday"), ("failed", "monday")]
+
+    def test_without_a_task_nothing_takes_its_place(self, command: Commands, store: Store) -> None:
+        for name, outcome in (("one", "failed"), ("two", "completed")):
+            store.session(name).run(project="/srv/etl").start().end(outcome)
+        store.database.execute(sa.text("UPDATE zrb_session SET task = NULL RETURNING 1"))
+        assert reported(command) == [("failed", "one")]
+
+    @pytest.mark.parametrize("takes", [True, False])
+    def test_workers_of_one_queue_stand_in_for_each_other(self, command: Commands, store: Store, takes: bool) -> None:
+        queue = store.session("inbox").xcom["files"]
+        worker: dict[str, Any] = {"task": "inbox/files", "project": None, "again": True}
+        end(store, "consume.1", "completed", **worker)
+        queue.push("a")
+        run = store.session("consume.2").run(**worker).start()
+        if takes:
+            for delivery in run.consume(queue):
+                with delivery:
+                    raise Broken
+        run.end("failed")
+        assert reported(command) == [("failed", "consume.2")]
+        end(store, "consume.1", "completed", **worker)  # an older session, which has completed later
+        assert reported(command) == ([] if takes else [("failed", "consume.2")])
+
+    def test_child_sessions_are_their_parents_matter(self, command: Commands, store: Store) -> None:
+        end(store, "main")
+        end(store, "main.1", parent="main")
+        end(store, "inner", parent="main/load#1")
+        assert reported(command) == [("failed", "main")]
+
+
+class TestDeadValues:
+    def test_one_line_for_each_queue(self, command: Commands, store: Store) -> None:
+        for name, count in (("my files", 1), ("other", 2)):
+            queue = store.session("inbox").xcom[name]
+            queue.max_deliveries = 1
+            queue.extend(range(count))
+            for _ in range(count):
+                with (
+                    contextlib.suppress(Broken),
+                    store.session("w").run(again=True) as run,
+                    run.attempt(f"convert {run.number}"),
+                ):
+                    queue.pop()
+                    raise Broken
+        with store.session("w").run(again=True):
+            pass
+        lines = parse("check", command("check", "--format", "json").out)
+        assert [(line["event"], line["queue"], line["values"]) for line in lines] == [
+            ("dead", "other", 2),
+            ("dead", "my files", 1),
+        ]
+        assert lines[1]["remedy"] == "zrb-store requeue inbox 'my files' --all-dead"
+        out = command("check").out
+        assert "2 values of queue inbox/other: `zrb-store show inbox other --dead` shows why" in out
+        assert "1 value of queue inbox/my files" in out
+        command("requeue", "inbox", "my files", "--all-dead")
+        command("requeue", "inbox", "other", "--all-dead")
+        assert reported(command) == []
+
+
+class TestOverdue:
+    def complete(self, store: Store, name: str, hours_ago: float, task: str = "load") -> None:
+        with store.session(name).run(project="/srv/etl") as run, run.attempt(task) as attempt:
+            attempt.complete("done")
+        micros = int(hours_ago * 3_600_000_000)
+        store.database.execute(
+            sa.text(f"UPDATE zrb_attempt SET ended_at = ended_at - {micros} WHERE task = '{task}' RETURNING 1")
+        )
+
+    def test_a_result_that_is_too_old(self, command: Commands, store: Store) -> None:
+        self.complete(store, "etl-23", 30)
+        assert command.ok("check", "--task", "load", "--max-age", "31h") == ""
+        result = command("check", "--task", "load", "--max-age", "26h")
+        assert result.code == 1
+        assert result.out == (
+            "overdue: task load: the newest result is 30 h old (session etl-23), not 26 h; "
+            "`zrb-store list --task load`\n"
+        )
+
+    def test_no_result_at_all(self, command: Commands, store: Store) -> None:
+        result = command("check", "--task", "load", "--max-age", "26h")
+        assert result.code == 1
+        assert result.out.startswith("overdue: task load: no completed session has a result of it; ")
+
+    def test_several_tasks(self, command: Commands, store: Store) -> None:
+        self.complete(store, "one", 30)
+        self.complete(store, "two", 30, "report")
+
+        def late(*args: str) -> list[str]:
+            lines = parse("check", command("check", "--format", "json", *args).out)
+            return [line["task"] for line in lines]
+
+        both = ("--task", "load", "--task", "report")
+        assert late(*both, "--max-age", "31h", "--max-age", "29h") == ["report"]
+        assert late(*both, "--max-age", "29h", "--max-age", "31h") == ["load"]
+        assert late(*both, "--max-age", "29h") == ["load", "report"]
+
+    @pytest.mark.parametrize(
+        "args",
+        [
+            ("--task", "load"),
+            ("--max-age", "1h"),
+            ("--task", "a", "--task", "b", "--task", "c", "--max-age", "1h", "--max-age", "2h"),
+        ],
+    )
+    def test_each_task_needs_its_age(self, command: Commands, args: tuple[str, ...]) -> None:
+        result = command("check", *args)
+        assert result.code == 2
+        assert "in pairs" in result.err
+
+
+def test_one_project(command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end(store, "here", project=str(tmp_path))
+    end(store, "elsewhere", project="/srv/elsewhere")
+    monkeypatch.chdir(tmp_path)
+    assert reported(command, "--project", ".") == [("failed", "here")]
+    assert reported(command, "--project", "/srv/elsewhere") == [("failed", "elsewhere")]
+    assert len(reported(command)) == 2
+
+
+def test_the_limit(command: Commands, store: Store) -> None:
+    for number in range(4):
+        end(store, f"s{number}", task=f"t{number}")
+    lines = command("check", "--limit", "2").out.splitlines()
+    assert len(lines) == 3
+    assert lines[-1] == "There are more: --limit 20, or --limit 0 for all."
+    assert len(command("check", "--limit", "4").out.splitlines()) == 4
+    assert len(reported(command, "--limit", "0")) == 4
+
+
+def test_a_damaged_session_is_named(command: Commands, store: Store) -> None:
+    end(store, "one")
+    store.database.execute(sa.text("UPDATE zrb_session SET path = 'x' RETURNING 1"))
+    result = command("check")
+    assert "session one" in result.out
+    assert "damaged: session one (path)" in result.err
+
+
+def test_tasks_are_looked_up_once_however_often_they_failed(store: Store) -> None:
+    """A task that fails every minute for weeks must not make `check` slow."""
+
+    def sent() -> int:
+        return store.database.operate(lambda connection: int(connection.sent))
+
+    def statements() -> int:
+        before = sent()
+        with alerts(store.database, {}, Damage()) as found:
+            count = len(list(found))
+        after = sent()
+        assert count == len(store.sessions(status="failed"))
+        return after - before
+
+    end(store, "first")
+    few = statements()
+    for number in range(40):
+        end(store, f"s{number}")
+    assert statements() <= few + 2, "PostgreSQL sends the rows in more portions"

@@ -1,0 +1,330 @@
+"""TAB: what may follow in a command line, and that asking is safe at any time. The shells are in
+test_completion_shells.py."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Commands
+from tests.revisions.make import HERE as REVISIONS
+from tests.sessions import Broken, etl
+from tests.test_revisions import restore
+from zrb_store import Store, cli, open_store, step
+from zrb_store.cli.tab import grammar
+from zrb_store.cli.tab.candidates import CHANGING, COMMANDS, FILES, NAMES, answer_at
+from zrb_store.cli.tab.place import kinds, place_of
+from zrb_store.db.location import file_of, libpq_uri_of
+from zrb_store.db.urls import store_url
+
+ODD = [
+    "my queue",
+    'it\'s "q" $x `b` !h \\e',
+    "new\nline",
+    "tab\there",
+    "\x1b[31mred",
+    "#hash",
+    "~t",
+    "ünï",
+    "a:b=c@d",
+    "*",
+]
+# What a person has to know: TAB shows nothing.
+FREE = {"LENGTH", "N", "PATH", "VALUE", "SECONDS", "JSON", "NAME", "OLD=NEW", "[--SECRET VALUE]", "SESSION QUEUE"}
+FREE |= {"--SECRET VALUE"}
+
+
+@pytest.fixture
+def complete(location: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """What the last word of a line may become. A line that ends with a space has an empty last word."""
+    monkeypatch.setenv("ZRB_STORE_URL", location)
+
+    def complete(line: str) -> list[str]:
+        words = shlex.split(line)
+        place = place_of(
+            grammar.load(), words if line.endswith(" ") else words[:-1], "" if line.endswith(" ") else words[-1]
+        )
+        return [] if place is None else [one.text for one in answer_at(place).candidates]
+
+    return complete
+
+
+@pytest.fixture
+def shop(store: Store) -> Store:
+    """Two sessions of three tasks, of which one failed, an inbox, a box of queues with odd names, a task with steps."""
+    store.session("inbox").xcom["files"].extend(["a.csv", "b.csv"])
+    for name in ODD:
+        store.session("box").xcom[name].push(1)
+    with store.session("paged").run() as run, run.attempt("fetch all") as attempt:
+        step("page 1", lambda: 1)
+        step("page 2", lambda: 2)
+        attempt.complete(3)
+    etl(store, "etl-24", broken=True)
+    etl(store, "etl-25", broken=False)
+    return store
+
+
+# A line whose last word is not complete, and what this may become.
+MAY_FOLLOW: dict[str, list[str]] = {
+    "sh": ["show"],
+    "db ": ["status", "upgrade"],
+    "db up": ["upgrade"],
+    "no-such-command ": [],
+    "list --st": ["--status"],
+    "list --status f": ["failed"],
+    "list --status=f": ["--status=failed"],
+    "list --format=": [f"--format={one}" for one in ("table", "json", "jsonl", "value")],
+    "list --task ": ["report"],
+    "list --since ": [],
+    "show ": ["@last", "@last-failed", "etl-25", "etl-24", "paged", "box", "inbox"],
+    "show @last-": ["@last-failed"],
+    "show e": ["etl-25", "etl-24"],
+    "show --live etl-2": ["etl-25", "etl-24"],
+    "show nothing": [],
+    "show etl-24 ": ["extract", "loaded", "rows"],
+    "show @last l": ["load", "loaded"],
+    "show @last-failed l": ["loaded"],
+    "show etl-2 ": [],  # two sessions begin so
+    "show inb ": ["files"],
+    "show etl-24 --at b": ["before:"],
+    "show etl-24 --at before:l": ["before:load#2", "before:load#1"],
+    "show etl-24 --at before:load#1": ["before:load#1"],
+    "get etl-25 re": ["report"],
+    "get etl-24 --result no": ["notify"],
+    "get inbox files --seq ": ["2", "1"],
+    "log paged ": ["fetch all"],
+    "log paged 'fetch all/'": ["fetch all/1", "fetch all/2"],
+    "trace in": ["inbox/"],
+    "trace inbox/": ["inbox/files#2", "inbox/files#1"],
+    "trace inbox/files#1": ["inbox/files#1"],
+    "trace @last/rep": ["@last/report#1"],
+    "last e": ["extract"],
+    "last p": [],  # steps are not found by `last`
+    "diff etl-24 etl-25": ["etl-25"],
+    "push b": ["box"],
+    "push box '#'": ["#hash"],
+    "push inbox files ": [],
+    "pop @": [],
+    "resume etl-24 --from ": ["extract", "load", "report", "notify"],
+    "mark paged 'fetch all' --step ": ["page 1", "page 2"],
+    "mark paged 'fetch all' ": ["completed", "failed"],
+    "fork paged --from 'fetch all' --step 'page 2'": ["page 2"],
+    "rm etl-24 e": ["etl-25"],
+    "export -- b": ["box"],
+    "prune --status open --st": ["--status"],
+    "show --live --l": [],
+    "doctor ": ["--format", "--help"],
+    "completion ": ["bash", "zsh", "fish"],
+}
+
+
+def test_what_may_follow(shop: Store, complete: Callable[[str], list[str]]) -> None:
+    assert {line: complete(line) for line in MAY_FOLLOW} == MAY_FOLLOW
+
+
+def test_names_are_given_as_they_are(shop: Store, complete: Callable[[str], list[str]]) -> None:
+    assert sorted(complete("show box ")) == sorted(ODD)
+
+
+def test_only_dead_values_are_requeued(shop: Store, complete: Callable[[str], list[str]]) -> None:
+    queue = shop.session("mail").xcom["out"]
+    queue.extend(["a", "b"])
+    queue.max_deliveries = 1
+    with contextlib.suppress(Broken), shop.session("worker").run() as run, run.attempt("t"):
+        assert queue.pop() == "a"
+        raise Broken
+    assert complete("requeue mail/") == ["mail/out#1"]
+    assert complete("requeue mail/out#1 mail/") == []
+    assert complete("requeue --all-dead ma") == ["mail"]
+    assert complete("requeue --all-dead mail ") == ["out"]
+    assert complete("requeue --all-dead mail out ") == []
+
+
+def test_numbers_are_found_by_their_first_digits(store: Store, complete: Callable[[str], list[str]]) -> None:
+    queue = store.session("s").xcom["q"]
+    queue.extend(range(120))
+    queue.appendleft("before")
+    assert complete("get s q --seq 1") == [str(seq) for seq in (*range(120, 99, -1), *range(19, 9, -1), 1)]
+    assert complete("get s q --seq ") == [str(seq) for seq in range(120, 20, -1)]
+    assert complete("trace s/q#0") == ["s/q#0"]
+    assert complete("trace s/q#12") == ["s/q#120", "s/q#12"]
+    assert complete("trace s/q#x") == []
+
+
+def test_of_many_names_the_common_beginning_is_right(store: Store, complete: Callable[[str], list[str]]) -> None:
+    names = ["job-aa", "job-z", *(f"job-b{number:02}" for number in range(70))]
+    for name in names:
+        store.session(name).xcom["q"].push(1)
+    for line in ("rm ", "rm job-"):
+        found = complete(line)
+        assert len(found) < 60
+        assert {"job-aa", "job-z"} <= set(found), "they have only job- in common"
+    assert complete("rm ")[0] == names[-1], "the newest comes first"
+
+
+def test_this_is_offered_inside_a_task(
+    shop: Store, complete: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZRB_STORE_ATTEMPT", "etl-24/load#1@1")
+    assert complete("push @") == ["@this"]
+    assert complete("show @") == ["@last", "@last-failed", "@this"]
+    assert complete("show @this lo") == ["loaded"]
+
+
+def test_copy_completes_the_sessions_of_the_store_it_reads(
+    shop: Store, complete: Callable[[str], list[str]], location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZRB_STORE_URL", "/nowhere/x.db")
+    assert complete(f"copy '{location}' other.db e") == ["etl-25", "etl-24"]
+
+
+def test_everything_that_a_word_may_be_is_completed_or_known_to_be_free() -> None:
+    def takes(command: grammar.Command) -> set[str]:
+        own = [*command.arguments, *(option.takes for option in command.options.values())]
+        return {kind for one in own for kind in kinds(one)}.union(*map(takes, command.commands.values()))
+
+    assert takes(grammar.load()) - set(NAMES) - FILES - COMMANDS - FREE == set()
+
+
+REST = {"push": ["q", "1"], "pop": ["q"], "queue": ["q"], "mark": ["t", "completed"]}
+REST |= {"fork": ["--from", "t"], "get": ["q"], "diff": ["@last"]}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in grammar.load().commands if name not in ("consume", "copy", "resume")]
+)
+def test_abbreviations_are_offered_to_commands_that_take_them(command: Commands, store: Store, name: str) -> None:
+    arguments = grammar.load().commands[name].arguments
+    wanted = [kind for one in arguments[:1] for kind in kinds(one)]
+    if not any("SESSION" in kind for kind in wanted):
+        return
+    text = "@last/q#1" if wanted == ["SESSION/QUEUE#SEQ"] else "@last"
+    options, rest = (["--all-dead"], ["q"]) if name == "requeue" else ([], REST.get(name, []))
+    is_refused = "give its full name" in command(name, *options, text, *rest).err
+    assert is_refused == (name in CHANGING)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "runs.db",
+        "~/runs.db",
+        "/tmp/a b%20c.db",
+        "sqlite:///runs.db",
+        "sqlite:////tmp/runs.db?timeout=5",
+        "sqlite+pysqlite:///x.db",
+    ],
+)
+def test_a_location_means_the_same_without_sqlalchemy(location: str) -> None:
+    path = file_of(location)
+    assert path is not None
+    assert str(path.resolve()) == store_url(location).database
+    assert libpq_uri_of(location) is None
+
+
+@pytest.mark.parametrize(
+    "location", [":memory:", "", "mysql://x/y", "postgresql+psycopg2://x/y", "postgresql+psycopg://x/y"]
+)
+def test_no_other_location_is_a_file(location: str) -> None:
+    assert file_of(location) is None
+
+
+MAIN = "from zrb_store.cli import main; main()"
+
+
+def test_consume_takes_no_abbreviation(location: str) -> None:
+    command = [sys.executable, "-c", MAIN, "consume", "@last", "q", "--", "true"]
+    environment = {**os.environ, "ZRB_STORE_URL": location}
+    assert b"give its full name" in subprocess.run(command, env=environment, capture_output=True, check=False).stderr
+
+
+def ask(*words: str, url: str | Path, code: str = MAIN) -> str:
+    """Ask as a shell does, and return the answer. Nothing else is printed, and the exit code is 0."""
+    process = subprocess.run(
+        [sys.executable, "-c", code, "__complete", "fish", "1", "zrb-store", *words],
+        env={**os.environ, "ZRB_STORE_URL": str(url)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    return process.stdout
+
+
+def test_an_answer_needs_no_slow_import(store: Store, location: str) -> None:
+    store.session("s").xcom["q"].push(1)
+    code = (
+        "import sys; from zrb_store.cli import run; run(sys.argv[1:]); "
+        "print('imported', *sorted({'alembic', 'click', 'rich', 'sqlalchemy', 'zrb'} & {*sys.modules}))"
+    )
+    assert ask("show", "s", url=location, code=code) == "words\ns\nimported\n"
+
+
+def test_a_question_neither_creates_nor_changes_a_store(tmp_path: Path) -> None:
+    missing = tmp_path / "no" / "store.db"
+    assert ask("show", "", url=missing) == "words\n"
+    assert list(tmp_path.iterdir()) == []
+    empty = tmp_path / "empty.db"
+    empty.touch()
+    assert ask("show", "", url=empty) == ""
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("empty.db", 0)]
+
+
+@pytest.mark.parametrize("stored", sorted(REVISIONS.glob("*.sql")), ids=lambda path: path.stem)
+def test_an_older_store_is_read_as_it_is(stored: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    restore(stored, str(path))
+    content = path.read_bytes()
+    with closing(sqlite3.connect(path)) as database:
+        names = {name for (name,) in database.execute("SELECT name FROM zrb_session")}
+    assert names <= set(ask("show", "", url=path).split("\n"))
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("line", ["show ''", "trace s/", "log s ''", "last ''", "nonsense ''", "show --at", ""])
+def test_a_store_that_cannot_be_read_is_no_error(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    assert ask(*shlex.split(line), url=path) in ("", "words\n", ask(*shlex.split(line), url=tmp_path / "missing.db"))
+
+
+def test_a_locked_store_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with open_store(path) as store:
+        store.session("s").xcom["q"].push(1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode=DELETE")
+        database.execute("BEGIN EXCLUSIVE")
+        assert ask("show", "", url=path) == ""
+
+
+def test_a_server_that_does_not_answer_is_no_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert ask("show", "", url=f"postgresql+psycopg://u:secret-word@127.0.0.1:{port}/x") == ""
+    assert ask("show", "", url=f"postgresql+psycopg://u:secret-word@127.0.0.1:{port}/x") == ""
+
+
+def test_nobody_waits_for_an_answer_for_ever(tmp_path: Path) -> None:
+    code = (
+        "import time; from zrb_store.cli.tab import answer; answer.answer_at = lambda place: time.sleep(3600); "
+        "from zrb_store.cli import main; main()"
+    )
+    assert ask("show", "", url=tmp_path / "store.db", code=code) == ""
+
+
+@pytest.mark.parametrize("args", [[], ["bash"], ["bash", "1"], ["tcsh", "1", "x"], ["fish", "x", "zrb-store", ""]])
+def test_a_malformed_question_is_no_error(args: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["__complete", *args]) == 0
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,137 @@
+"""Lines are made of what is printed, however it comes, and only the end of it is kept."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from zrb_store.output import buffer
+from zrb_store.output.buffer import CUT, OutputBuffer
+from zrb_store.safe_text import remember
+
+
+def taken(printed: OutputBuffer) -> list[tuple[str, str]]:
+    return [(line.stream, line.text) for line in printed.take(all_of_it=True).lines]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "texts"),
+    [
+        ([b"one\ntwo\n"], ["one", "two"]),
+        ([b"on", b"e\nt", b"wo"], ["one", "two"]),
+        ([b"a\n\n\nb\n"], ["a", "", "", "b"]),
+        ([b"caf\xc3", b"\xa9\n"], ["café"]),
+        ([b"\xff\xfe\n"], ["\ufffd\ufffd"]),
+        ([b"10 %\r20 %\r100 %\n"], ["100 %"]),
+        ([b"10 %\r", b"20 %\r", b"100 %"], ["100 %"]),
+        ([b"dos\r\nend\r\n"], ["dos", "end"]),
+        ([b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07plain\x1b(B\n"], ["red plain"]),
+        ([b"nul\0\n"], ["nul\\0"]),
+        (["lone \ud800\n"], ["lone \\ud800"]),
+        (["text", " and\n", "more"], ["text and", "more"]),
+    ],
+)
+def test_lines_are_those_that_a_terminal_shows(pieces: list[bytes | str], texts: list[str]) -> None:
+    printed = OutputBuffer(1000)
+    for piece in pieces:
+        printed.add("stdout", piece)
+    assert taken(printed) == [("stdout", text) for text in texts]
+    assert taken(printed) == []
+
+
+def test_streams_do_not_mix() -> None:
+    printed = OutputBuffer(1000)
+    printed.add("stdout", b"out, ")
+    printed.add("stderr", b"err\n")
+    printed.add("stdout", b"then more\n")
+    printed.add(lambda text: ("print", text.upper()), "parsed\n")
+    assert taken(printed) == [("stderr", "err"), ("stdout", "out, then more"), ("print", "PARSED")]
+    assert printed.last_line("stderr") == "err"
+    assert printed.last_line("other") is None
+
+
+def test_a_blank_line_is_not_the_last_thing_that_was_said() -> None:
+    printed = OutputBuffer(1000)
+    printed.add("stderr", b"fatal\n\n  \n")
+    assert len(taken(printed)) == 3
+    assert printed.last_line("stderr") == "fatal"
+
+
+def test_the_beginning_of_a_line_waits_for_its_end_but_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = OutputBuffer(1000)
+    printed.add("stdout", b"Password: ")
+    assert printed.take(all_of_it=False).lines == []
+    assert printed.has_beginning
+    monkeypatch.setattr(buffer, "OLD", 0)
+    assert [line.text for line in printed.take(all_of_it=False).lines] == ["Password: "]
+    assert not printed.has_beginning
+
+
+def test_a_line_has_the_time_of_its_beginning() -> None:
+    printed = OutputBuffer(1000)
+    printed.add("stdout", b"begun ")
+    between = time.time_ns() // 1000
+    printed.add("stdout", b"and ended\nnext\n")
+    first, second = printed.take(all_of_it=True).lines
+    assert first.at <= between <= second.at
+
+
+@pytest.mark.parametrize("count", [10, 1000, 100_000])
+def test_the_last_lines_are_kept_and_the_others_counted(count: int) -> None:
+    limit = 2000
+    printed = OutputBuffer(limit)
+    for number in range(count):
+        printed.add("stdout", b"line %06d\n" % number)
+    found = printed.take(all_of_it=True)
+    kept = min(count, limit // 12)
+    assert [line.text for line in found.lines] == [f"line {number:06}" for number in range(count - kept, count)]
+    assert found.skipped == (count - kept) * 12
+
+
+def test_what_is_printed_between_two_looks_does_not_fill_the_memory() -> None:
+    limit = 10_000
+    printed = OutputBuffer(limit)
+    for _ in range(200):
+        printed.add("stdout", b"x" * 1000 + b"\n")
+    assert sum(len(data) for _, _, data in printed._raw) < 5 * limit + 20_000
+
+
+@pytest.mark.parametrize("limit", [0, 1, 5, 6, 7, 50, 1000])
+@pytest.mark.parametrize("size", [10, 60, 5000, 40_000, 500_000])
+@pytest.mark.parametrize("chunk", [1000, 65536])
+def test_a_line_that_alone_is_too_long_is_cut(limit: int, size: int, chunk: int) -> None:
+    printed = OutputBuffer(limit)
+    text = (b"0123456789" * (size // 10))[:-1] + b"!"
+    for start in range(0, size, chunk):
+        printed.add("stdout", text[start : start + chunk])
+    printed.add("stdout", b"\n")
+    (line,) = printed.take(all_of_it=True).lines
+    assert line.size <= max(limit, 1)
+    if size < limit:
+        assert line.text == text.decode()
+    elif limit > 10:
+        assert line.text.startswith(CUT)
+        assert line.text.endswith("9!" if size % 10 else "8!")
+        assert line.text[len(CUT) :] in text.decode()
+
+
+@pytest.mark.parametrize("before", [*range(0, 60, 7), 16_000, 17_000, 30_000, 33_000])
+def test_no_part_of_a_secret_stays_where_text_is_cut(before: int) -> None:
+    remember("s3cr3t-of-output-x9")
+    printed = OutputBuffer(100)
+    text = b"-" * before + b"s3cr3t-of-output-x9" * 4 + b"-" * 50
+    for start in range(0, len(text), 97):
+        printed.add("stdout", text[start : start + 97])
+    printed.add("stdout", b"\n")
+    shown = " ".join(text for _, text in taken(printed))
+    assert shown.endswith("-" * 50)
+    for part in ("s3cr3t", "of-output", "-x9", "t-of"):
+        assert part not in shown
+
+
+def test_a_secret_of_several_lines_is_masked_in_each() -> None:
+    remember("first-half-of-a-key\nsecond-half-of-a-key")
+    printed = OutputBuffer(1000)
+    printed.add("stdout", b"key: first-half-of-a-key\nsecond-half-of-a-key\n")
+    assert taken(printed) == [("stdout", "key: ***"), ("stdout", "***")]

@@ -1,0 +1,44 @@
+"""Commands of ZRB_STORE_ON_FAILURE for tests: they write down what they are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.postgres import wait_until
+from zrb_store.operations import background_command
+
+PREFIX = "ZRB_STORE_"
+
+
+class Told:
+    """A folder in which each start of the command leaves a file with its environment.
+
+    Attributes:
+        folder: The folder.
+        command: The value of ZRB_STORE_ON_FAILURE.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.command = f"env -0 > '{folder}'/$$ && mv '{folder}'/$$ '{folder}'/$$.told"
+
+    def so_far(self) -> list[dict[str, str]]:
+        """Return the variables of each start whose command has ended, without ZRB_STORE_ before their names."""
+        files = sorted(self.folder.glob("*.told"), key=lambda file: file.stat().st_mtime_ns)
+        return [_variables(file.read_bytes()) for file in files]
+
+    def all(self) -> list[dict[str, str]]:
+        """Wait for the commands that this process has started, and return the variables of each."""
+        background_command.wait_for_all()
+        return self.so_far()
+
+    def until(self, count: int) -> list[dict[str, str]]:
+        """Wait until as many commands have ended, whoever started them, and return the variables of each."""
+        wait_until(lambda: len(self.so_far()) >= count, lambda: f"told only {self.so_far()}")
+        return self.so_far()
+
+
+def _variables(environment: bytes) -> dict[str, str]:
+    pairs = (line.partition("=") for line in environment.decode().split("\0"))
+    return {name.removeprefix(PREFIX): text for name, _, text in pairs if name.startswith(PREFIX)}

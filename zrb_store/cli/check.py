@@ -1,0 +1,123 @@
+"""`check`: whether somebody has to look at the store, for cron and monitors."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from zrb_store import settings
+from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
+from zrb_store.cli.program_name import program_name
+from zrb_store.cli.render.damage_notes import noting_damage
+from zrb_store.cli.render.format import TimeFormat
+from zrb_store.cli.render.output import echo, echo_json
+from zrb_store.cli.render.stdout import on_terminal
+from zrb_store.errors import ZrbStoreError
+from zrb_store.inspect.check import alerts
+from zrb_store.project import current_folder
+from zrb_store.records import iso
+from zrb_store.store import open_store
+
+
+@command(
+    "check",
+    "{}",
+    "{} --task load --max-age 26h --task report --max-age 8d",
+    "{} --format jsonl",
+    details="Prints one line for each session that failed, was interrupted or is stale (its process died), for each "
+    "queue that has dead values, and for each task that is overdue: what happened, and the command that helps. Exits "
+    "1 if there is such a line; else it exits 0 and prints nothing, except on a terminal.\n\nA session is reported "
+    "until it completes, is removed, or a newer one of the same project and main task completes. Workers of one queue "
+    "stand in for each other: any of them need only complete later. Child sessions are not looked at, since their "
+    "parents are.\n\nIf ZRB_STORE_ON_FAILURE is set, its command is started once for each stale session of which "
+    "nobody has been told, and if the store cannot be used. Only then this writes.",
+)
+@click.option(
+    "--task", "tasks", metavar="NAME", multiple=True, help="Also report this task if it is overdue (with --max-age)."
+)
+@click.option(
+    "--max-age",
+    "max_ages",
+    type=parse_duration,
+    metavar="LENGTH",
+    multiple=True,
+    help="How old its newest result may be, e.g. 90m, 26h, 8d; one for each --task, in this order, or one for all.",
+)
+@click.option("--project", metavar="FOLDER", help="Look only at sessions of this project; by default at all.")
+@click.option(
+    "--limit",
+    type=parse_limit,
+    default="50",
+    metavar="N",
+    show_default=True,
+    help="Maximum number of lines; 0 for all.",
+)
+@format_option(choices=("table", "json", "jsonl"))
+def check(
+    tasks: tuple[str, ...], max_ages: tuple[timedelta, ...], project: str | None, limit: int, output_format: str
+) -> int:
+    if bool(tasks) != bool(max_ages) or (len(max_ages) > 1 and len(max_ages) != len(tasks)):
+        raise click.UsageError("give --task and --max-age in pairs, or one --max-age for all tasks")
+    lengths = max_ages if len(max_ages) > 1 else itertools.repeat(max_ages[0]) if max_ages else ()
+    try:
+        code = _print(dict(zip(tasks, lengths, strict=False)), project, limit, output_format)
+    except ZrbStoreError as error:
+        if settings.on_failure() is not None:
+            from zrb_store.operations.on_failure import tell_unavailable
+
+            tell_unavailable(error)
+        raise
+    if settings.on_failure() is not None:
+        try:
+            _tell()
+        except ZrbStoreError as error:
+            print(f"{program_name()}: nobody is told of stale sessions: {error}", file=sys.stderr)
+    return code
+
+
+def _tell() -> None:
+    """Start the command of `ZRB_STORE_ON_FAILURE` for stale sessions; nothing is written if there are none."""
+    from zrb_store.operations.stale import has_untold, tell_stale
+
+    with open_store(read_only=True) as store:
+        untold = has_untold(store.database)
+    if untold:
+        with open_store() as store:
+            tell_stale(store.database)
+
+
+def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, output_format: str) -> int:
+    """Print what has to be looked at, and return the exit code."""
+    with (
+        open_store(read_only=True) as store,
+        noting_damage() as damage,
+        alerts(
+            store.database,
+            max_ages,
+            damage,
+            project=None if project is None else str(Path(project).expanduser().resolve()),
+            here=current_folder(),
+            program=program_name(),
+        ) as found,
+    ):
+        first = next(found, None)
+        every = itertools.chain([] if first is None else [first], found)
+        shown = itertools.islice(every, limit or None)
+        if output_format == "json":
+            echo_json(alert.shape() for alert in shown)
+        elif output_format == "jsonl":
+            for alert in shown:
+                echo_json(alert.shape(), one_line=True)
+        else:
+            times = TimeFormat()
+            for alert in shown:
+                echo(alert.line(times.short(iso(alert.at))))
+            if limit and next(every, None) is not None:
+                echo(f"There are more: --limit {limit * 10}, or --limit 0 for all.")
+            elif first is None and on_terminal():
+                echo("all is well")
+    return 0 if first is None else 1

@@ -1,0 +1,86 @@
+"""`stats`: how reliable the tasks are, and how long they take."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import PurePath
+
+import click
+
+from zrb_store.cli.command import command, parse_duration
+from zrb_store.cli.render.document import Column, Lines, Table
+from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration
+from zrb_store.cli.render.output import echo, echo_json, print_document
+from zrb_store.cli.render.prometheus import prometheus_lines
+from zrb_store.inspect.stats import TaskStats, task_stats
+from zrb_store.records import iso
+from zrb_store.safe_text import one_line
+from zrb_store.store import open_store
+
+_COLUMNS = (
+    Column("task", fold=True),
+    Column("project", fold=True),
+    Column("runs", right=True),
+    Column("completed", right=True),
+    Column("median", right=True),
+    Column("95 %", right=True),
+    Column("last failure"),
+)
+
+
+@command(
+    "stats",
+    "{} --since 30d",
+    "{} load --format json",
+    "{} --since 30d --format prometheus > /var/lib/node_exporter/zrb_store.prom",
+    details="Counts the runs of each main task in each project. A session that was resumed has several. COMPLETED is "
+    "how many of them completed, and their share of those that have ended. Median and 95th percentile (by nearest "
+    "rank) are of the durations of completed runs. A run whose process died counts as lost, which is a failure.",
+)
+@click.argument("task", required=False)
+@click.option(
+    "--since", type=parse_duration, metavar="LENGTH", help="Only runs started at most this long ago, e.g. 26h, 30d."
+)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "json", "jsonl", "prometheus"]),
+    default="table",
+    show_default=True,
+    help="table (plain text in a pipe), json, jsonl (one line each) or prometheus (its text format).",
+)
+def stats(task: str | None, since: timedelta | None, output_format: str) -> None:
+    with open_store(read_only=True) as store:
+        found = task_stats(store.database, task=task, since=since)
+    if output_format == "json":
+        echo_json([one.shape() for one in found])
+    elif output_format == "jsonl":
+        for one in found:
+            echo_json(one.shape(), one_line=True)
+    elif output_format == "prometheus":
+        for line in prometheus_lines(found):
+            echo(line)
+    elif found:
+        times = TimeFormat()
+        print_document([Table(_COLUMNS, [_row(one, times) for one in found])])
+    else:
+        print_document([Lines(["no runs" if task or since else "no runs yet"])])
+
+
+def _row(stats: TaskStats, times: TimeFormat) -> list[str]:
+    share, failure = stats.share, stats.last_failure
+    return [
+        one_line(stats.task) if stats.task else NOTHING,
+        one_line(PurePath(stats.project).name or stats.project) if stats.project else NOTHING,
+        str(stats.runs),
+        f"{stats.completed}" + (f" ({_percent(share)})" if share is not None else ""),
+        format_duration(stats.median),
+        format_duration(stats.p95),
+        one_line(f"{times.short(iso(failure.at))} {failure.session}: {failure.text()}") if failure else NOTHING,
+    ]
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent, which is 0 % or 100 % only if it is exactly that."""
+    percent = round(share * 100)
+    return f"{min(max(percent, 1), 99) if 0 < share < 1 else percent} %"

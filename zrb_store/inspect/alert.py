@@ -1,0 +1,207 @@
+"""What somebody has to be told: in one line, with the command that helps."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zrb_store.queries import lease
+from zrb_store.queries.last_errors import AttemptError
+from zrb_store.records import RunRecord, SessionRecord, iso
+from zrb_store.safe_text import one_line
+
+_LONGEST = 300  # characters of an error in one line
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something that somebody has to look at.
+
+    Attributes:
+        event: `failed`, `interrupted` or `stale` of a session; `dead` of values; `overdue` of a task.
+        what: What it is about, such as `session etl-2026-11-24 (load)`.
+        why: What is known of the cause; None if nothing is.
+        at: When it happened, in microseconds (for `stale`, the last sign of life); None if that was at no one moment.
+        remedy: The command that helps.
+        session: Name of the session.
+        project: The folder of its project.
+        task: Its main task; of an overdue task, that task.
+        queue: The queue that has dead values.
+        values: How many values are dead.
+    """
+
+    event: str
+    what: str
+    why: str | None
+    at: int | None
+    remedy: str
+    session: str | None = None
+    project: str | None = None
+    task: str | None = None
+    queue: str | None = None
+    values: int | None = None
+
+    def line(self, time: str = "") -> str:
+        """Return it as one line.
+
+        Args:
+            time: The time `at` as it is to be shown; an empty text for no time.
+        """
+        when = f" at {time}" if time and self.at is not None else ""
+        why = one_line(self.why or "")
+        why = f": {why[:_LONGEST]}{'...' if len(why) > _LONGEST else ''}" if why else ""
+        return one_line(f"{self.event}{when}: {self.what}{why}; `{self.remedy}`")
+
+    def shape(self) -> dict[str, object]:
+        """Return it as `check --format json` shows it."""
+        return {
+            "event": self.event,
+            "session": self.session,
+            "project": self.project,
+            "task": self.task,
+            "queue": self.queue,
+            "values": self.values,
+            "at": iso(self.at),
+            "reason": self.why,
+            "remedy": self.remedy,
+        }
+
+
+def of_session(
+    session: SessionRecord, runs: Sequence[RunRecord], error: AttemptError | None, died: str | None, here: str | None
+) -> Alert:
+    """Describe a session that failed, was interrupted or is stale.
+
+    Args:
+        session: Its record, with the status that readers see.
+        runs: Its runs, the oldest first.
+        error: The error of the newest attempt of its last run that ended with one.
+        died: How it is known that its process has died, if the session is stale.
+        here: The folder in which the remedy is run; None if that is not known.
+    """
+    last = runs[-1] if runs else None
+    if session.status == "stale":
+        # The last that is known of a run that died is when it renewed its lease.
+        at = None if last is None else max(last.started_at, last.lease_expires_at - int(lease.DURATION * 1_000_000))
+        why = died if last is None else f"pid {last.pid} on {last.host}: {died}"
+    else:
+        at, why = session.finished_at, None if error is None else _cause(error)
+    return Alert(
+        event=session.status,
+        what=f"session {session.name}" + (f" ({session.task})" if session.task else ""),
+        why=why,
+        at=at,
+        remedy=how_to_resume(session, runs, here),
+        session=session.name,
+        project=session.project,
+        task=session.task,
+    )
+
+
+def _cause(error: AttemptError) -> str:
+    # These say no more than that it was interrupted.
+    return f"while {error.task} ran" if error.type in ("CancelledError", "KeyboardInterrupt") else error.text()
+
+
+def how_to_resume(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str:
+    """Return the shell command that runs what a session has left to do.
+
+    Args:
+        session: The session.
+        runs: Its runs, the oldest first.
+        here: The folder in which the command is run; None if that is not known.
+    """
+    # Whoever reclaimed a dead run has left a run of its own, which says nothing of how the session was started.
+    last = next((run for run in reversed(runs) if run.origin != "reclaim"), None)
+    if session.path:
+        return resume_by_zrb(session.name, session.project, here)
+    if last is None or not last.command:
+        return f"zrb-store log {session.name}"
+    words = list(last.command)
+    if words[0].endswith(".py"):
+        words.insert(0, "python3")  # what it was started with is not stored
+    # A program that uses zrb as a library gets the session's name from its environment, any other one knows it.
+    variable = f"ZRB_STORE_SESSION={session.name} " if last.zrb_version else ""
+    return _in_folder(last.folder, here, variable + shlex.join(words))
+
+
+def resume_by_zrb(session: str, project: str | None, here: str | None) -> str:
+    """Return the shell command by which zrb resumes a session of its own.
+
+    Args:
+        session: Name of the session.
+        project: The folder of its project.
+        here: The folder in which the command is run; None if that is not known.
+    """
+    return _in_folder(project, here, f"zrb xcom resume {session}")
+
+
+def _in_folder(folder: str | None, here: str | None, command: str) -> str:
+    if folder is None or (here is not None and Path(folder) == Path(here)):
+        return command
+    return f"cd {shlex.quote(folder)} && {command}"
+
+
+def of_dead_values(session: str, project: str | None, queue: str, count: int, at: int, program: str) -> Alert:
+    """Describe the dead values of a queue.
+
+    Args:
+        session: Name of the queue's session.
+        project: The folder of the session's project.
+        queue: Name of the queue.
+        count: How many values are dead.
+        at: When the last of them died, in microseconds.
+        program: `zrb-store` or `zrb xcom`.
+    """
+    place = f"{session} {shlex.quote(queue)}"
+    return Alert(
+        event="dead",
+        what=f"{count} {'value' if count == 1 else 'values'} of queue {session}/{queue}",
+        why=f"`{program} show {place} --dead` shows why",
+        at=at,
+        remedy=f"{program} requeue {place} --all-dead",
+        session=session,
+        project=project,
+        queue=queue,
+        values=count,
+    )
+
+
+def of_overdue_task(
+    task: str, newest: tuple[str, int] | None, moment: int, max_age: int, project: str | None, program: str
+) -> Alert:
+    """Describe a task whose newest result is too old, or that has none.
+
+    Args:
+        task: The task.
+        newest: The session with its newest result, and when that completed, in microseconds; None if there is none.
+        moment: Now, in microseconds.
+        max_age: How old the result may be, in microseconds.
+        project: The folder of the project that was searched; None for all.
+        program: `zrb-store` or `zrb xcom`.
+    """
+    if newest is None:
+        why = "no completed session has a result of it"
+    else:
+        why = f"the newest result is {_rounded(moment - newest[1])} old (session {newest[0]}), not {_rounded(max_age)}"
+    return Alert(
+        event="overdue",
+        what=f"task {task}",
+        why=why,
+        at=None,
+        remedy=f"{program} list --task {shlex.quote(task)}",
+        session=None if newest is None else newest[0],
+        project=project,
+        task=task,
+    )
+
+
+def _rounded(micros: int) -> str:
+    """Write a length of time in the largest unit of which it has at least two."""
+    seconds = micros / 1_000_000
+    for name, unit in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"

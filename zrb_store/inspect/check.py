@@ -1,0 +1,138 @@
+"""What `check` shows: what failed, went stale, is dead in a queue or is overdue."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.inspect import alert
+from zrb_store.inspect.alert import Alert
+from zrb_store.inspect.damage import Damage
+from zrb_store.queries import attempts, lease
+from zrb_store.queries.check import (
+    dead_queues,
+    last_completion,
+    newest_completed,
+    not_done,
+    with_deliveries,
+)
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.last import newest_result
+from zrb_store.queries.last_errors import last_errors
+from zrb_store.queries.list import runs_by_session
+from zrb_store.records import RunRecord, SessionRecord
+
+_PAGE = 100  # sessions whose runs and errors are read by one statement each
+
+
+@contextlib.contextmanager
+def alerts(
+    database: Database,
+    max_ages: Mapping[str, timedelta],
+    damage: Damage,
+    *,
+    project: str | None = None,
+    here: str | None = None,
+    program: str = "zrb-store",
+) -> Iterator[Iterator[Alert]]:
+    """Read what somebody has to look at, as of one moment.
+
+    A session is left out if a newer one of the same project and main task has completed. Workers that take deliveries
+    stand in for each other: such a session is left out if any of them has completed since.
+
+    The context manager gives an iterator, which can be used within the block.
+
+    Args:
+        database: Where to look.
+        max_ages: By task, how old its newest result may be.
+        damage: Collects damaged columns.
+        project: Look only at this project's folder.
+        here: The folder in which the remedies are run; None if that is not known.
+        program: `zrb-store` or `zrb xcom`, for the remedies.
+    """
+    with database.snapshot() as transaction:
+        moment = now_micros(transaction)
+        # It is closed at the end of the block, although the caller need not read it to its end.
+        with contextlib.closing(_sessions(transaction, moment, damage, project, here)) as sessions:
+            overdue = _overdue(transaction, max_ages, moment, project, program)
+            yield itertools.chain(overdue, _dead(transaction, project, program), sessions)
+
+
+def _overdue(
+    transaction: Transaction, max_ages: Mapping[str, timedelta], moment: int, project: str | None, program: str
+) -> Iterator[Alert]:
+    for task, length in max_ages.items():
+        max_age = length // timedelta(microseconds=1)
+        found = newest_result(transaction, task, project)
+        attempt = None if found is None else attempts.by_id(transaction, found[1])
+        newest = None if found is None or attempt is None else (found[0], attempt.ended_at or 0)
+        if newest is None or moment - newest[1] > max_age:
+            yield alert.of_overdue_task(task, newest, moment, max_age, project, program)
+
+
+def _dead(transaction: Transaction, project: str | None, program: str) -> Iterator[Alert]:
+    for each in dead_queues(transaction, project):
+        yield alert.of_dead_values(each.session, each.project, each.queue, each.dead, each.at, program)
+
+
+def _sessions(
+    transaction: Transaction, moment: int, damage: Damage, project: str | None, here: str | None
+) -> Generator[Alert]:
+    successors = _Successors(transaction)
+    found = not_done(transaction, project)
+    while page := list(itertools.islice(found, _PAGE)):
+        ids = [session.id for session in page]
+        successors.look_at(ids)
+        left = [session for session in page if not successors.has_completed(session)]
+        ids = [session.id for session in left]
+        runs = runs_by_session(transaction, ids)
+        errors = last_errors(transaction, [own[-1].id for own in runs.values()])
+        for session in left:
+            own = runs.get(session.id, [])
+            last = own[-1] if own else None
+            status = lease.status_of(transaction, session, last, moment)
+            if status == "running":
+                continue
+            damage.note(f"session {session.name}", session.damage)
+            error = None if last is None else errors.get(last.id)
+            yield alert.of_session(replace(session, status=status), own, error, _death(transaction, last, moment), here)
+
+
+def _death(transaction: Transaction, run: RunRecord | None, moment: int) -> str | None:
+    return None if run is None or run.ended_at is not None else lease.how_it_died(transaction, run, moment)
+
+
+class _Successors:
+    """The sessions that completed after one that did not. Each task is looked up once."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._newest: dict[tuple[str, str | None], tuple[int, int] | None] = {}
+        self._last: dict[tuple[str, str | None], int | None] = {}
+        self._workers: set[int] = set()
+
+    def look_at(self, session_ids: Sequence[int]) -> None:
+        """Find out which of the next sessions are those of workers."""
+        self._workers = with_deliveries(self._transaction, session_ids)
+
+    def has_completed(self, session: SessionRecord) -> bool:
+        """Whether a newer session of the same project and main task has completed."""
+        if session.task is None:
+            return False
+        task = session.task, session.project
+        if task not in self._newest:
+            self._newest[task] = newest_completed(self._transaction, *task)
+        newest = self._newest[task]
+        if newest is None or newest > (session.created_at, session.id):
+            return newest is not None
+        if session.id not in self._workers or session.finished_at is None:
+            return False
+        if task not in self._last:
+            self._last[task] = last_completion(self._transaction, *task)
+        last = self._last[task]
+        return last is not None and last > session.finished_at

@@ -1,0 +1,170 @@
+"""What `stats` shows: how often each task ran and completed, how long that took, and its last failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import groupby
+
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.queries import lease, stats
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.last_errors import AttemptError, last_errors
+from zrb_store.records import UNSUCCESSFUL, iso
+
+_Key = tuple[str | None, str | None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not complete.
+
+    Attributes:
+        session: Name of its session.
+        outcome: `failed`, `interrupted` or `lost`.
+        at: When it ended, in microseconds; if its process died and nobody has taken it over, when it started.
+        error: The error of its newest attempt that ended with one.
+    """
+
+    session: str
+    outcome: str
+    at: int
+    error: AttemptError | None
+
+    def text(self) -> str:
+        """Return outcome and error: `failed, load: ValueError: no column 'price'`."""
+        return self.outcome + (f", {self.error.text()}" if self.error else "")
+
+
+@dataclass
+class TaskStats:
+    """The runs of one main task in one project.
+
+    Attributes:
+        project: The folder of the project, None for none.
+        task: The task, None if it is not known.
+        running: How many runs have not ended.
+        ended: How many runs ended, by their outcome. A run whose process died is `lost`.
+        median: Median of the durations of completed runs, in microseconds; None if there are none.
+        p95: 95th percentile of them, by nearest rank.
+        total: Sum of them.
+        last_completed_at: When a run last completed, in microseconds.
+        last_failure: The newest run that ended without completing.
+    """
+
+    project: str | None
+    task: str | None
+    running: int = 0
+    ended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("completed", *UNSUCCESSFUL), 0))
+    median: int | None = None
+    p95: int | None = None
+    total: int = 0
+    last_completed_at: int | None = None
+    last_failure: Failure | None = None
+
+    @property
+    def completed(self) -> int:
+        """How many runs completed."""
+        return self.ended["completed"]
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return self.running + sum(self.ended.values())
+
+    @property
+    def share(self) -> float | None:
+        """The share of the runs that completed among those that have ended; None if none has."""
+        ended = sum(self.ended.values())
+        return self.completed / ended if ended else None
+
+    def shape(self) -> dict[str, object]:
+        """Return it as `stats --format json` shows it."""
+        failure = self.last_failure
+        return {
+            "project": self.project,
+            "task": self.task,
+            "runs": self.runs,
+            "running": self.running,
+            **self.ended,
+            "completed_share": self.share,
+            "median_seconds": _seconds(self.median),
+            "p95_seconds": _seconds(self.p95),
+            "last_completed_at": iso(self.last_completed_at),
+            "last_failure": failure
+            and {
+                "session": failure.session,
+                "outcome": failure.outcome,
+                "at": iso(failure.at),
+                "error": failure.error
+                and {"task": failure.error.task, "type": failure.error.type, "message": failure.error.message},
+            },
+        }
+
+
+def _seconds(micros: int | None) -> float | None:
+    return None if micros is None else micros / 1_000_000
+
+
+def task_stats(database: Database, *, task: str | None = None, since: timedelta | None = None) -> list[TaskStats]:
+    """Return the statistics of each main task in each project, as of one moment, ordered by both.
+
+    Memory does not grow with the number of runs: their durations are sorted by the database.
+
+    Args:
+        database: Where to look.
+        task: Only this main task.
+        since: Only runs that started at most this long ago.
+    """
+    with database.snapshot() as transaction:
+        moment = now_micros(transaction)
+        start = None if since is None else moment - since // timedelta(microseconds=1)
+        found: dict[_Key, TaskStats] = {}
+        failed: dict[_Key, tuple[int, str, int]] = {}  # id, outcome and end of the newest run that failed
+        for each in stats.outcomes(transaction, task, start):
+            key = each.project, each.task
+            of_task = found.setdefault(key, TaskStats(*key))
+            if each.outcome is None:
+                continue
+            of_task.ended[each.outcome] = each.runs
+            if each.outcome == "completed":
+                of_task.last_completed_at = each.ended_at
+            else:
+                failed[key] = max(failed.get(key, (0, "", 0)), (each.newest, each.outcome, each.ended_at or 0))
+        for project, name, run in stats.running(transaction, task, start):
+            key = project, name
+            if lease.is_live(transaction, run, moment):
+                found[key].running += 1
+            else:
+                found[key].ended["lost"] += 1
+                failed[key] = max(failed.get(key, (0, "", 0)), (run.id, "lost", run.started_at))
+        _add_durations(found, stats.durations(transaction, task, start))
+        _add_failures(transaction, found, failed)
+    return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
+
+
+def _add_durations(found: dict[_Key, TaskStats], ordered: Iterator[tuple[str | None, str | None, int]]) -> None:
+    for key, rows in groupby(ordered, key=lambda row: row[:2]):
+        of_task = found[key]
+        count = of_task.completed
+        middle = (count + 1) // 2, count // 2 + 1  # counted from 1: equal, or the two in the middle
+        rank = (95 * count + 99) // 100
+        in_the_middle = []
+        for place, (_, _, duration) in enumerate(rows, 1):
+            of_task.total += duration
+            if place in middle:
+                in_the_middle.append(duration)
+            if place == rank:
+                of_task.p95 = duration
+        of_task.median = sum(in_the_middle) // len(in_the_middle)
+
+
+def _add_failures(
+    transaction: Transaction, found: dict[_Key, TaskStats], failed: dict[_Key, tuple[int, str, int]]
+) -> None:
+    run_ids = [run_id for run_id, _, _ in failed.values()]
+    errors, names = last_errors(transaction, run_ids), stats.session_names(transaction, run_ids)
+    for key, (run_id, outcome, at) in failed.items():
+        found[key].last_failure = Failure(names[run_id], outcome, at, errors.get(run_id))

@@ -1,0 +1,127 @@
+"""What one attempt prints and logs, and its way into the store."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import ZrbStoreError
+from zrb_store.output.buffer import OutputBuffer, Parse
+from zrb_store.output.writer import Writer, writer
+from zrb_store.output_text import OutputLine
+from zrb_store.queries import output as queries
+
+_log = logging.getLogger("zrb_store")
+
+
+class Output:
+    """What one attempt prints and logs: the end of it is stored, at most once a second.
+
+    Nothing that it does raises an error: what cannot be stored now is tried again with what comes next.
+
+    Attributes:
+        is_muted: Whether what is added is ignored, because it is added in another way too.
+    """
+
+    def __init__(self, database: Database, attempt_id: int, name: str, limit: int, writer: Writer = writer) -> None:
+        """Begin with nothing.
+
+        Args:
+            database: The store.
+            attempt_id: The attempt.
+            name: SESSION/TASK#N, for messages.
+            limit: How many bytes are kept.
+            writer: Says when to store.
+        """
+        self.is_muted = False
+        self._database = database
+        self._attempt_id = attempt_id
+        self._name = name
+        self._limit = limit
+        self._writer = writer
+        self._buffer = OutputBuffer(limit)
+        self._pid = os.getpid()
+        self._is_due = False  # whether the writer knows that there is something to store
+        self._is_over = False
+        self._has_warned = False
+        self._lock = threading.RLock()  # is held while lines are stored
+        self._lines: list[OutputLine] = []  # taken from the buffer, and not stored yet
+        self._skipped = 0
+
+    def add(self, source: str | Parse, data: str | bytes) -> None:
+        """Add text with its newlines, or bytes of it. Any thread may call this.
+
+        Args:
+            source: The stream, such as `stdout`; or a function that finds stream and text.
+            data: The text.
+        """
+        if self.is_muted or self._is_over:
+            return
+        self._buffer.add(source, data)
+        if not self._is_due:
+            self._is_due = True
+            self._writer.wake(self)
+
+    def last_line(self, stream: str) -> str | None:
+        """Return the last line of a stream that is not blank, or None."""
+        with self._lock:
+            self._take(all_of_it=True)
+            return self._buffer.last_line(stream)
+
+    def store(self) -> None:
+        """Store what was printed since the last time. The writer calls this."""
+        with self._lock:
+            self._is_due = False
+            if self._is_over or os.getpid() != self._pid:  # a forked child has what its parent stores
+                return
+            self._take(all_of_it=False)
+            if self._lines:
+                self._try_to_store()
+            if (self._lines or self._buffer.has_beginning) and not self._is_due and not self._is_over:
+                self._is_due = True
+                self._writer.wake(self)
+
+    def _take(self, *, all_of_it: bool) -> None:
+        printed = self._buffer.take(all_of_it=all_of_it)
+        if printed.skipped:
+            self._skipped += printed.skipped + sum(line.size for line in self._lines)
+            self._lines = printed.lines
+            return
+        self._lines += printed.lines
+        size = sum(line.size for line in self._lines)
+        while size > self._limit and len(self._lines) > 1:  # the store could not be reached for a while
+            dropped = self._lines.pop(0).size
+            size -= dropped
+            self._skipped += dropped
+
+    def _try_to_store(self) -> None:
+        try:
+            if self._database.transact(self._write):
+                self._lines, self._skipped = [], 0
+            else:
+                self._is_over = True  # another run has taken over, or the attempt was ended elsewhere
+        except ZrbStoreError as error:
+            if not self._has_warned:
+                self._has_warned = True
+                _log.warning("what %s printed could not be stored yet: %s", self._name, error)
+
+    def _write(self, transaction: Transaction) -> bool:
+        return queries.add(transaction, self._attempt_id, self._lines, self._limit, self._skipped)
+
+    @contextlib.contextmanager
+    def ending(self) -> Iterator[Output]:
+        """Yield this output for the transaction that ends the attempt. Nothing is added after it, if it succeeds."""
+        with self._lock:
+            self._take(all_of_it=True)
+            yield self
+            self._is_over = True
+
+    def write_rest(self, transaction: Transaction) -> None:
+        """Store the rest in the transaction that ends the attempt, before the attempt ends."""
+        if self._lines and os.getpid() == self._pid:
+            self._write(transaction)

@@ -1,0 +1,135 @@
+"""What `check` reads: sessions that are not done, what completed after them, and dead values."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.db.dialect import among
+from zrb_store.db.tables import attempt, queue, session, value
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.queries import sessions
+from zrb_store.queries.requeue import is_dead
+from zrb_store.records import SessionRecord
+
+_completed = session.c.status == literal_column("'completed'")
+_NOT_DONE = (
+    sessions.ALL.where(
+        session.c.status.in_([literal_column(f"'{status}'") for status in ("running", "failed", "interrupted")]),
+        session.c.parent.is_(None),
+    )
+    .order_by(session.c.created_at.desc(), session.c.id.desc())
+    # Few sessions match: it is faster to read the table from end to end than to look up each row in order of time.
+    .with_hint(session, "NOT INDEXED", "sqlite")
+)
+
+
+def not_done(transaction: Transaction, project: str | None = None) -> Iterator[SessionRecord]:
+    """Yield the sessions that failed, were interrupted or run, with their stored status, the newest first.
+
+    Child sessions are left out.
+
+    Args:
+        transaction: A snapshot.
+        project: Only sessions of the project in this folder.
+    """
+    statement = _NOT_DONE if project is None else _NOT_DONE.where(session.c.project == project)
+    return map(sessions.record, transaction.stream(statement))
+
+
+@functools.cache
+def _newest_completed(in_project: bool) -> tuple[Any, Any]:
+    # Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index.
+    project = session.c.project == bindparam("project") if in_project else session.c.project.is_(None)
+    conditions = (session.c.task == bindparam("task"), project, _completed)
+    newest = (
+        sa.select(session.c.created_at, session.c.id)
+        .where(*conditions)
+        .order_by(session.c.created_at.desc(), session.c.id.desc())
+        .limit(literal_column("1"))
+    )
+    return newest, sa.select(sa.func.max(session.c.finished_at)).where(*conditions)
+
+
+def newest_completed(executor: Executor, task: str, project: str | None) -> tuple[int, int] | None:
+    """Find the newest session of a task that completed.
+
+    Args:
+        executor: The open transaction.
+        task: The main task.
+        project: The folder of the project; None for sessions of no project.
+
+    Returns:
+        When it was created, in microseconds, and its id; None if there is none.
+    """
+    rows = executor.execute(_newest_completed(project is not None)[0], {"task": task, "project": project})
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+def last_completion(executor: Executor, task: str, project: str | None) -> int | None:
+    """Return when a session of a task last completed, in microseconds. For the arguments see `newest_completed`."""
+    rows = executor.execute(_newest_completed(project is not None)[1], {"task": task, "project": project})
+    return rows[0][0] if rows else None
+
+
+@functools.cache
+def _with_deliveries(dialect_name: str) -> Any:
+    return (
+        sa.select(attempt.c.session_id)
+        .where(among(dialect_name, attempt.c.session_id, "ids"), attempt.c.role == literal_column("'delivery'"))
+        .distinct()
+    )
+
+
+def with_deliveries(executor: Executor, session_ids: Sequence[int]) -> set[int]:
+    """Return which of these sessions have taken values as deliveries."""
+    rows = executor.execute(_with_deliveries(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
+    return {row[0] for row in rows}
+
+
+class DeadQueue(NamedTuple):
+    """A queue that has dead values.
+
+    Attributes:
+        session: Name of its session.
+        project: The folder of the session's project.
+        queue: Its name.
+        dead: How many of its values are dead.
+        at: When the last of them died, in microseconds.
+    """
+
+    session: str
+    project: str | None
+    queue: str
+    dead: int
+    at: int
+
+
+_dead = (
+    sa.select(value.c.queue_id, sa.func.count().label("count"), sa.func.max(value.c.ended_at).label("at"))
+    .where(is_dead)
+    .group_by(value.c.queue_id)
+    .with_hint(value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+    .subquery()
+)
+_DEAD_QUEUES = (
+    sa.select(session.c.name, session.c.project, queue.c.name, _dead.c.count, _dead.c.at)
+    .select_from(_dead.join(queue, queue.c.id == _dead.c.queue_id).join(session, session.c.id == queue.c.session_id))
+    .order_by(_dead.c.at.desc(), queue.c.id)
+)
+
+
+def dead_queues(executor: Executor, project: str | None = None) -> list[DeadQueue]:
+    """Return the queues that have dead values, those whose values died last first.
+
+    Args:
+        executor: The database, or the open transaction.
+        project: Only queues of sessions of the project in this folder.
+    """
+    statement = _DEAD_QUEUES if project is None else _DEAD_QUEUES.where(session.c.project == project)
+    return [DeadQueue(*row) for row in executor.execute(statement, {})]

@@ -1,0 +1,102 @@
+"""What `stats` reads: how often each task ran, how these runs ended, and how long they took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import literal_column
+
+from zrb_store.db.tables import run, session
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.queries import runs
+from zrb_store.records import RunRecord
+
+# What reclaims a dead run is stored as a run too.
+_ran = run.c.origin != literal_column("'reclaim'")
+_of_session = run.join(session, session.c.id == run.c.session_id)
+
+
+def _chosen(statement: sa.Select[Any], task: str | None, since: int | None) -> sa.Select[Any]:
+    statement = statement.select_from(_of_session).where(_ran)
+    if task is not None:
+        statement = statement.where(session.c.task == task)
+    return statement if since is None else statement.where(run.c.started_at >= since)
+
+
+class Outcome(NamedTuple):
+    """The runs of one task that ended in the same way.
+
+    Attributes:
+        project: The folder of the project, None for none.
+        task: The main task, None if it is not known.
+        outcome: `completed`, `failed`, `interrupted` or `lost`; None for those that have not ended.
+        runs: How many there are.
+        newest: The id of the one that started last.
+        ended_at: When the last of them ended, in microseconds.
+    """
+
+    project: str | None
+    task: str | None
+    outcome: str | None
+    runs: int
+    newest: int
+    ended_at: int | None
+
+
+def outcomes(executor: Executor, task: str | None = None, since: int | None = None) -> list[Outcome]:
+    """Count the runs of each project, main task and outcome.
+
+    Args:
+        executor: The open transaction.
+        task: Only runs of this main task.
+        since: Only runs that started at this moment (in microseconds) or later.
+    """
+    group = (session.c.project, session.c.task, run.c.outcome)
+    statement = sa.select(*group, sa.func.count(), sa.func.max(run.c.id), sa.func.max(run.c.ended_at)).group_by(*group)
+    return [Outcome(*row) for row in executor.execute(_chosen(statement, task, since), {})]
+
+
+def durations(
+    transaction: Transaction, task: str | None = None, since: int | None = None
+) -> Iterator[tuple[str | None, str | None, int]]:
+    """Return project, main task and duration (in microseconds) of each completed run, in ascending order of all three.
+
+    Args:
+        transaction: A snapshot.
+        task: Only runs of this main task.
+        since: Only runs that started at this moment (in microseconds) or later.
+    """
+    # The end of a damaged run may be missing.
+    took = sa.func.coalesce(run.c.ended_at - run.c.started_at, literal_column("0")).label("took")
+    statement = _chosen(sa.select(session.c.project, session.c.task, took), task, since)
+    statement = statement.where(run.c.outcome == literal_column("'completed'"))
+    rows = transaction.stream(statement.order_by(session.c.project, session.c.task, took))
+    return ((project, name, duration) for project, name, duration in rows)
+
+
+def running(
+    executor: Executor, task: str | None = None, since: int | None = None
+) -> list[tuple[str | None, str | None, RunRecord]]:
+    """Return project, main task and record of each run that has not ended.
+
+    Args:
+        executor: The open transaction.
+        task: Only runs of this main task.
+        since: Only runs that started at this moment (in microseconds) or later.
+    """
+    columns = (session.c.project, session.c.task, *runs.ALL.selected_columns)
+    statement = _chosen(sa.select(*columns), task, since).where(run.c.ended_at.is_(None))
+    rows = executor.execute(statement, {})
+    return [(project, name, runs.record(tuple(columns))) for project, name, *columns in rows]
+
+
+_PLACES = sa.select(run.c.id, session.c.name).select_from(_of_session)
+
+
+def session_names(executor: Executor, run_ids: list[int]) -> dict[int, str]:
+    """Return the names of the sessions of these runs by the id of the run."""
+    # One statement for each: they are few, and each is found by its key.
+    found = (executor.execute(_PLACES.where(run.c.id == sa.bindparam("run_id")), {"run_id": one}) for one in run_ids)
+    return {row[0]: row[1] for rows in found for row in rows}
