@@ -21,6 +21,11 @@ def as_typed(message: str, program: str) -> str:
     return message.replace(f"`{PROGRAM} ", f"`{program} ")
 
 
+def command_as_typed(command: str, program: str) -> str:
+    """Return a command line that begins with what this user types, if it is one of ours."""
+    return command.replace(f"{PROGRAM} ", f"{program} ", 1) if command.startswith(f"{PROGRAM} ") else command
+
+
 def zrb_program(program: str) -> str:
     """Return what is typed before a command that only zrb can carry out: `resume`."""
     return "zrb xcom" if program == PROGRAM else program

@@ -10,7 +10,7 @@ _log = logging.getLogger("zrb_store")
 
 
 class LogLines(logging.Handler):
-    """Passes on warnings, unless the program has told logging itself where they go."""
+    """Prints warnings as the command prints its other messages."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         """Begin to pass on.
@@ -23,22 +23,24 @@ class LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message. Whatever fails here must not fail the operation that logs."""
-        if logging.getLogger().handlers:
-            return
         with contextlib.suppress(Exception):  # stderr may be closed
             self._tell(record.getMessage())
 
 
 def print_warnings(tell: Callable[[str], None]) -> LogLines | None:
-    """Have the package's warnings printed from now on; None if they are already.
+    """Have the package's warnings printed from now on, and not by the program's other handlers, of which zrb has one.
 
     Args:
         tell: Prints a message as one line.
+
+    Returns:
+        What prints them; None if they are printed already.
     """
     if any(isinstance(handler, LogLines) for handler in _log.handlers):
         return None
     handler = LogLines(tell)
     _log.addHandler(handler)
+    _log.propagate = False
     return handler
 
 
@@ -55,3 +57,4 @@ def printing_warnings(tell: Callable[[str], None]) -> Iterator[None]:
     finally:
         if handler is not None:
             _log.removeHandler(handler)
+            _log.propagate = True
