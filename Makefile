@@ -4,13 +4,14 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 BENCH_PIP := .bench/bin/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help venv check format bench test quick crash matrix demo demo-agent clean
+.PHONY: help venv check format bench test test-pooled quick crash matrix demo demo-agent clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    a workflow fails; its values are shown, the cause is repaired, and it resumes"
 	@echo "make demo-agent  an agent is killed amid a tool call and goes on; no answer of its model is paid twice"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
+	@echo "make test-pooled  the tests of PostgreSQL, through a PgBouncer in transaction mode (install pgbouncer before)"
 	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (90 seconds)"
 	@echo "make crash   kill workflows two thousand times on each database; nothing is lost or done twice (most of an hour)"
 	@echo "make matrix  run the plugin's tests on a list of zrb releases, and print a table (RELEASES=\"3.28.0 latest\")"
@@ -48,6 +49,12 @@ format: venv
 # pytest comes last, so that its summary line ends the output.
 test: check
 	$(BIN)/pytest -n 2
+
+# PREPARED is PgBouncer's max_prepared_statements, SELECT chooses among the tests.
+test-pooled: PREPARED ?= 0
+test-pooled: SELECT ?= pooled
+test-pooled: venv
+	TEST_POOLED=$(PREPARED) $(BIN)/pytest -n 2 -m "$(SELECT)"
 
 quick: venv
 	$(BIN)/pytest -n 2 -m quick

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
-from tests import postgres
+from tests import pgbouncer, postgres
 from tests.commands import Commands
 from tests.processes import start_server
 from tests.told import Told
@@ -43,7 +44,7 @@ hypothesis.settings.register_profile("thorough", max_examples=5000, deadline=Non
 
 SERVER = pytest.StashKey[postgres.SharedServer]()
 DATABASES = ["sqlite", "postgresql"]
-POSTGRES_FIXTURES = {"postgres_server", "postgres_admin", "postgres_template", "new_postgres"}
+POSTGRES_FIXTURES = {"postgres_server", "postgres_url", "postgres_admin", "postgres_template", "new_postgres"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,13 +54,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of `make quick`: SQLite, one release of zrb, and nothing that is marked as slow."""
+    """Mark the tests of `make quick`, and those that can go through PgBouncer (`make test-pooled`)."""
     for item in items:
         if isinstance(item, pytest.Function) and is_quick(item):
             item.add_marker("quick")
+        if isinstance(item, pytest.Function) and is_pooled(item):
+            item.add_marker("pooled")
 
 
 def is_quick(item: pytest.Function) -> bool:
+    """Whether the test is about SQLite or one release of zrb, and not marked as slow."""
     if item.get_closest_marker("slow") or "postgres" in item.path.name:
         return False
     if POSTGRES_FIXTURES.intersection(item.fixturenames):
@@ -67,6 +71,16 @@ def is_quick(item: pytest.Function) -> bool:
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     texts = [value for value in parameters.values() if isinstance(value, str)]
     return "postgresql" not in texts and parameters.get("release") in (None, RELEASES[-1])
+
+
+def is_pooled(item: pytest.Function) -> bool:
+    """Whether the test reaches PostgreSQL by `postgres_url`, and starts no PgBouncer itself."""
+    if item.path.name == "test_pgbouncer.py" or item.get_closest_marker("unpooled"):
+        return False
+    if {"postgres_url", "new_postgres"}.intersection(item.fixturenames):
+        return True
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return "postgresql" in (parameters.get(name) for name in ("location", "new_location", "kind"))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -102,16 +116,50 @@ def postgres_admin(postgres_server: postgres.Server) -> Iterator[psycopg.Connect
         yield connection
 
 
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: postgres.Server) -> str:
+    """The URL by which tests reach the server: with `TEST_POOLED`, the URL of a PgBouncer in front of it."""
+    prepared = os.environ.get(pgbouncer.POOLED)
+    if prepared is None:
+        return postgres_server.url
+    pgbouncer.refuse_missing()
+    return pgbouncer.join_shared_pooler(postgres_server, prepared).url()
+
+
 @pytest.fixture
-def new_postgres(postgres_server: postgres.Server, postgres_admin: psycopg.Connection[Any]) -> Iterator[str]:
+def new_postgres(postgres_url: str, postgres_admin: psycopg.Connection[Any]) -> Iterator[str]:
     """The URL of an empty PostgreSQL schema."""
     schema = f"test_{os.getpid()}_{next(_numbers)}"
     postgres_admin.execute(f"CREATE SCHEMA {schema}")
-    yield f"{postgres_server.url}&options=-csearch_path%3D{schema}"
+    yield f"{postgres_url}&options=-csearch_path%3D{schema}"
     postgres_admin.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
 _numbers = itertools.count()
+
+
+@pytest.fixture
+def with_settings(postgres_admin: psycopg.Connection[Any]) -> Iterator[Callable[..., str]]:
+    """Return a function that gives a PostgreSQL URL a role of its own, whose sessions have these settings.
+
+    Behind a pooler a URL cannot set them.
+    """
+    roles: list[str] = []
+
+    def with_settings(location: str, rights: str = "LOGIN SUPERUSER", **settings: str) -> str:
+        name = f"role_{os.getpid()}_{next(_numbers)}"
+        postgres_admin.execute(f"CREATE ROLE {name} {rights}".encode())
+        roles.append(name)
+        for setting, text in settings.items():
+            postgres_admin.execute(f"ALTER ROLE {name} SET {setting} = '{text}'".encode())
+        schema = location.rpartition("%3D")[2]
+        for what in (f"SCHEMA {schema}", f"ALL TABLES IN SCHEMA {schema}", f"ALL SEQUENCES IN SCHEMA {schema}"):
+            postgres_admin.execute(f"GRANT ALL ON {what} TO {name}".encode())
+        return make_url(location).set(username=name).render_as_string(hide_password=False)
+
+    yield with_settings
+    for name in roles:
+        postgres_admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
 
 
 @pytest.fixture(params=DATABASES)

@@ -10,26 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.zrb.agent_fire import Figures, Project, WarmZrb, fire, undisturbed
+from tests.zrb.agent_kinds import KINDS
 from tests.zrb.agent_tasks import AGENTS
-
-# Each kind of agent is killed in turn.
-KINDS = {
-    "plain": "seed >> agent()\n",
-    "in a conversation with a fixed name": 'seed >> agent(conversation_name=os.environ["ZRB_STORE_SESSION"])\n',
-    "with tools that ask for a retry": """
-def retrying(ctx):
-    (charge,) = tools_of(ctx)
-    async def charging(n: int) -> str:
-        text = await charge(n)
-        if n % 7 == 3:
-            raise ModelRetry("charge less")
-        return text
-    charging.__name__ = "charge"
-    return [charging]
-
-seed >> agent(tool_factories=[retrying])
-""",
-}
 
 
 def kill_agents(folder: Path, location: str, count: int, seed: int) -> str:

@@ -17,10 +17,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 import psycopg
+from sqlalchemy.engine import URL
+
+from zrb_store.db.transaction import Transaction
 
 DEADLINE = 60.0
 
@@ -76,14 +79,14 @@ class Server:
 
     def create(self) -> None:
         """Create an empty cluster."""
-        account = _account()
-        if account:
-            os.chown(self.folder, account["user"], account["group"])
+        owner = account()
+        if owner:
+            os.chown(self.folder, owner["user"], owner["group"])
         options = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
         command: list[str | Path] = [_programs(self.folder) / "initdb", "-D", self.folder / "data", *options]
-        subprocess.run(command, check=True, cwd=self.folder, capture_output=True, **account)
+        subprocess.run(command, check=True, cwd=self.folder, capture_output=True, **owner)
 
-    def start(self, alive: int = subprocess.PIPE) -> None:
+    def start(self, alive: int | BinaryIO = subprocess.PIPE) -> None:
         """Start the server and wait until it answers.
 
         Args:
@@ -107,9 +110,16 @@ class Server:
                 stderr=output,
                 cwd=self.folder,
                 start_new_session=True,  # Ctrl-C is for pytest only
-                **_account(),
+                **account(),
             )
         wait_until(self._answers, lambda: f"PostgreSQL does not start:\n{log.read_text()}")
+
+    def alive(self) -> BinaryIO:
+        """Return a pipe that ends with the pytest run, if it is the server that all workers share."""
+        # Without O_NONBLOCK, opening waits for a writer, and there is none if the run was killed.
+        pipe = os.open(self.folder / "alive", os.O_RDONLY | os.O_NONBLOCK)
+        os.set_blocking(pipe, True)
+        return os.fdopen(pipe, "rb")
 
     def stop(self) -> None:
         """Stop the server in an orderly way, even while clients are connected."""
@@ -156,6 +166,31 @@ def wait_until(condition: Callable[[], bool], message: Callable[[], str], second
         time.sleep(0.01)
 
 
+def waits_for_lock(admin: psycopg.Connection[Any], url: URL) -> bool:
+    """Whether any session that uses the tables of a store waits for a lock. Behind a pooler it can be any session."""
+    return _sessions(admin, url, "wait_event_type = 'Lock'") > 0
+
+
+def is_in_transaction(admin: psycopg.Connection[Any], url: URL) -> bool:
+    """Whether any session that uses the tables of a store is in a transaction."""
+    return _sessions(admin, url, "xact_start IS NOT NULL") > 0
+
+
+def _sessions(admin: psycopg.Connection[Any], url: URL, condition: str) -> int:
+    sql = (
+        "SELECT count(*) FROM pg_stat_activity JOIN pg_locks l USING (pid) JOIN pg_class c ON c.oid = l.relation "
+        f"WHERE c.relnamespace = %s::regnamespace AND {condition}"
+    )
+    found = admin.execute(sql.encode(), [str(url.query["options"]).rpartition("=")[2]]).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def server_session(transaction: Transaction) -> int:
+    """Return the number of the server session, which behind a pooler is not that of the connection."""
+    return int(transaction.driver.execute("SELECT pg_backend_pid()").fetchone()[0])
+
+
 @contextlib.contextmanager
 def private_server() -> Iterator[Server]:
     """Start a server for one test, which may stop, kill and restart it."""
@@ -197,11 +232,8 @@ def join_shared_server(folder: Path) -> Server:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "started").exists():
             server.create()
-            # Without O_NONBLOCK, opening waits for a writer, and there is none if the run was killed.
-            alive = os.open(folder / "alive", os.O_RDONLY | os.O_NONBLOCK)
-            os.set_blocking(alive, True)
-            server.start(alive)
-            os.close(alive)
+            with server.alive() as alive:
+                server.start(alive)
             (folder / "started").touch()
     return server
 
@@ -211,7 +243,7 @@ def _new_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="zrb-pg-", dir="/tmp" if os.geteuid() == 0 else None))
 
 
-def _account() -> dict[str, Any]:
+def account() -> dict[str, Any]:
     """Return the account that runs PostgreSQL, as arguments of subprocess: never root, which it refuses."""
     if os.geteuid() != 0:
         return {}
@@ -229,7 +261,7 @@ def _programs(folder: Path) -> Path:
     package = Path(spec.submodule_search_locations[0])
     programs = package / INSTALLED / "bin"
     try:
-        subprocess.run([programs / "postgres", "--version"], check=True, cwd=folder, capture_output=True, **_account())
+        subprocess.run([programs / "postgres", "--version"], check=True, cwd=folder, capture_output=True, **account())
     except PermissionError:
         copy = folder / package.name / INSTALLED
         if not copy.exists():

@@ -114,7 +114,7 @@ def change(sql: str) -> Callable[[Path], None]:
 
 
 def misspell(_: Path) -> None:
-    settings._told.clear()
+    settings._warned.clear()
 
 
 CASES = {
@@ -175,7 +175,7 @@ def store_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", CASES)
 def test_a_message_in_a_program(name: str, program: str, store_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     case = CASES[name]
-    settings._told.add("ZRB_STORE_QQQQQQ")
+    settings._warned.add("ZRB_STORE_QQQQQQ")
     case.prepare(store_file)
     cli.run(case.args, program)
     out, err = capfd.readouterr()

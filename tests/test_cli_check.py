@@ -17,8 +17,6 @@ from tests.sessions import Broken, etl, inbox, parse, parse_lines
 from tests.test_reclaim import age_lease
 from zrb_store import Store
 from zrb_store.errors import StoreMissing
-from zrb_store.inspect.check import alerts
-from zrb_store.inspect.damage import Damage
 from zrb_store.operations.rm import remove_sessions
 
 
@@ -77,7 +75,7 @@ class TestSessions:
     def test_a_long_error_is_cut(self, command: Commands, store: Store) -> None:
         with contextlib.suppress(Broken), store.session("long").run() as run, run.attempt("load"):
             raise Broken("x" * 5000)
-        assert len(command("check").out) < 500
+        assert len(command("check").out.partition("; `")[0]) < 300  # without the command, which is that of this process
         [line] = parse("check", command("check", "--format", "json").out)
         assert len(line["reason"]) > 5000, "JSON has all of it"
 
@@ -229,132 +227,3 @@ class TestUntilItIsDone:
         end(store, "main.1", parent="main")
         end(store, "inner", parent="main/load#1")
         assert reported(command) == [("failed", "main")]
-
-
-class TestDeadValues:
-    def test_one_line_for_each_queue(self, command: Commands, store: Store) -> None:
-        for name, count in (("my files", 1), ("other", 2)):
-            queue = store.session("inbox").xcom[name]
-            queue.max_deliveries = 1
-            queue.extend(range(count))
-            for _ in range(count):
-                with (
-                    contextlib.suppress(Broken),
-                    store.session("w").run(again=True) as run,
-                    run.attempt(f"convert {run.number}"),
-                ):
-                    queue.pop()
-                    raise Broken
-        with store.session("w").run(again=True):
-            pass
-        lines = parse("check", command("check", "--format", "json").out)
-        assert [(line["event"], line["queue"], line["values"]) for line in lines] == [
-            ("dead", "other", 2),
-            ("dead", "my files", 1),
-        ]
-        assert lines[1]["remedy"] == "zrb-store requeue inbox 'my files' --all-dead"
-        out = command("check").out
-        assert "2 values of queue inbox/other: `zrb-store show inbox other --dead` shows why" in out
-        assert "1 value of queue inbox/my files" in out
-        command("requeue", "inbox", "my files", "--all-dead")
-        command("requeue", "inbox", "other", "--all-dead")
-        assert reported(command) == []
-
-
-class TestOverdue:
-    def complete(self, store: Store, name: str, hours_ago: float, task: str = "load") -> None:
-        with store.session(name).run(project="/srv/etl") as run, run.attempt(task) as attempt:
-            attempt.complete("done")
-        micros = int(hours_ago * 3_600_000_000)
-        store.database.execute(
-            sa.text(f"UPDATE zrb_attempt SET ended_at = ended_at - {micros} WHERE task = '{task}' RETURNING 1")
-        )
-
-    def test_a_result_that_is_too_old(self, command: Commands, store: Store) -> None:
-        self.complete(store, "etl-23", 30)
-        assert command.ok("check", "--task", "load", "--max-age", "31h") == ""
-        result = command("check", "--task", "load", "--max-age", "26h")
-        assert result.code == 1
-        assert result.out == (
-            "overdue: task load: the newest result is 30 h old (session etl-23), not 26 h; "
-            "`zrb-store list --task load`\n"
-        )
-
-    def test_no_result_at_all(self, command: Commands, store: Store) -> None:
-        result = command("check", "--task", "load", "--max-age", "26h")
-        assert result.code == 1
-        assert result.out.startswith("overdue: task load: no completed session has a result of it; ")
-
-    def test_several_tasks(self, command: Commands, store: Store) -> None:
-        self.complete(store, "one", 30)
-        self.complete(store, "two", 30, "report")
-
-        def late(*args: str) -> list[str]:
-            lines = parse("check", command("check", "--format", "json", *args).out)
-            return [line["task"] for line in lines]
-
-        both = ("--task", "load", "--task", "report")
-        assert late(*both, "--max-age", "31h", "--max-age", "29h") == ["report"]
-        assert late(*both, "--max-age", "29h", "--max-age", "31h") == ["load"]
-        assert late(*both, "--max-age", "29h") == ["load", "report"]
-
-    @pytest.mark.parametrize(
-        "args",
-        [
-            ("--task", "load"),
-            ("--max-age", "1h"),
-            ("--task", "a", "--task", "b", "--task", "c", "--max-age", "1h", "--max-age", "2h"),
-        ],
-    )
-    def test_each_task_needs_its_age(self, command: Commands, args: tuple[str, ...]) -> None:
-        result = command("check", *args)
-        assert result.code == 2
-        assert "in pairs" in result.err
-
-
-def test_one_project(command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    end(store, "here", project=str(tmp_path))
-    end(store, "elsewhere", project="/srv/elsewhere")
-    monkeypatch.chdir(tmp_path)
-    assert reported(command, "--project", ".") == [("failed", "here")]
-    assert reported(command, "--project", "/srv/elsewhere") == [("failed", "elsewhere")]
-    assert len(reported(command)) == 2
-
-
-def test_the_limit(command: Commands, store: Store) -> None:
-    for number in range(4):
-        end(store, f"s{number}", task=f"t{number}")
-    lines = command("check", "--limit", "2").out.splitlines()
-    assert len(lines) == 3
-    assert lines[-1] == "There are more: --limit 20, or --limit 0 for all."
-    assert len(command("check", "--limit", "4").out.splitlines()) == 4
-    assert len(reported(command, "--limit", "0")) == 4
-
-
-def test_a_damaged_session_is_named(command: Commands, store: Store) -> None:
-    end(store, "one")
-    store.database.execute(sa.text("UPDATE zrb_session SET path = 'x' RETURNING 1"))
-    result = command("check")
-    assert "session one" in result.out
-    assert "damaged: session one (path)" in result.err
-
-
-def test_tasks_are_looked_up_once_however_often_they_failed(store: Store) -> None:
-    """A task that fails every minute for weeks must not make `check` slow."""
-
-    def sent() -> int:
-        return store.database.operate(lambda connection: int(connection.sent))
-
-    def statements() -> int:
-        before = sent()
-        with alerts(store.database, {}, Damage()) as found:
-            count = len(list(found))
-        after = sent()
-        assert count == len(store.sessions(status="failed"))
-        return after - before
-
-    end(store, "first")
-    few = statements()
-    for number in range(40):
-        end(store, f"s{number}")
-    assert statements() <= few + 2, "PostgreSQL sends the rows in more portions"

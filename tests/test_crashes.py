@@ -31,7 +31,7 @@ CHANGES_OF_CONSUMERS = ("consume", "command")
 def test_a_workflow_that_is_killed_anywhere_loses_nothing(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    where = str(tmp_path) if kind == "sqlite" else request.getfixturevalue("postgres_server").url
+    where = str(tmp_path) if kind == "sqlite" else request.getfixturevalue("postgres_url")
     with Child(kill_on_one_database, kind, where, 50, 1) as child:
         figures, points = child.receive()
         print(f"{kind}: {figures}")
@@ -46,7 +46,7 @@ def test_a_workflow_that_is_killed_anywhere_loses_nothing(
 def test_a_zrb_task_that_is_killed_anywhere_does_nothing_twice(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    url = request.getfixturevalue("postgres_server").url if kind == "postgresql" else None
+    url = request.getfixturevalue("postgres_url") if kind == "postgresql" else None
     with Child(kill_steps_on_one_database, tmp_path / "steps", url, 15, 1) as child:
         figures = child.receive()
         print(f"{kind}: {figures}")

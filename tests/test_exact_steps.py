@@ -164,3 +164,55 @@ def test_what_a_person_has_kept_is_kept(store: Store) -> None:
         assert ask(attempt, "model", "another question") == ("answer", False)
         assert ask(attempt, "model~2", "another question") == ("answer", True)
         attempt.fail()
+
+
+def ask_in_vain(attempt: Attempt, name: str, work: Callable[[], Any] = lambda: None, **more: Any) -> None:
+    """Run a step whose result cannot be stored."""
+
+    def result() -> object:
+        work()
+        return object()
+
+    with pytest.warns(RuntimeWarning, match="its result is handed on"):
+        assert ask(attempt, name, work=result, **more)[1]
+
+
+def test_what_this_attempt_did_on_the_way_stays(store: Store) -> None:
+    """The result of a call could not be stored, so that it runs again before the question that rests on it."""
+    queue = store.session("s").xcom["out"]
+    for number in (1, 2):
+        with attempt_of(store) as attempt:
+            ask(attempt, "model")
+            ask_in_vain(attempt, "tool", functools.partial(queue.push, number))
+            assert ask(attempt, "model~2", f"question {number}")[1]
+            assert list(queue) == [number]
+    assert statuses(store, 2) == [("completed", True), ("completed", False)]
+    assert faults(store) == []
+
+
+def test_what_followed_a_result_that_is_not_stored_is_given_back_with_it(store: Store) -> None:
+    queue = store.session("s").xcom["out"]
+    with attempt_of(store) as attempt:
+        ask_in_vain(attempt, "model", leads=True)
+        ask(attempt, "tool 1", work=functools.partial(queue.push, 1))
+        ask_in_vain(attempt, "model", leads=True)  # the same attempt comes to it again
+        assert list(queue) == []
+        ask(attempt, "tool 2", work=functools.partial(queue.push, 2))
+    with attempt_of(store) as attempt:
+        assert ask(attempt, "model", leads=True)[1]
+        assert list(queue) == []
+        ask(attempt, "tool 3", work=functools.partial(queue.push, 3))
+    with attempt_of(store) as attempt:
+        assert not ask(attempt, "model", leads=True)[1]
+    assert list(queue) == [3]
+    assert faults(store) == []
+
+
+def test_a_once_step_after_a_result_that_is_not_stored(store: Store) -> None:
+    with attempt_of(store) as attempt:
+        ask_in_vain(attempt, "model", leads=True)
+        ask(attempt, "charge", once=True)
+    with attempt_of(store) as attempt:
+        with pytest.raises(StepUncertain, match=r"the result of step model is not stored\): start the task over with"):
+            ask(attempt, "model", leads=True)
+        assert not ask(attempt, "charge", once=True)[1]

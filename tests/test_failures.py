@@ -302,6 +302,7 @@ def test_ctrl_c_at_any_moment_leaves_the_connection_usable(location: str) -> Non
         assert child.receive() == (5, 60)
 
 
+@pytest.mark.unpooled
 def test_ctrl_c_while_psycopg_counts_a_statement(new_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After that, psycopg does not know any more that the message which begins a transaction cannot be prepared."""
     from psycopg._preparing import PrepareManager

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.postgres import DEADLINE, Server, private_server
+from tests.postgres import DEADLINE, Server, private_server, server_session
 from tests.processes import Child
 from tests.workers import hold_many_files
 from zrb_store import Store, StoreUnavailable, open_store
@@ -97,31 +97,35 @@ def expire(transaction: Transaction) -> None:
     transaction.driver.execute("UPDATE zrb_run SET lease_expires_at = 0")
 
 
-def backend(store: Store) -> int:
-    return store.database.transact(lambda t: int(t.driver.info.backend_pid))
+def end(admin: psycopg.Connection[Any], session: int) -> None:
+    """End a server session, and return when it has ended."""
+    assert admin.execute("SELECT pg_terminate_backend(%s, 10000)", [session]).fetchone() == (True,)
 
 
 @on_postgresql
-def test_a_connection_that_is_ended_between_two_operations(store: Store, postgres_admin: Any) -> None:
-    queue = store.session("s").xcom["q"]
-    for number in range(20):
-        queue.push(number)
-        assert postgres_admin.execute("SELECT pg_terminate_backend(%s, 10000)", [backend(store)]).fetchone() == (True,)
-    assert list(queue) == list(range(20))
+def test_a_connection_that_is_ended_between_two_operations(
+    location: str, postgres_admin: psycopg.Connection[Any], with_settings: Callable[..., str]
+) -> None:
+    with open_store(with_settings(location)) as store:
+        queue = store.session("s").xcom["q"]
+        for number in range(20):
+            queue.push(number)
+            end(postgres_admin, store.database.operate(server_session))
+        assert list(queue) == list(range(20))
 
 
 @on_postgresql
 def test_a_change_whose_connection_is_ended_before_its_commit_is_made_over_a_new_one(
-    store: Store, postgres_admin: Any
+    store: Store, postgres_admin: psycopg.Connection[Any]
 ) -> None:
     queue = store.session("s").xcom["q"]
     queue.extend([1, 2, 3])
-    victims, queue_id = [backend(store)], store.session("s").xcom.queue_id("q")
+    tries, queue_id = iter([True]), store.session("s").xcom.queue_id("q")
 
     def work(transaction: Transaction) -> tuple[int, str] | None:
         taken = values.take(transaction, queue_id, None)
-        if victims:
-            postgres_admin.execute("SELECT pg_terminate_backend(%s, 10000)", [victims.pop()])
+        if next(tries, False):
+            end(postgres_admin, server_session(transaction))
         now_micros(transaction)
         return taken
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.postgres import DEADLINE, wait_until
+from tests.postgres import DEADLINE, wait_until, waits_for_lock
 from tests.rows import faults, states
 from zrb_store import Attempt, Store, codec, open_store
 from zrb_store.db.transaction import Transaction
@@ -42,13 +42,11 @@ def interleave(postgres_admin: psycopg.Connection[Any]) -> Interleave:
     """
 
     def run(one: Store, first: tuple[Work, ...], two: Store, second: Work) -> None:
-        backend = two.database.transact(lambda t: t.driver.info.backend_pid)
-        waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
         with uncommitted(one, first):
             thread = threading.Thread(target=two.database.transact, args=(second,))
             thread.start()
             wait_until(
-                lambda: postgres_admin.execute(waits, [backend]).fetchone() is not None,
+                lambda: waits_for_lock(postgres_admin, two.database.url),
                 lambda: "the second transaction does not wait for the first",
             )
         thread.join(DEADLINE)
@@ -246,8 +244,6 @@ def test_a_delivery_locks_its_queue_before_its_values(
     """Who gives back has locked the queue, and comes to its values in any order: both at once would be a deadlock."""
     store.session("shared").xcom["q"].extend([1, 2, 3])
     consumer = other.session("consumer").run().start().consumer(other.session("shared").xcom["q"], batch=3)
-    backend = other.database.transact(lambda t: t.driver.info.backend_pid)
-    waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
     place, taken = queue_id(store), []
     works: tuple[Work, ...] = (
         lambda transaction: lock_queue(transaction, place),
@@ -257,7 +253,7 @@ def test_a_delivery_locks_its_queue_before_its_values(
         thread = threading.Thread(target=lambda: taken.append(consumer.take()))
         thread.start()
         wait_until(
-            lambda: postgres_admin.execute(waits, [backend]).fetchone() is not None,
+            lambda: waits_for_lock(postgres_admin, other.database.url),
             lambda: "the delivery does not wait for the queue",
         )
     thread.join(DEADLINE)

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from tests.attempts import acting_as
-from tests.postgres import DEADLINE, wait_until
+from tests.postgres import DEADLINE, is_in_transaction, server_session, wait_until
 from tests.processes import Child
 from tests.rows import query
 from zrb_store import AttemptClosed, InvalidArgument, LeaseLost, Store, StoreUnavailable, ValueNotFound, open_store
@@ -126,10 +126,16 @@ def test_a_new_connection_is_no_reason_to_miss_a_value(store: Store, location: s
 @ON_POSTGRESQL
 @pytest.mark.usefixtures("no_looks")
 def test_a_lost_connection_is_no_reason_to_miss_a_value(
-    store: Store, location: str, asked: list[bool], postgres_admin: psycopg.Connection[Any]
+    location: str, asked: list[bool], postgres_admin: psycopg.Connection[Any], with_settings: Callable[..., str]
 ) -> None:
-    with open_store(location) as other, waiting(asked, lambda: TAKERS["python"](store)) as taken:
-        postgres_admin.execute("SELECT pg_terminate_backend(%s)", (backend(store),))
+    own_sessions = with_settings(location)
+    with (
+        open_store(location) as other,
+        open_store(own_sessions) as store,
+        waiting(asked, lambda: TAKERS["python"](store)) as taken,
+    ):
+        backend = store.database.operate(server_session)
+        postgres_admin.execute("SELECT pg_terminate_backend(%s)", (backend,))
         seen = len(asked)
         wait_until(lambda: len(asked) > seen, lambda: "the waiting thread does not go on")
         assert not taken.done()
@@ -148,11 +154,6 @@ def test_a_pooler_may_give_it_another_server_session(store: Store, asked: list[b
         assert not taken.done()
         store.session("inbox").xcom["files"].push("late")
     assert taken.result() == "late"
-
-
-def backend(store: Store) -> int:
-    pid: int = store.database.operate(lambda connection: connection.driver.info.backend_pid)
-    return pid
 
 
 @pytest.mark.usefixtures("no_looks")
@@ -276,8 +277,8 @@ def test_no_transaction_is_open(
     store.session("other").xcom["q"].push(1)
     with waiting(asked, lambda: TAKERS["python"](store)):
         if "postgresql" in location:
-            sql = f"SELECT 1 FROM pg_stat_activity WHERE pid = {backend(store)} AND xact_start IS NULL"
-            wait_until(lambda: bool(postgres_admin.execute(sql).fetchall()), lambda: "a transaction is open")
+            url = store.database.url
+            wait_until(lambda: not is_in_transaction(postgres_admin, url), lambda: "a transaction is open")
         else:
             with contextlib.closing(sqlite3.connect(location, isolation_level=None)) as outside:
                 truncate = "PRAGMA wal_checkpoint(TRUNCATE)"

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests import postgres
-from tests.postgres import DEADLINE, Server, private_server, wait_until
+from tests.postgres import DEADLINE, Server, private_server, server_session, wait_until, waits_for_lock
 from tests.proxy import proxy
 from zrb_store import InvalidArgument, Store, StoreUnavailable, ZrbStoreError, open_store
 from zrb_store.db.dialect import watchdog
@@ -27,12 +27,6 @@ from zrb_store.queries import values
 from zrb_store.queries.clock import now_micros
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
-
-
-def with_settings(location: str, **settings: str) -> str:
-    """Return the URL of the same store with these settings for each server session."""
-    options = "".join(f"%20-c{name}%3D{value.replace(' ', '%5C%20')}" for name, value in settings.items())
-    return location + options
 
 
 def test_a_first_connection_cut_anywhere_is_an_unavailable_store(
@@ -51,7 +45,7 @@ def test_a_first_connection_cut_anywhere_is_an_unavailable_store(
 
 
 def test_a_connection_that_the_server_ended_for_idling_during_a_change(
-    store: Store, location: str, postgres_admin: psycopg.Connection[Any]
+    store: Store, location: str, postgres_admin: psycopg.Connection[Any], with_settings: Callable[..., str]
 ) -> None:
     """The change was rolled back by the server, and is made again over a new connection."""
     store.session("s").xcom["q"].extend([1, 2])
@@ -59,7 +53,7 @@ def test_a_connection_that_the_server_ended_for_idling_during_a_change(
 
     def work(transaction: Transaction) -> tuple[int, str] | None:
         taken = values.take(transaction, queue_id, None)
-        backends.append(transaction.driver.info.backend_pid)
+        backends.append(server_session(transaction))
         if len(backends) == 1:
             wait_until(lambda: not alive(postgres_admin, backends[0]), lambda: "the server does not end it")
         now_micros(transaction)
@@ -76,7 +70,7 @@ def alive(admin: psycopg.Connection[Any], backend: int) -> bool:
     return admin.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [backend]).fetchone() is not None
 
 
-def test_a_statement_timeout_is_called_one(location: str) -> None:
+def test_a_statement_timeout_is_called_one(location: str, with_settings: Callable[..., str]) -> None:
     with (
         open_store(with_settings(location, statement_timeout="50ms")) as store,
         pytest.raises(StoreUnavailable, match="stopped a statement that took too long: canceling statement due to"),
@@ -194,8 +188,9 @@ def test_nothing_is_set_on_a_server_session_beyond_a_transaction(
             with used.session("flow").run() as run:
                 run.step("load", queue.pop)
         driver = used.database._connection().driver
-        changed = driver.execute(
-            "SELECT name FROM pg_settings WHERE source = 'session' AND name NOT IN ('client_encoding', 'DateStyle')"
+        changed = driver.execute(  # a pooler sets the search_path of the client that it serves
+            "SELECT name FROM pg_settings WHERE source = 'session' "
+            "AND name NOT IN ('client_encoding', 'DateStyle', 'search_path')"
         )
         assert changed.fetchall() == []
         assert driver.execute(
@@ -204,7 +199,7 @@ def test_nothing_is_set_on_a_server_session_beyond_a_transaction(
 
 
 def test_full_durability_where_the_server_does_not_wait_for_its_disk(
-    location: str, monkeypatch: pytest.MonkeyPatch
+    location: str, monkeypatch: pytest.MonkeyPatch, with_settings: Callable[..., str]
 ) -> None:
     monkeypatch.setenv("ZRB_STORE_DURABILITY", "full")
     with open_store(with_settings(location, synchronous_commit="off")) as store:
@@ -228,7 +223,11 @@ def test_full_durability_where_the_server_does_not_wait_for_its_disk(
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 def test_a_take_over_sees_what_it_waited_for_whatever_the_default_isolation_is(
-    location: str, store: Store, level: str, postgres_admin: psycopg.Connection[Any]
+    location: str,
+    store: Store,
+    level: str,
+    postgres_admin: psycopg.Connection[Any],
+    with_settings: Callable[..., str],
 ) -> None:
     """A lost attempt's push that commits while the take-over waits for it is retracted like any other."""
     queue = store.session("shared").xcom["q"]
@@ -250,13 +249,10 @@ def test_a_take_over_sees_what_it_waited_for_whatever_the_default_isolation_is(
     pusher.start()
     assert pushed.wait(DEADLINE)
     with open_store(with_settings(location, default_transaction_isolation=level)) as other:
-        assert now_micros(other.database)
-        backend = other.database._connection().driver.info.backend_pid
         taker = threading.Thread(target=lambda: other.session("flow").run().start())
         taker.start()
-        waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
         wait_until(
-            lambda: postgres_admin.execute(waits, [backend]).fetchone() is not None,
+            lambda: waits_for_lock(postgres_admin, other.database.url),
             lambda: "the take-over does not wait for the push",
         )
         commit.set()
@@ -293,14 +289,12 @@ def test_completing_and_a_childs_push_to_the_same_queue_do_not_wait_for_each_oth
         theirs.database.dialect.is_busy = counted  # type: ignore[method-assign]
         store.database.dialect.is_busy = counted  # type: ignore[method-assign]
         queue_id = theirs.session("flow").xcom.queue_id("load")
-        backend = theirs.database._connection().driver.info.backend_pid
         child = threading.Thread(target=values.push, args=(theirs.database, queue_id, _encoded("child"), attempt.id))
 
         def complete_while_the_child_waits(*args: Any, **kwargs: Any) -> bool:
             child.start()
-            waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
             wait_until(
-                lambda: postgres_admin.execute(waits, [backend]).fetchone() is not None,
+                lambda: waits_for_lock(postgres_admin, theirs.database.url),
                 lambda: "the child does not wait",
             )
             return complete(*args, **kwargs)

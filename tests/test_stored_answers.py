@@ -1,17 +1,36 @@
-"""What is stored of a model's answer if its provider sends what our codecs do not know."""
+"""What an agent starts from, what models answer, and what is decided about calls: as it is stored and read again."""
 
 from __future__ import annotations
 
 import ipaddress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
-from pydantic_ai.messages import ModelResponse, TextPart
+from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
+from pydantic_ai.messages import (
+    BinaryContent,
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    SystemPromptPart,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.models.test import TestModel
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
-from zrb_store.plugin.agents.prompts import read_response, stored_response
+from zrb_store.plugin.agents.approvals import arguments_of, repeat_approvals, stored_approvals
+from zrb_store.plugin.agents.fingerprint import Fingerprints
+from zrb_store.plugin.agents.prompts import NotReadable, Prompt, read_prompt, read_response, stored_response
+
+THEN = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
+HOSTILE = "nul \0, half a pair \ud800, \x1b[31m red"
 
 
 def stored(detail: Any, limit: int = 10_000) -> Any:
@@ -21,7 +40,8 @@ def stored(detail: Any, limit: int = 10_000) -> Any:
 @pytest.mark.parametrize(
     ("detail", "comes_back"),
     [
-        (datetime(2026, 1, 2, 3, 4, 5, 6, UTC), datetime(2026, 1, 2, 3, 4, 5, 6, UTC)),
+        (THEN, THEN),
+        (HOSTILE, HOSTILE),
         (b"\xff", b"\xff"),
         (ipaddress.ip_address("192.0.2.1"), "192.0.2.1"),  # as pydantic writes it
     ],
@@ -38,3 +58,82 @@ def test_what_cannot_be_stored_is_left_to_the_step(detail: Any) -> None:
     left = stored(detail)
     assert not isinstance(left, Encoded)
     assert left["response"]["provider_details"] == {"detail": detail}
+
+
+def test_a_prompt_comes_back() -> None:
+    """With the conversation before it: it is sent as it was, and dates in the details of a provider are dates."""
+    history: list[ModelMessage] = [
+        ModelRequest(parts=[SystemPromptPart("Be kind.", timestamp=THEN), UserPromptPart(HOSTILE, timestamp=THEN)]),
+        ModelResponse(
+            [ToolCallPart("charge", {"n": 1}, "c1"), TextPart(HOSTILE)],
+            timestamp=THEN,
+            provider_details={"timestamp": THEN, "raw": b"\xff", "pair": [1, None]},
+        ),
+        ModelRequest(parts=[ToolReturnPart("charge", {"paid": 1.5}, "c1", timestamp=THEN)]),
+    ]
+    prompt = Prompt([HOSTILE, BinaryContent(b"%PDF\xff", media_type="application/pdf")], history, HOSTILE)
+    kept = prompt.stored(10_000)
+    assert isinstance(kept, Encoded)
+    assert read_prompt(codec.decode(kept.data)) == prompt
+    no_message = prompt._replace(message=None)  # the history ends with it
+    kept = no_message.stored(10_000)
+    assert isinstance(kept, Encoded)
+    assert read_prompt(codec.decode(kept.data)) == no_message
+
+
+@pytest.mark.parametrize("content", [object(), "x" * 20_000])
+def test_a_conversation_that_cannot_be_stored_is_left_to_the_step(content: Any) -> None:
+    history: list[ModelMessage] = [ModelRequest(parts=[ToolReturnPart("charge", content, "c1")])]
+    left = Prompt("Go on.", history, "").stored(10_000)
+    assert not isinstance(left, Encoded)
+    assert left["history"][0]["parts"][0]["content"] is content
+
+
+def test_decisions_come_back() -> None:
+    calls = [
+        ToolCallPart("charge", {"n": 1}, "c1"),
+        ToolCallPart("charge", '{"n": 2}', "c2"),
+        ToolCallPart("x", {}, "c3"),
+    ]
+    before = arguments_of(calls)
+    rewritten: Any = calls[0].args
+    rewritten["n"] = 1001  # as a hook of zrb does
+    results = DeferredToolResults(
+        approvals={"c1": ToolApproved(override_args={"n": 3}), "c2": ToolDenied("too much"), "c3": True}
+    )
+    kept = codec.decode(codec.encode(stored_approvals(results, calls, before)).data)
+    again = [
+        ToolCallPart("charge", {"n": 1}, "c1"),
+        ToolCallPart("charge", '{"n": 2}', "c2"),
+        ToolCallPart("x", {}, "c3"),
+    ]
+    assert repeat_approvals(kept, again) == results
+    assert again == calls
+
+
+@pytest.mark.parametrize("result", [7, ["a"], {"a": 1}, {"kind": "prompt", "message": [1], "history": []}])
+@pytest.mark.parametrize("read", [read_prompt, read_response, partial(repeat_approvals, calls=[])])
+def test_what_a_person_has_marked_may_be_something_else(read: Any, result: Any) -> None:
+    with pytest.raises(NotReadable):
+        read(result)
+
+
+def test_what_a_person_has_marked() -> None:
+    assert read_response("a text").text == "a text"
+    assert read_prompt(None) is None
+
+
+def test_an_image_is_the_same_when_it_comes_back() -> None:
+    """pydantic-ai reads it as an object of another class."""
+    prompt = Prompt(["Look.", BinaryContent(b"\x89PNG\xff", media_type="image/png")], [], "")
+    kept = prompt.stored(10_000)
+    assert isinstance(kept, Encoded)
+    again = read_prompt(codec.decode(kept.data))
+    assert again is not None
+
+    def sent(content: Any) -> str:
+        message = ModelRequest(parts=[UserPromptPart(content)])
+        return Fingerprints().of(TestModel(), None, ModelRequestParameters(), [message]).whole
+
+    assert sent(again.message) == sent(prompt.message)
+    assert sent(again.message) != sent(["Look.", BinaryContent(b"\x89PNG\xfe", media_type="image/png")])

@@ -42,3 +42,8 @@ class Told:
 def _variables(environment: bytes) -> dict[str, str]:
     pairs = (line.partition("=") for line in environment.decode().split("\0"))
     return {name.removeprefix(PREFIX): text for name, _, text in pairs if name.startswith(PREFIX)}
+
+
+def events(told: list[dict[str, str]]) -> list[tuple[str, str | None]]:
+    """Return event and session of each start, in alphabetical order."""
+    return sorted(((one["EVENT"], one.get("SESSION")) for one in told), key=str)

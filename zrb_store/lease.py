@@ -9,7 +9,7 @@ import threading
 from collections.abc import Collection, Hashable
 from typing import Protocol
 
-from zrb_store.db.dialect import StoreReplaced
+from zrb_store.db.dialect import NoConnectionLeft, StoreReplaced
 from zrb_store.db.engine import Database
 from zrb_store.errors import LeaseLost, ZrbStoreError
 from zrb_store.queries.lease import DURATION, renew
@@ -33,7 +33,8 @@ class LeaseHolder(Protocol):
 class _Renewal:
     """The renewing thread. It starts with the first lease and ends with the last.
 
-    Its connections are its own, so that it never waits for what tasks do with theirs.
+    Its connections are its own, so that it never waits for what tasks do with theirs. Only if a server allows no more,
+    it uses that of the tasks.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class _Renewal:
     def reset(self) -> None:
         self._holders: list[LeaseHolder] = []
         self._databases: dict[Hashable, Database] = {}
+        self._sharing: set[Hashable] = set()
         self._failing: set[LeaseHolder] = set()
         self._due = False
         self._changed = threading.Condition()
@@ -97,17 +99,28 @@ class _Renewal:
 
     def _renew(self, holder: LeaseHolder) -> None:
         holder.database.refuse_replaced()
-        url = holder.database.url
-        database = self._databases.get(url)
-        if database is None:
-            database = self._databases[url] = Database(url)
-        if renew(database, holder.id, self.duration_in_micros()):
+        try:
+            renewed = renew(self._database(holder), holder.id, self.duration_in_micros())
+        except NoConnectionLeft:
+            self._sharing.add(holder.database.url)
+            renewed = renew(holder.database, holder.id, self.duration_in_micros())
+        if renewed:
             if holder in self._failing:
                 self._failing.discard(holder)
                 _log.warning("the lease of session %s is renewed again", holder.session)
         else:
             message = f"session {holder.session} was taken over by another process: this run must end"
             self._lose(holder, LeaseLost(message))
+
+    def _database(self, holder: LeaseHolder) -> Database:
+        url = holder.database.url
+        if url in self._sharing:
+            return holder.database
+        database = self._databases.get(url)
+        if database is None:
+            database = self._databases[url] = Database(url)
+        database.timeout = min(Database.timeout, self.interval)
+        return database
 
     def _lose(self, holder: LeaseHolder, error: ZrbStoreError) -> None:
         with self._changed:

@@ -81,27 +81,29 @@ SETTINGS = (
     ),
     Setting(
         "ZRB_STORE_OUTPUT",
-        "how many bytes are kept of what each attempt prints, from its end; `0` for none",
+        "how much is kept of what each attempt [prints and logs](docs/zrb.md#what-tasks-print), in bytes, from its end · "
+        "`0`: nothing",
         str(DEFAULT_OUTPUT),
         "64 KiB",
     ),
     Setting(
         "ZRB_STORE_ON_FAILURE",
-        "shell command that is started once when a run fails or is interrupted, a value dies, or the store cannot be "
-        "used",
+        "a shell command that is [started](docs/alerts.md) when a run fails or is interrupted, a value dies, or the store "
+        "cannot be used",
         None,
-        "nothing is started",
+        "none",
     ),
 )
 
-CHILD_VARIABLES = (
-    "ZRB_STORE_ATTEMPT",
-    *(f"ZRB_STORE_{name}" for name in ("EVENT", "TASK", "VALUE", "ERROR", "REMEDY", "MESSAGE", "SHOWN_URL")),
-    "ZRB_STORE_TESTING",
+TOLD = tuple(
+    f"ZRB_STORE_{name}"
+    for name in ("EVENT", "SESSION", "TASK", "VALUE", "ERROR", "REMEDY", "MESSAGE", "URL", "SHOWN_URL")
 )
+"""The variables that the command of `ZRB_STORE_ON_FAILURE` gets; those that say nothing are not set."""
+CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", *TOLD)
 """Variables that zrb-store sets for the processes that it starts, or that tests set: users do not."""
 
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 class CurrentSetting(NamedTuple):
@@ -142,8 +144,8 @@ def unknown_variables() -> list[str]:
     Each is told once in a process. Its value is not told, since it may be a secret.
     """
     names = [setting.name for setting in SETTINGS]
-    unknown = {name for name in os.environ if name.startswith(_PREFIX)} - {*names, *CHILD_VARIABLES} - _told
-    _told.update(unknown)
+    unknown = {name for name in os.environ if name.startswith(_PREFIX)} - {*names, *CHILD_VARIABLES} - _warned
+    _warned.update(unknown)
     return [f"{name} is no setting of zrb-store, and is ignored{_nearest(name, names)}" for name in sorted(unknown)]
 
 

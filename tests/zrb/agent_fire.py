@@ -132,10 +132,16 @@ def done_steps(location: str, session: str) -> set[str]:
     with open_store(location, read_only=True) as store:
         rows = query(
             store,
-            "SELECT a.step FROM zrb_attempt a JOIN zrb_session s ON s.id = a.session_id "
+            "SELECT a.step, a.arguments, a.result FROM zrb_attempt a JOIN zrb_session s ON s.id = a.session_id "
             f"WHERE s.name = '{session}' AND a.role = 'step' AND a.status = 'completed' AND a.given_back_at IS NULL",
         )
-    return {done_as(name) for (name,) in rows}
+    done = set()
+    for step, arguments, result in rows:
+        if step.startswith("model"):
+            done.add(done_as(step))
+        elif step.startswith("tool") and json.loads(result)["kind"] != "approval":  # then it has still to be executed
+            done.add(f"tool {json.loads(arguments)[1]['n']}")
+    return done
 
 
 def done_as(step: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.zrb.agent_fire import done_as, fire, undisturbed
+from tests.zrb.agent_kinds import KINDS
 from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
 from zrb_store import open_store
 
@@ -25,6 +26,20 @@ def test_twenty_kills(agents: Agents) -> None:
     while sum(one.kills for one in figures) < KILLS:
         session = f"agent{len(figures)}"
         figures.append(fire(agents.warm, agents.project, agents.location, session, expected, KILLS, random.Random()))
+
+
+@sqlite
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain"])
+def test_kills_of_each_kind(agents: Agents, kind: str) -> None:
+    """`make crash` kills them more often."""
+    agents.tasks(KINDS[kind])
+    few: Any = {"ROUNDS": "8"}
+    expected = undisturbed(agents.warm, agents.project, agents.location, "undisturbed", **few)
+    kills = sessions = 0
+    while kills < 3:
+        sessions += 1
+        where = (agents.project, agents.location, f"agent{sessions}")
+        kills += fire(agents.warm, *where, expected, 3, random.Random(), **few).kills
 
 
 @sqlite

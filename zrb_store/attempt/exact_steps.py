@@ -10,7 +10,7 @@ from typing import NamedTuple
 from zrb_store.attempt.step_call import Done
 from zrb_store.attempt.step_refusals import refuse_uncertain
 from zrb_store.attempt.step_under_way import Step
-from zrb_store.attempt.steps import Steps
+from zrb_store.attempt.steps import NOT_RESTORABLE, Steps
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.queries.attempts import BegunAttempt
@@ -43,6 +43,7 @@ class ExactStep(NamedTuple):
             a person has kept, by `fork` or `mark`.
         once: Whether the step must not be repeated if its end is unknown.
         repeat: Whether it may begin although the end of an earlier try is unknown.
+        leads: Whether the steps after it rest on its result: if that could not be stored, they are given back with it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ExactStep(NamedTuple):
     change: Callable[[str], Change | None]
     once: bool = False
     repeat: bool = False
+    leads: bool = False
 
 
 class ExactSteps(Steps):
@@ -82,27 +84,38 @@ class ExactSteps(Steps):
                 if change is None:
                     yield Done(known.result or "null")
                     return
+            elif known is not None and known.stands and call.leads:
+                change = Change(NOT_RESTORABLE, call.arguments)
             elif known is not None and not call.repeat:
                 refuse_uncertain(self._attempt, known, call.name)
-            undo = functools.partial(self._discard_from, known, change.reason) if known and change else None
+            undo = functools.partial(self._discard_from, call.name, known, change.reason) if known and change else None
             arguments = change.arguments if change else call.arguments
             with self._attempt.xcom.watched():
                 step = self._begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
             with step:
                 yield step
 
-    def _discard_from(self, known: StepRecord, reason: str, transaction: Transaction, begun: BegunAttempt) -> None:
-        """Give back a step that completed, and those that began after it, in the transaction that begins it anew."""
+    def _discard_from(
+        self, name: str, known: StepRecord, reason: str, transaction: Transaction, begun: BegunAttempt
+    ) -> None:
+        """Give back a step that completed, and those that began after it, in the transaction that begins it anew.
+
+        What this attempt has done since it began, it did on the way to this step, unless it has done this step too.
+        """
         attempt = self._attempt
-        span = Span(attempt.id, attempt.task, known.id, begun.id)
+        before = attempt.id if known.id < attempt.id else begun.id
+        span = Span(attempt.id, attempt.task, known.id, before)
         step = uncertain_in(transaction, span)
         if step is not None:
             what = "has completed" if step.stands else "may have happened"
+            if reason == NOT_RESTORABLE:
+                reason, advice = f"the result of step {name} is not stored", "start the task over"
+            else:
+                advice = "undo the change, or start the task over"
             raise StepUncertain(
                 mask_text(
                     f"step {step.step} of task {attempt.task} ({attempt.session}/{step.task}) {what} and is declared "
-                    f"`once`, but might run again ({reason}). Undo the change, or start the task over with --from "
-                    f"{attempt.task} --repeat-once"
+                    f"`once`, but might run again ({reason}): {advice} with --from {attempt.task} --repeat-once"
                 )
             )
         give_back(transaction, [(step_id, reason) for step_id in standing_in(transaction, span)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from zrb_store import codec
 from zrb_store.attempt.step_call import Done, StepCall, refuse_unfinished
@@ -23,6 +23,9 @@ from zrb_store.queries.attempts import BegunAttempt
 from zrb_store.queries.give_back import give_back, undo_ended
 from zrb_store.queries.steps import StepRecord
 from zrb_store.xcom import current_attempt
+
+NOT_RESTORABLE: Final = "not-restorable"
+"""Why a step that completed is given back if its result could not be stored."""
 
 
 class Steps:
@@ -143,7 +146,7 @@ class Steps:
             elif undo is not None:
                 undo(transaction, begun)
             else:  # its result could not be stored
-                give_back(transaction, [(known.id, "not-restorable")])
+                give_back(transaction, [(known.id, NOT_RESTORABLE)])
             return begun
 
         if known is not None and (known.status == "running" or known.stands):

@@ -50,12 +50,9 @@ class Database(Patience):
         self._transaction: Transaction | None = None
         self._pooled: Any = None
         self._file: OpenFile | None = None
-        self._in_use = False
+        self._in_use = self._is_replaced = self._locked_for_fork = self.closed = False
         self._may_be_committed = False  # whether the server may already have committed the current change
         self._gave_up_at = -_GIVE_UP_FOR
-        self._is_replaced = False
-        self._locked_for_fork = False
-        self.closed = False
         protect_from_fork(self)
         self.dialect.watch(self)
 
@@ -71,7 +68,7 @@ class Database(Patience):
 
     @property
     def engine(self) -> sa.Engine:
-        """The SQLAlchemy engine, for migrations and backups. Everything else uses the connection that is kept open."""
+        """The SQLAlchemy engine, for migrations and backups."""
         return self._engine
 
     def close(self) -> None:
@@ -246,17 +243,18 @@ class Database(Patience):
         if isinstance(error.__context__, KeyboardInterrupt):  # psycopg replaces it by an error of its own
             raise error.__context__ from None
         gone = self.dialect.is_gone(error)
-        busy = self.dialect.is_busy(error) or self._is_cancelled
-        if gone:
+        stops = self.dialect.stops_preparing(error)  # then the statement was refused, and changed nothing
+        busy = stops or self.dialect.is_busy(error) or self._is_cancelled
+        if gone or stops:
             self._drop()
-        # If a connection is lost during a COMMIT, nobody knows whether the change was made, so it is not repeated.
+        # If a connection is lost during a COMMIT, nobody knows whether the change was made.
         if busy or (gone and not self._may_be_committed):
             if wait is None:
                 # A caller that has just got a timeout must not wait again for each operation that it still has to do.
                 gave_up = time.monotonic() - self._gave_up_at < _GIVE_UP_FOR
                 wait = Wait(self.notice, began, 0.0 if gave_up else self.timeout)
             wait.is_unreachable = gone
-            if not wait.is_over(self._stop_at):
+            if stops or not wait.is_over(self._stop_at):
                 return wait
             self._gave_up_at = time.monotonic()
         if explained := self.dialect.explain(error, self.url, locked=busy):

@@ -73,17 +73,19 @@ class Transaction:
 
     Attributes:
         driver: The driver's connection.
+        sql: The newest of the statements that were sent over it, with the driver's placeholders.
         sent: How many statements were sent over it.
         cancelled: Whether the server was asked to cancel a statement. It may then cancel a later one instead.
         prepared: Names of the statements that were prepared below the driver.
         died: Queue id and seq of each value that has died in the open transaction.
     """
 
-    __slots__ = ("_dialect", "cancelled", "died", "driver", "prepared", "sent")
+    __slots__ = ("_dialect", "cancelled", "died", "driver", "prepared", "sent", "sql")
 
     def __init__(self, driver: Any, dialect: SADialect) -> None:
         self.driver = driver
         self.sent = 0
+        self.sql = ""
         self.cancelled = False
         self.prepared: set[bytes] = set()
         self.died: list[tuple[int, int]] = []
@@ -95,6 +97,7 @@ class Transaction:
 
     def execute(self, statement: Executable, params: Params = {}, /) -> list[Row]:  # noqa: B006 - never changed
         sql, bind = compiled(self._dialect, statement)
+        self.sql = sql
         self.sent += 1
         cursor = self.driver.execute(sql, bind(params))
         return cursor.fetchall() if cursor.description is not None else []
@@ -102,6 +105,7 @@ class Transaction:
     def stream(self, statement: Executable, params: Params = {}, /) -> Iterator[Row]:  # noqa: B006 - never changed
         """Run one statement and yield its rows as they are read, so that memory does not grow with their number."""
         sql, bind = compiled(self._dialect, statement)
+        self.sql = sql
         self.sent += 1
         if self.dialect_name == "sqlite":
             with contextlib.closing(self.driver.execute(sql, bind(params))) as cursor:
@@ -121,6 +125,7 @@ class Transaction:
     def execute_many(self, statement: Executable, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Run a statement without results once for each of `rows`, which hold the parameters `names` in that order."""
         sql, bind = compiled(self._dialect, statement)
+        self.sql = sql
         self.sent += 1
         places = bind({name: place for place, name in enumerate(names)})
         bound: Iterable[Any] = rows

@@ -18,8 +18,8 @@ LOCKED = "is locked by another program"
 
 _log = logging.getLogger("zrb_store")
 
-connect_within: ContextVar[float | None] = ContextVar("zrb_store_connect_within", default=None)
-"""Seconds that a connection to a server may take; None if that is not limited."""
+connect_until: ContextVar[float | None] = ContextVar("zrb_store_connect_until", default=None)
+"""When a server must have accepted a connection, by `time.monotonic`; None if nobody cares."""
 
 
 class Notice:

@@ -72,7 +72,7 @@ def agent_sum(steps: Iterable[Mapping[str, Any]], run: int | None) -> str:
             if earlier:
                 saved = [one + two for one, two in zip(saved, tokens, strict=True)]
                 again += 1
-        elif kind in _ENDS and step["name"].startswith("tool "):
+        elif kind in _ENDS and kind != "approval" and step["name"].startswith("tool "):  # it is called when approved
             calls += 1
             called_again += earlier
     if not answers:

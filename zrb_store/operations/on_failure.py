@@ -27,12 +27,7 @@ from zrb_store.queries.last_errors import last_errors
 from zrb_store.records import RunRecord, iso
 from zrb_store.safe_text import mask_text, storable
 
-VARIABLES = tuple(
-    f"ZRB_STORE_{name}"
-    for name in ("EVENT", "SESSION", "TASK", "VALUE", "ERROR", "REMEDY", "MESSAGE", "URL", "SHOWN_URL")
-)
-"""The variables that the command gets; those that say nothing are not set."""
-_NOT_INHERITED = (*VARIABLES, "ZRB_STORE_ON_FAILURE", "ZRB_STORE_ATTEMPT")
+_NOT_INHERITED = (*settings.TOLD, "ZRB_STORE_ON_FAILURE", "ZRB_STORE_ATTEMPT")
 _MOST_VALUES = 20  # of those that die together
 _MOST_CHARACTERS = 16 * 1024  # of one variable: the system allows 128 KiB
 _QUIET_FOR = 600.0  # seconds

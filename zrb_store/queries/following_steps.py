@@ -24,13 +24,13 @@ _STANDING = sa.select(attempt.c.id).where(*_of_task, standing).order_by(attempt.
 
 
 class Span(NamedTuple):
-    """Which steps of a task: those that began since one, and before another.
+    """Which steps of a task: those that began since one, and before something else.
 
     Attributes:
         attempt_id: An attempt of the task.
         task: Name of the task.
         since: The id of the attempt of the first step.
-        before: The id of the attempt of a step that began after all of them.
+        before: The id of an attempt, of a step or of the task, that began after all of them.
     """
 
     attempt_id: int

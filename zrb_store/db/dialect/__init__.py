@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.sql import Executable
 
 from zrb_store.db.dialect.open_file import OpenFile, StoreReplaced
-from zrb_store.db.dialect.postgresql import PostgreSQL
+from zrb_store.db.dialect.postgresql import NoConnectionLeft, PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
 from zrb_store.db.dialect.statements import (
     among,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Dialect",
+    "NoConnectionLeft",
     "OpenFile",
     "PostgreSQL",
     "SQLite",
@@ -109,6 +110,9 @@ class Dialect(Protocol):
 
     def is_busy(self, error: BaseException) -> bool:
         """Whether the error was caused by another transaction, so that the operation can be repeated."""
+
+    def stops_preparing(self, error: BaseException) -> bool:
+        """Whether a prepared statement was missing, for the first time. From now on new connections prepare none."""
 
     def is_gone(self, error: BaseException) -> bool:
         """Whether the connection is lost."""

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
-from zrb_store.db.waiting import connect_within
+from zrb_store.db.waiting import connect_until
 
 
-def connect(engine: sa.Engine, within: float) -> Any:
+@contextlib.contextmanager
+def until(deadline: float) -> Iterator[None]:
+    """Wait for a server no longer than this within a block.
+
+    Args:
+        deadline: When the server must have answered, by `time.monotonic`.
+    """
+    token = connect_until.set(deadline)
+    try:
+        yield
+    finally:
+        connect_until.reset(token)
+
+
+def connect(engine: sa.Engine, deadline: float) -> Any:
     """Open a connection.
 
     Args:
-        engine: The engine of the server.
-        within: After how many seconds to give up. The server's engine asks `connect_within` for them.
+        engine: The engine of the server. It asks `connect_until` when to give up.
+        deadline: When to give up, by `time.monotonic`.
     """
-    token = connect_within.set(within)
-    try:
+    with until(deadline):
         return engine.raw_connection()
-    finally:
-        connect_within.reset(token)
 
 
 def addresses(parameters: Mapping[str, Any]) -> int:

@@ -14,13 +14,14 @@ from sqlalchemy.engine import URL
 from sqlalchemy.sql import Executable
 
 from zrb_store.db import waiting
+from zrb_store.db.dialect.answer import answer, is_pooled
 from zrb_store.db.dialect.connecting import addresses, connect
 from zrb_store.db.dialect.probe import Probe
 from zrb_store.db.dialect.statements import REVISION_SQL
 from zrb_store.db.dialect.watchdog import Watched, watch
 from zrb_store.db.transaction import Params
 from zrb_store.db.urls import shown_url
-from zrb_store.db.waiting import connect_within
+from zrb_store.db.waiting import connect_until
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.safe_text import mask_text
 
@@ -32,8 +33,12 @@ _GONE = ("08", "57P", "25P03", "25P04")
 # Two attempts of a task that begin at the same time may choose the same number.
 _SAME_NUMBER = "uq_zrb_attempt_session_id_task_number"
 # An error without SQLSTATE comes from a connection that failed before the server had sent one. A refusal by the server
-# contains FATAL, and is temporary only if the server is starting, stopping or full.
-_TEMPORARY = ("database system", "connection slots", "too many")
+# contains FATAL, and is temporary only if the server is starting, stopping or full, or if PgBouncer says the same.
+_TEMPORARY = (
+    *("database system", "connection slots", "too many"),
+    *("query_wait_timeout", "no more connections", "shutting down", "server login has been failing", "server conn"),
+)
+_FULL = ("too many connections", "too many clients", "connection slots", "no more connections")
 # Other errors without SQLSTATE are temporary, except these.
 _PERMANENT = re.compile(
     "does not support SSL|SSL was required|certificate|sslmode|fe_sendauth|no password|authentication method"
@@ -42,14 +47,23 @@ _PERMANENT = re.compile(
 )
 
 _LEAST = 2  # seconds: psycopg gives no connection less
+# SQLSTATEs of a prepared statement that the server session does not have, or has from another client.
+_NOT_PREPARED = ("26000", "42P05")
+_ABOUT_SESSION = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('synchronous_commit')"
+
 # psycopg logs a warning if a connection ends during a pipeline. Without a handler, Python would print it to stderr.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
+
+
+class NoConnectionLeft(StoreUnavailable):
+    """The server, the role or a pooler allows no further connection."""
 
 
 class PostgreSQL:
     """PostgreSQL through psycopg 3, with one connection for each process.
 
-    Settings of a server session last only until a transaction ends, because a pooler may give the session to others.
+    A pooler may give the server session to others between two transactions. So a setting lasts only until a transaction
+    ends, and behind a pooler no statement is prepared.
     """
 
     lock_timeout = "5s"  # after that, the operation is repeated until its own timeout
@@ -67,36 +81,34 @@ class PostgreSQL:
 
     def __init__(self) -> None:
         self.commits_unsynced = False
+        self._prepares = True
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
         try:
             import psycopg
         except ImportError:
             raise StoreUnavailable('PostgreSQL needs psycopg: pip install "zrb-store[postgres]"') from None
-        # With these options a server that vanishes is noticed. Options in the URL take precedence.
-        options = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
-        options = {"connect_timeout": 10, "autocommit": True} | options
+        # Options in the URL take precedence. With the first four, a server that vanishes is noticed. A role may have an
+        # encoding in which not every text can be sent.
+        options: dict[str, Any] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+        options |= {"tcp_user_timeout": 30_000, "connect_timeout": 10, "client_encoding": "utf8", "autocommit": True}
         options = {name: number for name, number in options.items() if name not in url.query}
         engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), connect_args=options, poolclass=sa.NullPool)
 
         @sa.event.listens_for(engine, "do_connect")
         def limit(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
-            seconds = connect_within.get()
-            if seconds is not None and "connect_timeout" not in url.query:
-                most = min(float(parameters["connect_timeout"]), seconds)
+            until = connect_until.get()
+            if until is not None and "connect_timeout" not in url.query:
+                most = min(float(parameters["connect_timeout"]), until - time.monotonic())
                 parameters["connect_timeout"] = max(_LEAST, math.ceil(most / addresses(parameters)))
 
         @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads the server's version as text
         def prepare(driver: psycopg.Connection[Any], _: Any) -> None:
-            encoding = driver.info.parameter_status("server_encoding")
-            if encoding and encoding != "UTF8":  # a pooler may not report it
-                raise StoreUnavailable(
-                    f"the database {url.database} has encoding {encoding}, in which not every text can be stored: "
-                    "use one with encoding UTF8"
-                )
-            if durability == "full":
-                row = driver.execute("SHOW synchronous_commit").fetchone()
-                self.commits_unsynced = row is not None and row[0] == "off"
+            try:
+                self._prepare(driver, url, durability)
+            except BaseException:
+                driver.close()
+                raise
 
         return engine
 
@@ -104,7 +116,21 @@ class PostgreSQL:
         began = database.began
         said_at = began + waiting.WARN_AFTER
         with database.notice.if_slow(waiting.UNREACHABLE, said_at, began, database.deadline):
-            return connect(engine, database.deadline - time.monotonic())
+            return connect(engine, database.deadline)
+
+    def _prepare(self, driver: Any, url: URL, durability: str) -> None:
+        """Prepare a new connection for use."""
+        encoding = driver.info.parameter_status("server_encoding")
+        if encoding and encoding != "UTF8":  # a pooler may not report it
+            raise StoreUnavailable(
+                f"the database {url.database} has encoding {encoding}, in which not every text can be stored: "
+                "use one with encoding UTF8"
+            )
+        backend, synchronous_commit = answer(driver, _ABOUT_SESSION)
+        if not self._prepares or is_pooled(driver, int(backend)):
+            driver.prepare_threshold = None
+        if durability == "full":
+            self.commits_unsynced = synchronous_commit == b"off"
 
     def watch(self, database: Watched) -> None:
         watch(database)
@@ -149,6 +175,12 @@ class PostgreSQL:
             return error.diag.constraint_name == _SAME_NUMBER
         return getattr(error, "sqlstate", None) in _BUSY
 
+    def stops_preparing(self, error: BaseException) -> bool:
+        if not self._prepares or getattr(error, "sqlstate", None) not in _NOT_PREPARED:
+            return False
+        self._prepares = False
+        return True
+
     def is_gone(self, error: BaseException) -> bool:
         import psycopg
 
@@ -187,6 +219,8 @@ class PostgreSQL:
             return StoreUnavailable(f"the store {where} reports an error of its own: {text}")
         if isinstance(error, psycopg.ProgrammingError) and not state:
             return InvalidArgument(f"the store's URL {where} is not understood: {text}")
+        if not state and any(words in text for words in _FULL):
+            return NoConnectionLeft(f"the store {where} cannot be reached: {text}")
         if self.is_gone(error) or (not state and isinstance(error, psycopg.OperationalError)):
             return StoreUnavailable(f"the store {where} cannot be reached: {text or 'the connection was lost'}")
         return None

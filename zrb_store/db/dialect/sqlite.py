@@ -143,6 +143,9 @@ class SQLite:
     def is_busy(self, error: BaseException) -> bool:
         return primary_code(error) in _SQLITE_BUSY
 
+    def stops_preparing(self, error: BaseException) -> bool:
+        return False
+
     def is_gone(self, error: BaseException) -> bool:
         return False
 

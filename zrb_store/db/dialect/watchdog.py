@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -20,7 +21,8 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from zrb_store.db import waiting
-from zrb_store.db.dialect.connecting import connect
+from zrb_store.db.dialect.answer import SECONDS, answer, is_pooled
+from zrb_store.db.dialect.connecting import connect, until
 from zrb_store.db.waiting import Notice
 
 LOOK_EVERY = 0.5
@@ -28,13 +30,21 @@ LOOK_EVERY = 0.5
 ASK_AFTER = 5.0
 """Seconds after which the server is told to cancel a statement that waits for a lock; it is told again after them."""
 _ANSWER_WITHIN = 0.5  # seconds after which a server that does not answer is said to be unreachable
-_CONNECT_WITHIN = 10.0  # seconds after which its connection is given up
 
 _log = logging.getLogger("zrb_store")
 
 _IF_LOCKED_OUT = (
     "SELECT {what} FROM pg_catalog.pg_stat_activity WHERE pid = {pid} AND state = 'active' AND wait_event_type = 'Lock'"
 )
+# A pooler does not tell which server session runs a statement. It is taken for any that runs the same statement for the
+# same user and waits for a lock as long. If that is another client's, this one is repeated for nothing.
+_IS_LOCKED_OUT = (
+    "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE usename = current_user AND datname = current_database() "
+    "AND state = 'active' AND wait_event_type = 'Lock' AND query LIKE {pattern} "
+    "AND clock_timestamp() - query_start > {seconds} * interval '1 second' LIMIT 1"
+)
+_PLACEHOLDER = re.compile(r"%\(\w+\)[sbt]|%[sbt]")
+_SHOWN = 500  # the server may cut the text of a statement after 1024 bytes
 
 
 class Statement(Protocol):
@@ -42,11 +52,13 @@ class Statement(Protocol):
 
     Attributes:
         driver: psycopg's connection.
+        sql: The newest statement that was sent over it.
         sent: How many statements were sent over it.
         cancelled: Whether the server was asked to cancel one of them.
     """
 
     driver: Any
+    sql: str
     sent: int
     cancelled: bool
 
@@ -146,28 +158,54 @@ class _Watchdog:
             cancel: Whether to cancel it if it does.
         """
         driver = statement.driver
-        now, began, deadline = time.monotonic(), database.began, database.deadline
+        now, began, waits_until = time.monotonic(), database.began, database.deadline
         # Whoever stops waiting soon is not kept longer by a server that does not answer at all.
-        within = min(_CONNECT_WITHIN, deadline - now) if deadline > now else _CONNECT_WITHIN
+        deadline = now + SECONDS if now > waits_until else min(now + SECONDS, waits_until)
         found = False
         try:
             with (
-                database.notice.if_slow(waiting.UNREACHABLE, now + _ANSWER_WITHIN, began, deadline),
-                contextlib.closing(connect(database.engine, within)) as connection,
+                database.notice.if_slow(waiting.UNREACHABLE, now + _ANSWER_WITHIN, began, waits_until),
+                contextlib.closing(connect(database.engine, deadline)) as connection,
             ):
                 other: Any = connection.driver_connection
                 if statement.sent == number:
-                    what = "pg_catalog.pg_cancel_backend(pid)" if cancel else "1"
-                    sql = _IF_LOCKED_OUT.format(what=what, pid=driver.pgconn.backend_pid)
                     statement.cancelled = cancel  # set before the waiting thread gets the server's answer
-                    found = bool(other.execute(sql).fetchall())
+                    with until(deadline):
+                        found = _is_locked_out(statement, other, cancel=cancel)
                     statement.cancelled = cancel and found
             if found:
-                database.notice.give(waiting.LOCKED, began, deadline)
+                database.notice.give(waiting.LOCKED, began, waits_until)
         except Exception as error:  # noqa: BLE001 - any error means that the server has not answered
             if "FATAL:" not in str(error) and statement.sent == number:  # FATAL is an answer: the server refuses us
                 _log.warning("the PostgreSQL server does not answer: its connection is given up (%s)", error)
                 _break(driver)
+
+
+def _is_locked_out(statement: Statement, other: Any, *, cancel: bool) -> bool:
+    """Return whether a statement waits for a lock.
+
+    Args:
+        statement: The connection on which another thread waits for it.
+        other: psycopg's connection to the same server.
+        cancel: Whether to cancel it if it does.
+    """
+    driver = statement.driver
+    if not is_pooled(other, int(answer(other, "SELECT pg_catalog.pg_backend_pid()")[0])):
+        what = "pg_catalog.pg_cancel_backend(pid)" if cancel else "1"
+        return bool(answer(other, _IF_LOCKED_OUT.format(what=what, pid=driver.pgconn.backend_pid)))
+    # It may also have waited for a server session, and so run for less time than this process has waited.
+    seconds = 0.8 * (ASK_AFTER if cancel else waiting.WARN_AFTER - _ANSWER_WITHIN)
+    if not answer(other, _IS_LOCKED_OUT.format(pattern=_pattern(statement.sql), seconds=seconds)):
+        return False
+    if cancel:
+        driver.cancel_safe(timeout=SECONDS)
+    return True
+
+
+def _pattern(sql: str) -> str:
+    """Return the pattern of LIKE, as an SQL literal, that a statement matches as the server shows it."""
+    parts = [re.sub(r"([\\%_])", r"\\\1", part) for part in _PLACEHOLDER.split(sql[:_SHOWN].replace("%%", "%"))]
+    return "'" + "$%".join(parts).replace("'", "''") + "%'"
 
 
 def _is_active(driver: Any) -> bool:

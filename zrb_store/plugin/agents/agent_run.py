@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from zrb_store import codec
 from zrb_store.attempt import Done, Step
+from zrb_store.plugin.agents.approvals import arguments_of, repeat_approvals, stored_approvals
 from zrb_store.plugin.agents.capability import StoredAgent
 from zrb_store.plugin.agents.fingerprint import digest
 from zrb_store.plugin.agents.instructions import declared_instructions
 from zrb_store.plugin.agents.journal import Journal
-from zrb_store.plugin.agents.prompts import Prompt, read_approvals, read_prompt, stored_approvals
+from zrb_store.plugin.agents.prompts import NotReadable, Prompt, read_prompt
 
 RunAgent = Callable[..., Awaitable[Any]]
 
@@ -41,7 +42,9 @@ class AgentRun:
         self._system_prompt = text
         stored = self.journal.stored_prompt()
         if stored is not None and codec.to_json(stored.arguments)[1].get("instructions") == self._declared:
-            self._system_prompt = read_prompt(codec.decode(stored.result)).system_prompt
+            with suppress(NotReadable):  # `run` tells of it
+                prompt = read_prompt(codec.decode(stored.result))
+                self._system_prompt = prompt.system_prompt if prompt else text
         return self._system_prompt
 
     async def run(self, run_agent: RunAgent, **kwargs: Any) -> Any:
@@ -63,8 +66,7 @@ class AgentRun:
             with self._opened:
                 step = self._opened.enter_context(self.journal.prompt(arguments))
                 if isinstance(step, Done):
-                    stored = codec.decode(step.result)
-                    self._prompt = read_prompt(stored) if stored else None
+                    self._prompt = read_prompt(codec.decode(step.result))
                     self._opened.close()
                 else:
                     self._step = step
@@ -91,7 +93,7 @@ class AgentRun:
             message: The final prompt of the user that zrb has prepared now; None if the history ends with it.
         """
         if self._step is not None:
-            self.journal.complete(self._step, Prompt(message, history, self._system_prompt).stored())
+            self.journal.complete(self._step, Prompt(message, history, self._system_prompt).stored(self.journal.limit))
             self._step = None
             self._opened.close()
         elif self._prompt is not None:
@@ -120,17 +122,30 @@ class AgentRun:
         """Whether zrb logged this usage before: every answer that it sums up came from the store."""
         return self._logged_usage is not None and usage is self._logged_usage
 
-    async def approve(self, decide: Callable[..., Awaitable[Any]], requests: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return what was decided about tool calls that need an approval, then or now."""
+    async def approve(
+        self, decide: Callable[..., Awaitable[Any]], note_edited: Callable[[Any, Any], None], requests: Any, *args: Any
+    ) -> Any:
+        """Return what was decided about tool calls that need an approval, then or now.
+
+        Args:
+            decide: zrb's function, which asks a person, or whoever decides.
+            note_edited: zrb's function that notes of an approved call that its arguments were edited.
+            requests: The calls.
+            *args: What `decide` takes beside them.
+        """
         calls = [*(requests.calls or ()), *(requests.approvals or ())]
         if not calls:
-            return await decide(requests, *args, **kwargs)
+            return await decide(requests, *args)
         with self.journal.approval([call.tool_call_id for call in calls]) as step:
             if isinstance(step, Done):
-                return read_approvals(codec.decode(step.result))
-            results = await decide(requests, *args, **kwargs)
-            if results is None:
+                results = repeat_approvals(codec.decode(step.result), calls)
+                for call in calls:
+                    note_edited(call, results.approvals.get(call.tool_call_id))
+                return results
+            before = arguments_of(calls)
+            results = await decide(requests, *args)
+            if results is None or None in results.approvals.values():
                 step.fail(None, "interrupted")  # somebody decides later
             else:
-                self.journal.complete(step, stored_approvals(results))
+                self.journal.complete(step, stored_approvals(results, calls, before))
             return results

@@ -114,10 +114,11 @@ class StoredAgent(AbstractCapability[Any]):
         journal = self._journal
         # A call that waited for an approval is executed again when it has one.
         suffix = " approved" if ctx.tool_call_approved else ""
+        name = journal.name_of_call(f"tool {call.tool_name} {call.tool_call_id}{suffix}")
         arguments = to_jsonable_python(args, fallback=repr, bytes_mode="base64")
 
         def open_step(*, repeat: bool = False) -> Any:
-            return journal.tool(call.tool_name, call.tool_call_id, arguments, suffix=suffix, repeat=repeat)
+            return journal.tool(name, call.tool_name, arguments, repeat=repeat)
 
         async def execute() -> Any:
             return await handler(args)

@@ -132,20 +132,19 @@ class Fingerprints:
 
     def _tools_and_output(self, parameters: Any) -> dict[str, Any]:
         tools = (*parameters.function_tools, *parameters.output_tools)
-        if self._definitions is not None and self._definitions[0] == tools:
+        output = (
+            parameters.output_mode,
+            parameters.output_object,
+            parameters.allow_text_output,
+            [(type(tool).__qualname__, tool) for tool in parameters.native_tools],
+        )
+        if self._definitions is not None and self._definitions[0] == (tools, output):
             return self._definitions[1]
         found = {
             "tools": {tool.name: digest([getattr(tool, name, None) for name in _TOOL_FIELDS]) for tool in tools},
-            "output": digest(
-                [
-                    parameters.output_mode,
-                    parameters.output_object,
-                    parameters.allow_text_output,
-                    [type(tool).__qualname__ for tool in parameters.native_tools],
-                ]
-            ),
+            "output": digest(output),
         }
-        self._definitions = (tools, found)
+        self._definitions = ((tools, output), found)
         return found
 
     def _of_message(self, message: ModelMessage) -> str:

@@ -34,6 +34,8 @@ _OF_TASK = (
     "save_cancelled_history",
 )
 _OF_RUNNER = ("_execution_loop", "process_deferred_requests")
+_OF_APPROVALS = "zrb.llm.agent.run.deferred_calls"
+_NOTE_EDITED = "_record_override_if_edited"
 _OF_CHAT = "_create_llm_task_core"
 _CHAT = "_llm_chat_task"
 _USAGE_LOG = "_record_run_usage"
@@ -123,14 +125,16 @@ def _hook_runner(patches: Patches, runner: Any, stock: dict[str, Any]) -> None:
             *args, **{**kwargs, "current_history": history, "current_message": message}
         )
 
+    note_edited = getattr(importlib.import_module(_OF_APPROVALS), _NOTE_EDITED)
+
     @functools.wraps(stock["process_deferred_requests"])
     async def process_deferred_requests(*args: Any, **kwargs: Any) -> Any:
         run = _running.get()
         decide = stock["process_deferred_requests"]
         # An agent inside a tool works in the step of the tool.
-        if run is None or _attempt() is None:
+        if run is None or kwargs or _attempt() is None:
             return await decide(*args, **kwargs)
-        return await run.approve(decide, *args, **kwargs)
+        return await run.approve(decide, note_edited, *args)
 
     patches.put(runner, "_execution_loop", execution_loop)
     patches.put(runner, "process_deferred_requests", process_deferred_requests)

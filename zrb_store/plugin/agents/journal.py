@@ -13,7 +13,9 @@ from zrb_store.attempt import Attempt, Change, Done, ExactStep, Step
 from zrb_store.codec.inputs import stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
 from zrb_store.names import storable_name
+from zrb_store.plugin.agents.call_names import CallNames
 from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
+from zrb_store.plugin.agents.prompts import NotReadable
 from zrb_store.safe_text import ErrorText
 
 _LONGEST_NAME = 400
@@ -39,6 +41,7 @@ class Journal:
         self._fingerprints = Fingerprints()
         self._requests: list[Request] = []
         self._restart_at: int | None = None
+        self._calls = CallNames()
         self._prompts = 0
         self._reasons: dict[str, str] = {}
 
@@ -53,6 +56,7 @@ class Journal:
         If its next request is the one that was made there, the answers since then are used again.
         """
         self._restart_at = position
+        self._calls.restart(position)
 
     @contextmanager
     def prompt(self, arguments: Mapping[str, Any]) -> Iterator[Step | Done]:
@@ -70,7 +74,7 @@ class Journal:
             return self._changed(", ".join(changed), arguments) if changed else None
 
         text = _text({} if self._is_private else arguments)
-        with self._open(ExactStep(_numbered("prompt", self._prompts), text, change)) as step:
+        with self._open(ExactStep(_numbered("prompt", self._prompts), text, change, leads=True)) as step:
             yield step
 
     def stored_prompt(self) -> Any:
@@ -98,7 +102,7 @@ class Journal:
             self._reasons[name] = changed.reason
             return changed
 
-        with self._open(ExactStep(name, _text(arguments), change)) as step:
+        with self._open(ExactStep(name, _text(arguments), change, leads=True)) as step:
             self.any_live = self.any_live or isinstance(step, Step)
             yield step
 
@@ -107,29 +111,37 @@ class Journal:
         if start is not None and start < len(self._requests) and self._requests[start].whole == request.whole:
             del self._requests[start:]
 
-    def tool(self, name: str, call_id: str, arguments: Any, *, suffix: str = "", repeat: bool = False) -> Any:
-        """Open the step of a tool call, which the id of the call names.
+    def name_of_call(self, text: str) -> str:
+        """Return the name of the step of a call, which is made now.
 
         Args:
-            name: The tool's name.
-            call_id: The id of the call.
-            arguments: Its arguments.
-            suffix: Distinguishes several executions of one call.
+            text: What is called, and the id that the model gave the call. Some models give an id again and again.
+        """
+        position = len(self._requests) if self._restart_at is None else self._restart_at
+        return _numbered(_bounded(text), self._calls.number(text, position))
+
+    def tool(self, step_name: str, tool_name: str, arguments: Any, *, repeat: bool = False) -> Any:
+        """Open the step of a tool call.
+
+        Args:
+            step_name: The step's name, from `name_of_call`.
+            tool_name: The tool's name.
+            arguments: The arguments of the call.
             repeat: Whether it may begin although the end of an earlier try is unknown.
 
         Returns:
             A context manager of the step, or of what is stored of it.
         """
         named = {} if self._is_private else arguments
-        step_name = _bounded(f"tool {name} {call_id}{suffix}")
         return self._open(
-            ExactStep(step_name, _text(named), lambda _: None, once=name in self.once, repeat=repeat),
-            stop=self.once.get(name) != "tell",
+            ExactStep(step_name, _text(named), lambda _: None, once=tool_name in self.once, repeat=repeat),
+            stop=self.once.get(tool_name) != "tell",
         )
 
     def approval(self, call_ids: Sequence[str]) -> AbstractContextManager[Step | Done]:
         """Open the step in which it is decided whether tool calls may be executed."""
-        return self._open(ExactStep(_bounded(f"approval {' '.join(call_ids)}"), _text({}), lambda _: None))
+        name = self.name_of_call(f"approval {' '.join(call_ids)}")
+        return self._open(ExactStep(name, _text({}), lambda _: None))
 
     @contextmanager
     def _open(self, call: ExactStep, *, stop: bool = True) -> Iterator[Step | Done]:
@@ -142,6 +154,12 @@ class Journal:
                         yield step
                 else:
                     yield step
+        except NotReadable as error:
+            self.fatal = ZrbStoreError(
+                f"the result of step {call.name} of {self._attempt.full_name} is {error}: go back to before it with "
+                f"`fork {self._attempt.session} --from {self._attempt.task} --step {call.name}`"
+            )
+            raise self.fatal from error
         except StepUncertain as error:
             self.fatal = error if stop else self.fatal
             raise

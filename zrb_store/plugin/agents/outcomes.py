@@ -64,12 +64,12 @@ async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
         result = await call()
     except (ModelRetry, ToolRetryError) as error:
         retry = error if isinstance(error, ModelRetry) else error.__cause__
-        if type(retry) is not ModelRetry:
+        if not isinstance(retry, ModelRetry) or not _is_plain(retry, ModelRetry):
             raise
         return Ended({"kind": "retry", "message": retry.message}, raised=error, undone=True)
     except (ToolFailed, ToolFailedError) as error:
         failed = error if isinstance(error, ToolFailed) else error.__cause__
-        if type(failed) is not ToolFailed:
+        if not isinstance(failed, ToolFailed) or not _is_plain(failed, ToolFailed):
             raise
         return Ended({"kind": "failed", "message": failed.message}, raised=error, undone=True)
     except (ApprovalRequired, CallDeferred) as error:
@@ -81,6 +81,11 @@ async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
     failed_in_zrb = isinstance(result.metadata, dict) and result.metadata.get("error") is True
     fields = {name: getattr(result, name) for name in _FIELDS if getattr(result, name, None) is not None}
     return Ended({"kind": "return", **fields}, result, undone=failed_in_zrb)
+
+
+def _is_plain(error: BaseException, kind: type[BaseException]) -> bool:
+    """Whether the model is told only the error's text: pydantic-ai's own subclasses tell it more."""
+    return type(error) is kind or not type(error).__module__.startswith("pydantic_ai")
 
 
 def unknown(name: str) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
-from pydantic_ai import DeferredToolResults
 from pydantic_ai.messages import (
     ModelMessage,
     ModelMessagesTypeAdapter,
@@ -21,7 +21,12 @@ from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 
 _RESPONSE: TypeAdapter[ModelResponse] = TypeAdapter(ModelResponse)
-_APPROVALS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
+Mode = Literal["python", "json"]
+_WRONG = (KeyError, IndexError, AttributeError, TypeError, ValueError)
+
+
+class NotReadable(Exception):
+    """What a person has marked as the result of a step is nothing that an agent can go on with."""
 
 
 class Prompt(NamedTuple):
@@ -38,31 +43,45 @@ class Prompt(NamedTuple):
     history: list[ModelMessage]
     system_prompt: str
 
-    def stored(self) -> dict[str, Any]:
-        """Return it as plain data."""
+    def stored(self, limit: int) -> Encoded | dict[str, Any]:
+        """Return it as it is stored.
+
+        Args:
+            limit: How many bytes it may have.
+        """
         message: list[ModelMessage] = (
             [] if self.message is None else [ModelRequest(parts=[UserPromptPart(self.message)])]
         )
-        return {
-            "kind": "prompt",
-            "message": ModelMessagesTypeAdapter.dump_python(message, mode="json"),
-            "history": ModelMessagesTypeAdapter.dump_python(self.history, mode="json"),
-            "system_prompt": self.system_prompt,
-        }
+
+        def dump(mode: Mode) -> dict[str, Any]:
+            return {
+                "kind": "prompt",
+                "message": ModelMessagesTypeAdapter.dump_python(message, mode=mode),
+                "history": ModelMessagesTypeAdapter.dump_python(self.history, mode=mode),
+                "system_prompt": self.system_prompt,
+            }
+
+        return _encoded(dump, limit)
 
 
-def read_prompt(stored: dict[str, Any]) -> Prompt:
-    """Return a stored prompt."""
-    message: Any = ModelMessagesTypeAdapter.validate_python(stored["message"])
-    content = message[0].parts[0].content if message else None
-    return Prompt(content, ModelMessagesTypeAdapter.validate_python(stored["history"]), stored["system_prompt"])
+def read_prompt(stored: Any) -> Prompt | None:
+    """Return a stored prompt; None if a person has marked its step as completed, without a result.
+
+    Raises:
+        NotReadable: It is no prompt.
+    """
+    if stored is None:
+        return None
+    try:
+        message: Any = ModelMessagesTypeAdapter.validate_python(stored["message"])
+        content = message[0].parts[0].content if message else None
+        return Prompt(content, ModelMessagesTypeAdapter.validate_python(stored["history"]), stored["system_prompt"])
+    except _WRONG as error:
+        raise NotReadable("no prompt of an agent") from error
 
 
 def stored_response(response: ModelResponse, limit: int, reason: str | None = None) -> Encoded | dict[str, Any]:
     """Return a model's answer as it is stored.
-
-    What our codecs do not know in the details of a provider is stored as pydantic writes it. What pydantic does not
-    know either is returned as it is.
 
     Args:
         response: The answer.
@@ -70,36 +89,45 @@ def stored_response(response: ModelResponse, limit: int, reason: str | None = No
         reason: Why the model was asked again although the step had completed.
     """
     kept = {"kind": "answer", **({"changed": reason} if reason else {})}
-    # Not as JSON: a date in the provider's details would come back as a text.
-    stored = {**kept, "response": _RESPONSE.dump_python(response)}
+    return _encoded(lambda mode: {**kept, "response": _RESPONSE.dump_python(response, mode=mode)}, limit)
+
+
+def _encoded(dump: Callable[[Mode], dict[str, Any]], limit: int) -> Encoded | dict[str, Any]:
+    """Return messages as they are stored.
+
+    What our codecs do not know, in the details of a provider for example, is stored as pydantic writes it. What
+    pydantic does not know either is returned as it is.
+
+    Args:
+        dump: Makes plain data of them, in one of pydantic's modes.
+        limit: How many bytes it may have.
+    """
+    plain = dump("python")  # not as JSON: a date in the provider's details would come back as a text
     try:
-        return codec.encode(stored, limit=limit)
+        return codec.encode(plain, limit=limit)
     except (UnencodableValue, ValueTooLarge):
         pass
     try:
-        return codec.encode({**kept, "response": _RESPONSE.dump_python(response, mode="json")}, limit=limit)
+        return codec.encode(dump("json"), limit=limit)
     except (PydanticSerializationError, UnencodableValue, ValueTooLarge):
-        return stored
+        return plain
 
 
 def read_response(stored: Any) -> ModelResponse:
-    """Return a stored answer: the very response. A text that a person has marked as the result is one too."""
+    """Return a stored answer: the very response. A text that a person has marked as the result is one too.
+
+    Raises:
+        NotReadable: It is neither.
+    """
     if isinstance(stored, str):
         return ModelResponse(parts=[TextPart(stored)])
-    return _RESPONSE.validate_python(stored["response"])
+    try:
+        return _RESPONSE.validate_python(stored["response"])
+    except _WRONG as error:
+        raise NotReadable("no answer of a model") from error
 
 
 def summary_of_response(response: ModelResponse) -> dict[str, Any]:
     """Return what may be stored of an answer whose content may not: its model and its cost."""
     dumped = _RESPONSE.dump_python(ModelResponse(parts=[], usage=response.usage), mode="json")
     return {"kind": "answer", "response": {"model_name": response.model_name, "usage": dumped["usage"]}}
-
-
-def stored_approvals(results: DeferredToolResults) -> dict[str, Any]:
-    """Return what was decided about tool calls as plain data."""
-    return {"kind": "approval", "results": _APPROVALS.dump_python(results, mode="json")}
-
-
-def read_approvals(stored: dict[str, Any]) -> DeferredToolResults:
-    """Return what was decided about tool calls."""
-    return _APPROVALS.validate_python(stored["results"])

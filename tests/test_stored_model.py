@@ -1,0 +1,108 @@
+"""A model over steps, asked without a stream: pydantic-ai does so if nobody listens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic_ai import Agent
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.usage import RequestUsage
+
+from tests.rows import query
+from zrb_store import Store
+from zrb_store.plugin.agents.capability import StoredAgent
+from zrb_store.plugin.agents.journal import Journal
+
+THEN = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
+
+
+class Broken(Exception):
+    """The provider is out of order, or wants money."""
+
+
+class Bank:
+    """An agent with a tool, and what was asked of both."""
+
+    def __init__(self, *, broken_at: int | None = None) -> None:
+        self.asked: list[int] = []
+        self.charged: list[int] = []
+        self._broken_at = broken_at
+
+    def _answer(self, messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+        number = sum(isinstance(one, ModelResponse) for one in messages)
+        self.asked.append(number)
+        if number == self._broken_at:
+            raise Broken
+        part = TextPart("done") if number == 3 else ToolCallPart("charge", {"n": number}, f"c{number}")
+        usage = RequestUsage(input_tokens=10 * number, output_tokens=2)
+        return ModelResponse([part], usage=usage, timestamp=THEN, provider_details={"at": THEN, "number": number})
+
+    def run(self, store: Store, **more: Any) -> Any:
+        """Run the agent in an attempt of its own, which fails."""
+        agent = Agent(FunctionModel(self._answer), instructions="Charge.", **more)
+        agent.tool_plain(name="charge")(self._charge)
+        with store.session("s").run() as run:
+            attempt = run.begin("triage")
+            try:
+                stored = StoredAgent(Journal(attempt, is_private=False))
+                return asyncio.run(agent.run("Charge them all.", capabilities=[stored]))
+            finally:
+                attempt.fail()
+
+    def _charge(self, n: int) -> str:
+        self.charged.append(n)
+        return f"receipt {n}"
+
+
+def answers(result: Any) -> list[ModelResponse]:
+    """Return the answers of a run; two runs of pydantic-ai have different ids."""
+    found = [one for one in result.all_messages() if isinstance(one, ModelResponse)]
+    for one in found:
+        one.run_id = one.conversation_id = None
+    return found
+
+
+def test_a_stored_answer_is_the_very_answer(store: Store) -> None:
+    first, again = Bank(), Bank()
+    result = first.run(store)
+    replayed = again.run(store)
+    assert first.asked == [0, 1, 2, 3]
+    assert first.charged == [0, 1, 2]
+    assert (again.asked, again.charged) == ([], [])
+    assert answers(replayed) == answers(result)
+    assert [one.provider_details for one in answers(replayed)] == [{"at": THEN, "number": n} for n in range(4)]
+    assert replayed.output == "done"
+    assert replayed.usage == result.usage
+
+
+def test_only_the_request_that_failed_is_made_again(store: Store) -> None:
+    first, again = Bank(broken_at=2), Bank()
+    with pytest.raises(Broken):
+        first.run(store)
+    assert again.run(store).output == "done"
+    assert (first.asked, again.asked) == ([0, 1, 2], [2, 3])
+    assert (first.charged, again.charged) == ([0, 1], [2])
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"model_settings": {"temperature": 0.0}}, "setting temperature is new"),
+        ({"output_type": [str, int]}, "tool final_result is new"),
+    ],
+)
+def test_another_request_is_made_anew(store: Store, more: dict[str, Any], reason: str) -> None:
+    Bank().run(store)
+    again = Bank()
+    again.run(store, **more)
+    assert again.asked == [0, 1, 2, 3]
+    assert again.charged == [0, 1, 2]
+    texts = [row[0] for row in query(store, "SELECT arguments FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
+    assert [named["changed"] for _, named in map(json.loads, texts) if "changed" in named] == [
+        f"request changed: {reason}"
+    ]

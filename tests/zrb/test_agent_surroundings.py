@@ -1,0 +1,226 @@
+"""Agents beside others, agents that are interrupted, and what people see and mark of them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.rows import query
+from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
+from zrb_store import open_store
+
+__all__ = ["agents", "servers"]
+pytestmark = [pytest.mark.slow, on_newest, sqlite]
+
+
+def test_agents_of_one_workflow_keep_their_own_steps(agents: Agents) -> None:
+    """Their models give the same ids to their calls, and two of them run at the same time."""
+    agents.tasks(
+        """
+one = agent(name="one", tools=[kill_at(-1)], tool_factories=[])
+two = agent(name="two", tools=[kill_at(-1)], tool_factories=[], message="Charge them too.")
+last = agent(name="triage", tools=[kill_at(20)], tool_factories=[])
+one >> last
+two >> last
+"""
+    )
+    agents.run("triage", code=-9, ROUNDS="4")
+    agents.resume(ROUNDS="4")
+    begun = agents.project.begun
+    assert begun.pop("tool 20") == 4
+    assert set(begun.values()) == {3}
+    assert len(begun) == 5 + 9
+
+
+def test_an_agent_that_an_action_runs(agents: Agents) -> None:
+    """It is a session of its own. A step around it keeps its result."""
+    agents.tasks(
+        """
+from zrb_store import step
+inner = LLMTask(name="inner", message="Charge.", tools=[kill_at(-1)], model=MODEL, yolo=True, retries=0)
+
+@make_task(name="triage", group=cli, retries=0)
+async def triage(ctx):
+    texts = [await step("ask", inner.async_run), await inner.async_run()]
+    if once_here("killed"):
+        kill_me()
+    return texts
+"""
+    )
+    agents.run("triage", code=-9, ROUNDS="1")
+    assert "['1 receipts, 0', '1 receipts, 0']" in agents.resume(ROUNDS="1")
+    assert agents.project.begun == {"model 0": 3, "tool 0": 3, "model 1": 3}
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_agent_goes_on(agents: Agents, name: str) -> None:
+    """zrb saves no conversation that is ahead of the steps."""
+    agents.tasks(
+        f"""
+async def interrupted(messages, info):
+    if answers(messages) == 2 and once_here("killed"):
+        log("model 2", "begin")
+        os.kill(os.getpid(), signal.{name})
+        await asyncio.sleep(60)
+    async for part in think(messages, info):
+        yield part
+
+agent(
+    tools=[kill_at(-1)], tool_factories=[], conversation_name="fixed",
+    model=FunctionModel(stream_function=interrupted))
+"""
+    )
+    agents.warm.run(agents.project, "triage", ZRB_STORE_SESSION="s", ROUNDS="4")
+    history = agents.project.folder.parent / "home" / ".zrb" / "llm-history" / "fixed.json"
+    assert not history.exists()
+    assert "10 receipts, 210" in agents.resume(ROUNDS="4")
+    agents.twice("model 2")
+    assert history.exists()
+
+
+def test_a_provider_that_wants_money(agents: Agents) -> None:
+    agents.tasks(
+        """
+from pydantic_ai.exceptions import ModelHTTPError
+
+async def poor(messages, info):
+    if answers(messages) == 3 and not (HERE / "paid").exists():
+        log("model 3", "begin")
+        raise ModelHTTPError(402, "model", "insufficient funds")
+    async for part in think(messages, info):
+        yield part
+
+agent(tools=[kill_at(-1)], tool_factories=[], conversation_name="fixed", model=FunctionModel(stream_function=poor))
+"""
+    )
+    assert "insufficient funds" in agents.run("triage", code=1, ROUNDS="4")
+    (agents.project.folder / "paid").touch()
+    assert "10 receipts, 210" in agents.resume(ROUNDS="4")
+    agents.twice("model 3")
+
+
+HOSTILE = r"nul \x00 half a pair \ud800 red \x1b[31m"
+
+
+def test_hostile_texts(agents: Agents) -> None:
+    """They come back as they are, and nothing of them reaches a terminal."""
+    agents.tasks(
+        f'BAD = "{HOSTILE}"\n'
+        + """
+async def charge(n: int) -> str:
+    log(f"tool {n}", "begin")
+    if n == 20 and once_here("killed"):
+        kill_me()
+    return f"receipt {n} {BAD}"
+
+async def bad(messages, info):
+    number = answers(messages)
+    log(f"model {number}", "begin")
+    texts = [str(p.content) for one in messages for p in one.parts if isinstance(p, ToolReturnPart)]
+    if number < 4:
+        assert texts == [f"receipt {n} {BAD}" for n in range(0, 10 * number, 10)]
+        yield BAD
+        yield {0: DeltaToolCall(name="charge", json_args=json.dumps({"n": number * 10}), tool_call_id=f"{BAD}{number}")}
+    else:
+        yield "done"
+
+agent(
+    tools=[charge], tool_factories=[], message=BAD, system_prompt=BAD, conversation_name="fixed",
+    model=FunctionModel(stream_function=bad))
+"""
+    )
+    agents.run("triage", code=-9)
+    agents.resume()
+    agents.twice("tool 20")
+    shown = agents.run("xcom", "show", "s", COLUMNS="200")
+    assert "receipt 20" in shown
+    assert not re.search("[\x00\x1b\ud800]", shown)
+
+
+KILLED_AT = """
+import zrb.llm.agent.run.runner as runner
+stock = runner._prepare_history
+
+async def prepare(*args, **kwargs):
+    if KIND == "prompt" and once_here("killed"):
+        kill_me()
+    return await stock(*args, **kwargs)
+
+runner._prepare_history = prepare
+
+async def dying(messages, info):
+    if KIND == "model~2" and answers(messages) == 1 and once_here("killed"):
+        kill_me()
+    async for part in think(messages, info):
+        yield part
+
+agent(tools=[kill_at(-1)], tool_factories=[], model=FunctionModel(stream_function=dying))
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "result", "code", "output"),
+    [
+        ("model~2", '"All is well."', 0, "All is well."),
+        (
+            "model~2",
+            '{"a": 1}',
+            1,
+            "the result of step model~2 of s/triage#2 is no answer of a model: go back to before",
+        ),
+        ("prompt", None, 0, "3 receipts"),
+        (
+            "prompt",
+            '"Charge."',
+            1,
+            "the result of step prompt of s/triage#2 is no prompt of an agent: go back to before",
+        ),
+    ],
+)
+def test_steps_that_a_person_has_marked(agents: Agents, step: str, result: str | None, code: int, output: str) -> None:
+    agents.tasks(KILLED_AT.replace("KIND", repr(step)))
+    agents.run("triage", code=-9, ROUNDS="2")
+    given = ("--result", result) if result else ()
+    agents.run("xcom", "mark", "s", "triage", "--step", step, "completed", *given)
+    assert output in agents.resume(code=code, ROUNDS="2")
+    agents.twice()
+
+
+def test_show_and_diff(agents: Agents) -> None:
+    """Tokens and time of each call; what a rewind to another model has left in queues."""
+    agents.tasks("seed >> agent()\n")
+    agents.run("triage", ROUNDS="3")
+    shown = agents.run("xcom", "show", "s", COLUMNS="200")
+    took = r"completed +1 +[\d:]+Z +\d+(\.\d+)? m?s +"
+    assert re.search(took + r"model 2: function::think, \d+ in / \d+ out tokens$", shown, re.M), shown
+    assert re.search(took + r'tool charge \{"n": 10\} -> receipt 10$', shown, re.M), shown
+    agents.run("xcom", "fork", "s", "--from", "triage", "--step", "model~3", "--name", "other")
+    agents.tasks("seed >> agent(model=FunctionModel(stream_function=think, model_name='cheap'))\n")
+    agents.session = "other"
+    agents.resume(ROUNDS="2")
+    compared = agents.run("xcom", "diff", "s", "other", code=1, COLUMNS="200")
+    assert re.search(r'triage\[0\] +"6 receipts, 84" +"3 receipts, 21"', compared)
+    assert re.search(r'steps\["model~3"\]\.response\.model_name +"function::think" +"cheap"', compared)
+    assert re.search(r'steps\["tool charge c2-0"\] +\{.*receipt 20.*\} +-$', compared, re.M)
+    assert "model~2" not in compared
+
+
+def test_bytes_grow_with_the_number_of_steps(agents: Agents) -> None:
+    """zrb's own checkpoint would write the whole conversation after each round."""
+    agents.tasks("seed >> agent()\n")
+
+    def stored(rounds: int) -> tuple[int, int]:
+        agents.session = f"rounds{rounds}"
+        agents.run("triage", ROUNDS=str(rounds))
+        with open_store(agents.location, read_only=True) as store:
+            sql = (
+                "SELECT count(*), sum(length(coalesce(a.arguments, '')) + length(coalesce(a.result, ''))) "
+                f"FROM zrb_attempt a JOIN zrb_session s ON s.id = a.session_id WHERE s.name = '{agents.session}'"
+            )
+            ((steps, size),) = query(store, sql)
+        return steps, size
+
+    (few, small), (many, large) = stored(10), stored(50)
+    of_one = int(small) / int(few)
+    assert int(large) / int(many) < 1.1 * of_one
