@@ -81,15 +81,15 @@ SETTINGS = (
     ),
     Setting(
         "ZRB_STORE_OUTPUT",
-        "how much is kept of what each attempt [prints and logs](docs/zrb.md#what-tasks-print), in bytes, from its end · "
-        "`0`: nothing",
+        "how much is kept of what each attempt [prints and logs](docs/zrb.md#what-tasks-print), in bytes, from its end "
+        "· `0`: nothing",
         str(DEFAULT_OUTPUT),
         "64 KiB",
     ),
     Setting(
         "ZRB_STORE_ON_FAILURE",
-        "a shell command that is [started](docs/alerts.md) when a run fails or is interrupted, a value dies, or the store "
-        "cannot be used",
+        "a shell command that is [started](docs/alerts.md) when a run fails or is interrupted, a value dies, or the "
+        "store cannot be used",
         None,
         "none",
     ),

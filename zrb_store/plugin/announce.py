@@ -33,7 +33,7 @@ def resumed(session: str, decisions: Sequence[Decision]) -> str:
     """
     runs = [decision.task for decision in decisions if decision.action == "run"]
     skips = [decision.task for decision in decisions if decision.action == "skip" and decision.reason == "completed"]
-    skipped = f"skips {_named(skips)}, completed before" if skips else "skips nothing, since no task has completed"
+    skipped = f"skips {_named(skips)}, completed before" if skips else "skips nothing"
     return f"session {session} is resumed: runs {_named(runs)}; {skipped}"
 
 
