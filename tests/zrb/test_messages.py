@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import closing
+import subprocess
+from contextlib import ExitStack, closing
 
 import pytest
 
-from tests.zrb.conftest import Zrb, lines
+from tests.zrb.conftest import DEADLINE, Zrb, lines
 
 pytestmark = pytest.mark.slow
 
@@ -126,19 +127,29 @@ def test_a_group_of_the_users_own_is_not_advised(zrb: Zrb) -> None:
 def test_a_run_says_that_it_waits_for_its_store(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.mark("mended")
-    with closing(sqlite3.connect(zrb.db, isolation_level=None)) as other:
+    with closing(sqlite3.connect(zrb.db, isolation_level=None)) as other, ExitStack() as stack:
         other.execute("BEGIN IMMEDIATE")
-        running = zrb.start("xcom", "push", "inbox", "q", "1")
-        waiting = zrb.start("etl", "load", ZRB_STORE_SESSION="night")
-        for process, program in ((running, "zrb xcom"), (waiting, "zrb-store")):
-            assert process._popen.stderr is not None
-            while True:
-                line = process._popen.stderr.readline()
-                assert line, "it ended without a word"
-                if "waiting up to" in line:
-                    break
+        started = []
+        for program, args in (("zrb xcom", ("xcom", "push", "inbox", "q", "1")), ("zrb-store", ("etl", "load"))):
+            popen = subprocess.Popen(
+                [zrb.environ()["PATH"].split(":")[0] + "/zrb", *args],
+                cwd=zrb.folder,
+                env=zrb.environ(ZRB_STORE_SESSION="night"),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.callback(popen.communicate)
+            stack.callback(popen.kill)
+            started.append((program, popen))
+        for program, popen in started:
+            assert popen.stderr is not None
+            line = next(line for line in popen.stderr if "waiting up to" in line)
             assert re.fullmatch(
                 rf"{program}: the store \S+ is locked by another program: waiting up to \d\d s more\n", line
             ), line
         other.execute("ROLLBACK")
-    assert running.done().code == waiting.done().code == 0
+        for _, popen in started:
+            popen.communicate(timeout=DEADLINE)
+            assert popen.returncode == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.holders import HeldBy, holders_of
 from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.moments import history_at
+from zrb_store.inspect.pops import is_without_taker
 from zrb_store.inspect.session_view import SessionView
 from zrb_store.inspect.shapes import header, run_shape, value_shape
 from zrb_store.names import nearest
@@ -75,7 +76,7 @@ def open_session(
         name: Full name of the session.
         queue: Only this queue.
         only: Only live values, or only dead ones.
-        at: Show the session as it was at a moment: an ISO 8601 time, `before:TASK#N` or `after:TASK#N`.
+        at: Show the session as it was at a moment: a time as it is printed, `before:TASK#N` or `after:TASK#N`.
         damage: Collects damaged rows.
 
     Raises:
@@ -93,20 +94,21 @@ def open_session(
             queues = [each for each in queues if each.name == queue]
             if not queues:
                 raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
-        yield SessionDocument(
-            {
-                **header(view.session, view.damage),
-                "runs": [run_shape(run, name, view.damage) for run in view.runs],
-                "tasks": tasks,
-                "queues": _contents(view, queues, queue, only),
-            },
-            view.unfinished,
-            transaction,
-            view.session.id,
-            view.read_at,
-            {each.name: each.dead for each in queues},
-            view.steps,
-        )
+        with closing(view.pops):
+            yield SessionDocument(
+                {
+                    **header(view.session, view.damage),
+                    "runs": [run_shape(run, name, view.damage) for run in view.runs],
+                    "tasks": tasks,
+                    "queues": _contents(view, queues, queue, only),
+                },
+                view.unfinished,
+                transaction,
+                view.session.id,
+                view.read_at,
+                {each.name: each.dead for each in queues},
+                view.steps,
+            )
 
 
 def _contents(
@@ -157,5 +159,7 @@ def _lazy_contents(view: SessionView, queue: QueueSummary, only: Only | None) ->
 def _values(view: SessionView, queue: QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[dict[str, Any]]:
     for history in histories:
         seen = history if view.moment is None else history_at(history, view.session.name, view.moment)
+        if seen is not None and is_without_taker(seen) and seen.value.ended_at == history.value.ended_at:
+            seen = view.pops.with_popper(seen)
         if seen is not None:
             yield value_shape(seen, view.session.name, queue.name, view.damage)
