@@ -29,6 +29,7 @@ QUESTIONS = (
     "listing",
     "start_up",
     "under_zrb",
+    "output",
     "agents",
     "size",
     "memory",

@@ -27,7 +27,7 @@ DOCS = Path(__file__).resolve().parent
 GRAMMAR = DOCS.parent / "zrb_store" / "cli" / "tab" / "grammar.json"
 # These methods have no underscore because other modules of the package call them. They are no part of the API.
 _INTERNAL = {
-    "Attempt": {"owner_of_change", "refuse_if_closed"},
+    "Attempt": {"output", "owner_of_change", "refuse_if_closed"},
     "Delivery": {"end"},
     "Run": {"consumer", "lose", "refuse_if_over"},
     "Xcom": {"is_in"},
@@ -145,6 +145,7 @@ def api_page() -> str:
         zrb_store.Run,
         zrb_store.Attempt,
         zrb_store.Delivery,
+        zrb_store.OutputHandler,
         zrb_store.Xcom,
         Xcoms,
     ]

@@ -23,7 +23,8 @@ class OutputLine(NamedTuple):
     @property
     def size(self) -> int:
         """Its length in bytes, with a newline."""
-        return len(self.text.encode("utf-8", "surrogatepass")) + 1
+        text = self.text
+        return (len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))) + 1
 
 
 def encode(lines: Iterable[OutputLine]) -> str:

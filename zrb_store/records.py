@@ -61,7 +61,7 @@ class RunRecord:
     suspected_at: int | None
     ended_at: int | None
     outcome: str | None
-    told_at: int | None  # when the command of ZRB_STORE_ON_FAILURE was started for its end
+    told_at: int | None  # when the command for failures was started for its end
     damage: tuple[str, ...] = ()
 
 

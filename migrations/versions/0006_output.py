@@ -1,4 +1,4 @@
-"""What attempts print and log, and when the command of ZRB_STORE_ON_FAILURE was started for the end of a run."""
+"""What attempts print and log, and when the command for failures was started for the end of a run."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.environments import environment, releases
+from tests.zrb.environments import RELEASES, environment, releases
+from tests.zrb.forked import Forked, ForkServer
 from zrb_store import codec, open_store
 from zrb_store.queries import attempts, queues
 from zrb_store.records import AttemptRecord, SessionRecord, ValueRecord
@@ -68,7 +69,7 @@ class Done:
 class Process:
     """A running zrb process."""
 
-    def __init__(self, popen: subprocess.Popen[str], folder: Path) -> None:
+    def __init__(self, popen: subprocess.Popen[str] | Forked, folder: Path) -> None:
         self._popen = popen
         self._folder = folder
         self.pid = popen.pid
@@ -103,7 +104,9 @@ class Process:
             self._popen.kill()
             out, err = self._popen.communicate()
             pytest.fail(f"zrb does not end:\n{out}{err}")
-        return Done(self._popen.returncode, out, err)
+        code = self._popen.returncode
+        assert code is not None
+        return Done(code, out, err)
 
 
 @dataclass
@@ -147,17 +150,26 @@ class Zrb:
         url: The location of the store: that file, or a URL.
     """
 
-    def __init__(self, release: str, env: Path, root: Path) -> None:
+    def __init__(self, release: str, env: Path, root: Path, server: Callable[[], ForkServer] | None = None) -> None:
+        """Make an empty project.
+
+        Args:
+            release: The release.
+            env: The folder of its environment.
+            root: An empty folder.
+            server: Returns what forks zrb, instead of starting a new interpreter each time.
+        """
         self.release = release
         self.version = version_of(release)
         self.folder = root / "project"
         self.db = root / "store.db"
         self.url = str(self.db)
         self._env = env
+        self._server = server
         self._home = root / "home"
         self.folder.mkdir()
         self._home.mkdir()
-        self._running: list[subprocess.Popen[str]] = []
+        self._running: list[subprocess.Popen[str] | Forked] = []
 
     def tasks(self, source: str, *, prelude: bool = True, folder: Path | None = None) -> None:
         """Write the project's `zrb_init.py`."""
@@ -180,16 +192,20 @@ class Zrb:
 
     def start(self, *args: str, program: str = "zrb", cwd: Path | None = None, **env: str | None) -> Process:
         """Start zrb or another program of its environment."""
-        popen = subprocess.Popen(
-            [str(self._env / "bin" / program), *args],
-            cwd=cwd or self.folder,
-            env=self.environ(**env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        popen: subprocess.Popen[str] | Forked
+        if self._server is not None and program == "zrb" and "PYTHONPATH" not in env:
+            popen = self._server().start(args, cwd or self.folder, self.environ(**env))
+        else:
+            popen = subprocess.Popen(
+                [str(self._env / "bin" / program), *args],
+                cwd=cwd or self.folder,
+                env=self.environ(**env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
         self._running.append(popen)
         return Process(popen, self.folder)
 
@@ -242,6 +258,8 @@ class Zrb:
             if popen.poll() is None:
                 popen.kill()
                 popen.communicate()
+            if isinstance(popen, Forked):
+                popen.close()
 
 
 def _rows(store: Store, queue_id: int) -> list[ValueRecord]:
@@ -263,10 +281,45 @@ def release(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def fork_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ForkServer]]:
+    """Returns the server that forks a release of zrb."""
+    servers: dict[str, ForkServer] = {}
+    home = str(tmp_path_factory.mktemp("home"))
+
+    def server(release: str) -> ForkServer:
+        if release not in servers:
+            env = environment(release)
+            path = f"{env / 'bin'}:{os.environ['PATH']}"
+            servers[release] = ForkServer(env / "bin" / "zrb", {"HOME": home, "PATH": path, "TERM": "dumb"})
+        return servers[release]
+
+    yield server
+    for one in servers.values():
+        one.close()
+
+
+def is_forked(request: pytest.FixtureRequest, release: str) -> bool:
+    """Whether zrb is forked from a process that has loaded it: never on the newest release, nor if a test is `cold`.
+
+    So each test also starts zrb as a user does. With TEST_ZRB_COLD in the environment every start is like that.
+    """
+    if os.environ.get("TEST_ZRB_COLD"):
+        return False
+    return release in RELEASES[:-1] and request.node.get_closest_marker("cold") is None
+
+
 @pytest.fixture
-def zrb(release: str, tmp_path: Path, sqlite_template: Path) -> Iterator[Zrb]:
+def zrb(
+    request: pytest.FixtureRequest,
+    release: str,
+    tmp_path: Path,
+    sqlite_template: Path,
+    fork_servers: Callable[[str], ForkServer],
+) -> Iterator[Zrb]:
     """The real zrb of one release, with an empty project and an empty store."""
-    made = Zrb(release, environment(release), tmp_path)
+    server = (lambda: fork_servers(release)) if is_forked(request, release) else None
+    made = Zrb(release, environment(release), tmp_path, server)
     shutil.copy(sqlite_template, made.db)
     yield made
     made.kill_all()

@@ -53,6 +53,38 @@ async def triage(ctx):
     assert agents.project.begun == {"model 0": 3, "tool 0": 3, "model 1": 3}
 
 
+def test_what_tools_do_to_a_shared_queue_happens_once(agents: Agents) -> None:
+    """A call that was killed had taken a value and pushed another: both are undone before it runs again."""
+    agents.tasks(
+        """
+from zrb_store import open_store
+inbox = open_store().session("inbox").xcom
+
+async def charge(n: int) -> str:
+    log(f"tool {n}", "begin")
+    value = inbox["in"].pop()
+    await work()
+    inbox["out"].push(f"{n} {value}")
+    if n == 21 and once_here("killed"):
+        kill_me()
+    if n == 30:
+        raise ModelRetry("not that one")
+    return f"receipt {n}"
+
+if not inbox["in"] and not inbox["out"]:
+    inbox["in"].extend(range(20))
+agent(tools=[charge], tool_factories=[])
+"""
+    )
+    agents.run("triage", code=-9, ROUNDS="4")
+    agents.resume(ROUNDS="4")
+    assert "tool 21" in agents.project.begun
+    agents.session = "inbox"
+    out = [text.split() for text in agents.live("out")]
+    assert sorted(int(n) for n, _ in out) == [0, 10, 11, 20, 21, 22, 31, 32, 33]
+    assert sorted([*(int(value) for _, value in out), *agents.live("in")]) == list(range(20))
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_agent_goes_on(agents: Agents, name: str) -> None:
     """zrb saves no conversation that is ahead of the steps."""
@@ -100,42 +132,13 @@ agent(tools=[kill_at(-1)], tool_factories=[], conversation_name="fixed", model=F
     agents.twice("model 3")
 
 
-HOSTILE = r"nul \x00 half a pair \ud800 red \x1b[31m"
-
-
-def test_hostile_texts(agents: Agents) -> None:
-    """They come back as they are, and nothing of them reaches a terminal."""
-    agents.tasks(
-        f'BAD = "{HOSTILE}"\n'
-        + """
-async def charge(n: int) -> str:
-    log(f"tool {n}", "begin")
-    if n == 20 and once_here("killed"):
-        kill_me()
-    return f"receipt {n} {BAD}"
-
-async def bad(messages, info):
-    number = answers(messages)
-    log(f"model {number}", "begin")
-    texts = [str(p.content) for one in messages for p in one.parts if isinstance(p, ToolReturnPart)]
-    if number < 4:
-        assert texts == [f"receipt {n} {BAD}" for n in range(0, 10 * number, 10)]
-        yield BAD
-        yield {0: DeltaToolCall(name="charge", json_args=json.dumps({"n": number * 10}), tool_call_id=f"{BAD}{number}")}
-    else:
-        yield "done"
-
-agent(
-    tools=[charge], tool_factories=[], message=BAD, system_prompt=BAD, conversation_name="fixed",
-    model=FunctionModel(stream_function=bad))
-"""
-    )
-    agents.run("triage", code=-9)
-    agents.resume()
-    agents.twice("tool 20")
-    shown = agents.run("xcom", "show", "s", COLUMNS="200")
-    assert "receipt 20" in shown
-    assert not re.search("[\x00\x1b\ud800]", shown)
+def test_a_release_that_cannot_be_hooked_runs_its_agents_as_a_whole(agents: Agents) -> None:
+    agents.tasks("del LLMTask.save_cancelled_history\nagent(tools=[kill_at(20)], tool_factories=[])\n")
+    output = agents.run("triage", code=-9, ROUNDS="4")
+    assert output.count("agents of this release of zrb cannot be stored step by step (") == 1
+    assert "10 receipts, 210" in agents.resume(ROUNDS="4")
+    assert agents.rows() == []
+    assert agents.project.begun["model 0"] == 2
 
 
 KILLED_AT = """
@@ -224,3 +227,32 @@ def test_bytes_grow_with_the_number_of_steps(agents: Agents) -> None:
     (few, small), (many, large) = stored(10), stored(50)
     of_one = int(small) / int(few)
     assert int(large) / int(many) < 1.1 * of_one
+
+
+def test_secret_inputs_stay_out_of_errors(agents: Agents) -> None:
+    """What a tool raises is kept with its step, without the secret. What it returns is a value like others."""
+    agents.tasks(
+        """
+from zrb import PasswordInput
+
+def tools_of(ctx):
+    async def charge(n: int) -> str:
+        raise ValueError(f"the bank refuses {ctx.input.my_key}")
+    return [charge]
+
+async def asking(messages, info):
+    if answers(messages) == 0:
+        yield {0: DeltaToolCall(name="charge", json_args='{"n": 1}', tool_call_id="c1")}
+    else:
+        raise RuntimeError("the model got " + os.environ["MY_KEY"])
+
+agent(
+    input=PasswordInput("my-key", default=os.environ["MY_KEY"]), tool_factories=[tools_of],
+    model=FunctionModel(stream_function=asking))
+"""
+    )
+    agents.run("triage", code=1, MY_KEY="s3cr3t-key")
+    tool, model = agents.rows("step, error_message, error_traceback", where="status = 'failed'")
+    assert tool == ("tool charge c1", "Error executing tool charge: the bank refuses ***", "")
+    assert model[:2] == ("model~2", "the model got ***")
+    assert "s3cr3t" not in model[2]

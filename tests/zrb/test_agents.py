@@ -28,6 +28,47 @@ def test_twenty_kills(agents: Agents) -> None:
         figures.append(fire(agents.warm, agents.project, agents.location, session, expected, KILLS, random.Random()))
 
 
+HOSTILE = r"nul \x00 half a pair \ud800 red \x1b[31m"
+
+
+def test_hostile_texts(agents: Agents) -> None:
+    """They come back as they are, on both databases, and nothing of them reaches a terminal."""
+    agents.tasks(
+        f'BAD = "{HOSTILE}"\n'
+        + """
+async def charge(n: int) -> str:
+    log(f"tool {n}", "begin")
+    if n == 10:
+        raise ValueError(BAD)
+    if n == 20 and once_here("killed"):
+        kill_me()
+    return f"receipt {n} {BAD}"
+
+async def bad(messages, info):
+    number = answers(messages)
+    log(f"model {number}", "begin")
+    texts = [str(p.content) for one in messages for p in one.parts if isinstance(p, ToolReturnPart)]
+    if number < 4:
+        ended = [f"receipt {n} {BAD}" if n != 10 else f"Error executing tool charge: {BAD}" for n in (0, 10, 20, 30)]
+        assert texts == ended[:number]
+        yield BAD
+        yield {0: DeltaToolCall(name="charge", json_args=json.dumps({"n": number * 10}), tool_call_id=f"{BAD}{number}")}
+    else:
+        yield "done"
+
+agent(
+    tools=[charge], tool_factories=[], message=BAD, system_prompt=BAD, conversation_name="fixed",
+    model=FunctionModel(stream_function=bad))
+"""
+    )
+    agents.run("triage", code=-9)
+    agents.resume()
+    agents.twice("tool 20")
+    shown = agents.run("xcom", "show", "s", COLUMNS="200")
+    assert "receipt 20" in shown
+    assert not re.search("[\x00\x1b\ud800]", shown)
+
+
 @sqlite
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain"])
 def test_kills_of_each_kind(agents: Agents, kind: str) -> None:

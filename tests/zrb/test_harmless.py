@@ -146,6 +146,7 @@ def test_a_value_above_the_limit_lives_on(zrb: Zrb) -> None:
     assert not zrb.stored().attempts[0].restorable
 
 
+@pytest.mark.cold
 def test_builtin_tasks_and_versions_are_not_stored(zrb: Zrb) -> None:
     zrb.db.unlink()
     zrb.run("version")
@@ -156,6 +157,7 @@ def test_builtin_tasks_and_versions_are_not_stored(zrb: Zrb) -> None:
     assert zrb.stored().record.path == generate
 
 
+@pytest.mark.cold
 def test_our_settings_are_no_misspelt_ones_of_zrb(zrb: Zrb) -> None:
     zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 1))")
     zrb.run("main", ZRB_STORE_SESSION="old")
@@ -189,6 +191,7 @@ def test_a_store_out_of_reach(zrb: Zrb) -> None:
     assert "kept in memory only" in line
 
 
+@pytest.mark.cold
 def test_nothing_is_imported_before_it_is_needed(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -203,6 +206,7 @@ def test_nothing_is_imported_before_it_is_needed(zrb: Zrb) -> None:
     assert zrb.run("version").out == stock.out
 
 
+@pytest.mark.cold
 def test_plugin_can_be_imported_by_the_task_file(zrb: Zrb) -> None:
     zrb.tasks("import zrb_store.plugin\ncli.add_task(Task(name='main', action=lambda ctx: ctx.task_name))")
     assert zrb.run("main", ZRB_INIT_MODULES=None).out.strip() == "main"

@@ -45,8 +45,12 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
     "{} inbox files --dead",
     "{} @last --watch",
     "{} @last --timeline --steps",
-    details="SESSION is a full name, its unique beginning, @last, @last-failed, or in a task @this. MOMENT is a time "
-    "(2026-11-24T03:12:45, in local time unless it has a zone), before:TASK#N or after:TASK#N.",
+    details="SESSION is a full name, its unique beginning, @last, @last-failed, or in a task @this.\n"
+    "\n"
+    "MOMENT is before:TASK#N, just before that attempt starts; after:TASK#N; or a time as it is printed: "
+    "2026-11-24T03:12:45 (local unless Z, an offset or the name of the local zone follows), 11-24 03:12:45 (in the "
+    "year in which the session started) or 03:12:45 (on that day). It is the end of the last unit that is given, a "
+    "second, a minute or a day, so that whatever is printed with this time has happened.",
 )
 @click.argument("session")
 @click.argument("queue", required=False)
@@ -143,7 +147,8 @@ def _blocks(document: SessionDocument, wanted: _Wanted, *, with_elapsed: bool = 
     """
     tree, at = document.tree, wanted.at
     until = iso(document.moment) if with_elapsed else None
-    times = TimeFormat(tree["runs"][0]["started_at"] if tree["runs"] else tree["created_at"])
+    started = tree["runs"][0]["started_at"] if tree["runs"] else tree["created_at"] if at is None else None
+    times = TimeFormat(started)
     holders = document.holders() if at is None else []
     printer = QueuePrinter(document, times, holders, only=wanted.only, at=at, full=wanted.full)
     queues = itertools.starmap(printer.block, tree["queues"].items())

@@ -100,7 +100,7 @@ run = Table(
     Column("suspected_at", BigInteger),  # when the lease was found expired; a renewal sets it to NULL
     Column("ended_at", BigInteger),
     Column("outcome", Text),  # completed, failed, interrupted or lost
-    Column("told_at", BigInteger),  # when the command of ZRB_STORE_ON_FAILURE was started for the end of this run
+    Column("told_at", BigInteger),  # when the command for failures was started for its end
     UniqueConstraint("session_id", "number"),
     sqlite_autoincrement=True,
 )

@@ -86,12 +86,10 @@ def _sessions(
     successors = _Successors(transaction)
     found = not_done(transaction, project)
     while page := list(itertools.islice(found, _PAGE)):
-        ids = [session.id for session in page]
-        successors.look_at(ids)
-        left = [session for session in page if not successors.has_completed(session)]
+        left = successors.remaining(page)
         ids = [session.id for session in left]
-        runs = runs_by_session(transaction, ids)
-        errors = last_errors(transaction, [own[-1].id for own in runs.values()])
+        runs = runs_by_session(transaction, ids) if ids else {}
+        errors = last_errors(transaction, [own[-1].id for own in runs.values()]) if ids else {}
         for session in left:
             own = runs.get(session.id, [])
             last = own[-1] if own else None
@@ -114,13 +112,14 @@ class _Successors:
         self._transaction = transaction
         self._newest: dict[tuple[str, str | None], tuple[int, int] | None] = {}
         self._last: dict[tuple[str, str | None], int | None] = {}
-        self._workers: set[int] = set()
 
-    def look_at(self, session_ids: Sequence[int]) -> None:
-        """Find out which of the next sessions are those of workers."""
-        self._workers = with_deliveries(self._transaction, session_ids)
+    def remaining(self, sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
+        """Return those of these sessions in whose place no other one has completed."""
+        left = [session for session in sessions if not self._has_newer(session)]
+        workers = with_deliveries(self._transaction, [session.id for session in left]) if left else set()
+        return [session for session in left if session.id not in workers or not self._has_later(session)]
 
-    def has_completed(self, session: SessionRecord) -> bool:
+    def _has_newer(self, session: SessionRecord) -> bool:
         """Whether a newer session of the same project and main task has completed."""
         if session.task is None:
             return False
@@ -128,10 +127,13 @@ class _Successors:
         if task not in self._newest:
             self._newest[task] = newest_completed(self._transaction, *task)
         newest = self._newest[task]
-        if newest is None or newest > (session.created_at, session.id):
-            return newest is not None
-        if session.id not in self._workers or session.finished_at is None:
+        return newest is not None and newest > (session.created_at, session.id)
+
+    def _has_later(self, session: SessionRecord) -> bool:
+        """Whether a session of the same project and main task has completed since this one ended."""
+        if session.task is None or session.finished_at is None:
             return False
+        task = session.task, session.project
         if task not in self._last:
             self._last[task] = last_completion(self._transaction, *task)
         last = self._last[task]

@@ -14,6 +14,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.holders import HeldBy, holders_of
 from zrb_store.inspect.run_times import worked_until
+from zrb_store.name_pattern import NamePattern
 from zrb_store.queries import lease
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_session, task_counts
@@ -21,6 +22,8 @@ from zrb_store.queries.requeue import dead_by_queue
 from zrb_store.records import RunRecord, SessionRecord
 
 STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
+HALTED = ("failed", "interrupted", "stale")
+"""The statuses of sessions that ended without completing."""
 _COMPUTED = {"running", "stale"}  # a stale session is stored as running
 _PAGE = 100  # sessions whose runs and tasks are read by one statement each
 
@@ -70,8 +73,10 @@ def summaries(
     database: Database,
     *,
     statuses: Collection[str] | None = None,
+    name: NamePattern | None = None,
     task: str | None = None,
-    project: str | None = None,
+    projects: Collection[str] | None = None,
+    project_name: str | None = None,
     since: timedelta | None = None,
     roots: bool = False,
     limit: int | None = None,
@@ -85,8 +90,10 @@ def summaries(
     Args:
         database: Where to look.
         statuses: Only sessions that readers see with one of these statuses.
+        name: Only sessions whose name matches.
         task: Only sessions of this main task.
-        project: Only sessions of this project's folder.
+        projects: Only sessions of a project in one of these folders.
+        project_name: Only sessions of a project whose folder has this name.
         since: Only sessions created within this length of time.
         roots: Leave out child sessions.
         limit: At most this many sessions.
@@ -97,8 +104,10 @@ def summaries(
         moment = now_micros(transaction)
         dead = _dead(transaction) if with_dead else {}
         conditions: dict[str, Any] = {
+            "name": name,
             "task": task,
-            "project": project,
+            "projects": projects,
+            "project_name": project_name,
             "since": None if since is None else moment - since // timedelta(microseconds=1),
             "roots": roots,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.holders import HeldBy, holders_of
 from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.moments import history_at
+from zrb_store.inspect.pops import is_without_taker
 from zrb_store.inspect.session_view import SessionView
 from zrb_store.inspect.shapes import header, run_shape, value_shape
 from zrb_store.names import nearest
@@ -84,7 +85,7 @@ def open_session(
         name: Full name of the session.
         queue: Only this queue.
         only: Only live values, or only dead ones.
-        at: Show the session as it was at a moment: an ISO 8601 time, `before:TASK#N` or `after:TASK#N`.
+        at: Show the session as it was at a moment: a time as it is printed, `before:TASK#N` or `after:TASK#N`.
         last: Only so many values of each queue, the last ones.
         damage: Collects damaged rows.
 
@@ -103,25 +104,27 @@ def open_session(
             queues = [each for each in queues if each.name == queue]
             if not queues:
                 raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
-        contents = _contents(view, queues, queue, only, last)
-        earlier = {each.name: _cut(view, each, only, last, contents[each.name]) for each in queues if last is not None}
-        yield SessionDocument(
-            tree={
-                **header(view.session, view.damage),
-                "runs": [run_shape(run, name, view.damage) for run in view.runs],
-                "tasks": tasks,
-                "queues": contents,
-            },
-            unfinished=view.unfinished,
-            transaction=transaction,
-            session_id=view.session.id,
-            read_at=view.read_at,
-            dead={each.name: each.dead for each in queues},
-            steps=view.steps,
-            earlier=earlier,
-            runs=view.runs,
-            moment=view.read_at if view.moment is None else view.moment,
-        )
+        with closing(view.pops):
+            contents = _contents(view, queues, queue, only, last)
+            cut = queues if last is not None else []
+            earlier = {each.name: _cut(view, each, only, last or 0, contents[each.name]) for each in cut}
+            yield SessionDocument(
+                tree={
+                    **header(view.session, view.damage),
+                    "runs": [run_shape(run, name, view.damage) for run in view.runs],
+                    "tasks": tasks,
+                    "queues": contents,
+                },
+                unfinished=view.unfinished,
+                transaction=transaction,
+                session_id=view.session.id,
+                read_at=view.read_at,
+                dead={each.name: each.dead for each in queues},
+                steps=view.steps,
+                earlier=earlier,
+                runs=view.runs,
+                moment=view.read_at if view.moment is None else view.moment,
+            )
 
 
 def _count(queue: QueueSummary, only: Only | None) -> int:
@@ -194,5 +197,7 @@ def _cut(
 def _values(view: SessionView, queue: QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[dict[str, Any]]:
     for history in histories:
         seen = history if view.moment is None else history_at(history, view.session.name, view.moment)
+        if seen is not None and is_without_taker(seen) and seen.value.ended_at == history.value.ended_at:
+            seen = view.pops.with_popper(seen)
         if seen is not None:
             yield value_shape(seen, view.session.name, queue.name, view.damage)

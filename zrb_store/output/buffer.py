@@ -9,21 +9,22 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from zrb_store.output_text import OutputLine
 from zrb_store.safe_text import mask_text, storable
 
 CUT = "[...] "
 """What a line begins with if its beginning is not kept."""
-OLD = 1_000_000
-"""Microseconds after which the beginning of a line is stored although its end has not been printed."""
+OLD = 5_000_000
+"""Microseconds after which the beginning of a line is stored although its end has not been printed: it may be a prompt.
+
+A busy program may need longer than a second to print the end.
+"""
 
 # What is dropped of the rest of a line whose beginning was dropped: it may be the end of a secret.
-_SLACK = 8 * 1024
-# Raw text may be several times as long as the lines that are made of it.
-_RAW = 4
-
+_SLACK = 4 * 1024
 # Escape sequences of terminals: colours and movements (CSI), titles and links (OSC), and short ones.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])")
 
@@ -52,8 +53,18 @@ class _Unfinished:
     is_cut: bool
 
 
+_TIME = itemgetter(0)
+
+
 class OutputBuffer:
-    """The end of what an attempt printed, until it is stored. Any thread may add to it, and one at a time takes it."""
+    """The end of what an attempt printed, until it is stored. Any thread may add to it, and one at a time takes it.
+
+    Attributes:
+        parse: Finds stream and text in the texts that `note_time` and `note_text` add.
+        note_time: Adds the time of a text, in nanoseconds since 1970, and ...
+        note_text: ... adds the text, without looking at it. Nothing is made for it that the garbage collector has
+            to look at. The text stays in memory until it is taken: use this for texts that stay there anyway.
+    """
 
     def __init__(self, limit: int) -> None:
         """Begin with nothing.
@@ -61,9 +72,13 @@ class OutputBuffer:
         Args:
             limit: How many bytes are kept.
         """
+        self.parse: Parse = lambda text: ("print", text)
+        self._times: deque[int] = deque()
+        self._texts: deque[str] = deque()
+        self.note_time, self.note_text = self._times.append, self._texts.append
         self._limit = limit
-        self._most = _RAW * limit + 2 * _SLACK
-        self._raw: deque[tuple[int, str | Parse, str | bytes]] = deque()
+        self._room = limit + 2 * _SLACK
+        self._raw: deque[tuple[int, str, str | bytes]] = deque()  # nanoseconds since 1970, stream and text
         self._raw_size = 0
         self._skipped = 0
         self._is_cut: dict[str, bool] = {}  # streams of which something was dropped: whether that was amid a line
@@ -72,36 +87,67 @@ class OutputBuffer:
         self._last: dict[str, str] = {}
         self._lock = threading.RLock()  # a signal handler may print while its thread is here
 
-    def add(self, source: str | Parse, data: str | bytes) -> None:
-        """Add text with its newlines, or bytes of it.
+    def add(self, stream: str, data: str | bytes) -> None:
+        """Add text with its newlines, or bytes of it."""
+        self._raw.append((time.time_ns(), stream, data))
+        self._raw_size += len(data)
+        if self._raw_size > 3 * self._room:
+            with self._lock:
+                kept = self._newest()
+                self._raw.extendleft(reversed(kept))
+                self._raw_size = sum(len(data) for _, _, data in kept)
+
+    def _newest(self) -> list[tuple[int, str, Any]]:
+        """Take what was added, drop what will not be kept for sure, and return the rest, each with its stream."""
+        # If two threads print at once, their times may be exchanged.
+        count = min(len(self._times), len(self._texts))
+        times: list[int] = [self._times.popleft() for _ in range(count)]
+        streams: list[str | None] = [None] * count
+        texts: list[Any] = [self._texts.popleft() for _ in range(count)]
+        if self._raw:
+            raw = [self._raw.popleft() for _ in range(len(self._raw))]
+            together = sorted([*zip(times, streams, texts, strict=True), *raw], key=_TIME)
+            times, streams, texts = map(list, zip(*together, strict=True))
+        kept: list[tuple[int, str, Any]] = []
+        room, place, prefix = self._room, len(times), 0
+        while place and room > 0:
+            place -= 1
+            stream, text = streams[place], texts[place]
+            if stream is None:
+                before = len(text)
+                stream, text = self.parse(text)
+                prefix = before - len(text)
+            if len(text) > room:
+                self._drop(stream, text[:-room])
+                text = text[-room:]
+            room -= len(text)
+            kept.append((times[place], stream, text))
+        if place:
+            self._drop_oldest(streams[:place], texts[:place], prefix)
+        kept.reverse()
+        return kept
+
+    def _drop_oldest(self, streams: list[str | None], texts: list[Any], prefix: int) -> None:
+        """Drop the first of what was added: count it, and note which lines of the rest have no beginning.
 
         Args:
-            source: The stream; or what finds it in the text.
-            data: The text.
+            streams: The streams of what is dropped.
+            texts: The texts of it.
+            prefix: How much longer a text is before it is parsed. They are too many to parse them all.
         """
-        self._raw.append((time.time_ns() // 1000, source, data))
-        self._raw_size += len(data)
-        if self._raw_size > self._most:
-            self._shrink()
+        self._skipped += sum(map(len, texts)) - prefix * streams.count(None)
+        sources = set(streams)
+        for stream, text in zip(reversed(streams), reversed(texts), strict=True):
+            if stream in sources:
+                sources.remove(stream)
+                of_stream = self.parse(text)[0] if stream is None else stream
+                self._is_cut.setdefault(of_stream, text[-1:] not in ("\n", b"\n"))
+            if not sources:
+                break
 
-    def _shrink(self) -> None:
-        """Drop the first part, but leave more than what is kept. Nothing is dropped of a single text."""
-        with self._lock:
-            room = self._most - self._limit - _SLACK
-            while self._raw_size > room and len(self._raw) > 1:
-                at, source, data = self._raw.popleft()
-                self._raw_size -= len(data)
-                stream, text = (source, data) if isinstance(source, str) else source(_decoded(data))
-                rest = text[-(room - self._raw_size) :] if self._raw_size < room else text[:0]
-                if rest:
-                    self._raw.appendleft((at, stream, rest))
-                    self._raw_size += len(rest)
-                dropped = text[: len(text) - len(rest)]
-                if dropped:
-                    self._is_cut[stream] = _decoded(dropped[-1:]) != "\n"
-                    self._skipped += _size(dropped)
-                if rest:
-                    break
+    def _drop(self, stream: str, data: str | bytes) -> None:
+        self._skipped += _size(data)
+        self._is_cut[stream] = data[-1:] not in ("\n", b"\n")
 
     def last_line(self, stream: str) -> str | None:
         """Return the last line of a stream that is not blank, as far as it was taken."""
@@ -116,31 +162,33 @@ class OutputBuffer:
         lines: list[OutputLine] = []
         cut = 0
         with self._lock:
+            raw = self._newest()
+            self._raw_size = 0
             skipped, self._skipped = self._skipped, 0
             is_cut, self._is_cut = self._is_cut, {}
             for stream, amid_line in is_cut.items():
+                self._decoders.pop(stream, None)
                 begun = self._unfinished.pop(stream, None)  # the end of this line was dropped
                 skipped += 0 if begun is None else _size(begun.text)
                 if amid_line:
                     self._unfinished[stream] = _Unfinished(0, "", True)
-            while self._raw:
-                at, source, data = self._raw.popleft()
-                stream, text = (source, data) if isinstance(source, str) else source(_decoded(data))
-                cut += self._split(at, stream, self._text(stream, text), lines)
-            self._raw_size = 0
+            texts = [(at // 1000, stream, self._text(stream, data)) for at, stream, data in raw]
+            is_clean = _is_clean("".join(text for _, _, text in texts))
+            for at, stream, text in texts:
+                cut += self._split(at, stream, text, is_clean, lines)
             old = time.time_ns() // 1000 - OLD
             for stream, begun in list(self._unfinished.items()):
                 if begun.text and (all_of_it or begun.at <= old):
                     del self._unfinished[stream]
                     cut += self._finish(begun, stream, lines)
         skipped = max(skipped + cut, 1) if skipped else 0
-        size = sum(line.size for line in lines)
-        first = 0
+        sizes = [line.size for line in lines]
+        size, first = sum(sizes), 0
         while size > self._limit and first < len(lines) - 1:
-            size -= lines[first].size
-            skipped += lines[first].size
+            size -= sizes[first]
+            skipped += sizes[first]
             first += 1
-        return Printed(lines[first:], skipped)
+        return Printed(lines[first:] if first else lines, skipped)
 
     @property
     def has_beginning(self) -> bool:
@@ -154,24 +202,44 @@ class OutputBuffer:
             self._decoders[stream] = codecs.getincrementaldecoder("utf-8")(errors="replace")
         return self._decoders[stream].decode(data)
 
-    def _split(self, at: int, stream: str, text: str, lines: list[OutputLine]) -> int:
-        """Make lines of text, and keep the beginning of one that does not end. Return how many bytes were cut."""
-        cut = 0
+    def _split(self, at: int, stream: str, text: str, is_clean: bool, lines: list[OutputLine]) -> int:
+        """Make lines of text, and keep the beginning of one that does not end.
+
+        Args:
+            at: When it was printed.
+            stream: Its stream.
+            text: The text.
+            is_clean: Whether there is nothing in it that is not kept.
+            lines: The lines are added to these.
+
+        Returns:
+            How many bytes were cut from lines.
+        """
         parts = text.split("\n")
         begun = self._unfinished.pop(stream, None)
-        if begun is not None:
-            begun.text += parts[0]
+        cut = 0
+        if begun is not None and len(parts) > 1:
+            begun.text += parts.pop(0)
             begun.at = begun.at or at
-        else:
-            begun = _Unfinished(at, parts[0], False)
-        for part in parts[1:]:
             cut += self._finish(begun, stream, lines)
-            begun = _Unfinished(at, part, False)
-        if begun.text or begun.is_cut:
+            begun = None
+        rest = parts.pop()
+        for part in parts:
+            if is_clean and len(part) < self._limit:
+                lines.append(OutputLine(at, stream, part))
+                if part and not part.isspace():
+                    self._last[stream] = part
+            else:
+                cut += self._finish(_Unfinished(at, part, False), stream, lines)
+        if begun is not None:
+            begun.text += rest
+            begun.at = begun.at or at
             if len(begun.text) > self._limit + 2 * _SLACK:
                 begun.text = begun.text[-self._limit - _SLACK :]
                 begun.is_cut = True
             self._unfinished[stream] = begun
+        elif rest:
+            self._unfinished[stream] = _Unfinished(at, rest, False)
         return cut
 
     def _finish(self, begun: _Unfinished, stream: str, lines: list[OutputLine]) -> int:
@@ -199,8 +267,9 @@ class OutputBuffer:
         return _size(begun.text) + 1 - line.size if is_cut else 0
 
 
-def _decoded(data: str | bytes) -> str:
-    return data if isinstance(data, str) else data.decode("utf-8", "replace")
+def _is_clean(text: str) -> bool:
+    """Whether lines are kept as they are. Most are, and it is quicker to look at all of them at once."""
+    return text.isascii() and not any(each in text for each in ("\0", "\r", "\x1b")) and mask_text(text) == text
 
 
 def _size(data: str | bytes) -> int:

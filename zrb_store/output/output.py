@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
@@ -25,7 +27,7 @@ class Output:
     Nothing that it does raises an error: what cannot be stored now is tried again with what comes next.
 
     Attributes:
-        is_muted: Whether what is added is ignored, because it is added in another way too.
+        is_muted: Whether functions made by `noting` add nothing, because what they print is added in another way too.
     """
 
     def __init__(self, database: Database, attempt_id: int, name: str, limit: int, writer: Writer = writer) -> None:
@@ -53,19 +55,44 @@ class Output:
         self._lines: list[OutputLine] = []  # taken from the buffer, and not stored yet
         self._skipped = 0
 
-    def add(self, source: str | Parse, data: str | bytes) -> None:
+    def add(self, stream: str, data: str | bytes) -> None:
         """Add text with its newlines, or bytes of it. Any thread may call this.
 
         Args:
-            source: The stream, such as `stdout`; or a function that finds stream and text.
+            stream: Such as `stdout`.
             data: The text.
         """
-        if self.is_muted or self._is_over:
+        if self._is_over:
             return
-        self._buffer.add(source, data)
+        self._buffer.add(stream, data)
         if not self._is_due:
-            self._is_due = True
-            self._writer.wake(self)
+            self._wake()
+
+    def noting(self, print_text: Callable[..., Any], parse: Parse) -> Callable[..., Any]:
+        """Return a function that adds each text to the output before it calls `print_text`.
+
+        It is as quick as it can be, since some tasks print very much.
+
+        Args:
+            print_text: Gets texts with their newlines, and keeps them in memory.
+            parse: Finds stream and text in such a text.
+        """
+        note_time, note_text, now = self._buffer.note_time, self._buffer.note_text, time.time_ns
+        self._buffer.parse = parse
+
+        def note(text: Any, *args: Any, **kwargs: Any) -> Any:
+            if not (self.is_muted or self._is_over):
+                note_time(now())
+                note_text(text)
+                if not self._is_due:
+                    self._wake()
+            return print_text(text, *args, **kwargs)
+
+        return note
+
+    def _wake(self) -> None:
+        self._is_due = True
+        self._writer.wake(self)
 
     def last_line(self, stream: str) -> str | None:
         """Return the last line of a stream that is not blank, or None."""
@@ -83,8 +110,7 @@ class Output:
             if self._lines:
                 self._try_to_store()
             if (self._lines or self._buffer.has_beginning) and not self._is_due and not self._is_over:
-                self._is_due = True
-                self._writer.wake(self)
+                self._wake()
 
     def _take(self, *, all_of_it: bool) -> None:
         printed = self._buffer.take(all_of_it=all_of_it)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zrb_store.plugin import command_environment, compat, in_memory, zrb_attributes
 from zrb_store.plugin.attach import recorder_of
+from zrb_store.plugin.output import keep_output
 
 if TYPE_CHECKING:
     from zrb_store.plugin.recorder import Recorder
@@ -89,7 +90,7 @@ async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: 
         _inside.set(ctx)
         current_attempt.set(attempt)
         setattr(ctx, zrb_attributes.VIEW, recorder.view(attempt))
-        setattr(ctx, zrb_attributes.OUTPUT, attempt.output)
+        keep_output(ctx, attempt.output)
         command_environment.export_attempt(ctx, recorder.url, attempt.token)
         result = action(task, ctx)
         if inspect.isawaitable(result):

@@ -22,7 +22,7 @@ def install() -> None:
         _hook_contexts(patches)
         _hook_execution(patches)
         _hook_triggers(patches)
-        output.hook(patches)
+        output.hook_commands(patches)
         compat.render_plain_cmd(patches)
         compat.spare_our_settings(patches)
         commands.hook_command_line(patches)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,10 +11,12 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import literal_column
 
-from zrb_store.db.dialect import among
+from zrb_store.db.dialect import among, matches
 from zrb_store.db.tables import attempt, run, session
 from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.name_pattern import NamePattern
 from zrb_store.queries import runs, sessions
+from zrb_store.queries.programs import is_named
 from zrb_store.queries.show import no_step
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -24,8 +27,10 @@ def matching_sessions(
     transaction: Transaction,
     *,
     statuses: Collection[str] | None = None,
+    name: NamePattern | None = None,
     task: str | None = None,
-    project: str | None = None,
+    projects: Collection[str] | None = None,
+    project_name: str | None = None,
     since: int | None = None,
     roots: bool = False,
     limit: int | None = None,
@@ -35,24 +40,33 @@ def matching_sessions(
     Args:
         transaction: A snapshot.
         statuses: Only sessions with one of these stored statuses.
+        name: Only sessions whose name matches.
         task: Only sessions whose main task has this name.
-        project: Only sessions of the project in this folder.
+        projects: Only sessions of a project in one of these folders.
+        project_name: Only sessions of a project whose folder has this name.
         since: Only sessions that were created at this moment (in microseconds) or later.
         roots: Leave out child sessions.
         limit: How many sessions to return at most.
     """
-    statement = sessions.ALL.order_by(*_NEWEST_FIRST).limit(limit)
+    statement = sessions.ALL.order_by(*_NEWEST_FIRST)
+    if name is not None:
+        statement = statement.where(matches(transaction.dialect_name, session.c.name, name))
     if statuses is not None:
         statement = statement.where(session.c.status.in_(statuses))
     if task is not None:
         statement = statement.where(session.c.task == task)
-    if project is not None:
-        statement = statement.where(session.c.project == project)
+    if projects is not None:
+        statement = statement.where(session.c.project.in_(projects))
+    if project_name is not None:
+        statement = statement.where(is_named(session.c.project, project_name))
     if since is not None:
         statement = statement.where(session.c.created_at >= since)
     if roots:
         statement = statement.where(session.c.parent.is_(None))
-    return map(sessions.record, transaction.stream(statement))
+    if name is None or name.is_exact:
+        return map(sessions.record, transaction.stream(statement.limit(limit)))
+    found = map(sessions.record, transaction.stream(statement))
+    return itertools.islice((each for each in found if name.matches(each.name)), limit)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam
 from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, ColumnRule, readable
 from zrb_store.db.tables import queue, returned, value
 from zrb_store.db.transaction import Row, Transaction
+from zrb_store.queries.changes import Change
 from zrb_store.queries.joined_attempts import PUSHER, TAKER
 from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.values import was_live
@@ -59,6 +60,7 @@ class ValueHistory(NamedTuple):
         pusher: The attempt that pushed it, if there was one and it still exists.
         taker: The attempt that holds it now, if there is one and it still exists.
         returns: Its returns to the queue, the oldest first.
+        popper: Who took it from a shell outside any attempt, if that was looked for (`inspect/pops.py`).
     """
 
     value: ValueRecord
@@ -66,6 +68,7 @@ class ValueHistory(NamedTuple):
     pusher: AttemptName | None
     taker: AttemptName | None
     returns: list[Return]
+    popper: Change | None = None
 
 
 Only = Literal["live", "dead"]

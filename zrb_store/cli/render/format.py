@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from zrb_store.cli.render.json_stream import dumps_compact
 from zrb_store.cli.render.readable import TEXT_TAGS, readable
 from zrb_store.cli.render.stdout import on_terminal
+from zrb_store.local_time import is_repeated, zone_name
 from zrb_store.safe_text import one_line, printable
 
 NOTHING = "-"
@@ -17,13 +19,17 @@ _PREVIEW_LENGTH = 2000  # characters of a value that are looked at if it is goin
 
 
 class TimeFormat:
-    """A format of ISO 8601 times: in the local time zone on a terminal, elsewhere in UTC with a Z."""
+    """A format of ISO 8601 times: in the local time zone on a terminal, elsewhere in UTC with a Z.
+
+    Local times name their zone if `TZ` is set, or if the clock shows them twice because it is put back. `show --at`
+    accepts all that is printed (`parse_time`).
+    """
 
     def __init__(self, day_of: str | None = None) -> None:
         """Create a format.
 
         Args:
-            day_of: A time, on whose day `brief` leaves out the date.
+            day_of: A time, on whose day `brief` leaves out the date, and in whose year it leaves out the year.
         """
         self._is_local = on_terminal()
         self._day = self._parse(day_of).date() if day_of else None
@@ -34,31 +40,37 @@ class TimeFormat:
 
     def full(self, iso: str | None) -> str:
         """Return date and time to the second."""
-        return NOTHING if iso is None else self._parse(iso).strftime("%Y-%m-%d %H:%M:%S") + self._zone
+        return self._format("%Y-%m-%d %H:%M:%S", iso)
 
     def short(self, iso: str | None) -> str:
         """Return the same as `full`, on a terminal without the year if it is the current one."""
-        if iso is None:
-            return NOTHING
-        time = self._parse(iso)
-        if not self._is_local or time.year != datetime.now().year:
+        if iso is None or not self._is_local or self._parse(iso).year != datetime.now().year:
             return self.full(iso)
-        return time.strftime("%m-%d %H:%M:%S")
+        return self._format("%m-%d %H:%M:%S", iso)
 
     def brief(self, iso: str | None) -> str:
         """Return the time, and the date too if it is another day than that of `day_of`."""
-        if iso is None:
-            return NOTHING
+        if iso is None or self._day is None:
+            return self.full(iso)
         time = self._parse(iso)
-        return time.strftime("%H:%M:%S" if time.date() == self._day else "%m-%d %H:%M:%S") + self._zone
+        if time.date() == self._day:
+            return self._format("%H:%M:%S", iso)
+        return self._format("%m-%d %H:%M:%S", iso) if time.year == self._day.year else self.full(iso)
 
     def exact(self, iso: str | None) -> str:
         """Return date and time to the microsecond."""
-        return NOTHING if iso is None else self._parse(iso).strftime("%Y-%m-%d %H:%M:%S.%f") + self._zone
+        return self._format("%Y-%m-%d %H:%M:%S.%f", iso)
 
-    @property
-    def _zone(self) -> str:
-        return "" if self._is_local else "Z"
+    def _format(self, form: str, iso: str | None) -> str:
+        if iso is None:
+            return NOTHING
+        time = self._parse(iso)
+        return time.strftime(form) + self._zone(time)
+
+    def _zone(self, time: datetime) -> str:
+        if not self._is_local:
+            return "Z"
+        return f" {zone_name(time)}" if "TZ" in os.environ or is_repeated(time) else ""
 
 
 def micros_between(start: str | None, end: str | None) -> int | None:
@@ -108,6 +120,11 @@ def deliveries(count: int) -> str:
 def run_process(run: dict[str, Any]) -> str:
     """Name the process of a run, which is in the shape of `show --format json`."""
     return one_line(f"{run['origin']}, pid {run['pid']} on {run['host']}")
+
+
+def process(changed_by: dict[str, Any]) -> str:
+    """Name who did something by hand, with which process: `amy, pid 7 on db-1`."""
+    return one_line(f"{changed_by['user'] or 'somebody'}, pid {changed_by['pid']} on {changed_by['host']}")
 
 
 def error_summary(error: dict[str, Any]) -> str:

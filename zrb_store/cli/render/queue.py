@@ -93,7 +93,7 @@ class QueuePrinter:
 
     def _fate(self, value: dict[str, Any], limit: int | None) -> str:
         holder = self._holders.get(value["taken_by"]) if value["state"] == "taken" else None
-        text = fate(value) if holder is None else fate_of_held(value, holder, self._read_at)
+        text = fate(value, self._times) if holder is None else fate_of_held(value, holder, self._read_at)
         may_die = limit is not None and value["deliveries"] and (value["state"] == "live" or holder is not None)
         return f"{text}, delivered {value['deliveries']} of {limit}" if may_die else text
 

@@ -13,6 +13,7 @@ from zrb_store.cli.render.format import (
     format_duration,
     micros_between,
     preview,
+    process,
     shell_text,
     size,
 )
@@ -57,7 +58,7 @@ def _value_fields(value: dict[str, Any]) -> list[tuple[str, str]]:
     pushed_at = TimeFormat().full(value["pushed_at"])
     return [
         ("Value", one_line(value["id"])),
-        ("State", fate(value)),
+        ("State", fate(value, TimeFormat())),
         ("Type", f"{one_line(value['type'])}, {size(value['size'])}"),
         ("Pushed", f"{pushed_at} by {value['pushed_by'] or 'no attempt'}"),
     ]
@@ -72,12 +73,18 @@ def _step_fields(result: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def fate(value: dict[str, Any]) -> str:
-    """Return what became of a value: `live`, `taken by load#2`, `retracted`, `dead after 5 deliveries`."""
+def fate(value: dict[str, Any], times: TimeFormat) -> str:
+    """Return what became of a value: `live`, `taken by load#2`, `retracted`, `dead after 5 deliveries`.
+
+    If no attempt took it, or one that was deleted, it says when: `taken by amy, pid 7 on db-1, at 03:12:45`.
+    """
     if value["state"] == "dead":
         return f"dead after {deliveries(value['deliveries'])}"
-    taker = f" by {one_line(value['taken_by'])}" if value["taken_by"] else ""
-    return f"{value['state']}{taker}{_orphaned(value)}"
+    if value["state"] != "taken" or value["taken_by"]:
+        taker = f" by {one_line(value['taken_by'])}" if value["taken_by"] else ""
+        return f"{value['state']}{taker}{_orphaned(value)}"
+    popper = f" by {process(value['popped_by'])}," if value["popped_by"] else ""
+    return f"taken{popper} at {times.brief(value['taken_at'])}{_orphaned(value)}"
 
 
 def fate_of_held(value: dict[str, Any], holder: str, read_at: int) -> str:

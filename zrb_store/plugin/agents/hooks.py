@@ -125,7 +125,7 @@ def _hook_runner(patches: Patches, runner: Any, stock: dict[str, Any]) -> None:
             *args, **{**kwargs, "current_history": history, "current_message": message}
         )
 
-    note_edited = getattr(importlib.import_module(_OF_APPROVALS), _NOTE_EDITED)
+    note_edited = getattr(importlib.import_module(_OF_APPROVALS), _NOTE_EDITED, lambda *_: None)
 
     @functools.wraps(stock["process_deferred_requests"])
     async def process_deferred_requests(*args: Any, **kwargs: Any) -> Any:

@@ -19,7 +19,7 @@ from pydantic_ai.messages import ToolReturn
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
-from zrb_store.safe_text import ErrorText
+from zrb_store.safe_text import ErrorText, error_text
 
 _RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)
 _FIELDS = ("return_value", "content", "metadata", "tools")
@@ -51,7 +51,8 @@ class Ended(NamedTuple):
         """Why it failed."""
         if self.raised is not None:
             return self.raised.__cause__ or self.raised
-        return ErrorText("Exception", str(self.result.return_value), "")
+        # zrb has made a text of it. Secrets are masked in it as in any error.
+        return error_text(Exception(str(self.result.return_value)))._replace(traceback="")
 
 
 async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:

@@ -1,0 +1,136 @@
+"""Start programs in forks of one process that has loaded what they import: importing zrb takes up to a second.
+
+`python tests/zrb/fork_server.py FD PROGRAM` reads orders from the socket FD: a JSON object ({"args", "cwd", "env"}),
+and with it the descriptors of a socket, of stdout and of stderr. A child becomes PROGRAM, which is a Python script.
+Over the order's socket the server tells the child's pid, and when it has ended, its exit code.
+
+What zrb imports is found out by running `zrb version` once. The plugin and the user's tasks are not among it: each
+child loads them itself, as its environment says.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import socket
+import sys
+import threading
+from typing import Any
+
+LONGEST = 1 << 20
+PROBE = """
+import atexit, runpy, sys
+atexit.register(lambda: print("\\n" + " ".join(name for name in sys.modules if name != "__main__"), file=sys.stderr))
+import zrb_store.store, zrb_store.db.migrate
+sys.argv = [sys.argv[1], "version"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+# Hooks zrb when it is imported.
+_LEFT_OUT = "zrb_store.plugin"
+
+
+def preload(program: str) -> None:
+    """Import what `zrb version` imports, and what a run that is stored does."""
+    import subprocess
+
+    probe = subprocess.run(
+        [sys.executable, "-c", PROBE, program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+    )
+    for name in probe.stderr.splitlines()[-1].split():
+        if not f"{name}.".startswith(f"{_LEFT_OUT}."):
+            try:
+                importlib.import_module(name)
+            except ImportError:  # a module that another one has made up
+                continue
+
+
+class Server:
+    """Forks, until the other end of the socket is closed."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ)
+        self._children: dict[int, tuple[int, socket.socket]] = {}  # by pidfd
+
+    def next_order(self) -> dict[str, Any] | None:
+        """Fork for each order. Return an order in its child, and None in the server when it has ended."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is not self._control:
+                    self._report(key.fd)
+                    continue
+                message, descriptors, _, _ = socket.recv_fds(self._control, LONGEST, 3)
+                if not message:
+                    return None
+                order: dict[str, Any] = json.loads(message)
+                pid = os.fork()
+                if pid == 0:
+                    self._become_child(*descriptors)
+                    return order
+                self._remember(pid, descriptors)
+
+    def _remember(self, pid: int, descriptors: list[int]) -> None:
+        answers = socket.socket(fileno=descriptors[0])
+        for one in descriptors[1:]:
+            os.close(one)
+        answers.sendall(f"{pid}\n".encode())
+        pidfd = os.pidfd_open(pid)
+        self._children[pidfd] = pid, answers
+        self._selector.register(pidfd, selectors.EVENT_READ)
+
+    def _report(self, pidfd: int) -> None:
+        pid, answers = self._children.pop(pidfd)
+        self._selector.unregister(pidfd)
+        os.close(pidfd)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with answers:
+            try:
+                answers.sendall(f"{code}\n".encode())
+            except OSError:
+                return  # whoever wanted to know has gone
+
+    def _become_child(self, answers: int, stdout: int, stderr: int) -> None:
+        os.setsid()
+        self._selector.close()
+        self._control.close()
+        for pidfd, (_, other) in self._children.items():
+            os.close(pidfd)
+            other.close()
+        os.close(answers)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        os.close(stdout)
+        os.close(stderr)
+
+
+def main() -> None:
+    """Serve, and in each child become the program."""
+    control, program = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
+    preload(program)
+    assert threading.active_count() == 1, threading.enumerate()  # threads do not come along into a fork
+    sys.path[0] = os.path.dirname(program)  # noqa: PTH120 - as for a program that Python starts
+    gc.collect()
+    gc.freeze()
+    control.sendall(b"ready")
+    order = Server(control).next_order()
+    if order is None:
+        return
+    os.chdir(order["cwd"])
+    os.environ.clear()
+    os.environ.update(order["env"])
+    sys.argv = [program, *order["args"]]
+    runpy.run_path(program, run_name="__main__")
+
+
+main()
