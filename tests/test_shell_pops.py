@@ -157,7 +157,7 @@ def test_what_is_not_shown_is_not_read_to_its_end(store: Store, command: Command
         session.xcom[name].extend(range(30))
         for _ in range(30):
             command.ok("pop", "inbox", name)
-    shown = subprocess.run([*MAIN, "show", "inbox", "files"], capture_output=True, text=True, check=True)
+    shown = subprocess.run([*MAIN, "show", "inbox", "files", "--all"], capture_output=True, text=True, check=True)
     assert (shown.stdout.count("taken by"), shown.stderr) == (30, "")
 
 
