@@ -106,9 +106,8 @@ def open_session(
                 raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
         with closing(view.pops):
             contents = _contents(view, queues, queue, only, last)
-            earlier = {
-                each.name: _cut(view, each, only, last, contents[each.name]) for each in queues if last is not None
-            }
+            cut = queues if last is not None else []
+            earlier = {each.name: _cut(view, each, only, last or 0, contents[each.name]) for each in cut}
             yield SessionDocument(
                 tree={
                     **header(view.session, view.damage),
