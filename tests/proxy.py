@@ -16,18 +16,25 @@ class Proxy:
     """A proxy that forwards data between clients and the server.
 
     Attributes:
+        server: The path of the socket of the server.
         folder: The folder of its socket, to be used by clients like that of a server.
         cut_after: The number of bytes, of both sides together, after which each connection is cut. None for never.
+        cut_at: The next message of a client that contains these bytes cuts its connection. None for never.
+        answered: Whether that message reaches the server, whose answer is then lost.
         passed: The number of bytes that the newest connection has forwarded.
     """
 
     def __init__(self, server: Path) -> None:
-        self._server = str(server / ".s.PGSQL.5432")
+        self.server = str(server / ".s.PGSQL.5432")
         self.folder = Path(tempfile.mkdtemp(prefix="zrb-proxy-", dir="/tmp"))
         self.cut_after: int | None = None
+        self.cut_at: bytes | None = None
+        self.answered = False
         self.passed = 0
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.folder / ".s.PGSQL.5432"))
+        self.folder.chmod(0o755)  # a pooler may run under another account
+        (self.folder / ".s.PGSQL.5432").chmod(0o777)
         self._listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -45,13 +52,19 @@ class Proxy:
 
     def _pass_on(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError), client, socket.socket(socket.AF_UNIX) as server:
-            server.connect(self._server)
+            server.connect(self.server)
             self.passed = 0
             target = {client: server, server: client}
             while True:
                 for source in select.select([client, server], [], [])[0]:
                     data = source.recv(65536 if self.cut_after is None else max(self.cut_after - self.passed, 1))
                     self.passed += len(data)
+                    if source is client and self.cut_at is not None and self.cut_at in data:
+                        self.cut_at = None
+                        if self.answered:
+                            server.sendall(data)
+                            server.recv(65536)
+                        return
                     if not data or (self.cut_after is not None and self.passed > self.cut_after):
                         return
                     target[source].sendall(data)

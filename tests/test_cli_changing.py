@@ -106,7 +106,8 @@ def test_text_and_stdin(command: Commands, store: Store) -> None:
 def test_what_is_not_json_is_refused(command: Commands, store: Store, value: str) -> None:
     result = command("push", "inbox", "q", value)
     assert result.code == 2
-    assert "is not JSON" in result.err
+    assert "VALUE is not JSON (" in result.err
+    assert result.err.split(" (see ")[0].endswith("; --text stores it as it is")
     assert command("push", "inbox", "q", "-", "--text", stdin=b"\xff").code == 2
     assert store.sessions() == [], "nothing may be created"
 
@@ -156,8 +157,26 @@ def test_pop_waits_for_a_value(command: Commands, store: Store) -> None:
 def test_pop_waits_no_longer_than_asked(command: Commands) -> None:
     began = time.monotonic()
     result = command("pop", "inbox", "q", "--wait", "0.3")
-    assert (result.code, "is empty after 0.3 s" in result.err) == (3, True)
+    assert (result.code, "there is no session 'inbox' after 0.3 s; `zrb-store list`" in result.err) == (3, True)
     assert time.monotonic() - began >= 0.3
+
+
+@pytest.mark.parametrize("wait", [[], ["--wait", "0.1"]])
+def test_pop_says_what_there_is_not_and_what_is_like_it(command: Commands, store: Store, wait: list[str]) -> None:
+    store.session("inbox").xcom["files"].push(1)
+    after = " after 0.1 s" if wait else ""
+
+    def said(*args: str) -> str:
+        result = command("pop", *args, *wait)
+        assert (result.code, result.out) == (3, "")
+        return result.err.strip()
+
+    assert said("inbxo", "files") == f"zrb-store: there is no session 'inbxo'{after}; did you mean inbox?"
+    assert said("zzz", "files") == f"zrb-store: there is no session 'zzz'{after}; `zrb-store list` shows all sessions"
+    assert said("inbox", "flies") == f"zrb-store: session inbox has no queue 'flies'{after}; did you mean files?"
+    assert said("inbox", "zzz") == f"zrb-store: session inbox has no queue 'zzz'{after}"
+    command.ok("pop", "inbox", "files")
+    assert said("inbox", "files") == f"zrb-store: queue 'files' of session inbox is empty{after}"
 
 
 @pytest.mark.slow

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
-import re
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +17,10 @@ import sqlalchemy as sa
 
 from tests.commands import Commands
 from tests.sessions import etl, inbox, parse
+from tests.terminals import MAIN, plain, shown_on_terminal
 from zrb_store import Store, cli, open_store
 from zrb_store.db.tables import value
 
-MAIN = [sys.executable, "-c", "from zrb_store.cli import main; main()"]
 READS = [
     ["list"],
     ["show", "etl-24"],
@@ -57,31 +52,7 @@ def folder(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def on_terminal(args: list[str], columns: int = 80) -> str:
     """Return what `zrb-store ARGS` shows on a terminal, including escape sequences."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    with subprocess.Popen(
-        [*MAIN, *args], stdin=slave, stdout=slave, stderr=slave, env={**environment, "TERM": "xterm-256color"}
-    ) as process:
-        os.close(slave)
-        shown = b""
-        while chunk := _read(master):
-            shown += chunk
-    os.close(master)
-    assert process.returncode == 0, shown
-    return shown.decode().replace("\r\n", "\n")
-
-
-def _read(master: int) -> bytes:
-    try:
-        return os.read(master, 65536)
-    except OSError:  # on Linux this means that the other end is closed
-        return b""
-
-
-def plain(text: str) -> str:
-    """Return the text without escape sequences."""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    return shown_on_terminal(args, columns).decode().replace("\r\n", "\n")
 
 
 # -- terminals and pipes
@@ -136,7 +107,7 @@ def test_watch_in_a_pipe_prints_what_changes_until_the_end(
     steps: Iterator[Callable[[], None]] = iter(
         [lambda: None, lambda: attempt.xcom["q"].push(1), lambda: run.end("failed")]
     )
-    monkeypatch.setattr("time.sleep", lambda _: next(steps)())
+    monkeypatch.setattr("zrb_store.cli.show.pause", lambda: next(steps)())
     text = command.ok("show", "s", "--watch")
     assert [line.split()[1] for line in text.splitlines() if line.startswith("Status")] == [
         "running",
@@ -146,7 +117,9 @@ def test_watch_in_a_pipe_prints_what_changes_until_the_end(
     assert command("show", "s", "--watch", "--at", "before:t#1").code == 2
 
 
-@pytest.mark.parametrize(("during", "shown"), [("time.sleep", True), ("zrb_store.cli.show.open_session", False)])
+@pytest.mark.parametrize(
+    ("during", "shown"), [("zrb_store.cli.show.pause", True), ("zrb_store.cli.show.open_session", False)]
+)
 def test_ctrl_c_ends_watching_without_an_error(
     command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch, during: str, shown: bool
 ) -> None:

@@ -30,13 +30,14 @@ def test_list_tells_each_session_on_one_line(command: Commands, filled: Store) -
         ["etl-24", "shop", "report", "failed"],
         ["inbox", "-", "-", "open"],
     ]
-    assert [line.split()[-2] for line in lines[1:]] == ["3/4", "1/4", "-"]
+    assert [line.split()[-2] for line in lines[1:]] == ["4/4", "2/4", "-"], "a skipped task is done"
     assert "\x1b" not in "".join(lines)
 
 
-def test_list_as_json_has_the_header_fields(command: Commands, filled: Store) -> None:
+def test_list_as_json_has_the_header_fields_and_what_the_table_has(command: Commands, filled: Store) -> None:
     listed = parse("list", command.ok("list", "--format", "json"))
-    assert [list(one) for one in listed] == [[*HEADER, "dead"]] * 3
+    more = ["started_at", "took_seconds", "task_counts", "owner", "held_by", "dead"]
+    assert [list(one) for one in listed] == [[*HEADER, *more]] * 3
     assert parse_lines("header", command.ok("list", "--format", "jsonl")) == listed
     assert command.ok("list", "--format", "value").split() == [one["name"] for one in listed]
 

@@ -39,7 +39,7 @@ def test_show_draws_steps_under_their_task(command: Commands, night: Store) -> N
     text = command.ok("show", "night")
     assert rows(text) == [
         "convert#1 failed 1 Broken: too many rows",
-        'convert/1 completed 1 page 1 = ["a.csv", 2.5]',
+        'convert/1 completed 1 page 1 = ("a.csv", 2.5)',
         "convert/2 completed 1 charge (once) = 7",
         "convert/3 failed 1 mail (2 attempts): Broken: no column 'price' in row 3",
         "convert/4 completed 1 notify",

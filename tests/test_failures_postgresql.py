@@ -133,32 +133,6 @@ def test_a_change_whose_connection_is_ended_before_its_commit_is_made_over_a_new
     assert list(queue) == [2, 3]
 
 
-@on_postgresql
-def test_a_change_whose_connection_is_lost_during_its_commit_is_not_made_twice(store: Store) -> None:
-    """Nobody knows whether the commit succeeded, so the caller gets an error."""
-    queue = store.session("s").xcom["q"]
-
-    class LostAtCommit:
-        def __init__(self, driver: psycopg.Connection[Any]) -> None:
-            self._driver = driver
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._driver, name)
-
-        def execute(self, sql: str, *args: Any) -> Any:
-            result = self._driver.execute(sql, *args)
-            if sql == "COMMIT":
-                raise psycopg.OperationalError("server closed the connection unexpectedly")
-            return result
-
-    queue.push(0)
-    transaction = store.database._connection()
-    transaction.driver = LostAtCommit(transaction.driver)
-    with pytest.raises(StoreUnavailable, match="cannot be reached: server closed the connection"):
-        queue.extend([1, 2])
-    assert list(queue) == [0, 1, 2]
-
-
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
 def test_a_database_that_cannot_hold_every_text_is_refused(
     postgres_server: Server, postgres_admin: Any, encoding: str

@@ -117,7 +117,7 @@ def test_reads_take_few_statements_each_by_an_index(sqlite_store: Store, name: s
 def test_what_is_shown_of_many_sessions_is_right(sqlite_store: Store) -> None:
     found = list_sessions(sqlite_store.database, limit=50)
     assert [one.session.name for one in found] == [f"etl-{number}" for number in range(59, 9, -1)]
-    assert {(one.session.status, one.completed, one.tasks) for one in found} == {("failed", 1, 4), ("completed", 3, 4)}
+    assert {(one.session.status, one.done, one.tasks) for one in found} == {("failed", 2, 4), ("completed", 4, 4)}
     assert all(len(one.runs) == 1 and one.took is not None for one in found)
     assert len(list_sessions(sqlite_store.database)) == 122
 

@@ -26,7 +26,19 @@ ROWS = [
     ("values", {"codec"}),
     (
         "ground",
-        {"agent_tools", "errors", "names", "output_text", "process", "project", "records", "safe_text", "settings"},
+        {
+            "agent_tools",
+            "errors",
+            "local_time",
+            "name_pattern",
+            "names",
+            "output_text",
+            "process",
+            "project",
+            "records",
+            "safe_text",
+            "settings",
+        },
     ),
 ]
 

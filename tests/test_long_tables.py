@@ -10,7 +10,7 @@ import pytest
 
 from tests.commands import Commands
 from tests.sessions import show, with_lists_read
-from tests.test_cli_places import on_terminal, plain
+from tests.terminals import plain, shown_on_terminal
 from zrb_store import Store, open_store
 from zrb_store.cli.render import json_stream
 from zrb_store.inspect.lazy import Lazy
@@ -27,8 +27,8 @@ def test_a_long_table_on_a_terminal_keeps_its_columns(tmp_path: Path, monkeypatc
     monkeypatch.setenv("ZRB_STORE_URL", str(tmp_path / "store.db"))
     with open_store() as store:
         fill(store)
-    for args in (["show", "s"], ["show", "s", "--full"]):
-        lines = plain(on_terminal(args)).splitlines()
+    for args in (["show", "s", "--all"], ["show", "s", "--full"]):
+        lines = plain(shown_on_terminal(args).decode()).splitlines()
         assert max(map(len, lines)) <= 80
         rows = [line for line in lines if " int " in line]
         assert len(rows) == 2200
@@ -42,7 +42,7 @@ def test_a_long_table_on_a_terminal_keeps_its_columns(tmp_path: Path, monkeypatc
 
 def test_a_long_table_in_a_pipe(command: Commands, store: Store) -> None:
     fill(store)
-    lines = command.ok("show", "s").splitlines()
+    lines = command.ok("show", "s", "--all").splitlines()
     assert len(lines) == 2207
     assert lines[-1].endswith("...  str   502 B  -          live")
     assert lines[-1].count("long") > 3

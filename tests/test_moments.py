@@ -54,6 +54,30 @@ def test_show_at_an_earlier_time_shows_the_session_of_that_time(command: Command
     assert "Resume" not in text
 
 
+def test_just_before_an_attempt_its_task_waits(command: Commands, filled: Store) -> None:
+    def tasks(moment: str) -> list[tuple[str, str, int]]:
+        document = parse("show", command.ok("show", "etl-24", "--at", moment, "--format", "json"))
+        return [(one["task"], one["status"], len(one["attempts"])) for one in document["tasks"]]
+
+    waiting = [("extract", "waiting", 0), ("load", "waiting", 0), ("report", "waiting", 0), ("notify", "skipped", 0)]
+    assert tasks("before:extract#1") == waiting
+    done = ("extract", "completed", 1)
+    assert tasks("before:load#1") == [done, *waiting[1:]]
+    assert tasks("before:load#2") == [done, ("load", "failed", 1), *waiting[2:]]
+    rows = [line.split() for line in command.ok("show", "etl-24", "--at", "before:load#1").splitlines()]
+    assert ["load", "waiting", "-", "-", "-"] in rows
+
+
+def test_a_task_that_was_not_known_yet_waits_too(command: Commands, store: Store) -> None:
+    with store.session("s").run() as run:
+        run.step("one", lambda: 1)
+        run.step("two", lambda: 2)
+    document = parse("show", command.ok("show", "s", "--at", "before:two#1", "--format", "json"))
+    assert [(one["task"], one["status"]) for one in document["tasks"]] == [("one", "completed"), ("two", "waiting")]
+    document = parse("show", command.ok("show", "s", "--at", "before:one#1", "--format", "json"))
+    assert [(one["task"], one["status"]) for one in document["tasks"]] == [("one", "waiting")]
+
+
 @pytest.mark.parametrize(
     ("moment", "code"),
     [("yesterday", 2), ("before:load", 2), ("before:load#9", 3), ("after:nothing#1", 3), ("1999-01-01", 3)],

@@ -132,6 +132,19 @@ def test_no_part_of_a_secret_stays_where_text_is_cut(before: int) -> None:
         assert part not in shown
 
 
+@pytest.mark.parametrize("chunk", [5, 97, 1009])
+def test_no_part_of_a_secret_stays_where_lines_are_dropped(chunk: int) -> None:
+    """Masked lines are short, so that all of the last part is kept, and with it the rest of a line that was split."""
+    remember("s3cr3t-of-output-x9")
+    printed = OutputBuffer(10_000)
+    text = b"s3cr3t-of-output-x9\n" * 10_000
+    for start in range(0, len(text), chunk):
+        printed.add("stdout", text[start : start + chunk])
+    shown = {text for _, text in taken(printed)}
+    assert shown <= {"***", CUT}
+    assert "***" in shown
+
+
 def test_a_secret_of_several_lines_is_masked_in_each() -> None:
     remember("first-half-of-a-key\nsecond-half-of-a-key")
     printed = OutputBuffer(1000)

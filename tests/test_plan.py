@@ -150,6 +150,8 @@ def test_from() -> None:
 def test_what_cannot_be_run_again_is_refused() -> None:
     with pytest.raises(TaskNotFound, match="there is no task 'claen' here; did you mean clean"):
         decide(CHAIN, [], "claen")
+    with pytest.raises(TaskNotFound, match="there is no task 'zzz' here; the tasks are extract, clean, load"):
+        decide(CHAIN, [], "zzz")
     with pytest.raises(InvalidArgument, match="no resume runs undo: it is a fallback, and runs only if seed fails"):
         decide(SERVED, [], "undo")
     idle = Workflow([Node("main", successors=["never"]), Node("never", ["other"]), Node("other", ["never2"]),

@@ -206,10 +206,10 @@ def test_full_durability_where_the_server_does_not_wait_for_its_disk(
         seen = []
         begin = store.database.dialect.begin
 
-        def watched(driver: Any) -> str | None:
-            revision = begin(driver)
+        def watched(driver: Any) -> tuple[str | None, str | None]:
+            begun = begin(driver)
             seen.append(driver.execute("SHOW synchronous_commit").fetchone()[0])
-            return revision
+            return begun
 
         store.database.dialect.begin = watched  # type: ignore[method-assign]
         queue = store.session("s").xcom["q"]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from tests.commands import Commands
 from tests.test_prune import DAY, age, names, pruned, run
 from zrb_store import Store
 from zrb_store.operations import prune
@@ -75,7 +83,10 @@ def test_a_status_that_is_asked_for_changes_nothing_about_what_is_kept(store: St
 
 def test_the_rule_says_what_was_counted(store: Store) -> None:
     runs(store, ["failed", "completed", "failed", "completed"])
-    run(store, "script", task=None)
+    with store.session("code").run(command=["-c"]):
+        pass
+    with store.session("program").run(command=["/opt/bin/celery", "-A", "app", "worker"]):
+        pass
     age(store, 2)
     policy = Policy(older_than=DAY, keep_last=0)
     assert list(prune.prune(store.database, policy, dry_run=True)) == [
@@ -83,8 +94,91 @@ def test_the_rule_says_what_was_counted(store: Store) -> None:
         Deletion("1-completed", "older than 1d, not among the last 0 completed of load"),
         Deletion("2-failed", "older than 1d, not among the last 0 of load"),
         Deletion("3-completed", "older than 1d, not among the last 0 completed of load"),
-        Deletion("script", "older than 1d, not among the last 0 completed"),
+        Deletion("code", "older than 1d, not among the last 0 completed"),
+        Deletion("program", "older than 1d, not among the last 0 completed of /opt/bin/celery"),
     ]
+
+
+# What each of these programs runs, under the name of its first argument.
+PROGRAM = """
+import sys
+from zrb_store import open_store
+with open_store() as store, store.session(sys.argv[1]).run(task=(sys.argv[2:] or [None])[0]) as run:
+    run.step("load", lambda: sys.argv[1])
+"""
+
+
+@pytest.fixture
+def programs(command: Commands, store: Store, tmp_path: Path) -> Store:
+    """A store with the sessions of a program that ran at night, and then of busy workers, each of several kinds."""
+    for program in ("nightly", "worker"):
+        (tmp_path / f"{program}.py").write_text(PROGRAM)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+
+    def start(*args: str) -> None:
+        subprocess.run([sys.executable, *args], cwd=tmp_path, env=environment, check=True)
+
+    start("-m", "nightly", "module-nightly")
+    start("nightly.py", "script-nightly")
+    start("nightly.py", "named-nightly", "night")
+    start("-c", PROGRAM, "code-nightly")
+    for number in (1, 2):
+        start("-m", "worker", f"module-{number}")
+        start("worker.py", f"script-{number}")
+        start("worker.py", f"named-{number}", "work")
+    return store
+
+
+def test_busy_workers_do_not_displace_what_another_program_did(programs: Store, command: Commands) -> None:
+    gone = [
+        "module-nightly",
+        "module-1",
+        "script-1",
+        "named-1",
+        "module-2",
+    ]  # a script and a module of one file are one
+    assert pruned(programs, Policy(keep_last=1)) == gone
+    text = command.ok("prune", "--keep-last", "0", "--dry-run")
+    assert re.search(r"script-2 +all +not among the last 0 completed of /\S+/worker.py\n", text)
+    assert re.search(r"named-nightly +all +not among the last 0 completed of night\n", text)
+    assert re.search(r"code-nightly +all +not among the last 0 completed *\n", text)
+
+
+def test_last_finds_the_result_of_one_program(programs: Store, command: Commands) -> None:
+    assert command.ok("last", "load") == "named-2\n"
+    assert command.ok("last", "load", "--of", "night") == "named-nightly\n"
+    assert command.ok("last", "load", "--of", "work") == "named-2\n"
+    assert command.ok("last", "load", "--of", "nightly.py") == "script-nightly\n", "a script and a module of one file"
+    assert command.ok("last", "load", "--of", "worker.py", "--any-project") == "script-2\n"
+    path = json.loads(command.ok("show", "script-nightly", "--format", "json"))["task"]
+    assert command.ok("last", "load", "--of", path) == "script-nightly\n"
+    command.ok("rm", "script-nightly")
+    assert (
+        command.ok("last", "load", "--of", path)
+        == command.ok("last", "load", "--of", "nightly.py")
+        == "module-nightly\n"
+    )
+    assert programs.last("load", of="night") == "named-nightly"
+    for of in ("nightly", "NIGHT", "", "ly.py", "%"):
+        result = command("last", "load", "--of", of)
+        assert (result.code, result.out) == (3, "")
+        assert f"no completed session of {of!r} has a result of task 'load'" in result.err
+
+
+def test_a_dry_run_without_anything_to_do_says_so(command: Commands, store: Store) -> None:
+    run(store, "kept")
+    assert command.ok("prune", "--keep-last", "1", "--dry-run") == "nothing to delete\n"
+    assert command.ok("prune", "--keep-last", "1", "--dry-run", "--format", "json") == "[]\n"
+    assert command.ok("prune", "--keep-last", "1") == "", "a cron job is silent if nothing happens"
+
+
+@pytest.mark.parametrize("command_text", ["NULL", "'[]'", "'[\"\"]'", "'oops'", "'[1]'"])
+def test_a_command_that_says_nothing_is_no_reason_to_fail(store: Store, command_text: str) -> None:
+    for number in (1, 2):
+        with store.session(f"s{number}").run():
+            pass
+    store.database.execute(sa.text(f"UPDATE zrb_run SET command = {command_text}"))
+    assert pruned(store, Policy(keep_last=1)) == ["s1"]
 
 
 def test_retention_keeps_the_last_result(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,11 @@ class StoreUnavailable(ZrbStoreError):
     exit_code = 69
 
 
+def may_be_made(error: ZrbStoreError) -> ZrbStoreError:
+    """Return the error of a change that may have been made although there was no answer."""
+    return type(error)(f"{error}; the change may have been made: look before you repeat it")
+
+
 class SchemaBehind(ZrbStoreError):
     """An older zrb-store created the store, which must be upgraded first."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from zrb_store.errors import InvalidArgument
@@ -23,11 +24,16 @@ def current_project(init_file: str | None = None) -> str:
     Raises:
         InvalidArgument: The working directory no longer exists.
     """
-    name = init_file or os.environ.get("ZRB_INIT_FILE_NAME") or "zrb_init.py"
     try:
         here = Path.cwd()
     except OSError:
         raise InvalidArgument("the working directory was deleted: change to the folder of the project") from None
+    return project_of(here, init_file)
+
+
+def project_of(here: Path, init_file: str | None = None) -> str:
+    """Return the folder of the project that an absolute path belongs to; the arguments are as in `current_project`."""
+    name = init_file or os.environ.get("ZRB_INIT_FILE_NAME") or "zrb_init.py"
     return storable(str(next((folder for folder in (here, *here.parents) if (folder / name).is_file()), here)))
 
 
@@ -37,6 +43,20 @@ def current_folder() -> str | None:
         return storable(str(Path.cwd()))
     except OSError:
         return None
+
+
+def program_of(command: Sequence[str], folder: str | None) -> str | None:
+    """Return the path of the program that a process runs: a script, a module, or an installed program.
+
+    Args:
+        command: Its command line, as Python has it in `sys.argv`.
+        folder: Its working directory.
+
+    Returns:
+        The path; None if the code is in no file, as in a REPL and under `python -c`.
+    """
+    program = command[0] if command else ""
+    return os.path.normpath(Path(folder or "", program)) if program and not program.startswith("-") else None
 
 
 def current_script() -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from zrb_store.errors import InvalidArgument, TaskNotFound
@@ -200,7 +200,7 @@ def decide(
 
     ended = finished and forced is None
     reachable = set() if ended else workflow.reachable()
-    again = _forced_reasons(workflow, reachable, forced)
+    again = _forced_reasons(workflow, reachable, forced, last)
 
     def reason(name: str) -> str:
         role = workflow.role(name)
@@ -226,6 +226,7 @@ def decide(
 
 
 _LATE = ("readiness", "fallback")
+_SHOWN = 8  # tasks that a message names
 
 
 @dataclass(frozen=True)
@@ -278,11 +279,31 @@ def with_steps(
     return [replace(each, steps=0 if each.task in over else done.get(each.task, 0)) for each in decisions]
 
 
-def _forced_reasons(workflow: Workflow, reachable: set[str], forced: str | None) -> dict[str, str]:
+def _unknown(name: str, workflow: Workflow, ran: Collection[str]) -> TaskNotFound:
+    """Return the error that there is no task of this name.
+
+    Args:
+        name: The name.
+        workflow: The tasks that there are.
+        ran: Names of the tasks of which the session has attempts.
+    """
+    names = list(workflow.order())
+    every = f"; the tasks are {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
+    like = nearest(name, names)
+    if name not in ran:
+        return TaskNotFound(f"there is no task {name!r} here{like or every}")
+    return TaskNotFound(
+        f"task {name!r}, which the session ran, is not here any more: it was renamed or removed{every}{like}"
+    )
+
+
+def _forced_reasons(
+    workflow: Workflow, reachable: set[str], forced: str | None, ran: Collection[str]
+) -> dict[str, str]:
     if forced is None:
         return {}
     if forced not in workflow.nodes:
-        raise TaskNotFound(f"there is no task {forced!r} here{nearest(forced, workflow.nodes)}")
+        raise _unknown(forced, workflow, ran)
     if forced not in reachable:
         owners = workflow.tasks_with_fallback(forced)
         why = f"it is a fallback, and runs only if {' or '.join(owners)} fails" if owners else "nothing starts it"

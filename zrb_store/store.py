@@ -109,23 +109,29 @@ class Store:
         if limit is not None and limit < 0:
             raise InvalidArgument(f"the limit {limit} is less than 0")
         statuses = None if status is None else [status]
-        found = list_sessions(self.database, statuses=statuses, task=task, project=project, since=since, limit=limit)
+        projects = None if project is None else [project]
+        found = list_sessions(self.database, statuses=statuses, task=task, projects=projects, since=since, limit=limit)
         return [summary.session for summary in found]
 
-    def last(self, task: str, *, max_age: timedelta | None = None, any_project: bool = False) -> Any:
+    def last(
+        self, task: str, *, max_age: timedelta | None = None, any_project: bool = False, of: str | None = None
+    ) -> Any:
         """Return the newest result of a task in a completed session of the current project.
 
         Args:
             task: Name of the task, main or not.
             max_age: How long ago it may have completed.
             any_project: Look in every project. Sessions without a project are always looked at.
+            of: Only sessions of this main task; or of this script, module or program, by its path or the last part of
+                it.
 
         Raises:
             ValueNotFound: There is none, or the newest is too old.
         """
         from zrb_store.inspect.last import last_result
 
-        return codec.decode(last_result(self.database, task, max_age=max_age, any_project=any_project).data)
+        found = last_result(self.database, task, max_age=max_age, any_project=any_project, of=of)
+        return codec.decode(found.data)
 
     def fork(self, session: str, *, from_task: str, from_step: str | None = None, name: str | None = None) -> Session:
         """Copy a session as it was before a task, or a step of it, first started. A run of the copy goes on from there.

@@ -112,6 +112,18 @@ def test_plan_and_from(zrb: Zrb) -> None:
     assert "there is no task 'secnd' here; did you mean second?" in line
 
 
+def test_from_a_task_that_was_renamed(zrb: Zrb) -> None:
+    zrb.tasks(GRAPH)
+    zrb.run("main", code=1, ZRB_STORE_SESSION="plan")
+    for new, hint in (("second-step", "; did you mean second-step?"), ("b", "")):
+        zrb.tasks(GRAPH.replace('name="second"', f'name="{new}"'))
+        (line,) = lines(zrb.resume("plan", "--plan", "--from", "second", code=3).err)
+        said, _, names = line.partition("; the tasks are ")
+        assert said.endswith("task 'second', which the session ran, is not here any more: it was renamed or removed")
+        assert new in names.partition(";")[0].split(", ")
+        assert hint in names
+
+
 def test_a_task_that_is_gone(zrb: Zrb) -> None:
     zrb.tasks(GRAPH)
     zrb.run("main", code=1, ZRB_STORE_SESSION="plan")

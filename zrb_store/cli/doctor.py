@@ -7,6 +7,7 @@ import dataclasses
 
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.render import output
+from zrb_store.cli.render.document import Lines
 from zrb_store.inspect.doctor import examine
 from zrb_store.operations.db import open_unchecked
 
@@ -31,8 +32,7 @@ def doctor(output_format: str) -> int:
         for finding in findings:
             output.echo(finding.check)
     elif findings:
-        for finding in findings:
-            output.echo(str(finding))
+        output.print_document([Lines([str(finding) for finding in findings])])
     else:
         output.echo("healthy")
     return 1 if any(finding.level == "error" for finding in findings) else 0

@@ -16,12 +16,13 @@ _SHOWN_DIGITS = 40  # of a number that is too large for a float
 _BYTES_PER_DIGIT = 0.83  # ints are stored in base 16
 
 
-def parse_json(text: str, name: str) -> Any:
+def parse_json(text: str, name: str, otherwise: str = "text goes in double quotes: '\"text\"'") -> Any:
     """Parse a JSON text that a person typed.
 
     Args:
         text: The text.
         name: How messages name the argument.
+        otherwise: What the message advises if it is not JSON.
 
     Raises:
         UsageError: It is not JSON, or has a number that is too large for a float.
@@ -52,7 +53,7 @@ def parse_json(text: str, name: str) -> Any:
         raise
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else error
-        raise click.UsageError(f"{name} is not JSON ({reason}); text goes in double quotes: '\"text\"'") from None
+        raise click.UsageError(f"{name} is not JSON ({reason}); {otherwise}") from None
 
 
 def _parse_long_int(digits: str) -> int:

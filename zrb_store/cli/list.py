@@ -11,31 +11,51 @@ from typing import Any
 import click
 
 from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
+from zrb_store.cli.project_argument import project_conditions
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Column, Lines, Table
 from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration
 from zrb_store.cli.render.output import echo, echo_json, print_document
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.list import STATUSES, SessionSummary, summaries
+from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, summaries
 from zrb_store.inspect.shapes import header
+from zrb_store.name_pattern import NamePattern
 from zrb_store.records import iso
 from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
 _COLUMNS = (
-    Column("name", fold=True),
-    Column("project", fold=True),
-    Column("task", fold=True),
+    Column("name"),
+    Column("project", leaves=1),
+    Column("task", leaves=4),
     Column("status", status=True),
-    Column("started"),
-    Column("took", right=True),
-    Column("tasks", right=True),
-    Column("owner"),
+    Column("started", leaves=6),
+    Column("took", right=True, leaves=5),
+    Column("tasks", right=True, leaves=3),
+    Column("owner", leaves=2),
 )
 
 
-@command("list", "{} --status failed --since 2d", "{} --task load --format value | head -n 1")
+@command(
+    "list",
+    "{} --failed --since 2d",
+    "{} --name 'etl-*' --project",
+    "{} --task load --format value | head -n 1",
+    details="PATTERN is one of a shell, so put it in quotes: * stands for any text, ? for one character, [abc] for one "
+    "of these, [!abc] for one of all others.",
+)
 @click.option("--status", type=click.Choice(STATUSES), help="Only sessions of this status.")
+@click.option(
+    "--failed", is_flag=True, help="Only sessions that are failed, interrupted or stale, as for @last-failed."
+)
+@click.option("--name", metavar="PATTERN", help="Only sessions whose name matches, e.g. 'etl-*'.")
+@click.option(
+    "--project",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME|PATH]",
+    help="Only sessions of this project: the name of its folder or a path, or nothing for the current project.",
+)
 @click.option("--task", metavar="NAME", help="Only sessions of this main task.")
 @click.option(
     "--since", type=parse_duration, metavar="LENGTH", help="Created at most this long ago, e.g. 90m, 26h, 2d."
@@ -49,17 +69,32 @@ _COLUMNS = (
     help="Maximum number of sessions; 0 for all.",
 )
 @format_option()
-def list_(status: str | None, task: str | None, since: timedelta | None, limit: int, output_format: str) -> None:
+def list_(
+    status: str | None,
+    failed: bool,
+    name: str | None,
+    project: str | None,
+    task: str | None,
+    since: timedelta | None,
+    limit: int,
+    output_format: str,
+) -> None:
+    if failed and status:
+        raise click.UsageError("--failed and --status exclude each other")
+    statuses = HALTED if failed else None if status is None else [status]
+    is_restricted = any(condition is not None for condition in (statuses, name, project, task, since))
     with (
         open_store(read_only=True) as store,
         noting_damage() as damage,
         summaries(
             store.database,
-            statuses=None if status is None else [status],
+            statuses=statuses,
+            name=None if name is None else NamePattern(name),
             task=task,
+            **project_conditions(project),
             since=since,
             limit=limit + 1 if limit else None,  # one more, to know whether there are older ones
-            with_holders=output_format == "table",
+            with_holders=output_format != "value",
             with_dead=output_format != "value",
         ) as found,
     ):
@@ -67,7 +102,7 @@ def list_(status: str | None, task: str | None, since: timedelta | None, limit: 
         if output_format == "json":
             echo_json(_shape(summary, damage) for summary in shown)
         elif output_format == "table":
-            nothing = "no sessions" if status or task or since else "no sessions yet"
+            nothing = "no sessions" if is_restricted else "no sessions yet"
             print_document(_blocks(shown, nothing, damage))
             if limit and next(found, None) is not None:
                 hint = f"There are older ones: --limit {limit * 10}, or --limit 0 for all."
@@ -80,7 +115,16 @@ def list_(status: str | None, task: str | None, since: timedelta | None, limit: 
 
 
 def _shape(summary: SessionSummary, damage: Damage) -> dict[str, Any]:
-    return {**header(summary.session, damage), "dead": summary.dead}
+    owner, took = summary.owner, summary.took if summary.session.status != "stale" else None
+    return {
+        **header(summary.session, damage),
+        "started_at": iso(summary.runs[0].started_at) if summary.runs else None,
+        "took_seconds": None if took is None else took / 1_000_000,
+        "task_counts": {"done": summary.done, "total": summary.tasks},
+        "owner": owner and {"host": owner.host, "pid": owner.pid},
+        "held_by": [{"attempt": each.name, "state": each.state} for each in summary.holders],
+        "dead": summary.dead,
+    }
 
 
 def _blocks(shown: Iterator[SessionSummary], nothing: str, damage: Damage) -> Iterator[Block]:
@@ -102,10 +146,10 @@ def _row(summary: SessionSummary, times: TimeFormat, damage: Damage) -> list[str
         one_line(session.name),
         one_line(PurePath(session.project).name or session.project) if session.project else NOTHING,
         one_line(session.task) if session.task else NOTHING,
-        session.status + (f", {summary.dead} dead" if summary.dead else ""),
+        session.status + (f", {summary.dead} dead" if summary.dead else "") + (", pinned" if session.pinned else ""),
         times.short(iso(started_at)),
         format_duration(summary.took if session.status != "stale" else None),
-        f"{summary.completed}/{summary.tasks}" if summary.tasks else NOTHING,
+        f"{summary.done}/{summary.tasks}" if summary.tasks else NOTHING,
         one_line(f"{owner.pid}@{owner.host}") if owner else _holders(summary),
     ]
 

@@ -22,6 +22,7 @@ from zrb_store.cli.render.format import (
     error_summary,
     format_duration,
     micros_between,
+    process,
     run_process,
 )
 from zrb_store.cli.render.output import echo_json, echo_raw, print_document
@@ -176,12 +177,12 @@ def _title(attempt: dict[str, Any], times: TimeFormat) -> str:
 
 
 def _changes_table(changes: Iterable[dict[str, Any]], times: TimeFormat) -> Table:
-    columns = (Column("at"), Column("what"), Column("by"), Column("detail"))
+    columns = (Column("at", words=True), Column("what"), Column("by", fold=True), Column("detail"))
     rows = (
         [
             times.full(change["at"]),
             one_line(change["action"]),
-            one_line(f"{change['user'] or 'somebody'}, pid {change['pid']} on {change['host']}"),
+            process(change),
             one_line(change["detail"] or ""),
         ]
         for change in changes

@@ -22,7 +22,8 @@ from zrb_store.store import open_store
     "pop",
     "{} inbox files",
     "file=$({} inbox files --wait 60)",
-    details="Text is printed as it is, anything else as JSON. On an empty queue it exits 3. Inside a CmdTask the value "
+    details="Text is printed as it is, anything else as JSON. If there is no value it exits 3, and says if there is no "
+    "such session or queue; --wait waits for these too, since somebody may yet create them. Inside a CmdTask the value "
     "belongs to the running attempt: it is given back if that one fails. @this names the attempt's session.",
 )
 @click.argument("session")

@@ -12,7 +12,7 @@ import click
 from zrb_store.cli.command import command, format_option, parse_duration
 from zrb_store.cli.render import output
 from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.document import Column, Table
+from zrb_store.cli.render.document import Column, Lines, Table
 from zrb_store.cli.render.format import counted
 from zrb_store.operations.prune import Deletion, Policy
 from zrb_store.operations.prune import prune as prune_store
@@ -31,8 +31,9 @@ _STATUSES = ("open", "stale", "completed", "failed", "interrupted")
     "same after a run, once a day.\n"
     "\n"
     "--keep-last 20 keeps, of each task in each project, the last 20 sessions and also the last 20 that completed, so "
-    "that no number of failures displaces the last results. The last ones are those that ended last. A session whose "
-    "main task was skipped left no result, and does not count as completed.",
+    "that no number of failures displaces the last results. Sessions of a Python program are of the task that "
+    "session.run(task=...) names, else of the script, module or installed program that is run. The last ones are those "
+    "that ended last. A session whose main task was skipped left no result, and does not count as completed.",
 )
 @click.option(
     "--older-than", type=parse_duration, metavar="LENGTH", help="Only what ended longer ago than this, e.g. 30d."
@@ -53,22 +54,24 @@ def prune(
     with open_store(read_only=dry_run) as store, noting_damage("left alone, since they are damaged") as damage:
         deletions = prune_store(store.database, policy, dry_run=dry_run, damage=damage)
         try:
-            _print_deletions(deletions, output_format, "Would delete" if dry_run else "Deleted")
+            _print_deletions(deletions, output_format, dry_run)
         except click.exceptions.Exit:  # the reader has seen enough, but the rest is deleted all the same
             deque(deletions, maxlen=0)
 
 
-def _print_deletions(deletions: Iterator[Deletion], output_format: str, title: str) -> None:
+def _print_deletions(deletions: Iterator[Deletion], output_format: str, dry_run: bool) -> None:
     """Print each deletion as it happens: there may be a million."""
     if output_format == "json":
         output.echo_json(
             {"session": deletion.session, "values": deletion.values, "rule": deletion.rule} for deletion in deletions
         )
         return
-    columns = [Column(heading) for heading in ("Session", title, "Rule")]
+    columns = [Column("session"), Column("Would delete" if dry_run else "Deleted"), Column("rule")]
     rows = ((deletion.session, _what(deletion), deletion.rule) for deletion in deletions)
     if first := next(rows, None):
         output.print_document([Table(columns, itertools.chain([first], rows))])
+    elif dry_run:
+        output.print_document([Lines(["nothing to delete"])])
 
 
 def _what(deletion: Deletion) -> str:

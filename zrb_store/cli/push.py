@@ -28,7 +28,7 @@ from zrb_store.store import open_store
 def push(session: str, queue: str, value: str, text: bool) -> None:
     content = _read_stdin() if value == "-" else value
     if not text:
-        item = parse_json(content, "VALUE")
+        item = parse_json(content, "VALUE", "--text stores it as it is")
     elif value == "-":
         item = content.removesuffix("\n")
     else:

@@ -45,7 +45,7 @@ class Resumer(Protocol):
         """
 
 
-_COLUMNS = (Column("task", fold=True), Column("action"), Column("reason", status=True))
+_COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
 
 
 @command(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 
 from zrb_store.cli.command import command
+from zrb_store.cli.render.output import echo
 from zrb_store.cli.session_arguments import sessions_to_change
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.name_pattern import NamePattern
+from zrb_store.operations.rm import check_removable, remove_matching, remove_sessions
 from zrb_store.store import open_store
 
 
@@ -14,10 +16,30 @@ from zrb_store.store import open_store
     "rm",
     "{} etl-2026-11-24",
     "{} test-1 test-2",
+    "{} --match 'test-*' --dry-run",
     details="What unfinished attempts and steps of a session took from queues of other sessions is given back first. "
-    "If one of the sessions is being run or is pinned, none is deleted.",
+    "If one of the sessions is being run or is pinned, none is deleted.\n"
+    "\n"
+    "--match takes every session whose name matches, and prints each name as it deletes it, after it has found that "
+    "none is being run or is pinned. PATTERN is one of a shell, so put it in quotes: * stands for any text, ? for one "
+    "character, [abc] for one of these, [!abc] for one of all others. Nothing asks whether you are sure: --dry-run "
+    "prints the same names, or the same refusal, and deletes nothing.",
 )
-@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True)
-def rm(sessions: tuple[str, ...]) -> None:
-    with open_store() as store:
-        remove_sessions(store.database, *sessions_to_change(store.database, sessions))
+@click.argument("sessions", metavar="SESSION...", nargs=-1)
+@click.option("--match", "pattern", metavar="PATTERN", help="Every session whose name matches, e.g. 'test-*'.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing, print what would be deleted.")
+def rm(sessions: tuple[str, ...], pattern: str | None, dry_run: bool) -> None:
+    if bool(sessions) == (pattern is not None):
+        raise click.UsageError("name the sessions, or give --match PATTERN, but not both")
+    with open_store(read_only=dry_run) as store:
+        if pattern is not None:
+            for name in remove_matching(store.database, NamePattern(pattern), dry_run=dry_run):
+                echo(name)
+            return
+        names = sessions_to_change(store.database, sessions)
+        if not dry_run:
+            remove_sessions(store.database, *names)
+            return
+        check_removable(store.database, names)
+        for name in names:
+            echo(name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -12,23 +13,27 @@ import click
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.document import Block, Fields, Lines, with_rows_read
-from zrb_store.cli.render.format import TimeFormat, counted, run_process, shell_text
-from zrb_store.cli.render.history import runs_table, tasks_table
+from zrb_store.cli.render.document import Block, Fields, with_rows_read
+from zrb_store.cli.render.format import TimeFormat, counted, run_process, setting_text, shell_text
+from zrb_store.cli.render.history import runs_table, tasks_table, took
 from zrb_store.cli.render.output import echo_json, echo_raw, print_document
 from zrb_store.cli.render.queue import QueuePrinter
 from zrb_store.cli.render.stdout import on_terminal
-from zrb_store.cli.render.watch import display
+from zrb_store.cli.render.timeline import timeline_chart
+from zrb_store.cli.render.watch import display, pause
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
+from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.holders import HeldBy
 from zrb_store.inspect.show import SessionDocument, open_session
 from zrb_store.queries.step_history import StepCounts
 from zrb_store.queries.value_history import Only
+from zrb_store.records import iso
 from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
-_WATCH_INTERVAL = 1.0  # seconds
+_LAST_VALUES = 20  # of each queue, unless all are asked for
+_HINT_WIDTH = len("Tracebacks:")
 _ENDED = ("completed", "failed", "interrupted", "stale")
 
 
@@ -39,16 +44,23 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
     "{} etl-2026-11-24 --at before:load#2",
     "{} inbox files --dead",
     "{} @last --watch",
-    details="SESSION is a full name, its unique beginning, @last, @last-failed, or in a task @this. MOMENT is a time "
-    "(2026-11-24T03:12:45, in local time unless it has a zone), before:TASK#N or after:TASK#N.",
+    "{} @last --timeline --steps",
+    details="SESSION is a full name, its unique beginning, @last, @last-failed, or in a task @this.\n"
+    "\n"
+    "MOMENT is before:TASK#N, just before that attempt starts; after:TASK#N; or a time as it is printed: "
+    "2026-11-24T03:12:45 (local unless Z, an offset or the name of the local zone follows), 11-24 03:12:45 (in the "
+    "year in which the session started) or 03:12:45 (on that day). It is the end of the last unit that is given, a "
+    "second, a minute or a day, so that whatever is printed with this time has happened.",
 )
 @click.argument("session")
 @click.argument("queue", required=False)
 @click.option("--live", is_flag=True, help="Only values that are still in their queue.")
 @click.option("--dead", is_flag=True, help="Only values that are dead: their queue allows no more deliveries.")
 @click.option("--at", metavar="MOMENT", help="As it was at that moment.")
+@click.option("--all", "every", is_flag=True, help="Show long lists whole, not only the last values and attempts.")
 @click.option("--steps", is_flag=True, help="Show all steps of tasks that have more than 20.")
-@click.option("--full", is_flag=True, help="Do not shorten values, nor long lists of runs, attempts and steps.")
+@click.option("--full", is_flag=True, help="As --all, and do not shorten values either.")
+@click.option("--timeline", is_flag=True, help="Draw the attempts as bars of time; with --steps the steps too.")
 @click.option("--watch", is_flag=True, help="Refresh the display until the session has ended.")
 @format_option()
 def show(
@@ -57,8 +69,10 @@ def show(
     live: bool,
     dead: bool,
     at: str | None,
+    every: bool,
     steps: bool,
     full: bool,
+    timeline: bool,
     watch: bool,
     output_format: str,
 ) -> None:
@@ -67,19 +81,19 @@ def show(
     only: Only | None = "live" if live else "dead" if dead else None
     if watch and (at or output_format != "table"):
         raise click.UsageError("--watch shows the table as it is now: leave out --at and --format")
+    if timeline and (queue is not None or only or output_format != "table"):
+        raise click.UsageError("--timeline draws the tasks: leave out QUEUE, --live, --dead and --format")
+    wanted = _Wanted(queue, only, at, every=every or full, full=full, steps=steps, timeline=timeline)
     with open_store(read_only=True) as store:
         name = session_names.resolve(store.database, session).name
         if watch:
-            _watch(store.database, name, queue, only, full=full, steps=steps)
+            _watch(store.database, name, wanted)
             return
-        with (
-            noting_damage() as damage,
-            open_session(store.database, name, queue, only=only, at=at, damage=damage) as document,
-        ):
+        with noting_damage() as damage, _open(store.database, name, wanted, output_format, damage) as document:
             if output_format == "json":
                 echo_json(document.tree)
             elif output_format == "table":
-                print_document(_blocks(document, queue, only=only, at=at, full=full, steps=steps), full=full)
+                print_document(_blocks(document, wanted), full=full)
             for contents in document.tree["queues"].values():
                 if output_format == "jsonl":
                     for value in contents["values"]:
@@ -89,49 +103,81 @@ def show(
                         echo_raw(shell_text(value))
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What is shown of a session.
+
+    Attributes:
+        queue: Only this queue, if any.
+        only: Only these values, if any.
+        at: The moment, as the user gave it; None for now.
+        every: Whether long lists are shown whole.
+        full: Whether values are shown whole.
+        steps: Whether all steps are shown.
+        timeline: Whether a timeline is drawn instead of tables.
+    """
+
+    queue: str | None
+    only: Only | None
+    at: str | None = None
+    every: bool = False
+    full: bool = False
+    steps: bool = False
+    timeline: bool = False
+
+
+def _open(
+    database: Database, name: str, wanted: _Wanted, output_format: str = "table", damage: Damage | None = None
+) -> AbstractContextManager[SessionDocument]:
+    last = _LAST_VALUES if output_format == "table" and not wanted.every else None
+    return open_session(database, name, wanted.queue, only=wanted.only, at=wanted.at, last=last, damage=damage)
+
+
 def _bare_values(contents: dict[str, Any], dead: bool) -> Iterator[Any]:
     return (value["value"] for value in contents["values"]) if dead else iter(contents["live"])
 
 
-def _blocks(
-    document: SessionDocument,
-    queue: str | None,
-    *,
-    only: Only | None = None,
-    at: str | None = None,
-    full: bool = False,
-    steps: bool = False,
-) -> Iterator[Block]:
+def _blocks(document: SessionDocument, wanted: _Wanted, *, with_elapsed: bool = True) -> Iterator[Block]:
     """Yield the blocks that show a session. Their rows are read while they are printed.
 
     Args:
         document: The session.
-        queue: The queue to which the document is restricted, if any: the rest of the session is not shown then.
-        only: The values to which it is restricted, if any.
-        at: The moment that is shown, as the user gave it; None for now.
-        full: Whether values, and long lists of runs, attempts and steps, are shown whole.
-        steps: Whether all steps are shown.
+        wanted: What is shown of it.
+        with_elapsed: Whether it is shown for how long something has been running, which changes all the time.
     """
-    tree = document.tree
-    times = TimeFormat(tree["runs"][0]["started_at"] if tree["runs"] else tree["created_at"])
+    tree, at = document.tree, wanted.at
+    until = iso(document.moment) if with_elapsed else None
+    started = tree["runs"][0]["started_at"] if tree["runs"] else tree["created_at"] if at is None else None
+    times = TimeFormat(started)
     holders = document.holders() if at is None else []
-    printer = QueuePrinter(document, times, holders, only=only, at=at, full=full)
+    printer = QueuePrinter(document, times, holders, only=wanted.only, at=at, full=wanted.full)
     queues = itertools.starmap(printer.block, tree["queues"].items())
-    if queue is not None:
+    if wanted.queue is not None:
         yield from queues
         return
-    yield _session_fields(tree, times, at)
+    yield _session_fields(tree, times, at, until)
+    if wanted.timeline:
+        yield timeline_chart(document, times, every=wanted.every, steps=wanted.steps)
+        return
     if len(tree["runs"]) > 1:
-        yield runs_table(tree["runs"], times, full=full)
+        yield runs_table(tree["runs"], times, until=until, every=wanted.every)
     if tree["tasks"]:
-        yield tasks_table(tree["tasks"], document.steps, times, full=full, all_steps=steps)
+        yield tasks_table(
+            tree["tasks"],
+            document.steps,
+            times,
+            until=until,
+            full=wanted.full,
+            every=wanted.every,
+            all_steps=wanted.steps or wanted.every,
+        )
     yield from queues
     hints = _hints(document, holders) if at is None else []
     if hints:
-        yield Lines(hints)
+        yield Fields(hints, label_width=_HINT_WIDTH)
 
 
-def _session_fields(tree: dict[str, Any], times: TimeFormat, at: str | None) -> Fields:
+def _session_fields(tree: dict[str, Any], times: TimeFormat, at: str | None, until: str | None) -> Fields:
     runs, inputs = tree["runs"], tree["inputs"]
     pairs = [("Session", tree["name"]), ("Status", tree["status"] + (", pinned" if tree["pinned"] else ""))]
     if at is not None:
@@ -141,12 +187,14 @@ def _session_fields(tree: dict[str, Any], times: TimeFormat, at: str | None) -> 
     if tree["project"]:
         pairs.append(("Project", one_line(tree["project"])))
     if type(inputs) is dict and inputs:
-        pairs.append(("Inputs", ", ".join(one_line(f"{key}={shell_text(value)}") for key, value in inputs.items())))
+        pairs.append(("Inputs", ", ".join(one_line(f"{key}={setting_text(value)}") for key, value in inputs.items())))
     origins = (("Parent", tree["parent"]), ("Fork of", tree["forked_from"]))
     pairs += [(label, one_line(name)) for label, name in origins if name]
     if not runs:
         return Fields([*pairs, ("Created", times.full(tree["created_at"]))])
     pairs.append(("Started", times.full(runs[0]["started_at"])))
+    if runs[-1]["outcome"] is None and until is not None:
+        pairs.append(("Running", f"for {took(runs[-1], 'running', until)}"))
     if tree["finished_at"]:
         pairs.append(("Ended", times.full(tree["finished_at"])))
     if len(runs) == 1:
@@ -154,35 +202,36 @@ def _session_fields(tree: dict[str, Any], times: TimeFormat, at: str | None) -> 
     return Fields(pairs)
 
 
-def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[str]:
+def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[str, str]]:
     """Say what to do next about a session that did not end well, or whose values such a session holds."""
     tree = document.tree
     name, status = tree["name"], tree["status"]
     hints = []
     attempts = (attempt for task in tree["tasks"] for attempt in task["attempts"])
     if any(attempt["error"] for attempt in attempts) or any(each.failed for each in document.steps.values()):
-        hints.append(f"Tracebacks:  {program_name()} log {name}")
+        hints.append(("Tracebacks:", f"{program_name()} log {name}"))
     elif any(attempt["output"] for task in tree["tasks"] for attempt in task["attempts"]):
-        hints.append(f"Output:      {program_name()} log {name}")
+        hints.append(("Output:", f"{program_name()} log {name}"))
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(tree["path"])
     if is_halted and is_zrb:
-        hints.append(f"Resume:      zrb xcom resume {name}")
+        hints.append(("Resume:", f"zrb xcom resume {name}"))
     if status != "completed" and (pending := [one_line(attempt) for attempt in document.pending()]):
         hints.append(
-            f"Pending:     what {', '.join(pending)} took and pushed is given back when the session is resumed"
+            ("Pending:", f"what {', '.join(pending)} took and pushed is given back when the session is resumed")
         )
     if is_halted and (standing := _standing_steps(document)):
         again = f", unless with --from {one_line(standing[0].task)}" if is_zrb and len(standing) == 1 else ""
         steps = " and ".join(f"{counted(each.standing, 'step')} of {one_line(each.task)}" for each in standing)
-        hints.append(f"Steps:       {steps} completed and stand: a resume does not run them again{again}")
+        hints.append(("Steps:", f"{steps} completed and stand: a resume does not run them again{again}"))
     holding = list(dict.fromkeys((each.session, each.step_of) for each in holders if each.step_of is not None))
     if holding:
         session, task = holding[0]
         more = f" (and {len(holding) - 1} more)" if len(holding) > 1 else ""
-        hints.append(
-            f"Held:        what completed steps of {one_line(f'{session}/{task}')}{more} hold comes back only if "
+        text = (
+            f"what completed steps of {one_line(f'{session}/{task}')}{more} hold comes back only if "
             f"{session} is resumed with --from {one_line(str(task))}, or removed"
         )
+        hints.append(("Held:", text))
     return hints
 
 
@@ -192,18 +241,19 @@ def _standing_steps(document: SessionDocument) -> list[StepCounts]:
     return [document.steps[task] for task in unfinished if task in document.steps and document.steps[task].standing]
 
 
-def _watch(database: Database, name: str, queue: str | None, only: Only | None, *, full: bool, steps: bool) -> None:
+def _watch(database: Database, name: str, wanted: _Wanted) -> None:
     """Show the session until it has ended, or until the user has seen enough."""
     blocks: list[Block] = []
     with display() as draw:
         while True:
-            with open_session(database, name, queue, only=only) as document:
+            with _open(database, name, wanted) as document:
                 status = document.tree["status"]
-                shown = _blocks(document, queue, only=only, full=full, steps=steps)
+                # In a pipe it is printed again only when something happened, not because time goes by.
+                shown = _blocks(document, wanted, with_elapsed=on_terminal())
                 blocks = [with_rows_read(block) for block in shown]
-            draw(blocks, full)
+            draw(blocks, wanted.full)
             if status in _ENDED:
                 break
-            time.sleep(_WATCH_INTERVAL)
+            pause()
     if on_terminal() and blocks:
-        print_document(blocks, full=full)
+        print_document(blocks, full=wanted.full)

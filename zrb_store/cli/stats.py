@@ -18,12 +18,12 @@ from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
 _COLUMNS = (
-    Column("task", fold=True),
-    Column("project", fold=True),
-    Column("runs", right=True),
+    Column("task"),
+    Column("project", leaves=1),
+    Column("runs", right=True, leaves=4),
     Column("completed", right=True),
-    Column("median", right=True),
-    Column("95 %", right=True),
+    Column("median", right=True, leaves=3),
+    Column("95 %", right=True, leaves=2),
     Column("last failure"),
 )
 

@@ -10,7 +10,7 @@ import click
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Column, Fields, Table
-from zrb_store.cli.render.format import NOTHING, TimeFormat, preview, shell_text, size
+from zrb_store.cli.render.format import NOTHING, TimeFormat, preview, process, shell_text, size
 from zrb_store.cli.render.output import echo_json, echo_raw, print_document
 from zrb_store.cli.render.value import fate
 from zrb_store.inspect import session_names
@@ -47,12 +47,12 @@ def _blocks(history: dict[str, Any], full: bool) -> Iterator[Block]:
     text = preview(value["value"], full=full)
     fields = [
         ("Value", one_line(value["id"])),
-        ("State", fate(value)),
+        ("State", fate(value, times)),
         ("Type", f"{one_line(value['type'])}, {size(value['size'])}"),
         ("Content", text if full or len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."),
     ]
     yield Fields(fields, frozenset({"State"}))
-    columns = (Column("at"), Column("event", status=True), Column("by", fold=True), Column("note"))
+    columns = (Column("at", words=True), Column("event", status=True), Column("by", fold=True), Column("note"))
     rows = [
         [times.exact(event["at"]), event["event"], one_line(_by(event)), _note(event)] for event in history["events"]
     ]
@@ -60,7 +60,9 @@ def _blocks(history: dict[str, Any], full: bool) -> Iterator[Block]:
 
 
 def _by(event: dict[str, Any]) -> str:
-    """Name the attempt of an event; of a step, with its name: `load/3#1 (page 3)`."""
+    """Name the attempt of an event; of a step, with its name: `load/3#1 (page 3)`; or who took it from a shell."""
+    if event["popped_by"]:
+        return process(event["popped_by"])
     by = event["by"] or NOTHING
     return by if event["step"] is None else f"{by} ({event['step']})"
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from zrb_store.db.committing import Committing, roll_back
 from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.process_fork import protect_from_fork
@@ -18,7 +19,7 @@ from zrb_store.db.tables import REVISION
 from zrb_store.db.transaction import Params, Row, Transaction, is_write
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import Wait
-from zrb_store.errors import StoreUnavailable, ZrbStoreError
+from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
 
 T = TypeVar("T")
 
@@ -117,28 +118,17 @@ class Database:
             StoreUnavailable: The database stayed locked or unreachable, or it was opened for reading.
             SchemaAhead: Another process has upgraded the store since it was opened.
         """
-
-        def in_transaction(transaction: Transaction) -> tuple[T, list[tuple[int, int]]]:
-            transaction.died = []
-            try:  # includes BEGIN, since a Ctrl-C right after it must not leave the transaction open
-                if (found := self.dialect.begin(transaction.driver)) != REVISION:
-                    raise upgraded_meanwhile(self.shown_url, found)
-                result = work(transaction)
-                if name:
-                    failpoint(f"{name}:inside")
-                self._may_be_committed = True
-                transaction.driver.execute("COMMIT")
-            except BaseException:
-                self._roll_back()
-                raise
-            self.refuse_replaced()
-            return result, transaction.died
-
         if self.read_only:
             raise StoreUnavailable(f"the store {self.shown_url} does not allow this: it was opened for reading only")
         if name:
             failpoint(f"{name}:before")
-        result, died = self.operate(in_transaction)
+        change = Committing(self.dialect, work, name, self.shown_url)
+        try:
+            result, died = self.operate(lambda transaction: self._in_place(change(transaction)))
+        except StoreUnavailable as error:
+            if change.is_unanswered:
+                raise may_be_made(error) from error
+            raise
         if name:
             failpoint(f"{name}:after")
         if died and self.on_death is not None:
@@ -260,7 +250,7 @@ class Database:
         busy = stops or self.dialect.is_busy(error) or (self._transaction is not None and self._transaction.cancelled)
         if gone or stops:
             self._drop()
-        # If a connection is lost during a COMMIT, nobody knows whether the change was made.
+        # If a connection is lost during a statement that commits itself, nobody knows whether the change was made.
         if busy or (gone and not self._may_be_committed):
             if wait is None:
                 # A caller that has just got a timeout must not wait again for each operation that it still has to do.
@@ -271,7 +261,7 @@ class Database:
                 return wait
             self._gave_up_at = time.monotonic()
         if explained := self.dialect.explain(error, self.url, locked=busy):
-            raise explained from error
+            raise may_be_made(explained) if gone and self._may_be_committed else explained from error
         raise error
 
     def refuse_replaced(self) -> None:
@@ -287,10 +277,11 @@ class Database:
             )
 
     def _roll_back(self) -> None:
-        # SQLite may have rolled back by itself (if the disk is full), and a lost connection cannot answer.
-        with contextlib.suppress(Exception):
-            if self._transaction is not None:
-                self._transaction.driver.execute("ROLLBACK")
+        roll_back(self._transaction)
+
+    def _in_place(self, result: T) -> T:
+        self.refuse_replaced()
+        return result
 
     # -- the connection
 

@@ -14,7 +14,12 @@ from zrb_store.queries.last import newest_result
 
 
 def last_result(
-    database: Database, task: str, *, max_age: timedelta | None = None, any_project: bool = False
+    database: Database,
+    task: str,
+    *,
+    max_age: timedelta | None = None,
+    any_project: bool = False,
+    of: str | None = None,
 ) -> StoredValue:
     """Return the newest result of a task in a completed session of the current project.
 
@@ -23,16 +28,18 @@ def last_result(
         task: Name of the task, which need not be the main task of its session.
         max_age: Refuse a result that is older.
         any_project: Look in every project.
+        of: Only sessions of this main task; or of this script, module or program, by its path or the last part of it.
 
     Raises:
         ValueNotFound: There is no result, or the newest one is too old.
     """
     project = None if any_project else current_project()
     with database.snapshot() as transaction:
-        found = newest_result(transaction, task, project)
+        found = newest_result(transaction, task, project, of)
         where = "" if project is None else f" in project {project} (--any-project looks in all)"
         if found is None:
-            raise ValueNotFound(f"no completed session has a result of task {task!r}{where}")
+            sessions_of = "no completed session" if of is None else f"no completed session of {of!r}"
+            raise ValueNotFound(f"{sessions_of} has a result of task {task!r}{where}")
         name, attempt_id = found
         attempt = attempts.by_id(transaction, attempt_id)
         session = sessions.get(transaction, name)

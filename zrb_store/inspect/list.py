@@ -13,13 +13,17 @@ from typing import Any
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.holders import HeldBy, holders_of
+from zrb_store.inspect.run_times import worked_until
+from zrb_store.name_pattern import NamePattern
 from zrb_store.queries import lease
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.list import matching_sessions, runs_by_session, task_counts
+from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_session, task_counts
 from zrb_store.queries.requeue import dead_by_queue
 from zrb_store.records import RunRecord, SessionRecord
 
 STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
+HALTED = ("failed", "interrupted", "stale")
+"""The statuses of sessions that ended without completing."""
 _COMPUTED = {"running", "stale"}  # a stale session is stored as running
 _PAGE = 100  # sessions whose runs and tasks are read by one statement each
 
@@ -32,7 +36,7 @@ class SessionSummary:
         session: Its record, with the status that readers see.
         runs: Its runs, the first one first.
         tasks: How many tasks it is known to have.
-        completed: How many of them have completed.
+        done: How many of them have completed or were skipped.
         holders: What holds values of its queues and belongs to other sessions: running attempts, then completed steps
             of sessions that do not run.
         dead: How many values of its queues are dead.
@@ -42,7 +46,7 @@ class SessionSummary:
     session: SessionRecord
     runs: list[RunRecord]
     tasks: int
-    completed: int
+    done: int
     holders: list[HeldBy]
     dead: int
     moment: int
@@ -61,11 +65,7 @@ class SessionSummary:
 
 
 def _took(run: RunRecord, now: int | None) -> int:
-    ended = run.ended_at if run.outcome != "lost" else None
-    if ended is None:
-        # The last that is known of a run that died is when it renewed its lease.
-        ended = now if now and run.outcome is None else run.lease_expires_at - int(lease.DURATION * 1_000_000)
-    return max(0, ended - run.started_at)
+    return max(0, worked_until(run, now) - run.started_at)
 
 
 @contextmanager
@@ -73,8 +73,10 @@ def summaries(
     database: Database,
     *,
     statuses: Collection[str] | None = None,
+    name: NamePattern | None = None,
     task: str | None = None,
-    project: str | None = None,
+    projects: Collection[str] | None = None,
+    project_name: str | None = None,
     since: timedelta | None = None,
     roots: bool = False,
     limit: int | None = None,
@@ -88,8 +90,10 @@ def summaries(
     Args:
         database: Where to look.
         statuses: Only sessions that readers see with one of these statuses.
+        name: Only sessions whose name matches.
         task: Only sessions of this main task.
-        project: Only sessions of this project's folder.
+        projects: Only sessions of a project in one of these folders.
+        project_name: Only sessions of a project whose folder has this name.
         since: Only sessions created within this length of time.
         roots: Leave out child sessions.
         limit: At most this many sessions.
@@ -100,8 +104,10 @@ def summaries(
         moment = now_micros(transaction)
         dead = _dead(transaction) if with_dead else {}
         conditions: dict[str, Any] = {
+            "name": name,
             "task": task,
-            "project": project,
+            "projects": projects,
+            "project_name": project_name,
             "since": None if since is None else moment - since // timedelta(microseconds=1),
             "roots": roots,
         }
@@ -127,17 +133,25 @@ def _summarized(
 ) -> Iterator[SessionSummary]:
     while page := list(itertools.islice(found, _PAGE)):
         ids = [session.id for session in page]
-        runs, counts = runs_by_session(transaction, ids), task_counts(transaction, ids)
+        skipped = {session.id: _skipped(session) for session in page}
+        runs = runs_by_session(transaction, ids)
+        counts = task_counts(transaction, ids, [session_id for session_id, tasks in skipped.items() if tasks])
         held = _holders(transaction, ids, moment) if with_holders else {}
         for session in page:
             own = runs.get(session.id, [])
             status = lease.status_of(transaction, session, own[-1] if own else None, moment)
-            attempted, completed = counts.get(session.id, (0, 0))
-            tasks = max(attempted, len(session.tasks))
+            counted = counts.get(session.id, TaskCounts(0, 0, frozenset()))
+            tasks = max(counted.attempted, len(session.tasks))
+            # A skipped task with an attempt that was not given back has failed or runs, or is counted as completed.
+            done = counted.completed + len(skipped[session.id] - counted.kept)
             elsewhere = [each for each in held.get(session.id, []) if each.session != session.name]
             yield SessionSummary(
-                replace(session, status=status), own, tasks, completed, elsewhere, dead.get(session.id, 0), moment
+                replace(session, status=status), own, tasks, done, elsewhere, dead.get(session.id, 0), moment
             )
+
+
+def _skipped(session: SessionRecord) -> set[str]:
+    return {task for task, state in session.tasks.items() if state == "skipped"}
 
 
 def _dead(transaction: Transaction) -> Mapping[int, int]:

@@ -5,54 +5,61 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from zrb_store.errors import InvalidArgument, TaskNotFound
+from zrb_store.local_time import parse_time
 from zrb_store.queries.value_history import ValueHistory
 from zrb_store.records import AttemptRecord, RunRecord
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BY_ATTEMPT = re.compile(r"(before|after):(.+)#(\d{1,18})")
 
 
-def moment_of(text: str, session: str, find: Callable[[str, int], AttemptRecord | None]) -> int | None:
-    """Return the moment that a text names, in microseconds since 1970.
+class Moment(NamedTuple):
+    """A moment at which a session is shown.
+
+    Attributes:
+        at: In microseconds since 1970; None for now, since the attempt that was named has not ended.
+        awaited: The task whose attempt starts next, if the moment was named by that.
+    """
+
+    at: int | None
+    awaited: str | None = None
+
+
+def moment_of(text: str, session: str, start: int, find: Callable[[str, int], AttemptRecord | None]) -> Moment:
+    """Return the moment that a text names.
 
     Args:
-        text: `before:TASK#N` (the start of attempt N), `after:TASK#N` (its end), or an ISO 8601 time, which is local
-            unless it has a zone.
+        text: `before:TASK#N` (just before attempt N starts), `after:TASK#N` (its end), or a time as it is printed
+            (`parse_time`).
         session: Name of the session, for messages.
+        start: When it started, in microseconds: a time without a date is of that day, one without a year of that year.
         find: Finds an attempt of the session by task and number.
 
-    Returns:
-        The moment; None for now, since the attempt has not ended.
-
     Raises:
-        InvalidArgument: The text has none of these forms.
+        InvalidArgument: The text has none of these forms, or the time is ambiguous.
         TaskNotFound: There is no such attempt.
     """
     match = _BY_ATTEMPT.fullmatch(text)
     if match is None:
-        return _micros(text)
+        moment = parse_time(text, start)
+        if moment is None:
+            raise InvalidArgument(
+                f"{text!r} is not a moment: use a time as it is printed, e.g. 2026-11-24 03:12:45 (local time), "
+                "2026-11-24T02:12:45Z or 03:12:45; or before:TASK#1 or after:TASK#1"
+            )
+        return Moment(moment)
     side, task, number = match[1], match[2], int(match[3])
     found = find(task, number)
     if found is None:
         raise TaskNotFound(f"session {session} has no attempt {task}#{number}; `zrb-store show {session}` lists them")
     if side == "before":
-        return found.started_at
+        # What an earlier attempt did was given back before.
+        return Moment(found.started_at - 1, task if found.step_of is None else None)
     if found.status == "lost" and found.ended_at is not None:
-        return found.ended_at - 1  # a lost attempt ends when it is given back, which undoes what it did
-    return found.ended_at
-
-
-def _micros(text: str) -> int:
-    try:
-        return (datetime.fromisoformat(text).astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
-    except (ValueError, OverflowError):
-        raise InvalidArgument(
-            f"{text!r} is not a moment: use e.g. 2026-11-24T03:12:45 (local time), 2026-11-24T02:12:45Z, "
-            "before:TASK#1 or after:TASK#1"
-        ) from None
+        return Moment(found.ended_at - 1)  # a lost attempt ends when it is given back, which undoes what it did
+    return Moment(found.ended_at)
 
 
 def attempt_at(attempt: AttemptRecord, moment: int) -> AttemptRecord:

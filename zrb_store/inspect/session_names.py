@@ -6,7 +6,7 @@ import os
 
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument, SessionNotFound
-from zrb_store.inspect.list import list_sessions
+from zrb_store.inspect.list import HALTED, list_sessions
 from zrb_store.names import is_session_name, nearest
 from zrb_store.queries import sessions
 from zrb_store.queries.session_names import names_with_prefix, newest_names
@@ -14,7 +14,6 @@ from zrb_store.records import SessionRecord
 
 _SHOWN = 8  # sessions that are named if a beginning is not unique
 _SEARCHED = 1000  # newest sessions whose names are compared with a misspelt one
-_UNSUCCESSFUL = ("failed", "interrupted", "stale")
 
 
 def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRecord:
@@ -38,7 +37,7 @@ def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRec
     if found is None and not exact and is_session_name(name):
         found = _by_prefix(database, name)
     if found is None:
-        raise SessionNotFound(f"there is no session {name!r}{_hint(database, name)}")
+        raise not_found(database, name)
     return found
 
 
@@ -70,7 +69,7 @@ def this_session() -> str:
 
 
 def _newest(database: Database, text: str) -> SessionRecord:
-    statuses = _UNSUCCESSFUL if text == "@last-failed" else None
+    statuses = HALTED if text == "@last-failed" else None
     found = list_sessions(database, statuses=statuses, roots=True, limit=1)
     if not found:
         raise SessionNotFound(f"there is no session for {text}; `zrb-store list` shows all sessions")
@@ -85,5 +84,13 @@ def _by_prefix(database: Database, prefix: str) -> SessionRecord | None:
     return sessions.find(database, names[0]) if names else None
 
 
-def _hint(database: Database, name: str) -> str:
-    return nearest(name, newest_names(database, _SEARCHED)) or "; `zrb-store list` shows all sessions"
+def not_found(database: Database, name: str, when: str = "") -> SessionNotFound:
+    """Return the error that there is no session of this name, with a name that is like it.
+
+    Args:
+        database: Where it was looked for.
+        name: The name.
+        when: When there was none, as ` after 60 s`.
+    """
+    hint = nearest(name, newest_names(database, _SEARCHED)) or "; `zrb-store list` shows all sessions"
+    return SessionNotFound(f"there is no session {name!r}{when}{hint}")

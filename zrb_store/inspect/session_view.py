@@ -13,7 +13,8 @@ from zrb_store.errors import SessionNotFound
 from zrb_store.inspect import lazy
 from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.lazy import Lazy
-from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at
+from zrb_store.inspect.moments import Moment, attempt_at, moment_of, runs_at, status_at
+from zrb_store.inspect.pops import Pops
 from zrb_store.inspect.shapes import attempt_shape, step_shape
 from zrb_store.names import full_name
 from zrb_store.queries import lease, output, runs, sessions, show, step_history
@@ -34,6 +35,7 @@ class SessionView:
         runs: Its runs, the first one first.
         moment: The moment in microseconds; None for now.
         damage: Collects damaged rows.
+        pops: Which of its values were taken from a shell.
         unfinished: Names of the last attempts of tasks that did not complete, and of steps that were lost and are not
             given back yet, by id. `tasks` fills it.
         steps: How many steps each task has that has some. `tasks` fills it.
@@ -57,6 +59,7 @@ class SessionView:
         self.runs = runs
         self.moment = moment
         self.damage = damage
+        self.pops = Pops(transaction, session.name, session.id, damage)
         self.unfinished: dict[int, str] = {}
         self.steps: dict[str, StepCounts] = {}
         self._attempts = attempts  # None if there are too many to keep
@@ -73,13 +76,13 @@ class SessionView:
         Args:
             transaction: A snapshot.
             name: Full name of the session.
-            at: The moment: an ISO 8601 time, `before:TASK#N` or `after:TASK#N`; by default now.
+            at: The moment: a time as it is printed, `before:TASK#N` or `after:TASK#N`; by default now.
             damage: Collects damaged rows.
 
         Raises:
             SessionNotFound: There is no such session, or it was created after that moment.
             TaskNotFound: The session has no such attempt.
-            InvalidArgument: `at` does not name a moment.
+            InvalidArgument: `at` does not name a moment, or one that is ambiguous.
         """
         damage = Damage() if damage is None else damage
         session = sessions.get(transaction, name)
@@ -91,10 +94,13 @@ class SessionView:
             known = (each for each in attempts or () if (each.task, each.number) == (task, number))
             return next(known, None) or show.short_attempt(transaction, session.id, task, number)
 
-        moment = None if at is None else moment_of(at, name, find)
+        start = its_runs[0].started_at if its_runs else session.created_at
+        moment, awaited = Moment(None) if at is None else moment_of(at, name, start, find)
         if moment is not None:
             its_runs = runs_at(its_runs, moment)
             session = _session_at(session, its_runs, moment)
+            if awaited is not None and awaited not in session.tasks:  # only zrb says in advance what tasks there are
+                session = replace(session, tasks={**session.tasks, awaited: "waiting"})
             return cls(transaction, session, its_runs, attempts, has_steps, moment, frozenset(), damage, now)
         status = lease.status_of(transaction, session, its_runs[-1] if its_runs else None, now)
         dead_runs = frozenset(

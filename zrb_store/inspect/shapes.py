@@ -11,6 +11,7 @@ from typing import Any
 from zrb_store import codec
 from zrb_store.inspect.damage import Damage
 from zrb_store.names import full_name
+from zrb_store.queries.changes import Change
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.value_history import AttemptName, ValueHistory
 from zrb_store.records import AttemptRecord, RunRecord, SessionRecord, iso
@@ -120,6 +121,7 @@ def value_shape(history: ValueHistory, session: str, queue: str, damage: Damage)
         "pushed_by": _owner_name(history.pusher, session),
         "taken_at": iso(value.ended_at) if value.state in ("taken", "removed") else None,
         "taken_by": _owner_name(history.taker, session),
+        "popped_by": process_shape(history.popper),
         "moved_from": value.moved_from,
         "orphaned": value.orphaned,
         "deliveries": value.deliveries,
@@ -138,6 +140,11 @@ def value_shape(history: ValueHistory, session: str, queue: str, damage: Damage)
             }
         )
     return shape
+
+
+def process_shape(change: Change | None) -> dict[str, Any] | None:
+    """Return the user, host and pid of what somebody did by hand."""
+    return None if change is None else {"user": change.user, "host": change.host, "pid": change.pid}
 
 
 def _owner_name(owner: AttemptName | None, session: str) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +17,15 @@ from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.holders import HeldBy, holders_of
 from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.moments import history_at
+from zrb_store.inspect.pops import is_without_taker
 from zrb_store.inspect.session_view import SessionView
 from zrb_store.inspect.shapes import header, run_shape, value_shape
 from zrb_store.names import nearest
-from zrb_store.queries import value_history
+from zrb_store.queries import last_values, value_history
 from zrb_store.queries.show import QueueSummary, holding_values, queue_summaries
 from zrb_store.queries.step_history import StepCounts
 from zrb_store.queries.value_history import Only, ValueHistory
+from zrb_store.records import RunRecord
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class SessionDocument:
         read_at: When it was read, in microseconds.
         dead: How many values of each queue are dead now.
         steps: How many steps each task has that has some.
+        earlier: Of each queue of which only the last values were asked for, how many come before them, by their state.
+        runs: The records of its runs, the first one first.
+        moment: The moment that is shown, in microseconds: `read_at`, or an earlier one.
     """
 
     tree: dict[str, Any]
@@ -47,6 +53,9 @@ class SessionDocument:
     read_at: int
     dead: dict[str, int]
     steps: dict[str, StepCounts]
+    earlier: dict[str, dict[str, int]]
+    runs: Sequence[RunRecord]
+    moment: int
 
     def holders(self) -> list[HeldBy]:
         """Return what holds values of the session's queues: running attempts, and completed steps of other sessions."""
@@ -66,6 +75,7 @@ def open_session(
     *,
     only: Only | None = None,
     at: str | None = None,
+    last: int | None = None,
     damage: Damage | None = None,
 ) -> Iterator[SessionDocument]:
     """Read everything of one session as of one moment.
@@ -75,7 +85,8 @@ def open_session(
         name: Full name of the session.
         queue: Only this queue.
         only: Only live values, or only dead ones.
-        at: Show the session as it was at a moment: an ISO 8601 time, `before:TASK#N` or `after:TASK#N`.
+        at: Show the session as it was at a moment: a time as it is printed, `before:TASK#N` or `after:TASK#N`.
+        last: Only so many values of each queue, the last ones.
         damage: Collects damaged rows.
 
     Raises:
@@ -93,26 +104,40 @@ def open_session(
             queues = [each for each in queues if each.name == queue]
             if not queues:
                 raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
-        yield SessionDocument(
-            {
-                **header(view.session, view.damage),
-                "runs": [run_shape(run, name, view.damage) for run in view.runs],
-                "tasks": tasks,
-                "queues": _contents(view, queues, queue, only),
-            },
-            view.unfinished,
-            transaction,
-            view.session.id,
-            view.read_at,
-            {each.name: each.dead for each in queues},
-            view.steps,
-        )
+        with closing(view.pops):
+            contents = _contents(view, queues, queue, only, last)
+            earlier = {
+                each.name: _cut(view, each, only, last, contents[each.name]) for each in queues if last is not None
+            }
+            yield SessionDocument(
+                tree={
+                    **header(view.session, view.damage),
+                    "runs": [run_shape(run, name, view.damage) for run in view.runs],
+                    "tasks": tasks,
+                    "queues": contents,
+                },
+                unfinished=view.unfinished,
+                transaction=transaction,
+                session_id=view.session.id,
+                read_at=view.read_at,
+                dead={each.name: each.dead for each in queues},
+                steps=view.steps,
+                earlier=earlier,
+                runs=view.runs,
+                moment=view.read_at if view.moment is None else view.moment,
+            )
+
+
+def _count(queue: QueueSummary, only: Only | None) -> int:
+    return {"live": queue.live, "dead": queue.dead, None: queue.values}[only]
 
 
 def _contents(
-    view: SessionView, queues: list[QueueSummary], queue_name: str | None, only: Only | None
+    view: SessionView, queues: list[QueueSummary], queue_name: str | None, only: Only | None, last: int | None
 ) -> dict[str, Any]:
     """Return the shapes of queues: of all queues of the session, or of the one that is named."""
+    if last is not None and any(_count(queue, only) > last for queue in queues):
+        return {queue.name: _lazy_contents(view, queue, only) for queue in queues}
     few = sum(queue.live if only == "live" else queue.values for queue in queues) <= lazy.MAX_ROWS
     if few and only != "dead":
         histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
@@ -146,16 +171,34 @@ def _lazy_contents(view: SessionView, queue: QueueSummary, only: Only | None) ->
         shapes = _values(view, queue, histories)
         return (shape for shape in shapes if shape["state"] == "dead") if were_dead else shapes
 
-    counts = {"live": queue.live, "dead": queue.dead, None: queue.values}
     return {
         "max_deliveries": queue.max_deliveries,
         "live": Lazy(live_values, queue.live),
-        "values": Lazy(values, sum(1 for _ in values()) if were_dead else counts[only]),
+        "values": Lazy(values, sum(1 for _ in values()) if were_dead else _count(queue, only)),
     }
+
+
+def _cut(
+    view: SessionView, queue: QueueSummary, only: Only | None, last: int, contents: dict[str, Any]
+) -> dict[str, int]:
+    """Leave the last values of a queue in its contents, and return how many come before them, by their state."""
+    values, transaction = contents["values"], view.transaction
+    if len(values) <= last:
+        return {}
+    if only == "dead" and view.moment is not None:
+        contents["values"] = list(deque(values, maxlen=last))
+        return {"dead": len(values) - last}
+    place: dict[str, Any] = {"only": only, "at": view.moment}
+    first = last_values.first_of_last(transaction, queue.id, last, **place)
+    histories = value_history.of_queue(transaction, queue.id, **place, from_seq=first)
+    contents["values"] = list(_values(view, queue, histories))
+    return {} if first is None else last_values.earlier(transaction, queue.id, first, **place)
 
 
 def _values(view: SessionView, queue: QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[dict[str, Any]]:
     for history in histories:
         seen = history if view.moment is None else history_at(history, view.session.name, view.moment)
+        if seen is not None and is_without_taker(seen) and seen.value.ended_at == history.value.ended_at:
+            seen = view.pops.with_popper(seen)
         if seen is not None:
             yield value_shape(seen, view.session.name, queue.name, view.damage)

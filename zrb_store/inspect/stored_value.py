@@ -9,6 +9,7 @@ from zrb_store import codec
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.pops import with_its_popper
 from zrb_store.inspect.shapes import value_shape
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import attempts, show, value_history
@@ -63,8 +64,23 @@ def find_queue(transaction: Transaction, session: SessionRecord, queue: str) -> 
     return queue_id
 
 
-def find_history(transaction: Transaction, session: SessionRecord, queue: str, queue_id: int, seq: int) -> ValueHistory:
+def find_history(
+    transaction: Transaction,
+    session: SessionRecord,
+    queue: str,
+    queue_id: int,
+    seq: int,
+    damage: Damage | None = None,
+) -> ValueHistory:
     """Return the history of a value.
+
+    Args:
+        transaction: A snapshot.
+        session: Its session.
+        queue: Name of its queue.
+        queue_id: The queue's id.
+        seq: The value's number.
+        damage: Collects the damaged rows of what was done by hand.
 
     Raises:
         ValueNotFound: There is no such value.
@@ -72,7 +88,7 @@ def find_history(transaction: Transaction, session: SessionRecord, queue: str, q
     found = value_history.of_value(transaction, queue_id, seq)
     if found is None:
         raise ValueNotFound(f"there is no value {full_name(session.name, queue, seq)}")
-    return found
+    return with_its_popper(transaction, found, session.name, queue, Damage() if damage is None else damage)
 
 
 def result_of(transaction: Transaction, session: SessionRecord, attempt: AttemptRecord) -> StoredValue:
@@ -87,6 +103,7 @@ def result_of(transaction: Transaction, session: SessionRecord, attempt: Attempt
     if found is None:
         raise ValueNotFound(f"{attempt.session}/{attempt.name} completed without a result")
     queue = show.queue_names(transaction, session.id).get(found.value.queue_id, attempt.task)
+    found = with_its_popper(transaction, found, session.name, queue, Damage())
     return StoredValue.from_history(found, session.name, queue)
 
 

@@ -38,7 +38,7 @@ def trace(database: Database, session: str, queue: str, seq: int, damage: Damage
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)
         queue_id = find_queue(transaction, record, queue)
-        found = find_history(transaction, record, queue, queue_id, seq)
+        found = find_history(transaction, record, queue, queue_id, seq, damage)
         value = value_shape(found, session, queue, damage)
         events = [
             *_own_events(found, session, value),
@@ -57,9 +57,18 @@ def _event(
     *,
     reason: str | None = None,
     value: str | None = None,
+    popped_by: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     step = None if attempt is None else attempt.step
-    return {"at": at, "event": event, "by": by, "step": step, "reason": reason, "value": value}
+    return {
+        "at": at,
+        "event": event,
+        "by": by,
+        "step": step,
+        "reason": reason,
+        "value": value,
+        "popped_by": popped_by,
+    }
 
 
 def _own_events(history: ValueHistory, session: str, shape: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -81,7 +90,8 @@ def _own_events(history: ValueHistory, session: str, shape: dict[str, Any]) -> I
     # A copy has no returns.
     yield from (_death(at, row.deliveries) for at in died_at)
     if row.state in ("taken", "removed"):
-        yield _event(row.state, shape["taken_at"], shape["taken_by"], history.taker)
+        popped_by = shape["popped_by"]
+        yield _event(row.state, shape["taken_at"], shape["taken_by"], history.taker, popped_by=popped_by)
     if pusher is not None and undone_at is not None and (row.orphaned or row.state == "retracted"):
         is_retracted = row.state == "retracted"
         # A dead value that is retracted later still has the time of its death.

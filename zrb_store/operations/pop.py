@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import ValueNotFound
-from zrb_store.names import check_session_name
+from zrb_store.errors import ValueNotFound, ZrbStoreError
+from zrb_store.inspect import session_names
+from zrb_store.names import check_session_name, nearest
 from zrb_store.operations import reclaim
 from zrb_store.operations.lookout import Lookout
-from zrb_store.queries import queues, values
+from zrb_store.queries import queues, sessions, values
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.owner import Owner
 
@@ -31,7 +32,8 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
 
     Raises:
         InvalidArgument: No session can have this name.
-        ValueNotFound: The queue was empty all the time.
+        SessionNotFound: There was no such session all the time.
+        ValueNotFound: There was no such queue, or it was empty.
         AttemptClosed: The owner has ended.
         LeaseLost: Another process has taken over the owner's session.
     """
@@ -59,5 +61,14 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
         if owner:
             owner.refuse_if_closed()
         if not lookout.wait():
-            after = f" after {wait:g} s" if wait else ""
-            raise ValueNotFound(f"queue {queue!r} of session {session} is empty{after}")
+            raise _nothing(database, session, queue, f" after {wait:g} s" if wait else "")
+
+
+def _nothing(database: Database, session: str, queue: str, after: str) -> ZrbStoreError:
+    """Return the error that there is no value, which says whether that may be a matter of a wrong name."""
+    if sessions.find(database, session) is None:
+        return session_names.not_found(database, session, after)
+    known = queues.queue_ids(database, session)
+    if queue not in known:
+        return ValueNotFound(f"session {session} has no queue {queue!r}{after}{nearest(queue, known)}")
+    return ValueNotFound(f"queue {queue!r} of session {session} is empty{after}")

@@ -37,8 +37,9 @@ class Policy:
 
     Attributes:
         older_than: Only sessions that ended longer ago than this.
-        keep_last: For each task of each project, keep this many of the last sessions, and as many of the last that
-            completed: the last results stay, however often the task has failed since.
+        keep_last: For each task of each project, and for each program whose sessions have no task, keep this many of
+            the last sessions, and as many of the last that completed: the last results stay, however often the task has
+            failed since.
         statuses: Only sessions with one of these statuses.
     """
 
@@ -145,7 +146,7 @@ def _choose(every: Iterable[_SessionToPrune], policy: Policy, cutoff: int | None
     results_of: Counter[tuple[str | None, str | None]] = Counter()
     for inspected in every:
         session = inspected.session
-        task = (session.project, session.task)
+        task = (session.project, session.of)
         sessions_of[task] += inspected.status not in ("open", "running")
         results_of[task] += _left_a_result(session)
         if policy.statuses and inspected.status not in policy.statuses:
@@ -236,7 +237,7 @@ def _rule(policy: Policy, session: Candidate) -> str:
         rules.append(f"older than {_length(policy.older_than)}")
     if policy.keep_last is not None:
         which = f"{policy.keep_last} completed" if _left_a_result(session) else str(policy.keep_last)
-        rules.append(f"not among the last {which}" + (f" of {session.task}" if session.task else ""))
+        rules.append(f"not among the last {which}" + (f" of {session.of}" if session.of else ""))
     if policy.statuses:
         rules.append(f"status {' or '.join(policy.statuses)}")
     return ", ".join(rules)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import literal_column
 
-from zrb_store.db.dialect import among
+from zrb_store.db.dialect import among, matches
 from zrb_store.db.tables import attempt, run, session
 from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.name_pattern import NamePattern
 from zrb_store.queries import runs, sessions
+from zrb_store.queries.programs import is_named
 from zrb_store.queries.show import no_step
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -24,8 +27,10 @@ def matching_sessions(
     transaction: Transaction,
     *,
     statuses: Collection[str] | None = None,
+    name: NamePattern | None = None,
     task: str | None = None,
-    project: str | None = None,
+    projects: Collection[str] | None = None,
+    project_name: str | None = None,
     since: int | None = None,
     roots: bool = False,
     limit: int | None = None,
@@ -35,24 +40,33 @@ def matching_sessions(
     Args:
         transaction: A snapshot.
         statuses: Only sessions with one of these stored statuses.
+        name: Only sessions whose name matches.
         task: Only sessions whose main task has this name.
-        project: Only sessions of the project in this folder.
+        projects: Only sessions of a project in one of these folders.
+        project_name: Only sessions of a project whose folder has this name.
         since: Only sessions that were created at this moment (in microseconds) or later.
         roots: Leave out child sessions.
         limit: How many sessions to return at most.
     """
-    statement = sessions.ALL.order_by(*_NEWEST_FIRST).limit(limit)
+    statement = sessions.ALL.order_by(*_NEWEST_FIRST)
+    if name is not None:
+        statement = statement.where(matches(transaction.dialect_name, session.c.name, name))
     if statuses is not None:
         statement = statement.where(session.c.status.in_(statuses))
     if task is not None:
         statement = statement.where(session.c.task == task)
-    if project is not None:
-        statement = statement.where(session.c.project == project)
+    if projects is not None:
+        statement = statement.where(session.c.project.in_(projects))
+    if project_name is not None:
+        statement = statement.where(is_named(session.c.project, project_name))
     if since is not None:
         statement = statement.where(session.c.created_at >= since)
     if roots:
         statement = statement.where(session.c.parent.is_(None))
-    return map(sessions.record, transaction.stream(statement))
+    if name is None or name.is_exact:
+        return map(sessions.record, transaction.stream(statement.limit(limit)))
+    found = map(sessions.record, transaction.stream(statement))
+    return itertools.islice((each for each in found if name.matches(each.name)), limit)
 
 
 @functools.cache
@@ -69,18 +83,47 @@ def runs_by_session(executor: Executor, session_ids: Sequence[int]) -> dict[int,
     return found
 
 
+class TaskCounts(NamedTuple):
+    """How far the tasks of a session are.
+
+    Attributes:
+        attempted: How many of them have attempts.
+        completed: How many of these have completed.
+        kept: Of a session for which that was asked, the tasks with an attempt that was not given back.
+    """
+
+    attempted: int
+    completed: int
+    kept: frozenset[str]
+
+
 @functools.cache
 def _task_counts(dialect_name: str) -> Any:
-    stands = sa.and_(attempt.c.status == literal_column("'completed'"), attempt.c.given_back_at.is_(None))
-    completed = sa.case((stands, attempt.c.task))
+    was_kept = attempt.c.given_back_at.is_(None)
+    completed = sa.case((sa.and_(attempt.c.status == literal_column("'completed'"), was_kept), attempt.c.task))
+    kept = sa.case((was_kept, attempt.c.task))
+    # One row for each session, but one for each task of a session whose tasks are asked for.
+    task = sa.case((among(dialect_name, attempt.c.session_id, "by_task"), attempt.c.task))
+    counted = (sa.func.count(each.distinct()) for each in (attempt.c.task, completed, kept))
     return (
-        sa.select(attempt.c.session_id, sa.func.count(attempt.c.task.distinct()), sa.func.count(completed.distinct()))
+        sa.select(attempt.c.session_id, task.label("name"), *counted)
         .where(among(dialect_name, attempt.c.session_id, "ids"), no_step)
-        .group_by(attempt.c.session_id)
+        .group_by(literal_column("1"), literal_column("2"))
     )
 
 
-def task_counts(executor: Executor, session_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Return for each session id how many of its tasks have attempts, and how many of these have completed."""
-    rows = executor.execute(_task_counts(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
-    return {row[0]: (row[1], row[2]) for row in rows}
+def task_counts(executor: Executor, session_ids: Sequence[int], by_task: Sequence[int] = ()) -> dict[int, TaskCounts]:
+    """Count for each session id the tasks that have attempts.
+
+    Args:
+        executor: The database, or the open transaction.
+        session_ids: The sessions.
+        by_task: Those of them for which the names of tasks are asked.
+    """
+    params = {"ids": json.dumps(list(session_ids)), "by_task": json.dumps(list(by_task))}
+    found: dict[int, TaskCounts] = {}
+    for session_id, task, attempted, completed, kept in executor.execute(_task_counts(executor.dialect_name), params):
+        before = found.get(session_id, TaskCounts(0, 0, frozenset()))
+        names = before.kept | {task} if kept and task is not None else before.kept
+        found[session_id] = TaskCounts(before.attempted + attempted, before.completed + completed, names)
+    return found

@@ -12,12 +12,17 @@ from zrb_store.db.columns import SESSION, readable
 from zrb_store.db.tables import attempt, change, queue, session, value
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.changes import is_push_or_pop
+from zrb_store.queries.programs import PROGRAM, program
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 
 
 class Candidate(NamedTuple):
-    """A session, with the columns that decide whether it is pruned. The status is the stored one."""
+    """A session, with the columns that decide whether it is pruned. The status is the stored one.
+
+    Attributes:
+        of: What it is a session of: its task; or else the program that its last run was of; or None.
+    """
 
     id: int
     name: str
@@ -29,11 +34,12 @@ class Candidate(NamedTuple):
     fence: int
     created_at: int
     finished_at: int | None
+    of: str | None = None
     damage: tuple[str, ...] = ()
 
 
 _COLUMNS = {name: SESSION[name] for name in Candidate._fields if name in SESSION}
-_CANDIDATE = sa.select(*(session.c[name] for name in _COLUMNS))
+_CANDIDATE = sa.select(*(session.c[name] for name in _COLUMNS), *PROGRAM)
 _ended = sa.func.coalesce(session.c.finished_at, session.c.created_at)
 _NEWEST_FIRST = _CANDIDATE.order_by(_ended.desc(), session.c.id.desc())
 _BY_ID = _CANDIDATE.where(session.c.id == bindparam("session_id"))
@@ -51,8 +57,8 @@ def candidate(executor: Executor, session_id: int) -> Candidate | None:
 
 
 def _candidate(row: Row) -> Candidate:
-    named, damage = readable(_COLUMNS, row)
-    return Candidate(**named, damage=damage)
+    named, damage = readable(_COLUMNS, row[: len(_COLUMNS)])
+    return Candidate(**named, of=named["task"] or program(row[len(_COLUMNS) :]), damage=damage)
 
 
 _DELETE_CHANGES = sa.delete(change).where(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
+from zrb_store.db.dialect import bytewise, matches
 from zrb_store.db.tables import session
-from zrb_store.db.transaction import Executor
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.name_pattern import NamePattern
 
 # Ordered by name, so that only the index of names is read. Among names that contain a date, the newest come first.
 _PREFIX = (
@@ -21,6 +25,25 @@ def names_with_prefix(executor: Executor, prefix: str, limit: int) -> list[str]:
     """Return up to `limit` names of sessions that begin with `prefix`, in the same case."""
     rows = executor.execute(_PREFIX, {"prefix": prefix, "length": len(prefix), "count": limit})
     return [row[0] for row in rows]
+
+
+_perhaps_kept = sa.or_(session.c.pinned, session.c.status == literal_column("'running'"))
+
+
+def matching_names(transaction: Transaction, pattern: NamePattern, *, perhaps_kept: bool = False) -> Iterator[str]:
+    """Yield the names of sessions that match a pattern, in the order of their bytes.
+
+    Args:
+        transaction: A snapshot.
+        pattern: The pattern.
+        perhaps_kept: Only sessions that are pinned, or that are being run or died.
+    """
+    dialect_name = transaction.dialect_name
+    statement = sa.select(session.c.name).where(matches(dialect_name, session.c.name, pattern))
+    if perhaps_kept:
+        statement = statement.where(_perhaps_kept)
+    found = (row[0] for row in transaction.stream(statement.order_by(bytewise(dialect_name, session.c.name))))
+    return found if pattern.is_exact else filter(pattern.matches, found)
 
 
 _NEWEST_NAMES = (

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam
 from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, ColumnRule, readable
 from zrb_store.db.tables import queue, returned, value
 from zrb_store.db.transaction import Row, Transaction
+from zrb_store.queries.changes import Change
 from zrb_store.queries.joined_attempts import PUSHER, TAKER
 from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.values import was_live
@@ -59,6 +60,7 @@ class ValueHistory(NamedTuple):
         pusher: The attempt that pushed it, if there was one and it still exists.
         taker: The attempt that holds it now, if there is one and it still exists.
         returns: Its returns to the queue, the oldest first.
+        popper: Who took it from a shell outside any attempt, if that was looked for (`inspect/pops.py`).
     """
 
     value: ValueRecord
@@ -66,11 +68,13 @@ class ValueHistory(NamedTuple):
     pusher: AttemptName | None
     taker: AttemptName | None
     returns: list[Return]
+    popper: Change | None = None
 
 
 Only = Literal["live", "dead"]
 """The values that are asked for, if not all."""
 
+_FROM_SEQ = bindparam("from_seq", type_=sa.BigInteger)
 _PUSHER = (*PUSHER.name, PUSHER.step, PUSHER.given_back_at, PUSHER.failed_at)
 _TAKER = (*TAKER.name, TAKER.step)
 
@@ -85,7 +89,7 @@ def _within(table: sa.Table, scope: str) -> sa.ColumnElement[bool]:
 
 
 @functools.cache
-def _values(scope: str, only: Only | None, then: bool) -> Any:
+def _values(scope: str, only: Only | None, then: bool, from_seq: bool = False) -> Any:
     is_live = was_live if then else value.c.ended_at.is_(None)
     statement: Any = (
         sa.select(*(value.c[name] for name in VALUE), is_live, *_PUSHER, *_TAKER)
@@ -93,6 +97,8 @@ def _values(scope: str, only: Only | None, then: bool) -> Any:
         .where(_within(value, scope))
         .order_by(value.c.queue_id, value.c.seq)
     )
+    if from_seq:
+        statement = statement.where(value.c.seq >= _FROM_SEQ)
     if only is None:
         return statement
     if only == "dead":
@@ -102,13 +108,14 @@ def _values(scope: str, only: Only | None, then: bool) -> Any:
 
 
 @functools.cache
-def _returns(scope: str) -> Any:
-    return (
+def _returns(scope: str, from_seq: bool = False) -> Any:
+    statement: Any = (
         sa.select(*(returned.c[name] for name in RETURN), *_TAKER, *TAKER.error)
         .select_from(TAKER.join(returned, returned.c.taken_by))
         .where(_within(returned, scope))
         .order_by(returned.c.queue_id, returned.c.seq, returned.c.id)
     )
+    return statement.where(returned.c.seq >= _FROM_SEQ) if from_seq else statement
 
 
 def of_session(
@@ -133,10 +140,18 @@ def of_session(
 
 
 def of_queue(
-    transaction: Transaction, queue_id: int, *, only: Only | None = None, at: int | None = None
+    transaction: Transaction,
+    queue_id: int,
+    *,
+    only: Only | None = None,
+    at: int | None = None,
+    from_seq: int | None = None,
 ) -> Iterator[ValueHistory]:
-    """Yield the histories of the values of one queue as `of_session` does, but by an index on both databases."""
-    return _histories(transaction, "queue", {"queue_id": queue_id}, only, at)
+    """Yield the histories of the values of one queue as `of_session` does, but by an index on both databases.
+
+    With `from_seq` they begin with the value of that number.
+    """
+    return _histories(transaction, "queue", {"queue_id": queue_id}, only, at, from_seq)
 
 
 def of_value(transaction: Transaction, queue_id: int, seq: int) -> ValueHistory | None:
@@ -145,12 +160,17 @@ def of_value(transaction: Transaction, queue_id: int, seq: int) -> ValueHistory 
 
 
 def _histories(
-    transaction: Transaction, scope: str, params: dict[str, Any], only: Only | None, at: int | None
+    transaction: Transaction,
+    scope: str,
+    params: dict[str, Any],
+    only: Only | None,
+    at: int | None,
+    from_seq: int | None = None,
 ) -> Iterator[ValueHistory]:
-    params = {**params, "moment": at}
-    all_returns = map(_return, transaction.stream(_returns(scope), params))
+    params = {**params, "moment": at, "from_seq": from_seq}
+    all_returns = map(_return, transaction.stream(_returns(scope, from_seq is not None), params))
     upcoming = next(all_returns, None)
-    for row in transaction.stream(_values(scope, only, at is not None), params):
+    for row in transaction.stream(_values(scope, only, at is not None, from_seq is not None), params):
         history = _history(row)
         record = history.value
         # Both streams are in the order of queue and seq.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from zrb_store.cli.render.json_stream import dumps_compact
+from zrb_store.cli.render.readable import TEXT_TAGS, readable
 from zrb_store.cli.render.stdout import on_terminal
+from zrb_store.local_time import is_repeated, zone_name
 from zrb_store.safe_text import one_line, printable
 
 NOTHING = "-"
@@ -16,13 +19,17 @@ _PREVIEW_LENGTH = 2000  # characters of a value that are looked at if it is goin
 
 
 class TimeFormat:
-    """A format of ISO 8601 times: in the local time zone on a terminal, elsewhere in UTC with a Z."""
+    """A format of ISO 8601 times: in the local time zone on a terminal, elsewhere in UTC with a Z.
+
+    Local times name their zone if `TZ` is set, or if the clock shows them twice because it is put back. `show --at`
+    accepts all that is printed (`parse_time`).
+    """
 
     def __init__(self, day_of: str | None = None) -> None:
         """Create a format.
 
         Args:
-            day_of: A time, on whose day `brief` leaves out the date.
+            day_of: A time, on whose day `brief` leaves out the date, and in whose year it leaves out the year.
         """
         self._is_local = on_terminal()
         self._day = self._parse(day_of).date() if day_of else None
@@ -33,31 +40,37 @@ class TimeFormat:
 
     def full(self, iso: str | None) -> str:
         """Return date and time to the second."""
-        return NOTHING if iso is None else self._parse(iso).strftime("%Y-%m-%d %H:%M:%S") + self._zone
+        return self._format("%Y-%m-%d %H:%M:%S", iso)
 
     def short(self, iso: str | None) -> str:
         """Return the same as `full`, on a terminal without the year if it is the current one."""
-        if iso is None:
-            return NOTHING
-        time = self._parse(iso)
-        if not self._is_local or time.year != datetime.now().year:
+        if iso is None or not self._is_local or self._parse(iso).year != datetime.now().year:
             return self.full(iso)
-        return time.strftime("%m-%d %H:%M:%S")
+        return self._format("%m-%d %H:%M:%S", iso)
 
     def brief(self, iso: str | None) -> str:
         """Return the time, and the date too if it is another day than that of `day_of`."""
-        if iso is None:
-            return NOTHING
+        if iso is None or self._day is None:
+            return self.full(iso)
         time = self._parse(iso)
-        return time.strftime("%H:%M:%S" if time.date() == self._day else "%m-%d %H:%M:%S") + self._zone
+        if time.date() == self._day:
+            return self._format("%H:%M:%S", iso)
+        return self._format("%m-%d %H:%M:%S", iso) if time.year == self._day.year else self.full(iso)
 
     def exact(self, iso: str | None) -> str:
         """Return date and time to the microsecond."""
-        return NOTHING if iso is None else self._parse(iso).strftime("%Y-%m-%d %H:%M:%S.%f") + self._zone
+        return self._format("%Y-%m-%d %H:%M:%S.%f", iso)
 
-    @property
-    def _zone(self) -> str:
-        return "" if self._is_local else "Z"
+    def _format(self, form: str, iso: str | None) -> str:
+        if iso is None:
+            return NOTHING
+        time = self._parse(iso)
+        return time.strftime(form) + self._zone(time)
+
+    def _zone(self, time: datetime) -> str:
+        if not self._is_local:
+            return "Z"
+        return f" {zone_name(time)}" if "TZ" in os.environ or is_repeated(time) else ""
 
 
 def micros_between(start: str | None, end: str | None) -> int | None:
@@ -109,6 +122,11 @@ def run_process(run: dict[str, Any]) -> str:
     return one_line(f"{run['origin']}, pid {run['pid']} on {run['host']}")
 
 
+def process(changed_by: dict[str, Any]) -> str:
+    """Name who did something by hand, with which process: `amy, pid 7 on db-1`."""
+    return one_line(f"{changed_by['user'] or 'somebody'}, pid {changed_by['pid']} on {changed_by['host']}")
+
+
 def error_summary(error: dict[str, Any]) -> str:
     """Return type and message of an error, which is in the shape of `show --format json`.
 
@@ -120,20 +138,17 @@ def error_summary(error: dict[str, Any]) -> str:
 
 
 def preview(tree: Any, *, full: bool = False) -> str:
-    """Format a value, as `codec.to_json` returns it, on one line.
+    """Format a value, as `codec.to_json` returns it, on one line, as a person reads it.
 
-    A value that is written as one text is shown as that text, but a str is put in quotes, so that it differs from a
-    number.
+    A command's result is shown as its output, but a str is put in quotes, so that it differs from a number.
 
     Args:
         tree: The value.
         full: Whether all of it is needed, not only what fits in a table.
     """
-    text = _single_text(tree)
-    if type(tree) is str:
-        text = json.dumps(tree if full else tree[:_PREVIEW_LENGTH], ensure_ascii=False)
-    elif text is None:
-        text = _stand_in_text(tree) or json.dumps(_without_tag(tree), ensure_ascii=False)
+    text = single_text(tree) if type(tree) is dict and tree.get("$") == "CmdResult" else None
+    if text is None:
+        text = readable(tree, None if full else _PREVIEW_LENGTH)
     return printable(text if full else text[:_PREVIEW_LENGTH])
 
 
@@ -149,36 +164,19 @@ def preview_items(items: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _stand_in_text(tree: Any) -> str | None:
-    """Return what is known of a value that cannot be decoded; None for all other values."""
-    if type(tree) is not dict or "$" not in tree:
-        return None
-    if tree["$"] == "opaque":
-        return str(tree.get("repr"))
-    return f"undecodable: {tree.get('raw')}" if tree["$"] == "undecodable" else None
-
-
-def _without_tag(tree: Any) -> Any:
-    """Return the content of a tagged value, if its type, which is shown beside it, says as much as the tag."""
-    if type(tree) is dict and tree.get("$") in ("tuple", "set", "frozenset", "bytes", "bytearray", "dataclass"):
-        return tree.get("v", tree)
-    return tree
-
-
-# Tags of values that a shell wants as their text alone.
-_TEXT_TAGS = frozenset(
-    {"Decimal", "UUID", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "ZoneInfo"}
-    | {"date", "datetime", "time", "float"}
-)
-
-
 def shell_text(tree: Any) -> str:
     """Format a value, as `codec.to_json` returns it, for a shell: text or a command's output as it is, else JSON."""
-    text = _single_text(tree)
+    text = single_text(tree)
     return dumps_compact(tree) if text is None else text
 
 
-def _single_text(tree: Any) -> str | None:
+def setting_text(tree: Any) -> str:
+    """Format a value, as `codec.to_json` returns it, for `NAME=VALUE`: text as it is, else as `preview` does."""
+    text = single_text(tree)
+    return readable(tree) if text is None else text
+
+
+def single_text(tree: Any) -> str | None:
     """Return the text of a value that is written as one: a str, a path, a date or a command's output; else None."""
     if type(tree) is str:
         return tree
@@ -186,7 +184,7 @@ def _single_text(tree: Any) -> str | None:
         return None
     content = tree.get("v")
     if tree["$"] == "CmdResult" and type(content) is dict:
-        return _single_text(content.get("output"))
+        return single_text(content.get("output"))
     if tree["$"] == "str" and type(content) is list:
         return "".join(map(str, content))
-    return content if tree["$"] in _TEXT_TAGS and type(content) is str and tree.keys() == {"$", "v"} else None
+    return content if tree["$"] in TEXT_TAGS and type(content) is str and tree.keys() == {"$", "v"} else None

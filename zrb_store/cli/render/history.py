@@ -18,8 +18,8 @@ from zrb_store.cli.render.format import (
     preview,
     run_process,
 )
-from zrb_store.cli.render.layout import display_width, shorten
 from zrb_store.cli.render.stdout import page_width
+from zrb_store.cli.render.width import display_width, shorten
 from zrb_store.inspect.agents import agent_note, agent_sum
 from zrb_store.queries.step_history import StepCounts
 from zrb_store.safe_text import one_line
@@ -29,34 +29,35 @@ _STEP_WIDTH = 60  # columns of a step's name
 _AGENT_WIDTH = 90  # columns of what an agent's step did
 _BEFORE_NOTE = 50  # columns of the page that a note leaves to the others
 _LEAST_RESULT = 16  # columns of a step's result, however narrow the page
-_FEW = 20  # runs, or attempts or steps of a task: no more are shown one by one
+FEW = 20  # runs, or attempts or steps of a task: no more are shown one by one
 _LAST = 10  # how many of more runs and attempts are shown
 
 
-def runs_table(runs: list[dict[str, Any]], times: TimeFormat, *, full: bool) -> Table:
+def runs_table(runs: list[dict[str, Any]], times: TimeFormat, *, until: str | None, every: bool) -> Table:
     """Return the table of a session's runs, which are in the shape of `show --format json`.
 
     Args:
         runs: The runs.
         times: The format of times.
-        full: Whether a long list is shown whole.
+        until: The moment until which a run that still runs has taken time; None not to show that.
+        every: Whether a long list is shown whole.
     """
     columns = (
         Column("run", right=True),
         Column("outcome", status=True),
-        Column("started"),
-        Column("took", right=True),
+        Column("started", leaves=2),
+        Column("took", right=True, leaves=1),
         Column("by"),
     )
-    hidden = _hidden(runs, full)
-    earlier = _earlier("runs", (run["outcome"] or "running" for run in runs[:hidden]))
-    rows = [[*[NOTHING] * 4, earlier]] if hidden else []
+    hidden = hidden_count(runs, every)
+    outcomes = (run["outcome"] or "running" for run in runs[:hidden])
+    rows = [[*[NOTHING] * 4, earlier("runs", outcomes)]] if hidden else []
     rows += [
         [
             str(run["number"]),
             one_line(run["outcome"] or "running"),
             times.brief(run["started_at"]),
-            _took(run, run["outcome"]),
+            took(run, run["outcome"] or "running", until),
             run_process(run),
         ]
         for run in runs[hidden:]
@@ -69,7 +70,9 @@ def tasks_table(
     step_counts: Mapping[str, StepCounts],
     times: TimeFormat,
     *,
+    until: str | None,
     full: bool,
+    every: bool,
     all_steps: bool,
 ) -> Table:
     """Return the table of a session's tasks, which are in the shape of `show --format json`.
@@ -78,15 +81,17 @@ def tasks_table(
         tasks: The tasks.
         step_counts: How many steps the tasks have.
         times: The format of times.
-        full: Whether long lists, and the results of steps, are shown whole.
+        until: The moment until which an attempt that runs has taken time; None not to show that.
+        full: Whether the results of steps are shown whole.
+        every: Whether long lists of attempts are shown whole.
         all_steps: Whether all steps are shown one by one.
     """
     columns = (
-        Column("attempt", fold=True),
+        Column("attempt"),
         Column("status", status=True),
-        Column("run", right=True),
-        Column("started"),
-        Column("took", right=True),
+        Column("run", right=True, leaves=1),
+        Column("started", leaves=2),
+        Column("took", right=True, leaves=3),
         Column("note"),
     )
 
@@ -94,60 +99,60 @@ def tasks_table(
 
     def rows() -> Iterator[list[str]]:
         for task in tasks:
-            yield from _task_rows(task, times, full)
+            yield from _task_rows(task, times, until, every)
             if "steps" not in task:
                 continue
             if step_counts[task["task"]].prompts and (total := _agent_sum(task)):
                 yield [one_line(task["task"]), *[NOTHING] * 4, total]
-            if len(task["steps"]) <= _FEW or all_steps or full:
-                yield from (_step_row(step, times, width) for step in task["steps"])
+            if len(task["steps"]) <= FEW or all_steps:
+                yield from (_step_row(step, times, until, width) for step in task["steps"])
             else:
                 yield [one_line(task["task"]), *[NOTHING] * 4, _all_steps(step_counts[task["task"]])]
 
     return Table(columns, rows(), "Tasks")
 
 
-def _hidden(every: Sized, full: bool) -> int:
+def hidden_count(every: Sized, are_all_shown: bool) -> int:
     """Return how many of the first runs, or attempts, are not shown one by one."""
-    return 0 if full or len(every) <= _FEW else len(every) - _LAST
+    return 0 if are_all_shown or len(every) <= FEW else len(every) - _LAST
 
 
-def _earlier(what: str, statuses: Iterable[str]) -> str:
+def earlier(what: str, statuses: Iterable[str]) -> str:
     """Sum up what is not shown one by one."""
     counts = Counter(statuses)
     return f"{counts.total()} earlier {what}: " + ", ".join(f"{n} {one_line(word)}" for word, n in counts.items())
 
 
-def _took(run_or_attempt: dict[str, Any], status: str | None) -> str:
-    # One that is lost ended at an unknown time, before anybody noticed.
-    is_known = status != "lost"
-    return format_duration(
-        micros_between(run_or_attempt["started_at"], run_or_attempt["ended_at"]) if is_known else None
-    )
+def took(run_or_attempt: dict[str, Any], status: str, until: str | None) -> str:
+    """Return how long a run or an attempt took, or has taken until a moment if it still runs."""
+    if status == "lost":  # it ended at an unknown time, before anybody noticed
+        return NOTHING
+    ended_at = run_or_attempt["ended_at"] or (until if status == "running" else None)
+    return format_duration(micros_between(run_or_attempt["started_at"], ended_at))
 
 
-def _task_rows(task: dict[str, Any], times: TimeFormat, full: bool) -> Iterator[list[str]]:
+def _task_rows(task: dict[str, Any], times: TimeFormat, until: str | None, every: bool) -> Iterator[list[str]]:
     """Yield a row for each attempt of a task, of many only for the last, and one if the task waits or was skipped."""
-    attempts, hidden = iter(task["attempts"]), _hidden(task["attempts"], full)
+    attempts, hidden = iter(task["attempts"]), hidden_count(task["attempts"], every)
     if hidden:
         statuses = (attempt["status"] for attempt in itertools.islice(attempts, hidden))
-        yield [one_line(task["task"]), *[NOTHING] * 4, _earlier("attempts", statuses)]
+        yield [one_line(task["task"]), *[NOTHING] * 4, earlier("attempts", statuses)]
     for place, attempt in enumerate(attempts, hidden + 1):
         is_last = place == len(task["attempts"])
         note = _error(attempt) or ("not restorable" if is_last and not task["restorable"] else "")
-        yield _row(one_line(f"{task['task']}#{attempt['number']}"), attempt["status"], attempt, times, note)
+        yield _row(one_line(f"{task['task']}#{attempt['number']}"), attempt["status"], attempt, times, until, note)
     if not task["attempts"] or task["status"] in ("waiting", "skipped"):
         yield [one_line(task["task"]), task["status"], NOTHING, NOTHING, NOTHING, ""]
 
 
-def _row(name: str, status: str, attempt: dict[str, Any], times: TimeFormat, note: str) -> list[str]:
+def _row(name: str, status: str, attempt: dict[str, Any], times: TimeFormat, until: str | None, note: str) -> list[str]:
     run = NOTHING if attempt["run"] is None else str(attempt["run"])
     return [
         name,
         status,
         run,
         times.brief(attempt["started_at"]),
-        _took(attempt, attempt["status"]),
+        took(attempt, attempt["status"], until),
         note,
     ]
 
@@ -157,12 +162,13 @@ def _error(attempt: dict[str, Any]) -> str:
     return "" if error is None else shorten(one_line(error_summary(error)), _ERROR_WIDTH)
 
 
-def _step_row(step: dict[str, Any], times: TimeFormat, width: int | None) -> list[str]:
+def _step_row(step: dict[str, Any], times: TimeFormat, until: str | None, width: int | None) -> list[str]:
     """Return the row of a step: its last attempt, with the name of the step and its result.
 
     Args:
         step: The step.
         times: The format of times.
+        until: As for `tasks_table`.
         width: The width of the page; None to show name and result whole.
     """
     attempts = step["attempts"]
@@ -186,7 +192,7 @@ def _step_row(step: dict[str, Any], times: TimeFormat, width: int | None) -> lis
         if width is not None:
             result = shorten(result, max(_LEAST_RESULT, width - _BEFORE_NOTE - display_width(note)))
         note += f" = {result}"
-    return _row(f"  {one_line(step['id'])}", step["status"], last, times, note)
+    return _row(f"  {one_line(step['id'])}", step["status"], last, times, until, note)
 
 
 def _agent_sum(task: dict[str, Any]) -> str:

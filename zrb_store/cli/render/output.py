@@ -60,6 +60,13 @@ def echo_json(tree: Any, *, one_line: bool = False) -> None:
     _write("")
 
 
+def write_bytes(content: bytes) -> None:
+    """Write bytes to stdout, and nothing else."""
+    with _handle_write_errors():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+
+
 def flush() -> None:
     """Write what stdout still holds back.
 

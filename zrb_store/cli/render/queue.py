@@ -7,8 +7,8 @@ from typing import Any
 
 from zrb_store.cli.render.document import Block, Column, Lines, Table
 from zrb_store.cli.render.format import NOTHING, TimeFormat, deliveries, error_summary, preview, size
-from zrb_store.cli.render.layout import shorten
 from zrb_store.cli.render.value import fate, fate_of_held
+from zrb_store.cli.render.width import shorten
 from zrb_store.inspect.holders import HeldBy
 from zrb_store.inspect.show import SessionDocument
 from zrb_store.queries.value_history import Only
@@ -19,9 +19,9 @@ _ERROR_WIDTH = 120  # columns of a delivery's error; `log` shows all of it
 _COLUMNS = (
     Column("seq", right=True),
     Column("value", cut=True),
-    Column("type"),
-    Column("size", right=True),
-    Column("pushed by", fold=True),
+    Column("type", leaves=2),
+    Column("size", right=True, leaves=1),
+    Column("pushed by", fold=True, leaves=3),
     Column("fate", status=True),
 )
 
@@ -55,6 +55,7 @@ class QueuePrinter:
         self._holders = {
             f"{each.task}#{each.number}" if each.session == own else each.name: each.state for each in holders
         }
+        self._earlier = document.earlier
         self._dead = document.dead if at is None else {}
         self._times = times
         self._only = only
@@ -64,17 +65,19 @@ class QueuePrinter:
     def block(self, name: str, contents: dict[str, Any]) -> Block:
         """Return the block of one queue, which is in the shape of `show --format json`."""
         values, limit = contents["values"], contents["max_deliveries"] if self._is_now else None
+        earlier = self._earlier.get(name, {})
+        count = len(values) + sum(earlier.values())
         if self._only == "dead":
-            parts = [f"{len(values)} dead"]
+            parts = [f"{count:,} dead"]
         else:
-            parts = [f"{len(contents['live'])} live of {len(values)}" if len(values) else "empty"]
+            parts = [f"{len(contents['live']):,} live of {count:,}" if count else "empty"]
             if dead := self._dead.get(name):
                 parts.append(f"{dead} dead")
         if limit is not None:
             parts.append(f"at most {deliveries(limit)}")
         title = f"Queue {one_line(name)}: {', '.join(parts)}"
         rows = (self._row(value, limit) for value in values)
-        return Table(_COLUMNS, rows, title) if len(values) else Lines([], title)
+        return Table(_COLUMNS, rows, title, _not_shown(earlier)) if len(values) else Lines([], title)
 
     def _row(self, value: dict[str, Any], limit: int | None) -> list[str]:
         moved_from = "" if value["moved_from"] is None else f", as #{value['moved_from']}"
@@ -90,7 +93,7 @@ class QueuePrinter:
 
     def _fate(self, value: dict[str, Any], limit: int | None) -> str:
         holder = self._holders.get(value["taken_by"]) if value["state"] == "taken" else None
-        text = fate(value) if holder is None else fate_of_held(value, holder, self._read_at)
+        text = fate(value, self._times) if holder is None else fate_of_held(value, holder, self._read_at)
         may_die = limit is not None and value["deliveries"] and (value["state"] == "live" or holder is not None)
         return f"{text}, delivered {value['deliveries']} of {limit}" if may_die else text
 
@@ -101,6 +104,17 @@ class QueuePrinter:
         error = "" if returned["error"] is None else f", {error_summary(returned['error'])}"
         text = f"{self._times.brief(returned['taken_at'])} {_taker(returned)}: {returned['reason']}{error}"
         return shorten(one_line(f"delivery {returned['deliveries']}: {text}"), _ERROR_WIDTH)
+
+
+def _not_shown(earlier: dict[str, int]) -> str:
+    """Say how many values come before those that are shown, and what became of them."""
+    if not earlier:
+        return ""
+    states = sorted(earlier, key=lambda state: (state != "live", state != "taken", state))
+    parts = ", ".join(f"{earlier[state]:,} {state}" for state in states)
+    count = sum(earlier.values())
+    are = "earlier value is" if count == 1 else "earlier values are"
+    return f"{count:,} {are} not shown ({parts}): --all shows {'it' if count == 1 else 'them'}"
 
 
 def _return(returned: dict[str, Any]) -> str:

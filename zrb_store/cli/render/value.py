@@ -13,10 +13,14 @@ from zrb_store.cli.render.format import (
     format_duration,
     micros_between,
     preview,
+    process,
     shell_text,
     size,
 )
-from zrb_store.cli.render.output import echo_json, echo_raw, print_document
+from zrb_store.cli.render.output import echo_json, echo_raw, print_document, write_bytes
+from zrb_store.cli.render.raw import is_text, raw_bytes
+from zrb_store.cli.render.stdout import on_terminal
+from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.paths import part
 from zrb_store.inspect.stored_value import StepResult, StoredValue
 from zrb_store.records import iso
@@ -24,11 +28,13 @@ from zrb_store.safe_text import one_line
 
 
 def print_value(stored: StoredValue | StepResult, output_format: str, path: str | None) -> None:
-    """Print a value or the result of a step, or the part of it at a path, in the format that was asked for."""
+    """Print a value or the result of a step, or the part of it at a path, in one of the formats or as `raw`."""
     value = stored.shape
     if path is not None:
         value = {**value, "value": part(value["value"], path)}
-    if output_format == "value":
+    if output_format == "raw":
+        _write_raw(value["value"], str(value["id"]) + (f" at {path}" if path else ""))
+    elif output_format == "value":
         echo_raw(shell_text(value["value"]))
     elif output_format == "table":
         fields = _value_fields(value) if isinstance(stored, StoredValue) else _step_fields(value)
@@ -38,11 +44,21 @@ def print_value(stored: StoredValue | StepResult, output_format: str, path: str 
     print_damage(stored.damage)
 
 
+def _write_raw(tree: Any, name: str) -> None:
+    try:
+        content = raw_bytes(tree)
+    except ValueError as error:
+        raise ZrbStoreError(f"{name} {error}") from None
+    if on_terminal() and not is_text(content):
+        raise ZrbStoreError(f"{name} is not text, and would upset the terminal: redirect it, as in `--raw > FILE`")
+    write_bytes(content)
+
+
 def _value_fields(value: dict[str, Any]) -> list[tuple[str, str]]:
     pushed_at = TimeFormat().full(value["pushed_at"])
     return [
         ("Value", one_line(value["id"])),
-        ("State", fate(value)),
+        ("State", fate(value, TimeFormat())),
         ("Type", f"{one_line(value['type'])}, {size(value['size'])}"),
         ("Pushed", f"{pushed_at} by {value['pushed_by'] or 'no attempt'}"),
     ]
@@ -57,12 +73,18 @@ def _step_fields(result: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def fate(value: dict[str, Any]) -> str:
-    """Return what became of a value: `live`, `taken by load#2`, `retracted`, `dead after 5 deliveries`."""
+def fate(value: dict[str, Any], times: TimeFormat) -> str:
+    """Return what became of a value: `live`, `taken by load#2`, `retracted`, `dead after 5 deliveries`.
+
+    If no attempt took it, or one that was deleted, it says when: `taken by amy, pid 7 on db-1, at 03:12:45`.
+    """
     if value["state"] == "dead":
         return f"dead after {deliveries(value['deliveries'])}"
-    taker = f" by {one_line(value['taken_by'])}" if value["taken_by"] else ""
-    return f"{value['state']}{taker}{_orphaned(value)}"
+    if value["state"] != "taken" or value["taken_by"]:
+        taker = f" by {one_line(value['taken_by'])}" if value["taken_by"] else ""
+        return f"{value['state']}{taker}{_orphaned(value)}"
+    popper = f" by {process(value['popped_by'])}," if value["popped_by"] else ""
+    return f"taken{popper} at {times.brief(value['taken_at'])}{_orphaned(value)}"
 
 
 def fate_of_held(value: dict[str, Any], holder: str, read_at: int) -> str:

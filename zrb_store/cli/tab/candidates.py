@@ -22,7 +22,7 @@ NAMES: dict[str, Callable[[Reader, completion.Word], list[str]]] = {
     "VALUE": completion.values,
 }
 """What is looked up in the store. `VALUE` is an id that `requeue` takes."""
-FILES = {"FILE", "FROM", "TO"}
+FILES = {"FILE", "FOLDER", "FROM", "TO"}
 COMMANDS = {"-- COMMAND"}
 
 # These take the full name of a session, because they change it.

@@ -20,6 +20,7 @@ from zrb_store.db.dialect.statements import (
     among,
     bytewise,
     insert_if_absent,
+    matches,
     now,
     numbered_insert,
     reserve,
@@ -45,6 +46,7 @@ __all__ = [
     "bytewise",
     "dialect_of",
     "insert_if_absent",
+    "matches",
     "now",
     "numbered_insert",
     "reserve",
@@ -83,8 +85,20 @@ class Dialect(Protocol):
     def open_file(self, url: URL) -> OpenFile | None:
         """Return the file that a connection has just opened, or None if there is no file."""
 
-    def begin(self, driver: Any) -> str | None:
-        """Begin a transaction that writes, and return the revision of the schema as the transaction sees it."""
+    def begin(self, driver: Any) -> tuple[str | None, str | None]:
+        """Begin a transaction that writes.
+
+        Returns:
+            The revision of the schema as the transaction sees it, and the ticket with which `was_committed` finds the
+            transaction again; None if nothing can be lost between a program and its database.
+        """
+
+    def was_committed(self, driver: Any, ticket: str) -> bool:
+        """Whether a transaction was committed, about whose COMMIT there was no answer. If not, it never will be.
+
+        Raises:
+            StoreUnavailable: The server cannot tell.
+        """
 
     def create(self, url: URL) -> None:
         """Create the file of a new store, and its folder; do nothing if the database has no file."""

@@ -14,6 +14,7 @@ from sqlalchemy.sql import Executable
 from zrb_store.db.dialect.answer import answer, is_pooled
 from zrb_store.db.dialect.probe import Probe
 from zrb_store.db.dialect.statements import REVISION_SQL
+from zrb_store.db.dialect.tickets import TICKET_SQL, was_committed
 from zrb_store.db.dialect.watchdog import Watched, watch
 from zrb_store.db.transaction import Params
 from zrb_store.db.urls import shown_url
@@ -43,6 +44,7 @@ _PERMANENT = re.compile(
 
 # SQLSTATEs of a prepared statement that the server session does not have, or has from another client.
 _NOT_PREPARED = ("26000", "42P05")
+_REVISION_AND_TICKET = REVISION_SQL.replace(" FROM", f", {TICKET_SQL} FROM")
 _ABOUT_SESSION = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('synchronous_commit')"
 
 # psycopg logs a warning if a connection ends during a pipeline. Without a handler, Python would print it to stderr.
@@ -76,8 +78,10 @@ class PostgreSQL:
     def __init__(self) -> None:
         self.commits_unsynced = False
         self._prepares = True
+        self._where = ""
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
+        self._where = shown_url(url)
         try:
             import psycopg
         except ImportError:
@@ -119,17 +123,22 @@ class PostgreSQL:
     def open_file(self, url: URL) -> None:
         return None
 
-    def begin(self, driver: Any) -> str | None:
+    def begin(self, driver: Any) -> tuple[str | None, str | None]:
         # The isolation level is given, because a server, a database or a role may have another default: a transaction
         # that has waited for a lock must see what was committed meanwhile. All statements are sent in one message. That
         # cannot be prepared, which psycopg does not notice if Ctrl-C interrupts it: hence prepare=False.
         sync = "SET LOCAL synchronous_commit = on; " if self.commits_unsynced else ""
         wait = f"SET LOCAL lock_timeout = '{self.lock_timeout}'; "
-        cursor = driver.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {wait}{sync}{REVISION_SQL}", prepare=False)
+        cursor = driver.execute(
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; {wait}{sync}{_REVISION_AND_TICKET}", prepare=False
+        )
         while cursor.nextset():
             pass
         row = cursor.fetchone()
-        return None if row is None else str(row[0])
+        return (None, None) if row is None else (str(row[0]), str(row[1]))
+
+    def was_committed(self, driver: Any, ticket: str) -> bool:
+        return was_committed(driver, ticket, self._where)
 
     def create(self, url: URL) -> None:
         pass

@@ -97,10 +97,13 @@ class SQLite:
     def open_file(self, url: URL) -> OpenFile | None:
         return OpenFile(sqlite_path(url))
 
-    def begin(self, driver: Any) -> str | None:
+    def begin(self, driver: Any) -> tuple[str | None, None]:
         # A deferred transaction that reads and then writes fails at once if another process has written in between.
         driver.execute("BEGIN IMMEDIATE")
-        return revision_of(driver)
+        return revision_of(driver), None
+
+    def was_committed(self, driver: Any, ticket: str) -> bool:
+        raise NotImplementedError("begin gives no ticket")
 
     def create(self, url: URL) -> None:
         path = sqlite_path(url)

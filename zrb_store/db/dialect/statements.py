@@ -10,6 +10,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from zrb_store.db.tables import REVISION, queue, value, version
 from zrb_store.errors import SchemaAhead
+from zrb_store.name_pattern import NamePattern
 
 REVISION_SQL = f"SELECT {version.c.version_num.name} FROM {version.name}"
 
@@ -63,6 +64,21 @@ def insert_if_absent(dialect_name: str, table: sa.Table) -> Any:
 def bytewise(dialect_name: str, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
     """Return a text column that sorts by bytes on both databases. PostgreSQL would sort by the server's language."""
     return column if dialect_name == "sqlite" else column.collate("C")
+
+
+def matches(dialect_name: str, column: sa.ColumnElement[str], pattern: NamePattern) -> sa.ColumnElement[bool]:
+    """Return the condition that a name matches a pattern, at least as far as the database can tell.
+
+    SQLite reads only the names that begin as the pattern does. So does PostgreSQL, if its language is C: then it
+    derives the range from the LIKE itself.
+    """
+    if dialect_name != "sqlite":
+        return column.like(pattern.like, escape="\\")
+    condition: sa.ColumnElement[bool] = column.op("GLOB", is_comparison=True)(pattern.glob)
+    if not pattern.prefix or not pattern.prefix.isascii():  # no name of a session has other characters
+        return condition
+    following = pattern.prefix[:-1] + chr(ord(pattern.prefix[-1]) + 1)
+    return sa.and_(column >= pattern.prefix, column < following, condition)
 
 
 def among(dialect_name: str, column: sa.ColumnElement[int], name: str) -> sa.ColumnElement[bool]:

@@ -1,0 +1,273 @@
+"""A connection to PostgreSQL is lost around a COMMIT: the change is made once, and whoever made it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests.pgbouncer import pooler
+from tests.postgres import Server, private_server, server_session
+from tests.proxy import Proxy, proxy
+from zrb_store import Store, StoreUnavailable, open_store
+from zrb_store.db.dialect import tickets
+
+pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True), pytest.mark.unpooled]
+
+BEFORE, AFTER = "before it is sent", "after it was sent"
+MOMENTS = [BEFORE, AFTER]
+UNKNOWN = r"^[^\n]*cannot be reached[^\n]*; the change may have been made: look before you repeat it$"
+
+
+@pytest.fixture
+def between(postgres_server: Server) -> Iterator[Proxy]:
+    with proxy(postgres_server.folder) as started:
+        yield started
+
+
+def through(folder: Any, location: str) -> str:
+    """Return the URL of a store behind another socket."""
+    return make_url(location).update_query_dict({"host": str(folder)}).render_as_string(hide_password=False)
+
+
+def cut(between: Proxy, moment: str, at: bytes = b"COMMIT\0") -> None:
+    """Cut the connection that sends this statement next, before or after it reaches the server."""
+    between.answered = moment == AFTER
+    between.cut_at = at
+
+
+def extend(store: Store) -> object:
+    """Change a queue in a transaction of its own."""
+    return store.session("s").xcom["q"].extend(["a", "b"])
+
+
+def rotate(store: Store) -> object:
+    store.session("inbox").xcom["q"].rotate(1)
+    return None
+
+
+def complete(store: Store) -> object:
+    with store.session("flow").run() as run, run.attempt("load") as attempt:
+        attempt.xcom["out"].push(1)
+        attempt.complete("done")
+    return None
+
+
+CHANGES: dict[str, Callable[[Store], object]] = {"extend": extend, "rotate": rotate, "complete": complete}
+
+
+def state(store: Store) -> dict[str, Any]:
+    """Return what the changes leave behind."""
+    names = {record.name for record in store.sessions()}
+    queues = {"s": ["q"], "inbox": ["q"], "flow": ["load", "out"]}
+    values = {(name, q): list(store.session(name).xcom[q]) for name in names for q in queues[name]}
+    rows = store.database.operate(
+        lambda t: t.driver.execute("SELECT task, number, status FROM zrb_attempt ORDER BY id").fetchall()
+    )
+    runs = store.database.operate(lambda t: t.driver.execute("SELECT outcome FROM zrb_run ORDER BY id").fetchall())
+    return {"values": values, "attempts": rows, "runs": runs}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_connection_that_is_cut_around_its_commit(between: Proxy, location: str, change: str, moment: str) -> None:
+    """Every COMMIT of the change is cut, one in each try; what is there in the end is what is there without a cut."""
+    with open_store(location) as direct:
+        direct.session("inbox").xcom["q"].extend([1, 2, 3])
+        CHANGES[change](direct)
+        expected = state(direct)
+        number = 0
+        clear(direct)
+        while cut_one(between, location, change, moment, number):
+            assert state(direct) == expected
+            clear(direct)
+            number += 1
+    assert number >= 1
+
+
+def clear(store: Store) -> None:
+    store.database.transact(lambda t: t.driver.execute("DELETE FROM zrb_session"))
+
+
+def cut_one(between: Proxy, location: str, change: str, moment: str, number: int) -> bool:
+    """Make a change while the COMMIT number `number` is cut. Return whether there were as many."""
+    with open_store(through(between.folder, location)) as store:
+        store.session("inbox").xcom["q"].extend([1, 2, 3])
+        store.database.operate(lambda t: setattr(t.driver, "prepare_threshold", None))  # so that COMMIT is sent as text
+        begin = store.database.dialect.begin
+        begun = 0
+
+        def counted(driver: psycopg.Connection[Any]) -> Any:
+            nonlocal begun
+            driver.prepare_threshold = None
+            begun += 1
+            if begun == number + 1:
+                cut(between, moment)
+            return begin(driver)
+
+        store.database.dialect.begin = counted  # type: ignore[method-assign]
+        CHANGES[change](store)
+        assert between.cut_at is None
+    return begun > number
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_session_that_is_ended_around_its_commit(
+    location: str, store: Store, moment: str, postgres_admin: psycopg.Connection[Any]
+) -> None:
+    """The server ends its session, as an administrator does."""
+    queue = store.session("s").xcom["q"]
+    queue.push(0)
+    tries = iter([True])
+
+    class Ended:
+        def __init__(self, driver: psycopg.Connection[Any]) -> None:
+            self._driver = driver
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._driver, name)
+
+        def execute(self, sql: str, *args: Any, **kwargs: Any) -> Any:
+            if sql != "COMMIT" or not next(tries, False):
+                return self._driver.execute(sql, *args, **kwargs)
+            session = server_session(cast(Any, SimpleNamespace(driver=self._driver)))
+            if moment == AFTER:
+                self._driver.execute(sql)
+            postgres_admin.execute("SELECT pg_terminate_backend(%s, 10000)", [session])
+            return self._driver.execute("SELECT 1")  # of an ended session: what psycopg raises then
+
+    transaction = store.database._connection()
+    transaction.driver = Ended(transaction.driver)
+    queue.extend([1, 2])
+    assert list(queue) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("place", ["before the pooler", "behind the pooler"])
+def test_a_connection_through_a_pooler(location: str, postgres_server: Server, place: str, moment: str) -> None:
+    with proxy(postgres_server.folder) as behind:
+        server = behind if place == "behind the pooler" else postgres_server
+        with pooler(cast(Any, SimpleNamespace(folder=server.folder))) as pool, proxy(pool.folder) as before:
+            between = before if place == "before the pooler" else behind
+            with open_store(through(before.folder, location)) as store:
+                queue = store.session("s").xcom["q"]
+                for number in range(3):
+                    cut(between, moment)
+                    queue.extend([number, number])
+                    assert between.cut_at is None
+        with open_store(location) as direct:
+            assert list(direct.session("s").xcom["q"]) == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_server_that_crashes_during_a_commit_is_not_believed(location: str, end: str, moment: str) -> None:
+    """After a crash it may give the number of a lost transaction to another. A restart in good order is no crash."""
+
+    class Restarting:
+        """A connection whose loss restarts the server."""
+
+        def __init__(self, driver: psycopg.Connection[Any]) -> None:
+            self._driver = driver
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._driver, name)
+
+        def execute(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return self._driver.execute(*args, **kwargs)
+            except psycopg.OperationalError:
+                getattr(server, end)()
+                server.start()
+                raise
+
+    with (
+        private_server() as server,
+        proxy(server.folder) as between,
+        open_store(through(between.folder, server.url)) as store,
+    ):
+        queue = store.session("s").xcom["q"]
+        queue.push(0)
+        transaction = store.database._connection()
+        transaction.driver = Restarting(transaction.driver)
+        cut(between, moment)
+        if end == "stop":
+            queue.extend([1, 2])
+        else:
+            with pytest.raises(StoreUnavailable, match=r"has since crashed.*; the change may have been made"):
+                queue.extend([1, 2])
+            assert list(queue) == ([0, 1, 2] if moment == AFTER else [0])
+            queue.extend([1, 2] if moment == BEFORE else [])
+        assert list(queue) == [0, 1, 2]
+
+
+def test_a_commit_that_has_not_ended_is_waited_for(
+    location: str, between: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may not have noticed yet that its client is lost."""
+    asked: list[str] = []
+    was_committed = tickets.was_committed
+
+    class Driver:
+        def __init__(self, driver: Any) -> None:
+            self._driver = driver
+
+        def execute(self, sql: str, *args: Any) -> Any:
+            cursor = self._driver.execute(sql, *args)
+            if sql != tickets._STATUS or len(asked) >= 3:
+                return cursor
+            asked.append(cursor.fetchone()[0])
+            return SimpleNamespace(fetchone=lambda: ("in progress",))
+
+    monkeypatch.setattr(
+        "zrb_store.db.dialect.postgresql.was_committed",
+        lambda driver, ticket, where: was_committed(Driver(driver), ticket, where),
+    )
+    with open_store(through(between.folder, location)) as store:
+        queue = store.session("s").xcom["q"]
+        queue.push(0)
+        cut(between, AFTER)
+        queue.extend([1, 2])
+        assert list(queue) == [0, 1, 2]
+        assert len(asked) == 3
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("operation", ["push", "extend"])
+def test_a_change_that_nobody_can_ask_about(
+    location: str, store: Store, between: Proxy, moment: str, operation: str
+) -> None:
+    """A single statement commits itself, and the server stays away: one line says that it may have been made."""
+    store.session("s").xcom["q"].push(0)
+    with open_store(through(between.folder, location)) as lost:
+        queue = lost.session("s").xcom["q"]
+        lost.database.operate(lambda t: setattr(t.driver, "prepare_threshold", None))
+        lost.database.timeout = 0.5
+        if operation == "push":
+            cut(between, moment, b"INSERT INTO zrb_value")
+            with pytest.raises(StoreUnavailable, match=UNKNOWN):
+                queue.push(1)
+        else:
+            cut(between, moment)
+            server, between.server = between.server, "/nowhere"
+            with pytest.raises(StoreUnavailable, match=UNKNOWN):
+                queue.extend([1])
+            between.server = server
+    assert list(store.session("s").xcom["q"]) == ([0, 1] if moment == AFTER else [0])
+
+
+def test_an_error_before_the_commit_does_not_say_that_it_may_have_been_made(location: str, between: Proxy) -> None:
+    with open_store(through(between.folder, location)) as lost:
+        queue = lost.session("s").xcom["q"]
+        queue.push(0)
+        lost.database.timeout = 0.2
+        server, between.server = between.server, "/nowhere"
+        cut(between, BEFORE, b"BEGIN")
+        with pytest.raises(StoreUnavailable) as caught:
+            queue.extend([1])
+        between.server = server
+    assert "may have been made" not in str(caught.value)

@@ -1,0 +1,195 @@
+"""Values as tables show them, and the raw form of values."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections import OrderedDict
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.commands import Commands
+from tests.screens.store import Color, Order
+from tests.terminals import MAIN, drawn, shown_on_terminal
+from zrb_store import Store, codec
+from zrb_store.cli.render.format import preview
+from zrb_store.cli.render.readable import readable
+from zrb_store.codec.stand_ins import CmdResult
+from zrb_store.codec.walk import READERS
+
+READABLE: list[tuple[Any, str]] = [
+    (Decimal("24.90"), "24.90"),
+    (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+    (PurePosixPath("/srv/a b"), "/srv/a b"),
+    (PureWindowsPath("C:/srv"), "C:\\srv"),
+    (date(2026, 11, 24), "2026-11-24"),
+    (datetime(2026, 11, 24, 3, 12, 45), "2026-11-24 03:12:45"),
+    (datetime(2026, 11, 24, 3, 12, 45, 5, tzinfo=UTC), "2026-11-24 03:12:45.000005+00:00"),
+    (datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
+     "2026-10-25 02:30:00 Europe/Berlin (the second time)"),
+    (time(3, 12), "03:12:00"),
+    (timedelta(days=1, hours=2), "1 day, 2:00:00"),
+    (timedelta(seconds=-90), "-0:01:30"),
+    (timezone(timedelta(hours=-3, minutes=-30)), "UTC-03:30"),
+    (timezone(timedelta(hours=1), "CET"), "CET"),
+    (ZoneInfo("Asia/Tokyo"), "Asia/Tokyo"),
+    (float("nan"), "nan"),
+    (1 << 3000, hex(1 << 3000)),
+    ("text", '"text"'),
+    ("\ud800\udc00", '"\\ud800\\udc00"'),
+    (None, "null"),
+    (True, "true"),
+    ([1, 2.5], "[1, 2.5]"),
+    ((), "()"),
+    ((1,), "(1,)"),
+    ((1, "a", Decimal("2.50")), '(1, "a", 2.50)'),
+    (set(), "set()"),
+    ({3, 1}, "{1, 3}"),
+    (frozenset(), "frozenset()"),
+    (frozenset({1}), "frozenset({1})"),
+    ({}, "{}"),
+    ({"price": Decimal("1.0")}, '{"price": 1.0}'),
+    ({1: "a", (2,): None}, '{1: "a", (2,): null}'),
+    ({"$": "no tag"}, '{"$": "no tag"}'),
+    (OrderedDict(a=1), '{"a": 1}'),
+    (b"\x00PNG", r"b'\x00PNG'"),
+    (bytearray(b"a"), "bytearray(b'a')"),
+    (Order(7, Decimal("24.90")), "Order(id=7, price=24.90)"),
+    (Color.RED, "Color.RED"),
+    ([CmdResult("two\nlines", "")], r'["two\nlines"]'),
+    (CmdResult("output", "error"), "output"),
+    (object(), "<object object at"),
+]  # fmt: skip
+
+
+def tags(tree: Any) -> set[str]:
+    if type(tree) is dict:
+        return {tree["$"]} if "$" in tree and type(tree["$"]) is str else set().union(*map(tags, tree.values()))
+    return set().union(*map(tags, tree)) if type(tree) is list else set()
+
+
+@pytest.mark.parametrize(("value", "text"), READABLE, ids=[text[:30] for _, text in READABLE])
+def test_a_value_is_shown_as_a_person_reads_it(value: Any, text: str) -> None:
+    shown = preview(codec.to_json(codec.encode(value, lenient=True).data), full=True)
+    assert shown.startswith(text) if text.startswith("<") else shown == text
+
+
+def test_each_type_that_is_stored_has_a_text() -> None:
+    shown = set().union(*(tags(codec.to_json(codec.encode(value, lenient=True).data)) for value, _ in READABLE))
+    # A PosixPath is written as its pure class is; an object is tested below, and so is what cannot be read.
+    assert shown >= set(READERS) - {"PosixPath", "WindowsPath", "object", "undecodable"}
+
+
+def test_what_this_version_does_not_know_is_shown_as_it_is_stored() -> None:
+    for tree in (
+        {"$": "new", "v": 1},
+        {"$": 7},
+        {"$": ["x"]},
+        {"$": "tuple"},
+        {"$": "tuple", "v": 1},
+        {"$": "Decimal"},
+    ):
+        assert readable([tree, 1]).startswith('[{"$": ')
+    assert readable({"$": "object", "type": "shop.Money", "v": {"cents": 5}}) == 'Money({"cents": 5})'
+    assert readable({"$": "enum", "type": "shop.Flags", "name": None, "v": 8}) == "Flags(8)"
+    assert readable(codec.to_json("not JSON")) == "undecodable: not JSON"
+
+
+_leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.decimals()
+_values = st.recursive(
+    _leaves,
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text(), inner),
+    max_leaves=9,
+)
+
+
+@given(_values, st.integers(1, 40))
+def test_a_long_value_is_written_only_as_far_as_it_is_needed(value: Any, length: int) -> None:
+    tree = codec.to_json(codec.encode(value).data)
+    whole = readable(tree)
+    begun = readable(tree, length)
+    assert whole.startswith(begun[:length])
+    assert len(begun) >= min(length, len(whole))
+
+
+def test_a_value_nested_deep_is_written(store: Store) -> None:
+    value: Any = 1
+    for _ in range(190):
+        value = (value,)
+    assert readable(codec.to_json(codec.encode(value).data)) == "(" * 190 + "1" + ",)" * 190
+
+
+def test_tables_show_values_readably_and_json_keeps_the_tags(command: Commands, store: Store) -> None:
+    price = Decimal("24.90")
+    with store.session("s").run(task="load", inputs={"limit": price}) as run, run.attempt("load") as attempt:
+        attempt.step("price", lambda: (price,))
+        attempt.complete({"price": price})
+    store.session("t").xcom["load"].push({"price": Decimal("25.10")})
+    tag = '{"$":"Decimal","v":"24.90"}'
+    shown = command.ok("show", "s")
+    assert "Inputs   limit=24.90\n" in shown
+    assert "price = (24.90,)" in shown
+    assert '{"price": 24.90}' in shown
+    assert '{"price": 24.90}' in command.ok("trace", "s/load#1")
+    assert '{"price": 24.90}' in command.ok("last", "load", "--any-project", "--format", "table")
+    assert command("diff", "s", "t").out.splitlines()[-2].split() == ["$.load[0].price", "24.90", "25.10"]
+    for args in (["show", "s"], ["trace", "s/load#1"], ["get", "s", "load"]):
+        assert tag in command.ok(*args, "--format", "jsonl").replace(" ", "") or args[0] == "trace"
+        assert tag in command.ok(*args, "--format", "json").replace(" ", "").replace("\n", "")
+
+
+def raw(location: str, *args: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*MAIN, "get", "s", "q", "--raw", *args],
+        capture_output=True,
+        env={**os.environ, "ZRB_STORE_URL": location, "PYTHONUTF8": "1"},
+    )
+
+
+def test_raw_bytes_are_written_as_they_are(store: Store, location: str) -> None:
+    content = bytes(range(256)) * 300
+    store.session("s").xcom["q"].extend([content, bytearray(b"\r\n"), {"inner": b"\x00\n"}, b""])
+    assert raw(location, "--seq", "1").stdout == content
+    assert raw(location, "--seq", "2").stdout == b"\r\n"
+    assert raw(location, "--seq", "3", "--path", "$.inner").stdout == b"\x00\n"
+    assert raw(location).stdout == b""
+
+
+def test_raw_text_has_no_newline_at_its_end(store: Store, location: str) -> None:
+    values = ["é", "two\nlines\n", Decimal("24.90"), PurePosixPath("/srv/\udcff"), CmdResult("out", "err"), 7]
+    store.session("s").xcom["q"].extend(values)
+    found = [raw(location, "--seq", str(number + 1)) for number in range(len(values))]
+    assert [each.stdout for each in found] == ["é".encode(), b"two\nlines\n", b"24.90", b"/srv/\xff", b"out", b"7"]
+    assert all((each.returncode, each.stderr) == (0, b"") for each in found)
+
+
+def test_what_has_no_raw_form_is_refused(store: Store, location: str, command: Commands) -> None:
+    values = [{"a": 1}, [b"x"], None, True, "\ud800", (b"x",)]
+    store.session("s").xcom["q"].extend(values)
+    for number in range(1, len(values) + 1):
+        found = raw(location, "--seq", str(number))
+        assert (found.returncode, found.stdout) == (1, b"")
+        assert found.stderr.startswith(b"zrb-store: s/q#%d has no raw form" % number)
+        assert found.stderr.count(b"\n") == 1
+    assert b"leave out --raw" in raw(location, "--seq", "1").stderr
+    assert command("get", "s", "q", "--raw", "--format", "json").code == 2
+
+
+@pytest.mark.slow
+def test_bytes_do_not_upset_a_terminal(store: Store, location: str) -> None:
+    store.session("s").xcom["q"].extend([b"\x1b[2Jgone", "text"])
+    args = ["get", "s", "q", "--raw"]
+    variables = {"ZRB_STORE_URL": location}
+    refused = shown_on_terminal([*args, "--seq", "1"], 120, variables)
+    assert drawn(refused, 120) == [
+        "zrb-store: s/q#1 is not text, and would upset the terminal: redirect it, as in `--raw > FILE`"
+    ]
+    assert drawn(shown_on_terminal(args, 120, variables), 120) == ["text"]

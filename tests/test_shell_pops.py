@@ -1,0 +1,195 @@
+"""Who took a value from a shell: `show`, `trace` and `get` say when, and by which user, host and pid."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+import socket
+import subprocess
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.commands import Commands
+from tests.rows import faults
+from tests.sessions import parse, parse_lines, show
+from tests.terminals import MAIN
+from zrb_store import Store
+from zrb_store.db.tables import change
+from zrb_store.inspect import pops
+from zrb_store.inspect.lazy import MAX_ROWS, Lazy
+from zrb_store.inspect.show import open_session
+from zrb_store.queries.changes import record_change
+from zrb_store.records import iso
+
+ME = {"user": getpass.getuser(), "host": socket.gethostname()}
+
+
+pytestmark = pytest.mark.usefixtures("command")  # it names the store to the processes that these tests start
+
+
+def pop() -> dict[str, Any]:
+    """Pop a value of the inbox with a process of its own, and return who that was."""
+    with subprocess.Popen([*MAIN, "pop", "inbox", "files"], stdout=subprocess.PIPE, text=True) as process:
+        process.communicate()
+    assert process.returncode == 0
+    return {**ME, "pid": process.pid}
+
+
+def poppers(store: Store, name: str = "files", **options: Any) -> list[tuple[int, int | None]]:
+    """Return the seq of each value that was taken, and the pid of who took it from a shell."""
+    values = show(store.database, "inbox", **options)["queues"][name]["values"]
+    taken = [value for value in values if value["state"] == "taken"]
+    return [(value["seq"], value["popped_by"] and value["popped_by"]["pid"]) for value in taken]
+
+
+def test_show_trace_and_get_say_who_took_a_value_and_when(command: Commands, store: Store) -> None:
+    queue = store.session("inbox").xcom["files"]
+    queue.extend(["a", "b", "c", "d"])
+    who = pop()
+    queue.pop()  # in Python, outside any attempt: nobody records it
+    with store.session("s").run() as run, run.attempt("t"):
+        store.session("inbox").xcom["files"].pop()
+    values = parse("show", command.ok("show", "inbox", "--format", "json"))["queues"]["files"]["values"]
+    assert [value["popped_by"] for value in values] == [who, None, None, None]
+    assert [value["taken_by"] for value in values] == [None, None, "s/t#1", None]
+    assert parse_lines("value", command.ok("show", "inbox", "--format", "jsonl")) == values
+    text = command.ok("show", "inbox")
+    clock = r"\d\d:\d\d:\d\dZ"
+    assert re.search(rf"taken by {ME['user']}, pid {who['pid']} on {ME['host']}, at {clock}\n", text)
+    assert re.search(rf" taken at {clock}\n", text), "a pop in Python"
+    assert "taken by s/t#1\n" in text
+
+    traced = parse("trace", command.ok("trace", "inbox/files#1", "--format", "json"))
+    assert traced["value"] == values[0]
+    assert [(each["event"], each["by"], each["popped_by"]) for each in traced["events"]] == [
+        ("pushed", None, None),
+        ("taken", None, who),
+    ]
+    assert traced["events"][1]["at"] == values[0]["taken_at"]
+    state, event = (line for line in command.ok("trace", "inbox/files#1").splitlines() if "taken" in line)
+    assert f"taken by {ME['user']}, pid {who['pid']} on {ME['host']}, at " in state
+    assert f"{ME['user']}, pid {who['pid']} on {ME['host']}" in event
+    assert f"pid {who['pid']} on" in command.ok("get", "inbox", "files", "--seq", "1", "--format", "table")
+    assert json.loads(command.ok("get", "inbox", "files", "--seq", "1", "--format", "json"))["popped_by"] == who
+    assert json.loads(command.ok("get", "inbox", "files", "--seq", "2", "--format", "json"))["popped_by"] is None
+
+
+def test_before_it_was_taken_nobody_had_taken_it(store: Store) -> None:
+    queue = store.session("inbox").xcom["files"]
+    queue.push("a")
+    run = store.session("s").run().start()
+    attempt = run.begin("t")
+    store.session("inbox").xcom.bound_to(attempt)["files"].pop()
+    attempt.fail(KeyError())
+    run.end("failed")
+    (held,) = show(store.database, "inbox")["queues"]["files"]["values"][0]["returns"]
+    store.database.execute(sa.text("DELETE FROM zrb_session WHERE name = 's'"))
+    who = pop()
+    assert poppers(store) == [(1, who["pid"])]
+    assert poppers(store, at=held["taken_at"]) == [(1, None)], "then an attempt held it, which was deleted since"
+    assert poppers(store, at=held["returned_at"]) == []
+    assert poppers(store, at="2099-01-01") == [(1, who["pid"])]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_every_queue_and_number_finds_its_own(
+    store: Store, monkeypatch: pytest.MonkeyPatch, many: bool, command: Commands
+) -> None:
+    monkeypatch.setattr(pops, "_MOST_PASSED_OVER", 3)
+    session = store.session("inbox")
+    names = ["files", "files#1", "#", "-", "7", "fi les-3"]
+    for name in names:
+        queue = session.xcom[name]
+        queue.extend(range(MAX_ROWS if many and name == "files" else 30))
+        queue.appendleft("first")  # its number is 0
+        queue.appendleft("before")  # -1
+        for number in range(12):
+            if number % 3:
+                assert command.ok("pop", "inbox", name)
+            else:
+                queue.pop()
+    # The same numbers in another session, and other things that were done by hand.
+    other = store.session("other").xcom["files"]
+    other.extend([1, 2])
+    command.ok("pop", "other", "files")
+    command.ok("pin", "inbox")
+    store.database.execute(sa.update(change).values(pid=change.c.id))
+    recorded = {
+        (session, detail): pid
+        for session, detail, pid in store.database.execute(
+            sa.select(change.c.session, change.c.detail, change.c.pid).where(change.c.action == "pop")
+        )
+    }
+    assert len(recorded) == 8 * len(names) + 1
+    for name in names:
+        found = poppers(store, name)
+        assert found == [(seq, recorded.get(("inbox", f"{name}#{seq}"))) for seq, _ in found]
+        assert [bool(pid) for _, pid in found] == [bool(number % 3) for number in range(12)]
+        assert poppers(store, name, queue=name) == found
+    assert faults(store) == []
+
+
+def test_one_statement_answers_for_all_queues(store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[tuple[int, int]] = []
+
+    class Watched(pops.Pops):
+        def _read_from(self, place: tuple[int, int]) -> None:
+            places.append(place)
+            super()._read_from(place)
+
+    monkeypatch.setattr("zrb_store.inspect.session_view.Pops", Watched)
+    session = store.session("inbox")
+    for number in range(5):
+        session.xcom[f"q{number}"].extend([1, 2])
+    show(store.database, "inbox")
+    assert len(places) == 0, "nobody took anything"
+    for number in range(5):
+        command.ok("pop", "inbox", f"q{number}")
+    show(store.database, "inbox")
+    assert len(places) == 1
+
+
+def test_a_long_list_can_be_read_again(store: Store, command: Commands) -> None:
+    store.session("inbox").xcom["files"].extend(range(MAX_ROWS + 1))
+    for _ in range(3):
+        command.ok("pop", "inbox", "files")
+    with open_session(store.database, "inbox") as document:
+        values = document.tree["queues"]["files"]["values"]
+        assert isinstance(values, Lazy)
+        first, second = ([bool(value["popped_by"]) for value in values] for _ in range(2))
+    assert first == second == [True] * 3 + [False] * (MAX_ROWS - 2)
+
+
+def test_what_is_not_shown_is_not_read_to_its_end(store: Store, command: Commands) -> None:
+    session = store.session("inbox")
+    for name in ("files", "later"):
+        session.xcom[name].extend(range(30))
+        for _ in range(30):
+            command.ok("pop", "inbox", name)
+    shown = subprocess.run([*MAIN, "show", "inbox", "files", "--all"], capture_output=True, text=True, check=True)
+    assert (shown.stdout.count("taken by"), shown.stderr) == (30, "")
+
+
+@pytest.mark.parametrize(
+    "detail", ["", "files", "files#", "files#-", "files#1-1", "filesX2", "files#--1", "#1", "1", "files#" + "9" * 30]
+)
+def test_a_damaged_record_is_passed_over(store: Store, command: Commands, detail: str) -> None:
+    store.session("inbox").xcom["files"].extend([1, 2])
+    who = pop()
+    store.session("inbox").xcom["files"].pop()
+    store.database.transact(lambda transaction: record_change(transaction, "pop", "inbox", detail))
+    store.database.transact(lambda transaction: record_change(transaction, "pop", "inbox"))
+    assert poppers(store) == [(1, who["pid"]), (2, None)]
+    assert "pid" not in command.ok("trace", "inbox/files#2")
+
+
+def test_a_taker_without_a_name_is_somebody(store: Store, command: Commands) -> None:
+    store.session("inbox").xcom["files"].push(1)
+    command.ok("pop", "inbox", "files")
+    store.database.execute(sa.update(change).values(user=None, host="db\n-1", pid=7))
+    moment = show(store.database, "inbox")["queues"]["files"]["values"][0]["taken_at"]
+    assert moment <= iso(store.database.execute(sa.select(change.c.at))[0][0])
+    assert "taken by somebody, pid 7 on db -1, at " in command.ok("show", "inbox")

@@ -1,0 +1,37 @@
+"""The raw form of values: bytes as they are, and text in UTF-8."""
+
+from __future__ import annotations
+
+import binascii
+from typing import Any
+
+from zrb_store.cli.render.format import single_text
+from zrb_store.safe_text import printable
+
+
+def raw_bytes(tree: Any) -> bytes:
+    """Return the raw form of a value, as `codec.to_json` returns it.
+
+    Raises:
+        ValueError: The value has none. The message continues a sentence that begins with its name.
+    """
+    if type(tree) is dict and tree.get("$") in ("bytes", "bytearray") and type(tree.get("v")) is str:
+        return binascii.a2b_base64(tree["v"])
+    text = single_text(tree)
+    if text is None and type(tree) in (int, float):
+        text = repr(tree)
+    if text is None:
+        raise ValueError("has no raw form, since it is neither bytes nor text: leave out --raw to get it as JSON")
+    try:
+        return text.encode(errors="surrogateescape")  # the name of a file may have bytes that are not UTF-8
+    except UnicodeEncodeError:
+        raise ValueError("has no raw form: it has characters that UTF-8 cannot express") from None
+
+
+def is_text(content: bytes) -> bool:
+    """Whether a terminal can show this: UTF-8 without control characters."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return False
+    return printable(text, keep="\n\t") == text

@@ -1,0 +1,224 @@
+"""Values as a person reads them: `24.90` for a Decimal, `(1, 2)` for a tuple, `Order(id=7)` for a dataclass.
+
+JSON keeps the tags of such values; this is for tables.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+# Tags of values whose text says all.
+TEXT_TAGS = frozenset(
+    {"Decimal", "UUID", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "ZoneInfo"}
+    | {"date", "datetime", "time", "float"}
+)
+
+
+class _Part(NamedTuple):
+    """A part of a tree that is still to be written."""
+
+    tree: Any
+
+
+_Pieces = Iterator[str | _Part]
+
+
+def readable(tree: Any, length: int | None = None) -> str:
+    """Write a value, as `codec.to_json` returns it, on one line.
+
+    What Python and JSON write alike is written as JSON, so a str is in quotes. A command's result is written as its
+    output. What is known of a value that cannot be decoded is written as it is.
+
+    Args:
+        tree: The value.
+        length: About how many characters are needed; by default all.
+    """
+    written, room = [], length
+    for piece in _written(tree, length):
+        written.append(piece)
+        if room is not None:
+            room -= len(piece)
+            if room < 0:
+                break
+    return "".join(written)
+
+
+def _written(tree: Any, length: int | None) -> Iterator[str]:
+    unfinished: list[_Pieces] = [iter([_Part(tree)])]  # not recursive: a damaged value may be nested very deep
+    while unfinished:
+        piece = next(unfinished[-1], None)
+        if piece is None:
+            unfinished.pop()
+        elif isinstance(piece, _Part):
+            unfinished.append(_parts(piece.tree, length))
+        else:
+            yield piece
+
+
+def _parts(tree: Any, length: int | None) -> _Pieces:
+    if type(tree) is str:
+        yield _quoted(tree if length is None else tree[:length])
+    elif type(tree) is list:
+        yield from _listed("[", tree, "]")
+    elif type(tree) is not dict:
+        yield json.dumps(tree)
+    elif "$" not in tree:
+        yield from _listed("{", ((_quoted(key), item) for key, item in tree.items()), "}", ": ")
+    else:
+        if length is not None and tree["$"] in ("bytes", "bytearray") and type(tree.get("v")) is str:
+            tree = {**tree, "v": tree["v"][: 4 * length]}  # whole groups of three bytes
+        yield from _tagged(tree)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _listed(opening: str, items: Iterable[Any], closing: str, joint: str = "") -> _Pieces:
+    """Write the items of a container; with a joint they are pairs, whose first parts are texts or parts of the tree."""
+    yield opening
+    for number, item in enumerate(items):
+        if number:
+            yield ", "
+        if joint:
+            yield item[0]
+            yield joint
+            yield _Part(item[1])
+        else:
+            yield _Part(item)
+    yield closing
+
+
+def _tagged(tree: dict[str, Any]) -> _Pieces:
+    try:
+        pieces = _TAGS[tree["$"]](tree)
+        beginning = next(pieces)
+    except Exception:  # noqa: BLE001 - a damaged value, or one of a later version: shown as it is stored
+        yield json.dumps(tree, ensure_ascii=False)
+    else:
+        yield beginning
+        yield from pieces
+
+
+def _checked(part: Any, kind: type) -> Any:
+    if type(part) is not kind:
+        raise TypeError(f"not a {kind.__name__}")
+    return part
+
+
+def _text(tree: dict[str, Any]) -> _Pieces:
+    yield _checked(tree["v"], str)
+
+
+def _moment(tree: dict[str, Any]) -> _Pieces:
+    yield _checked(tree["v"], str).replace("T", " ")
+    if "tz" in tree:
+        yield " "
+        yield _Part(tree["tz"])
+    if "fold" in tree:
+        yield " (the second time)"
+
+
+def _joined(tree: dict[str, Any]) -> _Pieces:
+    yield _quoted("".join(map(str, _checked(tree["v"], list))))
+
+
+def _tuple(tree: dict[str, Any]) -> _Pieces:
+    items = _checked(tree["v"], list)
+    yield from _listed("(", items, ",)" if len(items) == 1 else ")")
+
+
+def _set(tree: dict[str, Any]) -> _Pieces:
+    items, opening, closing = _checked(tree["v"], list), "{", "}"
+    if not items or tree["$"] == "frozenset":
+        opening, closing = f"{tree['$']}({opening * bool(items)}", f"{closing * bool(items)})"
+    yield from _listed(opening, items, closing)
+
+
+def _pairs(tree: dict[str, Any]) -> _Pieces:
+    pairs = [(_Part(key), item) for key, item in _checked(tree["v"], list)]
+    yield from _listed("{", pairs, "}", ": ")
+
+
+def _bytes(tree: dict[str, Any]) -> _Pieces:
+    content = binascii.a2b_base64(_checked(tree["v"], str), strict_mode=True)
+    yield repr(content if tree["$"] == "bytes" else bytearray(content))
+
+
+def _timedelta(tree: dict[str, Any]) -> _Pieces:
+    length = timedelta(*_checked(tree["v"], list))
+    yield f"-{-length}" if length < timedelta() else str(length)
+
+
+def _timezone(tree: dict[str, Any]) -> _Pieces:
+    offset, *name = tree["v"]
+    if name:
+        yield _checked(name[0], str)
+        return
+    minutes, seconds = divmod(abs(timedelta(*offset)) // timedelta(seconds=1), 60)
+    sign = "-" if timedelta(*offset) < timedelta() else "+"
+    yield f"UTC{sign}{minutes // 60:02}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
+
+
+def _class_name(tree: dict[str, Any]) -> str:
+    return str(_checked(tree["type"], str).rpartition(".")[2])
+
+
+def _enum(tree: dict[str, Any]) -> _Pieces:
+    if tree["name"] is None:  # a flag without a name
+        yield from _object(tree)
+    else:
+        yield f"{_class_name(tree)}.{_checked(tree['name'], str)}"
+
+
+def _dataclass(tree: dict[str, Any]) -> _Pieces:
+    yield from _listed(f"{_class_name(tree)}(", list(_checked(tree["v"], dict).items()), ")", "=")
+
+
+def _object(tree: dict[str, Any]) -> _Pieces:
+    content = tree["v"]
+    yield f"{_class_name(tree)}("
+    yield _Part(content)
+    yield ")"
+
+
+def _cmd_result(tree: dict[str, Any]) -> _Pieces:
+    output = _checked(tree["v"], dict)["output"]
+    yield ""
+    yield _Part(output)
+
+
+def _opaque(tree: dict[str, Any]) -> _Pieces:
+    yield str(tree["repr"])
+
+
+def _undecodable(tree: dict[str, Any]) -> _Pieces:
+    yield f"undecodable: {tree['raw']}"
+
+
+_TAGS: dict[str, Callable[[dict[str, Any]], _Pieces]] = {
+    **dict.fromkeys(TEXT_TAGS, _text),
+    "datetime": _moment,
+    "time": _moment,
+    "str": _joined,
+    "int": _text,
+    "tuple": _tuple,
+    "set": _set,
+    "frozenset": _set,
+    "dict": _pairs,
+    "OrderedDict": _pairs,
+    "bytes": _bytes,
+    "bytearray": _bytes,
+    "timedelta": _timedelta,
+    "timezone": _timezone,
+    "enum": _enum,
+    "dataclass": _dataclass,
+    "object": _object,
+    "CmdResult": _cmd_result,
+    "opaque": _opaque,
+    "undecodable": _undecodable,
+}

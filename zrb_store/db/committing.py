@@ -1,0 +1,77 @@
+"""A transaction that writes, and the question whether it was committed if its COMMIT got no answer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from zrb_store.db.dialect import Dialect, upgraded_meanwhile
+from zrb_store.db.failpoints import failpoint
+from zrb_store.db.tables import REVISION
+from zrb_store.db.transaction import Transaction
+
+T = TypeVar("T")
+
+Died = list[tuple[int, int]]
+
+
+class Sent(NamedTuple, Generic[T]):
+    """A transaction whose COMMIT was sent.
+
+    Attributes:
+        ticket: What the database finds the transaction by.
+        result: What its work returned.
+        died: The values that died in it.
+    """
+
+    ticket: str
+    result: T
+    died: Died
+
+
+class Committing(Generic[T]):
+    """A transaction that is tried, perhaps several times and over several connections, until it is committed once."""
+
+    def __init__(self, dialect: Dialect, work: Callable[[Transaction], T], name: str, shown_url: str) -> None:
+        """Prepare to run `work`. The other arguments are those of `Database.transact`, or describe the database."""
+        self._dialect = dialect
+        self._work = work
+        self._name = name
+        self._shown_url = shown_url
+        self._sent: Sent[T] | None = None
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the transaction may have been committed, because nobody answered its COMMIT."""
+        return self._sent is not None
+
+    def __call__(self, transaction: Transaction) -> tuple[T, Died]:
+        """Commit it over this connection, unless an earlier try did. Return the result of its work, and what died."""
+        if self._sent is not None and self._dialect.was_committed(transaction.driver, self._sent.ticket):
+            return self._sent.result, self._sent.died
+        self._sent = None
+        transaction.died = []
+        try:  # includes BEGIN, since a Ctrl-C right after it must not leave the transaction open
+            found, ticket = self._dialect.begin(transaction.driver)
+            if found != REVISION:
+                raise upgraded_meanwhile(self._shown_url, found)
+            result = self._work(transaction)
+            if self._name:
+                failpoint(f"{self._name}:inside")
+            if ticket is not None:
+                self._sent = Sent(ticket, result, transaction.died)
+            transaction.driver.execute("COMMIT")
+        except BaseException as error:
+            if not self._dialect.is_gone(error):
+                self._sent = None
+            roll_back(transaction)
+            raise
+        return result, transaction.died
+
+
+def roll_back(transaction: Transaction | None) -> None:
+    """End what is open on a connection. Nothing may be: SQLite may have rolled back by itself, if the disk is full."""
+    with contextlib.suppress(Exception):  # a lost connection cannot answer
+        if transaction is not None:
+            transaction.driver.execute("ROLLBACK")

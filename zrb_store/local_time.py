@@ -1,0 +1,115 @@
+"""Times as they are printed and typed: in the local time zone, unless they name another."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+
+from zrb_store.errors import InvalidArgument
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_TIME = re.compile(
+    r"(?:(?:(?P<year>\d{4})-)?(?P<day>\d\d-\d\d)(?:[Tt]|\s+|$))?"
+    r"(?:(?P<clock>\d\d:\d\d(?P<second>:\d\d(?:[.,](?P<fraction>\d{1,6}))?)?)"
+    r"\s*(?P<zone>[+-]\d\d(?::?\d\d)?|[A-Za-z]+)?)?"
+)
+
+
+def zone_name(local: datetime) -> str:
+    """Return what is printed behind a local time to name its zone: `CET`, or an offset such as `+0530`."""
+    name = local.tzname() or ""
+    return name if name.isascii() and name.isalpha() else local.strftime("%z")
+
+
+def is_repeated(local: datetime) -> bool:
+    """Whether the local clock shows this time twice, since it is put back."""
+    return len(_instants(local.replace(tzinfo=None))) > 1
+
+
+def parse_time(text: str, start: int) -> int | None:
+    """Return the moment that a text names, in microseconds since 1970.
+
+    The moment is the end of what was given: of that second, if the text has seconds, or else of that minute or day. So
+    whatever is printed with this time has happened by then.
+
+    Args:
+        text: `2026-11-24T03:12:45`, with a space for the `T`, without the year, without the date, without the time of
+            day, or without the seconds. It is local, unless `Z`, an offset or the name of the zone follows.
+        start: The moment, in microseconds since 1970, whose day or year is meant if the text has none.
+
+    Returns:
+        The moment, or None if the text is no time.
+
+    Raises:
+        InvalidArgument: The zone is not known here, or the local clock showed this time twice or never.
+    """
+    parts = _TIME.fullmatch(text.strip())
+    if parts is None or not (parts["day"] or parts["clock"]):
+        return None
+    try:
+        zone = _fixed_zone(parts["zone"])
+        first_day = (_EPOCH + start * _MICROSECOND).astimezone(zone).date()
+        year = parts["year"] or f"{first_day.year:04}"
+        day = date.fromisoformat(f"{year}-{parts['day']}") if parts["day"] else first_day
+        clock = datetime.combine(day, time.fromisoformat((parts["clock"] or "00:00").replace(",", ".")))
+        clock += _length(parts) - _MICROSECOND
+        moment = _local(clock, parts["zone"], text) if zone is None else clock.replace(tzinfo=zone)
+        return (moment - _EPOCH) // _MICROSECOND
+    except OverflowError:
+        return None
+    except InvalidArgument:
+        raise
+    except ValueError:  # the 30th of February
+        return None
+
+
+def _fixed_zone(name: str | None) -> tzinfo | None:
+    """Return the zone that a `Z` or an offset names; None for the local one."""
+    if name is None:
+        return None
+    if name.upper() in ("Z", "UTC", "GMT"):
+        return UTC
+    if name[0] not in "+-":
+        return None
+    offset = timedelta(hours=int(name[1:3]), minutes=int(name[-2:]) if len(name) > 3 else 0)
+    return timezone(-offset if name[0] == "-" else offset)
+
+
+def _length(parts: re.Match[str]) -> timedelta:
+    """Return how long the second, the minute or the day is that was given last."""
+    if parts["fraction"]:
+        return timedelta(microseconds=10 ** (6 - len(parts["fraction"])))
+    if parts["second"]:
+        return timedelta(seconds=1)
+    return timedelta(minutes=1) if parts["clock"] else timedelta(days=1)
+
+
+def _local(clock: datetime, zone: str | None, text: str) -> datetime:
+    """Return the instant at which the local clock showed a time.
+
+    Args:
+        clock: The time.
+        zone: Which zone it was shown in, in case it was shown twice.
+        text: What the user gave.
+    """
+    instants = _instants(clock)
+    names = [zone_name(each) for each in instants]
+    if not instants:
+        raise InvalidArgument(f"{text!r} never was: the clock here was put forward past it")
+    if zone is not None:
+        instants = [each for each, name in zip(instants, names, strict=True) if name.upper() == zone.upper()]
+    if not instants:
+        raise InvalidArgument(
+            f"{text!r} has a zone that is not the one here, which was {' or '.join(names)} then: "
+            "give an offset such as +01:00, or Z for UTC"
+        )
+    if len(instants) > 1:
+        raise InvalidArgument(f"{text!r} was twice, since the clock here was put back: add {' or '.join(names)}")
+    return instants[0]
+
+
+def _instants(clock: datetime) -> list[datetime]:
+    """Return when the local clock showed a time: once, or twice if it was put back, or never if it was put forward."""
+    found = dict.fromkeys(clock.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    return [local for local in (each.astimezone() for each in found) if local.replace(tzinfo=None, fold=0) == clock]

@@ -1,0 +1,75 @@
+"""The last values of a queue, and how many come before them: what `show` shows of a long queue."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.db.tables import value
+from zrb_store.db.transaction import Executor
+from zrb_store.queries.requeue import is_dead
+from zrb_store.queries.value_history import Only
+from zrb_store.queries.values import was_live
+
+
+def _restricted(statement: Any, only: Only | None, then: bool) -> Any:
+    statement = statement.where(value.c.queue_id == bindparam("queue_id"))
+    if only == "live":
+        return statement.where(was_live if then else value.c.ended_at.is_(None))
+    if only == "dead":
+        return statement.where(is_dead)
+    return statement.where(value.c.pushed_at <= bindparam("moment", type_=sa.BigInteger)) if then else statement
+
+
+@functools.cache
+def _first_of_last(only: Only | None, then: bool) -> Any:
+    before = bindparam("before", type_=sa.Integer)
+    ordered = sa.select(value.c.seq).order_by(value.c.seq.desc()).limit(literal_column("1")).offset(before)
+    return _restricted(ordered, only, then)
+
+
+def first_of_last(
+    executor: Executor, queue_id: int, count: int, *, only: Only | None = None, at: int | None = None
+) -> int | None:
+    """Return the number of the first one of a queue's last values; None if the queue has fewer.
+
+    Args:
+        executor: The database, or the open transaction.
+        queue_id: The queue.
+        count: How many values count as the last.
+        only: Only values that are live, or dead now.
+        at: The moment in microseconds at which the queue is seen; None for now.
+    """
+    params = {"queue_id": queue_id, "before": count - 1, "moment": at}
+    rows = executor.execute(_first_of_last(only, at is not None), params)
+    return rows[0][0] if rows else None
+
+
+@functools.cache
+def _earlier(only: Only | None, then: bool) -> Any:
+    state: Any = value.c.state
+    if then:  # what had become of the others by then, only their whole history tells
+        state = sa.case((was_live, literal_column("'live'")), else_=literal_column("'no longer live'"))
+    counted = sa.select(state.label("state"), sa.func.count()).where(
+        value.c.seq < bindparam("seq", type_=sa.BigInteger)
+    )
+    return _restricted(counted, only, then).group_by(literal_column("1"))
+
+
+def earlier(
+    executor: Executor, queue_id: int, seq: int, *, only: Only | None = None, at: int | None = None
+) -> dict[str, int]:
+    """Count the values before one of a queue by their state; at a moment, by whether they were live.
+
+    Args:
+        executor: The database, or the open transaction.
+        queue_id: The queue.
+        seq: The number of the value.
+        only: Only values that are live, or dead now.
+        at: The moment in microseconds at which the queue is seen; None for now.
+    """
+    params = {"queue_id": queue_id, "seq": seq, "moment": at}
+    return {row[0]: row[1] for row in executor.execute(_earlier(only, at is not None), params)}

@@ -1,0 +1,97 @@
+"""Who took values from a shell, outside any attempt: `pop` records it as a change, whose detail is QUEUE#SEQ."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, literal_column
+
+from zrb_store.db.columns import CHANGE, readable
+from zrb_store.db.tables import change, queue
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.queries.changes import Change
+
+
+class Pop(NamedTuple):
+    """A value that was taken from a shell.
+
+    Attributes:
+        place: The id of its queue, and its seq.
+        change: Who took it, and when.
+        damage: The damaged columns of that record.
+    """
+
+    place: tuple[int, int]
+    change: Change
+    damage: tuple[str, ...]
+
+
+_of_session = sa.and_(change.c.session == bindparam("session"), change.c.action == literal_column("'pop'"))
+_COLUMNS = tuple(change.c[name] for name in CHANGE)
+
+_ONE: sa.ColumnClause[Any] = literal_column("1")
+_before_seq = sa.func.rtrim(change.c.detail, literal_column("'-0123456789'"))  # QUEUE#
+_name_length = sa.func.length(_before_seq) - _ONE
+_name = sa.func.substr(change.c.detail, _ONE, sa.func.abs(_name_length))  # PostgreSQL refuses a negative length
+_digits = sa.func.substr(change.c.detail, sa.func.length(_before_seq) + _ONE)
+_is_number = sa.and_(
+    sa.func.rtrim(_digits, literal_column("'0123456789'")).in_([literal_column("''"), literal_column("'-'")]),
+    _digits.not_in([literal_column("''"), literal_column("'-'")]),
+    sa.func.length(_digits) <= literal_column("18"),
+)
+# The detail may be damaged, and then PostgreSQL refuses to cast it.
+_seq = sa.case((_is_number, sa.cast(_digits, sa.BigInteger)))
+_first_queue, _first_seq = (bindparam(name, type_=sa.BigInteger) for name in ("first_queue", "first_seq"))
+_FROM = (
+    sa.select(queue.c.id, _seq, *_COLUMNS)
+    .join_from(
+        change,
+        queue,
+        sa.and_(
+            queue.c.session_id == bindparam("session_id"),
+            queue.c.name == _name,
+            queue.c.name + literal_column("'#'") == _before_seq,
+        ),
+    )
+    .where(_of_session, sa.or_(queue.c.id > _first_queue, sa.and_(queue.c.id == _first_queue, _seq >= _first_seq)))
+    .order_by(queue.c.id, _seq, change.c.id)
+)
+
+
+def pops_from(
+    transaction: Transaction, session: str, session_id: int, first: tuple[int, int]
+) -> Generator[Pop, None, None]:
+    """Yield the values of a session that were taken from a shell, by queue id and seq.
+
+    Args:
+        transaction: A snapshot.
+        session: Name of the session.
+        session_id: Its id.
+        first: The queue id and the seq to begin at.
+    """
+    params = {"session": session, "session_id": session_id, "first_queue": first[0], "first_seq": first[1]}
+    for queue_id, seq, *columns in transaction.stream(_FROM, params):
+        yield _pop((queue_id, seq), columns)
+
+
+_OF_VALUE = sa.select(*_COLUMNS).where(_of_session, change.c.detail == bindparam("detail")).limit(_ONE)
+
+
+def pop_of_value(executor: Executor, session: str, queue_name: str, place: tuple[int, int]) -> Pop | None:
+    """Return who took one value from a shell, or None.
+
+    Args:
+        executor: The database, or the open transaction.
+        session: Name of its session.
+        queue_name: Name of its queue.
+        place: The queue's id, and the value's seq.
+    """
+    rows = executor.execute(_OF_VALUE, {"session": session, "detail": f"{queue_name}#{place[1]}"})
+    return _pop(place, rows[0]) if rows else None
+
+
+def _pop(place: tuple[int, int], columns: Any) -> Pop:
+    named, damage = readable(CHANGE, columns)
+    return Pop(place, Change(**{name: named[name] for name in Change._fields}), damage)

@@ -1,0 +1,37 @@
+"""What sessions are of: their task, or else the program that ran them; and paths that are named by their last part."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+from zrb_store.db.columns import RUN, readable
+from zrb_store.db.tables import run, session
+from zrb_store.db.transaction import Row
+from zrb_store.project import program_of
+
+_READ = {name: RUN[name] for name in ("command", "folder")}
+
+
+def _of_last_run(column: sa.ColumnElement[Any]) -> Any:
+    """Select a column of a session's last run, if the session has no task."""
+    found = sa.select(column).where(run.c.session_id == session.c.id, run.c.number == session.c.fence)
+    return sa.case((session.c.task.is_(None), found.scalar_subquery()))
+
+
+PROGRAM = tuple(_of_last_run(run.c[name]) for name in _READ)
+"""Columns to select beside those of sessions: `program` converts them."""
+
+
+def program(columns: Row) -> str | None:
+    """Return the path of the program that last ran a session without a task; None if the code was in no file."""
+    named, _ = readable(_READ, columns)
+    return program_of(json.loads(named["command"] or "[]"), named["folder"])
+
+
+def is_named(column: sa.ColumnElement[str], name: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a path is a name, or ends with it. LIKE would not know case on SQLite."""
+    end = f"/{name}"
+    return sa.or_(column == name, sa.func.substr(column, sa.func.length(column) - (len(end) - 1)) == end)
