@@ -191,6 +191,9 @@ def undisturbed(zrb: WarmZrb, project: Project, location: str, session: str, **e
         out = sorted(value for value, state in states(store, session, "out") if state == "live")
     done = Counter(project.calls)
     assert set(done.values()) == {1}
+    rounds = int(env.get("ROUNDS", "50"))
+    charged = {f"tool {10 * number + index}" for number in range(rounds) for index in range(1 + number % 5)}
+    assert {name for name, _ in done if name.startswith("tool")} == charged
     project.forget()
     return Undisturbed(answer_of(output), {name for name, _ in done}, out, seconds)
 
