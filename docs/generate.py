@@ -1,5 +1,6 @@
-"""Writes docs/cli.md and zrb_store/cli/tab/grammar.json from the commands, docs/api.md from the docstrings and
-docs/schema/export.json from the checks of `import`: `python docs/generate.py`.
+"""Writes docs/cli.md and zrb_store/cli/tab/grammar.json from the commands, docs/api.md from the docstrings,
+docs/schema/export.json from the checks of `import`, and the settings in README.md from their table:
+`python docs/generate.py`.
 
 A test compares them with what this would write.
 """
@@ -17,6 +18,7 @@ import click
 
 import zrb_store
 import zrb_store.testing
+from zrb_store import settings
 from zrb_store.cli.app import app
 from zrb_store.db.columns import ColumnRule
 from zrb_store.operations.transfer import lines
@@ -24,6 +26,7 @@ from zrb_store.operations.transfer.fields import FIELDS
 from zrb_store.xcom import Xcoms
 
 DOCS = Path(__file__).resolve().parent
+README = DOCS.parent / "README.md"
 GRAMMAR = DOCS.parent / "zrb_store" / "cli" / "tab" / "grammar.json"
 # These methods have no underscore because other modules of the package call them. They are no part of the API.
 _INTERNAL = {
@@ -265,8 +268,26 @@ def _field(column: ColumnRule) -> dict[str, Any]:
     return {**about, "pattern": column.pattern} if column.pattern else about
 
 
+_SETTINGS = re.compile(r"^\| variable \|.*\n(?:\|.*\n)+", re.MULTILINE)
+
+
+def readme() -> str:
+    """README.md with the table of settings as it must be."""
+    rows = [f"| `{one.name}` | {one.meaning} | {_shown_default(one)} |" for one in settings.SETTINGS]
+    table = "\n".join(["| variable | meaning | default |", "|---|---|---|", *rows]) + "\n"
+    text, count = _SETTINGS.subn(lambda _: table, README.read_text(encoding="utf-8"))
+    assert count == 1
+    return text
+
+
+def _shown_default(setting: settings.Setting) -> str:
+    shown = setting.shown_default
+    return f"`{shown}`" if shown == setting.default else shown
+
+
 def main() -> None:
     """Write them all."""
+    README.write_text(readme(), encoding="utf-8")
     (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
     (DOCS / "api.md").write_text(api_page(), encoding="utf-8")
     (DOCS / "schema" / "export.json").write_text(export_schema(), encoding="utf-8")

@@ -75,8 +75,15 @@ class Pooler:
 
     def connect(self, database: str = "postgres", **options: Any) -> psycopg.Connection[Any]:
         """Return a new connection in autocommit mode, which prepares nothing. `pgbouncer` is its own database."""
+        port = self._settings.get("listen_port", "5432")
         return psycopg.connect(
-            host=str(self.folder), user="postgres", dbname=database, autocommit=True, prepare_threshold=None, **options
+            host=str(self.folder),
+            port=port,
+            user="postgres",
+            dbname=database,
+            autocommit=True,
+            prepare_threshold=None,
+            **options,
         )
 
     def start(self, alive: int | BinaryIO = subprocess.PIPE) -> None:

@@ -34,10 +34,10 @@ def test_list_tells_each_session_on_one_line(command: Commands, filled: Store) -
     assert "\x1b" not in "".join(lines)
 
 
-def test_list_as_json_has_the_header_fields(command: Commands, filled: Store) -> None:
+def test_list_as_json_has_the_header_fields_and_what_the_table_has(command: Commands, filled: Store) -> None:
     listed = parse("list", command.ok("list", "--format", "json"))
-    own = ["started_at", "took_seconds", "task_counts", "owner", "held_by", "dead"]
-    assert [list(one) for one in listed] == [[*HEADER, *own]] * 3
+    more = ["started_at", "took_seconds", "task_counts", "owner", "held_by", "dead"]
+    assert [list(one) for one in listed] == [[*HEADER, *more]] * 3
     assert parse_lines("header", command.ok("list", "--format", "jsonl")) == listed
     assert command.ok("list", "--format", "value").split() == [one["name"] for one in listed]
 

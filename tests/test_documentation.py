@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,9 @@ import click
 import pytest
 
 import zrb_store
+from zrb_store import settings
 from zrb_store.cli.app import app
+from zrb_store.settings import CHILD_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -47,6 +50,7 @@ COMMANDS = every_command(app)
         ("cli.md", "cli_page"),
         ("api.md", "api_page"),
         ("schema/export.json", "export_schema"),
+        ("../README.md", "readme"),
         ("../zrb_store/cli/tab/grammar.json", "grammar"),
     ],
 )
@@ -68,10 +72,10 @@ def test_every_command_has_a_purpose_an_example_and_help_for_each_option(path: t
 
 
 def test_every_setting_is_in_the_readme_and_every_one_there_is_read() -> None:
+    table_text = inspect.getsource(settings).partition("SETTINGS = (")[2].partition("\n)\n")[0]
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "zrb_store").rglob("*.py"))
-    # Set by zrb-store for its child processes, or by tests, but not by users.
-    inner = {"ZRB_STORE_ATTEMPT", "ZRB_STORE_EVENT", "ZRB_STORE_TESTING"}
-    read = set(re.findall(r"\bZRB_STORE_[A-Z_]+[A-Z]\b", source)) - inner
+    inner = set(CHILD_VARIABLES).difference(one.name for one in settings.SETTINGS)
+    read = set(re.findall(r"\bZRB_STORE_[A-Z_]+[A-Z]\b", source.replace(table_text, ""))) - inner
     table = re.findall(r"^\| `(ZRB_STORE_[A-Z_]+)`", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(table) == read
 

@@ -16,7 +16,7 @@ from tests.proxy import Proxy, proxy
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db.dialect import tickets
 
-pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
+pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True), pytest.mark.unpooled]
 
 BEFORE, AFTER = "before it is sent", "after it was sent"
 MOMENTS = [BEFORE, AFTER]

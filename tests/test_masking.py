@@ -126,11 +126,48 @@ def test_a_remembered_secret_however_it_is_quoted(secret: str, how: str) -> None
     masked = mask_text(f"<<{QUOTED[how](secret)}>>")
     assert "***" in masked
     left = masked.replace("***", "").strip("<>")
-    if how.startswith("base64"):  # the characters before the secret stay, except those encoded together with it
-        assert QUOTED[how](secret).startswith(left)
-        assert len(left) <= 4
+    if how.startswith("base64"):  # the characters around the secret stay, except those encoded together with it
+        text, place = QUOTED[how](secret), {"": 0, "asic auth": 3, "within": 1, "url": 2}[how[6:].lstrip(", b")]
+        before, after = masked.strip("<>").split("***")
+        assert text.startswith(before)
+        assert text.endswith(after)
+        end = (place + len(secret.encode())) * 8
+        assert len(before) == place * 8 // 6
+        assert len(text) - len(after) == (-(-end // 6) if how == "base64, within" else len(text))
     else:
         assert set(left) <= set("\"'b\\")
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("https://user:hunter2-is@host/a?b=1", "https://user:***@host/a?b=1"),
+        ("https://hunter2-is@host/hunter2-is/a", "https://***@host/***/a"),
+        ("tokenhunter2-isx", "token***x"),
+        ("no access to hunter2-is, hunter2-is.", "no access to ***, ***."),
+        ("password=hunter2-is and then more", "password=*** and then more"),
+        ("password='hunter2-is' && more", "password='***' && more"),
+        (
+            "curl -H 'Authorization: Bearer hunter2-is' https://h/p?a=1",
+            "curl -H 'Authorization: Bearer ***' https://h/p?a=1",
+        ),
+        ('{"token": "hunter2-is", "a": 1}', '{"token": "***", "a": 1}'),
+        ("-Utoken:hunter2-is", "-Utoken:***"),
+    ],
+)
+def test_only_the_value_is_replaced(text: str, masked: str) -> None:
+    safe_text.remember("hunter2-is")
+    assert mask_text(text) == masked
+    assert mask_command(["sh", "-c", text]) == ["sh", "-c", masked]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["password='hunter2-is and more'", "token=hunter2-is-and-more", "password='hunter2-is more", "pwd=morehunter2-is"],
+)
+def test_a_secret_that_is_only_a_part_of_another_does_not_show_the_rest(text: str) -> None:
+    safe_text.remember("hunter2-is")
+    assert "more" not in mask_word(text)
 
 
 def test_a_remembered_secret_at_the_beginning_of_another() -> None:

@@ -179,13 +179,13 @@ def test_a_statement_that_takes_long_is_not_taken_for_one_that_waits(
     monkeypatch.setattr(watchdog, "ASK_AFTER", 0.1)
     monkeypatch.setattr(watchdog, "LOOK_EVERY", 0.05)
     asked: list[tuple[str, bool]] = []
-    is_locked_out = watchdog._cancel_if_locked_out
+    is_locked_out = watchdog._is_locked_out
 
-    def watched(statement: Any, other: Any) -> bool:
-        asked.append((statement.sql, is_locked_out(statement, other)))
+    def watched(statement: Any, other: Any, *, cancel: bool) -> bool:
+        asked.append((statement.sql, is_locked_out(statement, other, cancel=cancel)))
         return asked[-1][1]
 
-    monkeypatch.setattr(watchdog, "_cancel_if_locked_out", watched)
+    monkeypatch.setattr(watchdog, "_is_locked_out", watched)
     schema = location.rpartition("%3D")[2]
     with (
         pooler(postgres_server, default_pool_size="5") as wide,

@@ -15,9 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
-from tests.terminals import MAIN
+from tests.terminals import MAIN, plain, shown_on_terminal
 from tests.test_cli_places import folder as folder
-from tests.test_cli_places import on_terminal
 from zrb_store import Store, cli, open_store
 from zrb_store.cli.render.format import TimeFormat
 from zrb_store.db.tables import attempt, run, session
@@ -70,8 +69,7 @@ def seen(at: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_each_time_on_a_terminal_means_that_moment(folder: Path, zone: str, capsys: pytest.CaptureFixture[str]) -> None:
     with open_store(folder / "store.db") as store:
         spread(store)
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", on_terminal(["show", "s"], columns=120))
-    printed = printed_times(plain)
+    printed = printed_times(plain(shown_on_terminal(["show", "s"], columns=120).decode()))
     assert len(set(printed)) == len(SECONDS)
     for number, shown in enumerate(printed):
         assert seen(shown, capsys) == [f"t{each}" for each in range(number + 1)], shown

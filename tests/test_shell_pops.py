@@ -19,7 +19,8 @@ from tests.terminals import MAIN
 from zrb_store import Store
 from zrb_store.db.tables import change
 from zrb_store.inspect import pops
-from zrb_store.inspect.lazy import MAX_ROWS
+from zrb_store.inspect.lazy import MAX_ROWS, Lazy
+from zrb_store.inspect.show import open_session
 from zrb_store.queries.changes import record_change
 from zrb_store.records import iso
 
@@ -151,6 +152,17 @@ def test_one_statement_answers_for_all_queues(store: Store, command: Commands, m
     assert len(places) == 1
 
 
+def test_a_long_list_can_be_read_again(store: Store, command: Commands) -> None:
+    store.session("inbox").xcom["files"].extend(range(MAX_ROWS + 1))
+    for _ in range(3):
+        command.ok("pop", "inbox", "files")
+    with open_session(store.database, "inbox") as document:
+        values = document.tree["queues"]["files"]["values"]
+        assert isinstance(values, Lazy)
+        first, second = ([bool(value["popped_by"]) for value in values] for _ in range(2))
+    assert first == second == [True] * 3 + [False] * (MAX_ROWS - 2)
+
+
 def test_what_is_not_shown_is_not_read_to_its_end(store: Store, command: Commands) -> None:
     session = store.session("inbox")
     for name in ("files", "later"):
@@ -162,7 +174,7 @@ def test_what_is_not_shown_is_not_read_to_its_end(store: Store, command: Command
 
 
 @pytest.mark.parametrize(
-    "detail", ["", "files", "files#", "files#-", "files#1-1", "files#--1", "#1", "1", "files#" + "9" * 30]
+    "detail", ["", "files", "files#", "files#-", "files#1-1", "filesX2", "files#--1", "#1", "1", "files#" + "9" * 30]
 )
 def test_a_damaged_record_is_passed_over(store: Store, command: Commands, detail: str) -> None:
     store.session("inbox").xcom["files"].extend([1, 2])

@@ -37,6 +37,10 @@ _ASSIGNMENT = (
 )
 
 
+_KNOWN = r"(?:(?i:basic|bearer|digest|token)\s+)?\*\*\*"
+_MASKED_VALUE = rf"""(?:(["']){_KNOWN}\1|{_KNOWN}(?:$|[\s"'&,;)\]}}]))"""
+
+
 def _in_urls(gap: str, closing: str) -> tuple[str, ...]:
     """Return patterns for the secrets in URLs. The first group of each pattern matches the text before the secret.
 
@@ -82,8 +86,8 @@ def mask_texts(value: Any) -> Any:
 
 def mask_word(word: str) -> str:
     """Mask one URL or one word of a command line as `mask_text` does, and also a value assigned to a secret name."""
-    word = _mask_urls(word, _IN_WORD if re.match(r"\S+://", word) else _IN_TEXT)
-    return mask_remembered(re.sub(_ASSIGNMENT, _masked_assignment, word))
+    word = mask_remembered(_mask_urls(word, _IN_WORD if re.match(r"\S+://", word) else _IN_TEXT))
+    return re.sub(_ASSIGNMENT, _masked_assignment, word)
 
 
 def _mask_urls(text: str, patterns: Sequence[str]) -> str:
@@ -95,6 +99,8 @@ def _mask_urls(text: str, patterns: Sequence[str]) -> str:
 
 def _masked_assignment(match: re.Match[str]) -> str:
     value = match[0].removeprefix(match[1])
+    if re.match(_MASKED_VALUE, value):  # the secret is known, so that its end is known too
+        return match[0]
     quote = value[0] if value[0] in "\"'" and value[0] == value[-1] else ""
     return f"{match[1]}{quote}{MASK}{quote}"
 
@@ -190,6 +196,9 @@ def _escapes(letter: str, codes: list[str]) -> str:
     return r"\\+".join(f"{letter}{code}" for code in codes)
 
 
+_DIGIT = "[a-zA-Z0-9+/_-]"
+
+
 def _base64(secret: str) -> str:
     """Return a pattern for a secret in base64, where its form depends on its place within a group of three bytes."""
     raw = secret.encode("utf-8", "surrogatepass")
@@ -199,8 +208,8 @@ def _base64(secret: str) -> str:
         # Only these characters are made of bits of the secret alone: their neighbours may contain bits of other data.
         first, last = -(-before * 8 // 6), (before + len(raw)) * 8 // 6
         core = re.escape(text[first:last]).replace(r"\+", "[+-]").replace("/", "[/_]")
-        found.append(("[a-zA-Z0-9+/_-]" if before else "") + core)
-    return rf"(?-i:(?:{'|'.join(found)})[a-zA-Z0-9+/_-]*=*)"
+        found.append((_DIGIT if before else "") + core + (f"{_DIGIT}?" if (before + len(raw)) * 8 % 6 else ""))
+    return rf"(?-i:(?:{'|'.join(found)})=*)"
 
 
 def printable(text: str, keep: str = "") -> str:

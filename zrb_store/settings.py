@@ -1,11 +1,14 @@
-"""Settings from the environment (`ZRB_STORE_*`). The URL of the store is read in `db/urls.py`."""
+"""Settings from the environment (`ZRB_STORE_*`), and the one table of them.
+
+The table in the README, `db status` and the warning about an unknown variable are made of `SETTINGS`.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from zrb_store.errors import InvalidArgument
 
@@ -13,7 +16,145 @@ DEFAULT_MAX_VALUE = 16 * 1024 * 1024
 
 DEFAULT_OUTPUT = 64 * 1024
 
+_PREFIX = "ZRB_STORE_"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Setting(NamedTuple):
+    """A variable that users set.
+
+    Attributes:
+        name: The variable.
+        meaning: What it means, in Markdown.
+        default: What it is if nobody sets it, as one would write it; None if it is unset then.
+        shown_default: How people are told of that.
+    """
+
+    name: str
+    meaning: str
+    default: str | None
+    shown_default: str
+
+
+SETTINGS = (
+    Setting(
+        "ZRB_STORE_URL",
+        'file path or SQLAlchemy URL (`postgresql+psycopg://...` with `pip install "zrb-store[postgres]"`)',
+        "~/.zrb/xcom.db",
+        "~/.zrb/xcom.db",
+    ),
+    Setting("ZRB_STORE_SESSION", "name of the session that zrb starts or resumes", None, "a random name"),
+    Setting(
+        "ZRB_STORE_PERSIST",
+        "which runs are stored · `user`: those of tasks that you declared, not of zrb's own utilities · `all` · "
+        "`named`: only those with `ZRB_STORE_SESSION`",
+        "user",
+        "user",
+    ),
+    Setting(
+        "ZRB_STORE_DURABILITY",
+        "`normal` · `full`: sync each commit to disk, so that a power cut loses nothing",
+        "normal",
+        "normal",
+    ),
+    Setting("ZRB_STORE_MAX_VALUE", "largest size of one stored value, in bytes", str(DEFAULT_MAX_VALUE), "16 MiB"),
+    Setting(
+        "ZRB_STORE_RETENTION",
+        "for example `30d,keep=20`: delete sessions that ended more than 30 days ago, but keep the last 20 of each "
+        "task and its last 20 that completed; applied after a run, at most once a day",
+        None,
+        "nothing is deleted",
+    ),
+    Setting(
+        "ZRB_STORE_AGENTS",
+        "`on`: each model request and tool call of an LLM task is a [step](docs/agents.md) · `off` · `private`: steps "
+        "without prompts and answers, so that nothing can be used again",
+        "on",
+        "on",
+    ),
+    Setting(
+        "ZRB_STORE_ON_ERROR",
+        "what to do if the store cannot be reached · `stop`: end the run before its first task · `ignore`: warn, and "
+        "run in memory",
+        "stop",
+        "stop",
+    ),
+    Setting(
+        "ZRB_STORE_OUTPUT",
+        "how much is kept of what each attempt [prints and logs](docs/zrb.md#what-tasks-print), in bytes, from its end "
+        "· `0`: nothing",
+        str(DEFAULT_OUTPUT),
+        "64 KiB",
+    ),
+    Setting(
+        "ZRB_STORE_ON_FAILURE",
+        "a shell command that is [started](docs/alerts.md) when a run fails or is interrupted, a value dies, or the "
+        "store cannot be used",
+        None,
+        "none",
+    ),
+)
+
+TOLD = tuple(
+    f"ZRB_STORE_{name}"
+    for name in ("EVENT", "SESSION", "TASK", "VALUE", "ERROR", "REMEDY", "MESSAGE", "URL", "SHOWN_URL")
+)
+"""The variables that the command of `ZRB_STORE_ON_FAILURE` gets; those that say nothing are not set."""
+CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", *TOLD)
+"""Variables that zrb-store sets for the processes that it starts, or that tests set: users do not."""
+
+_warned: set[str] = set()
+
+
+class CurrentSetting(NamedTuple):
+    """A setting as it is in this process.
+
+    Attributes:
+        name: The variable.
+        value: Its value; None if it is unset and has no default. It may contain a password.
+        origin: Where the value comes from.
+        shown_default: What people are told if the value is the default.
+    """
+
+    name: str
+    value: str | None
+    origin: Literal["environment", "default"]
+    shown_default: str
+
+
+def current_settings() -> list[CurrentSetting]:
+    """Return every setting as it is in this process. An empty variable counts as unset."""
+    found = []
+    for setting in SETTINGS:
+        given = os.environ.get(setting.name) or None
+        origin: Literal["environment", "default"] = "default" if given is None else "environment"
+        found.append(CurrentSetting(setting.name, given or setting.default, origin, setting.shown_default))
+    return found
+
+
+def value_of(variable: str) -> str | None:
+    """Return the value of a setting: the environment's, else its default; None if it is unset and has none."""
+    given = os.environ.get(variable)
+    return given or next(setting.default for setting in SETTINGS if setting.name == variable)
+
+
+def unknown_variables() -> list[str]:
+    """Return a line for each variable `ZRB_STORE_...` that is no setting, with the name that was probably meant.
+
+    Each is told once in a process. Its value is not told, since it may be a secret.
+    """
+    names = [setting.name for setting in SETTINGS]
+    unknown = {name for name in os.environ if name.startswith(_PREFIX)} - {*names, *CHILD_VARIABLES} - _warned
+    _warned.update(unknown)
+    return [f"{name} is no setting of zrb-store, and is ignored{_nearest(name, names)}" for name in sorted(unknown)]
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    import difflib  # late: hardly anybody misspells a setting
+
+    ends = [known.removeprefix(_PREFIX) for known in names]
+    close = difflib.get_close_matches(name.removeprefix(_PREFIX), ends, n=1, cutoff=0.5)
+    return f": did you mean {_PREFIX}{close[0]}?" if close else ": `zrb-store db status` lists the settings"
 
 
 def durability() -> str:
@@ -26,12 +167,12 @@ def durability() -> str:
 
 
 def choice(variable: str, choices: tuple[str, ...]) -> str:
-    """Return the value of a variable that accepts one of `choices`; the first is the default.
+    """Return the value of a setting that accepts one of `choices`.
 
     Raises:
         InvalidArgument: The variable has another value.
     """
-    text = os.environ.get(variable) or choices[0]
+    text = str(value_of(variable))
     if text not in choices:
         raise InvalidArgument(f"{variable} is {text!r}: set it to {' or '.join(choices)}")
     return text
@@ -43,7 +184,7 @@ def max_value() -> int:
     Raises:
         InvalidArgument: The variable is not a positive whole number.
     """
-    text = os.environ.get("ZRB_STORE_MAX_VALUE") or str(DEFAULT_MAX_VALUE)
+    text = str(value_of("ZRB_STORE_MAX_VALUE"))
     if not re.fullmatch(r"0*[1-9]\d{0,17}", text):
         raise InvalidArgument(f"ZRB_STORE_MAX_VALUE is {text!r}: set it to a number of bytes, e.g. {DEFAULT_MAX_VALUE}")
     return int(text)
@@ -55,7 +196,7 @@ def output() -> int:
     Raises:
         InvalidArgument: The variable is not a whole number, or has more than nine digits.
     """
-    text = os.environ.get("ZRB_STORE_OUTPUT") or str(DEFAULT_OUTPUT)
+    text = str(value_of("ZRB_STORE_OUTPUT"))
     if not re.fullmatch(r"\d{1,9}", text):
         raise InvalidArgument(f"ZRB_STORE_OUTPUT is {text!r}: set it to a number of bytes, e.g. {DEFAULT_OUTPUT}, or 0")
     return int(text)
@@ -75,13 +216,6 @@ def parse_duration(text: str) -> timedelta:
 
 EVENT = "ZRB_STORE_EVENT"
 """The variable that marks the command of `ZRB_STORE_ON_FAILURE`, and what that starts: none of it starts it again."""
-
-
-TOLD = tuple(
-    f"ZRB_STORE_{name}"
-    for name in ("EVENT", "SESSION", "TASK", "VALUE", "ERROR", "REMEDY", "MESSAGE", "URL", "SHOWN_URL")
-)
-"""The variables that this command gets; those that say nothing are not set."""
 
 
 def on_failure() -> str | None:
@@ -123,7 +257,7 @@ def retention() -> RetentionRule | None:
     Raises:
         InvalidArgument: The variable does not have the form `30d,keep=20`.
     """
-    text = os.environ.get("ZRB_STORE_RETENTION")
+    text = value_of("ZRB_STORE_RETENTION")
     if not text:
         return None
     age: timedelta | None = None

@@ -42,5 +42,6 @@ def step_attempts(zrb: Zrb, task: str, session: str | None = None) -> list[Attem
 
 
 def told(done: Done) -> list[str]:
-    """Return what the plugin printed."""
-    return [line for line in lines(done.err) if line.startswith("zrb-store:")]
+    """Return what the plugin printed, but for what a resume runs and skips."""
+    found = [line for line in lines(done.err) if line.startswith(("zrb-store: ", "zrb xcom: "))]
+    return [line for line in found if " is resumed: runs " not in line]

@@ -48,7 +48,7 @@ def test_a_default_that_is_made_of_a_secret_input(zrb: Zrb) -> None:
     fail(zrb)
     assert files_with(zrb, "hunter2") == []
     stored = zrb.stored("night")
-    inputs = {"host": "db1", "dsn": {"masked": "db://me:***@db1"}, "token": ""}
+    inputs = {"host": "db1", "dsn": {"masked": "db://me:***@db1"}, "token": "", "my-key": {"masked": "***"}}
     assert codec.decode(stored.record.inputs or "") == inputs
     assert stored.attempts[0].error_message == "no answer from db://me:***@db1"
     assert "db://me:***@db1" in zrb.run("xcom", "show", "night").out
@@ -74,7 +74,7 @@ def test_a_resume_takes_one_that_was_given(zrb: Zrb) -> None:
     for given in ([], ["--dsn", "db://hunter3-is@db1"]):
         (line,) = lines(zrb.resume("night", "--my-key", "hunter3-is", *given, code=2).err)
         assert line == (
-            "zrb-store: input dsn held a secret, which is not stored: give --dsn VALUE as it was, 'db://***@elsewhere'"
+            "zrb xcom: input dsn held a secret, which is not stored: give --dsn VALUE as it was, 'db://***@elsewhere'"
         )
     done = zrb.resume("night", "--my-key", "hunter3-is", "--dsn", "db://hunter3-is@elsewhere")
     assert done.out.strip() == "db://hunter3-is@elsewhere"

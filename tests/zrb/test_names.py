@@ -66,9 +66,12 @@ def test_other_inputs_another_task_and_another_project(zrb: Zrb) -> None:
     elsewhere.mkdir()
     zrb.tasks(TASKS, folder=elsewhere)
     moved = zrb.run("etl", "load", *INPUTS, code=65, cwd=elsewhere, ZRB_STORE_SESSION="night")
-    assert lines(moved.err) == [
-        f"zrb-store: session night belongs to project {zrb.folder}, not to {elsewhere}: use another session name"
-    ]
+    there = f"zrb-store: session night belongs to project {zrb.folder}"
+    assert lines(moved.err) == [f"{there}, not to {elsewhere}: `cd {zrb.folder}`, and try again there"]
+    zrb.folder.rename(zrb.folder.with_name("gone"))
+    moved = zrb.run("etl", "load", *INPUTS, code=65, cwd=elsewhere, ZRB_STORE_SESSION="night")
+    assert lines(moved.err) == [f"{there}, which is not here, and not to {elsewhere}: use another session name"]
+    zrb.folder.with_name("gone").rename(zrb.folder)
     assert zrb.ran == ["load"]
 
 

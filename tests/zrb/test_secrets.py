@@ -9,7 +9,8 @@ import pytest
 
 from tests.sessions import logged
 from tests.zrb.conftest import Zrb, lines
-from tests.zrb.test_names import TASKS, start
+from tests.zrb.test_names import INPUTS, TASKS, start
+from zrb_store import codec
 from zrb_store.db.urls import store_url
 
 pytestmark = pytest.mark.slow
@@ -35,7 +36,8 @@ def test_secrets_stay_out(zrb: Zrb, outcome: str) -> None:
     assert files_with(zrb, "night") != []
     assert files_with(zrb, secret) == []
     stored = zrb.stored("night")
-    assert "my" not in (stored.record.inputs or "")
+    # That it was given is stored, since a resume must not take its default instead. Its value is not.
+    assert codec.decode(stored.record.inputs or "") == {"day-of": "x", "rows": 1, "my-key": {"masked": "***"}}
     if outcome == "failure":
         assert stored.attempts[0].error_message == "***broken"
 
@@ -46,12 +48,17 @@ def test_a_resume_asks_for_secrets_again(zrb: Zrb) -> None:
     start(zrb, code=1)
     (zrb.folder / "broken").unlink()
     (line,) = lines(zrb.resume("night", "--rows", "7", code=2).err)
-    assert "--rows is not a secret input of load" in line
+    assert line == (
+        "zrb xcom: --rows is not a secret input of load: "
+        "a resume takes the inputs that are stored, and from the command line only --my-key"
+    )
+    (line,) = lines(zrb.resume("night", "--my-kye", "7", code=2).err)
+    assert line.endswith("and from the command line only --my-key; did you mean --my-key?")
     zrb.tasks(TASKS.replace('return f"', 'return f"{ctx.input.my_key} ').replace('"my-key", default="k1"', '"my-key"'))
     asked = zrb.resume("night", code=2).err
     assert "Traceback" not in asked
     assert lines(asked)[-1] == (
-        "zrb-store: secret input my-key is not stored, and nobody can be asked: give --my-key VALUE"
+        "zrb xcom: secret input my-key was given at the start, and is not stored: give --my-key VALUE again"
     )
     assert zrb.resume("night", "--my-key", "k3").out.strip() == "k3 tue 5"
 
@@ -117,7 +124,9 @@ def test_a_resume_asks_at_the_terminal_or_takes_the_environments(zrb: Zrb) -> No
     zrb.tasks(source.replace('default="k1"', 'default=os.environ.get("MY_KEY", "")'))
     for answer in ("typed", "of-environment"):
         zrb.mark("broken")
-        start(zrb, code=1)
+        # A secret that was given is asked for, one that came from the environment comes from there again.
+        inputs = INPUTS if answer == "typed" else INPUTS[:4]
+        zrb.run("etl", "load", *inputs, code=1, ZRB_STORE_SESSION="night", MY_KEY="earlier")
         (zrb.folder / "broken").unlink()
         done = zrb.run("-c", ANSWERING, program="python") if answer == "typed" else zrb.resume("night", MY_KEY=answer)
         assert f"{answer} tue 5" in done.out
@@ -169,7 +178,7 @@ def test_a_resume_gives_the_default_of_a_secret_what_it_is_made_of(zrb: Zrb) -> 
     )
     zrb.tasks(source.replace('return f"', 'return f"{ctx.input.my_key} '))
     zrb.mark("broken")
-    zrb.run("etl", "load", "tue", "5", "k2", code=1, ZRB_STORE_SESSION="night")
+    zrb.run("etl", "load", "tue", "5", code=1, ZRB_STORE_SESSION="night", KEYS="not-for-")
     (zrb.folder / "broken").unlink()
     assert zrb.resume("night", KEYS="for-").out.strip() == "for-tue tue 5"
 

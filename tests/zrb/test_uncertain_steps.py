@@ -43,7 +43,7 @@ def main(ctx):
     return ctx.xcom["pay"].pop()
 """
 UNKNOWN = "its end is unknown; its arguments were 7. It is declared `once`: find out whether it happened, then run"
-RESUME = "zrb-store: session shop failed; `zrb xcom resume shop` runs what is left of it"
+RESUME = "zrb xcom: session shop failed; `zrb xcom resume shop` runs what is left of it"
 
 
 def killed_amid_the_step(zrb: Zrb, source: str) -> None:
@@ -69,7 +69,8 @@ def test_the_task_ends_without_retry_fallback_and_successor(zrb: Zrb, call: str)
         done = zrb.resume("shop", code=1)
         resume, uncertain = told(done)
         assert resume == RESUME
-        assert uncertain.startswith("zrb-store: step charge of task pay (shop/pay/1#1) began at ")
+        assert uncertain.startswith("zrb xcom: step charge of task pay (shop/pay/1#1) began at ")
+        assert "then run `zrb xcom mark shop pay --step charge completed --result JSON`" in uncertain
         assert UNKNOWN in uncertain
         assert "Traceback" not in done.err
         stored = zrb.stored("shop")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zrb_store.cli.as_typed import PROGRAM, as_typed
 from zrb_store.errors import ZrbStoreError
 from zrb_store.safe_text import mask_text, one_line
 
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
     from zrb_store.cli.resume import Resumer
 
 
-def main(args: Sequence[str] | None = None, prog_name: str = "zrb-store") -> None:
+def main(args: Sequence[str] | None = None, prog_name: str = PROGRAM) -> None:
     """Run one command and exit. The user never sees a traceback."""
     sys.exit(run(sys.argv[1:] if args is None else args, prog_name))
 
 
-def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | None = None) -> int:
+def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None = None) -> int:
     """Run one command.
 
     Args:
@@ -37,15 +38,21 @@ def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | No
         return answer([*args[1:]])
     import click  # late: the plugin imports this module whenever zrb starts
 
+    from zrb_store import settings
     from zrb_store.cli.app import app
+    from zrb_store.cli.log_lines import printing_warnings
     from zrb_store.cli.render import output
 
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the parent process, as with `>&-`
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open until the process ends
+    if not any(name.endswith("_COMPLETE") for name in os.environ):  # a shell that completes wants no other lines
+        for line in settings.unknown_variables():
+            _print_line(prog_name, line)
     try:
-        # Not `list(args)`: the command `list` is a module of this package, and so takes that name here.
-        code = app.main(args=[*args], prog_name=prog_name, standalone_mode=False, obj=resumer)
+        with printing_warnings(lambda line: _print_line(prog_name, line)):
+            # Not `list(args)`: the command `list` is a module of this package, and so takes that name here.
+            code = app.main(args=[*args], prog_name=prog_name, standalone_mode=False, obj=resumer)
         output.flush()
         return code if isinstance(code, int) else 0
     except ZrbStoreError as error:
@@ -71,5 +78,9 @@ def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | No
 
 
 def _print_error(prog_name: str, message: str, code: int) -> int:
-    print(f"{prog_name}: {one_line(mask_text(message))}", file=sys.stderr)
+    _print_line(prog_name, message)
     return code
+
+
+def _print_line(prog_name: str, message: str) -> None:
+    print(f"{prog_name}: {one_line(as_typed(mask_text(message), prog_name))}", file=sys.stderr)

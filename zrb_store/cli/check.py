@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sys
 from datetime import timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 
 from zrb_store import settings
+from zrb_store.cli.as_typed import command_as_typed
 from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.damage_notes import noting_damage
@@ -105,7 +107,11 @@ def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, outp
         ) as found,
     ):
         first = next(found, None)
-        every = itertools.chain([] if first is None else [first], found)
+        program = program_name()
+        every = (
+            dataclasses.replace(alert, remedy=command_as_typed(alert.remedy, program))
+            for alert in itertools.chain([] if first is None else [first], found)
+        )
         shown = itertools.islice(every, limit or None)
         if output_format == "json":
             echo_json(alert.shape() for alert in shown)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from zrb_store import settings
+from zrb_store.cli.as_typed import PROGRAM
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.errors import InvalidArgument
 
@@ -30,16 +31,19 @@ class Command(click.Command):
 
         Args:
             *args: The same as for `click.Command`.
-            examples: Command lines, the first `{}` of which stands for the program and the command's name.
+            examples: Command lines, the first `{}` of which stands for the program and the command's name. Another
+                command is written as `zrb-store X`.
             **settings: The same as for `click.Command`.
         """
         super().__init__(*args, **settings)
         self._examples = examples
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        program = ctx.find_root().command_path
         with formatter.section("Example" if len(self._examples) == 1 else "Examples"):
             for example in self._examples:
-                formatter.write(f"  {example.replace('{}', ctx.command_path, 1)}\n")
+                line = example.replace(f"{PROGRAM} ", f"{program} ").replace("{}", ctx.command_path, 1)
+                formatter.write(f"  {line}\n")
 
 
 def command(name: str, *examples: str, details: str = "", **settings: Any) -> Callable[[Callable[..., Any]], Command]:

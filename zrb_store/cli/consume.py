@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import sys
 
 import click
 
 from zrb_store import codec
+from zrb_store.cli.as_typed import as_typed
 from zrb_store.cli.command import command, parse_seconds
+from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.format import shell_text
 from zrb_store.consume.command import CommandRunner
 from zrb_store.consume.shell_consumer import ShellConsumer
@@ -86,7 +89,7 @@ def consume(
             only_one=not (until_empty or forever),
             jobs=jobs,
             text=lambda data: shell_text(codec.to_json(data)),
-            report=(lambda line: None) if quiet else _report,
+            report=(lambda line: None) if quiet else functools.partial(_report, program_name()),
         )
         consumer.consume()
     signals = consumer.signals
@@ -101,7 +104,8 @@ def consume(
         raise ValueNotFound(f"queue {queue!r} of session {place[0]} is empty{after}")
 
 
-def _report(line: str) -> None:
+def _report(program: str, line: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody reads it
-        sys.stderr.write(one_line(mask_text(line)) + "\n")  # not `print`, which writes the end of the line by itself
+        text = one_line(as_typed(mask_text(line), program))
+        sys.stderr.write(f"{text}\n")  # not `print`, which writes the end of the line by itself
         sys.stderr.flush()

@@ -10,10 +10,11 @@ import click
 from zrb_store.cli.command import Command, format_option
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.cli.render import output
-from zrb_store.cli.render.document import Fields
+from zrb_store.cli.render.document import Column, Fields, Table
 from zrb_store.operations import db as operations
 
 _PURPOSE = COMMANDS["db"][1]
+_SETTINGS = (Column("setting"), Column("value", fold=True), Column("from"))
 
 
 @click.group("db", help=_PURPOSE, short_help=_PURPOSE)
@@ -24,7 +25,8 @@ def db() -> None:
 @db.command(
     "status",
     cls=Command,
-    help="Show where the store is, its revision and its size.",
+    help="Show where the store is, its revision and its size, and each setting with its value and where that "
+    "came from: the environment, or the default. Passwords are masked.",
     examples=("{}", "{} --format json"),
 )
 @format_option()
@@ -48,7 +50,8 @@ def status(output_format: str) -> None:
         ("Size", size),
         *((name.capitalize(), f"{count:,}") for name, count in found.rows.items()),
     ]
-    output.print_document([Fields(pairs)])
+    rows = [(one.name, one.shown, one.origin) for one in found.settings]
+    output.print_document([Fields(pairs), Table(_SETTINGS, rows)])
 
 
 def _as_json(status: operations.DatabaseStatus) -> dict[str, Any]:
@@ -60,6 +63,7 @@ def _as_json(status: operations.DatabaseStatus) -> dict[str, Any]:
         "size": status.size,
         "wal_size": status.wal_size,
         "rows": {name.replace(" ", "_"): count for name, count in status.rows.items()},
+        "settings": {one.name: {"value": one.value, "from": one.origin} for one in status.settings},
     }
 
 

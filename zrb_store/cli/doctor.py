@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 
+from zrb_store.cli.as_typed import as_typed
 from zrb_store.cli.command import command, format_option
+from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render import output
 from zrb_store.cli.render.document import Lines
 from zrb_store.inspect.doctor import examine
@@ -22,7 +24,9 @@ from zrb_store.operations.db import open_unchecked
 @format_option()
 def doctor(output_format: str) -> int:
     with contextlib.closing(open_unchecked()) as database:
-        findings = list(examine(database))
+        program = program_name()
+        found = examine(database)
+        findings = [dataclasses.replace(one, remedy=as_typed(one.remedy, program)) for one in found]
     if output_format == "json":
         output.echo_json([dataclasses.asdict(finding) for finding in findings])
     elif output_format == "jsonl":

@@ -66,7 +66,7 @@ def _print_deletions(deletions: Iterator[Deletion], output_format: str, dry_run:
             {"session": deletion.session, "values": deletion.values, "rule": deletion.rule} for deletion in deletions
         )
         return
-    columns = [Column("session"), Column("would delete" if dry_run else "deleted"), Column("rule")]
+    columns = [Column("session"), Column("Would delete" if dry_run else "Deleted"), Column("rule")]
     rows = ((deletion.session, _what(deletion), deletion.rule) for deletion in deletions)
     if first := next(rows, None):
         output.print_document([Table(columns, itertools.chain([first], rows))])

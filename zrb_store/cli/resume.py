@@ -55,7 +55,8 @@ _COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
     "{} etl-2026-11-24 --plan --format json",
     "{} etl-2026-11-24 --from transform --password=secret",
     details="Completed tasks are not run again; their stored results are used, and so are the stored inputs. Secret "
-    "inputs are not stored: give them as --NAME VALUE, or answer the prompt. An input that contained a secret is "
+    "inputs are not stored: give them as --NAME VALUE, or answer the prompt. The default of one that was given at the "
+    "start is never taken instead. An input that contained a secret is "
     "computed from its default again, unless you give it in the same way. SESSION may be the unique "
     "beginning of a name, @last or @last-failed. A session that is being run is refused, also by --plan. "
     "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, never-started); "

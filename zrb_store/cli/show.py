@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from zrb_store.cli.as_typed import zrb_program
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.damage_notes import noting_damage
@@ -214,7 +215,7 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
         hints.append(("Output:", f"{program_name()} log {name}"))
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(tree["path"])
     if is_halted and is_zrb:
-        hints.append(("Resume:", f"zrb xcom resume {name}"))
+        hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}"))
     if status != "completed" and (pending := [one_line(attempt) for attempt in document.pending()]):
         hints.append(
             ("Pending:", f"what {', '.join(pending)} took and pushed is given back when the session is resumed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from zrb_store.codec.arguments import encode_arguments
@@ -55,6 +55,20 @@ def _changes_of(name: str, one: Mapping[str, Any], two: Mapping[str, Any]) -> li
     if name in one and name in two:
         return list(changes(one[name], two[name], name))
     return [f"{name} is {'new' if name in two else 'gone'}"]
+
+
+def names_of(encoded: str) -> list[str]:
+    """Return the names of encoded inputs."""
+    tree = to_json(encoded)
+    return [] if type(tree) is not dict or "$" in tree else list(tree)
+
+
+def without_names(encoded: str, names: Collection[str]) -> str:
+    """Return encoded inputs without those of these names."""
+    tree = to_json(encoded) if names else None
+    if type(tree) is not dict or "$" in tree:
+        return encoded
+    return dumps({name: value for name, value in tree.items() if name not in names})
 
 
 def stored_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_LIMIT) -> str:

@@ -211,6 +211,6 @@ def _fate(delivery: Delivery) -> str:
     session, queue = delivery.place
     allowed = f" of {found.max_deliveries}" if found.max_deliveries else ""
     if found.state == "dead":
-        look = f"zrb-store show {session} {shlex.quote(queue)} --dead"
-        return f"delivery {found.deliveries}{allowed}: dead, `{look}` tells more"
+        where = f"{session} {shlex.quote(queue)}"
+        return f"delivery {found.deliveries}{allowed}: dead, `zrb-store show {where} --dead` tells more"
     return f"given back, delivery {found.deliveries}{allowed}"

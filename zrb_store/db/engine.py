@@ -18,7 +18,7 @@ from zrb_store.db.process_fork import protect_from_fork
 from zrb_store.db.tables import REVISION
 from zrb_store.db.transaction import Params, Row, Transaction, is_write
 from zrb_store.db.urls import shown_url
-from zrb_store.db.waiting import Wait
+from zrb_store.db.waiting import Patience, Wait
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ T = TypeVar("T")
 _GIVE_UP_FOR = 5.0  # seconds after a timeout in which other operations do not wait
 
 
-class Database:
+class Database(Patience):
     """The connection of this process to one store.
 
     All threads share one connection and one lock. Of the arrangements measured, this one is the fairest, and as fast as
@@ -35,15 +35,14 @@ class Database:
 
     Attributes:
         closed: Whether `close` was called; no operation is possible any more.
-        timeout: Seconds for which an operation is retried while the database is locked or unreachable.
         on_death: Called after a transaction in which values died, with this object, and queue id and seq of each.
     """
 
-    timeout = 30.0
     on_death: Callable[[Database, list[tuple[int, int]]], object] | None = None
 
     def __init__(self, url: URL, *, read_only: bool = False, durability: str = "normal") -> None:
         """Prepare to use a store. Its schema is checked by `schema.open_database`, not here."""
+        super().__init__(shown_url(url), read_only=read_only)
         self.url = url
         self.read_only = read_only
         self.dialect = dialect_of(url)
@@ -55,7 +54,6 @@ class Database:
         self._in_use = self._is_replaced = self._locked_for_fork = self.closed = False
         self._may_be_committed = False  # whether the server may already have committed the current change
         self._gave_up_at = -_GIVE_UP_FOR
-        self._stop_at: float | None = None
         protect_from_fork(self)
         self.dialect.watch(self)
 
@@ -147,18 +145,19 @@ class Database:
             with self._lock:
                 self._refuse_nesting()
                 try:
-                    self._in_use = True
-                    self._may_be_committed = False
+                    self._begin(began)
                     try:
                         transaction = self._connection()
                         transaction.driver.execute(self.dialect.begin_snapshot)
                     except Exception as error:  # noqa: BLE001 - raised again unless it is a reason to wait
                         wait = self._wait_or_raise(error, wait, began)
                     else:
+                        if self.notice.given_for == began:
+                            self.notice.revoke()
                         yield transaction
                         return
                 except Exception as error:
-                    if explained := self.dialect.explain(error, self.url):
+                    if explained := self.dialect.explain(error, self.url, locked=self._is_cancelled):
                         raise explained from error
                     raise
                 finally:
@@ -197,18 +196,22 @@ class Database:
             with self._lock:
                 self._refuse_nesting()
                 try:
-                    self._in_use = True
-                    self._may_be_committed = False
+                    self._begin(began)
                     result = work(self._connection(may_be_ended), *args)
                 except Exception as error:  # noqa: BLE001 - raised again unless it is a reason to wait
                     wait = self._wait_or_raise(error, wait, began)
                 else:
-                    if wait is not None:
-                        wait.end()
+                    if self.notice.given_for == began:
+                        self.notice.revoke()
                     return result
                 finally:
                     self._in_use = False
             wait.sleep()
+
+    def _begin(self, began: float) -> None:
+        self._in_use = True
+        self._may_be_committed = False
+        self.began = began
 
     def _refuse_nesting(self) -> None:
         if self._in_use:
@@ -219,22 +222,6 @@ class Database:
             )
 
     # -- errors and waiting
-
-    def stop_waiting(self, within: float) -> None:
-        """Let no operation wait longer than `within` seconds from now, because the process has to end.
-
-        Each operation is still tried once. This may be called from a signal handler, and from any thread.
-        """
-        self._stop_at = time.monotonic() + within
-
-    def wait_again(self) -> None:
-        """Revoke `stop_waiting`, because the process continues."""
-        self._stop_at = None
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether `stop_waiting` was called, because the process has to end."""
-        return self._stop_at is not None
 
     def _wait_or_raise(self, error: Exception, wait: Wait | None, began: float) -> Wait:
         """Return how to wait before the operation is repeated; raise an error for its caller if it is not."""
@@ -247,7 +234,7 @@ class Database:
             raise error.__context__ from None
         gone = self.dialect.is_gone(error)
         stops = self.dialect.stops_preparing(error)  # then the statement was refused, and changed nothing
-        busy = stops or self.dialect.is_busy(error) or (self._transaction is not None and self._transaction.cancelled)
+        busy = stops or self.dialect.is_busy(error) or self._is_cancelled
         if gone or stops:
             self._drop()
         # If a connection is lost during a statement that commits itself, nobody knows whether the change was made.
@@ -255,7 +242,7 @@ class Database:
             if wait is None:
                 # A caller that has just got a timeout must not wait again for each operation that it still has to do.
                 gave_up = time.monotonic() - self._gave_up_at < _GIVE_UP_FOR
-                wait = Wait(self.shown_url, began, 0.0 if gave_up else self.timeout)
+                wait = Wait(self.notice, began, 0.0 if gave_up else self.timeout)
             wait.is_unreachable = gone
             if stops or not wait.is_over(self._stop_at):
                 return wait
@@ -295,7 +282,7 @@ class Database:
         if self.closed:
             raise ZrbStoreError("this store was closed: open it again")
         self.refuse_replaced()
-        self._pooled = self._engine.raw_connection()
+        self._pooled = self.dialect.connect(self._engine, self)
         self._file = self.dialect.open_file(self.url)
         self._transaction = Transaction(self._pooled.driver_connection, self._engine.dialect)
         return self._transaction
@@ -310,14 +297,14 @@ class Database:
                 self._file.put_log_aside()
 
     @property
+    def _is_cancelled(self) -> bool:
+        """Whether the server was asked to cancel the statement under way, because it waits for a lock."""
+        return self._transaction is not None and self._transaction.cancelled
+
+    @property
     def under_way(self) -> Transaction | None:
         """The connection while an operation uses it, else None."""
         return self._transaction if self._in_use else None
-
-    @property
-    def is_overdue(self) -> bool:
-        """Whether the process has to end, and the time of `stop_waiting` is over."""
-        return self._stop_at is not None and time.monotonic() > self._stop_at
 
     def before_fork(self) -> None:
         """Close the connection, and keep other threads from opening one."""

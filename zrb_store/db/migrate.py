@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from zrb_store.db import tables
+from zrb_store.db import tables, waiting
 from zrb_store.db.dialect import dialect_of
+from zrb_store.db.waiting import Notice
 from zrb_store.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _ADVISORY_LOCK = int.from_bytes(b"zrbstore")
 _alembic_lock = threading.Lock()
 
 
-def upgrade(bind: sa.Engine | sa.Connection, *, back_up: bool = False) -> None:
+def upgrade(bind: sa.Engine | sa.Connection, *, back_up: bool = False, notice: Notice | None = None) -> None:
     """Upgrade a store to the newest revision, completely or not at all.
 
     Processes that do this at the same time wait for each other; the later ones find nothing to do.
@@ -51,13 +52,14 @@ def upgrade(bind: sa.Engine | sa.Connection, *, back_up: bool = False) -> None:
     Args:
         bind: The store. A connection must not be in a transaction.
         back_up: Copy a SQLite store with an older revision to `FILE.REVISION.bak` first.
+        notice: The warning that the store cannot be used at the moment.
 
     Raises:
         StoreUnavailable: The upgrade was undone, because rows would have referred to missing rows.
     """
     from alembic import command
 
-    with _connection(bind) as connection, exclusive(connection):
+    with _connection(bind) as connection, exclusive(connection, notice):
         revision = _revision(connection)
         if revision != head():
             if revision and back_up and connection.dialect.name == "sqlite":
@@ -143,10 +145,23 @@ def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> 
 
 
 @contextmanager
-def exclusive(connection: sa.Connection) -> Iterator[None]:
-    """Run a block in one transaction, while no other process migrates; roll back if the block raises."""
+def exclusive(connection: sa.Connection, notice: Notice | None = None) -> Iterator[None]:
+    """Run a block in one transaction, while no other process migrates; roll back if the block raises.
+
+    Args:
+        connection: The store.
+        notice: The warning that the store cannot be used at the moment.
+    """
     guard = _sqlite if connection.dialect.name == "sqlite" else _postgresql
-    with guard(connection):
+    began = time.monotonic()
+    with ExitStack() as stack:
+        if notice is None:
+            stack.enter_context(guard(connection))
+        else:
+            with notice.if_slow(waiting.LOCKED, began + waiting.WARN_AFTER, began, began + WAIT_SECONDS):
+                stack.enter_context(guard(connection))
+            if notice.given_for == began:
+                notice.revoke()
         yield
 
 

@@ -81,7 +81,7 @@ def upgrade(database: Database) -> None:
     from zrb_store.db import migrate  # late: importing Alembic takes longer than a command may take
 
     with database.migrating() as engine:
-        migrate.upgrade(engine, back_up=True)
+        migrate.upgrade(engine, back_up=True, notice=database.notice)
 
 
 def refuse_foreign(database: Database, found: str | None) -> None:

@@ -1,15 +1,137 @@
-"""Waiting for a database that is locked or unreachable."""
+"""Waiting for a database that is locked or unreachable, and saying so."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import random
+import threading
 import time
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 WARN_AFTER = 2.0
 """Seconds of waiting after which a warning is logged."""
+UNREACHABLE = "cannot be reached"
+LOCKED = "is locked by another program"
 
 _log = logging.getLogger("zrb_store")
+
+connect_until: ContextVar[float | None] = ContextVar("zrb_store_connect_until", default=None)
+"""When a server must have accepted a connection, by `time.monotonic`; None if nobody cares."""
+
+
+class Notice:
+    """The warning that a store cannot be used at the moment: one for all operations that wait for it.
+
+    Attributes:
+        given_for: When the operation began for which it was logged last, by `time.monotonic`; None if none waited.
+    """
+
+    def __init__(self, store: str) -> None:
+        """Begin without a warning.
+
+        Args:
+            store: The store's URL, for log messages.
+        """
+        self.given_for: float | None = None
+        self._store = store
+        self._lock = threading.Lock()
+        self._until = -math.inf
+
+    def give(self, why: str, began: float, deadline: float) -> None:
+        """Log that an operation waits, unless that is over, or was said for another one.
+
+        Args:
+            why: What is the matter with the store.
+            began: When the operation began, by `time.monotonic`.
+            deadline: When its waiting ends.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if now < self._until or now >= deadline:
+                return
+            self.given_for, self._until = began, deadline
+        _log.warning("the store %s %s: waiting up to %.0f s more", self._store, why, deadline - now)
+
+    def revoke(self) -> None:
+        """Log that the operation has succeeded for which the warning was logged."""
+        began, self.given_for, self._until = self.given_for, None, -math.inf
+        if began is not None:
+            _log.warning("the store %s can be used again, after %.0f s", self._store, time.monotonic() - began)
+
+    @contextlib.contextmanager
+    def if_slow(self, why: str, said_at: float, began: float, deadline: float) -> Iterator[None]:
+        """Log that an operation waits if the block, which nothing can interrupt, takes too long.
+
+        Args:
+            why: What is the matter with the store then.
+            said_at: When it has taken too long, by `time.monotonic`.
+            began: When the operation began.
+            deadline: When its waiting ends.
+        """
+        timer = threading.Timer(max(0.0, said_at - time.monotonic()), self.give, (why, began, deadline))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+class Patience:
+    """How long the operations of a database wait while it is locked or unreachable.
+
+    Attributes:
+        timeout: Seconds for which an operation is retried.
+        read_timeout: The same, if the database was opened for reading only: nothing is lost if a reader gives up.
+        began: When the operation under way began, by `time.monotonic`.
+        notice: The warning that the store cannot be used at the moment.
+    """
+
+    timeout = 30.0
+    read_timeout = 5.0
+
+    def __init__(self, store: str, *, read_only: bool) -> None:
+        """Begin with an operation that has no time.
+
+        Args:
+            store: The store's URL, for log messages.
+            read_only: Whether the database was opened for reading only.
+        """
+        self.notice = Notice(store)
+        self.began = 0.0
+        self._stop_at: float | None = None
+        if read_only:
+            self.timeout = min(self.timeout, self.read_timeout)
+
+    @property
+    def deadline(self) -> float:
+        """When the operation under way stops waiting, by `time.monotonic`."""
+        end = self.began + self.timeout
+        return end if self._stop_at is None else min(end, self._stop_at)
+
+    def stop_waiting(self, within: float) -> None:
+        """Let no operation wait longer than `within` seconds from now, because the process has to end.
+
+        Each operation is still tried once. This may be called from a signal handler, and from any thread.
+        """
+        self._stop_at = time.monotonic() + within
+
+    def wait_again(self) -> None:
+        """Revoke `stop_waiting`, because the process continues."""
+        self._stop_at = None
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop_waiting` was called, because the process has to end."""
+        return self._stop_at is not None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the process has to end, and the time of `stop_waiting` is over."""
+        return self._stop_at is not None and time.monotonic() > self._stop_at
 
 
 class Wait:
@@ -19,19 +141,18 @@ class Wait:
         is_unreachable: Whether the server is unreachable, rather than the database locked.
     """
 
-    def __init__(self, store: str, began: float, timeout: float) -> None:
+    def __init__(self, notice: Notice, began: float, timeout: float) -> None:
         """Begin to wait.
 
         Args:
-            store: The store's URL, for log messages.
+            notice: The warning that the store cannot be used.
             began: When the operation began, by `time.monotonic`.
             timeout: How many seconds after that the waiting ends.
         """
-        self._store = store
+        self._notice = notice
         self._began = began
         self._deadline = began + timeout
         self._tries = 0
-        self._has_warned = False
         self.is_unreachable = False
 
     def is_over(self, stop_at: float | None) -> bool:
@@ -45,17 +166,9 @@ class Wait:
 
     def sleep(self) -> None:
         """Pause before the next try."""
-        now = time.monotonic()
-        if now - self._began > WARN_AFTER and not self._has_warned:
-            self._has_warned = True
-            why = "cannot be reached" if self.is_unreachable else "is locked by another program"
-            _log.warning("the store %s %s: waiting up to %.0f s more", self._store, why, self._deadline - now)
+        if time.monotonic() - self._began > WARN_AFTER:
+            self._notice.give(UNREACHABLE if self.is_unreachable else LOCKED, self._began, self._deadline)
         time.sleep(random.uniform(0.05, 0.25) if self.is_unreachable else self._pause_for_lock())
-
-    def end(self) -> None:
-        """Log that the operation has succeeded, if a warning was logged before."""
-        if self._has_warned:
-            _log.warning("the store %s can be used again, after %.0f s", self._store, time.monotonic() - self._began)
 
     def _pause_for_lock(self) -> float:
         """Choose the pause before asking again for SQLite's one write lock.

@@ -106,8 +106,9 @@ def open_session(
                 raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
         with closing(view.pops):
             contents = _contents(view, queues, queue, only, last)
-            cut = queues if last is not None else []
-            earlier = {each.name: _cut(view, each, only, last or 0, contents[each.name]) for each in cut}
+            earlier = {
+                each.name: _cut(view, each, only, last, contents[each.name]) for each in queues if last is not None
+            }
             yield SessionDocument(
                 tree={
                     **header(view.session, view.damage),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 from dataclasses import dataclass
 
 from zrb_store import settings
@@ -12,6 +14,24 @@ from zrb_store.db.tables import REVISION
 from zrb_store.db.urls import store_url
 from zrb_store.errors import StoreMissing
 from zrb_store.queries.db import rows
+from zrb_store.safe_text import mask_command, mask_word
+
+
+@dataclass(frozen=True)
+class ShownSetting:
+    """A setting of this process.
+
+    Attributes:
+        name: The variable.
+        value: Its value, with passwords masked; None if it is unset and has no default.
+        origin: Where the value comes from: `environment` or `default`.
+        shown: The value for people. It says what the default means, if that is no text that one could set.
+    """
+
+    name: str
+    value: str | None
+    origin: str
+    shown: str
 
 
 @dataclass(frozen=True)
@@ -26,6 +46,7 @@ class DatabaseStatus:
         size: Size in bytes, without SQLite's `-wal` file.
         wal_size: Size of the `-wal` file in bytes; None on PostgreSQL.
         rows: How many rows there are of each kind; empty if the revision is another.
+        settings: Each setting of this process.
     """
 
     url: str
@@ -35,6 +56,7 @@ class DatabaseStatus:
     size: int
     wal_size: int | None
     rows: dict[str, int]
+    settings: list[ShownSetting]
 
 
 def open_unchecked(location: str | os.PathLike[str] | None = None, *, read_only: bool = True) -> Database:
@@ -68,7 +90,28 @@ def status(database: Database) -> DatabaseStatus:
         size=about.size(database),
         wal_size=about.wal_size(database),
         rows=rows(database) if revision == REVISION else {},
+        settings=shown_settings(),
     )
+
+
+def shown_settings() -> list[ShownSetting]:
+    """Return each setting of this process as it may be shown."""
+    found = []
+    for one in settings.current_settings():
+        value = None if one.value is None else _masked(one.value)
+        is_default = value is None or one.origin == "default"
+        found.append(ShownSetting(one.name, value, one.origin, one.shown_default if is_default else str(value)))
+    return found
+
+
+def _masked(value: str) -> str:
+    """Mask the secrets in the value of a setting: a URL, a word, or a command line."""
+    with contextlib.suppress(ValueError):  # an open quotation mark: it is no command line
+        words = shlex.split(value)
+        masked = mask_command(words)
+        if len(words) > 1 and masked != words:
+            return shlex.join(masked)
+    return mask_word(value)
 
 
 def upgrade(database: Database) -> tuple[str | None, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class AlreadyCompleted(Exception):
-    """The session completed before.
+    """The session completed before. Its text says so to the user.
 
     Attributes:
         result: The stored result of its main task.
     """
 
-    def __init__(self, result: Any) -> None:
-        super().__init__()
+    def __init__(self, text: str, result: Any) -> None:
+        super().__init__(text)
         self.result = result
 
 
@@ -41,9 +40,12 @@ class _Process:
 
     def open(self) -> Store:
         """Return the store that the settings name, opened at its first use."""
-        from zrb_store.store import open_store  # late: imports SQLAlchemy
+        # late: imports SQLAlchemy
+        from zrb_store.cli.log_lines import print_warnings
+        from zrb_store.store import open_store
 
         if self.store is None:
+            print_warnings(warn)
             self.store = open_store()
             atexit.register(self.store.close)
         return self.store
@@ -77,7 +79,7 @@ def is_to_be_stored(task: Any, zrb_session: Any) -> bool:
         return False
     if hasattr(zrb_session, zrb_attributes.RESUMED):
         return True
-    persist = os.environ.get("ZRB_STORE_PERSIST") or "user"
+    persist = settings.value_of("ZRB_STORE_PERSIST")
     if persist == "user":
         return not compat.declared_by_zrb(task)
     if settings.choice("ZRB_STORE_PERSIST", ("user", "all", "named")) == "named":
@@ -115,8 +117,9 @@ def attach(task: Any, zrb_session: Any, outer: Any) -> Recorder | None:
 
 def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
     # late: imports SQLAlchemy
+    from zrb_store.plugin import announce
     from zrb_store.plugin.graph import Graph
-    from zrb_store.plugin.inputs import Secrets, inputs_to_store
+    from zrb_store.plugin.inputs import Secrets, given_secrets, inputs_to_store
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.run import RunSpec
 
@@ -130,10 +133,14 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
     graph = resumed.graph if resumed else Graph(zrb_session)
     secrets = Secrets(graph.tasks, shared_ctx.input, parent.secrets if parent else None)
     recorder = Recorder(zrb_session, task, graph, secrets)
+    given_now: set[str] = set() if parent else given_secrets(task, shared_ctx.input, sys.argv)
+    if resumed:
+        given_now |= resumed.secrets
     spec = RunSpec(
         task=graph.task_name(task),
         path=tuple(zrb_session.task_path),
-        inputs=inputs_to_store(task, shared_ctx.input, secrets),
+        inputs=inputs_to_store(task, shared_ctx.input, secrets, given_now),
+        secret_inputs=secrets.names,
         project=current_project(compat.CFG.INIT_FILE_NAME),
         parent=_parent_name(parent, None if is_web else outer, store),
         origin=_origin(zrb_session, parent, is_web),
@@ -148,7 +155,11 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
         else:
             recorder.start(store, name, spec, resumed.forced, repeat_once=resumed.repeat_once)
     except SessionCompleted:
-        raise AlreadyCompleted(recorder.stored_result()) from None
+        result, finished_at = recorder.stored_result()
+        text = announce.completed(name, finished_at, has_result=result is not None)
+        raise AlreadyCompleted(text, result) from None
+    if recorder.resumed and parent is None:
+        warn(announce.resumed(name, recorder.resumed))
     zrb_session._name = name
     setattr(zrb_session, zrb_attributes.RECORDER, recorder)
     shared_ctx._xcom = recorder.ctx_xcom

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from zrb_store import settings
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.plugin import compat, zrb_attributes
 from zrb_store.plugin.error_exit import ErrorExit
-from zrb_store.plugin.messages import warn
+from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.patches import Patches
 
 GROUP = "xcom"
@@ -28,6 +29,7 @@ def hook_command_line(patches: Patches) -> None:
     for name, (_, purpose) in COMMANDS.items():
         group.add_task(_task(name, purpose, error_exit))
     _own_group = compat.cli.add_group(group)
+    speaker.offer(_program())
 
 
 def _task(name: str, purpose: str, error_exit: ErrorExit) -> Any:
@@ -48,7 +50,8 @@ def dispatch(args: list[str], error_exit: ErrorExit) -> int:
     """
     from zrb_store.cli import run  # late: imports click
 
-    program = f"{compat.cli.name} {GROUP}"
+    program = _program()
+    speaker.speak_as(program)
     if args[:1] != ["resume"]:
         return run(args, program)
     from zrb_store.plugin.resume import Resumer  # late: imports SQLAlchemy
@@ -58,6 +61,11 @@ def dispatch(args: list[str], error_exit: ErrorExit) -> int:
     if code == 0:
         resumer.run()  # only when click is done: zrb reports its tasks' exceptions and signals
     return code
+
+
+def _program() -> str:
+    """Return what is typed before the name of a command."""
+    return f"{compat.cli.name} {GROUP}"
 
 
 def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
@@ -78,9 +86,13 @@ def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
             raise
 
     @functools.wraps(run_task)
-    def run_task_or_refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def run_task_or_refuse(self: Any, task: Any, words: Any, run_kwargs: Any, *args: Any, **kwargs: Any) -> Any:
         with error_exit:
-            return run_task(self, *args, **kwargs)
+            if session := settings.session_name():
+                from zrb_store.plugin.ask_again import ask_again  # late: imports SQLAlchemy
+
+                run_kwargs = ask_again(task, run_kwargs, session)
+            return run_task(self, task, words, run_kwargs, *args, **kwargs)
 
     @functools.wraps(print_run_command)
     def print_run_command_if_run(self: Any, *args: Any, **kwargs: Any) -> Any:

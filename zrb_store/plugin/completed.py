@@ -6,12 +6,16 @@ from typing import Any
 
 from zrb_store.plugin.graph import Graph
 from zrb_store.records import AttemptRecord
-from zrb_store.resume_plan import Reruns, decide, reruns
+from zrb_store.resume_plan import Decision, Reruns, decide, reruns
 from zrb_store.run import Run
 
 
 class CompletedTasks:
-    """The completed attempts of earlier runs that stand for their tasks in this one."""
+    """The completed attempts of earlier runs that stand for their tasks in this one.
+
+    Attributes:
+        decisions: What was decided on each task as the run started; nothing if no task had ever run.
+    """
 
     def __init__(self, graph: Graph, main: Any, forced: str | None, *, repeat_once: bool) -> None:
         """Begin with none.
@@ -27,6 +31,7 @@ class CompletedTasks:
         self._forced = forced
         self._repeat_once = repeat_once
         self._standing: dict[str, AttemptRecord] = {}
+        self.decisions: list[Decision] = []
 
     def choose_reruns(self, known: list[AttemptRecord]) -> Reruns:
         """Note what has completed, and choose what is given back because it runs again.
@@ -41,6 +46,7 @@ class CompletedTasks:
             InvalidArgument: No resume starts it.
         """
         decisions = decide(self._graph.workflow(self._main), known, self._forced)
+        self.decisions = decisions if known else []
         chosen = reruns(decisions, known, repeat_once=self._repeat_once)
         given_back = dict(chosen.attempts)
         rerun = {record.task for record in known if record.id in given_back}

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.plugin import attach, attempts, compat, in_memory
-from zrb_store.plugin.messages import warn
+from zrb_store import settings
+from zrb_store.plugin import attach, attempts, in_memory
+from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.signals import signals
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 async def run_session(exec_root_tasks: Callable[[Any, Any], Any], task: Any, session: Any) -> Any:
     """Run the main task of a zrb session as zrb does, and store the session if it is to be stored."""
+    for line in settings.unknown_variables():
+        warn(line)
     if not attach.is_to_be_stored(task, session):
         if attach.is_users_run(task, session):
             in_memory.run_in_memory(session)
@@ -24,6 +27,7 @@ async def run_session(exec_root_tasks: Callable[[Any, Any], Any], task: Any, ses
         try:
             recorder = attach.attach(task, session, outer)
         except attach.AlreadyCompleted as completed:
+            warn(str(completed))
             session.get_task_status(task).mark_as_completed()
             session.terminate()
             return completed.result
@@ -72,11 +76,10 @@ def _is_cancelled() -> bool:
 
 def _how_to_resume(recorder: Recorder, outcome: str) -> str:
     name = recorder.run.session
-    if recorder.zrb_session.task_path:
-        return f"session {name} {_PAST[outcome]}; `{compat.cli.name} xcom resume {name}` runs what is left of it"
-    return (
-        f"session {name} {_PAST[outcome]}; start this program again with ZRB_STORE_SESSION={name} to run what is left"
-    )
+    if recorder.zrb_session.task_path and speaker.can_resume:
+        return f"session {name} {_PAST[outcome]}; `{speaker.program} resume {name}` runs what is left of it"
+    what = "task" if recorder.zrb_session.task_path else "program"
+    return f"session {name} {_PAST[outcome]}; start this {what} again with ZRB_STORE_SESSION={name} to run what is left"
 
 
 _PAST = {"failed": "failed", "interrupted": "was interrupted"}

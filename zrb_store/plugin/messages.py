@@ -6,12 +6,44 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from zrb_store.cli.as_typed import PROGRAM, as_typed
 from zrb_store.safe_text import mask_text, one_line
 
 
-def warn(message: str) -> None:
-    """Print one line on stderr, with secrets masked."""
-    print(f"zrb-store: {one_line(mask_text(message))}", file=sys.stderr, flush=True)
+class Speaker:
+    """What prints the messages of the plugin.
+
+    Attributes:
+        name: What each line begins with.
+        program: What the user types before a command, also in advice: `zrb xcom`, unless the user's tasks have a group
+            of that name.
+    """
+
+    def __init__(self) -> None:
+        self.name = PROGRAM
+        self.program = PROGRAM
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether there is a command `resume` that runs tasks."""
+        return self.program != PROGRAM
+
+    def offer(self, program: str) -> None:
+        """Advise commands in this form from now on."""
+        self.program = program
+
+    def speak_as(self, name: str) -> None:
+        """Begin each line with this from now on."""
+        self.name = name
+
+    def warn(self, message: str) -> None:
+        """Print one line on stderr, with secrets masked."""
+        text = one_line(as_typed(mask_text(message), self.program))
+        print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+
+
+speaker = Speaker()
+warn = speaker.warn
 
 
 class WarnOnce:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from zrb_store import lease
@@ -25,6 +25,7 @@ from zrb_store.plugin.uncertain import TaskStopped, uncertain_step
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.owner import Owner
 from zrb_store.records import AttemptRecord
+from zrb_store.resume_plan import Decision
 from zrb_store.run import Run, RunSpec
 from zrb_store.store import Store
 from zrb_store.xcom import current_attempt
@@ -295,9 +296,15 @@ class Recorder:
         status = self.zrb_session._task_status.get(self.main)
         return self.fatal is None and status is not None and bool(status.is_completed)
 
-    def stored_result(self) -> Any:
-        """Return the stored result of the main task of a completed session."""
+    @property
+    def resumed(self) -> Sequence[Decision]:
+        """What this run decided on each task as it started; nothing if no task had ever run in its session."""
+        return self._completed.decisions
+
+    def stored_result(self) -> tuple[Any, int | None]:
+        """Return the stored result of the main task of a completed session, and when the session completed."""
         database = self.xcoms.database
         session = sessions.find(database, self.xcoms.session)
         record = attempts.standing(database, session.id, self.graph.task_name(self.main)) if session else None
-        return None if record is None else self.run.result(record)
+        result = None if record is None else self.run.result(record)
+        return result, session.finished_at if session else None

@@ -12,7 +12,7 @@ from zrb_store.names import nearest
 from zrb_store.plugin import compat, zrb_attributes
 from zrb_store.plugin.error_exit import ErrorExit
 from zrb_store.plugin.graph import Graph
-from zrb_store.plugin.inputs import inputs_to_resume
+from zrb_store.plugin.inputs import given_again, inputs_to_resume
 from zrb_store.project import current_project
 from zrb_store.records import SessionRecord
 from zrb_store.resume_plan import Decision
@@ -30,6 +30,8 @@ class ResumeRequest:
         inputs: Inputs that are not stored, by name.
         graph: The session's tasks.
         repeat_once: Whether completed steps that were declared `once` may run again with `forced`.
+        runs: Whether anything is left to run.
+        secrets: Names of the secret inputs that an earlier run was given.
     """
 
     session: SessionRecord
@@ -37,6 +39,8 @@ class ResumeRequest:
     inputs: dict[str, str]
     graph: Graph
     repeat_once: bool = False
+    runs: bool = True
+    secrets: frozenset[str] = frozenset()
 
 
 class Resumer:
@@ -47,6 +51,7 @@ class Resumer:
         self._task: Any = None
         self._zrb_session: Any = None
         self._graph: Graph
+        self._runs = True
         self._request: ResumeRequest | None = None
 
     def plan(
@@ -69,7 +74,9 @@ class Resumer:
         RunSpec(task=self._graph.task_name(self._task), project=project).refuse_other(session)
         workflow = self._graph.workflow(self._task)
         with store.database.snapshot() as transaction:
-            return plan(transaction, session, workflow, forced, repeat_once=repeat_once)
+            decisions = plan(transaction, session, workflow, forced, repeat_once=repeat_once)
+        self._runs = any(decision.action == "run" for decision in decisions)
+        return decisions
 
     def accept(
         self, session: SessionRecord, forced: str | None, inputs: dict[str, str], *, repeat_once: bool = False
@@ -82,7 +89,9 @@ class Resumer:
             inputs: Inputs that are not stored (secret ones, or made of a secret one), by name.
             repeat_once: Whether completed steps that were declared `once` may run again with them.
         """
-        self._request = ResumeRequest(session, forced, inputs, self._graph, repeat_once)
+        self._request = ResumeRequest(
+            session, forced, inputs, self._graph, repeat_once, self._runs, given_again(session)
+        )
 
     def run(self) -> None:
         """Run what was accepted, if anything was. Exceptions and signals of its tasks end the process as in stock zrb.
@@ -96,7 +105,8 @@ class Resumer:
 
     def _run(self, request: ResumeRequest) -> None:
         session = request.session
-        inputs = inputs_to_resume(self._task, codec.decode(session.inputs) if session.inputs else {}, request.inputs)
+        stored = codec.decode(session.inputs) if session.inputs else {}
+        inputs = inputs_to_resume(self._task, stored, request.inputs, asking=request.runs)
         setattr(self._zrb_session, zrb_attributes.RESUMED, request)
         result = self._task.run(self._zrb_session, kwargs=inputs)
         if compat.stock_exit_is_interrupt(self._zrb_session, self._task):

@@ -105,6 +105,7 @@ class RunLifecycle:
         refuse_live(transaction, session, moment)
         if session.is_finished and not self._spec.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
+        self._spec.refuse_default_secrets(session)
         self._is_root = session.parent is None and self._spec.parent is None
         last = runs.last(transaction, session.id)
         if last is not None and last.ended_at is None:

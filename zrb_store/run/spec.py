@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from zrb_store import codec
-from zrb_store.codec.inputs import describe_changes
+from zrb_store.codec.inputs import describe_changes, names_of, without_names
 from zrb_store.errors import InputsDiffer
 from zrb_store.process import identity
 from zrb_store.project import current_folder, is_same_file
@@ -25,7 +26,10 @@ class RunSpec:
     Attributes:
         task: Name of the main task, or the absolute path of a script; None if it does not matter.
         path: How zrb's command line names the task.
-        inputs: The task's inputs without secret ones; None if they do not matter.
+        inputs: The task's inputs; None if they do not matter. Of secret ones, those that were given, without their
+            values.
+        secret_inputs: Names of the inputs that are secret. They are not compared, but a run must be given those that an
+            earlier run was given.
         project: Folder of the project; None if it does not matter.
         parent: SESSION or SESSION/TASK#N that started this session.
         origin: `cli`, `web` or `library`.
@@ -37,6 +41,7 @@ class RunSpec:
     task: str | None = None
     path: Sequence[str] = ()
     inputs: Mapping[str, Any] | None = None
+    secret_inputs: Collection[str] = ()
     project: str | None = None
     parent: str | None = None
     origin: str = "library"
@@ -69,9 +74,10 @@ class RunSpec:
         """Raise `InputsDiffer` if the session is for another project, another task or other inputs."""
         theirs, ours = session.project, self.project
         if theirs and ours and theirs != ours:
-            raise InputsDiffer(
-                f"session {session.name} belongs to project {theirs}, not to {ours}: use another session name"
-            )
+            where = f"session {session.name} belongs to project {theirs}"
+            if Path(theirs).is_dir():
+                raise InputsDiffer(f"{where}, not to {ours}: `cd {shlex.quote(theirs)}`, and try again there")
+            raise InputsDiffer(f"{where}, which is not here, and not to {ours}: use another session name")
         theirs, ours = session.task, self.task
         if theirs and ours and not _is_same_task(theirs, ours):
             between = f"{_named(theirs)}, not to {_named(ours) if _is_script(theirs) or _is_script(ours) else ours}"
@@ -80,12 +86,27 @@ class RunSpec:
                 remedy += f", or session.run(task={theirs!r}) to continue this one"
             raise InputsDiffer(f"session {session.name} belongs to {between}: {remedy}")
         if self.inputs is not None and session.inputs is not None:
-            difference = describe_changes(session.inputs, codec.encode_named(self.inputs))
+            before, now = session.inputs, codec.encode_named(self.inputs)
+            secret = self.secret_inputs
+            difference = describe_changes(without_names(before, secret), without_names(now, secret))
             if difference:
                 message = (
                     f"session {session.name} was started with other inputs: {difference}; use another session name"
                 )
                 raise InputsDiffer(mask_text(message))
+
+    def refuse_default_secrets(self, session: SessionRecord) -> None:
+        """Raise `InputsDiffer` if a secret input that was given to an earlier run is not given to this one."""
+        if self.inputs is None or session.inputs is None:
+            return
+        before = names_of(session.inputs)
+        missing = [name for name in before if name in self.secret_inputs and name not in self.inputs]
+        if missing:
+            options = " ".join(f"--{name} VALUE" for name in missing)
+            raise InputsDiffer(
+                f"session {session.name} was started with a value for {', '.join(missing)}, which is secret and not "
+                f"stored: give {options} again"
+            )
 
 
 def _is_same_task(theirs: str, ours: str) -> bool:

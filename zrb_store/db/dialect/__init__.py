@@ -79,6 +79,9 @@ class Dialect(Protocol):
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
         """Return an engine that opens connections in autocommit mode and with our settings."""
 
+    def connect(self, engine: sa.Engine, database: Watched) -> Any:
+        """Open a connection for the operation under way, as long as that may still wait."""
+
     def watch(self, database: Watched) -> None:
         """Make sure that no operation of the database waits forever for its server."""
 

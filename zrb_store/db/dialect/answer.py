@@ -6,8 +6,11 @@ import select as readiness
 import time
 from typing import Any
 
+from zrb_store.db.waiting import connect_until
+
 SECONDS = 10.0
 """How long the server may take to answer: as long as it may take to accept a connection."""
+_LEAST = 1.0  # seconds, although somebody waits less long
 
 
 def answer(driver: Any, sql: str) -> list[bytes]:
@@ -25,7 +28,9 @@ def answer(driver: Any, sql: str) -> list[bytes]:
     import psycopg
 
     pgconn = driver.pgconn
-    deadline = time.monotonic() + SECONDS
+    until = connect_until.get()
+    seconds = SECONDS if until is None else min(SECONDS, max(_LEAST, until - time.monotonic()))
+    deadline = time.monotonic() + seconds
     poll = readiness.poll()
     poll.register(driver.fileno(), readiness.POLLIN)
     pgconn.send_query(sql.encode())
@@ -34,7 +39,7 @@ def answer(driver: Any, sql: str) -> list[bytes]:
     while True:
         while pgconn.is_busy():
             if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise psycopg.OperationalError(f"the server has not answered for {SECONDS:.0f} s")
+                raise psycopg.OperationalError(f"the server has not answered for {seconds:.0f} s")
             pgconn.consume_input()
         result = pgconn.get_result()
         if result is None:

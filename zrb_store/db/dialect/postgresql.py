@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import select as readiness
+import time
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.sql import Executable
 
+from zrb_store.db import waiting
 from zrb_store.db.dialect.answer import answer, is_pooled
+from zrb_store.db.dialect.connecting import addresses, connect
 from zrb_store.db.dialect.probe import Probe
 from zrb_store.db.dialect.statements import REVISION_SQL
 from zrb_store.db.dialect.tickets import TICKET_SQL, was_committed
 from zrb_store.db.dialect.watchdog import Watched, watch
 from zrb_store.db.transaction import Params
 from zrb_store.db.urls import shown_url
+from zrb_store.db.waiting import connect_until
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.safe_text import mask_text
 
@@ -42,6 +47,7 @@ _PERMANENT = re.compile(
     re.IGNORECASE,
 )
 
+_LEAST = 2  # seconds: psycopg gives no connection less
 # SQLSTATEs of a prepared statement that the server session does not have, or has from another client.
 _NOT_PREPARED = ("26000", "42P05")
 _REVISION_AND_TICKET = REVISION_SQL.replace(" FROM", f", {TICKET_SQL} FROM")
@@ -93,6 +99,13 @@ class PostgreSQL:
         options = {name: number for name, number in options.items() if name not in url.query}
         engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), connect_args=options, poolclass=sa.NullPool)
 
+        @sa.event.listens_for(engine, "do_connect")
+        def limit(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
+            until = connect_until.get()
+            if until is not None and "connect_timeout" not in url.query:
+                most = min(float(parameters["connect_timeout"]), until - time.monotonic())
+                parameters["connect_timeout"] = max(_LEAST, math.ceil(most / addresses(parameters)))
+
         @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads the server's version as text
         def prepare(driver: psycopg.Connection[Any], _: Any) -> None:
             try:
@@ -102,6 +115,12 @@ class PostgreSQL:
                 raise
 
         return engine
+
+    def connect(self, engine: sa.Engine, database: Watched) -> Any:
+        began = database.began
+        said_at = began + waiting.WARN_AFTER
+        with database.notice.if_slow(waiting.UNREACHABLE, said_at, began, database.deadline):
+            return connect(engine, database.deadline)
 
     def _prepare(self, driver: Any, url: URL, durability: str) -> None:
         """Prepare a new connection for use."""

@@ -91,6 +91,9 @@ class SQLite:
         engine.dialect.statement_compiler = _Compiler
         return engine
 
+    def connect(self, engine: sa.Engine, database: Watched) -> Any:
+        return engine.raw_connection()
+
     def watch(self, database: Watched) -> None:
         pass
 

@@ -20,18 +20,21 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from zrb_store.db import waiting
 from zrb_store.db.dialect.answer import SECONDS, answer, is_pooled
+from zrb_store.db.dialect.connecting import connect, until
+from zrb_store.db.waiting import Notice
 
-LOOK_EVERY = 1.0
+LOOK_EVERY = 0.5
 """Seconds between two checks."""
 ASK_AFTER = 5.0
-"""Seconds after which the server is asked about a statement; it is asked again after the same time."""
+"""Seconds after which the server is told to cancel a statement that waits for a lock; it is told again after them."""
+_ANSWER_WITHIN = 0.5  # seconds after which a server that does not answer is said to be unreachable
 
 _log = logging.getLogger("zrb_store")
 
-_CANCEL_IF_LOCKED_OUT = (
-    "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity "
-    "WHERE pid = {pid} AND state = 'active' AND wait_event_type = 'Lock'"
+_IF_LOCKED_OUT = (
+    "SELECT {what} FROM pg_catalog.pg_stat_activity WHERE pid = {pid} AND state = 'active' AND wait_event_type = 'Lock'"
 )
 # A pooler does not tell which server session runs a statement. It is taken for any that runs the same statement for the
 # same user and waits for a lock as long. If that is another client's, this one is repeated for nothing.
@@ -65,9 +68,17 @@ class Watched(Protocol):
 
     Attributes:
         closed: Whether the database was closed.
+        began: When the operation under way began, by `time.monotonic`.
+        notice: The warning that the database cannot be used at the moment.
     """
 
     closed: bool
+    began: float
+    notice: Notice
+
+    @property
+    def deadline(self) -> float:
+        """When the operation under way stops waiting, by `time.monotonic`."""
 
     @property
     def engine(self) -> sa.Engine:
@@ -94,6 +105,7 @@ class _Watchdog:
         self._databases: weakref.WeakSet[Watched] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
         self._since: dict[int, tuple[int, float]] = {}
+        self._asked: dict[int, int] = {}
 
     def add(self, database: Watched) -> None:
         with self._lock:
@@ -120,45 +132,73 @@ class _Watchdog:
         key = id(database)
         if statement is None or not _is_active(statement.driver):
             self._since.pop(key, None)
+            self._asked.pop(key, None)
             return
         if database.is_overdue:
             _break(statement.driver)
             return
         number, since = self._since.get(key, (-1, 0.0))
+        now = time.monotonic()
         if number != statement.sent:
-            self._since[key] = (statement.sent, time.monotonic())
-        elif time.monotonic() - since > ASK_AFTER:
-            self._ask(database.engine, statement, number)
+            self._since[key] = (statement.sent, now)
+        elif now - since > ASK_AFTER or (now > database.deadline and since < database.began + waiting.WARN_AFTER):
+            self._ask(database, statement, number, cancel=True)
             self._since.pop(key, None)
+        elif now - database.began > waiting.WARN_AFTER - _ANSWER_WITHIN and self._asked.get(key) != number:
+            self._asked[key] = number
+            self._ask(database, statement, number, cancel=False)
 
-    def _ask(self, engine: sa.Engine, statement: Statement, number: int) -> None:
+    def _ask(self, database: Watched, statement: Statement, number: int, *, cancel: bool) -> None:
+        """Ask the server whether a statement waits for a lock, and say so.
+
+        Args:
+            database: The database.
+            statement: The connection of the operation.
+            number: The number of the statement.
+            cancel: Whether to cancel it if it does.
+        """
         driver = statement.driver
+        now, began, waits_until = time.monotonic(), database.began, database.deadline
+        # Whoever stops waiting soon is not kept longer by a server that does not answer at all.
+        deadline = now + SECONDS if now > waits_until else min(now + SECONDS, waits_until)
+        found = False
         try:
-            with contextlib.closing(engine.raw_connection()) as connection:
+            with (
+                database.notice.if_slow(waiting.UNREACHABLE, now + _ANSWER_WITHIN, began, waits_until),
+                contextlib.closing(connect(database.engine, deadline)) as connection,
+            ):
                 other: Any = connection.driver_connection
                 if statement.sent == number:
-                    statement.cancelled = True  # set before the waiting thread gets the server's answer
-                    statement.cancelled = _cancel_if_locked_out(statement, other)
+                    statement.cancelled = cancel  # set before the waiting thread gets the server's answer
+                    with until(deadline):
+                        found = _is_locked_out(statement, other, cancel=cancel)
+                    statement.cancelled = cancel and found
+            if found:
+                database.notice.give(waiting.LOCKED, began, waits_until)
         except Exception as error:  # noqa: BLE001 - any error means that the server has not answered
             if "FATAL:" not in str(error) and statement.sent == number:  # FATAL is an answer: the server refuses us
                 _log.warning("the PostgreSQL server does not answer: its connection is given up (%s)", error)
                 _break(driver)
 
 
-def _cancel_if_locked_out(statement: Statement, other: Any) -> bool:
-    """Cancel a statement if it waits for a lock, and return whether the server was asked to.
+def _is_locked_out(statement: Statement, other: Any, *, cancel: bool) -> bool:
+    """Return whether a statement waits for a lock.
 
     Args:
         statement: The connection on which another thread waits for it.
         other: psycopg's connection to the same server.
+        cancel: Whether to cancel it if it does.
     """
     driver = statement.driver
     if not is_pooled(other, int(answer(other, "SELECT pg_catalog.pg_backend_pid()")[0])):
-        return bool(answer(other, _CANCEL_IF_LOCKED_OUT.format(pid=driver.pgconn.backend_pid)))
+        what = "pg_catalog.pg_cancel_backend(pid)" if cancel else "1"
+        return bool(answer(other, _IF_LOCKED_OUT.format(what=what, pid=driver.pgconn.backend_pid)))
     # It may also have waited for a server session, and so run for less time than this process has waited.
-    if not answer(other, _IS_LOCKED_OUT.format(pattern=_pattern(statement.sql), seconds=0.8 * ASK_AFTER)):
+    seconds = 0.8 * (ASK_AFTER if cancel else waiting.WARN_AFTER - _ANSWER_WITHIN)
+    if not answer(other, _IS_LOCKED_OUT.format(pattern=_pattern(statement.sql), seconds=seconds)):
         return False
-    driver.cancel_safe(timeout=SECONDS)
+    if cancel:
+        driver.cancel_safe(timeout=SECONDS)
     return True
 
 

@@ -1,0 +1,109 @@
+"""The one table of settings: `db status` shows them, and a variable that is none of them gets a warning."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Commands
+from tests.sessions import parse
+from zrb_store import cli, settings
+from zrb_store.db import location
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "_warned", set())
+
+
+def test_status_shows_each_setting_and_where_it_comes_from(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZRB_STORE_RETENTION", "30d,keep=20")
+    monkeypatch.setenv("ZRB_STORE_ON_ERROR", "")  # as if it were unset
+    monkeypatch.setenv("ZRB_STORE_ON_FAILURE", "notify --token hunter2-is --to https://me:hunter3-is@host")
+    shown = parse("status", command.ok("db", "status", "--format", "json"))["settings"]
+    assert list(shown) == [setting.name for setting in settings.SETTINGS]
+    assert shown["ZRB_STORE_RETENTION"] == {"value": "30d,keep=20", "from": "environment"}
+    assert shown["ZRB_STORE_URL"]["from"] == "environment"
+    assert shown["ZRB_STORE_MAX_VALUE"] == {"value": "16777216", "from": "default"}
+    assert shown["ZRB_STORE_ON_ERROR"] == {"value": "stop", "from": "default"}
+    assert shown["ZRB_STORE_SESSION"] == {"value": None, "from": "default"}
+    assert shown["ZRB_STORE_ON_FAILURE"]["value"] == "notify --token '***' --to 'https://me:***@host'"
+    text = command.ok("db", "status")
+    rows = {row[0]: row[1:] for row in map(str.split, text.splitlines()) if row and row[0].startswith("ZRB_STORE")}
+    assert rows["ZRB_STORE_RETENTION"] == ["30d,keep=20", "environment"]
+    assert rows["ZRB_STORE_MAX_VALUE"] == ["16", "MiB", "default"]
+    assert rows["ZRB_STORE_SESSION"] == ["a", "random", "name", "default"]
+    assert rows.keys() == shown.keys()
+    assert "hunter" not in text
+
+
+@pytest.mark.parametrize("location", ["postgresql"], indirect=True)
+def test_status_masks_the_password_of_the_store(
+    command: Commands, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    monkeypatch.setenv("ZRB_STORE_URL", location.replace("//postgres@", "//postgres:hunter2-is@"))
+    for output in ("json", "table"):
+        shown = command.ok("db", "status", "--format", output)
+        assert "hunter2" not in shown
+        assert "//postgres:***@" in shown
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("ZRB_STORE_PRESIST", ": did you mean ZRB_STORE_PERSIST?"),
+        ("ZRB_STORE_DURABLITY", ": did you mean ZRB_STORE_DURABILITY?"),
+        ("ZRB_STORE_ONFAILURE", ": did you mean ZRB_STORE_ON_FAILURE?"),
+        ("ZRB_STORE_URI", ": did you mean ZRB_STORE_URL?"),
+        ("ZRB_STORE_QQQ", ": `zrb-store db status` lists the settings"),
+    ],
+)
+def test_an_unknown_variable_is_told_once(
+    command: Commands, monkeypatch: pytest.MonkeyPatch, variable: str, hint: str
+) -> None:
+    monkeypatch.setenv(variable, "hunter2-is")
+    first = command("list")
+    assert first.code == 0
+    assert first.err == f"zrb-store: {variable} is no setting of zrb-store, and is ignored{hint}\n"
+    assert command("list").err == ""
+
+
+def test_what_zrb_store_itself_sets_is_known(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(settings.TOLD) > 5
+    for name in settings.CHILD_VARIABLES:
+        monkeypatch.setenv(name, "x")
+    for setting in settings.SETTINGS:
+        if setting.name not in settings.TOLD:
+            monkeypatch.setenv(setting.name, setting.default or "")
+    assert settings.unknown_variables() == []
+
+
+def test_a_shell_that_completes_is_told_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ZRB_STORE_URL", str(tmp_path / "x.db"))
+    monkeypatch.setenv("ZRB_STORE_PRESIST", "all")
+    cli.run(["__complete", "bash", "2", "zrb-store", "show", ""])
+    assert "PRESIST" not in capsys.readouterr().err
+
+
+def test_each_default_is_the_one_that_is_used() -> None:
+    defaults = {setting.name: setting.default for setting in settings.SETTINGS}
+    assert settings.durability() == defaults["ZRB_STORE_DURABILITY"]
+    assert settings.max_value() == int(str(defaults["ZRB_STORE_MAX_VALUE"])) == 16 * 1024 * 1024
+    assert settings.output() == int(str(defaults["ZRB_STORE_OUTPUT"])) == 64 * 1024
+    assert [settings.retention(), settings.on_failure(), settings.session_name()] == [None] * 3
+    assert location.location_text() == location.DEFAULT_PATH == defaults["ZRB_STORE_URL"]
+    for choices in re.findall(r'choice\("(\w+)", \("(\w+)"', _source()):
+        assert defaults[choices[0]] == choices[1]
+
+
+def _source() -> str:
+    found = [inspect.getsource(settings)]
+    found += [path.read_text(encoding="utf-8") for path in (ROOT / "zrb_store" / "plugin").rglob("*.py")]
+    return "\n".join(found)
