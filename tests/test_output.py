@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
-from tests.postgres import wait_until
+from tests.forks import fork as fork_process
+from tests.postgres import DEADLINE, wait_until
 from tests.rows import query
 from tests.sessions import logged, show
 from tests.test_doctor import doctor_findings
-from zrb_store import Attempt, InvalidArgument, OutputHandler, Store, open_store
+from zrb_store import Attempt, AttemptClosed, InvalidArgument, OutputHandler, Store, open_store
+from zrb_store.db.transaction import Transaction
 from zrb_store.operations.fork import fork
 from zrb_store.operations.rm import remove_sessions
 from zrb_store.output.writer import Writer
@@ -201,6 +203,39 @@ def test_a_completion_that_was_refused_loses_no_output(store: Store) -> None:
             attempt.complete(object())
         attempt.log("two")
     assert lines_of(store, "load#1") == ["log: one", "log: two"]
+
+
+def test_a_child_that_is_forked_while_output_is_stored_does_not_wait_for_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, goes_on = threading.Event(), threading.Event()
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        transact = store.database.transact
+
+        def slow(work: Callable[[Transaction], bool], name: str = "") -> bool:
+            result = transact(work, name)
+            stored.set()
+            goes_on.wait(DEADLINE)
+            return result
+
+        def work() -> None:
+            signal.alarm(int(DEADLINE))  # ends the child if it waits
+            assert attempt.output is not None
+            attempt.log("x" * 1_000_000)
+            assert attempt.output.last_line("log") is None
+            attempt.output.store()
+            attempt.fail(ValueError("the child gives up"))
+
+        with monkeypatch.context() as slowed:
+            slowed.setattr(store.database, "transact", slow)
+            attempt.log("from the parent")
+            assert stored.wait(DEADLINE)
+        _, status = os.waitpid(fork_process(work), 0)
+        goes_on.set()
+        assert os.waitstatus_to_exitcode(status) == 0
+        with pytest.raises(AttemptClosed):
+            attempt.complete()
+    assert lines_of(store, "load#1") == ["log: from the parent"]
 
 
 class TestHandler:
