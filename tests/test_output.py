@@ -22,7 +22,7 @@ from tests.postgres import DEADLINE, wait_until
 from tests.rows import query
 from tests.sessions import logged, show
 from tests.test_doctor import doctor_findings
-from zrb_store import Attempt, AttemptClosed, InvalidArgument, OutputHandler, Store, open_store
+from zrb_store import Attempt, AttemptClosed, InvalidArgument, OutputHandler, Store, open_store, settings
 from zrb_store.db.transaction import Transaction
 from zrb_store.operations.fork import fork
 from zrb_store.operations.rm import remove_sessions
@@ -380,3 +380,25 @@ def test_no_log_line_is_lost_between_threads(store: Store) -> None:
         assert [int(count) for thread, count in found if int(thread) == number] == list(range(300))
     total = store.database.execute(sa.text("SELECT max(start + size) FROM zrb_output"))[0][0]
     assert total == sum(len(" ".join(parts)) + 1 for parts in found)
+
+
+def test_no_line_is_lost_if_two_threads_print_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2)
+    limit = settings.output
+
+    def slow() -> int:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1)
+        return limit()
+
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        with monkeypatch.context() as slowed:
+            slowed.setattr(settings, "output", slow)
+            threads = [threading.Thread(target=attempt.log, args=(str(number),)) for number in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        # Before the thread that stores can do so.
+        attempt.complete()
+    assert sorted(lines_of(store, "load#1")) == ["log: 0", "log: 1"]
