@@ -15,15 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-import sqlalchemy as sa
 
-from tests.forks import fork as fork_process
-from tests.postgres import DEADLINE, wait_until
+from tests.postgres import wait_until
 from tests.rows import query
 from tests.sessions import logged, show
 from tests.test_doctor import doctor_findings
-from zrb_store import Attempt, AttemptClosed, InvalidArgument, OutputHandler, Store, open_store, settings
-from zrb_store.db.transaction import Transaction
+from zrb_store import InvalidArgument, OutputHandler, Store, open_store
 from zrb_store.operations.fork import fork
 from zrb_store.operations.rm import remove_sessions
 from zrb_store.output.writer import Writer
@@ -180,7 +177,7 @@ def test_lines_wait_for_a_store_that_cannot_be_reached(
         assert output is not None
         with monkeypatch.context() as broken:
 
-            def refuse(work: object, name: str = "") -> None:
+            def refuse(work: object, **options: object) -> None:
                 raise StoreUnavailable("the store cannot be reached")
 
             broken.setattr(store.database, "transact", refuse)
@@ -203,39 +200,6 @@ def test_a_completion_that_was_refused_loses_no_output(store: Store) -> None:
             attempt.complete(object())
         attempt.log("two")
     assert lines_of(store, "load#1") == ["log: one", "log: two"]
-
-
-def test_a_child_that_is_forked_while_output_is_stored_does_not_wait_for_it(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stored, goes_on = threading.Event(), threading.Event()
-    with store.session("s").run() as run, run.attempt("load") as attempt:
-        transact = store.database.transact
-
-        def slow(work: Callable[[Transaction], bool], name: str = "") -> bool:
-            result = transact(work, name)
-            stored.set()
-            goes_on.wait(DEADLINE)
-            return result
-
-        def work() -> None:
-            signal.alarm(int(DEADLINE))  # ends the child if it waits
-            assert attempt.output is not None
-            attempt.log("x" * 1_000_000)
-            assert attempt.output.last_line("log") is None
-            attempt.output.store()
-            attempt.fail(ValueError("the child gives up"))
-
-        with monkeypatch.context() as slowed:
-            slowed.setattr(store.database, "transact", slow)
-            attempt.log("from the parent")
-            assert stored.wait(DEADLINE)
-        _, status = os.waitpid(fork_process(work), 0)
-        goes_on.set()
-        assert os.waitstatus_to_exitcode(status) == 0
-        with pytest.raises(AttemptClosed):
-            attempt.complete()
-    assert lines_of(store, "load#1") == ["log: from the parent"]
 
 
 class TestHandler:
@@ -359,46 +323,3 @@ def test_the_thread_ends_when_nobody_prints(monkeypatch: pytest.MonkeyPatch) -> 
     for count in (1, 2):
         writer.wake(Said())
         wait_until(functools.partial(has_ended, count), lambda: "the thread does not end")
-
-
-def test_no_log_line_is_lost_between_threads(store: Store) -> None:
-    with store.session("s").run() as run, run.attempt("load") as attempt:
-
-        def work(thread: int, attempt: Attempt = attempt) -> None:
-            for number in range(300):
-                attempt.log(f"{thread} {number}")
-                if number % 50 == 0 and attempt.output is not None:
-                    attempt.output.store()
-
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    found = [line.removeprefix("log: ").split() for line in lines_of(store, "load#1")]
-    for number in range(4):
-        assert [int(count) for thread, count in found if int(thread) == number] == list(range(300))
-    total = store.database.execute(sa.text("SELECT max(start + size) FROM zrb_output"))[0][0]
-    assert total == sum(len(" ".join(parts)) + 1 for parts in found)
-
-
-def test_no_line_is_lost_if_two_threads_print_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    both = threading.Barrier(2)
-    limit = settings.output
-
-    def slow() -> int:
-        with contextlib.suppress(threading.BrokenBarrierError):
-            both.wait(1)
-        return limit()
-
-    with store.session("s").run() as run, run.attempt("load") as attempt:
-        with monkeypatch.context() as slowed:
-            slowed.setattr(settings, "output", slow)
-            threads = [threading.Thread(target=attempt.log, args=(str(number),)) for number in range(2)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        # Before the thread that stores can do so.
-        attempt.complete()
-    assert sorted(lines_of(store, "load#1")) == ["log: 0", "log: 1"]

@@ -136,7 +136,7 @@ class Output:
 
     def _try_to_store(self) -> None:
         try:
-            if self._database.transact(self._write):
+            if self._database.transact(self._write, in_background=True):
                 self._lines, self._skipped = [], 0
             else:
                 self._is_over = True  # another run has taken over, or the attempt was ended elsewhere
