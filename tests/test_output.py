@@ -15,13 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-import sqlalchemy as sa
 
 from tests.postgres import wait_until
 from tests.rows import query
 from tests.sessions import logged, show
 from tests.test_doctor import doctor_findings
-from zrb_store import Attempt, InvalidArgument, OutputHandler, Store, open_store
+from zrb_store import InvalidArgument, OutputHandler, Store, open_store
 from zrb_store.operations.fork import fork
 from zrb_store.operations.rm import remove_sessions
 from zrb_store.output.writer import Writer
@@ -178,7 +177,7 @@ def test_lines_wait_for_a_store_that_cannot_be_reached(
         assert output is not None
         with monkeypatch.context() as broken:
 
-            def refuse(work: object, name: str = "") -> None:
+            def refuse(work: object, **options: object) -> None:
                 raise StoreUnavailable("the store cannot be reached")
 
             broken.setattr(store.database, "transact", refuse)
@@ -324,24 +323,3 @@ def test_the_thread_ends_when_nobody_prints(monkeypatch: pytest.MonkeyPatch) -> 
     for count in (1, 2):
         writer.wake(Said())
         wait_until(functools.partial(has_ended, count), lambda: "the thread does not end")
-
-
-def test_no_log_line_is_lost_between_threads(store: Store) -> None:
-    with store.session("s").run() as run, run.attempt("load") as attempt:
-
-        def work(thread: int, attempt: Attempt = attempt) -> None:
-            for number in range(300):
-                attempt.log(f"{thread} {number}")
-                if number % 50 == 0 and attempt.output is not None:
-                    attempt.output.store()
-
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    found = [line.removeprefix("log: ").split() for line in lines_of(store, "load#1")]
-    for number in range(4):
-        assert [int(count) for thread, count in found if int(thread) == number] == list(range(300))
-    total = store.database.execute(sa.text("SELECT max(start + size) FROM zrb_output"))[0][0]
-    assert total == sum(len(" ".join(parts)) + 1 for parts in found)

@@ -15,6 +15,11 @@ SECTIONS = {
 }
 
 
+def test_every_section_has_a_number_of_its_own() -> None:
+    headings = re.findall(r"^## ", PAGE, re.MULTILINE)
+    assert len(headings) == len(SECTIONS)
+
+
 def named_tests(text: str) -> list[tuple[str, str]]:
     """Return the tests that a section names, each with its file."""
     found = []

@@ -12,6 +12,7 @@ from tests.commands import Commands
 from tests.sessions import parse
 from zrb_store import cli, settings
 from zrb_store.db import location
+from zrb_store.operations.db import shown_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +41,13 @@ def test_status_shows_each_setting_and_where_it_comes_from(command: Commands, mo
     assert rows["ZRB_STORE_SESSION"] == ["a", "random", "name", "default"]
     assert rows.keys() == shown.keys()
     assert "hunter" not in text
+
+
+def test_status_masks_secrets_of_a_command_whose_quotation_mark_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZRB_STORE_ON_FAILURE", "notify --token hunter2-is 'it failed")
+    (shown,) = (each.shown for each in shown_settings() if each.name == "ZRB_STORE_ON_FAILURE")
+    assert "hunter2-is" not in shown
+    assert shown.startswith("notify --token ")
 
 
 @pytest.mark.parametrize("location", ["postgresql"], indirect=True)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -84,6 +85,35 @@ def test_nothing_waits_again_after_a_timeout(store: Store, location: str) -> Non
     with pytest.raises(StoreUnavailable, match=LOCKED):
         fail_while_locked()
     assert time.monotonic() - began < 3 * 1.0
+
+
+@ON_SQLITE
+def test_who_stores_output_takes_no_patience_from_a_task(
+    store: Store, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have waited long, and given up, just before a task needs the store."""
+    is_waiting = threading.Event()
+    sleep = waiting.Wait.sleep
+
+    def noted(wait: waiting.Wait) -> None:
+        is_waiting.set()
+        sleep(wait)
+
+    with store.session("s").run() as run, run.attempt("load") as attempt, ThreadPoolExecutor(1) as threads:
+        queue = attempt.xcom["q"]
+        queue.push(1)
+        output = attempt.output
+        assert output is not None
+        with locked(location):
+            store.database.timeout = 0.2
+            output.add("log", "said\n")
+            output.store()
+            store.database.timeout = DEADLINE
+            monkeypatch.setattr(waiting.Wait, "sleep", noted)
+            push = threads.submit(queue.push, 2)
+            wait_until(lambda: push.done() or is_waiting.is_set(), lambda: "the push does not start")
+        push.result(DEADLINE)
+        assert list(queue) == [1, 2]
 
 
 @ON_SQLITE
@@ -219,3 +249,13 @@ def test_the_clock_was_set_back_while_a_process_runs(store: Store) -> None:
         store.session("flow").run().start()
     run.end("completed")
     assert query(store, "SELECT outcome FROM zrb_run") == [("completed",)]
+
+
+def test_a_statement_is_found_by_its_text_wherever_that_is_cut(postgres_admin: psycopg.Connection[Any]) -> None:
+    """The server shows `$1` where the statement has a placeholder, which may lie where the text is cut."""
+    start = "SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid() AND 'it''s 100 %%s' <> '"
+    for length in range(watchdog._SHOWN - len(start) - 20, watchdog._SHOWN - len(start) + 5):
+        sql = f"{start}{'_' * length}' AND 1 <> %(number)s"
+        ((shown,),) = postgres_admin.execute(sql.encode(), {"number": 2}).fetchall()
+        found = postgres_admin.execute(f"SELECT %s LIKE {watchdog._pattern(sql).replace('%', '%%')}".encode(), [shown])
+        assert found.fetchone() == (True,), shown

@@ -170,14 +170,16 @@ agent(tools=[kill_at(-1)], tool_factories=[], model=FunctionModel(stream_functio
             "model~2",
             '{"a": 1}',
             1,
-            "the result of step model~2 of s/triage#2 is no answer of a model: go back to before",
+            "the result of step model~2 of s/triage#2 is no answer of a model: go back to before it with "
+            "`zrb xcom fork s --from triage --step 'model~2'`",
         ),
         ("prompt", None, 0, "3 receipts"),
         (
             "prompt",
             '"Charge."',
             1,
-            "the result of step prompt of s/triage#2 is no prompt of an agent: go back to before",
+            "the result of step prompt of s/triage#2 is no prompt of an agent: go back to before it with "
+            "`zrb xcom fork s --from triage --step prompt`",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -45,12 +46,15 @@ class Attempt(AttemptUnderWay):
         self.result_seq: int | None = None
         self.steps = ExactSteps(self)
         self._output: Output | None = None  # made when something is printed
+        self._making_output = threading.RLock()  # a signal handler may print, too
 
     @property
     def output(self) -> Output | None:
         """What it prints and logs; None if that is not kept."""
         if self._output is None and (limit := settings.output()):
-            self._output = Output(self.database, self.id, self.full_name, limit)
+            with self._making_output:
+                if self._output is None:
+                    self._output = Output(self.database, self.id, self.full_name, limit)
         return self._output
 
     def log(self, text: str, stream: str = "log") -> None:

@@ -104,13 +104,14 @@ class Database(Patience):
         self.refuse_replaced()
         return rows
 
-    def transact(self, work: Callable[[Transaction], T], name: str = "") -> T:
+    def transact(self, work: Callable[[Transaction], T], name: str = "", *, in_background: bool = False) -> T:
         """Run `work` in one write transaction. If another transaction conflicts with it, run it again from the start.
 
         Args:
             work: Gets the transaction. It may be called several times, so what it does outside the database must be
                 safe to repeat.
             name: The first part of the names of the failpoints `NAME:before`, `NAME:inside` and `NAME:after`.
+            in_background: Whether nobody waits for it: if it gives up, other operations still wait as long as ever.
 
         Raises:
             StoreUnavailable: The database stayed locked or unreachable, or it was opened for reading.
@@ -122,7 +123,9 @@ class Database(Patience):
             failpoint(f"{name}:before")
         change = Committing(self.dialect, work, name, self.shown_url)
         try:
-            result, died = self.operate(lambda transaction: self._in_place(change(transaction)))
+            result, died = self.operate(
+                lambda transaction: self._in_place(change(transaction)), in_background=in_background
+            )
         except StoreUnavailable as error:
             if change.is_unanswered:
                 raise may_be_made(error) from error
@@ -185,10 +188,11 @@ class Database(Patience):
                 # It remembers a file without tables, which SQLite may believe while other processes open the file.
                 self._drop()
 
-    def operate(self, work: Callable[..., T], *args: Any, may_be_ended: bool = False) -> T:
+    def operate(self, work: Callable[..., T], *args: Any, may_be_ended: bool = False, in_background: bool = False) -> T:
         """Call `work` with the connection. Repeat that while the database is locked or unreachable.
 
-        With `may_be_ended`, `work` itself finds out if the server has ended the connection: nobody looks before.
+        With `may_be_ended`, `work` itself finds out if the server has ended the connection: nobody looks before. For
+        `in_background` see `transact`.
         """
         began = time.monotonic()
         wait = None
@@ -199,7 +203,7 @@ class Database(Patience):
                     self._begin(began)
                     result = work(self._connection(may_be_ended), *args)
                 except Exception as error:  # noqa: BLE001 - raised again unless it is a reason to wait
-                    wait = self._wait_or_raise(error, wait, began)
+                    wait = self._wait_or_raise(error, wait, began, in_background)
                 else:
                     if self.notice.given_for == began:
                         self.notice.revoke()
@@ -223,7 +227,7 @@ class Database(Patience):
 
     # -- errors and waiting
 
-    def _wait_or_raise(self, error: Exception, wait: Wait | None, began: float) -> Wait:
+    def _wait_or_raise(self, error: Exception, wait: Wait | None, began: float, in_background: bool = False) -> Wait:
         """Return how to wait before the operation is repeated; raise an error for its caller if it is not."""
         if isinstance(error, ZrbStoreError):
             if self._is_replaced:
@@ -246,7 +250,8 @@ class Database(Patience):
             wait.is_unreachable = gone
             if stops or not wait.is_over(self._stop_at):
                 return wait
-            self._gave_up_at = time.monotonic()
+            if not in_background:
+                self._gave_up_at = time.monotonic()
         if explained := self.dialect.explain(error, self.url, locked=busy):
             raise may_be_made(explained) if gone and self._may_be_committed else explained from error
         raise error

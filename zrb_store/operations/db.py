@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 from dataclasses import dataclass
@@ -106,11 +105,13 @@ def shown_settings() -> list[ShownSetting]:
 
 def _masked(value: str) -> str:
     """Mask the secrets in the value of a setting: a URL, a word, or a command line."""
-    with contextlib.suppress(ValueError):  # an open quotation mark: it is no command line
+    try:
         words = shlex.split(value)
-        masked = mask_command(words)
-        if len(words) > 1 and masked != words:
-            return shlex.join(masked)
+    except ValueError:  # a quotation mark is open
+        words = value.split()
+    masked = mask_command(words)
+    if len(words) > 1 and masked != words:
+        return shlex.join(masked)
     return mask_word(value)
 
 

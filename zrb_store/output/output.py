@@ -62,7 +62,7 @@ class Output:
             stream: Such as `stdout`.
             data: The text.
         """
-        if self._is_over:
+        if self._is_over or self._is_inherited:
             return
         self._buffer.add(stream, data)
         if not self._is_due:
@@ -90,21 +90,30 @@ class Output:
 
         return note
 
+    @property
+    def _is_inherited(self) -> bool:
+        """Whether this is a forked child: its parent stores the output, and may have held the locks as it forked."""
+        return os.getpid() != self._pid
+
     def _wake(self) -> None:
         self._is_due = True
         self._writer.wake(self)
 
     def last_line(self, stream: str) -> str | None:
         """Return the last line of a stream that is not blank, or None."""
+        if self._is_inherited:
+            return None
         with self._lock:
             self._take(all_of_it=True)
             return self._buffer.last_line(stream)
 
     def store(self) -> None:
         """Store what was printed since the last time. The writer calls this."""
+        if self._is_inherited:
+            return
         with self._lock:
             self._is_due = False
-            if self._is_over or os.getpid() != self._pid:  # a forked child has what its parent stores
+            if self._is_over:
                 return
             self._take(all_of_it=False)
             if self._lines:
@@ -127,7 +136,7 @@ class Output:
 
     def _try_to_store(self) -> None:
         try:
-            if self._database.transact(self._write):
+            if self._database.transact(self._write, in_background=True):
                 self._lines, self._skipped = [], 0
             else:
                 self._is_over = True  # another run has taken over, or the attempt was ended elsewhere
@@ -142,6 +151,9 @@ class Output:
     @contextlib.contextmanager
     def ending(self) -> Iterator[Output]:
         """Yield this output for the transaction that ends the attempt. Nothing is added after it, if it succeeds."""
+        if self._is_inherited:
+            yield self
+            return
         with self._lock:
             self._take(all_of_it=True)
             yield self
@@ -149,5 +161,5 @@ class Output:
 
     def write_rest(self, transaction: Transaction) -> None:
         """Store the rest in the transaction that ends the attempt, before the attempt ends."""
-        if self._lines and os.getpid() == self._pid:
+        if self._lines and not self._is_inherited:
             self._write(transaction)

@@ -43,7 +43,7 @@ _IS_LOCKED_OUT = (
     "AND state = 'active' AND wait_event_type = 'Lock' AND query LIKE {pattern} "
     "AND clock_timestamp() - query_start > {seconds} * interval '1 second' LIMIT 1"
 )
-_PLACEHOLDER = re.compile(r"%\(\w+\)[sbt]|%[sbt]")
+_PLACEHOLDER = re.compile(r"%(?:%|(?:\(\w+\))?[sbt])")
 _SHOWN = 500  # the server may cut the text of a statement after 1024 bytes
 
 
@@ -204,8 +204,10 @@ def _is_locked_out(statement: Statement, other: Any, *, cancel: bool) -> bool:
 
 def _pattern(sql: str) -> str:
     """Return the pattern of LIKE, as an SQL literal, that a statement matches as the server shows it."""
-    parts = [re.sub(r"([\\%_])", r"\\\1", part) for part in _PLACEHOLDER.split(sql[:_SHOWN].replace("%%", "%"))]
-    return "'" + "$%".join(parts).replace("'", "''") + "%'"
+    # The placeholders are replaced before the text is cut, which may be amid one. No statement contains NUL.
+    shown = _PLACEHOLDER.sub(lambda match: "%" if match[0] == "%%" else "$\0", sql)[:_SHOWN]
+    pattern = re.sub(r"([\\%_])", r"\\\1", shown).replace("\0", "%").replace("'", "''")
+    return f"'{pattern}%'"
 
 
 def _is_active(driver: Any) -> bool:

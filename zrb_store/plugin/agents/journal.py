@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -155,9 +156,10 @@ class Journal:
                 else:
                     yield step
         except NotReadable as error:
+            place = f"{self._attempt.session} --from {shlex.quote(self._attempt.task)} --step {shlex.quote(call.name)}"
             self.fatal = ZrbStoreError(
                 f"the result of step {call.name} of {self._attempt.full_name} is {error}: go back to before it with "
-                f"`fork {self._attempt.session} --from {self._attempt.task} --step {call.name}`"
+                f"`zrb-store fork {place}`"
             )
             raise self.fatal from error
         except StepUncertain as error:

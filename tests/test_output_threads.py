@@ -1,0 +1,94 @@
+"""What several threads of an attempt print, and what a forked child does with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+
+from tests.forks import fork
+from tests.postgres import DEADLINE
+from tests.test_output import lines_of
+from zrb_store import Attempt, AttemptClosed, Store, settings
+from zrb_store.db.transaction import Transaction
+
+
+def test_no_log_line_is_lost_between_threads(store: Store) -> None:
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+
+        def work(thread: int, attempt: Attempt = attempt) -> None:
+            for number in range(300):
+                attempt.log(f"{thread} {number}")
+                if number % 50 == 0 and attempt.output is not None:
+                    attempt.output.store()
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    found = [line.removeprefix("log: ").split() for line in lines_of(store, "load#1")]
+    for number in range(4):
+        assert [int(count) for thread, count in found if int(thread) == number] == list(range(300))
+    total = store.database.execute(sa.text("SELECT max(start + size) FROM zrb_output"))[0][0]
+    assert total == sum(len(" ".join(parts)) + 1 for parts in found)
+
+
+def test_no_line_is_lost_if_two_threads_print_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2)
+    limit = settings.output
+
+    def slow() -> int:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1)
+        return limit()
+
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        with monkeypatch.context() as slowed:
+            slowed.setattr(settings, "output", slow)
+            threads = [threading.Thread(target=attempt.log, args=(str(number),)) for number in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        # Before the thread that stores can do so.
+        attempt.complete()
+    assert sorted(lines_of(store, "load#1")) == ["log: 0", "log: 1"]
+
+
+def test_a_child_that_is_forked_while_output_is_stored_does_not_wait_for_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, goes_on = threading.Event(), threading.Event()
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        transact = store.database.transact
+
+        def slow(work: Callable[[Transaction], bool], *, in_background: bool) -> bool:
+            result = transact(work, in_background=in_background)
+            stored.set()
+            goes_on.wait(DEADLINE)
+            return result
+
+        def work() -> None:
+            signal.alarm(int(DEADLINE))  # ends the child if it waits
+            assert attempt.output is not None
+            attempt.log("x" * 1_000_000)
+            assert attempt.output.last_line("log") is None
+            attempt.output.store()
+            attempt.fail(ValueError("the child gives up"))
+
+        with monkeypatch.context() as slowed:
+            slowed.setattr(store.database, "transact", slow)
+            attempt.log("from the parent")
+            assert stored.wait(DEADLINE)
+        _, status = os.waitpid(fork(work), 0)
+        goes_on.set()
+        assert os.waitstatus_to_exitcode(status) == 0
+        with pytest.raises(AttemptClosed):
+            attempt.complete()
+    assert lines_of(store, "load#1") == ["log: from the parent"]
