@@ -158,8 +158,8 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
         result, finished_at = recorder.stored_result()
         text = announce.completed(name, finished_at, has_result=result is not None)
         raise AlreadyCompleted(text, result) from None
-    if recorder.resumed and parent is None:
-        warn(announce.resumed(name, recorder.resumed))
+    if (resumed or recorder.goes_on) and parent is None:
+        warn(announce.resumed(name, recorder.decisions))
     zrb_session._name = name
     setattr(zrb_session, zrb_attributes.RECORDER, recorder)
     shared_ctx._xcom = recorder.ctx_xcom
