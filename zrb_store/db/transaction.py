@@ -108,8 +108,14 @@ class Transaction:
         self.sql = sql
         self.sent += 1
         if self.dialect_name == "sqlite":
-            with contextlib.closing(self.driver.execute(sql, bind(params))) as cursor:
-                yield from cursor
+            cursor = self.driver.execute(sql, bind(params))
+            try:
+                for row in cursor:  # noqa: UP028 - `yield from` would close the cursor itself
+                    yield row
+            finally:
+                # Whoever stopped reading (`... | head`) may have closed the connection first, and the cursor with it.
+                with contextlib.suppress(self._dialect.dbapi.ProgrammingError):  # type: ignore[union-attr]
+                    cursor.close()
             return
         # psycopg's ordinary cursor reads all rows before it returns the first one.
         with contextlib.closing(self.driver.cursor(f"zrb_{next(_cursors)}")) as cursor:
