@@ -32,12 +32,14 @@ def load(ctx):
         raise RuntimeError("broken")
     return f"{ctx.input.token} {ctx.input.pin}"
 """
+# zrb 1 also asks for an input if nobody is there to answer, and ends with an error of its own.
+UNASKED = TASKS.replace('default="of-default"', 'default="of-default", always_prompt=False')
 REFUSED = "was given at the start, and is not stored: give"
 
 
-def fail(zrb: Zrb, *args: str) -> None:
+def fail(zrb: Zrb, *args: str, tasks: str = UNASKED) -> None:
     """Start the session with these inputs, and let it fail."""
-    zrb.tasks(TASKS)
+    zrb.tasks(tasks)
     zrb.run("load", *args, code=1, ZRB_STORE_SESSION="night")
     zrb.mark("mended")
 
@@ -61,7 +63,7 @@ def test_no_way_takes_the_default_silently(zrb: Zrb) -> None:
             f"zrb-store: session {session} was started with a value for token, which is secret and not stored: "
             "give --token VALUE again\n"
         )
-        assert line in zrb.run("load", "--pin=1234", code=65, ZRB_STORE_SESSION=session).err  # zrb has a prompt before
+        assert line in zrb.run("load", "--pin=1234", code=65, ZRB_STORE_SESSION=session).err
         both = zrb.run("load", code=65, ZRB_STORE_SESSION=session).err
         assert "a value for token, pin, which is secret and not stored: give --token VALUE --pin VALUE again" in both
     assert zrb.ran == ["first", "load"]
@@ -117,7 +119,7 @@ def at_terminal(zrb: Zrb, answers: dict[str, list[str]], *command: str, code: in
 
 
 def test_somebody_at_a_terminal_is_asked(zrb: Zrb) -> None:
-    fail(zrb, "--token=given-token", "--pin", "given-pin")
+    fail(zrb, "--token=given-token", "--pin", "given-pin", tasks=TASKS)
     resume = ("zrb", "xcom", "resume", "night")
     shown = at_terminal(zrb, {"token": ["typed"], "pin": [""]}, *resume, code=2)
     assert shown[-1].endswith(f"zrb xcom: secret input pin {REFUSED} --pin VALUE again")

@@ -56,15 +56,20 @@ def given_secrets(task: Any, found: Mapping[str, Any], words: Sequence[str]) -> 
         words: The command line.
     """
     given = set()
-    context = compat.SharedContext(env=dict(os.environ))
+    # zrb before 3 makes the defaults of a session that it starts without the environment.
+    contexts = [compat.SharedContext(env=env) for env in (dict(os.environ), {})]
     # One after the other, as zrb does it: a default may be made of earlier inputs.
     for task_input in task.inputs:
         name = task_input.name
         if name not in found:
             continue
-        if compat.is_secret(task_input) and (_is_option(name, words) or _differs(task_input, context, found[name])):
+        value = found[name]
+        if compat.is_secret(task_input) and (
+            _is_option(name, words) or all(_differs(task_input, context, value) for context in contexts)
+        ):
             given.add(name)
-        context.input[name] = context.input[compat.to_snake_case(name)] = found[name]
+        for context in contexts:
+            context.input[name] = context.input[compat.to_snake_case(name)] = value
     return given
 
 
