@@ -150,3 +150,16 @@ def test_a_secret_of_several_lines_is_masked_in_each() -> None:
     printed = OutputBuffer(1000)
     printed.add("stdout", b"key: first-half-of-a-key\nsecond-half-of-a-key\n")
     assert taken(printed) == [("stdout", "key: ***"), ("stdout", "***")]
+
+
+@pytest.mark.parametrize("between", ["", "meanwhile\n"])
+def test_a_secret_of_short_lines_is_masked_if_it_is_printed_whole(between: str) -> None:
+    """A line of it is too short to be masked wherever it stands."""
+    remember("al1ce\nhunter2\n")
+    printed = OutputBuffer(1000)
+    for text in ("who: al1", "ce\n", between, "hunt", "er2, twice\n"):
+        printed.add("print" if text == between else "stdout", text)
+    shown = dict.fromkeys(text for stream, text in taken(printed) if stream == "stdout")
+    assert list(shown) == ["who: ***", "***, twice"]
+    printed.add("stdout", "al1ce\n")
+    assert taken(printed) == [("stdout", "al1ce")]

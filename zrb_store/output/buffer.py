@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import re
 import threading
 import time
@@ -13,7 +14,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from zrb_store.output_text import OutputLine
-from zrb_store.safe_text import mask_text, storable
+from zrb_store.safe_text import COVER, MASK, cover_lines, mask_text, storable
 
 CUT = "[...] "
 """What a line begins with if its beginning is not kept."""
@@ -27,6 +28,8 @@ A busy program may need longer than a second to print the end.
 _SLACK = 4 * 1024
 # Escape sequences of terminals: colours and movements (CSI), titles and links (OSC), and short ones.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])")
+
+_COVERS = re.compile(f"{COVER}+")
 
 Parse = Callable[[str], tuple[str, str]]
 """Returns the stream and the text of what was printed as something else."""
@@ -173,7 +176,11 @@ class OutputBuffer:
                 if amid_line:
                     self._unfinished[stream] = _Unfinished(0, "", True)
             texts = [(at // 1000, stream, self._text(stream, data)) for at, stream, data in raw]
-            is_clean = _is_clean("".join(text for _, _, text in texts))
+            streams = {stream for _, stream, _ in texts}
+            wholes = {stream: "".join(text for _, of, text in texts if of == stream) for stream in streams}
+            is_clean = all(map(_is_clean, wholes.values()))
+            if not is_clean:
+                texts = _covered(texts, wholes)
             for at, stream, text in texts:
                 cut += self._split(at, stream, text, is_clean, lines)
             old = time.time_ns() // 1000 - OLD
@@ -253,7 +260,10 @@ class OutputBuffer:
         is_cut = begun.is_cut
         if len(text) > self._limit + 2 * _SLACK:
             text, is_cut = text[-self._limit - _SLACK :], True
-        text = storable(mask_text(text))
+        text = mask_text(text)
+        if COVER in text:
+            text = _COVERS.sub(MASK, text)
+        text = storable(text)
         if is_cut:
             text = text[_SLACK:]
         encoded, room = text.encode(), self._limit - 1  # for the newline
@@ -265,6 +275,17 @@ class OutputBuffer:
         line = OutputLine(begun.at, stream, text)
         lines.append(line)
         return _size(begun.text) + 1 - line.size if is_cut else 0
+
+
+def _covered(texts: list[tuple[int, str, str]], wholes: dict[str, str]) -> list[tuple[int, str, str]]:
+    """Cover the secrets of several lines in what was printed.
+
+    Args:
+        texts: Time, stream and text of each piece.
+        wholes: All of what was printed, by stream.
+    """
+    covered = {stream: io.StringIO(cover_lines(whole)) for stream, whole in wholes.items()}
+    return [(at, stream, covered[stream].read(len(text))) for at, stream, text in texts]
 
 
 def _is_clean(text: str) -> bool:
