@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -138,6 +139,16 @@ def test_a_closed_pipe_is_no_error(folder: Path) -> None:
     shell = f"{' '.join(repr(word) for word in MAIN)} show big --full | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_rows_whose_reader_went_away_are_dropped_after_their_connection(new_location: str) -> None:
+    """As at the end of `show --format json | head`, where Python would write a traceback."""
+    with open_store(new_location) as store:
+        store.session("big").xcom["q"].extend(range(2000))
+        with store.database.snapshot() as transaction:
+            rows: Any = transaction.stream(sa.select(value.c.data))
+            assert next(rows) == ("0",)
+    rows.close()
 
 
 def test_a_stream_that_is_not_utf_8_gets_escapes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

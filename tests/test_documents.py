@@ -16,7 +16,7 @@ PAGES = {
     "README.md": 12,
     "docs/cookbook.md": 19,
     "docs/codecs.md": 3,
-    "docs/guide.md": 21,
+    "docs/guide.md": 30,
     "docs/steps.md": 24,
     "docs/agents.md": 4,
 }

@@ -127,6 +127,13 @@ def test_a_value_nested_deep_is_written(store: Store) -> None:
     assert readable(codec.to_json(codec.encode(value).data)) == "(" * 190 + "1" + ",)" * 190
 
 
+def test_an_input_with_a_secret_is_shown_as_its_masked_text(command: Commands, store: Store) -> None:
+    inputs = {"token": {"masked": "***"}, "dsn": {"masked": "db://me:***@db1"}, "day": 3}
+    with store.session("s").run(task="load", inputs=inputs):
+        pass
+    assert "Inputs   token=***, dsn=db://me:***@db1, day=3\n" in command.ok("show", "s")
+
+
 def test_tables_show_values_readably_and_json_keeps_the_tags(command: Commands, store: Store) -> None:
     price = Decimal("24.90")
     with store.session("s").run(task="load", inputs={"limit": price}) as run, run.attempt("load") as attempt:

@@ -37,7 +37,7 @@ def test_status_shows_each_setting_and_where_it_comes_from(command: Commands, mo
     text = command.ok("db", "status")
     rows = {row[0]: row[1:] for row in map(str.split, text.splitlines()) if row and row[0].startswith("ZRB_STORE")}
     assert rows["ZRB_STORE_RETENTION"] == ["30d,keep=20", "environment"]
-    assert rows["ZRB_STORE_MAX_VALUE"] == ["16", "MiB", "default"]
+    assert rows["ZRB_STORE_MAX_VALUE"] == ["16777216", "(16", "MiB)", "default"]
     assert rows["ZRB_STORE_SESSION"] == ["a", "random", "name", "default"]
     assert rows.keys() == shown.keys()
     assert "hunter" not in text
@@ -48,6 +48,27 @@ def test_status_masks_secrets_of_a_command_whose_quotation_mark_is_open(monkeypa
     (shown,) = (each.shown for each in shown_settings() if each.name == "ZRB_STORE_ON_FAILURE")
     assert "hunter2-is" not in shown
     assert shown.startswith("notify --token ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("PERSIST", "", None),
+        ("PERSIST", "some", "user or all or named"),
+        ("MAX_VALUE", "0", "a number of bytes, e.g. 16777216"),
+        ("RETENTION", "30", "e.g. 30d, keep=20 or 30d,keep=20"),
+        ("AGENTS", "none", "on or off or private"),
+        ("ON_ERROR", "go", "stop or ignore"),
+        ("OUTPUT", "64 KiB", "a number of bytes, e.g. 65536, or 0"),
+    ],
+)
+def test_status_names_a_value_that_cannot_be_used(
+    command: Commands, monkeypatch: pytest.MonkeyPatch, name: str, value: str, advice: str | None
+) -> None:
+    monkeypatch.setenv(f"ZRB_STORE_{name}", value)
+    found = command("db", "status")
+    assert (found.code, "ZRB_STORE_URL" in found.out) == (0, True)
+    assert found.err == (f"zrb-store: ZRB_STORE_{name} is {value!r}: set it to {advice}\n" if advice else "")
 
 
 @pytest.mark.parametrize("location", ["postgresql"], indirect=True)

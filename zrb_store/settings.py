@@ -57,7 +57,9 @@ SETTINGS = (
         "normal",
         "normal",
     ),
-    Setting("ZRB_STORE_MAX_VALUE", "largest size of one stored value, in bytes", str(DEFAULT_MAX_VALUE), "16 MiB"),
+    Setting(
+        "ZRB_STORE_MAX_VALUE", "largest size of one stored value, in bytes", str(DEFAULT_MAX_VALUE), "16777216 (16 MiB)"
+    ),
     Setting(
         "ZRB_STORE_RETENTION",
         "for example `30d,keep=20`: delete sessions that ended more than 30 days ago, but keep the last 20 of each "
@@ -84,7 +86,7 @@ SETTINGS = (
         "how much is kept of what each attempt [prints and logs](docs/zrb.md#what-tasks-print), in bytes, from its end "
         "· `0`: nothing",
         str(DEFAULT_OUTPUT),
-        "64 KiB",
+        "65536 (64 KiB)",
     ),
     Setting(
         "ZRB_STORE_ON_FAILURE",
@@ -155,6 +157,44 @@ def _nearest(name: str, names: list[str]) -> str:
     ends = [known.removeprefix(_PREFIX) for known in names]
     close = difflib.get_close_matches(name.removeprefix(_PREFIX), ends, n=1, cutoff=0.5)
     return f": did you mean {_PREFIX}{close[0]}?" if close else ": `zrb-store db status` lists the settings"
+
+
+def unusable() -> list[str]:
+    """Return a line for each setting whose value is refused when it is used, with what to set it to."""
+    found = []
+    for check in (persist, durability, max_value, retention, agents, on_error, output):
+        try:
+            check()
+        except InvalidArgument as error:
+            found.append(str(error))
+    return found
+
+
+def persist() -> str:
+    """Return `user`, `all` or `named`, from `ZRB_STORE_PERSIST`.
+
+    Raises:
+        InvalidArgument: The variable has another value.
+    """
+    return choice("ZRB_STORE_PERSIST", ("user", "all", "named"))
+
+
+def agents() -> str:
+    """Return `on`, `off` or `private`, from `ZRB_STORE_AGENTS`.
+
+    Raises:
+        InvalidArgument: The variable has another value.
+    """
+    return choice("ZRB_STORE_AGENTS", ("on", "off", "private"))
+
+
+def on_error() -> str:
+    """Return `stop` or `ignore`, from `ZRB_STORE_ON_ERROR`.
+
+    Raises:
+        InvalidArgument: The variable has another value.
+    """
+    return choice("ZRB_STORE_ON_ERROR", ("stop", "ignore"))
 
 
 def durability() -> str:

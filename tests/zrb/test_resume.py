@@ -124,6 +124,22 @@ def test_from_a_task_that_was_renamed(zrb: Zrb) -> None:
         assert hint in names
 
 
+def test_resumed_tasks_have_the_environment_of_the_resume(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        command = CmdTask(name="command", cmd="test -e mended && echo $HOME $COLOUR", retries=0)
+
+        @make_task(name="main", upstream=command, retries=0, group=cli)
+        def main(ctx):
+            return ctx.xcom["command"].pop().output.split() + [ctx.env["COLOUR"]]
+        """
+    )
+    zrb.run("main", code=1, ZRB_STORE_SESSION="env", COLOUR="red")
+    zrb.mark("mended")
+    home = zrb.environ()["HOME"]
+    assert zrb.resume("env", COLOUR="blue").out.strip() == str([home, "blue", "blue"])
+
+
 def test_a_task_that_is_gone(zrb: Zrb) -> None:
     zrb.tasks(GRAPH)
     zrb.run("main", code=1, ZRB_STORE_SESSION="plan")

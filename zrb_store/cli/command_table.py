@@ -6,7 +6,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("list", "List sessions, the newest first."),
     "show": ("show", "Show a session: its tasks and attempts, its queues and the fate of every value."),
     "get": ("get", "Print one value, ready for use in $(...)."),
-    "log": ("log", "Show the errors of a session's attempts with their tracebacks, and how each run was started."),
+    "log": (
+        "log",
+        "Show what a session's attempts printed, their errors and tracebacks, and how runs were started.",
+    ),
     "trace": ("trace", "Show the history of one value: its push, every take and give-back, its copies."),
     "check": ("check", "Tell what failed, went stale, is dead or is overdue, for cron and monitors."),
     "stats": ("stats", "Show for each task how often it ran and completed, how long it took, and its last failure."),

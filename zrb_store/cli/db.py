@@ -7,11 +7,14 @@ from typing import Any
 
 import click
 
+from zrb_store import settings
 from zrb_store.cli.command import Command, format_option
 from zrb_store.cli.command_table import COMMANDS
+from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render import output
 from zrb_store.cli.render.document import Column, Fields, Table
 from zrb_store.operations import db as operations
+from zrb_store.safe_text import printable
 
 _PURPOSE = COMMANDS["db"][1]
 _SETTINGS = (Column("setting"), Column("value", fold=True), Column("from"))
@@ -26,13 +29,15 @@ def db() -> None:
     "status",
     cls=Command,
     help="Show where the store is, its revision and its size, and each setting with its value and where that "
-    "came from: the environment, or the default. Passwords are masked.",
+    "came from: the environment, or the default. Passwords are masked. A value that cannot be used is named on stderr.",
     examples=("{}", "{} --format json"),
 )
 @format_option()
 def status(output_format: str) -> None:
     with contextlib.closing(operations.open_unchecked()) as database:
         found = operations.status(database)
+    for line in settings.unusable():
+        click.echo(printable(f"{program_name()}: {line}"), err=True)
     if output_format in ("json", "jsonl"):
         output.echo_json(_as_json(found), one_line=output_format == "jsonl")
         return

@@ -40,7 +40,9 @@ from zrb_store.store import open_store
     "{} etl-2026-11-24 load",
     "{} etl-2026-11-24 load/3",
     "{} @last --follow",
-    details="With TASK, shows only the attempts of that task and of its steps. TASK/3 is the task's third step.",
+    details="Of an attempt that did not complete, the last 20 lines that it printed are shown. What completed attempts "
+    "printed is shown with TASK (its last 20 lines) or with --output.\n\n"
+    "With TASK, shows only the attempts of that task and of its steps. TASK/3 is the task's third step.",
 )
 @click.argument("session")
 @click.argument("task", required=False)

@@ -108,11 +108,19 @@ class Transaction:
         self.sql = sql
         self.sent += 1
         if self.dialect_name == "sqlite":
-            with contextlib.closing(self.driver.execute(sql, bind(params))) as cursor:
-                yield from cursor
+            cursor = self.driver.execute(sql, bind(params))
+            try:
+                for row in cursor:  # noqa: UP028 - `yield from` would close the cursor itself
+                    yield row
+            finally:
+                # Whoever stopped reading (`... | head`) may have closed the connection first, and the cursor with it.
+                with contextlib.suppress(self._dialect.dbapi.ProgrammingError):  # type: ignore[union-attr]
+                    cursor.close()
             return
+        name = f"zrb_{next(_cursors)}"
+        self.sql = f'DECLARE "{name}" CURSOR FOR {sql}'  # as psycopg sends it
         # psycopg's ordinary cursor reads all rows before it returns the first one.
-        with contextlib.closing(self.driver.cursor(f"zrb_{next(_cursors)}")) as cursor:
+        with contextlib.closing(self.driver.cursor(name)) as cursor:
             cursor.execute(sql, bind(params))
             count = 10
             while rows := cursor.fetchmany(count):

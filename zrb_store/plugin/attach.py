@@ -82,7 +82,7 @@ def is_to_be_stored(task: Any, zrb_session: Any) -> bool:
     persist = settings.value_of("ZRB_STORE_PERSIST")
     if persist == "user":
         return not compat.declared_by_zrb(task)
-    if settings.choice("ZRB_STORE_PERSIST", ("user", "all", "named")) == "named":
+    if settings.persist() == "named":
         return settings.session_name() is not None and not compat.declared_by_zrb(task)
     # All requests to the web server would belong to the task that runs it, and nobody resumes `version`.
     return not (compat.declared_by_zrb(task) and task.name in ("start-server", "version"))
@@ -103,7 +103,7 @@ def attach(task: Any, zrb_session: Any, outer: Any) -> Recorder | None:
         AlreadyCompleted: The session has completed: there is nothing left to run.
         ZrbStoreError: The session cannot be run (busy, other inputs), or the store cannot be used.
     """
-    ignoring = settings.choice("ZRB_STORE_ON_ERROR", ("stop", "ignore")) == "ignore"
+    ignoring = settings.on_error() == "ignore"
     try:
         return _attach(task, zrb_session, outer)
     except SessionCompleted:
@@ -158,8 +158,8 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
         result, finished_at = recorder.stored_result()
         text = announce.completed(name, finished_at, has_result=result is not None)
         raise AlreadyCompleted(text, result) from None
-    if recorder.resumed and parent is None:
-        warn(announce.resumed(name, recorder.resumed))
+    if (resumed or recorder.goes_on) and parent is None:
+        warn(announce.resumed(name, recorder.decisions))
     zrb_session._name = name
     setattr(zrb_session, zrb_attributes.RECORDER, recorder)
     shared_ctx._xcom = recorder.ctx_xcom

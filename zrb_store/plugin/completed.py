@@ -14,7 +14,8 @@ class CompletedTasks:
     """The completed attempts of earlier runs that stand for their tasks in this one.
 
     Attributes:
-        decisions: What was decided on each task as the run started; nothing if no task had ever run.
+        decisions: What was decided on each task as the run started.
+        goes_on: Whether a task had run before.
     """
 
     def __init__(self, graph: Graph, main: Any, forced: str | None, *, repeat_once: bool) -> None:
@@ -32,6 +33,7 @@ class CompletedTasks:
         self._repeat_once = repeat_once
         self._standing: dict[str, AttemptRecord] = {}
         self.decisions: list[Decision] = []
+        self.goes_on = False
 
     def choose_reruns(self, known: list[AttemptRecord]) -> Reruns:
         """Note what has completed, and choose what is given back because it runs again.
@@ -46,7 +48,8 @@ class CompletedTasks:
             InvalidArgument: No resume starts it.
         """
         decisions = decide(self._graph.workflow(self._main), known, self._forced)
-        self.decisions = decisions if known else []
+        self.decisions = decisions
+        self.goes_on = bool(known)
         chosen = reruns(decisions, known, repeat_once=self._repeat_once)
         given_back = dict(chosen.attempts)
         rerun = {record.task for record in known if record.id in given_back}

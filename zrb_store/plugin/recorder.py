@@ -297,9 +297,14 @@ class Recorder:
         return self.fatal is None and status is not None and bool(status.is_completed)
 
     @property
-    def resumed(self) -> Sequence[Decision]:
-        """What this run decided on each task as it started; nothing if no task had ever run in its session."""
+    def decisions(self) -> Sequence[Decision]:
+        """What this run decided on each task as it started."""
         return self._completed.decisions
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a task had run in the session before this run."""
+        return self._completed.goes_on
 
     def stored_result(self) -> tuple[Any, int | None]:
         """Return the stored result of the main task of a completed session, and when the session completed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +69,9 @@ class Resumer:
         project = current_project(compat.CFG.INIT_FILE_NAME)
         RunSpec(project=project).refuse_other(session)
         self._task = _main_task(session)
-        self._zrb_session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
+        # With the environment: the graph makes the contexts of the tasks, and zrb copies it into each when it is made.
+        shared_ctx = compat.SharedContext(args=[], env=dict(os.environ))
+        self._zrb_session = compat.Session(shared_ctx=shared_ctx, root_group=compat.cli)
         self._zrb_session.set_main_task(self._task)
         self._graph = Graph(self._zrb_session)
         RunSpec(task=self._graph.task_name(self._task), project=project).refuse_other(session)

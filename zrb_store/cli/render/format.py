@@ -171,8 +171,11 @@ def shell_text(tree: Any) -> str:
 
 
 def setting_text(tree: Any) -> str:
-    """Format a value, as `codec.to_json` returns it, for `NAME=VALUE`: text as it is, else as `preview` does."""
-    text = single_text(tree)
+    """Format a value, as `codec.to_json` returns it, for `NAME=VALUE`: text as it is, else as a person reads it.
+
+    Of an input with a secret, which is stored as `{"masked": TEXT}`, this is the text.
+    """
+    text = single_text(tree["masked"] if type(tree) is dict and tree.keys() == {"masked"} else tree)
     return readable(tree) if text is None else text
 
 

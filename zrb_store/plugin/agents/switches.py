@@ -23,7 +23,7 @@ def mode_of(task: Any) -> Mode:
     Raises:
         InvalidArgument: The setting or the task's attribute has another value.
     """
-    mode = settings.choice("ZRB_STORE_AGENTS", ("on", "off", "private"))
+    mode = settings.agents()
     own = getattr(task, STORE_AGENT, True)
     if own not in (True, False, "private"):
         raise InvalidArgument(f'{task.name}.{STORE_AGENT} is {own!r}: set it to True, False or "private"')
