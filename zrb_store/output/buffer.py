@@ -49,11 +49,19 @@ class Printed(NamedTuple):
 
 @dataclass
 class _Unfinished:
-    """The beginning of a line."""
+    """The beginning of a line.
+
+    Attributes:
+        at: When it was printed.
+        text: The text.
+        is_cut: Whether something came before it that was dropped.
+        dropped: How many bytes of that are not counted yet.
+    """
 
     at: int
     text: str
     is_cut: bool
+    dropped: int = 0
 
 
 _TIME = itemgetter(0)
@@ -84,6 +92,7 @@ class OutputBuffer:
         self._raw: deque[tuple[int, str, str | bytes]] = deque()  # nanoseconds since 1970, stream and text
         self._raw_size = 0
         self._skipped = 0
+        self._of_long_lines = 0  # bytes that were cut from lines which alone are too long
         self._is_cut: dict[str, bool] = {}  # streams of which something was dropped: whether that was amid a line
         self._unfinished: dict[str, _Unfinished] = {}
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
@@ -189,6 +198,8 @@ class OutputBuffer:
                     del self._unfinished[stream]
                     cut += self._finish(begun, stream, lines)
         skipped = max(skipped + cut, 1) if skipped else 0
+        # Such a line fills the limit alone. All that came before it is dropped, too.
+        skipped, self._of_long_lines = skipped + self._of_long_lines, 0
         sizes = [line.size for line in lines]
         size, first = sum(sizes), 0
         while size > self._limit and first < len(lines) - 1:
@@ -242,8 +253,9 @@ class OutputBuffer:
             begun.text += rest
             begun.at = begun.at or at
             if len(begun.text) > self._limit + 2 * _SLACK:
-                begun.text = begun.text[-self._limit - _SLACK :]
-                begun.is_cut = True
+                kept = begun.text[-self._limit - _SLACK :]
+                begun.dropped += _size(begun.text) - _size(kept)
+                begun.text, begun.is_cut = kept, True
             self._unfinished[stream] = begun
         elif rest:
             self._unfinished[stream] = _Unfinished(at, rest, False)
@@ -274,7 +286,11 @@ class OutputBuffer:
             self._last[stream] = text
         line = OutputLine(begun.at, stream, text)
         lines.append(line)
-        return _size(begun.text) + 1 - line.size if is_cut else 0
+        cut = begun.dropped + _size(begun.text) + 1 - line.size
+        if len(encoded) > room:
+            self._of_long_lines += cut
+            return 0
+        return cut if is_cut else 0
 
 
 def _covered(texts: list[tuple[int, str, str]], wholes: dict[str, str]) -> list[tuple[int, str, str]]:
