@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from tests.rows import query
 from tests.sessions import Broken
 from tests.told import Told, events
-from zrb_store import Store, settings
+from zrb_store import Store, safe_text, settings
 from zrb_store.db.urls import store_url
 from zrb_store.operations import background_command
 
@@ -150,6 +151,30 @@ class TestItsCommand:
         background_command.wait_for_all()
         [message] = caplog.messages
         assert _matches(rf"the command of ZRB_STORE_ON_FAILURE {warning}", message)
+
+    def test_no_line_of_a_secret_is_in_the_warning(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(safe_text, "_remembered", set())
+        safe_text.remember("al1ce\nhunter2")
+        monkeypatch.setenv("ZRB_STORE_ON_FAILURE", r"printf 'al1ce\nhunter2'; exit 1")
+        fail(store)
+        background_command.wait_for_all()
+        assert caplog.messages == ["the command of ZRB_STORE_ON_FAILURE failed with exit code 1: ***"]
+
+    def test_it_is_started_where_no_thread_can_be(
+        self, told: Told, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """As at the end of the interpreter. Whoever tells of a failure does not fail because of that."""
+
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+        with monkeypatch.context() as refusing:
+            refusing.setattr(threading.Thread, "start", refuse)
+            background_command.start("it", told.command, {**os.environ, "ZRB_STORE_EVENT": "failed"})
+        assert events(told.until(1)) == [("failed", None)]
+        assert caplog.messages == []
 
     def test_it_is_not_waited_for_any_longer(
         self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -124,6 +124,17 @@ def test_more_than_the_limit_at_once(store: Store, location: str, monkeypatch: p
     assert doctor_findings(location) == []
 
 
+def test_a_line_that_alone_is_too_long_is_counted_whole(store: Store, location: str) -> None:
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        attempt.log("before")
+        attempt.log("x" * 70_000)
+    (shown,) = show(store.database, "s")["tasks"][0]["attempts"]
+    assert shown["output"] == {"bytes": len("before\n") + 70_001, "truncated": True}
+    (line,) = lines_of(store, "load#1")
+    assert line.startswith("log: [...] x")
+    assert doctor_findings(location) == []
+
+
 def test_none_is_kept_if_nobody_wants_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZRB_STORE_OUTPUT", "0")
     with store.session("s").run() as run, run.attempt("load") as attempt:

@@ -108,14 +108,26 @@ def test_a_line_that_alone_is_too_long_is_cut(limit: int, size: int, chunk: int)
     for start in range(0, size, chunk):
         printed.add("stdout", text[start : start + chunk])
     printed.add("stdout", b"\n")
-    (line,) = printed.take(all_of_it=True).lines
+    found = printed.take(all_of_it=True)
+    (line,) = found.lines
     assert line.size <= max(limit, 1)
+    assert found.skipped + line.size == size + 1
     if size < limit:
         assert line.text == text.decode()
     elif limit > 10:
         assert line.text.startswith(CUT)
         assert line.text.endswith("9!" if size % 10 else "8!")
         assert line.text[len(CUT) :] in text.decode()
+
+
+def test_a_line_that_grows_for_long_is_counted_whole() -> None:
+    printed = OutputBuffer(1000)
+    for _ in range(50):
+        printed.add("stdout", b"." * 500)
+        assert printed.take(all_of_it=False) == ([], 0)
+    printed.add("stdout", b"\n")
+    found = printed.take(all_of_it=False)
+    assert found.skipped + found.lines[0].size == 50 * 500 + 1
 
 
 @pytest.mark.parametrize("before", [*range(0, 60, 7), 16_000, 17_000, 30_000, 33_000])
@@ -150,3 +162,16 @@ def test_a_secret_of_several_lines_is_masked_in_each() -> None:
     printed = OutputBuffer(1000)
     printed.add("stdout", b"key: first-half-of-a-key\nsecond-half-of-a-key\n")
     assert taken(printed) == [("stdout", "key: ***"), ("stdout", "***")]
+
+
+@pytest.mark.parametrize("between", ["", "meanwhile\n"])
+def test_a_secret_of_short_lines_is_masked_if_it_is_printed_whole(between: str) -> None:
+    """A line of it is too short to be masked wherever it stands."""
+    remember("al1ce\nhunter2\n")
+    printed = OutputBuffer(1000)
+    for text in ("who: al1", "ce\n", between, "hunt", "er2, twice\n"):
+        printed.add("print" if text == between else "stdout", text)
+    shown = dict.fromkeys(text for stream, text in taken(printed) if stream == "stdout")
+    assert list(shown) == ["who: ***", "***, twice"]
+    printed.add("stdout", "al1ce\n")
+    assert taken(printed) == [("stdout", "al1ce")]

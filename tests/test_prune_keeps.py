@@ -144,6 +144,31 @@ def test_busy_workers_do_not_displace_what_another_program_did(programs: Store, 
     assert re.search(r"code-nightly +all +not among the last 0 completed *\n", text)
 
 
+# It dies while it holds a value of another session.
+DYING = """
+import os, sys
+from zrb_store import open_store
+with open_store() as store, store.session(sys.argv[1]).run() as run, run.attempt("load"):
+    store.session("shared").xcom["q"].pop()
+    os._exit(0)
+"""
+
+
+@pytest.mark.usefixtures("command")
+def test_a_session_that_was_reclaimed_is_still_of_its_program(store: Store, tmp_path: Path) -> None:
+    """Whoever reclaims it leaves a run, too, of which no program is known."""
+    queue = store.session("shared").xcom["q"]
+    queue.push(1)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    for program in ("nightly", "worker"):
+        (tmp_path / f"{program}.py").write_text(DYING)
+        subprocess.run([sys.executable, "-m", program, program], cwd=tmp_path, env=environment, check=True)
+        assert queue.pop() == 1, "it was reclaimed"
+        queue.push(1)
+    assert [store.session(name).status for name in ("nightly", "worker")] == ["interrupted"] * 2
+    assert pruned(store, Policy(keep_last=1)) == []
+
+
 def test_last_finds_the_result_of_one_program(programs: Store, command: Commands) -> None:
     assert command.ok("last", "load") == "named-2\n"
     assert command.ok("last", "load", "--of", "night") == "named-nightly\n"

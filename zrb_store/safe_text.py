@@ -156,6 +156,24 @@ def mask_remembered(text: str) -> str:
     return _pattern(frozenset(_remembered)).sub(MASK, text) if _remembered else text
 
 
+COVER = "\ufdd0"
+"""Stands for a character of a secret until that is masked. It is no character of any text."""
+
+
+def cover_lines(text: str) -> str:
+    """Put `COVER` in the place of each character but the newlines of remembered secrets that have several lines.
+
+    Some of their lines are too short to be recognised alone, when the text is divided.
+    """
+    if not _remembered or "\n" not in text:
+        return text
+    return _pattern(frozenset(_remembered)).sub(lambda match: _covered(match[0]), text)
+
+
+def _covered(secret: str) -> str:
+    return re.sub(r"[^\n]", COVER, secret) if "\n" in secret else secret
+
+
 @functools.lru_cache(maxsize=1)
 def _pattern(secrets: frozenset[str]) -> re.Pattern[str]:
     # The longest first: of a secret that contains another one, no part may remain.

@@ -29,6 +29,7 @@ class BackgroundCommands:
     def __init__(self) -> None:
         self._pid = 0
         self._waiting: list[tuple[threading.Thread, float]] = []
+        self._alone: list[subprocess.Popen[bytes]] = []
 
     def start(self, name: str, command: str, environment: Mapping[str, str]) -> None:
         """Start a command by the shell. If it fails, or takes long, a warning is logged.
@@ -61,7 +62,12 @@ class BackgroundCommands:
             self._waiting = []
             atexit.register(self.wait_for_all)
         self._waiting = [each for each in self._waiting if each[0].is_alive()]
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter ends, or there are too many: the command goes on alone
+            printed.close()
+            self._alone.append(process)  # Python warns if the object of a running process is deleted
+            return
         self._waiting.append((thread, time.monotonic() + PATIENCE))
 
     def _wait(self, name: str, process: subprocess.Popen[bytes], printed: IO[bytes]) -> None:
@@ -90,8 +96,9 @@ class BackgroundCommands:
 def _last_line(printed: IO[bytes]) -> str:
     printed.seek(0, os.SEEK_END)
     printed.seek(max(0, printed.tell() - _TAIL))
-    lines = printed.read().decode(errors="backslashreplace").strip().splitlines()
-    return one_line(mask_text(lines[-1]))[:_LONGEST] if lines else ""
+    # Masked before it is divided: of a secret with several lines, one alone may not be recognised.
+    lines = mask_text(printed.read().decode(errors="backslashreplace")).strip().splitlines()
+    return one_line(lines[-1])[:_LONGEST] if lines else ""
 
 
 _commands = BackgroundCommands()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import re
 import threading
 import time
@@ -13,7 +14,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from zrb_store.output_text import OutputLine
-from zrb_store.safe_text import mask_text, storable
+from zrb_store.safe_text import COVER, MASK, cover_lines, mask_text, storable
 
 CUT = "[...] "
 """What a line begins with if its beginning is not kept."""
@@ -27,6 +28,8 @@ A busy program may need longer than a second to print the end.
 _SLACK = 4 * 1024
 # Escape sequences of terminals: colours and movements (CSI), titles and links (OSC), and short ones.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])")
+
+_COVERS = re.compile(f"{COVER}+")
 
 Parse = Callable[[str], tuple[str, str]]
 """Returns the stream and the text of what was printed as something else."""
@@ -46,11 +49,19 @@ class Printed(NamedTuple):
 
 @dataclass
 class _Unfinished:
-    """The beginning of a line."""
+    """The beginning of a line.
+
+    Attributes:
+        at: When it was printed.
+        text: The text.
+        is_cut: Whether something came before it that was dropped.
+        dropped: How many bytes of that are not counted yet.
+    """
 
     at: int
     text: str
     is_cut: bool
+    dropped: int = 0
 
 
 _TIME = itemgetter(0)
@@ -81,6 +92,7 @@ class OutputBuffer:
         self._raw: deque[tuple[int, str, str | bytes]] = deque()  # nanoseconds since 1970, stream and text
         self._raw_size = 0
         self._skipped = 0
+        self._of_long_lines = 0  # bytes that were cut from lines which alone are too long
         self._is_cut: dict[str, bool] = {}  # streams of which something was dropped: whether that was amid a line
         self._unfinished: dict[str, _Unfinished] = {}
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
@@ -173,7 +185,11 @@ class OutputBuffer:
                 if amid_line:
                     self._unfinished[stream] = _Unfinished(0, "", True)
             texts = [(at // 1000, stream, self._text(stream, data)) for at, stream, data in raw]
-            is_clean = _is_clean("".join(text for _, _, text in texts))
+            streams = {stream for _, stream, _ in texts}
+            wholes = {stream: "".join(text for _, of, text in texts if of == stream) for stream in streams}
+            is_clean = all(map(_is_clean, wholes.values()))
+            if not is_clean:
+                texts = _covered(texts, wholes)
             for at, stream, text in texts:
                 cut += self._split(at, stream, text, is_clean, lines)
             old = time.time_ns() // 1000 - OLD
@@ -182,6 +198,8 @@ class OutputBuffer:
                     del self._unfinished[stream]
                     cut += self._finish(begun, stream, lines)
         skipped = max(skipped + cut, 1) if skipped else 0
+        # Such a line fills the limit alone. All that came before it is dropped, too.
+        skipped, self._of_long_lines = skipped + self._of_long_lines, 0
         sizes = [line.size for line in lines]
         size, first = sum(sizes), 0
         while size > self._limit and first < len(lines) - 1:
@@ -235,8 +253,9 @@ class OutputBuffer:
             begun.text += rest
             begun.at = begun.at or at
             if len(begun.text) > self._limit + 2 * _SLACK:
-                begun.text = begun.text[-self._limit - _SLACK :]
-                begun.is_cut = True
+                kept = begun.text[-self._limit - _SLACK :]
+                begun.dropped += _size(begun.text) - _size(kept)
+                begun.text, begun.is_cut = kept, True
             self._unfinished[stream] = begun
         elif rest:
             self._unfinished[stream] = _Unfinished(at, rest, False)
@@ -253,7 +272,10 @@ class OutputBuffer:
         is_cut = begun.is_cut
         if len(text) > self._limit + 2 * _SLACK:
             text, is_cut = text[-self._limit - _SLACK :], True
-        text = storable(mask_text(text))
+        text = mask_text(text)
+        if COVER in text:
+            text = _COVERS.sub(MASK, text)
+        text = storable(text)
         if is_cut:
             text = text[_SLACK:]
         encoded, room = text.encode(), self._limit - 1  # for the newline
@@ -264,7 +286,22 @@ class OutputBuffer:
             self._last[stream] = text
         line = OutputLine(begun.at, stream, text)
         lines.append(line)
-        return _size(begun.text) + 1 - line.size if is_cut else 0
+        cut = begun.dropped + _size(begun.text) + 1 - line.size
+        if len(encoded) > room:
+            self._of_long_lines += cut
+            return 0
+        return cut if is_cut else 0
+
+
+def _covered(texts: list[tuple[int, str, str]], wholes: dict[str, str]) -> list[tuple[int, str, str]]:
+    """Cover the secrets of several lines in what was printed.
+
+    Args:
+        texts: Time, stream and text of each piece.
+        wholes: All of what was printed, by stream.
+    """
+    covered = {stream: io.StringIO(cover_lines(whole)) for stream, whole in wholes.items()}
+    return [(at, stream, covered[stream].read(len(text))) for at, stream, text in texts]
 
 
 def _is_clean(text: str) -> bool:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import literal_column
 
 from zrb_store.db.columns import RUN, readable
 from zrb_store.db.tables import run, session
@@ -16,8 +17,16 @@ _READ = {name: RUN[name] for name in ("command", "folder")}
 
 
 def _of_last_run(column: sa.ColumnElement[Any]) -> Any:
-    """Select a column of a session's last run, if the session has no task."""
-    found = sa.select(column).where(run.c.session_id == session.c.id, run.c.number == session.c.fence)
+    """Select a column of a session's last run, if the session has no task.
+
+    Whoever reclaimed a dead run has left a run of its own, which says nothing of the program.
+    """
+    found = (
+        sa.select(column)
+        .where(run.c.session_id == session.c.id, run.c.origin != literal_column("'reclaim'"))
+        .order_by(run.c.number.desc())
+        .limit(literal_column("1"))
+    )
     return sa.case((session.c.task.is_(None), found.scalar_subquery()))
 
 
