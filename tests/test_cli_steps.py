@@ -46,8 +46,7 @@ def test_show_draws_steps_under_their_task(command: Commands, night: Store) -> N
     ]
     assert "  convert/1 " in text
     assert (
-        "Steps:    3 steps of convert completed and stand: a resume does not run them again, unless with --from "
-        "convert"
+        "Steps:    3 steps of convert completed and stand: a resume does not run them again, unless with --from convert"
     ) in text.splitlines()
 
 
