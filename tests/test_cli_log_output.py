@@ -210,7 +210,7 @@ def test_the_lines_are_those_of_the_newest_run(command: Commands, store: Store) 
 def test_show_says_where_the_output_is(command: Commands, store: Store) -> None:
     with store.session("s").run() as run, run.attempt("load") as attempt:
         attempt.log("said")
-    assert "Output:      zrb-store log s\n" in command.ok("show", "s")
+    assert "Log:      zrb-store log s\n" in command.ok("show", "s")
 
 
 def test_a_running_attempt_is_shown_with_what_it_printed(command: Commands, store: Store) -> None:

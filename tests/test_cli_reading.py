@@ -131,13 +131,13 @@ def test_show_as_text(command: Commands, filled: Store) -> None:
         "Task     etl report",
         "Inputs   day=2026-11-24",
         "Queue rows: 1 live of 2",
-        "Tracebacks:  zrb-store log etl-24",
-        "Resume:      zrb xcom resume etl-24",
+        "Log:      zrb-store log etl-24",
+        "Resume:   zrb xcom resume etl-24",
     ):
         assert line in text.splitlines()
     assert "Broken: no column 'price' in row 3" in text
     assert "given back by load#1" in text
-    assert "Pending:     what load#2 took and pushed is given back when the session is resumed" in text
+    assert "Pending:  what load#2 took and pushed is given back when the session is resumed" in text
     assert "taken by load#2" in text
     assert "Resume" not in command.ok("show", "etl-25")
 

@@ -34,7 +34,7 @@ from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
 _LAST_VALUES = 20  # of each queue, unless all are asked for
-_HINT_WIDTH = len("Tracebacks:")
+_HINT_WIDTH = len("Pending:")
 _ENDED = ("completed", "failed", "interrupted", "stale")
 
 
@@ -209,10 +209,9 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
     name, status = tree["name"], tree["status"]
     hints = []
     attempts = (attempt for task in tree["tasks"] for attempt in task["attempts"])
-    if any(attempt["error"] for attempt in attempts) or any(each.failed for each in document.steps.values()):
-        hints.append(("Tracebacks:", f"{program_name()} log {name}"))
-    elif any(attempt["output"] for task in tree["tasks"] for attempt in task["attempts"]):
-        hints.append(("Output:", f"{program_name()} log {name}"))
+    failed_steps = any(each.failed for each in document.steps.values())
+    if failed_steps or any(attempt["error"] or attempt["output"] for attempt in attempts):
+        hints.append(("Log:", f"{program_name()} log {name}"))
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(tree["path"])
     if is_halted and is_zrb:
         hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}"))

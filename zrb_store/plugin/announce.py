@@ -11,17 +11,19 @@ from zrb_store.resume_plan import Decision
 _NAMED = 5
 
 
-def completed(session: str, finished_at: int | None, *, has_result: bool) -> str:
+def completed(session: str, finished_at: int | None, *, has_result: bool, is_resume: bool) -> str:
     """Say that a session has completed, and that nothing runs.
 
     Args:
         session: Its name.
         finished_at: When it completed, in microseconds.
         has_result: Whether its main task returned something.
+        is_resume: Whether `zrb xcom resume` asked for it, and not `ZRB_STORE_SESSION`.
     """
     when = TimeFormat().full(None if finished_at is None else iso(finished_at))
     what = "this is its stored result, and nothing runs" if has_result else "it has no result, and nothing runs"
-    return f"session {session} completed at {when}: {what}; another ZRB_STORE_SESSION starts a new one"
+    advice = "--from TASK runs a part of it again" if is_resume else "another ZRB_STORE_SESSION starts a new one"
+    return f"session {session} completed at {when}: {what}; {advice}"
 
 
 def resumed(session: str, decisions: Sequence[Decision]) -> str:

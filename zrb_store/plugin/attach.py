@@ -156,7 +156,8 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
             recorder.start(store, name, spec, resumed.forced, repeat_once=resumed.repeat_once)
     except SessionCompleted:
         result, finished_at = recorder.stored_result()
-        text = announce.completed(name, finished_at, has_result=result is not None)
+        has_result, is_resume = result is not None, resumed is not None
+        text = announce.completed(name, finished_at, has_result=has_result, is_resume=is_resume)
         raise AlreadyCompleted(text, result) from None
     if (resumed or recorder.goes_on) and parent is None:
         warn(announce.resumed(name, recorder.decisions))
