@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import click
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite as SQLite
@@ -192,6 +193,18 @@ def test_rm_deletes_what_matches(command: Commands, named: Store) -> None:
             "SELECT session FROM zrb_change WHERE action = 'rm' ORDER BY id"
         ).fetchall()
     assert [row[0] for row in recorded] == foretold.split() + gone.split()
+
+
+def test_rm_deletes_what_matches_although_nobody_reads_the_names(
+    command: Commands, named: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise click.exceptions.Exit  # as for a closed pipe
+
+    monkeypatch.setattr(rm, "_AT_ONCE", 1)
+    monkeypatch.setattr("zrb_store.cli.rm.echo", stop)
+    command.ok("rm", "--match", "etl-*")
+    assert names(named) == {name for name in NAMES if not name.startswith("etl-")}
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import click
 
 from zrb_store.cli.command import command
@@ -33,13 +35,17 @@ def rm(sessions: tuple[str, ...], pattern: str | None, dry_run: bool) -> None:
         raise click.UsageError("name the sessions, or give --match PATTERN, but not both")
     with open_store(read_only=dry_run) as store:
         if pattern is not None:
-            for name in remove_matching(store.database, NamePattern(pattern), dry_run=dry_run):
-                echo(name)
+            names = remove_matching(store.database, NamePattern(pattern), dry_run=dry_run)
+            try:
+                for name in names:
+                    echo(name)
+            except click.exceptions.Exit:  # the reader has seen enough, but the rest is deleted all the same
+                deque(names, maxlen=0)
             return
-        names = sessions_to_change(store.database, sessions)
+        chosen = sessions_to_change(store.database, sessions)
         if not dry_run:
-            remove_sessions(store.database, *names)
+            remove_sessions(store.database, *chosen)
             return
-        check_removable(store.database, names)
-        for name in names:
+        check_removable(store.database, chosen)
+        for name in chosen:
             echo(name)
