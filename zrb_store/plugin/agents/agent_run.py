@@ -8,7 +8,7 @@ from typing import Any
 
 from zrb_store import codec
 from zrb_store.attempt import Done, Step
-from zrb_store.plugin.agents.approvals import arguments_of, repeat_approvals, stored_approvals
+from zrb_store.plugin.agents.approvals import are_decided, arguments_of, repeat_approvals, stored_approvals
 from zrb_store.plugin.agents.capability import StoredAgent
 from zrb_store.plugin.agents.fingerprint import digest
 from zrb_store.plugin.agents.instructions import declared_instructions
@@ -144,7 +144,7 @@ class AgentRun:
                 return results
             before = arguments_of(calls)
             results = await decide(requests, *args)
-            if results is None or None in results.approvals.values():
+            if results is None or not are_decided(results):
                 step.fail(None, "interrupted")  # somebody decides later
             else:
                 self.journal.complete(step, stored_approvals(results, calls, before))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic_ai import DeferredToolResults
+from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
 
 from zrb_store.plugin.agents.prompts import NotReadable
 
@@ -17,6 +17,11 @@ _APPROVALS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
 def arguments_of(calls: Sequence[Any]) -> dict[str, Any]:
     """Return the arguments of tool calls by call id, as they are now. A hook of zrb may rewrite them in place."""
     return {call.tool_call_id: copy.deepcopy(call.args) for call in calls if isinstance(call.args, dict)}
+
+
+def are_decided(results: DeferredToolResults) -> bool:
+    """Whether each call is approved or denied. pydantic-ai refuses all else that a task's function may return."""
+    return all(isinstance(one, (bool, ToolApproved, ToolDenied)) for one in results.approvals.values())
 
 
 def stored_approvals(results: DeferredToolResults, calls: Sequence[Any], before: Mapping[str, Any]) -> dict[str, Any]:
