@@ -8,7 +8,7 @@ import pytest
 
 from tests.attempts import acting_as
 from tests.postgres import DEADLINE
-from zrb_store import Store, ValueNotFound
+from zrb_store import SessionNotFound, Store
 from zrb_store.db.dialect.bell import Bell
 from zrb_store.operations import lookout as waiting
 from zrb_store.operations.lookout import Lookout
@@ -88,7 +88,7 @@ def test_a_look_that_would_find_nothing_is_one_statement(
 
     def statements(wait: float) -> int:
         before = sent()
-        with pytest.raises((IndexError, ValueNotFound)):
+        with pytest.raises((IndexError, SessionNotFound)):
             pop(store.database, "inbox", "files", None, wait) if by_shell else queue.pop(wait=wait)
         return sent() - before
 

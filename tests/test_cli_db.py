@@ -17,7 +17,7 @@ from tests.rows import all_rows
 from tests.sessions import parse, parse_lines
 from tests.test_migrations import NEXT
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, codec, open_store
-from zrb_store.db import engine, migrate, schema, transaction
+from zrb_store.db import committing, engine, migrate, schema, transaction
 from zrb_store.db.dialect import statements
 from zrb_store.db.tables import REVISION
 from zrb_store.db.urls import store_url
@@ -48,7 +48,7 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         lines += ["def upgrade():", "    op.add_column('zrb_session', sa.Column('more', sa.Text))"]
         (folder / "versions" / f"{NEXT}_more.py").write_text("\n".join(lines))
         monkeypatch.setattr(migrate, "folder", lambda: folder)
-        for module in (engine, schema, db_operations):
+        for module in (committing, engine, schema, db_operations):
             monkeypatch.setattr(module, "REVISION", NEXT)
         monkeypatch.setattr(statements._our_revision, "name", f"'{NEXT}'")
         transaction.compiled.cache_clear()

@@ -19,7 +19,7 @@ from tests.attempts import acting_as
 from tests.postgres import DEADLINE, is_in_transaction, server_session, wait_until
 from tests.processes import Child
 from tests.rows import query
-from zrb_store import AttemptClosed, InvalidArgument, LeaseLost, Store, StoreUnavailable, ValueNotFound, open_store
+from zrb_store import AttemptClosed, InvalidArgument, LeaseLost, SessionNotFound, Store, StoreUnavailable, open_store
 from zrb_store.db.dialect import SQLite
 from zrb_store.operations import lookout
 from zrb_store.operations.lookout import Lookout
@@ -218,7 +218,7 @@ def test_the_time_is_over(store: Store, asked: list[bool]) -> None:
     asked.clear()
     with pytest.raises(IndexError, match="Xcom is empty"):
         queue.pop(wait=0)
-    with pytest.raises(ValueNotFound, match=r"empty$"):
+    with pytest.raises(SessionNotFound, match="there is no session 'inbox'"):
         pop(store.database, "inbox", "files", None, 0)
     assert asked == []
     assert store.sessions() == []

@@ -69,7 +69,10 @@ class TestWhoMayRun:
     @pytest.mark.parametrize(
         ("other", "says"),
         [
-            ({"project": "/b"}, "session flow belongs to project /a, not to /b: use another session name"),
+            (
+                {"project": "/b"},
+                "session flow belongs to project /a, which is not here, and not to /b: use another",
+            ),
             ({"task": "clean"}, "session flow belongs to task load, not to clean: use another session name"),
             ({"inputs": {"day": 2, "n": [1]}}, "was started with other inputs: day: 1 became 2; use another"),
             ({"inputs": {"day": 1, "n": [2]}}, r"other inputs: n\[0\]: 1 became 2;"),
