@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +34,8 @@ def roles(new_postgres: str, postgres_admin: psycopg.Connection[Any]) -> Iterato
     with open_store(new_postgres):
         pass
     schema = new_postgres.rpartition("%3D")[2]
-    names = {role: f"{role}_{os.getpid()}" for role in Roles._fields}
+    # New names for each test: a pooler keeps sessions of a role that was dropped.
+    names = {role: f"{role}_{schema}" for role in Roles._fields}
     (grants,) = (block.text for block in documents.blocks(PAGE) if block.language == "sql")
     for role, name in {**names, "SCHEMA zrb": f"SCHEMA {schema}"}.items():
         grants = grants.replace(role, name)
