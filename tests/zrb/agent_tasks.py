@@ -94,3 +94,26 @@ def agent(name="triage", cls=LLMTask, **more):
     }
     return cli.add_task(cls(name=name, **{**given, **more}))
 '''
+
+# One call in each round, with an id that the test chooses.
+_ONE_AT_A_TIME = """
+async def one_at_a_time(messages, info):
+    number = answers(messages)
+    log(f"model {number}", "begin")
+    if number < 4:
+        yield {0: DeltaToolCall(name="charge", json_args=json.dumps({"n": 10 * number}), tool_call_id=ID)}
+    else:
+        texts = [str(p.content) for one in messages for p in one.parts if isinstance(p, ToolReturnPart)]
+        yield "all receipts: " + json.dumps(texts)
+
+TELLER = FunctionModel(stream_function=one_at_a_time)
+"""
+
+
+def rounds(call_id: str = 'f"c{number}"') -> str:
+    """Return a model that makes four calls, one in each round, and answers with their results.
+
+    Args:
+        call_id: The expression for the id of a call.
+    """
+    return _ONE_AT_A_TIME.replace("ID", call_id)

@@ -5,27 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.zrb.agent_project import Agents, agents, on_newest, on_supported, servers, sqlite
+from tests.zrb.agent_tasks import rounds
 
 __all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, sqlite]
-
-# One call in each round, with an id that the test chooses.
-ROUNDS = """
-async def one_at_a_time(messages, info):
-    number = answers(messages)
-    log(f"model {number}", "begin")
-    if number < 4:
-        yield {0: DeltaToolCall(name="charge", json_args=json.dumps({"n": 10 * number}), tool_call_id=ID)}
-    else:
-        texts = [str(p.content) for one in messages for p in one.parts if isinstance(p, ToolReturnPart)]
-        yield "all receipts: " + json.dumps(texts)
-
-TELLER = FunctionModel(stream_function=one_at_a_time)
-"""
-
-
-def rounds(call_id: str = 'f"c{number}"') -> str:
-    return ROUNDS.replace("ID", call_id)
 
 
 @on_supported
@@ -226,53 +209,6 @@ def test_what_nobody_has_decided_is_decided_later(agents: Agents, decision: str 
     agents.tasks(rounds() + EDITED.replace('once_here("killed")', "False"))
     assert "receipt 1030" in agents.resume()
     agents.twice()
-
-
-DEFERRED = """
-from pydantic_ai import CallDeferred
-
-def tools_of(ctx):
-    async def charge(n: int) -> str:
-        log(f"tool {n}", "begin")
-        ctx.xcom["out"].push(n)
-        if n == 10:
-            raise CallDeferred({"job": n})
-        if n == 20 and once_here("killed"):
-            kill_me()
-        return f"receipt {n}"
-    return [charge]
-
-agent(tool_factories=[tools_of], model=TELLER)
-"""
-
-
-@on_newest
-def test_a_tool_that_defers_its_call_is_told_as_an_error_again(agents: Agents) -> None:
-    """zrb makes a text for the model of `CallDeferred`: the call has failed, and is not made again."""
-    agents.tasks(rounds() + DEFERRED)
-    agents.run("triage", code=-9)
-    told = 'all receipts: ["receipt 0", "Error executing tool charge: ", "receipt 20", "receipt 30"]'
-    assert told in agents.resume()
-    agents.twice("tool 20")
-    assert agents.live("out") == [0, 20, 30]  # what the failed call did is undone
-
-
-EXTERNAL = """
-from pydantic_ai.tools import ToolDefinition
-from pydantic_ai.toolsets import ExternalToolset
-
-schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
-bank = ExternalToolset([ToolDefinition(name="charge", description="Charge.", parameters_json_schema=schema)])
-"""
-
-
-@on_newest
-def test_an_external_tool_that_nobody_handles(agents: Agents) -> None:
-    """zrb approves it as any call, and pydantic-ai cannot call it. A resume comes to the same end without a request."""
-    agents.tasks(rounds() + EXTERNAL + "agent(toolsets=[bank], tool_factories=[], model=TELLER)\n")
-    assert "External tools cannot be called" in agents.run("triage", code=1)
-    assert "External tools cannot be called" in agents.resume(code=1)
-    assert agents.project.begun == {"model 0": 1}
 
 
 # The model gives its calls new ids each time, as models do.

@@ -37,6 +37,9 @@ def _note(name: str, result: Any) -> str | None:
         return "approval: " + ", ".join(
             f"{call} {_verdict(one)}" for call, one in result["results"]["approvals"].items()
         )
+    if kind == "deferred results" and name.startswith("deferred "):
+        ended = {**result["results"]["approvals"], **result["results"]["calls"]}
+        return "deferred: " + ", ".join(f"{call} -> {_text(one)}" for call, one in ended.items())
     if isinstance(kind, str) and name.startswith("tool ") and kind in _ENDS:
         called = json.dumps(result["call"], ensure_ascii=False) if "call" in result else ""
         called = called if len(called) <= _MOST else f"{called[:_MOST]}..."

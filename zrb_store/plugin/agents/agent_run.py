@@ -10,6 +10,7 @@ from zrb_store import codec
 from zrb_store.attempt import Done, Step
 from zrb_store.plugin.agents.approvals import are_decided, arguments_of, repeat_approvals, stored_approvals
 from zrb_store.plugin.agents.capability import StoredAgent
+from zrb_store.plugin.agents.deferred import StoredHandler
 from zrb_store.plugin.agents.fingerprint import digest
 from zrb_store.plugin.agents.instructions import declared_instructions
 from zrb_store.plugin.agents.journal import Journal
@@ -105,7 +106,7 @@ class AgentRun:
             journal = self.journal
             position = journal.position
             journal.any_live = False
-            capabilities = [*(kwargs.pop("capabilities", None) or ()), StoredAgent(journal)]
+            capabilities = [*(kwargs.pop("capabilities", None) or ()), StoredHandler(journal), StoredAgent(journal)]
             try:
                 result = await run(*args, capabilities=capabilities, **kwargs)
             except Exception:

@@ -144,6 +144,22 @@ class Journal:
         name = self.name_of_call(f"approval {' '.join(call_ids)}")
         return self._open(ExactStep(name, _text({}), lambda _: None))
 
+    def deferred(self, step_name: str, calls: Sequence[Any], *, repeat: bool = False) -> Any:
+        """Open the step in which deferred calls are answered.
+
+        Args:
+            step_name: The step's name, from `name_of_call`.
+            calls: The calls whose results are made there.
+            repeat: Whether it may begin although the end of an earlier try is unknown.
+
+        Returns:
+            A context manager of the step, or of what is stored of it.
+        """
+        named = {} if self._is_private else {call.tool_call_id: call.args for call in calls}
+        policies = {self.once[call.tool_name] for call in calls if call.tool_name in self.once}
+        step = ExactStep(step_name, _text(named), lambda _: None, once=bool(policies), repeat=repeat)
+        return self._open(step, stop="stop" in policies or not policies)
+
     @contextmanager
     def _open(self, call: ExactStep, *, stop: bool = True) -> Iterator[Step | Done]:
         if self.fatal is not None:

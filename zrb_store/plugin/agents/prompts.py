@@ -61,7 +61,7 @@ class Prompt(NamedTuple):
                 "system_prompt": self.system_prompt,
             }
 
-        return _encoded(dump, limit)
+        return encoded_messages(dump, limit)
 
 
 def read_prompt(stored: Any) -> Prompt | None:
@@ -89,10 +89,10 @@ def stored_response(response: ModelResponse, limit: int, reason: str | None = No
         reason: Why the model was asked again although the step had completed.
     """
     kept = {"kind": "answer", **({"changed": reason} if reason else {})}
-    return _encoded(lambda mode: {**kept, "response": _RESPONSE.dump_python(response, mode=mode)}, limit)
+    return encoded_messages(lambda mode: {**kept, "response": _RESPONSE.dump_python(response, mode=mode)}, limit)
 
 
-def _encoded(dump: Callable[[Mode], dict[str, Any]], limit: int) -> Encoded | dict[str, Any]:
+def encoded_messages(dump: Callable[[Mode], dict[str, Any]], limit: int) -> Encoded | dict[str, Any]:
     """Return messages as they are stored.
 
     What our codecs do not know, in the details of a provider for example, is stored as pydantic writes it. What
