@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zrb_store.queries import lease
+from zrb_store.inspect.ages import rounded
+from zrb_store.inspect.run_times import worked_until
 from zrb_store.queries.last_errors import AttemptError
 from zrb_store.records import RunRecord, SessionRecord, iso
 from zrb_store.safe_text import one_line
@@ -83,8 +84,7 @@ def of_session(
     """
     last = runs[-1] if runs else None
     if session.status == "stale":
-        # The last that is known of a run that died is when it renewed its lease.
-        at = None if last is None else max(last.started_at, last.lease_expires_at - int(lease.DURATION * 1_000_000))
+        at = None if last is None else max(last.started_at, worked_until(last, None))
         why = died if last is None else f"pid {last.pid} on {last.host}: {died}"
     else:
         at, why = session.finished_at, None if error is None else _cause(error)
@@ -185,7 +185,7 @@ def of_overdue_task(
     if newest is None:
         why = "no completed session has a result of it"
     else:
-        why = f"the newest result is {_rounded(moment - newest[1])} old (session {newest[0]}), not {_rounded(max_age)}"
+        why = f"the newest result is {rounded(moment - newest[1])} old (session {newest[0]}), not {rounded(max_age)}"
     return Alert(
         event="overdue",
         what=f"task {task}",
@@ -196,12 +196,3 @@ def of_overdue_task(
         project=project,
         task=task,
     )
-
-
-def _rounded(micros: int) -> str:
-    """Write a length of time in the largest unit of which it has at least two."""
-    seconds = micros / 1_000_000
-    for name, unit in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s"

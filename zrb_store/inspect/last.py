@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from zrb_store.db.engine import Database
 from zrb_store.errors import ValueNotFound
+from zrb_store.inspect.ages import rounded
 from zrb_store.inspect.stored_value import StoredValue, result_of
 from zrb_store.project import current_project
 from zrb_store.queries import attempts, sessions
@@ -45,19 +46,10 @@ def last_result(
         session = sessions.get(transaction, name)
         if attempt is None or attempt.ended_at is None:
             raise ValueNotFound(f"the newest result of task {task!r} was deleted meanwhile")
-        age = timedelta(microseconds=now_micros(transaction) - attempt.ended_at)
-        if max_age is not None and age > max_age:
+        age = now_micros(transaction) - attempt.ended_at
+        if max_age is not None and age > (most := max_age // timedelta(microseconds=1)):
             raise ValueNotFound(
                 f"the newest result of task {task!r}{where} is of session {name}, "
-                f"{_rounded(age)} old, older than {_rounded(max_age)}"
+                f"{rounded(age)} old, older than {rounded(most)}"
             )
         return result_of(transaction, session, attempt)
-
-
-def _rounded(length: timedelta) -> str:
-    """Write a length of time in the largest unit of which it has at least two."""
-    seconds = length.total_seconds()
-    for name, unit in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s"

@@ -73,11 +73,15 @@ def status_of(executor: Executor, session: SessionRecord, run: RunRecord | None,
     return session.status
 
 
-def refuse_live(executor: Executor, session: SessionRecord, moment: int) -> None:
-    """Raise `SessionBusy` if a process is running the session at `moment`."""
+def refuse_live(executor: Executor, session: SessionRecord, moment: int) -> RunRecord | None:
+    """Raise `SessionBusy` if a process is running the session at `moment`.
+
+    Returns:
+        The newest run, on which no process works any more; None if there was none.
+    """
     last = runs.last(executor, session.id)
     if last is None:
-        return
+        return None
     if is_live(executor, last, moment):
         age = max(0, moment - last.started_at) // 1_000_000
         raise SessionBusy(
@@ -90,6 +94,7 @@ def refuse_live(executor: Executor, session: SessionRecord, moment: int) -> None
             f"a command of session {session.name} has outlived its consumer: wait for its process group, "
             f"or end it with `kill -- -{pid}`"
         )
+    return last
 
 
 def living_command(executor: Executor, run: RunRecord) -> int | None:

@@ -102,12 +102,11 @@ class RunLifecycle:
             raise LeaseLost(sessions.being_removed(self.session))
         self._spec.refuse_other(session)
         moment = now_micros(transaction)
-        refuse_live(transaction, session, moment)
+        last = refuse_live(transaction, session, moment)
         if session.is_finished and not self._spec.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
         self._spec.refuse_default_secrets(session)
         self._is_root = session.parent is None and self._spec.parent is None
-        last = runs.last(transaction, session.id)
         if last is not None and last.ended_at is None:
             self._dead_run = last, how_it_died(transaction, last, moment)
         give_back_unfinished(transaction, session.id)
