@@ -15,7 +15,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.holders import HeldBy, holders_of
 from zrb_store.inspect.run_times import worked_until
 from zrb_store.name_pattern import NamePattern
-from zrb_store.queries import lease
+from zrb_store.queries import lease, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_session, task_counts
 from zrb_store.queries.requeue import dead_by_queue
@@ -78,6 +78,7 @@ def summaries(
     projects: Collection[str] | None = None,
     project_name: str | None = None,
     since: timedelta | None = None,
+    before: str | None = None,
     roots: bool = False,
     limit: int | None = None,
     with_holders: bool = False,
@@ -95,10 +96,14 @@ def summaries(
         projects: Only sessions of a project in one of these folders.
         project_name: Only sessions of a project whose folder has this name.
         since: Only sessions created within this length of time.
+        before: Only sessions that come after the session of this name in this order.
         roots: Leave out child sessions.
         limit: At most this many sessions.
         with_holders: Read who holds values of them.
         with_dead: Count their dead values.
+
+    Raises:
+        SessionNotFound: There is no session of the name `before`.
     """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
@@ -109,6 +114,7 @@ def summaries(
             "projects": projects,
             "project_name": project_name,
             "since": None if since is None else moment - since // timedelta(microseconds=1),
+            "before": None if before is None else _place(transaction, before),
             "roots": roots,
         }
         if statuses is None or not set(statuses) & _COMPUTED:
@@ -126,6 +132,11 @@ def list_sessions(database: Database, **conditions: Any) -> list[SessionSummary]
     """Return the sessions that meet every given condition; the conditions are those of `summaries`."""
     with summaries(database, **conditions) as found:
         return list(found)
+
+
+def _place(transaction: Transaction, name: str) -> tuple[int, int]:
+    session = sessions.get(transaction, name)
+    return session.created_at, session.id
 
 
 def _summarized(
