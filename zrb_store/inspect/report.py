@@ -1,6 +1,7 @@
 """What a report shows: a session as `show` and `log` know it, cut to what a page can hold.
 
-It has the shapes of `show --format json` and `log --format json`, and counts what is left out (docs/schema/report.json).
+It has the shapes of `show --format json` and `log --format json`, and counts what it leaves out
+(docs/schema/report.json).
 """
 
 from __future__ import annotations
