@@ -1,0 +1,74 @@
+"""The templates of the pages: all text from the store is escaped, and what cannot be printed is shown by its escape."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from datetime import datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from zrb_store.cli.render.format import (
+    NOTHING,
+    counted,
+    error_summary,
+    format_duration,
+    micros_between,
+    preview,
+    setting_text,
+    size,
+)
+from zrb_store.safe_text import printable
+
+_UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+
+
+@functools.cache
+def environment() -> Environment:
+    """Return the environment in which all templates are rendered."""
+    made = Environment(
+        loader=PackageLoader("zrb_store.page"),
+        autoescape=True,
+        finalize=_finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "time": format_time,
+        "moment": format_moment,
+        "duration": format_duration,
+        "between": micros_between,
+        "size": size,
+        "counted": counted,
+        "error": error_summary,
+        "preview": preview,
+        "setting": setting_text,
+    }
+    return made
+
+
+def _finalize(value: Any) -> Any:
+    """Escape what cannot be printed in everything that a template writes; Jinja then escapes markup."""
+    if isinstance(value, Markup):
+        return value
+    return printable(value if isinstance(value, str) else str(value), keep="\n\t")
+
+
+def format_time(iso: str | None) -> str:
+    """Format a time in UTC, to the second."""
+    return NOTHING if iso is None else datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def format_moment(iso: str | None) -> Markup:
+    """Return an element with a time, which scripts rewrite in the reader's own zone."""
+    return Markup("-") if iso is None else Markup('<time datetime="{}">{}</time>').format(iso, format_time(iso))
+
+
+def as_json(tree: Any) -> Markup:
+    """Write data as JSON that can stand in a script element: nothing in it can be taken for markup."""
+    text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
+    return Markup(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))

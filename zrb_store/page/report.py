@@ -1,0 +1,38 @@
+"""The report: the page of a session as one file that needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from markupsafe import Markup
+
+from zrb_store.page.assets import inlined
+from zrb_store.page.render import as_json, environment
+
+
+def report(described: dict[str, Any], program: str) -> Iterator[str]:
+    """Yield the pieces of a report.
+
+    Args:
+        described: The session, in the shape of docs/schema/report.json.
+        program: What a reader types before the name of a command.
+    """
+    assets = inlined()
+    context = {
+        **session_context(described, program),
+        "policy": assets.policy,
+        "style": Markup(assets.style),
+        "scripts": [Markup(text) for text in assets.scripts],
+    }
+    yield from environment().get_template("report.html").generate(context)
+
+
+def session_context(described: dict[str, Any], program: str) -> dict[str, Any]:
+    """Return what the templates of a session's page are given.
+
+    Args:
+        described: The session, in the shape of docs/schema/report.json.
+        program: What a reader types before the name of a command.
+    """
+    return {"session": described, "program": program, "description": as_json({"program": program, **described})}
