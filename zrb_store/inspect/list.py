@@ -12,14 +12,16 @@ from typing import Any
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
+from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.holders import HeldBy, holders_of
 from zrb_store.inspect.run_times import worked_until
+from zrb_store.inspect.shapes import header
 from zrb_store.name_pattern import NamePattern
 from zrb_store.queries import lease, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_session, task_counts
 from zrb_store.queries.requeue import dead_by_queue
-from zrb_store.records import RunRecord, SessionRecord
+from zrb_store.records import RunRecord, SessionRecord, iso
 
 STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
 HALTED = ("failed", "interrupted", "stale")
@@ -62,6 +64,25 @@ class SessionSummary:
         if not self.runs:
             return None
         return sum(_took(run, self.moment if self.session.status == "running" else None) for run in self.runs)
+
+
+def summary_shape(summary: SessionSummary, damage: Damage) -> dict[str, Any]:
+    """Return the shape of one session in `list --format json`.
+
+    Args:
+        summary: The session, read with its holders and its dead values.
+        damage: Collects damaged columns.
+    """
+    owner, took = summary.owner, summary.took if summary.session.status != "stale" else None
+    return {
+        **header(summary.session, damage),
+        "started_at": iso(summary.runs[0].started_at) if summary.runs else None,
+        "took_seconds": None if took is None else took / 1_000_000,
+        "task_counts": {"done": summary.done, "total": summary.tasks},
+        "owner": owner and {"host": owner.host, "pid": owner.pid},
+        "held_by": [{"attempt": each.name, "state": each.state} for each in summary.holders],
+        "dead": summary.dead,
+    }
 
 
 def _took(run: RunRecord, now: int | None) -> int:

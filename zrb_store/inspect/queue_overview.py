@@ -53,13 +53,11 @@ def queue_overview(database: Database) -> QueueOverview:
         for holder in holders_of(transaction, homes, moment):
             if holder.step_of is not None:
                 steps.setdefault(holder.home_id, []).append(holder)
-        process = {
-            each: lease.state_of_process(transaction, each.run, moment) for own in held.values() for each in own
-        }
-        shapes = [
-            _shape(state, [(each, process[each]) for each in held.get(state.queue_id, [])], steps.get(state.session_id, []))
-            for state in states
-        ]
+        shapes = []
+        for state in states:
+            own = held.get(state.queue_id, [])
+            holders = [(each, lease.state_of_process(transaction, each.run, moment)) for each in own]
+            shapes.append(_shape(state, holders, steps.get(state.session_id, [])))
     shapes.sort(key=lambda shape: (not shape["dead"], not shape["held"], shape["session"], shape["queue"]))
     return QueueOverview(shapes, max(len(dead), len(held), len(inboxes)) <= MOST, moment)
 
@@ -72,11 +70,11 @@ def _shape(state: QueueState, held: Sequence[tuple[HeldValues, str]], steps: Seq
         "max_deliveries": state.max_deliveries,
         "live": state.live,
         "oldest_at": iso(state.oldest_at),
-        "held": sum(each.count for each, _ in held),
+        "held": sum(each.values for each, _ in held),
         "held_by": [
             {
                 "attempt": full_name(each.session, each.task, each.number),
-                "values": each.count,
+                "values": each.values,
                 "since": iso(each.since),
                 "state": process,
             }

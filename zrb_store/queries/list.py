@@ -83,7 +83,9 @@ def _has_many(transaction: Transaction, name: NamePattern) -> bool:
     """Whether SQLite finds many sessions by the beginning of their name."""
     if transaction.dialect_name != "sqlite" or not name.prefix:
         return False
-    named = sa.select(literal_column("1")).where(matches(transaction.dialect_name, session.c.name, name))
+    named: sa.Select[Any] = sa.select(literal_column("1")).where(
+        matches(transaction.dialect_name, session.c.name, name)
+    )
     return len(transaction.execute(named.limit(_MANY), {})) == _MANY
 
 

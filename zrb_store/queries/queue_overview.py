@@ -29,7 +29,7 @@ class HeldValues(NamedTuple):
         session: Name of the attempt's session.
         task: Its task.
         number: Its number.
-        count: How many values it has taken.
+        values: How many values it has taken.
         since: When it took the first of them, in microseconds.
         run: Its run, whose process may have died.
     """
@@ -38,7 +38,7 @@ class HeldValues(NamedTuple):
     session: str
     task: str
     number: int
-    count: int
+    values: int
     since: int
     run: RunRecord
 
@@ -67,7 +67,10 @@ _HELD = (
 
 def held_values(executor: Executor) -> list[HeldValues]:
     """Return what running attempts hold of each queue of the store."""
-    return [HeldValues(*row[:6], runs.record(row[6:])) for row in executor.execute(_HELD)]
+    return [
+        HeldValues(queue_id, name, task, number, values, since, runs.record(tuple(columns)))
+        for queue_id, name, task, number, values, since, *columns in executor.execute(_HELD)
+    ]
 
 
 _OPEN = (
