@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shlex
 from datetime import datetime
 from typing import Any
 
@@ -14,13 +15,16 @@ from markupsafe import Markup
 from zrb_store.cli.render.format import (
     NOTHING,
     counted,
+    deliveries,
     error_summary,
     format_duration,
     micros_between,
-    preview,
+    process,
     setting_text,
     size,
 )
+from zrb_store.page.story import story
+from zrb_store.page.text import content, life
 from zrb_store.safe_text import printable
 
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
@@ -38,6 +42,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
+        "story": story,
         "time": format_time,
         "moment": format_moment,
         "duration": format_duration,
@@ -45,8 +50,15 @@ def environment() -> Environment:
         "size": size,
         "counted": counted,
         "error": error_summary,
-        "preview": preview,
         "setting": setting_text,
+        "deliveries": deliveries,
+        "process": process,
+        "content": content,
+        "life": life,
+        "clock": format_clock,
+        "thousands": "{:,}".format,
+        "quote": shlex.quote,
+        "shell": shlex.join,
     }
     return made
 
@@ -61,6 +73,11 @@ def _finalize(value: Any) -> Any:
 def format_time(iso: str | None) -> str:
     """Format a time in UTC, to the second."""
     return NOTHING if iso is None else datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def format_clock(iso: str | None) -> str:
+    """Format the time of day in UTC."""
+    return NOTHING if iso is None else datetime.fromisoformat(iso).strftime("%H:%M:%S")
 
 
 def format_moment(iso: str | None) -> Markup:
