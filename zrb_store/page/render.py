@@ -27,6 +27,7 @@ from zrb_store.page.story import story
 from zrb_store.page.text import content, life
 from zrb_store.safe_text import printable
 
+_STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d{16,}(?![.\de])|-?\d[\d.]*(?:\.0|e[+-]?\d+)(?![.\de])')
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
 
@@ -75,6 +76,11 @@ def format_time(iso: str | None) -> str:
     return NOTHING if iso is None else datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def _exact(found: re.Match[str]) -> str:
+    text = found[0]
+    return text if text[0] == '"' else f'{{"$":"number","v":"{text}"}}'
+
+
 def format_clock(iso: str | None) -> str:
     """Format the time of day in UTC."""
     return NOTHING if iso is None else datetime.fromisoformat(iso).strftime("%H:%M:%S")
@@ -86,6 +92,10 @@ def format_moment(iso: str | None) -> Markup:
 
 
 def as_json(tree: Any) -> Markup:
-    """Write data as JSON that can stand in a script element: nothing in it can be taken for markup."""
+    """Write data as JSON that can stand in a script element: nothing in it can be taken for markup.
+
+    A number that JavaScript would read or write otherwise than Python becomes `{"$": "number", "v": TEXT}`.
+    """
     text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
+    text = _STRING_OR_NUMBER.sub(_exact, text)
     return Markup(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
