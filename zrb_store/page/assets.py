@@ -17,6 +17,8 @@ SESSION_SCRIPTS = (
     "timeline.js",
     "flow.js",
     "moment.js",
+    "readable.js",
+    "views.js",
     "values.js",
     "start.js",
 )
