@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -41,14 +41,16 @@ class Site:
         watcher: What notices changes of the store.
     """
 
-    def __init__(self, stores: Stores, watcher: Watcher, program: str) -> None:
+    def __init__(self, stores: Stores, watcher: Watcher, program: str, scripts: Sequence[str] = ()) -> None:
         """Prepare the pages.
 
         Args:
             stores: The store.
             watcher: What notices its changes.
             program: What a reader types before the name of a command.
+            scripts: Addresses of more scripts for every page.
         """
+        self._scripts = scripts
         self._stores = stores
         self.watcher = watcher
         self._program = program
@@ -101,15 +103,19 @@ class Site:
             with self._stores.database() as database:
                 found = reader(database, question)
                 store = database.shown_url
+            if isinstance(found, Elsewhere):
+                return Answer(303, b"", "text/html", "", root + found.address)
+            if question.as_json:
+                return _json(found.tree)
+            context = {"root": root, "page": page, "mark": mark, "store": store, "program": self._program}
+            context["others_scripts"] = self._scripts
+            body = self._render(found.template, {**context, **found.context})
         except ZrbStoreError as error:
             return self._problem(question, error, page, root)
-        if isinstance(found, Elsewhere):
-            return Answer(303, b"", "text/html", "", root + found.address)
-        if question.as_json:
-            return _json(found.tree)
-        context = {"root": root, "page": page, "mark": mark, "store": store, "program": self._program, **found.context}
-        body = self._render(found.template, context)
-        return Answer(found.status, body, "text/html", tag_of(body if found.unless is None else found.unless))
+        except Exception as error:  # noqa: BLE001 - a bug of ours, of which a traceback would not help the reader
+            told = ZrbStoreError(f"internal error, please report it: {type(error).__name__}: {error}")
+            return self._problem(question, told, page, root)
+        return Answer(200, body, "text/html", tag_of(body if found.unless is None else found.unless))
 
     def _problem(self, question: Question, error: ZrbStoreError, page: str, root: str) -> Answer:
         status = {2: 400, 3: 404, 69: 503}.get(error.exit_code, 500)

@@ -36,14 +36,12 @@ class Found:
         context: What the template is given.
         tree: The same as data, in the shape of the command's `--format json`. Empty unless data was asked for.
         unless: If it is the same as before, the page need not be drawn again; None if that is unknown.
-        status: The status of the answer.
     """
 
     template: str = ""
     context: dict[str, Any] = field(default_factory=dict)
     tree: Any = None
     unless: str | None = None
-    status: int = 200
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def environment() -> Environment:
         "story": story,
         "time": format_time,
         "moment": format_moment,
+        "short_moment": format_short_moment,
         "duration": format_duration,
         "between": micros_between,
         "size": size,
@@ -89,6 +90,12 @@ def format_clock(iso: str | None) -> str:
 def format_moment(iso: str | None) -> Markup:
     """Return an element with a time, which scripts rewrite in the reader's own zone."""
     return Markup("-") if iso is None else Markup('<time datetime="{}">{}</time>').format(iso, format_time(iso))
+
+
+def format_short_moment(iso: str | None) -> Markup:
+    """Return an element with a time, whose zone stands elsewhere (in an element of class `zone`)."""
+    text = format_time(iso).removesuffix(" UTC")
+    return Markup("-") if iso is None else Markup('<time datetime="{}" data-how="short">{}</time>').format(iso, text)
 
 
 def as_json(tree: Any) -> Markup:

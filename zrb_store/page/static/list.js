@@ -19,6 +19,13 @@
     while (ticked().length > 2) order.shift().checked = false;
     update();
   });
+  // An address tells only what is asked for.
+  const filters = document.querySelector("form.filters");
+  filters.addEventListener("formdata", (event) => {
+    for (const [name, text] of [...event.formData]) if (!text) event.formData.delete(name);
+  });
+  for (const select of filters.querySelectorAll("select")) select.addEventListener("change", () => filters.requestSubmit());
+
   Page.on("fresh", update);
   if (form) update();
 })();
