@@ -107,7 +107,13 @@ class Site:
                 return Answer(303, b"", "text/html", "", root + found.address)
             if question.as_json:
                 return _json(found.tree)
-            context = {"root": root, "page": page, "mark": mark, "store": store, "program": self._program}
+            context: dict[str, Any] = {
+                "root": root,
+                "page": page,
+                "mark": mark,
+                "store": store,
+                "program": self._program,
+            }
             context["others_scripts"] = self._scripts
             body = self._render(found.template, {**context, **found.context})
         except ZrbStoreError as error:

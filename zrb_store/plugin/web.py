@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.plugin import compat
+from zrb_store.plugin import compat, compat_web
 from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.patches import Patches
 
@@ -22,7 +22,7 @@ RIGHT = "xcom-page"
 
 def hook_web_server(patches: Patches) -> None:
     """Show the pages as soon as zrb's web server is started."""
-    start = compat.web_server_task()
+    start = compat_web.web_server_task()
     if start is None:
         return
     action = start._action
@@ -36,7 +36,7 @@ def hook_web_server(patches: Patches) -> None:
 
 
 def _hook_app(patches: Patches) -> None:
-    web_app = compat.web_app_module()
+    web_app = compat_web.web_app_module()
     create = web_app.create_web_app
     if hasattr(create, "__wrapped__"):
         return
@@ -49,7 +49,7 @@ def _hook_app(patches: Patches) -> None:
         except Exception as error:  # noqa: BLE001 - zrb's server runs without our pages
             warn(f"there are no pages at {PATH}/: {type(error).__name__}: {error}")
         else:
-            compat.add_web_script(patches, f"{PATH}/static/zrb-link.js")
+            compat_web.add_web_script(patches, f"{PATH}/static/zrb-link.js")
         return app
 
     patches.put(web_app, "create_web_app", create_web_app)
@@ -61,7 +61,7 @@ def _pages(web_auth_config: Any) -> App:
     from zrb_store.page.watcher import Watcher
 
     stores = Stores()
-    watcher = Watcher(stores, compat.web_server_is_ending)
+    watcher = Watcher(stores, compat_web.web_server_is_ending)
     site = Site(stores, watcher, speaker.program, scripts=["/refresh-token.js"])
     return UnderLogin(site.app(), web_auth_config)
 
@@ -92,7 +92,7 @@ class UnderLogin:
         if scope["type"] != "http" or path.removeprefix(PATH).startswith("/static/"):
             await self._app(scope, receive, send)
             return
-        user = await compat.web_user(self._config, Request(scope, receive))
+        user = await compat_web.web_user(self._config, Request(scope, receive))
         if user.can_access_task(self._right):
             await self._app(scope, receive, send)
         elif user.is_guest:
