@@ -14,7 +14,6 @@ from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.output import write_bytes
 from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.inspect import session_names
-from zrb_store.inspect.report import describe
 from zrb_store.store import open_store
 
 
@@ -38,8 +37,7 @@ def report(session: str, file: str | None, opens: bool) -> None:
 
     with open_store(read_only=True) as store, noting_damage() as damage:
         name = session_names.resolve(store.database, session).name
-        with describe(store.database, name, damage=damage) as described:
-            page = "".join(write_report(described, program_name())).encode()
+        page = write_report(store.database, name, program_name(), None, damage)
     if file is None and not opens:
         write_bytes(page)
         return
