@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import Any
 
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
-from zrb_store.inspect.report import describe
+from zrb_store.inspect.report import Budget, describe
 from zrb_store.inspect.show import open_session
 from zrb_store.page.addresses import address_of_session
 from zrb_store.page.assets import SESSION_SCRIPTS
 from zrb_store.page.found import Elsewhere, Found, Question
+from zrb_store.page.render import measure
 from zrb_store.page.report import session_context
+
+
+# A page that is read again and again holds fewer values than a report: it says how many are left out.
+_BUDGET = replace(Budget(measure=measure), most_values=5000)
 
 
 def read_session(database: Database, question: Question) -> Found | Elsewhere:
@@ -29,12 +34,12 @@ def read_session(database: Database, question: Question) -> Found | Elsewhere:
             return Found(tree=_whole(document.tree))
     if name != asked:
         return Elsewhere(address_of_session(name))
-    with describe(database, name) as described:
-        context = session_context(described, question.program)
-    is_running = described["status"] in ("running", "stale")
+    described = describe(database, name, budget=_BUDGET)
+    context = {**session_context(described, question.program), "scripts": SESSION_SCRIPTS}
+    if described["status"] in ("running", "stale"):
+        return Found("live_session.html", context)
     # A session that does not run looks the same whenever it is read.
-    unless = None if is_running else json.dumps({**described, "read_at": None})
-    return Found("live_session.html", {**context, "scripts": SESSION_SCRIPTS}, unless=unless)
+    return Found("live_session.html", context, unless=context["description"].replace(described["read_at"], ""))
 
 
 def _whole(tree: Any) -> Any:
