@@ -15,7 +15,6 @@ from zrb_store.page.found import Elsewhere, Found, Question
 from zrb_store.page.render import measure
 from zrb_store.page.report import session_context
 
-
 # A page that is read again and again holds fewer values than a report: it says how many are left out.
 _BUDGET = replace(Budget(measure=measure), most_values=5000)
 
