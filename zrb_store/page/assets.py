@@ -20,13 +20,14 @@ SESSION_SCRIPTS = (
     "happenings.js",
     "axis.js",
     "lanes.js",
+    "flow_graph.js",
     "flow.js",
     "moment.js",
     "values.js",
     "start.js",
 )
 """The scripts of the page of a session, in the order in which they run."""
-STYLES = ("vendor/uPlot.min.css", "style.css", "moment.css")
+STYLES = ("vendor/uPlot.min.css", "style.css", "flow.css", "moment.css")
 
 _LICENCES = {"vendor/uPlot.iife.min.js": "uPlot 1.6.32", "vendor/dagre.min.js": "dagre 3.1.3"}
 
