@@ -1,6 +1,7 @@
 """What a report shows: a session as `show` and `log` know it, cut to what a page can hold.
 
-It has the shapes of `show --format json` and `log --format json`, and counts what is left out (docs/schema/report.json).
+It has the shapes of `show --format json` and `log --format json`, and counts what it leaves out
+(docs/schema/report.json).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.log import log_of
 from zrb_store.inspect.shapes import value_shape
 from zrb_store.inspect.show import SessionDocument, open_session
-from zrb_store.inspect.story import story
+from zrb_store.inspect.timeline import Span, merged, micros
+from zrb_store.inspect.run_times import worked_until
 from zrb_store.queries.value_history import ValueHistory
 from zrb_store.records import UNSUCCESSFUL, iso
 
@@ -73,7 +75,7 @@ def describe(
         described = {
             **{key: document.tree[key] for key in document.tree if key not in ("runs", "tasks", "queues")},
             "read_at": iso(document.read_at),
-            "runs": log["runs"],
+            "runs": _runs(document, log["runs"]),
             "tasks": _tasks(document, budget),
             "queues": _queues(document, budget),
             "logged": _logged(log["attempts"], budget),
@@ -82,9 +84,30 @@ def describe(
             "plan": None,
             "damage": None,
         }
-        described["story"] = story(described)
+        described["work"] = [{"started_at": iso(span.start), "ended_at": iso(span.end)} for span in _work(described)]
         described["damage"] = str(damage) if damage else None
     yield described
+
+
+def _runs(document: SessionDocument, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add to each run until when its process is known to have worked."""
+    ends = (worked_until(run, document.moment) for run in document.runs)
+    return [{**run, "worked_until": iso(end)} for run, end in zip(runs, ends, strict=True)]
+
+
+def _work(described: dict[str, Any]) -> list[Span]:
+    """Return when the session worked: what lies between these spans are pauses."""
+    ends = {run["number"]: run["worked_until"] for run in described["runs"]}
+    spans = [Span(micros(run["started_at"]), micros(run["worked_until"])) for run in described["runs"]]
+    for task in described["tasks"]:
+        for attempts in (task["attempts"], *(step["attempts"] for step in task.get("steps", ()))):
+            for attempt in attempts:
+                start, ended_at = micros(attempt["started_at"]), attempt["ended_at"]
+                if ended_at is None or attempt["status"] == "lost":
+                    is_running = attempt["status"] == "running"
+                    ended_at = described["read_at"] if is_running else ends.get(attempt["run"])
+                spans.append(Span(start, max(start, micros(ended_at) if ended_at else start)))
+    return merged(spans)
 
 
 def _value_shape(history: ValueHistory, session: str, queue: str, damage: Damage) -> dict[str, Any]:

@@ -23,6 +23,8 @@ SESSION_SCRIPTS = (
     "flow_graph.js",
     "flow.js",
     "moment.js",
+    "readable.js",
+    "views.js",
     "values.js",
     "start.js",
 )

@@ -7,8 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from zrb_store.cli.as_typed import zrb_program
 from zrb_store.page.assets import inlined
 from zrb_store.page.render import as_json, environment
+from zrb_store.page.text import MOST_ROWS, queues, rows
 
 
 def report(described: dict[str, Any], program: str) -> Iterator[str]:
@@ -35,4 +37,12 @@ def session_context(described: dict[str, Any], program: str) -> dict[str, Any]:
         described: The session, in the shape of docs/schema/report.json.
         program: What a reader types before the name of a command.
     """
-    return {"session": described, "program": program, "description": as_json({"program": program, **described})}
+    return {
+        "session": described,
+        "program": program,
+        "zrb_program": zrb_program(program),
+        "rows": rows(described),
+        "queues": queues(described),
+        "most_rows": MOST_ROWS,
+        "description": as_json({"program": program, **described}),
+    }

@@ -35,6 +35,12 @@ const Page = (() => {
   const svg = (tag, attributes, ...children) =>
     made(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
+  /** Replace the children of an element, by the rules of `el`. */
+  function fill(element, ...children) {
+    element.replaceChildren();
+    return made(element, {}, children);
+  }
+
   /** Parse an ISO 8601 time of the store; return microseconds since 1970, which a number holds exactly. */
   function micros(iso) {
     if (iso === null || iso === undefined) return null;
@@ -93,7 +99,7 @@ const Page = (() => {
   const command = (text) => el("code", { class: "command" }, text);
 
   const TIMES = ["at", "created_at", "finished_at", "read_at", "started_at", "ended_at", "given_back_at", "pushed_at",
-    "taken_at", "undone_at", "returned_at"];
+    "taken_at", "undone_at", "returned_at", "worked_until"];
 
   function withTimes(shape) {
     for (const name of TIMES) if (typeof shape[name] === "string") shape[name] = micros(shape[name]);
@@ -104,6 +110,7 @@ const Page = (() => {
   function parse(text) {
     const description = withTimes(JSON.parse(text));
     description.runs.forEach(withTimes);
+    description.work.forEach(withTimes);
     for (const task of description.tasks) {
       task.attempts.forEach(withTimes);
       for (const step of task.steps || []) step.attempts.forEach(withTimes);
@@ -162,7 +169,7 @@ const Page = (() => {
   }
 
   const page = {
-    el, svg, printable, micros, time, duration, size, counted, quoted, command, parse, draw, select, on, emit, ZONE,
+    el, svg, fill, printable, micros, time, duration, size, counted, quoted, command, parse, draw, select, on, emit, ZONE,
     get selected() { return selected; },
   };
   return page;
