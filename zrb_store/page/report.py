@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from zrb_store.cli.as_typed import zrb_program
 from zrb_store.page.assets import inlined
+from zrb_store.page.flow_text import events, flow
 from zrb_store.page.render import as_json, environment
 from zrb_store.page.text import MOST_ROWS, queues, rows
 
@@ -43,6 +44,8 @@ def session_context(described: dict[str, Any], program: str) -> dict[str, Any]:
         "zrb_program": zrb_program(program),
         "rows": rows(described),
         "queues": queues(described),
+        "flow": flow(described),
+        "events": events(described),
         "most_rows": MOST_ROWS,
         "description": as_json({"program": program, **described}),
     }

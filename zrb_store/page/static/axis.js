@@ -22,16 +22,6 @@ const Axis = (() => {
     return join(whole, Math.max(Lives.SECOND, work / SHORT));
   }
 
-  /** Return when the session worked: its events, and its attempts and runs but for those whose end is not known. */
-  function spansOf(lives, events, readAt) {
-    const spans = Array.from(events.at, (at) => [at, at]);
-    for (const each of [...lives.runs, ...lives.attempts.values()]) {
-      if (each.start === null || each.status === "lost" || each.outcome === "lost") continue;
-      spans.push([each.start, Math.max(each.start, each.end ?? readAt)]);
-    }
-    return spans;
-  }
-
   /** Times as positions from 0 to 1. */
   class Fold {
     constructor(spans) {
@@ -123,8 +113,7 @@ const Axis = (() => {
   function draw(page, lives, events, fold, isTrouble) {
     const x = (at) => fold.position(at) * BINS;
     const runs = lives.runs.filter((run) => run.origin !== "reclaim").map((run) => {
-      const until = run.outcome === "lost" ? lastOf(lives, run) : run.end ?? fold.at(1);
-      const width = Math.max(2, x(until) - x(run.start));
+      const width = Math.max(2, x(run.workedUntil) - x(run.start));
       return page.svg("rect", { class: "run", x: x(run.start), y: 34, width, height: 4, rx: 1, "data-status": run.outcome || "running" },
         page.svg("title", {}, `run ${run.number}`));
     });
@@ -137,16 +126,6 @@ const Axis = (() => {
       page.svg("path", { class: "ticks", d: ticks(fold, events, (event) => !isTrouble[event], 30) }),
       page.svg("path", { class: "ticks trouble", d: ticks(fold, events, (event) => isTrouble[event], 30) }),
     ];
-  }
-
-  /** Return the last that is known of a run that died. */
-  function lastOf(lives, run) {
-    let last = run.start;
-    for (const attempt of lives.attempts.values()) {
-      if (attempt.run !== run.number) continue;
-      last = Math.max(last, attempt.start, attempt.status === "lost" ? 0 : attempt.end || 0);
-    }
-    return last;
   }
 
   /** Draw the life of a value and of what it was moved from and to: a bar for each time in a queue, or in hands. */
@@ -166,7 +145,12 @@ const Axis = (() => {
     return bars;
   }
 
-  const of = (lives, events, readAt) => new Fold(spansOf(lives, events, readAt));
+  /** Return the axis of a session: what lies between its work and its events is folded. */
+  function of(description, events) {
+    const spans = description.work.map((span) => [span.started_at, span.ended_at]);
+    for (const at of events.at) spans.push([at, at]);
+    return new Fold(spans);
+  }
 
   return { of, troubles, draw, life };
 })();

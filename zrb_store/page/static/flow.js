@@ -169,7 +169,7 @@ const Flow = (() => {
       this.scroll = page.el("div", { class: "scroll flow", keydown: (event) => this.key(event) });
       const way = (kind, text) => page.el("span", {}, page.svg("svg", { viewBox: "0 0 34 10", width: 34, height: 10, "aria-hidden": "true" },
         page.svg("path", { class: `line ${kind}`, d: "M1 5H33", "stroke-width": 2, "data-state": kind === "push" ? "retracted" : "taken" })), text);
-      element.append(this.scroll, this.said, page.el("p", { class: "legend" },
+      element.append(this.scroll, this.said, page.el("p", { class: "legend flow-legend" },
         way("take", "taken"), way("back", "taken and given back"), way("push", "retracted: its pusher did not stand"),
         page.el("span", {}, "✕ dead, – removed")));
       page.on("select", () => this.light(true));

@@ -183,7 +183,7 @@ const Happenings = (() => {
     }
   }
 
-  const isText = (value) => typeof value.value === "string" || typeof value.beginning === "string";
+  const isText = (value) => typeof value.value === "string";
 
   function reasonOf(attempt) {
     const error = attempt.error;

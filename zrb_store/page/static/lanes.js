@@ -26,7 +26,7 @@ const Lanes = (() => {
       this.counts = page.el("span", { class: "counts" });
       this.list = page.el("ol", { class: "tokens", "aria-label": `values in ${queue.name}`, keydown: (event) => this._move(event) });
       const limit = queue.maxDeliveries;
-      this.element = page.el("li", { class: "lane" },
+      this.element = page.el("li", { class: "queue-lane" },
         page.el("h3", {}, page.el("span", { class: "mono" }, queue.name), this.counts,
           limit ? page.el("span", { class: "limit" }, `at most ${limit} deliveries`) : null),
         this.list,
@@ -179,7 +179,7 @@ const Lanes = (() => {
     constructor(page) {
       this.page = page;
       this.lanes = new Map();
-      this.element = page.el("ul", { class: "lanes" });
+      this.element = page.el("ul", { class: "queues" });
       this.more = page.el("p", { class: "quiet small", hidden: true });
     }
 

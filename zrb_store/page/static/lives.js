@@ -55,8 +55,8 @@ const Lives = (() => {
       session: description.name,
       queues: Object.entries(description.queues).map(([name, shape], place) => readQueue(name, shape, place)),
       attempts: readAttempts(description),
-      runs: description.runs.map(({ number, origin, outcome, started_at: start, ended_at: end }) => ({
-        number, origin, outcome, start, end,
+      runs: description.runs.map(({ number, origin, outcome, started_at: start, ended_at: end, worked_until: workedUntil }) => ({
+        number, origin, outcome, start, end, workedUntil,
       })),
     };
   }
@@ -139,14 +139,11 @@ const Lives = (() => {
     return points.length > most ? `${points.slice(0, most - 1).join("")}…` : line;
   }
 
-  const brief = (_, each) => (typeof each === "string" && each.length > 60 ? `${each.slice(0, 60)}…` : each);
-
-  /** Return a value in a few characters: a text as it is, anything else as JSON. */
+  /** Return a value in a few characters. */
   function label(queue, index, most = 28) {
     const { value, beginning } = queue.values[index];
-    const whole = beginning === undefined ? value : beginning;
-    if (typeof whole === "string") return short(whole, most) || '""';
-    return short(JSON.stringify(whole, brief), most);
+    const text = beginning ?? Readable.single(value) ?? Readable.readable(value, most);
+    return short(text, most) || '""';
   }
 
   return { read, iso, stateAt, indexOf, find, chain, short, label, SECOND };

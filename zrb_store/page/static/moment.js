@@ -62,7 +62,7 @@ const Moment = (() => {
     legend() {
       const { el } = this.page;
       const each = (state, text) => el("span", {}, el("span", { class: "token", "data-state": state }, state), text);
-      return el("p", { class: "legend" }, el("span", {}, "The value on the left is taken next."),
+      return el("p", { class: "legend flow-legend" }, el("span", {}, "The value on the left is taken next."),
         each("live", "in its queue"),
         each("held", "taken; comes back to this place if its taker does not complete"),
         each("dead", "given back too often"));
@@ -76,7 +76,7 @@ const Moment = (() => {
       this.lives = Lives.read(description);
       this.player = new Contents.Player(this.lives);
       this.events = new Happenings.Events(this.lives, this.player);
-      this.fold = Axis.of(this.lives, this.events, description.read_at);
+      this.fold = Axis.of(description, this.events);
       this.troubles = Axis.troubles(this.events);
       this.axis.replaceChildren(...Axis.draw(this.page, this.lives, this.events, this.fold, this.troubles));
       this.event = wasLast ? this.events.count - 1 : Math.max(0, this.events.placeOf(at));
