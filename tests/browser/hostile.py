@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.attempts import Broken, acting_as, failing, start
-from zrb_store import Attempt, Run, Store, codec
+from zrb_store import Run, Store, codec
 from zrb_store.operations.pop import pop
 from zrb_store.operations.push import push
 from zrb_store.operations.requeue import requeue_all
-from zrb_store.queries.owner import Owner
 
 MARKUP = "<script>alert(1)</script>&amp;\u2028\x1b[31m"
 
@@ -110,19 +110,15 @@ def by_hand(store: Store, name: str) -> None:
     pop(database, name, "in", None)
     run = start(store, name)
     attempt = run.begin("script")
-    pop(database, name, "in", _owner(attempt))
-    push(database, name, "out", codec.encode("of the script"), _owner(attempt))
+    pop(database, name, "in", attempt)
+    push(database, name, "out", codec.encode("of the script"), attempt)
     pop(database, name, "out", None)
     attempt.fail(Broken())
     second = run.begin("script")
-    pop(database, name, "in", _owner(second))
+    pop(database, name, "in", second)
     second.complete("done")
     pop(database, name, "script", None)
     run.end("completed")
-
-
-def _owner(attempt: Attempt) -> Owner:
-    return attempt
 
 
 def steps(store: Store, name: str) -> None:
@@ -134,7 +130,7 @@ def steps(store: Store, name: str) -> None:
     with store.session(name).run() as run:
         for turn in range(3):
             with contextlib.suppress(Broken), run.attempt("convert") as attempt:
-                attempt.step("take", lambda: (own.pop(), own.push("by a step")))
+                attempt.step("take", lambda: own.extend([own.pop(), "by a step"]))
                 if turn < 2:
                     with contextlib.suppress(Broken):
                         attempt.step("broken", lambda: _fail_after(own.pop))
@@ -233,3 +229,16 @@ def _disturb(queue: Any, chance: random.Random) -> None:
                 queue.clear,
             ]
         )()
+
+
+SESSIONS: dict[str, Callable[[Store, str], object]] = {
+    "moved": moved_and_back,
+    "orphans": orphans,
+    "poisoned": poisoned,
+    "by-hand": by_hand,
+    "steps": steps,
+    "forked": forked,
+    "running": still_running,
+    **{f"random-{seed}": partial(random_session, seed=seed) for seed in range(4)},
+}
+"""How each hostile session is made."""

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from zrb_store.db.engine import Database
 from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.log import log_of
+from zrb_store.inspect.run_times import worked_until
 from zrb_store.inspect.shapes import value_shape
 from zrb_store.inspect.show import SessionDocument, open_session
 from zrb_store.inspect.timeline import Span, merged, micros
-from zrb_store.inspect.run_times import worked_until
 from zrb_store.queries.value_history import ValueHistory
 from zrb_store.records import UNSUCCESSFUL, iso
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import heapq
+from collections import Counter
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from zrb_store.cli.render.format import counted, error_summary, preview, process
 
 MOST_EVENTS = 200
 """How many events the text lists: the last ones."""
+_MOST_HAPPENINGS = 2000  # what happened to single values; an event may have many
 _MOST_PARTIES = 12  # who pushed to one queue, or took from it
 _MOST_NAMED = 3  # values of an event
 _CONTENT = 40  # characters of a value
 _OUTSIDE = "outside any task"
+_SOMEBODY = "somebody outside any task"
 
 
 class Flow(NamedTuple):
@@ -76,15 +80,38 @@ class Events(NamedTuple):
 
 def events(described: dict[str, Any]) -> Events:
     """Return what happened to the values and attempts of a session, the last of it."""
-    last = deque(sorted(_all(described)), maxlen=MOST_EVENTS * 10)
+    last = sorted(heapq.nlargest(_MOST_HAPPENINGS, _all(described), key=_order), key=_order)
     groups: dict[tuple[str, str, str, str], list[str]] = {}
-    for at, _, subject, verb, place, value in last:
-        groups.setdefault((at, subject, verb, place), []).append(value)
-    items = [Event(at, _sentence(subject, verb, place, values)) for (at, subject, verb, place), values in groups.items()]
-    return Events(items[-MOST_EVENTS:], len(items) > MOST_EVENTS or len(last) == last.maxlen)
+    for each in last:
+        text = "" if each.value is None else _short(each.value)
+        groups.setdefault((each.at, each.subject, each.verb, each.place), []).append(text)
+    items = [
+        Event(at, _sentence(subject, verb, place, values)) for (at, subject, verb, place), values in groups.items()
+    ]
+    return Events(items[-MOST_EVENTS:], len(items) > MOST_EVENTS or len(last) == _MOST_HAPPENINGS)
 
 
-_Happening = tuple[str, int, str, str, str, str]  # when, rank at that time, who, did what, where, to which value
+class _Happening(NamedTuple):
+    """What happened to one attempt or value.
+
+    Attributes:
+        at: When.
+        rank: Its place among what happened at that time.
+        subject: Who did it.
+        verb: What was done.
+        place: The queue, with a preposition.
+        value: The shape of the value.
+    """
+
+    at: str
+    rank: int
+    subject: str
+    verb: str
+    place: str = ""
+    value: dict[str, Any] | None = None
+
+
+_order = attrgetter("at", "rank")
 
 
 def _sentence(subject: str, verb: str, place: str, values: list[str]) -> str:
@@ -96,9 +123,9 @@ def _sentence(subject: str, verb: str, place: str, values: list[str]) -> str:
 def _all(described: dict[str, Any]) -> Iterator[_Happening]:
     for run in described["runs"]:
         name = f"run {run['number']}"
-        yield run["started_at"], 0, name, "began", "", ""
+        yield _Happening(run["started_at"], 0, name, "began")
         if run["ended_at"]:
-            yield run["ended_at"], 9, name, f"ended: {run['outcome']}", "", ""
+            yield _Happening(run["ended_at"], 9, name, f"ended: {run['outcome']}")
     for task in described["tasks"]:
         yield from _of_attempts(task["task"], task["attempts"])
         for step in task.get("steps", ()):
@@ -111,30 +138,30 @@ def _all(described: dict[str, Any]) -> Iterator[_Happening]:
 def _of_attempts(name: str, attempts: list[dict[str, Any]]) -> Iterator[_Happening]:
     for attempt in attempts:
         subject = f"{name}#{attempt['number']}"
-        yield attempt["started_at"], 8, subject, "began", "", ""
+        yield _Happening(attempt["started_at"], 8, subject, "began")
         if attempt["ended_at"]:
             error = f" ({error_summary(attempt['error'])})" if attempt["error"] else ""
-            yield attempt["ended_at"], 1, subject, f"{attempt['status']}{error}", "", ""
+            yield _Happening(attempt["ended_at"], 1, subject, f"{attempt['status']}{error}")
 
 
 def _of_value(queue: str, value: dict[str, Any]) -> Iterator[_Happening]:
-    text = _short(value)
-    pusher = value["pushed_by"] or _OUTSIDE
-    moved = value["moved_from"] is not None
-    yield value["pushed_at"], 4, pusher, "moved" if moved else "pushed", f"within {queue}" if moved else f"to {queue}", text
+    pusher = value["pushed_by"] or _SOMEBODY
+    verb, place = ("pushed", f"to {queue}") if value["moved_from"] is None else ("moved", f"within {queue}")
+    yield _Happening(value["pushed_at"], 4, pusher, verb, place, value)
     for each in value["returns"]:
         taker = each["taken_by"] or "a deleted attempt"
         if each["deliveries"] == 0:
-            yield each["returned_at"], 2, each["reason"], "to its place:", f"in {queue}", text
+            yield _Happening(each["returned_at"], 2, f"{each['reason']}:", "", f"in {queue}", value)
             continue
-        yield each["taken_at"], 5, taker, "took", f"from {queue}", text
-        yield each["returned_at"], 2, taker, f"gave back ({each['reason']})", f"to {queue}", text
+        yield _Happening(each["taken_at"], 5, taker, "took", f"from {queue}", value)
+        yield _Happening(each["returned_at"], 2, taker, f"gave back ({each['reason']})", f"to {queue}", value)
     if value["state"] in ("taken", "removed"):
-        by = value["taken_by"] or (process(value["popped_by"]) if value["popped_by"] else _OUTSIDE)
-        yield value["taken_at"], 5, by, "took" if value["state"] == "taken" else "removed", f"from {queue}", text
+        by = value["taken_by"] or (process(value["popped_by"]) if value["popped_by"] else _SOMEBODY)
+        verb = "took" if value["state"] == "taken" else "removed"
+        yield _Happening(value["taken_at"], 5, by, verb, f"from {queue}", value)
     elif value["state"] in ("retracted", "dead") and value["ended_at"]:
-        word = "retracted from" if value["state"] == "retracted" else "dead in"
-        yield value["ended_at"], 3, f"{word} {queue}:", "", "", text
+        words = f"retracted from {queue}:" if value["state"] == "retracted" else f"dead in {queue}:"
+        yield _Happening(value["ended_at"], 3, words, "", "", value)
 
 
 def _short(value: dict[str, Any]) -> str:
