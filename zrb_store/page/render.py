@@ -106,3 +106,8 @@ def as_json(tree: Any) -> Markup:
     text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
     text = _STRING_OR_NUMBER.sub(_exact, text)
     return Markup(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def measure(tree: Any) -> int:
+    """Return how many bytes data takes as `as_json` writes it."""
+    return len(as_json(tree).encode())

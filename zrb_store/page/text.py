@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from zrb_store.cli.render.format import error_summary, micros_between, preview, process, size
 from zrb_store.inspect.agents import agent_note
+from zrb_store.inspect.cut import cut_text
 from zrb_store.records import UNSUCCESSFUL
 
-MOST_ROWS = 500
+MOST_ROWS = 300
 """How many rows a table of attempts, runs or changes has in the text."""
+MOST_QUEUES = 40
+"""How many queues the text has."""
 MOST_VALUES = 200
 """Likewise, the values of all queues together; each queue shows its last ones."""
 _CONTENT = 300  # characters of a value
@@ -52,7 +56,7 @@ def rows(described: dict[str, Any]) -> Rows:
         for part in (own, steps):
             left_out += max(0, len(part) - share)
             found += part[-share:]
-    return Rows(found, left_out)
+    return Rows(found[:MOST_ROWS], left_out + max(0, len(found) - MOST_ROWS))
 
 
 def _task_rows(task: dict[str, Any], read_at: str) -> Iterator[Row]:
@@ -83,14 +87,14 @@ def _row(name: str, attempt: dict[str, Any], status: str, read_at: str, note: st
 
 
 def _error(attempt: dict[str, Any]) -> str:
-    return error_summary(attempt["error"]) if attempt["error"] else ""
+    return cut_text(error_summary(attempt["error"]), _CONTENT) if attempt["error"] else ""
 
 
 def queues(described: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the queues with their names, and the last values of each; `not_shown` counts those before."""
+    """Return queues with their names, and the last values of each; `not_shown` counts those before."""
     shown = []
     share = max(5, MOST_VALUES // max(1, len(described["queues"])))
-    for name, queue in described["queues"].items():
+    for name, queue in itertools.islice(described["queues"].items(), MOST_QUEUES):
         values = queue["values"][-share:]
         shown.append({**queue, "name": name, "values": values, "not_shown": queue["counts"]["values"] - len(values)})
     return shown
