@@ -15,6 +15,12 @@ SESSION_SCRIPTS = (
     "vendor/dagre.min.js",
     "page.js",
     "timeline.js",
+    "lives.js",
+    "contents.js",
+    "happenings.js",
+    "axis.js",
+    "lanes.js",
+    "flow_graph.js",
     "flow.js",
     "moment.js",
     "readable.js",
@@ -23,7 +29,7 @@ SESSION_SCRIPTS = (
     "start.js",
 )
 """The scripts of the page of a session, in the order in which they run."""
-STYLES = ("vendor/uPlot.min.css", "style.css")
+STYLES = ("vendor/uPlot.min.css", "style.css", "flow.css", "moment.css")
 
 _LICENCES = {"vendor/uPlot.iife.min.js": "uPlot 1.6.32", "vendor/dagre.min.js": "dagre 3.1.3"}
 

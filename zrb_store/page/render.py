@@ -46,6 +46,7 @@ def environment() -> Environment:
         "story": story,
         "time": format_time,
         "moment": format_moment,
+        "exact": format_exact,
         "duration": format_duration,
         "between": micros_between,
         "size": size,
@@ -89,6 +90,12 @@ def format_clock(iso: str | None) -> str:
 def format_moment(iso: str | None) -> Markup:
     """Return an element with a time, which scripts rewrite in the reader's own zone."""
     return Markup("-") if iso is None else Markup('<time datetime="{}">{}</time>').format(iso, format_time(iso))
+
+
+def format_exact(iso: str) -> Markup:
+    """Return an element with a time to the microsecond, as `format_moment` does."""
+    text = datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+    return Markup('<time datetime="{}" data-how="exact">{}</time>').format(iso, text)
 
 
 def as_json(tree: Any) -> Markup:

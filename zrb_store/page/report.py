@@ -12,6 +12,7 @@ from zrb_store.db.engine import Database
 from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.report import Budget, describe
 from zrb_store.page.assets import inlined
+from zrb_store.page.flow_text import events, flow
 from zrb_store.page.packing import packed
 from zrb_store.page.render import as_json, environment, measure
 from zrb_store.page.text import MOST_ROWS, queues, rows
@@ -72,6 +73,8 @@ def session_context(described: dict[str, Any], program: str) -> dict[str, Any]:
         "zrb_program": zrb_program(program),
         "rows": rows(described),
         "queues": queues(described),
+        "flow": flow(described),
+        "events": events(described),
         "most_rows": MOST_ROWS,
         "description": as_json(packed({"program": program, **described})),
     }

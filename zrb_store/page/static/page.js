@@ -192,7 +192,7 @@ const Page = (() => {
   function localTimes() {
     for (const element of document.querySelectorAll("time[datetime]:not([title])")) {
       element.title = element.textContent;
-      element.textContent = time(micros(element.getAttribute("datetime")));
+      element.textContent = time(micros(element.getAttribute("datetime")), element.dataset.how);
     }
   }
 
