@@ -14,11 +14,14 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 
 from tests.commands import Commands
 from tests.pages import Pages, request
 from tests.sessions import etl, inbox
 from zrb_store import Store, open_store
+from zrb_store.db.tables import REVISION
+from zrb_store.db.urls import store_url
 from zrb_store.inspect.list import STATUSES
 
 HOSTILE = '<script>alert("x")</script>'
@@ -30,6 +33,19 @@ def pages(location: str) -> Iterator[Pages]:
     made = Pages(location)
     yield made
     made.close()
+
+
+@contextlib.contextmanager
+def raw(location: str) -> Iterator[Callable[[str], None]]:
+    """Change rows past the API."""
+    engine = sa.create_engine(store_url(location), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+
+        def execute(sql: str) -> None:
+            connection.execute(sa.text(sql))
+            connection.commit()
+
+        yield execute
 
 
 def many(store: Store, count: int) -> list[str]:
@@ -110,9 +126,7 @@ def test_a_session_made_meanwhile_does_not_move_the_next_page(store: Store, page
     assert pages(following.removeprefix(".")).rows == names[3:]
 
 
-def test_sessions_created_at_the_same_moment_are_on_one_page_each(
-    store: Store, pages: Pages, location: str, request: pytest.FixtureRequest
-) -> None:
+def test_sessions_created_at_the_same_moment_are_on_one_page_each(store: Store, pages: Pages, location: str) -> None:
     names = many(store, 5)
     with raw(location) as execute:
         execute("UPDATE zrb_session SET created_at = 1750000000000000")
@@ -141,15 +155,6 @@ def test_a_wide_pattern_of_names_gives_the_newest_ones(store: Store, pages: Page
 
 def test_the_place_of_a_page_may_be_gone(store: Store, pages: Pages) -> None:
     assert "there is no session nix" in pages("/?before=nix", status=404).text
-
-
-@contextlib.contextmanager
-def raw(location: str) -> Iterator[Callable[[str], Any]]:
-    """Change rows past the API."""
-    from sqlalchemy import text
-
-    with open_store(location) as store, store.database.engine.connect() as connection:
-        yield lambda sql: (connection.execute(text(sql)), connection.commit())
 
 
 # -- a session
@@ -367,23 +372,9 @@ def test_a_store_that_was_upgraded_meanwhile(store: Store, pages: Pages, locatio
     with raw(location) as execute:
         execute("UPDATE zrb_version SET version_num = '9999'")
     assert "revision 9999, unknown to this version" in pages("/", status=503).text
-    from zrb_store.db.tables import REVISION
-
-    with raw_engine(location) as execute:
+    with raw(location) as execute:
         execute(f"UPDATE zrb_version SET version_num = '{REVISION}'")
     pages("/")
-
-
-@contextlib.contextmanager
-def raw_engine(location: str) -> Iterator[Callable[[str], Any]]:
-    """Change rows of a store that cannot be opened."""
-    import sqlalchemy as sa
-
-    from zrb_store.db.urls import store_url
-
-    engine = sa.create_engine(store_url(location), poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        yield lambda sql: (connection.execute(sa.text(sql)), connection.commit())
 
 
 def test_a_file_that_was_deleted_and_made_again(tmp_path: Path) -> None:

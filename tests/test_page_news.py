@@ -7,10 +7,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy.engine import URL
 
 from tests.postgres import DEADLINE, wait_until
 from zrb_store import Store, open_store
 from zrb_store.db.dialect import SQLite
+from zrb_store.db.transaction import Transaction
 from zrb_store.operations.news import News
 from zrb_store.page.answers import Answer, Answers
 from zrb_store.page.stores import Stores
@@ -59,10 +61,16 @@ def test_waiting_asks_seldom(store: Store, reader: Store, monkeypatch: pytest.Mo
     elif store.database.dialect_name != "sqlite":
         pytest.skip("PostgreSQL has no bell")
     store.session("inbox").xcom["q"].push(1)
-    news, asked = News(reader.database), []
+    news = News(reader.database)
+    asked: list[int] = []
     dialect = reader.database.dialect
     ask = dialect.latest_commit
-    monkeypatch.setattr(dialect, "latest_commit", lambda *args: asked.append(1) or ask(*args))
+
+    def counted(connection: Transaction, url: URL) -> object:
+        asked.append(1)
+        return ask(connection, url)
+
+    monkeypatch.setattr(dialect, "latest_commit", counted)
     while news.wait(1.0):
         asked.clear()
     assert 1 <= len(asked) <= most

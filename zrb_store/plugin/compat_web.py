@@ -1,4 +1,4 @@
-"""Everything that the plugin uses of zrb's web server, and how releases differ: the part of `compat.py` for `web.py`."""
+"""What the plugin uses of zrb's web server, and how releases differ: the part of `compat.py` that `web.py` needs."""
 
 from __future__ import annotations
 
