@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+import sqlalchemy as sa
+
+from zrb_store.db.urls import store_url
 from zrb_store.page.access import App
 from zrb_store.page.app import Site
 from zrb_store.page.stores import Stores
@@ -118,3 +123,16 @@ class Pages:
         """End the watching, and close the store."""
         self.watcher.close()
         self._stores.close()
+
+
+@contextlib.contextmanager
+def raw(location: str) -> Iterator[Callable[[str], None]]:
+    """Change rows past the API."""
+    engine = sa.create_engine(store_url(location), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+
+        def execute(sql: str) -> None:
+            connection.execute(sa.text(sql))
+            connection.commit()
+
+        yield execute

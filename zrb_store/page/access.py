@@ -7,10 +7,13 @@ import ipaddress
 import secrets
 from collections.abc import Awaitable, Callable
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
 from zrb_store.page.plain import plain_page
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -141,6 +144,47 @@ class WithToken:
             cookies = SimpleCookie()
         morsel = cookies.get(self._cookie)
         return [bearer.strip()] * (scheme.lower() == "bearer") + ([] if morsel is None else [morsel.value])
+
+
+class Refusal(NamedTuple):
+    """Why a login does not let somebody see the pages.
+
+    Attributes:
+        text: A sentence that says so.
+        login: The address at which they can log in; None if they have.
+    """
+
+    text: str
+    login: str | None
+
+
+class UnderLogin:
+    """Lets those see the pages whom the login of another server allows it. Scripts and style are for everybody."""
+
+    def __init__(self, app: App, refusal: Callable[[Request], Awaitable[Refusal | None]]) -> None:
+        """Protect an app.
+
+        Args:
+            app: What is protected.
+            refusal: Tells of a request why it is refused; None if it is not.
+        """
+        self._app = app
+        self._refusal = refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        from starlette.requests import Request  # late: `server.py` says what to do if it is not installed
+
+        path = str(scope.get("path", "")).removeprefix(scope.get("root_path", ""))
+        # The pages of the other server load the script with the link before anybody has logged in.
+        is_public = scope["type"] != "http" or path.startswith("/static/")
+        refusal = None if is_public else await self._refusal(Request(scope, receive))
+        if refusal is None:
+            await self._app(scope, receive, send)
+        elif refusal.login is not None:
+            await answer(send, 303, "", [("Location", refusal.login)])
+        else:
+            await answer(send, 403, plain_page("Not allowed", refusal.text))
 
 
 async def answer(send: Send, status: int, text: str, headers: list[tuple[str, str]] | None = None) -> None:

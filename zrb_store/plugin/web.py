@@ -13,7 +13,7 @@ from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.patches import Patches
 
 if TYPE_CHECKING:
-    from zrb_store.page.access import App, Receive, Scope, Send
+    from zrb_store.page.access import App
 
 PATH = "/xcom"
 RIGHT = "xcom-page"
@@ -56,6 +56,7 @@ def _hook_app(patches: Patches) -> None:
 
 
 def _pages(web_auth_config: Any) -> App:
+    from zrb_store.page.access import Refusal, UnderLogin
     from zrb_store.page.app import Site
     from zrb_store.page.stores import Stores
     from zrb_store.page.watcher import Watcher
@@ -63,40 +64,13 @@ def _pages(web_auth_config: Any) -> App:
     stores = Stores()
     watcher = Watcher(stores, compat_web.web_server_is_ending)
     site = Site(stores, watcher, speaker.program, scripts=["/refresh-token.js"])
-    return UnderLogin(site.app(), web_auth_config)
+    right = compat.BaseTask(name=RIGHT)
 
+    async def refusal(request: Any) -> Refusal | None:
+        user = await compat_web.web_user(web_auth_config, request)
+        if user.can_access_task(right):
+            return None
+        text = f"The user {user.username} may not see the stored sessions: that needs the right {RIGHT}."
+        return Refusal(text, "/login" if user.is_guest else None)
 
-class UnderLogin:
-    """Lets those see the pages whom zrb's login allows it, and sends all others there."""
-
-    def __init__(self, app: App, web_auth_config: Any) -> None:
-        """Protect an app.
-
-        Args:
-            app: What is protected.
-            web_auth_config: zrb's configuration of its login, which may be off.
-        """
-        self._app = app
-        self._config = web_auth_config
-        self._right = compat.BaseTask(name=RIGHT)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        from starlette.requests import Request
-
-        from zrb_store.page.access import answer
-        from zrb_store.page.plain import plain_page
-
-        path = str(scope.get("path", "")).removeprefix(scope.get("root_path", ""))
-        # zrb's pages load the script with the link before anybody has logged in.
-        if scope["type"] != "http" or path.removeprefix(PATH).startswith("/static/"):
-            await self._app(scope, receive, send)
-            return
-        user = await compat_web.web_user(self._config, Request(scope, receive))
-        if user.can_access_task(self._right):
-            await self._app(scope, receive, send)
-        elif user.is_guest:
-            await answer(send, 303, "", [("Location", "/login")])
-        else:
-            text = f"The user {user.username} may not see the stored sessions: that needs the right {RIGHT}."
-            await answer(send, 403, plain_page("Not allowed", text))
+    return UnderLogin(site.app(), refusal)

@@ -53,6 +53,8 @@
       } else {
         const made = document.importNode(child, true);
         if (key !== null) made.classList.add("fresh");
+        // As `Page.draw` does it at first: what is drawn too is not shown as text, unless somebody opens it.
+        if (made.nodeType === Node.ELEMENT_NODE && made.matches("details.as-text")) made.open = false;
         old.insertBefore(made, place);
       }
     }
