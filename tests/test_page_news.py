@@ -53,7 +53,7 @@ def test_without_a_commit_there_is_no_news(store: Store, reader: Store) -> None:
     assert not news.wait(0.3)
 
 
-@pytest.mark.parametrize("most", [2, 6])  # with a bell it looks at the end; else a few times a second
+@pytest.mark.parametrize("most", [2, 8])  # with a bell it looks at the end; else a few times a second
 @pytest.mark.parametrize("location", ["sqlite", "postgresql"], indirect=True)
 def test_waiting_asks_seldom(store: Store, reader: Store, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     if most > 2:

@@ -6,7 +6,7 @@ import time
 
 from zrb_store.db.engine import Database
 
-ASK_EVERY = 0.3
+ASK_EVERY = 0.2
 """Seconds between two questions, where nothing tells at once that a file was written."""
 _COMMIT_TIME = 0.001  # seconds between SQLite's last write to a file and the end of the commit, as a rule
 _LATE = 0.03  # seconds after which a commit that takes longer is looked for again
