@@ -60,6 +60,27 @@ const Contents = (() => {
     }
   }
 
+  /** Return the places of times in their order; equal ones stay as they are. Comparing them one by one takes far longer. */
+  function orderOf(times) {
+    const sorted = Float64Array.from(times).sort().filter((at, place, all) => place === 0 || at !== all[place - 1]);
+    const ranks = new Uint32Array(times.length);
+    const next = new Uint32Array(sorted.length + 1);
+    times.forEach((at, place) => {
+      let [low, high] = [0, sorted.length - 1];
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (sorted[middle] < at) low = middle + 1;
+        else high = middle;
+      }
+      ranks[place] = low;
+      next[low + 1] += 1;
+    });
+    for (let rank = 1; rank < next.length; rank += 1) next[rank] += next[rank - 1];
+    const order = new Uint32Array(times.length);
+    ranks.forEach((rank, place) => { order[next[rank]++] = place; });
+    return order;
+  }
+
   /** Return all changes of all values, in the order of their times. */
   function changesOf(lives) {
     const found = { at: [], queue: [], index: [], code: [], was: [] };
@@ -81,9 +102,12 @@ const Contents = (() => {
         });
       }
     }
-    const order = Uint32Array.from(found.at.keys());
-    order.sort((one, other) => found.at[one] - found.at[other] || one - other);
-    const pick = (column, Kind) => Kind.from(order, (each) => column[each]);
+    const order = orderOf(found.at);
+    const pick = (column, Kind) => {
+      const picked = new Kind(order.length);
+      for (let place = 0; place < picked.length; place += 1) picked[place] = column[order[place]];
+      return picked;
+    };
     return {
       count: order.length,
       at: pick(found.at, Float64Array),
