@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
 
 from tests.attempts import failing
@@ -223,3 +224,17 @@ def test_without_javascript_the_text_tells_what_happened(
     table = page.locator("#flow").inner_text()
     assert "outside any task (2)" in table
     assert "files-maker/make (1)" in table
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(store: Store, scheme: str, tmp_path: Path, open_file: Callable[..., Page]) -> None:
+    hostile.poisoned(store, "files")
+    page = open_file(write_report(store, "files", tmp_path), color_scheme=scheme, reduced_motion="reduce")
+    slider = page.get_by_role("slider", name="Moment")
+    slider.focus()
+    for key in ("End", "ArrowLeft"):
+        slider.press(key)
+        page.evaluate("Page.select('files/files#1')")
+        for part in ("#flow", "#moment"):
+            found = Axe().run(page, context={"include": [[part]]}).response["violations"]
+            assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
