@@ -28,6 +28,7 @@ from zrb_store.page.text import content, life
 from zrb_store.safe_text import printable
 
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d{16,}(?![.\de])|-?\d[\d.]*(?:\.0|e[+-]?\d+)(?![.\de])')
+_FIRST_INEXACT = 2**53
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
 
@@ -79,7 +80,9 @@ def format_time(iso: str | None) -> str:
 
 def _exact(found: re.Match[str]) -> str:
     text = found[0]
-    return text if text[0] == '"' else f'{{"$":"number","v":"{text}"}}'
+    if text[0] == '"' or (text.lstrip("-").isdecimal() and abs(int(text)) < _FIRST_INEXACT):
+        return text
+    return f'{{"$":"number","v":"{text}"}}'
 
 
 def format_clock(iso: str | None) -> str:
