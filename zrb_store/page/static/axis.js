@@ -147,7 +147,7 @@ const Axis = (() => {
 
   /** Return the axis of a session: what lies between its work and its events is folded. */
   function of(description, events) {
-    const spans = description.work.map((span) => [span.started_at, span.ended_at]);
+    const spans = description.work.map((span) => [span.started_at, Math.max(span.started_at, span.ended_at)]);
     for (const at of events.at) spans.push([at, at]);
     return new Fold(spans);
   }

@@ -1,7 +1,8 @@
 "use strict";
-/* Queues as lanes of tokens. Values come in from the right, leave at the top, and come back to their old place. */
+/* Queues as lanes of tokens. Values come in from the right, leave at the top when they are taken and
+   at the bottom when they are retracted, and come back to their old place. */
 const Lanes = (() => {
-  const { LIVE, HELD, DEAD, TAKEN, REMOVED, RETRACTED, WORDS } = Contents;
+  const { ABSENT, LIVE, HELD, DEAD, TAKEN, REMOVED, RETRACTED, WORDS } = Contents;
   const MOST_LANES = 60;
   const WIDE = { held: 4, next: 9, last: 4 };
   const NARROW = { held: 2, next: 4, last: 2 };
@@ -43,7 +44,8 @@ const Lanes = (() => {
       for (const [seq, token] of this.tokens) if (!kept.has(seq)) this._leave(queue, seq, token, player, motion, before);
       const items = shown.map((each) =>
         typeof each === "number" ? this._token(queue, each, player, selected).item : this._between(queue, player, shown, each));
-      if (!items.length && !this.tokens.size) items.push(page.el("li", { class: "nothing" }, "empty"));
+      const isThere = player.counts[queue.place].some((count, code) => count && code !== ABSENT);
+      if (!items.length && !this.tokens.size) items.push(page.el("li", { class: "nothing" }, isThere ? "empty" : "not there yet"));
       this._put(items);
       this._say(queue, player);
       if (motion) this._animate(before, motion);
@@ -106,10 +108,10 @@ const Lanes = (() => {
     }
 
     _say(queue, player) {
-      const words = [LIVE, HELD, DEAD].map((code) => [player.count(queue, code), code]).filter(([count, code]) => count || code === LIVE);
+      const seen = [LIVE, HELD, DEAD].map((code) => [player.count(queue, code), code]).filter(([count, code]) => count || code === LIVE);
       const gone = [TAKEN, REMOVED, RETRACTED].map((code) => [player.count(queue, code), code]).filter(([count]) => count);
       this.counts.replaceChildren(
-        ...words.map(([count, code]) => this.page.el("span", { class: "tally", "data-state": WORDS[code] }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
+        ...seen.map(([count, code]) => this.page.el("span", { class: "tally", "data-state": count ? WORDS[code] : null }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
         ...gone.map(([count, code]) => this.page.el("span", { class: "tally" }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
       );
     }
@@ -138,8 +140,8 @@ const Lanes = (() => {
       button.tabIndex = -1;
       button.dataset.state = WORDS[code];
       [item.style.left, item.style.top] = [`${left}px`, `${top}px`];
-      const to = { taken: "translate(-6px, -26px)", absent: "translate(26px, 0)" }[WORDS[code]] || "scale(0.6)";
-      item.animate([{ opacity: 1 }, { opacity: 0, transform: to }], { duration: motion, easing: "ease-in" })
+      const to = { taken: "translate(-6px, -26px)", absent: "translate(26px, 0)" }[WORDS[code]] || "translateY(24px)";
+      item.animate([{ opacity: 1 }, { opacity: 0, transform: to }], { duration: motion * 0.6, easing: "ease-in", fill: "forwards" })
         .finished.finally(() => item.remove());
     }
 
