@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.attempts import failing
 from tests.browser import hostile
-from tests.browser.pages import write_report
+from tests.browser.reports import write
 from zrb_store import Store, open_store
 
 # Draw a part of the page anew, and return how many milliseconds that takes until it is laid out.
@@ -55,7 +55,7 @@ def flow(store: Store, tmp_path: Path, open_file: Callable[..., Page]) -> Page:
             attempt.xcom["done"].push(attempt.xcom["files"].pop())
             attempt.xcom["files"].rotate(1)
             attempt.complete()
-    return open_file(write_report(store, "etl", tmp_path))
+    return open_file(write(store, "etl", tmp_path))
 
 
 def test_each_value_says_its_life(flow: Page) -> None:
@@ -106,7 +106,7 @@ def test_a_value_that_is_selected_elsewhere_is_lit(flow: Page) -> None:
 
 def test_hostile_names_are_text(store: Store, tmp_path: Path, open_file: Callable[..., Page]) -> None:
     hostile.moved_and_back(store, "hostile")
-    page = open_file(write_report(store, "hostile", tmp_path))
+    page = open_file(write(store, "hostile", tmp_path))
     assert page.locator("#flow .queue title", has_text="queue <script>alert(1)</script>").count() == 1
     assert page.locator("#flow script, #moment script").count() == 0
 
@@ -115,7 +115,7 @@ def test_parties_outside_and_other_sessions_are_nodes(
     store: Store, tmp_path: Path, open_file: Callable[..., Page]
 ) -> None:
     hostile.poisoned(store, "poisoned")
-    page = open_file(write_report(store, "poisoned", tmp_path))
+    page = open_file(write(store, "poisoned", tmp_path))
     names = page.locator("#flow .actor title").all_text_contents()
     assert "outside any task" in names
     assert "session poisoned-maker, another session" in names
@@ -135,7 +135,7 @@ def test_100_000_values_are_drawn_at_once(tmp_path: Path, open_file: Callable[..
             for _ in range(4):
                 attempt.xcom["rows"].pop_many(5_000)
             attempt.complete()
-        file = write_report(store, "large", tmp_path)
+        file = write(store, "large", tmp_path)
     page = open_file(file)
     pushed = int(
         page.evaluate("Lives.read(Page.parse(document.getElementById('description').textContent)).queues[0].count")
