@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
 
 from tests.attempts import failing
 from tests.browser import hostile
-from tests.browser.pages import write_report
+from tests.browser.reports import write
 from tests.sessions import show
 from zrb_store import Store
 from zrb_store.records import iso
@@ -70,7 +71,7 @@ def test_each_moment_is_what_show_at_knows(
     for record in store.sessions():
         if not store.session(record.name).xcom:
             continue
-        page = open_file(write_report(store, record.name, tmp_path))
+        page = open_file(write(store, record.name, tmp_path))
         seen = page.evaluate(LOOK)
         assert seen["forwards"] == seen["backwards"]
         assert all(seen["texts"])
@@ -105,7 +106,7 @@ def slider(store: Store, tmp_path: Path, open_file: Callable[..., Page]) -> Page
         with run.attempt("load") as attempt:
             queue.pop()
             attempt.complete()
-    return open_file(write_report(store, "etl", tmp_path), reduced_motion="reduce")
+    return open_file(write(store, "etl", tmp_path), reduced_motion="reduce")
 
 
 def test_the_keyboard_goes_from_event_to_event(slider: Page) -> None:
@@ -195,7 +196,7 @@ def test_values_come_and_go_with_motions_only_if_they_are_wanted(
     store: Store, tmp_path: Path, open_file: Callable[..., Page]
 ) -> None:
     hostile.moved_and_back(store, "moved")
-    file = write_report(store, "moved", tmp_path)
+    file = write(store, "moved", tmp_path)
     for reduced, moves in (("reduce", False), ("no-preference", True)):
         page = open_file(file, reduced_motion=reduced)
         page.get_by_role("slider", name="Moment").focus()
@@ -214,7 +215,7 @@ def test_without_javascript_the_text_tells_what_happened(
     store: Store, tmp_path: Path, open_file: Callable[..., Page]
 ) -> None:
     hostile.poisoned(store, "files")
-    page = open_file(write_report(store, "files", tmp_path), java_script_enabled=False)
+    page = open_file(write(store, "files", tmp_path), java_script_enabled=False)
     text = page.locator("#moment").inner_text()
     assert 'somebody outside any task pushed "poison", "fine" to files' in text
     assert 'files-worker-0/files/files#1 gave back (failed) "poison" to files' in text
@@ -223,3 +224,17 @@ def test_without_javascript_the_text_tells_what_happened(
     table = page.locator("#flow").inner_text()
     assert "outside any task (2)" in table
     assert "files-maker/make (1)" in table
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(store: Store, scheme: str, tmp_path: Path, open_file: Callable[..., Page]) -> None:
+    hostile.poisoned(store, "files")
+    page = open_file(write(store, "files", tmp_path), color_scheme=scheme, reduced_motion="reduce")
+    slider = page.get_by_role("slider", name="Moment")
+    slider.focus()
+    for key in ("End", "ArrowLeft"):
+        slider.press(key)
+        page.evaluate("Page.select('files/files#1')")
+        for part in ("#flow", "#moment"):
+            found = Axe().run(page, context={"include": [[part]]}).response["violations"]
+            assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []

@@ -30,7 +30,7 @@ SESSION_SCRIPTS = (
     "start.js",
 )
 """The scripts of the page of a session, in the order in which they run."""
-STYLES = ("vendor/uPlot.min.css", "style.css", "flow.css", "moment.css")
+STYLES = ("vendor/uPlot.min.css", "style.css", "flow.css", "moment.css", "print.css")
 
 PLOTTER, GRAPHER = SESSION_SCRIPTS[:2]
 """The libraries, which a report without plots, or without queues, leaves out."""

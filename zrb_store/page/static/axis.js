@@ -80,10 +80,14 @@ const Axis = (() => {
     }
   }
 
-  /** Return whether something came back, died or was retracted, for each event. */
+  /** Return whether an attempt failed or died, or something came back, died or was retracted, for each event. */
   function troubles(events) {
     const { changes } = events;
     const found = new Uint8Array(events.count);
+    for (const [at, marks] of events.marks) {
+      const hasFailed = ({ attempt, begins }) => attempt && !begins && (attempt.status === "failed" || attempt.status === "lost");
+      if (marks.some(hasFailed)) found[events.placeOf(at)] = 1;
+    }
     let event = 0;
     for (let change = 0; change < changes.count; change += 1) {
       while (events.at[event] < changes.at[change]) event += 1;
@@ -128,6 +132,15 @@ const Axis = (() => {
     ];
   }
 
+  /** Say how long each folded gap is, if there is room for that. */
+  function lengths(page, fold) {
+    return fold.gaps().filter(({ from, to }) => to - from > 0.035).map(({ from, to, length }) => {
+      const label = page.el("span", { class: "gap-length" }, page.duration(length));
+      label.style.left = `${(from + to) * 50}%`;
+      return label;
+    });
+  }
+
   /** Draw the life of a value and of what it was moved from and to: a bar for each time in a queue, or in hands. */
   function life(page, lives, fold, { queue, index }) {
     const bars = [];
@@ -147,10 +160,10 @@ const Axis = (() => {
 
   /** Return the axis of a session: what lies between its work and its events is folded. */
   function of(description, events) {
-    const spans = description.work.map((span) => [span.started_at, span.ended_at]);
+    const spans = description.work.map((span) => [span.started_at, Math.max(span.started_at, span.ended_at)]);
     for (const at of events.at) spans.push([at, at]);
     return new Fold(spans);
   }
 
-  return { of, troubles, draw, life };
+  return { of, troubles, draw, lengths, life };
 })();

@@ -60,6 +60,27 @@ const Contents = (() => {
     }
   }
 
+  /** Return the places of times in their order; equal ones stay as they are. Comparing them one by one takes far longer. */
+  function orderOf(times) {
+    const sorted = Float64Array.from(times).sort().filter((at, place, all) => place === 0 || at !== all[place - 1]);
+    const ranks = new Uint32Array(times.length);
+    const next = new Uint32Array(sorted.length + 1);
+    times.forEach((at, place) => {
+      let [low, high] = [0, sorted.length - 1];
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (sorted[middle] < at) low = middle + 1;
+        else high = middle;
+      }
+      ranks[place] = low;
+      next[low + 1] += 1;
+    });
+    for (let rank = 1; rank < next.length; rank += 1) next[rank] += next[rank - 1];
+    const order = new Uint32Array(times.length);
+    ranks.forEach((rank, place) => { order[next[rank]++] = place; });
+    return order;
+  }
+
   /** Return all changes of all values, in the order of their times. */
   function changesOf(lives) {
     const found = { at: [], queue: [], index: [], code: [], was: [] };
@@ -81,9 +102,12 @@ const Contents = (() => {
         });
       }
     }
-    const order = Uint32Array.from(found.at.keys());
-    order.sort((one, other) => found.at[one] - found.at[other] || one - other);
-    const pick = (column, Kind) => Kind.from(order, (each) => column[each]);
+    const order = orderOf(found.at);
+    const pick = (column, Kind) => {
+      const picked = new Kind(order.length);
+      for (let place = 0; place < picked.length; place += 1) picked[place] = column[order[place]];
+      return picked;
+    };
     return {
       count: order.length,
       at: pick(found.at, Float64Array),
@@ -135,7 +159,8 @@ const Contents = (() => {
       this.changes = changesOf(lives);
       this.codes = lives.queues.map((queue) => new Uint8Array(queue.count));
       this.counts = lives.queues.map(() => new Int32Array(WORDS.length));
-      this.places = lives.queues.map((queue) => new Places(queue.count));
+      this.places = lives.queues.map((queue) => new Places(queue.count)); // of what is seen
+      this.live = lives.queues.map((queue) => new Places(queue.count));
       this.next = 0; // the first change that has not happened
       this.moment = -Infinity;
     }
@@ -169,6 +194,7 @@ const Contents = (() => {
       this.counts[queue][code] += 1;
       this.codes[queue][index] = code;
       if (isSeen(code) !== isSeen(was)) this.places[queue].add(index, isSeen(code) ? 1 : -1);
+      if ((code === LIVE) !== (was === LIVE)) this.live[queue].add(index, code === LIVE ? 1 : -1);
     }
 
     count(queue, code) {
@@ -176,21 +202,25 @@ const Contents = (() => {
     }
 
     /**
-     * Return what is seen of a queue: all, or its two ends.
+     * Return what is seen of a queue: all of it, or its ends and the values that are taken next.
      *
-     * @param {number} first - the most values of the beginning
-     * @param {number} last - the most values of the end
-     * @returns {{first: number[], between: number, last: number[]}} places of values, and how many lie between
+     * @returns {Array<number|{between: number}>} places of values in order; `between` counts those that are not shown
      */
-    ends(queue, first, last) {
+    ends(queue, { held, next, last }) {
       const places = this.places[queue.place];
-      const take = (from, count) => Array.from({ length: count }, (_, each) => places.select(from + each));
-      if (places.total <= first + last) return { first: take(0, places.total), between: 0, last: [] };
-      return {
-        first: take(0, first),
-        between: places.total - first - last,
-        last: take(places.total - last, last),
-      };
+      const live = this.live[queue.place];
+      const nextLive = live.total ? places.before(live.select(0)) : 0;
+      const stretches = [[0, held], [nextLive, nextLive + next], [places.total - last, places.total]];
+      const found = [];
+      let shown = 0;
+      for (let [from, to] of stretches) {
+        [from, to] = [Math.max(from, shown), Math.min(to, places.total)];
+        if (from === shown + 1) from = shown; // rather than say that there is one
+        if (from > shown) found.push({ between: from - shown });
+        for (let rank = from; rank < to; rank += 1) found.push(places.select(rank));
+        shown = Math.max(shown, to);
+      }
+      return found;
     }
   }
 

@@ -124,7 +124,7 @@ const Flow = (() => {
       const lines = [];
       const draw = (kind, actor, marker, offset) => {
         const line = this._line(queueId, actor, kind === "push", at, middle + offset);
-        const width = (1.25 + Math.log10(row.count)).toFixed(2);
+        const width = (1.25 + 0.6 * Math.log10(row.count)).toFixed(2);
         lines.push(svg("path", { class: `line ${kind}`, "data-state": row.state, d: curve(line), "stroke-width": width, ...marker }));
       };
       draw("push", row.pusher, { "marker-end": "url(#flow-to)" }, 0);

@@ -20,18 +20,27 @@ const FlowGraph = (() => {
       this.known = new Map(); // nodes by name of the attempt's task, so that 100,000 values cost no texts
       this.others = new Set();
       this.stepsOf = new Map();
-      for (const queue of lives.queues) for (const value of queue.values) this._count(value);
+      this.tasksOf = new Map([[null, null]]); // by the names of attempts
+      const counted = new Set();
+      for (const queue of lives.queues) {
+        for (const value of queue.values) {
+          this._count(value.pushed_by, counted);
+          this._count(value.taken_by, counted);
+          for (const each of value.returns) this._count(each.taken_by, counted);
+        }
+      }
     }
 
-    _count(value) {
-      for (const name of [value.pushed_by, value.taken_by, ...value.returns.map((each) => each.taken_by)]) {
-        const task = taskOf(name);
-        if (task === null || this.known.has(task) || this.tasks.has(task)) continue;
-        this.known.set(task, null);
-        const around = this._around(task);
-        if (around === null) this.others.add(task.slice(0, task.indexOf("/")));
-        else this.stepsOf.set(around, (this.stepsOf.get(around) || 0) + 1);
-      }
+    /** Count the other sessions, and the steps of each task, that pushed or took values. */
+    _count(name, counted) {
+      if (this.tasksOf.has(name)) return;
+      const task = name.slice(0, name.lastIndexOf("#"));
+      this.tasksOf.set(name, task);
+      if (counted.has(task) || this.tasks.has(task)) return;
+      counted.add(task);
+      const around = this._around(task);
+      if (around === null) this.others.add(task.slice(0, task.indexOf("/")));
+      else this.stepsOf.set(around, (this.stepsOf.get(around) || 0) + 1);
     }
 
     /** Return the task of a step's id, or null for a task of another session. */
@@ -44,7 +53,7 @@ const FlowGraph = (() => {
 
     /** Return the id of the node of an attempt, which is made if there is none; null becomes `outside`. */
     of(name, outside) {
-      const task = taskOf(name);
+      const task = this.tasksOf.get(name);
       if (task === null) return outside === null ? null : this._node({ id: outside, kind: "outside", title: outside });
       const known = this.known.get(task);
       if (known) return known;
@@ -78,10 +87,6 @@ const FlowGraph = (() => {
     }
   }
 
-  function taskOf(name) {
-    return name === null ? null : name.slice(0, name.lastIndexOf("#"));
-  }
-
   function attemptsOf(task) {
     const count = task.attempts.length + (task.attempts_left_out || 0);
     return count === 1 ? "" : `${count.toLocaleString("en")} attempts`;
@@ -93,6 +98,12 @@ const FlowGraph = (() => {
     return isTaken ? actors.of(value.taken_by, TO_OUTSIDE) : null;
   }
 
+  /** Whether two values went the same way for sure: neighbours often did. */
+  function sameWay(one, other) {
+    return one.state === other.state && one.pushed_by === other.pushed_by && one.taken_by === other.taken_by &&
+      !one.returns.length && !other.returns.length;
+  }
+
   /**
    * Return the rows of a queue: single values if they are few, else groups of those with the same way and end.
    *
@@ -102,16 +113,23 @@ const FlowGraph = (() => {
     const rows = new Map();
     const rowOf = new Array(queue.count);
     const isSingle = queue.count <= MOST_SINGLE;
-    for (let index = 0; index < queue.count; index += 1) {
-      const value = queue.values[index];
+    const rowFor = (value, index) => {
       const pusher = actors.of(value.pushed_by, FROM_OUTSIDE);
       const taker = takerOf(value, actors);
       const back = [...new Set(value.returns.filter((each) => each.deliveries !== 0)
         .map((each) => actors.of(each.taken_by, null)).filter((id) => id !== null))].sort();
-      const key = isSingle ? `#${value.seq}` : [pusher, value.state, taker, ...back].join("\n");
-      if (!rows.has(key)) rows.set(key, { key: `${queue.name}\n${key}`, queue, index, count: 0, pusher, taker, back, state: value.state });
-      rowOf[index] = rows.get(key);
-      rowOf[index].count += 1;
+      const way = isSingle ? `#${value.seq}` : [pusher, value.state, taker, ...back].join("\n");
+      if (!rows.has(way)) rows.set(way, { key: `${queue.name}\n${way}`, queue, index, count: 0, pusher, taker, back, state: value.state });
+      return rows.get(way);
+    };
+    let row = null;
+    let before = null;
+    for (let index = 0; index < queue.count; index += 1) {
+      const value = queue.values[index];
+      if (!before || isSingle || !sameWay(before, value)) row = rowFor(value, index);
+      rowOf[index] = row;
+      row.count += 1;
+      before = value;
     }
     const found = [...rows.values()];
     if (found.length > MOST_ROWS) found.sort((one, other) => other.count - one.count);

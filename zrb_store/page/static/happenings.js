@@ -187,7 +187,7 @@ const Happenings = (() => {
 
   function reasonOf(attempt) {
     const error = attempt.error;
-    return error ? ` (${Lives.short([error.type, error.message].filter(Boolean).join(": "), 60)})` : "";
+    return error ? ` (${Lives.short([error.type, error.message].filter(Boolean).join(": "), 160)})` : "";
   }
 
   function ofAttempt({ attempt, begins }) {

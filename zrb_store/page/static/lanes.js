@@ -1,10 +1,11 @@
 "use strict";
-/* Queues as lanes of tokens. Values come in from the right, leave at the top, and come back to their old place. */
+/* Queues as lanes of tokens. Values come in from the right, leave at the top when they are taken and
+   at the bottom when they are retracted, and come back to their old place. */
 const Lanes = (() => {
-  const { LIVE, HELD, DEAD, TAKEN, REMOVED, RETRACTED, WORDS } = Contents;
+  const { ABSENT, LIVE, HELD, DEAD, TAKEN, REMOVED, RETRACTED, WORDS } = Contents;
   const MOST_LANES = 60;
-  const WIDE = { first: 12, last: 4 };
-  const NARROW = { first: 5, last: 2 };
+  const WIDE = { held: 4, next: 9, last: 4 };
+  const NARROW = { held: 2, next: 4, last: 2 };
 
   const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
   const wide = () => matchMedia("(min-width: 46rem)").matches;
@@ -23,7 +24,7 @@ const Lanes = (() => {
     constructor(page, queue) {
       this.page = page;
       this.tokens = new Map(); // by the number of the value: its element, and what it shows
-      this.counts = page.el("span", { class: "counts" });
+      this.counts = page.el("span", { class: "tallies" });
       this.list = page.el("ol", { class: "tokens", "aria-label": `values in ${queue.name}`, keydown: (event) => this._move(event) });
       const limit = queue.maxDeliveries;
       this.element = page.el("li", { class: "queue-lane" },
@@ -37,17 +38,14 @@ const Lanes = (() => {
     /** Show the queue as the player has it. `motion` is the length of motions in ms, 0 for none. */
     show(queue, player, motion, selected) {
       const { page } = this;
-      const ends = player.ends(queue, ...Object.values(wide() ? WIDE : NARROW));
+      const shown = player.ends(queue, wide() ? WIDE : NARROW);
       const before = motion ? this._places() : null;
-      const wanted = [...ends.first, ...ends.last].map((index) => queue.seq[index]);
-      const kept = new Set(wanted);
+      const kept = new Set(shown.map((each) => queue.seq[each]));
       for (const [seq, token] of this.tokens) if (!kept.has(seq)) this._leave(queue, seq, token, player, motion, before);
-      const items = [];
-      [ends.first, ends.last].forEach((indexes, end) => {
-        if (end && ends.between) items.push(this._between(queue, player, ends));
-        for (const index of indexes) items.push(this._token(queue, index, player, selected).item);
-      });
-      if (!items.length && !this.tokens.size) items.push(page.el("li", { class: "nothing" }, "empty"));
+      const items = shown.map((each) =>
+        typeof each === "number" ? this._token(queue, each, player, selected).item : this._between(queue, player, shown, each));
+      const isThere = player.counts[queue.place].some((count, code) => count && code !== ABSENT);
+      if (!items.length && !this.tokens.size) items.push(page.el("li", { class: "nothing" }, isThere ? "empty" : "not there yet"));
       this._put(items);
       this._say(queue, player);
       if (motion) this._animate(before, motion);
@@ -98,21 +96,23 @@ const Lanes = (() => {
       return token;
     }
 
-    _between(queue, player, ends) {
-      const counts = [LIVE, HELD, DEAD].map((code) => {
-        const shown = [...ends.first, ...ends.last].filter((index) => player.codes[queue.place][index] === code).length;
-        return [player.count(queue, code) - shown, WORDS[code]];
-      }).filter(([count]) => count);
+    /** Say how many values lie between, and what they are, if all that are not shown lie there. */
+    _between(queue, player, shown, { between }) {
+      const isOnly = shown.filter((each) => typeof each !== "number").length === 1;
+      const counts = isOnly ? [LIVE, HELD, DEAD].map((code) => {
+        const drawn = shown.filter((index) => player.codes[queue.place][index] === code).length;
+        return [player.count(queue, code) - drawn, WORDS[code]];
+      }).filter(([count]) => count) : [[between, "more"]];
       const text = counts.map(([count, word]) => `${count.toLocaleString("en")} ${word}`).join(", ");
-      return this.page.el("li", { class: "between" }, `… ${text} between …`);
+      return this.page.el("li", { class: "between" }, `… ${text} …`);
     }
 
     _say(queue, player) {
-      const words = [LIVE, HELD, DEAD].map((code) => [player.count(queue, code), code]).filter(([count, code]) => count || code === LIVE);
+      const seen = [LIVE, HELD, DEAD].map((code) => [player.count(queue, code), code]).filter(([count, code]) => count || code === LIVE);
       const gone = [TAKEN, REMOVED, RETRACTED].map((code) => [player.count(queue, code), code]).filter(([count]) => count);
       this.counts.replaceChildren(
-        ...words.map(([count, code]) => this.page.el("span", { class: "count", "data-state": WORDS[code] }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
-        ...gone.map(([count, code]) => this.page.el("span", { class: "count gone" }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
+        ...seen.map(([count, code]) => this.page.el("span", { class: "tally", "data-state": count ? WORDS[code] : null }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
+        ...gone.map(([count, code]) => this.page.el("span", { class: "tally" }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
       );
     }
 
@@ -140,8 +140,8 @@ const Lanes = (() => {
       button.tabIndex = -1;
       button.dataset.state = WORDS[code];
       [item.style.left, item.style.top] = [`${left}px`, `${top}px`];
-      const to = { taken: "translate(-6px, -26px)", absent: "translate(26px, 0)" }[WORDS[code]] || "scale(0.6)";
-      item.animate([{ opacity: 1 }, { opacity: 0, transform: to }], { duration: motion, easing: "ease-in" })
+      const to = { taken: "translate(-6px, -26px)", absent: "translate(26px, 0)" }[WORDS[code]] || "translateY(24px)";
+      item.animate([{ opacity: 1 }, { opacity: 0, transform: to }], { duration: motion * 0.6, easing: "ease-in", fill: "forwards" })
         .finished.finally(() => item.remove());
     }
 

@@ -49,8 +49,15 @@ const Lives = (() => {
     return attempts;
   }
 
-  /** Return what the parts of the page need of a description's values, attempts and runs. */
+  const known = new WeakMap();
+
+  /** Return what the parts of the page need of a description's values, attempts and runs; read once for all of them. */
   function read(description) {
+    if (!known.has(description)) known.set(description, readAll(description));
+    return known.get(description);
+  }
+
+  function readAll(description) {
     return {
       session: description.name,
       queues: Object.entries(description.queues).map(([name, shape], place) => readQueue(name, shape, place)),

@@ -36,6 +36,7 @@ const Moment = (() => {
       this.working = el("p", { class: "working" });
       this.axis = svg("g", {});
       this.band = svg("g", {});
+      this.gaps = el("div", { class: "gap-lengths", "aria-hidden": "true" });
       this.cursor = svg("path", { class: "cursor", d: "M0 0V46" });
       this.slider = el("input", { type: "range", min: 0, max: SLIDER, step: 1, "aria-label": "Moment", input: () => this.drag(), keydown: (event) => this.key(event) });
       this.stage = new Lanes.Stage(this.page);
@@ -50,7 +51,7 @@ const Moment = (() => {
         this.said,
         el("div", { class: "track" },
           svg("svg", { viewBox: "0 0 1000 46", preserveAspectRatio: "none", "aria-hidden": "true" }, this.axis, this.band, this.cursor),
-          this.slider),
+          this.gaps, this.slider),
         this.working,
         this.stage.element, this.stage.more, this.legend(),
         el("div", { class: "commands" }, this.command,
@@ -79,6 +80,7 @@ const Moment = (() => {
       this.fold = Axis.of(description, this.events);
       this.troubles = Axis.troubles(this.events);
       this.axis.replaceChildren(...Axis.draw(this.page, this.lives, this.events, this.fold, this.troubles));
+      this.gaps.replaceChildren(...Axis.lengths(this.page, this.fold));
       this.event = wasLast ? this.events.count - 1 : Math.max(0, this.events.placeOf(at));
       this.drawn = null;
       if (!this.follow()) this.show(0);

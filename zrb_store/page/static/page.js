@@ -118,10 +118,10 @@ const Page = (() => {
 
   /** Return the values of a queue, which were packed in columns (page/packing.py), each in the shape of `show --format json`. */
   function unpacked({ count, columns }, prefix) {
-    const { value, returns, beginning, ...others } = columns;
+    const { since, value, returns, beginning, ...others } = columns;
     const read = Object.fromEntries(Object.entries(others).map(([name, packed]) => [name, column(packed)]));
     const values = [];
-    let seq = 0, pushed = 0;
+    let seq = 0, pushed = since[0] * 1e6 + since[1];
     for (let place = 0; place < count; place++) {
       seq += read.seq[place];
       pushed += read.pushed_at[place];
