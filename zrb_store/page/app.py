@@ -17,7 +17,7 @@ from zrb_store.cli.as_typed import as_typed
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.page.access import App, OnlyReading
 from zrb_store.page.answers import Answer, Answers, tag_of
-from zrb_store.page.assets import STATIC
+from zrb_store.page.assets import STATIC, STYLES
 from zrb_store.page.compare import read_comparison
 from zrb_store.page.found import Elsewhere, Question, Reader
 from zrb_store.page.list import read_list
@@ -132,7 +132,7 @@ class Site:
         return Answer(status, body, "text/html", tag_of(body))
 
     def _render(self, template: str, context: dict[str, Any]) -> bytes:
-        text = environment().get_template(template).render(context)
+        text = environment().get_template(template).render({"styles": (*STYLES, "live.css"), **context})
         return text.encode("utf-8", "backslashreplace")
 
     async def _no_page(self, request: Request, error: Exception) -> Response:
