@@ -22,7 +22,7 @@ from zrb_store.inspect.trace import trace
 VALUES: list[Any] = [
     "text", "", 'quo"te\n', 1, -0.5, 1.0, 1e22, 1e-7, 2**60, 2**53, True, None, float("nan"), float("-inf"),
     [], [1, [2.0]], {}, {"a": [1, {"b": None}]}, (), (1,), (1, "b"), {1, 2}, set(), frozenset(), frozenset({3}),
-    {1: "a", (2,): 2.0}, OrderedDict(a=1), {"$": 1}, b"\x00a'\\\xff", decimal.Decimal("24.90"),
+    {1: "a", (2,): 2.0}, OrderedDict(a=1), {"$": 1}, b"\x00a'\\\xff\t", bytearray(b"'\""), decimal.Decimal("24.90"),
     datetime.date(2026, 11, 24), datetime.datetime(2026, 11, 24, 3, 12, 45), datetime.time(3, 12),
     uuid.UUID(int=7), PurePosixPath("/srv/a b"), [decimal.Decimal("1.10")],
     datetime.timedelta(days=2, hours=3, microseconds=5), datetime.timedelta(seconds=-1), datetime.timedelta(days=-1),

@@ -80,7 +80,8 @@ const Readable = (() => {
       }
       case "dict": case "OrderedDict":
         return list("{", v.map(([key, item]) => pair(part(key), ": ", item)), "}", written);
-      case "bytes": case "bytearray": return add(written, bytes(text(v), written.room));
+      case "bytes": return add(written, bytes(text(v), written.room));
+      case "bytearray": return add(written, `bytearray(${bytes(text(v), written.room)})`);
       case "timedelta": return add(written, length(v));
       case "timezone": return add(written, v.length > 1 ? text(v[1]) : offset(v[0]));
       case "enum":
@@ -117,8 +118,11 @@ const Readable = (() => {
 
   function bytes(base64, room) {
     const raw = atob(base64.slice(0, 4 * room));
-    return "b'" + [...raw].map((char) => /[ -~]/.test(char) ? (char === "'" || char === "\\" ? "\\" + char : char)
-      : "\\x" + pad(char.charCodeAt(0).toString(16))).join("") + "'";
+    const quote = raw.includes("'") && !raw.includes('"') ? '"' : "'";
+    const named = { "\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\", [quote]: "\\" + quote };
+    const shown = [...raw].map((char) =>
+      named[char] || (/[ -~]/.test(char) ? char : "\\x" + pad(char.charCodeAt(0).toString(16))));
+    return `b${quote}${shown.join("")}${quote}`;
   }
 
   /** Return a value as indented JSON; a number is written as Python writes it. */
