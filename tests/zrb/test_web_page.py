@@ -29,8 +29,9 @@ def load(ctx):
     return 7
 
 if exists("users"):
-    web_auth_config.add_user(User(username="reader", password="r", accessible_tasks=["xcom-page"]))
-    web_auth_config.add_user(User(username="runner", password="r", accessible_tasks=["load", "page"]))
+    add_user = getattr(web_auth_config, "add_user", None) or web_auth_config.append_user  # up to 2.45
+    add_user(User(username="reader", password="r", accessible_tasks=["xcom-page"]))
+    add_user(User(username="runner", password="r", accessible_tasks=["load", "page"]))
 """
 LOGIN = {
     "ZRB_WEB_AUTH_ENABLED": "on",
@@ -82,7 +83,6 @@ def test_the_pages_are_there_and_linked(zrb: Zrb) -> None:
         status, address, text = web.get("/xcom")
         assert (status, address) == (200, "/xcom/")
         assert 'href="./session/first"' in text
-        assert "zrb xcom" in web.get("/xcom/queues")[2] or "No values are held" in web.get("/xcom/queues")[2]
         assert ">first</h1>" in web.get("/xcom/session/first")[2]
         shapes: list[Any] = json.loads(web.get("/xcom/?format=json")[2])
         assert [shape["name"] for shape in shapes] == ["first"]

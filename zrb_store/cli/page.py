@@ -10,6 +10,9 @@ from zrb_store.cli.render.output import echo
 from zrb_store.errors import ZrbStoreError
 
 
+_PORT = 21214  # the one after that of zrb's own web server
+
+
 @command(
     "page",
     "{}",
@@ -24,7 +27,7 @@ from zrb_store.errors import ZrbStoreError
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=21214,
+    default=_PORT,
     metavar="N",
     show_default=True,
     help="The port; 0 for any that is free.",

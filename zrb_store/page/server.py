@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from zrb_store.page.watcher import Watcher
 
-PORT = 21214
-"""The port after that of zrb's own web server."""
 _WAIT = 3  # seconds for answers under way when the server ends
 
 
