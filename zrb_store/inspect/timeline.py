@@ -80,9 +80,9 @@ class Timeline:
         return TimelineRow(name, is_step, attempts[-1]["status"], bars)
 
     def _span(self, attempt: dict[str, Any]) -> Span:
-        start, ended_at, status = _micros(attempt["started_at"]), attempt["ended_at"], attempt["status"]
+        start, ended_at, status = micros(attempt["started_at"]), attempt["ended_at"], attempt["status"]
         if ended_at is not None and status != "lost":
-            return Span(start, _micros(ended_at))
+            return Span(start, micros(ended_at))
         if status == "running":
             return Span(start, max(start, self._document.moment))
         # A lost one ended at an unknown time, before anybody noticed.
@@ -112,5 +112,6 @@ _SHORT_PAUSE = 20  # a pause of a twentieth of the work is shown as long as it w
 _EPOCH = to_datetime(0)
 
 
-def _micros(iso: str) -> int:
+def micros(iso: str) -> int:
+    """Return the microseconds since 1970 of an ISO 8601 time."""
     return (datetime.fromisoformat(iso) - _EPOCH) // timedelta(microseconds=1)

@@ -1,0 +1,67 @@
+"""The scripts and the style of the pages, as files that a server sends or as text inside a report."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+STATIC = Path(__file__).parent / "static"
+
+SESSION_SCRIPTS = (
+    "vendor/uPlot.iife.min.js",
+    "vendor/dagre.min.js",
+    "page.js",
+    "timeline.js",
+    "flow.js",
+    "moment.js",
+    "readable.js",
+    "views.js",
+    "values.js",
+    "start.js",
+)
+"""The scripts of the page of a session, in the order in which they run."""
+STYLES = ("vendor/uPlot.min.css", "style.css")
+
+_LICENCES = {"vendor/uPlot.iife.min.js": "uPlot 1.6.32", "vendor/dagre.min.js": "dagre 3.1.3"}
+
+
+class Inlined(NamedTuple):
+    """Scripts and style as they stand in a page that is one file.
+
+    Attributes:
+        scripts: The text of each script.
+        style: The text of the style.
+        policy: The Content-Security-Policy that allows these and nothing else.
+    """
+
+    scripts: tuple[str, ...]
+    style: str
+    policy: str
+
+
+@functools.cache
+def inlined(scripts: tuple[str, ...] = SESSION_SCRIPTS) -> Inlined:
+    """Return scripts and the style for a page that is one file."""
+    texts = tuple(_script(name) for name in scripts)
+    style = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in STYLES)
+    sources = " ".join(f"'{_digest(text)}'" for text in texts)
+    policy = (
+        f"default-src 'none'; script-src {sources}; style-src '{_digest(style)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return Inlined(texts, style, policy)
+
+
+def _script(name: str) -> str:
+    text = (STATIC / name).read_text(encoding="utf-8")
+    if name not in _LICENCES:
+        return text
+    licence = (STATIC / name).with_name(f"{_LICENCES[name].split()[0]}.LICENSE").read_text(encoding="utf-8")
+    return f"/*! {_LICENCES[name]}\n{licence}*/\n{text}"
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
