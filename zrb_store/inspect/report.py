@@ -69,7 +69,7 @@ class Budget:
         )
 
 
-_PER_VALUE = 8  # bytes that a value takes besides its content, if it is like those beside it
+_PER_VALUE = 4  # bytes that a value takes besides its content, if it is like those beside it
 _PER_ATTEMPT = 150
 _PER_STEP = 100
 _MOST_PENDING = 20

@@ -22,9 +22,12 @@ def packed(described: dict[str, Any]) -> dict[str, Any]:
 
 def _columns(values: Sequence[dict[str, Any]]) -> dict[str, Any]:
     pushed_at = [micros(value["pushed_at"]) for value in values]
+    since = pushed_at[0] if pushed_at else 0
     columns = {
+        # In seconds and what is left: a long number would become {"$": "number"} (`as_json`).
+        "since": divmod(since, 1_000_000),
         "seq": _runs(_steps(value["seq"] for value in values)),
-        "pushed_at": _runs(_steps(pushed_at)),
+        "pushed_at": _runs(_steps(at - since for at in pushed_at)),
         "ended_at": _runs(_after(values, pushed_at, "ended_at")),
         "undone_at": _runs(_after(values, pushed_at, "undone_at")),
         **{name: _column([value[name] for value in values]) for name in _CONSTANT},

@@ -28,6 +28,7 @@ from zrb_store.page.text import content, life
 from zrb_store.safe_text import printable
 
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d{16,}(?![.\de])|-?\d[\d.]*(?:\.0|e[+-]?\d+)(?![.\de])')
+_FIRST_INEXACT = 2**53
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
 
@@ -46,6 +47,7 @@ def environment() -> Environment:
         "story": story,
         "time": format_time,
         "moment": format_moment,
+        "exact": format_exact,
         "duration": format_duration,
         "between": micros_between,
         "size": size,
@@ -78,7 +80,9 @@ def format_time(iso: str | None) -> str:
 
 def _exact(found: re.Match[str]) -> str:
     text = found[0]
-    return text if text[0] == '"' else f'{{"$":"number","v":"{text}"}}'
+    if text[0] == '"' or (text.lstrip("-").isdecimal() and abs(int(text)) < _FIRST_INEXACT):
+        return text
+    return f'{{"$":"number","v":"{text}"}}'
 
 
 def format_clock(iso: str | None) -> str:
@@ -89,6 +93,12 @@ def format_clock(iso: str | None) -> str:
 def format_moment(iso: str | None) -> Markup:
     """Return an element with a time, which scripts rewrite in the reader's own zone."""
     return Markup("-") if iso is None else Markup('<time datetime="{}">{}</time>').format(iso, format_time(iso))
+
+
+def format_exact(iso: str) -> Markup:
+    """Return an element with a time to the microsecond, as `format_moment` does."""
+    text = datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+    return Markup('<time datetime="{}" data-how="exact">{}</time>').format(iso, text)
 
 
 def as_json(tree: Any) -> Markup:

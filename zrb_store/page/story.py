@@ -54,7 +54,9 @@ def _ended(described: dict[str, Any], run: dict[str, Any], *, is_first: bool) ->
     if outcome is None:
         length = format_duration(micros_between(run["started_at"], described["read_at"]))
         tasks = _named(_in_run(described, number, ("running",)))
-        return f"run {number} has been running for {length}{f', now in {tasks}' if tasks else ''}{after}"
+        return f"run {number} has been running for {length}" + "".join(
+            f",{part}" for part in (f" now in {tasks}" if tasks else "", after) if part
+        )
     culprits = _named(_in_run(described, number, (outcome, "lost") if outcome != "damaged" else ()))
     if outcome == "failed":
         return f"{culprits} failed in run {number}{after}" if culprits else f"run {number} failed{after}"

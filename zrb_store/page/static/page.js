@@ -117,10 +117,10 @@ const Page = (() => {
 
   /** Return the values of a queue, which were packed in columns (page/packing.py), each in the shape of `show --format json`. */
   function unpacked({ count, columns }, prefix) {
-    const { value, returns, beginning, ...others } = columns;
+    const { since, value, returns, beginning, ...others } = columns;
     const read = Object.fromEntries(Object.entries(others).map(([name, packed]) => [name, column(packed)]));
     const values = [];
-    let seq = 0, pushed = 0;
+    let seq = 0, pushed = since[0] * 1e6 + since[1];
     for (let place = 0; place < count; place++) {
       seq += read.seq[place];
       pushed += read.pushed_at[place];
@@ -192,7 +192,7 @@ const Page = (() => {
   function localTimes() {
     for (const element of document.querySelectorAll("time[datetime]:not([title])")) {
       element.title = element.textContent;
-      element.textContent = time(micros(element.getAttribute("datetime")));
+      element.textContent = time(micros(element.getAttribute("datetime")), element.dataset.how);
     }
   }
 

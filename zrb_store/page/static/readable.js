@@ -66,17 +66,24 @@ const Readable = (() => {
     const v = tree.v;
     if (TEXTS.has(tree.$)) return add(written, text(v));
     switch (tree.$) {
-      case "datetime": case "time": add(written, text(v).replace("T", " ")); return;
+      case "datetime": case "time":
+        add(written, text(v).replace("T", " "));
+        if ("tz" in tree) { add(written, " "); write(tree.tz, written); }
+        if ("fold" in tree) add(written, " (the second time)");
+        return;
       case "str": return add(written, JSON.stringify(v.join("")));
       case "tuple": return list("(", v.map(part), v.length === 1 ? ",)" : ")", written);
       case "set": case "frozenset": {
-        const named = tree.$ === "frozenset" || !v.length;
-        return list(named ? `${tree.$}(${v.length || tree.$ === "frozenset" ? "{" : ""}` : "{", v.map(part), named ? "})" : "}", written);
+        const [opening, closing] = v.length ? ["{", "}"] : ["", ""];
+        if (tree.$ === "set" && v.length) return list(opening, v.map(part), closing, written);
+        return list(`${tree.$}(${opening}`, v.map(part), `${closing})`, written);
       }
       case "dict": case "OrderedDict":
         return list("{", v.map(([key, item]) => pair(part(key), ": ", item)), "}", written);
-      case "bytes": case "bytearray": return add(written, bytes(text(v), written.room));
-      case "timedelta": return add(written, `${v[0]} d ${v[1] + v[2] / 1e6} s`);
+      case "bytes": return add(written, bytes(text(v), written.room));
+      case "bytearray": return add(written, `bytearray(${bytes(text(v), written.room)})`);
+      case "timedelta": return add(written, length(v));
+      case "timezone": return add(written, v.length > 1 ? text(v[1]) : offset(v[0]));
       case "enum":
         if (tree.name !== null) return add(written, `${className(tree)}.${text(tree.name)}`);
         return list(`${className(tree)}(`, [part(v)], ")", written);
@@ -90,10 +97,32 @@ const Readable = (() => {
     }
   }
 
+  const pad = (number, digits = 2) => String(number).padStart(digits, "0");
+
+  /** Write a length of time, [days, seconds, microseconds], as Python's str does. */
+  function length([days, seconds, micros]) {
+    if (days < 0) { // as the negative of a positive one
+      const rest = micros ? [86400 - seconds - 1, 1e6 - micros] : [86400 - seconds, 0];
+      const whole = -days - 1 + Math.floor(rest[0] / 86400);
+      return "-" + length([whole, rest[0] % 86400, rest[1]]);
+    }
+    const clock = `${Math.floor(seconds / 3600)}:${pad(Math.floor(seconds / 60) % 60)}:${pad(seconds % 60)}`;
+    return (days ? `${days} day${days === 1 ? "" : "s"}, ` : "") + clock + (micros ? "." + pad(micros, 6) : "");
+  }
+
+  function offset([days, seconds]) {
+    const whole = days * 86400 + seconds, size = Math.abs(whole);
+    const rest = size % 60 ? ":" + pad(size % 60) : "";
+    return `UTC${whole < 0 ? "-" : "+"}${pad(Math.floor(size / 3600))}:${pad(Math.floor(size / 60) % 60)}${rest}`;
+  }
+
   function bytes(base64, room) {
     const raw = atob(base64.slice(0, 4 * room));
-    return "b'" + [...raw].map((char) => /[ -~]/.test(char) ? (char === "'" || char === "\\" ? "\\" + char : char)
-      : "\\x" + char.charCodeAt(0).toString(16).padStart(2, "0")).join("") + "'";
+    const quote = raw.includes("'") && !raw.includes('"') ? '"' : "'";
+    const named = { "\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\", [quote]: "\\" + quote };
+    const shown = [...raw].map((char) =>
+      named[char] || (/[ -~]/.test(char) ? char : "\\x" + pad(char.charCodeAt(0).toString(16))));
+    return `b${quote}${shown.join("")}${quote}`;
   }
 
   /** Return a value as indented JSON; a number is written as Python writes it. */

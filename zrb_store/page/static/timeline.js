@@ -18,7 +18,7 @@ const Timeline = (() => {
       const room = 1 - gaps * this.gap;
       const lengths = this.spans.map(({ start, end }) => Math.max(1, end - start));
       const total = lengths.reduce((sum, length) => sum + length, 0);
-      const least = Math.min(0.05, 0.5 / Math.max(1, this.spans.length)) * room;
+      const least = Math.min(0.09, 0.5 / Math.max(1, this.spans.length)) * room;
       const wide = lengths.map((length) => Math.max(least, (length / total) * room));
       const factor = room / wide.reduce((sum, share) => sum + share, 0);
       let from = 0;
