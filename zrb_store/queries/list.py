@@ -53,6 +53,8 @@ def matching_sessions(
         statement = statement.where(matches(transaction.dialect_name, session.c.name, name))
     if statuses is not None:
         statement = statement.where(session.c.status.in_(statuses))
+        if "completed" not in statuses:
+            statement = statement.where(sessions.is_not_completed)
     if task is not None:
         statement = statement.where(session.c.task == task)
     if projects is not None:
