@@ -40,13 +40,14 @@ def browser() -> Iterator[Browser]:
 def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Return a function that opens a page. After the test, no page may have said or asked for anything it should not.
 
-    Arguments of the function: `allowed`, the beginnings of addresses that the page may ask for, and those of
-    `Browser.new_context`, such as `viewport`, `color_scheme` or `java_script_enabled`.
+    Arguments of the function: `allowed`, the beginnings of addresses that the page may ask for, `expected`, those of
+    errors that it may print, and what `Browser.new_context` takes, such as `viewport`, `color_scheme` or
+    `java_script_enabled`.
     """
     contexts: list[BrowserContext] = []
     faults: list[str] = []
 
-    def new_page(allowed: tuple[str, ...] = (), **settings: Any) -> Page:
+    def new_page(allowed: tuple[str, ...] = (), expected: tuple[str, ...] = (), **settings: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **settings})
         contexts.append(context)
         page = context.new_page()
@@ -56,9 +57,12 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
                 faults.append(f"asked for {url}")
 
         page.on("request", lambda request: on_request(request.url))
-        page.on(
-            "console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None
-        )
+
+        def on_message(kind: str, text: str) -> None:
+            if kind in ("error", "warning") and not text.startswith(expected or ("\0",)):
+                faults.append(text)
+
+        page.on("console", lambda message: on_message(message.type, message.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
         return page
 

@@ -47,6 +47,7 @@ def environment() -> Environment:
         "story": story,
         "time": format_time,
         "moment": format_moment,
+        "short_moment": format_short_moment,
         "exact": format_exact,
         "duration": format_duration,
         "between": micros_between,
@@ -93,6 +94,12 @@ def format_clock(iso: str | None) -> str:
 def format_moment(iso: str | None) -> Markup:
     """Return an element with a time, which scripts rewrite in the reader's own zone."""
     return Markup("-") if iso is None else Markup('<time datetime="{}">{}</time>').format(iso, format_time(iso))
+
+
+def format_short_moment(iso: str | None) -> Markup:
+    """Return an element with a time, whose zone stands elsewhere (in an element of class `zone`)."""
+    text = format_time(iso).removesuffix(" UTC")
+    return Markup("-") if iso is None else Markup('<time datetime="{}" data-how="short">{}</time>').format(iso, text)
 
 
 def format_exact(iso: str) -> Markup:

@@ -54,13 +54,14 @@ const Page = (() => {
   };
   const ZONE = zone();
 
-  /** Format a time in the reader's zone: how is "full" (date, time, zone), "clock" (time of day) or "exact". */
+  /** Format a time in the reader's zone: how is "full" (date, time, zone), "short" (without zone), "clock" or "exact". */
   function time(at, how = "full") {
     if (at === null || at === undefined) return "-";
     const date = new Date(at / 1000);
     const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
     const clock = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
     if (how === "clock") return clock;
+    if (how === "short") return `${day} ${clock}`;
     if (how === "exact") return `${day} ${clock}.${pad(((at % 1e6) + 1e6) % 1e6, 6)} ${ZONE}`;
     return `${day} ${clock} ${ZONE}`;
   }
@@ -194,6 +195,7 @@ const Page = (() => {
       element.title = element.textContent;
       element.textContent = time(micros(element.getAttribute("datetime")), element.dataset.how);
     }
+    for (const element of document.querySelectorAll(".zone")) element.textContent = ZONE;
   }
 
   const page = {
