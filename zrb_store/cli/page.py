@@ -9,7 +9,6 @@ from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.output import echo
 from zrb_store.errors import ZrbStoreError
 
-
 _PORT = 21214  # the one after that of zrb's own web server
 
 
