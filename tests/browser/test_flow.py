@@ -118,9 +118,14 @@ def test_parties_outside_and_other_sessions_are_nodes(
     page = open_file(write(store, "poisoned", tmp_path))
     names = page.locator("#flow .actor title").all_text_contents()
     assert "outside any task" in names
-    assert "session poisoned-maker, another session" in names
+    assert "session 9 other sessions" in names
     states = [each.get_attribute("data-state") for each in page.locator("#flow .row").all()]
-    assert states == ["dead", "taken", "taken"]
+    assert states == ["dead", "taken", "retracted", "taken"]
+    hostile.steps(store, "steps")
+    page = open_file(write(store, "steps-inbox", tmp_path))
+    assert "session steps, another session" in page.locator("#flow .actor title").all_text_contents()
+    page = open_file(write(store, "steps", tmp_path))
+    assert "step take, waiting, step of convert" in page.locator("#flow .actor title").all_text_contents()
 
 
 def test_100_000_values_are_drawn_at_once(tmp_path: Path, open_file: Callable[..., Page]) -> None:

@@ -223,7 +223,7 @@ def test_without_javascript_the_text_tells_what_happened(
     assert "zrb-store show files --at 20" in text
     table = page.locator("#flow").inner_text()
     assert "outside any task (2)" in table
-    assert "files-maker/make (1)" in table
+    assert "files-maker/make (2)" in table
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

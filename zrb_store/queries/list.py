@@ -60,6 +60,8 @@ def matching_sessions(
             statement = statement.with_hint(session, "INDEXED BY ix_zrb_session_created_at", "sqlite")
     if statuses is not None:
         statement = statement.where(session.c.status.in_(statuses))
+        if "completed" not in statuses:
+            statement = statement.where(sessions.is_not_completed)
     if task is not None:
         statement = statement.where(session.c.task == task)
     if projects is not None:
