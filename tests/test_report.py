@@ -157,7 +157,7 @@ def hostile_session(store: Store) -> None:
     session = store.session("s")
     given: dict[str, Any] = {"task": NAME, "path": [HOSTILE], "inputs": {HOSTILE: HOSTILE}, "project": NAME}
     with contextlib.suppress(ValueError), session.run(**given) as run, run.attempt(NAME) as attempt:
-        attempt.xcom[NAME].extend([HOSTILE, {HOSTILE: [HOSTILE]}, [{HOSTILE: 1}], b"\xff<script>"])
+        attempt.xcom[NAME].extend([HOSTILE, {HOSTILE: [HOSTILE]}, [{HOSTILE: 1}], b"\xff<script>", [1, 2]])
         attempt.step(NAME, lambda: HOSTILE)
         raise ValueError(HOSTILE)
 
