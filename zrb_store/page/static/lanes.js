@@ -26,13 +26,11 @@ const Lanes = (() => {
       this.tokens = new Map(); // by the number of the value: its element, and what it shows
       this.counts = page.el("span", { class: "tallies" });
       this.list = page.el("ol", { class: "tokens", "aria-label": `values in ${queue.name}`, keydown: (event) => this._move(event) });
-      const limit = queue.maxDeliveries;
+      this.limit = page.el("span", { class: "limit" });
+      this.leftOut = page.el("p", { class: "quiet small" });
       this.element = page.el("li", { class: "queue-lane" },
-        page.el("h3", {}, page.el("span", { class: "mono" }, queue.name), this.counts,
-          limit ? page.el("span", { class: "limit" }, `at most ${limit} deliveries`) : null),
-        this.list,
-        queue.leftOut ? page.el("p", { class: "quiet small" },
-          `${page.counted(queue.leftOut, "earlier value")} of this queue ${queue.leftOut === 1 ? "is" : "are"} not on this page.`) : null);
+        page.el("h3", {}, page.el("span", { class: "mono" }, queue.name), this.counts, this.limit),
+        this.list, this.leftOut);
     }
 
     /** Show the queue as the player has it. `motion` is the length of motions in ms, 0 for none. */
@@ -108,6 +106,11 @@ const Lanes = (() => {
     }
 
     _say(queue, player) {
+      const { maxDeliveries, leftOut } = queue;
+      this.limit.textContent = maxDeliveries ? `at most ${maxDeliveries === 1 ? "1 delivery" : `${maxDeliveries} deliveries`}` : "";
+      const earlier = leftOut === 1 ? "1 earlier value of this queue is" : `${leftOut.toLocaleString("en")} earlier values of this queue are`;
+      this.leftOut.hidden = !leftOut;
+      this.leftOut.textContent = `${earlier} not on this page.`;
       const seen = [LIVE, HELD, DEAD].map((code) => [player.count(queue, code), code]).filter(([count, code]) => count || code === LIVE);
       const gone = [TAKEN, REMOVED, RETRACTED].map((code) => [player.count(queue, code), code]).filter(([count]) => count);
       this.counts.replaceChildren(
