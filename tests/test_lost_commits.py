@@ -216,12 +216,16 @@ def test_a_commit_that_has_not_ended_is_waited_for(
         def __init__(self, driver: Any) -> None:
             self._driver = driver
 
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._driver, name)
+
         def execute(self, sql: str, *args: Any) -> Any:
             cursor = self._driver.execute(sql, *args)
             if sql != tickets._STATUS or len(asked) >= 3:
                 return cursor
-            asked.append(cursor.fetchone()[0])
-            return SimpleNamespace(fetchone=lambda: ("in progress",))
+            *others, status = cursor.fetchone()
+            asked.append(status)
+            return SimpleNamespace(fetchone=lambda: (*others, "in progress"))
 
     monkeypatch.setattr(
         "zrb_store.db.dialect.postgresql.was_committed",

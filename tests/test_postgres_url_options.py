@@ -135,7 +135,7 @@ def test_ssl(
 @pytest.fixture(scope="module")
 def certificates() -> Iterator[Path]:
     """Two keys and certificates for `localhost`, which PgBouncer's account may read."""
-    folder = postgres._new_folder()
+    folder = postgres.new_folder()
     for key, cert in (("key.pem", "cert.pem"), ("other-key.pem", "other.pem")):
         names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
         files = ["-keyout", str(folder / key), "-out", str(folder / cert)]

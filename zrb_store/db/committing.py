@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
-from zrb_store.db.dialect import Dialect, upgraded_meanwhile
+from zrb_store.db.dialect import Dialect, Ticket, upgraded_meanwhile
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.tables import REVISION
 from zrb_store.db.transaction import Transaction
@@ -25,7 +25,7 @@ class Sent(NamedTuple, Generic[T]):
         died: The values that died in it.
     """
 
-    ticket: str
+    ticket: Ticket
     result: T
     died: Died
 

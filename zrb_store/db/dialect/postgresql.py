@@ -18,7 +18,7 @@ from zrb_store.db.dialect.answer import answer, is_pooled
 from zrb_store.db.dialect.connecting import addresses, connect
 from zrb_store.db.dialect.probe import Probe
 from zrb_store.db.dialect.statements import REVISION_SQL
-from zrb_store.db.dialect.tickets import TICKET_SQL, was_committed
+from zrb_store.db.dialect.tickets import TICKET_SQL, Ticket, system_of, was_committed
 from zrb_store.db.dialect.watchdog import Watched, watch
 from zrb_store.db.transaction import Params
 from zrb_store.db.urls import shown_url
@@ -85,6 +85,7 @@ class PostgreSQL:
         self.commits_unsynced = False
         self._prepares = True
         self._where = ""
+        self._system = ""
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
         self._where = shown_url(url)
@@ -98,6 +99,10 @@ class PostgreSQL:
         options |= {"tcp_user_timeout": 30_000, "connect_timeout": 10, "client_encoding": "utf8", "autocommit": True}
         options = {name: number for name, number in options.items() if name not in url.query}
         engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), connect_args=options, poolclass=sa.NullPool)
+        try:
+            engine.dialect.create_connect_args(url)
+        except sa.exc.ArgumentError as error:
+            raise InvalidArgument(f"the store's URL {self._where} is not understood: {error}") from None
 
         @sa.event.listens_for(engine, "do_connect")
         def limit(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
@@ -131,6 +136,7 @@ class PostgreSQL:
                 "use one with encoding UTF8"
             )
         backend, synchronous_commit = answer(driver, _ABOUT_SESSION)
+        self._system = system_of(driver)
         if not self._prepares or is_pooled(driver, int(backend)):
             driver.prepare_threshold = None
         if durability == "full":
@@ -142,21 +148,22 @@ class PostgreSQL:
     def open_file(self, url: URL) -> None:
         return None
 
-    def begin(self, driver: Any) -> tuple[str | None, str | None]:
+    def begin(self, driver: Any) -> tuple[str | None, Ticket | None]:
         # The isolation level is given, because a server, a database or a role may have another default: a transaction
         # that has waited for a lock must see what was committed meanwhile. All statements are sent in one message. That
         # cannot be prepared, which psycopg does not notice if Ctrl-C interrupts it: hence prepare=False.
         sync = "SET LOCAL synchronous_commit = on; " if self.commits_unsynced else ""
         wait = f"SET LOCAL lock_timeout = '{self.lock_timeout}'; "
+        began = time.monotonic()
         cursor = driver.execute(
             f"BEGIN ISOLATION LEVEL READ COMMITTED; {wait}{sync}{_REVISION_AND_TICKET}", prepare=False
         )
         while cursor.nextset():
             pass
         row = cursor.fetchone()
-        return (None, None) if row is None else (str(row[0]), str(row[1]))
+        return (None, None) if row is None else (str(row[0]), Ticket(row[1], self._system, began))
 
-    def was_committed(self, driver: Any, ticket: str) -> bool:
+    def was_committed(self, driver: Any, ticket: Ticket) -> bool:
         return was_committed(driver, ticket, self._where)
 
     def create(self, url: URL) -> None:
