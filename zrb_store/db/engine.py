@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL
 from zrb_store.db.committing import Committing, roll_back
 from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
 from zrb_store.db.failpoints import failpoint
+from zrb_store.db.fronts import Fronts
 from zrb_store.db.process_fork import protect_from_fork
 from zrb_store.db.tables import REVISION
 from zrb_store.db.transaction import Params, Row, Transaction, is_write
@@ -35,6 +36,7 @@ class Database(Patience):
 
     Attributes:
         closed: Whether `close` was called; no operation is possible any more.
+        fronts: What is remembered of the queues, as long as the connection lasts.
         on_death: Called after a transaction in which values died, with this object, and queue id and seq of each.
     """
 
@@ -46,6 +48,7 @@ class Database(Patience):
         self.url = url
         self.read_only = read_only
         self.dialect = dialect_of(url)
+        self.fronts = Fronts()
         self._engine = self.dialect.engine(url, read_only=read_only, durability=durability)
         self._lock = threading.RLock()
         self._transaction: Transaction | None = None
@@ -294,6 +297,7 @@ class Database(Patience):
 
     def _drop(self) -> None:
         pooled, self._pooled, self._transaction = self._pooled, None, None
+        self.fronts.forget()
         if pooled is None:
             return
         with contextlib.suppress(Exception):
