@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-_SLOW = 0.002  # seconds for which a search may take on any server
-_NOISE = 0.0003  # seconds below which a search is never slow
+_SLOW = 0.0005  # seconds for which a take may last at any server
 _IN_A_ROW = 3  # slow searches, before it is worth a transaction to remember more
+_PAUSE = 5.0  # seconds between two looks
 _LASTS = 10.0  # seconds for which it is remembered, in case that somebody has changed rows in another way than we do
 
 
@@ -35,8 +35,8 @@ class Fronts:
     def __init__(self) -> None:
         self._fronts: dict[int, tuple[Front, float]] = {}
         self._due: set[int] = set()
-        self._fastest: dict[int, float] = {}
         self._slow: dict[int, int] = {}
+        self._next_look: dict[int, float] = {}
 
     def of(self, queue_id: int) -> Front | None:
         """Return the front of a queue, if it is known."""
@@ -84,12 +84,12 @@ class Fronts:
             if known is not None and known == front and found is not None and found >= front.first:
                 self._fronts[queue_id] = front._replace(first=found + 1), until
             return
-        fastest = self._fastest[queue_id] = min(seconds, self._fastest.get(queue_id, seconds))
-        if seconds < _SLOW and seconds < max(_NOISE, 2 * fastest):
+        if seconds < _SLOW:
             self._slow[queue_id] = 0
             return
         self._slow[queue_id] = self._slow.get(queue_id, 0) + 1
-        if self._slow[queue_id] == _IN_A_ROW:
+        if self._slow[queue_id] >= _IN_A_ROW and time.monotonic() >= self._next_look.get(queue_id, 0.0):
+            self._next_look[queue_id] = time.monotonic() + _PAUSE
             self._due.add(queue_id)
 
     def forget(self) -> None:

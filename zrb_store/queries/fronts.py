@@ -13,10 +13,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam, literal_column
 
+from zrb_store.db.dialect import now
 from zrb_store.db.engine import Database
 from zrb_store.db.fronts import Front
 from zrb_store.db.tables import queue, value
 from zrb_store.db.transaction import Executor, Transaction
+
+_SLOW = 250  # microseconds for which the server may search; as a rule it takes ten
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 _QUEUE_ID: sa.BindParameter[Any] = bindparam("queue_id")
@@ -47,14 +50,17 @@ not_before_front = (
 A change that makes it invalid, and that the statement sees, is committed; so its number is seen too.
 """
 
-_LOCK = sa.select(queue.c.low, queue.c.high).where(queue.c.id == _QUEUE_ID).with_for_update(key_share=True)
-_LAST_RETURN = sa.select(_RETURNS)
+_MAY_KNOW: sa.ColumnClause[bool] = literal_column("has_sequence_privilege('zrb_return_id_seq', 'USAGE')")
+_LOCK = sa.select(queue.c.low, queue.c.high, _MAY_KNOW).where(queue.c.id == _QUEUE_ID).with_for_update(key_share=True)
 _FIRST_LIVE = (
     sa.select(value.c.seq)
     .where(value.c.queue_id == _QUEUE_ID, value.c.ended_at.is_(None))
     .order_by(value.c.seq)
     .limit(_ONE)
 )
+# The columns are evaluated in their order.
+_TIMED = sa.select(now(), _FIRST_LIVE.scalar_subquery(), now())
+_STATE = sa.select(_RETURNS, _FIRST_LIVE.scalar_subquery())
 
 
 def _look(database: Database, queue_id: int) -> None:
@@ -65,13 +71,12 @@ def _look(database: Database, queue_id: int) -> None:
 
     def work(transaction: Transaction) -> Front | None:
         locked = transaction.execute(_LOCK, {"queue_id": queue_id})
-        if not locked:
+        if not locked or not locked[0][2]:
             return None
-        low, high = locked[0]
+        low, high, _ = locked[0]
         # Read after the lock, since a statement that has to wait for a lock may have read it before.
-        returns = transaction.execute(_LAST_RETURN)[0][0]
-        first = transaction.execute(_FIRST_LIVE, {"queue_id": queue_id})
-        return Front(first=first[0][0] if first else high + 1, low=low, returns=returns)
+        returns, first = transaction.execute(_STATE, {"queue_id": queue_id})[0]
+        return Front(first=high + 1 if first is None else first, low=low, returns=returns)
 
     front = database.transact(work)
     if front is not None:
@@ -82,8 +87,10 @@ def known_front(database: Database, queue_id: int) -> Front | None:
     """Return where the live values of a queue begin; None if that is not known, or not worth knowing."""
     front = database.fronts.of(queue_id)
     if front is None and database.fronts.is_due(queue_id):
-        _look(database, queue_id)
-        front = database.fronts.of(queue_id)
+        began, _, ended = database.execute(_TIMED, {"queue_id": queue_id})[0]
+        if ended - began > _SLOW:  # else the takes have waited for something else, such as those of other processes
+            _look(database, queue_id)
+            front = database.fronts.of(queue_id)
     return front
 
 
