@@ -105,6 +105,15 @@ class Dialect(Protocol):
             StoreUnavailable: The server cannot tell.
         """
 
+    def session_of(self, driver: Any) -> str | None:
+        """Return the server session of a connection, for `end_session`; None if that cannot be told."""
+
+    def end_session(self, driver: Any, session: str) -> None:
+        """Make sure, over another connection, that a session has committed all that it ever will.
+
+        Raises what `is_gone` recognizes if it has not ended yet.
+        """
+
     def create(self, url: URL) -> None:
         """Create the file of a new store, and its folder; do nothing if the database has no file."""
 

@@ -8,6 +8,7 @@ import re
 import select as readiness
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
@@ -17,6 +18,7 @@ from zrb_store.db import waiting
 from zrb_store.db.dialect.answer import answer, is_pooled
 from zrb_store.db.dialect.connecting import addresses, connect
 from zrb_store.db.dialect.probe import Probe
+from zrb_store.db.dialect.sessions import ABOUT_SESSION_SQL, end_session
 from zrb_store.db.dialect.statements import REVISION_SQL
 from zrb_store.db.dialect.tickets import TICKET_SQL, Ticket, system_of, was_committed
 from zrb_store.db.dialect.watchdog import Watched, watch
@@ -51,7 +53,6 @@ _LEAST = 2  # seconds: psycopg gives no connection less
 # SQLSTATEs of a prepared statement that the server session does not have, or has from another client.
 _NOT_PREPARED = ("26000", "42P05")
 _REVISION_AND_TICKET = REVISION_SQL.replace(" FROM", f", {TICKET_SQL} FROM")
-_ABOUT_SESSION = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('synchronous_commit')"
 
 # psycopg logs a warning if a connection ends during a pipeline. Without a handler, Python would print it to stderr.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -86,6 +87,7 @@ class PostgreSQL:
         self._prepares = True
         self._where = ""
         self._system = ""
+        self._sessions: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
         self._where = shown_url(url)
@@ -135,10 +137,13 @@ class PostgreSQL:
                 f"the database {url.database} has encoding {encoding}, in which not every text can be stored: "
                 "use one with encoding UTF8"
             )
-        backend, synchronous_commit = answer(driver, _ABOUT_SESSION)
+        session, synchronous_commit, backend = answer(driver, ABOUT_SESSION_SQL)
         self._system = system_of(driver)
-        if not self._prepares or is_pooled(driver, int(backend)):
+        pooled = is_pooled(driver, int(backend))
+        if not self._prepares or pooled:
             driver.prepare_threshold = None
+        if self._prepares and not pooled:
+            self._sessions[driver] = session.decode()
         if durability == "full":
             self.commits_unsynced = synchronous_commit == b"off"
 
@@ -165,6 +170,12 @@ class PostgreSQL:
 
     def was_committed(self, driver: Any, ticket: Ticket) -> bool:
         return was_committed(driver, ticket, self._where)
+
+    def session_of(self, driver: Any) -> str | None:
+        return self._sessions.get(driver)
+
+    def end_session(self, driver: Any, session: str) -> None:
+        end_session(driver, session)
 
     def create(self, url: URL) -> None:
         pass

@@ -109,6 +109,12 @@ class SQLite:
     def was_committed(self, driver: Any, ticket: Ticket) -> bool:
         raise NotImplementedError("begin gives no ticket")
 
+    def session_of(self, driver: Any) -> None:
+        return None
+
+    def end_session(self, driver: Any, session: str) -> None:
+        raise NotImplementedError("there are no sessions")
+
     def create(self, url: URL) -> None:
         path = sqlite_path(url)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -19,9 +19,9 @@ _SINCE = "pg_catalog.pg_stat_get_bgwriter_stat_reset_time()"
 _LIFE = f"coalesce(extract(epoch FROM {_SINCE})::text, '')"
 # Each takeover by a standby begins a timeline, which is part of the names of the log's files.
 _TIMELINE = "left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8)"
-_RECORD = "pg_catalog.pg_logical_emit_message(true, 'zrb_store', '')"
+RECORD = "pg_catalog.pg_logical_emit_message(true, 'zrb_store', '')"
 # These two names exist in every supported release.
-TICKET_SQL = f"pg_catalog.txid_current()::text || ' ' || {_LIFE} || ' ' || {_TIMELINE} || ' ' || {_RECORD}::text"
+TICKET_SQL = f"pg_catalog.txid_current()::text || ' ' || {_LIFE} || ' ' || {_TIMELINE} || ' ' || {RECORD}::text"
 _SYSTEM = "SELECT system_identifier FROM pg_catalog.pg_control_system()"
 _MARGIN = 0.2  # seconds by which two clocks may go apart meanwhile
 
@@ -39,7 +39,7 @@ _STATUS = f"""
             THEN pg_catalog.txid_status(%(number)s) END
     FROM ({_ABOUT_SERVER}) AS server"""
 # If the session was ended while it waited for a synchronous standby, its COMMIT is not there yet. This one is later.
-_WAIT_FOR_STANDBY = f"SELECT {_RECORD}"
+_WAIT_FOR_STANDBY = f"SELECT {RECORD}"
 
 
 class Ticket(NamedTuple):
