@@ -58,6 +58,16 @@ _REVISION_AND_TICKET = REVISION_SQL.replace(" FROM", f", {TICKET_SQL} FROM")
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
+_OTHER_HOST = "; add target_session_attrs=read-write to the URL, so that a host is used that can be written"
+
+
+def _may_be_standby(url: URL) -> bool:
+    """Whether a URL names several hosts, and takes any of them."""
+    hosts = url.query.get("host", "")
+    several = not isinstance(hosts, str) or "," in hosts
+    return several and url.query.get("target_session_attrs", "any") == "any"
+
+
 class NoConnectionLeft(StoreUnavailable):
     """The server, the role or a pooler allows no further connection."""
 
@@ -100,9 +110,9 @@ class PostgreSQL:
         options: dict[str, Any] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
         options |= {"tcp_user_timeout": 30_000, "connect_timeout": 10, "client_encoding": "utf8", "autocommit": True}
         options = {name: number for name, number in options.items() if name not in url.query}
-        engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), connect_args=options, poolclass=sa.NullPool)
+        url = url.set(drivername="postgresql+psycopg")
         try:
-            engine.dialect.create_connect_args(url)
+            engine = sa.create_engine(url, connect_args=options, poolclass=sa.NullPool)
         except sa.exc.ArgumentError as error:
             raise InvalidArgument(f"the store's URL {self._where} is not understood: {error}") from None
 
@@ -231,7 +241,8 @@ class PostgreSQL:
         text = " ".join(mask_text(str(error)).split())  # masked because libpq quotes parameters that it rejects
         state = error.sqlstate or ""
         if state in ("42501", "25006"):
-            return StoreUnavailable(f"the store {where} does not allow this: {text}")
+            hint = _OTHER_HOST if state == "25006" and _may_be_standby(url) else ""
+            return StoreUnavailable(f"the store {where} does not allow this: {text}{hint}")
         if state == "42P01":
             return StoreUnavailable(f"the store {where} has lost a table: {text}; restore a backup")
         if state.startswith("53"):
