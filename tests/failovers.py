@@ -190,8 +190,8 @@ def fail_over(times: int, *, seed: int = 0) -> Figures:
                 began = time.time()
                 goes_on(folder, began, 20)
                 wait_until(lambda: chance.random() < 0.02, lambda: "")  # at any moment
+                (servers.primary.kill if number % 2 else servers.primary.stop_at_once)()
                 killed = time.time()
-                servers.primary.kill() if number % 2 else servers.primary.stop_at_once()
                 servers.promote()
                 goes_on(folder, killed, 1)
                 figures.outages.append(min(acknowledged_after(folder, killed)) - killed)
