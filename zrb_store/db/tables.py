@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 # The Alembic revision that this code reads and writes; a test compares it with the head of migrations/.
-REVISION = "0006"
+REVISION = "0007"
 
 # The table in which Alembic keeps the revision. It has a name of its own, so that other programs that use Alembic can
 # share a PostgreSQL schema with a store.
@@ -75,6 +75,13 @@ session = Table(
     Column("finished_at", BigInteger),
     Index(None, "created_at"),
     Index(None, "task", "created_at"),
+    # For whoever looks for what is not done. It leaves out most sessions, so it is short.
+    Index(
+        "ix_zrb_session_not_completed",
+        "status",
+        "created_at",
+        sqlite_where=text("status <> 'completed'"),
+    ),
     sqlite_autoincrement=True,
 )
 
