@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests import failovers
 from tests.postgres import wait_until
 from tests.proxy import Proxy, proxy
 from tests.replication import Replicated, replicated
@@ -142,3 +143,11 @@ def test_what_nobody_can_tell_is_said(location: str, monkeypatch: pytest.MonkeyP
         with pytest.raises(StoreUnavailable, match=r"^[^\n]*crashed or changed; the change may have been made[^\n]*$"):
             queue.extend([1, 2])
         assert list(queue) == [0, 1, 2]
+
+
+def test_a_store_is_used_across_failovers(location: str) -> None:
+    """Processes push, consume and run workflows meanwhile; `python -m tests.failovers` does it twenty times."""
+    figures = failovers.fail_over(2)
+    assert figures.failovers == 2
+    assert figures.consumed > 0
+    assert figures.tasks > 0
