@@ -26,6 +26,7 @@ QUESTIONS = (
     "on_postgres",
     "waiting",
     "shared_queues",
+    "crowd",
     "listing",
     "start_up",
     "under_zrb",
