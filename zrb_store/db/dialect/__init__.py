@@ -18,6 +18,7 @@ from zrb_store.db.dialect.postgresql import NoConnectionLeft, PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
 from zrb_store.db.dialect.statements import (
     among,
+    byte_length,
     bytewise,
     insert_if_absent,
     matches,
@@ -43,6 +44,7 @@ __all__ = [
     "SQLite",
     "StoreReplaced",
     "among",
+    "byte_length",
     "bytewise",
     "dialect_of",
     "insert_if_absent",
