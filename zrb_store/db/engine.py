@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from zrb_store.db.committing import Committing, roll_back
+from zrb_store.db.committing import Asking, Committing, roll_back
 from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
 from zrb_store.db.failpoints import failpoint
+from zrb_store.db.fronts import Fronts
 from zrb_store.db.process_fork import protect_from_fork
 from zrb_store.db.tables import REVISION
-from zrb_store.db.transaction import Params, Row, Transaction, is_write
+from zrb_store.db.transaction import Lost, Params, Row, Transaction, is_write
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import Patience, Wait
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
@@ -35,6 +36,7 @@ class Database(Patience):
 
     Attributes:
         closed: Whether `close` was called; no operation is possible any more.
+        fronts: What is remembered of the queues, as long as the connection lasts.
         on_death: Called after a transaction in which values died, with this object, and queue id and seq of each.
     """
 
@@ -46,6 +48,7 @@ class Database(Patience):
         self.url = url
         self.read_only = read_only
         self.dialect = dialect_of(url)
+        self.fronts = Fronts()
         self._engine = self.dialect.engine(url, read_only=read_only, durability=durability)
         self._lock = threading.RLock()
         self._transaction: Transaction | None = None
@@ -81,10 +84,11 @@ class Database(Patience):
 
     # -- operations
 
-    def execute(self, statement: sa.sql.Executable, params: Params = {}, /) -> list[Row]:  # noqa: B006 - never changed
+    def execute(self, statement: sa.sql.Executable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
         """Run one statement in its own transaction.
 
-        A statement that writes must have `schema_is_unchanged` as a condition, and return the rows that it changed.
+        A statement that writes must have `schema_is_unchanged` as a condition, and return the rows that it changed. If
+        its answer is lost, it is an error that says so, unless `lost` can tell whether it was run.
 
         Raises:
             StoreUnavailable: The database stayed locked or unreachable, or it refuses the statement.
@@ -94,7 +98,19 @@ class Database(Patience):
             return self.operate(Transaction.execute, statement, params)
         if self.read_only or self.dialect.commits_unsynced:
             return self.transact(lambda transaction: transaction.execute(statement, params))
-        return self.operate(self._write, statement, params)
+        if lost is None:
+            return self.operate(self._write, statement, params)
+        change = Asking(self.dialect, lambda transaction: self._write(transaction, statement, params), lost)
+        try:
+            return self.operate(self._ask, change)
+        except StoreUnavailable as error:
+            raise may_be_made(error) if change.is_unanswered else error from error.__cause__
+
+    def _ask(self, transaction: Transaction, change: Asking) -> list[Row]:
+        try:
+            return change(transaction)
+        finally:
+            self._may_be_committed &= not change.is_unanswered  # that is found out over the next connection
 
     def _write(self, transaction: Transaction, statement: sa.sql.Executable, params: Params) -> list[Row]:
         self._may_be_committed = True
@@ -294,6 +310,7 @@ class Database(Patience):
 
     def _drop(self) -> None:
         pooled, self._pooled, self._transaction = self._pooled, None, None
+        self.fronts.forget()
         if pooled is None:
             return
         with contextlib.suppress(Exception):

@@ -21,13 +21,18 @@ _cursors = itertools.count()
 
 Row = tuple[Any, ...]
 Params = Mapping[str, Any]
+Lost = Callable[["Transaction"], list[Row] | None]
+"""Finds what a statement has changed, and returns what the statement returned; None if it has changed nothing."""
 
 
 class Executor(Protocol):
     """What a query function runs on: a `Database` (each statement in its own transaction) or a `Transaction`."""
 
-    def execute(self, statement: Executable, params: Params = ..., /) -> list[Row]:
-        """Run one statement and return its rows; an empty list if it returns none."""
+    def execute(self, statement: Executable, params: Params = ..., lost: Lost | None = None, /) -> list[Row]:
+        """Run one statement and return its rows; an empty list if it returns none.
+
+        If it commits itself, and its answer is lost, `lost` may tell over a new connection what it had returned.
+        """
 
     @property
     def dialect_name(self) -> str:
@@ -95,7 +100,7 @@ class Transaction:
     def dialect_name(self) -> str:
         return self._dialect.name
 
-    def execute(self, statement: Executable, params: Params = {}, /) -> list[Row]:  # noqa: B006 - never changed
+    def execute(self, statement: Executable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
         sql, bind = compiled(self._dialect, statement)
         self.sql = sql
         self.sent += 1
