@@ -18,6 +18,7 @@ QUESTIONS = (
     "small_values",
     "reading",
     "bulk",
+    "encoding",
     "large_values",
     "history",
     "steps",

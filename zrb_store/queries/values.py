@@ -53,7 +53,7 @@ def push(executor: Executor, queue_id: int, item: Encoded, attempt_id: int | Non
     statement = _push(executor.dialect_name, attempt_id is not None, left)
     rows = executor.execute(
         statement,
-        {"queue_id": queue_id, "type": item.type, "size": len(item.data), "data": item.data, "attempt_id": attempt_id},
+        {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data, "attempt_id": attempt_id},
     )
     return rows[0][0] if rows else None
 
@@ -106,7 +106,7 @@ def push_many(
         _INSERT,
         _INSERTED,
         (
-            (queue_id, seq, item.type, len(item.data), moment, attempt_id, moved_from, deliveries, item.data)
+            (queue_id, seq, item.type, item.size, moment, attempt_id, moved_from, deliveries, item.data)
             for seq, (item, moved_from, deliveries) in enumerate(items, first)
         ),
     )
@@ -224,14 +224,16 @@ class LiveValue(NamedTuple):
         return NewValue(self.item, self.seq, self.deliveries)
 
 
-_LIVE = _from_live(sa.select(value.c.seq, value.c.data, value.c.type, value.c.deliveries)).order_by(value.c.seq)
+_LIVE = _from_live(sa.select(value.c.seq, value.c.data, value.c.type, value.c.size, value.c.deliveries)).order_by(
+    value.c.seq
+)
 _LIVE_LOCKED = _LIVE.with_for_update()
 
 
 def live(executor: Executor, queue_id: int, *, lock: bool = False) -> list[LiveValue]:
     """Return all live values, the oldest first. With `lock`, they are locked until the transaction ends."""
     rows = executor.execute(_LIVE_LOCKED if lock else _LIVE, {"queue_id": queue_id})
-    return [LiveValue(seq, Encoded(data, kind), deliveries) for seq, data, kind, deliveries in rows]
+    return [LiveValue(seq, Encoded(data, kind, size), deliveries) for seq, data, kind, size, deliveries in rows]
 
 
 _MOMENT = bindparam("moment", type_=sa.BigInteger)

@@ -18,6 +18,7 @@ from zrb_store.db.dialect.postgresql import NoConnectionLeft, PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
 from zrb_store.db.dialect.statements import (
     among,
+    byte_length,
     bytewise,
     insert_if_absent,
     matches,
@@ -45,6 +46,7 @@ __all__ = [
     "StoreReplaced",
     "Ticket",
     "among",
+    "byte_length",
     "bytewise",
     "dialect_of",
     "insert_if_absent",

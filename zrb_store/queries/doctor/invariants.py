@@ -8,6 +8,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import literal_column
 
+from zrb_store.db.dialect import byte_length
 from zrb_store.db.tables import attempt, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor
 
@@ -78,21 +79,13 @@ _last_count = (
     .scalar_subquery()
 )
 _later = returned.alias("later")
-_overlap = sa.exists(
-    sa.select(literal_column("1"))
-    .select_from(
-        returned.join(
-            _later,
-            sa.and_(
-                _later.c.queue_id == returned.c.queue_id,
-                _later.c.seq == returned.c.seq,
-                _later.c.id > returned.c.id,
-                _later.c.taken_at < returned.c.returned_at,
-            ),
-        )
-    )
-    .where(_of_value)
+_and_later = sa.and_(
+    _later.c.queue_id == returned.c.queue_id,
+    _later.c.seq == returned.c.seq,
+    _later.c.id > returned.c.id,
+    _later.c.taken_at < returned.c.returned_at,
 )
+_overlap = sa.exists(sa.select(literal_column("1")).select_from(returned.join(_later, _and_later)).where(_of_value))
 
 _VALUE_INVARIANTS = [
     Invariant(
@@ -163,7 +156,7 @@ _VALUE_INVARIANTS = [
         "value-size",
         "are not as long as their stored size: the data is damaged",
         "restore a backup; `zrb-store get SESSION QUEUE --seq N` shows what is left",
-        VALUES.where(value.c.size != sa.func.length(value.c.data)),
+        VALUES.where(value.c.size != byte_length(value.c.data)),
     ),
     Invariant(
         "value-times",
