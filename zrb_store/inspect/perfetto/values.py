@@ -71,7 +71,7 @@ def arrows(queue: str, values: Iterable[Value], places: Places, numbers: Iterato
 
 def _takes(value: Value) -> Iterator[tuple[Mapping[str, Any], str]]:
     yield from ((each, "given back") for each in value["returns"] if each["deliveries"] != 0)
-    if value["state"] == "taken":
+    if value["state"] == "taken" and value["taken_at"] is not None:  # it may be damaged
         yield value, "taken"
 
 
@@ -130,7 +130,7 @@ def _marks_of(value: Value, own: Track, places: Places) -> Iterator[_Mark]:
         else:
             yield mark("take", each["taken_at"], each["taken_by"])
             yield mark("give back", each["returned_at"], None, reason=each["reason"])
-    if value["state"] == "taken":
+    if value["state"] == "taken" and value["taken_at"] is not None:
         yield mark("take", value["taken_at"], value["taken_by"])
     elif value["state"] in _VERBS and value["ended_at"] is not None:
         yield mark(_VERBS[value["state"]], value["ended_at"], value["taken_by"])
