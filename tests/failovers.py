@@ -63,10 +63,11 @@ class Journal:
     """What a process did and what was acknowledged, as lines of a file that outlives it."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._file = (folder / f"{name}.log").open("a", buffering=1)
+        self._path = folder / f"{name}.log"
 
     def __call__(self, what: str, which: object) -> None:
-        self._file.write(f"{time.time()}\t{what}\t{which}\n")
+        with self._path.open("a") as file:
+            file.write(f"{time.time()}\t{what}\t{which}\n")
 
     def error(self, error: ZrbStoreError) -> None:
         (line,) = str(error).splitlines()
