@@ -115,6 +115,7 @@ def test_description_is_the_readme_with_absolute_links(metadata: Message, descri
     assert description.replace(here, "") == (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.smoke
 def test_wheel_works_without_anything_else(wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
     folder = tmp_path / "empty"
