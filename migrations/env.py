@@ -9,12 +9,13 @@ from alembic import context
 
 from zrb_store.db import migrate, tables
 from zrb_store.db.dialect import dialect_of
+from zrb_store.db.revision import VERSION_TABLE
 from zrb_store.db.urls import store_url
 
 
 def is_ours(name: str | None, kind: str, _parents: object) -> bool:
     """Whether a comparison includes this object. Tables of other programs may be in the same database."""
-    return kind != "table" or ((name or "").startswith("zrb_") and name != tables.VERSION_TABLE)
+    return kind != "table" or ((name or "").startswith("zrb_") and name != VERSION_TABLE)
 
 
 def run(connection: sa.Connection) -> None:
@@ -24,7 +25,7 @@ def run(connection: sa.Connection) -> None:
         target = {"dialect_name": connection.dialect.name, "literal_binds": True}
     context.configure(
         target_metadata=tables.metadata,
-        version_table=tables.VERSION_TABLE,
+        version_table=VERSION_TABLE,
         version_table_schema=migrate.version_schema(connection),
         include_name=is_ours,
         render_as_batch=True,  # SQLite can change few things in a table, so Alembic recreates the table

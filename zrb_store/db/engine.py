@@ -6,20 +6,22 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
-
-import sqlalchemy as sa
-from sqlalchemy.engine import URL
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store.db.committing import Committing, roll_back
+from zrb_store.db.deferred import made
 from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.process_fork import protect_from_fork
-from zrb_store.db.tables import REVISION
+from zrb_store.db.revision import REVISION
 from zrb_store.db.transaction import Params, Row, Transaction, is_write
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import Patience, Wait
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.engine import URL
 
 T = TypeVar("T")
 
@@ -60,7 +62,7 @@ class Database(Patience):
     @property
     def dialect_name(self) -> str:
         """`sqlite` or `postgresql`."""
-        return self._engine.dialect.name
+        return self.dialect.name
 
     @property
     def shown_url(self) -> str:
@@ -70,7 +72,8 @@ class Database(Patience):
     @property
     def engine(self) -> sa.Engine:
         """The SQLAlchemy engine, for migrations and backups."""
-        return self._engine
+        engine: sa.Engine = made(self._engine)
+        return engine
 
     def close(self) -> None:
         """Close the connection, once the operation of another thread, if there is one, has ended."""
@@ -90,7 +93,7 @@ class Database(Patience):
             StoreUnavailable: The database stayed locked or unreachable, or it refuses the statement.
             SchemaAhead: Another process has upgraded the store since it was opened.
         """
-        if not is_write(statement):
+        if not is_write(self._engine.dialect, statement):
             return self.operate(Transaction.execute, statement, params)
         if self.read_only or self.dialect.commits_unsynced:
             return self.transact(lambda transaction: transaction.execute(statement, params))
@@ -177,10 +180,12 @@ class Database(Patience):
         Raises:
             StoreUnavailable: The database cannot be used.
         """
+        import sqlalchemy as sa  # late: takes long
+
         with self._lock:
             try:
                 self.dialect.create(self.url)
-                yield self._engine
+                yield self.engine
             except (OSError, sa.exc.DBAPIError) as error:
                 cause = getattr(error, "orig", None) or error
                 raise self.dialect.explain(cause, self.url) or cause from error
@@ -289,7 +294,7 @@ class Database(Patience):
         self.refuse_replaced()
         self._pooled = self.dialect.connect(self._engine, self)
         self._file = self.dialect.open_file(self.url)
-        self._transaction = Transaction(self._pooled.driver_connection, self._engine.dialect)
+        self._transaction = Transaction(self._pooled.driver_connection, self._engine.dialect, self.dialect_name)
         return self._transaction
 
     def _drop(self) -> None:

@@ -17,7 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from zrb_store.db import tables, waiting
+from zrb_store.db.deferred import made
 from zrb_store.db.dialect import dialect_of
+from zrb_store.db.revision import OLD_VERSION_TABLE, VERSION_TABLE, version_table
 from zrb_store.db.waiting import Notice
 from zrb_store.errors import StoreUnavailable
 
@@ -138,10 +140,10 @@ def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> 
         connection: The store, in the transaction of the upgrade.
         execute: Runs a statement, or prints it.
     """
-    if _version_table(connection) == tables.OLD_VERSION_TABLE:
-        execute(CREATE_VERSION_TABLE.format(tables.VERSION_TABLE))
-        execute(f"INSERT INTO {tables.VERSION_TABLE} SELECT version_num FROM {tables.OLD_VERSION_TABLE}")
-        execute(f"UPDATE {tables.OLD_VERSION_TABLE} SET version_num = '{UNKNOWN_TO_0001}'")
+    if _version_table(connection) == OLD_VERSION_TABLE:
+        execute(CREATE_VERSION_TABLE.format(VERSION_TABLE))
+        execute(f"INSERT INTO {VERSION_TABLE} SELECT version_num FROM {OLD_VERSION_TABLE}")
+        execute(f"UPDATE {OLD_VERSION_TABLE} SET version_num = '{UNKNOWN_TO_0001}'")
 
 
 @contextmanager
@@ -249,12 +251,12 @@ def _revision(connection: sa.Connection) -> str | None:
     from alembic.runtime.migration import MigrationContext
 
     options = {
-        "version_table": _version_table(connection) or tables.VERSION_TABLE,
+        "version_table": _version_table(connection) or VERSION_TABLE,
         "version_table_schema": version_schema(connection),
     }
     return MigrationContext.configure(connection, opts=options).get_current_revision()
 
 
 def _version_table(connection: sa.Connection) -> str | None:
-    found = connection.execute(dialect_of(connection.engine.url).has_versions)
-    return tables.version_table([row[0] for row in found])
+    found = connection.execute(made(dialect_of(connection.engine.url).has_versions))
+    return version_table([row[0] for row in found])

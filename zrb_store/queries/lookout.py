@@ -6,11 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
+from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, session, value
 from zrb_store.db.engine import Database
-from zrb_store.db.tables import attempt, queue, session, value
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 _queue_id = (

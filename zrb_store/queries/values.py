@@ -8,12 +8,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
 from zrb_store.codec import Encoded
+from zrb_store.db.core import bindparam, literal_column, returned, sa, value
 from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged
-from zrb_store.db.tables import returned, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.clock import now_micros

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
-
-from zrb_store.db.tables import REVISION, queue, value, version
+from zrb_store.db.core import queue, sa, value, version
+from zrb_store.db.deferred import module
+from zrb_store.db.revision import REVISION, REVISION_SQL
 from zrb_store.errors import SchemaAhead
 from zrb_store.name_pattern import NamePattern
 
-REVISION_SQL = f"SELECT {version.c.version_num.name} FROM {version.name}"
+if TYPE_CHECKING:
+    from zrb_store.db.dialect.compiling import now as now
+else:
+    now = module("zrb_store.db.dialect.compiling").now
 
 _our_revision: sa.ColumnClause[Any] = sa.literal_column(f"'{REVISION}'")
 schema_is_unchanged = sa.exists(sa.select(sa.literal_column("1")).where(version.c.version_num == _our_revision))
 """A condition for each statement that writes outside a transaction: the store was not upgraded since it was opened."""
-
-
-class now(FunctionElement[int]):
-    """The database's clock, in microseconds since 1970, at the moment of evaluation rather than of the transaction."""
-
-    type = sa.BigInteger()
-    inherit_cache = True
-
-
-@compiles(now, "sqlite")
-def _sqlite_now(element: now, compiler: Any, **_: Any) -> str:
-    return "(zrb_now() / 1000)"
-
-
-@compiles(now, "postgresql")
-def _postgresql_now(element: now, compiler: Any, **_: Any) -> str:
-    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
 
 def revision_of(driver: Any) -> str | None:
@@ -53,12 +37,8 @@ def upgraded_meanwhile(shown_url: str, found: str | None) -> SchemaAhead:
 def insert_if_absent(dialect_name: str, table: sa.Table) -> Any:
     """Return an INSERT that does nothing if a unique column already has the value."""
     if dialect_name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-        return sqlite_insert(table).on_conflict_do_nothing()
-    from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-
-    return postgresql_insert(table).on_conflict_do_nothing()
+        return module("sqlalchemy.dialects.sqlite").insert(table).on_conflict_do_nothing()
+    return module("sqlalchemy.dialects.postgresql").insert(table).on_conflict_do_nothing()
 
 
 def bytewise(dialect_name: str, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
