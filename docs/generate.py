@@ -30,7 +30,7 @@ from zrb_store.cli.app import app
 from zrb_store.db import about, schema, stored_statements
 from zrb_store.db.columns import ColumnRule
 from zrb_store.db.deferred import Deferred
-from zrb_store.db.dialect import SQLite
+from zrb_store.db.dialect import SQLite, statements
 from zrb_store.db.dialect.compiling import sqlite_engine
 from zrb_store.operations.transfer import lines
 from zrb_store.operations.transfer.fields import FIELDS
@@ -191,7 +191,7 @@ def _class(cls: type[Any]) -> list[str]:
             continue
         if isinstance(member, property):
             parts += ["", f"### {cls.__name__}.{name}", "", _prose(inspect.getdoc(member) or "")]
-        elif inspect.isfunction(member) and member.__name__ == name:
+        elif inspect.isfunction(member) and member.__name__ == name and member.__module__.startswith("zrb_store"):
             parts += _function(member, f"{cls.__name__}.{name}", "###")
     return parts
 
@@ -283,15 +283,14 @@ def sqlite_statements() -> str:
     """The SQL of every statement that always is the same, or depends on nothing but yes or no."""
     path, name = list(zrb_store.queries.__path__), "zrb_store.queries."
     modules = [importlib.import_module(each.name) for each in pkgutil.walk_packages(path, name)]
-    statements: list[Any] = [SQLite.has_versions, SQLite.has_foreign]
-    for module in (schema, about, *modules):
+    found: list[Any] = [SQLite.has_versions, SQLite.has_foreign]
+    for module in (schema, about, statements, *modules):
         for item in vars(module).values():
-            several = item.values() if isinstance(item, dict) else item if isinstance(item, list | tuple) else [item]
-            statements += [each for each in several if isinstance(each, Deferred)]
-            if hasattr(item, "cache_info") and item.__module__ == module.__name__:
-                statements += _made_by(item)
+            is_ours = hasattr(item, "cache_info") and item.__module__ == module.__name__
+            for one in _made_by(item) if is_ours else [item]:
+                found += one.values() if isinstance(one, dict) else one if isinstance(one, list | tuple) else [one]
     dialect = sqlite_engine(lambda: sqlite3.connect(":memory:")).dialect
-    return stored_statements.stored_form(dialect, (each for each in statements if isinstance(each, Deferred)))
+    return stored_statements.stored_form(dialect, (each for each in found if isinstance(each, Deferred)))
 
 
 def _made_by(function: Callable[..., Any]) -> Iterator[Any]:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from alembic import context
 
 from zrb_store.db import migrate, tables
+from zrb_store.db.deferred import made
 from zrb_store.db.dialect import dialect_of
 from zrb_store.db.revision import VERSION_TABLE
 from zrb_store.db.urls import store_url
@@ -43,7 +44,8 @@ def engine() -> sa.Engine:
     url = store_url()
     dialect = dialect_of(url)
     dialect.create(url)
-    return dialect.engine(url, read_only=False, durability="normal")
+    made_engine: sa.Engine = made(dialect.engine(url, read_only=False, durability="normal"))
+    return made_engine
 
 
 given: sa.Connection | None = context.config.attributes.get("connection")

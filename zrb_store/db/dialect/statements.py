@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from zrb_store.db.core import queue, sa, value, version
@@ -91,6 +92,7 @@ def numbered_insert(dialect_name: str, columns: dict[str, Any], where: list[Any]
     return sa.insert(value).from_select(names, source).returning(value.c.seq)
 
 
+@functools.cache
 def reserve(dialect_name: str, *, left: bool) -> Any:
     """Return a statement that reserves `:count` numbers in queue `:queue_id` and returns the lowest."""
     count = sa.bindparam("count", type_=sa.BigInteger)
