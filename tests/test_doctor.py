@@ -41,7 +41,8 @@ def fill_with_history(store: Store) -> None:
             OutputLine(1_795_000_000_000_000 + number, "stdout", f"line {number}"),
             OutputLine(1, "print", "\u00e9\0"),
         ]
-        assert store.database.transact(lambda transaction: output.add(transaction, done.id, said, 100))  # noqa: B023
+        end = output.end_of(store.database, done.id)
+        store.database.transact(lambda each: output.add(each, done.id, end, said, 100))  # noqa: B023
     done.complete(store.session("inbox").xcom.bound_to(done)["files"].pop())
     taking = store.session("inbox").xcom.bound_to(failing)["files"]
     taking.pop()

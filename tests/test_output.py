@@ -178,30 +178,6 @@ def test_an_attempt_that_has_ended_prints_nothing_more(store: Store) -> None:
     assert lines_of(store, "load#1") == ["log: before"]
 
 
-def test_lines_wait_for_a_store_that_cannot_be_reached(
-    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    from zrb_store import StoreUnavailable
-
-    with store.session("s").run() as run, run.attempt("load") as attempt:
-        output = attempt.output
-        assert output is not None
-        with monkeypatch.context() as broken:
-
-            def refuse(work: object, **options: object) -> None:
-                raise StoreUnavailable("the store cannot be reached")
-
-            broken.setattr(store.database, "transact", refuse)
-            for text in ("one", "two"):
-                attempt.log(text)
-                output.store()
-        assert stored_pieces(store) == 0
-        attempt.log("three")
-    assert lines_of(store, "load#1") == ["log: one", "log: two", "log: three"]
-    warnings = [each.getMessage() for each in caplog.records if "printed" in each.getMessage()]
-    assert warnings == ["what s/load#1 printed could not be stored yet: the store cannot be reached"]
-
-
 def test_a_completion_that_was_refused_loses_no_output(store: Store) -> None:
     from zrb_store import UnencodableValue
 

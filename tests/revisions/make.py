@@ -19,6 +19,7 @@ from zrb_store.db.revision import REVISION
 from zrb_store.db.tables import run as run_table
 from zrb_store.output_text import OutputLine
 from zrb_store.queries import output
+from zrb_store.queries.output import NO_OUTPUT
 from zrb_store.testing import expire_lease, temporary_store
 
 HERE = Path(__file__).parent
@@ -35,7 +36,7 @@ def fill(store: Store) -> None:
                 OutputLine(1_795_000_000_000_000, "stdout", "loading"),
                 OutputLine(1_795_000_000_000_001, "print", ""),
             ]
-            store.database.transact(lambda transaction: output.add(transaction, attempt.id, said, 100))
+            store.database.transact(lambda transaction: output.add(transaction, attempt.id, NO_OUTPUT, said, 100))
             attempt.complete({"loaded": files.pop()})
     dead = store.session("dead")
     run = dead.run(task="load").start()

@@ -18,6 +18,7 @@ from zrb_store.errors import ZrbStoreError
 from zrb_store.output import Output
 from zrb_store.queries import attempts, values
 from zrb_store.queries.give_back import undo_ended
+from zrb_store.queries.output import NO_OUTPUT
 from zrb_store.queries.owner import Owner
 from zrb_store.queries.steps import close_running
 from zrb_store.xcom import Xcoms, current_attempt
@@ -41,8 +42,11 @@ class Attempt(AttemptUnderWay):
         steps: Its steps.
     """
 
-    def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
+    def __init__(
+        self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int, *, has_begun_before: bool = False
+    ) -> None:
         super().__init__(xcoms, attempt_id, task, number, fence)
+        self._has_begun_before = has_begun_before  # so that it may have output: readiness checks have one attempt
         self.result_seq: int | None = None
         self.steps = ExactSteps(self)
         self._output: Output | None = None  # made when something is printed
@@ -54,7 +58,8 @@ class Attempt(AttemptUnderWay):
         if self._output is None and (limit := settings.output()):
             with self._making_output:
                 if self._output is None:
-                    self._output = Output(self.database, self.id, self.full_name, limit)
+                    end = None if self._has_begun_before else NO_OUTPUT
+                    self._output = Output(self.database, self.id, self.full_name, limit, end)
         return self._output
 
     def log(self, text: str, stream: str = "log") -> None:
@@ -140,7 +145,6 @@ class Attempt(AttemptUnderWay):
             # The attempt is locked before its queue: a child's push to that queue waits for the attempt.
             if not attempts.lock(transaction, self.id):
                 self._refuse(transaction)
-            output.write_rest(transaction)
             closed = self._close_steps(transaction)  # before a queue is locked: attempts are locked first
             if item is not None:
                 queue_id = self.xcom.create_queue(transaction, name)
@@ -151,6 +155,7 @@ class Attempt(AttemptUnderWay):
             restorable = self.restorable and (item is None or item.restorable)
             if not attempts.complete(transaction, self.id, restorable=restorable, result=place):
                 self._refuse(transaction)
+            output.write_rest(transaction)
             undo_ended(transaction, closed, "interrupted")
             return place
 

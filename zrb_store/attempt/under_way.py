@@ -28,7 +28,7 @@ class RestOfOutput(Protocol):
     """What was printed and is not stored yet."""
 
     def write_rest(self, transaction: Transaction) -> None:
-        """Store it in the transaction that ends the attempt, before the attempt ends."""
+        """Store it in the transaction that has ended the attempt."""
 
 
 class _NoOutput:
@@ -95,9 +95,9 @@ class AttemptUnderWay(AttemptReference):
         text = error_text(error, first_frame) if isinstance(error, BaseException) else error
 
         def work(transaction: Transaction) -> bool:
-            output.write_rest(transaction)
             if not attempts.fail(transaction, self.id, status, text):
                 return False
+            output.write_rest(transaction)
             undo_ended(transaction, [*self._close_steps(transaction), self.id], status)
             return True
 

@@ -84,8 +84,8 @@ class OutputBuffer:
             limit: How many bytes are kept.
         """
         self.parse: Parse = lambda text: ("print", text)
-        self._times: deque[int] = deque()
-        self._texts: deque[str] = deque()
+        self._times: list[int] = []
+        self._texts: list[str] = []
         self.note_time, self.note_text = self._times.append, self._texts.append
         self._limit = limit
         self._room = limit + 2 * _SLACK
@@ -113,9 +113,8 @@ class OutputBuffer:
         """Take what was added, drop what will not be kept for sure, and return the rest, each with its stream."""
         # If two threads print at once, their times may be exchanged.
         count = min(len(self._times), len(self._texts))
-        times: list[int] = [self._times.popleft() for _ in range(count)]
+        times, texts = _taken(self._times, count), _taken(self._texts, count)
         streams: list[str | None] = [None] * count
-        texts: list[Any] = [self._texts.popleft() for _ in range(count)]
         if self._raw:
             raw = [self._raw.popleft() for _ in range(len(self._raw))]
             together = sorted([*zip(times, streams, texts, strict=True), *raw], key=_TIME)
@@ -172,7 +171,7 @@ class OutputBuffer:
             all_of_it: Also take a line whose beginning was printed just now and whose end was not.
         """
         lines: list[OutputLine] = []
-        cut = 0
+        cut, limit = 0, self._limit
         with self._lock:
             raw = self._newest()
             self._raw_size = 0
@@ -184,14 +183,19 @@ class OutputBuffer:
                 skipped += 0 if begun is None else _size(begun.text)
                 if amid_line:
                     self._unfinished[stream] = _Unfinished(0, "", True)
-            texts = [(at // 1000, stream, self._text(stream, data)) for at, stream, data in raw]
+            if any(isinstance(data, bytes) for _, _, data in raw):
+                raw = [(at, stream, self._text(stream, data)) for at, stream, data in raw]
+            texts: list[tuple[int, str, str]] = raw
             streams = {stream for _, stream, _ in texts}
             wholes = {stream: "".join(text for _, of, text in texts if of == stream) for stream in streams}
             is_clean = all(map(_is_clean, wholes.values()))
             if not is_clean:
                 texts = _covered(texts, wholes)
             for at, stream, text in texts:
-                cut += self._split(at, stream, text, is_clean, lines)
+                if is_clean and stream not in self._unfinished and 0 <= text.find("\n") == len(text) - 1 < limit:
+                    lines.append(OutputLine(at // 1000, stream, text[:-1]))  # as most are
+                else:
+                    cut += self._split(at // 1000, stream, text, is_clean, lines)
             old = time.time_ns() // 1000 - OLD
             for stream, begun in list(self._unfinished.items()):
                 if begun.text and (all_of_it or begun.at <= old):
@@ -200,13 +204,23 @@ class OutputBuffer:
         skipped = max(skipped + cut, 1) if skipped else 0
         # Such a line fills the limit alone. All that came before it is dropped, too.
         skipped, self._of_long_lines = skipped + self._of_long_lines, 0
+        self._note_last(lines)
         sizes = [line.size for line in lines]
         size, first = sum(sizes), 0
-        while size > self._limit and first < len(lines) - 1:
+        while size > limit and first < len(lines) - 1:
             size -= sizes[first]
             skipped += sizes[first]
             first += 1
         return Printed(lines[first:] if first else lines, skipped)
+
+    def _note_last(self, lines: list[OutputLine]) -> None:
+        streams = {line.stream for line in lines}
+        for line in reversed(lines):
+            if not streams:
+                break
+            if line.stream in streams and line.text and not line.text.isspace():
+                self._last[line.stream] = line.text
+                streams.remove(line.stream)
 
     @property
     def has_beginning(self) -> bool:
@@ -245,8 +259,6 @@ class OutputBuffer:
         for part in parts:
             if is_clean and len(part) < self._limit:
                 lines.append(OutputLine(at, stream, part))
-                if part and not part.isspace():
-                    self._last[stream] = part
             else:
                 cut += self._finish(_Unfinished(at, part, False), stream, lines)
         if begun is not None:
@@ -282,8 +294,6 @@ class OutputBuffer:
         if is_cut or len(encoded) > room:
             kept = max(room - len(CUT), 0)
             text = (CUT.encode() + encoded[max(len(encoded) - kept, 0) :])[: max(room, 0)].decode(errors="ignore")
-        if text and not text.isspace():
-            self._last[stream] = text
         line = OutputLine(begun.at, stream, text)
         lines.append(line)
         cut = begun.dropped + _size(begun.text) + 1 - line.size
@@ -291,6 +301,13 @@ class OutputBuffer:
             self._of_long_lines += cut
             return 0
         return cut if is_cut else 0
+
+
+def _taken(items: list[Any], count: int) -> list[Any]:
+    """Take the first items. Another thread may append meanwhile."""
+    taken = items[:count]
+    del items[:count]
+    return taken
 
 
 def _covered(texts: list[tuple[int, str, str]], wholes: dict[str, str]) -> list[tuple[int, str, str]]:

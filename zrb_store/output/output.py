@@ -16,6 +16,7 @@ from zrb_store.errors import ZrbStoreError
 from zrb_store.output.buffer import OutputBuffer, Parse
 from zrb_store.output.writer import Writer, writer
 from zrb_store.output_text import OutputLine
+from zrb_store.queries import attempts
 from zrb_store.queries import output as queries
 
 _log = logging.getLogger("zrb_store")
@@ -27,10 +28,19 @@ class Output:
     Nothing that it does raises an error: what cannot be stored now is tried again with what comes next.
 
     Attributes:
-        is_muted: Whether functions made by `noting` add nothing, because what they print is added in another way too.
+        is_muted: Whether functions made by `noting` add nothing: what they print is added in another way too, or the
+            attempt has ended.
     """
 
-    def __init__(self, database: Database, attempt_id: int, name: str, limit: int, writer: Writer = writer) -> None:
+    def __init__(
+        self,
+        database: Database,
+        attempt_id: int,
+        name: str,
+        limit: int,
+        end: queries.End | None = None,
+        writer: Writer = writer,
+    ) -> None:
         """Begin with nothing.
 
         Args:
@@ -38,6 +48,7 @@ class Output:
             attempt_id: The attempt.
             name: SESSION/TASK#N, for messages.
             limit: How many bytes are kept.
+            end: Where its stored output ends; None if that is not known.
             writer: Says when to store.
         """
         self.is_muted = False
@@ -54,6 +65,8 @@ class Output:
         self._lock = threading.RLock()  # is held while lines are stored
         self._lines: list[OutputLine] = []  # taken from the buffer, and not stored yet
         self._skipped = 0
+        self._end = end
+        self._is_end_sure = True  # False if a transaction failed: it may have stored more
 
     def add(self, stream: str, data: str | bytes) -> None:
         """Add text with its newlines, or bytes of it. Any thread may call this.
@@ -68,7 +81,7 @@ class Output:
         if not self._is_due:
             self._wake()
 
-    def noting(self, print_text: Callable[..., Any], parse: Parse) -> Callable[..., Any]:
+    def noting(self, print_text: Callable[[str], Any], parse: Parse) -> Callable[[str], Any]:
         """Return a function that adds each text to the output before it calls `print_text`.
 
         It is as quick as it can be, since some tasks print very much.
@@ -80,13 +93,13 @@ class Output:
         note_time, note_text, now = self._buffer.note_time, self._buffer.note_text, time.time_ns
         self._buffer.parse = parse
 
-        def note(text: Any, *args: Any, **kwargs: Any) -> Any:
-            if not (self.is_muted or self._is_over):
+        def note(message: str) -> Any:
+            if not self.is_muted:
                 note_time(now())
-                note_text(text)
+                note_text(message)
                 if not self._is_due:
                     self._wake()
-            return print_text(text, *args, **kwargs)
+            return print_text(message)
 
         return note
 
@@ -136,17 +149,26 @@ class Output:
 
     def _try_to_store(self) -> None:
         try:
-            if self._database.transact(self._write, in_background=True):
-                self._lines, self._skipped = [], 0
+            end = self._database.transact(self._write_if_running, in_background=True)
+            if end is None:
+                self._stop()  # another run has taken over, or the attempt was ended elsewhere
             else:
-                self._is_over = True  # another run has taken over, or the attempt was ended elsewhere
+                self._lines, self._skipped, self._end, self._is_end_sure = [], 0, end, True
         except ZrbStoreError as error:
+            self._is_end_sure = False
             if not self._has_warned:
                 self._has_warned = True
                 _log.warning("what %s printed could not be stored yet: %s", self._name, error)
 
-    def _write(self, transaction: Transaction) -> bool:
-        return queries.add(transaction, self._attempt_id, self._lines, self._limit, self._skipped)
+    def _write_if_running(self, transaction: Transaction) -> queries.End | None:
+        return self._write(transaction) if attempts.may_write(transaction, self._attempt_id) else None
+
+    def _write(self, transaction: Transaction) -> queries.End:
+        if self._end is None:
+            self._end = queries.end_of(transaction, self._attempt_id)
+        elif not self._is_end_sure:
+            queries.drop_after(transaction, self._attempt_id, self._end)
+        return queries.add(transaction, self._attempt_id, self._end, self._lines, self._limit, self._skipped)
 
     @contextlib.contextmanager
     def ending(self) -> Iterator[Output]:
@@ -157,9 +179,12 @@ class Output:
         with self._lock:
             self._take(all_of_it=True)
             yield self
-            self._is_over = True
+            self._stop()
+
+    def _stop(self) -> None:
+        self._is_over = self.is_muted = True
 
     def write_rest(self, transaction: Transaction) -> None:
-        """Store the rest in the transaction that ends the attempt, before the attempt ends."""
+        """Store the rest in the transaction that has ended the attempt."""
         if self._lines and not self._is_inherited:
             self._write(transaction)

@@ -115,6 +115,7 @@ TOUCHED: dict[Any, dict[str, Any]] = {
         "input": "property",
         "is_tty": "property",
         "is_web_mode": "? property",
+        "append_to_shared_log": "(self, message)",
         "_xcom": DotDict,
     },
     BaseTrigger: {"_fanout_and_trigger_callback": "async (self, session)", "readiness_checks": "property"},

@@ -28,18 +28,22 @@ def keep_output(ctx: Any, output: Output | None) -> None:
     Each text that a context prints gets into the log of its session, without colours. The method that puts it there is
     replaced in this context alone.
     """
-    stock = type(ctx).append_to_shared_log.__get__(ctx)
-    ctx.append_to_shared_log = stock if output is None else output.noting(stock, parse_printed)
+    method = type(ctx).append_to_shared_log
+    if method is compat.Context.append_to_shared_log:  # which only calls this one, ten thousand times for a chatty task
+        append = ctx._shared_ctx.append_to_shared_log
+    else:
+        append = method.__get__(ctx)
+    ctx.append_to_shared_log = append if output is None else output.noting(append, parse_printed)
 
 
 def parse_printed(text: str) -> tuple[str, str]:
     """Return the stream and the text of what a context printed: `print`, or the level of a log message."""
     text = text.replace("\r\n", "\n") if "\r" in text else text
-    if text[6:7] == " " and text[9:10] == text[12:13] == ":" and text[:6].isdigit():
-        prefix, end, rest = text.partition(_PREFIX_END)
-        if not end or "\n" in prefix:
+    if text[6:13:3] == " ::" and text[:6].isdigit():
+        end = text.find(_PREFIX_END)
+        if end < 0 or text.find("\n", 0, end) >= 0:
             return "print", text
-        text = rest
+        text = text[end + len(_PREFIX_END) :]
         if text.startswith("[") and (level := _LEVEL.match(text)):
             text = text[level.end() :]
             if text.startswith(_ENVIRONMENT):
@@ -83,13 +87,17 @@ class _Command:
     def printing(self, print_method: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that prints, without adding to the output what was read of the streams before."""
 
+        output = self.output
+
         def print_line(*values: Any, **kwargs: Any) -> None:
+            was_muted = output.is_muted
             # zrb ends the lines of the command itself, but not what it says about the command.
-            self.output.is_muted = self.is_read and "end" in kwargs
+            if "end" in kwargs and self.is_read:
+                output.is_muted = True
             try:
                 print_method(*values, **kwargs)
             finally:
-                self.output.is_muted = False
+                output.is_muted = was_muted
 
         return print_line
 

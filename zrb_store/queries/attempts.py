@@ -178,6 +178,14 @@ def lock(executor: Executor, attempt_id: int) -> bool:
     return executor.dialect_name == "sqlite" or bool(executor.execute(_LOCK, {"attempt_id": attempt_id}))
 
 
+_MAY_WRITE: sa.Select[Any] = sa.select(literal_column("1")).where(attempt_may_write)
+
+
+def may_write(executor: Executor, attempt_id: int) -> bool:
+    """Whether an attempt may write: it is running, and no newer run has taken over its session."""
+    return bool(executor.execute(_MAY_WRITE, {"attempt_id": attempt_id}))
+
+
 _COMPLETE = (
     sa.update(attempt)
     .where(attempt_may_write, attempt.c.id == bindparam("attempt_id"))

@@ -10,85 +10,101 @@ from zrb_store.db.columns import OUTPUT
 from zrb_store.db.core import attempt, bindparam, literal_column, output, sa
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.output_text import OutputLine
-from zrb_store.queries.attempts import attempt_may_write
 
 _PIECES = 4  # what is kept is at most this part longer than its limit, since pieces are deleted whole
 
 _ATTEMPT = bindparam("attempt_id", type_=output.c.attempt_id.type)
 _BIG = output.c.start.type
-_earlier = output.alias("earlier")
-_of_attempt = _earlier.c.attempt_id == _ATTEMPT
-_zero: sa.ColumnClause[int] = literal_column("0")
-_number = sa.select(sa.func.coalesce(sa.func.max(_earlier.c.piece), _zero) + literal_column("1")).where(_of_attempt)
-_end = (
-    sa.select(_earlier.c.start + _earlier.c.size)
+_of_attempt = output.c.attempt_id == _ATTEMPT
+
+_ADD = sa.insert(output).values(
+    attempt_id=_ATTEMPT,
+    piece=bindparam("piece", type_=sa.Integer),
+    start=bindparam("start", type_=_BIG),
+    size=bindparam("size", type_=sa.Integer),
+    data=bindparam("data", type_=sa.Text),
+)
+_END = (
+    sa.select(output.c.piece, output.c.start + output.c.size)
     .where(_of_attempt)
-    .order_by(_earlier.c.piece.desc())
+    .order_by(output.c.piece.desc())
     .limit(literal_column("1"))
 )
-_ADD = (
-    sa.insert(output)
-    .from_select(
-        ["attempt_id", "piece", "start", "size", "data"],
-        sa.select(
-            _ATTEMPT,
-            _number.scalar_subquery(),
-            sa.func.coalesce(_end.scalar_subquery(), _zero) + bindparam("skipped", type_=_BIG),
-            bindparam("size", type_=sa.Integer),
-            bindparam("data", type_=sa.Text),
-        ).where(attempt_may_write),
-    )
-    .returning(output.c.piece, output.c.start)
-)
-_DROP_ENDED = sa.delete(output).where(
-    output.c.attempt_id == _ATTEMPT, output.c.start + output.c.size <= bindparam("until", type_=_BIG)
-)
-_DROP_BEFORE = sa.delete(output).where(
-    output.c.attempt_id == _ATTEMPT, output.c.piece < bindparam("piece", type_=sa.Integer)
-)
+_DROP_ENDED = sa.delete(output).where(_of_attempt, output.c.start + output.c.size <= bindparam("until", type_=_BIG))
+_DROP_AFTER = sa.delete(output).where(_of_attempt, output.c.piece > bindparam("piece", type_=sa.Integer))
 
 
-def add(transaction: Transaction, attempt_id: int, lines: Sequence[OutputLine], limit: int, skipped: int = 0) -> bool:
+class End(NamedTuple):
+    """Where the stored output of an attempt ends.
+
+    Attributes:
+        piece: The number of its last piece; 0 if nothing is stored.
+        position: The bytes that were printed until then.
+    """
+
+    piece: int
+    position: int
+
+
+NO_OUTPUT = End(0, 0)
+
+
+def end_of(executor: Executor, attempt_id: int) -> End:
+    """Return where the stored output of an attempt ends."""
+    rows = executor.execute(_END, {"attempt_id": attempt_id})
+    return End(*rows[0]) if rows else NO_OUTPUT
+
+
+def add(
+    transaction: Transaction, attempt_id: int, end: End, lines: Sequence[OutputLine], limit: int, skipped: int = 0
+) -> End:
     """Store more of an attempt's output, and delete the pieces that end before the last `limit` bytes.
+
+    Only the process that runs the attempt does this, and knows that the attempt may write.
 
     Args:
         transaction: The open transaction.
         attempt_id: The attempt.
-        lines: What it printed since the last time, at least one line.
+        end: Where its stored output ends.
+        lines: What it printed since then, at least one line.
         limit: How many bytes of output are kept.
-        skipped: Bytes that it printed between that time and these lines, and that are not stored.
+        skipped: Bytes that it printed before these lines, and that are not stored.
 
     Returns:
-        False if the attempt may no longer write.
+        Where its stored output ends now.
     """
-    end = None
-    for piece in _pieces(lines, limit // _PIECES):
-        size = sum(line.size for line in piece)
-        params = {"attempt_id": attempt_id, "skipped": skipped, "size": size, "data": output_text.encode(piece)}
-        rows = transaction.execute(_ADD, params)
-        if not rows:
-            return False
-        number, start = rows[0]
-        if skipped:
-            transaction.execute(_DROP_BEFORE, {"attempt_id": attempt_id, "piece": number})
-        skipped = 0
-        end = start + size
-    if end is not None and end > limit:
-        transaction.execute(_DROP_ENDED, {"attempt_id": attempt_id, "until": end - limit})
-    return True
+    had_pieces = end.piece > 0
+    start = end.position + skipped
+    first = start
+    for number, (piece, size) in enumerate(_pieces(lines, limit // _PIECES), end.piece + 1):
+        data = output_text.encode(piece)
+        params = {"attempt_id": attempt_id, "piece": number, "start": start, "size": size, "data": data}
+        transaction.execute(_ADD, params)
+        start += size
+        end = End(number, start)
+    if had_pieces:
+        until = first if skipped else end.position - limit  # what was skipped leaves a gap
+        transaction.execute(_DROP_ENDED, {"attempt_id": attempt_id, "until": until})
+    return end
 
 
-def _pieces(lines: Sequence[OutputLine], most: int) -> Iterator[list[OutputLine]]:
-    """Divide lines into pieces of at most `most` bytes, as far as lines are not longer."""
+def drop_after(transaction: Transaction, attempt_id: int, end: End) -> None:
+    """Delete what may have been stored of an attempt's output after `end`, in a transaction whose end is unknown."""
+    transaction.execute(_DROP_AFTER, {"attempt_id": attempt_id, "piece": end.piece})
+
+
+def _pieces(lines: Sequence[OutputLine], most: int) -> Iterator[tuple[list[OutputLine], int]]:
+    """Yield pieces of lines, each with its size: at most `most` bytes, unless a line is longer."""
     piece: list[OutputLine] = []
     size = 0
     for line in lines:
-        if piece and size + line.size > most:
-            yield piece
+        its_size = line.size
+        if piece and size + its_size > most:
+            yield piece, size
             piece, size = [], 0
         piece.append(line)
-        size += line.size
-    yield piece
+        size += its_size
+    yield piece, size
 
 
 class StoredOutput(NamedTuple):

@@ -103,7 +103,7 @@ class Run(RunLifecycle):
             if once and self.completed(task):
                 raise TaskCompleted(f"task {task} has completed in session {self.session}: its result is stored")
             raise self._mark_lost()
-        return Attempt(self._xcoms, begun.id, task, begun.number, self.number)
+        return Attempt(self._xcoms, begun.id, task, begun.number, self.number, has_begun_before=role == "check")
 
     def _begin_again(
         self, transaction: Transaction, task: str, role: str, arguments: str | None, once: bool
