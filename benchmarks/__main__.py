@@ -20,6 +20,7 @@ QUESTIONS = (
     "bulk",
     "large_values",
     "history",
+    "long_queues",
     "steps",
     "give_back",
     "processes",

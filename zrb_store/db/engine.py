@@ -49,6 +49,7 @@ class Database(Patience):
         self.read_only = read_only
         self.dialect = dialect_of(url)
         self._engine = self.dialect.engine(url, read_only=read_only, durability=durability)
+        self._language = self._engine.dialect  # read once: a deferred engine has another one each time
         self._lock = threading.RLock()
         self._transaction: Transaction | None = None
         self._pooled: Any = None
@@ -93,7 +94,7 @@ class Database(Patience):
             StoreUnavailable: The database stayed locked or unreachable, or it refuses the statement.
             SchemaAhead: Another process has upgraded the store since it was opened.
         """
-        if not is_write(self._engine.dialect, statement):
+        if not is_write(self._language, statement):
             return self.operate(Transaction.execute, statement, params)
         if self.read_only or self.dialect.commits_unsynced:
             return self.transact(lambda transaction: transaction.execute(statement, params))
@@ -294,7 +295,7 @@ class Database(Patience):
         self.refuse_replaced()
         self._pooled = self.dialect.connect(self._engine, self)
         self._file = self.dialect.open_file(self.url)
-        self._transaction = Transaction(self._pooled.driver_connection, self._engine.dialect, self.dialect_name)
+        self._transaction = Transaction(self._pooled.driver_connection, self._language, self.dialect_name)
         return self._transaction
 
     def _drop(self) -> None:
