@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy
 
 from tests.sessions import etl, inbox
-from zrb_store import open_store
-from zrb_store.db import core, stored_statements
+from zrb_store import Store, open_store
+from zrb_store.db import core, stored_statements, transaction
 from zrb_store.db.deferred import made, module, text_of
 from zrb_store.db.dialect import SQLite
 from zrb_store.db.tables import session, value
@@ -156,6 +156,15 @@ def test_a_statement_that_is_stored_is_found_and_one_that_was_changed_is_not() -
     written = stored_statements.find(dialect, attempts._FAIL)
     assert written is not None
     assert written.writes
+
+
+def test_a_statement_is_looked_up_once_for_each_store(store: Store) -> None:
+    queue = store.session("s").xcom["q"]
+    for _ in range(2):
+        queue.push(1)
+        missed = transaction._compiled.cache_info().misses
+    queue.push(1)
+    assert transaction._compiled.cache_info().misses == missed
 
 
 def test_each_line_of_the_file_is_found() -> None:

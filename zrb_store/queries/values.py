@@ -176,10 +176,9 @@ def peek(executor: Executor, queue_id: int, *, right: bool = False) -> tuple[int
 @functools.cache
 def _at(right: bool) -> Any:
     # The rows before it are skipped in the index alone. With their data, that takes five times as long.
-    seq = _from_live(sa.select(value.c.seq)).order_by(_by_seq[right]).limit(_ONE).offset(bindparam("place"))
-    found = value.alias("found")
-    return sa.select(found.c.seq, found.c.data).where(
-        found.c.queue_id == bindparam("queue_id"), found.c.seq == seq.scalar_subquery()
+    place = _from_live(sa.select(value.c.seq)).order_by(_by_seq[right]).limit(_ONE).offset(bindparam("place"))
+    return sa.select(value.c.seq, value.c.data).where(
+        value.c.queue_id == bindparam("queue_id"), value.c.seq == place.scalar_subquery()
     )
 
 
