@@ -54,7 +54,7 @@ class Database(Patience):
         self._transaction: Transaction | None = None
         self._pooled: Any = None
         self._file: OpenFile | None = None
-        self._in_use = self._is_replaced = self._locked_for_fork = self.closed = False
+        self._in_use = self._is_replaced = self._is_set = self._locked_for_fork = self.closed = False
         self._may_be_committed = False  # whether the server may already have committed the current change
         self._gave_up_at = -_GIVE_UP_FOR
         protect_from_fork(self)
@@ -99,6 +99,18 @@ class Database(Patience):
         if self.read_only or self.dialect.commits_unsynced:
             return self.transact(lambda transaction: transaction.execute(statement, params))
         return self.operate(self._write, statement, params)
+
+    def write_between(
+        self, transaction: Transaction, before: str, after: str, statement: sa.sql.Executable, params: Params
+    ) -> list[Row]:
+        """Run a statement that writes as `execute` does, between two that set how the connection behaves meanwhile."""
+        self._is_set = True  # if a Ctrl-C prevents what comes after, the connection is not used again
+        transaction.driver.execute(before)
+        try:
+            return self._write(transaction, statement, params)
+        finally:
+            transaction.driver.execute(after)
+            self._is_set = False
 
     def _write(self, transaction: Transaction, statement: sa.sql.Executable, params: Params) -> list[Row]:
         self._may_be_committed = True
@@ -286,7 +298,8 @@ class Database(Patience):
     def _connection(self, may_be_ended: bool = False) -> Transaction:
         transaction = self._transaction
         if transaction is not None:
-            usable = not self._is_replaced and not transaction.cancelled and self.dialect.is_idle(transaction.driver)
+            usable = not (self._is_replaced or self._is_set or transaction.cancelled)
+            usable = usable and self.dialect.is_idle(transaction.driver)
             if usable and (may_be_ended or not self.dialect.is_ended(transaction.driver)):
                 return transaction
             self._drop()
@@ -299,7 +312,7 @@ class Database(Patience):
         return self._transaction
 
     def _drop(self) -> None:
-        pooled, self._pooled, self._transaction = self._pooled, None, None
+        pooled, self._pooled, self._transaction, self._is_set = self._pooled, None, None, False
         if pooled is None:
             return
         with contextlib.suppress(Exception):

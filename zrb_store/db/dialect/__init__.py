@@ -66,6 +66,8 @@ class Dialect(Protocol):
         poll_every: After how many seconds a waiting process asks again whether its queue has a value.
         backs_up: Whether an older store is backed up before an upgrade, so that its first writer may upgrade it.
         commits_unsynced: Whether a statement outside a transaction would be less durable than the store promises.
+        unsynced: What to run before and after a statement that need not be on the disk when it is acknowledged; None if
+            that saves nothing.
         has_versions: Selects the names of those tables that exist and that `version_table` needs to know about.
         has_foreign: Selects a row if other programs have tables here, so that ours must not be created.
     """
@@ -75,6 +77,7 @@ class Dialect(Protocol):
     poll_every: float
     backs_up: bool
     commits_unsynced: bool
+    unsynced: tuple[str, str] | None
     has_versions: sa.TextClause
     has_foreign: sa.TextClause
 

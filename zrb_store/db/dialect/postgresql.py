@@ -76,6 +76,9 @@ class PostgreSQL:
     poll_every = 0.085
     change_mark = None
     backs_up = False
+    unsynced: tuple[str, str] | None = (
+        None  # it would take a transaction of several statements, which is slower on most disks
+    )
     # Only in the schema of our tables: a table in other schemas of the search_path may belong to another program.
     has_versions = sa.text(
         "SELECT tablename FROM pg_catalog.pg_tables "

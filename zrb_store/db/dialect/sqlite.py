@@ -71,7 +71,12 @@ class SQLite:
         "AND name NOT GLOB 'sqlite_*' LIMIT 1"
     )
 
+    def __init__(self) -> None:
+        self.unsynced: tuple[str, str] | None = None
+
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
+        if durability == "full":
+            self.unsynced = ("PRAGMA synchronous=normal", "PRAGMA synchronous=full")
         self._open = functools.partial(_open, sqlite_path(url), read_only=read_only, durability=durability)
         # Made when something asks for it: statements whose SQL is stored run without SQLAlchemy.
         engine: sa.Engine = module("zrb_store.db.dialect.compiling").sqlite_engine(self._open)
