@@ -13,7 +13,7 @@ BENCH_PIP := .bench/bin/python -m pip --disable-pip-version-check install --quie
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    a workflow fails; its values are shown, the cause is repaired, and it resumes"
+	@echo "make demo    a workflow fails; its values are shown, the cause is repaired, and it resumes; ends with its report"
 	@echo "make demo-agent  an agent is killed amid a tool call and goes on; no answer of its model is paid twice"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
 	@echo "make test-pooled  the tests of PostgreSQL, through a PgBouncer in transaction mode (install pgbouncer before)"
@@ -34,7 +34,7 @@ $(VENV)/.pip:
 
 # Reinstalled only when pyproject.toml changes: the second run of a command starts at once.
 $(VENV)/.installed: pyproject.toml | $(VENV)/.pip
-	$(PIP) --editable ".[zrb,postgres]" --group dev
+	$(PIP) --editable ".[zrb,postgres,page]" --group dev
 	@touch $@
 
 $(VENV)/.installed-demo: pyproject.toml | $(VENV)/.pip

@@ -2,7 +2,7 @@
 
 New processes that run a command in a pipe, and that answer TAB, are compared with one that imports SQLAlchemy and click
 and does nothing. Where that takes 0.25 s, half of it is less than anybody feels after a TAB. On SQLite the commands run
-without SQLAlchemy, since the SQL of their statements is stored (docs/adr/0017).
+without SQLAlchemy, since the SQL of their statements is stored (docs/adr/0019).
 """
 
 from __future__ import annotations

@@ -78,3 +78,10 @@ run "zrb xcom show pages-1"
 asked() { sed -n 's/^ *asking the server for page //p' "$1" | tr '\n' ' '; }
 [ "$(asked first.log)" = "1 2 3 4 " ] || unexpected "the first attempt asked for other pages"
 [ "$(asked second.log)" = "4 5 6 " ] || unexpected "the second attempt asked for other pages"
+
+say "To look at, or to attach to a ticket: one file with everything that is known of the first workflow."
+cd ../audit
+export ZRB_STORE_URL=xcom.db
+run "zrb xcom report audit-1 -o audit-1.html"
+[ -s audit-1.html ] || unexpected "there is no report"
+printf '\nThe report is %s: open it in a browser.\n' "$PWD/audit-1.html"

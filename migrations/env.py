@@ -36,7 +36,18 @@ def run(connection: sa.Connection) -> None:
     with context.begin_transaction():
         if "destination_rev" in context.get_context().opts:  # not for commands that only read
             migrate.move_revision(connection, context.execute)
+        needs_views = is_upgrade_to_head()
         context.run_migrations()
+        if needs_views:
+            migrate.make_views(connection.dialect.name, context.execute)
+
+
+def is_upgrade_to_head() -> bool:
+    """Whether the store has an older revision, and gets the newest one, for which the views are written."""
+    if "destination_rev" not in context.get_context().opts:
+        return False
+    head = context.get_head_revision()
+    return context.get_revision_argument() == head and context.get_context().get_current_heads() != (head,)
 
 
 def engine() -> sa.Engine:

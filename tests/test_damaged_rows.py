@@ -136,6 +136,7 @@ def check_reads(command: Commands, damaged: Store, location: str) -> None:
         of_all, of_line = SHAPES[args[0]]
         parse(of_all, read(command, *args, "--format", "json").out)
         parse_lines(of_line, read(command, *args, "--format", "jsonl").out)
+    notes.add(read(command, "report", "etl-24").err)
     listed = command("list", "--format", "value").out.split()
     assert set(listed) == {"etl-24", "etl-25", "inbox"}
     assert command.ok("show", "etl-25", "--format", "value")

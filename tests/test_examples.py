@@ -47,6 +47,10 @@ def test_demo_shows_what_it_promises_twice_in_a_row(tmp_path: Path) -> None:
         assert [line.strip() for line in resumed.splitlines() if "asking" in line] == [
             f"asking the server for page {page}" for page in (4, 5, 6)
         ]
+        # It ends with the report of the first one, and says where it is.
+        file = tmp_path / "demo" / "audit" / "audit-1.html"
+        assert demo.stdout.endswith(f"\nThe report is {file}: open it in a browser.\n")
+        assert "<h1>audit-1</h1>" in file.read_text(encoding="utf-8")
 
 
 def test_demo_of_an_agent_shows_what_was_paid_once(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ MODULES = {
 
 # From top to bottom.
 ROWS = [
-    ("edges", {"cli", "plugin"}),
+    ("edges", {"cli", "page", "plugin"}),
     ("facade", {"", "store", "session", "run", "attempt", "output", "stepping", "lease", "xcom", "consume", "testing"}),
     ("services", {"inspect", "operations", "resume_plan"}),
     ("queries", {"queries"}),
@@ -46,6 +46,8 @@ ROWS = [
 LIBRARIES = {
     "alembic": {"zrb_store.db.migrate"},
     "click": {"zrb_store.cli"},
+    "jinja2": {"zrb_store.page"},
+    "markupsafe": {"zrb_store.page"},
     "psutil": {"zrb_store.process"},
     "psycopg": {"zrb_store.db.bare", "zrb_store.db.dialect"},
     "pydantic": {"zrb_store.plugin.agents"},
@@ -53,6 +55,8 @@ LIBRARIES = {
     "pydantic_core": {"zrb_store.plugin.agents"},
     "rich": {"zrb_store.cli"},
     "sqlalchemy": {"zrb_store.db", "zrb_store.queries"},
+    "starlette": {"zrb_store.page"},
+    "uvicorn": {"zrb_store.page"},
     "zrb": {"zrb_store.plugin"},
 }
 # These load slowly, so they are imported only inside functions.

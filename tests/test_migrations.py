@@ -27,6 +27,7 @@ from zrb_store.db.dialect import dialect_of
 from zrb_store.db.revision import OLD_VERSION_TABLE, REVISION, VERSION_TABLE
 from zrb_store.db.tables import metadata, queue, session
 from zrb_store.db.urls import store_url
+from zrb_store.db.views import VIEWS
 from zrb_store.errors import StoreUnavailable
 
 ROOT = Path(__file__).parent.parent
@@ -70,6 +71,11 @@ def insert_session(engine: sa.Engine, name: str) -> None:
         connection.commit()
 
 
+def create_views(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        migrate.make_views(engine.dialect.name, connection.execute)
+
+
 def test_revision_is_the_head() -> None:
     assert migrate.head() == REVISION
 
@@ -110,6 +116,7 @@ def test_sqlite_schema_is_the_same_migrated_or_created(tmp_path: Path) -> None:
     migrated, defined = engine_of(tmp_path / "migrated.db"), engine_of(tmp_path / "defined.db")
     migrate.upgrade(migrated)
     metadata.create_all(defined)
+    create_views(defined)
     assert schema(migrated) == schema(defined)
 
 
@@ -124,6 +131,7 @@ def test_postgresql_schema_is_the_same_migrated_or_created(new_postgres: str) ->
                     " WHERE connamespace = current_schema()::regnamespace AND contype <> 'n'",
                     "SELECT table_name, column_name, data_type, is_nullable, column_default"
                     " FROM information_schema.columns WHERE table_schema = current_schema()",
+                    "SELECT viewname, definition FROM pg_views WHERE schemaname = current_schema()",
                 )
                 for row in connection.exec_driver_sql(query)
                 if VERSION_TABLE not in str(row)
@@ -133,8 +141,11 @@ def test_postgresql_schema_is_the_same_migrated_or_created(new_postgres: str) ->
     name = scalar(engine, "SELECT current_schema()")
     migrate.upgrade(engine)
     migrated = schema()
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"DROP VIEW {', '.join(VIEWS)}")
     metadata.drop_all(engine)
     metadata.create_all(engine)
+    create_views(engine)
     assert migrated == schema()
 
 

@@ -19,6 +19,7 @@ from zrb_store.db import migrate, schema
 from zrb_store.db.revision import REVISION
 from zrb_store.db.tables import metadata, output
 from zrb_store.db.tables import run as run_table
+from zrb_store.db.views import VIEWS
 from zrb_store.operations.requeue import requeue_all
 
 STORED = sorted(HERE.glob("*.sql"))
@@ -72,6 +73,9 @@ def test_a_stored_database_is_upgraded_and_used(
         assert cli.run(["db", "upgrade"]) == 0, capsys.readouterr()
     with open_store(new_location) as store:
         assert schema.revision(store.database) == REVISION
+        with store.database.engine.connect() as connection:
+            rows = {name: connection.exec_driver_sql(f"SELECT * FROM {name}").fetchall() for name in VIEWS}
+        assert [name for name in rows if not rows[name]] == ([] if stored.stem >= "0005" else ["zrb_xcom_steps"])
         statuses = {"inbox": "open", "done": "completed", "dead": "stale"}
         poison = store.session("inbox").xcom["poison"]
         if stored.stem >= "0006":

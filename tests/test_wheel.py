@@ -61,6 +61,14 @@ def test_wheel_carries_the_migrations_and_nothing_else_of_the_repository(wheel: 
     assert {name.split("/")[0].split("-")[0] for name in names} == {"zrb_store"}
 
 
+def test_wheel_carries_the_pages_with_the_licences_of_what_they_bring_along(wheel: Path) -> None:
+    folder = ROOT / "zrb_store" / "page"
+    files = {str(path.relative_to(ROOT)) for path in folder.rglob("*.*") if path.suffix != ".pyc"}
+    assert files <= set(zipfile.ZipFile(wheel).namelist())
+    names = {Path(name).name for name in files}
+    assert {"report.html", "page.js", "style.css", "uPlot.iife.min.js", "uPlot.LICENSE", "dagre.LICENSE"} <= names
+
+
 @pytest.fixture(scope="module")
 def metadata(wheel: Path) -> Message:
     with zipfile.ZipFile(wheel) as archive:
@@ -112,7 +120,11 @@ def test_description_is_the_readme_with_absolute_links(metadata: Message, descri
     paths = [target.removeprefix(here).partition("#")[0] for target in targets if target.startswith(here)]
     assert "docs/guide.md" in paths
     assert not [path for path in paths if not (ROOT / path).is_file()]
-    assert description.replace(here, "") == (ROOT / "README.md").read_text(encoding="utf-8")
+    pictures = urls["Source"] + "/raw/main/"
+    shown = [target.removeprefix(pictures) for target in targets if target.startswith(pictures)]
+    assert shown
+    assert not [path for path in shown if not (ROOT / path).is_file()]
+    assert description.replace(here, "").replace(pictures, "") == (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.smoke
@@ -126,4 +138,7 @@ def test_wheel_works_without_anything_else(wheel: Path, tmp_path: Path) -> None:
     run(python, "-c", MAKE_A_STORE, folder=folder)
     assert (folder / "runs.db").stat().st_mode & 0o777 == 0o600
     run(python, "-c", USE_IT, folder=folder)
-    assert "Usage: zrb-store" in run(environment / "bin" / "zrb-store", "--help", folder=folder)
+    program = environment / "bin" / "zrb-store"
+    run("env", "ZRB_STORE_URL=runs.db", program, "report", "inbox", "-o", "inbox.html", folder=folder)
+    assert "<h1>inbox</h1>" in (folder / "inbox.html").read_text(encoding="utf-8")
+    assert "Usage: zrb-store" in run(program, "--help", folder=folder)

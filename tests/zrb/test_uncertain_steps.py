@@ -77,6 +77,7 @@ def test_the_task_ends_without_retry_fallback_and_successor(zrb: Zrb, call: str)
         assert stored.status == "failed"
         assert stored.tasks == {"pay": ["lost", *["failed"] * number]}
         assert "StepUncertain" in (stored.attempts[-1].error_traceback or "")
+        assert "run `zrb xcom mark shop pay --step charge completed" in zrb.run("xcom", "log", "shop").out
         assert zrb.ran == ["pay"] * number
     zrb.run("xcom", "mark", "shop", "pay", "--step", "charge", "completed", "--result", "7")
     assert zrb.resume("shop").out.strip() == "paid"

@@ -12,6 +12,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "trace": ("trace", "Show the history of one value: its push, every take and give-back, its copies."),
     "check": ("check", "Tell what failed, went stale, is dead or is overdue, for cron and monitors."),
+    "report": ("report", "Write a session as one HTML file: for a ticket, or to look at."),
+    "page": ("page", "Show the store in a browser, live."),
     "stats": ("stats", "Show for each task how often it ran and completed, how long it took, and its last failure."),
     "last": ("last", "Print the newest result of a task in a completed session."),
     "diff": ("diff", "Compare the values of two sessions."),

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import PurePath
-from typing import Any
 
 import click
 
@@ -17,8 +16,7 @@ from zrb_store.cli.render.document import Block, Column, Lines, Table
 from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration
 from zrb_store.cli.render.output import echo, echo_json, print_document
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, summaries
-from zrb_store.inspect.shapes import header
+from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, summaries, summary_shape
 from zrb_store.name_pattern import NamePattern
 from zrb_store.records import iso
 from zrb_store.safe_text import one_line
@@ -100,7 +98,7 @@ def list_(
     ):
         shown = itertools.islice(found, limit or None)
         if output_format == "json":
-            echo_json(_shape(summary, damage) for summary in shown)
+            echo_json(summary_shape(summary, damage) for summary in shown)
         elif output_format == "table":
             nothing = "no sessions" if is_restricted else "no sessions yet"
             print_document(_blocks(shown, nothing, damage))
@@ -109,22 +107,9 @@ def list_(
                 print_document([Lines(["", hint])])
         for summary in shown:
             if output_format == "jsonl":
-                echo_json(_shape(summary, damage), one_line=True)
+                echo_json(summary_shape(summary, damage), one_line=True)
             elif output_format == "value":
                 echo(one_line(summary.session.name))
-
-
-def _shape(summary: SessionSummary, damage: Damage) -> dict[str, Any]:
-    owner, took = summary.owner, summary.took if summary.session.status != "stale" else None
-    return {
-        **header(summary.session, damage),
-        "started_at": iso(summary.runs[0].started_at) if summary.runs else None,
-        "took_seconds": None if took is None else took / 1_000_000,
-        "task_counts": {"done": summary.done, "total": summary.tasks},
-        "owner": owner and {"host": owner.host, "pid": owner.pid},
-        "held_by": [{"attempt": each.name, "state": each.state} for each in summary.holders],
-        "dead": summary.dead,
-    }
 
 
 def _blocks(shown: Iterator[SessionSummary], nothing: str, damage: Damage) -> Iterator[Block]:

@@ -15,11 +15,11 @@ from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.attempt_output import follow_output, output_lines
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Column, Fields, Lines, Table
+from zrb_store.cli.render.errors import error_details
 from zrb_store.cli.render.format import (
     NOTHING,
     TimeFormat,
     counted,
-    error_summary,
     format_duration,
     micros_between,
     process,
@@ -76,7 +76,7 @@ def _print(session_log: dict[str, Any], task: str | None, output_format: str, *,
             for line in (attempt["output"] or {"lines": ()})["lines"]:
                 echo_raw(line["text"])
         elif output_format == "value" and (error := attempt["error"]):
-            echo_raw((error["traceback"] or error_summary(error)).rstrip("\n"))
+            echo_raw(error_details(error).rstrip("\n"))
 
 
 def _blocks(session_log: dict[str, Any], task: str | None, *, whole: bool) -> Iterator[Block]:
@@ -151,7 +151,7 @@ def _attempt_lines(attempt: dict[str, Any], times: TimeFormat, whole: bool) -> L
         is_lost = attempt["status"] == "lost"
         why = ["Its process died or lost its lease; no error was recorded." if is_lost else "No error was recorded."]
     else:
-        why = [line.expandtabs() for line in (error["traceback"] or error_summary(error)).splitlines()]
+        why = [line.expandtabs() for line in error_details(error).splitlines()]
     return Lines([*printed, *why], _title(attempt, times))
 
 

@@ -9,7 +9,7 @@ import click
 
 from zrb_store.cli.command import command, parse_duration
 from zrb_store.cli.render.document import Column, Lines, Table
-from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration
+from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration, percent
 from zrb_store.cli.render.output import echo, echo_json, print_document
 from zrb_store.cli.render.prometheus import prometheus_lines
 from zrb_store.inspect.stats import TaskStats, task_stats
@@ -73,14 +73,8 @@ def _row(stats: TaskStats, times: TimeFormat) -> list[str]:
         one_line(stats.task) if stats.task else NOTHING,
         one_line(PurePath(stats.project).name or stats.project) if stats.project else NOTHING,
         str(stats.runs),
-        f"{stats.completed}" + (f" ({_percent(share)})" if share is not None else ""),
+        f"{stats.completed}" + (f" ({percent(share)})" if share is not None else ""),
         format_duration(stats.median),
         format_duration(stats.p95),
         one_line(f"{times.short(iso(failure.at))} {failure.session}: {failure.text()}") if failure else NOTHING,
     ]
-
-
-def _percent(share: float) -> str:
-    """Return a share in percent, which is 0 % or 100 % only if it is exactly that."""
-    percent = round(share * 100)
-    return f"{min(max(percent, 1), 99) if 0 < share < 1 else percent} %"

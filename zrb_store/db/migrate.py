@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql import Executable
 
-from zrb_store.db import tables, waiting
+from zrb_store.db import tables, views, waiting
 from zrb_store.db.deferred import made
 from zrb_store.db.dialect import dialect_of
 from zrb_store.db.revision import OLD_VERSION_TABLE, VERSION_TABLE, version_table
@@ -146,6 +147,17 @@ def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> 
         execute(f"UPDATE {OLD_VERSION_TABLE} SET version_num = '{UNKNOWN_TO_0001}'")
 
 
+def make_views(dialect_name: str, execute: Callable[[Executable], object]) -> None:
+    """Make the SQL views, at the end of an upgrade to the newest revision, whatever views the store has.
+
+    Args:
+        dialect_name: The database.
+        execute: Runs a statement in the transaction of the upgrade, or prints it.
+    """
+    for statement in views.statements(dialect_name):
+        execute(statement)
+
+
 @contextmanager
 def exclusive(connection: sa.Connection, notice: Notice | None = None) -> Iterator[None]:
     """Run a block in one transaction, while no other process migrates; roll back if the block raises.
@@ -194,7 +206,7 @@ def _sqlite(connection: sa.Connection) -> Iterator[None]:
     def pragma(name: str) -> int:
         return int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
 
-    before = {name: pragma(name) for name in ("foreign_keys", "busy_timeout")}
+    before = {name: pragma(name) for name in ("foreign_keys", "legacy_alter_table", "busy_timeout")}
     connection.exec_driver_sql(f"PRAGMA busy_timeout={WAIT_SECONDS * 1000}")
     try:
         # This fails at once while another process opens the file, regardless of busy_timeout.
@@ -202,6 +214,8 @@ def _sqlite(connection: sa.Connection) -> Iterator[None]:
         # A migration that changes a table on SQLite recreates it, which would delete the rows that refer to it.
         # This pragma has no effect inside a transaction.
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        # Nor may the view of a table keep it from being recreated: neither ours nor one of the user's own.
+        connection.exec_driver_sql("PRAGMA legacy_alter_table=ON")
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver does not begin a transaction before DDL
         yield
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()

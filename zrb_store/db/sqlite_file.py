@@ -34,6 +34,15 @@ def wal(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Return when a file was last written, and its size; None if there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 def primary_code(error: BaseException) -> int:
     """Return SQLite's primary result code of an error; 0 if it has none."""
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

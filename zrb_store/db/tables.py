@@ -67,6 +67,13 @@ session = Table(
     Column("finished_at", BigInteger),
     Index(None, "created_at"),
     Index(None, "task", "created_at"),
+    # For whoever looks for what is not done. It leaves out most sessions, so it is short.
+    Index(
+        "ix_zrb_session_not_completed",
+        "status",
+        "created_at",
+        sqlite_where=text("status <> 'completed'"),
+    ),
     sqlite_autoincrement=True,
 )
 

@@ -12,14 +12,16 @@ from typing import Any
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
+from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.holders import HeldBy, holders_of
 from zrb_store.inspect.run_times import worked_until
+from zrb_store.inspect.shapes import header
 from zrb_store.name_pattern import NamePattern
-from zrb_store.queries import lease
+from zrb_store.queries import lease, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_session, task_counts
 from zrb_store.queries.requeue import dead_by_queue
-from zrb_store.records import RunRecord, SessionRecord
+from zrb_store.records import RunRecord, SessionRecord, iso
 
 STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
 HALTED = ("failed", "interrupted", "stale")
@@ -64,6 +66,25 @@ class SessionSummary:
         return sum(_took(run, self.moment if self.session.status == "running" else None) for run in self.runs)
 
 
+def summary_shape(summary: SessionSummary, damage: Damage) -> dict[str, Any]:
+    """Return the shape of one session in `list --format json`.
+
+    Args:
+        summary: The session, read with its holders and its dead values.
+        damage: Collects damaged columns.
+    """
+    owner, took = summary.owner, summary.took if summary.session.status != "stale" else None
+    return {
+        **header(summary.session, damage),
+        "started_at": iso(summary.runs[0].started_at) if summary.runs else None,
+        "took_seconds": None if took is None else took / 1_000_000,
+        "task_counts": {"done": summary.done, "total": summary.tasks},
+        "owner": owner and {"host": owner.host, "pid": owner.pid},
+        "held_by": [{"attempt": each.name, "state": each.state} for each in summary.holders],
+        "dead": summary.dead,
+    }
+
+
 def _took(run: RunRecord, now: int | None) -> int:
     return max(0, worked_until(run, now) - run.started_at)
 
@@ -78,6 +99,7 @@ def summaries(
     projects: Collection[str] | None = None,
     project_name: str | None = None,
     since: timedelta | None = None,
+    before: str | None = None,
     roots: bool = False,
     limit: int | None = None,
     with_holders: bool = False,
@@ -95,10 +117,14 @@ def summaries(
         projects: Only sessions of a project in one of these folders.
         project_name: Only sessions of a project whose folder has this name.
         since: Only sessions created within this length of time.
+        before: Only sessions that come after the session of this name in this order.
         roots: Leave out child sessions.
         limit: At most this many sessions.
         with_holders: Read who holds values of them.
         with_dead: Count their dead values.
+
+    Raises:
+        SessionNotFound: There is no session of the name `before`.
     """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
@@ -109,6 +135,7 @@ def summaries(
             "projects": projects,
             "project_name": project_name,
             "since": None if since is None else moment - since // timedelta(microseconds=1),
+            "before": None if before is None else _place(transaction, before),
             "roots": roots,
         }
         if statuses is None or not set(statuses) & _COMPUTED:
@@ -126,6 +153,11 @@ def list_sessions(database: Database, **conditions: Any) -> list[SessionSummary]
     """Return the sessions that meet every given condition; the conditions are those of `summaries`."""
     with summaries(database, **conditions) as found:
         return list(found)
+
+
+def _place(transaction: Transaction, name: str) -> tuple[int, int]:
+    session = sessions.get(transaction, name)
+    return session.created_at, session.id
 
 
 def _summarized(

@@ -40,16 +40,30 @@ def log(
     """
     with database.snapshot() as transaction:
         view = SessionView.read(transaction, name, damage=damage)
-        is_step = task is not None and _is_step(transaction, view.session.id, name, task)
         header(view.session, view.damage)  # not shown; notes what is damaged in the session's row
-        attempts = attempts_with_errors(transaction, view.session.id, task, is_step=is_step)
-        yield {
-            "name": name,
-            "status": view.session.status,
-            "runs": [_run(run, name, view.damage) for run in view.runs],
-            "attempts": (_attempt(view, logged) for logged in attempts),
-            "changes": _changes(transaction, name, view.damage),
-        }
+        yield log_of(view, task)
+
+
+def log_of(view: SessionView, task: str | None = None) -> dict[str, Any]:
+    """Return the log of a session that is being read, as `log` does.
+
+    Args:
+        view: The session, whose snapshot is open.
+        task: Only attempts of this task and of its steps; or of a step, by its id.
+
+    Raises:
+        TaskNotFound: The session has no attempt of such a task or step.
+    """
+    transaction, name = view.transaction, view.session.name
+    is_step = task is not None and _is_step(transaction, view.session.id, name, task)
+    attempts = attempts_with_errors(transaction, view.session.id, task, is_step=is_step)
+    return {
+        "name": name,
+        "status": view.session.status,
+        "runs": [_run(run, name, view.damage) for run in view.runs],
+        "attempts": (_attempt(view, logged) for logged in attempts),
+        "changes": _changes(transaction, name, view.damage),
+    }
 
 
 def _is_step(transaction: Transaction, session_id: int, session: str, task: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,8 @@ from zrb_store.queries.step_history import StepCounts
 from zrb_store.queries.value_history import Only, ValueHistory
 from zrb_store.records import RunRecord
 
+_ValueShape = Callable[[ValueHistory, str, str, Damage], dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class SessionDocument:
@@ -44,6 +46,7 @@ class SessionDocument:
         earlier: Of each queue of which only the last values were asked for, how many come before them, by their state.
         runs: The records of its runs, the first one first.
         moment: The moment that is shown, in microseconds: `read_at`, or an earlier one.
+        view: What it was read through.
     """
 
     tree: dict[str, Any]
@@ -56,6 +59,7 @@ class SessionDocument:
     earlier: dict[str, dict[str, int]]
     runs: Sequence[RunRecord]
     moment: int
+    view: SessionView
 
     def holders(self) -> list[HeldBy]:
         """Return what holds values of the session's queues: running attempts, and completed steps of other sessions."""
@@ -77,6 +81,7 @@ def open_session(
     at: str | None = None,
     last: int | None = None,
     damage: Damage | None = None,
+    shape: _ValueShape = value_shape,
 ) -> Iterator[SessionDocument]:
     """Read everything of one session as of one moment.
 
@@ -88,6 +93,7 @@ def open_session(
         at: Show the session as it was at a moment: a time as it is printed, `before:TASK#N` or `after:TASK#N`.
         last: Only so many values of each queue, the last ones.
         damage: Collects damaged rows.
+        shape: Makes the shape of a value.
 
     Raises:
         SessionNotFound: There is no such session, or it was created after that moment.
@@ -105,9 +111,9 @@ def open_session(
             if not queues:
                 raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
         with closing(view.pops):
-            contents = _contents(view, queues, queue, only, last)
+            contents = _contents(view, queues, queue, only, last, shape)
             cut = queues if last is not None else []
-            earlier = {each.name: _cut(view, each, only, last or 0, contents[each.name]) for each in cut}
+            earlier = {each.name: _cut(view, each, only, last or 0, contents[each.name], shape) for each in cut}
             yield SessionDocument(
                 tree={
                     **header(view.session, view.damage),
@@ -124,6 +130,7 @@ def open_session(
                 earlier=earlier,
                 runs=view.runs,
                 moment=view.read_at if view.moment is None else view.moment,
+                view=view,
             )
 
 
@@ -132,11 +139,16 @@ def _count(queue: QueueSummary, only: Only | None) -> int:
 
 
 def _contents(
-    view: SessionView, queues: list[QueueSummary], queue_name: str | None, only: Only | None, last: int | None
+    view: SessionView,
+    queues: list[QueueSummary],
+    queue_name: str | None,
+    only: Only | None,
+    last: int | None,
+    shape: _ValueShape,
 ) -> dict[str, Any]:
     """Return the shapes of queues: of all queues of the session, or of the one that is named."""
     if last is not None and any(_count(queue, only) > last for queue in queues):
-        return {queue.name: _lazy_contents(view, queue, only) for queue in queues}
+        return {queue.name: _lazy_contents(view, queue, only, shape) for queue in queues}
     few = sum(queue.live if only == "live" else queue.values for queue in queues) <= lazy.MAX_ROWS
     if few and only != "dead":
         histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
@@ -151,14 +163,14 @@ def _contents(
                 queue.name: {
                     "max_deliveries": queue.max_deliveries,
                     "live": [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live],
-                    "values": list(_values(view, queue, histories[queue.id])),
+                    "values": list(_values(view, queue, histories[queue.id], shape)),
                 }
                 for queue in queues
             }
-    return {queue.name: _lazy_contents(view, queue, only) for queue in queues}
+    return {queue.name: _lazy_contents(view, queue, only, shape) for queue in queues}
 
 
-def _lazy_contents(view: SessionView, queue: QueueSummary, only: Only | None) -> dict[str, Any]:
+def _lazy_contents(view: SessionView, queue: QueueSummary, only: Only | None, shape: _ValueShape) -> dict[str, Any]:
     def live_values() -> Iterator[Any]:
         return map(codec.to_json, value_history.live_data(view.transaction, queue.id, view.moment))
 
@@ -167,8 +179,8 @@ def _lazy_contents(view: SessionView, queue: QueueSummary, only: Only | None) ->
 
     def values() -> Iterator[dict[str, Any]]:
         histories = value_history.of_queue(view.transaction, queue.id, only=None if were_dead else only, at=view.moment)
-        shapes = _values(view, queue, histories)
-        return (shape for shape in shapes if shape["state"] == "dead") if were_dead else shapes
+        shapes = _values(view, queue, histories, shape)
+        return (each for each in shapes if each["state"] == "dead") if were_dead else shapes
 
     return {
         "max_deliveries": queue.max_deliveries,
@@ -178,7 +190,12 @@ def _lazy_contents(view: SessionView, queue: QueueSummary, only: Only | None) ->
 
 
 def _cut(
-    view: SessionView, queue: QueueSummary, only: Only | None, last: int, contents: dict[str, Any]
+    view: SessionView,
+    queue: QueueSummary,
+    only: Only | None,
+    last: int,
+    contents: dict[str, Any],
+    shape: _ValueShape,
 ) -> dict[str, int]:
     """Leave the last values of a queue in its contents, and return how many come before them, by their state."""
     values, transaction = contents["values"], view.transaction
@@ -189,15 +206,21 @@ def _cut(
         return {"dead": len(values) - last}
     place: dict[str, Any] = {"only": only, "at": view.moment}
     first = last_values.first_of_last(transaction, queue.id, last, **place)
-    histories = value_history.of_queue(transaction, queue.id, **place, from_seq=first)
-    contents["values"] = list(_values(view, queue, histories))
+
+    def last_ones() -> Iterator[dict[str, Any]]:
+        histories = value_history.of_queue(transaction, queue.id, **place, from_seq=first)
+        return _values(view, queue, histories, shape)
+
+    contents["values"] = Lazy(last_ones, last)
     return {} if first is None else last_values.earlier(transaction, queue.id, first, **place)
 
 
-def _values(view: SessionView, queue: QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[dict[str, Any]]:
+def _values(
+    view: SessionView, queue: QueueSummary, histories: Iterable[ValueHistory], shape: _ValueShape
+) -> Iterator[dict[str, Any]]:
     for history in histories:
         seen = history if view.moment is None else history_at(history, view.session.name, view.moment)
         if seen is not None and is_without_taker(seen) and seen.value.ended_at == history.value.ended_at:
             seen = view.pops.with_popper(seen)
         if seen is not None:
-            yield value_shape(seen, view.session.name, queue.name, view.damage)
+            yield shape(seen, view.session.name, queue.name, view.damage)

@@ -40,6 +40,7 @@ class Timeline:
     """Spans of time of a session.
 
     Attributes:
+        runs: When each run worked, by its number.
         work: When the session worked: spans in order that do not overlap. What lies between them are pauses.
     """
 
@@ -51,7 +52,10 @@ class Timeline:
         """
         self._document = document
         self._ends = {run.number: worked_until(run, document.moment) for run in document.runs}
-        self._spans = [Span(run.started_at, max(run.started_at, self._ends[run.number])) for run in document.runs]
+        self.runs = {
+            run.number: Span(run.started_at, max(run.started_at, self._ends[run.number])) for run in document.runs
+        }
+        self._spans = list(self.runs.values())
 
     @property
     def work(self) -> list[Span]:
@@ -75,14 +79,15 @@ class Timeline:
                 yield self._row(step["name"], step["attempts"], is_step=True)
 
     def _row(self, name: str, attempts: Sequence[dict[str, Any]], *, is_step: bool) -> TimelineRow:
-        bars = [(self._span(attempt), attempt["status"]) for attempt in attempts]
+        bars = [(self.span_of(attempt), attempt["status"]) for attempt in attempts]
         self._spans += (span for span, _ in bars)
         return TimelineRow(name, is_step, attempts[-1]["status"], bars)
 
-    def _span(self, attempt: dict[str, Any]) -> Span:
-        start, ended_at, status = _micros(attempt["started_at"]), attempt["ended_at"], attempt["status"]
+    def span_of(self, attempt: dict[str, Any]) -> Span:
+        """Return when an attempt worked, or an attempt of a step, which has the shape that `show` gives it."""
+        start, ended_at, status = micros(attempt["started_at"]), attempt["ended_at"], attempt["status"]
         if ended_at is not None and status != "lost":
-            return Span(start, _micros(ended_at))
+            return Span(start, micros(ended_at))
         if status == "running":
             return Span(start, max(start, self._document.moment))
         # A lost one ended at an unknown time, before anybody noticed.
@@ -112,5 +117,6 @@ _SHORT_PAUSE = 20  # a pause of a twentieth of the work is shown as long as it w
 _EPOCH = to_datetime(0)
 
 
-def _micros(iso: str) -> int:
+def micros(iso: str) -> int:
+    """Return the microseconds since 1970 of an ISO 8601 time."""
     return (datetime.fromisoformat(iso) - _EPOCH) // timedelta(microseconds=1)

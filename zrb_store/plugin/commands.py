@@ -52,13 +52,13 @@ def dispatch(args: list[str], error_exit: ErrorExit) -> int:
 
     program = _program()
     speaker.speak_as(program)
-    if args[:1] != ["resume"]:
+    if args[:1] not in (["resume"], ["report"]):
         return run(args, program)
     from zrb_store.plugin.resume import Resumer  # late: imports SQLAlchemy
 
     resumer = Resumer(error_exit)
     code = run(args, program, resumer)
-    if code == 0:
+    if code == 0:  # a report only plans
         resumer.run()  # only when click is done: zrb reports its tasks' exceptions and signals
     return code
 

@@ -6,7 +6,7 @@ import functools
 from contextvars import ContextVar
 from typing import Any
 
-from zrb_store.plugin import attempts, commands, compat, conduct, output, zrb_attributes
+from zrb_store.plugin import attempts, commands, compat, conduct, output, web, zrb_attributes
 from zrb_store.plugin.attach import is_to_be_stored, recorder_of
 from zrb_store.plugin.patches import Patches
 
@@ -26,6 +26,7 @@ def install() -> None:
         compat.render_plain_cmd(patches)
         compat.spare_our_settings(patches)
         commands.hook_command_line(patches)
+        web.hook_web_server(patches)
     except BaseException:
         patches.undo()
         raise

@@ -15,15 +15,11 @@ from zrb_store.queries.requeue import is_dead
 from zrb_store.records import SessionRecord
 
 _completed = session.c.status == literal_column("'completed'")
-_NOT_DONE = (
-    sessions.ALL.where(
-        session.c.status.in_([literal_column(f"'{status}'") for status in ("running", "failed", "interrupted")]),
-        session.c.parent.is_(None),
-    )
-    .order_by(session.c.created_at.desc(), session.c.id.desc())
-    # Few sessions match: it is faster to read the table from end to end than to look up each row in order of time.
-    .with_hint(session, "NOT INDEXED", "sqlite")
-)
+_NOT_DONE = sessions.ALL.where(
+    session.c.status.in_([literal_column(f"'{status}'") for status in ("running", "failed", "interrupted")]),
+    sessions.is_not_completed,
+    session.c.parent.is_(None),
+).order_by(session.c.created_at.desc(), session.c.id.desc())
 
 
 def not_done(transaction: Transaction, project: str | None = None) -> Iterator[SessionRecord]:

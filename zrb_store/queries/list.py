@@ -19,6 +19,8 @@ from zrb_store.records import RunRecord, SessionRecord
 
 _NEWEST_FIRST = sessions.ALL.order_by(session.c.created_at.desc(), session.c.id.desc())
 _NEWEST = _NEWEST_FIRST.limit(bindparam("limit", type_=sa.Integer))
+_MANY = 1000  # names
+_place = sa.tuple_(session.c.created_at, session.c.id)
 
 
 def matching_sessions(
@@ -30,6 +32,7 @@ def matching_sessions(
     projects: Collection[str] | None = None,
     project_name: str | None = None,
     since: int | None = None,
+    before: tuple[int, int] | None = None,
     roots: bool = False,
     limit: int | None = None,
 ) -> Iterator[SessionRecord]:
@@ -43,14 +46,20 @@ def matching_sessions(
         projects: Only sessions of a project in one of these folders.
         project_name: Only sessions of a project whose folder has this name.
         since: Only sessions that were created at this moment (in microseconds) or later.
+        before: Only sessions that come after this one in this order: when it was created, in microseconds, and its id.
         roots: Leave out child sessions.
         limit: How many sessions to return at most.
     """
     statement = _NEWEST_FIRST
     if name is not None:
         statement = statement.where(matches(transaction.dialect_name, session.c.name, name))
+        if limit is not None and _has_many(transaction, name):
+            # SQLite would look up all of them by name, and then sort them.
+            statement = statement.with_hint(session, "INDEXED BY ix_zrb_session_created_at", "sqlite")
     if statuses is not None:
         statement = statement.where(session.c.status.in_(statuses))
+        if "completed" not in statuses:
+            statement = statement.where(sessions.is_not_completed)
     if task is not None:
         statement = statement.where(session.c.task == task)
     if projects is not None:
@@ -59,6 +68,9 @@ def matching_sessions(
         statement = statement.where(is_named(session.c.project, project_name))
     if since is not None:
         statement = statement.where(session.c.created_at >= since)
+    if before is not None:
+        # PostgreSQL does not see in the second condition that it can start there in the index.
+        statement = statement.where(session.c.created_at <= before[0], _place < before)
     if roots:
         statement = statement.where(session.c.parent.is_(None))
     if name is None or name.is_exact:
@@ -67,6 +79,16 @@ def matching_sessions(
         return map(sessions.record, transaction.stream(statement.limit(limit)))
     found = map(sessions.record, transaction.stream(statement))
     return itertools.islice((each for each in found if name.matches(each.name)), limit)
+
+
+def _has_many(transaction: Transaction, name: NamePattern) -> bool:
+    """Whether SQLite finds many sessions by the beginning of their name."""
+    if transaction.dialect_name != "sqlite" or not name.prefix:
+        return False
+    named: sa.Select[Any] = sa.select(literal_column("1")).where(
+        matches(transaction.dialect_name, session.c.name, name)
+    )
+    return len(transaction.execute(named.limit(_MANY), {})) == _MANY
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from zrb_store.db.columns import RUN
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, run, sa, session, value
 from zrb_store.db.dialect import now, schema_is_unchanged
 from zrb_store.db.transaction import Executor
-from zrb_store.queries import runs
+from zrb_store.queries import runs, sessions
 from zrb_store.queries.last_errors import AttemptError
 from zrb_store.queries.requeue import is_dead
 from zrb_store.records import RunRecord
@@ -41,13 +41,12 @@ _UNTOLD = (
     .select_from(session.join(run, sa.and_(run.c.session_id == session.c.id, run.c.number == session.c.fence)))
     .where(
         session.c.status == literal_column("'running'"),
+        sessions.is_not_completed,
         session.c.parent.is_(None),
         run.c.ended_at.is_(None),
         run.c.told_at.is_(None),
     )
     .order_by(run.c.id)
-    # Few sessions match: it is faster to read the table from end to end than to look up each row in order of the runs.
-    .with_hint(session, "NOT INDEXED", "sqlite")
 )
 
 

@@ -26,6 +26,9 @@ def record(row: Row) -> SessionRecord:
     return SessionRecord(**named, damage=damage)
 
 
+is_not_completed = session.c.status != literal_column("'completed'")
+"""The condition that a session has not completed, in the form that lets databases use the index of such sessions."""
+
 _BY_NAME = ALL.where(session.c.name == bindparam("name"))
 _BY_NAME_LOCKED = _BY_NAME.with_for_update()
 

@@ -90,6 +90,40 @@ def running(
     return [(project, name, runs.record(tuple(columns))) for project, name, *columns in rows]
 
 
+class RecentRun(NamedTuple):
+    """A run that has ended.
+
+    Attributes:
+        project: The folder of the project, None for none.
+        task: The main task, None if it is not known.
+        session: Name of its session.
+        outcome: `completed`, `failed`, `interrupted` or `lost`.
+        started_at: When it started, in microseconds.
+        ended_at: When it ended.
+    """
+
+    project: str | None
+    task: str | None
+    session: str
+    outcome: str
+    started_at: int
+    ended_at: int
+
+
+def recent_runs(executor: Executor, task: str | None, since: int | None, most: int) -> list[RecentRun]:
+    """Return the runs that have ended, those that began last first, of which there are at most so many.
+
+    Args:
+        executor: The open transaction.
+        task: Only runs of this main task.
+        since: Only runs that started at this moment (in microseconds) or later.
+        most: How many runs to return at most.
+    """
+    columns = (session.c.project, session.c.task, session.c.name, run.c.outcome, run.c.started_at, run.c.ended_at)
+    statement = _chosen(sa.select(*columns), task, since).where(run.c.ended_at.is_not(None), run.c.outcome.is_not(None))
+    return [RecentRun(*row) for row in executor.execute(statement.order_by(run.c.id.desc()).limit(most), {})]
+
+
 _PLACES = sa.select(run.c.id, session.c.name).select_from(_of_session)
 
 

@@ -112,6 +112,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
+def percent(share: float) -> str:
+    """Return a share in percent, which is 0 % or 100 % only if it is exactly that."""
+    rounded = round(share * 100)
+    return f"{min(max(rounded, 1), 99) if 0 < share < 1 else rounded} %"
+
+
 def deliveries(count: int) -> str:
     """Format a number of deliveries: `1 delivery`, `5 deliveries`."""
     return "1 delivery" if count == 1 else f"{count} deliveries"

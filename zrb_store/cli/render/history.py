@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from zrb_store.cli.render.document import Column, Table
+from zrb_store.cli.render.errors import error_line
 from zrb_store.cli.render.format import (
     NOTHING,
     TimeFormat,
     counted,
-    error_summary,
     format_duration,
     micros_between,
     preview,
@@ -159,7 +159,7 @@ def _row(name: str, status: str, attempt: dict[str, Any], times: TimeFormat, unt
 
 def _error(attempt: dict[str, Any]) -> str:
     error = attempt["error"]
-    return "" if error is None else shorten(one_line(error_summary(error)), _ERROR_WIDTH)
+    return "" if error is None else shorten(one_line(error_line(error)), _ERROR_WIDTH)
 
 
 def _step_row(step: dict[str, Any], times: TimeFormat, until: str | None, width: int | None) -> list[str]:

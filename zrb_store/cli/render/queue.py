@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from zrb_store.cli.render.document import Block, Column, Lines, Table
-from zrb_store.cli.render.format import NOTHING, TimeFormat, deliveries, error_summary, preview, size
+from zrb_store.cli.render.errors import error_line
+from zrb_store.cli.render.format import NOTHING, TimeFormat, deliveries, preview, size
 from zrb_store.cli.render.value import fate, fate_of_held
 from zrb_store.cli.render.width import shorten
 from zrb_store.inspect.holders import HeldBy
@@ -101,7 +102,7 @@ class QueuePrinter:
         """Say who took a value that is dead now, when, and how that ended."""
         if not returned["deliveries"]:
             return _return(returned)
-        error = "" if returned["error"] is None else f", {error_summary(returned['error'])}"
+        error = "" if returned["error"] is None else f", {error_line(returned['error'])}"
         text = f"{self._times.brief(returned['taken_at'])} {_taker(returned)}: {returned['reason']}{error}"
         return shorten(one_line(f"delivery {returned['deliveries']}: {text}"), _ERROR_WIDTH)
 

@@ -121,6 +121,9 @@ class Dialect(Protocol):
     def change_mark(self) -> Callable[[Transaction], object] | None:
         """Returns what differs from now on if anything is committed; None if that cannot be told without a query."""
 
+    def latest_commit(self, connection: Transaction, url: URL) -> object:
+        """Return what differs from now on if anything is committed to the store; it may also differ if nothing is."""
+
     def bell(self, url: URL) -> Bell | None:
         """Return what rings when anything is committed; None if there is nothing like that, and one must ask."""
 

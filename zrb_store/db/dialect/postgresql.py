@@ -17,7 +17,7 @@ from zrb_store.db.dialect.probe import Probe
 from zrb_store.db.dialect.tickets import TICKET_SQL, was_committed
 from zrb_store.db.dialect.watchdog import Watched, watch
 from zrb_store.db.revision import REVISION_SQL
-from zrb_store.db.transaction import Params
+from zrb_store.db.transaction import Params, Transaction
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import connect_until
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
@@ -178,6 +178,10 @@ class PostgreSQL:
         poll = readiness.poll()  # not select(), which rejects file descriptors above 1023
         poll.register(driver.fileno(), readiness.POLLIN)
         return bool(poll.poll(0))
+
+    def latest_commit(self, connection: Transaction, url: URL) -> object:
+        # Which transactions of the server have ended. Nothing is read from a table, and a standby knows it too.
+        return connection.driver.execute("SELECT CAST(pg_catalog.txid_current_snapshot() AS text)").fetchone()
 
     def bell(self, url: URL) -> None:
         return None

@@ -16,7 +16,7 @@ from zrb_store.db.deferred import module
 from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.statements import revision_of
 from zrb_store.db.dialect.watchdog import Watched
-from zrb_store.db.sqlite_file import open_file_read_only, open_uri, primary_code, wal
+from zrb_store.db.sqlite_file import open_file_read_only, open_uri, primary_code, stamp, wal
 from zrb_store.db.transaction import Params, Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 
@@ -122,6 +122,11 @@ class SQLite:
         # connection counts anew.
         ((others,),) = connection.driver.execute("PRAGMA data_version").fetchall()
         return connection, others, connection.driver.total_changes
+
+    def latest_commit(self, connection: Transaction, url: URL) -> object:
+        # A connection that was opened while there was no log, in a folder that we may not write, sees no commit.
+        path = sqlite_path(url)
+        return self.change_mark(connection), *(stamp(file) for file in (path, wal(path)))
 
     def bell(self, url: URL) -> Bell | None:
         from zrb_store.db.dialect.bell import Bell  # loads slowly, and only those who wait need it

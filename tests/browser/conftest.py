@@ -1,0 +1,84 @@
+"""A real browser: Chromium, driven by Playwright. One browser for the tests of a process, a context for each page.
+
+A page may ask the network for nothing but what its test allows, and may print no error to its console.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("browser")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, as Debian has it; nothing is downloaded."""
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("the pages cannot be tested: install chromium")
+        pytest.skip("the pages are not tested: chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Return a function that opens a page. After the test, no page may have said or asked for anything it should not.
+
+    Arguments of the function: `allowed`, the beginnings of addresses that the page may ask for, `expected`, those of
+    errors that it may print, and what `Browser.new_context` takes, such as `viewport`, `color_scheme` or
+    `java_script_enabled`.
+    """
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+
+    def new_page(allowed: tuple[str, ...] = (), expected: tuple[str, ...] = (), **settings: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **settings})
+        contexts.append(context)
+        page = context.new_page()
+
+        def on_request(url: str) -> None:
+            if not url.startswith(("data:", "file:", "blob:", *allowed)):
+                faults.append(f"asked for {url}")
+
+        page.on("request", lambda request: on_request(request.url))
+
+        def on_message(kind: str, text: str) -> None:
+            if kind in ("error", "warning") and not text.startswith(expected or ("\0",)):
+                faults.append(text)
+
+        page.on("console", lambda message: on_message(message.type, message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        return page
+
+    yield new_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def open_file(new_page: Callable[..., Page]) -> Callable[..., Page]:
+    """Return a function that opens a file, and takes the arguments of `new_page`."""
+
+    def open_file(path: Path, **settings: Any) -> Page:
+        page = new_page(**settings)
+        page.goto(path.resolve().as_uri())
+        return page
+
+    return open_file

@@ -1,0 +1,61 @@
+"""Reports for the tests of the browser, and what they look at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+from zrb_store import Store
+from zrb_store.inspect.damage import Damage
+from zrb_store.page.report import report
+
+ROOT = Path(__file__).parent.parent.parent
+AUDIT = ROOT / "examples" / "audit" / "zrb_init.py"
+
+
+def demo(folder: Path) -> Path:
+    """Write the report of the session of `make demo`: a workflow of zrb that fails, and resumes."""
+    shutil.copy(AUDIT, folder)
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ZRB_INIT_MODULES": "zrb_store.plugin",
+        "ZRB_STORE_URL": "xcom.db",
+        "TZ": "UTC",
+    }
+
+    def zrb(*args: str, code: int, **settings: str) -> None:
+        done = subprocess.run(
+            ["zrb", *args], cwd=folder, env={**environment, **settings}, capture_output=True, check=False
+        )
+        assert done.returncode == code, done.stderr.decode()
+
+    zrb("audit", "report", "--folder", "reports", code=1, ZRB_STORE_SESSION="audit-1")
+    zrb("xcom", "report", "audit-1", "-o", "failed.html", code=0)
+    (folder / "reports").mkdir()
+    zrb("xcom", "resume", "audit-1", code=0)
+    zrb("xcom", "report", "audit-1", "-o", "run.html", code=0)
+    return folder / "run.html"
+
+
+def write(store: Store, name: str, folder: Path) -> Path:
+    """Write the report of a session."""
+    file = folder / f"{name}.html"
+    file.write_bytes(report(store.database, name, "zrb-store", None, Damage()))
+    return file
+
+
+def processor_time(page: Page, url: str) -> float:
+    """Open an address, and return how many seconds of processor time the page took until it was drawn."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(url)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    found: Any = session.send("Performance.getMetrics")["metrics"]
+    return float(next(each["value"] for each in found if each["name"] == "TaskDuration"))

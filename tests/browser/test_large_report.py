@@ -1,0 +1,89 @@
+"""Reports of large sessions in a real browser: they open at once, and scroll smoothly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.reports import processor_time, write
+from tests.test_report import ATTEMPTS, STEPS, VALUES, insert
+from zrb_store import open_store
+
+pytestmark = pytest.mark.slow
+
+NewPage = Callable[..., Page]
+
+SCROLL = """
+async (list) => {
+    let longest = 0;
+    for (let at = 0; at < 50; at++) {
+        const before = performance.now();
+        list.scrollTop += list.scrollHeight / 50;
+        list.dispatchEvent(new Event("scroll"));  // and not when the next frame comes
+        list.getBoundingClientRect();
+        longest = Math.max(longest, performance.now() - before);
+        await new Promise(requestAnimationFrame);
+    }
+    return longest;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def many_values(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a session of 100,000 values."""
+    folder = tmp_path_factory.mktemp("values")
+    with open_store(folder / "store.db") as store:
+        store.session("s").xcom["q"].push(0)
+        insert(store, 100_000, VALUES)
+        return write(store, "s", folder)
+
+
+@pytest.fixture(scope="module")
+def many_attempts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a session of 20,000 attempts and 20,000 steps."""
+    folder = tmp_path_factory.mktemp("attempts")
+    with open_store(folder / "store.db") as store:
+        with store.session("s").run():
+            pass
+        insert(store, 20_000, ATTEMPTS)
+        insert(store, 20_000, STEPS)
+        return write(store, "s", folder)
+
+
+def test_a_hundred_thousand_values_open_within_a_second(many_values: Path, new_page: NewPage) -> None:
+    assert many_values.stat().st_size <= 5_000_000
+    times = [processor_time(new_page(), many_values.as_uri()) for _ in range(3)]
+    assert min(times) < 1, times
+
+
+def test_a_hundred_thousand_values_scroll_and_are_searched(many_values: Path, new_page: NewPage) -> None:
+    page = new_page()
+    page.goto(many_values.as_uri())
+    grid = page.get_by_role("grid")
+    expect(grid).to_have_attribute("aria-rowcount", "100000")
+    assert page.locator("#values .rows .value-row").count() < 50
+    assert min(grid.evaluate(SCROLL) for _ in range(3)) < 50  # milliseconds of the longest step
+    assert page.locator("#values .rows .value-row").count() < 50
+    page.get_by_label("Search", exact=True).fill("98765.25")
+    expect(page.locator("#values .rows .name")).to_have_text(["q#98765"])
+    grid.focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(".value-detail h3")).to_contain_text("s/q#98765")
+
+
+def test_many_attempts_and_steps(many_attempts: Path, new_page: NewPage) -> None:
+    page = new_page()
+    assert many_attempts.stat().st_size <= 5_000_000
+    assert processor_time(page, many_attempts.as_uri()) < 5
+    chart = page.locator("#timeline")
+    assert 1 <= chart.locator("button.bar").count() < 2000
+    chart.get_by_role("button", name="Steps of load").click()
+    body = chart.locator(".timeline-body")
+    assert chart.locator(".lane").count() < 50
+    assert body.evaluate(SCROLL) < 500
+    assert chart.locator(".lane").count() < 50
+    expect(chart.locator(".lane.step").last).to_contain_text("page 20000")

@@ -1,0 +1,240 @@
+"""Queues at a moment: what the page computes is what `show --at` knows, and the slider says and does what it should."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.attempts import failing
+from tests.browser import hostile
+from tests.browser.reports import write
+from tests.sessions import show
+from zrb_store import Store
+from zrb_store.records import iso
+
+# Go through all moments, forwards and then backwards, and return what the page makes of each of them.
+LOOK = """() => {
+  const description = Page.parse(document.getElementById("description").textContent);
+  const lives = Lives.read(description);
+  const player = new Contents.Player(lives);
+  const events = new Happenings.Events(lives, player);
+  const moments = [...new Set(Array.from(events.at).flatMap((at) => [at - 1, at, at + 1]))].sort((a, b) => a - b);
+  const iso = (at) => (at === null ? null : Lives.iso(at));
+  const valueAt = (queue, index, at) => {
+    const state = Lives.stateAt(queue, index, at);
+    const drawn = Contents.WORDS[player.codes[queue.place][index]];
+    return { queue: queue.name, seq: queue.seq[index], drawn, ...state, takenAt: iso(state && state.takenAt) };
+  };
+  const look = (at) => {
+    player.seek(at);
+    return lives.queues.map((queue) => Array.from(queue.seq, (_, index) => valueAt(queue, index, at))
+      .filter((value) => value.drawn !== "absent" || value.state));
+  };
+  const forwards = moments.map((at) => [Lives.iso(at), look(at).flat()]);
+  const backwards = moments.reverse().map((at) => [Lives.iso(at), look(at).flat()]).reverse();
+  return {forwards, backwards, texts: Array.from(events.at, (_, event) => events.text(event))};
+}"""
+
+
+def stored(store: Store, session: str, at: str) -> list[dict[str, Any]]:
+    """Return what `show --at` knows of the values of a session, in the words of the page."""
+    queues = show(store.database, session, at=at)["queues"]
+    return [
+        {
+            "queue": name,
+            "seq": value["seq"],
+            "state": value["state"],
+            "takenAt": value["taken_at"],
+            "takenBy": value["taken_by"],
+            "poppedBy": value["popped_by"],
+            "orphaned": value["orphaned"],
+            "deliveries": value["deliveries"],
+            "returns": len(value["returns"]),
+        }
+        for name, queue in queues.items()
+        for value in queue["values"]
+    ]
+
+
+@pytest.mark.parametrize("kind", hostile.SESSIONS)
+def test_each_moment_is_what_show_at_knows(
+    store: Store, kind: str, tmp_path: Path, open_file: Callable[..., Page]
+) -> None:
+    hostile.SESSIONS[kind](store, "hostile")
+    moments = 0
+    for record in store.sessions():
+        if not store.session(record.name).xcom:
+            continue
+        page = open_file(write(store, record.name, tmp_path))
+        seen = page.evaluate(LOOK)
+        assert seen["forwards"] == seen["backwards"]
+        assert all(seen["texts"])
+        created = iso(store.session(record.name).record().created_at)
+        for at, values in seen["forwards"]:
+            if at < created:
+                continue  # what a fork copied is older than the fork, but there is nothing to show
+            drawn = [value.pop("drawn") for value in values]
+            assert values == stored(store, record.name, at), f"{record.name} at {at}"
+            assert ["taken" if word == "held" else word for word in drawn] == [value["state"] for value in values]
+            moments += 1
+    assert moments > 20
+
+
+def at_work(page: Page) -> list[str]:
+    return page.locator("#moment .working .chip").all_inner_texts()
+
+
+def tokens(page: Page, queue: str) -> list[str]:
+    """Return the values that are drawn in a queue, with what is said of them."""
+    buttons = page.get_by_role("list", name=f"values in {queue}").get_by_role("button")
+    return [str(each.get_attribute("aria-label")) for each in buttons.all()]
+
+
+@pytest.fixture
+def slider(store: Store, tmp_path: Path, open_file: Callable[..., Page]) -> Page:
+    """The page of a session in which a value comes back, without motions."""
+    queue = store.session("etl").xcom["files"]
+    queue.extend(["a.csv", "b.csv"])
+    with store.session("etl").run() as run:
+        failing(run, "load", queue.pop)
+        with run.attempt("load") as attempt:
+            queue.pop()
+            attempt.complete()
+    return open_file(write(store, "etl", tmp_path), reduced_motion="reduce")
+
+
+def test_the_keyboard_goes_from_event_to_event(slider: Page) -> None:
+    said = slider.locator("#moment .said")
+    slider.get_by_role("slider", name="Moment").focus()
+    slider.keyboard.press("Home")
+    expect(said).to_have_text("“a.csv”, “b.csv” were pushed to files outside any task")
+    assert tokens(slider, "files") == ["a.csv, files#1, live", "b.csv, files#2, live"]
+    told = []
+    for _ in range(10):
+        slider.keyboard.press("ArrowRight")
+        told.append(said.inner_text())
+        if told[-1].startswith("load#1 took"):
+            assert tokens(slider, "files") == ["a.csv, files#1, held, by load#1", "b.csv, files#2, live"]
+            assert at_work(slider) == ["load#1"]
+    assert told[:5] == [
+        "run 1 began",
+        "load#1 began",
+        "load#1 took “a.csv” from files",
+        "load#1 failed (Broken)",
+        "load#1 failed and was given back: “a.csv” came back to its place in files",
+    ]
+    assert told[-2:] == ["run 1 ended: completed"] * 2  # the last event stays
+    assert tokens(slider, "files") == ["b.csv, files#2, live"]
+    slider.keyboard.press("PageUp")
+    slider.keyboard.press("PageDown")
+    expect(said).to_have_text("“a.csv”, “b.csv” were pushed to files outside any task")
+    slider.keyboard.press("End")
+    expect(slider.locator("#moment .place")).to_have_text("event 10 of 10")
+    assert str(slider.get_by_role("slider").get_attribute("aria-valuetext")).endswith("event 10 of 10")
+
+
+def test_a_link_leads_to_a_moment_and_the_command_shows_the_same(slider: Page, store: Store) -> None:
+    slider.get_by_role("slider", name="Moment").focus()
+    slider.keyboard.press("Home")
+    slider.keyboard.press("ArrowRight")
+    command = slider.locator("#moment .commands code").inner_text()
+    found = re.fullmatch(r"zrb-store show etl --at (\S+)", command)
+    assert found is not None
+    slider.wait_for_url(f"**#at={found[1]}")
+    assert [value["value"] for value in show(store.database, "etl", at=found[1])["queues"]["files"]["values"]] == [
+        "a.csv",
+        "b.csv",
+    ]
+    slider.goto("about:blank")
+    slider.go_back()
+    expect(slider.locator("#moment .said")).to_have_text("run 1 began")
+    slider.evaluate("(at) => { location.hash = `at=${at}`; }", found[1].replace(found[1][17:19], "59"))
+    expect(slider.locator("#moment .commands code")).to_contain_text(":59.")
+
+
+def test_play_goes_to_the_end_and_stops(slider: Page) -> None:
+    slider.get_by_role("slider", name="Moment").focus()
+    slider.keyboard.press("Home")
+    slider.get_by_label("Speed").select_option("16")
+    slider.get_by_role("slider", name="Moment").focus()
+    slider.keyboard.press("Space")
+    expect(slider.get_by_role("button", name="Pause")).to_be_visible()
+    expect(slider.locator("#moment .place")).to_have_text("event 10 of 10")
+    expect(slider.get_by_role("button", name="Play")).to_be_visible()
+
+
+def test_a_value_that_is_chosen_is_lit_in_all_parts(slider: Page) -> None:
+    slider.get_by_role("slider", name="Moment").focus()
+    slider.keyboard.press("Home")
+    slider.get_by_role("list", name="values in files").get_by_role("button").first.click()
+    assert slider.evaluate("Page.selected") == "etl/files#1"
+    expect(slider.locator("#flow .row.lit")).to_have_attribute("aria-label", re.compile(r"^a\.csv \(files#1\)"))
+    states = [each.get_attribute("data-state") for each in slider.locator("#moment .life").all()]
+    assert states == ["live", "held", "live", "held"]
+
+
+def test_a_newer_description_keeps_the_moment(slider: Page, store: Store) -> None:
+    slider.get_by_role("slider", name="Moment").focus()
+    slider.keyboard.press("Home")
+    slider.keyboard.press("ArrowRight")
+    draw = """() => {
+      const description = Page.parse(document.getElementById("description").textContent);
+      Page.draw(description, { Timeline, Flow, Moment, Values });
+    }"""
+    slider.evaluate(draw)
+    expect(slider.locator("#moment .place")).to_have_text("event 2 of 10")
+    assert tokens(slider, "files") == ["a.csv, files#1, live", "b.csv, files#2, live"]
+
+
+def test_values_come_and_go_with_motions_only_if_they_are_wanted(
+    store: Store, tmp_path: Path, open_file: Callable[..., Page]
+) -> None:
+    hostile.moved_and_back(store, "moved")
+    file = write(store, "moved", tmp_path)
+    for reduced, moves in (("reduce", False), ("no-preference", True)):
+        page = open_file(file, reduced_motion=reduced)
+        page.get_by_role("slider", name="Moment").focus()
+        page.keyboard.press("Home")
+        running = []
+        for _ in range(20):
+            page.keyboard.press("ArrowRight")
+            running.append(
+                page.evaluate("() => document.querySelector('#moment .queues').getAnimations({subtree: true}).length")
+            )
+        assert any(running) is moves
+        page.wait_for_function("() => !document.querySelector('[data-leaving]')")
+
+
+def test_without_javascript_the_text_tells_what_happened(
+    store: Store, tmp_path: Path, open_file: Callable[..., Page]
+) -> None:
+    hostile.poisoned(store, "files")
+    page = open_file(write(store, "files", tmp_path), java_script_enabled=False)
+    text = page.locator("#moment").inner_text()
+    assert 'somebody outside any task pushed "poison", "fine" to files' in text
+    assert 'files-worker-0/files/files#1 gave back (failed) "poison" to files' in text
+    assert 'dead in files: "poison"' in text
+    assert "zrb-store show files --at 20" in text
+    table = page.locator("#flow").inner_text()
+    assert "outside any task (2)" in table
+    assert "files-maker/make (2)" in table
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(store: Store, scheme: str, tmp_path: Path, open_file: Callable[..., Page]) -> None:
+    hostile.poisoned(store, "files")
+    page = open_file(write(store, "files", tmp_path), color_scheme=scheme, reduced_motion="reduce")
+    slider = page.get_by_role("slider", name="Moment")
+    slider.focus()
+    for key in ("End", "ArrowLeft"):
+        slider.press(key)
+        page.evaluate("Page.select('files/files#1')")
+        for part in ("#flow", "#moment"):
+            found = Axe().run(page, context={"include": [[part]]}).response["violations"]
+            assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []

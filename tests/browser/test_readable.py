@@ -1,0 +1,76 @@
+"""Values and their lives say in a page what they say on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import decimal
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.reports import write
+from zrb_store import Store, codec
+from zrb_store.cli.render.readable import readable
+from zrb_store.inspect.trace import trace
+
+VALUES: list[Any] = [
+    "text", "", 'quo"te\n', 1, -0.5, 1.0, 1e22, 1e-7, 2**60, 2**53, True, None, float("nan"), float("-inf"),
+    [], [1, [2.0]], {}, {"a": [1, {"b": None}]}, (), (1,), (1, "b"), {1, 2}, set(), frozenset(), frozenset({3}),
+    {1: "a", (2,): 2.0}, OrderedDict(a=1), {"$": 1}, b"\x00a'\\\xff\t", bytearray(b"'\""), decimal.Decimal("24.90"),
+    datetime.date(2026, 11, 24), datetime.datetime(2026, 11, 24, 3, 12, 45), datetime.time(3, 12),
+    uuid.UUID(int=7), PurePosixPath("/srv/a b"), [decimal.Decimal("1.10")],
+    datetime.timedelta(days=2, hours=3, microseconds=5), datetime.timedelta(seconds=-1), datetime.timedelta(days=-1),
+    datetime.timedelta(microseconds=-1), datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC),
+    datetime.timezone(datetime.timedelta(hours=-5, minutes=-30)),
+    datetime.timezone(datetime.timedelta(hours=1), "here"),
+]  # fmt: skip
+
+
+def test_a_page_shows_values_as_a_terminal_does(store: Store, tmp_path: Path, open_file: Callable[..., Page]) -> None:
+    store.session("s").xcom["q"].extend(VALUES)
+    page = open_file(write(store, "s", tmp_path))
+    shown = page.evaluate(
+        """() => Page.parse(document.getElementById("description").textContent).queues.q.values
+            .map((value) => Readable.readable(value.value, 10000))"""
+    )
+    assert shown == [readable(codec.to_json(codec.encode(value).data)) for value in VALUES]
+
+
+EVENTS = """
+(id) => {
+    const found = Page.parse(document.getElementById("description").textContent);
+    const value = Object.values(found.queues).flatMap((queue) => queue.values).find((each) => each.id === id);
+    return Values.life(value).map(({ at, event, by }) => [Page.time(at, "exact").slice(11, 26), event, by]);
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["night", "inbox", "dead"])
+def test_the_life_of_a_value_is_that_of_trace(
+    night: Store, tmp_path: Path, open_file: Callable[..., Page], name: str
+) -> None:
+    queue = night.session("dead").xcom["files"]
+    queue.max_deliveries = 1
+    queue.extend(["a", "b"])
+    for _ in range(2):
+        with contextlib.suppress(ZeroDivisionError), night.session("worker").run() as run, run.attempt("work"):
+            queue.pop()
+            raise ZeroDivisionError
+    page = open_file(write(night, name, tmp_path), timezone_id="UTC")
+    for value in page.evaluate(
+        """() => Object.values(Page.parse(document.getElementById("description").textContent).queues)
+            .flatMap((queue) => queue.values.map((value) => value.id))"""
+    ):
+        of, _, seq = value.partition("/")[2].rpartition("#")
+        told = [
+            [event["at"][11:26], event["event"], event["by"]]
+            for event in trace(night.database, name, of, int(seq))["events"]
+            if event["event"] not in ("moved", "copied from", "copied to")
+        ]
+        assert page.evaluate(EVENTS, value) == told, value

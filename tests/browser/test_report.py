@@ -1,0 +1,230 @@
+"""The report in a real browser: its parts, the keyboard, screen readers, paper, hostile texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.reports import demo, write
+from tests.test_report import MARKUP, hostile_session
+from zrb_store import Store
+
+Open = Callable[..., Page]
+PARTS = ["Timeline", "Data flow", "Queues at a moment", "Values", "Errors and output", "How to go on"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the demo's session."""
+    return demo(tmp_path_factory.mktemp("demo"))
+
+
+def bars(page: Page) -> Any:
+    return page.locator("#timeline button.bar")
+
+
+def test_every_part_is_there(run: Path, open_file: Open) -> None:
+    page = open_file(run)
+    expect(page.get_by_role("heading", level=1)).to_have_text("audit-1")
+    assert page.get_by_role("heading", level=2).all_inner_texts() == PARTS
+    story = page.locator(".story").inner_text()
+    assert re.fullmatch(
+        r"✓?\s*completed · report failed in run 1 after 2 of 3 tasks; resumed [\d.]+ m?s later; completed", story
+    ), story
+    assert bars(page).count() == 4
+    for part in ("timeline", "flow", "moment", "values"):
+        expect(page.locator(f"#{part} .drawing")).to_be_visible()
+        expect(page.locator(f"#{part} .as-text")).not_to_have_attribute("open", "")
+
+
+def test_pointing_at_a_bar_and_focusing_it_tells_the_same(run: Path, open_file: Open) -> None:
+    page = open_file(run)
+    failed = page.get_by_role("button", name=re.compile("^report#1, failed, run 1, "))
+    detail = page.locator("#timeline .detail")
+    failed.hover()
+    pointed = detail.inner_text()
+    assert "FileNotFoundError: [Errno 2] No such file or directory: 'reports/audit.md'" in pointed
+    assert re.search(r"Started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6} \S+, ended ", pointed)
+    page.mouse.move(0, 0)
+    expect(detail).to_have_text("Point at a bar, or go to one with the tab and arrow keys.")
+    failed.focus()
+    assert detail.inner_text() == pointed
+    page.get_by_role("button", name=re.compile("^find-packages#1, completed")).hover()
+    expect(detail).to_contain_text("found ")
+    failed.focus()
+    page.get_by_role("button", name="All that it said").click()
+    shown = page.locator("details[data-attempt='report#1'] .traceback")
+    expect(shown).to_be_visible()
+    expect(shown).to_contain_text("Traceback (most recent call last)")
+
+
+def test_arrow_keys_go_from_bar_to_bar(run: Path, open_file: Open) -> None:
+    page = open_file(run)
+    bars(page).first.focus()
+    names = []
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight", "ArrowUp", "Home", "ArrowUp"):
+        page.keyboard.press(key)
+        names.append(page.evaluate("document.activeElement.dataset.name"))
+    assert names == ["summarize#1", "report#1", "report#2", "summarize#1", "summarize#1", "find-packages#1"]
+
+
+def test_statuses_differ_by_more_than_colour(run: Path, open_file: Open) -> None:
+    page = open_file(run)
+    looks = bars(page).evaluate_all(
+        "(bars) => bars.map((bar) => [bar.dataset.status, getComputedStyle(bar).backgroundImage.split('(')[0]])"
+    )
+    assert {tuple(look) for look in looks} == {("completed", "none"), ("failed", "repeating-linear-gradient")}
+
+
+def test_a_value_is_found_and_opened_by_keyboard(run: Path, open_file: Open) -> None:
+    page = open_file(run)
+    values = page.get_by_role("grid")
+    values.focus()
+    page.keyboard.press("ArrowDown")
+    detail = page.locator(".value-detail")
+    expect(detail.get_by_role("heading", level=3)).to_contain_text("audit-1/find-packages#1")
+    expect(values.locator("[aria-selected=true]")).to_have_count(1)
+    assert [each.inner_text() for each in detail.locator(".views button").all()] == ["Table", "Tree", "Text"]
+    expect(detail.locator(".records thead")).to_contain_text("licence")
+    detail.get_by_role("button", name="Tree").click()
+    expect(detail.locator(".branch").first).to_be_visible()
+    detail.get_by_role("button", name="Text").click()
+    expect(detail.locator(".value-text")).to_contain_text('"name": ')
+    page.keyboard.press("Tab")
+    values.focus()
+    page.keyboard.press("End")
+    expect(detail.locator(".value-text")).to_have_text("reports/audit.md")
+    expect(detail).to_contain_text("zrb xcom get 'audit-1/report#1'")
+
+
+def test_the_life_of_a_value(run: Path, open_file: Open) -> None:
+    page = open_file(run)
+    page.evaluate("Page.select('audit-1/summarize#1')")
+    rows = [row.inner_text().split("\t") for row in page.locator(".life tbody tr").all()]
+    assert [row[1:3] for row in rows] == [
+        ["pushed", "summarize#1"],
+        ["taken", "report#1"],
+        ["given back", "report#1"],
+        ["taken", "report#2"],
+    ]
+    assert rows[2][3].startswith("failed, FileNotFoundError: ")
+
+
+def test_values_are_searched_and_filtered(run: Path, open_file: Open) -> None:
+    page = open_file(run)
+    status = page.locator("#values .tools [role=status]")
+    page.get_by_label("Search", exact=True).fill("AUDIT.md")
+    expect(status).to_have_text("1 of 3 values")
+    page.get_by_label("Search", exact=True).fill("")
+    page.get_by_label("State", exact=True).select_option("taken")
+    expect(status).to_have_text("2 of 3 values")
+    page.get_by_label("Queue", exact=True).select_option("summarize")
+    expect(page.locator("#values .rows .name")).to_have_text(["summarize#1"])
+    page.evaluate("Page.select('audit-1/report#1')")  # elsewhere, a value was chosen that the filter hides
+    expect(status).to_have_text("3 values")
+    expect(page.locator(".value-detail h3")).to_contain_text("audit-1/report#1")
+
+
+def test_the_plan_of_a_resume(run: Path, open_file: Open) -> None:
+    plan = open_file(run.with_name("failed.html")).locator("#plan")
+    expect(plan.locator("code")).to_have_text("zrb xcom resume audit-1")
+    rows = [row.inner_text().split("\t")[:3] for row in plan.locator("tbody tr").all()]
+    assert rows == [
+        ["find-packages", "skips it", "completed"],
+        ["summarize", "skips it", "completed"],
+        ["report", "runs it", "failed"],
+    ]
+
+
+def test_the_text_is_complete_without_javascript(run: Path, open_file: Open) -> None:
+    page = open_file(run, java_script_enabled=False)
+    assert page.get_by_role("heading", level=2).all_inner_texts() == PARTS
+    expect(page.locator(".drawing").first).to_be_hidden()
+    timeline = page.locator("#timeline tbody").inner_text()
+    assert re.search(r"report#1\tfailed\t1\t\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\t\d+ ms\tFileNotFoundError", timeline), (
+        timeline
+    )
+    values = page.locator("#values").inner_text()
+    assert "taken and given back by report#1\ntaken by report#2" in values
+    expect(page.locator("#errors .traceback")).to_be_visible()
+
+
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_is_serious_for_a_screen_reader(run: Path, open_file: Open, width: int, color_scheme: str) -> None:
+    page = open_file(run, viewport={"width": width, "height": 900}, color_scheme=color_scheme)
+    bars(page).nth(2).focus()
+    page.evaluate("Page.select('audit-1/find-packages#1')")
+    for details in page.locator("details.as-text").all():
+        details.evaluate("(each) => { each.open = true; }")
+    found = Axe().run(page).response["violations"]
+    serious = {
+        each["id"]: [node["target"] for node in each["nodes"]]
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    }
+    assert serious == {}
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_the_tab_key_reaches_everything(run: Path, open_file: Open) -> None:
+    page = open_file(run)
+    page.evaluate("Page.select('audit-1/find-packages#1')")
+    everything = page.evaluate(
+        """() => {
+            const all = document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']");
+            window.wanted = [...all].filter((each) => each.tabIndex >= 0 && each.checkVisibility());
+            return window.wanted.length;
+        }"""
+    )
+    assert everything > 15
+    reached = set()
+    for _ in range(everything + 5):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("window.wanted.indexOf(document.activeElement)"))
+    assert reached - {-1} == set(range(everything))
+
+
+def test_times_are_those_of_the_reader(run: Path, open_file: Open) -> None:
+    page = open_file(run, timezone_id="Asia/Kolkata")
+    time = page.locator("header time").first
+    local, utc = time.inner_text(), time.get_attribute("title")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d GMT\+5:30", local)
+    assert str(utc).endswith(" UTC")
+    assert local[14:19] != str(utc)[14:19]
+
+
+def test_paper_gets_the_whole_text(run: Path, open_file: Open) -> None:
+    page = open_file(run)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    expect(page.locator("#values .as-text table").first).to_be_visible()
+    expect(page.get_by_label("Search", exact=True)).to_be_hidden()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    expect(page.locator("#values .as-text")).not_to_have_attribute("open", "")
+
+
+def test_hostile_texts_are_shown_and_do_nothing(store: Store, tmp_path: Path, open_file: Open) -> None:
+    hostile_session(store)
+    page = open_file(write(store, "s", tmp_path))
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    page.locator("#values [role=grid]").focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowDown")
+        for button in page.locator(".views button").all():
+            button.click()
+            expect(page.locator(".value-content")).to_contain_text("script>")
+    bars(page).first.focus()
+    assert page.locator("img, iframe, object, embed").count() == 0
+    assert page.evaluate("document.scripts.length") == page.evaluate(
+        "document.querySelectorAll('body > script').length"
+    )
+    expect(page.locator("#timeline .detail")).to_contain_text(MARKUP)
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e\u2028\ud800-\udfff]", page.inner_text("body"))
+    assert "\\u202eevil" in page.inner_text("#values .rows")

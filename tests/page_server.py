@@ -1,0 +1,77 @@
+"""A running `zrb-store page`."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from tests.postgres import DEADLINE
+
+PROGRAM = "from zrb_store.cli import main; main()"
+
+
+class Server:
+    """A running `zrb-store page`.
+
+    Attributes:
+        address: The address that it printed.
+        took: Seconds from its start until it printed that.
+    """
+
+    def __init__(self, location: str, *options: str) -> None:
+        began = time.monotonic()
+        self._popen = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, "page", "--port", "0", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "ZRB_STORE_URL": location},
+            start_new_session=True,
+        )
+        self.pid = self._popen.pid
+        assert self._popen.stdout is not None
+        line = self._popen.stdout.readline()
+        self.took = time.monotonic() - began
+        assert line.startswith("http://"), self._popen.communicate()[1]
+        self.address = line.split()[0]
+        self.port = urlsplit(self.address).port
+
+    def connect(self) -> http.client.HTTPConnection:
+        """Return a connection to it."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+
+    def get(self, target: str, **headers: str) -> tuple[int, str]:
+        """Return the status and the text of a page."""
+        with contextlib.closing(self.connect()) as connection:
+            connection.request("GET", target, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    @contextlib.contextmanager
+    def events(self, after: str = "") -> Iterator[Iterator[str]]:
+        """Yield the lines of the stream of changes."""
+        with contextlib.closing(self.connect()) as connection:
+            connection.request("GET", f"/events?after={after}")
+            answer = connection.getresponse()
+            assert answer.getheader("Content-Type", "").startswith("text/event-stream")
+            yield (line.decode().rstrip("\n") for line in answer)
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str, float]:
+        """Send a signal; return the exit code, what it printed to stderr, and after how many seconds it ended."""
+        began = time.monotonic()
+        self._popen.send_signal(number)
+        _, err = self._popen.communicate(timeout=DEADLINE)
+        return self._popen.returncode, err, time.monotonic() - began
+
+    def close(self) -> None:
+        """Kill it, if it runs."""
+        if self._popen.poll() is None:
+            self._popen.kill()
+            self._popen.communicate()

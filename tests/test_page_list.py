@@ -1,0 +1,126 @@
+"""The list of the live pages: its filters are those of the command, and its pages hold each session once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.commands import Commands
+from tests.pages import Pages, raw
+from zrb_store import Store
+from zrb_store.inspect.list import STATUSES
+
+
+@pytest.fixture
+def pages(location: str) -> Iterator[Pages]:
+    """The pages of the store."""
+    made = Pages(location)
+    yield made
+    made.close()
+
+
+def many(store: Store, count: int) -> list[str]:
+    """Make sessions that only have a queue, and return their names, the newest first."""
+    names = [f"s-{number:03}" for number in range(count)]
+    for name in names:
+        store.session(name).xcom["q"].push(1)
+    return names[::-1]
+
+
+def test_the_list_shows_what_the_command_lists(filled: Store, pages: Pages, command: Commands) -> None:
+    assert pages("/").rows == command.ok("list", "--format", "value").split()
+    assert command.ok("list", "--format", "json") == pages("/?format=json").text + "\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("status=failed", ["--status", "failed"]),
+        ("failed=1", ["--failed"]),
+        ("status=halted", ["--failed"]),
+        ("name=etl-*", ["--name", "etl-*"]),
+        ("name=etl-[5]*", ["--name", "etl-[5]*"]),
+        ("task=report", ["--task", "report"]),
+        ("project=shop", ["--project", "shop"]),
+        ("project=/srv/shop", ["--project", "/srv/shop"]),
+        ("since=1h", ["--since", "1h"]),
+        ("limit=1", ["--limit", "1"]),
+        ("status=open&name=i*", ["--status", "open", "--name", "i*"]),
+        ("name=&status=&task=", []),
+    ],
+)
+def test_the_filters_of_the_list_are_those_of_the_command(
+    filled: Store, pages: Pages, command: Commands, words: str, options: list[str]
+) -> None:
+    listed = command.ok("list", *options, "--format", "value").split()
+    listed = [name for name in listed if not name.startswith(("There", "no"))]
+    assert pages(f"/?{words}").rows == listed
+    assert [shape["name"] for shape in pages(f"/?{words}&format=json").json] == listed
+
+
+def test_every_status_can_be_asked_for(filled: Store, pages: Pages) -> None:
+    for status in STATUSES:
+        assert {shape["status"] for shape in pages(f"/?status={status}&format=json").json} <= {status}
+
+
+@pytest.mark.parametrize(
+    "words", ["status=nix", "since=soon", "limit=0", "limit=x", "status=failed&failed=1", "format=x"]
+)
+def test_words_that_mean_nothing_are_refused_in_one_sentence(pages: Pages, words: str) -> None:
+    answer = pages(f"/?{words}", status=400)
+    assert 'id="problem"' in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_pages_of_the_list_hold_each_session_once(store: Store, pages: Pages) -> None:
+    names = many(store, 23)
+    seen, target = [], "/?limit=5&name=s-*"
+    for _ in range(10):
+        answer = pages(target)
+        seen += answer.rows
+        if (following := answer.next()) is None:
+            break
+        assert following.startswith("./?")
+        assert "name=s-" in following
+        target = following.removeprefix(".")
+    assert seen == names
+
+
+def test_a_session_made_meanwhile_does_not_move_the_next_page(store: Store, pages: Pages) -> None:
+    names = many(store, 6)
+    following = pages("/?limit=3").next()
+    assert following is not None
+    store.session("newer").xcom["q"].push(1)
+    assert pages(following.removeprefix(".")).rows == names[3:]
+
+
+def test_sessions_created_at_the_same_moment_are_on_one_page_each(store: Store, pages: Pages, location: str) -> None:
+    names = many(store, 5)
+    with raw(location) as execute:
+        execute("UPDATE zrb_session SET created_at = 1750000000000000")
+    first = pages("/?limit=2")
+    following = first.next()
+    assert following is not None
+    second = pages(following.removeprefix("."))
+    assert first.rows + second.rows == names[:4]
+
+
+def test_a_wide_pattern_of_names_gives_the_newest_ones(store: Store, pages: Pages, location: str) -> None:
+    many(store, 4)
+    with raw(location) as execute:
+        execute(
+            "INSERT INTO zrb_session (name, status, created_at) "
+            + " UNION ALL ".join(f"SELECT 's-x{number}', 'open', {number}" for number in range(400))
+        )
+        for copy in "abc":
+            execute(
+                f"INSERT INTO zrb_session (name, status, created_at) "
+                f"SELECT name || '{copy}', status, created_at FROM zrb_session WHERE name LIKE 's-x%' LIMIT 400"
+            )
+    assert pages("/?limit=4&name=s-*").rows == ["s-003", "s-002", "s-001", "s-000"]
+    assert len(pages("/?limit=500&name=s-x*").rows) == 500
+
+
+def test_the_place_of_a_page_may_be_gone(store: Store, pages: Pages) -> None:
+    assert "there is no session nix" in pages("/?before=nix", status=404).text

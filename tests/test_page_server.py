@@ -1,0 +1,112 @@
+"""`zrb-store page` as a process: it starts, is refused a port in use, needs a token for others, and ends at once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.commands import Commands
+from tests.page_server import Server
+from zrb_store import Store
+
+
+@pytest.fixture
+def start(location: str) -> Iterator[Any]:
+    """Return a function that starts a server on the store."""
+    servers: list[Server] = []
+
+    def start(*options: str) -> Server:
+        servers.append(Server(location, *options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def test_it_serves_until_ctrl_c_which_open_pages_do_not_delay(filled: Store, start: Any) -> None:
+    server = start()
+    assert server.get("/session/etl-24")[0] == 200
+    assert [shape["name"] for shape in json.loads(server.get("/?format=json")[1])] == ["etl-25", "etl-24", "inbox"]
+    with server.events() as one, server.events() as other:
+        assert next(line for line in one if line.startswith("event")) == "event: changed"
+        assert next(line for line in other if line.startswith("event")) == "event: changed"
+        code, err, seconds = server.end()
+    assert (code, err) == (0, "")
+    assert seconds < 10, "it waited for the open pages"  # they would have stayed for minutes
+
+
+def test_a_change_is_told_to_an_open_page(filled: Store, start: Any) -> None:
+    with start().events() as lines:
+        marks = (line for line in lines if line.startswith("data: "))
+        first = next(marks)
+        filled.session("inbox").xcom["files"].push("late.csv")
+        assert next(marks) != first
+
+
+def test_a_page_that_connects_again_is_told_what_it_missed(filled: Store, start: Any) -> None:
+    server = start()
+    with server.events() as lines:
+        mark = next(line for line in lines if line.startswith("data: ")).removeprefix("data: ")
+    filled.session("inbox").xcom["files"].push("late.csv")
+    with server.events(after=mark) as lines:
+        assert next(line for line in lines if line.startswith("event")) == "event: changed"
+
+
+def test_sigterm_ends_it_too(start: Any) -> None:
+    code, err, _ = start().end(signal.SIGTERM)
+    assert (code, err) == (-signal.SIGTERM, "")
+
+
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+def test_on_another_host_it_needs_the_token_that_it_prints(filled: Store, start: Any) -> None:
+    server = start("--host", "0.0.0.0")
+    parts = urlsplit(server.address)
+    assert parts.query.startswith("token=")
+    assert server.get("/")[0] == 401
+    assert server.get("/events")[0] == 401
+    with contextlib.closing(server.connect()) as connection:
+        connection.request("GET", f"/?{parts.query}")
+        answer = connection.getresponse()
+        cookie = str(answer.getheader("Set-Cookie")).partition(";")[0]
+    assert (answer.status, answer.getheader("Location")) == (303, "/")
+    assert server.get("/", Cookie=cookie)[0] == 200
+    assert server.get("/", Cookie=cookie, Host="this-machine.example")[0] == 200
+
+
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+def test_on_this_machine_it_needs_none_but_refuses_foreign_names(start: Any) -> None:
+    server = start()
+    assert "token" not in server.address
+    assert server.get("/")[0] == 200
+    assert server.get("/", Host="evil.example")[0] == 421
+
+
+def test_a_port_in_use_is_one_line(command: Commands) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = command("page", "--port", str(port))
+    advice = "choose another one with --port, or 0 for any"
+    assert (result.code, result.err) == (1, f"zrb-store: port {port} of 127.0.0.1 is in use: {advice}\n")
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.7"])
+def test_a_host_that_is_not_this_machine_is_one_line(command: Commands, host: str) -> None:
+    result = command("page", "--port", "0", "--host", host)
+    assert result.code == 1
+    assert host in result.err
+
+
+def test_without_its_libraries_it_says_what_to_install(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = command("page", "--port", "0")
+    assert (result.code, result.err) == (1, 'zrb-store: the page needs a web server: pip install "zrb-store[page]"\n')

@@ -1,0 +1,333 @@
+"""The report of a session: what is in the file, and how large it may become. Browsers open it in tests/browser."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.commands import Commands
+from tests.sessions import check, logged, show
+from zrb_store import Store, open_store
+from zrb_store.inspect.report import Budget, describe
+from zrb_store.inspect.timeline import micros
+from zrb_store.page.render import as_json
+
+MARKUP = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&lt;"
+NAME = MARKUP + "\x1b[31m\u202eevil\u2028\"'`{{7*7}}"
+HOSTILE = NAME + "\x00\ud800"  # which the store refuses in a name
+
+
+class Document(HTMLParser):
+    """The elements of a page, with their attributes, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: list[tuple[str, str]] = []
+        self.text = ""
+        self._inside = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside in ("script", "style"):
+            self.raw.append((self._inside, data))
+        else:
+            self.text += data
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The data of the page, as it is packed."""
+        (text,) = (text for tag, text in self.raw if text.startswith("{"))
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+
+def report(command: Commands, name: str) -> Document:
+    return Document(command.ok("report", name))
+
+
+def test_description_has_what_show_and_log_have(filled: Store) -> None:
+    described = check("report", describe(filled.database, "etl-24"))
+    shown, log = show(filled.database, "etl-24"), logged(filled, "etl-24")
+    assert {name: described[name] for name in shown.keys() - {"runs", "tasks", "queues"}} == {
+        name: shown[name] for name in shown.keys() - {"runs", "tasks", "queues"}
+    }
+    runs = [{name: part for name, part in run.items() if name != "worked_until"} for run in described["runs"]]
+    assert runs == log["runs"]
+    added = {"attempts_left_out", "ended_at", "undone_at"}
+    for ours, theirs in zip(described["tasks"], shown["tasks"], strict=True):
+        assert {name: part for name, part in ours.items() if name not in added} == theirs
+    for name, queue in described["queues"].items():
+        values = [{key: part for key, part in value.items() if key not in added} for value in queue["values"]]
+        assert values == shown["queues"][name]["values"]
+        assert queue["counts"]["live"] == len(shown["queues"][name]["live"])
+    telling = [each for each in log["attempts"] if each["error"] or each["output"]]
+    assert described["logged"] == {"attempts": telling, "left_out": 0}
+    assert described["changes"] == log["changes"]
+
+
+def test_description_of_steps(night: Store) -> None:
+    described = check("report", describe(night.database, "night"))
+    (task,) = described["tasks"]
+    assert [step["name"] for step in task["steps"]] == ["page 1", "charge", "mail", "notify"]
+    assert (task["steps_left_out"], task["steps_standing"]) == (0, 3)
+    assert described["pending"] == []
+
+
+def test_times_when_values_left_their_queue(store: Store) -> None:
+    session = store.session("s")
+    with contextlib.suppress(ZeroDivisionError), session.run() as run, run.attempt("a") as attempt:
+        attempt.xcom["q"].extend([1, 2])
+        attempt.xcom["q"].pop()
+        raise ZeroDivisionError
+    with session.run() as run:
+        run.step("a", lambda: 1)
+    first, second = describe(store.database, "s")["queues"]["q"]["values"]
+    (given_back_at,) = {first["undone_at"], second["undone_at"]}
+    assert (second["state"], second["ended_at"]) == ("retracted", given_back_at)
+    assert second["taken_at"] is None
+    assert second["pushed_at"] < given_back_at
+
+
+def test_everything_is_cut_and_counted(store: Store) -> None:
+    session = store.session("s")
+    with session.run() as run:
+        for _ in range(50):
+            with run.begin("load") as attempt:
+                attempt.xcom["q"].extend(["x" * 100] * 10)
+        with run.attempt("many") as attempt:
+            for number in range(50):
+                attempt.step(f"page {number}", dict)
+        with run.attempt("long") as attempt:
+            attempt.complete("y" * 5000)
+    budget = Budget(values=6000, value=3000, tasks=6000)
+    described = check("report", describe(store.database, "s", budget=budget))
+    queue = described["queues"]["q"]
+    assert queue["counts"] == {"values": 500, "live": 500, "dead": 0}
+    assert 0 < len(queue["values"]) < 100
+    assert queue["left_out"] == 500 - len(queue["values"])
+    assert queue["values"][-1]["seq"] == 500
+    (long,) = described["queues"]["long"]["values"]
+    assert (long["value"], long["beginning"]) == (None, "y" * 2000)
+    load, many, _ = described["tasks"]
+    assert load["attempts_left_out"] == 50 - len(load["attempts"]) > 0
+    assert many["steps_left_out"] == 50 - len(many["steps"]) > 0
+    assert many["steps"][-1]["name"] == "page 49"
+
+
+def test_policy_allows_the_scripts_and_the_style_of_the_file_and_nothing_else(command: Commands, filled: Store) -> None:
+    document = report(command, "etl-24")
+    (policy,) = (each["content"] for tag, each in document.elements if each.get("http-equiv"))
+    sources = {part.split()[0]: part.split()[1:] for part in str(policy).split("; ")}
+    digests = {tag: set[str]() for tag, _ in document.raw}
+    for tag, text in document.raw:
+        if not text.startswith("{"):
+            digests[tag].add(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'")
+    assert sources == {
+        "default-src": ["'none'"],
+        "script-src": sorted(digests["script"], key=sources["script-src"].index),
+        "style-src": [*digests["style"]],
+        "img-src": ["data:"],
+        "base-uri": ["'none'"],
+        "form-action": ["'none'"],
+    }
+    assert [tag for tag, _ in document.elements].index("meta") < [tag for tag, _ in document.elements].index("style")
+
+
+def hostile_session(store: Store) -> None:
+    """Fill the session `s` with hostile names, values, errors, output, inputs and changes."""
+    session = store.session("s")
+    given: dict[str, Any] = {"task": NAME, "path": [HOSTILE], "inputs": {HOSTILE: HOSTILE}, "project": NAME}
+    with contextlib.suppress(ValueError), session.run(**given) as run, run.attempt(NAME) as attempt:
+        attempt.xcom[NAME].extend([HOSTILE, {HOSTILE: [HOSTILE]}, [{HOSTILE: 1}], b"\xff<script>"])
+        attempt.step(NAME, lambda: HOSTILE)
+        raise ValueError(HOSTILE)
+
+
+def test_everything_from_the_store_is_text(command: Commands, store: Store, filled: Store) -> None:
+    hostile_session(store)
+    harmless, hostile = report(command, "etl-24"), report(command, "s")
+    known = {(tag, name) for tag, attributes in harmless.elements for name in ("", *attributes)}
+    # A session with steps, a project and one run has some attributes that the other one has not, but none is code.
+    assert {tag for tag, _ in hostile.elements} <= {tag for tag, _ in known} | {"p"}
+    assert not [name for _, attributes in hostile.elements for name in attributes if name.startswith("on")]
+    assert not [each for _, each in hostile.elements if {"src", "href"} & each.keys() - {"href"}]
+    assert {each["href"] for _, each in hostile.elements if "href" in each} == {"#main", "data:,"}
+    assert len([tag for tag, _ in hostile.elements if tag == "script"]) == len(
+        [tag for tag, _ in harmless.elements if tag == "script"]
+    )
+    assert hostile.text.count(MARKUP) > 10
+    assert "{{7*7}}" in hostile.text
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e\u2028\ud800]", hostile.text)
+    assert "\\u202eevil\\u2028" in hostile.text
+    assert hostile.description["queues"].keys() == {NAME}
+
+
+@pytest.mark.parametrize(
+    ("data", "written"),
+    [
+        (["<", ">", "&", "\u2028", "\ud800", "a\\"], r'["\u003c","\u003e","\u0026","\u2028","\ud800","a\\"]'),
+        ([1, 0.5, -3, True, None, 123456789012345], "[1,0.5,-3,true,null,123456789012345]"),
+        ([2**53 - 1, 2**53], '[9007199254740991,{"$":"number","v":"9007199254740992"}]'),
+        ([1.0, 1e22, -1e-7], '[{"$":"number","v":"1.0"},{"$":"number","v":"1e+22"},{"$":"number","v":"-1e-07"}]'),
+        ({"1.0": "1.0, 1e22", 'a"': [1.5]}, r'{"1.0":"1.0, 1e22","a\"":[1.5]}'),
+    ],
+)  # fmt: skip
+def test_json_in_a_page(data: Any, written: str) -> None:
+    assert as_json(data) == written
+
+
+def test_an_empty_report_is_small(command: Commands, store: Store) -> None:
+    with store.session("s").run():
+        pass
+    assert len(command.ok("report", "s").encode()) <= 250_000
+
+
+NUMBERS = {
+    "sqlite": "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {}) ",
+    "postgresql": "WITH numbers (n) AS (SELECT generate_series(1, {})) ",
+}
+
+
+def insert(store: Store, count: int, statement: str) -> None:
+    numbers = NUMBERS[store.database.dialect_name].format(count)
+    sql = statement.format(numbers=numbers)
+    store.database.transact(lambda transaction: transaction.driver.execute(sql) and None)
+
+
+VALUES = (
+    "INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, data, state, ended_at) {numbers} "
+    "SELECT q.id, n, 'dict', 30, 1000 * n, '{{\"order\":' || n || ',\"total\":' || n || '.25}}', "
+    "CASE n % 3 WHEN 0 THEN 'taken' ELSE 'live' END, CASE n % 3 WHEN 0 THEN 1000 * n + 77 END "
+    "FROM numbers CROSS JOIN zrb_queue q WHERE n > 1"
+)
+LONG_VALUES = VALUES.replace(".25}}'", '.25,"<b>":"<b>éè<i>☃"}}\'').replace(", 30,", ", 60,")
+ATTEMPTS = (
+    "INSERT INTO zrb_attempt (session_id, fence, task, number, role, status, started_at, ended_at, given_back_at, "
+    "error_type, error_message, error_traceback) {numbers} SELECT s.id, 0, 'load', n, 'task', 'failed', 1000 * n, "
+    "1000 * n + 900, 1000 * n + 950, 'ValueError', 'no column <price> in row ' || n, 'Traceback: ' || n "
+    "FROM numbers CROSS JOIN zrb_session s"
+)
+STEPS = (
+    "INSERT INTO zrb_attempt (session_id, fence, task, number, role, status, started_at, ended_at, step_of, step, "
+    "step_number, arguments, result) {numbers} SELECT s.id, 0, 'load/' || n, 1, 'step', 'completed', 1000 * n, "
+    "1000 * n + 900, 'load', 'page ' || n, n, '[[],{{}}]', '\"result ' || n || '\"' "
+    "FROM numbers CROSS JOIN zrb_session s"
+)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_values_are_all_there_in_5_mb(command: Commands, store: Store) -> None:
+    store.session("s").xcom["q"].push(0)
+    insert(store, 100_000, VALUES)
+    page = command.ok("report", "s")
+    assert len(page.encode()) <= 5_000_000
+    queue = Document(page).description["queues"]["q"]
+    assert (queue["left_out"], queue["values"]["count"]) == (0, 100_000)
+
+
+@pytest.mark.slow
+def test_what_has_no_room_is_counted_and_named(command: Commands, store: Store) -> None:
+    store.session("s").xcom["q"].push(0)
+    insert(store, 100_000, LONG_VALUES)
+    insert(store, 20_000, ATTEMPTS)
+    insert(store, 20_000, STEPS)
+    page = command.ok("report", "s")
+    assert 3_000_000 < len(page.encode()) <= 5_000_000
+    document = Document(page)
+    queue, (task,) = document.description["queues"]["q"], document.description["tasks"]
+    assert queue["left_out"] + queue["values"]["count"] == 100_000
+    assert queue["left_out"] > 0
+    assert task["attempts_left_out"] + len(task["attempts"]) == 20_000
+    assert task["steps_left_out"] + len(task["steps"]) == 20_000
+    assert min(len(task["attempts"]), len(task["steps"])) > 500
+    logged = document.description["logged"]
+    assert logged["left_out"] + len(logged["attempts"]) == 20_000
+    assert "zrb-store show s q --all" in document.text
+    assert "zrb-store show s --all" in document.text
+    assert "zrb-store log s --output" in document.text
+
+
+def test_the_file_is_written_and_opened(
+    command: Commands, filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def browser(url: str) -> bool:
+        opened.append(url)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", browser)
+    assert command.ok("report", "etl-24", "-o", str(tmp_path / "run.html"), "--open") == ""
+    assert opened == [(tmp_path / "run.html").as_uri()]
+    assert "<h1>etl-24</h1>" in (tmp_path / "run.html").read_text()
+    assert command.ok("report", "@last", "--open") == ""
+    assert "<h1>etl-25</h1>" in Path(opened[1].removeprefix("file://")).read_text()
+    refused = command("report", "etl-24", "-o", str(tmp_path / "none" / "run.html"))
+    assert (refused.code, "No such file" in refused.err) == (1, True)
+    monkeypatch.setattr("webbrowser.open", lambda url: False)
+    assert "no browser could be started: open " in command.ok("report", "@last", "--open")
+
+
+def test_a_terminal_is_refused(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zrb_store.cli.report.on_terminal", lambda: True)
+    result = command("report", "etl-24")
+    assert (result.code, result.out) == (2, "")
+    assert "give -o FILE" in result.err
+
+
+def test_no_other_command_imports_the_template_engine(location: str, filled: Store) -> None:
+    code = (
+        "import sys\nfrom zrb_store import cli\n"
+        "for args in (['list'], ['show', 'etl-24'], ['--help'], ['report', '--help']):\n    cli.run(args)\n"
+        "assert not {'jinja2', 'markupsafe', 'starlette', 'uvicorn'} & sys.modules.keys(), sys.modules.keys()"
+    )
+    url = filled.database.url.render_as_string(hide_password=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"ZRB_STORE_URL": url, "PATH": ""},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "etl-24" in done.stdout
+
+
+def test_pauses_are_folded(store: Store) -> None:
+    for _ in range(2):
+        with contextlib.suppress(ZeroDivisionError), store.session("s").run() as run, run.attempt("a"):
+            raise ZeroDivisionError
+    for table in ("zrb_run", "zrb_attempt"):
+        earlier = "started_at = started_at - 9000000000, ended_at = ended_at - 9000000000"
+        store.database.execute(sa.text(f"UPDATE {table} SET {earlier} WHERE number = 1"))
+    first, second = describe(store.database, "s")["work"]
+    assert micros(second["started_at"]) - micros(first["ended_at"]) > 8_000_000_000
+
+
+def test_without_values(location: str, command: Commands) -> None:
+    with open_store(location) as store, store.session("s").run():
+        pass
+    document = report(command, "s")
+    assert "The session has no tasks." in document.text
+    assert "The session has no queues." in document.text
+    assert "nothing is left to run" in document.text

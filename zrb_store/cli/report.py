@@ -1,0 +1,93 @@
+"""`report`: a session as one HTML file, or as a trace for Perfetto."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zrb_store.cli.as_typed import as_typed
+from zrb_store.cli.command import command
+from zrb_store.cli.program_name import program_name
+from zrb_store.cli.render.damage_notes import noting_damage
+from zrb_store.cli.render.output import write_bytes
+from zrb_store.cli.render.stdout import on_terminal
+from zrb_store.cli.resume import Resumer
+from zrb_store.errors import ZrbStoreError
+from zrb_store.inspect import session_names
+from zrb_store.inspect.perfetto import open_trace
+from zrb_store.records import SessionRecord
+from zrb_store.store import Store, open_store
+
+
+@command(
+    "report",
+    "{} etl-2026-11-24 > run.html",
+    "{} @last-failed -o run.html",
+    "{} @last --open",
+    "{} @last --format perfetto -o trace.json",
+    details="The file needs no network and no program but a browser: a ticket or a mail can hold it. SESSION is a full "
+    "name, its unique beginning, @last or @last-failed. `--format perfetto` writes a trace for ui.perfetto.dev and "
+    "chrome://tracing: attempts, steps, values on their way and the lengths of queues on one axis of time.",
+)
+@click.argument("session")
+@click.option(
+    "-o", "--output", "file", metavar="FILE", type=click.Path(dir_okay=False), help="Write to FILE, not stdout."
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["html", "perfetto"]),
+    default="html",
+    show_default=True,
+    help="What to write.",
+)
+@click.option("--open", "opens", is_flag=True, help="Show it in the browser; without -o from a temporary file.")
+@click.pass_obj
+def report(resumer: Resumer | None, session: str, file: str | None, format_: str, opens: bool) -> None:
+    if file is None and not opens and on_terminal():
+        raise click.UsageError("a report is not for a terminal: give -o FILE, or --open, or redirect stdout to a file")
+    if format_ == "perfetto":
+        if opens:
+            raise click.UsageError("--open is for HTML: open the trace in https://ui.perfetto.dev")
+        _write_trace(session, file)
+        return
+    from zrb_store.page.report import report as write_report  # late: imports Jinja2
+
+    with open_store(read_only=True) as store, noting_damage() as damage:
+        record = session_names.resolve(store.database, session)
+        plan = None if resumer is None else _plan(resumer, store, record)
+        page = write_report(store.database, record.name, program_name(), plan, damage)
+    if file is None and not opens:
+        write_bytes(page)
+        return
+    path = Path(file) if file is not None else Path(tempfile.mkdtemp(prefix="zrb-store-")) / f"{record.name}.html"
+    path.write_bytes(page)
+    if opens and not webbrowser.open(path.resolve().as_uri()):
+        click.echo(f"no browser could be started: open {path} in one")
+
+
+def _write_trace(session: str, file: str | None) -> None:
+    """Write the trace while it is read: it may be long."""
+    with open_store(read_only=True) as store, noting_damage() as damage, contextlib.ExitStack() as stack:
+        name = session_names.resolve(store.database, session).name
+        pieces = stack.enter_context(open_trace(store.database, name, damage))
+        write = write_bytes if file is None else stack.enter_context(Path(file).open("wb")).write
+        for piece in pieces:
+            write(piece.encode())
+
+
+def _plan(resumer: Resumer, store: Store, session: SessionRecord) -> dict[str, Any] | None:
+    """Return what a resume would do, in the shape of a report, or why that cannot be told."""
+    if not session.path or session.is_finished:
+        return None
+    try:
+        decisions = resumer.plan(store, session, None)
+    except ZrbStoreError as error:
+        return {"refused": as_typed(str(error), program_name()), "tasks": []}
+    return {"refused": None, "tasks": [dataclasses.asdict(decision) for decision in decisions]}

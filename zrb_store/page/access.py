@@ -1,0 +1,208 @@
+"""Who may see the pages: the checks before each request, and the headers of each answer."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Awaitable, Callable
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, quote, urlencode
+
+from zrb_store.page.plain import plain_page
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+TOKEN = "token"
+_MONTH = 30 * 24 * 3600
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine and nothing else, by an address or as `localhost`."""
+    name = host.strip("[]").rstrip(".").lower()
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def new_token() -> str:
+    """Return a secret that nobody can guess."""
+    return secrets.token_urlsafe(24)
+
+
+class OnlyReading:
+    """Refuses every method but GET and HEAD, and adds the headers that protect a page to every answer."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_protected(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                given = {name.lower() for name, _ in message.get("headers", [])}
+                extra = [
+                    (name.lower().encode(), text.encode())
+                    for name, text in HEADERS.items()
+                    if name.lower().encode() not in given
+                ]
+                message = {**message, "headers": [*message.get("headers", []), *extra]}
+            await send(message)
+
+        if scope["method"] not in ("GET", "HEAD"):
+            refusal = plain_page("This page only reads", "Only GET and HEAD are answered here.")
+            await answer(send_protected, 405, refusal, [("Allow", "GET, HEAD")])
+            return
+        await self._app(scope, receive, send_protected)
+
+
+class OnThisMachine:
+    """Refuses requests that name another host than this machine, as those of a page whose name was rebound to it."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "http" and not is_loopback(_without_port(_header(scope, b"host"))):
+            text = "This page is only for this machine: open it as localhost, or give the server a --host."
+            await answer(send, 421, plain_page("Another host", text))
+            return
+        await self._app(scope, receive, send)
+
+
+class WithToken:
+    """Asks for a token: once in the address, from where it goes into a cookie; or in the header `Authorization`."""
+
+    def __init__(self, app: App, token: str, port: int) -> None:
+        """Protect an app.
+
+        Args:
+            app: What is protected.
+            token: The secret.
+            port: The server's port. Cookies do not know ports, so it is part of their name.
+        """
+        self._app = app
+        self._token = token.encode()
+        self._cookie = f"zrb-store-{port}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        tokens = [text for name, text in given if name == TOKEN]
+        if tokens and self._is_right(tokens[0]):
+            # The token must not stay in the address, which is shown, kept and sent to others.
+            rest = urlencode([(name, text) for name, text in given if name != TOKEN])
+            path = "/" + quote(scope["path"].lstrip("/"), safe="/:@+~")  # never `//host`
+            cookie = f"{self._cookie}={tokens[0]}; Path=/; Max-Age={_MONTH}; HttpOnly; SameSite=Lax"
+            secure = "; Secure" if scope.get("scheme") == "https" else ""
+            headers = [("Location", path + (f"?{rest}" if rest else "")), ("Set-Cookie", cookie + secure)]
+            await answer(send, 303, "", headers)
+        elif not tokens and any(map(self._is_right, self._shown(scope))):
+            await self._app(scope, receive, send)
+        else:
+            text = "This page asks for a token: open the whole address that the command printed when it started."
+            await answer(send, 401, plain_page("A token is needed", text), [("WWW-Authenticate", "Bearer")])
+
+    def _is_right(self, text: str) -> bool:
+        return hmac.compare_digest(text.encode("utf-8", "replace"), self._token)
+
+    def _shown(self, scope: Scope) -> list[str]:
+        scheme, _, bearer = _header(scope, b"authorization").partition(" ")
+        cookies: SimpleCookie = SimpleCookie()
+        try:
+            cookies.load(_header(scope, b"cookie"))
+        except CookieError:
+            cookies = SimpleCookie()
+        morsel = cookies.get(self._cookie)
+        return [bearer.strip()] * (scheme.lower() == "bearer") + ([] if morsel is None else [morsel.value])
+
+
+class Refusal(NamedTuple):
+    """Why a login does not let somebody see the pages.
+
+    Attributes:
+        text: A sentence that says so.
+        login: The address at which they can log in; None if they have.
+    """
+
+    text: str
+    login: str | None
+
+
+class UnderLogin:
+    """Lets those see the pages whom the login of another server allows it. Scripts and style are for everybody."""
+
+    def __init__(self, app: App, refusal: Callable[[Request], Awaitable[Refusal | None]]) -> None:
+        """Protect an app.
+
+        Args:
+            app: What is protected.
+            refusal: Tells of a request why it is refused; None if it is not.
+        """
+        self._app = app
+        self._refusal = refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        from starlette.requests import Request  # late: `server.py` says what to do if it is not installed
+
+        path = str(scope.get("path", "")).removeprefix(scope.get("root_path", ""))
+        # The pages of the other server load the script with the link before anybody has logged in.
+        is_public = scope["type"] != "http" or path.startswith("/static/")
+        refusal = None if is_public else await self._refusal(Request(scope, receive))
+        if refusal is None:
+            await self._app(scope, receive, send)
+        elif refusal.login is not None:
+            await answer(send, 303, "", [("Location", refusal.login)])
+        else:
+            await answer(send, 403, plain_page("Not allowed", refusal.text))
+
+
+async def answer(send: Send, status: int, text: str, headers: list[tuple[str, str]] | None = None) -> None:
+    """Send a page."""
+    named = [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"), *(headers or [])]
+    body = text.encode()
+    named.append(("Content-Length", str(len(body))))
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in named]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    found = next((value for key, value in scope["headers"] if key == name), b"")
+    return str(found.decode("latin-1"))
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host

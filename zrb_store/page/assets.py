@@ -1,0 +1,87 @@
+"""The scripts and the style of the pages, as files that a server sends or as text inside a report."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+STATIC = Path(__file__).parent / "static"
+
+SESSION_SCRIPTS = (
+    "vendor/uPlot.iife.min.js",
+    "vendor/dagre.min.js",
+    "page.js",
+    "timeline.js",
+    "lives.js",
+    "contents.js",
+    "happenings.js",
+    "axis.js",
+    "lanes.js",
+    "flow_graph.js",
+    "flow.js",
+    "moment.js",
+    "readable.js",
+    "views.js",
+    "values.js",
+    "start.js",
+)
+"""The scripts of the page of a session, in the order in which they run."""
+STYLES = ("vendor/uPlot.min.css", "style.css", "flow.css", "moment.css", "print.css")
+
+PLOTTER, GRAPHER = SESSION_SCRIPTS[:2]
+"""The libraries, which a report without plots, or without queues, leaves out."""
+
+_COMMENT = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*$", re.MULTILINE | re.DOTALL)
+_LICENCES = {PLOTTER: "uPlot 1.6.32", GRAPHER: "dagre 3.1.3"}
+
+
+class Inlined(NamedTuple):
+    """Scripts and style as they stand in a page that is one file.
+
+    Attributes:
+        scripts: The text of each script.
+        style: The text of the style.
+        policy: The Content-Security-Policy that allows these and nothing else.
+    """
+
+    scripts: tuple[str, ...]
+    style: str
+    policy: str
+
+
+@functools.cache
+def inlined(scripts: tuple[str, ...] = SESSION_SCRIPTS) -> Inlined:
+    """Return scripts and the style for a page that is one file."""
+    texts = tuple(_script(name) for name in scripts)
+    style = "\n".join(lean((STATIC / name).read_text(encoding="utf-8")) for name in STYLES)
+    sources = " ".join(f"'{_digest(text)}'" for text in texts)
+    policy = (
+        f"default-src 'none'; script-src {sources}; style-src '{_digest(style)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return Inlined(texts, style, policy)
+
+
+def lean(text: str) -> str:
+    """Return one of our own scripts or styles without indents and without comments that have lines of their own.
+
+    No string in them has several lines.
+    """
+    lines = (line.strip() for line in _COMMENT.sub("", text).splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
+
+
+def _script(name: str) -> str:
+    text = (STATIC / name).read_text(encoding="utf-8")
+    if name not in _LICENCES:
+        return lean(text)
+    licence = (STATIC / name).with_name(f"{_LICENCES[name].split()[0]}.LICENSE").read_text(encoding="utf-8")
+    return f"/*! {_LICENCES[name]}\n{licence}*/\n{text}"
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,123 @@
+"""The templates of the pages: all text from the store is escaped, and what cannot be printed is shown by its escape."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shlex
+from datetime import datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from zrb_store.cli.render.format import (
+    NOTHING,
+    counted,
+    deliveries,
+    error_summary,
+    format_duration,
+    micros_between,
+    process,
+    setting_text,
+    size,
+)
+from zrb_store.page.story import story
+from zrb_store.page.text import content, life
+from zrb_store.safe_text import printable
+
+_STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d{16,}(?![.\de])|-?\d[\d.]*(?:\.0|e[+-]?\d+)(?![.\de])')
+_FIRST_INEXACT = 2**53
+_UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+
+
+@functools.cache
+def environment() -> Environment:
+    """Return the environment in which all templates are rendered."""
+    made = Environment(
+        loader=PackageLoader("zrb_store.page"),
+        autoescape=True,
+        finalize=_finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "story": story,
+        "time": format_time,
+        "moment": format_moment,
+        "short_moment": format_short_moment,
+        "exact": format_exact,
+        "duration": format_duration,
+        "between": micros_between,
+        "size": size,
+        "counted": counted,
+        "error": error_summary,
+        "setting": setting_text,
+        "deliveries": deliveries,
+        "process": process,
+        "content": content,
+        "life": life,
+        "clock": format_clock,
+        "thousands": "{:,}".format,
+        "quote": shlex.quote,
+        "shell": shlex.join,
+    }
+    return made
+
+
+def _finalize(value: Any) -> Any:
+    """Escape what cannot be printed in everything that a template writes; Jinja then escapes markup."""
+    if isinstance(value, Markup):
+        return value
+    return printable(value if isinstance(value, str) else str(value), keep="\n\t")
+
+
+def format_time(iso: str | None) -> str:
+    """Format a time in UTC, to the second."""
+    return NOTHING if iso is None else datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _exact(found: re.Match[str]) -> str:
+    text = found[0]
+    if text[0] == '"' or (text.lstrip("-").isdecimal() and abs(int(text)) < _FIRST_INEXACT):
+        return text
+    return f'{{"$":"number","v":"{text}"}}'
+
+
+def format_clock(iso: str | None) -> str:
+    """Format the time of day in UTC."""
+    return NOTHING if iso is None else datetime.fromisoformat(iso).strftime("%H:%M:%S")
+
+
+def format_moment(iso: str | None) -> Markup:
+    """Return an element with a time, which scripts rewrite in the reader's own zone."""
+    return Markup("-") if iso is None else Markup('<time datetime="{}">{}</time>').format(iso, format_time(iso))
+
+
+def format_short_moment(iso: str | None) -> Markup:
+    """Return an element with a time, whose zone stands elsewhere (in an element of class `zone`)."""
+    text = format_time(iso).removesuffix(" UTC")
+    return Markup("-") if iso is None else Markup('<time datetime="{}" data-how="short">{}</time>').format(iso, text)
+
+
+def format_exact(iso: str) -> Markup:
+    """Return an element with a time to the microsecond, as `format_moment` does."""
+    text = datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+    return Markup('<time datetime="{}" data-how="exact">{}</time>').format(iso, text)
+
+
+def as_json(tree: Any) -> Markup:
+    """Write data as JSON that can stand in a script element: nothing in it can be taken for markup.
+
+    A number that JavaScript would read or write otherwise than Python becomes `{"$": "number", "v": TEXT}`.
+    """
+    text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
+    text = _STRING_OR_NUMBER.sub(_exact, text)
+    return Markup(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def measure(tree: Any) -> int:
+    """Return how many bytes data takes as `as_json` writes it."""
+    return len(as_json(tree).encode())

@@ -1,0 +1,202 @@
+"use strict";
+/* Queues as lanes of tokens. Values come in from the right, leave at the top when they are taken and
+   at the bottom when they are retracted, and come back to their old place. */
+const Lanes = (() => {
+  const { ABSENT, LIVE, HELD, DEAD, TAKEN, REMOVED, RETRACTED, WORDS } = Contents;
+  const MOST_LANES = 60;
+  const WIDE = { held: 4, next: 9, last: 4 };
+  const NARROW = { held: 2, next: 4, last: 2 };
+
+  const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const wide = () => matchMedia("(min-width: 46rem)").matches;
+
+  /** Return what a screen reader says of a token. */
+  function describe(page, queue, index, state, code) {
+    const parts = [`${Lives.label(queue, index, 60)}, ${queue.name}#${queue.seq[index]}, ${WORDS[code]}`];
+    if (code === HELD) parts.push(`by ${state.takenBy || "a deleted attempt"}`);
+    if (state.orphaned) parts.push("will not come back: its pusher was undone");
+    if (state.deliveries) parts.push(page.counted(state.deliveries, "delivery").replace("deliverys", "deliveries"));
+    return parts.join(", ");
+  }
+
+  /** One queue. */
+  class Lane {
+    constructor(page, queue) {
+      this.page = page;
+      this.tokens = new Map(); // by the number of the value: its element, and what it shows
+      this.counts = page.el("span", { class: "tallies" });
+      this.list = page.el("ol", { class: "tokens", "aria-label": `values in ${queue.name}`, keydown: (event) => this._move(event) });
+      const limit = queue.maxDeliveries;
+      this.element = page.el("li", { class: "queue-lane" },
+        page.el("h3", {}, page.el("span", { class: "mono" }, queue.name), this.counts,
+          limit ? page.el("span", { class: "limit" }, `at most ${limit} deliveries`) : null),
+        this.list,
+        queue.leftOut ? page.el("p", { class: "quiet small" },
+          `${page.counted(queue.leftOut, "earlier value")} of this queue ${queue.leftOut === 1 ? "is" : "are"} not on this page.`) : null);
+    }
+
+    /** Show the queue as the player has it. `motion` is the length of motions in ms, 0 for none. */
+    show(queue, player, motion, selected) {
+      const { page } = this;
+      const shown = player.ends(queue, wide() ? WIDE : NARROW);
+      const before = motion ? this._places() : null;
+      const kept = new Set(shown.map((each) => queue.seq[each]));
+      for (const [seq, token] of this.tokens) if (!kept.has(seq)) this._leave(queue, seq, token, player, motion, before);
+      const items = shown.map((each) =>
+        typeof each === "number" ? this._token(queue, each, player, selected).item : this._between(queue, player, shown, each));
+      const isThere = player.counts[queue.place].some((count, code) => count && code !== ABSENT);
+      if (!items.length && !this.tokens.size) items.push(page.el("li", { class: "nothing" }, isThere ? "empty" : "not there yet"));
+      this._put(items);
+      this._say(queue, player);
+      if (motion) this._animate(before, motion);
+    }
+
+    _put(items) {
+      const leaving = [...this.list.children].filter((item) => item.dataset.leaving !== undefined);
+      const inOrder = [...items, ...leaving];
+      inOrder.forEach((item, place) => {
+        if (this.list.children[place] !== item) this.list.insertBefore(item, this.list.children[place] || null);
+      });
+      while (this.list.children.length > inOrder.length) this.list.lastChild.remove();
+      const buttons = this.list.querySelectorAll("li:not([data-leaving]) > button");
+      const focused = [...buttons].find((button) => button === document.activeElement);
+      buttons.forEach((button, place) => { button.tabIndex = (focused ? button === focused : place === 0) ? 0 : -1; });
+    }
+
+    _token(queue, index, player, selected) {
+      const { page } = this;
+      const seq = queue.seq[index];
+      const code = player.codes[queue.place][index];
+      const state = Lives.stateAt(queue, index, player.moment);
+      let token = this.tokens.get(seq);
+      if (!token) {
+        const label = page.el("span", { class: "label" }, Lives.label(queue, index));
+        const holder = page.el("span", { class: "holder" });
+        const button = page.el("button", { type: "button", class: "token", click: () => {
+          page.select(page.selected === button.dataset.id ? null : button.dataset.id);
+        } }, label, holder);
+        token = { item: page.el("li", {}, button), button, holder, code: null };
+        this.tokens.set(seq, token);
+        token.isNew = true;
+      }
+      const { button } = token;
+      button.dataset.id = queue.values[index].id;
+      token.came = token.code !== null && token.code !== code && code === LIVE;
+      if (token.code !== code || token.holding !== state.takenBy || token.deliveries !== state.deliveries || token.orphaned !== state.orphaned) {
+        button.dataset.state = WORDS[code];
+        button.classList.toggle("orphaned", state.orphaned);
+        button.setAttribute("aria-label", page.printable(describe(page, queue, index, state, code)));
+        button.title = page.printable(describe(page, queue, index, state, code));
+        const by = code === HELD ? `→ ${Lives.short(state.takenBy || "?", 24)}` : "";
+        const tries = state.deliveries && code !== HELD ? `×${state.deliveries}` : "";
+        token.holder.textContent = page.printable(by || tries);
+      }
+      [token.code, token.holding, token.deliveries, token.orphaned] = [code, state.takenBy, state.deliveries, state.orphaned];
+      button.setAttribute("aria-pressed", String(selected.has(button.dataset.id)));
+      return token;
+    }
+
+    /** Say how many values lie between, and what they are, if all that are not shown lie there. */
+    _between(queue, player, shown, { between }) {
+      const isOnly = shown.filter((each) => typeof each !== "number").length === 1;
+      const counts = isOnly ? [LIVE, HELD, DEAD].map((code) => {
+        const drawn = shown.filter((index) => player.codes[queue.place][index] === code).length;
+        return [player.count(queue, code) - drawn, WORDS[code]];
+      }).filter(([count]) => count) : [[between, "more"]];
+      const text = counts.map(([count, word]) => `${count.toLocaleString("en")} ${word}`).join(", ");
+      return this.page.el("li", { class: "between" }, `… ${text} …`);
+    }
+
+    _say(queue, player) {
+      const seen = [LIVE, HELD, DEAD].map((code) => [player.count(queue, code), code]).filter(([count, code]) => count || code === LIVE);
+      const gone = [TAKEN, REMOVED, RETRACTED].map((code) => [player.count(queue, code), code]).filter(([count]) => count);
+      this.counts.replaceChildren(
+        ...seen.map(([count, code]) => this.page.el("span", { class: "tally", "data-state": count ? WORDS[code] : null }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
+        ...gone.map(([count, code]) => this.page.el("span", { class: "tally" }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
+      );
+    }
+
+    _places() {
+      const places = new Map();
+      for (const [seq, { item }] of this.tokens) places.set(seq, [item.offsetLeft, item.offsetTop]);
+      return places;
+    }
+
+    _leave(queue, seq, token, player, motion, before) {
+      this.tokens.delete(seq);
+      const { item, button } = token;
+      if (document.activeElement === button) {
+        const next = item.nextElementSibling || item.previousElementSibling;
+        (next && next.querySelector("button"))?.focus();
+      }
+      const index = Lives.indexOf(queue, seq);
+      const code = index < 0 ? TAKEN : player.codes[queue.place][index];
+      if (!motion || [LIVE, HELD, DEAD].includes(code)) {
+        item.remove();
+        return;
+      }
+      const [left, top] = before.get(seq);
+      item.dataset.leaving = "";
+      button.tabIndex = -1;
+      button.dataset.state = WORDS[code];
+      [item.style.left, item.style.top] = [`${left}px`, `${top}px`];
+      const to = { taken: "translate(-6px, -26px)", absent: "translate(26px, 0)" }[WORDS[code]] || "translateY(24px)";
+      item.animate([{ opacity: 1 }, { opacity: 0, transform: to }], { duration: motion * 0.6, easing: "ease-in", fill: "forwards" })
+        .finished.finally(() => item.remove());
+    }
+
+    _animate(before, motion) {
+      for (const [seq, token] of this.tokens) {
+        const { item } = token;
+        const was = before.get(seq);
+        if (token.isNew) {
+          const from = token.code === LIVE ? "translateX(28px)" : "scale(0.8)";
+          item.animate([{ opacity: 0, transform: from }, { opacity: 1, transform: "none" }], { duration: motion, easing: "ease-out" });
+        } else if (token.came) {
+          item.animate(["translateY(-18px)", "translateY(2px)", "none"].map((transform) => ({ transform })), { duration: motion, easing: "ease-out" });
+        } else if (was) {
+          const [x, y] = [was[0] - item.offsetLeft, was[1] - item.offsetTop];
+          if (x || y) item.animate([{ transform: `translate(${x}px, ${y}px)` }, { transform: "none" }], { duration: motion, easing: "ease-out" });
+        }
+        token.isNew = false;
+      }
+    }
+
+    _move(event) {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!step) return;
+      const buttons = [...this.list.querySelectorAll("li:not([data-leaving]) > button")];
+      const next = buttons[buttons.indexOf(document.activeElement) + step];
+      if (!next) return;
+      event.preventDefault();
+      buttons.forEach((button) => { button.tabIndex = button === next ? 0 : -1; });
+      next.focus();
+    }
+  }
+
+  /** All queues of a session. */
+  class Stage {
+    constructor(page) {
+      this.page = page;
+      this.lanes = new Map();
+      this.element = page.el("ul", { class: "queues" });
+      this.more = page.el("p", { class: "quiet small", hidden: true });
+    }
+
+    show(lives, player, motion, selected) {
+      const shown = lives.queues.slice(0, MOST_LANES);
+      for (const queue of shown) {
+        if (!this.lanes.has(queue.name)) {
+          const lane = new Lane(this.page, queue);
+          this.lanes.set(queue.name, lane);
+          this.element.append(lane.element);
+        }
+        this.lanes.get(queue.name).show(queue, player, still() ? 0 : motion, selected);
+      }
+      this.more.hidden = lives.queues.length <= MOST_LANES;
+      this.more.textContent = `${lives.queues.length - MOST_LANES} more queues are not drawn.`;
+    }
+  }
+
+  return { Stage };
+})();

@@ -1,0 +1,206 @@
+"use strict";
+/* What all parts of a page share: elements, times, the description of a session, and which value is selected.
+
+   Everything that comes from the store is text: `el` makes text nodes, and nothing here or in any part sets innerHTML. */
+const Page = (() => {
+  // What Python's str.isprintable() is false for, but for newlines and tabs. Lone surrogates are of \p{C}, too.
+  const UNPRINTABLE = /(?![\n\t])[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu;
+
+  /** Return a text in which each invisible or control character is shown by its escape. */
+  function printable(text) {
+    return String(text).replace(UNPRINTABLE, (found) => {
+      const code = found.codePointAt(0);
+      if (code < 0x100) return "\\x" + code.toString(16).padStart(2, "0");
+      return code < 0x10000 ? "\\u" + code.toString(16).padStart(4, "0") : "\\U" + code.toString(16).padStart(8, "0");
+    });
+  }
+
+  function made(node, attributes, children) {
+    for (const [name, value] of Object.entries(attributes || {})) {
+      if (value === null || value === undefined || value === false) continue;
+      if (typeof value === "function") node.addEventListener(name, value);
+      else node.setAttribute(name, value === true ? "" : printable(value));
+    }
+    for (const child of children.flat(Infinity)) {
+      if (child === null || child === undefined || child === false) continue;
+      node.append(child instanceof Node ? child : document.createTextNode(printable(child)));
+    }
+    return node;
+  }
+
+  /** Make an element: el("button", {type: "button", click: () => ...}, "text", otherElement). */
+  const el = (tag, attributes, ...children) => made(document.createElement(tag), attributes, children);
+
+  /** Make an SVG element. */
+  const svg = (tag, attributes, ...children) =>
+    made(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+  /** Replace the children of an element, by the rules of `el`. */
+  function fill(element, ...children) {
+    element.replaceChildren();
+    return made(element, {}, children);
+  }
+
+  /** Parse an ISO 8601 time of the store; return microseconds since 1970, which a number holds exactly. */
+  function micros(iso) {
+    if (iso === null || iso === undefined) return null;
+    return Date.parse(iso.slice(0, 19) + "Z") * 1000 + Number(iso.slice(20, 26));
+  }
+
+  const pad = (number, length = 2) => String(number).padStart(length, "0");
+  const zone = () => {
+    const parts = new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts(new Date());
+    return (parts.find((part) => part.type === "timeZoneName") || { value: "" }).value;
+  };
+  const ZONE = zone();
+
+  /** Format a time in the reader's zone: how is "full" (date, time, zone), "short" (without zone), "clock" or "exact". */
+  function time(at, how = "full") {
+    if (at === null || at === undefined) return "-";
+    const date = new Date(at / 1000);
+    const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+    const clock = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
+    if (how === "clock") return clock;
+    if (how === "short") return `${day} ${clock}`;
+    if (how === "exact") return `${day} ${clock}.${pad(((at % 1e6) + 1e6) % 1e6, 6)} ${ZONE}`;
+    return `${day} ${clock} ${ZONE}`;
+  }
+
+  /** Format microseconds in their two largest units, as the command line does. */
+  function duration(length) {
+    if (length === null || length === undefined) return "-";
+    if (length < 1e6) return `${Math.floor(length / 1000)} ms`;
+    if (length < 60e6) return `${(length / 1e6).toFixed(1)} s`;
+    const whole = Math.floor(length / 1e6);
+    for (const [unit, name, part, partName] of [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]]) {
+      if (whole >= unit) {
+        const rest = Math.floor((whole % unit) / part);
+        return `${Math.floor(whole / unit)} ${name}` + (rest ? ` ${rest} ${partName}` : "");
+      }
+    }
+    return `${whole} s`;
+  }
+
+  /** Format a number of bytes. */
+  function size(bytes) {
+    let number = bytes;
+    for (const unit of ["B", "KiB", "MiB"]) {
+      if (number < 1024) return unit === "B" ? `${number} B` : `${number.toFixed(1)} ${unit}`;
+      number /= 1024;
+    }
+    return `${number.toFixed(1)} GiB`;
+  }
+
+  const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
+  /** Quote a word for a shell, so that a command can be copied. */
+  const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\"'\"'") + "'");
+
+  /** Return an element with a command, which can be copied. */
+  const command = (text) => el("code", { class: "command" }, text);
+
+  const TIMES = ["at", "created_at", "finished_at", "read_at", "started_at", "ended_at", "given_back_at", "pushed_at",
+    "taken_at", "undone_at", "returned_at", "worked_until"];
+
+  function withTimes(shape) {
+    for (const name of TIMES) if (typeof shape[name] === "string") shape[name] = micros(shape[name]);
+    return shape;
+  }
+
+  /** Return the items of a column: as they are, repeated, or referred to by their places in a list. */
+  function column(packed) {
+    if (Array.isArray(packed)) return packed;
+    if (packed.names) return column(packed.places).map((place) => packed.names[place]);
+    const items = [];
+    for (let at = 0; at < packed.runs.length; at += 2) for (let count = packed.runs[at + 1]; count; count--) items.push(packed.runs[at]);
+    return items;
+  }
+
+  /** Return the values of a queue, which were packed in columns (page/packing.py), each in the shape of `show --format json`. */
+  function unpacked({ count, columns }, prefix) {
+    const { since, value, returns, beginning, ...others } = columns;
+    const read = Object.fromEntries(Object.entries(others).map(([name, packed]) => [name, column(packed)]));
+    const values = [];
+    let seq = 0, pushed = since[0] * 1e6 + since[1];
+    for (let place = 0; place < count; place++) {
+      seq += read.seq[place];
+      pushed += read.pushed_at[place];
+      const ended = read.ended_at[place], undone = read.undone_at[place], state = read.state[place];
+      const ended_at = ended === null ? null : pushed + ended;
+      const shape = {
+        id: prefix + seq, seq, state, type: read.type[place], size: read.size[place], value: value[place],
+        pushed_at: pushed, pushed_by: read.pushed_by[place], taken_at: state === "taken" || state === "removed" ? ended_at : null,
+        taken_by: read.taken_by[place], popped_by: read.popped_by[place], moved_from: read.moved_from[place],
+        orphaned: read.orphaned[place], deliveries: read.deliveries[place], returns: (returns[place] || []).map(withTimes),
+        ended_at, undone_at: undone === null ? null : pushed + undone,
+      };
+      if (place in beginning) shape.beginning = beginning[place];
+      values.push(shape);
+    }
+    return values;
+  }
+
+  /** Parse the description of a session: all times become microseconds since 1970, as numbers. */
+  function parse(text) {
+    const description = withTimes(JSON.parse(text));
+    description.runs.forEach(withTimes);
+    description.work.forEach(withTimes);
+    for (const task of description.tasks) {
+      task.attempts.forEach(withTimes);
+      for (const step of task.steps || []) step.attempts.forEach(withTimes);
+    }
+    for (const [name, queue] of Object.entries(description.queues)) queue.values = unpacked(queue.values, `${description.name}/${name}#`);
+    for (const attempt of description.logged.attempts) {
+      withTimes(attempt);
+      if (attempt.output) attempt.output.lines.forEach(withTimes);
+    }
+    description.changes.forEach(withTimes);
+    return description;
+  }
+
+  const events = new EventTarget();
+  let selected = null;
+
+  /** Select a value by its id (SESSION/QUEUE#SEQ), or none (null): all parts light it up. Event "select". */
+  function select(id) {
+    if (id === selected) return;
+    selected = id;
+    events.dispatchEvent(new CustomEvent("select", { detail: id }));
+  }
+
+  /** Call a function at each event of a name: on("select", (id) => ...). */
+  const on = (name, handler) => events.addEventListener(name, (event) => handler(event.detail));
+
+  /** Tell others of an event: emit("moment", micros). */
+  const emit = (name, detail) => events.dispatchEvent(new CustomEvent(name, { detail }));
+
+  /** Draw all parts of the page, at first or with a newer description. */
+  function draw(description, parts) {
+    for (const section of document.querySelectorAll("section[data-part]")) {
+      const part = parts[section.dataset.part];
+      const drawing = section.querySelector(".drawing");
+      if (!part || !drawing) continue;
+      const first = drawing.hidden;
+      drawing.hidden = false;
+      part.draw(drawing, description, page);
+      const text = section.querySelector(".as-text");
+      if (first && text) text.open = false;
+    }
+    localTimes();
+  }
+
+  /** Rewrite the times of the text in the reader's zone; the title keeps UTC. */
+  function localTimes() {
+    for (const element of document.querySelectorAll("time[datetime]:not([title])")) {
+      element.title = element.textContent;
+      element.textContent = time(micros(element.getAttribute("datetime")), element.dataset.how);
+    }
+    for (const element of document.querySelectorAll(".zone")) element.textContent = ZONE;
+  }
+
+  const page = {
+    el, svg, fill, printable, micros, time, duration, size, counted, quoted, command, parse, draw, select, on, emit, ZONE,
+    get selected() { return selected; },
+  };
+  return page;
+})();

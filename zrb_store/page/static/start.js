@@ -1,0 +1,13 @@
+"use strict";
+(() => {
+  const description = Page.parse(document.getElementById("description").textContent);
+  document.documentElement.classList.add("scripted");
+  // On paper nothing opens: the text, which is complete, is printed with the drawings.
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const details of opened) details.open = true;
+  });
+  addEventListener("afterprint", () => { for (const details of opened) details.open = false; });
+  Page.draw(description, { Timeline, Flow, Moment, Values });
+})();

@@ -1,0 +1,377 @@
+"use strict";
+/* The timeline: a lane for each task, with its attempts as bars on the time at which the session worked.
+
+   Pauses between runs are folded. Lanes outside of what is scrolled to are not in the document, and bars too narrow to
+   be told apart are drawn as one. One bar is reached by the tab key; the arrow keys go from bar to bar. */
+const Timeline = (() => {
+  const STATUSES = ["failed", "lost", "interrupted", "damaged", "running", "completed"]; // the worst first
+  const NARROW = 600; // pixels; below that, a lane's label stands above it
+  const LEAST = 5; // pixels of a bar
+  const states = new WeakMap();
+
+  /** Where times stand, in shares of the width: pauses between the spans of work are folded to a fixed width. */
+  class Scale {
+    constructor(work) {
+      this.spans = work.length ? work.map(({ started_at, ended_at }) => ({ start: started_at, end: ended_at })) : [];
+      const gaps = Math.max(0, this.spans.length - 1);
+      this.gap = gaps ? Math.min(0.04, 0.4 / gaps) : 0;
+      const room = 1 - gaps * this.gap;
+      const lengths = this.spans.map(({ start, end }) => Math.max(1, end - start));
+      const total = lengths.reduce((sum, length) => sum + length, 0);
+      const least = Math.min(0.09, 0.5 / Math.max(1, this.spans.length)) * room;
+      const wide = lengths.map((length) => Math.max(least, (length / total) * room));
+      const factor = room / wide.reduce((sum, share) => sum + share, 0);
+      let from = 0;
+      this.spans.forEach((span, place) => {
+        span.from = from;
+        span.to = from + wide[place] * factor;
+        from = span.to + this.gap;
+      });
+    }
+
+    /** Return where a time stands, from 0 to 1. */
+    at(time) {
+      let low = 0, high = this.spans.length - 1;
+      while (low < high) {
+        const middle = (low + high + 1) >> 1;
+        if (this.spans[middle].start <= time) low = middle; else high = middle - 1;
+      }
+      const span = this.spans[low];
+      if (!span) return 0;
+      const share = (time - span.start) / Math.max(1, span.end - span.start);
+      return span.from + (span.to - span.from) * Math.min(1, Math.max(0, share));
+    }
+  }
+
+  const NICE = [1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 1.5e7, 3e7, 6e7, 1.2e8, 3e8, 6e8, 9e8,
+    1.8e9, 3.6e9, 7.2e9, 1.08e10, 2.16e10, 4.32e10, 8.64e10, 1.728e11, 6.048e11];
+
+  /** Return when an attempt ended, as far as that is known: a lost one before its run was last heard of. */
+  function endOf(attempt, description) {
+    if (attempt.ended_at !== null && attempt.status !== "lost") return attempt.ended_at;
+    if (attempt.status === "running") return description.read_at;
+    const run = description.runs.find((each) => each.number === attempt.run);
+    return Math.max(attempt.started_at, run ? run.worked_until : attempt.started_at);
+  }
+
+  /** Return the lanes: of each task, and of each step of the tasks that are open. */
+  function lanes(description, open) {
+    const found = [];
+    for (const task of description.tasks) {
+      const bars = task.attempts.map((attempt) => bar(`${task.task}#${attempt.number}`, attempt, description));
+      const steps = task.steps || [];
+      const inSteps = steps.flatMap((step) => stepBars(step, description));
+      found.push({ name: task.task, status: task.status, bars, inSteps, steps: steps.length, isOpen: open.has(task.task) });
+      if (open.has(task.task)) {
+        for (const step of steps) {
+          found.push({ name: step.name, id: step.id, status: step.status, bars: stepBars(step, description), isStep: true });
+        }
+      }
+    }
+    return found;
+  }
+
+  const stepBars = (step, description) =>
+    step.attempts.map((attempt) => ({ ...bar(`${step.id}#${attempt.number}`, attempt, description), step: step.name }));
+
+  const bar = (name, attempt, description) => ({
+    name, attempt, status: attempt.status, start: attempt.started_at, end: endOf(attempt, description),
+  });
+
+  /** Join bars that would cover each other because they are narrow; return [{bars, left, width, status}] in pixels. */
+  function joined(bars, scale, width) {
+    const found = [];
+    for (const each of [...bars].sort((a, b) => a.start - b.start)) {
+      const left = scale.at(each.start) * width;
+      const right = Math.max(left + LEAST, scale.at(each.end) * width);
+      const last = found[found.length - 1];
+      const isNarrow = right - left < 2 * LEAST;
+      if (last && isNarrow && last.isNarrow && left < last.right) {
+        last.bars.push(each);
+        last.right = Math.max(last.right, right);
+      } else {
+        found.push({ bars: [each], left, right, isNarrow });
+      }
+    }
+    for (const each of found) each.status = STATUSES.find((status) => each.bars.some((one) => one.status === status)) || "completed";
+    return found;
+  }
+
+  function counts(bars) {
+    const found = new Map();
+    for (const { status } of bars) found.set(status, (found.get(status) || 0) + 1);
+    return [...found].map(([status, count]) => `${count.toLocaleString("en")} ${status}`).join(", ");
+  }
+
+  const errorText = (error) => [error.type, error.message].filter(Boolean).join(": ");
+
+  const tookText = (each, page) =>
+    each.status === "lost" ? "its end is not known" :
+      (each.status === "running" ? "for " : "") + page.duration(Math.max(0, each.end - each.start));
+
+  function label(cluster, page) {
+    const [first] = cluster.bars;
+    if (cluster.bars.length > 1) return `${cluster.bars.length} attempts from ${first.name}: ${counts(cluster.bars)}`;
+    const { attempt } = first;
+    const parts = [first.step ? `${first.name} (${first.step})` : first.name, attempt.status];
+    if (attempt.run !== null) parts.push(`run ${attempt.run}`);
+    parts.push(tookText(first, page), `started ${page.time(attempt.started_at)}`);
+    if (attempt.error) parts.push(errorText(attempt.error).slice(0, 200));
+    return parts.join(", ");
+  }
+
+  class Chart {
+    constructor(element, page) {
+      this.page = page;
+      this.open = new Set();
+      this.focused = null; // the name of the first attempt of the bar that the tab key reaches
+      const { el } = page;
+      this.legend = el("p", { class: "legend", "aria-hidden": "true" });
+      this.axis = el("div", { class: "axis", "aria-hidden": "true" });
+      this.sizer = el("div", { class: "lanes" });
+      this.body = el("div", {
+        class: "timeline-body", role: "group", tabindex: "-1",
+        "aria-label": "Attempts on their time: the arrow keys go from bar to bar",
+        scroll: () => this.render(), keydown: (event) => this.onKey(event),
+      }, this.sizer);
+      this.detail = el("div", { class: "detail", "aria-live": "polite" });
+      element.append(this.legend, el("div", { class: "timeline" }, this.axis, this.body), this.detail);
+      new ResizeObserver(() => this.layout()).observe(this.body);
+      page.on("moment", (at) => { this.moment = at; this.markMoment(); });
+    }
+
+    update(description) {
+      this.description = description;
+      this.scale = new Scale(description.work);
+      this.output = new Map(description.logged.attempts.map((each) => [each.attempt, each]));
+      this.layout();
+      this.show(this.shown || this.pinned || null);
+    }
+
+    layout() {
+      if (!this.description) return;
+      const width = this.body.clientWidth;
+      this.isNarrow = width < NARROW;
+      this.rowHeight = this.isNarrow ? 46 : 30;
+      this.labelWidth = this.isNarrow ? 0 : Math.min(240, width * 0.3);
+      this.width = width - this.labelWidth - 12;
+      this.axis.style.marginLeft = `${this.labelWidth}px`;
+      this.axis.style.width = `${this.width}px`;
+      this.lanes = lanes(this.description, this.open);
+      for (const lane of this.lanes) lane.clusters = null;
+      this.sizer.style.height = `${this.lanes.length * this.rowHeight}px`;
+      this.drawLegend();
+      this.drawAxis();
+      this.render(true);
+    }
+
+    clusters(lane) {
+      lane.clusters = lane.clusters || joined(lane.bars, this.scale, this.width);
+      return lane.clusters;
+    }
+
+    drawLegend() {
+      const { el } = this.page;
+      const present = new Set(this.lanes.flatMap((lane) => [...lane.bars, ...(lane.inSteps || [])].map((each) => each.status)));
+      this.legend.replaceChildren(...[...present].map((status) =>
+        el("span", { class: "key" }, el("span", { class: "bar", "data-status": status }), ` ${status}`)));
+    }
+
+    drawAxis() {
+      const { el, duration, time } = this.page;
+      const marks = [];
+      this.scale.spans.forEach((span, place) => {
+        const left = span.from * this.width, room = (span.to - span.from) * this.width;
+        const start = el("span", { class: "tick first" }, time(span.start, "clock"));
+        start.style.left = `${left}px`;
+        if (room > 40 || place === 0) marks.push(start);
+        const step = NICE.find((each) => (each / Math.max(1, span.end - span.start)) * room > 80);
+        for (let at = step, count = 0; step && at < span.end - span.start && count < 30; at += step, count++) {
+          const x = this.scale.at(span.start + at) * this.width;
+          if (x - left < 75 || left + room - x < 20) continue;
+          const tick = el("span", { class: "tick" }, `+${duration(at)}`);
+          tick.style.left = `${x}px`;
+          marks.push(tick);
+        }
+        if (place) {
+          const before = this.scale.spans[place - 1];
+          const fold = el("span", { class: "fold", title: `a pause of ${duration(span.start - before.end)}` },
+            this.scale.spans.length < 8 ? duration(span.start - before.end) : "");
+          fold.style.left = `${(before.to + this.scale.gap / 2) * this.width}px`;
+          marks.push(fold);
+        }
+      });
+      this.axis.replaceChildren(...marks);
+    }
+
+    /** Put the lanes that are in sight into the document. */
+    render(isFresh = false) {
+      if (!this.lanes) return;
+      const height = this.rowHeight, extra = 4;
+      const first = Math.max(0, Math.floor(this.body.scrollTop / height) - extra);
+      const last = Math.min(this.lanes.length, Math.ceil((this.body.scrollTop + this.body.clientHeight) / height) + extra);
+      if (!isFresh && this.range && this.range[0] === first && this.range[1] === last) return;
+      const hadFocus = this.body.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+      this.range = [first, last];
+      if (!this.focused || !this.lanes.some((lane) => lane.bars.some((each) => each.name === this.focused))) {
+        const lane = this.lanes.find((each) => each.bars.length);
+        this.focused = lane ? this.clusters(lane)[0].bars[0].name : null;
+      }
+      this.sizer.replaceChildren(...this.folds(), ...this.lanes.slice(first, last).map((lane, place) => this.lane(lane, first + place)));
+      this.markMoment();
+      if (hadFocus) {
+        const again = this.sizer.querySelector(`[data-name="${CSS.escape(hadFocus)}"]`);
+        if (again) again.focus({ preventScroll: true });
+      }
+    }
+
+    folds() {
+      return this.scale.spans.slice(1).map((span, place) => {
+        const fold = this.page.el("div", { class: "fold-line", "aria-hidden": "true" });
+        fold.style.left = `${this.labelWidth + this.scale.spans[place].to * this.width}px`;
+        fold.style.width = `${this.scale.gap * this.width}px`;
+        return fold;
+      });
+    }
+
+    lane(lane, place) {
+      const { el } = this.page;
+      const row = el("div", { class: lane.isStep ? "lane step" : "lane" });
+      row.style.top = `${place * this.rowHeight}px`;
+      row.style.height = `${this.rowHeight}px`;
+      const toggle = lane.steps ? el("button", {
+        type: "button", class: "toggle", "aria-expanded": String(lane.isOpen), "data-name": `toggle ${lane.name}`,
+        "aria-label": `Steps of ${lane.name}: ${lane.steps}`, click: () => this.toggle(lane.name),
+      }, lane.isOpen ? "▾" : "▸", ` ${this.page.counted(lane.steps, "step")}`) : null;
+      const name = el("span", { class: "lane-name" },
+        el("span", { class: "mono", title: lane.name }, lane.name), toggle,
+        lane.bars.length ? null : el("span", { class: "status", "data-status": lane.status }, lane.status));
+      if (!this.isNarrow) name.style.width = `${this.labelWidth}px`;
+      const track = el("span", { class: "track" }, this.clusters(lane).map((cluster) => this.bar(cluster)));
+      if (lane.inSteps && lane.inSteps.length && !lane.isOpen) {
+        track.append(...joined(lane.inSteps, this.scale, this.width).map((cluster) => {
+          const mark = el("span", { class: "bar thin", "data-status": cluster.status, "aria-hidden": "true" });
+          return this.put(mark, cluster);
+        }));
+      }
+      row.append(name, track);
+      return row;
+    }
+
+    put(mark, { left, right }) {
+      mark.style.left = `${left}px`;
+      mark.style.width = `${right - left}px`;
+      return mark;
+    }
+
+    bar(cluster) {
+      const [{ name }] = cluster.bars;
+      const many = cluster.bars.length > 1;
+      const mark = this.page.el("button", {
+        type: "button", class: many ? "bar many" : "bar", "data-status": cluster.status, "data-name": name,
+        tabindex: name === this.focused ? "0" : "-1", "aria-label": label(cluster, this.page),
+        focus: () => this.focus(cluster), click: () => this.focus(cluster),
+        pointerenter: () => this.show(cluster), pointerleave: () => this.show(this.pinned || null),
+      });
+      return this.put(mark, cluster);
+    }
+
+    focus(cluster) {
+      this.pinned = cluster;
+      this.focused = cluster.bars[0].name;
+      for (const each of this.sizer.querySelectorAll("button.bar")) each.tabIndex = each.dataset.name === this.focused ? 0 : -1;
+      this.show(cluster);
+    }
+
+    toggle(name) {
+      if (!this.open.delete(name)) this.open.add(name);
+      this.layout();
+    }
+
+    onKey(event) {
+      const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [0, -Infinity], End: [0, Infinity] };
+      const move = moves[event.key];
+      if (!move || !event.target.classList.contains("bar")) return;
+      event.preventDefault();
+      let place = this.lanes.findIndex((lane) => this.clusters(lane).some((each) => each.bars[0].name === this.focused));
+      if (place < 0) return;
+      let row = this.clusters(this.lanes[place]);
+      let column = row.findIndex((each) => each.bars[0].name === this.focused);
+      if (move[0]) {
+        const { left } = row[column];
+        do place += move[0]; while (this.lanes[place] && !this.lanes[place].bars.length);
+        if (!this.lanes[place]) return;
+        row = this.clusters(this.lanes[place]);
+        column = row.reduce((best, each, at) => Math.abs(each.left - left) < Math.abs(row[best].left - left) ? at : best, 0);
+      } else {
+        column = Math.min(row.length - 1, Math.max(0, column + move[1]));
+      }
+      this.goTo(place, row[column]);
+    }
+
+    goTo(place, cluster) {
+      this.focused = cluster.bars[0].name;
+      const top = place * this.rowHeight, bottom = top + this.rowHeight;
+      if (top < this.body.scrollTop) this.body.scrollTop = top;
+      if (bottom > this.body.scrollTop + this.body.clientHeight) this.body.scrollTop = bottom - this.body.clientHeight;
+      this.render();
+      const mark = this.sizer.querySelector(`button.bar[data-name="${CSS.escape(this.focused)}"]`);
+      if (mark) mark.focus({ preventScroll: true });
+    }
+
+    /** Show what is known of a bar below the chart. */
+    show(cluster) {
+      const { el, time } = this.page;
+      this.shown = cluster;
+      if (!cluster) {
+        this.page.fill(this.detail, el("p", { class: "quiet" }, "Point at a bar, or go to one with the tab and arrow keys."));
+        return;
+      }
+      const [first] = cluster.bars, { attempt } = first;
+      if (cluster.bars.length > 1) {
+        const last = cluster.bars[cluster.bars.length - 1];
+        this.page.fill(this.detail, 
+          el("p", {}, el("strong", { class: "mono" }, first.name), " to ", el("strong", { class: "mono" }, last.name),
+            ` stand so close that they are drawn as one: ${counts(cluster.bars)}.`),
+          el("p", { class: "quiet" }, `From ${time(first.start, "exact")} to ${time(Math.max(...cluster.bars.map((one) => one.end)), "exact")}`));
+        return;
+      }
+      const logged = this.output.get(first.name);
+      const lines = logged && logged.output ? logged.output.lines.slice(-5) : [];
+      this.page.fill(this.detail, 
+        el("p", {}, el("span", { class: "status", "data-status": attempt.status }, attempt.status), " ",
+          el("strong", { class: "mono" }, first.name), first.step ? ` (${first.step})` : "",
+          el("span", { class: "quiet" }, attempt.run === null ? "" : ` in run ${attempt.run}`), ", ", tookText(first, this.page)),
+        el("p", { class: "quiet" }, `Started ${time(attempt.started_at, "exact")}`,
+          attempt.ended_at && attempt.status !== "lost" ? `, ended ${time(attempt.ended_at, "exact")}` : ""),
+        attempt.error ? el("p", { class: "error text" }, errorText(attempt.error)) : null,
+        lines.length ? el("pre", { class: "output" }, lines.map((line) => `${time(line.at, "clock")} ${line.text}\n`)) : null,
+        logged ? el("button", { type: "button", click: () => this.openLogged(first.name) }, "All that it said") : null);
+    }
+
+    openLogged(name) {
+      const details = document.querySelector(`details[data-attempt="${CSS.escape(this.page.printable(name))}"]`);
+      if (!details) return;
+      details.open = true;
+      details.scrollIntoView({ block: "start" });
+      details.querySelector("summary").focus({ preventScroll: true });
+    }
+
+    markMoment() {
+      if (this.line) this.line.remove();
+      if (this.moment === undefined || this.moment === null || !this.scale) return;
+      this.line = this.page.el("div", { class: "moment-line", "aria-hidden": "true" });
+      this.line.style.left = `${this.labelWidth + this.scale.at(this.moment) * this.width}px`;
+      this.sizer.append(this.line);
+    }
+  }
+
+  /** Draw the timeline, at first or with a newer description. */
+  function draw(element, description, page) {
+    if (!description.tasks.length) { element.hidden = true; return; }
+    if (!states.has(element)) states.set(element, new Chart(element, page));
+    states.get(element).update(description);
+  }
+
+  return { draw, Scale };
+})();

@@ -1,0 +1,224 @@
+"use strict";
+/* The values: a list that can be searched, of which only what is in sight is in the document, and the chosen value below it. */
+const Values = (() => {
+  const ROW = 32; // pixels
+  const STATES = ["live", "taken", "dead", "retracted", "removed", "damaged"];
+  const states = new WeakMap();
+
+  /** Return what happened to a value, in order, as `trace` tells it: [{at, event, by, detail}]. */
+  function life(value) {
+    const queue = value.id.slice(0, value.id.lastIndexOf("#"));
+    const events = [{ at: value.pushed_at, event: "pushed", by: value.pushed_by,
+      detail: value.moved_from === null ? "" : `continues ${queue}#${value.moved_from}` }];
+    for (const each of value.returns) {
+      if (each.deliveries === 0) {
+        events.push({ at: each.taken_at, event: "died", by: null, detail: "" });
+        events.push({ at: each.returned_at, event: "requeued", by: null, detail: each.reason });
+        continue;
+      }
+      const error = each.error ? [each.error.type, each.error.message].filter(Boolean).join(": ") : "";
+      events.push({ at: each.taken_at, event: "taken", by: each.taken_by, detail: "" });
+      events.push({ at: each.returned_at, event: "given back", by: each.taken_by, detail: [each.reason, error].filter(Boolean).join(", ") });
+    }
+    if (value.state === "dead") events.push({ at: value.ended_at, event: "died", by: null, detail: `after ${value.deliveries} deliveries` });
+    if (value.state === "taken" || value.state === "removed") {
+      const popped = value.popped_by;
+      const by = value.taken_by || (popped ? `${popped.user || "somebody"}, pid ${popped.pid} on ${popped.host}` : null);
+      events.push({ at: value.taken_at, event: value.state, by, detail: "" });
+    }
+    if (value.undone_at !== null && (value.orphaned || value.state === "retracted")) {
+      const isRetracted = value.state === "retracted";
+      events.push({ at: isRetracted ? Math.max(value.ended_at || 0, value.undone_at) : value.undone_at,
+        event: isRetracted ? "retracted" : "orphaned", by: value.pushed_by, detail: "its push was undone" });
+    }
+    return events.map((each, place) => [each, place]).sort(([a, i], [b, j]) => a.at - b.at || i - j).map(([each]) => each);
+  }
+
+  class List {
+    constructor(element, page) {
+      this.page = page;
+      this.element = element;
+      this.query = "";
+      this.state = "";
+      this.queue = "";
+      this.chosen = null; // the id of the value that is shown
+      this.view = null; // the name of the view that the reader chose last
+      const { el } = page;
+      this.search = el("input", { type: "search", id: "value-search", placeholder: "text, name or attempt", input: () => this.later() });
+      this.stateChoice = el("select", { id: "value-state", change: () => this.filter() });
+      this.queueChoice = el("select", { id: "value-queue", change: () => this.filter() });
+      this.count = el("span", { class: "quiet", role: "status" });
+      this.sizer = el("div", { class: "rows", role: "rowgroup" });
+      this.body = el("div", {
+        class: "value-list", role: "grid", tabindex: "0", "aria-label": "Values: the arrow keys choose one",
+        scroll: () => this.render(), keydown: (event) => this.onKey(event),
+      }, this.sizer);
+      this.note = el("p", { class: "quiet left-out" });
+      this.detail = el("div", { class: "value-detail", id: "value-detail" });
+      element.append(
+        el("div", { class: "tools" },
+          el("label", { for: "value-search" }, "Search "), this.search,
+          el("label", { for: "value-queue" }, "Queue "), this.queueChoice,
+          el("label", { for: "value-state" }, "State "), this.stateChoice, this.count),
+        el("div", { class: "value-box" },
+          el("div", { class: "value-row value-head", "aria-hidden": "true" },
+            ["Value", "State", "Content", "Type", "Size", "Pushed by", "Taken by"].map((name) => el("span", {}, name))),
+          this.body),
+        this.note, this.detail);
+      new ResizeObserver(() => this.render(true)).observe(this.body);
+      page.on("select", (id) => { if (id !== this.chosen) this.reveal(id); });
+    }
+
+    update(description) {
+      this.description = description;
+      const queues = Object.entries(description.queues);
+      this.all = queues.flatMap(([, queue]) => queue.values);
+      this.byId = new Map(this.all.map((value) => [value.id, value]));
+      this.choices(this.queueChoice, "all", queues.map(([name]) => name));
+      this.choices(this.stateChoice, "any", STATES.filter((state) => this.all.some((value) => value.state === state)));
+      const leftOut = queues.filter(([, queue]) => queue.left_out);
+      this.page.fill(this.note, leftOut.map(([name, queue]) => [
+        `${queue.left_out.toLocaleString("en")} earlier values of queue ${name} are not in this file: `,
+        this.page.command(`${description.program} show ${description.name} ${this.page.quoted(name)} --all`), " "]));
+      this.filter();
+      if (this.chosen) this.show();
+    }
+
+    choices(choice, all, names) {
+      const before = choice.value;
+      this.page.fill(choice, this.page.el("option", { value: "" }, all), names.map((name) => this.page.el("option", { value: "=" + name }, name)));
+      choice.value = [...choice.options].some((each) => each.value === before) ? before : "";
+    }
+
+    later() {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.filter(), this.all.length > 5000 ? 150 : 0);
+    }
+
+    filter() {
+      const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const prefix = this.queueChoice.value && this.page.printable(this.queueChoice.value.slice(1));
+      const state = this.stateChoice.value.slice(1);
+      this.found = this.all.filter((value) => {
+        if (state && value.state !== state) return false;
+        if (prefix && this.page.printable(queueOf(value)) !== prefix) return false;
+        return !words.length || words.every((word) => searched(value).includes(word));
+      });
+      const all = this.all.length.toLocaleString("en");
+      this.count.textContent = this.found.length === this.all.length ? this.page.counted(this.all.length, "value")
+        : `${this.found.length.toLocaleString("en")} of ${all} values`;
+      this.body.setAttribute("aria-rowcount", this.found.length);
+      this.sizer.style.height = `${this.found.length * ROW}px`;
+      this.render(true);
+    }
+
+    render(isFresh = false) {
+      if (!this.found) return;
+      const first = Math.max(0, Math.floor(this.body.scrollTop / ROW) - 8);
+      const last = Math.min(this.found.length, Math.ceil((this.body.scrollTop + this.body.clientHeight) / ROW) + 8);
+      if (!isFresh && this.range && this.range[0] === first && this.range[1] === last) return;
+      this.range = [first, last];
+      this.sizer.replaceChildren(...this.found.slice(first, last).map((value, place) => this.row(value, first + place)));
+      const chosen = this.sizer.querySelector("[aria-selected=true]");
+      if (chosen) this.body.setAttribute("aria-activedescendant", chosen.id); else this.body.removeAttribute("aria-activedescendant");
+    }
+
+    row(value, place) {
+      const { el, size } = this.page;
+      const cells = [
+        el("span", { class: "mono name" }, value.id.slice(this.description.name.length + 1)),
+        el("span", { class: "status", "data-status": value.state }, value.state),
+        el("span", { class: "mono text" }, preview(value)),
+        el("span", { class: "mono" }, value.type),
+        el("span", { class: "number" }, size(value.size)),
+        el("span", { class: "mono" }, value.pushed_by || "-"),
+        el("span", { class: "mono" }, value.taken_by || "-"),
+      ];
+      for (const cell of cells) cell.setAttribute("role", "gridcell");
+      const row = el("div", {
+        class: "value-row", role: "row", id: `value-${place}`, "aria-rowindex": place + 1,
+        "aria-selected": String(value.id === this.chosen), click: () => this.choose(place),
+      }, cells);
+      row.style.top = `${place * ROW}px`;
+      return row;
+    }
+
+    onKey(event) {
+      const page = Math.max(1, Math.floor(this.body.clientHeight / ROW) - 1);
+      const moves = { ArrowUp: -1, ArrowDown: 1, PageUp: -page, PageDown: page, Home: -Infinity, End: Infinity };
+      if (!(event.key in moves) || !this.found.length) return;
+      event.preventDefault();
+      const place = this.found.findIndex((value) => value.id === this.chosen);
+      const next = place < 0 ? 0 : place + moves[event.key];
+      this.choose(Math.min(this.found.length - 1, Math.max(0, next)));
+    }
+
+    choose(place) {
+      this.chosen = this.found[place].id;
+      const top = place * ROW, bottom = top + ROW;
+      if (top < this.body.scrollTop) this.body.scrollTop = top;
+      if (bottom > this.body.scrollTop + this.body.clientHeight) this.body.scrollTop = bottom - this.body.clientHeight;
+      this.render(true);
+      this.show();
+      this.page.select(this.chosen);
+    }
+
+    /** Show a value that was selected elsewhere. */
+    reveal(id) {
+      if (!this.byId.has(id)) return;
+      if (!this.found.some((value) => value.id === id)) {
+        this.search.value = this.queueChoice.value = this.stateChoice.value = "";
+        this.filter();
+      }
+      this.choose(this.found.findIndex((value) => value.id === id));
+    }
+
+    show() {
+      const value = this.byId.get(this.chosen);
+      const { el, fill, time, size, command, quoted } = this.page;
+      if (!value) { fill(this.detail); return; }
+      const views = Views.of(value, this.page);
+      const content = el("div", { class: "value-content" });
+      const buttons = views.map((view) => el("button", { type: "button", "aria-pressed": "false", click: () => { this.view = view.name; open(view); } }, view.name));
+      const open = (view) => {
+        buttons.forEach((button, place) => button.setAttribute("aria-pressed", String(views[place] === view)));
+        fill(content);
+        view.draw(content);
+      };
+      const program = this.description.program;
+      fill(this.detail,
+        el("h3", {}, el("span", { class: "mono" }, value.id), " ", el("span", { class: "status", "data-status": value.state }, value.state)),
+        el("p", { class: "quiet" }, el("span", { class: "mono" }, value.type), `, ${size(value.size)}. All of it: `, command(`${program} get ${quoted(value.id)}`)),
+        el("div", { class: "views", role: "group", "aria-label": "How the value is shown" }, buttons), content,
+        el("table", { class: "life" },
+          el("caption", {}, "Its life"),
+          el("tbody", {}, life(value).map((each) => el("tr", {},
+            el("td", { class: "quiet" }, time(each.at, "exact")), el("th", { scope: "row" }, each.event),
+            el("td", { class: "mono" }, each.by || ""), el("td", { class: "text" }, each.detail))))));
+      open(views.find((view) => view.name === this.view) || views[0]);
+    }
+  }
+
+  const queueOf = (value) => value.id.slice(value.id.indexOf("/") + 1, value.id.lastIndexOf("#"));
+
+  const preview = (value) => "beginning" in value ? `${value.beginning.slice(0, 200)} […]` : Readable.readable(value.value, 200);
+
+  function searched(value) {
+    if (value.searched === undefined) {
+      const content = "beginning" in value ? value.beginning : typeof value.value === "string" ? value.value : JSON.stringify(value.value);
+      Object.defineProperty(value, "searched", {
+        value: [value.id, value.state, value.type, value.pushed_by, value.taken_by, content].join(" ").toLowerCase(),
+      });
+    }
+    return value.searched;
+  }
+
+  /** Draw the values, at first or with a newer description. */
+  function draw(element, description, page) {
+    if (!Object.keys(description.queues).length) { element.hidden = true; return; }
+    if (!states.has(element)) states.set(element, new List(element, page));
+    states.get(element).update(description);
+  }
+
+  return { draw, life };
+})();

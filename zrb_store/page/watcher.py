@@ -1,0 +1,133 @@
+"""One thread that watches the store for all open pages, and tells each of them that something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Callable
+
+from zrb_store.errors import ZrbStoreError
+from zrb_store.operations.news import News
+from zrb_store.page.stores import Stores
+
+_AT_MOST_EVERY = 0.2  # seconds between two changes that are told
+_LOOK_UP = 0.5  # seconds after which the thread looks whether anybody still listens
+_TRY_AGAIN = 1.0  # seconds between two tries to read a store that cannot be read
+
+
+class Watcher:
+    """What tells open pages that something was committed to the store.
+
+    While no page is open nothing is watched and nothing is asked.
+
+    Attributes:
+        is_closed: Whether the server ends, so that open connections must end too.
+    """
+
+    def __init__(self, stores: Stores, is_ending: Callable[[], bool] = lambda: False) -> None:
+        """Prepare to watch.
+
+        Args:
+            stores: The store.
+            is_ending: Whether the server ends. The thread asks this twice a second.
+        """
+        self._stores = stores
+        self._is_ending = is_ending
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._listeners: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._era = secrets.token_hex(4)  # a page that was open before the server started again notices that
+        self._changes = 0
+        self.is_closed = False
+
+    @property
+    def mark(self) -> str:
+        """What differs after each change that was noticed."""
+        return f"{self._era}-{self._changes}"
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether changes are noticed: somebody listens."""
+        return bool(self._listeners)
+
+    async def changed(self, mark: str, seconds: float) -> str | None:
+        """Wait until `mark` is not the current one any more.
+
+        Args:
+            mark: The mark of what the page shows.
+            seconds: How long to wait at most.
+
+        Returns:
+            The current mark, which is the same if the time was over; None if the server ends.
+        """
+        event = asyncio.Event()
+        with self._lock:
+            self._listeners[event] = asyncio.get_running_loop()
+            if self._thread is None and not self.is_closed:
+                self._thread = threading.Thread(target=self._watch, name="zrb-store-watcher", daemon=True)
+                self._thread.start()
+            is_new = mark != self.mark or self.is_closed
+        try:
+            if not is_new:
+                async with asyncio.timeout(seconds):
+                    await event.wait()
+        except TimeoutError:
+            pass
+        finally:
+            with self._lock:
+                del self._listeners[event]
+        return None if self.is_closed else self.mark
+
+    def close(self) -> None:
+        """Let all who listen go. A signal handler may call this."""
+        self.is_closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        for event, loop in list(self._listeners.items()):
+            try:
+                loop.call_soon_threadsafe(event.set)
+            except RuntimeError:  # the loop has been closed
+                continue
+
+    def _tell(self) -> None:
+        with self._lock:
+            self._changes += 1
+        self._wake()
+
+    def _watch(self) -> None:
+        """Watch until nobody has listened for a while. What happened before is told as a change."""
+        self._tell()
+        while True:
+            try:
+                self._watch_store()
+            except ZrbStoreError:
+                self._tell()  # the pages say what is the matter
+                self._pause(_TRY_AGAIN)
+            with self._lock:
+                if self.is_closed or not self._listeners:
+                    self._thread = None
+                    return
+
+    def _watch_store(self) -> None:
+        with self._stores.open() as store:
+            news = News(store.database)
+            self._tell()  # what was committed while this was opened
+            last_heard = time.monotonic()
+            while not self.is_closed:
+                if self._is_ending():
+                    self.close()
+                    return
+                if news.wait(_LOOK_UP):
+                    self._tell()
+                    self._pause(_AT_MOST_EVERY)
+                now = time.monotonic()
+                if self._listeners:
+                    last_heard = now
+                elif now - last_heard > 5.0:  # a page that is loaded again listens again
+                    return
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
