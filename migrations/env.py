@@ -8,8 +8,6 @@ import sqlalchemy as sa
 from alembic import context
 
 from zrb_store.db import migrate, tables
-from zrb_store.db.deferred import made
-from zrb_store.db.dialect import dialect_of
 from zrb_store.db.revision import VERSION_TABLE
 from zrb_store.db.urls import store_url
 
@@ -50,20 +48,11 @@ def is_upgrade_to_head() -> bool:
     return context.get_revision_argument() == head and context.get_context().get_current_heads() != (head,)
 
 
-def engine() -> sa.Engine:
-    """Return an engine for the store in ZRB_STORE_URL, whose file is created if necessary."""
-    url = store_url()
-    dialect = dialect_of(url)
-    dialect.create(url)
-    made_engine: sa.Engine = made(dialect.engine(url, read_only=False, durability="normal"))
-    return made_engine
-
-
 given: sa.Connection | None = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    with engine().connect() as connection:
+    with migrate.engine_of(store_url()).connect() as connection:
         if context.is_offline_mode():
             run(connection)
         else:

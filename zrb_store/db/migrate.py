@@ -21,6 +21,7 @@ from zrb_store.db import tables, views, waiting
 from zrb_store.db.deferred import made
 from zrb_store.db.dialect import dialect_of
 from zrb_store.db.revision import OLD_VERSION_TABLE, VERSION_TABLE, version_table
+from zrb_store.db.urls import StoreUrl
 from zrb_store.db.waiting import Notice
 from zrb_store.errors import StoreUnavailable
 
@@ -98,6 +99,14 @@ def is_known(revision: str) -> bool:
     from alembic.script import ScriptDirectory
 
     return revision in {script.revision for script in ScriptDirectory(str(folder())).walk_revisions()}
+
+
+def engine_of(url: StoreUrl) -> sa.Engine:
+    """Return the engine of a store, whose file is created if necessary."""
+    dialect = dialect_of(url)
+    dialect.create(url)
+    engine: sa.Engine = made(dialect.engine(url, read_only=False, durability="normal"))
+    return engine
 
 
 def alembic_config(connection: sa.Connection) -> Config:
