@@ -93,6 +93,10 @@ class Race:
         ratios = [one[operation] / other[operation] for one, other in pairs if operation in one and operation in other]
         return ratio_of(ratios) if ratios else None
 
+    def samples(self, contestant: str, operation: str) -> list[float]:
+        """Return the time of an operation in each round."""
+        return [sample[operation] for sample in self._samples[contestant]]
+
     def differences(self, minuend: tuple[str, str], subtrahend: tuple[str, str]) -> list[float]:
         """Return the difference of two times in each round. Each time is given as contestant and operation."""
         pairs = zip(self._samples[minuend[0]], self._samples[subtrahend[0]], strict=True)

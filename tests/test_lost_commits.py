@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,10 +13,11 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests.pgbouncer import pooler
-from tests.postgres import Server, private_server, server_session
+from tests.postgres import DEADLINE, Server, private_server, server_session, wait_until, waits_for_lock
 from tests.proxy import Proxy, proxy
 from zrb_store import Store, StoreUnavailable, open_store
-from zrb_store.db.dialect import tickets
+from zrb_store.db.dialect import tickets, watchdog
+from zrb_store.db.transaction import Transaction
 
 pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True), pytest.mark.unpooled]
 
@@ -216,12 +219,16 @@ def test_a_commit_that_has_not_ended_is_waited_for(
         def __init__(self, driver: Any) -> None:
             self._driver = driver
 
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._driver, name)
+
         def execute(self, sql: str, *args: Any) -> Any:
             cursor = self._driver.execute(sql, *args)
             if sql != tickets._STATUS or len(asked) >= 3:
                 return cursor
-            asked.append(cursor.fetchone()[0])
-            return SimpleNamespace(fetchone=lambda: ("in progress",))
+            *others, status = cursor.fetchone()
+            asked.append(status)
+            return SimpleNamespace(fetchone=lambda: (*others, "in progress"))
 
     monkeypatch.setattr(
         "zrb_store.db.dialect.postgresql.was_committed",
@@ -271,3 +278,71 @@ def test_an_error_before_the_commit_does_not_say_that_it_may_have_been_made(loca
             queue.extend([1])
         between.server = server
     assert "may have been made" not in str(caught.value)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("statement", [b"INSERT INTO zrb_attempt", b"UPDATE zrb_attempt"], ids=["begin", "complete"])
+def test_a_step_whose_beginning_or_end_is_not_answered(
+    location: str, between: Proxy, statement: bytes, moment: str
+) -> None:
+    """Each is a statement that commits itself. The step runs once, and the row tells which of the two it was."""
+    ran: list[int] = []
+    with open_store(through(between.folder, location)) as store, store.session("flow").run() as run:
+        with run.attempt("load") as attempt:
+            store.database._connection().driver.prepare_threshold = None  # so that it is sent as text
+            if statement.startswith(b"INSERT"):
+                cut(between, moment, statement)
+
+            def page() -> int:
+                ran.append(1)
+                if statement.startswith(b"UPDATE"):
+                    cut(between, moment, statement)
+                return 7
+
+            assert attempt.step("page", page) == 7
+            assert between.cut_at is None
+        assert ran == [1]
+        found = store.database.operate(
+            lambda t: t.driver.execute("SELECT task, number, status FROM zrb_attempt ORDER BY id").fetchall()
+        )
+    assert found == [("load", 1, "completed"), ("load/1", 1, "completed")]
+
+
+def test_a_statement_that_still_runs_is_ended_before_its_rows_are_asked(
+    location: str, store: Store, postgres_admin: psycopg.Connection[Any]
+) -> None:
+    """The server has not noticed that its client is lost, because the statement waits for a lock."""
+    url = make_url(location)
+    locked, go_on = threading.Event(), threading.Event()
+
+    def lock() -> None:
+        def work(transaction: Transaction) -> None:
+            transaction.driver.execute("SELECT 1 FROM zrb_attempt FOR UPDATE")
+            locked.set()
+            assert go_on.wait(DEADLINE)
+
+        store.database.transact(work)
+
+    with open_store(location) as other, other.session("flow").run() as run, run.attempt("load") as attempt:
+        first = server_session(other.database._connection())
+        with ThreadPoolExecutor() as threads:
+            locking: list[Future[None]] = []
+
+            def page() -> int:
+                locking.append(threads.submit(lock))
+                assert locked.wait(DEADLINE)
+                return 7
+
+            done = threads.submit(attempt.step, "page", page)
+            wait_until(lambda: waits_for_lock(postgres_admin, url), lambda: "the end of the step does not wait")
+            under_way = other.database.under_way
+            assert under_way is not None
+            watchdog._break(under_way.driver)
+            wait_until(lambda: is_gone(postgres_admin, first), lambda: "the session is not ended")
+            go_on.set()
+            assert done.result(DEADLINE) == 7
+            locking[0].result(DEADLINE)
+
+
+def is_gone(admin: psycopg.Connection[Any], session: int) -> bool:
+    return admin.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [session]).fetchone() is None

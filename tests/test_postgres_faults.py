@@ -159,7 +159,7 @@ def push_and_list(queue: Any) -> list[int]:
 
 @contextlib.contextmanager
 def stopped_server(server: Server) -> Iterator[None]:
-    processes = server._processes()
+    processes = server.processes()
     for process in processes:
         process.send_signal(signal.SIGSTOP)
     for process in processes:
@@ -206,7 +206,7 @@ def test_full_durability_where_the_server_does_not_wait_for_its_disk(
         seen = []
         begin = store.database.dialect.begin
 
-        def watched(driver: Any) -> tuple[str | None, str | None]:
+        def watched(driver: Any) -> Any:
             begun = begin(driver)
             seen.append(driver.execute("SHOW synchronous_commit").fetchone()[0])
             return begun

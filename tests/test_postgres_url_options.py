@@ -18,8 +18,11 @@ import pytest
 from tests import postgres
 from tests.pgbouncer import pooler
 from tests.postgres import DEADLINE, Server, private_server, wait_until
-from zrb_store import StoreUnavailable, lease, open_store
+from zrb_store import InvalidArgument, StoreUnavailable, lease, open_store
+from zrb_store.db.dialect import PostgreSQL
 from zrb_store.db.engine import Database
+from zrb_store.db.location import libpq_uri_of
+from zrb_store.db.urls import shown_url, store_url
 
 pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True), pytest.mark.unpooled]
 
@@ -77,7 +80,9 @@ def test_of_several_hosts_the_one_that_can_be_written_is_used(location: str, tmp
             primary.restart()
             store.session("s").xcom["q"].push(2)
             assert list(store.session("s").xcom["q"]) == [1, 2]
-        with pytest.raises(StoreUnavailable, match="does not allow this: cannot execute"):
+        with pytest.raises(
+            StoreUnavailable, match=r"does not allow this: cannot execute.*add target_session_attrs=read-write"
+        ):
             open_store(several(*hosts, attributes="any"))
         with open_store(primary.url) as same:
             assert list(same.session("s").xcom["q"]) == [1, 2]
@@ -135,7 +140,7 @@ def test_ssl(
 @pytest.fixture(scope="module")
 def certificates() -> Iterator[Path]:
     """Two keys and certificates for `localhost`, which PgBouncer's account may read."""
-    folder = postgres._new_folder()
+    folder = postgres.new_folder()
     for key, cert in (("key.pem", "cert.pem"), ("other-key.pem", "other.pem")):
         names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
         files = ["-keyout", str(folder / key), "-out", str(folder / cert)]
@@ -145,3 +150,39 @@ def certificates() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+SEVERAL = {
+    "postgresql://u:p%40w@h1:5433,h2:5434/db?target_session_attrs=read-write": (
+        "postgresql+psycopg://u:***@/db?host=h1,h2&port=5433,5434&target_session_attrs=read-write"
+    ),
+    "postgresql+psycopg://u:a,b@h1,h2:5434/db": "postgresql+psycopg://u:***@/db?host=h1,h2&port=,5434",
+    "postgresql://[::1]:5433,h2/db": "postgresql+psycopg:///db?host=::1,h2&port=5433,",
+    "postgresql://u@/db?host=h1:5433&host=h2:5434": "postgresql+psycopg://u@/db?host=h1:5433&host=h2:5434",
+    "postgresql://u:a,b@h1/db": "postgresql+psycopg://u:***@h1/db",
+}
+
+
+@pytest.mark.parametrize(("given", "shown"), SEVERAL.items())
+def test_several_hosts_in_any_form(location: str, given: str, shown: str) -> None:
+    url = store_url(given)
+    assert shown_url(url) == shown
+    assert store_url(url.render_as_string(hide_password=False)) == url  # as commands get it
+
+
+def test_several_hosts_reach_both_drivers(location: str) -> None:
+    """SQLAlchemy, and libpq alone, which completion with TAB uses."""
+    given = "postgresql://u@h1:5433,h2:5434/db"
+    for text in (given, "postgresql://u@/db?host=h1:5433&host=h2:5434"):
+        engine = PostgreSQL().engine(store_url(text), read_only=True, durability="normal")
+        _, parameters = engine.dialect.create_connect_args(engine.url)
+        assert (parameters["host"], parameters["port"]) == ("h1,h2", "5433,5434")
+    assert libpq_uri_of(given) == given
+    uri = libpq_uri_of("postgresql+psycopg://u@/db?host=h1:5433&x=1&host=%2Ftmp%2Fa")
+    assert uri == "postgresql://u@/db?host=h1,/tmp/a&port=5433,&x=1"
+
+
+@pytest.mark.parametrize("hosts", ["host=a:1&host=b:x", "host=a:1&host=b:2&port=3"])
+def test_hosts_that_make_no_sense_are_one_line(location: str, hosts: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"^the store's URL [^\n]* is not understood: [^\n]*$"):
+        open_store(f"postgresql://u@/db?{hosts}")

@@ -13,8 +13,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
+from hypothesis import strategies as st
 
 from tests.commands import Commands
 from tests.sessions import check, logged, show
@@ -157,7 +159,7 @@ def hostile_session(store: Store) -> None:
     session = store.session("s")
     given: dict[str, Any] = {"task": NAME, "path": [HOSTILE], "inputs": {HOSTILE: HOSTILE}, "project": NAME}
     with contextlib.suppress(ValueError), session.run(**given) as run, run.attempt(NAME) as attempt:
-        attempt.xcom[NAME].extend([HOSTILE, {HOSTILE: [HOSTILE]}, [{HOSTILE: 1}], b"\xff<script>"])
+        attempt.xcom[NAME].extend([HOSTILE, {HOSTILE: [HOSTILE]}, [{HOSTILE: 1}], b"\xff<script>", [1, 2]])
         attempt.step(NAME, lambda: HOSTILE)
         raise ValueError(HOSTILE)
 
@@ -186,6 +188,7 @@ def test_everything_from_the_store_is_text(command: Commands, store: Store, fill
     [
         (["<", ">", "&", "\u2028", "\ud800", "a\\"], r'["\u003c","\u003e","\u0026","\u2028","\ud800","a\\"]'),
         ([1, 0.5, -3, True, None, 123456789012345], "[1,0.5,-3,true,null,123456789012345]"),
+        ([0.1 + 0.2, -1234.5678901234567, 10.05], "[0.30000000000000004,-1234.5678901234567,10.05]"),
         ([2**53 - 1, 2**53], '[9007199254740991,{"$":"number","v":"9007199254740992"}]'),
         ([1.0, 1e22, -1e-7], '[{"$":"number","v":"1.0"},{"$":"number","v":"1e+22"},{"$":"number","v":"-1e-07"}]'),
         ({"1.0": "1.0, 1e22", 'a"': [1.5]}, r'{"1.0":"1.0, 1e22","a\"":[1.5]}'),
@@ -193,6 +196,17 @@ def test_everything_from_the_store_is_text(command: Commands, store: Store, fill
 )  # fmt: skip
 def test_json_in_a_page(data: Any, written: str) -> None:
     assert as_json(data) == written
+
+
+SCALARS = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+
+
+@hypothesis.given(st.recursive(SCALARS, st.lists))
+def test_json_in_a_page_keeps_numbers(data: Any) -> None:
+    def number(tree: dict[str, str]) -> Any:
+        return json.loads(tree["v"])
+
+    assert json.loads(as_json(data), object_hook=number) == data
 
 
 def test_an_empty_report_is_small(command: Commands, store: Store) -> None:

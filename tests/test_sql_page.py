@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pandas
 import pytest
 
-from tests.sql_page import QUERIES, SECTIONS, Row, fill, filled_location, from_psycopg, from_sqlite3, plain
+from tests.sql_page import PAGE, QUERIES, SECTIONS, Row, fill, filled_location, from_psycopg, from_sqlite3, plain
 from tests.test_migrations import engine_of
 from zrb_store import Store, open_store
 from zrb_store.db.views import VIEWS
@@ -84,6 +84,16 @@ def test_each_query_of_the_page_answers_its_question(location: str) -> None:
         "etl-25/load#1",
         "etl-25/load#2",
     ]
+
+
+def test_json_is_read_as_the_page_says(location: str) -> None:
+    ask = plain(filled_location(location))
+    on_postgresql = location.startswith("postgresql")
+    ways = ["value::json ->> 'rows'"] if on_postgresql else ["value ->> 'rows'", "json_extract(value, '$.rows')"]
+    for way in ways:
+        assert f"`{way}`" in PAGE.read_text(encoding="utf-8")
+        (row,) = ask(f"SELECT {way} AS rows FROM zrb_xcom_values WHERE session = 'etl-25' AND queue = 'extract'")
+        assert str(row["rows"]) == "2"
 
 
 def test_pandas(location: str) -> None:

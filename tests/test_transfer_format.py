@@ -21,7 +21,7 @@ def test_the_format(store: Store) -> None:
     content = [json.loads(line) for line in exported(store).splitlines()]
     assert [line["kind"] for line in content] == ["zrb-store", "session", "queue", "value", "end"]
     assert all(len(line["sha256"]) == 64 for line in content)
-    assert content[3]["data"] == '"\\u00e9"'
+    assert content[3]["data"] == '"é"'
     assert exported(store) == exported(store)
     assert [json.loads(line)["kind"] for line in lines.write([])] == ["zrb-store", "end"]
 
@@ -93,7 +93,7 @@ def forged(*changes: tuple[int, dict[str, Any]], content: bytes) -> bytes:
         ("session", {"kind": "thing"}, "its kind is unknown"),
         ("session", {"kind": ["thing"]}, "it is not a line of an export"),
         ("run", {"number": "1"}, "number is not of its type"),
-        ("value", {"data": "é"}, "data is not ASCII"),
+        ("value", {"data": "é"}, "data is not JSON"),
         ("value", {"pushed_by": "nobody"}, "is not of the form"),
         ("value", {"pushed_by": "etl/nothing#1"}, "session etl names attempt nothing#1, which does not exist"),
         ("value", {"queue": "nothing"}, "names queue nothing, which does not exist"),

@@ -89,7 +89,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("value", {"data": '{"$":"date","w":1}', "size": 18}, "data has a part of type 'date' that is not of its form"),
     ("value", {"size": 0}, "size is less than 1"),
     ("value", {"size": 2**31}, "size is too large"),
-    ("value", {"size": 77}, "size is not the length of data"),
+    ("value", {"size": 77}, "size is not that of data in bytes"),
     ("value", {"state": "lost"}, "state is none of live, taken, removed, retracted, dead"),
     ("value", {"deliveries": -1}, "deliveries is less than 0"),
     ("value", {"ended_at": None}, "state and ended_at contradict each other"),

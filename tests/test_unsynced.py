@@ -87,7 +87,7 @@ def test_an_interrupted_beginning_leaves_the_next_commit_synced(
         unsynced = database.dialect.unsynced
         database.dialect.unsynced = (unsynced[0], "SELECT 1 FROM no_such_table")
         with monkeypatch.context() as patched:
-            patched.setattr(database, "_write", interrupted)
+            patched.setattr(database, "write", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 attempt.step("page 1", len, "x")
         database.dialect.unsynced = unsynced

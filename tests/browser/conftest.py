@@ -1,4 +1,4 @@
-"""A real browser: Chromium, driven by Playwright. One browser for the tests of a process, a context for each page.
+"""A real browser: Chromium, driven by Playwright. One browser for the tests of this folder, a context for each page.
 
 A page may ask the network for nothing but what its test allows, and may print no error to its console.
 """
@@ -23,9 +23,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium, as Debian has it; nothing is downloaded."""
+    """Chromium, as Debian has it; nothing is downloaded.
+
+    It ends with the tests of this folder: while it lives, Playwright's event loop counts as running in this thread, and
+    no other test could start one.
+    """
     if CHROMIUM is None:
         if os.environ.get("CI"):
             pytest.fail("the pages cannot be tested: install chromium")

@@ -163,3 +163,35 @@ def test_100_000_values_are_drawn_at_once(tmp_path: Path, open_file: Callable[..
         assert page.evaluate("performance.now()") - before < 1_000
     expect(page.locator("#moment .between")).to_have_text("… 79,987 live …")
     assert (page.locator("#moment .tally").all_inner_texts())[0] == "80,000 live"
+
+
+def test_of_very_many_queues_some_are_drawn_and_the_rest_is_counted(
+    tmp_path: Path, open_file: Callable[..., Page]
+) -> None:
+    with open_store(tmp_path / "many.db") as store:
+        with store.session("many").run() as run:
+            for number in range(400):
+                with run.attempt(f"task {number}") as attempt:
+                    attempt.complete(number)
+            with run.attempt("last") as attempt:
+                attempt.complete([attempt.xcom[f"task {number}"].pop() for number in range(0, 390, 10)])
+        page = open_file(write(store, "many", tmp_path))
+    assert page.locator("#flow .queue").count() == 100
+    assert page.locator("#flow .graph .line.take").count() == 39
+    expect(page.locator("#flow")).to_contain_text("301 queues of which fewer values were taken")
+    assert page.evaluate(REDRAW, "Flow") < 5_000  # about 100 on a machine with nothing else to do
+    page.evaluate("Page.select('many/task 399#1')")
+    assert lit_lines(page) == []
+    slider = page.get_by_role("slider", name="Moment")
+    slider.focus()
+    lanes = page.locator("#moment .queue-lane:visible h3 .mono")
+    slider.press("Home")
+    expect(lanes).to_have_text([f"task {number}" for number in range(40)])
+    slider.press("End")
+    changed = lanes.all_inner_texts()
+    assert len(changed) == 40
+    assert changed[-1] == "last"
+    assert {"task 380", "task 370", "task 20"} <= set(changed)
+    page = open_file(tmp_path / "many.html", java_script_enabled=False)
+    assert page.locator("#flow tbody tr").count() == 300
+    expect(page.locator("#flow")).to_contain_text("101 more queues: zrb-store show many")

@@ -80,6 +80,8 @@ def test_many_attempts_and_steps(many_attempts: Path, new_page: NewPage) -> None
     assert many_attempts.stat().st_size <= 5_000_000
     assert processor_time(page, many_attempts.as_uri()) < 5
     chart = page.locator("#timeline")
+    expect(chart.locator(".left-out")).to_contain_text(" earlier attempts and ")
+    expect(chart.locator(".left-out code")).to_have_text("zrb-store show s --all")
     assert 1 <= chart.locator("button.bar").count() < 2000
     chart.get_by_role("button", name="Steps of load").click()
     body = chart.locator(".timeline-body")

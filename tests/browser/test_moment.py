@@ -179,17 +179,28 @@ def test_a_value_that_is_chosen_is_lit_in_all_parts(slider: Page) -> None:
     assert states == ["live", "held", "live", "held"]
 
 
-def test_a_newer_description_keeps_the_moment(slider: Page, store: Store) -> None:
+def test_a_newer_description_keeps_the_moment_and_follows_the_end(slider: Page, store: Store, tmp_path: Path) -> None:
+    def draw_anew() -> None:
+        text = write(store, "etl", tmp_path).read_text(encoding="utf-8")
+        found = re.search(r'<script type="application/json" id="description">(.*?)</script>', text)
+        assert found is not None
+        slider.evaluate("(text) => Page.draw(Page.parse(text), { Timeline, Flow, Moment, Values })", found[1])
+
+    place = slider.locator("#moment .place")
     slider.get_by_role("slider", name="Moment").focus()
     slider.keyboard.press("Home")
     slider.keyboard.press("ArrowRight")
-    draw = """() => {
-      const description = Page.parse(document.getElementById("description").textContent);
-      Page.draw(description, { Timeline, Flow, Moment, Values });
-    }"""
-    slider.evaluate(draw)
-    expect(slider.locator("#moment .place")).to_have_text("event 2 of 10")
+    store.session("etl").xcom["files"].push("c.csv")
+    draw_anew()
+    expect(place).to_have_text("event 2 of 11")
     assert tokens(slider, "files") == ["a.csv, files#1, live", "b.csv, files#2, live"]
+    slider.keyboard.press("End")
+    assert tokens(slider, "files") == ["b.csv, files#2, live", "c.csv, files#3, live"]
+    store.session("etl").xcom["more"].push(1)
+    draw_anew()
+    expect(place).to_have_text("event 12 of 12")
+    assert tokens(slider, "more") == ["1, more#1, live"]
+    assert len(slider.locator("#flow .row").all()) == 4
 
 
 def test_values_come_and_go_with_motions_only_if_they_are_wanted(

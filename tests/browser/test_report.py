@@ -228,3 +228,5 @@ def test_hostile_texts_are_shown_and_do_nothing(store: Store, tmp_path: Path, op
     expect(page.locator("#timeline .detail")).to_contain_text(MARKUP)
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e\u2028\ud800-\udfff]", page.inner_text("body"))
     assert "\\u202eevil" in page.inner_text("#values .rows")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390

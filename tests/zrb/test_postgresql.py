@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
+from tests.replication import Replicated, replicated
 from tests.zrb.conftest import Zrb, lines, only, until
 from tests.zrb.test_workflow import CHAIN, UNDISTURBED
+from zrb_store import open_store
 
 
 @pytest.fixture
@@ -33,5 +36,50 @@ def test_on_postgresql(postgres_zrb: Zrb) -> None:
     # A refused process came during the resume. A later one got the stored result.
     assert {end.code for end in ends} <= {0, 75}
     assert {end.out.strip() for end in ends if end.code == 0} == {UNDISTURBED}
+    assert zrb.ran == ["count", "load", "load", "report"]
+    assert zrb.stored("etl").tasks == {"count": ["completed"], "load": ["lost", "completed"], "report": ["completed"]}
+
+
+@pytest.fixture
+def servers(zrb: Zrb) -> Iterator[Replicated]:
+    """A primary and a synchronous standby with the store of the project."""
+    with replicated() as pair:
+        zrb.db.unlink()
+        zrb.url = pair.url
+        with open_store(zrb.url):  # makes the tables
+            yield pair
+
+
+WAITS = "async def HALF(ctx): mark('in-load'); await wait_for('go-on')\n" + CHAIN
+
+
+@pytest.mark.slow
+@only(lambda version: version >= (3, 28))
+@pytest.mark.parametrize("crash", ["kill", "stop_at_once"])
+def test_a_workflow_goes_on_after_a_failover(zrb: Zrb, servers: Replicated, crash: str) -> None:
+    """The primary dies amid a task. The next change waits for the standby to take over."""
+    zrb.tasks(WAITS)
+    running = zrb.start("report", ZRB_STORE_SESSION="etl").reaches("in-load")
+    getattr(servers.primary, crash)()
+    zrb.mark("go-on")
+    servers.promote()
+    ended = running.done()
+    assert (ended.code, ended.out.strip()) == (0, UNDISTURBED.replace("whole", "half")), ended.err
+    assert zrb.ran == ["count", "load", "report"]
+    assert zrb.stored("etl").tasks == {name: ["completed"] for name in ("count", "load", "report")}
+    assert zrb.run("report", ZRB_STORE_SESSION="etl").out.strip() == ended.out.strip()  # the stored result
+
+
+@pytest.mark.slow
+@only(lambda version: version >= (3, 28))
+def test_a_workflow_that_dies_with_the_primary_resumes_on_the_standby(zrb: Zrb, servers: Replicated) -> None:
+    zrb.tasks(WAITS)
+    running = zrb.start("report", ZRB_STORE_SESSION="etl").reaches("in-load")
+    running.signal(signal.SIGKILL).done()
+    servers.primary.kill()
+    (line,) = lines(zrb.run("xcom", "show", "etl", code=69).err)[-1:]
+    assert "cannot be reached" in line
+    servers.promote()
+    assert zrb.resume("etl", ZRB_STORE_URL=zrb.url).out.strip() == UNDISTURBED
     assert zrb.ran == ["count", "load", "load", "report"]
     assert zrb.stored("etl").tasks == {"count": ["completed"], "load": ["lost", "completed"], "report": ["completed"]}

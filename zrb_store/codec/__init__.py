@@ -3,7 +3,8 @@
 The text is plain JSON. A value that JSON cannot express becomes an object with the key `"$"`, a tagged object:
 `{"$": "tuple", "v": [1, 2]}`.
 
-`text.py` encodes and decodes, with a fast path for plain JSON. `walk.py` handles the values that need tags:
+`text.py` encodes and decodes. `plain.py` handles the values of JSON's own types, with the fast libraries of
+`fast_json.py`, and `walk.py` the values that need tags:
 `standard.py` knows the types of the standard library, `classes.py` enums, dataclasses and zrb's CmdResult, and
 `registry.py` the classes that users register. `stand_ins.py` has the objects that replace a value that cannot be
 restored, `check.py` finds damaged texts, `arguments.py` stores values that are compared later, and `compare.py` and

@@ -44,12 +44,12 @@ class _OneByOne:
 
     def tree(self, value: Any) -> Any:
         try:
-            data = encode(value, limit=self._room).data
+            encoded = encode(value, limit=self._room)
         except (UnencodableValue, ValueTooLarge):
             # Without the repr, which may differ from run to run, or contain a secret.
             return {"$": "opaque", "type": qualified_name(type(value)), "repr": "", "path": "$", "cause": ""}
-        self._room -= len(data)
-        return to_json(data)
+        self._room -= encoded.size
+        return to_json(encoded.data)
 
     def named(self, values: Mapping[str, Any]) -> Any:
         pairs = [(self.tree(name), self.tree(value)) for name, value in values.items()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from zrb_store.codec.json_text import loads_finite
 
-NOT_ASCII = "is not ASCII"
 NOT_JSON = "is not JSON"
 
 
@@ -13,8 +12,6 @@ def problem_of(data: str) -> str | None:
 
     Damage inside a tagged object of a known type is not found: only the reader of that type can find it.
     """
-    if not data.isascii():
-        return NOT_ASCII
     try:
         tree = loads_finite(data)
     except (ValueError, RecursionError):

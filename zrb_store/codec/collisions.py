@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from zrb_store.codec.json_text import dumps
+from zrb_store.codec.json_text import ascii_dumps
 
 ALLOWED_EXCESS = 64 * 1024 * 1024
 """Bytes that may be compared to read one value, in addition to the shares of its dicts and sets: about 100 ms."""
@@ -40,5 +40,5 @@ def excess_work(keys: Collection[Any], trees: Iterable[Any]) -> int:
     for key, tree in zip(keys, trees, strict=True):
         others = max(0, counts[hash(key)] - 1)
         # Halved, because this loop meets each pair of keys twice, and Python compares it once.
-        excess += (others - 2 * _SHARE) * len(dumps(tree)) // 2
+        excess += (others - 2 * _SHARE) * len(ascii_dumps(tree)) // 2
     return max(0, excess)

@@ -1,13 +1,19 @@
-"""Write JSON text in the form that is stored (ASCII, compact, without NaN), and read it."""
+"""Write JSON text in the form that is stored (compact, without NaN and surrogates), and read it.
+
+Earlier versions stored all characters but ASCII as escapes. Such texts are read like any others.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
 from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, NoReturn
+
+from zrb_store.codec import fast_json
 
 # The lowest limit that a user can set on the digits of an int that Python parses is 640. An int of 2100 bits has fewer.
 HUGE_INT_DIGITS = 640
@@ -22,31 +28,51 @@ TEXT_DEPTH = 3 * MAX_DEPTH + 10
 _USUAL_RECURSION_LIMIT = 3000
 _ALL_BUT_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}"]+', re.DOTALL)
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_FAST_FROM = 256  # characters; the standard library is fast enough with shorter texts, and need not be found
 
 
-def fastest_encoder() -> Callable[[Any], str]:
-    """Return a function that does what `_ENCODER.encode` does in half the time.
+def fastest_encoder(*, ascii_only: bool) -> Callable[[Any], str]:
+    """Return a function that does what `JSONEncoder.encode` does in half the time.
 
-    `_ENCODER.encode` makes a new C encoder for each value; this function makes one for all values.
+    `JSONEncoder.encode` makes a new C encoder for each value; this function makes one for all values.
     """
+    usual = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, ensure_ascii=ascii_only)
     try:  # these names are undocumented: another Python may lack them, or change their parameters
-        from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
+        from json.encoder import c_make_encoder, encode_basestring, encode_basestring_ascii  # type: ignore[attr-defined]
 
-        pieces = c_make_encoder(None, _ENCODER.default, encode_basestring_ascii, None, ":", ",", False, False, False)
+        text = encode_basestring_ascii if ascii_only else encode_basestring
+        pieces = c_make_encoder(None, usual.default, text, None, ":", ",", False, False, False)
     except (ImportError, TypeError):
-        return _ENCODER.encode
+        return usual.encode
     return lambda value: "".join(pieces(value, 0))
 
 
-dumps = fastest_encoder()
+_dumps = fastest_encoder(ascii_only=False)
+
+ascii_dumps = fastest_encoder(ascii_only=True)
+"""Write JSON text in ASCII, with escapes for all other characters."""
+
+
+def dumps(value: Any) -> str:
+    """Write JSON text in the form that is stored. Surrogates are escaped, because UTF-8 does not have them."""
+    data = _dumps(value)
+    return data if data.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", data)
+
+
+def size_of(data: str) -> int:
+    """Return the size of a text in bytes, as it is stored."""
+    return len(data) if data.isascii() else len(data.encode())
 
 
 def loads(data: str) -> Any:
     """Parse a JSON text."""
-    # If the user has raised Python's recursion limit, its JSON parser would overflow the stack and crash the process.
+    # If the user has raised Python's recursion limit, a JSON parser would overflow the stack and crash the process.
     if len(data) > TEXT_DEPTH and sys.getrecursionlimit() > _USUAL_RECURSION_LIMIT and is_deep(data):
         raise ValueError("nested too deep")
+    if len(data) >= _FAST_FROM:
+        with contextlib.suppress(ValueError):
+            return fast_json.read(data)
     try:
         tree, end = _DECODER.raw_decode(data)
         if end == len(data):
@@ -61,6 +87,9 @@ def loads_finite(data: str) -> Any:
     """Parse a JSON text to a tree that can be written as JSON again: not too deep, and without infinities."""
     if is_deep(data):
         raise ValueError("nested too deep")
+    if len(data) >= _FAST_FROM:
+        with contextlib.suppress(ValueError):
+            return fast_json.read(data)
     return _FINITE_DECODER.decode(data)
 
 

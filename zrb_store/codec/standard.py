@@ -20,7 +20,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from zrb_store.codec.collisions import FEW
-from zrb_store.codec.json_text import HUGE_INT_BITS, dumps
+from zrb_store.codec.json_text import HUGE_INT_BITS, ascii_dumps
 from zrb_store.codec.stand_ins import Opaque, Undecodable
 from zrb_store.codec.tree import Reader, ReadFunction, TaggedObject, WriteFunction, Writer
 from zrb_store.codec.unencodable import Unencodable
@@ -99,7 +99,8 @@ def _write_set(value: set[Any] | frozenset[Any], writer: Writer) -> Any:
     trees = writer.items(value, "{{*}}")
     if len(value) > FEW:
         writer.refuse_collisions(value, trees)
-    return {"$": type(value).__name__, "v": sorted(trees, key=dumps)}
+    # In the order of ASCII texts, as earlier versions stored them, since `same` compares the lists.
+    return {"$": type(value).__name__, "v": sorted(trees, key=ascii_dumps)}
 
 
 def _read_elements(tree: TaggedObject, reader: Reader) -> frozenset[Any]:

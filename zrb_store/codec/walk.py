@@ -14,15 +14,12 @@ from zrb_store.codec import classes, standard
 from zrb_store.codec.collisions import ALLOWED_EXCESS, FEW, TOO_MANY, excess_work
 from zrb_store.codec.display import describe_error, key_segment, type_name
 from zrb_store.codec.json_text import MAX_DEPTH
+from zrb_store.codec.plain import TooManyItems
 from zrb_store.codec.stand_ins import Undecodable
 from zrb_store.codec.unencodable import Unencodable
 
 READERS = standard.READERS | classes.READERS
 """For each tag, the function that reads a tagged object, and the keys that the object may have."""
-
-
-class TooManyItems(Exception):
-    """A value has more items than fit into the size limit."""
 
 
 class ValueWriter:

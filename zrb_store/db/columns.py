@@ -196,7 +196,7 @@ SESSION: Columns = {
     "project": _TEXT_OR_NULL,
     "task": _TASK_OR_NULL,
     "path": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_TEXTS),
-    "inputs": ColumnRule(str, nullable=True, note="JSON, ASCII only: an encoded dict", content=_inputs),
+    "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs),
     "tasks": ColumnRule(
         str,
         nullable=True,
@@ -246,9 +246,7 @@ ATTEMPT: Columns = {
     "role": _words("task check server fallback manual delivery step"),
     "status": _words("running completed failed interrupted lost"),
     "restorable": _FLAG,
-    "arguments": ColumnRule(
-        str, nullable=True, note="JSON, ASCII only: encoded arguments", content=problem_of, long=True
-    ),
+    "arguments": ColumnRule(str, nullable=True, note="JSON: encoded arguments", content=problem_of, long=True),
     "result_queue_id": _OTHER_ID,
     "result_seq": _SEQ_OR_NULL,
     "error_type": _TEXT_OR_NULL,
@@ -264,7 +262,7 @@ ATTEMPT: Columns = {
     "step": ColumnRule(str, nullable=True, note=f"at most {STEP_BYTES} bytes", content=_named("step", STEP_BYTES)),
     "step_number": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
     "once": _FLAG,
-    "result": ColumnRule(str, nullable=True, note="JSON, ASCII only: an encoded value", content=problem_of, long=True),
+    "result": ColumnRule(str, nullable=True, note="JSON: an encoded value", content=problem_of, long=True),
 }
 OUTPUT: Columns = {
     "attempt_id": _ID,
@@ -291,14 +289,14 @@ VALUE: Columns = {
     "seq": _ANY_SEQ,
     "state": _words("live taken removed retracted dead"),
     "type": _TEXT,
-    "size": ColumnRule(int, least=1, most=_INTEGER),
+    "size": ColumnRule(int, least=1, most=_INTEGER, note="bytes of data in UTF-8"),
     "pushed_at": _TIME,
     "pushed_by": _OTHER_ID,
     "ended_at": _TIME_OR_NULL,
     "taken_by": _OTHER_ID,
     "moved_from": _SEQ_OR_NULL,
     "orphaned": _FLAG,
-    "data": ColumnRule(str, note="JSON, ASCII only: an encoded value", content=problem_of, long=True),
+    "data": ColumnRule(str, note="JSON: an encoded value", content=problem_of, long=True),
     "deliveries": _COUNT,
 }
 RETURN: Columns = {

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
-from zrb_store.db.dialect import Dialect, upgraded_meanwhile
+from zrb_store.db.dialect import Dialect, Ticket, upgraded_meanwhile
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.revision import REVISION
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Lost, Row, Transaction
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class Sent(NamedTuple, Generic[T]):
         died: The values that died in it.
     """
 
-    ticket: str
+    ticket: Ticket
     result: T
     died: Died
 
@@ -68,6 +68,46 @@ class Committing(Generic[T]):
             roll_back(transaction)
             raise
         return result, transaction.died
+
+
+class Asking:
+    """A statement that commits itself, and that is tried, perhaps over several connections, until it was run once.
+
+    If its answer is lost, its session is ended, and the rows tell whether it was run.
+    """
+
+    def __init__(self, dialect: Dialect, write: Callable[[Transaction], list[Row]], lost: Lost) -> None:
+        """Prepare to run a statement.
+
+        Args:
+            dialect: The hooks of the database.
+            write: Runs the statement.
+            lost: Tells what it had returned if it was run.
+        """
+        self._dialect = dialect
+        self._write = write
+        self._find = lost
+        self._session: str | None = None
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the statement may have been run, because nobody answered it."""
+        return self._session is not None
+
+    def __call__(self, transaction: Transaction) -> list[Row]:
+        """Run the statement over this connection, unless an earlier try did."""
+        if self._session is not None:
+            self._dialect.end_session(transaction.driver, self._session)
+            found = self._find(transaction)
+            if found is not None:
+                return found
+            self._session = None
+        try:
+            return self._write(transaction)
+        except BaseException as error:
+            if self._dialect.is_gone(error):
+                self._session = self._dialect.session_of(transaction.driver)
+            raise
 
 
 def roll_back(transaction: Transaction | None) -> None:

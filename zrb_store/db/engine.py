@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zrb_store.db.committing import Committing, roll_back
+from zrb_store.db.committing import Asking, Committing, roll_back
 from zrb_store.db.deferred import made
 from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
 from zrb_store.db.failpoints import failpoint
+from zrb_store.db.fronts import Fronts
 from zrb_store.db.process_fork import protect_from_fork
 from zrb_store.db.revision import REVISION
-from zrb_store.db.transaction import Params, Row, Transaction, is_write
+from zrb_store.db.transaction import Lost, Params, Row, Transaction, is_write
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import Patience, Wait
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
@@ -37,6 +38,7 @@ class Database(Patience):
 
     Attributes:
         closed: Whether `close` was called; no operation is possible any more.
+        fronts: What is remembered of the queues, as long as the connection lasts.
         on_death: Called after a transaction in which values died, with this object, and queue id and seq of each.
     """
 
@@ -48,13 +50,14 @@ class Database(Patience):
         self.url = url
         self.read_only = read_only
         self.dialect = dialect_of(url)
+        self.fronts = Fronts()
         self._engine = self.dialect.engine(url, read_only=read_only, durability=durability)
         self._language = self._engine.dialect  # read once: a deferred engine has another one each time
         self._lock = threading.RLock()
         self._transaction: Transaction | None = None
         self._pooled: Any = None
         self._file: OpenFile | None = None
-        self._in_use = self._is_replaced = self._is_set = self._locked_for_fork = self.closed = False
+        self._in_use = self._is_replaced = self._locked_for_fork = self.closed = False
         self._may_be_committed = False  # whether the server may already have committed the current change
         self._gave_up_at = -_GIVE_UP_FOR
         protect_from_fork(self)
@@ -73,8 +76,7 @@ class Database(Patience):
     @property
     def engine(self) -> sa.Engine:
         """The SQLAlchemy engine, for migrations and backups."""
-        engine: sa.Engine = made(self._engine)
-        return engine
+        return made(self._engine)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Close the connection, once the operation of another thread, if there is one, has ended."""
@@ -85,10 +87,11 @@ class Database(Patience):
 
     # -- operations
 
-    def execute(self, statement: sa.sql.Executable, params: Params = {}, /) -> list[Row]:  # noqa: B006 - never changed
+    def execute(self, statement: sa.sql.Executable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
         """Run one statement in its own transaction.
 
-        A statement that writes must have `schema_is_unchanged` as a condition, and return the rows that it changed.
+        A statement that writes must have `schema_is_unchanged` as a condition, and return the rows that it changed. If
+        its answer is lost, it is an error that says so, unless `lost` can tell whether it was run.
 
         Raises:
             StoreUnavailable: The database stayed locked or unreachable, or it refuses the statement.
@@ -98,21 +101,22 @@ class Database(Patience):
             return self.operate(Transaction.execute, statement, params)
         if self.read_only or self.dialect.commits_unsynced:
             return self.transact(lambda transaction: transaction.execute(statement, params))
-        return self.operate(self._write, statement, params)
-
-    def write_between(
-        self, transaction: Transaction, before: str, after: str, statement: sa.sql.Executable, params: Params
-    ) -> list[Row]:
-        """Run a statement that writes as `execute` does, between two that set how the connection behaves meanwhile."""
-        self._is_set = True  # if a Ctrl-C prevents what comes after, the connection is not used again
-        transaction.driver.execute(before)
+        if lost is None:
+            return self.operate(self.write, statement, params)
+        change = Asking(self.dialect, lambda transaction: self.write(transaction, statement, params), lost)
         try:
-            return self._write(transaction, statement, params)
-        finally:
-            transaction.driver.execute(after)
-            self._is_set = False
+            return self.operate(self._ask, change)
+        except StoreUnavailable as error:
+            raise may_be_made(error) if change.is_unanswered else error from error.__cause__
 
-    def _write(self, transaction: Transaction, statement: sa.sql.Executable, params: Params) -> list[Row]:
+    def _ask(self, transaction: Transaction, change: Asking) -> list[Row]:
+        try:
+            return change(transaction)
+        finally:
+            self._may_be_committed &= not change.is_unanswered  # that is found out over the next connection
+
+    def write(self, transaction: Transaction, statement: sa.sql.Executable, params: Params) -> list[Row]:
+        """Run a statement that writes in its own transaction, once. It is for `operate`."""
         self._may_be_committed = True
         rows = transaction.execute(statement, params)
         if not rows and (found := revision_of(transaction.driver)) != REVISION:
@@ -298,8 +302,7 @@ class Database(Patience):
     def _connection(self, may_be_ended: bool = False) -> Transaction:
         transaction = self._transaction
         if transaction is not None:
-            usable = not (self._is_replaced or self._is_set or transaction.cancelled)
-            usable = usable and self.dialect.is_idle(transaction.driver)
+            usable = not self._is_replaced and transaction.is_usable and self.dialect.is_idle(transaction.driver)
             if usable and (may_be_ended or not self.dialect.is_ended(transaction.driver)):
                 return transaction
             self._drop()
@@ -312,7 +315,8 @@ class Database(Patience):
         return self._transaction
 
     def _drop(self) -> None:
-        pooled, self._pooled, self._transaction, self._is_set = self._pooled, None, None, False
+        pooled, self._pooled, self._transaction = self._pooled, None, None
+        self.fronts.forget()
         if pooled is None:
             return
         with contextlib.suppress(Exception):

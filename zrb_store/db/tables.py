@@ -192,14 +192,14 @@ value = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("state", Text, nullable=False, server_default=text("'live'")),  # live, taken, removed, retracted or dead
     Column("type", Text, nullable=False),
-    Column("size", Integer, nullable=False),  # of `data`, in bytes
+    Column("size", Integer, nullable=False),  # bytes of `data` in UTF-8
     Column("pushed_at", BigInteger, nullable=False),
     Column("pushed_by", Id, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
     Column("ended_at", BigInteger),  # when the value left the queue; NULL while it is live
     Column("taken_by", Id, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
     Column("moved_from", BigInteger),  # seq of the earlier value, in this queue, that this one continues
     Column("orphaned", Boolean, nullable=False, server_default=false()),
-    Column("data", Text, nullable=False),  # JSON, ASCII only; last among the first columns, because it is the long one
+    Column("data", Text, nullable=False),  # JSON; last among the first columns, because it is the long one
     # How many attempts took it and then failed or died. SQLite reads 0 and 1 without reading `data`.
     Column("deliveries", Integer, nullable=False, server_default=text("0")),
     # With ended_at, the index covers len(), and SQLite's planner chooses it without ANALYZE.

@@ -25,13 +25,18 @@ _cursors = itertools.count()
 
 Row = tuple[Any, ...]
 Params = Mapping[str, Any]
+Lost = Callable[["Transaction"], list[Row] | None]
+"""Finds what a statement has changed, and returns what the statement returned; None if it has changed nothing."""
 
 
 class Executor(Protocol):
     """What a query function runs on: a `Database` (each statement in its own transaction) or a `Transaction`."""
 
-    def execute(self, statement: Executable, params: Params = ..., /) -> list[Row]:
-        """Run one statement and return its rows; an empty list if it returns none."""
+    def execute(self, statement: Executable, params: Params = ..., lost: Lost | None = None, /) -> list[Row]:
+        """Run one statement and return its rows; an empty list if it returns none.
+
+        If it commits itself, and its answer is lost, `lost` may tell over a new connection what it had returned.
+        """
 
     @property
     def dialect_name(self) -> str:
@@ -80,9 +85,10 @@ class Transaction:
         prepared: Names of the statements that were prepared below the driver.
         died: Queue id and seq of each value that has died in the open transaction.
         dialect_name: `sqlite` or `postgresql`.
+        is_set: Whether a setting of the connection is not as it was opened. Other statements must not use it then.
     """
 
-    __slots__ = ("_dialect", "cancelled", "dialect_name", "died", "driver", "prepared", "sent", "sql")
+    __slots__ = ("_dialect", "cancelled", "dialect_name", "died", "driver", "is_set", "prepared", "sent", "sql")
 
     def __init__(self, driver: Any, dialect: SADialect, dialect_name: str) -> None:
         """Use a connection of the driver. The dialect is SQLAlchemy's."""
@@ -93,9 +99,15 @@ class Transaction:
         self.prepared: set[bytes] = set()
         self.died: list[tuple[int, int]] = []
         self.dialect_name = dialect_name
+        self.is_set = False
         self._dialect = dialect
 
-    def execute(self, statement: Executable, params: Params = {}, /) -> list[Row]:  # noqa: B006 - never changed
+    @property
+    def is_usable(self) -> bool:
+        """Whether the connection can run the next operation."""
+        return not (self.cancelled or self.is_set)
+
+    def execute(self, statement: Executable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
         sql, bind = compiled(self._dialect, statement)
         self.sql = sql
         self.sent += 1

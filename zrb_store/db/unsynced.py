@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zrb_store.db.engine import Database
-from zrb_store.db.transaction import Params, Row
+from zrb_store.db.transaction import Lost, Params, Row, Transaction
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import Executable
@@ -25,9 +25,20 @@ class Unsynced:
         self._database = database
         self.dialect_name = database.dialect_name
 
-    def execute(self, statement: Executable, params: Params = {}, /) -> list[Row]:  # noqa: B006 - never changed
+    def execute(self, statement: Executable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
         """Run one statement that writes in its own transaction, as `Database.execute` does."""
         database = self._database
         if database.read_only or database.dialect.unsynced is None:
-            return database.execute(statement, params)
-        return database.operate(database.write_between, *database.dialect.unsynced, statement, params)
+            return database.execute(statement, params, lost)
+        return database.operate(self._write, *database.dialect.unsynced, statement, params)
+
+    def _write(
+        self, transaction: Transaction, before: str, after: str, statement: Executable, params: Params
+    ) -> list[Row]:
+        transaction.is_set = True  # if a Ctrl-C prevents what comes after
+        transaction.driver.execute(before)
+        try:
+            return self._database.write(transaction, statement, params)
+        finally:
+            transaction.driver.execute(after)
+            transaction.is_set = False

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
-from zrb_store.db.location import location_text
+from zrb_store.db.location import location_text, with_hosts_as_parameters
 from zrb_store.errors import InvalidArgument
 from zrb_store.safe_text import is_secret_name, mask_word, remember
 
@@ -65,7 +65,7 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
     """Return the URL of the store: the location if it is given, else `ZRB_STORE_URL`, else `~/.zrb/xcom.db`.
 
     A store has the same URL, however it was named: the path of a file is absolute, so that a child process in another
-    folder finds it too, and without links; the driver for PostgreSQL is psycopg.
+    folder finds it too, and without links; the driver for PostgreSQL is psycopg, and several hosts are parameters.
 
     Raises:
         InvalidArgument: The location is neither a path nor a valid URL.
@@ -88,7 +88,7 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
     from sqlalchemy.exc import ArgumentError
 
     try:
-        url = make_url(text)
+        url = make_url(with_hosts_as_parameters(text))
     except (ArgumentError, ValueError):
         # The message does not quote the text, which may contain a password.
         raise InvalidArgument(_MALFORMED) from None
@@ -126,7 +126,8 @@ def _absolute(path: str) -> str:
 
 def shown_url(url: URL) -> str:
     """Return the URL of a store as text in which every password is masked, also those among its parameters."""
-    return mask_word(url.render_as_string(hide_password=True))
+    text = mask_word(url.render_as_string(hide_password=True))
+    return text.replace("%2C", ",").replace("%3A", ":") if "host" in url.query else text
 
 
 def url_for_commands(url: URL) -> str:

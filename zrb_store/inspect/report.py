@@ -30,7 +30,7 @@ class Budget:
     Attributes:
         values: Bytes of all values together.
         value: Bytes of one value; of a longer one, only the beginning is shown.
-        tasks: Bytes of the attempts and steps of all tasks together.
+        tasks: Bytes of the attempts and steps of all tasks together. Half of what the values leave is added.
         logged: Bytes of errors and output together.
         message: Characters of an error's message where it is told in short, and of what somebody did by hand.
         lines: Lines of output of one attempt.
@@ -95,14 +95,15 @@ def describe(
     with open_session(database, name, last=last, damage=damage, shape=_value_shape) as document:
         log = log_of(document.view)
         runs, pending = _runs(document, log["runs"]), document.pending()
+        queues, used = _queues(document, budget)
         described = {
             **{key: document.tree[key] for key in document.tree if key not in ("runs", "tasks", "queues")},
             "inputs": _inputs(document.tree["inputs"], budget),
             "read_at": iso(document.read_at),
             "runs": runs[-budget.runs :],
             "runs_left_out": max(0, len(runs) - budget.runs),
-            "tasks": _tasks(document, budget),
-            "queues": _queues(document, budget),
+            "tasks": _tasks(document, budget, budget.tasks + (budget.values - used) // 2),
+            "queues": queues,
             "logged": _logged(log["attempts"], budget),
             "changes": _changes(log["changes"], budget),
             "pending": pending[:_MOST_PENDING],
@@ -158,7 +159,8 @@ def _value_shape(history: ValueHistory, session: str, queue: str, damage: Damage
     }
 
 
-def _queues(document: SessionDocument, budget: Budget) -> dict[str, Any]:
+def _queues(document: SessionDocument, budget: Budget) -> tuple[dict[str, Any], int]:
+    """Return the queues, and how many bytes their values take."""
     queues = {}
     room, remaining = budget.values, len(document.tree["queues"])
     for name, contents in document.tree["queues"].items():
@@ -179,7 +181,7 @@ def _queues(document: SessionDocument, budget: Budget) -> dict[str, Any]:
             "left_out": earlier + cut.left_out,
             "values": cut.items,
         }
-    return queues
+    return queues, min(budget.values, budget.values - room)
 
 
 def _shown(values: Iterable[dict[str, Any]], budget: Budget, share: int) -> Iterator[dict[str, Any]]:
@@ -192,7 +194,7 @@ def _shown(values: Iterable[dict[str, Any]], budget: Budget, share: int) -> Iter
             yield {**shape, "value": None, "beginning": beginning(shape["value"])}
 
 
-def _tasks(document: SessionDocument, budget: Budget) -> list[dict[str, Any]]:
+def _tasks(document: SessionDocument, budget: Budget, room: int) -> list[dict[str, Any]]:
     def measure_attempt(attempt: dict[str, Any]) -> int:
         return _PER_ATTEMPT + (budget.measure(attempt["error"]) if attempt["error"] else 0)
 
@@ -202,7 +204,7 @@ def _tasks(document: SessionDocument, budget: Budget) -> list[dict[str, Any]]:
         return _PER_STEP + budget.measure(step["name"]) + budget.measure(result) + attempts
 
     tasks = []
-    room, remaining = budget.tasks, len(document.tree["tasks"])
+    remaining = len(document.tree["tasks"])
     for task in document.tree["tasks"]:
         share, steps = room // remaining, task.get("steps")
         attempts = last_within(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zrb_store import codec
+from zrb_store.codec.json_text import size_of
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect.damage import Damage
@@ -132,7 +133,7 @@ def step_result_of(transaction: Transaction, step: AttemptRecord) -> StepResult:
             "id": f"{step.session}/{step.name}",
             "step": step.step,
             "restorable": step.restorable,
-            "size": len(data),
+            "size": size_of(data),
             "value": codec.to_json(data),
             "completed_at": iso(step.ended_at),
         },

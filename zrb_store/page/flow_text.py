@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from operator import attrgetter
@@ -12,6 +13,8 @@ from zrb_store.cli.render.format import counted, error_summary, preview, process
 
 MOST_EVENTS = 200
 """How many events the text lists: the last ones."""
+MOST_QUEUES = 300
+"""How many queues the table has: the first ones."""
 _MOST_HAPPENINGS = 2000  # what happened to single values; an event may have many
 _MOST_PARTIES = 12  # who pushed to one queue, or took from it
 _MOST_NAMED = 3  # values of an event
@@ -33,7 +36,7 @@ class Flow(NamedTuple):
 def flow(described: dict[str, Any]) -> list[Flow]:
     """Return the queues of a session with who pushed to them and who took from them, by task."""
     found = []
-    for name, queue in described["queues"].items():
+    for name, queue in itertools.islice(described["queues"].items(), MOST_QUEUES):
         pushed: Counter[str] = Counter()
         taken: Counter[str] = Counter()
         back: Counter[str] = Counter()

@@ -27,7 +27,7 @@ from zrb_store.page.story import story
 from zrb_store.page.text import content, life
 from zrb_store.safe_text import printable
 
-_STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d{16,}(?![.\de])|-?\d[\d.]*(?:\.0|e[+-]?\d+)(?![.\de])')
+_STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d++(?:\.\d++)?(?:e[+-]?\d++)?')
 _FIRST_INEXACT = 2**53
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
@@ -81,7 +81,13 @@ def format_time(iso: str | None) -> str:
 
 def _exact(found: re.Match[str]) -> str:
     text = found[0]
-    if text[0] == '"' or (text.lstrip("-").isdecimal() and abs(int(text)) < _FIRST_INEXACT):
+    if text[0] == '"':
+        return text
+    if text.lstrip("-").isdecimal():
+        is_exact = len(text) < 16 or abs(int(text)) < _FIRST_INEXACT
+    else:
+        is_exact = "e" not in text and not text.endswith(".0")
+    if is_exact:
         return text
     return f'{{"$":"number","v":"{text}"}}'
 

@@ -15,7 +15,7 @@ from zrb_store.page.assets import GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined
 from zrb_store.page.flow_text import events, flow
 from zrb_store.page.packing import packed
 from zrb_store.page.render import as_json, environment, measure
-from zrb_store.page.text import MOST_ROWS, queues, rows
+from zrb_store.page.text import MOST_ATTEMPTS, MOST_ROWS, queues, rows
 
 MOST_BYTES = 5_000_000
 """The size of the largest report."""
@@ -95,5 +95,6 @@ def session_context(described: dict[str, Any], program: str) -> dict[str, Any]:
         "flow": flow(described),
         "events": events(described),
         "most_rows": MOST_ROWS,
+        "most_attempts": MOST_ATTEMPTS,
         "description": as_json(packed({"program": program, **described})),
     }

@@ -13,6 +13,8 @@ from zrb_store.records import UNSUCCESSFUL
 
 MOST_ROWS = 300
 """How many rows a table of attempts, runs or changes has in the text."""
+MOST_ATTEMPTS = 50
+"""How many attempts with errors or output stand there one by one; those before open together."""
 MOST_QUEUES = 40
 """How many queues the text has."""
 MOST_VALUES = 200

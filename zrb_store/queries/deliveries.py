@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, run, sa, session, value
 from zrb_store.db.dialect import among, now
+from zrb_store.db.fronts import Front
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries.attempts import attempt_may_write
+from zrb_store.queries.fronts import not_before_front, parameters
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 _QUEUE_ID: sa.BindParameter[Any] = bindparam("queue_id")
@@ -29,7 +31,7 @@ class NextValue(NamedTuple):
 
 
 @functools.cache
-def _next(dialect_name: str) -> Any:
+def _next(dialect_name: str, from_front: bool) -> Any:
     came_back = sa.or_(
         value.c.deliveries > literal_column("0"),
         sa.exists(sa.select(_ONE).where(returned.c.queue_id == value.c.queue_id, returned.c.seq == value.c.seq)),
@@ -37,7 +39,7 @@ def _next(dialect_name: str) -> Any:
     return (
         sa.select(value.c.seq, came_back)
         .where(value.c.queue_id == _QUEUE_ID, value.c.ended_at.is_(None))
-        .where(sa.not_(among(dialect_name, value.c.seq, "passed_over")))
+        .where(sa.not_(among(dialect_name, value.c.seq, "passed_over")), *([not_before_front] if from_front else []))
         .with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
         .order_by(value.c.seq)
         .limit(bindparam("count"))
@@ -45,12 +47,18 @@ def _next(dialect_name: str) -> Any:
 
 
 @functools.cache
-def _next_locked(dialect_name: str) -> Any:
-    return _next(dialect_name).with_for_update(of=value)
+def _next_locked(dialect_name: str, from_front: bool) -> Any:
+    return _next(dialect_name, from_front).with_for_update(of=value)
 
 
 def next_values(
-    executor: Executor, queue_id: int, passed_over: Collection[int], count: int, *, lock: bool = False
+    executor: Executor,
+    queue_id: int,
+    passed_over: Collection[int],
+    count: int,
+    *,
+    lock: bool = False,
+    front: Front | None = None,
 ) -> list[NextValue]:
     """Return the oldest live values of a queue, except those to pass over.
 
@@ -60,9 +68,10 @@ def next_values(
         passed_over: Seqs of values that are not wanted.
         count: How many values to return at most.
         lock: Lock them until the transaction ends.
+        front: Where the live values begin, if that is known.
     """
-    statement = (_next_locked if lock else _next)(executor.dialect_name)
-    params = {"queue_id": queue_id, "passed_over": json.dumps(list(passed_over)), "count": count}
+    statement = (_next_locked if lock else _next)(executor.dialect_name, front is not None)
+    params = {"queue_id": queue_id, "passed_over": json.dumps(list(passed_over)), "count": count, **parameters(front)}
     return [NextValue(seq, bool(came_back)) for seq, came_back in executor.execute(statement, params)]
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, session, value
 from zrb_store.db.engine import Database
+from zrb_store.queries import fronts
+from zrb_store.queries.queues import find_queue
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 _queue_id = (
@@ -36,7 +39,24 @@ Question = Callable[[], bool]
 
 def has_value(database: Database, session_name: str, queue_name: str) -> Question:
     """Return the question whether there is such a queue and it has a live value."""
-    return _question(database, _HAS_VALUE, session_name, queue_name)
+    question = _question(database, _HAS_VALUE, session_name, queue_name)
+    if database.dialect_name == "sqlite":
+        return question
+    return functools.partial(_has_value_from_front, database, session_name, queue_name, question)
+
+
+def _has_value_from_front(database: Database, session_name: str, queue_name: str, question: Question) -> bool:
+    if database.fronts.is_any_known and (queue_id := find_queue(database, session_name, queue_name)) is not None:
+        front = fronts.known_front(database, queue_id)
+        if front is not None:
+            return fronts.has_live(database, queue_id, front)
+    began = time.perf_counter()
+    found = question()
+    if database.fronts.is_slow(time.perf_counter() - began):
+        queue_id = find_queue(database, session_name, queue_name)
+        if queue_id is not None:
+            database.fronts.searched(queue_id, time.perf_counter() - began, None, None)
+    return found
 
 
 def may_get_value(database: Database, session_name: str, queue_name: str) -> Question:

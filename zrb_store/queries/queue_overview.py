@@ -11,7 +11,7 @@ from zrb_store.db.columns import RUN
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, run, sa, session, value
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
-from zrb_store.queries import runs
+from zrb_store.queries import runs, sessions
 from zrb_store.queries.requeue import is_dead
 from zrb_store.records import RunRecord
 
@@ -73,7 +73,7 @@ def held_values(executor: Executor) -> list[HeldValues]:
 _OPEN = (
     sa.select(queue.c.id)
     .select_from(queue.join(session, session.c.id == queue.c.session_id))
-    .where(session.c.status == literal_column("'open'"))
+    .where(session.c.status == literal_column("'open'"), sessions.is_not_completed)
     .order_by(queue.c.id.desc())
     .limit(bindparam("most", type_=sa.Integer))
 )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, literal_column, sa
 from zrb_store.db.dialect import now, schema_is_unchanged
-from zrb_store.db.transaction import Executor
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import BegunAttempt, attempt_may_write
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
@@ -173,6 +173,20 @@ _BEGIN = (
 )
 
 
+# An attempt of a step that runs, and that nobody else knows of, was begun by the call whose answer was lost.
+_BEGUN_ALREADY = (
+    sa.select(attempt.c.id, attempt.c.number)
+    .where(
+        attempt.c.parent_id == _ATTEMPT_ID,
+        attempt.c.task == bindparam("task", type_=sa.Text),
+        attempt.c.step == bindparam("step", type_=sa.Text),
+        attempt.c.status == literal_column("'running'"),
+    )
+    .order_by(attempt.c.id.desc())
+    .limit(_ONE)
+)
+
+
 def begin(
     executor: Executor, parent_id: int, task: str, step: str, number: int, arguments: str, *, once: bool
 ) -> BegunAttempt | None:
@@ -192,7 +206,11 @@ def begin(
         number.
     """
     params = {"attempt_id": parent_id, "task": f"{task}/{number}", "step": step, "step_number": number}
-    rows = executor.execute(_BEGIN, {**params, "arguments": arguments, "once": once})
+
+    def begun(transaction: Transaction) -> list[Row] | None:
+        return transaction.execute(_BEGUN_ALREADY, params) or None
+
+    rows = executor.execute(_BEGIN, {**params, "arguments": arguments, "once": once}, begun)
     return BegunAttempt(*rows[0]) if rows else None
 
 
@@ -209,6 +227,12 @@ _COMPLETE = (
 )
 
 
+# Only the process that runs a step completes it.
+_IS_COMPLETED = sa.select(attempt.c.id).where(
+    attempt.c.id == _ATTEMPT_ID, attempt.c.status == literal_column("'completed'")
+)
+
+
 def complete(executor: Executor, step_id: int, result: str, *, restorable: bool) -> bool:
     """Mark a running attempt of a step as completed.
 
@@ -221,7 +245,12 @@ def complete(executor: Executor, step_id: int, result: str, *, restorable: bool)
     Returns:
         False if the attempt may no longer write.
     """
-    return bool(executor.execute(_COMPLETE, {"attempt_id": step_id, "result": result, "restorable": restorable}))
+    params = {"attempt_id": step_id}
+
+    def completed(transaction: Transaction) -> list[Row] | None:
+        return transaction.execute(_IS_COMPLETED, params) or None
+
+    return bool(executor.execute(_COMPLETE, {**params, "result": result, "restorable": restorable}, completed))
 
 
 _CLOSE = (

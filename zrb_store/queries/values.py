@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 from zrb_store.codec import Encoded
 from zrb_store.db.core import bindparam, literal_column, returned, sa, value
 from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged
+from zrb_store.db.fronts import Front
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.clock import now_micros
+from zrb_store.queries.fronts import not_before_front, parameters
 from zrb_store.queries.give_back import lock_queue
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
@@ -48,7 +50,7 @@ def push(executor: Executor, queue_id: int, item: Encoded, attempt_id: int | Non
     statement = _push(executor.dialect_name, attempt_id is not None, left)
     rows = executor.execute(
         statement,
-        {"queue_id": queue_id, "type": item.type, "size": len(item.data), "data": item.data, "attempt_id": attempt_id},
+        {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data, "attempt_id": attempt_id},
     )
     return rows[0][0] if rows else None
 
@@ -101,7 +103,7 @@ def push_many(
         _INSERT,
         _INSERTED,
         (
-            (queue_id, seq, item.type, len(item.data), moment, attempt_id, moved_from, deliveries, item.data)
+            (queue_id, seq, item.type, item.size, moment, attempt_id, moved_from, deliveries, item.data)
             for seq, (item, moved_from, deliveries) in enumerate(items, first)
         ),
     )
@@ -109,8 +111,9 @@ def push_many(
 
 
 @functools.cache
-def _take(owned: bool, right: bool) -> Any:
-    place = _from_live(sa.select(value.c.seq)).order_by(_by_seq[right]).limit(_ONE).with_for_update().scalar_subquery()
+def _take(owned: bool, right: bool, from_front: bool) -> Any:
+    live_value = _from_live(sa.select(value.c.seq)).where(*([not_before_front] if from_front else []))
+    place = live_value.order_by(_by_seq[right]).limit(_ONE).with_for_update().scalar_subquery()
     condition = [value.c.queue_id == bindparam("queue_id"), value.c.seq == place]
     return (
         sa.update(value)
@@ -124,13 +127,23 @@ def _take(owned: bool, right: bool) -> Any:
     )
 
 
-def take(executor: Executor, queue_id: int, attempt_id: int | None, *, right: bool = False) -> tuple[int, str] | None:
+def take(
+    executor: Executor, queue_id: int, attempt_id: int | None, *, right: bool = False, front: Front | None = None
+) -> tuple[int, str] | None:
     """Take the oldest live value of a queue, or with `right` the newest.
+
+    Args:
+        executor: The database, or the open transaction.
+        queue_id: The queue.
+        attempt_id: The attempt that takes it, or None.
+        right: Take the newest.
+        front: Where the live values begin, if that is known.
 
     Returns:
         Its seq and the encoded value; None if no value is live or the attempt may not write.
     """
-    rows = executor.execute(_take(attempt_id is not None, right), {"queue_id": queue_id, "attempt_id": attempt_id})
+    statement = _take(attempt_id is not None, right, front is not None)
+    rows = executor.execute(statement, {"queue_id": queue_id, "attempt_id": attempt_id, **parameters(front)})
     return (rows[0][0], rows[0][1]) if rows else None
 
 
@@ -210,14 +223,16 @@ class LiveValue(NamedTuple):
         return NewValue(self.item, self.seq, self.deliveries)
 
 
-_LIVE = _from_live(sa.select(value.c.seq, value.c.data, value.c.type, value.c.deliveries)).order_by(value.c.seq)
+_LIVE = _from_live(sa.select(value.c.seq, value.c.data, value.c.type, value.c.size, value.c.deliveries)).order_by(
+    value.c.seq
+)
 _LIVE_LOCKED = _LIVE.with_for_update()
 
 
 def live(executor: Executor, queue_id: int, *, lock: bool = False) -> list[LiveValue]:
     """Return all live values, the oldest first. With `lock`, they are locked until the transaction ends."""
     rows = executor.execute(_LIVE_LOCKED if lock else _LIVE, {"queue_id": queue_id})
-    return [LiveValue(seq, Encoded(data, kind), deliveries) for seq, data, kind, deliveries in rows]
+    return [LiveValue(seq, Encoded(data, kind, size), deliveries) for seq, data, kind, size, deliveries in rows]
 
 
 _MOMENT = bindparam("moment", type_=sa.BigInteger)

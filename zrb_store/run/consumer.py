@@ -11,12 +11,13 @@ from typing import Any
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
+from zrb_store.db.fronts import Front
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.names import storable_name
 from zrb_store.operations import reclaim
 from zrb_store.operations.lookout import Lookout
-from zrb_store.queries import deliveries, lookout, queues
+from zrb_store.queries import deliveries, fronts, lookout, queues
 from zrb_store.queries.deliveries import NextValue
 from zrb_store.queries.give_back import lock_queue
 from zrb_store.queries.requeue import dead_values
@@ -116,7 +117,10 @@ class Consumer:
         if not self._passed_over:
             return self._has_any()
         queue_id = self._queue_id()
-        return queue_id is not None and bool(self._next_values(self.database, queue_id, 1))
+        if queue_id is None:
+            return False
+        front = fronts.known_front(self.database, queue_id)
+        return bool(self._next_values(self.database, queue_id, 1, front))
 
     def forgive(self) -> None:
         """Pass over nothing any more."""
@@ -176,20 +180,28 @@ class Consumer:
             self._forget_at = max(_FEW, 2 * len(self._given_back))
 
     def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
+        front = fronts.known_front(self.database, queue_id)
+        search = fronts.Search(self.database, queue_id, front)
+
         def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
             attempt = self._begin(transaction, self.task)
             if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
                 lock_queue(transaction, queue_id)  # those who give values back lock these in any order
-            chosen = self._choose(self._next_values(transaction, queue_id, self._batch or 1, lock=True))
+            with search:
+                found = self._next_values(transaction, queue_id, self._batch or 1, front, lock=True)
+            chosen = self._choose(found)
             taken = deliveries.take(transaction, queue_id, chosen, attempt.id, self._run.id)
             if not taken:
                 raise _NothingToTakeError
             return attempt, taken
 
         try:
-            return self._open.begin(self._run.id, lambda: self.database.transact(work, "consume"))
+            taken = self._open.begin(self._run.id, lambda: self.database.transact(work, "consume"))
         except _NothingToTakeError:
             return None
+        if taken is not None:
+            search.note(None if self._passed_over else taken[1][0][0])
+        return taken
 
     def _choose(self, found: Sequence[NextValue]) -> list[int]:
         if not found or self._batch is None or found[0].came_back:
@@ -217,10 +229,12 @@ class Consumer:
                 self._passed_over.update(places)
                 self._given_back.update(places)
 
-    def _next_values(self, executor: Executor, queue_id: int, count: int, *, lock: bool = False) -> list[NextValue]:
+    def _next_values(
+        self, executor: Executor, queue_id: int, count: int, front: Front | None, *, lock: bool = False
+    ) -> list[NextValue]:
         with self._lock:
             passed_over = [seq for of_queue, seq in self._passed_over if of_queue == queue_id]
-        return deliveries.next_values(executor, queue_id, passed_over, count, lock=lock)
+        return deliveries.next_values(executor, queue_id, passed_over, count, lock=lock, front=front)
 
     def _queue_id(self) -> int | None:
         return queues.find_queue(self.database, *self._place)

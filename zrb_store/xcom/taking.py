@@ -10,7 +10,7 @@ from zrb_store.db.failpoints import failpoint
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument
 from zrb_store.operations.lookout import Lookout, check_seconds
-from zrb_store.queries import values
+from zrb_store.queries import fronts, values
 from zrb_store.queries.owner import Owner
 from zrb_store.xcom.current import current_attempt
 from zrb_store.xcom.edits import EMPTY
@@ -78,9 +78,17 @@ class QueueTaker(QueueReader):
         database = self._queues.database
         attempt_id = owner.id if owner else None
         queue_id = self._searched_queue(owner)
-        found = values.take(database, queue_id, attempt_id, right=right) if queue_id else None
+
+        def take(queue_id: int) -> tuple[int, str] | None:
+            if right:
+                return values.take(database, queue_id, attempt_id, right=True)
+            return fronts.take_first(
+                database, queue_id, lambda front: values.take(database, queue_id, attempt_id, front=front)
+            )
+
+        found = take(queue_id) if queue_id else None
         if found is None:
-            found = self._take_later(owner, lambda it: values.take(database, it, attempt_id, right=right), wait)
+            found = self._take_later(owner, take, wait)
             if found is None:
                 raise IndexError(EMPTY)
         failpoint("pop:after")
@@ -130,11 +138,15 @@ class QueueTaker(QueueReader):
             is_vain = lookout is not None and not lookout.may_get_value()
             queue_id = None if is_vain else queues.find_id(self.name, refresh=True)
             # PostgreSQL finds no value if the only one it saw was taken while a newer one was pushed.
-            if queue_id and (values.count(queues.database, queue_id) or queues.reclaim(queue_id, owner, empty=True)):
+            if queue_id and (self._has_value(queue_id) or queues.reclaim(queue_id, owner, empty=True)):
                 if found := take(queue_id):
                     return found
             elif lookout is None or not lookout.wait():
                 return None
+
+    def _has_value(self, queue_id: int) -> bool:
+        database = self._queues.database
+        return fronts.has_live(database, queue_id, fronts.known_front(database, queue_id))
 
     def append_pop_callback(self, callback: Callable[[], Any]) -> None:
         """Call `callback` after each pop of this object (not of other processes)."""

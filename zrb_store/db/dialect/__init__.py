@@ -14,6 +14,7 @@ from zrb_store.db.dialect.postgresql import NoConnectionLeft, PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
 from zrb_store.db.dialect.statements import (
     among,
+    byte_length,
     bytewise,
     insert_if_absent,
     matches,
@@ -24,6 +25,7 @@ from zrb_store.db.dialect.statements import (
     schema_is_unchanged,
     upgraded_meanwhile,
 )
+from zrb_store.db.dialect.tickets import Ticket
 from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.transaction import Params, Transaction
 from zrb_store.errors import StoreUnavailable, ZrbStoreError
@@ -42,7 +44,9 @@ __all__ = [
     "PostgreSQL",
     "SQLite",
     "StoreReplaced",
+    "Ticket",
     "among",
+    "byte_length",
     "bytewise",
     "dialect_of",
     "insert_if_absent",
@@ -93,7 +97,7 @@ class Dialect(Protocol):
     def open_file(self, url: URL) -> OpenFile | None:
         """Return the file that a connection has just opened, or None if there is no file."""
 
-    def begin(self, driver: Any) -> tuple[str | None, str | None]:
+    def begin(self, driver: Any) -> tuple[str | None, Ticket | None]:
         """Begin a transaction that writes.
 
         Returns:
@@ -101,11 +105,20 @@ class Dialect(Protocol):
             transaction again; None if nothing can be lost between a program and its database.
         """
 
-    def was_committed(self, driver: Any, ticket: str) -> bool:
+    def was_committed(self, driver: Any, ticket: Ticket) -> bool:
         """Whether a transaction was committed, about whose COMMIT there was no answer. If not, it never will be.
 
         Raises:
             StoreUnavailable: The server cannot tell.
+        """
+
+    def session_of(self, driver: Any) -> str | None:
+        """Return the server session of a connection, for `end_session`; None if that cannot be told."""
+
+    def end_session(self, driver: Any, session: str) -> None:
+        """Make sure, over another connection, that a session has committed all that it ever will.
+
+        Raises what `is_gone` recognizes if it has not ended yet.
         """
 
     def create(self, url: URL) -> None:

@@ -1,4 +1,4 @@
-"""What SQLAlchemy needs to compile our statements: a function of our own, and a compiler for SQLite."""
+"""What SQLAlchemy needs to compile our statements: functions of our own, and a compiler for SQLite."""
 
 from __future__ import annotations
 
@@ -28,6 +28,24 @@ def _sqlite_now(element: now, compiler: Any, **_: Any) -> str:
 @compiles(now, "postgresql")
 def _postgresql_now(element: now, compiler: Any, **_: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+
+class byte_length(FunctionElement[int]):
+    """The size of a text in bytes, as UTF-8."""
+
+    type = sa.Integer()
+    inherit_cache = True
+
+
+@compiles(byte_length, "sqlite")
+def _sqlite_byte_length(element: byte_length, compiler: Any, **options: Any) -> str:
+    # SQLite has octet_length only since 3.43. Its length() counts characters, and only up to a NUL.
+    return f"length(CAST({compiler.process(element.clauses, **options)} AS BLOB))"
+
+
+@compiles(byte_length, "postgresql")
+def _postgresql_byte_length(element: byte_length, compiler: Any, **options: Any) -> str:
+    return f"octet_length({compiler.process(element.clauses, **options)})"
 
 
 class _Compiler(SQLiteCompiler):

@@ -8,13 +8,15 @@ import re
 import select as readiness
 import time
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from zrb_store.db import waiting
 from zrb_store.db.core import sa
 from zrb_store.db.dialect.answer import answer, is_pooled
 from zrb_store.db.dialect.connecting import addresses, connect
 from zrb_store.db.dialect.probe import Probe
-from zrb_store.db.dialect.tickets import TICKET_SQL, was_committed
+from zrb_store.db.dialect.sessions import ABOUT_SESSION_SQL, end_session
+from zrb_store.db.dialect.tickets import TICKET_SQL, Ticket, system_of, was_committed
 from zrb_store.db.dialect.watchdog import Watched, watch
 from zrb_store.db.revision import REVISION_SQL
 from zrb_store.db.transaction import Params, Transaction
@@ -53,10 +55,19 @@ _LEAST = 2  # seconds: psycopg gives no connection less
 # SQLSTATEs of a prepared statement that the server session does not have, or has from another client.
 _NOT_PREPARED = ("26000", "42P05")
 _REVISION_AND_TICKET = REVISION_SQL.replace(" FROM", f", {TICKET_SQL} FROM")
-_ABOUT_SESSION = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('synchronous_commit')"
 
 # psycopg logs a warning if a connection ends during a pipeline. Without a handler, Python would print it to stderr.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
+
+
+_OTHER_HOST = "; add target_session_attrs=read-write to the URL, so that a host is used that can be written"
+
+
+def _may_be_standby(url: URL) -> bool:
+    """Whether a URL names several hosts, and takes any of them."""
+    hosts = url.query.get("host", "")
+    several = not isinstance(hosts, str) or "," in hosts
+    return several and url.query.get("target_session_attrs", "any") == "any"
 
 
 class NoConnectionLeft(StoreUnavailable):
@@ -91,6 +102,8 @@ class PostgreSQL:
         self.commits_unsynced = False
         self._prepares = True
         self._where = ""
+        self._system = ""
+        self._sessions: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
         self._where = shown_url(url)
@@ -105,7 +118,11 @@ class PostgreSQL:
         options: dict[str, Any] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
         options |= {"tcp_user_timeout": 30_000, "connect_timeout": 10, "client_encoding": "utf8", "autocommit": True}
         options = {name: number for name, number in options.items() if name not in url.query}
-        engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), connect_args=options, poolclass=sa.NullPool)
+        url = url.set(drivername="postgresql+psycopg")
+        try:
+            engine = sa.create_engine(url, connect_args=options, poolclass=sa.NullPool)
+        except sa.exc.ArgumentError as error:
+            raise InvalidArgument(f"the store's URL {self._where} is not understood: {error}") from None
 
         @sa.event.listens_for(engine, "do_connect")
         def limit(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
@@ -138,9 +155,13 @@ class PostgreSQL:
                 f"the database {url.database} has encoding {encoding}, in which not every text can be stored: "
                 "use one with encoding UTF8"
             )
-        backend, synchronous_commit = answer(driver, _ABOUT_SESSION)
-        if not self._prepares or is_pooled(driver, int(backend)):
+        session, synchronous_commit, backend = answer(driver, ABOUT_SESSION_SQL)
+        self._system = system_of(driver)
+        pooled = is_pooled(driver, int(backend))
+        if not self._prepares or pooled:
             driver.prepare_threshold = None
+        if self._prepares and not pooled:
+            self._sessions[driver] = session.decode()
         if durability == "full":
             self.commits_unsynced = synchronous_commit == b"off"
 
@@ -150,22 +171,29 @@ class PostgreSQL:
     def open_file(self, url: URL) -> None:
         return None
 
-    def begin(self, driver: Any) -> tuple[str | None, str | None]:
+    def begin(self, driver: Any) -> tuple[str | None, Ticket | None]:
         # The isolation level is given, because a server, a database or a role may have another default: a transaction
         # that has waited for a lock must see what was committed meanwhile. All statements are sent in one message. That
         # cannot be prepared, which psycopg does not notice if Ctrl-C interrupts it: hence prepare=False.
         sync = "SET LOCAL synchronous_commit = on; " if self.commits_unsynced else ""
         wait = f"SET LOCAL lock_timeout = '{self.lock_timeout}'; "
+        began = time.monotonic()
         cursor = driver.execute(
             f"BEGIN ISOLATION LEVEL READ COMMITTED; {wait}{sync}{_REVISION_AND_TICKET}", prepare=False
         )
         while cursor.nextset():
             pass
         row = cursor.fetchone()
-        return (None, None) if row is None else (str(row[0]), str(row[1]))
+        return (None, None) if row is None else (str(row[0]), Ticket(row[1], self._system, began))
 
-    def was_committed(self, driver: Any, ticket: str) -> bool:
+    def was_committed(self, driver: Any, ticket: Ticket) -> bool:
         return was_committed(driver, ticket, self._where)
+
+    def session_of(self, driver: Any) -> str | None:
+        return self._sessions.get(driver)
+
+    def end_session(self, driver: Any, session: str) -> None:
+        end_session(driver, session)
 
     def create(self, url: URL) -> None:
         pass
@@ -225,7 +253,8 @@ class PostgreSQL:
         text = " ".join(mask_text(str(error)).split())  # masked because libpq quotes parameters that it rejects
         state = error.sqlstate or ""
         if state in ("42501", "25006"):
-            return StoreUnavailable(f"the store {where} does not allow this: {text}")
+            hint = _OTHER_HOST if state == "25006" and _may_be_standby(url) else ""
+            return StoreUnavailable(f"the store {where} does not allow this: {text}{hint}")
         if state == "42P01":
             return StoreUnavailable(f"the store {where} has lost a table: {text}; restore a backup")
         if state.startswith("53"):

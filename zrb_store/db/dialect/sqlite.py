@@ -15,6 +15,7 @@ from zrb_store.db.core import sa
 from zrb_store.db.deferred import module
 from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.statements import revision_of
+from zrb_store.db.dialect.tickets import Ticket
 from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.sqlite_file import open_file_read_only, open_uri, primary_code, stamp, wal
 from zrb_store.db.transaction import Params, Transaction
@@ -96,8 +97,14 @@ class SQLite:
         driver.execute("BEGIN IMMEDIATE")
         return revision_of(driver), None
 
-    def was_committed(self, driver: Any, ticket: str) -> bool:
+    def was_committed(self, driver: Any, ticket: Ticket) -> bool:
         raise NotImplementedError("begin gives no ticket")
+
+    def session_of(self, driver: Any) -> None:
+        return None
+
+    def end_session(self, driver: Any, session: str) -> None:
+        raise NotImplementedError("there are no sessions")
 
     def create(self, url: URL) -> None:
         path = sqlite_path(url)

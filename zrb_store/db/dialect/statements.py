@@ -12,9 +12,11 @@ from zrb_store.errors import SchemaAhead
 from zrb_store.name_pattern import NamePattern
 
 if TYPE_CHECKING:
+    from zrb_store.db.dialect.compiling import byte_length as byte_length
     from zrb_store.db.dialect.compiling import now as now
 else:
-    now = module("zrb_store.db.dialect.compiling").now
+    _compiling = module("zrb_store.db.dialect.compiling")
+    byte_length, now = _compiling.byte_length, _compiling.now
 
 _our_revision: sa.ColumnClause[Any] = sa.literal_column(f"'{REVISION}'")
 schema_is_unchanged = sa.exists(sa.select(sa.literal_column("1")).where(version.c.version_num == _our_revision))

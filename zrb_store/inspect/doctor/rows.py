@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from zrb_store import output_text
-from zrb_store.codec.check import NOT_ASCII, NOT_JSON, problem_of
+from zrb_store.codec.check import NOT_JSON, problem_of
 from zrb_store.db.columns import OUTPUT, RUN, SESSION
 from zrb_store.db.engine import Database
 from zrb_store.inspect.doctor.finding import Finding
@@ -101,7 +101,7 @@ def _texts(noun: str, found: Iterator[tuple[Any, Any]], label: Callable[[Any], s
     for row, text in found:
         problem = problem_of(text) if type(text) is str else NOT_JSON
         if problem:
-            (damaged if problem in (NOT_ASCII, NOT_JSON) else unknown).add(row)
+            (damaged if problem == NOT_JSON else unknown).add(row)
     if damaged.count:
         what = _say(noun, "are not JSON", damaged.count, list(map(label, damaged.first)))
         yield Finding("error", f"{noun}-data", what, "restore a backup")

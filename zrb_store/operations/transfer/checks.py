@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from zrb_store import output_text
+from zrb_store.codec.json_text import size_of
 from zrb_store.db.columns import LONGEST_LEASE
 from zrb_store.names import split_id
 from zrb_store.operations.transfer.fields import FIELDS
@@ -216,7 +217,7 @@ class _SessionChecker:
         self._settle_count()
         self._last_value, self._deliveries = place, record["deliveries"]
         self._last_count = None
-        require(record["size"] == len(record["data"]), "size is not the length of data")
+        require(record["size"] == size_of(record["data"]), "size is not that of data in bytes")
         state, has_left = record["state"], record["state"] in _LEFT_QUEUE
         require(state != "dead" or record["deliveries"], "it is dead, but was never delivered")
         require((state == "live") == (record["ended_at"] is None), "state and ended_at contradict each other")

@@ -166,10 +166,11 @@ const Flow = (() => {
     constructor(element, page) {
       [this.page, this.group] = [page, null];
       this.said = page.el("p", { class: "flow-said", "aria-live": "polite" });
+      this.more = page.el("p", { class: "quiet small", hidden: true });
       this.scroll = page.el("div", { class: "scroll flow", keydown: (event) => this.key(event) });
       const way = (kind, text) => page.el("span", {}, page.svg("svg", { viewBox: "0 0 34 10", width: 34, height: 10, "aria-hidden": "true" },
         page.svg("path", { class: `line ${kind}`, d: "M1 5H33", "stroke-width": 2, "data-state": kind === "push" ? "retracted" : "taken" })), text);
-      element.append(this.scroll, this.said, page.el("p", { class: "legend flow-legend" },
+      element.append(this.scroll, this.more, this.said, page.el("p", { class: "legend flow-legend" },
         way("take", "taken"), way("back", "taken and given back"), way("push", "retracted: its pusher did not stand"),
         page.el("span", {}, "✕ dead, – removed")));
       page.on("select", () => this.light(true));
@@ -184,6 +185,8 @@ const Flow = (() => {
         this.said.textContent = "No value was pushed.";
         return;
       }
+      this.more.hidden = !graph.notDrawn;
+      this.more.textContent = `${this.page.counted(graph.notDrawn, "queue")} of which fewer values were taken: see the text.`;
       this.drawing = new Drawing(this, graph);
       for (const each of this.drawing.rows) {
         const { element, row } = each;
@@ -192,9 +195,9 @@ const Flow = (() => {
         element.addEventListener("mouseleave", () => this.tell(null));
         element.addEventListener("focus", () => this.tell(row));
       }
-      const { scrollLeft } = this.scroll;
+      const { scrollLeft, scrollTop } = this.scroll;
       this.scroll.replaceChildren(this.drawing.element);
-      this.scroll.scrollLeft = scrollLeft;
+      [this.scroll.scrollLeft, this.scroll.scrollTop] = [scrollLeft, scrollTop];
       const first = this.drawing.rows.find(({ row }) => row.key === focused) || this.drawing.rows[0];
       first.element.setAttribute("tabindex", 0);
       if (focused === first.row.key) first.element.focus();
@@ -235,8 +238,8 @@ const Flow = (() => {
       if (this.group !== null) return new Set([this.group]);
       const found = this.page.selected === null ? null : Lives.find(this.lives, this.page.selected);
       if (found === null) return new Set();
-      const { rowOf } = this.drawing.graph.queues.find(({ queue }) => queue === found.queue);
-      return new Set(Lives.chain(found.queue, found.index).map((index) => rowOf[index].key));
+      const drawn = this.drawing.graph.queues.find(({ queue }) => queue === found.queue);
+      return new Set(drawn ? Lives.chain(found.queue, found.index).map((index) => drawn.rowOf[index].key) : []);
     }
 
     light(isNew) {

@@ -3,6 +3,7 @@
 const FlowGraph = (() => {
   const MOST_SINGLE = 8; // a queue with more values shows groups of them
   const MOST_ROWS = 12; // of one queue
+  const MOST_QUEUES = 100; // dagre takes seconds for a thousand
   const MOST_SESSIONS = 8; // more than these other sessions, or steps of a task, are one node
   const MOST_STEPS = 6;
   const FROM_OUTSIDE = "from outside";
@@ -137,10 +138,20 @@ const FlowGraph = (() => {
     return { rows: found.slice(0, MOST_ROWS), rowOf, rest };
   }
 
+  /** Return the queues that are drawn, which have values: all, or those of which most values were taken. */
+  function drawn(lives) {
+    const used = lives.queues.filter((queue) => queue.count);
+    if (used.length <= MOST_QUEUES) return used;
+    const taken = new Map(used.map((queue) => [queue, queue.values.filter((value) => value.taken_by || value.returns.length).length]));
+    const chosen = new Set([...used].sort((one, other) => taken.get(other) - taken.get(one)).slice(0, MOST_QUEUES));
+    return used.filter((queue) => chosen.has(queue));
+  }
+
   /** Return the graph: nodes of those who push and take, queues with their rows, and links between the two. */
   function of(description, lives) {
     const actors = new Actors(description, lives);
-    const queues = lives.queues.filter((queue) => queue.count).map((queue) => ({ queue, id: `queue ${queue.name}`, ...rowsOf(queue, actors) }));
+    const queues = drawn(lives).map((queue) => ({ queue, id: `queue ${queue.name}`, ...rowsOf(queue, actors) }));
+    const notDrawn = lives.queues.filter((queue) => queue.count).length - queues.length;
     const links = new Map();
     const link = (from, to, row) => {
       const key = `${from}\n${to}`;
@@ -155,7 +166,7 @@ const FlowGraph = (() => {
       }
     }
     const used = new Set([...links.values()].flatMap(({ from, to }) => [from, to]));
-    return { actors: [...actors.nodes.values()].filter((node) => used.has(node.id)), queues, links: [...links.values()] };
+    return { actors: [...actors.nodes.values()].filter((node) => used.has(node.id)), queues, links: [...links.values()], notDrawn };
   }
 
   return { of };

@@ -3,7 +3,7 @@
    at the bottom when they are retracted, and come back to their old place. */
 const Lanes = (() => {
   const { ABSENT, LIVE, HELD, DEAD, TAKEN, REMOVED, RETRACTED, WORDS } = Contents;
-  const MOST_LANES = 60;
+  const MOST_LANES = 40;
   const WIDE = { held: 4, next: 9, last: 4 };
   const NARROW = { held: 2, next: 4, last: 2 };
 
@@ -26,13 +26,11 @@ const Lanes = (() => {
       this.tokens = new Map(); // by the number of the value: its element, and what it shows
       this.counts = page.el("span", { class: "tallies" });
       this.list = page.el("ol", { class: "tokens", "aria-label": `values in ${queue.name}`, keydown: (event) => this._move(event) });
-      const limit = queue.maxDeliveries;
+      this.limit = page.el("span", { class: "limit" });
+      this.leftOut = page.el("p", { class: "quiet small" });
       this.element = page.el("li", { class: "queue-lane" },
-        page.el("h3", {}, page.el("span", { class: "mono" }, queue.name), this.counts,
-          limit ? page.el("span", { class: "limit" }, `at most ${limit} deliveries`) : null),
-        this.list,
-        queue.leftOut ? page.el("p", { class: "quiet small" },
-          `${page.counted(queue.leftOut, "earlier value")} of this queue ${queue.leftOut === 1 ? "is" : "are"} not on this page.`) : null);
+        page.el("h3", {}, page.el("span", { class: "mono" }, queue.name), this.counts, this.limit),
+        this.list, this.leftOut);
     }
 
     /** Show the queue as the player has it. `motion` is the length of motions in ms, 0 for none. */
@@ -108,6 +106,11 @@ const Lanes = (() => {
     }
 
     _say(queue, player) {
+      const { maxDeliveries, leftOut } = queue;
+      this.limit.textContent = maxDeliveries ? `at most ${maxDeliveries === 1 ? "1 delivery" : `${maxDeliveries} deliveries`}` : "";
+      const earlier = leftOut === 1 ? "1 earlier value of this queue is" : `${leftOut.toLocaleString("en")} earlier values of this queue are`;
+      this.leftOut.hidden = !leftOut;
+      this.leftOut.textContent = `${earlier} not on this page.`;
       const seen = [LIVE, HELD, DEAD].map((code) => [player.count(queue, code), code]).filter(([count, code]) => count || code === LIVE);
       const gone = [TAKEN, REMOVED, RETRACTED].map((code) => [player.count(queue, code), code]).filter(([count]) => count);
       this.counts.replaceChildren(
@@ -184,18 +187,36 @@ const Lanes = (() => {
     }
 
     show(lives, player, motion, selected) {
-      const shown = lives.queues.slice(0, MOST_LANES);
-      for (const queue of shown) {
-        if (!this.lanes.has(queue.name)) {
-          const lane = new Lane(this.page, queue);
-          this.lanes.set(queue.name, lane);
-          this.element.append(lane.element);
-        }
-        this.lanes.get(queue.name).show(queue, player, still() ? 0 : motion, selected);
+      const shown = shownQueues(lives, player);
+      for (const queue of lives.queues) {
+        const isShown = shown.has(queue.place);
+        if (isShown && !this.lanes.has(queue.name)) this._add(queue);
+        const lane = this.lanes.get(queue.name);
+        if (lane) lane.element.hidden = !isShown;
+        if (isShown) lane.show(queue, player, still() ? 0 : motion, selected);
       }
-      this.more.hidden = lives.queues.length <= MOST_LANES;
-      this.more.textContent = `${lives.queues.length - MOST_LANES} more queues are not drawn.`;
+      this.more.hidden = lives.queues.length <= shown.size;
+      this.more.textContent = `These are the queues that changed last; ${(lives.queues.length - shown.size).toLocaleString("en")} more are not drawn.`;
     }
+
+    /** Add the lane of a queue; lanes are in the order of their queues' first pushes. */
+    _add(queue) {
+      const lane = new Lane(this.page, queue);
+      lane.place = queue.place;
+      const next = [...this.lanes.values()].filter((each) => each.place > queue.place).sort((a, b) => a.place - b.place)[0];
+      this.element.insertBefore(lane.element, next ? next.element : null);
+      this.lanes.set(queue.name, lane);
+    }
+  }
+
+  /** Return the places of the queues that are drawn: all, or those that changed last before the moment. */
+  function shownQueues(lives, player) {
+    const { queue: queues } = player.changes;
+    const shown = new Set();
+    if (lives.queues.length <= MOST_LANES) for (const { place } of lives.queues) shown.add(place);
+    for (let change = player.next - 1; change >= 0 && shown.size < MOST_LANES; change -= 1) shown.add(queues[change]);
+    for (const { place } of lives.queues) if (shown.size < MOST_LANES) shown.add(place);
+    return shown;
   }
 
   return { Stage };

@@ -4,14 +4,16 @@
    What people have done stays: what is open, typed, ticked, focused and scrolled. Elements of class `drawing` belong to
    their scripts, which draw the newer data themselves; elements with `data-kept` stay as they are. */
 (() => {
-  const { root, mark } = document.currentScript.dataset;
+  const { root, mark, every } = document.currentScript.dataset;
   const state = document.getElementById("live-state");
   const AGAIN = 5000; // milliseconds: that a process has died is committed nowhere
   const LEAST = 100;
+  const EVERY = Number(every || 0); // what takes long to read is read more seldom
   let tag = null;
   let isBusy = false;
   let isWanted = false;
   let took = 0;
+  let last = -Infinity;
   let timer = null;
 
   function say(name, text) {
@@ -91,6 +93,7 @@
     isBusy = true;
     isWanted = false;
     const began = performance.now();
+    last = began;
     try {
       const answer = await fetch(location.href, { cache: "no-store", headers: tag ? { "If-None-Match": tag } : {} });
       if (answer.status !== 304) {
@@ -114,7 +117,7 @@
 
   /** Fetch the page soon, but not so often that fetching is most of what is done. */
   function later() {
-    if (timer === null) timer = setTimeout(refresh, Math.max(LEAST, 2 * took));
+    if (timer === null) timer = setTimeout(refresh, Math.max(LEAST, 2 * took, last + EVERY - performance.now()));
   }
 
   function isRunning() {

@@ -135,7 +135,8 @@ const Timeline = (() => {
         scroll: () => this.render(), keydown: (event) => this.onKey(event),
       }, this.sizer);
       this.detail = el("div", { class: "detail", "aria-live": "polite" });
-      element.append(this.legend, el("div", { class: "timeline" }, this.axis, this.body), this.detail);
+      this.note = el("p", { class: "quiet left-out" });
+      element.append(this.legend, el("div", { class: "timeline" }, this.axis, this.body), this.note, this.detail);
       new ResizeObserver(() => this.layout()).observe(this.body);
       page.on("moment", (at) => { this.moment = at; this.markMoment(); });
     }
@@ -145,7 +146,17 @@ const Timeline = (() => {
       this.scale = new Scale(description.work);
       this.output = new Map(description.logged.attempts.map((each) => [each.attempt, each]));
       this.layout();
+      this.tellLeftOut();
       this.show(this.shown || this.pinned || null);
+    }
+
+    /** Say how many attempts and steps have no room in the page, and which command shows them. */
+    tellLeftOut() {
+      const { counted, command, fill } = this.page, { tasks, program, name } = this.description;
+      const sum = (field) => tasks.reduce((total, task) => total + (task[field] || 0), 0);
+      const parts = [["attempts_left_out", "earlier attempt"], ["steps_left_out", "earlier step"]]
+        .filter(([field]) => sum(field)).map(([field, noun]) => counted(sum(field), noun));
+      fill(this.note, parts.length ? [`Not in this file: ${parts.join(" and ")}. `, command(`${program} show ${name} --all`)] : null);
     }
 
     layout() {
@@ -353,6 +364,8 @@ const Timeline = (() => {
       const details = document.querySelector(`details[data-attempt="${CSS.escape(this.page.printable(name))}"]`);
       if (!details) return;
       details.open = true;
+      const earlier = details.closest("details.earlier");
+      if (earlier) earlier.open = true;
       details.scrollIntoView({ block: "start" });
       details.querySelector("summary").focus({ preventScroll: true });
     }

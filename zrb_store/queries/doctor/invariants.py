@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from zrb_store.db.core import attempt, literal_column, queue, returned, run, sa, session, value
+from zrb_store.db.dialect import byte_length
 from zrb_store.db.transaction import Executor
 
 SHOWN = 3
@@ -75,21 +76,13 @@ _last_count = (
     .scalar_subquery()
 )
 _later = returned.alias("later")
-_overlap = sa.exists(
-    sa.select(literal_column("1"))
-    .select_from(
-        returned.join(
-            _later,
-            sa.and_(
-                _later.c.queue_id == returned.c.queue_id,
-                _later.c.seq == returned.c.seq,
-                _later.c.id > returned.c.id,
-                _later.c.taken_at < returned.c.returned_at,
-            ),
-        )
-    )
-    .where(_of_value)
+_and_later = sa.and_(
+    _later.c.queue_id == returned.c.queue_id,
+    _later.c.seq == returned.c.seq,
+    _later.c.id > returned.c.id,
+    _later.c.taken_at < returned.c.returned_at,
 )
+_overlap = sa.exists(sa.select(literal_column("1")).select_from(returned.join(_later, _and_later)).where(_of_value))
 
 _VALUE_INVARIANTS = [
     Invariant(
@@ -160,7 +153,7 @@ _VALUE_INVARIANTS = [
         "value-size",
         "are not as long as their stored size: the data is damaged",
         "restore a backup; `zrb-store get SESSION QUEUE --seq N` shows what is left",
-        VALUES.where(value.c.size != sa.func.length(value.c.data)),
+        VALUES.where(value.c.size != byte_length(value.c.data)),
     ),
     Invariant(
         "value-times",

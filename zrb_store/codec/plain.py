@@ -1,0 +1,147 @@
+"""Encode values that consist of JSON's own types, without a copy. What is not exactly that is left to `walk`."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any, NamedTuple
+
+from zrb_store.codec import fast_json
+from zrb_store.codec.json_text import HUGE_INT_DIGITS, MAX_DEPTH, dumps, loads, size_of
+
+_LEAVES = frozenset({str, int, float, bool, type(None)})
+_CONTAINERS = frozenset({list, dict})
+_PLAIN = _LEAVES | _CONTAINERS
+_SHORT = 100  # characters of a text that the standard library writes as fast
+_MANY = 1_000_000  # with more lists and dicts at one depth, check whether the value contains itself
+_DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + bytes(128)
+
+
+class TooManyItems(Exception):
+    """A value has more items than fit into the size limit."""
+
+
+class _Survey(NamedTuple):
+    """What a value contains that orjson writes as `null`: None, and among floats also nan and infinities."""
+
+    nones: int
+    floats: bool
+
+
+def encode_plain(value: Any, max_items: int) -> tuple[str, int] | None:
+    """Return the text of a value and its size in bytes, or None if the value needs tags.
+
+    Raises:
+        TooManyItems: The value has more than `max_items` items.
+    """
+    try:
+        if type(value) in _CONTAINERS:
+            survey = _survey(value, max_items)
+            return None if survey is None else _fast(value, survey) or _standard(value)
+        if type(value) is str and len(value) > _SHORT:
+            return _fast(value, _Survey(0, False)) or _standard(value)
+        return _standard(value) if type(value) in _LEAVES else None
+    except (ValueError, TypeError, RuntimeError):  # NaN, a very long int, a container that another thread changes
+        return None
+
+
+def _survey(value: Any, max_items: int) -> _Survey | None:
+    """Check that a list or a dict consists of exactly the types of JSON; return None if it does not.
+
+    Whether JSON has the floats, ints and texts is not checked. No code of a class in the value runs.
+    """
+    level, nones, floats, many = [value], 0, False, _MANY
+    for _ in range(MAX_DEPTH):
+        count = sum(map(len, level))
+        max_items -= count
+        if max_items < 0 or len(level) > many:
+            if _contains_itself(value):
+                return None
+            if max_items < 0:
+                raise TooManyItems
+            many = max_items
+        # All items of the lists and dicts, in half the time of a loop. A dict that has a key of another type than str,
+        # or had one once, adds its keys.
+        items = gc.get_referents(*level)
+        kinds = set(map(type, items))
+        if len(items) != count or not kinds <= _PLAIN:
+            return None
+        floats = floats or float in kinds
+        if type(None) in kinds:
+            nones += items.count(None)
+        if kinds <= _LEAVES:
+            return _Survey(nones, floats)
+        level = items if kinds <= _CONTAINERS else _containers(items, kinds & _CONTAINERS)
+    return None
+
+
+def _containers(items: list[Any], kinds: set[type]) -> list[Any]:
+    if len(kinds) > 1:
+        return [item for item in items if type(item) is list or type(item) is dict]
+    (kind,) = kinds
+    return [item for item in items if type(item) is kind]
+
+
+def _contains_itself(value: Any) -> bool:
+    """Whether any list or dict contains itself, at any depth. A part that occurs several times is searched once."""
+    above: set[int] = set()
+    done: set[int] = set()
+    stack = [(value, False)]
+    while stack:
+        items, is_left = stack.pop()
+        if is_left:
+            above.discard(id(items))
+            done.add(id(items))
+        elif id(items) in above:
+            return True
+        elif id(items) not in done:
+            above.add(id(items))
+            stack.append((items, True))
+            inside = items.values() if type(items) is dict else items
+            stack.extend((item, False) for item in inside if type(item) in (list, dict))
+    return False
+
+
+def _fast(value: Any, survey: _Survey) -> tuple[str, int] | None:
+    write = fast_json.writer()
+    if write is None:
+        return None
+    try:
+        data = write(value)
+    except TypeError:
+        return None
+    # A text in the value may also have these characters. Then the standard library is asked.
+    if (b"$" in data and b'"$"' in data) or (survey.floats and data.count(b"null") != survey.nones):
+        return None
+    return data.decode(), len(data)
+
+
+def _standard(value: Any) -> tuple[str, int] | None:
+    if not _has_plain_keys(value):
+        return None
+    data = dumps(value)
+    if len(data) >= HUGE_INT_DIGITS and _may_have_huge_int(data):
+        return None
+    # \ud begins a surrogate, and JSON would join two surrogates that were separate characters.
+    return (data, size_of(data)) if "\\ud" not in data or loads(data) == value else None
+
+
+def _has_plain_keys(value: Any) -> bool:
+    level = [value] if type(value) in _CONTAINERS else []
+    while level:
+        inner: list[Any] = []
+        for items in level:
+            if type(items) is dict:
+                if "$" in items or not all(type(key) is str for key in items):
+                    return False
+                items = items.values()
+            inner += [item for item in items if type(item) in _CONTAINERS]
+        level = inner
+    return True
+
+
+def _may_have_huge_int(data: str) -> bool:
+    """Whether the text has a row of digits so long that Python may refuse to parse it as an int."""
+    # Such a row also shows up in every 64th character, of which there are fewer to search.
+    return all(
+        b"0" * (HUGE_INT_DIGITS // step) in data[::step].encode().translate(_DIGITS_AS_ZEROS) for step in (64, 8, 1)
+    )
