@@ -1,8 +1,8 @@
 """What works how fast in a store of 20 million values: `python -m benchmarks.huge [VALUES]`.
 
-The store is made in a temporary folder and not kept; that takes minutes, so `make bench` leaves it out. Each session has two
-queues, of 9,000 values that were taken and of 1,000 live ones. Times are of the processor, in one process or in that of
-the command, because a store of gigabytes is seldom alone on a machine.
+The store is made in a temporary folder and not kept; that takes minutes, so `make bench` leaves it out. Each session
+has two queues, of 9,000 values that were taken and of 1,000 live ones. Times are of the processor, in one process or in
+that of the command, because a store of gigabytes is seldom alone on a machine.
 """
 
 from __future__ import annotations

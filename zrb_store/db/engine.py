@@ -37,6 +37,7 @@ class Database(Patience):
     can read. After a fork each of the two processes opens its own connection.
 
     Attributes:
+        dialect_name: `sqlite` or `postgresql`.
         closed: Whether `close` was called; no operation is possible any more.
         fronts: What is remembered of the queues, as long as the connection lasts.
         on_death: Called after a transaction in which values died, with this object, and queue id and seq of each.
@@ -50,6 +51,7 @@ class Database(Patience):
         self.url = url
         self.read_only = read_only
         self.dialect = dialect_of(url)
+        self.dialect_name = self.dialect.name
         self.fronts = Fronts()
         self._engine = self.dialect.engine(url, read_only=read_only, durability=durability)
         self._language = self._engine.dialect  # read once: a deferred engine has another one each time
@@ -62,11 +64,6 @@ class Database(Patience):
         self._gave_up_at = -_GIVE_UP_FOR
         protect_from_fork(self)
         self.dialect.watch(self)
-
-    @property
-    def dialect_name(self) -> str:
-        """`sqlite` or `postgresql`."""
-        return self.dialect.name
 
     @property
     def shown_url(self) -> str:
