@@ -14,7 +14,8 @@ import pytest
 
 from tests.commands import Commands
 from tests.page_server import Server
-from zrb_store import Store
+from tests.postgres import private_server, wait_until
+from zrb_store import Store, open_store
 
 
 @pytest.fixture
@@ -110,3 +111,28 @@ def test_without_its_libraries_it_says_what_to_install(command: Commands, monkey
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     result = command("page", "--port", "0")
     assert (result.code, result.err) == (1, 'zrb-store: the page needs a web server: pip install "zrb-store[page]"\n')
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("postgres_server")  # which is skipped where PostgreSQL cannot be had
+def test_a_server_that_goes_away_is_one_sentence_until_it_is_back() -> None:
+    with private_server() as database:
+        with open_store(database.url) as store:
+            store.session("one").xcom["q"].push(1)
+        server = Server(database.url)
+        try:
+            with server.events() as lines:
+                marks = (line for line in lines if line.startswith("data: "))
+                next(marks)
+                database.kill()
+                next(marks)  # an open page is told to look
+                status, text = server.get("/")
+                assert status == 503
+                assert "cannot be reached" in text
+                database.start()
+                wait_until(lambda: server.get("/")[0] == 200, lambda: "the page does not recover")
+                with open_store(database.url) as store:
+                    store.session("two").xcom["q"].push(1)
+                next(mark for mark in marks if ">two</a>" in server.get("/")[1])
+        finally:
+            server.close()

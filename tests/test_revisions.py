@@ -105,3 +105,16 @@ def test_a_stored_database_is_upgraded_and_used(
         files.push("d.csv")
         assert list(files) == ["c.csv", "d.csv"]
     assert cli.run(["doctor"]) == 0, capsys.readouterr()
+
+
+@pytest.mark.parametrize("stored", STORED, ids=lambda path: path.stem)
+def test_a_report_of_a_stored_database_is_written_or_refused_as_show_does(
+    stored: Path, new_location: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZRB_STORE_URL", new_location)
+    restore(stored, new_location)
+    shown = cli.run(["show", "dead"]), capsys.readouterr().err
+    code = cli.run(["report", "dead"])
+    page = capsys.readouterr()
+    assert (code, page.err) == shown
+    assert (code == 0) == ("<h1>dead</h1>" in page.out)

@@ -136,7 +136,9 @@ def test_the_keyboard_reaches_everything(filled: Store, open_page: Callable[...,
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("target", ["", "?task=nix", "queues", "stats", "compare", "compare?a=etl-24&b=etl-25"])
+@pytest.mark.parametrize(
+    "target", ["", "?task=nix", "session/etl-24", "queues", "stats", "compare", "compare?a=etl-24&b=etl-25"]
+)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_axe_finds_no_fault_and_nothing_is_cut_off(
     filled: Store, open_page: Callable[..., Page], target: str, width: int, scheme: str

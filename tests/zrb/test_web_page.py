@@ -86,6 +86,7 @@ def test_the_pages_are_there_and_linked(zrb: Zrb) -> None:
         status, address, text = web.get("/xcom")
         assert (status, address) == (200, "/xcom/")
         assert 'href="./session/first"' in text
+        assert "refresh-token" not in text
         assert ">first</h1>" in web.get("/xcom/session/first")[2]
         shapes: list[Any] = json.loads(web.get("/xcom/?format=json")[2])
         assert [shape["name"] for shape in shapes] == ["first"]
@@ -120,6 +121,7 @@ def test_zrbs_login_decides_who_sees_the_pages(zrb: Zrb) -> None:
         reader.log_in("reader", "r")
         runner.log_in("runner", "r")
         assert 'href="./session/first"' in admin.get("/xcom/")[2]
+        assert '<script src="/refresh-token.js"></script>' in admin.get("/xcom/")[2]  # as zrb's own pages do
         assert 'href="./session/first"' in reader.get("/xcom/")[2]
         status, _, text = runner.get("/xcom/")
         assert status == 403

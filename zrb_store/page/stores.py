@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 
 from zrb_store.db.about import file_of, is_file
+from zrb_store.db.dialect import StoreReplaced
 from zrb_store.db.engine import Database
 from zrb_store.db.revision import REVISION
 from zrb_store.db.schema import revision
@@ -74,11 +75,10 @@ class Stores:
 
     def _usable(self, store: Store | None) -> Store:
         if store is not None:
-            try:
+            is_same = False
+            with contextlib.suppress(StoreReplaced):
                 store.database.refuse_replaced()
                 is_same = revision(store.database) == REVISION
-            except ZrbStoreError:
-                is_same = False
             if is_same:
                 return store
             store.close()

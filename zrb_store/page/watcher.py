@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from zrb_store.errors import ZrbStoreError
 from zrb_store.operations.news import News
 from zrb_store.page.stores import Stores
 
@@ -103,7 +102,7 @@ class Watcher:
         while True:
             try:
                 self._watch_store()
-            except ZrbStoreError:
+            except Exception:  # noqa: BLE001 - whatever it is, the watching goes on
                 self._tell()  # the pages say what is the matter
                 self._pause(_TRY_AGAIN)
             with self._lock:

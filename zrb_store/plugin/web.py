@@ -63,7 +63,9 @@ def _pages(web_auth_config: Any) -> App:
 
     stores = Stores()
     watcher = Watcher(stores, compat_web.web_server_is_ending)
-    site = Site(stores, watcher, speaker.program, scripts=["/refresh-token.js"])
+    # What keeps somebody logged in who looks at a page for hours.
+    scripts = ["/refresh-token.js"] if web_auth_config.enable_auth else []
+    site = Site(stores, watcher, speaker.program, scripts=scripts)
     right = compat.BaseTask(name=RIGHT)
 
     async def refusal(request: Any) -> Refusal | None:

@@ -186,7 +186,7 @@ const Flow = (() => {
         return;
       }
       this.more.hidden = !graph.notDrawn;
-      this.more.textContent = `${this.page.counted(graph.notDrawn, "queue")} of which fewer values were taken: see the text.`;
+      this.more.textContent = `${this.page.counted(graph.notDrawn, "more queue")}, of which fewer values were taken, ${graph.notDrawn === 1 ? "is" : "are"} not drawn.`;
       this.drawing = new Drawing(this, graph);
       for (const each of this.drawing.rows) {
         const { element, row } = each;

@@ -182,8 +182,14 @@ const Page = (() => {
       if (!part || !drawing) continue;
       const first = drawing.hidden;
       drawing.hidden = false;
-      part.draw(drawing, description, page);
       const text = section.querySelector(".as-text");
+      try {
+        part.draw(drawing, description, page);
+      } catch (error) { // the other parts, and the text of this one, are still there
+        console.error(error);
+        drawing.hidden = true;
+        continue;
+      }
       if (first && text) text.open = false;
     }
     localTimes();

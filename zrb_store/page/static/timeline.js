@@ -199,7 +199,7 @@ const Timeline = (() => {
         const step = NICE.find((each) => (each / Math.max(1, span.end - span.start)) * room > 80);
         for (let at = step, count = 0; step && at < span.end - span.start && count < 30; at += step, count++) {
           const x = this.scale.at(span.start + at) * this.width;
-          if (x - left < 75 || left + room - x < 20) continue;
+          if (x - left < 75 || left + room - x < (place < this.scale.spans.length - 1 ? 60 : 20)) continue;
           const tick = el("span", { class: "tick" }, `+${duration(at)}`);
           tick.style.left = `${x}px`;
           marks.push(tick);
