@@ -1,10 +1,15 @@
 # `make test` and the demos need only python3 (3.11 or newer) with its venv module, on a bare clone.
+# Any other Python, as in `make test PYTHON=python3.13`, has an environment of its own, such as .venv-3.13.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV := .venv
+ifneq ($(PYTHON),python3)
+VENV := .venv-$(or $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'),$(error $(PYTHON) does not start))
+endif
+BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 BENCH_PIP := .bench/bin/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help venv check format bench test test-pooled quick crash matrix demo demo-agent clean
+.PHONY: help venv check format bench test test-pooled quick smoke pythons crash matrix demo demo-agent clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +18,7 @@ help:
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
 	@echo "make test-pooled  the tests of PostgreSQL, through a PgBouncer in transaction mode (install pgbouncer before)"
 	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (90 seconds)"
+	@echo "make pythons a few tests on each other Python that is promised and found (one: make smoke PYTHON=python3.13)"
 	@echo "make crash   kill workflows two thousand times on each database; nothing is lost or done twice (most of an hour)"
 	@echo "make matrix  run the plugin's tests on a list of zrb releases, and print a table (RELEASES=\"3.28.0 latest\")"
 	@echo "make bench   measure what durability costs, into docs/performance.md (QUICK=1: in two minutes, only printed)"
@@ -21,21 +27,21 @@ help:
 	@echo "make clean   remove .venv and everything generated"
 
 # --group needs pip 25.1, which is newer than what many a python3 -m venv brings.
-.venv/.pip:
-	$(PYTHON) -m venv .venv
+$(VENV)/.pip:
+	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade "pip>=25.1"
 	@touch $@
 
 # Reinstalled only when pyproject.toml changes: the second run of a command starts at once.
-.venv/.installed: pyproject.toml | .venv/.pip
+$(VENV)/.installed: pyproject.toml | $(VENV)/.pip
 	$(PIP) --editable ".[zrb,postgres,page]" --group dev
 	@touch $@
 
-.venv/.installed-demo: pyproject.toml | .venv/.pip
+$(VENV)/.installed-demo: pyproject.toml | $(VENV)/.pip
 	$(PIP) --editable ".[zrb]"
 	@touch $@
 
-venv: .venv/.installed
+venv: $(VENV)/.installed
 
 check: venv
 	$(BIN)/ruff check .
@@ -60,6 +66,14 @@ test-pooled: venv
 quick: venv
 	$(BIN)/pytest -n 2 -m quick
 
+# One release of zrb, because the others run on the default Python.
+smoke: venv
+	TEST_ZRB_RELEASES=$$($(BIN)/python -c "from tests.zrb.environments import RELEASES; print(RELEASES[-1])") \
+		$(BIN)/pytest -n 2 -m smoke
+
+pythons:
+	@$(PYTHON) -m tests.pythons
+
 crash: venv
 	$(BIN)/python -m tests.crash
 
@@ -77,12 +91,12 @@ matrix: venv
 bench: .bench/.installed
 	.bench/bin/python -m benchmarks $(if $(QUICK),--quick)
 
-demo: .venv/.installed-demo
+demo: $(VENV)/.installed-demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
 
-demo-agent: .venv/.installed-demo
+demo-agent: $(VENV)/.installed-demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo_agent.sh
 
 clean:
-	rm -rf .venv .bench .envs .demo .demo-agent build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .bench .envs .demo .demo-agent build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

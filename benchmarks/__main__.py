@@ -21,6 +21,7 @@ QUESTIONS = (
     "encoding",
     "large_values",
     "history",
+    "long_queues",
     "steps",
     "give_back",
     "processes",

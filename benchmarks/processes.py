@@ -139,8 +139,8 @@ def run(effort: Effort) -> Answer:
     ours = crowd[API]
     fairness = ratio_of([one.fairness for one in ours])
     answer.goals += [
-        at_least(f"{MANY} processes: throughput of one", 0.85, _throughput(alone[API], ours)),
-        Goal(f"{MANY} processes: fairness", "at least 0.7", str(fairness), fairness.median >= 0.7),
+        at_least(f"{MANY} processes: throughput of one", 0.95, _throughput(alone[API], ours)),
+        Goal(f"{MANY} processes: fairness", "at least 0.75", str(fairness), fairness.median >= 0.75),
         Goal(
             f"{MANY} processes: duplicates, losses",
             "none",

@@ -14,15 +14,15 @@ _NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE
 _TIME = 1_750_000_000_000_000
 
 
-def add_values(path: Path, queue_id: int, count: int, *, attempt_id: int, taken: bool) -> None:
-    """Add `count` small values to a queue: pushed by an attempt and, if `taken`, taken by it."""
+def add_values(path: Path, queue_id: int, count: int, *, attempt_id: int, taken: bool, after: int = 0) -> None:
+    """Add `count` small values to a queue, after the seq `after`: pushed by an attempt and, if `taken`, taken by it."""
     state, ended_at, taken_by = ("taken", _TIME, attempt_id) if taken else ("live", None, None)
     with sqlite3.connect(path) as connection:
         connection.execute(
             f"""{_NUMBERS} INSERT INTO zrb_value
                 (queue_id, seq, state, type, size, pushed_at, pushed_by, ended_at, taken_by, data)
-            SELECT ?, i, ?, 'dict', ?, ? + i, ?, ?, ?, ? FROM n""",
-            (count, queue_id, state, len(_DATA), _TIME, attempt_id, ended_at, taken_by, _DATA),
+            SELECT ?, i + ?, ?, 'dict', ?, ? + i, ?, ?, ?, ? FROM n""",
+            (count, queue_id, after, state, len(_DATA), _TIME, attempt_id, ended_at, taken_by, _DATA),
         )
     connection.close()
 

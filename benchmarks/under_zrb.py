@@ -2,6 +2,8 @@
 
 The `zrb` command runs a chain of tasks that return a small dict, with and without the plugin, and `zrb version`. The
 cost of a task is the difference between a long chain and a short one, so that the start of the process does not count.
+The first stored task of a process imports what storing needs: that is what the short chain, of three tasks, takes
+longer with the plugin, less what `zrb version` takes longer.
 """
 
 from __future__ import annotations
@@ -74,8 +76,11 @@ def run(effort: Effort) -> Answer:
     rows = [[name, f"{task[name]:.2f} ms", f"{version[name]:.0f} ms"] for name in (STOCK, PLUGIN)]
     answer.add(*table(["", "one more task", "`zrb version`"], rows))
     extra = task[PLUGIN] - task[STOCK]
+    longer = race.differences((PLUGIN, "short"), (STOCK, "short"))
+    first = statistics.median(longer) * 1e3 - more
     answer.goals += [
         Goal("zrb with the plugin, per task", "at most 1 ms more than stock", f"{extra:.2f} ms more", extra <= 1),
+        Goal("first stored task of a process", "at most 125 ms more than stock", f"{first:.0f} ms more", first <= 125),
         Goal("`zrb version` with the plugin", "at most 15 ms more", f"{more:.1f} ms more", more <= 15),
     ]
     return answer

@@ -1,15 +1,21 @@
 """Writes docs/cli.md and zrb_store/cli/tab/grammar.json from the commands, docs/api.md from the docstrings,
-docs/schema/export.json from the checks of `import`, and the settings in README.md from their table:
-`python docs/generate.py`.
+docs/schema/export.json from the checks of `import`, zrb_store/db/sqlite_statements.json from the statements, and the
+settings in README.md from their table: `python docs/generate.py`.
 
 A test compares them with what this would write.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import itertools
 import json
+import pkgutil
 import re
+import sqlite3
+import types
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +23,15 @@ from typing import Any
 import click
 
 import zrb_store
+import zrb_store.queries
 import zrb_store.testing
 from zrb_store import settings
 from zrb_store.cli.app import app
+from zrb_store.db import about, schema, stored_statements
 from zrb_store.db.columns import ColumnRule
+from zrb_store.db.deferred import Deferred
+from zrb_store.db.dialect import SQLite, statements
+from zrb_store.db.dialect.compiling import sqlite_engine
 from zrb_store.operations.transfer import lines
 from zrb_store.operations.transfer.fields import FIELDS
 from zrb_store.xcom import Xcoms
@@ -180,7 +191,7 @@ def _class(cls: type[Any]) -> list[str]:
             continue
         if isinstance(member, property):
             parts += ["", f"### {cls.__name__}.{name}", "", _prose(inspect.getdoc(member) or "")]
-        elif inspect.isfunction(member) and member.__name__ == name:
+        elif inspect.isfunction(member) and member.__name__ == name and member.__module__.startswith("zrb_store"):
             parts += _function(member, f"{cls.__name__}.{name}", "###")
     return parts
 
@@ -268,6 +279,43 @@ def _field(column: ColumnRule) -> dict[str, Any]:
     return {**about, "pattern": column.pattern} if column.pattern else about
 
 
+def sqlite_statements() -> str:
+    """The SQL of every statement that always is the same, or depends on nothing but yes or no."""
+    path, name = list(zrb_store.queries.__path__), "zrb_store.queries."
+    modules = [importlib.import_module(each.name) for each in pkgutil.walk_packages(path, name)]
+    found: list[Any] = [SQLite.has_versions, SQLite.has_foreign]
+    for module in (schema, about, statements, *modules):
+        for item in vars(module).values():
+            is_ours = hasattr(item, "cache_info") and item.__module__ == module.__name__
+            for one in _made_by(item) if is_ours else [item]:
+                found += one.values() if isinstance(one, dict) else one if isinstance(one, list | tuple) else [one]
+    dialect = sqlite_engine(lambda: sqlite3.connect(":memory:")).dialect
+    return stored_statements.stored_form(dialect, (each for each in found if isinstance(each, Deferred)))
+
+
+def _made_by(function: Callable[..., Any]) -> Iterator[Any]:
+    """Call a function with every combination of its arguments, if each is of a type with few values."""
+    hints = typing.get_type_hints(function)
+    parameters = list(inspect.signature(function).parameters.values())
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return
+    choices = [["sqlite"] if each.name == "dialect_name" else _choices(hints[each.name]) for each in parameters]
+    for arguments in itertools.product(*choices):
+        yield function(**dict(zip((each.name for each in parameters), arguments, strict=True)))
+
+
+def _choices(hint: Any) -> list[Any]:
+    """Return the values of a type, or none if there are many."""
+    if hint is bool:
+        return [False, True]
+    if typing.get_origin(hint) is typing.Literal:
+        return list(typing.get_args(hint))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = [[None] if part is type(None) else _choices(part) for part in typing.get_args(hint)]
+        return [each for part in parts for each in part] if all(parts) else []
+    return []
+
+
 _SETTINGS = re.compile(r"^\| variable \|.*\n(?:\|.*\n)+", re.MULTILINE)
 
 
@@ -292,6 +340,7 @@ def main() -> None:
     (DOCS / "api.md").write_text(api_page(), encoding="utf-8")
     (DOCS / "schema" / "export.json").write_text(export_schema(), encoding="utf-8")
     GRAMMAR.write_text(grammar(), encoding="utf-8")
+    stored_statements.PATH.write_text(sqlite_statements(), encoding="utf-8")
 
 
 if __name__ == "__main__":

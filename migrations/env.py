@@ -8,13 +8,13 @@ import sqlalchemy as sa
 from alembic import context
 
 from zrb_store.db import migrate, tables
-from zrb_store.db.dialect import dialect_of
+from zrb_store.db.revision import VERSION_TABLE
 from zrb_store.db.urls import store_url
 
 
 def is_ours(name: str | None, kind: str, _parents: object) -> bool:
     """Whether a comparison includes this object. Tables of other programs may be in the same database."""
-    return kind != "table" or ((name or "").startswith("zrb_") and name != tables.VERSION_TABLE)
+    return kind != "table" or ((name or "").startswith("zrb_") and name != VERSION_TABLE)
 
 
 def run(connection: sa.Connection) -> None:
@@ -24,7 +24,7 @@ def run(connection: sa.Connection) -> None:
         target = {"dialect_name": connection.dialect.name, "literal_binds": True}
     context.configure(
         target_metadata=tables.metadata,
-        version_table=tables.VERSION_TABLE,
+        version_table=VERSION_TABLE,
         version_table_schema=migrate.version_schema(connection),
         include_name=is_ours,
         render_as_batch=True,  # SQLite can change few things in a table, so Alembic recreates the table
@@ -48,19 +48,11 @@ def is_upgrade_to_head() -> bool:
     return context.get_revision_argument() == head and context.get_context().get_current_heads() != (head,)
 
 
-def engine() -> sa.Engine:
-    """Return an engine for the store in ZRB_STORE_URL, whose file is created if necessary."""
-    url = store_url()
-    dialect = dialect_of(url)
-    dialect.create(url)
-    return dialect.engine(url, read_only=False, durability="normal")
-
-
 given: sa.Connection | None = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    with engine().connect() as connection:
+    with migrate.engine_of(store_url()).connect() as connection:
         if context.is_offline_mode():
             run(connection)
         else:

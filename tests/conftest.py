@@ -21,8 +21,8 @@ from tests.processes import start_server
 from tests.told import Told
 from tests.zrb.environments import RELEASES
 from zrb_store.db import migrate
+from zrb_store.db.revision import REVISION
 from zrb_store.db.schema import open_database
-from zrb_store.db.tables import REVISION
 from zrb_store.db.urls import store_url
 
 if TYPE_CHECKING:

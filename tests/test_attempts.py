@@ -73,6 +73,7 @@ def shared(store: Store) -> Any:
 
 
 class TestEnds:
+    @pytest.mark.smoke
     def test_completing_pushes_the_result(self, store: Store) -> None:
         session = store.session("flow")
         with session.run() as run:
@@ -98,6 +99,7 @@ class TestEnds:
         ("error", "status"),
         [(Broken("no"), "failed"), (KeyboardInterrupt(), "interrupted"), (GeneratorExit(), "interrupted")],
     )
+    @pytest.mark.smoke
     def test_an_exception_fails_it(self, store: Store, error: BaseException, status: str) -> None:
         run = start(store, "flow")
         with pytest.raises(type(error)), run.attempt("load"):
@@ -115,6 +117,7 @@ class TestEnds:
         assert (status, message) == ("failed", "<exception str() failed>")
         assert "raise Mute" in traceback
 
+    @pytest.mark.smoke
     def test_the_error_is_kept_with_its_traceback_up_to_16_kib(self, store: Store) -> None:
         run = start(store, "flow")
 

@@ -17,9 +17,10 @@ from tests.rows import all_rows
 from tests.sessions import parse, parse_lines
 from tests.test_migrations import NEXT
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, codec, open_store
-from zrb_store.db import committing, engine, migrate, schema, transaction
+from zrb_store.db import committing, engine, migrate, schema, stored_statements, transaction
+from zrb_store.db.deferred import made
 from zrb_store.db.dialect import statements
-from zrb_store.db.tables import REVISION
+from zrb_store.db.revision import REVISION
 from zrb_store.db.urls import store_url
 from zrb_store.inspect.doctor import files
 from zrb_store.operations import db as db_operations
@@ -50,11 +51,12 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         monkeypatch.setattr(migrate, "folder", lambda: folder)
         for module in (committing, engine, schema, db_operations):
             monkeypatch.setattr(module, "REVISION", NEXT)
-        monkeypatch.setattr(statements._our_revision, "name", f"'{NEXT}'")
-        transaction.compiled.cache_clear()
+        monkeypatch.setattr(made(statements._our_revision), "name", f"'{NEXT}'")
+        monkeypatch.setattr(stored_statements, "_stored", lambda: "")  # they are of this revision
+        transaction._compiled.cache_clear()
 
     yield install
-    transaction.compiled.cache_clear()
+    transaction._compiled.cache_clear()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ HEADER = [
 # -- list
 
 
+@pytest.mark.smoke
 def test_list_tells_each_session_on_one_line(command: Commands, filled: Store) -> None:
     lines = command.ok("list").splitlines()
     assert lines[0].split() == ["NAME", "PROJECT", "TASK", "STATUS", "STARTED", "TOOK", "TASKS", "OWNER"]
@@ -123,6 +124,7 @@ def test_attempts_of_other_sessions_are_named_with_their_session(command: Comman
     assert document["queues"]["files"]["live"] == ["b.csv", "c.csv"]
 
 
+@pytest.mark.smoke
 def test_show_as_text(command: Commands, filled: Store) -> None:
     text = command.ok("show", "etl-24")
     assert "\x1b" not in text

@@ -104,6 +104,7 @@ values = st.recursive(
 @example(datetime(2020, 1, 1, tzinfo=timezone(-timedelta(hours=5, seconds=1, microseconds=7))))
 @example(time(1, tzinfo=timezone(timedelta(microseconds=1))))
 @example([UTC, timezone(timedelta(0), "UTC"), timezone(timedelta(hours=1), "\ud83d\ude00")])
+@pytest.mark.smoke
 def test_equal_type_and_value_come_back(value: Any) -> None:
     assert survives_round_trip(value)
 

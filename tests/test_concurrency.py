@@ -33,6 +33,7 @@ pytestmark = pytest.mark.slow
 PROCESSES = 8
 
 
+@pytest.mark.smoke
 def test_each_value_goes_to_one_process(location: str, store: Store) -> None:
     """Eight processes push and take at both ends of queues. All finish without an error."""
     rounds = 60
@@ -116,6 +117,7 @@ def test_a_step_that_two_threads_ask_for_completes_once(store: Store) -> None:
     assert faults(store) == []
 
 
+@pytest.mark.smoke
 def test_each_coroutine_has_its_own_attempt(store: Store) -> None:
     """This holds for coroutines that take turns inside their attempts, and in threads that asyncio starts for them."""
     session = store.session("flow")
@@ -144,6 +146,7 @@ def test_each_coroutine_has_its_own_attempt(store: Store) -> None:
     assert faults(store) == []
 
 
+@pytest.mark.smoke
 def test_processes_that_open_a_new_store_at_once(new_location: str) -> None:
     """One process creates the store, and all others find it."""
     with contextlib.ExitStack() as stack:
@@ -176,6 +179,7 @@ def test_first_in_first_out_also_where_takes_are_rolled_back(location: str, stor
     assert in_order_of_time == list(range(1, count + 1))
 
 
+@pytest.mark.smoke
 def test_what_a_forked_child_pushes_stays(location: str) -> None:
     """This holds even after the parent has closed the store: SQLite's locks are not inherited by a fork."""
     with Child(fork_after_open, location) as child:

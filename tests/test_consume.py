@@ -33,6 +33,7 @@ def refuse(point: str, at: str) -> None:
 
 
 class TestOneByOne:
+    @pytest.mark.smoke
     def test_each_value_has_an_attempt_of_its_own(self, store: Store, inbox: Any) -> None:
         with store.session("worker").run() as run:
             seen = []

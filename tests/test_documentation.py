@@ -52,6 +52,7 @@ COMMANDS = every_command(app)
         ("schema/export.json", "export_schema"),
         ("../README.md", "readme"),
         ("../zrb_store/cli/tab/grammar.json", "grammar"),
+        ("../zrb_store/db/sqlite_statements.json", "sqlite_statements"),
     ],
 )
 def test_a_generated_page_is_current(page: str, made_by: str) -> None:

@@ -22,8 +22,8 @@ from alembic.runtime.migration import MigrationContext
 from tests.postgres import Server
 from zrb_store import open_store
 from zrb_store.db import migrate
-from zrb_store.db.dialect import dialect_of
-from zrb_store.db.tables import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, metadata, queue, session
+from zrb_store.db.revision import OLD_VERSION_TABLE, REVISION, VERSION_TABLE
+from zrb_store.db.tables import metadata, queue, session
 from zrb_store.db.urls import store_url
 from zrb_store.db.views import VIEWS
 from zrb_store.errors import StoreUnavailable
@@ -37,9 +37,7 @@ ADD_TABLE = "op.create_table('zrb_more', sa.Column('id', sa.Integer, primary_key
 
 def engine_of(location: str | os.PathLike[str]) -> sa.Engine:
     """Return the engine that a store uses, after creating the database file if needed."""
-    url = store_url(location)
-    dialect_of(url).create(url)
-    return dialect_of(url).engine(url, read_only=False, durability="normal")
+    return migrate.engine_of(store_url(location))
 
 
 def scalar(engine: sa.Engine, statement: str) -> Any:

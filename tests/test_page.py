@@ -19,7 +19,7 @@ from tests.commands import Commands
 from tests.pages import Pages, raw, request
 from tests.sessions import etl, inbox
 from zrb_store import Store, open_store
-from zrb_store.db.tables import REVISION
+from zrb_store.db.revision import REVISION
 
 HOSTILE = '<script>alert("x")</script>'
 

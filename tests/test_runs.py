@@ -52,6 +52,7 @@ class TestWhoMayRun:
         with pytest.raises(SessionCompleted, match="session flow has completed: `zrb-store show flow` shows it"):
             store.session("flow").run().start()
 
+    @pytest.mark.smoke
     def test_at_once_when_that_process_was_killed(self, store: Store, location: str) -> None:
         with Child(hold_a_run, location, "flow") as child:
             child.receive()

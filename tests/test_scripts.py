@@ -78,6 +78,7 @@ def test_another_script_is_refused(scripts: Scripts, location: str) -> None:
         assert (record.status, record.fence, record.project) == ("completed", 2, None)
 
 
+@pytest.mark.smoke
 def test_a_script_that_was_moved_goes_on_as_the_message_says(scripts: Scripts, location: str) -> None:
     old = scripts.write("old/job.py")
     scripts.run(old, FAIL="x")

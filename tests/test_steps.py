@@ -57,6 +57,7 @@ class Counted:
         return self._function(*args)
 
 
+@pytest.mark.smoke
 def test_completed_steps_stand_when_the_attempt_fails(store: Store) -> None:
     session = store.session("night")
     session.xcom["in"].extend(["a", "b", "c"])

@@ -21,7 +21,7 @@ from zrb_store import Store
 from zrb_store.db import migrate
 from zrb_store.db.columns import SESSION
 from zrb_store.db.engine import Database
-from zrb_store.db.tables import REVISION
+from zrb_store.db.revision import REVISION
 from zrb_store.db.views import VIEWS, iso
 from zrb_store.records import iso as iso_text
 

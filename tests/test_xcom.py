@@ -123,6 +123,7 @@ def outcome(operation: Operation, queue: Any) -> Any:
 
 
 @pytest.mark.parametrize("operations", [READING, CHANGES], ids=["reading", "changes"])
+@pytest.mark.smoke
 def test_every_operation_does_what_it_does_in_memory(store: Store, operations: dict[str, Operation]) -> None:
     xcom = store.session("s").xcom
     for contents in CONTENTS:
@@ -226,6 +227,7 @@ def test_iteration_sees_the_queue_as_it_was_when_it_began(store: Store) -> None:
     assert 500 not in queue
 
 
+@pytest.mark.smoke
 def test_queues_of_one_name_are_one_queue_everywhere(store: Store, location: str) -> None:
     with open_store(location) as other:
         one, two = store.session("s").xcom["q"], other.session("s").xcom["q"]

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from tests.attempts import acting_as
 from zrb_store import Store
-from zrb_store.db.tables import REVISION
+from zrb_store.db.revision import REVISION
 from zrb_store.db.tables import run as run_table
 from zrb_store.output_text import OutputLine
 from zrb_store.queries import output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import textwrap
 from contextlib import closing
 
 import pytest
@@ -204,6 +205,34 @@ def test_nothing_is_imported_before_it_is_needed(zrb: Zrb) -> None:
     )
     stock = zrb.run("version", ZRB_INIT_MODULES=None)
     assert zrb.run("version").out == stock.out
+
+
+WORKFLOW = """
+    from pathlib import Path
+    from zrb_store import step
+
+    @make_task(name="load", retries=1)
+    def load(ctx):
+        ctx.xcom["rows"].extend([1, 2])
+        step("page", len, "abc")
+        if not Path("failed").exists():
+            Path("failed").touch()
+            raise ValueError
+        return [ctx.xcom["rows"].pop(), len(ctx.xcom["rows"])]
+
+    @make_task(name="main", upstream=load, retries=0, group=cli)
+    def main(ctx):
+        return ctx.xcom["load"].pop()
+"""
+
+
+@pytest.mark.cold
+def test_a_task_needs_no_sqlalchemy(zrb: Zrb) -> None:
+    zrb.tasks("cli.add_task(Task(name='first', action=lambda ctx: None))")
+    zrb.run("first")  # creates the store, for which Alembic is needed
+    zrb.tasks("sys.modules['sqlalchemy'] = None\n" + textwrap.dedent(WORKFLOW))
+    assert zrb.run("main", ZRB_STORE_SESSION="etl").out.strip() == "[1, 1]"
+    assert zrb.stored("etl").tasks == {"load": ["failed", "completed"], "main": ["completed"]}
 
 
 @pytest.mark.cold

@@ -97,6 +97,7 @@ def test_examples_of_zrb_run_verbatim(zrb: Zrb) -> None:
     assert "42" in zrb.run("xcom", "show", "magic").out
 
 
+@pytest.mark.smoke
 def test_a_killed_task_is_given_back_and_resumed(zrb: Zrb) -> None:
     zrb.tasks("async def HALF(ctx): await hang('in-load')\n" + CHAIN)
     zrb.start("report", ZRB_STORE_SESSION="etl").reaches("in-load").signal(signal.SIGKILL).done()
@@ -141,6 +142,7 @@ def test_a_retry_finds_what_the_failed_attempt_popped(zrb: Zrb) -> None:
     assert [state for _, state in stored.fates("todo")] == ["taken", "live", "live", "retracted", "retracted", "live"]
 
 
+@pytest.mark.smoke
 def test_a_mended_workflow_resumes_where_it_failed(zrb: Zrb) -> None:
     zrb.tasks(MENDABLE + CHAIN)
     failed = zrb.run("report", code=1)

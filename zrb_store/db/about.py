@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import sqlalchemy as sa
-
+from zrb_store.db.core import sa
 from zrb_store.db.dialect import sqlite_path
 from zrb_store.db.engine import Database
 

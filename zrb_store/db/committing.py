@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from zrb_store.db.dialect import Dialect, Ticket, upgraded_meanwhile
 from zrb_store.db.failpoints import failpoint
-from zrb_store.db.tables import REVISION
+from zrb_store.db.revision import REVISION
 from zrb_store.db.transaction import Lost, Row, Transaction
 
 T = TypeVar("T")

@@ -6,21 +6,23 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
-
-import sqlalchemy as sa
-from sqlalchemy.engine import URL
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store.db.committing import Asking, Committing, roll_back
+from zrb_store.db.deferred import made
 from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.fronts import Fronts
 from zrb_store.db.process_fork import protect_from_fork
-from zrb_store.db.tables import REVISION
+from zrb_store.db.revision import REVISION
 from zrb_store.db.transaction import Lost, Params, Row, Transaction, is_write
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import Patience, Wait
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.engine import URL
 
 T = TypeVar("T")
 
@@ -35,6 +37,7 @@ class Database(Patience):
     can read. After a fork each of the two processes opens its own connection.
 
     Attributes:
+        dialect_name: `sqlite` or `postgresql`.
         closed: Whether `close` was called; no operation is possible any more.
         fronts: What is remembered of the queues, as long as the connection lasts.
         on_death: Called after a transaction in which values died, with this object, and queue id and seq of each.
@@ -48,8 +51,10 @@ class Database(Patience):
         self.url = url
         self.read_only = read_only
         self.dialect = dialect_of(url)
+        self.dialect_name = self.dialect.name
         self.fronts = Fronts()
         self._engine = self.dialect.engine(url, read_only=read_only, durability=durability)
+        self._language = self._engine.dialect  # read once: a deferred engine has another one each time
         self._lock = threading.RLock()
         self._transaction: Transaction | None = None
         self._pooled: Any = None
@@ -61,11 +66,6 @@ class Database(Patience):
         self.dialect.watch(self)
 
     @property
-    def dialect_name(self) -> str:
-        """`sqlite` or `postgresql`."""
-        return self._engine.dialect.name
-
-    @property
     def shown_url(self) -> str:
         """The URL of the store, with passwords masked."""
         return shown_url(self.url)
@@ -73,7 +73,7 @@ class Database(Patience):
     @property
     def engine(self) -> sa.Engine:
         """The SQLAlchemy engine, for migrations and backups."""
-        return self._engine
+        return made(self._engine)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Close the connection, once the operation of another thread, if there is one, has ended."""
@@ -94,13 +94,13 @@ class Database(Patience):
             StoreUnavailable: The database stayed locked or unreachable, or it refuses the statement.
             SchemaAhead: Another process has upgraded the store since it was opened.
         """
-        if not is_write(statement):
+        if not is_write(self._language, statement):
             return self.operate(Transaction.execute, statement, params)
         if self.read_only or self.dialect.commits_unsynced:
             return self.transact(lambda transaction: transaction.execute(statement, params))
         if lost is None:
-            return self.operate(self._write, statement, params)
-        change = Asking(self.dialect, lambda transaction: self._write(transaction, statement, params), lost)
+            return self.operate(self.write, statement, params)
+        change = Asking(self.dialect, lambda transaction: self.write(transaction, statement, params), lost)
         try:
             return self.operate(self._ask, change)
         except StoreUnavailable as error:
@@ -112,7 +112,8 @@ class Database(Patience):
         finally:
             self._may_be_committed &= not change.is_unanswered  # that is found out over the next connection
 
-    def _write(self, transaction: Transaction, statement: sa.sql.Executable, params: Params) -> list[Row]:
+    def write(self, transaction: Transaction, statement: sa.sql.Executable, params: Params) -> list[Row]:
+        """Run a statement that writes in its own transaction, once. It is for `operate`."""
         self._may_be_committed = True
         rows = transaction.execute(statement, params)
         if not rows and (found := revision_of(transaction.driver)) != REVISION:
@@ -193,10 +194,12 @@ class Database(Patience):
         Raises:
             StoreUnavailable: The database cannot be used.
         """
+        import sqlalchemy as sa  # late: takes long
+
         with self._lock:
             try:
                 self.dialect.create(self.url)
-                yield self._engine
+                yield self.engine
             except (OSError, sa.exc.DBAPIError) as error:
                 cause = getattr(error, "orig", None) or error
                 raise self.dialect.explain(cause, self.url) or cause from error
@@ -296,7 +299,7 @@ class Database(Patience):
     def _connection(self, may_be_ended: bool = False) -> Transaction:
         transaction = self._transaction
         if transaction is not None:
-            usable = not self._is_replaced and not transaction.cancelled and self.dialect.is_idle(transaction.driver)
+            usable = not self._is_replaced and transaction.is_usable and self.dialect.is_idle(transaction.driver)
             if usable and (may_be_ended or not self.dialect.is_ended(transaction.driver)):
                 return transaction
             self._drop()
@@ -305,7 +308,7 @@ class Database(Patience):
         self.refuse_replaced()
         self._pooled = self.dialect.connect(self._engine, self)
         self._file = self.dialect.open_file(self.url)
-        self._transaction = Transaction(self._pooled.driver_connection, self._engine.dialect)
+        self._transaction = Transaction(self._pooled.driver_connection, self._language, self.dialect_name)
         return self._transaction
 
     def _drop(self) -> None:

@@ -18,7 +18,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
 from zrb_store.db import tables, views, waiting
+from zrb_store.db.deferred import made
 from zrb_store.db.dialect import dialect_of
+from zrb_store.db.revision import OLD_VERSION_TABLE, VERSION_TABLE, version_table
+from zrb_store.db.urls import StoreUrl
 from zrb_store.db.waiting import Notice
 from zrb_store.errors import StoreUnavailable
 
@@ -98,6 +101,14 @@ def is_known(revision: str) -> bool:
     return revision in {script.revision for script in ScriptDirectory(str(folder())).walk_revisions()}
 
 
+def engine_of(url: StoreUrl) -> sa.Engine:
+    """Return the engine of a store, whose file is created if necessary."""
+    dialect = dialect_of(url)
+    dialect.create(url)
+    engine: sa.Engine = made(dialect.engine(url, read_only=False, durability="normal"))
+    return engine
+
+
 def alembic_config(connection: sa.Connection) -> Config:
     """Return Alembic's configuration. It does without alembic.ini, which is not in the wheel."""
     from alembic.config import Config
@@ -139,10 +150,10 @@ def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> 
         connection: The store, in the transaction of the upgrade.
         execute: Runs a statement, or prints it.
     """
-    if _version_table(connection) == tables.OLD_VERSION_TABLE:
-        execute(CREATE_VERSION_TABLE.format(tables.VERSION_TABLE))
-        execute(f"INSERT INTO {tables.VERSION_TABLE} SELECT version_num FROM {tables.OLD_VERSION_TABLE}")
-        execute(f"UPDATE {tables.OLD_VERSION_TABLE} SET version_num = '{UNKNOWN_TO_0001}'")
+    if _version_table(connection) == OLD_VERSION_TABLE:
+        execute(CREATE_VERSION_TABLE.format(VERSION_TABLE))
+        execute(f"INSERT INTO {VERSION_TABLE} SELECT version_num FROM {OLD_VERSION_TABLE}")
+        execute(f"UPDATE {OLD_VERSION_TABLE} SET version_num = '{UNKNOWN_TO_0001}'")
 
 
 def make_views(dialect_name: str, execute: Callable[[Executable], object]) -> None:
@@ -263,12 +274,12 @@ def _revision(connection: sa.Connection) -> str | None:
     from alembic.runtime.migration import MigrationContext
 
     options = {
-        "version_table": _version_table(connection) or tables.VERSION_TABLE,
+        "version_table": _version_table(connection) or VERSION_TABLE,
         "version_table_schema": version_schema(connection),
     }
     return MigrationContext.configure(connection, opts=options).get_current_revision()
 
 
 def _version_table(connection: sa.Connection) -> str | None:
-    found = connection.execute(dialect_of(connection.engine.url).has_versions)
-    return tables.version_table([row[0] for row in found])
+    found = connection.execute(made(dialect_of(connection.engine.url).has_versions))
+    return version_table([row[0] for row in found])

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import sqlalchemy as sa
-from sqlalchemy.engine import URL
-
+from zrb_store.db.core import run, sa, version
 from zrb_store.db.dialect import now
 from zrb_store.db.engine import Database
-from zrb_store.db.tables import OLD_VERSION_TABLE, REVISION, run, version, version_table
+from zrb_store.db.revision import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, version_table
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
 _VERSIONS: dict[str, sa.Select[Any]] = {
-    version.name: sa.select(version.c.version_num),
+    VERSION_TABLE: sa.select(version.c.version_num),
     OLD_VERSION_TABLE: sa.select(sa.column("version_num")).select_from(sa.table(OLD_VERSION_TABLE)),
 }
 

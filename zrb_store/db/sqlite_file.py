@@ -20,7 +20,7 @@ def open_file_read_only(path: Path) -> sqlite3.Connection:
     driver = open_uri(f"{uri}?mode=ro")
     try:
         driver.execute("SELECT 1 FROM sqlite_master LIMIT 1")
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         driver.close()
         # In a folder that we may not write, a WAL database can be read only while nobody has it open (no -wal file).
         if primary_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) and not wal(path).exists():

@@ -5,7 +5,6 @@ Times are whole microseconds since 1970 UTC, read from the database's clock insi
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import (
@@ -27,14 +26,7 @@ from sqlalchemy import (
     true,
 )
 
-# The Alembic revision that this code reads and writes; a test compares it with the head of migrations/.
-REVISION = "0007"
-
-# The table in which Alembic keeps the revision. It has a name of its own, so that other programs that use Alembic can
-# share a PostgreSQL schema with a store.
-VERSION_TABLE = "zrb_version"
-# The table that revision 0001 used, and in which a zrb-store of that revision still looks (migrations/versions/0002).
-OLD_VERSION_TABLE = "alembic_version"
+from zrb_store.db.revision import VERSION_TABLE
 
 version = TableClause(VERSION_TABLE, column("version_num"))
 
@@ -273,17 +265,6 @@ change = Table(
     Index(None, "session"),
     sqlite_autoincrement=True,
 )
-
-
-def version_table(tables: Collection[str]) -> str | None:
-    """Return which of the existing tables holds the store's revision, or None if there is no store.
-
-    `alembic_version` holds it only if our tables exist and `zrb_version` does not; otherwise it may belong to another
-    program.
-    """
-    if VERSION_TABLE in tables:
-        return VERSION_TABLE
-    return OLD_VERSION_TABLE if session.name in tables and OLD_VERSION_TABLE in tables else None
 
 
 def add_postgresql_options() -> None:

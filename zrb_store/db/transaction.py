@@ -6,8 +6,12 @@ import contextlib
 import functools
 import itertools
 import operator
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
+
+from zrb_store.db import stored_statements
+from zrb_store.db.stored_statements import Compiled
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import Dialect as SADialect
@@ -40,11 +44,15 @@ class Executor(Protocol):
 
 
 @functools.lru_cache(maxsize=512)
+def _compiled(dialect: SADialect, statement: Executable) -> tuple[Compiled, Callable[[Params], Any]]:
+    found = stored_statements.find(dialect, statement) or stored_statements.compile_statement(dialect, statement)
+    return found, _binder(found.names, found.constants)
+
+
 def compiled(dialect: SADialect, statement: Executable) -> tuple[str, Callable[[Params], Any]]:
     """Return the SQL of a statement, and a function that converts parameters to the form that the driver expects."""
-    result = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
-    constants = {key: value for key, value in result.params.items() if value is not None or not _is_open(result, key)}
-    return str(result), _binder(result.positiontup, constants)
+    found, bind = _compiled(dialect, statement)
+    return found.sql, bind
 
 
 def _binder(names: Sequence[str] | None, constants: Params) -> Callable[[Params], Any]:
@@ -61,16 +69,9 @@ def _binder(names: Sequence[str] | None, constants: Params) -> Callable[[Params]
     return operator.itemgetter(*names)
 
 
-def _is_open(result: Any, key: str) -> bool:
-    """Whether the parameter needs a value, rather than being a constant None."""
-    bind = result.binds.get(key)
-    return bind is not None and bind.required
-
-
-@functools.lru_cache(maxsize=512)
-def is_write(statement: Executable) -> bool:
+def is_write(dialect: SADialect, statement: Executable) -> bool:
     """Whether the statement changes rows."""
-    return bool(statement.is_dml)
+    return _compiled(dialect, statement)[0].writes
 
 
 class Transaction:
@@ -83,22 +84,28 @@ class Transaction:
         cancelled: Whether the server was asked to cancel a statement. It may then cancel a later one instead.
         prepared: Names of the statements that were prepared below the driver.
         died: Queue id and seq of each value that has died in the open transaction.
+        dialect_name: `sqlite` or `postgresql`.
+        is_set: Whether a setting of the connection is not as it was opened. Other statements must not use it then.
     """
 
-    __slots__ = ("_dialect", "cancelled", "died", "driver", "prepared", "sent", "sql")
+    __slots__ = ("_dialect", "cancelled", "dialect_name", "died", "driver", "is_set", "prepared", "sent", "sql")
 
-    def __init__(self, driver: Any, dialect: SADialect) -> None:
+    def __init__(self, driver: Any, dialect: SADialect, dialect_name: str) -> None:
+        """Use a connection of the driver. The dialect is SQLAlchemy's."""
         self.driver = driver
         self.sent = 0
         self.sql = ""
         self.cancelled = False
         self.prepared: set[bytes] = set()
         self.died: list[tuple[int, int]] = []
+        self.dialect_name = dialect_name
+        self.is_set = False
         self._dialect = dialect
 
     @property
-    def dialect_name(self) -> str:
-        return self._dialect.name
+    def is_usable(self) -> bool:
+        """Whether the connection can run the next operation."""
+        return not (self.cancelled or self.is_set)
 
     def execute(self, statement: Executable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
         sql, bind = compiled(self._dialect, statement)
@@ -119,7 +126,7 @@ class Transaction:
                     yield row
             finally:
                 # Whoever stopped reading (`... | head`) may have closed the connection first, and the cursor with it.
-                with contextlib.suppress(self._dialect.dbapi.ProgrammingError):  # type: ignore[union-attr]
+                with contextlib.suppress(sqlite3.ProgrammingError):
                     cursor.close()
             return
         name = f"zrb_{next(_cursors)}"

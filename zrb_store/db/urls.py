@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TypeAlias
-
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from zrb_store.db.location import location_text, with_hosts_as_parameters
 from zrb_store.errors import InvalidArgument
 from zrb_store.safe_text import is_secret_name, mask_word, remember
 
-StoreUrl: TypeAlias = URL
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+StoreUrl: TypeAlias = "URL"
 """The URL of a store, for modules that do not import SQLAlchemy."""
 
 _MALFORMED = "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
@@ -25,7 +25,40 @@ _NO_PATH = re.compile(
     r"(?![./~])(?:postgres\w*(\+\w+)?:|[\w.%+-]+:(?![\\/]).*@|.*\bpassword\s*=)", re.IGNORECASE | re.DOTALL
 )
 _USER_AND_PASSWORD = re.compile(r"[\w+]+://([^:/]*(:[^@]*)?@)?")  # as SQLAlchemy splits a URL
+# What SQLAlchemy neither quotes in a URL nor reads as something else.
+_PLAIN_PATH = re.compile(r"[\w.~/ +-]*", re.ASCII)
+_PLAIN_FILE = re.compile(rf"sqlite(?:\+pysqlite)?:///({_PLAIN_PATH.pattern[:-1]}+)", re.ASCII)
 _PARAMETER = re.compile(r"[?&][\w.]+=[^&]*")
+
+
+class _FileUrl(NamedTuple):
+    """As much of a URL of SQLAlchemy as is asked of one that names a file.
+
+    Attributes:
+        database: The path of the file.
+        drivername: `sqlite`.
+        password: None.
+        query: Nothing.
+    """
+
+    database: str
+    drivername: str = "sqlite"
+    password: None = None
+    query: tuple[()] = ()
+
+    def render_as_string(self, hide_password: bool = True) -> str:
+        if _PLAIN_PATH.fullmatch(self.database):
+            return f"sqlite:///{self.database}"
+        from sqlalchemy.engine import URL  # late: takes a tenth of a second
+
+        return URL.create("sqlite", database=self.database).render_as_string(hide_password)
+
+    def difference_update_query(self, names: Any) -> _FileUrl:
+        return self
+
+
+def _file_url(path: str) -> URL:
+    return cast("URL", _FileUrl(_absolute(path)))
 
 
 def store_url(location: str | os.PathLike[str] | None = None) -> URL:
@@ -48,7 +81,12 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
     if "://" not in text:
         if _NO_PATH.match(text):
             raise InvalidArgument(_MALFORMED)
-        return URL.create("sqlite", database=_absolute(text))
+        return _file_url(text)
+    if match := _PLAIN_FILE.fullmatch(text):
+        return _file_url(match[1])
+    from sqlalchemy.engine import make_url  # late: takes a tenth of a second
+    from sqlalchemy.exc import ArgumentError
+
     try:
         url = make_url(with_hosts_as_parameters(text))
     except (ArgumentError, ValueError):
@@ -56,6 +94,8 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
         raise InvalidArgument(_MALFORMED) from None
     if url.drivername.startswith("sqlite"):
         if url.database and url.database != ":memory:":
+            if not url.query:
+                return _file_url(url.database)
             url = url.set(drivername="sqlite", database=_absolute(url.database))
         return url
     # After an unescaped @ in the password, its end would be taken for the host, which every message would name.

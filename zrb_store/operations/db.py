@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from zrb_store import settings
 from zrb_store.db import about, migrate, schema
 from zrb_store.db.engine import Database
-from zrb_store.db.tables import REVISION
+from zrb_store.db.revision import REVISION
 from zrb_store.db.urls import store_url
 from zrb_store.errors import StoreMissing
 from zrb_store.queries.db import rows

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from zrb_store.db.about import file_of, is_file
 from zrb_store.db.dialect import StoreReplaced
 from zrb_store.db.engine import Database
+from zrb_store.db.revision import REVISION
 from zrb_store.db.schema import revision
 from zrb_store.db.sqlite_file import wal
-from zrb_store.db.tables import REVISION
 from zrb_store.errors import ZrbStoreError
 from zrb_store.store import Store, open_store
 

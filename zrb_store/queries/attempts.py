@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
 from zrb_store.db.columns import ATTEMPT, readable
+from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, session, value
 from zrb_store.db.dialect import now, schema_is_unchanged
-from zrb_store.db.tables import attempt, run, session, value
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.records import AttemptRecord
 from zrb_store.safe_text import ErrorText

@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
 from zrb_store.db.columns import CHANGE, readable
+from zrb_store.db.core import bindparam, change, literal_column, sa
 from zrb_store.db.dialect import now
-from zrb_store.db.tables import change
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.process import identity
 

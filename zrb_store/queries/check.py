@@ -7,11 +7,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
+from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, session, value
 from zrb_store.db.dialect import among
-from zrb_store.db.tables import attempt, queue, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import sessions
 from zrb_store.queries.requeue import is_dead

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
+from zrb_store.db.core import sa
 from zrb_store.db.dialect import now
 from zrb_store.db.transaction import Executor
 

@@ -1,6 +1,7 @@
 """The names that TAB completes.
 
-This is plain SQL, and the only such module of this layer: SQLAlchemy takes longer to import than the answer may take.
+This is plain SQL, and the only such module of this layer: it is written for both databases without SQLAlchemy, which
+takes longer to import than the answer may take.
 Every function returns at most a given number of names, and with them the last one of all: what a shell inserts is the
 common beginning of the names, which must not be longer than that of those left out.
 """

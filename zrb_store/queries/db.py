@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
-from zrb_store.db.tables import attempt, queue, run, session, value
+from zrb_store.db.core import attempt, queue, run, sa, session, value
 from zrb_store.db.transaction import Executor
 
 _count = sa.func.count()

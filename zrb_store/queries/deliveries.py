@@ -7,12 +7,9 @@ import json
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
+from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, run, sa, session, value
 from zrb_store.db.dialect import among, now
 from zrb_store.db.fronts import Front
-from zrb_store.db.tables import attempt, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.fronts import not_before_front, parameters

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
-from zrb_store.db.tables import attempt, value
+from zrb_store.db.core import attempt, bindparam, literal_column, sa, value
 from zrb_store.db.transaction import Transaction
 
 _of_queue = value.c.queue_id == bindparam("queue_id")

@@ -6,11 +6,8 @@ import functools
 import json
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
+from zrb_store.db.core import attempt, bindparam, literal_column, output, queue, returned, sa, session, value
 from zrb_store.db.dialect import among, insert_if_absent, now
-from zrb_store.db.tables import attempt, output, queue, returned, session, value
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.fork_steps import MOMENT as _MOMENT
 from zrb_store.queries.fork_steps import SOURCE as _SOURCE

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
-from zrb_store.db.tables import attempt, queue, returned, session, value
+from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, sa, session, value
 from zrb_store.db.transaction import Executor
 
 SOURCE = bindparam("source", type_=session.c.id.type)

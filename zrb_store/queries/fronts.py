@@ -10,13 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
+from zrb_store.db.core import bindparam, literal_column, queue, sa, value
 from zrb_store.db.dialect import now
 from zrb_store.db.engine import Database
 from zrb_store.db.fronts import Front
-from zrb_store.db.tables import queue, value
 from zrb_store.db.transaction import Executor, Transaction
 
 _SLOW = 250  # microseconds for which the server may search; as a rule it takes ten

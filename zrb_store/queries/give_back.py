@@ -7,11 +7,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
+from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, sa, value
 from zrb_store.db.dialect import among
-from zrb_store.db.tables import attempt, queue, returned, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import resting_steps, sessions, steps
 from zrb_store.queries.attempts import unfinished

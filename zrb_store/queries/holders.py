@@ -7,12 +7,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import literal_column
-
 from zrb_store.db.columns import RUN
+from zrb_store.db.core import attempt, literal_column, queue, run, sa, session, value
 from zrb_store.db.dialect import among
-from zrb_store.db.tables import attempt, queue, run, session, value
 from zrb_store.db.transaction import Executor
 from zrb_store.queries import runs
 from zrb_store.queries.steps import standing

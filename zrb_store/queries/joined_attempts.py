@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
-
-from zrb_store.db.tables import attempt, session
+from zrb_store.db.core import attempt, sa, session
 from zrb_store.records import UNSUCCESSFUL
 
 MESSAGE_LENGTH = 300

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
 from zrb_store.db.columns import ATTEMPT
-from zrb_store.db.tables import attempt, session
+from zrb_store.db.core import attempt, bindparam, literal_column, sa, session
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries.programs import PROGRAM, is_named, program
 

@@ -7,11 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import literal_column
-
+from zrb_store.db.core import attempt, literal_column, sa
 from zrb_store.db.dialect import among
-from zrb_store.db.tables import attempt
 from zrb_store.db.transaction import Executor
 from zrb_store.records import UNSUCCESSFUL
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
-from zrb_store.db.tables import value
+from zrb_store.db.core import bindparam, literal_column, sa, value
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.value_history import Only

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam
-
+from zrb_store.db.core import bindparam, run, sa
 from zrb_store.db.dialect import now, schema_is_unchanged
-from zrb_store.db.tables import run
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import SessionBusy
 from zrb_store.process import is_group_alive, is_running, is_stopped

@@ -8,11 +8,8 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import literal_column
-
+from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, session
 from zrb_store.db.dialect import among, matches
-from zrb_store.db.tables import attempt, run, session
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.name_pattern import NamePattern
 from zrb_store.queries import runs, sessions
@@ -20,7 +17,8 @@ from zrb_store.queries.programs import is_named
 from zrb_store.queries.show import no_step
 from zrb_store.records import RunRecord, SessionRecord
 
-_NEWEST_FIRST = (session.c.created_at.desc(), session.c.id.desc())
+_NEWEST_FIRST = sessions.ALL.order_by(session.c.created_at.desc(), session.c.id.desc())
+_NEWEST = _NEWEST_FIRST.limit(bindparam("limit", type_=sa.Integer))
 _MANY = 1000  # names
 _place = sa.tuple_(session.c.created_at, session.c.id)
 
@@ -52,7 +50,7 @@ def matching_sessions(
         roots: Leave out child sessions.
         limit: How many sessions to return at most.
     """
-    statement = sessions.ALL.order_by(*_NEWEST_FIRST)
+    statement = _NEWEST_FIRST
     if name is not None:
         statement = statement.where(matches(transaction.dialect_name, session.c.name, name))
         if limit is not None and _has_many(transaction, name):
@@ -76,6 +74,8 @@ def matching_sessions(
     if roots:
         statement = statement.where(session.c.parent.is_(None))
     if name is None or name.is_exact:
+        if statement is _NEWEST_FIRST and limit is not None:  # the SQL of this one is stored
+            return map(sessions.record, transaction.stream(_NEWEST, {"limit": limit}))
         return map(sessions.record, transaction.stream(statement.limit(limit)))
     found = map(sessions.record, transaction.stream(statement))
     return itertools.islice((each for each in found if name.matches(each.name)), limit)

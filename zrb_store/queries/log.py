@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam
-
-from zrb_store.db.tables import attempt
+from zrb_store.db.core import attempt, bindparam, sa
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import attempts
 from zrb_store.queries.output import has_output

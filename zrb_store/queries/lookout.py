@@ -7,11 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
+from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, session, value
 from zrb_store.db.engine import Database
-from zrb_store.db.tables import attempt, queue, session, value
 from zrb_store.queries import fronts
 from zrb_store.queries.queues import find_queue
 

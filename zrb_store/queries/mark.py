@@ -5,10 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
-from zrb_store.db.tables import attempt
+from zrb_store.db.core import attempt, bindparam, literal_column, sa
 from zrb_store.db.transaction import Executor
 from zrb_store.queries import attempts
 from zrb_store.records import AttemptRecord

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
+from zrb_store.db.columns import RUN
+from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, run, sa, session, value
 from zrb_store.db.dialect import now, schema_is_unchanged
-from zrb_store.db.tables import attempt, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.last_errors import AttemptError
@@ -39,7 +37,7 @@ def claim(executor: Executor, dead: RunRecord) -> bool:
 
 
 _UNTOLD = (
-    sa.select(session.c.name, *(runs.ALL.selected_columns))
+    sa.select(session.c.name, *(run.c[name] for name in RUN))
     .select_from(session.join(run, sa.and_(run.c.session_id == session.c.id, run.c.number == session.c.fence)))
     .where(
         session.c.status == literal_column("'running'"),

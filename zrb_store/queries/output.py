@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
 from zrb_store import output_text
 from zrb_store.db.columns import OUTPUT
-from zrb_store.db.tables import attempt, output
+from zrb_store.db.core import attempt, bindparam, literal_column, output, sa
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.output_text import OutputLine
 

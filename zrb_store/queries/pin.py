@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam
-
-from zrb_store.db.tables import session
+from zrb_store.db.core import bindparam, sa, session
 from zrb_store.db.transaction import Executor
 
 _PIN = (

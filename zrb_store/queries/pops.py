@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
 from zrb_store.db.columns import CHANGE, readable
-from zrb_store.db.tables import change, queue
+from zrb_store.db.core import bindparam, change, literal_column, queue, sa
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries.changes import Change
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import literal_column
-
 from zrb_store.db.columns import RUN, readable
-from zrb_store.db.tables import run, session
+from zrb_store.db.core import literal_column, run, sa, session
 from zrb_store.db.transaction import Row
 from zrb_store.project import program_of
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
 from zrb_store.db.columns import SESSION, readable
-from zrb_store.db.tables import attempt, change, queue, session, value
+from zrb_store.db.core import attempt, bindparam, change, literal_column, queue, sa, session, value
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.changes import is_push_or_pop
 from zrb_store.queries.programs import PROGRAM, program

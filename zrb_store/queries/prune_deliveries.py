@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
-from zrb_store.db.tables import attempt, queue, returned, run, session, value
+from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, run, sa, session, value
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.prune import is_delivery
 

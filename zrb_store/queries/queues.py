@@ -5,12 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam
-
 from zrb_store.db.columns import QUEUE
+from zrb_store.db.core import bindparam, queue, sa, session
 from zrb_store.db.dialect import insert_if_absent
-from zrb_store.db.tables import queue, session
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions

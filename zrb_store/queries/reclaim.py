@@ -6,12 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
 from zrb_store.db.columns import RUN
+from zrb_store.db.core import attempt, bindparam, literal_column, queue, run, sa, session, value
 from zrb_store.db.dialect import now, schema_is_unchanged
-from zrb_store.db.tables import attempt, queue, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import runs
 from zrb_store.queries.clock import now_micros

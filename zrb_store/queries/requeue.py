@@ -7,11 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
+from zrb_store.db.core import bindparam, literal_column, queue, returned, sa, session, value
 from zrb_store.db.dialect import among
-from zrb_store.db.tables import queue, returned, session, value
 from zrb_store.db.transaction import Executor
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")

@@ -7,11 +7,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
+from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, value
 from zrb_store.db.dialect import among
-from zrb_store.db.tables import attempt, queue, value
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.steps import is_running, standing
 

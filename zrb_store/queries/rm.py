@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam
-
-from zrb_store.db.tables import change, queue, session
+from zrb_store.db.core import bindparam, change, queue, sa, session
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.changes import is_push_or_pop
 

@@ -6,11 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
 from zrb_store.db.columns import RUN, readable
-from zrb_store.db.tables import attempt, run, session
+from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, session
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import undo_ended
@@ -57,7 +54,7 @@ _LOSE = (
     .values(ended_at=_MOMENT, outcome=literal_column("'lost'"))
 )
 _LATER = ("id", "suspected_at", "ended_at", "outcome", "told_at")
-_STARTED = [column.name for column in run.c if column.name not in _LATER]
+_STARTED = [name for name in RUN if name not in _LATER]
 _INSERT = sa.insert(run).values({name: bindparam(name) for name in _STARTED}).returning(run.c.id)
 _SESSION_COLUMNS = ("project", "task", "path", "inputs")
 _START_SESSION = (

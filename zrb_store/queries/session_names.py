@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
+from zrb_store.db.core import bindparam, literal_column, sa, session
 from zrb_store.db.dialect import bytewise, matches
-from zrb_store.db.tables import session
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.name_pattern import NamePattern
 

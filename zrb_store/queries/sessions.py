@@ -7,12 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
 from zrb_store.db.columns import SESSION, readable
+from zrb_store.db.core import bindparam, literal_column, sa, session
 from zrb_store.db.dialect import bytewise, insert_if_absent, now, schema_is_unchanged
-from zrb_store.db.tables import session
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import SessionNotFound, ZrbStoreError
 from zrb_store.records import SessionRecord

@@ -8,11 +8,8 @@ import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
+from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, value
 from zrb_store.db.dialect import among, now
-from zrb_store.db.tables import attempt, queue, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import attempts
 from zrb_store.queries.queues import readable_limit

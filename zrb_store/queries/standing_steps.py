@@ -7,11 +7,8 @@ import json
 from collections.abc import Collection, Iterable
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam
-
+from zrb_store.db.core import attempt, bindparam, sa
 from zrb_store.db.dialect import among
-from zrb_store.db.tables import attempt
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import InvalidArgument
 from zrb_store.queries.steps import standing, standing_of_task

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import literal_column
-
-from zrb_store.db.tables import run, session
+from zrb_store.db.columns import RUN
+from zrb_store.db.core import literal_column, run, sa, session
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import runs
 from zrb_store.records import RunRecord
@@ -86,7 +84,7 @@ def running(
         task: Only runs of this main task.
         since: Only runs that started at this moment (in microseconds) or later.
     """
-    columns = (session.c.project, session.c.task, *runs.ALL.selected_columns)
+    columns = (session.c.project, session.c.task, *(run.c[name] for name in RUN))
     statement = _chosen(sa.select(*columns), task, since).where(run.c.ended_at.is_(None))
     rows = executor.execute(statement, {})
     return [(project, name, runs.record(tuple(columns))) for project, name, *columns in rows]

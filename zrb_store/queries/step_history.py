@@ -8,12 +8,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam, literal_column
-
 from zrb_store.db.columns import ATTEMPT, readable
+from zrb_store.db.core import attempt, bindparam, literal_column, sa
 from zrb_store.db.dialect import among
-from zrb_store.db.tables import attempt
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import attempts
 from zrb_store.queries.show import attempts_without

@@ -6,11 +6,8 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy import bindparam
-
 from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, ColumnRule, readable
-from zrb_store.db.tables import queue, returned, value
+from zrb_store.db.core import bindparam, queue, returned, sa, value
 from zrb_store.db.transaction import Row, Transaction
 from zrb_store.queries.changes import Change
 from zrb_store.queries.joined_attempts import PUSHER, TAKER
@@ -74,13 +71,16 @@ class ValueHistory(NamedTuple):
 Only = Literal["live", "dead"]
 """The values that are asked for, if not all."""
 
+Scope = Literal["value", "queue", "session", "named"]
+"""Whose values are asked for: `value`, `queue`, `session` (all its queues) or `named` (one queue by name)."""
+
 _FROM_SEQ = bindparam("from_seq", type_=sa.BigInteger)
 _PUSHER = (*PUSHER.name, PUSHER.step, PUSHER.given_back_at, PUSHER.failed_at)
 _TAKER = (*TAKER.name, TAKER.step)
 
 
-def _within(table: sa.Table, scope: str) -> sa.ColumnElement[bool]:
-    """Return the condition for a scope: `value`, `queue`, `session` (all its queues) or `named` (one queue by name)."""
+def _within(table: sa.Table, scope: Scope) -> sa.ColumnElement[bool]:
+    """Return the condition for a scope."""
     if scope in ("value", "queue"):
         of_queue = table.c.queue_id == bindparam("queue_id")
         return of_queue if scope == "queue" else sa.and_(of_queue, table.c.seq == bindparam("seq", type_=sa.BigInteger))
@@ -89,7 +89,7 @@ def _within(table: sa.Table, scope: str) -> sa.ColumnElement[bool]:
 
 
 @functools.cache
-def _values(scope: str, only: Only | None, then: bool, from_seq: bool = False) -> Any:
+def _values(scope: Scope, only: Only | None, then: bool, from_seq: bool = False) -> Any:
     is_live = was_live if then else value.c.ended_at.is_(None)
     statement: Any = (
         sa.select(*(value.c[name] for name in VALUE), is_live, *_PUSHER, *_TAKER)
@@ -108,7 +108,7 @@ def _values(scope: str, only: Only | None, then: bool, from_seq: bool = False) -
 
 
 @functools.cache
-def _returns(scope: str, from_seq: bool = False) -> Any:
+def _returns(scope: Scope, from_seq: bool = False) -> Any:
     statement: Any = (
         sa.select(*(returned.c[name] for name in RETURN), *_TAKER, *TAKER.error)
         .select_from(TAKER.join(returned, returned.c.taken_by))
@@ -135,7 +135,7 @@ def of_session(
         only: Only live values, or only those that are dead now.
         at: A moment in microseconds: the values that were live then count as live.
     """
-    scope = "session" if queue_name is None else "named"
+    scope: Scope = "session" if queue_name is None else "named"
     return _histories(transaction, scope, {"session_id": session_id, "queue": queue_name}, only, at)
 
 
@@ -161,7 +161,7 @@ def of_value(transaction: Transaction, queue_id: int, seq: int) -> ValueHistory 
 
 def _histories(
     transaction: Transaction,
-    scope: str,
+    scope: Scope,
     params: dict[str, Any],
     only: Only | None,
     at: int | None,

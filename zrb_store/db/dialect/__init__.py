@@ -9,10 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-import sqlalchemy as sa
-from sqlalchemy.engine import URL
-from sqlalchemy.sql import Executable
-
 from zrb_store.db.dialect.open_file import OpenFile, StoreReplaced
 from zrb_store.db.dialect.postgresql import NoConnectionLeft, PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
@@ -35,6 +31,10 @@ from zrb_store.db.transaction import Params, Transaction
 from zrb_store.errors import StoreUnavailable, ZrbStoreError
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.engine import URL
+    from sqlalchemy.sql import Executable
+
     from zrb_store.db.dialect.bell import Bell
 
 __all__ = [
@@ -65,23 +65,28 @@ class Dialect(Protocol):
     """The hooks for one database. `url` is the URL that the store was opened with.
 
     Attributes:
+        name: `sqlite` or `postgresql`.
         begin_snapshot: The statement that begins a transaction for several reads as of one moment.
         poll_every: After how many seconds a waiting process asks again whether its queue has a value.
         backs_up: Whether an older store is backed up before an upgrade, so that its first writer may upgrade it.
         commits_unsynced: Whether a statement outside a transaction would be less durable than the store promises.
+        unsynced: What to run before and after a statement that need not be on the disk when it is acknowledged; None if
+            that saves nothing.
         has_versions: Selects the names of those tables that exist and that `version_table` needs to know about.
         has_foreign: Selects a row if other programs have tables here, so that ours must not be created.
     """
 
+    name: str
     begin_snapshot: str
     poll_every: float
     backs_up: bool
     commits_unsynced: bool
+    unsynced: tuple[str, str] | None
     has_versions: sa.TextClause
     has_foreign: sa.TextClause
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
-        """Return an engine that opens connections in autocommit mode and with our settings."""
+        """Return an engine that opens connections in autocommit mode and with our settings. It may be deferred."""
 
     def connect(self, engine: sa.Engine, database: Watched) -> Any:
         """Open a connection for the operation under way, as long as that may still wait."""

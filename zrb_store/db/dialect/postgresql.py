@@ -7,26 +7,28 @@ import math
 import re
 import select as readiness
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import sqlalchemy as sa
-from sqlalchemy.engine import URL
-from sqlalchemy.sql import Executable
-
 from zrb_store.db import waiting
+from zrb_store.db.core import sa
 from zrb_store.db.dialect.answer import answer, is_pooled
 from zrb_store.db.dialect.connecting import addresses, connect
 from zrb_store.db.dialect.probe import Probe
 from zrb_store.db.dialect.sessions import ABOUT_SESSION_SQL, end_session
-from zrb_store.db.dialect.statements import REVISION_SQL
 from zrb_store.db.dialect.tickets import TICKET_SQL, Ticket, system_of, was_committed
 from zrb_store.db.dialect.watchdog import Watched, watch
+from zrb_store.db.revision import REVISION_SQL
 from zrb_store.db.transaction import Params, Transaction
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import connect_until
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.safe_text import mask_text
+
+if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy.engine import URL
+    from sqlalchemy.sql import Executable
 
 # SQLSTATEs of a transaction that was rolled back because of another one.
 _BUSY = ("40001", "40P01", "55P03")
@@ -79,11 +81,15 @@ class PostgreSQL:
     ends, and behind a pooler no statement is prepared.
     """
 
+    name = "postgresql"
     lock_timeout = "5s"  # after that, the operation is repeated until its own timeout
     begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     poll_every = 0.085
     change_mark = None
     backs_up = False
+    unsynced: tuple[str, str] | None = (
+        None  # it would take a transaction of several statements, which is slower on most disks
+    )
     # Only in the schema of our tables: a table in other schemas of the search_path may belong to another program.
     has_versions = sa.text(
         "SELECT tablename FROM pg_catalog.pg_tables "
@@ -101,8 +107,10 @@ class PostgreSQL:
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
         self._where = shown_url(url)
+        import sqlalchemy as sa  # late: takes long, and users of SQLite seldom need it
+
         try:
-            import psycopg
+            import psycopg  # noqa: F401 - to know whether it is installed
         except ImportError:
             raise StoreUnavailable('PostgreSQL needs psycopg: pip install "zrb-store[postgres]"') from None
         # Options in the URL take precedence. With the first four, a server that vanishes is noticed. A role may have an

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
-from typing import Any
-
-import sqlalchemy as sa
-from sqlalchemy.sql import Executable
+from typing import TYPE_CHECKING, Any
 
 from zrb_store.db.transaction import Params, Transaction, compiled
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.sql import Executable
 
 _TUPLES_OK = 2  # libpq's status of a query that went well
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 import time
@@ -10,12 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
-from sqlalchemy.engine import URL
-from sqlalchemy.sql import Executable
-from sqlalchemy.sql.compiler import SQLCompiler
-
+from zrb_store.db.core import sa
+from zrb_store.db.deferred import module
 from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.statements import revision_of
 from zrb_store.db.dialect.tickets import Ticket
@@ -25,6 +22,9 @@ from zrb_store.db.transaction import Params, Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+    from sqlalchemy.sql import Executable
+
     from zrb_store.db.dialect.bell import Bell
 
 _SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
@@ -41,18 +41,25 @@ _SQLITE_REASONS = {
 }
 
 
-class _Compiler(SQLiteCompiler):
-    """A compiler that keeps `INDEXED BY`, which SQLAlchemy drops, and adds no `OFFSET ?` where there is no offset."""
+class _Connection:
+    """A connection as SQLAlchemy's pool hands it out.
 
-    limit_clause = SQLCompiler.limit_clause
+    Attributes:
+        driver_connection: The driver's connection.
+    """
 
-    def get_from_hint_text(self, table: sa.FromClause, text: str | None) -> str | None:
-        return text
+    def __init__(self, driver: sqlite3.Connection) -> None:
+        self.driver_connection = driver
+
+    def invalidate(self) -> None:
+        """Close it."""
+        self.driver_connection.close()
 
 
 class SQLite:
     """SQLite 3.35 or newer in WAL mode, with one connection for each process."""
 
+    name = "sqlite"
     begin_snapshot = "BEGIN"
     poll_every = 0.03
     backs_up = True
@@ -65,35 +72,19 @@ class SQLite:
         "AND name NOT GLOB 'sqlite_*' LIMIT 1"
     )
 
+    def __init__(self) -> None:
+        self.unsynced: tuple[str, str] | None = None
+
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
-        path = sqlite_path(url)
-
-        def connect() -> sqlite3.Connection:
-            if not path.exists():
-                raise StoreMissing(f"there is no store at {path}; the first run or push creates it")
-            driver = open_file_read_only(path) if read_only else open_uri(f"{path.absolute().as_uri()}?mode=rw")
-            try:
-                # time_ns is a C function: sqlite3 would swallow a KeyboardInterrupt that a Python function raises.
-                driver.create_function("zrb_now", 0, time.time_ns)
-                # Damaged UTF-8 is shown with escapes; an error would hide all other rows.
-                driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
-                if not read_only:
-                    driver.execute(f"PRAGMA synchronous={durability}")
-                    driver.execute("PRAGMA foreign_keys=ON")
-                    # A log of 16 MiB instead of 4 needs a quarter of the syncs, and its index still has one segment.
-                    driver.execute("PRAGMA wal_autocheckpoint=4000")
-                    driver.execute("PRAGMA journal_size_limit=16777216")
-            except sqlite3.Error:
-                driver.close()
-                raise
-            return driver
-
-        engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
-        engine.dialect.statement_compiler = _Compiler
+        if durability == "full":
+            self.unsynced = ("PRAGMA synchronous=normal", "PRAGMA synchronous=full")
+        self._open = functools.partial(_open, sqlite_path(url), read_only=read_only, durability=durability)
+        # Made when something asks for it: statements whose SQL is stored run without SQLAlchemy.
+        engine: sa.Engine = module("zrb_store.db.dialect.compiling").sqlite_engine(self._open)
         return engine
 
     def connect(self, engine: sa.Engine, database: Watched) -> Any:
-        return engine.raw_connection()
+        return _Connection(self._open())
 
     def watch(self, database: Watched) -> None:
         pass
@@ -178,6 +169,27 @@ class SQLite:
             return StoreUnavailable(f"the store {path} is a folder; name a file in it")
         reason = _SQLITE_REASONS.get(primary_code(error))
         return StoreUnavailable(f"the store {path} {reason} ({error})") if reason else None
+
+
+def _open(path: Path, *, read_only: bool, durability: str) -> sqlite3.Connection:
+    if not path.exists():
+        raise StoreMissing(f"there is no store at {path}; the first run or push creates it")
+    driver = open_file_read_only(path) if read_only else open_uri(f"{path.absolute().as_uri()}?mode=rw")
+    try:
+        # time_ns is a C function: sqlite3 would swallow a KeyboardInterrupt that a Python function raises.
+        driver.create_function("zrb_now", 0, time.time_ns)
+        # Damaged UTF-8 is shown with escapes; an error would hide all other rows.
+        driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+        if not read_only:
+            driver.execute(f"PRAGMA synchronous={durability}")
+            driver.execute("PRAGMA foreign_keys=ON")
+            # A log of 16 MiB instead of 4 needs a quarter of the syncs, and its index still has one segment.
+            driver.execute("PRAGMA wal_autocheckpoint=4000")
+            driver.execute("PRAGMA journal_size_limit=16777216")
+    except sqlite3.Error:
+        driver.close()
+        raise
+    return driver
 
 
 def sqlite_path(url: URL) -> Path:

@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
-
-from zrb_store.db.tables import REVISION, queue, value, version
+from zrb_store.db.core import queue, sa, value, version
+from zrb_store.db.deferred import module
+from zrb_store.db.revision import REVISION, REVISION_SQL
 from zrb_store.errors import SchemaAhead
 from zrb_store.name_pattern import NamePattern
 
-REVISION_SQL = f"SELECT {version.c.version_num.name} FROM {version.name}"
+if TYPE_CHECKING:
+    from zrb_store.db.dialect.compiling import byte_length as byte_length
+    from zrb_store.db.dialect.compiling import now as now
+else:
+    _compiling = module("zrb_store.db.dialect.compiling")
+    byte_length, now = _compiling.byte_length, _compiling.now
 
 _our_revision: sa.ColumnClause[Any] = sa.literal_column(f"'{REVISION}'")
 schema_is_unchanged = sa.exists(sa.select(sa.literal_column("1")).where(version.c.version_num == _our_revision))
 """A condition for each statement that writes outside a transaction: the store was not upgraded since it was opened."""
-
-
-class now(FunctionElement[int]):
-    """The database's clock, in microseconds since 1970, at the moment of evaluation rather than of the transaction."""
-
-    type = sa.BigInteger()
-    inherit_cache = True
-
-
-@compiles(now, "sqlite")
-def _sqlite_now(element: now, compiler: Any, **_: Any) -> str:
-    return "(zrb_now() / 1000)"
-
-
-@compiles(now, "postgresql")
-def _postgresql_now(element: now, compiler: Any, **_: Any) -> str:
-    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
-
-
-class byte_length(FunctionElement[int]):
-    """The size of a text in bytes, as UTF-8."""
-
-    type = sa.Integer()
-    inherit_cache = True
-
-
-@compiles(byte_length, "sqlite")
-def _sqlite_byte_length(element: byte_length, compiler: Any, **options: Any) -> str:
-    # SQLite has octet_length only since 3.43. Its length() counts characters, and only up to a NUL.
-    return f"length(CAST({compiler.process(element.clauses, **options)} AS BLOB))"
-
-
-@compiles(byte_length, "postgresql")
-def _postgresql_byte_length(element: byte_length, compiler: Any, **options: Any) -> str:
-    return f"octet_length({compiler.process(element.clauses, **options)})"
 
 
 def revision_of(driver: Any) -> str | None:
@@ -71,12 +40,8 @@ def upgraded_meanwhile(shown_url: str, found: str | None) -> SchemaAhead:
 def insert_if_absent(dialect_name: str, table: sa.Table) -> Any:
     """Return an INSERT that does nothing if a unique column already has the value."""
     if dialect_name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-        return sqlite_insert(table).on_conflict_do_nothing()
-    from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-
-    return postgresql_insert(table).on_conflict_do_nothing()
+        return module("sqlalchemy.dialects.sqlite").insert(table).on_conflict_do_nothing()
+    return module("sqlalchemy.dialects.postgresql").insert(table).on_conflict_do_nothing()
 
 
 def bytewise(dialect_name: str, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
@@ -129,6 +94,7 @@ def numbered_insert(dialect_name: str, columns: dict[str, Any], where: list[Any]
     return sa.insert(value).from_select(names, source).returning(value.c.seq)
 
 
+@functools.cache
 def reserve(dialect_name: str, *, left: bool) -> Any:
     """Return a statement that reserves `:count` numbers in queue `:queue_id` and returns the lowest."""
     count = sa.bindparam("count", type_=sa.BigInteger)

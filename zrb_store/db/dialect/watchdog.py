@@ -16,14 +16,15 @@ import socket
 import threading
 import time
 import weakref
-from typing import Any, Protocol
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zrb_store.db import waiting
 from zrb_store.db.dialect.answer import SECONDS, answer, is_pooled
 from zrb_store.db.dialect.connecting import connect, until
 from zrb_store.db.waiting import Notice
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 LOOK_EVERY = 0.5
 """Seconds between two checks."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from zrb_store.db import about, schema
 from zrb_store.db.engine import Database
-from zrb_store.db.tables import REVISION
+from zrb_store.db.revision import REVISION
 from zrb_store.errors import StoreUnavailable
 from zrb_store.inspect.doctor import files, rows
 from zrb_store.inspect.doctor.finding import Finding

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import literal_column
-
-from zrb_store.db.tables import attempt, value
+from zrb_store.db.core import attempt, literal_column, sa, value
 from zrb_store.queries.doctor.invariants import ATTEMPTS, REPORT, VALUES, Invariant
 
 _EMPTY: sa.ColumnClause[Any] = literal_column("''")
