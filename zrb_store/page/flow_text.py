@@ -83,11 +83,12 @@ class Events(NamedTuple):
 
 def events(described: dict[str, Any]) -> Events:
     """Return what happened to the values and attempts of a session, the last of it."""
-    last = sorted(heapq.nlargest(_MOST_HAPPENINGS, _all(described), key=_order), key=_order)
+    dated = (each for each in _all(described) if each.at is not None)  # a damaged time is told elsewhere
+    last = sorted(heapq.nlargest(_MOST_HAPPENINGS, dated, key=_order), key=_order)
     groups: dict[tuple[str, str, str, str], list[str]] = {}
     for each in last:
         text = "" if each.value is None else _short(each.value)
-        groups.setdefault((each.at, each.subject, each.verb, each.place), []).append(text)
+        groups.setdefault((str(each.at), each.subject, each.verb, each.place), []).append(text)
     items = [
         Event(at, _sentence(subject, verb, place, values)) for (at, subject, verb, place), values in groups.items()
     ]
@@ -98,7 +99,7 @@ class _Happening(NamedTuple):
     """What happened to one attempt or value.
 
     Attributes:
-        at: When.
+        at: When; None if the stored time is damaged.
         rank: Its place among what happened at that time.
         subject: Who did it.
         verb: What was done.
@@ -106,7 +107,7 @@ class _Happening(NamedTuple):
         value: The shape of the value.
     """
 
-    at: str
+    at: str | None
     rank: int
     subject: str
     verb: str
