@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import sqlalchemy as sa
 
+from zrb_store.db.migrate import engine_of
 from zrb_store.db.urls import store_url
 from zrb_store.page.access import App
 from zrb_store.page.app import Site
@@ -128,7 +129,7 @@ class Pages:
 @contextlib.contextmanager
 def raw(location: str) -> Iterator[Callable[[str], None]]:
     """Change rows past the API."""
-    engine = sa.create_engine(store_url(location), poolclass=sa.NullPool)
+    engine = engine_of(store_url(location))
     with engine.connect() as connection:
 
         def execute(sql: str) -> None:

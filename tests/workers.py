@@ -92,13 +92,15 @@ def push_in_signal_handlers(pipe: Connection, location: str, times: int) -> None
 
         signal.signal(signal.SIGALRM, handle)
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-        while len(acknowledged) + refused < times or not (acknowledged and refused):
-            with contextlib.suppress(IndexError):
-                del xcom["q"][9]
-            xcom["q"].rotate()
-            store.sessions()
-            sum(range(2000))  # a moment in which the store is not in use
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            while len(acknowledged) + refused < times or not (acknowledged and refused):
+                with contextlib.suppress(IndexError):
+                    del xcom["q"][9]
+                xcom["q"].rotate()
+                store.sessions()
+                sum(range(2000))  # a moment in which the store is not in use
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         pipe.send((acknowledged, refused))
 
 

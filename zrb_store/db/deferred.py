@@ -38,6 +38,7 @@ class Deferred:
         self._what = what
         self._given = given
         self._named = named
+        self._made: list[Any] = []  # what the expression makes, as soon as it was made
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # SQLAlchemy asks by such names what an object can do
@@ -88,13 +89,13 @@ def made(item: Any) -> Any:
     """Return what an expression makes, once and for all; anything else as it is."""
     kind = type(item)
     if kind is Deferred:
-        try:
-            return item._made
-        except AttributeError:
-            with _making:  # two threads must not make an alias twice, because a statement would contain both
-                if not hasattr(item, "_made"):
-                    item._made = _make(item)
-                return item._made
+        if not item._made:
+            # Two threads must not make an alias twice, because a statement would contain both. If a signal handler
+            # interrupts this and makes it too, the one that was appended first counts.
+            with _making:
+                if not item._made:
+                    item._made.append(_make(item))
+        return item._made[0]
     if kind in (tuple, list):
         return kind(made(each) for each in item)
     if kind is dict:
