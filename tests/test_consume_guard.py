@@ -135,6 +135,7 @@ def test_the_guard_is_deaf(tmp_path: Path, number: int) -> None:
 def test_the_guard_holds_nothing_open(tmp_path: Path) -> None:
     child, _, _ = start(tmp_path, "sh", "-c", "until [ -e go ]; do sleep 0.01; done")
     with child:
+        wait_until(lambda: guard_of(child.pid) is not None, lambda: "there is no guard")
         guard = guard_of(child.pid)
         assert guard
         files = {link.name: os.readlink(link) for link in Path(f"/proc/{guard}/fd").iterdir()}  # noqa: PTH115 - a text
