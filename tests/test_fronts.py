@@ -206,6 +206,7 @@ def test_a_look_waits_for_values_that_are_being_given_back(
     run.end("failed")
 
 
+@pytest.mark.unpooled  # a pooler's own connection is lost; what is remembered then lasts for ten seconds at most
 def test_nothing_is_remembered_of_a_connection_that_was_lost(
     store: Store, snapshot: object, postgres_admin: psycopg.Connection[Any]
 ) -> None:
