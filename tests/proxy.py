@@ -8,8 +8,11 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 
 class Proxy:
@@ -78,3 +81,21 @@ def proxy(server: Path) -> Iterator[Proxy]:
         yield made
     finally:
         made.close()
+
+
+class Interrupted:
+    """psycopg's connection, after whose loss something happens to the servers."""
+
+    def __init__(self, driver: psycopg.Connection[Any], then: Callable[[], object]) -> None:
+        self._driver = driver
+        self._then = then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+    def execute(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self._driver.execute(*args, **kwargs)
+        except psycopg.OperationalError:
+            self._then()
+            raise

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests import failovers
 from tests.postgres import wait_until
-from tests.proxy import Proxy, proxy
+from tests.proxy import Interrupted, Proxy, proxy
 from tests.replication import Replicated, replicated
 from tests.test_lost_commits import AFTER, MOMENTS, cut
 from zrb_store import StoreUnavailable, open_store
@@ -20,24 +18,6 @@ pytestmark = [
     pytest.mark.unpooled,
     pytest.mark.slow,
 ]
-
-
-class Interrupted:
-    """psycopg's connection, after whose loss something happens to the servers."""
-
-    def __init__(self, driver: psycopg.Connection[Any], then: Callable[[], object]) -> None:
-        self._driver = driver
-        self._then = then
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._driver, name)
-
-    def execute(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return self._driver.execute(*args, **kwargs)
-        except psycopg.OperationalError:
-            self._then()
-            raise
 
 
 def cut_off(servers: Replicated) -> None:

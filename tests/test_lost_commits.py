@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from tests.pgbouncer import pooler
 from tests.postgres import DEADLINE, Server, private_server, server_session, wait_until, waits_for_lock
-from tests.proxy import Proxy, proxy
+from tests.proxy import Interrupted, Proxy, proxy
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db.dialect import tickets, watchdog
 from zrb_store.db.transaction import Transaction
@@ -171,22 +171,9 @@ def test_a_connection_through_a_pooler(location: str, postgres_server: Server, p
 def test_a_server_that_crashes_during_a_commit_is_not_believed(location: str, end: str, moment: str) -> None:
     """After a crash it may give the number of a lost transaction to another. A restart in good order is no crash."""
 
-    class Restarting:
-        """A connection whose loss restarts the server."""
-
-        def __init__(self, driver: psycopg.Connection[Any]) -> None:
-            self._driver = driver
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._driver, name)
-
-        def execute(self, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return self._driver.execute(*args, **kwargs)
-            except psycopg.OperationalError:
-                getattr(server, end)()
-                server.start()
-                raise
+    def restart() -> None:
+        getattr(server, end)()
+        server.start()
 
     with (
         private_server() as server,
@@ -196,7 +183,7 @@ def test_a_server_that_crashes_during_a_commit_is_not_believed(location: str, en
         queue = store.session("s").xcom["q"]
         queue.push(0)
         transaction = store.database._connection()
-        transaction.driver = Restarting(transaction.driver)
+        transaction.driver = Interrupted(transaction.driver, restart)
         cut(between, moment)
         if end == "stop":
             queue.extend([1, 2])
