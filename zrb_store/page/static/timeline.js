@@ -45,6 +45,7 @@ const Timeline = (() => {
 
   const NICE = [1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 1.5e7, 3e7, 6e7, 1.2e8, 3e8, 6e8, 9e8,
     1.8e9, 3.6e9, 7.2e9, 1.08e10, 2.16e10, 4.32e10, 8.64e10, 1.728e11, 6.048e11];
+  const LABEL = 60; // pixels that a label of the axis needs; with less, it would run out of the frame
 
   /** Return when an attempt ended, as far as that is known: a lost one before its run was last heard of. */
   function endOf(attempt, description) {
@@ -195,11 +196,11 @@ const Timeline = (() => {
         const left = span.from * this.width, room = (span.to - span.from) * this.width;
         const start = el("span", { class: "tick first" }, time(span.start, "clock"));
         start.style.left = `${left}px`;
-        if (room > 40 || place === 0) marks.push(start);
+        if (room > LABEL || place === 0) marks.push(start);
         const step = NICE.find((each) => (each / Math.max(1, span.end - span.start)) * room > 80);
         for (let at = step, count = 0; step && at < span.end - span.start && count < 30; at += step, count++) {
           const x = this.scale.at(span.start + at) * this.width;
-          if (x - left < 75 || left + room - x < (place < this.scale.spans.length - 1 ? 60 : 20)) continue;
+          if (x - left < 75 || left + room - x < LABEL) continue;
           const tick = el("span", { class: "tick" }, `+${duration(at)}`);
           tick.style.left = `${x}px`;
           marks.push(tick);
