@@ -31,12 +31,26 @@ def keep_output(ctx: Any, output: Output | None) -> None:
     Each text that a context prints gets into the log of its session, without colours. The method that puts it there is
     replaced in this context alone.
     """
-    method = type(ctx).append_to_shared_log
-    if method is compat.Context.append_to_shared_log:  # which only calls this one, ten thousand times for a chatty task
-        append = ctx._shared_ctx.append_to_shared_log
+    if output is None:
+        vars(ctx).pop("append_to_shared_log", None)
     else:
-        append = method.__get__(ctx)
-    ctx.append_to_shared_log = append if output is None else output.noting(append, _Parser())
+        ctx.append_to_shared_log = output.noting(_append_to_log(ctx), _Parser())
+
+
+def _append_to_log(ctx: Any) -> Callable[[str], Any]:
+    """Return what puts a text into the log of a context's session, as directly as that log allows.
+
+    A chatty task calls it ten thousand times, and zrb's two methods cost more than noting a text.
+    """
+    method = type(ctx).append_to_shared_log
+    if method is not compat.Context.append_to_shared_log:
+        return method.__get__(ctx)  # type: ignore[no-any-return]
+    shared_ctx, session = ctx._shared_ctx, ctx.session
+    append = shared_ctx.append_to_shared_log
+    is_list = compat.LOG_IS_LIST and append == compat.SharedContext.append_to_shared_log.__get__(shared_ctx)
+    if is_list and session is not None and session.parent is None:
+        append = shared_ctx.shared_log.append
+    return append  # type: ignore[no-any-return]
 
 
 class _Parser:
