@@ -145,13 +145,20 @@ def test_no_part_of_a_secret_stays_where_text_is_cut(before: int) -> None:
 
 
 @pytest.mark.parametrize("chunk", [5, 97, 1009])
-def test_no_part_of_a_secret_stays_where_lines_are_dropped(chunk: int) -> None:
+@pytest.mark.parametrize("is_noted", [False, True])
+def test_no_part_of_a_secret_stays_where_lines_are_dropped(chunk: int, is_noted: bool) -> None:
     """Masked lines are short, so that all of the last part is kept, and with it the rest of a line that was split."""
     remember("s3cr3t-of-output-x9")
     printed = OutputBuffer(10_000)
-    text = b"s3cr3t-of-output-x9\n" * 10_000
+    text = "s3cr3t-of-output-x9\n" * 10_000
     for start in range(0, len(text), chunk):
-        printed.raw.add("stdout", text[start : start + chunk])
+        piece = text[start : start + chunk]
+        if is_noted:
+            printed.raw.times.append(time.time())
+            printed.raw.texts.append(piece)
+            printed.raw.trim()
+        else:
+            printed.raw.add("stdout", piece.encode())
     shown = {text for _, text in taken(printed)}
     assert shown <= {"***", CUT}
     assert "***" in shown
@@ -175,3 +182,45 @@ def test_a_secret_of_short_lines_is_masked_if_it_is_printed_whole(between: str) 
     assert list(shown) == ["who: ***", "***, twice"]
     printed.raw.add("stdout", "al1ce\n")
     assert taken(printed) == [("stdout", "al1ce")]
+
+
+def parse(printed: list[str]) -> tuple[list[str], list[str]]:
+    """Parse what begins with a prefix, as most does, and what does not."""
+    return ["print"] * len(printed), [text.removeprefix("prefix of what is printed: ") for text in printed]
+
+
+@pytest.mark.parametrize("pause", [1, 7, 100, 100_000])
+@pytest.mark.parametrize("plain", [0, 2, 3])
+def test_the_last_of_what_is_noted_is_kept_however_often_it_is_trimmed(pause: int, plain: int) -> None:
+    limit, count = 2000, 20_000
+    printed = OutputBuffer(limit)
+    printed.raw.parse = parse
+    most = 0
+    for number in range(count):
+        is_plain = plain and number % plain == 0
+        printed.raw.times.append(float(number))
+        printed.raw.texts.append(f"{'' if is_plain else 'prefix of what is printed: '}line {number:06}\n")
+        if number % pause == 0:
+            printed.raw.trim()
+            most = max(most, len(printed.raw.texts))
+    found = printed.take(all_of_it=True)
+    kept = limit // 12
+    assert [(line.at, line.text) for line in found.lines] == [
+        (number * 1_000_000, f"line {number:06}") for number in range(count - kept, count)
+    ]
+    assert found.skipped == (count - kept) * 12 or plain, "one text tells how much longer each is than its line"
+    assert found.skipped > 0
+    if pause <= 100 and not plain:
+        assert most < 2 * (limit + 8 * 1024) // 12
+    assert printed.take(all_of_it=True) == ([], 0)
+
+
+def test_the_end_of_a_line_is_dropped_if_its_beginning_was_trimmed() -> None:
+    remember("s3cr3t-of-output-x9")
+    printed = OutputBuffer(1000)
+    printed.raw.parse = lambda texts: ([text[0] for text in texts], [text[1:] for text in texts])
+    for text in ("wbegun s3cr3t-of-", *["pmeanwhile\n"] * 2000, "woutput-x9\n"):
+        printed.raw.times.append(time.time())
+        printed.raw.texts.append(text)
+        printed.raw.trim()
+    assert taken(printed)[-2:] == [("p", "meanwhile"), ("w", CUT)]
