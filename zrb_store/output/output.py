@@ -20,7 +20,7 @@ from zrb_store.output_text import OutputLine
 from zrb_store.queries import attempts
 from zrb_store.queries import output as queries
 
-_PAUSE = 0.005  # seconds
+_REST = 0.005  # seconds of printing, in which a processor does not forget what was printed
 
 _log = logging.getLogger("zrb_store")
 
@@ -63,7 +63,7 @@ class Output:
         self._buffer = OutputBuffer(limit)
         self._pid = os.getpid()
         self._is_due = False  # whether the writer knows that there is something to store
-        self._tended = 0.0  # when `_tend` was called, and a pause
+        self._rests_until = 0.0  # when `_tend` is called again, at the next text
         self._is_over = False
         self._has_warned = False
         self._lock = threading.RLock()  # is held while lines are stored
@@ -92,7 +92,7 @@ class Output:
 
         Args:
             print_text: Gets texts with their newlines, and keeps them in memory.
-            parse: Finds stream and text in such a text.
+            parse: Finds streams and texts in such texts.
         """
         raw, now = self._buffer.raw, time.time
         times, texts, raw.parse = raw.times, raw.texts, parse
@@ -103,7 +103,7 @@ class Output:
                 at = now()
                 times.append(at)
                 texts.append(message)
-                if at > self._tended:
+                if at > self._rests_until:
                     self._tend(at)
             return print_text(message)
 
@@ -115,8 +115,9 @@ class Output:
         return os.getpid() != self._pid
 
     def _tend(self, at: float) -> None:
-        """Do what is not done for each text that is noted."""
-        self._tended = at + _PAUSE  # before looking whether it is due: `store` does both the other way round
+        """Do what need not be done for each text that is noted."""
+        # Before `_is_due` is read: `store` writes both the other way round, so that it cannot be missed that it has.
+        self._rests_until = at + _REST
         if self._is_inherited:
             return
         if not self._is_due:
@@ -140,7 +141,7 @@ class Output:
         if self._is_inherited:
             return
         with self._lock:
-            self._is_due, self._tended = False, 0.0
+            self._is_due, self._rests_until = False, 0.0
             if self._is_over:
                 return
             self._take(all_of_it=False)

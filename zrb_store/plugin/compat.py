@@ -63,10 +63,9 @@ WITHOUT_CALLBACKS = [
 ]
 
 # Whether the method of the session's log appends to a list, passes the text on to a parent session, and does no more.
-LOG_IS_LIST = SharedContext.append_to_shared_log.__code__.co_names == (
-    *("_log", "append"),
-    *("session", "parent", "shared_ctx", "append_to_shared_log"),
-)
+_code = getattr(getattr(SharedContext, "append_to_shared_log", None), "__code__", None)
+_NAMES = "_log append session parent shared_ctx append_to_shared_log"
+LOG_IS_LIST = _code is not None and " ".join(_code.co_names) == _NAMES
 
 _SEED_PLACEHOLDER = r"(?<!\{)\{(ctx\.[^{}]+)\}(?!\})"  # compiled at its first use, which most processes do not have
 
