@@ -138,7 +138,7 @@ class Database(Patience):
             raise StoreUnavailable(f"the store {self.shown_url} does not allow this: it was opened for reading only")
         if name:
             failpoint(f"{name}:before")
-        change = Committing(self.dialect, work, name, self.shown_url)
+        change = Committing(self.dialect, work, name, lambda: self.shown_url)  # masking the URL takes long
         try:
             result, died = self.operate(
                 lambda transaction: self._in_place(change(transaction)), in_background=in_background
