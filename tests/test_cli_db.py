@@ -53,10 +53,10 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
             monkeypatch.setattr(module, "REVISION", NEXT)
         monkeypatch.setattr(made(statements._our_revision), "name", f"'{NEXT}'")
         monkeypatch.setattr(stored_statements, "_stored", lambda: "")  # they are of this revision
-        transaction._compiled.cache_clear()
+        transaction.compiled.cache_clear()
 
     yield install
-    transaction._compiled.cache_clear()
+    transaction.compiled.cache_clear()
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_every_statement_that_writes_by_itself_asks_for_the_revision(store: Stor
         sessions._SET_TASKS,
     ]
     for statement in by_themselves:
-        sql, _ = transaction.compiled(store.database.engine.dialect, statement)
+        sql = transaction.compiled(store.database.engine.dialect, statement).sql
         assert f"version_num = '{REVISION}'" in sql
 
 

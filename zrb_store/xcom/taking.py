@@ -75,20 +75,10 @@ class QueueTaker(QueueReader):
 
     def _pop(self, right: bool, wait: float = 0) -> Any:
         owner = self._owner()
-        database = self._queues.database
-        attempt_id = owner.id if owner else None
         queue_id = self._searched_queue(owner)
-
-        def take(queue_id: int) -> tuple[int, str] | None:
-            if right:
-                return values.take(database, queue_id, attempt_id, right=True)
-            return fronts.take_first(
-                database, queue_id, lambda front: values.take(database, queue_id, attempt_id, front=front)
-            )
-
-        found = take(queue_id) if queue_id else None
+        found = self._take(queue_id, owner, right) if queue_id else None
         if found is None:
-            found = self._take_later(owner, take, wait)
+            found = self._take_later(owner, lambda queue_id: self._take(queue_id, owner, right), wait)
             if found is None:
                 raise IndexError(EMPTY)
         failpoint("pop:after")
@@ -96,6 +86,15 @@ class QueueTaker(QueueReader):
         self._after_take(found[:1], owner)
         call(self._pop_callbacks)
         return value
+
+    def _take(self, queue_id: int, owner: Owner | None, right: bool) -> tuple[int, str] | None:
+        database = self._queues.database
+        attempt_id = owner.id if owner else None
+        if right or database.dialect_name == "sqlite":
+            return values.take(database, queue_id, attempt_id, right=right)
+        return fronts.take_first(
+            database, queue_id, lambda front: values.take(database, queue_id, attempt_id, front=front)
+        )
 
     def _pop_many(self, n: int) -> list[Any]:
         if n < 1:
