@@ -215,6 +215,17 @@ def test_connection_is_as_strict_after_an_upgrade_as_before(tmp_path: Path) -> N
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 0
 
 
+def test_a_new_file_has_small_pages_and_another_one_keeps_its_own(tmp_path: Path) -> None:
+    large = sa.create_engine(f"sqlite:///{tmp_path / 'large.db'}")
+    with large.begin() as connection:
+        connection.exec_driver_sql("PRAGMA page_size = 8192")
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+    large.dispose()
+    for name, expected in (("new.db", migrate.PAGE_SIZE), ("large.db", 8192)):
+        open_store(tmp_path / name).close()
+        assert scalar(engine_of(tmp_path / name), "PRAGMA page_size") == expected
+
+
 def test_sqlite_store_is_copied_before_an_upgrade(tmp_path: Path, add_migration: Callable[..., None]) -> None:
     engine = engine_of(tmp_path / "store.db")
     migrate.upgrade(engine, back_up=True)
