@@ -2,7 +2,8 @@
 
 The value is a list of 110 records, 10 KB as JSON. The raw driver writes it once with our codec, to show what the store
 adds, and once with the standard library's encoder, which does not check whether the value can be restored. diskcache
-and persist-queue write pickle, which runs code on reading.
+and persist-queue write pickle, which runs code on reading, and writes a text that is the same object in all records
+only once: 4.7 KB.
 """
 
 from __future__ import annotations
