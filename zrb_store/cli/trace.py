@@ -60,9 +60,9 @@ def _blocks(history: dict[str, Any], full: bool) -> Iterator[Block]:
 
 
 def _by(event: dict[str, Any]) -> str:
-    """Name the attempt of an event; of a step, with its name: `load/3#1 (page 3)`; or who took it from a shell."""
-    if event["popped_by"]:
-        return process(event["popped_by"])
+    """Name the attempt of an event; of a step, with its name: `load/3#1 (page 3)`; or who did it from a shell."""
+    if by_hand := event["pushed_from"] or event["popped_by"]:
+        return process(by_hand)
     by = event["by"] or NOTHING
     return by if event["step"] is None else f"{by} ({event['step']})"
 

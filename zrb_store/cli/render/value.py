@@ -13,9 +13,10 @@ from zrb_store.cli.render.format import (
     format_duration,
     micros_between,
     preview,
-    process,
+    pusher,
     shell_text,
     size,
+    taker,
 )
 from zrb_store.cli.render.output import echo_json, echo_raw, print_document, write_bytes
 from zrb_store.cli.render.raw import is_text, raw_bytes
@@ -60,7 +61,7 @@ def _value_fields(value: dict[str, Any]) -> list[tuple[str, str]]:
         ("Value", one_line(value["id"])),
         ("State", fate(value, TimeFormat())),
         ("Type", f"{one_line(value['type'])}, {size(value['size'])}"),
-        ("Pushed", f"{pushed_at} by {value['pushed_by'] or 'no attempt'}"),
+        ("Pushed", f"{pushed_at} by {pusher(value) or 'no attempt'}"),
     ]
 
 
@@ -81,10 +82,10 @@ def fate(value: dict[str, Any], times: TimeFormat) -> str:
     if value["state"] == "dead":
         return f"dead after {deliveries(value['deliveries'])}"
     if value["state"] != "taken" or value["taken_by"]:
-        taker = f" by {one_line(value['taken_by'])}" if value["taken_by"] else ""
-        return f"{value['state']}{taker}{_orphaned(value)}"
-    popper = f" by {process(value['popped_by'])}," if value["popped_by"] else ""
-    return f"taken{popper} at {times.brief(value['taken_at'])}{_orphaned(value)}"
+        by = f" by {taker(value)}" if value["taken_by"] else ""
+        return f"{value['state']}{by}{_orphaned(value)}"
+    by = f" by {taker(value)}," if value["popped_by"] else ""
+    return f"taken{by} at {times.brief(value['taken_at'])}{_orphaned(value)}"
 
 
 def fate_of_held(value: dict[str, Any], holder: str, read_at: int) -> str:
