@@ -14,11 +14,10 @@ from zrb_store.cli.render.format import (
     micros_between,
     preview,
     pusher,
-    shell_text,
     size,
     taker,
 )
-from zrb_store.cli.render.output import echo_json, echo_raw, print_document, write_bytes
+from zrb_store.cli.render.output import echo_json, echo_value, print_document, write_bytes
 from zrb_store.cli.render.raw import is_text, raw_bytes
 from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.errors import ZrbStoreError
@@ -36,7 +35,7 @@ def print_value(stored: StoredValue | StepResult, output_format: str, path: str 
     if output_format == "raw":
         _write_raw(value["value"], str(value["id"]) + (f" at {path}" if path else ""))
     elif output_format == "value":
-        echo_raw(shell_text(value["value"]))
+        echo_value(value["value"])
     elif output_format == "table":
         fields = _value_fields(value) if isinstance(stored, StoredValue) else _step_fields(value)
         print_document([Fields(fields, frozenset({"State"})), Lines([preview(value["value"], full=True)])])
