@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import sys
 from datetime import timedelta
 
 import click
@@ -12,6 +11,7 @@ import click
 from zrb_store import settings
 from zrb_store.cli.as_typed import command_as_typed
 from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
+from zrb_store.cli.message_line import print_line
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.project_argument import project_option, projects_named
 from zrb_store.cli.render.damage_notes import noting_damage
@@ -22,7 +22,6 @@ from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.check import alerts, has_sessions
 from zrb_store.project import Projects, current_folder
 from zrb_store.records import iso
-from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
 
@@ -78,7 +77,7 @@ def check(
         try:
             _tell()
         except ZrbStoreError as error:
-            print(f"{program_name()}: nobody is told of stale sessions: {error}", file=sys.stderr)
+            print_line(f"nobody is told of stale sessions: {error}", program_name())
     return code
 
 
@@ -137,5 +136,5 @@ def _note_unknown(projects: Projects) -> None:
     """Say so if no session belongs to these projects: their name may be misspelt."""
     with open_store(read_only=True) as store:
         if not has_sessions(store.database, projects):
-            name = one_line(projects.name or projects.folders[0])
-            print(f"{program_name()}: no session belongs to project {name}", file=sys.stderr)
+            message = f"no session belongs to project {projects.name or projects.folders[0]}"
+            print_line(message, program_name())
