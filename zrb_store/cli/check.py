@@ -17,7 +17,8 @@ from zrb_store.cli.project_argument import project_option, projects_named
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.format import TimeFormat
 from zrb_store.cli.render.output import echo, echo_json
-from zrb_store.cli.render.stdout import on_terminal
+from zrb_store.cli.render.stdout import on_terminal, page_width
+from zrb_store.cli.render.width import wrap
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.check import alerts, has_sessions
 from zrb_store.project import Projects, current_folder
@@ -122,7 +123,9 @@ def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, outp
         else:
             times = TimeFormat()
             for alert in shown:
-                echo(alert.line(times.short(iso(alert.at))))
+                line = alert.line(times.short(iso(alert.at)))
+                for part in wrap(line, page_width()) if on_terminal() else [line]:
+                    echo(part)
             if limit and next(every, None) is not None:
                 echo(f"There are more: --limit {limit * 10}, or --limit 0 for all.")
             elif first is None and on_terminal():
