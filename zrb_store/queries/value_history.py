@@ -57,7 +57,8 @@ class ValueHistory(NamedTuple):
         pusher: The attempt that pushed it, if there was one and it still exists.
         taker: The attempt that holds it now, if there is one and it still exists.
         returns: Its returns to the queue, the oldest first.
-        popper: Who took it from a shell outside any attempt, if that was looked for (`inspect/pops.py`).
+        pushed_from: Who pushed it from a shell outside any attempt, if that was looked for (`inspect/by_hand.py`).
+        popper: Who took it so.
     """
 
     value: ValueRecord
@@ -65,6 +66,7 @@ class ValueHistory(NamedTuple):
     pusher: AttemptName | None
     taker: AttemptName | None
     returns: list[Return]
+    pushed_from: Change | None = None
     popper: Change | None = None
 
 
