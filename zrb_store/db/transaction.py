@@ -8,7 +8,7 @@ import itertools
 import operator
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from zrb_store.db import stored_statements
 
@@ -22,6 +22,7 @@ MOST_BYTES = 4 * 1024 * 1024
 
 _cursors = itertools.count()
 
+T = TypeVar("T")
 Row = tuple[Any, ...]
 Params = Mapping[str, Any]
 Lost = Callable[["Transaction"], list[Row] | None]
@@ -36,6 +37,12 @@ class Executor(Protocol):
 
         If it commits itself, and its answer is lost, `lost` may tell over a new connection what it had returned.
         """
+
+    def transact(self, work: Callable[[Transaction], T], /) -> T:
+        """Run several statements as one change, and return what `work` returns. It may be called several times."""
+
+    def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:
+        """Return a transaction for several reads as of one moment."""
 
     @property
     def dialect_name(self) -> str:
@@ -115,6 +122,14 @@ class Transaction:
         self.sent += 1
         cursor = self.driver.execute(self.sql, bind(params))
         return cursor.fetchall() if cursor.description is not None else []
+
+    def transact(self, work: Callable[[Transaction], T], /) -> T:
+        """Call `work` with this transaction, which is one already."""
+        return work(self)
+
+    def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:
+        """Return this transaction."""
+        return contextlib.nullcontext(self)
 
     def stream(self, statement: Executable, params: Params = {}, /) -> Iterator[Row]:  # noqa: B006 - never changed
         """Run one statement and yield its rows as they are read, so that memory does not grow with their number."""
