@@ -21,9 +21,11 @@ import sqlalchemy as sa
 from tests.commands import Commands
 from tests.rows import all_rows, faults, query
 from zrb_store import Store, codec, open_store
+from zrb_store.codec import Undecodable
 from zrb_store.db.chunks import LONGEST, is_long
 from zrb_store.db.tables import session
 from zrb_store.db.transaction import Transaction
+from zrb_store.inspect.damage import Damage
 from zrb_store.operations import prune
 from zrb_store.operations.copy import copy
 from zrb_store.operations.export import export
@@ -302,3 +304,38 @@ def test_a_pop_of_a_text_whose_session_is_deleted_just_now(
     with pytest.raises(IndexError):
         queue.pop()
     assert query(store, "SELECT * FROM zrb_chunk") == []
+
+
+DAMAGE = [
+    "DELETE FROM zrb_chunk",
+    "DELETE FROM zrb_chunk WHERE number = 0",
+    "DELETE FROM zrb_chunk WHERE number = 1",
+    "UPDATE zrb_chunk SET number = 9 WHERE number = 0",
+    "UPDATE zrb_chunk SET data = '[' WHERE number = 0",
+    "UPDATE zrb_value SET size = 5 WHERE data = ''",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_text_is_shown_as_such_and_stays_in_its_place(used: Store, command: Commands, damage: str) -> None:
+    queue = used.session("s").xcom["q"]
+    used.database.execute(sa.text(damage))
+    assert faults(used) != []
+    is_whole = "size" in damage
+    first, second = list(queue)
+    assert first == "short"
+    for found in (second, queue[1], queue.get(), queue.popright()):
+        assert found == LONG[::-1] if is_whole else isinstance(found, Undecodable)
+    shown = command("show", "s", "q", "--format", "json")
+    assert shown.code == 0
+    assert '"short"' in shown.out
+    exported = list(export(used.database, damage=Damage()))
+    assert not any('"name":"s"' in line for line in exported), "it could not be imported"
+    assert queue.pop() == "short"
+
+
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+def test_a_text_that_is_no_text(used: Store) -> None:
+    used.database.execute(sa.text("UPDATE zrb_chunk SET data = x'ff00' WHERE number = 1"))
+    assert isinstance(used.session("s").xcom["q"].get(), Undecodable)
+    assert any("chunk" in fault for fault in faults(used))

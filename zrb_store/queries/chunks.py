@@ -20,7 +20,7 @@ def add(transaction: Transaction, queue_id: int, seq: int, text: str) -> None:
 
 
 _OF_VALUE = (
-    sa.select(chunk.c.data)
+    sa.select(chunk.c.number, chunk.c.data)
     .select_from(value.outerjoin(chunk, sa.and_(chunk.c.queue_id == value.c.queue_id, chunk.c.seq == value.c.seq)))
     .where(value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq"))
     .order_by(chunk.c.number)
@@ -37,15 +37,18 @@ def whole(executor: Executor, queue_id: int, seq: int, text: str) -> str | None:
         text: What `short_text` is for the value.
 
     Returns:
-        The text; None if the value was deleted meanwhile.
+        The text; None if the value was deleted meanwhile. Of a damaged value, what comes before the damage: no JSON.
     """
     if text:
         return text
+    text, exists, following = "", False, 0
     with executor.snapshot() as transaction:
-        found = [data for (data,) in transaction.stream(_OF_VALUE, {"queue_id": queue_id, "seq": seq})]
-    if not found:
-        return None
-    return "".join(data for data in found if type(data) is str)  # damaged rows may hold anything, or be missing
+        for number, data in transaction.stream(_OF_VALUE, {"queue_id": queue_id, "seq": seq}):
+            exists = True
+            if number == following and type(data) is str:  # else a row is damaged or missing, and the text ends there
+                text += data  # CPython does this in place, while joining a list would hold everything twice
+                following += 1
+    return text if exists else None
 
 
 def whole_rows(executor: Executor, queue_id: int, rows: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:

@@ -18,6 +18,7 @@ from zrb_store.cli.render.document import Block
 from zrb_store.cli.render.format import single_text
 from zrb_store.cli.render.plain import plain_lines
 from zrb_store.cli.render.readable import readable
+from zrb_store.cli.render.slices import slices
 from zrb_store.cli.render.stdout import on_terminal, page_width
 from zrb_store.errors import ZrbStoreError
 from zrb_store.safe_text import printable
@@ -46,7 +47,9 @@ def echo(text: str) -> None:
 
 def echo_raw(text: str) -> None:
     """Print a text as a shell needs it: unchanged, except for control characters that a terminal would obey."""
-    _write(_encodable(printable(text, keep="\n\t") if on_terminal() else text))
+    for part in slices(text):
+        _write(_encodable(printable(part, keep="\n\t") if on_terminal() else part), end="")
+    _write("")
 
 
 def echo_value(tree: Any) -> None:

@@ -18,7 +18,7 @@ from zrb_store.cli.render.format import (
     taker,
 )
 from zrb_store.cli.render.output import echo_json, echo_value, print_document, write_bytes
-from zrb_store.cli.render.raw import is_text, raw_bytes
+from zrb_store.cli.render.raw import is_text, raw_pieces
 from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.paths import part
@@ -45,13 +45,15 @@ def print_value(stored: StoredValue | StepResult, output_format: str, path: str 
 
 
 def _write_raw(tree: Any, name: str) -> None:
-    try:
-        content = raw_bytes(tree)
+    to_terminal = on_terminal()
+    try:  # nothing is written of what cannot be written whole
+        fits = [not to_terminal or is_text(piece) for piece in raw_pieces(tree)]
     except ValueError as error:
         raise ZrbStoreError(f"{name} {error}") from None
-    if on_terminal() and not is_text(content):
+    if not all(fits):
         raise ZrbStoreError(f"{name} is not text, and would upset the terminal: redirect it, as in `--raw > FILE`")
-    write_bytes(content)
+    for piece in raw_pieces(tree):
+        write_bytes(piece)
 
 
 def _value_fields(value: dict[str, Any]) -> list[tuple[str, str]]:
