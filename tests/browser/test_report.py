@@ -276,6 +276,29 @@ def test_paper_gets_the_whole_text(run: Path, open_file: Open) -> None:
     expect(page.locator("#values .as-text")).not_to_have_attribute("open", "")
 
 
+@pytest.mark.parametrize("paper", [794, 559])  # the width of A4 and A5
+def test_nothing_runs_over_the_edge_of_the_paper(run: Path, open_file: Open, paper: int) -> None:
+    """A page is drawn for the screen, and its width is another one on paper."""
+    page = open_file(run)
+    place = "bar.offsetLeft / bar.parentElement.offsetWidth"
+    bar_places = f"[...document.querySelectorAll('button.bar')].map((bar) => {place})"
+    on_screen = page.evaluate(bar_places)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    # All at once: on paper nothing is drawn anew for the other width.
+    wide, on_paper = page.evaluate(
+        f"""(paper) => {{
+            document.documentElement.style.width = `${{paper}}px`;
+            const all = [...document.querySelectorAll("main *:not(svg *)")];
+            const wide = all.filter((each) => each.getBoundingClientRect().right > paper + 1);
+            return [wide.map((each) => each.outerHTML.slice(0, 80)), {bar_places}];
+        }}""",
+        paper,
+    )
+    assert wide == []
+    assert on_paper == pytest.approx(on_screen, abs=0.01)
+
+
 def test_hostile_texts_are_shown_and_do_nothing(store: Store, tmp_path: Path, open_file: Open) -> None:
     hostile_session(store)
     page = open_file(write(store, "s", tmp_path))
