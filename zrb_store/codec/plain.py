@@ -27,6 +27,9 @@ class _Survey(NamedTuple):
     floats: bool
 
 
+_NEITHER = _Survey(0, False)
+
+
 def encode_plain(value: Any, max_items: int) -> tuple[str, int] | None:
     """Return the text of a value and its size in bytes, or None if the value needs tags.
 
@@ -38,7 +41,7 @@ def encode_plain(value: Any, max_items: int) -> tuple[str, int] | None:
             survey = _survey(value, max_items)
             return None if survey is None else _fast(value, survey) or _standard(value)
         if type(value) is str and len(value) > _SHORT:
-            return _fast(value, _Survey(0, False)) or _standard(value)
+            return _fast(value, _NEITHER) or _standard(value)
         return _standard(value) if type(value) in _LEAVES else None
     except (ValueError, TypeError, RuntimeError):  # NaN, a very long int, a container that another thread changes
         return None

@@ -47,7 +47,10 @@ def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path:
     """
     limit = DEFAULT_LIMIT if limit is None else limit
     try:
-        return _encode_plain(value, limit) or _encode_tagged(value, limit, lenient)
+        found = encode_plain(value, limit // 2)  # each item takes at least two bytes
+        if found is None:
+            return _encode_tagged(value, limit, lenient)
+        return _fitting(Encoded(found[0], type(value).__name__, found[1]), value, limit)
     except TooManyItems:
         return _refuse(_too_large(value, None, limit), value, lenient, path)
     except Unencodable as unencodable:
@@ -93,12 +96,6 @@ def to_json(data: str) -> Any:
         return loads_finite(data)
     except Exception:  # noqa: BLE001 - as in decode
         return {"$": "undecodable", "raw": data if isinstance(data, str) else repr(data)}
-
-
-def _encode_plain(value: Any, limit: int) -> Encoded | None:
-    """Return the text of a value, or None if the value needs tags."""
-    found = encode_plain(value, limit // 2)  # each item takes at least two bytes
-    return None if found is None else _fitting(Encoded(found[0], type(value).__name__, found[1]), value, limit)
 
 
 def _fitting(encoded: Encoded, value: Any, limit: int) -> Encoded:
