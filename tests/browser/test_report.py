@@ -166,7 +166,7 @@ def test_a_value_is_found_and_opened_by_keyboard(run: Path, open_file: Open) -> 
     values.focus()
     page.keyboard.press("End")
     expect(detail.locator(".value-text")).to_have_text("reports/audit.md")
-    expect(detail).to_contain_text("zrb xcom get 'audit-1/report#1'")
+    expect(detail).to_contain_text("zrb xcom get audit-1 report --seq 1")
 
 
 def test_the_life_of_a_value(run: Path, open_file: Open) -> None:
