@@ -20,6 +20,7 @@ QUESTIONS = (
     "bulk",
     "encoding",
     "large_values",
+    "page_size",
     "history",
     "long_queues",
     "steps",

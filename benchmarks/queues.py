@@ -11,7 +11,7 @@ from typing import Any
 
 from zrb_store import codec, lease, open_store
 from zrb_store.attempt import Attempt
-from zrb_store.queries import values
+from zrb_store.queries import takes, values
 from zrb_store.store import Store
 
 SMALL = {"id": 4711, "file": "2026-11-24/part-0000001.csv", "rows": 1043200}
@@ -69,7 +69,7 @@ def below(store: Store, attempt: Attempt, name: str = "values") -> Queue:
     queue_id = attempt.xcom.queue_id(name)
 
     def pop() -> Any:
-        found = values.take(connection, queue_id, attempt.id)
+        found = takes.take(connection, queue_id, attempt.id) or takes.take_whole(connection, queue_id, attempt.id)
         if found is None:
             raise IndexError
         return codec.decode(found[1])

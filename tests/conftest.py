@@ -20,10 +20,13 @@ from tests.commands import Commands
 from tests.processes import start_server
 from tests.told import Told
 from tests.zrb.environments import RELEASES
+from zrb_store.db import chunks as db_chunks
 from zrb_store.db import migrate
 from zrb_store.db.revision import REVISION
 from zrb_store.db.schema import open_database
+from zrb_store.db.tables import value
 from zrb_store.db.urls import store_url
+from zrb_store.queries import chunks, takes
 
 if TYPE_CHECKING:
     import psycopg
@@ -312,3 +315,17 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
     with open_store(tmp_path_factory.mktemp("empty") / "store.db") as store:
         yield store
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Texts of three bytes and more are stored in chunks of four characters."""
+    monkeypatch.setattr(db_chunks, "_LONG_FROM", {"sqlite": 3, "postgresql": 3})
+    monkeypatch.setattr(chunks, "LONGEST", 4)
+    monkeypatch.setattr(takes, "_is_short", value.c.size <= sa.literal_column("4"))
+    statements = [takes._take, takes._is_next_short]
+    for statement in statements:
+        statement.cache_clear()
+    yield
+    for statement in statements:
+        statement.cache_clear()

@@ -101,6 +101,9 @@ FAULTS = {
         "UPDATE zrb_value SET size = 0, data = '' WHERE type = 'str'",
         "UPDATE zrb_value SET moved_from = -4611686018427387904 WHERE seq = 1",
     ],
+    "chunk-columns": ["UPDATE zrb_chunk SET number = -1 WHERE number = 0"],
+    "value-text": ["DELETE FROM zrb_chunk", "UPDATE zrb_value SET data = '1' WHERE data = ''"],
+    "value-chunks": ["UPDATE zrb_chunk SET number = 5 WHERE number = 1"],
     "return-columns": ["UPDATE zrb_return SET taken_at = -1"],
     "value-data": [
         "UPDATE zrb_value SET data = '[[[' WHERE type = 'int'",

@@ -31,8 +31,8 @@ def states(store: Store, session: str, queue: str = "q") -> list[tuple[Any, str]
     """Return each value that was ever in a queue, in order, with its state; `+` marks an orphaned value."""
     found = query(
         store,
-        "SELECT v.data, v.state, v.orphaned FROM zrb_value v JOIN zrb_queue q ON q.id = v.queue_id "
-        f"JOIN zrb_session s ON s.id = q.session_id WHERE s.name = '{session}' AND q.name = '{queue}' ORDER BY v.seq",
+        f"SELECT value, state, orphaned FROM zrb_xcom_values WHERE session = '{session}' AND queue = '{queue}' "
+        "ORDER BY seq",
     )
     return [(codec.decode(data), state + "+" * bool(orphaned)) for data, state, orphaned in found]
 

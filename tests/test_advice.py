@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pytest
 from zrb_store import Store, cli, open_store, settings, step
 from zrb_store.cli.as_typed import as_typed, command_as_typed, zrb_program
 from zrb_store.cli.command_table import COMMANDS
+from zrb_store.cli.message_line import print_line
 from zrb_store.db.urls import store_url
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +60,26 @@ def of_package() -> Iterator[tuple[str, str]]:
         for line, text in texts(path):
             if line not in alone and re.search(rf"(?:zrb-store|zrb xcom) {_COMMAND}", text):
                 yield f"{name}:{line}", text
+
+
+class Pieces(io.StringIO):
+    """A stream that notes what is written at once, since another thread may write between two pieces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.pieces += [text] if text else []
+        return len(text)
+
+
+def test_a_message_is_written_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Pieces()
+    monkeypatch.setattr("sys.stderr", stream)
+    print_line("use `zrb-store list` at\npostgresql://me:secret@db/x", "zrb xcom")
+    print_line("a.csv failed", "zrb-store", name="")
+    assert stream.pieces == ["zrb xcom: use `zrb xcom list` at postgresql://me:***@db/x\n", "a.csv failed\n"]
 
 
 def test_below_the_edges_a_command_is_written_so_that_it_can_be_replaced() -> None:
@@ -139,7 +161,12 @@ CASES = {
     "a value that dies": Case(("consume", "inbox", "more", "--", "false"), "show inbox more --dead` tells more"),
     "no setting": Case(("list",), "db status` lists the settings", misspell),
     "check": Case(("check",), "requeue inbox files --all-dead"),
-    "resume": Case(("resume", "night"), "resume night` in the folder", resumes=True),
+    "resume": Case(
+        ("resume", "night"),
+        "resume night` in the folder",
+        change('UPDATE zrb_session SET path = \'["etl", "load"]\''),
+        resumes=True,
+    ),
     "help": Case(("export", "--help"), "import"),
     "usage": Case(("list", "--limit", "x"), "list --help`"),
 }

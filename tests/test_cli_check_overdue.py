@@ -46,17 +46,18 @@ class TestDeadValues:
         assert reported(command) == []
 
 
-class TestOverdue:
-    def complete(self, store: Store, name: str, hours_ago: float, task: str = "load") -> None:
-        with store.session(name).run(project="/srv/etl") as run, run.attempt(task) as attempt:
-            attempt.complete("done")
-        micros = int(hours_ago * 3_600_000_000)
-        store.database.execute(
-            sa.text(f"UPDATE zrb_attempt SET ended_at = ended_at - {micros} WHERE task = '{task}' RETURNING 1")
-        )
+def complete(store: Store, name: str, hours_ago: float = 0, task: str = "load", project: str = "/srv/etl") -> None:
+    with store.session(name).run(project=project) as run, run.attempt(task) as attempt:
+        attempt.complete("done")
+    micros = int(hours_ago * 3_600_000_000)
+    store.database.execute(
+        sa.text(f"UPDATE zrb_attempt SET ended_at = ended_at - {micros} WHERE task = '{task}' RETURNING 1")
+    )
 
+
+class TestOverdue:
     def test_a_result_that_is_too_old(self, command: Commands, store: Store) -> None:
-        self.complete(store, "etl-23", 30)
+        complete(store, "etl-23", 30)
         assert command.ok("check", "--task", "load", "--max-age", "31h") == ""
         result = command("check", "--task", "load", "--max-age", "26h")
         assert result.code == 1
@@ -71,8 +72,8 @@ class TestOverdue:
         assert result.out.startswith("overdue: task load: no completed session has a result of it; ")
 
     def test_several_tasks(self, command: Commands, store: Store) -> None:
-        self.complete(store, "one", 30)
-        self.complete(store, "two", 30, "report")
+        complete(store, "one", 30)
+        complete(store, "two", 30, "report")
 
         def late(*args: str) -> list[str]:
             lines = parse("check", command("check", "--format", "json", *args).out)
@@ -100,10 +101,46 @@ class TestOverdue:
 def test_one_project(command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     end(store, "here", project=str(tmp_path))
     end(store, "elsewhere", project="/srv/elsewhere")
-    monkeypatch.chdir(tmp_path)
-    assert reported(command, "--project", ".") == [("failed", "here")]
+    end(store, "other", project="/old/elsewhere")
+    (tmp_path / "zrb_init.py").touch()
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    for here in ((), ("..",), (tmp_path.name,), (str(tmp_path),)):
+        assert reported(command, "--project", *here) == [("failed", "here")]
     assert reported(command, "--project", "/srv/elsewhere") == [("failed", "elsewhere")]
-    assert len(reported(command)) == 2
+    assert reported(command, "--project", "elsewhere") == [("failed", "other"), ("failed", "elsewhere")]
+    assert len(reported(command)) == 3
+
+
+def test_the_dead_values_of_one_project(command: Commands, store: Store) -> None:
+    for name in ("one", "two"):
+        end(store, name, "completed", project=f"/srv/{name}")
+        queue = store.session(name).xcom["q"]
+        queue.max_deliveries = 1
+        queue.push(1)
+        with store.session(f"worker-{name}").run() as run, contextlib.suppress(Broken), run.attempt("convert"):
+            queue.pop()
+            raise Broken
+    assert reported(command, "--project", "two") == [("dead", "two")]
+
+
+@pytest.mark.parametrize("named", ["etl", "/srv/etl"])
+def test_the_newest_result_in_one_project(command: Commands, store: Store, named: str) -> None:
+    """A result of another project does not count; one of a session without a project does."""
+    task = ("--task", "load", "--max-age", "26h", "--project", named)
+    end(store, "begun", "completed", project="/srv/etl")
+    complete(store, "elsewhere", project="/srv/elsewhere")
+    assert reported(command, *task) == [("overdue", None)]
+    complete(store, "here", project="/srv/etl")
+    assert reported(command, *task) == []
+
+
+def test_a_project_that_has_no_sessions_may_be_misspelt(command: Commands, store: Store) -> None:
+    complete(store, "fine", project="/srv/etl")
+    fine, typo, path = (command("check", "--project", named) for named in ("etl", "elt", "/srv/elt"))
+    assert (fine.code, fine.out, fine.err) == (0, "", "")
+    assert (typo.code, typo.out, typo.err) == (0, "", "zrb-store: no session belongs to project elt\n")
+    assert path.err == "zrb-store: no session belongs to project /srv/elt\n"
 
 
 def test_the_limit(command: Commands, store: Store) -> None:

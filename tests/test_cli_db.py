@@ -29,7 +29,7 @@ from zrb_store.operations.pin import pin
 from zrb_store.operations.pop import pop
 from zrb_store.operations.push import push
 from zrb_store.operations.rm import remove_sessions
-from zrb_store.queries import attempts, sessions, values
+from zrb_store.queries import attempts, sessions, takes, values
 from zrb_store.queries import lease as lease_queries
 
 
@@ -53,10 +53,10 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
             monkeypatch.setattr(module, "REVISION", NEXT)
         monkeypatch.setattr(made(statements._our_revision), "name", f"'{NEXT}'")
         monkeypatch.setattr(stored_statements, "_stored", lambda: "")  # they are of this revision
-        transaction._compiled.cache_clear()
+        transaction.compiled.cache_clear()
 
     yield install
-    transaction._compiled.cache_clear()
+    transaction.compiled.cache_clear()
 
 
 @pytest.fixture
@@ -176,15 +176,15 @@ def test_every_statement_that_writes_by_itself_asks_for_the_revision(store: Stor
         values._push("sqlite", True, False),
         values._push("sqlite", False, True),
         values._push("postgresql", True, False),
-        values._take(True, False, False),
-        values._take(False, True, True),
+        takes._take(True, False, False, True),
+        takes._take(False, True, True, True),
         attempts._BEGIN,
         attempts._BEGIN_ONCE,
         lease_queries._RENEW,
         sessions._SET_TASKS,
     ]
     for statement in by_themselves:
-        sql, _ = transaction.compiled(store.database.engine.dialect, statement)
+        sql = transaction.compiled(store.database.engine.dialect, statement).sql
         assert f"version_num = '{REVISION}'" in sql
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,6 +47,22 @@ def test_log_shows_the_last_lines_under_what_failed(command: Commands, talkative
     assert lines[title + 22].startswith("Traceback")
     assert "all is well" not in text
     assert "1 completed attempt printed something:  zrb-store log s --output\n" in text
+
+
+class CmdTaskError(Exception):
+    """What zrb raises if a command fails."""
+
+
+def test_why_a_command_failed_is_said_however_much_it_printed(command: Commands, store: Store) -> None:
+    with contextlib.suppress(CmdTaskError), store.session("s").run() as run, run.attempt("psql") as attempt:
+        attempt.log("FATAL: no table", stream="stderr")
+        for number in range(30):
+            attempt.log(f"line {number}", stream="stdout")
+        raise CmdTaskError("FATAL: no table (exit 2)")
+    for args in (["s"], ["s", "psql"]):
+        text = command.ok("log", *args)
+        assert re.search(r"^psql#1 failed in run 1, \S+ \S+Z: FATAL: no table \(exit 2\)$", text, re.MULTILINE)
+        assert "stderr" not in text
 
 
 def test_log_of_a_task_shows_what_it_printed_though_it_completed(command: Commands, talkative: Store) -> None:

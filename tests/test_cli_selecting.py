@@ -80,7 +80,7 @@ def test_a_limit_counts_only_what_matches(command: Commands, named: Store) -> No
 def test_sqlite_reads_only_the_names_that_begin_so(tmp_path: Path) -> None:
     with open_store(tmp_path / "store.db") as store:
         condition = matches("sqlite", session.c.name, NamePattern("etl-*"))
-        sql, bind = compiled(SQLite(), sa.select(session.c.name).where(condition))
+        sql, bind, _ = compiled(SQLite(), sa.select(session.c.name).where(condition))
         with store.database.snapshot() as transaction:
             (plan,) = transaction.driver.execute(f"EXPLAIN QUERY PLAN {sql}", bind({})).fetchall()
     assert "USING COVERING INDEX" in plan[3]

@@ -19,6 +19,7 @@ from tests.sessions import parse, parse_lines
 from tests.steps import fill_with_steps, insert_step
 from tests.test_fork import Scenario, ScenarioRun, first_starts, steps
 from zrb_store import Store, StoreMissing, lease
+from zrb_store.db.chunks import LONGEST
 from zrb_store.db.engine import Database
 from zrb_store.db.urls import store_url
 from zrb_store.inspect.doctor import Finding, examine, files, rows
@@ -76,6 +77,7 @@ def fill_with_history(store: Store) -> None:
     list(prune.prune(store.database, prune.Policy(older_than=timedelta(0), statuses=("open",))))
     inbox.clear()
     inbox.extendleft([1, 2])
+    store.session("inbox").xcom["long"].push("x" * LONGEST)  # with its quotes it takes two chunks
     fill_with_steps(store, "etl/load#1", running=False)
     fill_with_steps(store, "under-way/t#1", running=True)
 
@@ -175,7 +177,8 @@ def test_every_invariant_has_a_fault() -> None:
         ("value-columns", "UPDATE zrb_value SET orphaned = 'no' WHERE seq = 1"),
         (
             "value-columns",
-            "UPDATE zrb_value SET seq = 2.5 WHERE type = 'str' AND queue_id NOT IN (SELECT queue_id FROM zrb_return)",
+            "UPDATE zrb_value SET seq = 2.5 WHERE type = 'str' "
+            "AND queue_id NOT IN (SELECT queue_id FROM zrb_return UNION SELECT queue_id FROM zrb_chunk)",
         ),
         ("session-columns", "UPDATE zrb_session SET path = x'ff' WHERE name = 'etl'"),
         ("queue-columns", "UPDATE zrb_queue SET high = 9.3e18"),

@@ -18,6 +18,7 @@ from tests.test_doctor import doctor_findings
 from zrb_store import StoreMissing, open_store
 from zrb_store.db.dialect import SQLite
 from zrb_store.db.engine import Database
+from zrb_store.db.migrate import PAGE_SIZE
 from zrb_store.db.urls import store_url
 from zrb_store.inspect.doctor import examine, files
 
@@ -172,7 +173,7 @@ def test_an_index_that_misses_rows(path: Path) -> None:
 
 def test_a_damaged_page(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[-4096 * 20 : -4096 * 10] = b"\x55" * 4096 * 10
+    content[-PAGE_SIZE * 20 : -PAGE_SIZE * 10] = b"\x55" * PAGE_SIZE * 10
     path.write_bytes(content)
     assert "error" in checks(path).values()
 
@@ -195,7 +196,7 @@ def test_what_is_wrong_with_the_whole_file_is_reported_once(path: Path, content:
 
 def test_what_stops_several_checks_is_reported_once(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[4096 : 4096 * 6] = b"\x55" * 4096 * 5
+    content[PAGE_SIZE : PAGE_SIZE * 6] = b"\x55" * PAGE_SIZE * 5
     path.write_bytes(content)
     assert [finding.check for finding in doctor_findings(str(path))] == ["unreadable"]
 

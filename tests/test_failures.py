@@ -18,6 +18,7 @@ from tests.rows import all_rows, faults
 from tests.workers import press_ctrl_c, try_as_nobody
 from zrb_store import InvalidArgument, Store, StoreMissing, StoreUnavailable, ZrbStoreError, open_store
 from zrb_store.db.engine import Database
+from zrb_store.db.migrate import PAGE_SIZE
 
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user, or mount")
@@ -163,7 +164,7 @@ class TestFiles:
         with open_store(path) as store:
             store.session("s").xcom["q"].extend(["x" * 1000] * 50)
         whole = path.read_bytes()
-        path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+        path.write_bytes(whole[:PAGE_SIZE] + b"\xff" * (len(whole) - PAGE_SIZE))
         with refused("is damaged; restore a backup, or save what is readable with `sqlite3 FILE .recover`"):
             open_store(path)
 

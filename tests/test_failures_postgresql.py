@@ -19,7 +19,7 @@ from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db.dialect import PostgreSQL, watchdog
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.queries import values
+from zrb_store.queries import takes
 from zrb_store.queries.clock import now_micros
 
 on_postgresql = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
@@ -123,7 +123,7 @@ def test_a_change_whose_connection_is_ended_before_its_commit_is_made_over_a_new
     tries, queue_id = iter([True]), store.session("s").xcom.queue_id("q")
 
     def work(transaction: Transaction) -> tuple[int, str] | None:
-        taken = values.take(transaction, queue_id, None)
+        taken = takes.take_whole(transaction, queue_id, None)
         if next(tries, False):
             end(postgres_admin, server_session(transaction))
         now_micros(transaction)

@@ -14,7 +14,7 @@ from tests.postgres import DEADLINE, wait_until, waits_for_lock
 from tests.rows import faults, states
 from zrb_store import Attempt, Store, codec, open_store
 from zrb_store.db.transaction import Transaction
-from zrb_store.queries import attempts, values
+from zrb_store.queries import attempts, takes, values
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, lock_queue
 from zrb_store.queries.requeue import dead_values, revive
@@ -81,7 +81,7 @@ def giving_back(attempt: Attempt) -> Work:
 
 
 def taking(attempt: Attempt, queue_id: int) -> Work:
-    return lambda transaction: values.take(transaction, queue_id, attempt.id)
+    return lambda transaction: takes.take_whole(transaction, queue_id, attempt.id)
 
 
 @pytest.fixture

@@ -215,6 +215,17 @@ def test_connection_is_as_strict_after_an_upgrade_as_before(tmp_path: Path) -> N
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 0
 
 
+def test_a_new_file_has_small_pages_and_another_one_keeps_its_own(tmp_path: Path) -> None:
+    large = sa.create_engine(f"sqlite:///{tmp_path / 'large.db'}")
+    with large.begin() as connection:
+        connection.exec_driver_sql("PRAGMA page_size = 8192")
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+    large.dispose()
+    for name, expected in (("new.db", migrate.PAGE_SIZE), ("large.db", 8192)):
+        open_store(tmp_path / name).close()
+        assert scalar(engine_of(tmp_path / name), "PRAGMA page_size") == expected
+
+
 def test_sqlite_store_is_copied_before_an_upgrade(tmp_path: Path, add_migration: Callable[..., None]) -> None:
     engine = engine_of(tmp_path / "store.db")
     migrate.upgrade(engine, back_up=True)
@@ -304,44 +315,3 @@ def test_percent_in_the_path_of_the_migrations(tmp_path: Path, monkeypatch: pyte
     engine = engine_of(tmp_path / "store.db")
     migrate.upgrade(engine)
     assert revision_of(engine) == REVISION
-
-
-def test_a_schema_can_be_shared_with_another_program(
-    new_postgres: str, postgres_admin: psycopg.Connection[Any]
-) -> None:
-    """The tables and indexes of the other program lack the prefix of zrb-store."""
-    schema = new_postgres.rpartition("%3D")[2]
-    for noun in ("session", "run", "attempt", "queue", "value", "return", "change"):
-        postgres_admin.execute(f"CREATE TABLE {schema}.{noun} (id int PRIMARY KEY)")
-    for _ in range(2):
-        with open_store(new_postgres) as store:
-            store.session("s").xcom["q"].push(1)
-            assert store.session("s").xcom["q"].pop() == 1
-    names = postgres_admin.execute(
-        "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind = 'r'", [schema]
-    ).fetchall()
-    assert len([name for (name,) in names if not name.startswith("zrb_")]) == 7
-
-
-def test_tables_go_to_the_first_schema_of_the_search_path(
-    new_postgres: str, postgres_admin: psycopg.Connection[Any]
-) -> None:
-    """The version table of another store, in a later schema of the path, is neither read nor changed."""
-    mine = new_postgres.rpartition("%3D")[2]
-    other = f"{mine}_other"
-    postgres_admin.execute(f"CREATE SCHEMA {other}")
-    postgres_admin.execute(f"CREATE TABLE {other}.{VERSION_TABLE} (version_num text)")
-    postgres_admin.execute(f"INSERT INTO {other}.{VERSION_TABLE} VALUES ('theirs')")
-    try:
-        engine = engine_of(f"{new_postgres},{other}")
-        migrate.upgrade(engine)
-        assert set(sa.inspect(engine).get_table_names(schema=mine)) == tables_of_a_store(engine)
-        assert scalar(engine, f"SELECT version_num FROM {other}.{VERSION_TABLE}") == "theirs"
-    finally:
-        postgres_admin.execute(f"DROP SCHEMA {other} CASCADE")
-
-
-def test_search_path_without_a_schema_is_explained(postgres_server: Server) -> None:
-    engine = engine_of(f"{postgres_server.url}&options=-csearch_path%3Dnowhere")
-    with pytest.raises(StoreUnavailable, match="names no schema that exists"):
-        migrate.upgrade(engine)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.commands import Commands
 from tests.processes import Child
 from tests.rows import all_rows
 from tests.runners import hold_a_run
+from tests.terminals import MAIN
 from tests.test_reclaim import age_lease, age_suspicion, hold_a_value
 from tests.told import Told, events
 from zrb_store import InvalidArgument, LeaseLost, Store, StoreUnavailable, open_store
@@ -239,6 +242,15 @@ class TestUnavailable:
         assert command("check").code == 69
         assert command("list").code == 69
         assert events(told.all()) == [("unavailable", None)]
+
+    def test_check_says_that_the_command_failed_too(self, tmp_path: Path) -> None:
+        """The command ends after `check` has written its error, and each has a line that begins with the program."""
+        environment = {"ZRB_STORE_URL": str(tmp_path / "missing.db"), "ZRB_STORE_ON_FAILURE": "sleep 0.2; exit 3"}
+        done = subprocess.run([*MAIN, "check"], env={**os.environ, **environment}, capture_output=True, text=True)
+        lines = done.stderr.splitlines()
+        assert (done.returncode, len(lines)) == (69, 2)
+        assert "zrb-store: the command of ZRB_STORE_ON_FAILURE failed with exit code 3" in lines
+        assert all(line.startswith("zrb-store: ") for line in lines)
 
     @pytest.mark.parametrize("when", ["start", "end"])
     def test_a_store_that_is_lost_during_a_run(

@@ -23,7 +23,7 @@ from zrb_store import InvalidArgument, Store, StoreUnavailable, ZrbStoreError, o
 from zrb_store.db.dialect import watchdog
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.queries import values
+from zrb_store.queries import takes, values
 from zrb_store.queries.clock import now_micros
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
@@ -52,7 +52,7 @@ def test_a_connection_that_the_server_ended_for_idling_during_a_change(
     backends: list[int] = []
 
     def work(transaction: Transaction) -> tuple[int, str] | None:
-        taken = values.take(transaction, queue_id, None)
+        taken = takes.take_whole(transaction, queue_id, None)
         backends.append(server_session(transaction))
         if len(backends) == 1:
             wait_until(lambda: not alive(postgres_admin, backends[0]), lambda: "the server does not end it")

@@ -153,6 +153,25 @@ def test_tables_show_values_readably_and_json_keeps_the_tags(command: Commands, 
         assert tag in command.ok(*args, "--format", "json").replace(" ", "").replace("\n", "")
 
 
+@pytest.mark.slow
+def test_a_value_alone_is_for_a_person_on_a_terminal_and_json_in_a_pipe(
+    store: Store, location: str, command: Commands
+) -> None:
+    queue = store.session("s").xcom["q"]
+    queue.extend([b"PK\x03", {1, 2}, {"a": [Decimal("1.50"), None]}, Decimal("24.90"), "it's"])
+    readable_texts = ["b'PK\\x03'", "{1, 2}", '{"a": [1.50, null]}', "24.90", "it's"]
+    as_json = ['{"$":"bytes","v":"UEsD"}', '{"$":"set","v":[1,2]}', '{"a":[{"$":"Decimal","v":"1.50"},null]}']
+    variables = {"ZRB_STORE_URL": location}
+    for seq, text in enumerate(readable_texts, start=1):
+        assert drawn(shown_on_terminal(["get", "s", "q", "--seq", str(seq)], 120, variables), 120) == [text]
+        assert drawn(shown_on_terminal(["trace", f"s/q#{seq}", "--format", "value"], 120, variables), 120) == [text]
+    assert drawn(shown_on_terminal(["show", "s", "--format", "value"], 120, variables), 120) == readable_texts
+    assert drawn(shown_on_terminal(["pop", "s", "q"], 120, variables), 120) == readable_texts[:1]
+    shown = [command.ok("get", "s", "q", "--seq", str(seq)).removesuffix("\n") for seq in range(1, 6)]
+    assert shown == [*as_json, *readable_texts[3:]]
+    assert command.ok("pop", "s", "q") == as_json[1] + "\n"
+
+
 def raw(location: str, *args: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [*MAIN, "get", "s", "q", "--raw", *args],

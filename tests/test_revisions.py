@@ -78,6 +78,8 @@ def test_a_stored_database_is_upgraded_and_used(
         assert [name for name in rows if not rows[name]] == ([] if stored.stem >= "0005" else ["zrb_xcom_steps"])
         statuses = {"inbox": "open", "done": "completed", "dead": "stale"}
         poison = store.session("inbox").xcom["poison"]
+        if stored.stem >= "0008":
+            assert store.session("inbox").xcom["long"].pop() == "x" * 9_000
         if stored.stem >= "0006":
             said = store.database.execute(sa.select(output.c.piece, output.c.size, output.c.data))
             assert said == [(1, 9, '[[1795000000000000,"stdout","loading"],[1795000000000001,"print",""]]')]

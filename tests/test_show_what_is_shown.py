@@ -238,7 +238,7 @@ class TestTimeline:
 
     def test_a_session_without_tasks(self, command: Commands, store: Store) -> None:
         store.session("s").xcom["q"].push(1)
-        assert command.ok("show", "s", "--timeline").endswith("Timeline\n")
+        assert command.ok("show", "s", "--timeline").endswith("Timeline\nThe session has no tasks.\n")
 
 
 class TestDone:

@@ -27,6 +27,7 @@ from tests.attempts import acting_as
 from tests.model import Actor, Queue, apply, apply_to_model, give_back, undo
 from tests.rows import faults, query, states
 from zrb_store import Attempt, AttemptClosed, LeaseLost, Run, Store, Xcom, codec, open_store
+from zrb_store.db.dialect import whole_text
 from zrb_store.db.tables import value
 from zrb_store.operations.requeue import requeue_all
 from zrb_store.process import identity
@@ -40,7 +41,8 @@ PLACES = (("one", "q"), ("shared", "q"), ("shared", "r"))
 TASKS = ("load", "report")
 REQUEUED = f"requeued by {identity().user} on {identity().host}"
 
-few = st.integers(0, 9)
+# With the fixture `small_chunks` the texts lie in one chunk and in several.
+few = st.one_of(st.integers(0, 9), st.sampled_from(["\u00e4\u00e4", "a long text"]))
 index = st.integers(-6, 6)
 who = st.integers(0, 7)
 where = st.sampled_from(range(len(PLACES)))
@@ -257,7 +259,7 @@ class Machine(RuleBasedStateMachine):
         """Compare all queues at an earlier moment with the model at that moment."""
         moment, then = self.moments[number % len(self.moments)]
         statement = (
-            sa.select(value.c.data)
+            sa.select(whole_text())
             .where(value.c.queue_id == sa.bindparam("queue_id"), values.was_live)
             .order_by(value.c.seq)
         )
@@ -288,7 +290,7 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def machine(location: str) -> Iterator[type[Machine]]:
+def machine(location: str, small_chunks: None) -> Iterator[type[Machine]]:
     """A machine on this store."""
     with open_store(location) as runs_of:
         yield type("Bound", (Machine,), {"location": location, "runs_of": runs_of})

@@ -162,9 +162,9 @@ def test_a_statement_is_looked_up_once_for_each_store(store: Store) -> None:
     queue = store.session("s").xcom["q"]
     for _ in range(2):
         queue.push(1)
-        missed = transaction._compiled.cache_info().misses
+        missed = transaction.compiled.cache_info().misses
     queue.push(1)
-    assert transaction._compiled.cache_info().misses == missed
+    assert transaction.compiled.cache_info().misses == missed
 
 
 def test_each_line_of_the_file_is_found() -> None:

@@ -23,7 +23,7 @@ from zrb_store.operations.push import push
 from zrb_store.operations.queue import set_max_deliveries
 from zrb_store.operations.requeue import requeue_all
 from zrb_store.operations.rm import remove_sessions
-from zrb_store.queries import values
+from zrb_store.queries import takes, values
 from zrb_store.testing import obey_environment
 
 
@@ -243,7 +243,7 @@ def take_and_sometimes_undo(pipe: Connection, location: str) -> None:
         pipe.recv()
 
         def take(transaction: Transaction) -> int | None:
-            found = values.take(transaction, queue_id, None)
+            found = takes.take_whole(transaction, queue_id, None)
             if found and random.random() < 0.1:
                 raise Undone
             return found[0] if found else None

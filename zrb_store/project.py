@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from zrb_store.errors import InvalidArgument
 from zrb_store.names import check_name
 from zrb_store.safe_text import storable
+
+
+@dataclass(frozen=True)
+class Projects:
+    """The projects that somebody asks for: those in some folders, or those whose folder has a name.
+
+    Attributes:
+        folders: The folders.
+        name: The name, instead of folders.
+    """
+
+    folders: tuple[str, ...] = ()
+    name: str | None = None
 
 
 def current_project(init_file: str | None = None) -> str:

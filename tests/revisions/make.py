@@ -54,6 +54,7 @@ def fill(store: Store) -> None:
     poison.push("deadly")
     with contextlib.suppress(ValueError), store.session("victim").run(task="load") as run, run.attempt("load"):
         raise ValueError(poison.pop())
+    store.session("inbox").xcom["long"].push("x" * 9_000)
     store.database.transact(lambda transaction: transaction.execute(_TELL))
 
 

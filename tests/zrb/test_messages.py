@@ -152,3 +152,27 @@ def test_a_run_says_that_it_waits_for_its_store(zrb: Zrb) -> None:
         for _, popen in started:
             popen.communicate(timeout=DEADLINE)
             assert popen.returncode == 0
+
+
+def test_what_no_command_of_zrb_started_names_what_goes_on_with_it(zrb: Zrb) -> None:
+    zrb.tasks(TASKS)
+    zrb.run("push", "inbox", "files", "1", program="zrb-store")
+    zrb.run("consume", "inbox", "files", "--as", "worker", "--", "false", program="zrb-store", code=1)
+    (zrb.folder / "nightly.py").write_text(
+        "from zrb_store import open_store\n"
+        "with open_store() as store, store.session('nightly').run() as run, run.attempt('load'):\n"
+        "    raise ValueError\n"
+    )
+    zrb.run(str(zrb.folder / "nightly.py"), program="python", code=1)
+    zrb.run("-c", "import zrb_store; zrb_store.open_store().session('typed').run().start()", program="python")
+    started = "was not started by a command of zrb"
+    for session, said in {
+        "inbox": "session inbox was never run: it has queues, and nothing to resume",
+        "worker": rf"session worker {started}: `\S+zrb-store consume inbox files --as worker -- false` goes on with it",
+        "nightly": rf"session nightly {started}: `python3 \S+/nightly.py` goes on with it",
+        "typed": rf"session typed {started}: start its program again",
+    }.items():
+        (line,) = lines(zrb.resume(session, code=3).err)
+        assert re.fullmatch(f"zrb xcom: {said}", line), line
+        (line,) = lines(zrb.run("resume", session, program="zrb-store", code=3).err)
+        assert re.fullmatch(f"zrb-store: {said}", line), line

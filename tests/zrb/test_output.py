@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import Any
 
@@ -40,6 +41,8 @@ def test_a_command(zrb: Zrb) -> None:
         assert (error["type"], error["message"]) == ("CmdTaskError", "FATAL: no table (exit 2)")
         assert "Process psql exited (2)" in error["traceback"]
         assert len(error["traceback"].splitlines()) == 1, "it says nothing of zrb's own frames"
+    text = zrb.run("xcom", "log", "@last").out
+    assert re.search(r"^psql#2 failed in run 1, .*: FATAL: no table \(exit 2\)$", text, re.MULTILINE)
 
 
 def test_a_command_that_says_nothing_on_stderr(zrb: Zrb) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zrb_store.cli.as_typed import PROGRAM, as_typed
+from zrb_store.cli.as_typed import PROGRAM
+from zrb_store.cli.message_line import print_line
 from zrb_store.errors import ZrbStoreError
-from zrb_store.safe_text import mask_text, one_line
 
 if TYPE_CHECKING:
     from zrb_store.cli.resume import Resumer
@@ -52,7 +52,11 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
     try:
         with printing_warnings(lambda line: _print_line(prog_name, line)):
             # Not `list(args)`: the command `list` is a module of this package, and so takes that name here.
-            code = app.main(args=[*args], prog_name=prog_name, standalone_mode=False, obj=resumer)
+            try:
+                code = app.main(args=[*args], prog_name=prog_name, standalone_mode=False, obj=resumer)
+            finally:
+                if background := sys.modules.get("zrb_store.operations.background_command"):
+                    background.wait_for_all()  # they may warn of their failure
         output.flush()
         return code if isinstance(code, int) else 0
     except ZrbStoreError as error:
@@ -83,4 +87,4 @@ def _print_error(prog_name: str, message: str, code: int) -> int:
 
 
 def _print_line(prog_name: str, message: str) -> None:
-    print(f"{prog_name}: {one_line(as_typed(mask_text(message), prog_name))}", file=sys.stderr)
+    print_line(message, prog_name)

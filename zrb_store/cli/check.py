@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import sys
 from datetime import timedelta
-from pathlib import Path
 
 import click
 
 from zrb_store import settings
 from zrb_store.cli.as_typed import command_as_typed
 from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
+from zrb_store.cli.message_line import print_line
 from zrb_store.cli.program_name import program_name
+from zrb_store.cli.project_argument import project_option, projects_named
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.format import TimeFormat
 from zrb_store.cli.render.output import echo, echo_json
-from zrb_store.cli.render.stdout import on_terminal
+from zrb_store.cli.render.stdout import on_terminal, page_width
+from zrb_store.cli.render.width import wrap
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.check import alerts
-from zrb_store.project import current_folder
+from zrb_store.inspect.check import alerts, has_sessions
+from zrb_store.project import Projects, current_folder
 from zrb_store.records import iso
 from zrb_store.store import open_store
 
@@ -49,7 +50,7 @@ from zrb_store.store import open_store
     multiple=True,
     help="How old its newest result may be, e.g. 90m, 26h, 8d; one for each --task, in this order, or one for all.",
 )
-@click.option("--project", metavar="FOLDER", help="Look only at sessions of this project; by default at all.")
+@project_option("Look only at sessions of this project")
 @click.option(
     "--limit",
     type=parse_limit,
@@ -77,7 +78,7 @@ def check(
         try:
             _tell()
         except ZrbStoreError as error:
-            print(f"{program_name()}: nobody is told of stale sessions: {error}", file=sys.stderr)
+            print_line(f"nobody is told of stale sessions: {error}", program_name())
     return code
 
 
@@ -94,6 +95,7 @@ def _tell() -> None:
 
 def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, output_format: str) -> int:
     """Print what has to be looked at, and return the exit code."""
+    projects = projects_named(project)
     with (
         open_store(read_only=True) as store,
         noting_damage() as damage,
@@ -101,7 +103,7 @@ def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, outp
             store.database,
             max_ages,
             damage,
-            project=None if project is None else str(Path(project).expanduser().resolve()),
+            projects=projects,
             here=current_folder(),
             program=program_name(),
         ) as found,
@@ -121,9 +123,21 @@ def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, outp
         else:
             times = TimeFormat()
             for alert in shown:
-                echo(alert.line(times.short(iso(alert.at))))
+                line = alert.line(times.short(iso(alert.at)))
+                for part in wrap(line, page_width()) if on_terminal() else [line]:
+                    echo(part)
             if limit and next(every, None) is not None:
                 echo(f"There are more: --limit {limit * 10}, or --limit 0 for all.")
             elif first is None and on_terminal():
                 echo("all is well")
+    if first is None and projects is not None:
+        _note_unknown(projects)
     return 0 if first is None else 1
+
+
+def _note_unknown(projects: Projects) -> None:
+    """Say so if no session belongs to these projects: their name may be misspelt."""
+    with open_store(read_only=True) as store:
+        if not has_sessions(store.database, projects):
+            message = f"no session belongs to project {projects.name or projects.folders[0]}"
+            print_line(message, program_name())

@@ -10,15 +10,14 @@ import sys
 import click
 
 from zrb_store import codec
-from zrb_store.cli.as_typed import as_typed
 from zrb_store.cli.command import command, parse_seconds
+from zrb_store.cli.message_line import print_line
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.format import shell_text
 from zrb_store.consume.command import CommandRunner
 from zrb_store.consume.shell_consumer import ShellConsumer
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
-from zrb_store.safe_text import mask_text, one_line
 from zrb_store.store import open_store
 
 
@@ -106,6 +105,4 @@ def consume(
 
 def _report(program: str, line: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody reads it
-        text = one_line(as_typed(mask_text(line), program))
-        sys.stderr.write(f"{text}\n")  # not `print`, which writes the end of the line by itself
-        sys.stderr.flush()
+        print_line(line, program, name="")

@@ -18,8 +18,9 @@ from zrb_store.store import open_store
     "{} etl-2026-11-24 load/3 --result",
     "{} etl-2026-11-24 report --raw > report.pdf",
     details="Prints the newest live value of QUEUE, or exits 3 if there is none. A text, a path, a date or a command's "
-    "output is printed as it is, any other value as JSON. With --raw, the bytes of a bytes value are written as they "
-    "are, and text without the newline at its end; what would be JSON has no raw form, and is refused.",
+    "output is printed as it is, any other value as JSON, or on a terminal as `show` has it. With --raw, the bytes of "
+    "a bytes value are written as they are, and text without the newline at its end; what would be JSON has no raw "
+    "form, and is refused.",
 )
 @click.argument("session")
 @click.argument("queue", metavar="QUEUE|TASK")

@@ -10,7 +10,7 @@ from pathlib import PurePath
 import click
 
 from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
-from zrb_store.cli.project_argument import project_conditions
+from zrb_store.cli.project_argument import project_option, projects_named
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Column, Lines, Table
 from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration
@@ -47,13 +47,7 @@ _COLUMNS = (
     "--failed", is_flag=True, help="Only sessions that are failed, interrupted or stale, as for @last-failed."
 )
 @click.option("--name", metavar="PATTERN", help="Only sessions whose name matches, e.g. 'etl-*'.")
-@click.option(
-    "--project",
-    is_flag=False,
-    flag_value="",
-    metavar="[NAME|PATH]",
-    help="Only sessions of this project: the name of its folder or a path, or nothing for the current project.",
-)
+@project_option("Only sessions of this project")
 @click.option("--task", metavar="NAME", help="Only sessions of this main task.")
 @click.option(
     "--since", type=parse_duration, metavar="LENGTH", help="Created at most this long ago, e.g. 90m, 26h, 2d."
@@ -89,7 +83,7 @@ def list_(
             statuses=statuses,
             name=None if name is None else NamePattern(name),
             task=task,
-            **project_conditions(project),
+            projects=projects_named(project),
             since=since,
             limit=limit + 1 if limit else None,  # one more, to know whether there are older ones
             with_holders=output_format != "value",

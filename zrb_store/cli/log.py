@@ -15,7 +15,7 @@ from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.attempt_output import follow_output, output_lines
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Column, Fields, Lines, Table
-from zrb_store.cli.render.errors import error_details
+from zrb_store.cli.render.errors import error_details, error_line
 from zrb_store.cli.render.format import (
     NOTHING,
     TimeFormat,
@@ -170,12 +170,17 @@ def _step_lines(attempt: dict[str, Any], times: TimeFormat, session: str, step_i
 
 
 def _title(attempt: dict[str, Any], times: TimeFormat) -> str:
-    """Return `load#1 failed in run 1, 2026-11-24 03:12:45`, or `load/3#1 (page 3) failed in load#2, run 1, ...`."""
+    """Return `load#1 failed in run 1, 2026-11-24 03:12:45`, or `load/3#1 (page 3) failed in load#2, run 1, ...`.
+
+    What a failed command said last on stderr follows: it may have come long before the lines that are shown.
+    """
     name = attempt["attempt"] if attempt["step"] is None else f"{attempt['attempt']} ({attempt['step']})"
     run = None if attempt["run"] is None else f"run {attempt['run']}"
     places = ", ".join(place for place in (attempt["inside"], run) if place is not None)
     where = f" in {one_line(places)}" if places else ""
-    return f"{one_line(name)} {attempt['status']}{where}, {times.full(attempt['started_at'])}"
+    error = attempt["error"]
+    said = f": {error_line(error)}" if error and error["type"] == "CmdTaskError" else ""
+    return f"{one_line(name)} {attempt['status']}{where}, {times.full(attempt['started_at'])}{said}"
 
 
 def _changes_table(changes: Iterable[dict[str, Any]], times: TimeFormat) -> Table:

@@ -10,7 +10,6 @@ from zrb_store import codec
 from zrb_store.cli.command import command, format_option, parse_seconds
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render import output
-from zrb_store.cli.render.format import shell_text
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.names import full_name
@@ -22,9 +21,10 @@ from zrb_store.store import open_store
     "pop",
     "{} inbox files",
     "file=$({} inbox files --wait 60)",
-    details="Text is printed as it is, anything else as JSON. If there is no value it exits 3, and says if there is no "
-    "such session or queue; --wait waits for these too, since somebody may yet create them. Inside a CmdTask the value "
-    "belongs to the running attempt: it is given back if that one fails. @this names the attempt's session.",
+    details="Text is printed as it is, anything else as JSON, or on a terminal as `show` has it. If there is no value "
+    "it exits 3, and says if there is no such session or queue; --wait waits for these too, since somebody may yet "
+    "create them. Inside a CmdTask the value belongs to the running attempt: it is given back if that one fails. @this "
+    "names the attempt's session.",
 )
 @click.argument("session")
 @click.argument("queue")
@@ -39,7 +39,7 @@ def pop(session: str, queue: str, wait: float | None, output_format: str) -> Non
         if output_format == "json":
             output.echo_json(value)
         else:
-            output.echo_raw(shell_text(value))
+            output.echo_value(value)
         output.flush()
     except (ZrbStoreError, click.exceptions.Exit):
         what_happened = f"{full_name(name, queue, seq)} was taken, but its reader did not get it"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from zrb_store import codec
@@ -26,21 +28,22 @@ from zrb_store.store import open_store
 @click.argument("value")
 @click.option("--text", is_flag=True, help="Store VALUE as text; from stdin, without its final newline.")
 def push(session: str, queue: str, value: str, text: bool) -> None:
-    content = _read_stdin() if value == "-" else value
-    if not text:
-        item = parse_json(content, "VALUE", "--text stores it as it is")
-    elif value == "-":
-        item = content.removesuffix("\n")
-    else:
-        item = content
+    item = _item(value, text)
     with open_store() as store:
         name = session_names.session_name(session)
         encoded = codec.encode(item, limit=store.max_value)
         push_value(store.database, name, queue, encoded, store.parent_attempt)
 
 
-def _read_stdin() -> str:
+def _item(value: str, text: bool) -> Any:
+    content = _read_stdin(without_newline=text) if value == "-" else value
+    return content if text else parse_json(content, "VALUE", "--text stores it as it is")
+
+
+def _read_stdin(*, without_newline: bool) -> str:
+    content = binary_stdin().read()
+    end = len(content) - (without_newline and content.endswith(b"\n"))
     try:
-        return binary_stdin().read().decode()
+        return str(memoryview(content)[:end], "utf-8")  # without another copy
     except UnicodeDecodeError as error:
         raise click.UsageError(f"stdin is not UTF-8 ({error.reason} at byte {error.start})") from None

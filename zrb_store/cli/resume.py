@@ -12,6 +12,7 @@ from zrb_store.cli.render import output
 from zrb_store.cli.render.document import Column, Table
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
+from zrb_store.inspect.resume import refuse_program
 from zrb_store.records import SessionRecord
 from zrb_store.resume_plan import Decision
 from zrb_store.store import Store, open_store
@@ -96,8 +97,6 @@ def resume(
     repeat_once: bool,
     output_format: str | None,
 ) -> None:
-    if resumer is None:
-        raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {session}` in the folder of its project")
     given_inputs = _parse_inputs(inputs)
     if output_format is not None and not plan:
         raise click.UsageError("--format is for --plan, which runs nothing")
@@ -105,6 +104,10 @@ def resume(
         raise click.UsageError("--repeat-once is for --from: no other resume runs a completed step again")
     with open_store(read_only=True) as store:
         record = session_names.resolve(store.database, session)
+        if resumer is None:
+            refuse_program(store.database, record)
+            name = record.name
+            raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {name}` in the folder of its project")
         # Also without --plan: mistakes are reported before anybody is asked for a secret input.
         decisions = resumer.plan(store, record, forced, repeat_once=repeat_once)
     if not plan:

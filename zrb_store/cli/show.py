@@ -15,9 +15,9 @@ from zrb_store.cli.command import command, format_option
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Fields, with_rows_read
-from zrb_store.cli.render.format import TimeFormat, counted, run_process, setting_text, shell_text
+from zrb_store.cli.render.format import TimeFormat, counted, run_process, setting_text
 from zrb_store.cli.render.history import runs_table, tasks_table, took
-from zrb_store.cli.render.output import echo_json, echo_raw, print_document
+from zrb_store.cli.render.output import echo_json, echo_value, print_document
 from zrb_store.cli.render.queue import QueuePrinter
 from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.cli.render.timeline import timeline_chart
@@ -101,7 +101,7 @@ def show(
                         echo_json(value, one_line=True)
                 elif output_format == "value":
                     for value in _bare_values(contents, dead):
-                        echo_raw(shell_text(value))
+                        echo_value(value)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import click
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Column, Fields, Table
-from zrb_store.cli.render.format import NOTHING, TimeFormat, preview, process, shell_text, size
-from zrb_store.cli.render.output import echo_json, echo_raw, print_document
+from zrb_store.cli.render.format import NOTHING, TimeFormat, preview, process, size
+from zrb_store.cli.render.output import echo_json, echo_value, print_document
 from zrb_store.cli.render.value import fate
 from zrb_store.inspect import session_names
 from zrb_store.inspect.trace import trace as read_trace
@@ -37,7 +37,7 @@ def trace(value_id: str, full: bool, output_format: str) -> None:
         for event in history["events"]:
             echo_json(event, one_line=True)
     elif output_format == "value":
-        echo_raw(shell_text(history["value"]["value"]))
+        echo_value(history["value"]["value"])
     else:
         print_document(_blocks(history, full), full=full)
 
@@ -60,9 +60,9 @@ def _blocks(history: dict[str, Any], full: bool) -> Iterator[Block]:
 
 
 def _by(event: dict[str, Any]) -> str:
-    """Name the attempt of an event; of a step, with its name: `load/3#1 (page 3)`; or who took it from a shell."""
-    if event["popped_by"]:
-        return process(event["popped_by"])
+    """Name the attempt of an event; of a step, with its name: `load/3#1 (page 3)`; or who did it from a shell."""
+    if by_hand := event["pushed_from"] or event["popped_by"]:
+        return process(by_hand)
     by = event["by"] or NOTHING
     return by if event["step"] is None else f"{by} ({event['step']})"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any, NamedTuple
 
-from zrb_store.codec import fast_json
+from zrb_store.codec import fast_json, sliced
 from zrb_store.codec.json_text import HUGE_INT_DIGITS, MAX_DEPTH, dumps, loads, size_of
 
 _LEAVES = frozenset({str, int, float, bool, type(None)})
@@ -27,6 +27,9 @@ class _Survey(NamedTuple):
     floats: bool
 
 
+_NEITHER = _Survey(0, False)
+
+
 def encode_plain(value: Any, max_items: int) -> tuple[str, int] | None:
     """Return the text of a value and its size in bytes, or None if the value needs tags.
 
@@ -38,7 +41,8 @@ def encode_plain(value: Any, max_items: int) -> tuple[str, int] | None:
             survey = _survey(value, max_items)
             return None if survey is None else _fast(value, survey) or _standard(value)
         if type(value) is str and len(value) > _SHORT:
-            return _fast(value, _Survey(0, False)) or _standard(value)
+            fast = sliced.write_text(value) if len(value) >= sliced.FROM else _fast(value, _NEITHER)
+            return fast or _standard(value)
         return _standard(value) if type(value) in _LEAVES else None
     except (ValueError, TypeError, RuntimeError):  # NaN, a very long int, a container that another thread changes
         return None
@@ -119,7 +123,7 @@ def _standard(value: Any) -> tuple[str, int] | None:
     if not _has_plain_keys(value):
         return None
     data = dumps(value)
-    if len(data) >= HUGE_INT_DIGITS and _may_have_huge_int(data):
+    if len(data) >= HUGE_INT_DIGITS and type(value) is not str and _may_have_huge_int(data):
         return None
     # \ud begins a surrogate, and JSON would join two surrogates that were separate characters.
     return (data, size_of(data)) if "\\ud" not in data or loads(data) == value else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple
 
+from zrb_store.codec import sliced
 from zrb_store.codec.display import bounded_repr, describe_error, qualified_name, type_name
 from zrb_store.codec.json_text import dumps, loads, loads_finite, size_of
 from zrb_store.codec.plain import TooManyItems, encode_plain
@@ -47,7 +49,10 @@ def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path:
     """
     limit = DEFAULT_LIMIT if limit is None else limit
     try:
-        return _encode_plain(value, limit) or _encode_tagged(value, limit, lenient)
+        found = encode_plain(value, limit // 2)  # each item takes at least two bytes
+        if found is None:
+            return _encode_tagged(value, limit, lenient)
+        return _fitting(Encoded(found[0], type(value).__name__, found[1]), value, limit)
     except TooManyItems:
         return _refuse(_too_large(value, None, limit), value, lenient, path)
     except Unencodable as unencodable:
@@ -62,6 +67,9 @@ def decode(data: str) -> Any:
         damaged, or whose type is not registered in this process, is an `Undecodable` inside the value.
     """
     try:
+        if len(data) >= sliced.FROM:
+            with contextlib.suppress(ValueError):
+                return sliced.read_bytes(data)
         tree = loads(data)
         if "$" not in data or '"$"' not in data:  # the first of these is found fast
             return tree
@@ -95,12 +103,6 @@ def to_json(data: str) -> Any:
         return {"$": "undecodable", "raw": data if isinstance(data, str) else repr(data)}
 
 
-def _encode_plain(value: Any, limit: int) -> Encoded | None:
-    """Return the text of a value, or None if the value needs tags."""
-    found = encode_plain(value, limit // 2)  # each item takes at least two bytes
-    return None if found is None else _fitting(Encoded(found[0], type(value).__name__, found[1]), value, limit)
-
-
 def _fitting(encoded: Encoded, value: Any, limit: int) -> Encoded:
     if encoded.size > limit:
         raise _too_large(value, encoded.size, limit)
@@ -114,7 +116,10 @@ def _encode_tagged(value: Any, limit: int, lenient: bool) -> Encoded:
     if lenient and kind in (Opaque, Undecodable):
         return _encode_stand_in(value)
     try:
-        data = dumps(ValueWriter(limit // 2).walk(value))
+        if kind in (bytes, bytearray) and len(value) >= sliced.FROM:
+            data = sliced.write_bytes(value)
+        else:
+            data = dumps(ValueWriter(limit // 2).walk(value))
     except RecursionError:
         raise Unencodable(type_name(kind), "it is nested too deep") from None
     return _fitting(Encoded(data, type_name(kind), size_of(data)), value, limit)

@@ -299,6 +299,12 @@ VALUE: Columns = {
     "data": ColumnRule(str, note="JSON: an encoded value", content=problem_of, long=True),
     "deliveries": _COUNT,
 }
+CHUNK: Columns = {
+    "queue_id": _ID,
+    "seq": _ANY_SEQ,
+    "number": _COUNT,
+    "data": _TEXT,
+}
 RETURN: Columns = {
     "id": _ID,
     "queue_id": _ID,
@@ -326,6 +332,7 @@ TABLES: Mapping[str, Columns] = {
     "zrb_output": OUTPUT,
     "zrb_queue": QUEUE,
     "zrb_value": VALUE,
+    "zrb_chunk": CHUNK,
     "zrb_return": RETURN,
     "zrb_change": CHANGE,
 }

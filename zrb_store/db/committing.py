@@ -33,7 +33,9 @@ class Sent(NamedTuple, Generic[T]):
 class Committing(Generic[T]):
     """A transaction that is tried, perhaps several times and over several connections, until it is committed once."""
 
-    def __init__(self, dialect: Dialect, work: Callable[[Transaction], T], name: str, shown_url: str) -> None:
+    def __init__(
+        self, dialect: Dialect, work: Callable[[Transaction], T], name: str, shown_url: Callable[[], str]
+    ) -> None:
         """Prepare to run `work`. The other arguments are those of `Database.transact`, or describe the database."""
         self._dialect = dialect
         self._work = work
@@ -55,7 +57,7 @@ class Committing(Generic[T]):
         try:  # includes BEGIN, since a Ctrl-C right after it must not leave the transaction open
             found, ticket = self._dialect.begin(transaction.driver)
             if found != REVISION:
-                raise upgraded_meanwhile(self._shown_url, found)
+                raise upgraded_meanwhile(self._shown_url(), found)
             result = self._work(transaction)
             if self._name:
                 failpoint(f"{self._name}:inside")

@@ -14,24 +14,20 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy import bindparam, literal_column
 
-    from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value, version
+    from zrb_store.db.tables import attempt, change, chunk, output, queue, returned, run, session, value, version
 else:
     sa = module("sqlalchemy")
     bindparam, literal_column = sa.bindparam, sa.literal_column
     _tables = module("zrb_store.db.tables")
-    attempt, change, output, queue, returned = (
-        _tables.attempt,
-        _tables.change,
-        _tables.output,
-        _tables.queue,
-        _tables.returned,
-    )
-    run, session, value, version = _tables.run, _tables.session, _tables.value, _tables.version
+    attempt, change, chunk, output = _tables.attempt, _tables.change, _tables.chunk, _tables.output
+    queue, returned, run = _tables.queue, _tables.returned, _tables.run
+    session, value, version = _tables.session, _tables.value, _tables.version
 
 __all__ = [
     "attempt",
     "bindparam",
     "change",
+    "chunk",
     "literal_column",
     "output",
     "queue",

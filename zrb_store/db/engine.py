@@ -15,7 +15,7 @@ from zrb_store.db.failpoints import failpoint
 from zrb_store.db.fronts import Fronts
 from zrb_store.db.process_fork import protect_from_fork
 from zrb_store.db.revision import REVISION
-from zrb_store.db.transaction import Lost, Params, Row, Transaction, is_write
+from zrb_store.db.transaction import Lost, Params, Row, Transaction, compiled
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import Patience, Wait
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
@@ -94,7 +94,7 @@ class Database(Patience):
             StoreUnavailable: The database stayed locked or unreachable, or it refuses the statement.
             SchemaAhead: Another process has upgraded the store since it was opened.
         """
-        if not is_write(self._language, statement):
+        if not compiled(self._language, statement).writes:
             return self.operate(Transaction.execute, statement, params)
         if self.read_only or self.dialect.commits_unsynced:
             return self.transact(lambda transaction: transaction.execute(statement, params))
@@ -138,7 +138,7 @@ class Database(Patience):
             raise StoreUnavailable(f"the store {self.shown_url} does not allow this: it was opened for reading only")
         if name:
             failpoint(f"{name}:before")
-        change = Committing(self.dialect, work, name, self.shown_url)
+        change = Committing(self.dialect, work, name, lambda: self.shown_url)  # masking the URL takes long
         try:
             result, died = self.operate(
                 lambda transaction: self._in_place(change(transaction)), in_background=in_background

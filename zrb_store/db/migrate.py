@@ -33,6 +33,8 @@ T = TypeVar("T")
 tables.add_postgresql_options()
 
 WAIT_SECONDS = 30
+PAGE_SIZE = 2048
+"""Bytes of a page of a new SQLite file. Each change writes whole pages to the log (docs/adr/0021-small-pages.md)."""
 
 # The same statement that Alembic uses.
 CREATE_VERSION_TABLE = (
@@ -218,6 +220,7 @@ def _sqlite(connection: sa.Connection) -> Iterator[None]:
     before = {name: pragma(name) for name in ("foreign_keys", "legacy_alter_table", "busy_timeout")}
     connection.exec_driver_sql(f"PRAGMA busy_timeout={WAIT_SECONDS * 1000}")
     try:
+        connection.exec_driver_sql(f"PRAGMA page_size={PAGE_SIZE}")  # has no effect on a store that has tables
         # This fails at once while another process opens the file, regardless of busy_timeout.
         _retry_while_busy(lambda: connection.exec_driver_sql("PRAGMA journal_mode=WAL"), connection.engine)
         # A migration that changes a table on SQLite recreates it, which would delete the rows that refer to it.

@@ -199,7 +199,8 @@ value = Table(
     Column("taken_by", Id, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
     Column("moved_from", BigInteger),  # seq of the earlier value, in this queue, that this one continues
     Column("orphaned", Boolean, nullable=False, server_default=false()),
-    Column("data", Text, nullable=False),  # JSON; last among the first columns, because it is the long one
+    # JSON, or '' if the text lies in chunks; last among the first columns, because it is the long one
+    Column("data", Text, nullable=False),
     # How many attempts took it and then failed or died. SQLite reads 0 and 1 without reading `data`.
     Column("deliveries", Integer, nullable=False, server_default=text("0")),
     # With ended_at, the index covers len(), and SQLite's planner chooses it without ANALYZE.
@@ -230,6 +231,18 @@ value = Table(
     ),
     # Rows are stored in queue order, so that a push writes one page less (benchmarks/, docs/adr).
     sqlite_with_rowid=False,
+)
+
+# The text of a long value. A change of its state does not write the text again (docs/adr/0020-large-values.md).
+chunk = Table(
+    "zrb_chunk",
+    metadata,
+    Column("queue_id", Id, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # 0, 1, 2 ...
+    Column("data", Text, nullable=False),  # the next characters of the text
+    ForeignKeyConstraint(["queue_id", "seq"], ["zrb_value.queue_id", "zrb_value.seq"], ondelete="CASCADE"),
+    # With a row id, since SQLite reads a long row whole when it only compares its key without one.
 )
 
 returned = Table(

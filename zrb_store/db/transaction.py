@@ -8,10 +8,9 @@ import itertools
 import operator
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from zrb_store.db import stored_statements
-from zrb_store.db.stored_statements import Compiled
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import Dialect as SADialect
@@ -23,6 +22,7 @@ MOST_BYTES = 4 * 1024 * 1024
 
 _cursors = itertools.count()
 
+T = TypeVar("T")
 Row = tuple[Any, ...]
 Params = Mapping[str, Any]
 Lost = Callable[["Transaction"], list[Row] | None]
@@ -38,21 +38,36 @@ class Executor(Protocol):
         If it commits itself, and its answer is lost, `lost` may tell over a new connection what it had returned.
         """
 
+    def transact(self, work: Callable[[Transaction], T], /) -> T:
+        """Run several statements as one change, and return what `work` returns. It may be called several times."""
+
+    def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:
+        """Return a transaction for several reads as of one moment."""
+
     @property
     def dialect_name(self) -> str:
         """`sqlite` or `postgresql`."""
 
 
+class Ready(NamedTuple):
+    """A statement as the driver runs it.
+
+    Attributes:
+        sql: Its SQL.
+        bind: Converts parameters to the form that the driver expects.
+        writes: Whether it changes rows.
+    """
+
+    sql: str
+    bind: Callable[[Params], Any]
+    writes: bool
+
+
 @functools.lru_cache(maxsize=512)
-def _compiled(dialect: SADialect, statement: Executable) -> tuple[Compiled, Callable[[Params], Any]]:
+def compiled(dialect: SADialect, statement: Executable) -> Ready:
+    """Return a statement as the driver runs it. It is compiled only once."""
     found = stored_statements.find(dialect, statement) or stored_statements.compile_statement(dialect, statement)
-    return found, _binder(found.names, found.constants)
-
-
-def compiled(dialect: SADialect, statement: Executable) -> tuple[str, Callable[[Params], Any]]:
-    """Return the SQL of a statement, and a function that converts parameters to the form that the driver expects."""
-    found, bind = _compiled(dialect, statement)
-    return found.sql, bind
+    return Ready(found.sql, _binder(found.names, found.constants), found.writes)
 
 
 def _binder(names: Sequence[str] | None, constants: Params) -> Callable[[Params], Any]:
@@ -67,11 +82,6 @@ def _binder(names: Sequence[str] | None, constants: Params) -> Callable[[Params]
     if constants or len(names) < 2:
         return lambda params: [params[name] if name in params else constants[name] for name in names]
     return operator.itemgetter(*names)
-
-
-def is_write(dialect: SADialect, statement: Executable) -> bool:
-    """Whether the statement changes rows."""
-    return _compiled(dialect, statement)[0].writes
 
 
 class Transaction:
@@ -108,15 +118,22 @@ class Transaction:
         return not (self.cancelled or self.is_set)
 
     def execute(self, statement: Executable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
-        sql, bind = compiled(self._dialect, statement)
-        self.sql = sql
+        self.sql, bind, _ = compiled(self._dialect, statement)
         self.sent += 1
-        cursor = self.driver.execute(sql, bind(params))
+        cursor = self.driver.execute(self.sql, bind(params))
         return cursor.fetchall() if cursor.description is not None else []
+
+    def transact(self, work: Callable[[Transaction], T], /) -> T:
+        """Call `work` with this transaction, which is one already."""
+        return work(self)
+
+    def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:
+        """Return this transaction."""
+        return contextlib.nullcontext(self)
 
     def stream(self, statement: Executable, params: Params = {}, /) -> Iterator[Row]:  # noqa: B006 - never changed
         """Run one statement and yield its rows as they are read, so that memory does not grow with their number."""
-        sql, bind = compiled(self._dialect, statement)
+        sql, bind, _ = compiled(self._dialect, statement)
         self.sql = sql
         self.sent += 1
         if self.dialect_name == "sqlite":
@@ -144,8 +161,7 @@ class Transaction:
 
     def execute_many(self, statement: Executable, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Run a statement without results once for each of `rows`, which hold the parameters `names` in that order."""
-        sql, bind = compiled(self._dialect, statement)
-        self.sql = sql
+        self.sql, bind, _ = compiled(self._dialect, statement)
         self.sent += 1
         places = bind({name: place for place, name in enumerate(names)})
         bound: Iterable[Any] = rows
@@ -153,4 +169,4 @@ class Transaction:
             bound = ({name: row[place] for name, place in places.items()} for row in rows)
         elif list(places) != list(range(len(names))):
             bound = map(operator.itemgetter(*places), rows)
-        self.driver.cursor().executemany(sql, bound)
+        self.driver.cursor().executemany(self.sql, bound)

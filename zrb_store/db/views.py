@@ -19,6 +19,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.functions import FunctionElement
 
+from zrb_store.db.dialect.compiling import whole_text
 from zrb_store.db.tables import attempt, queue, returned, run, session, value
 
 Column = sa.ColumnElement[Any]
@@ -111,6 +112,7 @@ def _task_of(each: sa.FromClause) -> Column:
     return sa.func.coalesce(each.c.step_of, each.c.task)
 
 
+_text: Column = whole_text()
 _pusher, _taker, _outer = attempt.alias("pusher"), attempt.alias("taker"), attempt.alias("outer_attempt")
 _pusher_session, _taker_session = session.alias("pusher_session"), session.alias("taker_session")
 
@@ -166,7 +168,7 @@ _ATTEMPTS = (
         attempt.c.number,
         attempt.c.role,
         *_END,
-        value.c.data.label("result"),
+        _text.label("result"),
         attempt.c.id.label("attempt_id"),
     )
     .select_from(
@@ -231,7 +233,7 @@ _VALUES = sa.select(
     *_PLACE,
     value.c.state,
     value.c.type,
-    value.c.data.label("value"),
+    _text.label("value"),
     value.c.size,
     _at(value.c.pushed_at),
     *_pushed_by,

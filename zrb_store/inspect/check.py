@@ -13,6 +13,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import alert
 from zrb_store.inspect.alert import Alert
 from zrb_store.inspect.damage import Damage
+from zrb_store.project import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.check import (
     dead_queues,
@@ -24,7 +25,7 @@ from zrb_store.queries.check import (
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.last import newest_result
 from zrb_store.queries.last_errors import last_errors
-from zrb_store.queries.list import runs_by_session
+from zrb_store.queries.list import matching_sessions, runs_by_session
 from zrb_store.records import RunRecord, SessionRecord
 
 _PAGE = 100  # sessions whose runs and errors are read by one statement each
@@ -36,7 +37,7 @@ def alerts(
     max_ages: Mapping[str, timedelta],
     damage: Damage,
     *,
-    project: str | None = None,
+    projects: Projects | None = None,
     here: str | None = None,
     program: str = "zrb-store",
 ) -> Iterator[Iterator[Alert]]:
@@ -51,40 +52,47 @@ def alerts(
         database: Where to look.
         max_ages: By task, how old its newest result may be.
         damage: Collects damaged columns.
-        project: Look only at this project's folder.
+        projects: Look only at these projects.
         here: The folder in which the remedies are run; None if that is not known.
         program: `zrb-store` or `zrb xcom`, for the remedies.
     """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
         # It is closed at the end of the block, although the caller need not read it to its end.
-        with contextlib.closing(_sessions(transaction, moment, damage, project, here)) as sessions:
-            overdue = _overdue(transaction, max_ages, moment, project, program)
-            yield itertools.chain(overdue, _dead(transaction, project, program), sessions)
+        with contextlib.closing(_sessions(transaction, moment, damage, projects, here)) as sessions:
+            overdue = _overdue(transaction, max_ages, moment, projects, program)
+            yield itertools.chain(overdue, _dead(transaction, projects, program), sessions)
+
+
+def has_sessions(database: Database, projects: Projects) -> bool:
+    """Whether any session belongs to these projects."""
+    with database.snapshot() as transaction:
+        return next(matching_sessions(transaction, projects=projects, limit=1), None) is not None
 
 
 def _overdue(
-    transaction: Transaction, max_ages: Mapping[str, timedelta], moment: int, project: str | None, program: str
+    transaction: Transaction, max_ages: Mapping[str, timedelta], moment: int, projects: Projects | None, program: str
 ) -> Iterator[Alert]:
+    folder = projects.folders[0] if projects is not None and projects.folders else None
     for task, length in max_ages.items():
         max_age = length // timedelta(microseconds=1)
-        found = newest_result(transaction, task, project)
+        found = newest_result(transaction, task, projects)
         attempt = None if found is None else attempts.by_id(transaction, found[1])
         newest = None if found is None or attempt is None else (found[0], attempt.ended_at or 0)
         if newest is None or moment - newest[1] > max_age:
-            yield alert.of_overdue_task(task, newest, moment, max_age, project, program)
+            yield alert.of_overdue_task(task, newest, moment, max_age, folder, program)
 
 
-def _dead(transaction: Transaction, project: str | None, program: str) -> Iterator[Alert]:
-    for each in dead_queues(transaction, project):
+def _dead(transaction: Transaction, projects: Projects | None, program: str) -> Iterator[Alert]:
+    for each in dead_queues(transaction, projects):
         yield alert.of_dead_values(each.session, each.project, each.queue, each.dead, each.at, program)
 
 
 def _sessions(
-    transaction: Transaction, moment: int, damage: Damage, project: str | None, here: str | None
+    transaction: Transaction, moment: int, damage: Damage, projects: Projects | None, here: str | None
 ) -> Generator[Alert]:
     successors = _Successors(transaction)
-    found = not_done(transaction, project)
+    found = not_done(transaction, projects)
     while page := list(itertools.islice(found, _PAGE)):
         left = successors.remaining(page)
         ids = [session.id for session in left]

@@ -13,7 +13,8 @@ from zrb_store.inspect.stored_value import (
     step_result_of,
 )
 from zrb_store.names import nearest
-from zrb_store.queries import attempts, sessions, show, step_history, values
+from zrb_store.queries import attempts, sessions, show, step_history
+from zrb_store.queries.last_values import first_of_last
 
 
 def get_value(database: Database, session: str, queue: str, seq: int | None = None) -> StoredValue:
@@ -33,10 +34,9 @@ def get_value(database: Database, session: str, queue: str, seq: int | None = No
         record = sessions.get(transaction, session)
         queue_id = find_queue(transaction, record, queue)
         if seq is None:
-            newest = values.peek(transaction, queue_id, right=True)
-            if newest is None:
+            seq = first_of_last(transaction, queue_id, 1, only="live")
+            if seq is None:
                 raise ValueNotFound(f"queue {queue!r} of session {session} has no live value; --seq N shows others")
-            seq = newest[0]
         found = find_history(transaction, record, queue, queue_id, seq)
         return StoredValue.from_history(found, session, queue)
 

@@ -8,7 +8,7 @@ from zrb_store.db.engine import Database
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect.ages import rounded
 from zrb_store.inspect.stored_value import StoredValue, result_of
-from zrb_store.project import current_project
+from zrb_store.project import Projects, current_project
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.last import newest_result
@@ -36,7 +36,7 @@ def last_result(
     """
     project = None if any_project else current_project()
     with database.snapshot() as transaction:
-        found = newest_result(transaction, task, project, of)
+        found = newest_result(transaction, task, None if project is None else Projects((project,)), of)
         where = "" if project is None else f" in project {project} (--any-project looks in all)"
         if found is None:
             sessions_of = "no completed session" if of is None else f"no completed session of {of!r}"

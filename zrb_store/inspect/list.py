@@ -17,6 +17,7 @@ from zrb_store.inspect.holders import HeldBy, holders_of
 from zrb_store.inspect.run_times import worked_until
 from zrb_store.inspect.shapes import header
 from zrb_store.name_pattern import NamePattern
+from zrb_store.project import Projects
 from zrb_store.queries import lease, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_session, task_counts
@@ -96,8 +97,7 @@ def summaries(
     statuses: Collection[str] | None = None,
     name: NamePattern | None = None,
     task: str | None = None,
-    projects: Collection[str] | None = None,
-    project_name: str | None = None,
+    projects: Projects | None = None,
     since: timedelta | None = None,
     before: str | None = None,
     roots: bool = False,
@@ -114,8 +114,7 @@ def summaries(
         statuses: Only sessions that readers see with one of these statuses.
         name: Only sessions whose name matches.
         task: Only sessions of this main task.
-        projects: Only sessions of a project in one of these folders.
-        project_name: Only sessions of a project whose folder has this name.
+        projects: Only sessions of these projects.
         since: Only sessions created within this length of time.
         before: Only sessions that come after the session of this name in this order.
         roots: Leave out child sessions.
@@ -133,7 +132,6 @@ def summaries(
             "name": name,
             "task": task,
             "projects": projects,
-            "project_name": project_name,
             "since": None if since is None else moment - since // timedelta(microseconds=1),
             "before": None if before is None else _place(transaction, before),
             "roots": roots,

@@ -130,7 +130,8 @@ def history_at(history: ValueHistory, session: str, moment: int) -> ValueHistory
         is_marked = history.value.orphaned or history.value.state == "retracted"
         value = replace(value, orphaned=is_marked and undone_at is not None and undone_at <= moment)
     value = replace(value, deliveries=_deliveries_at(history, moment))
-    return history._replace(value=value, taker=taker, returns=returns)
+    popper = history.popper if value.ended_at == history.value.ended_at else None
+    return history._replace(value=value, taker=taker, returns=returns, popper=popper)
 
 
 def _deliveries_at(history: ValueHistory, moment: int) -> int:

@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from zrb_store.db.transaction import Executor
-from zrb_store.queries import attempts
+from zrb_store.errors import TaskNotFound
+from zrb_store.inspect.alert import how_to_start_again
+from zrb_store.project import current_folder
+from zrb_store.queries import attempts, runs
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.resting_steps import of_attempts
 from zrb_store.queries.standing_steps import count_done, refuse_repeating
 from zrb_store.records import SessionRecord
 from zrb_store.resume_plan import Decision, Workflow, decide, reruns, with_steps
+
+
+def refuse_program(executor: Executor, session: SessionRecord) -> None:
+    """Refuse a session that no command of zrb started, and say what runs it instead.
+
+    Raises:
+        TaskNotFound: A program started it, or nothing did.
+    """
+    if session.path or is_of_event(session):
+        return
+    known = runs.of_session(executor, session.id)
+    if not known:
+        raise TaskNotFound(f"session {session.name} was never run: it has queues, and nothing to resume")
+    command = how_to_start_again(session, known, current_folder())
+    how = f"`{command}` goes on with it" if command else "start its program again"
+    raise TaskNotFound(f"session {session.name} was not started by a command of zrb: {how}")
+
+
+def is_of_event(session: SessionRecord) -> bool:
+    """Whether the session handled an event of another one."""
+    return session.parent is not None and "/" not in session.parent
 
 
 def plan(

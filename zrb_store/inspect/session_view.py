@@ -11,10 +11,10 @@ from typing import Any
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.inspect import lazy
+from zrb_store.inspect.by_hand import ByHand
 from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.moments import Moment, attempt_at, moment_of, runs_at, status_at
-from zrb_store.inspect.pops import Pops
 from zrb_store.inspect.shapes import attempt_shape, step_shape
 from zrb_store.names import full_name
 from zrb_store.queries import lease, output, runs, sessions, show, step_history
@@ -35,7 +35,7 @@ class SessionView:
         runs: Its runs, the first one first.
         moment: The moment in microseconds; None for now.
         damage: Collects damaged rows.
-        pops: Which of its values were taken from a shell.
+        by_hand: Which of its values were pushed or taken from a shell.
         unfinished: Names of the last attempts of tasks that did not complete, and of steps that were lost and are not
             given back yet, by id. `tasks` fills it.
         steps: How many steps each task has that has some. `tasks` fills it.
@@ -59,7 +59,7 @@ class SessionView:
         self.runs = runs
         self.moment = moment
         self.damage = damage
-        self.pops = Pops(transaction, session.name, session.id, damage)
+        self.by_hand = ByHand(transaction, session.name, session.id, damage)
         self.unfinished: dict[int, str] = {}
         self.steps: dict[str, StepCounts] = {}
         self._attempts = attempts  # None if there are too many to keep

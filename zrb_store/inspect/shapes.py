@@ -119,6 +119,7 @@ def value_shape(history: ValueHistory, session: str, queue: str, damage: Damage)
         "value": codec.to_json(value.data),
         "pushed_at": iso(value.pushed_at),
         "pushed_by": _owner_name(history.pusher, session),
+        "pushed_from": process_shape(history.pushed_from),
         "taken_at": iso(value.ended_at) if value.state in ("taken", "removed") else None,
         "taken_by": _owner_name(history.taker, session),
         "popped_by": process_shape(history.popper),

@@ -17,7 +17,6 @@ from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.holders import HeldBy, holders_of
 from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.moments import history_at
-from zrb_store.inspect.pops import is_without_taker
 from zrb_store.inspect.session_view import SessionView
 from zrb_store.inspect.shapes import header, run_shape, value_shape
 from zrb_store.names import nearest
@@ -110,7 +109,7 @@ def open_session(
             queues = [each for each in queues if each.name == queue]
             if not queues:
                 raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
-        with closing(view.pops):
+        with closing(view.by_hand):
             contents = _contents(view, queues, queue, only, last, shape)
             cut = queues if last is not None else []
             earlier = {each.name: _cut(view, each, only, last or 0, contents[each.name], shape) for each in cut}
@@ -218,9 +217,7 @@ def _cut(
 def _values(
     view: SessionView, queue: QueueSummary, histories: Iterable[ValueHistory], shape: _ValueShape
 ) -> Iterator[dict[str, Any]]:
-    for history in histories:
+    for history in map(view.by_hand.completed, histories):
         seen = history if view.moment is None else history_at(history, view.session.name, view.moment)
-        if seen is not None and is_without_taker(seen) and seen.value.ended_at == history.value.ended_at:
-            seen = view.pops.with_popper(seen)
         if seen is not None:
             yield shape(seen, view.session.name, queue.name, view.damage)

@@ -9,8 +9,8 @@ from zrb_store import codec
 from zrb_store.codec.json_text import size_of
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound
+from zrb_store.inspect import by_hand
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.pops import with_its_popper
 from zrb_store.inspect.shapes import value_shape
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import attempts, show, value_history
@@ -89,7 +89,7 @@ def find_history(
     found = value_history.of_value(transaction, queue_id, seq)
     if found is None:
         raise ValueNotFound(f"there is no value {full_name(session.name, queue, seq)}")
-    return with_its_popper(transaction, found, session.name, queue, Damage() if damage is None else damage)
+    return by_hand.completed(transaction, found, session.name, queue, Damage() if damage is None else damage)
 
 
 def result_of(transaction: Transaction, session: SessionRecord, attempt: AttemptRecord) -> StoredValue:
@@ -104,7 +104,7 @@ def result_of(transaction: Transaction, session: SessionRecord, attempt: Attempt
     if found is None:
         raise ValueNotFound(f"{attempt.session}/{attempt.name} completed without a result")
     queue = show.queue_names(transaction, session.id).get(found.value.queue_id, attempt.task)
-    found = with_its_popper(transaction, found, session.name, queue, Damage())
+    found = by_hand.completed(transaction, found, session.name, queue, Damage())
     return StoredValue.from_history(found, session.name, queue)
 
 

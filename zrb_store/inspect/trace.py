@@ -57,6 +57,7 @@ def _event(
     *,
     reason: str | None = None,
     value: str | None = None,
+    pushed_from: dict[str, Any] | None = None,
     popped_by: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     step = None if attempt is None else attempt.step
@@ -67,6 +68,7 @@ def _event(
         "step": step,
         "reason": reason,
         "value": value,
+        "pushed_from": pushed_from,
         "popped_by": popped_by,
     }
 
@@ -76,7 +78,8 @@ def _own_events(history: ValueHistory, session: str, shape: dict[str, Any]) -> I
     row, pusher = history.value, history.pusher
     undone_at = None if pusher is None else pusher.undone_at(session)
     origin = None if row.moved_from is None else shape["id"].rpartition("#")[0] + f"#{row.moved_from}"
-    yield _event("pushed", shape["pushed_at"], shape["pushed_by"], pusher, value=origin)
+    pushed_from = shape["pushed_from"]
+    yield _event("pushed", shape["pushed_at"], shape["pushed_by"], pusher, value=origin, pushed_from=pushed_from)
     died_at = _died_at(history, undone_at)
     for each, returned in zip(shape["returns"], history.returns, strict=True):
         if each["deliveries"] == 0:

@@ -9,8 +9,9 @@ from zrb_store.inspect import session_names
 from zrb_store.names import check_session_name, nearest
 from zrb_store.operations import reclaim
 from zrb_store.operations.lookout import Lookout
-from zrb_store.queries import queues, sessions, values
+from zrb_store.queries import queues, sessions, takes
 from zrb_store.queries.changes import record_change
+from zrb_store.queries.fronts import has_live
 from zrb_store.queries.owner import Owner
 
 
@@ -41,7 +42,7 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
     attempt_id, taker = (owner.id, owner.full_name) if owner else (None, None)
 
     def work(transaction: Transaction) -> tuple[int, str] | None:
-        found = values.take(transaction, queue_id, attempt_id)
+        found = takes.take_whole(transaction, queue_id, attempt_id)
         if found is not None and owner is None:
             record_change(transaction, "pop", session, f"{queue}#{found[0]}")
         return found
@@ -50,9 +51,9 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
     while True:
         queue_id = (queues.find_queue(database, session, queue) or 0) if lookout.may_get_value() else 0
         if queue_id:
-            # Peek first, which locks nothing, however many processes wait for the same queue.
-            reclaim.search(database, queue_id, taker, empty=values.peek(database, queue_id) is None)
-        while queue_id and values.peek(database, queue_id) is not None:
+            # Look first, which locks nothing, however many processes wait for the same queue.
+            reclaim.search(database, queue_id, taker, empty=not has_live(database, queue_id, None))
+        while queue_id and has_live(database, queue_id, None):
             found = database.transact(work, "pop")
             if found is not None:
                 return found

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from zrb_store.cli.render.format import counted, error_summary, preview, process
+from zrb_store.cli.render.format import counted, error_summary, preview, pusher, taker
 
 MOST_EVENTS = 200
 """How many events the text lists: the last ones."""
@@ -149,18 +149,17 @@ def _of_attempts(name: str, attempts: list[dict[str, Any]]) -> Iterator[_Happeni
 
 
 def _of_value(queue: str, value: dict[str, Any]) -> Iterator[_Happening]:
-    pusher = value["pushed_by"] or _SOMEBODY
     verb, place = ("pushed", f"to {queue}") if value["moved_from"] is None else ("moved", f"within {queue}")
-    yield _Happening(value["pushed_at"], 4, pusher, verb, place, value)
+    yield _Happening(value["pushed_at"], 4, pusher(value) or _SOMEBODY, verb, place, value)
     for each in value["returns"]:
-        taker = each["taken_by"] or "a deleted attempt"
+        holder = each["taken_by"] or "a deleted attempt"
         if each["deliveries"] == 0:
             yield _Happening(each["returned_at"], 2, f"{each['reason']}:", "", f"in {queue}", value)
             continue
-        yield _Happening(each["taken_at"], 5, taker, "took", f"from {queue}", value)
-        yield _Happening(each["returned_at"], 2, taker, f"gave back ({each['reason']})", f"to {queue}", value)
+        yield _Happening(each["taken_at"], 5, holder, "took", f"from {queue}", value)
+        yield _Happening(each["returned_at"], 2, holder, f"gave back ({each['reason']})", f"to {queue}", value)
     if value["state"] in ("taken", "removed"):
-        by = value["taken_by"] or (process(value["popped_by"]) if value["popped_by"] else _SOMEBODY)
+        by = taker(value) or _SOMEBODY
         verb = "took" if value["state"] == "taken" else "removed"
         yield _Happening(value["taken_at"], 5, by, verb, f"from {queue}", value)
     elif value["state"] in ("retracted", "dead") and value["ended_at"]:

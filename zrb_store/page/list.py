@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import PurePath
 from typing import Any
 
-from zrb_store.cli.project_argument import project_conditions
+from zrb_store.cli.project_argument import projects_named
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument
 from zrb_store.inspect.damage import Damage
@@ -40,7 +40,7 @@ def read_list(database: Database, question: Question) -> Found:
         statuses=_statuses(given),
         name=NamePattern(given["name"]) if "name" in given else None,
         task=given.get("task"),
-        **project_conditions(given.get("project")),
+        projects=projects_named(given.get("project")),
         since=parse_length(given.get("since")),
         before=given.get("before"),
         limit=limit + 1,  # one more, to know whether there are older ones

@@ -8,7 +8,18 @@ from typing import Any
 
 from zrb_store.inspect.timeline import micros
 
-_CONSTANT = ("state", "type", "size", "pushed_by", "taken_by", "popped_by", "moved_from", "orphaned", "deliveries")
+_CONSTANT = (
+    "state",
+    "type",
+    "size",
+    "pushed_by",
+    "pushed_from",
+    "taken_by",
+    "popped_by",
+    "moved_from",
+    "orphaned",
+    "deliveries",
+)
 
 
 def packed(described: dict[str, Any]) -> dict[str, Any]:

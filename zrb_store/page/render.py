@@ -20,6 +20,7 @@ from zrb_store.cli.render.format import (
     format_duration,
     micros_between,
     process,
+    pusher,
     setting_text,
     size,
 )
@@ -59,6 +60,7 @@ def environment() -> Environment:
         "process": process,
         "content": content,
         "life": life,
+        "pusher": pusher,
         "clock": format_clock,
         "thousands": "{:,}".format,
         "quote": shlex.quote,

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from zrb_store.cli.render.format import error_summary, micros_between, preview, process, size
+from zrb_store.cli.render.format import error_summary, micros_between, preview, size, taker
 from zrb_store.inspect.agents import agent_note
 from zrb_store.inspect.cut import cut_text
 from zrb_store.records import UNSUCCESSFUL
@@ -118,7 +118,7 @@ def life(value: dict[str, Any]) -> Iterator[str]:
         else:
             reason = "" if each["reason"] in UNSUCCESSFUL else f": {each['reason']}"
             yield f"taken and given back by {each['taken_by'] or 'a deleted attempt'}{reason}"
-    by = value["taken_by"] or (process(value["popped_by"]) if value["popped_by"] else None)
+    by = taker(value)
     orphaned = ", orphaned" if value["orphaned"] else ""
     if value["state"] == "dead":
         yield f"dead after {value['deliveries']} deliveries"

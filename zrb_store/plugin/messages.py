@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import TracebackType
 
-from zrb_store.cli.as_typed import PROGRAM, as_typed
-from zrb_store.safe_text import mask_text, one_line
+from zrb_store.cli.as_typed import PROGRAM
+from zrb_store.cli.message_line import print_line
 
 
 class Speaker:
@@ -38,8 +37,7 @@ class Speaker:
 
     def warn(self, message: str) -> None:
         """Print one line on stderr, with secrets masked."""
-        text = one_line(as_typed(mask_text(message), self.program))
-        print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+        print_line(message, self.program, self.name)
 
 
 speaker = Speaker()

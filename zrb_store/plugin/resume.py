@@ -8,7 +8,7 @@ from typing import Any
 
 from zrb_store import codec
 from zrb_store.errors import TaskNotFound
-from zrb_store.inspect.resume import plan
+from zrb_store.inspect.resume import is_of_event, plan, refuse_program
 from zrb_store.names import nearest
 from zrb_store.plugin import compat, zrb_attributes
 from zrb_store.plugin.error_exit import ErrorExit
@@ -68,6 +68,7 @@ class Resumer:
         """
         project = current_project(compat.CFG.INIT_FILE_NAME)
         RunSpec(project=project).refuse_other(session)
+        refuse_program(store.database, session)
         self._task = _main_task(session)
         # With the environment: the graph makes the contexts of the tasks, and zrb copies it into each when it is made.
         shared_ctx = compat.SharedContext(args=[], env=dict(os.environ))
@@ -121,15 +122,10 @@ class Resumer:
 def _main_task(session: SessionRecord) -> Any:
     path = " ".join(session.path)
     # Also if its task is a command: without its parent, its results and its mapped queues would go nowhere.
-    if session.parent and "/" not in session.parent:
+    if is_of_event(session):
         raise TaskNotFound(
             f"session {session.name} handled an event of session {session.parent}, and an event is handled once: "
             "to have it handled again, push it again"
-        )
-    if not path:
-        raise TaskNotFound(
-            f"session {session.name} was not started by a command of zrb: "
-            f"start its program again with ZRB_STORE_SESSION={session.name}"
         )
     task = compat.find_task(session.path)
     if task is None:

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, session, value
-from zrb_store.db.dialect import now, schema_is_unchanged
+from zrb_store.db.dialect import now, schema_is_unchanged, short_text
 from zrb_store.db.transaction import Executor, Row
+from zrb_store.queries import chunks
 from zrb_store.records import AttemptRecord
 from zrb_store.safe_text import ErrorText
 
@@ -316,7 +317,7 @@ def unfinished(
 
 
 _RESULT_OF_STEP = sa.select(attempt.c.result).where(attempt.c.id == bindparam("attempt_id"))
-_RESULT = sa.select(value.c.data).where(value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq"))
+_RESULT = sa.select(short_text()).where(value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq"))
 
 
 def stored_result(executor: Executor, completed: AttemptRecord) -> str | None:
@@ -326,5 +327,6 @@ def stored_result(executor: Executor, completed: AttemptRecord) -> str | None:
         return rows[0][0] if rows else None
     if completed.result_queue_id is None:
         return None
-    rows = executor.execute(_RESULT, {"queue_id": completed.result_queue_id, "seq": completed.result_seq})
-    return rows[0][0] if rows else None
+    place = completed.result_queue_id, completed.result_seq or 0
+    rows = executor.execute(_RESULT, {"queue_id": place[0], "seq": place[1]})
+    return chunks.whole(executor, *place, rows[0][0]) if rows else None

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, session, value
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.project import Projects
 from zrb_store.queries import sessions
+from zrb_store.queries.programs import is_of
 from zrb_store.queries.requeue import is_dead
 from zrb_store.records import SessionRecord
 
@@ -22,16 +24,16 @@ _NOT_DONE = sessions.ALL.where(
 ).order_by(session.c.created_at.desc(), session.c.id.desc())
 
 
-def not_done(transaction: Transaction, project: str | None = None) -> Iterator[SessionRecord]:
+def not_done(transaction: Transaction, projects: Projects | None = None) -> Iterator[SessionRecord]:
     """Yield the sessions that failed, were interrupted or run, with their stored status, the newest first.
 
     Child sessions are left out.
 
     Args:
         transaction: A snapshot.
-        project: Only sessions of the project in this folder.
+        projects: Only sessions of these projects.
     """
-    statement = _NOT_DONE if project is None else _NOT_DONE.where(session.c.project == project)
+    statement = _NOT_DONE if projects is None else _NOT_DONE.where(is_of(projects))
     return map(sessions.record, transaction.stream(statement))
 
 
@@ -117,12 +119,12 @@ _DEAD_QUEUES = (
 )
 
 
-def dead_queues(executor: Executor, project: str | None = None) -> list[DeadQueue]:
+def dead_queues(executor: Executor, projects: Projects | None = None) -> list[DeadQueue]:
     """Return the queues that have dead values, those whose values died last first.
 
     Args:
         executor: The database, or the open transaction.
-        project: Only queues of sessions of the project in this folder.
+        projects: Only queues of sessions of these projects.
     """
-    statement = _DEAD_QUEUES if project is None else _DEAD_QUEUES.where(session.c.project == project)
+    statement = _DEAD_QUEUES if projects is None else _DEAD_QUEUES.where(is_of(projects))
     return [DeadQueue(*row) for row in executor.execute(statement, {})]

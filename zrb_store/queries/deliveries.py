@@ -8,9 +8,10 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, run, sa, session, value
-from zrb_store.db.dialect import among, now
+from zrb_store.db.dialect import among, now, short_text
 from zrb_store.db.fronts import Front
 from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.fronts import not_before_front, parameters
 
@@ -87,7 +88,7 @@ def _take(dialect_name: str) -> Any:
             ended_at=now(),
             taken_by=bindparam("attempt_id", type_=value.c.taken_by.type),
         )
-        .returning(value.c.seq, value.c.data)
+        .returning(value.c.seq, short_text())
     )
 
 
@@ -100,7 +101,8 @@ def take(
         The seq and the encoded value of each, the oldest first; none if the run has ended.
     """
     params = {"queue_id": queue_id, "seqs": json.dumps(list(seqs)), "attempt_id": attempt_id, "run_id": run_id}
-    return sorted((seq, data) for seq, data in transaction.execute(_take(transaction.dialect_name), params))
+    rows = sorted((seq, text) for seq, text in transaction.execute(_take(transaction.dialect_name), params))
+    return list(chunks.whole_rows(transaction, queue_id, rows))
 
 
 _SET_COMMAND = (

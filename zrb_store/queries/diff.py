@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, literal_column, sa, value
+from zrb_store.db.dialect import whole_text
 from zrb_store.db.transaction import Transaction
 
 _of_queue = value.c.queue_id == bindparam("queue_id")
 _stands = value.c.state.in_([literal_column("'live'"), literal_column("'taken'")])
-_STANDING = sa.select(value.c.data).where(_of_queue, _stands).order_by(value.c.seq)
+_STANDING = sa.select(whole_text()).where(_of_queue, _stands).order_by(value.c.seq)
 _COUNT_STANDING = sa.select(sa.func.count()).where(_of_queue, _stands)
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from zrb_store.db import columns
-from zrb_store.db.dialect import bytewise
+from zrb_store.db.dialect import bytewise, whole_text
 from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.names import full_name
@@ -44,7 +44,7 @@ _OUTPUT = (
     .order_by(sa.literal_column("+zrb_attempt.id"), output.c.piece)
 )
 _VALUES = (
-    sa.select(*VALUE, *PUSHER.name, *TAKER.name)
+    sa.select(*(whole_text() if column is value.c.data else column for column in VALUE), *PUSHER.name, *TAKER.name)
     .select_from(TAKER.join(PUSHER.join(value, value.c.pushed_by), value.c.taken_by))
     .where(value.c.queue_id == bindparam("queue_id"))
     .order_by(value.c.seq)

@@ -6,7 +6,7 @@ import functools
 import json
 from typing import Any, NamedTuple
 
-from zrb_store.db.core import attempt, bindparam, literal_column, output, queue, returned, sa, session, value
+from zrb_store.db.core import attempt, bindparam, chunk, literal_column, output, queue, returned, sa, session, value
 from zrb_store.db.dialect import among, insert_if_absent, now
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.fork_steps import MOMENT as _MOMENT
@@ -226,6 +226,18 @@ def _copy_values(dialect_name: str) -> Any:
     )
 
 
+# The values themselves are copied before.
+_copied = value.alias("copied")
+_COPY_CHUNKS = sa.insert(chunk).from_select(
+    ["queue_id", "seq", "number", "data"],
+    sa.select(_new_queue.c.id, chunk.c.seq, chunk.c.number, chunk.c.data).select_from(
+        chunk.join(queue, queue.c.id == chunk.c.queue_id)
+        .join(_new_queue, _same_queue)
+        .join(_copied, sa.and_(_copied.c.queue_id == _new_queue.c.id, _copied.c.seq == chunk.c.seq))
+    ),
+)
+
+
 def copy_as_of(executor: Executor, source: int, target: int, task: str, step: str | None, moment: int) -> None:
     """Copy a session as it was at a moment, as if every attempt that had not completed by then were given back.
 
@@ -245,7 +257,7 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
     params = {**at, "target": target, "resting": json.dumps(resting(executor, at))}
     name = executor.dialect_name
     copies = (_copy_attempts(name, steps=False), _copy_attempts(name, steps=True), _copy_values(name))
-    for statement in (_COPY_QUEUES, *copies, _COPY_OUTPUT):
+    for statement in (_COPY_QUEUES, *copies, _COPY_CHUNKS, _COPY_OUTPUT):
         executor.execute(statement, params)
 
 

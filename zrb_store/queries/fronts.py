@@ -131,15 +131,13 @@ class Search:
 def take_first(
     database: Database, queue_id: int, take: Callable[[Front | None], tuple[int, str] | None]
 ) -> tuple[int, str] | None:
-    """Take the first live value of a queue, in a transaction of its own.
+    """Take the first live value of a queue, in a transaction of its own. Only PostgreSQL gains by it.
 
     Args:
         database: The database.
         queue_id: The queue.
         take: Takes the value, searching from a front on, and returns its seq and the encoded value.
     """
-    if database.dialect_name == "sqlite":
-        return take(None)
     front = known_front(database, queue_id)
     search = Search(database, queue_id, front)
     with search:

@@ -10,9 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
+from zrb_store.db.chunks import is_long
 from zrb_store.db.dialect import insert_if_absent
 from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.queries import chunks
 from zrb_store.queries.transfer import (
     ATTEMPT,
     ATTEMPT_LINKS,
@@ -67,7 +69,14 @@ def add(executor: Executor, fields: Record) -> int:
 def add_many(transaction: Transaction, kind: str, rows: Sequence[Record]) -> None:
     """Write output, values, returns or changes that refer to other rows by id."""
     statement, names = _ADD_MANY[kind]
+    dialect_name = transaction.dialect_name
+    long = [row for row in rows if kind == "value" and is_long(dialect_name, row["size"])]
+    texts = [row["data"] for row in long]
+    for row in long:
+        row["data"] = ""
     transaction.execute_many(statement, names, map(operator.itemgetter(*names), rows))
+    for row, text in zip(long, texts, strict=True):
+        chunks.add(transaction, row["queue_id"], row["seq"], text)
 
 
 _SEQ, _AT = bindparam("of_seq", type_=sa.BigInteger), bindparam("at", type_=sa.BigInteger)

@@ -12,8 +12,9 @@ from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, sessi
 from zrb_store.db.dialect import among, matches
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.name_pattern import NamePattern
+from zrb_store.project import Projects
 from zrb_store.queries import runs, sessions
-from zrb_store.queries.programs import is_named
+from zrb_store.queries.programs import is_of
 from zrb_store.queries.show import no_step
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -29,8 +30,7 @@ def matching_sessions(
     statuses: Collection[str] | None = None,
     name: NamePattern | None = None,
     task: str | None = None,
-    projects: Collection[str] | None = None,
-    project_name: str | None = None,
+    projects: Projects | None = None,
     since: int | None = None,
     before: tuple[int, int] | None = None,
     roots: bool = False,
@@ -43,8 +43,7 @@ def matching_sessions(
         statuses: Only sessions with one of these stored statuses.
         name: Only sessions whose name matches.
         task: Only sessions whose main task has this name.
-        projects: Only sessions of a project in one of these folders.
-        project_name: Only sessions of a project whose folder has this name.
+        projects: Only sessions of these projects.
         since: Only sessions that were created at this moment (in microseconds) or later.
         before: Only sessions that come after this one in this order: when it was created, in microseconds, and its id.
         roots: Leave out child sessions.
@@ -63,9 +62,7 @@ def matching_sessions(
     if task is not None:
         statement = statement.where(session.c.task == task)
     if projects is not None:
-        statement = statement.where(session.c.project.in_(projects))
-    if project_name is not None:
-        statement = statement.where(is_named(session.c.project, project_name))
+        statement = statement.where(is_of(projects))
     if since is not None:
         statement = statement.where(session.c.created_at >= since)
     if before is not None:

@@ -1,4 +1,4 @@
-"""What sessions are of: their task, or else the program that ran them; and paths that are named by their last part."""
+"""What sessions are of: their project, their task, or else the program that ran them; and the names of paths."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from zrb_store.db.columns import RUN, readable
 from zrb_store.db.core import literal_column, run, sa, session
 from zrb_store.db.transaction import Row
-from zrb_store.project import program_of
+from zrb_store.project import Projects, program_of
 
 _READ = {name: RUN[name] for name in ("command", "folder")}
 
@@ -41,3 +41,10 @@ def is_named(column: sa.ColumnElement[str], name: str) -> sa.ColumnElement[bool]
     """Return the condition that a path is a name, or ends with it. LIKE would not know case on SQLite."""
     end = f"/{name}"
     return sa.or_(column == name, sa.func.substr(column, sa.func.length(column) - (len(end) - 1)) == end)
+
+
+def is_of(projects: Projects) -> sa.ColumnElement[bool]:
+    """Return the condition that a session is of one of these projects."""
+    if projects.name is not None:
+        return is_named(session.c.project, projects.name)
+    return session.c.project.in_(projects.folders)

@@ -8,7 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, ColumnRule, readable
 from zrb_store.db.core import bindparam, queue, returned, sa, value
+from zrb_store.db.dialect import short_text, whole_text
 from zrb_store.db.transaction import Row, Transaction
+from zrb_store.queries import chunks
 from zrb_store.queries.changes import Change
 from zrb_store.queries.joined_attempts import PUSHER, TAKER
 from zrb_store.queries.requeue import is_dead
@@ -57,7 +59,8 @@ class ValueHistory(NamedTuple):
         pusher: The attempt that pushed it, if there was one and it still exists.
         taker: The attempt that holds it now, if there is one and it still exists.
         returns: Its returns to the queue, the oldest first.
-        popper: Who took it from a shell outside any attempt, if that was looked for (`inspect/pops.py`).
+        pushed_from: Who pushed it from a shell outside any attempt, if that was looked for (`inspect/by_hand.py`).
+        popper: Who took it so.
     """
 
     value: ValueRecord
@@ -65,6 +68,7 @@ class ValueHistory(NamedTuple):
     pusher: AttemptName | None
     taker: AttemptName | None
     returns: list[Return]
+    pushed_from: Change | None = None
     popper: Change | None = None
 
 
@@ -92,7 +96,7 @@ def _within(table: sa.Table, scope: Scope) -> sa.ColumnElement[bool]:
 def _values(scope: Scope, only: Only | None, then: bool, from_seq: bool = False) -> Any:
     is_live = was_live if then else value.c.ended_at.is_(None)
     statement: Any = (
-        sa.select(*(value.c[name] for name in VALUE), is_live, *_PUSHER, *_TAKER)
+        sa.select(*(short_text() if name == "data" else value.c[name] for name in VALUE), is_live, *_PUSHER, *_TAKER)
         .select_from(TAKER.join(PUSHER.join(value, value.c.pushed_by), value.c.taken_by))
         .where(_within(value, scope))
         .order_by(value.c.queue_id, value.c.seq)
@@ -171,7 +175,7 @@ def _histories(
     all_returns = map(_return, transaction.stream(_returns(scope, from_seq is not None), params))
     upcoming = next(all_returns, None)
     for row in transaction.stream(_values(scope, only, at is not None, from_seq is not None), params):
-        history = _history(row)
+        history = _history(transaction, row)
         record = history.value
         # Both streams are in the order of queue and seq.
         while upcoming is not None and (upcoming.record.queue_id, upcoming.record.seq) <= (record.queue_id, record.seq):
@@ -192,10 +196,15 @@ def value_record(columns: Sequence[Any]) -> ValueRecord:
     return ValueRecord(**named, damage=damage)
 
 
-def _history(row: Row) -> ValueHistory:
+_DATA = list(VALUE).index("data")
+
+
+def _history(transaction: Transaction, row: Row) -> ValueHistory:
     """Return the history of a value, still without its returns."""
     place = len(VALUE)
-    columns, is_live, attempts = row[:place], row[place], row[place + 1 :]
+    columns, is_live, attempts = list(row[:place]), row[place], row[place + 1 :]
+    if not columns[_DATA]:
+        columns[_DATA] = chunks.whole(transaction, columns[0], columns[1], "") or ""
     pusher, taker = attempts[: len(_PUSHER)], attempts[len(_PUSHER) :]
     return ValueHistory(value_record(columns), bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [])
 
@@ -220,7 +229,7 @@ def _attempt_name(session_name: str | None, task: str, number: int, step: Any, *
 
 
 _of_queue = value.c.queue_id == bindparam("queue_id")
-_in_order = sa.select(value.c.data).where(_of_queue).order_by(value.c.seq)
+_in_order = sa.select(whole_text()).where(_of_queue).order_by(value.c.seq)
 _LIVE = _in_order.where(value.c.ended_at.is_(None)).with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
 _LIVE_THEN = _in_order.where(was_live)
 

@@ -10,7 +10,7 @@ from zrb_store.db.failpoints import failpoint
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument
 from zrb_store.operations.lookout import Lookout, check_seconds
-from zrb_store.queries import fronts, values
+from zrb_store.queries import fronts, takes, values
 from zrb_store.queries.owner import Owner
 from zrb_store.xcom.current import current_attempt
 from zrb_store.xcom.edits import EMPTY
@@ -75,20 +75,10 @@ class QueueTaker(QueueReader):
 
     def _pop(self, right: bool, wait: float = 0) -> Any:
         owner = self._owner()
-        database = self._queues.database
-        attempt_id = owner.id if owner else None
         queue_id = self._searched_queue(owner)
-
-        def take(queue_id: int) -> tuple[int, str] | None:
-            if right:
-                return values.take(database, queue_id, attempt_id, right=True)
-            return fronts.take_first(
-                database, queue_id, lambda front: values.take(database, queue_id, attempt_id, front=front)
-            )
-
-        found = take(queue_id) if queue_id else None
+        found = self._take(queue_id, owner, right) if queue_id else None
         if found is None:
-            found = self._take_later(owner, take, wait)
+            found = self._take_later(owner, lambda queue_id: self._take_any(queue_id, owner, right), wait)
             if found is None:
                 raise IndexError(EMPTY)
         failpoint("pop:after")
@@ -96,6 +86,19 @@ class QueueTaker(QueueReader):
         self._after_take(found[:1], owner)
         call(self._pop_callbacks)
         return value
+
+    def _take(self, queue_id: int, owner: Owner | None, right: bool) -> tuple[int, str] | None:
+        database = self._queues.database
+        attempt_id = owner.id if owner else None
+        if right or database.dialect_name == "sqlite":
+            return takes.take(database, queue_id, attempt_id, right=right)
+        return fronts.take_first(
+            database, queue_id, lambda front: takes.take(database, queue_id, attempt_id, front=front)
+        )
+
+    def _take_any(self, queue_id: int, owner: Owner | None, right: bool) -> tuple[int, str] | None:
+        found = self._take(queue_id, owner, right)
+        return found or takes.take_long(self._queues.database, queue_id, owner.id if owner else None, right=right)
 
     def _pop_many(self, n: int) -> list[Any]:
         if n < 1:
@@ -107,7 +110,7 @@ class QueueTaker(QueueReader):
             def work(transaction: Transaction) -> list[tuple[int, str]]:
                 if not values.open_change(transaction, queue_id, attempt_id):
                     return []
-                return values.take_many(transaction, queue_id, attempt_id, n)
+                return takes.take_many(transaction, queue_id, attempt_id, n)
 
             return self._queues.database.transact(work)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from zrb_store.cli.as_typed import as_typed
+from zrb_store.cli.message_line import print_line
 from zrb_store.cli.program_name import program_name
 from zrb_store.inspect.damage import Damage
-from zrb_store.safe_text import one_line
 
 
 @contextmanager
@@ -27,4 +25,4 @@ def noting_damage(what: str = "damaged") -> Iterator[Damage]:
 def print_damage(damage: Damage) -> None:
     """Print which rows could not be read, if there are any."""
     if damage:
-        print(f"{program_name()}: {one_line(as_typed(str(damage), program_name()))}", file=sys.stderr)
+        print_line(str(damage), program_name())

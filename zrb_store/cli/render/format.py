@@ -133,6 +133,20 @@ def process(changed_by: dict[str, Any]) -> str:
     return one_line(f"{changed_by['user'] or 'somebody'}, pid {changed_by['pid']} on {changed_by['host']}")
 
 
+def pusher(value: dict[str, Any]) -> str | None:
+    """Name who pushed a value: an attempt, or the process of a shell; None if that is not recorded."""
+    return _who(value["pushed_by"], value["pushed_from"])
+
+
+def taker(value: dict[str, Any]) -> str | None:
+    """Name who took a value, as `pusher` does."""
+    return _who(value["taken_by"], value["popped_by"])
+
+
+def _who(attempt: str | None, by_hand: dict[str, Any] | None) -> str | None:
+    return one_line(attempt) if attempt else process(by_hand) if by_hand else None
+
+
 def error_summary(error: dict[str, Any]) -> str:
     """Return type and message of an error, which is in the shape of `show --format json`.
 

@@ -15,7 +15,10 @@ import click
 
 from zrb_store.cli.render import json_stream
 from zrb_store.cli.render.document import Block
+from zrb_store.cli.render.format import single_text
 from zrb_store.cli.render.plain import plain_lines
+from zrb_store.cli.render.readable import readable
+from zrb_store.cli.render.slices import slices
 from zrb_store.cli.render.stdout import on_terminal, page_width
 from zrb_store.errors import ZrbStoreError
 from zrb_store.safe_text import printable
@@ -44,7 +47,20 @@ def echo(text: str) -> None:
 
 def echo_raw(text: str) -> None:
     """Print a text as a shell needs it: unchanged, except for control characters that a terminal would obey."""
-    _write(_encodable(printable(text, keep="\n\t") if on_terminal() else text))
+    for part in slices(text):
+        _write(_encodable(printable(part, keep="\n\t") if on_terminal() else part), end="")
+    _write("")
+
+
+def echo_value(tree: Any) -> None:
+    """Print a value, as `codec.to_json` returns it, and nothing else.
+
+    A text is printed as it is. Anything else is JSON for a program, and on a terminal as a person reads it.
+    """
+    text = single_text(tree)
+    if text is None:
+        text = readable(tree) if on_terminal() else json_stream.dumps_compact(tree)
+    echo_raw(text)
 
 
 def echo_json(tree: Any, *, one_line: bool = False) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from zrb_store.cli.render.document import Block, Column, Lines, Table
 from zrb_store.cli.render.errors import error_line
-from zrb_store.cli.render.format import NOTHING, TimeFormat, deliveries, preview, size
+from zrb_store.cli.render.format import NOTHING, TimeFormat, deliveries, preview, pusher, size
 from zrb_store.cli.render.value import fate, fate_of_held
 from zrb_store.cli.render.width import shorten
 from zrb_store.inspect.holders import HeldBy
@@ -88,7 +88,7 @@ class QueuePrinter:
             preview(value["value"], full=self._full),
             one_line(value["type"]),
             size(value["size"]),
-            one_line(value["pushed_by"] or NOTHING) + moved_from,
+            (pusher(value) or NOTHING) + moved_from,
             "\n".join([*history, self._fate(value, limit)]),
         ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zrb_store.cli.render.document import Bar, Chart, ChartRow, Moment
+from zrb_store.cli.render.document import Bar, Chart, ChartRow, Lines, Moment
 from zrb_store.cli.render.format import TimeFormat, format_duration
 from zrb_store.cli.render.history import hidden_count
 from zrb_store.cli.render.width import shorten
@@ -14,8 +14,8 @@ from zrb_store.safe_text import one_line
 _STEP_WIDTH = 40  # columns of a step's name
 
 
-def timeline_chart(document: SessionDocument, times: TimeFormat, *, every: bool, steps: bool) -> Chart:
-    """Return the chart of a session's attempts.
+def timeline_chart(document: SessionDocument, times: TimeFormat, *, every: bool, steps: bool) -> Chart | Lines:
+    """Return the chart of a session's attempts, or a line if it has no tasks.
 
     Args:
         document: The session.
@@ -30,6 +30,8 @@ def timeline_chart(document: SessionDocument, times: TimeFormat, *, every: bool,
         if hidden:
             place = next(place for place, row in enumerate(rows) if row.label.startswith(f"{one_line(task)}#"))
             rows.insert(place, ChartRow(f"{one_line(task)}: {hidden} earlier", [], "--all"))
+    if not rows:
+        return Lines(["The session has no tasks."], "Timeline")
     spans = [(_moment(span.start, times), _moment(span.end, times)) for span in timeline.work]
     return Chart(rows, spans, "Timeline")
 

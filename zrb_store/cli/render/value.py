@@ -13,12 +13,12 @@ from zrb_store.cli.render.format import (
     format_duration,
     micros_between,
     preview,
-    process,
-    shell_text,
+    pusher,
     size,
+    taker,
 )
-from zrb_store.cli.render.output import echo_json, echo_raw, print_document, write_bytes
-from zrb_store.cli.render.raw import is_text, raw_bytes
+from zrb_store.cli.render.output import echo_json, echo_value, print_document, write_bytes
+from zrb_store.cli.render.raw import is_text, raw_pieces
 from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.paths import part
@@ -35,7 +35,7 @@ def print_value(stored: StoredValue | StepResult, output_format: str, path: str 
     if output_format == "raw":
         _write_raw(value["value"], str(value["id"]) + (f" at {path}" if path else ""))
     elif output_format == "value":
-        echo_raw(shell_text(value["value"]))
+        echo_value(value["value"])
     elif output_format == "table":
         fields = _value_fields(value) if isinstance(stored, StoredValue) else _step_fields(value)
         print_document([Fields(fields, frozenset({"State"})), Lines([preview(value["value"], full=True)])])
@@ -45,13 +45,15 @@ def print_value(stored: StoredValue | StepResult, output_format: str, path: str 
 
 
 def _write_raw(tree: Any, name: str) -> None:
-    try:
-        content = raw_bytes(tree)
+    to_terminal = on_terminal()
+    try:  # nothing is written of what cannot be written whole
+        fits = [not to_terminal or is_text(piece) for piece in raw_pieces(tree)]
     except ValueError as error:
         raise ZrbStoreError(f"{name} {error}") from None
-    if on_terminal() and not is_text(content):
+    if not all(fits):
         raise ZrbStoreError(f"{name} is not text, and would upset the terminal: redirect it, as in `--raw > FILE`")
-    write_bytes(content)
+    for piece in raw_pieces(tree):
+        write_bytes(piece)
 
 
 def _value_fields(value: dict[str, Any]) -> list[tuple[str, str]]:
@@ -60,7 +62,7 @@ def _value_fields(value: dict[str, Any]) -> list[tuple[str, str]]:
         ("Value", one_line(value["id"])),
         ("State", fate(value, TimeFormat())),
         ("Type", f"{one_line(value['type'])}, {size(value['size'])}"),
-        ("Pushed", f"{pushed_at} by {value['pushed_by'] or 'no attempt'}"),
+        ("Pushed", f"{pushed_at} by {pusher(value) or 'no attempt'}"),
     ]
 
 
@@ -81,10 +83,10 @@ def fate(value: dict[str, Any], times: TimeFormat) -> str:
     if value["state"] == "dead":
         return f"dead after {deliveries(value['deliveries'])}"
     if value["state"] != "taken" or value["taken_by"]:
-        taker = f" by {one_line(value['taken_by'])}" if value["taken_by"] else ""
-        return f"{value['state']}{taker}{_orphaned(value)}"
-    popper = f" by {process(value['popped_by'])}," if value["popped_by"] else ""
-    return f"taken{popper} at {times.brief(value['taken_at'])}{_orphaned(value)}"
+        by = f" by {taker(value)}" if value["taken_by"] else ""
+        return f"{value['state']}{by}{_orphaned(value)}"
+    by = f" by {taker(value)}," if value["popped_by"] else ""
+    return f"taken{by} at {times.brief(value['taken_at'])}{_orphaned(value)}"
 
 
 def fate_of_held(value: dict[str, Any], holder: str, read_at: int) -> str:

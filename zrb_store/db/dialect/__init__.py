@@ -23,7 +23,9 @@ from zrb_store.db.dialect.statements import (
     reserve,
     revision_of,
     schema_is_unchanged,
+    short_text,
     upgraded_meanwhile,
+    whole_text,
 )
 from zrb_store.db.dialect.tickets import Ticket
 from zrb_store.db.dialect.watchdog import Watched
@@ -56,8 +58,10 @@ __all__ = [
     "reserve",
     "revision_of",
     "schema_is_unchanged",
+    "short_text",
     "sqlite_path",
     "upgraded_meanwhile",
+    "whole_text",
 ]
 
 

@@ -48,6 +48,54 @@ def _postgresql_byte_length(element: byte_length, compiler: Any, **options: Any)
     return f"octet_length({compiler.process(element.clauses, **options)})"
 
 
+class short_text(FunctionElement[str]):
+    """The text of a value of `zrb_value`, or nothing if that takes more than a look (`queries/chunks.py`)."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+class whole_text(FunctionElement[str]):
+    """The text of a value of `zrb_value`, however long it is."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+# These are SQL, because SQLAlchemy leaves out the names of tables in what an UPDATE returns on SQLite.
+_OF_VALUE = "{0}.queue_id = zrb_value.queue_id AND {0}.seq = zrb_value.seq"
+_MORE = f"SELECT 1 FROM zrb_chunk AS more WHERE {_OF_VALUE.format('more')} AND more.number = 1"
+_FIRST = f"SELECT chunk.data FROM zrb_chunk AS chunk WHERE {_OF_VALUE.format('chunk')} AND chunk.number = 0"
+_IN_ORDER = (
+    f"SELECT chunk.data, chunk.number FROM zrb_chunk AS chunk WHERE {_OF_VALUE.format('chunk')} ORDER BY chunk.number"
+)
+
+
+def _text(in_chunks: str) -> str:
+    return f"CASE WHEN zrb_value.data = '' THEN coalesce(({in_chunks}), '') ELSE zrb_value.data END"
+
+
+@compiles(short_text, "sqlite")
+def _sqlite_short_text(element: short_text, compiler: Any, **_: Any) -> str:
+    return _text(f"{_FIRST} AND NOT EXISTS ({_MORE})")
+
+
+@compiles(short_text, "postgresql")
+def _postgresql_short_text(element: short_text, compiler: Any, **_: Any) -> str:
+    return "zrb_value.data"  # even if no value has chunks, to look for them would take 6 us more
+
+
+@compiles(whole_text, "sqlite")
+def _sqlite_whole_text(element: whole_text, compiler: Any, **_: Any) -> str:
+    # SQLite has an ORDER BY in group_concat() only since 3.44.
+    return _text(f"SELECT group_concat(in_order.data, '') FROM ({_IN_ORDER}) AS in_order")
+
+
+@compiles(whole_text, "postgresql")
+def _postgresql_whole_text(element: whole_text, compiler: Any, **_: Any) -> str:
+    return _text(f"SELECT string_agg(in_order.data, '' ORDER BY in_order.number) FROM ({_IN_ORDER}) AS in_order")
+
+
 class _Compiler(SQLiteCompiler):
     """A compiler that keeps `INDEXED BY`, which SQLAlchemy drops, and adds no `OFFSET ?` where there is no offset."""
 

@@ -27,12 +27,13 @@ class OpenFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._name = str(path)
         self._file = _identity(path)
         self._wal: FileIdentity | None = None
 
     def is_in_place(self) -> bool:
         """Whether the path still leads to this file. Call this after each write."""
-        in_place = _identity(self._path) == self._file
+        in_place = _identity(self._name) == self._file
         if self._wal is None and in_place:
             self._wal = _identity(self._beside("-wal"))  # the first write has created the file
         return in_place
@@ -57,9 +58,9 @@ class OpenFile:
         return self._path.with_name(self._path.name + ending)
 
 
-def _identity(path: Path) -> FileIdentity | None:
+def _identity(path: Path | str) -> FileIdentity | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - Path.stat takes twice as long, and every write waits for this
+        found = os.stat(path)  # noqa: PTH116 - Path.stat takes longer, and every write waits for this
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

@@ -65,5 +65,5 @@ def _below_psycopg(statement: Executable) -> tuple[bytes, str, Callable[[Params]
     from sqlalchemy.dialects import postgresql
 
     dialect: sa.Dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-    sql, bind = compiled(dialect, statement)
-    return f"zrb_{hashlib.sha256(sql.encode()).hexdigest()[:16]}".encode(), sql, bind
+    ready = compiled(dialect, statement)
+    return f"zrb_{hashlib.sha256(ready.sql.encode()).hexdigest()[:16]}".encode(), ready.sql, ready.bind

@@ -183,7 +183,7 @@ def _open(path: Path, *, read_only: bool, durability: str) -> sqlite3.Connection
         if not read_only:
             driver.execute(f"PRAGMA synchronous={durability}")
             driver.execute("PRAGMA foreign_keys=ON")
-            # A log of 16 MiB instead of 4 needs a quarter of the syncs, and its index still has one segment.
+            # A log of 4,000 pages instead of 1,000 needs a quarter of the syncs, and its index still has one segment.
             driver.execute("PRAGMA wal_autocheckpoint=4000")
             driver.execute("PRAGMA journal_size_limit=16777216")
     except sqlite3.Error:

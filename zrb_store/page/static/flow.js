@@ -7,6 +7,7 @@ const Flow = (() => {
   const HEAD = 30;
   const LONGEST = 26; // characters of a name
   const LEAST_SCALE = 0.8;
+  const OUTSIDE = "somebody outside any task";
   const HINT = "Point at a value to read its life; choose it to light its whole way, on all of this page.";
 
   const short = (text) => Lives.short(text, LONGEST);
@@ -272,13 +273,13 @@ const Flow = (() => {
       const value = queue.values[index];
       const parts = [`${Lives.label(queue, index, 60)} (${queue.name}#${value.seq})`];
       const from = value.moved_from === null ? "" : `, moved from #${value.moved_from}`;
-      parts.push(`pushed by ${value.pushed_by || "somebody outside any task"}${from}`);
+      parts.push(`pushed by ${Lives.pusher(value) || OUTSIDE}${from}`);
       for (const each of value.returns) {
         if (each.deliveries === 0) parts.push("died and was requeued");
         else parts.push(`taken by ${each.taken_by || "a deleted attempt"} and given back (${Lives.short(each.reason, 40)})`);
       }
-      const popper = value.popped_by ? `${value.popped_by.user || "somebody"} on ${value.popped_by.host}` : "somebody outside any task";
-      if (value.state === "taken" || value.state === "removed") parts.push(`${value.state} by ${value.taken_by || popper}`);
+      const isTaken = value.state === "taken" || value.state === "removed";
+      if (isTaken) parts.push(`${value.state} by ${Lives.taker(value) || OUTSIDE}`);
       else parts.push(value.state);
       if (value.orphaned) parts.push("will not come back, because its push was undone");
       return this.page.printable(parts.join(", "));

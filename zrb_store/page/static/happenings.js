@@ -109,7 +109,7 @@ const Happenings = (() => {
       const [was, code] = [this.changes.was[change], this.changes.code[change]];
       const isMoved = (queue.continuedAs.get(value.seq) || []).some((each) => queue.pushedAt[each] === at);
       if (queue.pushedAt[index] === at && was === ABSENT) {
-        happened.push({ kind: value.moved_from === null ? "push" : "move", by: value.pushed_by });
+        happened.push({ kind: value.moved_from === null ? "push" : "move", by: value.pushed_by, who: value.pushed_from });
       }
       for (const each of value.returns) {
         if (each.taken_at === at && each.deliveries !== 0 && !isMoved) happened.push({ kind: "take", by: each.taken_by });
@@ -134,15 +134,14 @@ const Happenings = (() => {
       const was = plural ? "were" : "was";
       const to = `${plural ? "their places" : "its place"} in ${queue.name}`;
       const delivered = deliveries === 1 ? "1 delivery" : `${deliveries} deliveries`;
-      const hand = who ? `${who.user || "somebody"} (pid ${who.pid} on ${who.host})` : null;
+      const actor = by || (who ? `${who.user || "somebody"} (pid ${who.pid} on ${who.host})` : null);
       switch (kind) {
         case "push":
-          return by ? `${by} pushed ${names} to ${queue.name}` : `${names} ${was} pushed to ${queue.name} outside any task`;
+          return actor ? `${actor} pushed ${names} to ${queue.name}` : `${names} ${was} pushed to ${queue.name} outside any task`;
         case "move":
           return `${by || "somebody"} moved ${names} within ${queue.name}`;
         case "take":
-          if (by) return `${by} took ${names} from ${queue.name}`;
-          return hand ? `${hand} took ${names} from ${queue.name}` : `${names} ${was} taken from ${queue.name} outside any task`;
+          return actor ? `${actor} took ${names} from ${queue.name}` : `${names} ${was} taken from ${queue.name} outside any task`;
         case "remove":
           return by ? `${by} removed ${names} from ${queue.name}` : `${names} ${was} removed from ${queue.name} outside any task`;
         case "return":

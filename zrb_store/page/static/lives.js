@@ -153,5 +153,12 @@ const Lives = (() => {
     return short(text, most) || '""';
   }
 
-  return { read, iso, stateAt, indexOf, find, chain, short, label, SECOND };
+  /** Name who did something from a shell, with which process. */
+  const person = (by) => by && `${by.user || "somebody"}, pid ${by.pid} on ${by.host}`;
+
+  /** Name who pushed a value, and who took it: an attempt, a process of a shell, or null. */
+  const pusher = (value) => value.pushed_by || person(value.pushed_from);
+  const taker = (value) => value.taken_by || person(value.popped_by);
+
+  return { read, iso, stateAt, indexOf, find, chain, short, label, person, pusher, taker, SECOND };
 })();

@@ -129,7 +129,8 @@ const Page = (() => {
       const ended_at = ended === null ? null : pushed + ended;
       const shape = {
         id: prefix + seq, seq, state, type: read.type[place], size: read.size[place], value: value[place],
-        pushed_at: pushed, pushed_by: read.pushed_by[place], taken_at: state === "taken" || state === "removed" ? ended_at : null,
+        pushed_at: pushed, pushed_by: read.pushed_by[place], pushed_from: read.pushed_from[place],
+        taken_at: state === "taken" || state === "removed" ? ended_at : null,
         taken_by: read.taken_by[place], popped_by: read.popped_by[place], moved_from: read.moved_from[place],
         orphaned: read.orphaned[place], deliveries: read.deliveries[place], returns: (returns[place] || []).map(withTimes),
         ended_at, undone_at: undone === null ? null : pushed + undone,

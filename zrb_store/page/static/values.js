@@ -8,7 +8,7 @@ const Values = (() => {
   /** Return what happened to a value, in order, as `trace` tells it: [{at, event, by, detail}]. */
   function life(value) {
     const queue = value.id.slice(0, value.id.lastIndexOf("#"));
-    const events = [{ at: value.pushed_at, event: "pushed", by: value.pushed_by,
+    const events = [{ at: value.pushed_at, event: "pushed", by: Lives.pusher(value),
       detail: value.moved_from === null ? "" : `continues ${queue}#${value.moved_from}` }];
     for (const each of value.returns) {
       if (each.deliveries === 0) {
@@ -22,9 +22,7 @@ const Values = (() => {
     }
     if (value.state === "dead") events.push({ at: value.ended_at, event: "died", by: null, detail: `after ${value.deliveries} deliveries` });
     if (value.state === "taken" || value.state === "removed") {
-      const popped = value.popped_by;
-      const by = value.taken_by || (popped ? `${popped.user || "somebody"}, pid ${popped.pid} on ${popped.host}` : null);
-      events.push({ at: value.taken_at, event: value.state, by, detail: "" });
+      events.push({ at: value.taken_at, event: value.state, by: Lives.taker(value), detail: "" });
     }
     if (value.undone_at !== null && (value.orphaned || value.state === "retracted")) {
       const isRetracted = value.state === "retracted";
@@ -131,8 +129,8 @@ const Values = (() => {
         el("span", { class: "mono text" }, preview(value)),
         el("span", { class: "mono" }, value.type),
         el("span", { class: "number" }, size(value.size)),
-        el("span", { class: "mono" }, value.pushed_by || "-"),
-        el("span", { class: "mono" }, value.taken_by || "-"),
+        el("span", { class: "mono" }, Lives.pusher(value) || "-"),
+        el("span", { class: "mono" }, Lives.taker(value) || "-"),
       ];
       for (const cell of cells) cell.setAttribute("role", "gridcell");
       const row = el("div", {
@@ -185,10 +183,11 @@ const Values = (() => {
         fill(content);
         view.draw(content);
       };
-      const program = this.description.program;
+      const { program, name } = this.description;
+      const get = `${program} get ${name} ${quoted(queueOf(value))} --seq ${value.seq}`;
       fill(this.detail,
         el("h3", {}, el("span", { class: "mono" }, value.id), " ", el("span", { class: "status", "data-status": value.state }, value.state)),
-        el("p", { class: "quiet" }, el("span", { class: "mono" }, value.type), `, ${size(value.size)}. All of it: `, command(`${program} get ${quoted(value.id)}`)),
+        el("p", { class: "quiet" }, el("span", { class: "mono" }, value.type), `, ${size(value.size)}. All of it: `, command(get)),
         el("div", { class: "views", role: "group", "aria-label": "How the value is shown" }, buttons), content,
         el("table", { class: "life" },
           el("caption", {}, "Its life"),
@@ -207,7 +206,8 @@ const Values = (() => {
     if (value.searched === undefined) {
       const content = "beginning" in value ? value.beginning : typeof value.value === "string" ? value.value : JSON.stringify(value.value);
       Object.defineProperty(value, "searched", {
-        value: [value.id, value.state, value.type, value.pushed_by, value.taken_by, content].join(" ").toLowerCase(),
+        value: [value.id, value.state, value.type, Lives.pusher(value),
+          Lives.taker(value), content].join(" ").toLowerCase(),
       });
     }
     return value.searched;

@@ -7,9 +7,9 @@ from typing import Any
 
 from zrb_store.db import columns
 from zrb_store.db.columns import Columns
-from zrb_store.db.core import attempt, change, literal_column, output, queue, returned, run, sa, session, value
+from zrb_store.db.core import attempt, change, chunk, literal_column, output, queue, returned, run, sa, session, value
 from zrb_store.db.dialect import now
-from zrb_store.queries.doctor.invariants import ATTEMPTS, REPORT, RESTORE, SESSIONS, VALUES, Invariant
+from zrb_store.queries.doctor.invariants import ATTEMPTS, REPORT, RESTORE, RESTORE_VALUE, SESSIONS, VALUES, Invariant
 
 # Invariants of their own find invalid words in these columns, and contradictions between them and other columns.
 _STATES = frozenset({"state", "status"})
@@ -48,8 +48,32 @@ _RETURNS = sa.select(session.c.name, queue.c.name.label("queue"), returned.c.seq
 _RUNS = SESSIONS.join(run, run.c.session_id == session.c.id)
 _CHANGES = sa.select(sa.func.coalesce(change.c.session, literal_column("'-'")))
 
+_CHUNKS = VALUES.join(chunk, sa.and_(chunk.c.queue_id == value.c.queue_id, chunk.c.seq == value.c.seq))
+_previous = chunk.alias("previous")
+
+
+def _has_chunk(number: Any) -> Any:
+    of_value = sa.and_(_previous.c.queue_id == value.c.queue_id, _previous.c.seq == value.c.seq)
+    return sa.exists(sa.select(literal_column("1")).where(of_value, _previous.c.number == number))
+
+
 VALUE_COLUMNS = [
     *_invariants("value-columns", "have a column with an invalid number, time or word", VALUES, value, columns.VALUE),
+    *_invariants(
+        "chunk-columns", "have a chunk with an invalid number, or without text", _CHUNKS, chunk, columns.CHUNK
+    ),
+    Invariant(
+        "value-text",
+        "have no text, or two",
+        RESTORE_VALUE,
+        VALUES.where((value.c.data == literal_column("''")) != _has_chunk(literal_column("0"))),
+    ),
+    Invariant(
+        "value-chunks",
+        "have a text of which a chunk is missing",
+        RESTORE_VALUE,
+        _CHUNKS.where(chunk.c.number > literal_column("0"), ~_has_chunk(chunk.c.number - literal_column("1"))),
+    ),
     *_invariants("return-columns", "have a return with an invalid number or time", _RETURNS, returned, columns.RETURN),
 ]
 _OUTPUT = ATTEMPTS.join(output, output.c.attempt_id == attempt.c.id)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from zrb_store.db.core import attempt, literal_column, queue, returned, run, sa, session, value
-from zrb_store.db.dialect import byte_length
+from zrb_store.db.dialect import byte_length, whole_text
 from zrb_store.db.transaction import Executor
 
 SHOWN = 3
@@ -17,6 +17,7 @@ Level = Literal["error", "warning"]
 _CLOCK = "the clock was set back; what is shown of those moments may be out of order"
 _RERUN = "start or resume the session, which gives them back"
 RESTORE = "restore a backup, or fork the session before that task"
+RESTORE_VALUE = "restore a backup; `zrb-store get SESSION QUEUE --seq N` shows what is left"
 REPORT = "restore a backup, and report it as a bug of zrb-store"
 
 
@@ -152,8 +153,8 @@ _VALUE_INVARIANTS = [
     Invariant(
         "value-size",
         "are not as long as their stored size: the data is damaged",
-        "restore a backup; `zrb-store get SESSION QUEUE --seq N` shows what is left",
-        VALUES.where(value.c.size != byte_length(value.c.data)),
+        RESTORE_VALUE,
+        VALUES.where(value.c.size != byte_length(whole_text())),
     ),
     Invariant(
         "value-times",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from zrb_store.db.core import attempt, bindparam, output, queue, run, sa, session, value
+from zrb_store.db.dialect import whole_text
 from zrb_store.db.transaction import Executor, Transaction
 
 _SESSIONS = sa.select(session.c.name, session.c.path, session.c.inputs, session.c.tasks)
@@ -20,7 +21,7 @@ _OUTPUT = (
     .join(attempt, attempt.c.session_id == session.c.id)
     .join(output, output.c.attempt_id == attempt.c.id)
 )
-_VALUES = sa.select(value.c.queue_id, value.c.seq, value.c.data)
+_VALUES = sa.select(value.c.queue_id, value.c.seq, whole_text())
 _LABEL = (
     sa.select(session.c.name, queue.c.name.label("queue"))
     .join(queue, queue.c.session_id == session.c.id)

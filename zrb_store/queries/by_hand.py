@@ -1,4 +1,4 @@
-"""Who took values from a shell, outside any attempt: `pop` records it as a change, whose detail is QUEUE#SEQ."""
+"""Who pushed or took values from a shell, outside any attempt: a change, whose detail is QUEUE#SEQ, records it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 from zrb_store.db.columns import CHANGE, readable
 from zrb_store.db.core import bindparam, change, literal_column, queue, sa
 from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.queries.changes import Change
+from zrb_store.queries.changes import Change, is_push_or_pop
 
 
-class Pop(NamedTuple):
-    """A value that was taken from a shell.
+class Act(NamedTuple):
+    """The push or the pop of a value from a shell.
 
     Attributes:
         place: The id of its queue, and its seq.
-        change: Who took it, and when.
+        change: Which of both it was, who did it, and when.
         damage: The damaged columns of that record.
     """
 
@@ -25,7 +25,7 @@ class Pop(NamedTuple):
     damage: tuple[str, ...]
 
 
-_of_session = sa.and_(change.c.session == bindparam("session"), change.c.action == literal_column("'pop'"))
+_of_session = sa.and_(change.c.session == bindparam("session"), is_push_or_pop)
 _COLUMNS = tuple(change.c[name] for name in CHANGE)
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
@@ -57,10 +57,10 @@ _FROM = (
 )
 
 
-def pops_from(
+def acts_from(
     transaction: Transaction, session: str, session_id: int, first: tuple[int, int]
-) -> Generator[Pop, None, None]:
-    """Yield the values of a session that were taken from a shell, by queue id and seq.
+) -> Generator[Act, None, None]:
+    """Yield what was done from a shell to the values of a session, by queue id and seq.
 
     Args:
         transaction: A snapshot.
@@ -70,14 +70,14 @@ def pops_from(
     """
     params = {"session": session, "session_id": session_id, "first_queue": first[0], "first_seq": first[1]}
     for queue_id, seq, *columns in transaction.stream(_FROM, params):
-        yield _pop((queue_id, seq), columns)
+        yield _act((queue_id, seq), columns)
 
 
-_OF_VALUE = sa.select(*_COLUMNS).where(_of_session, change.c.detail == bindparam("detail")).limit(_ONE)
+_ON_VALUE = sa.select(*_COLUMNS).where(_of_session, change.c.detail == bindparam("detail")).order_by(change.c.id)
 
 
-def pop_of_value(executor: Executor, session: str, queue_name: str, place: tuple[int, int]) -> Pop | None:
-    """Return who took one value from a shell, or None.
+def acts_on(executor: Executor, session: str, queue_name: str, place: tuple[int, int]) -> list[Act]:
+    """Return what was done to one value from a shell.
 
     Args:
         executor: The database, or the open transaction.
@@ -85,10 +85,10 @@ def pop_of_value(executor: Executor, session: str, queue_name: str, place: tuple
         queue_name: Name of its queue.
         place: The queue's id, and the value's seq.
     """
-    rows = executor.execute(_OF_VALUE, {"session": session, "detail": f"{queue_name}#{place[1]}"})
-    return _pop(place, rows[0]) if rows else None
+    rows = executor.execute(_ON_VALUE, {"session": session, "detail": f"{queue_name}#{place[1]}"})
+    return [_act(place, row) for row in rows]
 
 
-def _pop(place: tuple[int, int], columns: Any) -> Pop:
+def _act(place: tuple[int, int], columns: Any) -> Act:
     named, damage = readable(CHANGE, columns)
-    return Pop(place, Change(**{name: named[name] for name in Change._fields}), damage)
+    return Act(place, Change(**{name: named[name] for name in Change._fields}), damage)

@@ -1,4 +1,4 @@
-"""Who took a value from a shell: `show`, `trace` and `get` say when, and by which user, host and pid."""
+"""Who pushed or took a value from a shell: `show`, `trace` and `get` say by which user, host and pid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.sessions import parse, parse_lines, show
 from tests.terminals import MAIN
 from zrb_store import Store
 from zrb_store.db.tables import change
-from zrb_store.inspect import pops
+from zrb_store.inspect import by_hand
 from zrb_store.inspect.lazy import MAX_ROWS, Lazy
 from zrb_store.inspect.show import open_session
 from zrb_store.queries.changes import record_change
@@ -32,7 +32,16 @@ pytestmark = pytest.mark.usefixtures("command")  # it names the store to the pro
 
 def pop() -> dict[str, Any]:
     """Pop a value of the inbox with a process of its own, and return who that was."""
-    with subprocess.Popen([*MAIN, "pop", "inbox", "files"], stdout=subprocess.PIPE, text=True) as process:
+    return _run("pop", "inbox", "files")
+
+
+def push(value: str) -> dict[str, Any]:
+    """Push a value to the inbox with a process of its own, and return who that was."""
+    return _run("push", "--text", "inbox", "files", value)
+
+
+def _run(*args: str) -> dict[str, Any]:
+    with subprocess.Popen([*MAIN, *args], stdout=subprocess.PIPE, text=True) as process:
         process.communicate()
     assert process.returncode == 0
     return {**ME, "pid": process.pid}
@@ -45,36 +54,60 @@ def poppers(store: Store, name: str = "files", **options: Any) -> list[tuple[int
     return [(value["seq"], value["popped_by"] and value["popped_by"]["pid"]) for value in taken]
 
 
-def test_show_trace_and_get_say_who_took_a_value_and_when(command: Commands, store: Store) -> None:
+def test_show_trace_and_get_say_who_pushed_and_took_a_value(command: Commands, store: Store) -> None:
     queue = store.session("inbox").xcom["files"]
-    queue.extend(["a", "b", "c", "d"])
+    sender = push("a")
+    queue.extend(["b", "c", "d"])
     who = pop()
     queue.pop()  # in Python, outside any attempt: nobody records it
     with store.session("s").run() as run, run.attempt("t"):
         store.session("inbox").xcom["files"].pop()
     values = parse("show", command.ok("show", "inbox", "--format", "json"))["queues"]["files"]["values"]
     assert [value["popped_by"] for value in values] == [who, None, None, None]
+    assert [value["pushed_from"] for value in values] == [sender, None, None, None]
     assert [value["taken_by"] for value in values] == [None, None, "s/t#1", None]
     assert parse_lines("value", command.ok("show", "inbox", "--format", "jsonl")) == values
     text = command.ok("show", "inbox")
     clock = r"\d\d:\d\d:\d\dZ"
     assert re.search(rf"taken by {ME['user']}, pid {who['pid']} on {ME['host']}, at {clock}\n", text)
+    assert re.search(rf"#1  .* {ME['user']}, pid {sender['pid']} on {ME['host']}  +taken by", text)
+    assert re.search(r"#2  .* -  +taken at", text), "a push in Python"
     assert re.search(rf" taken at {clock}\n", text), "a pop in Python"
     assert "taken by s/t#1\n" in text
 
     traced = parse("trace", command.ok("trace", "inbox/files#1", "--format", "json"))
     assert traced["value"] == values[0]
-    assert [(each["event"], each["by"], each["popped_by"]) for each in traced["events"]] == [
-        ("pushed", None, None),
-        ("taken", None, who),
+    assert [(each["event"], each["by"], each["pushed_from"], each["popped_by"]) for each in traced["events"]] == [
+        ("pushed", None, sender, None),
+        ("taken", None, None, who),
     ]
     assert traced["events"][1]["at"] == values[0]["taken_at"]
-    state, event = (line for line in command.ok("trace", "inbox/files#1").splitlines() if "taken" in line)
+    trace = command.ok("trace", "inbox/files#1")
+    assert re.search(rf" pushed +{ME['user']}, pid {sender['pid']} on {ME['host']}$", trace, re.MULTILINE)
+    state, event = (line for line in trace.splitlines() if "taken" in line)
     assert f"taken by {ME['user']}, pid {who['pid']} on {ME['host']}, at " in state
     assert f"{ME['user']}, pid {who['pid']} on {ME['host']}" in event
-    assert f"pid {who['pid']} on" in command.ok("get", "inbox", "files", "--seq", "1", "--format", "table")
+    got = command.ok("get", "inbox", "files", "--seq", "1", "--format", "table")
+    assert f"pid {who['pid']} on" in got
+    assert f" by {ME['user']}, pid {sender['pid']} on {ME['host']}\n" in got
     assert json.loads(command.ok("get", "inbox", "files", "--seq", "1", "--format", "json"))["popped_by"] == who
     assert json.loads(command.ok("get", "inbox", "files", "--seq", "2", "--format", "json"))["popped_by"] is None
+
+
+def test_a_push_is_shown_at_every_moment_after_it(store: Store) -> None:
+    who = push("a")
+    pop()
+    (value,) = show(store.database, "inbox")["queues"]["files"]["values"]
+    (then,) = show(store.database, "inbox", at=value["pushed_at"])["queues"]["files"]["values"]
+    assert (then["state"], then["pushed_from"], then["popped_by"]) == ("live", who, None)
+
+
+def test_what_a_command_pushes_in_an_attempt_is_the_attempts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store.session("inbox").run() as run, run.attempt("t") as attempt:
+        monkeypatch.setenv("ZRB_STORE_ATTEMPT", attempt.token)
+        push("a")
+        (value,) = show(store.database, "inbox")["queues"]["files"]["values"]
+    assert (value["pushed_by"], value["pushed_from"]) == ("t#1", None)
 
 
 def test_before_it_was_taken_nobody_had_taken_it(store: Store) -> None:
@@ -98,7 +131,7 @@ def test_before_it_was_taken_nobody_had_taken_it(store: Store) -> None:
 def test_every_queue_and_number_finds_its_own(
     store: Store, monkeypatch: pytest.MonkeyPatch, many: bool, command: Commands
 ) -> None:
-    monkeypatch.setattr(pops, "_MOST_PASSED_OVER", 3)
+    monkeypatch.setattr(by_hand, "_MOST_PASSED_OVER", 3)
     session = store.session("inbox")
     names = ["files", "files#1", "#", "-", "7", "fi les-3"]
     for name in names:
@@ -106,6 +139,8 @@ def test_every_queue_and_number_finds_its_own(
         queue.extend(range(MAX_ROWS if many and name == "files" else 30))
         queue.appendleft("first")  # its number is 0
         queue.appendleft("before")  # -1
+        for number in range(4):
+            command.ok("push", "inbox", name, str(number))
         for number in range(12):
             if number % 3:
                 assert command.ok("pop", "inbox", name)
@@ -117,37 +152,45 @@ def test_every_queue_and_number_finds_its_own(
     command.ok("pop", "other", "files")
     command.ok("pin", "inbox")
     store.database.execute(sa.update(change).values(pid=change.c.id))
-    recorded = {
-        (session, detail): pid
-        for session, detail, pid in store.database.execute(
-            sa.select(change.c.session, change.c.detail, change.c.pid).where(change.c.action == "pop")
-        )
-    }
-    assert len(recorded) == 8 * len(names) + 1
+    recorded, pushed = (
+        {
+            (session, detail): pid
+            for session, detail, pid in store.database.execute(
+                sa.select(change.c.session, change.c.detail, change.c.pid).where(change.c.action == action)
+            )
+        }
+        for action in ("pop", "push")
+    )
+    assert (len(recorded), len(pushed)) == (8 * len(names) + 1, 4 * len(names))
     for name in names:
         found = poppers(store, name)
         assert found == [(seq, recorded.get(("inbox", f"{name}#{seq}"))) for seq, _ in found]
         assert [bool(pid) for _, pid in found] == [bool(number % 3) for number in range(12)]
         assert poppers(store, name, queue=name) == found
+        values = list(show(store.database, "inbox")["queues"][name]["values"])
+        senders = [value["pushed_from"] and value["pushed_from"]["pid"] for value in values]
+        assert senders == [pushed.get(("inbox", f"{name}#{value['seq']}")) for value in values]
+        assert [bool(pid) for pid in senders[-5:]] == [False, True, True, True, True]
     assert faults(store) == []
 
 
 def test_one_statement_answers_for_all_queues(store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     places: list[tuple[int, int]] = []
 
-    class Watched(pops.Pops):
+    class Watched(by_hand.ByHand):
         def _read_from(self, place: tuple[int, int]) -> None:
             places.append(place)
             super()._read_from(place)
 
-    monkeypatch.setattr("zrb_store.inspect.session_view.Pops", Watched)
-    session = store.session("inbox")
-    for number in range(5):
-        session.xcom[f"q{number}"].extend([1, 2])
+    monkeypatch.setattr("zrb_store.inspect.session_view.ByHand", Watched)
+    with store.session("inbox").run() as run, run.attempt("t") as attempt:
+        for number in range(5):
+            attempt.xcom[f"q{number}"].extend([1, 2])
     show(store.database, "inbox")
-    assert len(places) == 0, "nobody took anything"
+    assert len(places) == 0, "an attempt pushed all of them, and nobody took any"
     for number in range(5):
         command.ok("pop", "inbox", f"q{number}")
+        command.ok("push", "inbox", f"q{number}", "3")
     show(store.database, "inbox")
     assert len(places) == 1
 

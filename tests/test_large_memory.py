@@ -1,0 +1,118 @@
+"""A long text goes in and comes out with at most 2.5 times its size in memory (docs/operations.md)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zrb_store import Store, codec
+
+pytestmark = pytest.mark.slow
+
+ALLOWED = 2.5
+SHORT, LONG = 1024, 24 * 1024 * 1024  # bytes of JSON
+
+# They are made in another process, from this text and a number.
+PIECES: dict[str, bytes | str] = {
+    "lines": '2026-11-24 08:00:00 "loading"\n',
+    "UTF-8": "\u00e9",
+    "bytes": b"xyz",
+}
+
+# It is read from /proc, since the kernel's ru_maxrss also counts the memory that the parent had before exec.
+TELL_PEAK = """
+import re, sys
+from pathlib import Path
+
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)
+"""
+PROGRAM = """
+import sys
+from zrb_store import open_store
+
+with open_store() as store:
+    queue, SIZE = store.session("s").xcom[sys.argv[1]], int(sys.argv[2])
+    {}
+"""
+COMMAND = """
+import sys
+from zrb_store.cli import run
+
+assert run(sys.argv[1:]) == 0
+"""
+
+
+def peak(script: str, *args: str, stdin: Path = Path("/dev/null")) -> int:
+    """Return the peak memory of a program in bytes."""
+    # What is freed of less than 32 MiB, C's allocator may keep. It does not if this is set, even to the default.
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
+    with stdin.open("rb") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", script + TELL_PEAK, *args],
+            stdin=file,
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    return int(done.stderr) * 1024
+
+
+@pytest.fixture
+def used(store: Store, location: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The store that programs and commands use, with a limit that the long value keeps."""
+    monkeypatch.setenv("ZRB_STORE_URL", location)
+    monkeypatch.setenv("ZRB_STORE_MAX_VALUE", str(2 * LONG))
+    return store
+
+
+def size_in_json(piece: bytes | str) -> int:
+    """Return how many bytes of JSON such a piece is in a long value."""
+    return codec.encode(piece * 1000).size // 1000
+
+
+def check(grown: dict[str, int]) -> None:
+    """Check how much more memory each program took with the long value than with the short one."""
+    ratios = {name: round(number / LONG, 2) for name, number in grown.items()}
+    assert all(ratio <= ALLOWED for ratio in ratios.values()), ratios
+    assert all(ratio > 0.5 for ratio in ratios.values()), f"{ratios}: was the value there at all?"
+
+
+@pytest.mark.parametrize("piece", PIECES.values(), ids=list(PIECES))
+@pytest.mark.usefixtures("used")
+def test_a_python_program_pushes_and_takes_a_long_value(piece: bytes | str) -> None:
+    actions = {"push": f"queue.push({piece!r} * (SIZE // {size_in_json(piece)}))"}
+    actions |= {"peek": "value = queue.peek()", "pop": "value = queue.pop()"}
+    grown = {}
+    for name, action in actions.items():
+        program = PROGRAM.format(action)
+        grown[name] = peak(program, "long", str(LONG)) - peak(program, "short", str(SHORT))
+    check(grown)
+
+
+@pytest.mark.usefixtures("used")
+def test_commands_push_and_take_a_long_text(tmp_path: Path) -> None:
+    line = str(PIECES["lines"])
+    files = {"short": tmp_path / "short", "long": tmp_path / "long"}
+    files["short"].write_text(line)
+    files["long"].write_text(line * (LONG // size_in_json(line)))
+    commands = {
+        "push": ["push", "s", "QUEUE", "-", "--text"],
+        "get": ["get", "s", "QUEUE"],
+        "get --raw": ["get", "s", "QUEUE", "--raw"],
+        "pop": ["pop", "s", "QUEUE"],
+    }
+    grown = {}
+    for name, words in commands.items():
+        short, long = (
+            peak(COMMAND, *(queue if word == "QUEUE" else word for word in words), stdin=file)
+            for queue, file in files.items()
+        )
+        grown[name] = long - short
+    check(grown)

@@ -1,0 +1,74 @@
+"""Write and read the texts of long values, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from zrb_store.db.chunks import LONGEST
+from zrb_store.db.core import bindparam, chunk, sa, value
+from zrb_store.db.transaction import Executor, Row, Transaction
+
+_COLUMNS = ("queue_id", "seq", "number", "data")
+_INSERT = sa.insert(chunk).values({name: bindparam(name) for name in _COLUMNS})
+
+
+def add(transaction: Transaction, queue_id: int, seq: int, text: str) -> None:
+    """Write the text of a value, whose row is there already, without a text of its own."""
+    for number, start in enumerate(range(0, len(text), LONGEST)):
+        row = {"queue_id": queue_id, "seq": seq, "number": number, "data": text[start : start + LONGEST]}
+        transaction.execute(_INSERT, row)
+
+
+_OF_VALUE = (
+    sa.select(chunk.c.number, chunk.c.data)
+    .select_from(value.outerjoin(chunk, sa.and_(chunk.c.queue_id == value.c.queue_id, chunk.c.seq == value.c.seq)))
+    .where(value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq"))
+    .order_by(chunk.c.number)
+)
+
+
+def whole(executor: Executor, queue_id: int, seq: int, text: str) -> str | None:
+    """Return the text of a value.
+
+    Args:
+        executor: The database, or the open transaction.
+        queue_id: The value's queue.
+        seq: The value's number.
+        text: What `short_text` is for the value.
+
+    Returns:
+        The text; None if the value was deleted meanwhile. Of a damaged value, what comes before the damage: no JSON.
+    """
+    if text:
+        return text
+    text, exists, following = "", False, 0
+    with executor.snapshot() as transaction:
+        for number, data in transaction.stream(_OF_VALUE, {"queue_id": queue_id, "seq": seq}):
+            exists = True
+            if number == following and type(data) is str:  # else a row is damaged or missing, and the text ends there
+                text += data  # CPython does this in place, while joining a list would hold everything twice
+                following += 1
+    return text if exists else None
+
+
+def whole_rows(executor: Executor, queue_id: int, rows: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Yield the seq and the text of values of a queue, without those that were deleted meanwhile.
+
+    Args:
+        executor: The database, or the open transaction.
+        queue_id: The queue.
+        rows: For each value its seq, and what `short_text` is for it.
+    """
+    for seq, text in rows:
+        found = whole(executor, queue_id, seq, text)
+        if found is not None:
+            yield seq, found
+
+
+def first_whole(executor: Executor, queue_id: int, rows: Sequence[Row]) -> tuple[int, str] | None:
+    """Return the seq and the text of the first of these values; None if there is none, or it was deleted meanwhile."""
+    if not rows:
+        return None
+    seq, text = rows[0]
+    text = text or whole(executor, queue_id, seq, text)
+    return None if text is None else (seq, text)

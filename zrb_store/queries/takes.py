@@ -1,0 +1,120 @@
+"""Take the values of queues."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+from zrb_store.db.chunks import LONGEST
+from zrb_store.db.core import bindparam, literal_column, sa, value
+from zrb_store.db.dialect import among, now, schema_is_unchanged, short_text
+from zrb_store.db.engine import Database
+from zrb_store.db.fronts import Front
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.queries import chunks
+from zrb_store.queries.attempts import attempt_may_write
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.fronts import not_before_front, parameters
+from zrb_store.queries.values import by_seq, from_live
+
+_ONE: sa.ColumnClause[Any] = literal_column("1")
+_is_short = value.c.size <= literal_column(str(LONGEST))
+
+
+@functools.cache
+def _take(owned: bool, right: bool, from_front: bool, only_short: bool) -> Any:
+    live_value = from_live(sa.select(value.c.seq)).where(*([not_before_front] if from_front else []))
+    place = live_value.order_by(by_seq[right]).limit(_ONE).with_for_update().scalar_subquery()
+    condition = [value.c.queue_id == bindparam("queue_id"), value.c.seq == place]
+    return (
+        sa.update(value)
+        .where(*condition, *([_is_short] if only_short else []))
+        .where(schema_is_unchanged, *([attempt_may_write] if owned else []))
+        .values(
+            state=literal_column("'taken'"),
+            ended_at=now(),
+            taken_by=bindparam("attempt_id", type_=value.c.taken_by.type),
+        )
+        .returning(value.c.seq, short_text())
+    )
+
+
+def take(
+    executor: Executor, queue_id: int, attempt_id: int | None, *, right: bool = False, front: Front | None = None
+) -> tuple[int, str] | None:
+    """Take the oldest live value of a queue, or with `right` the newest, by one statement.
+
+    Args:
+        executor: The database, where the statement is a transaction of its own.
+        queue_id: The queue.
+        attempt_id: The attempt that takes it, or None.
+        right: Take the newest.
+        front: Where the live values begin, if that is known.
+
+    Returns:
+        Its seq and the encoded value; None if no value is live, the attempt may not write, or the value is so long that
+        only `take_long` takes it.
+    """
+    statement = _take(attempt_id is not None, right, front is not None, True)
+    params = {"queue_id": queue_id, "attempt_id": attempt_id, **parameters(front)}
+    return chunks.first_whole(executor, queue_id, executor.execute(statement, params))
+
+
+def take_whole(
+    transaction: Transaction, queue_id: int, attempt_id: int | None, *, right: bool = False
+) -> tuple[int, str] | None:
+    """Take the oldest live value of a queue, or with `right` the newest, however long it is.
+
+    Returns:
+        Its seq and the encoded value; None if no value is live or the attempt may not write.
+    """
+    statement = _take(attempt_id is not None, right, False, False)
+    rows = transaction.execute(statement, {"queue_id": queue_id, "attempt_id": attempt_id})
+    return chunks.first_whole(transaction, queue_id, rows)
+
+
+@functools.cache
+def _is_next_short(right: bool) -> Any:
+    return from_live(sa.select(_is_short)).order_by(by_seq[right]).limit(_ONE)
+
+
+def take_long(
+    database: Database, queue_id: int, attempt_id: int | None, *, right: bool = False
+) -> tuple[int, str] | None:
+    """Do what `take` does if the value is long. It is taken and read in one transaction, so that it cannot get lost.
+
+    Returns:
+        Its seq and the encoded value; None if it is not long, no value is live, or the attempt may not write.
+    """
+    if all(is_short for (is_short,) in database.execute(_is_next_short(right), {"queue_id": queue_id})):
+        return None
+    return database.transact(lambda transaction: take_whole(transaction, queue_id, attempt_id, right=right))
+
+
+_OLDEST_LOCKED = (
+    from_live(sa.select(value.c.seq, short_text())).order_by(value.c.seq).limit(bindparam("count")).with_for_update()
+)
+
+
+@functools.cache
+def _take_these(dialect_name: str) -> Any:
+    return (
+        sa.update(value)
+        .where(value.c.queue_id == bindparam("of_queue"), among(dialect_name, value.c.seq, "seqs"))
+        .values(state=literal_column("'taken'"), ended_at=bindparam("moment"), taken_by=bindparam("attempt_id"))
+    )
+
+
+def take_many(transaction: Transaction, queue_id: int, attempt_id: int | None, count: int) -> list[tuple[int, str]]:
+    """Take the oldest live values of a queue, at most `count`. The caller has called `open_change`.
+
+    Returns:
+        The seq and the encoded value of each, the oldest first.
+    """
+    rows = transaction.execute(_OLDEST_LOCKED, {"queue_id": queue_id, "count": count})
+    if rows:
+        moment, seqs = now_micros(transaction), json.dumps([row[0] for row in rows])
+        params = {"of_queue": queue_id, "seqs": seqs, "moment": moment, "attempt_id": attempt_id}
+        transaction.execute(_take_these(transaction.dialect_name), params)
+    return list(chunks.whole_rows(transaction, queue_id, rows))
