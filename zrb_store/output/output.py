@@ -120,9 +120,10 @@ class Output:
         self._rests_until = at + _REST
         if self._is_inherited:
             return
-        if not self._is_due:
-            self._wake()
-        self._buffer.raw.trim()
+        if self._is_due:
+            self._buffer.raw.trim()
+        else:
+            self._wake()  # a task that prints little need not be trimmed
 
     def _wake(self) -> None:
         self._is_due = True
