@@ -161,7 +161,12 @@ CASES = {
     "a value that dies": Case(("consume", "inbox", "more", "--", "false"), "show inbox more --dead` tells more"),
     "no setting": Case(("list",), "db status` lists the settings", misspell),
     "check": Case(("check",), "requeue inbox files --all-dead"),
-    "resume": Case(("resume", "night"), "resume night` in the folder", resumes=True),
+    "resume": Case(
+        ("resume", "night"),
+        "resume night` in the folder",
+        change('UPDATE zrb_session SET path = \'["etl", "load"]\''),
+        resumes=True,
+    ),
     "help": Case(("export", "--help"), "import"),
     "usage": Case(("list", "--limit", "x"), "list --help`"),
 }

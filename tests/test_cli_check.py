@@ -94,6 +94,7 @@ class TestSessions:
             ({"command": ["/bin/zrb-store", "consume"]}, "cd {here} && /bin/zrb-store consume"),
             ({"command": ["web.py"], "zrb_version": "3"}, "cd {here} && ZRB_STORE_SESSION=one python3 web.py"),
             ({"command": []}, "zrb-store log one"),
+            ({"command": ["-c"]}, "zrb-store log one"),
         ],
     )
     def test_what_helps_a_program_without_zrb(

@@ -51,10 +51,23 @@ def shown(command: Commands, *args: str) -> list[Any]:
 
 def test_no_runs(command: Commands, store: Store) -> None:
     assert command.ok("stats") == "no runs yet\n"
-    assert command.ok("stats", "load") == "no runs\n"
+    assert command.ok("stats", "load") == "no runs of the main task load\n"
     assert shown(command) == []
     store.session("inbox").xcom["q"].push(1)
     assert shown(command) == [], "queues alone are no runs"
+
+
+def test_a_task_that_nobody_started_by_itself(command: Commands, store: Store) -> None:
+    ran(store, task="report")
+    assert command.ok("stats", "load") == "no runs of the main task load; there are runs of report\n"
+    assert command.ok("stats", "reprot") == "no runs of the main task reprot; did you mean report?\n"
+    for number in range(6):
+        ran(store, task=f"t{number}")
+    named = "report, t0, t1, t2, t3, and 2 more"
+    assert (
+        command.ok("stats", "load", "--since", "30d") == f"no runs of the main task load; there are runs of {named}\n"
+    )
+    assert shown(command, "load") == []
 
 
 def test_a_table(command: Commands, store: Store) -> None:

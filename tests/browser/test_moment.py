@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,9 @@ from tests.browser import hostile
 from tests.browser.reports import write
 from tests.sessions import show
 from zrb_store import Store
+from zrb_store.codec import encode
+from zrb_store.operations.pop import pop
+from zrb_store.operations.push import push
 from zrb_store.records import iso
 
 # Go through all moments, forwards and then backwards, and return what the page makes of each of them.
@@ -139,6 +143,20 @@ def test_the_keyboard_goes_from_event_to_event(slider: Page) -> None:
     assert str(slider.get_by_role("slider").get_attribute("aria-valuetext")).endswith("event 10 of 10")
 
 
+def test_who_pushed_or_took_a_value_in_a_shell_is_named(
+    store: Store, tmp_path: Path, open_file: Callable[..., Page]
+) -> None:
+    push(store.database, "inbox", "files", encode("a.csv"), None)
+    pop(store.database, "inbox", "files", None)
+    page = open_file(write(store, "inbox", tmp_path))
+    slider = page.get_by_role("slider", name="Moment")
+    for key, verb in (("Home", "pushed “a.csv” to"), ("End", "took “a.csv” from")):
+        slider.press(key)
+        expect(page.locator("#moment .said")).to_have_text(
+            re.compile(rf"\S+ \(pid {os.getpid()} on \S+\) {verb} files")
+        )
+
+
 def test_a_link_leads_to_a_moment_and_the_command_shows_the_same(slider: Page, store: Store) -> None:
     slider.get_by_role("slider", name="Moment").focus()
     slider.keyboard.press("Home")
@@ -154,7 +172,7 @@ def test_a_link_leads_to_a_moment_and_the_command_shows_the_same(slider: Page, s
     slider.goto("about:blank")
     slider.go_back()
     expect(slider.locator("#moment .said")).to_have_text("run 1 began")
-    slider.evaluate("(at) => { location.hash = `at=${at}`; }", found[1].replace(found[1][17:19], "59"))
+    slider.evaluate("(at) => { location.hash = `at=${at}`; }", f"{found[1][:17]}59{found[1][19:]}")
     expect(slider.locator("#moment .commands code")).to_contain_text(":59.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import decimal
+import shlex
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,9 +16,13 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.reports import write
+from tests.commands import Commands
 from zrb_store import Store, codec
+from zrb_store.cli.render.format import process
 from zrb_store.cli.render.readable import readable
 from zrb_store.inspect.trace import trace
+from zrb_store.operations.pop import pop
+from zrb_store.operations.push import push
 
 VALUES: list[Any] = [
     "text", "", 'quo"te\n', 1, -0.5, 1.0, 1e22, 1e-7, 2**60, 2**53, True, None, float("nan"), float("-inf"),
@@ -62,6 +67,10 @@ def test_the_life_of_a_value_is_that_of_trace(
         with contextlib.suppress(ZeroDivisionError), night.session("worker").run() as run, run.attempt("work"):
             queue.pop()
             raise ZeroDivisionError
+    by_hand = night.session("inbox").xcom["by hand"]
+    by_hand.push("c")
+    push(night.database, "inbox", "by hand", codec.encode("d"), None)
+    pop(night.database, "inbox", "by hand", None)
     page = open_file(write(night, name, tmp_path), timezone_id="UTC")
     for value in page.evaluate(
         """() => Object.values(Page.parse(document.getElementById("description").textContent).queues)
@@ -69,8 +78,24 @@ def test_the_life_of_a_value_is_that_of_trace(
     ):
         of, _, seq = value.partition("/")[2].rpartition("#")
         told = [
-            [event["at"][11:26], event["event"], event["by"]]
+            [event["at"][11:26], event["event"], event["by"] or _process(event)]
             for event in trace(night.database, name, of, int(seq))["events"]
             if event["event"] not in ("moved", "copied from", "copied to")
         ]
         assert page.evaluate(EVENTS, value) == told, value
+
+
+def _process(event: dict[str, Any]) -> str | None:
+    by_hand = event["pushed_from"] or event["popped_by"]
+    return process(by_hand) if by_hand else None
+
+
+def test_the_command_below_a_value_prints_it(
+    store: Store, command: Commands, tmp_path: Path, open_file: Callable[..., Page]
+) -> None:
+    store.session("s").xcom["my queue"].extend(["first", "second"])
+    page = open_file(write(store, "s", tmp_path))
+    page.evaluate("Page.select('s/my queue#1')")
+    program, *args = shlex.split(page.locator(".value-detail code.command").inner_text())
+    assert program == "zrb-store"
+    assert command.ok(*args) == "first\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def test_pointing_at_a_bar_and_focusing_it_tells_the_same(run: Path, open_file: 
     assert "FileNotFoundError: [Errno 2] No such file or directory: 'reports/audit.md'" in pointed
     assert re.search(r"Started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6} \S+, ended ", pointed)
     page.mouse.move(0, 0)
-    expect(detail).to_have_text("Point at a bar, or go to one with the tab and arrow keys.")
+    expect(detail).to_contain_text("Point at a bar, or go to one with the tab and arrow keys.")
     failed.focus()
     assert detail.inner_text() == pointed
     page.get_by_role("button", name=re.compile("^find-packages#1, completed")).hover()
@@ -72,6 +73,71 @@ def test_arrow_keys_go_from_bar_to_bar(run: Path, open_file: Open) -> None:
         page.keyboard.press(key)
         names.append(page.evaluate("document.activeElement.dataset.name"))
     assert names == ["summarize#1", "report#1", "report#2", "summarize#1", "summarize#1", "find-packages#1"]
+
+
+def clock(page: Page) -> datetime:
+    """Return the moment at which the queues are shown."""
+    text = page.locator("#moment .clock").inner_text()
+    return datetime.fromisoformat(text.removesuffix(" UTC") + "Z")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_press_on_the_timeline_goes_to_that_moment(run: Path, open_file: Open, width: int) -> None:
+    page = open_file(run, viewport={"width": width, "height": 800})
+    page.locator("#timeline .timeline").scroll_into_view_if_needed()
+    place = page.get_by_role("button", name=re.compile("^find-packages#1, completed")).bounding_box()
+    lane = page.locator("#timeline .lane .track").last.bounding_box()
+    line = page.locator("#timeline .moment-line")
+    assert place is not None
+    assert lane is not None
+    seen = []
+    for share in (0.25, 0.75):
+        # Below the bar there is nothing in the last lane at this time, and the bar itself is pressed too.
+        for y in (lane["y"] + lane["height"] / 2, place["y"] + place["height"] / 2):
+            x = place["x"] + place["width"] * share
+            page.mouse.click(x, y)
+            drawn = line.bounding_box()
+            assert drawn is not None
+            assert abs(drawn["x"] + drawn["width"] / 2 - x) <= 3
+            seen.append(clock(page))
+    begun, ended = (
+        datetime.fromisoformat(each + "Z")
+        for each in re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", page.locator("#timeline .detail").inner_text())
+    )
+    shares = [(moment - begun) / (ended - begun) for moment in seen]
+    assert shares == pytest.approx([0.25, 0.25, 0.75, 0.75], abs=0.02)
+    assert page.locator("#moment .working .chip").all_inner_texts() == ["find-packages#1"]
+    page.wait_for_url(f"**#at={seen[-1]:%Y-%m-%dT%H:%M:%S.%fZ}")
+
+
+def test_enter_on_a_bar_goes_to_its_beginning(run: Path, open_file: Open) -> None:
+    page = open_file(run)
+    before = clock(page)
+    bars(page).first.focus()
+    page.keyboard.press("ArrowDown")
+    assert clock(page) == before, "only to look at a bar moves nothing"
+    page.keyboard.press("Enter")
+    expect(page.locator("#moment .said")).to_have_text("summarize#1 began")
+    assert page.evaluate("document.activeElement.dataset.name") == "summarize#1"
+
+
+def test_a_press_on_a_short_bar_means_its_attempt(run: Path, open_file: Open) -> None:
+    """It is drawn wider than it lasted, so that it can be pressed."""
+    page = open_file(run)
+    page.get_by_role("button", name=re.compile("^report#1, failed")).click()
+    expect(page.locator("#moment .said")).to_contain_text("report#1")
+    page.get_by_role("button", name=re.compile("^report#2, completed")).click()
+    expect(page.locator("#moment .said")).to_contain_text("report#2")
+
+
+def test_a_press_in_a_pause_goes_to_its_nearer_end(run: Path, open_file: Open) -> None:
+    page = open_file(run)
+    page.locator("#timeline .timeline").scroll_into_view_if_needed()
+    fold = page.locator("#timeline .fold-line").bounding_box()
+    assert fold is not None
+    for share, run_of in ((0.2, "run 1 ended: failed"), (0.8, "run 2 began")):
+        page.mouse.click(fold["x"] + fold["width"] * share, fold["y"] + 5)
+        expect(page.locator("#moment .said")).to_have_text(run_of)
 
 
 def test_statuses_differ_by_more_than_colour(run: Path, open_file: Open) -> None:
@@ -100,7 +166,7 @@ def test_a_value_is_found_and_opened_by_keyboard(run: Path, open_file: Open) -> 
     values.focus()
     page.keyboard.press("End")
     expect(detail.locator(".value-text")).to_have_text("reports/audit.md")
-    expect(detail).to_contain_text("zrb xcom get 'audit-1/report#1'")
+    expect(detail).to_contain_text("zrb xcom get audit-1 report --seq 1")
 
 
 def test_the_life_of_a_value(run: Path, open_file: Open) -> None:
@@ -208,6 +274,29 @@ def test_paper_gets_the_whole_text(run: Path, open_file: Open) -> None:
     expect(page.get_by_label("Search", exact=True)).to_be_hidden()
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     expect(page.locator("#values .as-text")).not_to_have_attribute("open", "")
+
+
+@pytest.mark.parametrize("paper", [794, 559])  # the width of A4 and A5
+def test_nothing_runs_over_the_edge_of_the_paper(run: Path, open_file: Open, paper: int) -> None:
+    """A page is drawn for the screen, and its width is another one on paper."""
+    page = open_file(run)
+    place = "bar.offsetLeft / bar.parentElement.offsetWidth"
+    bar_places = f"[...document.querySelectorAll('button.bar')].map((bar) => {place})"
+    on_screen = page.evaluate(bar_places)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    # All at once: on paper nothing is drawn anew for the other width.
+    wide, on_paper = page.evaluate(
+        f"""(paper) => {{
+            document.documentElement.style.width = `${{paper}}px`;
+            const all = [...document.querySelectorAll("main *:not(svg *)")];
+            const wide = all.filter((each) => each.getBoundingClientRect().right > paper + 1);
+            return [wide.map((each) => each.outerHTML.slice(0, 80)), {bar_places}];
+        }}""",
+        paper,
+    )
+    assert wide == []
+    assert on_paper == pytest.approx(on_screen, abs=0.01)
 
 
 def test_hostile_texts_are_shown_and_do_nothing(store: Store, tmp_path: Path, open_file: Open) -> None:

@@ -164,11 +164,13 @@ def test_what_no_command_of_zrb_started_names_what_goes_on_with_it(zrb: Zrb) -> 
         "    raise ValueError\n"
     )
     zrb.run(str(zrb.folder / "nightly.py"), program="python", code=1)
+    zrb.run("-c", "import zrb_store; zrb_store.open_store().session('typed').run().start()", program="python")
     started = "was not started by a command of zrb"
     for session, said in {
         "inbox": "session inbox was never run: it has queues, and nothing to resume",
         "worker": rf"session worker {started}: `\S+zrb-store consume inbox files --as worker -- false` goes on with it",
         "nightly": rf"session nightly {started}: `python3 \S+/nightly.py` goes on with it",
+        "typed": rf"session typed {started}: start its program again",
     }.items():
         (line,) = lines(zrb.resume(session, code=3).err)
         assert re.fullmatch(f"zrb xcom: {said}", line), line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import PurePath
 
@@ -13,6 +14,7 @@ from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration, pe
 from zrb_store.cli.render.output import echo, echo_json, print_document
 from zrb_store.cli.render.prometheus import prometheus_lines
 from zrb_store.inspect.stats import TaskStats, task_stats
+from zrb_store.names import nearest
 from zrb_store.records import iso
 from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
@@ -27,15 +29,18 @@ _COLUMNS = (
     Column("last failure"),
 )
 
+_MOST = 5  # main tasks that are named
+
 
 @command(
     "stats",
     "{} --since 30d",
     "{} load --format json",
     "{} --since 30d --format prometheus > /var/lib/node_exporter/zrb_store.prom",
-    details="Counts the runs of each main task in each project. A session that was resumed has several. COMPLETED is "
-    "how many of them completed, and their share of those that have ended. Median and 95th percentile (by nearest "
-    "rank) are of the durations of completed runs. A run whose process died counts as lost, which is a failure.",
+    details="Counts the runs of each main task, the one that was started, in each project. A session that was resumed "
+    "has several. COMPLETED is how many of them completed, and their share of those that have ended. Median and 95th "
+    "percentile (by nearest rank) are of the durations of completed runs. A run whose process died counts as lost, "
+    "which is a failure.",
 )
 @click.argument("task", required=False)
 @click.option(
@@ -52,6 +57,7 @@ _COLUMNS = (
 def stats(task: str | None, since: timedelta | None, output_format: str) -> None:
     with open_store(read_only=True) as store:
         found = task_stats(store.database, task=task, since=since)
+        others = task_stats(store.database, since=since) if task and not found and output_format == "table" else []
     if output_format == "json":
         echo_json([one.shape() for one in found])
     elif output_format == "jsonl":
@@ -64,7 +70,16 @@ def stats(task: str | None, since: timedelta | None, output_format: str) -> None
         times = TimeFormat()
         print_document([Table(_COLUMNS, [_row(one, times) for one in found])])
     else:
-        print_document([Lines(["no runs" if task or since else "no runs yet"])])
+        nothing = "no runs" if task or since else "no runs yet"
+        print_document([Lines([nothing + (_of_task(task, others) if task else "")])])
+
+
+def _of_task(task: str, others: Sequence[TaskStats]) -> str:
+    """Say which main task has no runs, and which ones have: the task may be misspelt, or upstream of another one."""
+    names = list(dict.fromkeys(one.task for one in others if one.task))
+    more = f", and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    there_are = f"; there are runs of {', '.join(names[:_MOST])}{more}" if names else ""
+    return f" of the main task {one_line(task + (nearest(task, names) or there_are))}"
 
 
 def _row(stats: TaskStats, times: TimeFormat) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from zrb_store.inspect.ages import rounded
 from zrb_store.inspect.run_times import worked_until
+from zrb_store.project import program_of
 from zrb_store.queries.last_errors import AttemptError
 from zrb_store.records import RunRecord, SessionRecord, iso
 from zrb_store.safe_text import one_line
@@ -113,12 +114,20 @@ def how_to_resume(session: SessionRecord, runs: Sequence[RunRecord], here: str |
         runs: Its runs, the oldest first.
         here: The folder in which the command is run; None if that is not known.
     """
-    # Whoever reclaimed a dead run has left a run of its own, which says nothing of how the session was started.
-    last = next((run for run in reversed(runs) if run.origin != "reclaim"), None)
     if session.path:
         return resume_by_zrb(session.name, session.project, here)
-    if last is None or not last.command:
-        return f"zrb-store log {session.name}"
+    return how_to_start_again(session, runs, here) or f"zrb-store log {session.name}"
+
+
+def how_to_start_again(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str | None:
+    """Return the shell command that starts a session's program again; None if that is not known.
+
+    For the arguments see `how_to_resume`.
+    """
+    # Whoever reclaimed a dead run has left a run of its own, which says nothing of how the session was started.
+    last = next((run for run in reversed(runs) if run.origin != "reclaim"), None)
+    if last is None or not last.command or program_of(last.command, last.folder) is None:
+        return None
     words = list(last.command)
     if words[0].endswith(".py"):
         words.insert(0, "python3")  # what it was started with is not stored

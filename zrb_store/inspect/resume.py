@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import TaskNotFound
-from zrb_store.inspect.alert import how_to_resume
+from zrb_store.inspect.alert import how_to_start_again
 from zrb_store.project import current_folder
 from zrb_store.queries import attempts, runs
 from zrb_store.queries.clock import now_micros
@@ -26,8 +26,9 @@ def refuse_program(executor: Executor, session: SessionRecord) -> None:
     known = runs.of_session(executor, session.id)
     if not known:
         raise TaskNotFound(f"session {session.name} was never run: it has queues, and nothing to resume")
-    command = how_to_resume(session, known, current_folder())
-    raise TaskNotFound(f"session {session.name} was not started by a command of zrb: `{command}` goes on with it")
+    command = how_to_start_again(session, known, current_folder())
+    how = f"`{command}` goes on with it" if command else "start its program again"
+    raise TaskNotFound(f"session {session.name} was not started by a command of zrb: {how}")
 
 
 def is_of_event(session: SessionRecord) -> bool:

@@ -15,6 +15,7 @@ SESSION_SCRIPTS = (
     "vendor/uPlot.iife.min.js",
     "vendor/dagre.min.js",
     "page.js",
+    "bars.js",
     "timeline.js",
     "lives.js",
     "contents.js",

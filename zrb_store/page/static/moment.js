@@ -18,7 +18,7 @@ const Moment = (() => {
       this.timer = null;
       this.build(element);
       page.on("select", () => this.select());
-      page.on("seek", (at) => this.goTo(at));
+      page.on("seek", (at) => { this.stop(); this.goTo(at); this.note(); });
       addEventListener("hashchange", () => this.follow());
       addEventListener("resize", () => this.lives && this.show(0));
     }

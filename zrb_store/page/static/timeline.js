@@ -1,125 +1,17 @@
 "use strict";
 /* The timeline: a lane for each task, with its attempts as bars on the time at which the session worked.
 
-   Pauses between runs are folded. Lanes outside of what is scrolled to are not in the document, and bars too narrow to
-   be told apart are drawn as one. One bar is reached by the tab key; the arrow keys go from bar to bar. */
+   Lanes outside of what is scrolled to are not in the document. One bar is reached by the tab key; the arrow keys go from
+   bar to bar. A press tells the other parts which moment it means. */
 const Timeline = (() => {
-  const STATUSES = ["failed", "lost", "interrupted", "damaged", "running", "completed"]; // the worst first
+  const { Scale, joined, counts, errorText, label, tookText } = Bars;
   const NARROW = 600; // pixels; below that, a lane's label stands above it
-  const LEAST = 5; // pixels of a bar
+  const MARGIN = 12; // pixels beside the lanes
   const states = new WeakMap();
-
-  /** Where times stand, in shares of the width: pauses between the spans of work are folded to a fixed width. */
-  class Scale {
-    constructor(work) {
-      this.spans = work.length ? work.map(({ started_at, ended_at }) => ({ start: started_at, end: ended_at })) : [];
-      const gaps = Math.max(0, this.spans.length - 1);
-      this.gap = gaps ? Math.min(0.04, 0.4 / gaps) : 0;
-      const room = 1 - gaps * this.gap;
-      const lengths = this.spans.map(({ start, end }) => Math.max(1, end - start));
-      const total = lengths.reduce((sum, length) => sum + length, 0);
-      const least = Math.min(0.09, 0.5 / Math.max(1, this.spans.length)) * room;
-      const wide = lengths.map((length) => Math.max(least, (length / total) * room));
-      const factor = room / wide.reduce((sum, share) => sum + share, 0);
-      let from = 0;
-      this.spans.forEach((span, place) => {
-        span.from = from;
-        span.to = from + wide[place] * factor;
-        from = span.to + this.gap;
-      });
-    }
-
-    /** Return where a time stands, from 0 to 1. */
-    at(time) {
-      let low = 0, high = this.spans.length - 1;
-      while (low < high) {
-        const middle = (low + high + 1) >> 1;
-        if (this.spans[middle].start <= time) low = middle; else high = middle - 1;
-      }
-      const span = this.spans[low];
-      if (!span) return 0;
-      const share = (time - span.start) / Math.max(1, span.end - span.start);
-      return span.from + (span.to - span.from) * Math.min(1, Math.max(0, share));
-    }
-  }
 
   const NICE = [1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 1.5e7, 3e7, 6e7, 1.2e8, 3e8, 6e8, 9e8,
     1.8e9, 3.6e9, 7.2e9, 1.08e10, 2.16e10, 4.32e10, 8.64e10, 1.728e11, 6.048e11];
   const LABEL = 60; // pixels that a label of the axis needs; with less, it would run out of the frame
-
-  /** Return when an attempt ended, as far as that is known: a lost one before its run was last heard of. */
-  function endOf(attempt, description) {
-    if (attempt.ended_at !== null && attempt.status !== "lost") return attempt.ended_at;
-    if (attempt.status === "running") return description.read_at;
-    const run = description.runs.find((each) => each.number === attempt.run);
-    return Math.max(attempt.started_at, run ? run.worked_until : attempt.started_at);
-  }
-
-  /** Return the lanes: of each task, and of each step of the tasks that are open. */
-  function lanes(description, open) {
-    const found = [];
-    for (const task of description.tasks) {
-      const bars = task.attempts.map((attempt) => bar(`${task.task}#${attempt.number}`, attempt, description));
-      const steps = task.steps || [];
-      const inSteps = steps.flatMap((step) => stepBars(step, description));
-      found.push({ name: task.task, status: task.status, bars, inSteps, steps: steps.length, isOpen: open.has(task.task) });
-      if (open.has(task.task)) {
-        for (const step of steps) {
-          found.push({ name: step.name, id: step.id, status: step.status, bars: stepBars(step, description), isStep: true });
-        }
-      }
-    }
-    return found;
-  }
-
-  const stepBars = (step, description) =>
-    step.attempts.map((attempt) => ({ ...bar(`${step.id}#${attempt.number}`, attempt, description), step: step.name }));
-
-  const bar = (name, attempt, description) => ({
-    name, attempt, status: attempt.status, start: attempt.started_at, end: endOf(attempt, description),
-  });
-
-  /** Join bars that would cover each other because they are narrow; return [{bars, left, width, status}] in pixels. */
-  function joined(bars, scale, width) {
-    const found = [];
-    for (const each of [...bars].sort((a, b) => a.start - b.start)) {
-      const left = scale.at(each.start) * width;
-      const right = Math.max(left + LEAST, scale.at(each.end) * width);
-      const last = found[found.length - 1];
-      const isNarrow = right - left < 2 * LEAST;
-      if (last && isNarrow && last.isNarrow && left < last.right) {
-        last.bars.push(each);
-        last.right = Math.max(last.right, right);
-      } else {
-        found.push({ bars: [each], left, right, isNarrow });
-      }
-    }
-    for (const each of found) each.status = STATUSES.find((status) => each.bars.some((one) => one.status === status)) || "completed";
-    return found;
-  }
-
-  function counts(bars) {
-    const found = new Map();
-    for (const { status } of bars) found.set(status, (found.get(status) || 0) + 1);
-    return [...found].map(([status, count]) => `${count.toLocaleString("en")} ${status}`).join(", ");
-  }
-
-  const errorText = (error) => [error.type, error.message].filter(Boolean).join(": ");
-
-  const tookText = (each, page) =>
-    each.status === "lost" ? "its end is not known" :
-      (each.status === "running" ? "for " : "") + page.duration(Math.max(0, each.end - each.start));
-
-  function label(cluster, page) {
-    const [first] = cluster.bars;
-    if (cluster.bars.length > 1) return `${cluster.bars.length} attempts from ${first.name}: ${counts(cluster.bars)}`;
-    const { attempt } = first;
-    const parts = [first.step ? `${first.name} (${first.step})` : first.name, attempt.status];
-    if (attempt.run !== null) parts.push(`run ${attempt.run}`);
-    parts.push(tookText(first, page), `started ${page.time(attempt.started_at)}`);
-    if (attempt.error) parts.push(errorText(attempt.error).slice(0, 200));
-    return parts.join(", ");
-  }
 
   class Chart {
     constructor(element, page) {
@@ -128,12 +20,12 @@ const Timeline = (() => {
       this.focused = null; // the name of the first attempt of the bar that the tab key reaches
       const { el } = page;
       this.legend = el("p", { class: "legend", "aria-hidden": "true" });
-      this.axis = el("div", { class: "axis", "aria-hidden": "true" });
+      this.axis = el("div", { class: "axis", "aria-hidden": "true", click: (event) => this.press(event) });
       this.sizer = el("div", { class: "lanes" });
       this.body = el("div", {
         class: "timeline-body", role: "group", tabindex: "-1",
-        "aria-label": "Attempts on their time: the arrow keys go from bar to bar",
-        scroll: () => this.render(), keydown: (event) => this.onKey(event),
+        "aria-label": "Attempts on their time: the arrow keys go from bar to bar, Enter shows the queues when it began",
+        scroll: () => this.render(), keydown: (event) => this.onKey(event), click: (event) => this.press(event),
       }, this.sizer);
       this.detail = el("div", { class: "detail", "aria-live": "polite" });
       this.note = el("p", { class: "quiet left-out" });
@@ -166,10 +58,12 @@ const Timeline = (() => {
       this.isNarrow = width < NARROW;
       this.rowHeight = this.isNarrow ? 46 : 30;
       this.labelWidth = this.isNarrow ? 0 : Math.min(240, width * 0.3);
-      this.width = width - this.labelWidth - 12;
-      this.axis.style.marginLeft = `${this.labelWidth}px`;
-      this.axis.style.width = `${this.width}px`;
-      this.lanes = lanes(this.description, this.open);
+      this.width = width - this.labelWidth - MARGIN;
+      this.body.classList.toggle("narrow", this.isNarrow);
+      this.before = this.labelWidth + (this.isNarrow ? MARGIN / 2 : 0);
+      this.axis.style.marginLeft = `${this.before}px`;
+      this.axis.style.marginRight = `${this.labelWidth + MARGIN - this.before}px`;
+      this.lanes = Bars.lanes(this.description, this.open);
       for (const lane of this.lanes) lane.clusters = null;
       this.sizer.style.height = `${this.lanes.length * this.rowHeight}px`;
       this.drawLegend();
@@ -195,21 +89,21 @@ const Timeline = (() => {
       this.scale.spans.forEach((span, place) => {
         const left = span.from * this.width, room = (span.to - span.from) * this.width;
         const start = el("span", { class: "tick first" }, time(span.start, "clock"));
-        start.style.left = `${left}px`;
+        start.style.left = this.share(left);
         if (room > LABEL || place === 0) marks.push(start);
         const step = NICE.find((each) => (each / Math.max(1, span.end - span.start)) * room > 80);
         for (let at = step, count = 0; step && at < span.end - span.start && count < 30; at += step, count++) {
           const x = this.scale.at(span.start + at) * this.width;
           if (x - left < 75 || left + room - x < LABEL) continue;
           const tick = el("span", { class: "tick" }, `+${duration(at)}`);
-          tick.style.left = `${x}px`;
+          tick.style.left = this.share(x);
           marks.push(tick);
         }
         if (place) {
           const before = this.scale.spans[place - 1];
           const fold = el("span", { class: "fold", title: `a pause of ${duration(span.start - before.end)}` },
             this.scale.spans.length < 8 ? duration(span.start - before.end) : "");
-          fold.style.left = `${(before.to + this.scale.gap / 2) * this.width}px`;
+          fold.style.left = `${(before.to + this.scale.gap / 2) * 100}%`;
           marks.push(fold);
         }
       });
@@ -240,10 +134,20 @@ const Timeline = (() => {
     folds() {
       return this.scale.spans.slice(1).map((span, place) => {
         const fold = this.page.el("div", { class: "fold-line", "aria-hidden": "true" });
-        fold.style.left = `${this.labelWidth + this.scale.spans[place].to * this.width}px`;
-        fold.style.width = `${this.scale.gap * this.width}px`;
+        fold.style.left = this.across(this.scale.spans[place].to);
+        fold.style.width = `calc((100% - ${this.labelWidth + MARGIN}px) * ${this.scale.gap})`;
         return fold;
       });
+    }
+
+    /** Return the share of the width that pixels are: on paper the width is another one. */
+    share(pixels) {
+      return `${(pixels / this.width) * 100}%`;
+    }
+
+    /** Return where a place of the scale, from 0 to 1, stands among the lanes. */
+    across(place) {
+      return `calc(${this.before}px + (100% - ${this.labelWidth + MARGIN}px) * ${place})`;
     }
 
     lane(lane, place) {
@@ -271,8 +175,8 @@ const Timeline = (() => {
     }
 
     put(mark, { left, right }) {
-      mark.style.left = `${left}px`;
-      mark.style.width = `${right - left}px`;
+      mark.style.left = this.share(left);
+      mark.style.width = this.share(right - left);
       return mark;
     }
 
@@ -282,7 +186,7 @@ const Timeline = (() => {
       const mark = this.page.el("button", {
         type: "button", class: many ? "bar many" : "bar", "data-status": cluster.status, "data-name": name,
         tabindex: name === this.focused ? "0" : "-1", "aria-label": label(cluster, this.page),
-        focus: () => this.focus(cluster), click: () => this.focus(cluster),
+        focus: () => this.focus(cluster), click: (event) => this.choose(cluster, event),
         pointerenter: () => this.show(cluster), pointerleave: () => this.show(this.pinned || null),
       });
       return this.put(mark, cluster);
@@ -293,6 +197,23 @@ const Timeline = (() => {
       this.focused = cluster.bars[0].name;
       for (const each of this.sizer.querySelectorAll("button.bar")) each.tabIndex = each.dataset.name === this.focused ? 0 : -1;
       this.show(cluster);
+    }
+
+    /** Show a bar, and go to a moment of it: the one that was pressed, or with the keyboard its beginning. */
+    choose(cluster, event) {
+      this.focus(cluster);
+      event.stopPropagation();
+      const [{ start }] = cluster.bars, end = Math.max(...cluster.bars.map((each) => each.end));
+      this.page.emit("seek", event.detail ? Math.min(end, Math.max(start, this.timeOf(event))) : start);
+    }
+
+    press(event) {
+      if (!event.target.closest(".lane-name") && this.scale.spans.length) this.page.emit("seek", this.timeOf(event));
+    }
+
+    timeOf(event) {
+      const { left, width } = this.axis.getBoundingClientRect();
+      return this.scale.time((event.clientX - left) / width);
     }
 
     toggle(name) {
@@ -336,7 +257,7 @@ const Timeline = (() => {
       const { el, time } = this.page;
       this.shown = cluster;
       if (!cluster) {
-        this.page.fill(this.detail, el("p", { class: "quiet" }, "Point at a bar, or go to one with the tab and arrow keys."));
+        this.page.fill(this.detail, el("p", { class: "quiet" }, "Point at a bar, or go to one with the tab and arrow keys. Press at a time to see the queues as they were then."));
         return;
       }
       const [first] = cluster.bars, { attempt } = first;
@@ -375,7 +296,7 @@ const Timeline = (() => {
       if (this.line) this.line.remove();
       if (this.moment === undefined || this.moment === null || !this.scale) return;
       this.line = this.page.el("div", { class: "moment-line", "aria-hidden": "true" });
-      this.line.style.left = `${this.labelWidth + this.scale.at(this.moment) * this.width}px`;
+      this.line.style.left = this.across(this.scale.at(this.moment));
       this.sizer.append(this.line);
     }
   }
@@ -387,5 +308,5 @@ const Timeline = (() => {
     states.get(element).update(description);
   }
 
-  return { draw, Scale };
+  return { draw };
 })();

@@ -1,0 +1,124 @@
+"use strict";
+/* The bars of the timeline: what is in each lane, where that stands on the time at which the session worked, and what is
+   said of it. Pauses between runs are folded, and bars too narrow to be told apart are one. */
+const Bars = (() => {
+  const STATUSES = ["failed", "lost", "interrupted", "damaged", "running", "completed"]; // the worst first
+  const LEAST = 5; // pixels of a bar
+
+  /** Where times stand, in shares of the width: pauses between the spans of work are folded to a fixed width. */
+  class Scale {
+    constructor(work) {
+      this.spans = work.length ? work.map(({ started_at, ended_at }) => ({ start: started_at, end: ended_at })) : [];
+      const gaps = Math.max(0, this.spans.length - 1);
+      this.gap = gaps ? Math.min(0.04, 0.4 / gaps) : 0;
+      const room = 1 - gaps * this.gap;
+      const lengths = this.spans.map(({ start, end }) => Math.max(1, end - start));
+      const total = lengths.reduce((sum, length) => sum + length, 0);
+      const least = Math.min(0.09, 0.5 / Math.max(1, this.spans.length)) * room;
+      const wide = lengths.map((length) => Math.max(least, (length / total) * room));
+      const factor = room / wide.reduce((sum, share) => sum + share, 0);
+      let from = 0;
+      this.spans.forEach((span, place) => {
+        span.from = from;
+        span.to = from + wide[place] * factor;
+        from = span.to + this.gap;
+      });
+    }
+
+    /** Return where a time stands, from 0 to 1. */
+    at(time) {
+      let low = 0, high = this.spans.length - 1;
+      while (low < high) {
+        const middle = (low + high + 1) >> 1;
+        if (this.spans[middle].start <= time) low = middle; else high = middle - 1;
+      }
+      const span = this.spans[low];
+      if (!span) return 0;
+      const share = (time - span.start) / Math.max(1, span.end - span.start);
+      return span.from + (span.to - span.from) * Math.min(1, Math.max(0, share));
+    }
+
+    /** Return the time that stands at a place, from 0 to 1; in a pause that is where work ended before, or began after. */
+    time(place) {
+      const span = this.spans.find(({ to }) => place <= to + this.gap / 2) || this.spans[this.spans.length - 1];
+      const share = Math.min(1, Math.max(0, (place - span.from) / (span.to - span.from)));
+      return Math.round(span.start + share * (span.end - span.start));
+    }
+  }
+
+  /** Return when an attempt ended, as far as that is known: a lost one before its run was last heard of. */
+  function endOf(attempt, description) {
+    if (attempt.ended_at !== null && attempt.status !== "lost") return attempt.ended_at;
+    if (attempt.status === "running") return description.read_at;
+    const run = description.runs.find((each) => each.number === attempt.run);
+    return Math.max(attempt.started_at, run ? run.worked_until : attempt.started_at);
+  }
+
+  /** Return the lanes: of each task, and of each step of the tasks that are open. */
+  function lanes(description, open) {
+    const found = [];
+    for (const task of description.tasks) {
+      const bars = task.attempts.map((attempt) => bar(`${task.task}#${attempt.number}`, attempt, description));
+      const steps = task.steps || [];
+      const inSteps = steps.flatMap((step) => stepBars(step, description));
+      found.push({ name: task.task, status: task.status, bars, inSteps, steps: steps.length, isOpen: open.has(task.task) });
+      if (open.has(task.task)) {
+        for (const step of steps) {
+          found.push({ name: step.name, id: step.id, status: step.status, bars: stepBars(step, description), isStep: true });
+        }
+      }
+    }
+    return found;
+  }
+
+  const stepBars = (step, description) =>
+    step.attempts.map((attempt) => ({ ...bar(`${step.id}#${attempt.number}`, attempt, description), step: step.name }));
+
+  const bar = (name, attempt, description) => ({
+    name, attempt, status: attempt.status, start: attempt.started_at, end: endOf(attempt, description),
+  });
+
+  /** Join bars that would cover each other because they are narrow; return [{bars, left, width, status}] in pixels. */
+  function joined(bars, scale, width) {
+    const found = [];
+    for (const each of [...bars].sort((a, b) => a.start - b.start)) {
+      const left = scale.at(each.start) * width;
+      const right = Math.max(left + LEAST, scale.at(each.end) * width);
+      const last = found[found.length - 1];
+      const isNarrow = right - left < 2 * LEAST;
+      if (last && isNarrow && last.isNarrow && left < last.right) {
+        last.bars.push(each);
+        last.right = Math.max(last.right, right);
+      } else {
+        found.push({ bars: [each], left, right, isNarrow });
+      }
+    }
+    for (const each of found) each.status = STATUSES.find((status) => each.bars.some((one) => one.status === status)) || "completed";
+    return found;
+  }
+
+  function counts(bars) {
+    const found = new Map();
+    for (const { status } of bars) found.set(status, (found.get(status) || 0) + 1);
+    return [...found].map(([status, count]) => `${count.toLocaleString("en")} ${status}`).join(", ");
+  }
+
+  const errorText = (error) => [error.type, error.message].filter(Boolean).join(": ");
+
+  const tookText = (each, page) =>
+    each.status === "lost" ? "its end is not known" :
+      (each.status === "running" ? "for " : "") + page.duration(Math.max(0, each.end - each.start));
+
+  function label(cluster, page) {
+    const [first] = cluster.bars;
+    if (cluster.bars.length > 1) return `${cluster.bars.length} attempts from ${first.name}: ${counts(cluster.bars)}`;
+    const { attempt } = first;
+    const parts = [first.step ? `${first.name} (${first.step})` : first.name, attempt.status];
+    if (attempt.run !== null) parts.push(`run ${attempt.run}`);
+    parts.push(tookText(first, page), `started ${page.time(attempt.started_at)}`);
+    if (attempt.error) parts.push(errorText(attempt.error).slice(0, 200));
+    return parts.join(", ");
+  }
+
+  return { Scale, lanes, joined, counts, label, tookText, errorText };
+})();
