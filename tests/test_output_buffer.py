@@ -35,19 +35,19 @@ def taken(printed: OutputBuffer) -> list[tuple[str, str]]:
 def test_lines_are_those_that_a_terminal_shows(pieces: list[bytes | str], texts: list[str]) -> None:
     printed = OutputBuffer(1000)
     for piece in pieces:
-        printed.add("stdout", piece)
+        printed.raw.add("stdout", piece)
     assert taken(printed) == [("stdout", text) for text in texts]
     assert taken(printed) == []
 
 
 def test_streams_do_not_mix() -> None:
     printed = OutputBuffer(1000)
-    printed.add("stdout", b"out, ")
-    printed.add("stderr", b"err\n")
-    printed.add("stdout", b"then more\n")
-    printed.parse = lambda text: ("print", text.upper())
-    printed.note_time(time.time_ns())
-    printed.note_text("parsed\n")
+    printed.raw.add("stdout", b"out, ")
+    printed.raw.add("stderr", b"err\n")
+    printed.raw.add("stdout", b"then more\n")
+    printed.raw.parse = lambda texts: (["print"] * len(texts), [text.upper() for text in texts])
+    printed.raw.times.append(time.time())
+    printed.raw.texts.append("parsed\n")
     assert taken(printed) == [("stderr", "err"), ("stdout", "out, then more"), ("print", "PARSED")]
     assert printed.last_line("stderr") == "err"
     assert printed.last_line("other") is None
@@ -55,14 +55,14 @@ def test_streams_do_not_mix() -> None:
 
 def test_a_blank_line_is_not_the_last_thing_that_was_said() -> None:
     printed = OutputBuffer(1000)
-    printed.add("stderr", b"fatal\n\n  \n")
+    printed.raw.add("stderr", b"fatal\n\n  \n")
     assert len(taken(printed)) == 3
     assert printed.last_line("stderr") == "fatal"
 
 
 def test_the_beginning_of_a_line_waits_for_its_end_but_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     printed = OutputBuffer(1000)
-    printed.add("stdout", b"Password: ")
+    printed.raw.add("stdout", b"Password: ")
     assert printed.take(all_of_it=False).lines == []
     assert printed.has_beginning
     monkeypatch.setattr(buffer, "OLD", 0)
@@ -72,9 +72,9 @@ def test_the_beginning_of_a_line_waits_for_its_end_but_not_for_long(monkeypatch:
 
 def test_a_line_has_the_time_of_its_beginning() -> None:
     printed = OutputBuffer(1000)
-    printed.add("stdout", b"begun ")
+    printed.raw.add("stdout", b"begun ")
     between = time.time_ns() // 1000
-    printed.add("stdout", b"and ended\nnext\n")
+    printed.raw.add("stdout", b"and ended\nnext\n")
     first, second = printed.take(all_of_it=True).lines
     assert first.at <= between <= second.at
 
@@ -84,7 +84,7 @@ def test_the_last_lines_are_kept_and_the_others_counted(count: int) -> None:
     limit = 2000
     printed = OutputBuffer(limit)
     for number in range(count):
-        printed.add("stdout", b"line %06d\n" % number)
+        printed.raw.add("stdout", b"line %06d\n" % number)
     found = printed.take(all_of_it=True)
     kept = min(count, limit // 12)
     assert [line.text for line in found.lines] == [f"line {number:06}" for number in range(count - kept, count)]
@@ -95,8 +95,8 @@ def test_what_is_printed_between_two_looks_does_not_fill_the_memory() -> None:
     limit = 10_000
     printed = OutputBuffer(limit)
     for _ in range(200):
-        printed.add("stdout", b"x" * 1000 + b"\n")
-    assert sum(len(data) for _, _, data in printed._raw) < 3 * limit + 60_000
+        printed.raw.add("stdout", b"x" * 1000 + b"\n")
+    assert sum(len(data) for _, _, data in printed.raw._added) < 3 * limit + 60_000
 
 
 @pytest.mark.parametrize("limit", [0, 1, 5, 6, 7, 50, 1000])
@@ -106,8 +106,8 @@ def test_a_line_that_alone_is_too_long_is_cut(limit: int, size: int, chunk: int)
     printed = OutputBuffer(limit)
     text = (b"0123456789" * (size // 10))[:-1] + b"!"
     for start in range(0, size, chunk):
-        printed.add("stdout", text[start : start + chunk])
-    printed.add("stdout", b"\n")
+        printed.raw.add("stdout", text[start : start + chunk])
+    printed.raw.add("stdout", b"\n")
     found = printed.take(all_of_it=True)
     (line,) = found.lines
     assert line.size <= max(limit, 1)
@@ -123,9 +123,9 @@ def test_a_line_that_alone_is_too_long_is_cut(limit: int, size: int, chunk: int)
 def test_a_line_that_grows_for_long_is_counted_whole() -> None:
     printed = OutputBuffer(1000)
     for _ in range(50):
-        printed.add("stdout", b"." * 500)
+        printed.raw.add("stdout", b"." * 500)
         assert printed.take(all_of_it=False) == ([], 0)
-    printed.add("stdout", b"\n")
+    printed.raw.add("stdout", b"\n")
     found = printed.take(all_of_it=False)
     assert found.skipped + found.lines[0].size == 50 * 500 + 1
 
@@ -136,8 +136,8 @@ def test_no_part_of_a_secret_stays_where_text_is_cut(before: int) -> None:
     printed = OutputBuffer(100)
     text = b"-" * before + b"s3cr3t-of-output-x9" * 4 + b"-" * 50
     for start in range(0, len(text), 97):
-        printed.add("stdout", text[start : start + 97])
-    printed.add("stdout", b"\n")
+        printed.raw.add("stdout", text[start : start + 97])
+    printed.raw.add("stdout", b"\n")
     shown = " ".join(text for _, text in taken(printed))
     assert shown.endswith("-" * 50)
     for part in ("s3cr3t", "of-output", "-x9", "t-of"):
@@ -145,13 +145,20 @@ def test_no_part_of_a_secret_stays_where_text_is_cut(before: int) -> None:
 
 
 @pytest.mark.parametrize("chunk", [5, 97, 1009])
-def test_no_part_of_a_secret_stays_where_lines_are_dropped(chunk: int) -> None:
+@pytest.mark.parametrize("is_noted", [False, True])
+def test_no_part_of_a_secret_stays_where_lines_are_dropped(chunk: int, is_noted: bool) -> None:
     """Masked lines are short, so that all of the last part is kept, and with it the rest of a line that was split."""
     remember("s3cr3t-of-output-x9")
     printed = OutputBuffer(10_000)
-    text = b"s3cr3t-of-output-x9\n" * 10_000
+    text = "s3cr3t-of-output-x9\n" * 10_000
     for start in range(0, len(text), chunk):
-        printed.add("stdout", text[start : start + chunk])
+        piece = text[start : start + chunk]
+        if is_noted:
+            printed.raw.times.append(time.time())
+            printed.raw.texts.append(piece)
+            printed.raw.trim()
+        else:
+            printed.raw.add("stdout", piece.encode())
     shown = {text for _, text in taken(printed)}
     assert shown <= {"***", CUT}
     assert "***" in shown
@@ -160,7 +167,7 @@ def test_no_part_of_a_secret_stays_where_lines_are_dropped(chunk: int) -> None:
 def test_a_secret_of_several_lines_is_masked_in_each() -> None:
     remember("first-half-of-a-key\nsecond-half-of-a-key")
     printed = OutputBuffer(1000)
-    printed.add("stdout", b"key: first-half-of-a-key\nsecond-half-of-a-key\n")
+    printed.raw.add("stdout", b"key: first-half-of-a-key\nsecond-half-of-a-key\n")
     assert taken(printed) == [("stdout", "key: ***"), ("stdout", "***")]
 
 
@@ -170,8 +177,50 @@ def test_a_secret_of_short_lines_is_masked_if_it_is_printed_whole(between: str) 
     remember("al1ce\nhunter2\n")
     printed = OutputBuffer(1000)
     for text in ("who: al1", "ce\n", between, "hunt", "er2, twice\n"):
-        printed.add("print" if text == between else "stdout", text)
+        printed.raw.add("print" if text == between else "stdout", text)
     shown = dict.fromkeys(text for stream, text in taken(printed) if stream == "stdout")
     assert list(shown) == ["who: ***", "***, twice"]
-    printed.add("stdout", "al1ce\n")
+    printed.raw.add("stdout", "al1ce\n")
     assert taken(printed) == [("stdout", "al1ce")]
+
+
+def parse(printed: list[str]) -> tuple[list[str], list[str]]:
+    """Parse what begins with a prefix, as most does, and what does not."""
+    return ["print"] * len(printed), [text.removeprefix("prefix of what is printed: ") for text in printed]
+
+
+@pytest.mark.parametrize("pause", [1, 7, 100, 100_000])
+@pytest.mark.parametrize("plain", [0, 2, 3])
+def test_the_last_of_what_is_noted_is_kept_however_often_it_is_trimmed(pause: int, plain: int) -> None:
+    limit, count = 2000, 20_000
+    printed = OutputBuffer(limit)
+    printed.raw.parse = parse
+    most = 0
+    for number in range(count):
+        is_plain = plain and number % plain == 0
+        printed.raw.times.append(float(number))
+        printed.raw.texts.append(f"{'' if is_plain else 'prefix of what is printed: '}line {number:06}\n")
+        if number % pause == 0:
+            printed.raw.trim()
+            most = max(most, len(printed.raw.texts))
+    found = printed.take(all_of_it=True)
+    kept = limit // 12
+    assert [(line.at, line.text) for line in found.lines] == [
+        (number * 1_000_000, f"line {number:06}") for number in range(count - kept, count)
+    ]
+    assert found.skipped == (count - kept) * 12 or plain, "one text tells how much longer each is than its line"
+    assert found.skipped > 0
+    if pause <= 100 and not plain:
+        assert most < 2 * (limit + 8 * 1024) // 12
+    assert printed.take(all_of_it=True) == ([], 0)
+
+
+def test_the_end_of_a_line_is_dropped_if_its_beginning_was_trimmed() -> None:
+    remember("s3cr3t-of-output-x9")
+    printed = OutputBuffer(1000)
+    printed.raw.parse = lambda texts: ([text[0] for text in texts], [text[1:] for text in texts])
+    for text in ("wbegun s3cr3t-of-", *["pmeanwhile\n"] * 2000, "woutput-x9\n"):
+        printed.raw.times.append(time.time())
+        printed.raw.texts.append(text)
+        printed.raw.trim()
+    assert taken(printed)[-2:] == [("p", "meanwhile"), ("w", CUT)]

@@ -177,6 +177,31 @@ def test_what_is_printed_is_as_without_the_store(zrb: Zrb) -> None:
     assert stored.out == stock.out
 
 
+def test_the_logs_of_sessions_are_as_without_the_store(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        from zrb.context.shared_context import SharedContext
+        from zrb.session.session import Session
+
+        @make_task(name="inner", retries=0)
+        def inner(ctx):
+            ctx.print("inside")
+
+        @make_task(name="talk", retries=0)
+        async def talk(ctx):
+            ctx.print("before")
+            await inner.async_run(session=Session(shared_ctx=SharedContext(), parent=ctx.session))
+            ctx.print("after", plain=True)
+
+        @make_task(name="logged", group=cli, upstream=talk)
+        def logged(ctx):
+            texts = [text.rpartition("\u2b24  ")[2].strip() for text in ctx._shared_ctx.shared_log]
+            return [text for text in texts if text in ("before", "inside", "after")]
+        """
+    )
+    assert zrb.run("logged").out == zrb.run("logged", ZRB_INIT_MODULES=None).out == "['before', 'inside', 'after']\n"
+
+
 def test_a_task_with_threads_and_steps(zrb: Zrb) -> None:
     zrb.tasks(
         """

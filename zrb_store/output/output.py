@@ -13,11 +13,14 @@ from typing import Any
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
-from zrb_store.output.buffer import OutputBuffer, Parse
+from zrb_store.output.buffer import OutputBuffer
+from zrb_store.output.raw import Parse
 from zrb_store.output.writer import Writer, writer
 from zrb_store.output_text import OutputLine
 from zrb_store.queries import attempts
 from zrb_store.queries import output as queries
+
+_REST = 0.005  # seconds of printing, in which a processor does not forget what was printed
 
 _log = logging.getLogger("zrb_store")
 
@@ -28,8 +31,8 @@ class Output:
     Nothing that it does raises an error: what cannot be stored now is tried again with what comes next.
 
     Attributes:
-        is_muted: Whether functions made by `noting` add nothing: what they print is added in another way too, or the
-            attempt has ended.
+        ignored_ending: Functions made by `noting` do not add what ends so, since it is added in another way too; None
+            if there is no such thing. After the end of the attempt it is empty: nothing is added.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class Output:
             end: Where its stored output ends; None if that is not known.
             writer: Says when to store.
         """
-        self.is_muted = False
+        self.ignored_ending: str | None = None
         self._database = database
         self._attempt_id = attempt_id
         self._name = name
@@ -60,6 +63,7 @@ class Output:
         self._buffer = OutputBuffer(limit)
         self._pid = os.getpid()
         self._is_due = False  # whether the writer knows that there is something to store
+        self._rests_until = 0.0  # when `_tend` is called again, at the next text
         self._is_over = False
         self._has_warned = False
         self._lock = threading.RLock()  # is held while lines are stored
@@ -77,7 +81,7 @@ class Output:
         """
         if self._is_over or self._is_inherited:
             return
-        self._buffer.add(stream, data)
+        self._buffer.raw.add(stream, data)
         if not self._is_due:
             self._wake()
 
@@ -88,17 +92,19 @@ class Output:
 
         Args:
             print_text: Gets texts with their newlines, and keeps them in memory.
-            parse: Finds stream and text in such a text.
+            parse: Finds streams and texts in such texts.
         """
-        note_time, note_text, now = self._buffer.note_time, self._buffer.note_text, time.time_ns
-        self._buffer.parse = parse
+        raw, now = self._buffer.raw, time.time
+        times, texts, raw.parse = raw.times, raw.texts, parse
 
         def note(message: str) -> Any:
-            if not self.is_muted:
-                note_time(now())
-                note_text(message)
-                if not self._is_due:
-                    self._wake()
+            ending = self.ignored_ending
+            if ending is None or not message.endswith(ending):
+                at = now()
+                times.append(at)
+                texts.append(message)
+                if at > self._rests_until:
+                    self._tend(at)
             return print_text(message)
 
         return note
@@ -107,6 +113,16 @@ class Output:
     def _is_inherited(self) -> bool:
         """Whether this is a forked child: its parent stores the output, and may have held the locks as it forked."""
         return os.getpid() != self._pid
+
+    def _tend(self, at: float) -> None:
+        """Do what need not be done for each text that is noted."""
+        # Before `_is_due` is read: `store` writes both the other way round, so that it cannot be missed that it has.
+        self._rests_until = at + _REST
+        if self._is_inherited:
+            return
+        if not self._is_due:
+            self._wake()
+        self._buffer.raw.trim()
 
     def _wake(self) -> None:
         self._is_due = True
@@ -125,7 +141,7 @@ class Output:
         if self._is_inherited:
             return
         with self._lock:
-            self._is_due = False
+            self._is_due, self._rests_until = False, 0.0
             if self._is_over:
                 return
             self._take(all_of_it=False)
@@ -136,7 +152,7 @@ class Output:
 
     def _take(self, *, all_of_it: bool) -> None:
         printed = self._buffer.take(all_of_it=all_of_it)
-        if printed.skipped:
+        if printed.skipped or not self._lines:
             self._skipped += printed.skipped + sum(line.size for line in self._lines)
             self._lines = printed.lines
             return
@@ -182,7 +198,7 @@ class Output:
             self._stop()
 
     def _stop(self) -> None:
-        self._is_over = self.is_muted = True
+        self._is_over, self.ignored_ending = True, ""
 
     def write_rest(self, transaction: Transaction) -> None:
         """Store the rest in the transaction that has ended the attempt."""

@@ -62,6 +62,11 @@ WITHOUT_CALLBACKS = [
     name for name in ("appendleft", "extend", "extendleft", "insert", "remove", "__setitem__") if name not in vars(Xcom)
 ]
 
+# Whether the method of the session's log appends to a list, passes the text on to a parent session, and does no more.
+_code = getattr(getattr(SharedContext, "append_to_shared_log", None), "__code__", None)
+_NAMES = "_log append session parent shared_ctx append_to_shared_log"
+LOG_IS_LIST = _code is not None and " ".join(_code.co_names) == _NAMES
+
 _SEED_PLACEHOLDER = r"(?<!\{)\{(ctx\.[^{}]+)\}(?!\})"  # compiled at its first use, which most processes do not have
 
 
@@ -116,6 +121,7 @@ TOUCHED: dict[Any, dict[str, Any]] = {
         "is_tty": "property",
         "is_web_mode": "? property",
         "append_to_shared_log": "(self, message)",
+        "shared_log": "property",
         "_xcom": DotDict,
     },
     BaseTrigger: {"_fanout_and_trigger_callback": "async (self, session)", "readiness_checks": "property"},

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 # Ends what stands before each line, `251124 03:12:45.123 1/3  🍎 load ⬤  `. Faster than a regular expression.
 _PREFIX_END = " \u2b24  "
+_TIME = 19  # the length of its time
 _LEVEL = re.compile(r"\[(DEBUG|INFO|WARNING|ERROR|CRITICAL)\] ")
+# zrb ends the lines of the command itself so, but not what it says about the command.
+_ENDING = "\r\n"
 # CmdTask logs its whole environment, which may hold secrets that nobody has named. Later releases mask some of them.
 _ENVIRONMENT = "Environment map: "
 
@@ -28,28 +31,66 @@ def keep_output(ctx: Any, output: Output | None) -> None:
     Each text that a context prints gets into the log of its session, without colours. The method that puts it there is
     replaced in this context alone.
     """
-    method = type(ctx).append_to_shared_log
-    if method is compat.Context.append_to_shared_log:  # which only calls this one, ten thousand times for a chatty task
-        append = ctx._shared_ctx.append_to_shared_log
+    if output is None:
+        vars(ctx).pop("append_to_shared_log", None)
     else:
-        append = method.__get__(ctx)
-    ctx.append_to_shared_log = append if output is None else output.noting(append, parse_printed)
+        ctx.append_to_shared_log = output.noting(_append_to_log(ctx), _Parser())
 
 
-def parse_printed(text: str) -> tuple[str, str]:
-    """Return the stream and the text of what a context printed: `print`, or the level of a log message."""
-    text = text.replace("\r\n", "\n") if "\r" in text else text
-    if text[6:13:3] == " ::" and text[:6].isdigit():
-        end = text.find(_PREFIX_END)
-        if end < 0 or text.find("\n", 0, end) >= 0:
-            return "print", text
-        text = text[end + len(_PREFIX_END) :]
-        if text.startswith("[") and (level := _LEVEL.match(text)):
-            text = text[level.end() :]
-            if text.startswith(_ENVIRONMENT):
-                text = f"{_ENVIRONMENT}***\n"
-            return level[1].lower(), text
-    return "print", text
+def _append_to_log(ctx: Any) -> Callable[[str], Any]:
+    """Return what puts a text into the log of a context's session, as directly as that log allows.
+
+    A chatty task calls it ten thousand times, and zrb's two methods cost more than noting a text.
+    """
+    method = type(ctx).append_to_shared_log
+    if method is not compat.Context.append_to_shared_log:
+        return method.__get__(ctx)  # type: ignore[no-any-return]
+    shared_ctx, session = ctx._shared_ctx, ctx.session
+    append = shared_ctx.append_to_shared_log
+    is_list = compat.LOG_IS_LIST and append == compat.SharedContext.append_to_shared_log.__get__(shared_ctx)
+    if is_list and session is not None and session.parent is None:
+        append = shared_ctx.shared_log.append
+    return append  # type: ignore[no-any-return]
+
+
+class _Parser:
+    """Parses what one context prints.
+
+    Its lines have the same text between time and message. That is compared, since it is quicker than being parsed.
+    """
+
+    def __init__(self) -> None:
+        self._head: str | tuple[()] = ()  # nothing begins with it
+        self._end = 0
+
+    def __call__(self, printed: list[str]) -> tuple[list[str], list[str]]:
+        """Return the streams and the texts of what was printed: `print`, or the level of a log message."""
+        streams, texts = ["print"] * len(printed), []
+        head, end = self._head, self._end
+        for text in printed:
+            if text.startswith(head, _TIME):
+                text = text[end:]
+            elif found := _prefix(text):
+                self._head, self._end = head, end = text[_TIME:found], found
+                text = text[end:]
+            else:
+                texts.append(text)
+                continue
+            if text[:1] == "[" and (level := _LEVEL.match(text)):
+                streams[len(texts)] = level[1].lower()
+                text = text[level.end() :]
+                if text.startswith(_ENVIRONMENT):
+                    text = f"{_ENVIRONMENT}***\n"
+            texts.append(text)
+        return streams, texts
+
+
+def _prefix(text: str) -> int:
+    """Return the length of what stands before the message in what was printed; 0 if nothing stands there."""
+    if text[6:13:3] != " ::" or not text[:6].isdigit():
+        return 0
+    end = text.find(_PREFIX_END)
+    return end + len(_PREFIX_END) if end >= 0 and text.find("\n", 0, end) < 0 else 0
 
 
 class _Command:
@@ -57,12 +98,10 @@ class _Command:
 
     Attributes:
         output: The output of the attempt.
-        is_read: Whether what the command prints is added to the output.
     """
 
     def __init__(self, output: Output) -> None:
         self.output = output
-        self.is_read = False
 
     def read_streams(self, process: Any) -> None:
         """Add what zrb reads of the streams of the process to the output."""
@@ -71,7 +110,7 @@ class _Command:
             if isinstance(reader, asyncio.StreamReader):
                 for method in ("read", "readline"):
                     setattr(reader, method, self._noting(stream, getattr(reader, method)))
-                self.is_read = True
+                self.output.ignored_ending = _ENDING
 
     def _noting(self, stream: str, read: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(read)
@@ -83,23 +122,6 @@ class _Command:
             return data
 
         return noting
-
-    def printing(self, print_method: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that prints, without adding to the output what was read of the streams before."""
-
-        output = self.output
-
-        def print_line(*values: Any, **kwargs: Any) -> None:
-            was_muted = output.is_muted
-            # zrb ends the lines of the command itself, but not what it says about the command.
-            if "end" in kwargs and self.is_read:
-                output.is_muted = True
-            try:
-                print_method(*values, **kwargs)
-            finally:
-                output.is_muted = was_muted
-
-        return print_line
 
 
 _running: ContextVar[_Command | None] = ContextVar("zrb_store_running_command", default=None)
@@ -128,15 +150,15 @@ def hook_commands(patches: Patches) -> None:
     @functools.wraps(run_command)
     async def run_command_of_attempt(*args: Any, **kwargs: Any) -> Any:
         output = _current_output()
-        print_method = kwargs.get("print_method")
-        if output is None or print_method is None:
+        if output is None:
             return await run_command(*args, **kwargs)
-        command = _Command(output)
-        token = _running.set(command)
+        token = _running.set(_Command(output))
         try:
-            return await run_command(*args, **{**kwargs, "print_method": command.printing(print_method)})
+            return await run_command(*args, **kwargs)
         finally:
             _running.reset(token)
+            if output.ignored_ending:
+                output.ignored_ending = None
 
     patches.put(cmd_task, "run_command", run_command_of_attempt)
     starting = compat.module_of(run_command)
