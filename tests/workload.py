@@ -9,9 +9,11 @@ from typing import Any
 
 from tests.rows import query
 from zrb_store import Run, SessionCompleted, Store, open_store, step
+from zrb_store.db.chunks import LONGEST
 
 ITEMS = 5
-QUEUES = ("inbox", "out", "both", "cards")
+QUEUES = ("inbox", "out", "both", "cards", "texts", "read")
+LONG = "\u00e9" * LONGEST  # with its quotes it takes two chunks
 
 Acknowledge = Callable[[str, Any], None]
 
@@ -43,6 +45,7 @@ def workflow(store: Store, acknowledge: Acknowledge) -> None:
             if number < 2:
                 step("rest on the item", draw, item)
             shared["out"].extend([item, -item])
+            shared["read"].push(shared["texts"].pop() + str(item))
             shared["both"].rotate(2)
             shared["both"].insert(1, item)
             shared["both"].appendleft(shared["both"].popright())
@@ -74,6 +77,7 @@ def prepare(location: str) -> None:
         shared = store.session("shared").xcom
         shared["inbox"].extend(range(1, ITEMS + 1))
         shared["cards"].extend(range(1000))
+        shared["texts"].extend([LONG] * ITEMS)
         shared["both"].extend(range(101, 106))
         shared["tickets"].extend(range(1000))
 

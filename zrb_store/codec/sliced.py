@@ -8,7 +8,8 @@ from __future__ import annotations
 import binascii
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from zrb_store.codec import fast_json
 
@@ -19,7 +20,8 @@ _SLICE = 12 * 64 * 1024  # divisible by 3 and by 4, so that the slices of bytes 
 _LOW_SURROGATE = re.compile(r"\\u[dD][c-fC-F]")
 _BYTES = re.compile(r'\{"\$":"(bytes|bytearray)","v":"')
 
-# The loops below extend a text that nothing else refers to, which CPython does in place (3.11 only in a `for`).
+# The loops below extend a text that nothing else refers to. CPython does that in place where it has seen it before, and
+# 3.11 only in a `for`; so nothing is added to the text after a loop.
 
 
 def write_text(value: str) -> tuple[str, int] | None:
@@ -27,16 +29,21 @@ def write_text(value: str) -> tuple[str, int] | None:
     write = fast_json.writer()
     if write is None:
         return None
-    data, size = '"', 2
+    data, size = "", 0
     try:
-        for start in range(0, len(value), _SLICE):
-            part = write(value[start : start + _SLICE])[1:-1]
-            size += len(part)
+        for part in _written(value, write):
             data += part.decode()
+            size += len(part)
     except TypeError:  # a surrogate
         return None
-    data += '"'
     return data, size
+
+
+def _written(value: str, write: Callable[[Any], bytes]) -> Iterator[bytes]:
+    yield b'"'
+    for start in range(0, len(value), _SLICE):
+        yield write(value[start : start + _SLICE])[1:-1]
+    yield b'"'
 
 
 def read_text(data: str) -> str:
@@ -84,11 +91,17 @@ def _boundary(data: str, start: int, place: int) -> int:
 
 def write_bytes(value: bytes | bytearray) -> str:
     """Return the JSON text of bytes, as the codec writes it."""
-    data = f'{{"$":"{type(value).__name__}","v":"'
-    for start in range(0, len(value), _SLICE):
-        data += binascii.b2a_base64(value[start : start + _SLICE], newline=False).decode()
-    data += '"}'
+    data = ""
+    for part in _written_bytes(value):
+        data += part.decode()
     return data
+
+
+def _written_bytes(value: bytes | bytearray) -> Iterator[bytes]:
+    yield f'{{"$":"{type(value).__name__}","v":"'.encode()
+    for start in range(0, len(value), _SLICE):
+        yield binascii.b2a_base64(value[start : start + _SLICE], newline=False)
+    yield b'"}'
 
 
 def read_bytes(data: str) -> bytes | bytearray:
