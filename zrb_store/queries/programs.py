@@ -47,4 +47,5 @@ def is_of(projects: Projects) -> sa.ColumnElement[bool]:
     """Return the condition that a session is of one of these projects."""
     if projects.name is not None:
         return is_named(session.c.project, projects.name)
-    return session.c.project.in_(projects.folders)
+    # Not IN, which SQLAlchemy cannot compile in advance beside a parameter without a value.
+    return sa.or_(*(session.c.project == folder for folder in projects.folders))
