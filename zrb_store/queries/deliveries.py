@@ -8,12 +8,13 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, run, sa, session, value
-from zrb_store.db.dialect import among, now, short_text
+from zrb_store.db.dialect import among
 from zrb_store.db.fronts import Front
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.fronts import not_before_front, parameters
+from zrb_store.queries.takes import taking
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 _QUEUE_ID: sa.BindParameter[Any] = bindparam("queue_id")
@@ -78,17 +79,11 @@ def next_values(
 
 @functools.cache
 def _take(dialect_name: str) -> Any:
-    return (
+    return taking(
         sa.update(value)
         .where(value.c.queue_id == _QUEUE_ID, among(dialect_name, value.c.seq, "seqs"), value.c.ended_at.is_(None))
         # Another thread may have ended the run just now: the lock that `begin` has waited for shows the end of it.
         .where(sa.exists(sa.select(_ONE).where(run.c.id == bindparam("run_id"), run.c.ended_at.is_(None))))
-        .values(
-            state=literal_column("'taken'"),
-            ended_at=now(),
-            taken_by=bindparam("attempt_id", type_=value.c.taken_by.type),
-        )
-        .returning(value.c.seq, short_text())
     )
 
 

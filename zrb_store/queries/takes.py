@@ -22,21 +22,24 @@ _ONE: sa.ColumnClause[Any] = literal_column("1")
 _is_short = value.c.size <= literal_column(str(LONGEST))
 
 
+def taking(update: Any) -> Any:
+    """Let an UPDATE take the values for `:attempt_id`, and return the seq of each and its text, if that is short."""
+    return update.values(
+        state=literal_column("'taken'"),
+        ended_at=now(),
+        taken_by=bindparam("attempt_id", type_=value.c.taken_by.type),
+    ).returning(value.c.seq, short_text())
+
+
 @functools.cache
 def _take(owned: bool, right: bool, from_front: bool, only_short: bool) -> Any:
     live_value = from_live(sa.select(value.c.seq)).where(*([not_before_front] if from_front else []))
     place = live_value.order_by(by_seq[right]).limit(_ONE).with_for_update().scalar_subquery()
     condition = [value.c.queue_id == bindparam("queue_id"), value.c.seq == place]
-    return (
+    return taking(
         sa.update(value)
         .where(*condition, *([_is_short] if only_short else []))
         .where(schema_is_unchanged, *([attempt_may_write] if owned else []))
-        .values(
-            state=literal_column("'taken'"),
-            ended_at=now(),
-            taken_by=bindparam("attempt_id", type_=value.c.taken_by.type),
-        )
-        .returning(value.c.seq, short_text())
     )
 
 
