@@ -178,6 +178,6 @@ class Wait:
         pause is shorter, so that the longer a process has waited, the more often it asks, and all get their share. The
         pauses are random, so that processes do not keep in step.
         """
-        pause = random.uniform(0.003, 0.008) / (1 << min(self._tries, 4))
+        pause = random.uniform(0.008, 0.016) / (1 << min(self._tries, 4))
         self._tries += 1
         return pause
