@@ -53,6 +53,7 @@ def main(arguments: list[str]) -> None:
     """Answer the named questions, or all of them."""
     for name in [name for name in os.environ if name.startswith("ZRB_")]:
         del os.environ[name]  # the developer's own settings must not affect the figures
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a package that pip installed has its bytecode
     names = [argument for argument in arguments if argument != "--quick"]
     effort = Effort(quick="--quick" in arguments)
     answers = {}
