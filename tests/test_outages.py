@@ -153,10 +153,10 @@ class TestTwoHosts:
                     with delivery as value:
                         store.session("done").xcom["files"].push(value)
                     break
-            before = query(store, "SELECT * FROM zrb_value")
+            before = query(store, "SELECT * FROM zrb_value ORDER BY queue_id, seq")
             sleeper.resume()
             sleeper.go_on()
             assert "session sleeper was taken over" in sleeper.says()
-        assert query(store, "SELECT * FROM zrb_value") == before
+        assert query(store, "SELECT * FROM zrb_value ORDER BY queue_id, seq") == before
         assert states(store, "done", "files") == [("a", "live")]
         assert faults(store) == []

@@ -64,7 +64,7 @@ class TestDeath:
         deliver(store, inbox.pop)
         assert fates(store) == [("a", "dead", 3), ("b", "live", 0), ("c", "live", 0)]
         assert (len(inbox), inbox.pop(), list(inbox)) == (2, "b", ["c"])
-        assert query(store, "SELECT reason, deliveries FROM zrb_return") == [
+        assert query(store, "SELECT reason, deliveries FROM zrb_return ORDER BY id") == [
             ("failed", 1),
             ("failed", 2),
             ("failed", 3),
@@ -93,7 +93,7 @@ class TestDeath:
             inbox.pop()
         start(store, "worker")
         assert fates(store)[0] == ("a", "live", 1)
-        assert query(store, "SELECT reason, deliveries FROM zrb_return") == [("lost", 1)]
+        assert query(store, "SELECT reason, deliveries FROM zrb_return ORDER BY id") == [("lost", 1)]
 
     def test_retries_in_the_own_session_count_when_the_next_one_begins(self, store: Store) -> None:
         run = start(store, "s")
@@ -118,7 +118,7 @@ class TestDeath:
             inbox.pop()
         run.end("interrupted")
         assert fates(store)[0] == ("a", "live", 0)
-        assert query(store, "SELECT reason, deliveries FROM zrb_return") == [("interrupted", None)] * 3
+        assert query(store, "SELECT reason, deliveries FROM zrb_return ORDER BY id") == [("interrupted", None)] * 3
 
     def test_neither_does_rm_nor_a_completed_attempt_that_runs_again(self, store: Store) -> None:
         # What a child took of its parent comes back only with the next attempt, or with rm.

@@ -200,13 +200,14 @@ def test_a_changed_view_needs_a_new_revision(tmp_path: Path) -> None:
 def test_what_users_build_on_the_views_lasts_through_upgrades(
     location: str, add_migration: Callable[..., None]
 ) -> None:
+    rows_of_mine = "SELECT * FROM mine ORDER BY session, value"
     engine = engine_of(filled_location(location))
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "CREATE VIEW mine AS SELECT session, value FROM zrb_xcom_values WHERE state = 'live'"
         )
         connection.exec_driver_sql("CREATE VIEW bold AS SELECT name FROM zrb_session")
-        before = connection.exec_driver_sql("SELECT * FROM mine").fetchall()
+        before = connection.exec_driver_sql(rows_of_mine).fetchall()
     add_migration(
         "op.add_column('zrb_session', sa.Column('more', sa.Text))",
         "with op.batch_alter_table('zrb_session', recreate='auto') as batch:",
@@ -214,7 +215,7 @@ def test_what_users_build_on_the_views_lasts_through_upgrades(
     )
     migrate.upgrade(engine)
     with engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT * FROM mine").fetchall() == before != []
+        assert connection.exec_driver_sql(rows_of_mine).fetchall() == before != []
         assert len(connection.exec_driver_sql("SELECT * FROM bold").fetchall()) == 4
         assert connection.exec_driver_sql("SELECT count(*) FROM zrb_xcom_sessions").scalar() == 4
 
