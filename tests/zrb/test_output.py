@@ -45,6 +45,23 @@ def test_a_command(zrb: Zrb) -> None:
     assert re.search(r"^psql#2 failed in run 1, .*: FATAL: no table \(exit 2\)$", text, re.MULTILINE)
 
 
+def test_nothing_is_made_for_silent_tasks(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        import gc
+        from zrb_store.output import Output
+        def count(ctx):
+            return sum(type(each) is Output for each in gc.get_objects())
+        silent = CmdTask(name="silent", retries=0, cmd="true")
+        talking = CmdTask(name="talking", retries=0, cmd="echo hello")
+        first = Task(name="first", retries=0, action=count)
+        second = Task(name="second", retries=0, action=lambda ctx: [ctx.xcom["first"].pop(), count(ctx)])
+        cli.add_task(silent >> first >> talking >> second)
+        """
+    )
+    assert zrb.run("second").out.strip() == "[0, 1]"
+
+
 def test_a_command_that_says_nothing_on_stderr(zrb: Zrb) -> None:
     zrb.tasks('cli.add_task(CmdTask(name="quiet", retries=0, cmd="echo out; exit 3"))')
     zrb.run("quiet", code=None)

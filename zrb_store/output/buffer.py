@@ -41,6 +41,9 @@ class Printed(NamedTuple):
     skipped: int
 
 
+NOTHING = Printed([], 0)
+
+
 @dataclass
 class _Unfinished:
     """The beginning of a line.
@@ -93,6 +96,8 @@ class OutputBuffer:
             all_of_it: Also take a line whose beginning was printed just now and whose end was not.
         """
         with self._lock:
+            if self.raw.is_empty and not self._unfinished:
+                return NOTHING
             times, streams, texts, skipped, is_cut = self.raw.take()
             for stream, amid_line in is_cut.items():
                 self._decoders.pop(stream, None)

@@ -13,7 +13,7 @@ from typing import Any
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
-from zrb_store.output.buffer import OutputBuffer
+from zrb_store.output.buffer import NOTHING, OutputBuffer
 from zrb_store.output.raw import Parse
 from zrb_store.output.writer import Writer, writer
 from zrb_store.output_text import OutputLine
@@ -30,9 +30,6 @@ class Output:
 
     Nothing that it does raises an error: what cannot be stored now is tried again with what comes next.
 
-    Attributes:
-        ignored_ending: Functions made by `noting` do not add what ends so, since it is added in another way too; None
-            if there is no such thing. After the end of the attempt it is empty: nothing is added.
     """
 
     def __init__(
@@ -54,7 +51,8 @@ class Output:
             end: Where its stored output ends; None if that is not known.
             writer: Says when to store.
         """
-        self.ignored_ending: str | None = None
+        # What ends so is not noted. It is empty after the end of the attempt: nothing is noted.
+        self._ignored_ending: str | None = None
         self._database = database
         self._attempt_id = attempt_id
         self._name = name
@@ -98,7 +96,7 @@ class Output:
         times, texts, raw.parse = raw.times, raw.texts, parse
 
         def note(message: str) -> Any:
-            ending = self.ignored_ending
+            ending = self._ignored_ending
             if ending is None or not message.endswith(ending):
                 at = now()
                 times.append(at)
@@ -108,6 +106,11 @@ class Output:
             return print_text(message)
 
         return note
+
+    def ignore(self, ending: str | None) -> None:
+        """Let functions made by `noting` not add what ends so, since it is added in another way; None to add all."""
+        if not self._is_over:
+            self._ignored_ending = ending
 
     @property
     def _is_inherited(self) -> bool:
@@ -153,6 +156,8 @@ class Output:
 
     def _take(self, *, all_of_it: bool) -> None:
         printed = self._buffer.take(all_of_it=all_of_it)
+        if printed is NOTHING:  # as of most tasks
+            return
         if printed.skipped or not self._lines:
             self._skipped += printed.skipped + sum(line.size for line in self._lines)
             self._lines = printed.lines
@@ -199,7 +204,7 @@ class Output:
             self._stop()
 
     def _stop(self) -> None:
-        self._is_over, self.ignored_ending = True, ""
+        self._is_over, self._ignored_ending = True, ""
 
     def write_rest(self, transaction: Transaction) -> None:
         """Store the rest in the transaction that has ended the attempt."""

@@ -80,6 +80,11 @@ class RawOutput:
         self._is_cut: dict[str, bool] = {}
         self._lock = threading.RLock()  # a signal handler may print while its thread is here
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was added since it was taken."""
+        return not (self.texts or self._added or self._skipped)
+
     def add(self, stream: str, data: str | bytes) -> None:
         """Add text with its newlines, or bytes of it."""
         self._added.append((time.time(), stream, data))

@@ -90,7 +90,7 @@ async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: 
         _inside.set(ctx)
         current_attempt.set(attempt)
         setattr(ctx, zrb_attributes.VIEW, recorder.view(attempt))
-        keep_output(ctx, attempt.output)
+        keep_output(ctx, attempt)
         command_environment.export_attempt(ctx, recorder.url, attempt.token)
         result = action(task, ctx)
         if inspect.isawaitable(result):

@@ -13,6 +13,7 @@ from zrb_store.plugin import compat
 from zrb_store.plugin.patches import Patches
 
 if TYPE_CHECKING:
+    from zrb_store.attempt import Attempt
     from zrb_store.output import Output
 
 # Ends what stands before each line, `251124 03:12:45.123 1/3  🍎 load ⬤  `. Faster than a regular expression.
@@ -25,16 +26,25 @@ _ENDING = "\r\n"
 _ENVIRONMENT = "Environment map: "
 
 
-def keep_output(ctx: Any, output: Output | None) -> None:
-    """Add to an attempt's output what its context prints from now on; None to keep nothing.
+def keep_output(ctx: Any, attempt: Attempt) -> None:
+    """Add to an attempt's output what its context prints from now on.
 
     Each text that a context prints gets into the log of its session, without colours. The method that puts it there is
-    replaced in this context alone.
+    replaced in this context alone. Nothing else is made before the first text, since most tasks print nothing.
     """
-    if output is None:
-        vars(ctx).pop("append_to_shared_log", None)
+    if attempt.keeps_output:
+        ctx.append_to_shared_log = functools.partial(_append_first, ctx, attempt)
     else:
-        ctx.append_to_shared_log = output.noting(_append_to_log(ctx), _Parser())
+        vars(ctx).pop("append_to_shared_log", None)
+
+
+def _append_first(ctx: Any, attempt: Attempt, message: str) -> Any:
+    """Append the first text to the log, and let those that follow take a shorter way."""
+    append = _append_to_log(ctx)
+    if (output := attempt.output) is not None:
+        append = output.noting(append, _Parser())
+    ctx.append_to_shared_log = append
+    return append(message)
 
 
 def _append_to_log(ctx: Any) -> Callable[[str], Any]:
@@ -94,34 +104,43 @@ def _prefix(text: str) -> int:
 
 
 class _Command:
-    """A command of a CmdTask while it runs.
+    """A command of a CmdTask while it runs."""
 
-    Attributes:
-        output: The output of the attempt.
-    """
-
-    def __init__(self, output: Output) -> None:
-        self.output = output
+    def __init__(self, attempt: Attempt) -> None:
+        """Begin without output, which is made when the command prints something."""
+        self._attempt = attempt
+        self._output: Output | None = None
 
     def read_streams(self, process: Any) -> None:
-        """Add what zrb reads of the streams of the process to the output."""
+        """Add what zrb reads of the streams of the process to the attempt's output."""
         for stream in ("stdout", "stderr"):
             reader = getattr(process, stream, None)
             if isinstance(reader, asyncio.StreamReader):
                 for method in ("read", "readline"):
                     setattr(reader, method, self._noting(stream, getattr(reader, method)))
-                self.output.ignored_ending = _ENDING
 
     def _noting(self, stream: str, read: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(read)
         async def noting(*args: Any, **kwargs: Any) -> Any:
             data = await read(*args, **kwargs)
             # A `read` of everything reads by `read` with a limit.
             if data and (args or read.__name__ != "read"):
-                self.output.add(stream, data)
+                self._add(stream, data)
             return data
 
         return noting
+
+    def _add(self, stream: str, data: bytes) -> None:
+        if self._output is None:
+            self._output = self._attempt.output
+            if self._output is None:
+                return
+            self._output.ignore(_ENDING)
+        self._output.add(stream, data)
+
+    def end(self) -> None:
+        """Add from now on what ends as zrb ends the lines of the command."""
+        if self._output is not None:
+            self._output.ignore(None)
 
 
 _running: ContextVar[_Command | None] = ContextVar("zrb_store_running_command", default=None)
@@ -149,16 +168,16 @@ def hook_commands(patches: Patches) -> None:
 
     @functools.wraps(run_command)
     async def run_command_of_attempt(*args: Any, **kwargs: Any) -> Any:
-        output = _current_output()
-        if output is None:
+        attempt = _current_attempt()
+        if attempt is None or not attempt.keeps_output:
             return await run_command(*args, **kwargs)
-        token = _running.set(_Command(output))
+        command = _Command(attempt)
+        token = _running.set(command)
         try:
             return await run_command(*args, **kwargs)
         finally:
             _running.reset(token)
-            if output.ignored_ending:
-                output.ignored_ending = None
+            command.end()
 
     patches.put(cmd_task, "run_command", run_command_of_attempt)
     starting = compat.module_of(run_command)
@@ -166,9 +185,9 @@ def hook_commands(patches: Patches) -> None:
         patches.put(starting, "asyncio", _Asyncio())
 
 
-def _current_output() -> Output | None:
+def _current_attempt() -> Attempt | None:
     from zrb_store.attempt import Attempt  # late: imports SQLAlchemy
     from zrb_store.xcom.current import current_attempt
 
     attempt = current_attempt.get()
-    return attempt.output if isinstance(attempt, Attempt) else None
+    return attempt if isinstance(attempt, Attempt) else None
