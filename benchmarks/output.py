@@ -55,7 +55,7 @@ for name, task in {
 
 
 def turn(zrb: str, folder: Path, output: str) -> Contestant:
-    """Return a turn that runs each task in a process of its own.
+    """Return a turn that runs each task in a process of its own, and on a store of its own.
 
     Args:
         zrb: The program.
@@ -64,14 +64,15 @@ def turn(zrb: str, folder: Path, output: str) -> Contestant:
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ZRB_")}
     environment |= {"HOME": str(folder), "NO_COLOR": "1", "ZRB_STORE_OUTPUT": output}
-    environment |= {"ZRB_STORE_URL": str(folder / "store.db"), "ZRB_INIT_MODULES": "zrb_store.plugin"}
+    environment["ZRB_INIT_MODULES"] = "zrb_store.plugin"
     times = folder / "times"
 
     def seconds(name: str) -> float:
         times.unlink(missing_ok=True)
         nowhere = subprocess.DEVNULL
         command = [zrb, f"time-{name}"]
-        subprocess.run(command, check=True, stdout=nowhere, stderr=nowhere, env=environment, cwd=folder)
+        store = {"ZRB_STORE_URL": str(folder / f"{name}.db")}
+        subprocess.run(command, check=True, stdout=nowhere, stderr=nowhere, env=environment | store, cwd=folder)
         began, ended = map(float, times.read_text().split())
         return ended - began
 
