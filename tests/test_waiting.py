@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import sqlite3
 import threading
 import time
@@ -114,6 +115,36 @@ def test_who_stores_output_takes_no_patience_from_a_task(
             wait_until(lambda: push.done() or is_waiting.is_set(), lambda: "the push does not start")
         push.result(DEADLINE)
         assert list(queue) == [1, 2]
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(("pushes", "first"), [(1, 4), (40, 10), (1000, 24)])
+def test_who_got_more_done_waits_longer_for_the_lock(
+    store: Store, location: str, monkeypatch: pytest.MonkeyPatch, pushes: int, first: float
+) -> None:
+    queue = store.session("s").xcom["q"]
+
+    def pauses() -> list[float]:
+        """Push while another program has the lock, and return the pauses in milliseconds without their chance."""
+        found: list[float] = []
+        with closing(sqlite3.connect(location, isolation_level=None)) as other, monkeypatch.context() as patch:
+
+            def noted(seconds: float) -> None:
+                found.append(seconds * 1000)
+                if len(found) == 4:
+                    other.execute("ROLLBACK")
+
+            patch.setattr(random, "uniform", lambda low, high: (low + high) / 2)
+            patch.setattr(time, "sleep", noted)
+            other.execute("BEGIN IMMEDIATE")
+            queue.push(0)
+        return found
+
+    queue.push(0)
+    pauses()
+    for _ in range(pushes):  # only what was done since the last waiting counts
+        queue.push(0)
+    assert pauses() == pytest.approx([first, max(first / 8, 0.5), 0.5, 0.5], rel=0.05)
 
 
 @ON_SQLITE

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_GIVE_UP_FOR = 5.0  # seconds after a timeout in which other operations do not wait
-
 
 class Database(Patience):
     """The connection of this process to one store.
@@ -61,7 +59,6 @@ class Database(Patience):
         self._file: OpenFile | None = None
         self._in_use = self._is_replaced = self._locked_for_fork = self.closed = False
         self._may_be_committed = False  # whether the server may already have committed the current change
-        self._gave_up_at = -_GIVE_UP_FOR
         protect_from_fork(self)
         self.dialect.watch(self)
 
@@ -224,6 +221,7 @@ class Database(Patience):
                 except Exception as error:  # noqa: BLE001 - raised again unless it is a reason to wait
                     wait = self._wait_or_raise(error, wait, began, in_background)
                 else:
+                    self.operations += 1
                     if self.notice.given_for == began:
                         self.notice.revoke()
                     return result
@@ -263,14 +261,12 @@ class Database(Patience):
         # If a connection is lost during a statement that commits itself, nobody knows whether the change was made.
         if busy or (gone and not self._may_be_committed):
             if wait is None:
-                # A caller that has just got a timeout must not wait again for each operation that it still has to do.
-                gave_up = time.monotonic() - self._gave_up_at < _GIVE_UP_FOR
-                wait = Wait(self.notice, began, 0.0 if gave_up else self.timeout)
+                wait = self.begin_waiting(began)
             wait.is_unreachable = gone
             if stops or not wait.is_over(self._stop_at):
                 return wait
             if not in_background:
-                self._gave_up_at = time.monotonic()
+                self.gave_up_at = time.monotonic()
         if explained := self.dialect.explain(error, self.url, locked=busy):
             raise may_be_made(explained) if gone and self._may_be_committed else explained from error
         raise error

@@ -16,6 +16,12 @@ WARN_AFTER = 2.0
 UNREACHABLE = "cannot be reached"
 LOCKED = "is locked by another program"
 
+# Seconds to pause for SQLite's lock: docs/adr/0009 says why.
+_PER_OPERATION = 0.00025
+_SHORTEST, _LONGEST = 0.004, 0.024  # the first time
+_LAST = 0.0005
+_GIVE_UP_FOR = 5.0  # seconds after a timeout in which other operations do not wait
+
 _log = logging.getLogger("zrb_store")
 
 connect_until: ContextVar[float | None] = ContextVar("zrb_store_connect_until", default=None)
@@ -88,6 +94,8 @@ class Patience:
         read_timeout: The same, if the database was opened for reading only: nothing is lost if a reader gives up.
         began: When the operation under way began, by `time.monotonic`.
         notice: The warning that the store cannot be used at the moment.
+        operations: How many operations have succeeded since one had to wait.
+        gave_up_at: When one gave up waiting last, by `time.monotonic`.
     """
 
     timeout = 30.0
@@ -102,6 +110,8 @@ class Patience:
         """
         self.notice = Notice(store)
         self.began = 0.0
+        self.operations = 0
+        self.gave_up_at = -math.inf
         self._stop_at: float | None = None
         if read_only:
             self.timeout = min(self.timeout, self.read_timeout)
@@ -111,6 +121,14 @@ class Patience:
         """When the operation under way stops waiting, by `time.monotonic`."""
         end = self.began + self.timeout
         return end if self._stop_at is None else min(end, self._stop_at)
+
+    def begin_waiting(self, began: float) -> Wait:
+        """Return how an operation waits that began then."""
+        # A caller that has just got a timeout must not wait again for each operation that it still has to do.
+        gave_up = time.monotonic() - self.gave_up_at < _GIVE_UP_FOR
+        wait = Wait(self.notice, began, 0.0 if gave_up else self.timeout, self.operations)
+        self.operations = 0
+        return wait
 
     def stop_waiting(self, within: float) -> None:
         """Let no operation wait longer than `within` seconds from now, because the process has to end.
@@ -141,18 +159,19 @@ class Wait:
         is_unreachable: Whether the server is unreachable, rather than the database locked.
     """
 
-    def __init__(self, notice: Notice, began: float, timeout: float) -> None:
+    def __init__(self, notice: Notice, began: float, timeout: float, operations: int) -> None:
         """Begin to wait.
 
         Args:
             notice: The warning that the store cannot be used.
             began: When the operation began, by `time.monotonic`.
             timeout: How many seconds after that the waiting ends.
+            operations: How many operations were done here since one had to wait.
         """
         self._notice = notice
         self._began = began
         self._deadline = began + timeout
-        self._tries = 0
+        self._pause = min(max(_PER_OPERATION * operations, _SHORTEST), _LONGEST)
         self.is_unreachable = False
 
     def is_over(self, stop_at: float | None) -> bool:
@@ -174,10 +193,10 @@ class Wait:
         """Choose the pause before asking again for SQLite's one write lock.
 
         The first pause is the longest. Meanwhile the process that has the lock can do many operations, so the lock
-        seldom changes hands; each change costs time, because the new holder must read some pages again. Every further
-        pause is shorter, so that the longer a process has waited, the more often it asks, and all get their share. The
-        pauses are random, so that processes do not keep in step.
+        seldom changes hands; each change costs time, because the new holder must read some pages again. The more a
+        process did since it last had to wait, the longer it waits now, so that all get the same share. After that it
+        asks often, because its turn has come. The pauses are random, so that processes do not keep in step.
         """
-        pause = random.uniform(0.008, 0.016) / (1 << min(self._tries, 4))
-        self._tries += 1
+        pause = self._pause * random.uniform(0.8, 1.2)
+        self._pause = max(self._pause / 8, _LAST)
         return pause
