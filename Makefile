@@ -61,7 +61,7 @@ test: check
 test-pooled: PREPARED ?= 0
 test-pooled: SELECT ?= pooled
 test-pooled: venv
-	TEST_POOLED=$(PREPARED) $(BIN)/pytest -n 2 -m "$(SELECT)"
+	TEST_POOLED=$(PREPARED) $(BIN)/pytest -n 4 -m "$(SELECT)"
 
 quick: venv
 	$(BIN)/pytest -n 2 -m quick
