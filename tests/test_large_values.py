@@ -22,7 +22,7 @@ from tests.commands import Commands
 from tests.rows import all_rows, faults, query
 from zrb_store import Store, codec, open_store
 from zrb_store.codec import Undecodable
-from zrb_store.db.chunks import LONGEST, is_long
+from zrb_store.db.chunks import LONGEST, long_from
 from zrb_store.db.tables import session
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.damage import Damage
@@ -62,7 +62,7 @@ def text(request: pytest.FixtureRequest) -> str:
 def test_where_a_text_lies(store: Store, text: str) -> None:
     encoded = codec.encode(text)
     store.session("s").xcom["q"].push(text)
-    long = is_long(store.database.dialect_name, encoded.size)
+    long = encoded.size >= long_from(store.database.dialect_name)
     assert query(store, IN_ROW) == ([] if long else [(1,)])
     assert query(store, IN_CHUNKS) == ([(1, -(-len(encoded.data) // LONGEST))] if long else [])
     assert faults(store) == []

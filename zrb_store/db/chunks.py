@@ -11,11 +11,6 @@ LONGEST = 256 * 1024
 _LONG_FROM = {"sqlite": 4_000, "postgresql": LONGEST + 1}  # PostgreSQL itself keeps long texts apart from their rows
 
 
-def is_long(dialect_name: str, size: int) -> bool:
-    """Whether a text of that many bytes is stored in chunks."""
-    return size >= _LONG_FROM[dialect_name]
-
-
-def in_row(dialect_name: str, text: str, size: int) -> str:
-    """Return what the row of a value with this text and its size in bytes has as `data`."""
-    return "" if is_long(dialect_name, size) else text
+def long_from(dialect_name: str) -> int:
+    """Return how many bytes the shortest text has that is stored in chunks."""
+    return _LONG_FROM[dialect_name]

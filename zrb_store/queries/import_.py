@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from zrb_store.db.chunks import is_long
+from zrb_store.db.chunks import long_from
 from zrb_store.db.dialect import insert_if_absent
 from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
@@ -69,8 +69,8 @@ def add(executor: Executor, fields: Record) -> int:
 def add_many(transaction: Transaction, kind: str, rows: Sequence[Record]) -> None:
     """Write output, values, returns or changes that refer to other rows by id."""
     statement, names = _ADD_MANY[kind]
-    dialect_name = transaction.dialect_name
-    long = [row for row in rows if kind == "value" and is_long(dialect_name, row["size"])]
+    least = long_from(transaction.dialect_name)
+    long = [row for row in rows if kind == "value" and row["size"] >= least]
     texts = [row["data"] for row in long]
     for row in long:
         row["data"] = ""

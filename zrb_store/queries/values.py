@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from zrb_store.codec import Encoded
-from zrb_store.db.chunks import in_row, is_long
+from zrb_store.db.chunks import long_from
 from zrb_store.db.core import bindparam, literal_column, returned, sa, value
 from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged, short_text
 from zrb_store.db.transaction import Executor, Transaction
@@ -48,7 +48,7 @@ def push(executor: Executor, queue_id: int, item: Encoded, attempt_id: int | Non
     """
     statement = _push(executor.dialect_name, attempt_id is not None, left)
     row = {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data, "attempt_id": attempt_id}
-    if not is_long(executor.dialect_name, item.size):
+    if item.size < long_from(executor.dialect_name):
         rows = executor.execute(statement, row)
         return rows[0][0] if rows else None
 
@@ -105,17 +105,17 @@ def push_many(
     """
     statement = reserve(transaction.dialect_name, left=left)
     first: int = transaction.execute(statement, {"queue_id": queue_id, "count": len(items)})[0][0]
-    name = transaction.dialect_name
+    least = long_from(transaction.dialect_name)
     transaction.execute_many(
         _INSERT,
         _INSERTED,
         (
-            (queue_id, seq, kind, size, moment, attempt_id, moved_from, deliveries, in_row(name, data, size))
+            (queue_id, seq, kind, size, moment, attempt_id, moved_from, deliveries, data if size < least else "")
             for seq, ((data, kind, size, *_), moved_from, deliveries) in enumerate(items, first)
         ),
     )
     for seq, (item, _, _) in enumerate(items, first):
-        if is_long(name, item.size):
+        if item.size >= least:
             chunks.add(transaction, queue_id, seq, item.data)
     return first
 
