@@ -7,6 +7,7 @@ import json
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -208,3 +209,25 @@ def test_a_closed_stderr_sends_no_message_to_stdout(store: Store) -> None:
     shell = f"ZRB_STORE_URL={shlex.quote(url)} {shlex.join(command)} 2>&-"
     done = subprocess.run(["bash", "-c", shell], stdout=subprocess.PIPE)
     assert (done.returncode, done.stdout) == (3, b"")
+
+
+@pytest.mark.parametrize("form", [[], ["--format", "perfetto"]])
+def test_a_file_that_cannot_be_written_whole_keeps_what_it_had(
+    command: Commands, store: Store, tmp_path: Path, form: list[str]
+) -> None:
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        attempt.xcom["rows"].extend([f"{number:0100}" for number in range(2000)])
+    file = tmp_path / "kept"
+    file.write_text("old")
+    program = [sys.executable, "-c", "import sys; from zrb_store.cli import run; sys.exit(run(sys.argv[1:]))"]
+    words = shlex.join([*program, "report", "s", "-o", str(file), *form])
+    failed = subprocess.run(["bash", "-c", f"ulimit -f 1; {words}"], capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stderr) == (1, f"zrb-store: {file} cannot be written: File too large\n")
+    assert file.read_text() == "old"
+    assert command("report", "s", "-o", str(file), *form).code == 0
+    assert len(file.read_text()) > 1024
+    assert sorted(tmp_path.iterdir()) == sorted({file, *tmp_path.glob("*.db*")}), "nothing is left beside it"
+    nowhere = tmp_path / "none" / "file"
+    assert command("report", "s", "-o", str(nowhere), *form).err == (
+        f"zrb-store: {nowhere} cannot be written: No such file or directory\n"
+    )

@@ -15,7 +15,7 @@ from zrb_store.cli.as_typed import as_typed
 from zrb_store.cli.command import command
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.output import write_bytes
+from zrb_store.cli.render.output import whole_file, write_bytes
 from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.cli.resume import Resumer
 from zrb_store.errors import ZrbStoreError
@@ -67,7 +67,8 @@ def report(resumer: Resumer | None, session: str, file: str | None, format_: str
         write_bytes(page)
         return
     path = Path(file) if file is not None else Path(tempfile.mkdtemp(prefix="zrb-store-")) / f"{record.name}.html"
-    path.write_bytes(page)
+    with whole_file(path) as write:
+        write(page)
     if opens and not webbrowser.open(path.resolve().as_uri()):
         click.echo(f"no browser could be started: open {path} in one")
 
@@ -77,7 +78,7 @@ def _write_trace(session: str, file: str | None) -> None:
     with open_store(read_only=True) as store, noting_damage() as damage, contextlib.ExitStack() as stack:
         name = session_names.resolve(store.database, session).name
         pieces = stack.enter_context(open_trace(store.database, name, damage))
-        write = write_bytes if file is None else stack.enter_context(Path(file).open("wb")).write
+        write = write_bytes if file is None else stack.enter_context(whole_file(Path(file)))
         for piece in pieces:
             write(piece.encode())
 

@@ -19,7 +19,8 @@ LOCKED = "is locked by another program"
 # Seconds to pause for SQLite's lock: docs/adr/0009 says why.
 _PER_OPERATION = 0.00025
 _SHORTEST, _LONGEST = 0.004, 0.024  # the first time
-_LAST = 0.0005
+_OFTEN = 0.0005  # the next times
+_OFTEN_TRIES = 16
 _GIVE_UP_FOR = 5.0  # seconds after a timeout in which other operations do not wait
 
 _log = logging.getLogger("zrb_store")
@@ -171,6 +172,7 @@ class Wait:
         self._notice = notice
         self._began = began
         self._deadline = began + timeout
+        self._tries = 0
         self._pause = min(max(_PER_OPERATION * operations, _SHORTEST), _LONGEST)
         self.is_unreachable = False
 
@@ -195,8 +197,13 @@ class Wait:
         The first pause is the longest. Meanwhile the process that has the lock can do many operations, so the lock
         seldom changes hands; each change costs time, because the new holder must read some pages again. The more a
         process did since it last had to wait, the longer it waits now, so that all get the same share. After that it
-        asks often, because its turn has come. The pauses are random, so that processes do not keep in step.
+        asks often, because its turn has come; then less often again, because one process has the lock for long. The
+        pauses are random, so that processes do not keep in step.
         """
         pause = self._pause * random.uniform(0.8, 1.2)
-        self._pause = max(self._pause / 8, _LAST)
+        self._tries += 1
+        if self._tries < _OFTEN_TRIES:
+            self._pause = max(self._pause / 8, _OFTEN)
+        else:
+            self._pause = min(self._pause * 1.2, _SHORTEST)
         return pause

@@ -1,4 +1,4 @@
-"""Printing to stdout: lines, JSON, text for `$(...)` and documents.
+"""Printing to stdout: lines, JSON, text for `$(...)` and documents. A file can be written instead.
 
 A closed pipe ends the command without an error: its reader has seen enough.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -81,6 +82,34 @@ def write_bytes(content: bytes) -> None:
     with _handle_write_errors():
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
+    """Yield a function that writes bytes to a file. Until all is written, a file that exists keeps its content.
+
+    Raises:
+        ZrbStoreError: The file cannot be written.
+    """
+    if path.exists() and not path.is_file():  # such as /dev/stdout
+        with _naming(path), path.open("wb") as there:
+            yield there.write
+        return
+    with _naming(path), contextlib.ExitStack() as stack:
+        target = path.resolve()
+        part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+        stack.callback(part.unlink, missing_ok=True)
+        with part.open("xb") as file:
+            yield file.write
+        part.replace(target)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ZrbStoreError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def flush() -> None:
