@@ -127,6 +127,12 @@ def test_a_value_whose_reader_is_gone_is_named(tmp_path: Path) -> None:
     assert "s/q#1 was taken, but its reader did not get it" in done.stderr
 
 
+def test_a_mistyped_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, message in ((["sho", "x"], "there is no command 'sho'; did you mean show?"), (["%"], "no command '%' ")):
+        assert cli.run(words) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([]) == 2
     shown = capsys.readouterr()

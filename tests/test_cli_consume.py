@@ -71,6 +71,13 @@ def test_text_as_it_is_and_anything_else_as_json(store: Store, shell: Shell, val
 
 
 def test_an_empty_queue(store: Store, shell: Shell) -> None:
+    assert shell.sh("touch started", "--wait", "0.1").err == (
+        "zrb-store: there is no session 'inbox' after 0.1 s; `zrb-store list` shows all sessions\n"
+    )
+    store.session("inbox").xcom["file"].push(1)
+    assert shell.sh("touch started").err == "zrb-store: session inbox has no queue 'files'; did you mean file?\n"
+    store.session("inbox").xcom["files"].extend([1])
+    store.session("inbox").xcom["files"].pop()
     before = all_rows(store)
     for options in ((), ("--wait", "0.1"), ("--all",), ("--as", "me"), ("--all", "--wait", "0.1", "-j", "3")):
         ended = shell.sh("touch started", *options)

@@ -113,8 +113,18 @@ def test_a_store_made_in_an_empty_file_is_its_owners_alone(tmp_path: Path, befor
 
 
 def test_what_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root can write everywhere
-    assert checks(path) == {"not-writable": "warning"}
+    # Root can do everything, so the system's answer is replaced.
+    monkeypatch.setattr(os, "access", lambda _, mode, **__: mode != os.W_OK)
+    assert [one.remedy for one in doctor_findings(str(path)) if one.check == "not-writable"] == [
+        f"chmod u+w {path}",
+        f"chmod u+w {path.parent}",
+    ]
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    assert {one.remedy for one in doctor_findings(str(path)) if one.check == "not-writable"} == {
+        "give it to this user or to a group (mode 660, folder 2770)"
+    }
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    assert checks(path) == {}, "a file that cannot be read cannot be opened either, and that is told"
 
 
 @pytest.mark.parametrize(("kind", "finding"), [("nfs4", {"file-system": "warning"}), ("ext4", {})])

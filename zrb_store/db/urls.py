@@ -22,7 +22,7 @@ _STRAY_AT = "the store's URL has an unescaped @ in its user, password or databas
 # A URL that lacks its beginning, or a connection string of libpq. If it were taken for the name of a file, messages
 # would show its password.
 _NO_PATH = re.compile(
-    r"(?![./~])(?:postgres\w*(\+\w+)?:|[\w.%+-]+:(?![\\/]).*@|.*\bpassword\s*=)", re.IGNORECASE | re.DOTALL
+    r"(?![./~])(?:(?:postgres|sqlite)\w*(\+\w+)?:|[\w.%+-]+:(?![\\/]).*@|.*\bpassword\s*=)", re.IGNORECASE | re.DOTALL
 )
 _USER_AND_PASSWORD = re.compile(r"[\w+]+://([^:/]*(:[^@]*)?@)?")  # as SQLAlchemy splits a URL
 # What SQLAlchemy neither quotes in a URL nor reads as something else.

@@ -62,10 +62,10 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
         if owner:
             owner.refuse_if_closed()
         if not lookout.wait():
-            raise _nothing(database, session, queue, f" after {wait:g} s" if wait else "")
+            raise nothing_there(database, session, queue, f" after {wait:g} s" if wait else "")
 
 
-def _nothing(database: Database, session: str, queue: str, after: str) -> ZrbStoreError:
+def nothing_there(database: Database, session: str, queue: str, after: str) -> ZrbStoreError:
     """Return the error that there is no value, which says whether that may be a matter of a wrong name."""
     if sessions.find(database, session) is None:
         return session_names.not_found(database, session, after)

@@ -167,7 +167,8 @@ class SQLite:
             return ZrbStoreError(f"the store {path} refuses rows that contradict each other: {error}")
         if path.is_dir():
             return StoreUnavailable(f"the store {path} is a folder; name a file in it")
-        reason = _SQLITE_REASONS.get(primary_code(error))
+        code = primary_code(error)
+        reason = _SQLITE_REASONS.get(sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR and _is_full(path) else code)
         return StoreUnavailable(f"the store {path} {reason} ({error})") if reason else None
 
 
@@ -190,6 +191,15 @@ def _open(path: Path, *, read_only: bool, durability: str) -> sqlite3.Connection
         driver.close()
         raise
     return driver
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk of a store has no room for what SQLite makes at first: the index of its log, 32 KiB."""
+    import shutil  # late: only error messages need it
+
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(path.parent).free < 64 * 1024
+    return False
 
 
 def sqlite_path(url: URL) -> Path:

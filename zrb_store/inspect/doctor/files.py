@@ -45,9 +45,11 @@ def _rights(path: Path) -> Iterator[Finding]:
             yield Finding("warning", "file-rights", what, f"chmod 600 {file}, unless it is shared on purpose")
     yield from _folder_rights(path)
     for place in (path, path.parent):
-        if not _may_write(place):
+        if not _may(os.W_OK, place) and _may(os.R_OK, path):  # else it cannot be opened at all, and that is told
             what = f"{place} cannot be written by this user, so the store can only be read"
-            yield Finding("warning", "not-writable", what, "give it to this user or to a group (mode 660, folder 2770)")
+            is_own = hasattr(os, "geteuid") and place.stat().st_uid == os.geteuid()
+            give = "give it to this user or to a group (mode 660, folder 2770)"
+            yield Finding("warning", "not-writable", what, f"chmod u+w {place}" if is_own else give)
 
 
 def _folder_rights(path: Path) -> Iterator[Finding]:
@@ -73,8 +75,8 @@ def _folder_rights(path: Path) -> Iterator[Finding]:
         yield Finding(level, "folder-rights", f"the folder {folder} has mode {mode:04o}: {can}", remedy)
 
 
-def _may_write(path: Path) -> bool:
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+def _may(what: int, path: Path) -> bool:
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _file_system(path: Path) -> Iterator[Finding]:
@@ -109,7 +111,7 @@ def _release(version: tuple[int, ...]) -> Iterator[Finding]:
 def _journal(database: Database) -> Iterator[Finding]:
     mode = about.journal_mode(database)
     # If SQLite may not write to the folder, it reports `delete`, whatever the mode is.
-    if mode != "wal" and _may_write(about.file_of(database).parent):
+    if mode != "wal" and _may(os.W_OK, about.file_of(database).parent):
         what = f"the journal mode is {mode}: readers and writers stop each other"
         yield Finding("error", "journal-mode", what, f"sqlite3 {about.file_of(database)} 'PRAGMA journal_mode=WAL'")
     size = about.wal_size(database) or 0
