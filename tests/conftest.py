@@ -322,8 +322,8 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Texts of three bytes and more are stored in chunks of four characters."""
     monkeypatch.setattr(db_chunks, "_LONG_FROM", {"sqlite": 3, "postgresql": 3})
     monkeypatch.setattr(chunks, "LONGEST", 4)
-    monkeypatch.setattr(takes, "_is_short", value.c.size <= sa.literal_column("4"))
-    statements = [takes._take, takes._is_next_short]
+    monkeypatch.setattr(takes, "_fits_chunk", value.c.size <= sa.literal_column("4"))
+    statements = [takes._take, takes._fits_next]
     for statement in statements:
         statement.cache_clear()
     yield

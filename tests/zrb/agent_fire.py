@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from tests.rows import faults, query, states
@@ -27,7 +28,6 @@ _ENVIRON = {
     "PATH": os.environ["PATH"],
     "PYTHONPATH": str(Path(__file__).parents[2]),  # this checkout
     "ZRB_INIT_MODULES": "zrb_store.plugin",
-    "HOME": "/nonexistent",
 }
 
 
@@ -69,8 +69,10 @@ class WarmZrb:
     """Runs zrb in forks of a process that has loaded it (see warm.py)."""
 
     def __init__(self, python: Path) -> None:
+        self._home = TemporaryDirectory()  # zrb writes there
+        environ = {**_ENVIRON, "HOME": self._home.name}
         self._server = subprocess.Popen(
-            [str(python), str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_ENVIRON
+            [str(python), str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
         )
         self._read = b""
         assert self._line(DEADLINE) == "ready"
@@ -125,6 +127,7 @@ class WarmZrb:
         stdin.close()
         self._server.wait(DEADLINE)
         stdout.close()
+        self._home.cleanup()
 
 
 def done_steps(location: str, session: str) -> set[str]:

@@ -147,10 +147,10 @@ class Attempt(AttemptUnderWay):
 
         def work(transaction: Transaction) -> tuple[int, int] | None:
             place = None
-            # The attempt is locked before its queue: a child's push to that queue waits for the attempt.
+            # Attempts are locked before queues (ADR 0010): a child's push to that queue waits for the attempt.
             if not attempts.lock(transaction, self.id):
                 self._refuse(transaction)
-            closed = self._close_steps(transaction)  # before a queue is locked: attempts are locked first
+            closed = self._close_steps(transaction)
             if item is not None:
                 queue_id = self.xcom.create_queue(transaction, name)
                 seq = values.push(transaction, queue_id, item, self.id)

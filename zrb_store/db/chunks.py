@@ -1,6 +1,7 @@
 """Which texts of values are long, and lie in chunks instead of the value's row (docs/adr/0020-large-values.md).
 
-The `data` of such a row is empty, which the text of no value is. How a text is read by SQL is in `db/dialect`.
+The `data` of such a row is empty. (The text of a value never is: even an empty string has its quotes.) How a text is
+read by SQL is in `db/dialect`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The end of what an attempt prints, kept raw until it is stored: printing must cost next to nothing."""
+"""Makes lines of what an attempt printed, when they are stored."""
 
 from __future__ import annotations
 
@@ -111,6 +111,7 @@ class OutputBuffer:
                 if begun.text and (all_of_it or begun.at <= old):
                     del self._unfinished[stream]
                     cut += self._finish(begun, stream, lines)
+        # Less than nothing may be cut, since a mask may be longer than what it covers; what was skipped is a gap still.
         skipped = max(skipped + cut, 1) if skipped else 0
         # Such a line fills the limit alone. All that came before it is dropped, too.
         skipped, self._of_long_lines = skipped + self._of_long_lines, 0

@@ -20,7 +20,7 @@ from zrb_store.output_text import OutputLine
 from zrb_store.queries import attempts
 from zrb_store.queries import output as queries
 
-_REST = 0.005  # seconds of printing, in which a processor does not forget what was printed
+_REST = 0.005  # seconds after which new texts are measured, while they are in the processor's cache
 
 _log = logging.getLogger("zrb_store")
 
@@ -29,7 +29,6 @@ class Output:
     """What one attempt prints and logs: the end of it is stored, at most once a second.
 
     Nothing that it does raises an error: what cannot be stored now is tried again with what comes next.
-
     """
 
     def __init__(
@@ -119,7 +118,8 @@ class Output:
 
     def _tend(self, at: float) -> None:
         """Do what need not be done for each text that is noted."""
-        # Before `_is_due` is read: `store` writes both the other way round, so that it cannot be missed that it has.
+        # Before `_is_due` is read. `store` writes the two in the opposite order, so that what is noted meanwhile wakes
+        # the writer again.
         self._rests_until = at + _REST
         if self._is_inherited:
             return

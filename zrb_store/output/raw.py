@@ -13,7 +13,7 @@ SLACK = 4 * 1024
 """What is dropped of the rest of a line whose beginning was dropped: it may be the end of a secret."""
 
 Parse = Callable[[list[str]], tuple[list[str], list[str]]]
-"""Returns the streams and the texts of what was printed as something else."""
+"""Splits printed texts into their streams and the texts themselves."""
 
 _BATCH = 64  # texts that are parsed at once
 _TIME = itemgetter(0)
@@ -38,12 +38,12 @@ class Newest(NamedTuple):
 
 
 class _Count(NamedTuple):
-    """How much some of `texts` are, which are too many to parse them all.
+    """The size of a group of `texts`, of which only the last one is parsed.
 
     Attributes:
-        texts: How many.
-        size: Their size, if what is not part of the text is as long in each of them as in the last one.
-        least: Their size, if it is as long as it ever was.
+        texts: How many they are.
+        size: An estimate of their size, as if each had a prefix as long as that of the last one.
+        least: The least that their size can be: as if each had the longest prefix that was seen.
     """
 
     texts: int

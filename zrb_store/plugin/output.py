@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PREFIX_END = " \u2b24  "
 _TIME = 19  # the length of its time
 _LEVEL = re.compile(r"\[(DEBUG|INFO|WARNING|ERROR|CRITICAL)\] ")
-# zrb ends the lines of the command itself so, but not what it says about the command.
+# zrb ends the lines that a command prints like this, but not its own messages about the command.
 _ENDING = "\r\n"
 # CmdTask logs its whole environment, which may hold secrets that nobody has named. Later releases mask some of them.
 _ENVIRONMENT = "Environment map: "
@@ -138,7 +138,7 @@ class _Command:
         self._output.add(stream, data)
 
     def end(self) -> None:
-        """Add from now on what ends as zrb ends the lines of the command."""
+        """Note again texts that end as lines of the command do, since it has ended."""
         if self._output is not None:
             self._output.ignore(None)
 

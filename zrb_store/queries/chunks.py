@@ -70,5 +70,5 @@ def first_whole(executor: Executor, queue_id: int, rows: Sequence[Row]) -> tuple
     if not rows:
         return None
     seq, text = rows[0]
-    text = text or whole(executor, queue_id, seq, text)
+    text = text or whole(executor, queue_id, seq, text)  # every pop comes here: a short text needs no call
     return None if text is None else (seq, text)

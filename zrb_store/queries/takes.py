@@ -19,11 +19,11 @@ from zrb_store.queries.fronts import not_before_front, parameters
 from zrb_store.queries.values import by_seq, from_live
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
-_is_short = value.c.size <= literal_column(str(LONGEST))
+_fits_chunk = value.c.size <= literal_column(str(LONGEST))
 
 
 def taking(update: Any) -> Any:
-    """Let an UPDATE take the values for `:attempt_id`, and return the seq of each and its text, if that is short."""
+    """Let an UPDATE take values for `:attempt_id`, and return the seq of each and its text, if that fits one chunk."""
     return update.values(
         state=literal_column("'taken'"),
         ended_at=now(),
@@ -32,13 +32,13 @@ def taking(update: Any) -> Any:
 
 
 @functools.cache
-def _take(owned: bool, right: bool, from_front: bool, only_short: bool) -> Any:
+def _take(owned: bool, right: bool, from_front: bool, only_if_it_fits: bool) -> Any:
     live_value = from_live(sa.select(value.c.seq)).where(*([not_before_front] if from_front else []))
     place = live_value.order_by(by_seq[right]).limit(_ONE).with_for_update().scalar_subquery()
     condition = [value.c.queue_id == bindparam("queue_id"), value.c.seq == place]
     return taking(
         sa.update(value)
-        .where(*condition, *([_is_short] if only_short else []))
+        .where(*condition, *([_fits_chunk] if only_if_it_fits else []))
         .where(schema_is_unchanged, *([attempt_may_write] if owned else []))
     )
 
@@ -56,8 +56,8 @@ def take(
         front: Where the live values begin, if that is known.
 
     Returns:
-        Its seq and the encoded value; None if no value is live, the attempt may not write, or the value is so long that
-        only `take_long` takes it.
+        Its seq and the encoded value; None if no value is live, the attempt may not write, or the value is so large
+        that only `take_large` takes it.
     """
     statement = _take(attempt_id is not None, right, front is not None, True)
     params = {"queue_id": queue_id, "attempt_id": attempt_id, **parameters(front)}
@@ -78,19 +78,19 @@ def take_whole(
 
 
 @functools.cache
-def _is_next_short(right: bool) -> Any:
-    return from_live(sa.select(_is_short)).order_by(by_seq[right]).limit(_ONE)
+def _fits_next(right: bool) -> Any:
+    return from_live(sa.select(_fits_chunk)).order_by(by_seq[right]).limit(_ONE)
 
 
-def take_long(
+def take_large(
     database: Database, queue_id: int, attempt_id: int | None, *, right: bool = False
 ) -> tuple[int, str] | None:
-    """Do what `take` does if the value is long. It is taken and read in one transaction, so that it cannot get lost.
+    """Take a value that is larger than one chunk, in the transaction in which it is read, so that it cannot get lost.
 
     Returns:
-        Its seq and the encoded value; None if it is not long, no value is live, or the attempt may not write.
+        Its seq and the encoded value; None if it is not so large, no value is live, or the attempt may not write.
     """
-    if all(is_short for (is_short,) in database.execute(_is_next_short(right), {"queue_id": queue_id})):
+    if all(fits for (fits,) in database.execute(_fits_next(right), {"queue_id": queue_id})):
         return None
     return database.transact(lambda transaction: take_whole(transaction, queue_id, attempt_id, right=right))
 

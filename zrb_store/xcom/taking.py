@@ -98,7 +98,7 @@ class QueueTaker(QueueReader):
 
     def _take_any(self, queue_id: int, owner: Owner | None, right: bool) -> tuple[int, str] | None:
         found = self._take(queue_id, owner, right)
-        return found or takes.take_long(self._queues.database, queue_id, owner.id if owner else None, right=right)
+        return found or takes.take_large(self._queues.database, queue_id, owner.id if owner else None, right=right)
 
     def _pop_many(self, n: int) -> list[Any]:
         if n < 1:
