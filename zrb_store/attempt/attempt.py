@@ -53,18 +53,13 @@ class Attempt(AttemptUnderWay):
         self._making_output = threading.RLock()  # a signal handler may print, too
 
     @property
-    def keeps_output(self) -> bool:
-        """Whether what it prints and logs from now on is kept."""
-        return self._open and settings.output() > 0
-
-    @property
     def output(self) -> Output | None:
         """What it prints and logs; None if that is not kept, or if it has ended without any."""
-        if self._output is None and self.keeps_output:
+        if self._output is None and self._open and (limit := settings.output()):
             with self._making_output:
                 if self._output is None:
                     end = None if self._has_begun_before else NO_OUTPUT
-                    self._output = Output(self.database, self.id, self.full_name, settings.output(), end)
+                    self._output = Output(self.database, self.id, self.full_name, limit, end)
         return self._output
 
     def log(self, text: str, stream: str = "log") -> None:

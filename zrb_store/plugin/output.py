@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from zrb_store import settings
 from zrb_store.plugin import compat
 from zrb_store.plugin.patches import Patches
 
@@ -32,7 +33,7 @@ def keep_output(ctx: Any, attempt: Attempt) -> None:
     Each text that a context prints gets into the log of its session, without colours. The method that puts it there is
     replaced in this context alone. Nothing else is made before the first text, since most tasks print nothing.
     """
-    if attempt.keeps_output:
+    if settings.output():
         ctx.append_to_shared_log = functools.partial(_append_first, ctx, attempt)
     else:
         vars(ctx).pop("append_to_shared_log", None)
@@ -169,7 +170,7 @@ def hook_commands(patches: Patches) -> None:
     @functools.wraps(run_command)
     async def run_command_of_attempt(*args: Any, **kwargs: Any) -> Any:
         attempt = _current_attempt()
-        if attempt is None or not attempt.keeps_output:
+        if attempt is None or not settings.output():
             return await run_command(*args, **kwargs)
         command = _Command(attempt)
         token = _running.set(command)
