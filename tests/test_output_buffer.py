@@ -30,6 +30,8 @@ def taken(printed: OutputBuffer) -> list[tuple[str, str]]:
         ([b"nul\0\n"], ["nul\\0"]),
         (["lone \ud800\n"], ["lone \\ud800"]),
         (["text", " and\n", "more"], ["text and", "more"]),
+        ([b"abc\xc3"], ["abc\ufffd"]),
+        ([b"\xe2\x82"], ["\ufffd"]),
     ],
 )
 def test_lines_are_those_that_a_terminal_shows(pieces: list[bytes | str], texts: list[str]) -> None:
@@ -68,6 +70,30 @@ def test_the_beginning_of_a_line_waits_for_its_end_but_not_for_long(monkeypatch:
     monkeypatch.setattr(buffer, "OLD", 0)
     assert [line.text for line in printed.take(all_of_it=False).lines] == ["Password: "]
     assert not printed.has_beginning
+
+
+def test_half_a_character_waits_for_the_rest() -> None:
+    printed = OutputBuffer(1000)
+    printed.raw.add("stdout", b"caf\xc3")
+    assert printed.take(all_of_it=False).lines == []
+    printed.raw.add("stdout", b"\xa9\n\xe2")
+    assert [line.text for line in printed.take(all_of_it=False).lines] == ["café"]
+    assert taken(printed) == [("stdout", "\ufffd")], "although nothing came since"
+
+
+@pytest.mark.parametrize("begun", ["key: hunt", "key: HUNTER2-SECRET-VALU", "key: hunter2-secret-value h"])
+def test_the_beginning_of_a_secret_waits_for_its_end(monkeypatch: pytest.MonkeyPatch, begun: str) -> None:
+    remember("hunter2-secret-value")
+    now = time.time()
+    printed = OutputBuffer(1000)
+    printed.raw.add("stdout", begun)
+    assert printed.take(all_of_it=False).lines == []
+    monkeypatch.setattr(time, "time", lambda: now + 10)
+    assert printed.take(all_of_it=False).lines == []
+    printed.raw.add("stdout", "hunter2-secret-value"[len(begun.split(" ")[-1]) :] + ", value: ")
+    ((_, _, text),) = printed.take(all_of_it=False).lines
+    assert text.endswith("***, value: ")
+    assert "hunt" not in text.lower()
 
 
 def test_a_line_has_the_time_of_its_beginning() -> None:
@@ -118,6 +144,19 @@ def test_a_line_that_alone_is_too_long_is_cut(limit: int, size: int, chunk: int)
         assert line.text.startswith(CUT)
         assert line.text.endswith("9!" if size % 10 else "8!")
         assert line.text[len(CUT) :] in text.decode()
+
+
+@pytest.mark.parametrize("size", [950, 5_000, 300_000])
+@pytest.mark.parametrize("char", ["x", "é"])
+def test_what_follows_a_very_long_line_leaves_its_end(size: int, char: str) -> None:
+    printed = OutputBuffer(1000)
+    printed.raw.add("stdout", f"{char * size}\n")
+    printed.raw.add("stdout", "tail\n" * 20)
+    lines, skipped = printed.take(all_of_it=True)
+    assert [line.text for line in lines[1:]] == ["tail"] * 20
+    assert lines[0].text == CUT + char * lines[0].text.count(char)
+    assert 900 <= sum(line.size for line in lines) <= 1000
+    assert skipped + sum(line.size for line in lines) == pytest.approx(size * len(char.encode()) + 101, abs=1)
 
 
 def test_a_line_that_grows_for_long_is_counted_whole() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from tests.postgres import DEADLINE
 from tests.test_output import lines_of
 from zrb_store import Attempt, AttemptClosed, Store, settings
 from zrb_store.db.transaction import Transaction
+from zrb_store.output import Output, writer
 
 
 def test_no_log_line_is_lost_between_threads(store: Store) -> None:
@@ -59,6 +61,36 @@ def test_no_line_is_lost_if_two_threads_print_first(store: Store, monkeypatch: p
         # Before the thread that stores can do so.
         attempt.complete()
     assert sorted(lines_of(store, "load#1")) == ["log: 0", "log: 1"]
+
+
+def test_a_signal_handler_that_prints_first_while_its_thread_does(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        make = Output.__init__
+
+        def interrupted(*args: Any) -> None:
+            monkeypatch.setattr(Output, "__init__", make)
+            attempt.log("from the handler")
+            make(*args)
+
+        monkeypatch.setattr(Output, "__init__", interrupted)
+        attempt.log("from the task")
+    assert lines_of(store, "load#1") == ["log: from the handler", "log: from the task"]
+
+
+def test_what_a_forked_child_prints_first_does_no_harm(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "INTERVAL", 0.0)
+
+    def work() -> None:
+        attempt.log("from the child")
+        assert attempt.output is None
+
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        _, status = os.waitpid(fork(work), 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        attempt.log("from the parent")
+    assert lines_of(store, "load#1") == ["log: from the parent"]
 
 
 def test_a_child_that_is_forked_while_output_is_stored_does_not_wait_for_it(

@@ -156,6 +156,15 @@ def mask_remembered(text: str) -> str:
     return _pattern(frozenset(_remembered)).sub(MASK, text) if _remembered else text
 
 
+def ends_amid_secret(text: str) -> bool:
+    """Whether a text ends with the beginning of a remembered secret, as it is or in upper or lower case."""
+    text = mask_remembered(text).lower()
+    for secret in map(str.lower, _remembered):
+        if any(text.endswith(secret[:length]) for length in range(1, len(secret))):
+            return True
+    return False
+
+
 COVER = "\ufdd0"
 """Stands for a character of a secret until that is masked. It is no character of any text."""
 

@@ -62,6 +62,27 @@ def test_nothing_is_made_for_silent_tasks(zrb: Zrb) -> None:
     assert zrb.run("second").out.strip() == "[0, 1]"
 
 
+def test_a_task_whose_forked_child_prints_first(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        import os
+        import time
+        def work(ctx):
+            pid = os.fork()
+            if pid == 0:
+                ctx.print("from the child")
+                time.sleep(1.5)  # its thread, if it had one, would store the line after a second
+                os._exit(0)
+            os.waitpid(pid, 0)
+            ctx.print("from the parent")
+            return "done"
+        cli.add_task(Task(name="fork", retries=0, action=work))
+        """
+    )
+    assert zrb.run("fork").out.strip().endswith("done")
+    assert output_of(zrb, "fork#1") == [("print", "from the parent")]
+
+
 def test_a_command_that_says_nothing_on_stderr(zrb: Zrb) -> None:
     zrb.tasks('cli.add_task(CmdTask(name="quiet", retries=0, cmd="echo out; exit 3"))')
     zrb.run("quiet", code=None)

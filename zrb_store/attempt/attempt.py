@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -42,6 +42,8 @@ class Attempt(AttemptUnderWay):
         steps: Its steps.
     """
 
+    _output: Output | None = None  # made when something is printed
+
     def __init__(
         self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int, *, has_begun_before: bool = False
     ) -> None:
@@ -49,17 +51,16 @@ class Attempt(AttemptUnderWay):
         self._has_begun_before = has_begun_before  # so that it may have output: readiness checks have one attempt
         self.result_seq: int | None = None
         self.steps = ExactSteps(self)
-        self._output: Output | None = None  # made when something is printed
-        self._making_output = threading.RLock()  # a signal handler may print, too
+        self._pid = os.getpid()
 
     @property
     def output(self) -> Output | None:
-        """What it prints and logs; None if that is not kept, or if it has ended without any."""
-        if self._output is None and self._open and (limit := settings.output()):
-            with self._making_output:
-                if self._output is None:
-                    end = None if self._has_begun_before else NO_OUTPUT
-                    self._output = Output(self.database, self.id, self.full_name, limit, end)
+        """What it prints and logs; None if that is not kept, if it has ended without any, and in a forked child."""
+        if self._output is None and self._open and (limit := settings.output()) and os.getpid() == self._pid:
+            end = None if self._has_begun_before else NO_OUTPUT
+            made = Output(self.database, self.id, self.full_name, limit, end)
+            # Another thread, or a signal handler in the middle of this, may have made one as well. One remains.
+            return vars(self).setdefault("_output", made)  # type: ignore[no-any-return]
         return self._output
 
     def log(self, text: str, stream: str = "log") -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from zrb_store.output.raw import SLACK, RawOutput, size_of
 from zrb_store.output_text import OutputLine
-from zrb_store.safe_text import COVER, MASK, cover_lines, mask_text, storable
+from zrb_store.safe_text import COVER, MASK, cover_lines, ends_amid_secret, mask_text, storable
 
 CUT = "[...] "
 """What a line begins with if its beginning is not kept."""
@@ -96,7 +96,7 @@ class OutputBuffer:
             all_of_it: Also take a line whose beginning was printed just now and whose end was not.
         """
         with self._lock:
-            if self.raw.is_empty and not self._unfinished:
+            if self.raw.is_empty and not self._unfinished and not (all_of_it and self._decoders):
                 return NOTHING
             times, streams, texts, skipped, is_cut = self.raw.take()
             for stream, amid_line in is_cut.items():
@@ -106,9 +106,11 @@ class OutputBuffer:
                 if amid_line:
                     self._unfinished[stream] = _Unfinished(0, "", True)
             lines, cut = self._lines(times, streams, texts)
+            if all_of_it:
+                self._add_halves()
             old = int(time.time() * 1_000_000) - OLD
             for stream, begun in list(self._unfinished.items()):
-                if begun.text and (all_of_it or begun.at <= old):
+                if begun.text and (all_of_it or (begun.at <= old and not ends_amid_secret(begun.text))):
                     del self._unfinished[stream]
                     cut += self._finish(begun, stream, lines)
         # Less than nothing may be cut, since a mask may be longer than what it covers; what was skipped is a gap still.
@@ -116,13 +118,16 @@ class OutputBuffer:
         # Such a line fills the limit alone. All that came before it is dropped, too.
         skipped, self._of_long_lines = skipped + self._of_long_lines, 0
         self._note_last(lines)
-        sizes = [line.size for line in lines]
-        size, first = sum(sizes), 0
-        while size > self._limit and first < len(lines) - 1:
-            size -= sizes[first]
-            skipped += sizes[first]
-            first += 1
-        return Printed(lines[first:] if first else lines, skipped)
+        lines, dropped = newest(lines, self._limit)
+        return Printed(lines, skipped + dropped)
+
+    def _add_halves(self) -> None:
+        """Add what stands for a character of which a stream has only printed the first bytes."""
+        for stream in list(self._decoders):
+            half = self._decoders.pop(stream).decode(b"", final=True)
+            begun = self._unfinished.setdefault(stream, _Unfinished(0, "", False))
+            begun.at = begun.at or int(time.time() * 1_000_000)
+            begun.text += half
 
     def _lines(self, times: list[float], streams: list[str], texts: list[Any]) -> tuple[list[OutputLine], int]:
         """Make lines of texts. Return also how many bytes were cut from lines."""
@@ -229,6 +234,24 @@ class OutputBuffer:
             self._of_long_lines += cut
             return 0
         return cut if is_cut else 0
+
+
+def newest(lines: list[OutputLine], limit: int) -> tuple[list[OutputLine], int]:
+    """Return the last lines that fit the limit, one at least, and how many bytes came before them.
+
+    If the line before them is a very long one, its end is kept, too.
+    """
+    excess, first, dropped = sum([line.size for line in lines]) - limit, 0, 0
+    while excess > 0 and first < len(lines) - 1:
+        line = lines[first]
+        if line.size - excess > max(limit // 4, len(CUT)):
+            end = line.text.encode()[excess + len(CUT) :].decode(errors="ignore")
+            cut = line._replace(text=CUT + end)
+            return [cut, *lines[first + 1 :]], dropped + line.size - cut.size
+        excess -= line.size
+        dropped += line.size
+        first += 1
+    return lines[first:], dropped
 
 
 def _joined(stream: str, streams: list[str], texts: list[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
-from zrb_store.output.buffer import NOTHING, OutputBuffer
+from zrb_store.output.buffer import NOTHING, OutputBuffer, newest
 from zrb_store.output.raw import Parse
 from zrb_store.output.writer import Writer, writer
 from zrb_store.output_text import OutputLine
@@ -163,11 +163,8 @@ class Output:
             self._lines = printed.lines
             return
         self._lines += printed.lines
-        size = sum(line.size for line in self._lines)
-        while size > self._limit and len(self._lines) > 1:  # the store could not be reached for a while
-            dropped = self._lines.pop(0).size
-            size -= dropped
-            self._skipped += dropped
+        self._lines, dropped = newest(self._lines, self._limit)  # the store could not be reached for a while
+        self._skipped += dropped
 
     def _try_to_store(self) -> None:
         try:
