@@ -97,8 +97,9 @@ MAIN = shlex.join([sys.executable, "-c", "from zrb_store.cli import main; main()
     ("words", "code", "message"),
     [
         ("push s q 1 >&-", 0, ""),
-        ("pop s q >&-", 0, ""),
-        ("list >&-", 0, ""),
+        ("pop s q >&-", 1, "s/q#1 was taken, but its reader did not get it: `zrb-store get s q --seq 1` prints"),
+        ("list >&-", 1, "the output cannot be written: Bad file descriptor"),
+        ("export >&-", 1, "the output cannot be written: Bad file descriptor"),
         ("push s q - <&-", 2, "stdin is closed"),
         ("import <&-", 2, "stdin is closed"),
         ("list >/dev/full", 1, "the output cannot be written: No space left on device"),

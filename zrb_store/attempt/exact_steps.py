@@ -75,23 +75,27 @@ class ExactSteps(Steps):
         """
         self._refuse_nesting(call.name)
         with self._names.hold(call.name):
-            with self._attempt.xcom.watched():
-                known = self._newest(call.name) if self._task_had_steps() or self.any_began else None
-            change = None
-            if known is not None and known.is_done:
-                if known.arguments is not None and not known.kept:  # what a person has kept is kept
-                    change = call.change(known.arguments)
-                if change is None:
-                    yield Done(known.result or "null")
-                    return
-            elif known is not None and known.stands and call.leads:
-                change = Change(NOT_RESTORABLE, call.arguments)
-            elif known is not None and not call.repeat:
-                refuse_uncertain(self._attempt, known, call.name)
-            undo = functools.partial(self._discard_from, call.name, known, change.reason) if known and change else None
-            arguments = change.arguments if change else call.arguments
-            with self._attempt.xcom.watched():
-                step = self._begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
+            step = None
+            while step is None:
+                with self._attempt.xcom.watched():
+                    known = self._newest(call.name) if self._task_had_steps() or self.any_began else None
+                change = None
+                if known is not None and known.is_done:
+                    if known.arguments is not None and not known.kept:  # what a person has kept is kept
+                        change = call.change(known.arguments)
+                    if change is None:
+                        yield Done(known.result or "null")
+                        return
+                elif known is not None and known.stands and call.leads:
+                    change = Change(NOT_RESTORABLE, call.arguments)
+                elif known is not None and not call.repeat:
+                    refuse_uncertain(self._attempt, known, call.name)
+                undo = None
+                if known is not None and change is not None:
+                    undo = functools.partial(self._discard_from, call.name, known, change.reason)
+                arguments = change.arguments if change else call.arguments
+                with self._attempt.xcom.watched():
+                    step = self._begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
             with step:
                 yield step
 

@@ -70,10 +70,11 @@ class Step(AttemptUnderWay):
             return codec.encode(result, limit=limit)
         except (UnencodableValue, ValueTooLarge) as error:
             # The advice in parentheses is for code that pushes to a store by itself.
+            advice = "ZRB_STORE_MAX_VALUE" if isinstance(error, ValueTooLarge) else "zrb_store.register_codec"
             self.xcom.warn(
                 f"step {self.step} of task {self.parent.task}: {str(error).partition(' (')[0]}; its result is handed "
                 "on, but the step runs again in the task's next attempt "
-                "(zrb_store.register_codec makes a type storable)"
+                f"({advice} makes it storable)"
             )
         return codec.encode(result, lenient=True, limit=limit)._replace(restorable=False)
 

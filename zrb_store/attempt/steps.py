@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from zrb_store import codec
 from zrb_store.attempt.step_call import Done, StepCall, refuse_unfinished
@@ -79,16 +79,18 @@ class Steps:
         self._refuse_nesting(call.name)
         arguments = stored_arguments(call.args, call.kwargs, self._attempt.xcom.max_value)
         with self._names.claim(call.name, arguments) as (name, again):
-            with self._attempt.xcom.watched():
-                known = self._newest(name) if again or self._task_had_steps() else None
-            if known is not None and known.is_done:
-                refuse_other_arguments(self._attempt, known, name, arguments)
-                yield Done(known.result or "null")
-                return
-            if known is not None:
-                refuse_uncertain(self._attempt, known, name)
-            with self._attempt.xcom.watched():
-                step = self._begin(call.name, name, arguments, known, once=call.once)
+            step = None
+            while step is None:
+                with self._attempt.xcom.watched():
+                    known = self._newest(name) if again or self._task_had_steps() else None
+                if known is not None and known.is_done:
+                    refuse_other_arguments(self._attempt, known, name, arguments)
+                    yield Done(known.result or "null")
+                    return
+                if known is not None:
+                    refuse_uncertain(self._attempt, known, name)
+                with self._attempt.xcom.watched():
+                    step = self._begin(call.name, name, arguments, known, once=call.once)
             with step:
                 yield step
 
@@ -119,7 +121,7 @@ class Steps:
         *,
         once: bool,
         undo: Callable[[Transaction, BegunAttempt], None] | None = None,
-    ) -> Step:
+    ) -> Step | None:
         """Begin the next attempt of a step.
 
         Args:
@@ -129,13 +131,17 @@ class Steps:
             known: Its attempt before.
             once: Whether it must not be repeated if its end is unknown.
             undo: Called in the same transaction if the attempt before stands; by default that one is given back.
+
+        Returns:
+            The step; None if another process, forked amid the attempt, has begun a step meanwhile: look again.
         """
         attempt = self._attempt
         number = known.step_number if known is not None else self._new_number()
         self.any_began = True
 
         def begin(executor: Any) -> BegunAttempt | None:
-            return steps.begin(executor, attempt.id, attempt.task, name, number, arguments, once=once)
+            last = known.number if known is not None else 0
+            return steps.begin(executor, attempt.id, attempt.task, name, number, arguments, once=once, known=last)
 
         def begin_again(transaction: Transaction) -> BegunAttempt | None:
             begun = begin(transaction)
@@ -158,9 +164,8 @@ class Steps:
             begun = begin(attempt.database if once else Unsynced(attempt.database))
             failpoint("step_begin:after")
         if begun is None:
-            if known is None and self._is_taken(number):
-                return self._begin(base, name, arguments, None, once=once)
-            self._refuse_begin(name)
+            self._refuse_begin(name, number, known)
+            return None
         step = Step(attempt, begun.id, f"{attempt.task}/{number}", begun.number, name)
         self._names.open(base, step)
         return step
@@ -170,19 +175,23 @@ class Steps:
             self._highest_number += 1
             return self._highest_number
 
-    def _is_taken(self, number: int) -> bool:
-        """Whether another process, forked amid the attempt, has given this number to a step; then the next is free."""
-        with self._lock:
-            highest = self._read_highest_number()
-            self._highest_number = max(highest, self._highest_number)
-            return highest >= number
-
     def _read_highest_number(self) -> int:
         return steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
 
-    def _refuse_begin(self, name: str) -> NoReturn:
+    def _refuse_begin(self, name: str, number: int, known: StepRecord | None) -> None:
+        """Raise an error if a step cannot begin. It can if another process has begun one, which is then looked for."""
         attempt = self._attempt
         attempt.refuse_if_closed()
+        self._names.in_doubt = True
+        if known is not None:
+            newest = self._newest(name)
+            if newest is None or newest.id != known.id:
+                return
+        with self._lock:
+            highest = self._read_highest_number()
+            self._highest_number = max(highest, self._highest_number)
+        if known is None and highest >= number:
+            return
         raise InvalidArgument(
             f"step {name} cannot begin in the delivery {attempt.full_name}: a delivery is given back whole, so no step "
             "of it could stand; work on the value in `with run.attempt(...)`"

@@ -43,9 +43,11 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
     from zrb_store.cli.log_lines import printing_warnings
     from zrb_store.cli.render import output
 
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the parent process, as with `>&-`
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open until the process ends
+    # Closed by the parent process, as with `>&-`: what must be printed cannot be, and messages go nowhere.
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115, PTH123 - open until the process ends
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     if not any(name.endswith("_COMPLETE") for name in os.environ):  # a shell that completes wants no other lines
         for line in settings.unknown_variables():
             _print_line(prog_name, line)

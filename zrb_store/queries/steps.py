@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, literal_column, sa
-from zrb_store.db.dialect import now, schema_is_unchanged
+from zrb_store.db.dialect import insert_if_absent, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import BegunAttempt, attempt_may_write
 
@@ -133,14 +134,17 @@ def highest_number(executor: Executor, parent_id: int, task: str) -> int:
 
 
 _task = bindparam("task", type_=sa.Text)
+_last = (
+    sa.select(sa.func.coalesce(sa.func.max(_other.c.number), literal_column("0")))
+    .where(_other.c.session_id == _parent.c.session_id, _other.c.task == _task)
+    .scalar_subquery()
+)
 _BEGUN = {
     "session_id": _parent.c.session_id,
     "run_id": _parent.c.run_id,
     "fence": _parent.c.fence,
     "task": _task,
-    "number": sa.select(sa.func.coalesce(sa.func.max(_other.c.number), literal_column("0")) + _ONE)
-    .where(_other.c.session_id == _parent.c.session_id, _other.c.task == _task)
-    .scalar_subquery(),
+    "number": _last + _ONE,
     "role": literal_column("'step'"),
     "status": literal_column("'running'"),
     "arguments": bindparam("arguments", type_=sa.Text),
@@ -151,26 +155,19 @@ _BEGUN = {
     "step_number": bindparam("step_number", type_=sa.Integer),
     "once": bindparam("once", type_=sa.Boolean),
 }
-_BEGIN = (
-    sa.insert(attempt)
-    .from_select(
-        list(_BEGUN),
-        sa.select(*_BEGUN.values()).where(
-            _parent.c.id == _ATTEMPT_ID,
-            _parent.c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
-            ~sa.exists(
-                sa.select(_ONE).where(
-                    _other.c.session_id == _parent.c.session_id,
-                    _other.c.task == _task,
-                    _other.c.step != bindparam("step", type_=sa.Text),
-                )
-            ),
-            schema_is_unchanged,
-            attempt_may_write,
-        ),
+
+
+@functools.cache
+def _begin(dialect_name: str) -> Any:
+    rows = sa.select(*_BEGUN.values()).where(
+        _parent.c.id == _ATTEMPT_ID,
+        _parent.c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
+        _last == bindparam("known", type_=sa.Integer),  # a forked process may have begun one meanwhile
+        schema_is_unchanged,
+        attempt_may_write,
     )
-    .returning(attempt.c.id, attempt.c.number)
-)
+    new = insert_if_absent(dialect_name, attempt).from_select(list(_BEGUN), rows)
+    return new.returning(attempt.c.id, attempt.c.number)
 
 
 # An attempt of a step that runs, and that nobody else knows of, was begun by the call whose answer was lost.
@@ -188,7 +185,7 @@ _BEGUN_ALREADY = (
 
 
 def begin(
-    executor: Executor, parent_id: int, task: str, step: str, number: int, arguments: str, *, once: bool
+    executor: Executor, parent_id: int, task: str, step: str, number: int, arguments: str, *, once: bool, known: int = 0
 ) -> BegunAttempt | None:
     """Begin the next attempt of a step.
 
@@ -200,17 +197,18 @@ def begin(
         number: The step's number within the task.
         arguments: Its encoded arguments, for comparison.
         once: Whether it must not be repeated unless a person lets it.
+        known: The number of its newest attempt that the caller knows of, or 0.
 
     Returns:
-        The attempt; None if the attempt around it may no longer write, or is a delivery, or if another step has the
-        number.
+        The attempt; None if the attempt around it may no longer write, or is a delivery, or if another process has
+        begun an attempt of this step, or of another one that has the number.
     """
-    params = {"attempt_id": parent_id, "task": f"{task}/{number}", "step": step, "step_number": number}
+    params = {"attempt_id": parent_id, "task": f"{task}/{number}", "step": step, "step_number": number, "known": known}
 
     def begun(transaction: Transaction) -> list[Row] | None:
         return transaction.execute(_BEGUN_ALREADY, params) or None
 
-    rows = executor.execute(_BEGIN, {**params, "arguments": arguments, "once": once}, begun)
+    rows = executor.execute(_begin(executor.dialect_name), {**params, "arguments": arguments, "once": once}, begun)
     return BegunAttempt(*rows[0]) if rows else None
 
 
