@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 from tests.postgres import wait_until
 from tests.processes import DEADLINE, Child
 from zrb_store import cli, lease
+from zrb_store.consume.signals import EndingSignals
 from zrb_store.db.urls import store_url
 
 ROOT = Path(__file__).parent.parent
@@ -65,13 +67,32 @@ def run_program(
             os.environ[name] = text
     sys.argv = ["zrb-store", *args]
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    note_signals(handled_file(folder, os.getpid()))
     cli.main(args)
+
+
+def handled_file(folder: Path, pid: int) -> Path:
+    """Return the file in which a consumer notes the signals that it has handled."""
+    return folder / f"handled-{pid}"
+
+
+def note_signals(file: Path) -> None:
+    """Note in a file each signal that this process has handled."""
+    handle = EndingSignals._handle
+
+    def noted(self: EndingSignals, number: int, frame: FrameType | None) -> None:
+        handle(self, number, frame)
+        with file.open("a") as lines:
+            lines.write(f"{number}\n")
+
+    EndingSignals._handle = noted  # type: ignore[method-assign]
 
 
 class Consumer(Child):
     """A running `zrb-store consume`."""
 
     def __init__(self, folder: Path, number: int, environment: Mapping[str, str], args: tuple[str, ...]) -> None:
+        self._folder = folder
         self._files = folder / f"out-{number}", folder / f"err-{number}"
         super().__init__(run_program, folder, self._files, environment, args)
 
@@ -93,6 +114,12 @@ class Consumer(Child):
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         os.kill(self.pid, number)
+
+    def is_told(self, number: int) -> None:
+        """Send it a signal, and wait until it has handled that."""
+        os.kill(self.pid, number)
+        file = handled_file(self._folder, self.pid)
+        wait_until(file.exists, lambda: f"it does not handle {number}: {self.err}", DEADLINE)
 
     def wait_for(self, line: str) -> None:
         """Wait until it has written this to stderr."""

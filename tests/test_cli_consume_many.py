@@ -188,7 +188,7 @@ def test_a_signal_lets_it_finish(store: Store, shell: Shell, number: signal.Sign
     fill(store, *"abc")
     consumer = shell.start_sh(WORK, "--forever", "-j", jobs)
     working = until_started(shell, int(jobs))
-    consumer.signal(number)
+    consumer.is_told(number)
     (shell.folder / "go").touch()
     ended = consumer.wait()
     assert ended.code == 0
@@ -204,7 +204,7 @@ def test_a_signal_is_in_the_exit_code_unless_it_was_to_go_on_for_ever(
     fill(store, *"abc")
     consumer = shell.start_sh(WORK, *options)
     working = until_started(shell, 1 + ("-j" in options))
-    consumer.signal(signal.SIGTERM)
+    consumer.is_told(signal.SIGTERM)
     (shell.folder / "go").touch()
     assert consumer.wait().code == 128 + signal.SIGTERM
     assert taken(store).count("taken") == len(working)
