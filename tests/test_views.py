@@ -153,13 +153,15 @@ def full_scans(connection: sa.Connection, query: str) -> list[str]:
         steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
         # `in_order` is no table: it is the chunks of one value, which are found by their index.
         return [step for step in steps if step.startswith("SCAN") and step != "SCAN in_order"]
-    # Reading so few rows whole would be best, if autovacuum has counted them.
-    connection.exec_driver_sql("SET enable_seqscan = off")
+    # Reading so few rows whole would be best, above all if autovacuum has counted them.
+    connection.exec_driver_sql("BEGIN")  # this connection commits by itself, and a pool has several to the server
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
     connection.exec_driver_sql("DELETE FROM pg_statistic WHERE starelid::regclass::text LIKE 'zrb_%%'")
     connection.exec_driver_sql(
         "UPDATE pg_class SET reltuples = -1, relpages = 0 WHERE oid::regclass::text LIKE 'zrb_%%'"
     )
     (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {query}").scalars()
+    connection.exec_driver_sql("ROLLBACK")
     return [step["Node Type"] for step in nodes(plan[0]["Plan"]) if "Scan" in step["Node Type"] and is_full(step)]
 
 
