@@ -164,7 +164,7 @@ class Steps:
             begun = begin(attempt.database if once else Unsynced(attempt.database))
             failpoint("step_begin:after")
         if begun is None:
-            self._refuse_begin(name, number, known)
+            self._refuse_unless_overtaken(name, number, known)
             return None
         step = Step(attempt, begun.id, f"{attempt.task}/{number}", begun.number, name)
         self._names.open(base, step)
@@ -178,8 +178,8 @@ class Steps:
     def _read_highest_number(self) -> int:
         return steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
 
-    def _refuse_begin(self, name: str, number: int, known: StepRecord | None) -> None:
-        """Raise an error if a step cannot begin. It can if another process has begun one, which is then looked for."""
+    def _refuse_unless_overtaken(self, name: str, number: int, known: StepRecord | None) -> None:
+        """Raise an error that says why a step did not begin, unless another process has begun one in its place."""
         attempt = self._attempt
         attempt.refuse_if_closed()
         self._names.in_doubt = True

@@ -16,6 +16,7 @@ from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.format import shell_text
 from zrb_store.consume.command import CommandRunner
 from zrb_store.consume.shell_consumer import ShellConsumer
+from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
 from zrb_store.operations.pop import nothing_there
 from zrb_store.store import open_store
@@ -91,15 +92,16 @@ def consume(
             report=(lambda line: None) if quiet else functools.partial(_report, program_name()),
         )
         consumer.consume()
-        after = f" after {wait:g} s" if wait else ""
-        nothing = None if consumer.tally or forever else nothing_there(store.database, *place, after)
-    signals = consumer.signals
+        signals = consumer.signals
+        found_nothing = not consumer.tally and not forever and signals.first is None
+        if found_nothing and not quiet:
+            raise nothing_there(store.database, *place, f" after {wait:g} s" if wait else "")
     if signals.first is not None and (signals.count > 1 or not forever):
         raise click.exceptions.Exit(128 + signals.first)
     if consumer.tally["failed"]:
         raise click.exceptions.Exit(1)
-    if nothing is not None:
-        raise click.exceptions.Exit(nothing.exit_code) if quiet else nothing
+    if found_nothing:
+        raise click.exceptions.Exit(ValueNotFound.exit_code)
 
 
 def _report(program: str, line: str) -> None:
