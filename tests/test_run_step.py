@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from tests.attempts import Broken, start
 from tests.rows import faults, query
-from zrb_store import InputsDiffer, Run, Store, TaskCompleted, UnencodableValue, register_codec
+from zrb_store import InputsDiffer, Run, Store, TaskCompleted, UnencodableValue, open_store, register_codec
 
 
 @pytest.fixture(autouse=True)
@@ -295,3 +295,12 @@ def test_a_long_argument_is_cut_in_the_message(store: Store) -> None:
     with pytest.raises(InputsDiffer) as caught:
         run.step("f", lambda _: pytest.fail("called"), "y" * 100_000)
     assert len(str(caught.value)) < 800
+
+
+def test_a_result_over_the_limit_names_the_limit(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZRB_STORE_MAX_VALUE", "1000")
+    with open_store(location) as store, store.session("s").run() as run, run.attempt("load") as attempt:
+        with pytest.warns(RuntimeWarning, match=r"\(ZRB_STORE_MAX_VALUE makes it storable\)$"):
+            attempt.step("large", str.ljust, "x", 2000)
+        with pytest.warns(RuntimeWarning, match=r"\(zrb_store.register_codec makes it storable\)$"):
+            attempt.step("odd", object)

@@ -120,3 +120,8 @@ class UnencodableValue(ZrbStoreError, TypeError):
 
 class ValueTooLarge(ZrbStoreError, ValueError):
     """The encoded value exceeds the size limit."""
+
+
+def what_makes_storable(error: Exception) -> str:
+    """Return what a user can change so that the value is stored which this error is about."""
+    return "ZRB_STORE_MAX_VALUE" if isinstance(error, ValueTooLarge) else "zrb_store.register_codec"

@@ -10,7 +10,7 @@ from zrb_store import codec
 from zrb_store.attempt.under_way import NO_RESULT, AttemptUnderWay
 from zrb_store.codec import Encoded
 from zrb_store.db.failpoints import failpoint
-from zrb_store.errors import UnencodableValue, ValueTooLarge
+from zrb_store.errors import UnencodableValue, ValueTooLarge, what_makes_storable
 from zrb_store.queries import steps
 from zrb_store.safe_text import ErrorText
 
@@ -70,11 +70,10 @@ class Step(AttemptUnderWay):
             return codec.encode(result, limit=limit)
         except (UnencodableValue, ValueTooLarge) as error:
             # The advice in parentheses is for code that pushes to a store by itself.
-            advice = "ZRB_STORE_MAX_VALUE" if isinstance(error, ValueTooLarge) else "zrb_store.register_codec"
             self.xcom.warn(
                 f"step {self.step} of task {self.parent.task}: {str(error).partition(' (')[0]}; its result is handed "
                 "on, but the step runs again in the task's next attempt "
-                f"({advice} makes it storable)"
+                f"({what_makes_storable(error)} makes it storable)"
             )
         return codec.encode(result, lenient=True, limit=limit)._replace(restorable=False)
 

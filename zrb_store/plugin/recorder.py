@@ -10,7 +10,7 @@ from typing import Any
 
 from zrb_store import lease
 from zrb_store.attempt import Attempt, AttemptUnderWay, Step
-from zrb_store.errors import LeaseLost, StepUncertain, StoreUnavailable, ValueTooLarge, ZrbStoreError
+from zrb_store.errors import LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError, what_makes_storable
 from zrb_store.plugin import own_push, zrb_attributes
 from zrb_store.plugin.completed import CompletedTasks
 from zrb_store.plugin.ctx_xcom import CtxXcom, owner_of
@@ -287,8 +287,8 @@ class Recorder:
             again = "the step runs again in the task's next attempt"
         elif name := getattr(owner, "task", None):
             what = f"task {name}: {what}"
-        advice = "ZRB_STORE_MAX_VALUE" if isinstance(reason, ValueTooLarge) else "zrb_store.register_codec"
-        self.warn_once(f"{what}; kept as its type and repr, and {again} ({advice} makes it storable)")
+        how = what_makes_storable(reason)
+        self.warn_once(f"{what}; kept as its type and repr, and {again} ({how} makes it storable)")
 
     def has_result(self) -> bool:
         """Whether the main task may have left a result."""
