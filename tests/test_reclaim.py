@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -50,6 +51,60 @@ def age_lease(store: Store, session: str, *, known: bool = False) -> None:
 
 def age_suspicion(store: Store, seconds: float) -> None:
     store.database.execute(sa.text(f"UPDATE zrb_run SET suspected_at = suspected_at - {int(seconds * 1_000_000)}"))
+
+
+def hold_and_die(store: Store) -> None:
+    """Leave a value of the shared queue with an attempt whose process, as its row says, is not there any more."""
+    with acting_as(start(store, "worker").begin("convert")):
+        assert store.session("inbox").xcom["files"].pop() == "a"
+    store.database.execute(sa.text(f"UPDATE zrb_run SET pid = {2**30}"))
+
+
+LOOKS: dict[str, Callable[[Any], Any]] = {
+    "peek": lambda queue: queue.peek(),
+    "get": lambda queue: queue.get(),
+    "item": lambda queue: queue[0],
+    "iteration": lambda queue: next(iter(queue)),
+}
+EDITS: dict[str, tuple[Callable[[Any], object], list[str]]] = {
+    "in": (lambda queue: "a" in queue, ["a", "b", "c"]),
+    "remove": (lambda queue: queue.remove("a"), ["b", "c"]),
+    "del": (lambda queue: queue.__delitem__(0), ["b", "c"]),
+    "set item": (lambda queue: queue.__setitem__(0, "x"), ["x", "b", "c"]),
+    "clear": (lambda queue: queue.clear(), []),
+    "rotate": (lambda queue: queue.rotate(1), ["c", "a", "b"]),
+    "reverse": (lambda queue: queue.reverse(), ["c", "b", "a"]),
+    "insert": (lambda queue: queue.insert(1, "x"), ["a", "x", "b", "c"]),
+}
+
+
+class TestLooking:
+    @pytest.mark.parametrize("look", LOOKS)
+    def test_whoever_finds_nothing_looks_for_dead_holders(self, store: Store, look: str) -> None:
+        queue = store.session("inbox").xcom["files"]
+        queue.push("a")
+        hold_and_die(store)
+        assert LOOKS[look](queue) == "a"
+
+    @pytest.mark.parametrize("edit", EDITS)
+    def test_an_edit_sees_what_a_dead_process_holds(self, store: Store, inbox: Any, edit: str) -> None:
+        hold_and_die(store)
+        assert inbox.peek() == "b", "since this process has just looked for dead holders"
+        act, left = EDITS[edit]
+        act(inbox)
+        assert list(open_again(store)) == left
+
+    def test_others_find_it_within_a_second(self, store: Store, inbox: Any) -> None:
+        hold_and_die(store)
+        assert [open_again(store).peek(), len(inbox)] == ["a", 3]
+
+    def test_who_only_reads_changes_nothing(self, store: Store, location: str, inbox: Any, command: Commands) -> None:
+        hold_and_die(store)
+        with open_store(location, read_only=True) as reader:
+            queue = reader.session("inbox").xcom["files"]
+            assert (queue.peek(), "a" in queue, len(queue)) == ("b", False, 2)
+        assert command.ok("get", "inbox", "files") == "c\n"
+        assert query(store, "SELECT outcome FROM zrb_run") == [(None,)]
 
 
 class TestDeath:

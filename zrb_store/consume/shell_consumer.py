@@ -126,7 +126,7 @@ class ShellConsumer:
         lookout = Lookout(database, *self._queue.place, self._wait)
         while not lookout.has_value():
             queue_id = find_queue(database, *self._queue.place) if lookout.may_get_value() else None
-            if queue_id is not None and reclaim.search(database, queue_id, None, empty=True):
+            if queue_id is not None and reclaim.search(database, queue_id, None, missing=True):
                 continue
             if not lookout.wait(self._finishing.is_set):
                 return False

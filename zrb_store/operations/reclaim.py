@@ -35,22 +35,22 @@ def due_times(database: Database) -> dict[int, float]:
     return _due.setdefault(database, {})
 
 
-def search(database: Database, queue_id: int, taker: str | None, *, empty: bool = False) -> bool:
+def search(database: Database, queue_id: int, taker: str | None, *, missing: bool = False) -> bool:
     """Reclaim what dead attempts of other sessions, and dead deliveries, hold of a queue, if it is time to look.
 
-    It is time at the first take of this process, when the queue is empty, and else once a second.
+    It is time at the first look of this process, when something is missing, and else once a second.
 
     Args:
         database: Where the queue is.
-        queue_id: The queue that a value is to be taken from.
-        taker: The attempt or the session that takes, by its full name; None outside any attempt.
-        empty: Look in any case, because the queue is empty.
+        queue_id: The queue that is looked at, taken from or edited.
+        taker: The attempt or the session that does it, by its full name; None outside any attempt.
+        missing: Look in any case, since what they hold would be missing: the queue is empty, or it is edited.
 
     Returns:
         Whether something came back, by this process or by another one that was faster.
     """
     due, now = due_times(database), time.monotonic()
-    if not empty and now < due.get(queue_id, now):
+    if not missing and now < due.get(queue_id, now):
         return False
     due[queue_id] = now + _INTERVAL
     found = queries.holding_runs(database, queue_id)

@@ -222,6 +222,7 @@ class ZrbXcom(Xcom):
     peek = _watched(Xcom.peek)
     __len__ = _watched(Xcom.__len__)
     __getitem__ = _watched(Xcom.__getitem__)
+    _first_equal = _watched(Xcom._first_equal)
 
     @_watched
     def _apply(self, editor: Editor, *, read: bool = True, pushed: Sequence[Any] = ()) -> Edit:

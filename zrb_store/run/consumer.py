@@ -160,7 +160,7 @@ class Consumer:
         while (queue_id := self._queue_id()) is not None:
             self._forget_dead(queue_id)
             has_value = self.has_value()
-            found_dead = reclaim.search(self.database, queue_id, self._run.session, empty=not has_value)
+            found_dead = reclaim.search(self.database, queue_id, self._run.session, missing=not has_value)
             if not has_value and not found_dead:
                 return None
             taken = self._take(queue_id)

@@ -168,17 +168,6 @@ class Xcom(QueueTaker):
                 return
         raise ValueError(f"{value!r} is not in deque")
 
-    def _first_equal(self, value: Any, other: set[int]) -> int | None:
-        """Return the seq of the first value equal to this one; add those before it to `other`."""
-        for queue_id in self._known_ids():
-            for seq, data in values.iterate(self._queues.database, queue_id):
-                if seq not in other:
-                    found = self._decode(seq, data)
-                    if found is value or found == value:
-                        return seq
-                    other.add(seq)
-        return None
-
     def __delitem__(self, index: SupportsIndex) -> None:
         self._apply(edit_delete(as_index(index)))
 
@@ -231,6 +220,12 @@ class Xcom(QueueTaker):
         attempt_id = owner.id if owner else None
         queues = self._queues
 
+        def change() -> tuple[Edit, int, int] | None:
+            if read:
+                # What a dead process holds would come back after the edit, which would not have seen it.
+                queues.reclaim(queue_id, owner, missing=True)
+            return queues.database.transact(work, "change")
+
         def work(transaction: Transaction) -> tuple[Edit, int, int] | None:
             if not values.open_change(transaction, queue_id, attempt_id):
                 return None
@@ -249,10 +244,10 @@ class Xcom(QueueTaker):
             if not edit.left and not edit.right:
                 return edit  # there is no queue, and no need for one
         queue_id = queues.queue_id(self.name, owner)
-        done = queues.database.transact(work, "change")
+        done = change()
         if done is None:
             queue_id = self._renewed_id(owner)
-            done = queues.database.transact(work, "change")
+            done = change()
             if done is None:
                 self._refuse(owner)
         edit, left, right = done

@@ -1,4 +1,4 @@
-"""The reading half of a queue: everything that changes nothing."""
+"""The reading half of a queue: everything that changes none of its values."""
 
 from __future__ import annotations
 
@@ -42,12 +42,19 @@ class QueueReader:
         return None
 
     def _known_ids(self) -> Iterator[int]:
-        """Yield the queue's id, and then its new id if its session was removed and created again."""
-        known = self._queues.find_id(self.name)
+        """Yield the queue's id once more each time that the caller, who finds nothing, may find something now.
+
+        Its session may have been removed and created again, or a dead process may hold what the caller looks for.
+        """
+        queues = self._queues
+        known = queues.find_id(self.name)
         if known:
+            queues.reclaim(known)
             yield known
-            now = self._queues.find_id(self.name, refresh=True)
+            now = queues.find_id(self.name, refresh=True)
             if now and now != known:
+                yield now
+            if now and queues.reclaim(now, missing=True):
                 yield now
 
     def _decode(self, seq: int, data: str) -> Any:
@@ -75,11 +82,7 @@ class QueueReader:
 
     def __len__(self) -> int:
         for queue_id in self._known_ids():
-            count = values.count(self._queues.database, queue_id)
-            # A loop that takes while the queue is not empty must find what a dead process holds, too.
-            if not count and self._queues.reclaim(queue_id, self._queues.owner):
-                count = values.count(self._queues.database, queue_id)
-            if count:
+            if count := values.count(self._queues.database, queue_id):
                 return count
         return 0
 
@@ -103,7 +106,18 @@ class QueueReader:
         raise IndexError("deque index out of range")
 
     def __contains__(self, value: object) -> bool:
-        return any(item is value or item == value for item in self)
+        return self._first_equal(value, set()) is not None
+
+    def _first_equal(self, value: object, other: set[int]) -> int | None:
+        """Return the seq of the first value equal to this one; add those before it to `other`."""
+        for queue_id in self._known_ids():
+            for seq, data in values.iterate(self._queues.database, queue_id):
+                if seq not in other:
+                    found = self._decode(seq, data)
+                    if found is value or found == value:
+                        return seq
+                    other.add(seq)
+        return None
 
     def count(self, value: Any) -> int:
         """Count the values that are equal to this one."""

@@ -96,22 +96,24 @@ class SessionQueues:
         """Remember the id of a queue, so that the next operation need not look for it."""
         self._ids[name] = queue_id
 
-    def reclaim(self, queue_id: int, owner: Owner | None, *, empty: bool = False) -> bool:
+    def reclaim(self, queue_id: int, owner: Owner | None = None, *, missing: bool = False) -> bool:
         """Take back what dead attempts of other sessions hold of a queue, if it is time to look for them.
 
         Args:
-            queue_id: The queue that a value is to be taken from.
-            owner: The attempt that takes.
-            empty: Whether the queue is empty, so that it is time in any case.
+            queue_id: The queue that is looked at, taken from or edited.
+            owner: The attempt that takes or edits.
+            missing: Look in any case, since what they hold would be missing.
 
         Returns:
             Whether anything was reclaimed.
         """
-        # Most takes end here, since a queue is searched once a second.
-        if not empty and time.monotonic() < self._due.get(queue_id, 0.0):
+        # Most looks and takes end here, since a queue is searched once a second.
+        if not missing and time.monotonic() < self._due.get(queue_id, 0.0):
             return False
-        taker = owner.full_name if owner else None
-        return not self.database.read_only and reclaim.search(self.database, queue_id, taker, empty=empty)
+        if self.database.read_only:
+            return False
+        owner = owner or self.owner or self.parent_attempt
+        return reclaim.search(self.database, queue_id, owner.full_name if owner else None, missing=missing)
 
     # -- what a subclass may change: what happens besides the work on attempts and steps
 

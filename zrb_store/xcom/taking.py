@@ -141,7 +141,7 @@ class QueueTaker(QueueReader):
             is_vain = lookout is not None and not lookout.may_get_value()
             queue_id = None if is_vain else queues.find_id(self.name, refresh=True)
             # PostgreSQL finds no value if the only one it saw was taken while a newer one was pushed.
-            if queue_id and (self._has_value(queue_id) or queues.reclaim(queue_id, owner, empty=True)):
+            if queue_id and (self._has_value(queue_id) or queues.reclaim(queue_id, owner, missing=True)):
                 if found := take(queue_id):
                     return found
             elif lookout is None or not lookout.wait():
