@@ -7,7 +7,7 @@ import json
 from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, chunk, literal_column, output, queue, returned, sa, session, value
-from zrb_store.db.dialect import among, insert_if_absent, now
+from zrb_store.db.dialect import among, insert_if_absent, now, random_token
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.fork_steps import MOMENT as _MOMENT
 from zrb_store.queries.fork_steps import SOURCE as _SOURCE
@@ -77,11 +77,12 @@ def _undone(table: Any, dialect_name: str) -> Any:
 
 _lowest, _highest = sa.func.min(value.c.seq), sa.func.max(value.c.seq)
 _COPY_QUEUES = sa.insert(queue).from_select(
-    ["session_id", "name", "max_deliveries", "low", "high"],
+    ["session_id", "name", "max_deliveries", "token", "low", "high"],
     sa.select(
         _TARGET,
         queue.c.name,
         queue.c.max_deliveries,
+        random_token(),
         sa.case((_lowest < 1, _lowest), else_=1),
         sa.case((_highest > 0, _highest), else_=0),
     )
