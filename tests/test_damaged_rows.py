@@ -10,11 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands, Result
+from tests.rows import all_rows
 from tests.sessions import parse, parse_lines
 from tests.test_doctor import doctor_findings
 from tests.test_prune import names
 from tests.test_transfer import imported
 from zrb_store import SessionNotFound, Store, ZrbStoreError, codec, open_store
+from zrb_store.db.tables import value
 from zrb_store.operations.push import push
 from zrb_store.operations.rm import remove_sessions
 
@@ -239,3 +241,41 @@ def test_many_are_counted_and_few_named(command: Commands, filled: Store) -> Non
     err = command("list").err
     assert err.count("(path)") == 3
     assert "and 20 more; `zrb-store doctor`" in err
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"broken',
+        '{"$": {"a": 1}}',
+        '{"$": "of a later version", "v": 1}',
+        '[{"$": "Decimal", "v": "abc"}]',
+        '{"$": "dataclass", "type": "a.B", "v": 1}',
+    ],
+)
+def test_a_damaged_value_is_named_and_stays_where_it_is(command: Commands, store: Store, data: str) -> None:
+    store.session("inbox").xcom["q"].extend([1, 2])
+    store.database.execute(sa.update(value).where(value.c.seq == 1).values(data=data))
+    before = all_rows(store)
+    refused = command("pop", "inbox", "q")
+    assert (refused.code, refused.out) == (1, "")
+    assert "inbox/q#1 is damaged, and was left where it is" in refused.err
+    shown = command("get", "inbox", "q", "--seq", "1")
+    assert shown.code == 0
+    assert "damaged: value inbox/q#1 (data)" in shown.err
+    assert all_rows(store) == before
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"$": "object", "type": "a.B", "v": 1}',
+        '{"$": "enum", "type": "a.B", "name": "C"}',
+        '{"$": "set", "v": [{"$": "dataclass", "type": "a.B", "v": {"c": 1}}]}',
+        '{"$": "datetime", "v": "2026-01-01", "tz": {"$": "ZoneInfo", "v": "No/Such"}}',
+    ],
+)
+def test_what_only_this_machine_does_not_know_is_taken(command: Commands, store: Store, data: str) -> None:
+    store.session("inbox").xcom["q"].push(1)
+    store.database.execute(sa.update(value).where(value.c.seq == 1).values(data=data))
+    assert json.loads(command.ok("pop", "inbox", "q")) == json.loads(data)

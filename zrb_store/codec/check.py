@@ -10,7 +10,7 @@ NOT_JSON = "is not JSON"
 def problem_of(data: str) -> str | None:
     """Describe what is wrong with a text that should be an encoded value, or return None if nothing is.
 
-    Damage inside a tagged object of a known type is not found: only the reader of that type can find it.
+    What only the code of a registered class can tell is not found, nor whether this machine knows a time zone.
     """
     try:
         tree = loads_finite(data)
@@ -18,19 +18,8 @@ def problem_of(data: str) -> str | None:
         return NOT_JSON
     if '"$"' not in data:
         return None
-    from zrb_store.codec.walk import READERS  # late: most values need no tags, and the types take time to import
+    from zrb_store.codec.walk import TreeChecker  # late: most values need no tags, and the types take time to import
 
-    unchecked = [tree]
-    while unchecked:
-        part = unchecked.pop()
-        if type(part) is list:
-            unchecked += part
-        elif type(part) is dict:
-            unchecked += part.values()
-            if "$" in part:
-                tag = part["$"]
-                if type(tag) is not str or tag not in READERS:
-                    return f"has the unknown type {str(tag)[:40]!r}: a newer zrb-store may know it"
-                if not part.keys() <= READERS[tag][1]:
-                    return f"has a part of type {tag!r} that is not of its form"
-    return None
+    checker = TreeChecker()
+    checker.walk(tree)
+    return checker.problem

@@ -167,7 +167,44 @@ class TreeReader:
             return tuple(value.items())
         return tuple(value) if type(value) is list else value
 
-    @staticmethod
-    def _undecodable(tree: dict[str, Any], reason: str) -> Undecodable:
+    def _undecodable(self, tree: dict[str, Any], reason: str) -> Undecodable:
         names = (tree.get("type"), tree["$"])
         return Undecodable(json.dumps(tree), next((name for name in names if type(name) is str), None), reason)
+
+
+class TreeChecker(TreeReader):
+    """The walk through a tree that only finds out whether it can be read.
+
+    Attributes:
+        problem: What is wrong with the first part that cannot be read.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.problem: str | None = None
+
+    def walk(self, tree: Any) -> Any:
+        """Return the value of a tree; any object in place of one that needs a registered class or a time zone."""
+        if type(tree) is not dict or "$" not in tree:
+            return super().walk(tree)
+        tag, is_of_class = tree["$"], type(tree.get("type")) is str
+        if tag == "ZoneInfo" or (tag in ("object", "enum") and is_of_class):
+            if tree.keys() <= READERS[tag][1]:
+                self.walk(tree.get("v"))
+                return object()
+        elif tag == "dataclass" and is_of_class:
+            tree = {**tree, "type": ""}  # as of a class that is not registered
+        elif tag in ("datetime", "time") and "tz" in tree:
+            self.walk(tree["tz"])
+            tree = {name: part for name, part in tree.items() if name != "tz"}
+        return super().walk(tree)
+
+    def _undecodable(self, tree: dict[str, Any], reason: str) -> Undecodable:
+        if self.problem is None:
+            tag = tree["$"]
+            self.problem = (
+                f"has a part of type {tag!r} that is not of its form"
+                if type(tag) is str and tag in READERS
+                else f"has the unknown type {str(tag)[:40]!r}: a newer zrb-store may know it"
+            )
+        return super()._undecodable(tree, reason)

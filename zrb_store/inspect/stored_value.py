@@ -36,7 +36,10 @@ class StoredValue:
     def from_history(cls, history: ValueHistory, session: str, queue: str) -> StoredValue:
         """Make one from a value's history and the names of its session and queue."""
         damage = Damage()
-        return cls(value_shape(history, session, queue, damage), history.value.data, damage)
+        value = history.value
+        if "data" not in value.damage and codec.problem_of(value.data):
+            damage.note(f"value {full_name(session, queue, value.seq)}", (*value.damage, "data"))
+        return cls(value_shape(history, session, queue, damage), value.data, damage)
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,8 @@ def step_result_of(transaction: Transaction, step: AttemptRecord) -> StepResult:
     if data is None:
         raise ValueNotFound(f"{name} completed without a result")
     damage = Damage()
-    damage.note(f"attempt {step.session}/{step.name}", step.damage)
+    problem = ("result",) if codec.problem_of(data) else ()
+    damage.note(f"attempt {step.session}/{step.name}", (*step.damage, *problem))
     return StepResult(
         {
             "id": f"{step.session}/{step.name}",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
+from zrb_store import codec
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound, ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.names import check_session_name, nearest
+from zrb_store.names import check_session_name, full_name, nearest
 from zrb_store.operations import reclaim
 from zrb_store.operations.lookout import Lookout
 from zrb_store.queries import queues, sessions, takes
@@ -35,6 +38,7 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
         InvalidArgument: No session can have this name.
         SessionNotFound: There was no such session all the time.
         ValueNotFound: There was no such queue, or it was empty.
+        ZrbStoreError: The value is damaged. It stays where it is.
         AttemptClosed: The owner has ended.
         LeaseLost: Another process has taken over the owner's session.
     """
@@ -43,6 +47,10 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
 
     def work(transaction: Transaction) -> tuple[int, str] | None:
         found = takes.take_whole(transaction, queue_id, attempt_id)
+        if found is not None and (problem := codec.problem_of(found[1])):
+            get_it = f"`zrb-store get {session} {shlex.quote(queue)} --seq {found[0]}` shows it"
+            left = f"{full_name(session, queue, found[0])} is damaged, and was left where it is"
+            raise ZrbStoreError(f"{left}: it {problem}; {get_it}, and a pop in Python takes it")
         if found is not None and owner is None:
             record_change(transaction, "pop", session, f"{queue}#{found[0]}")
         return found

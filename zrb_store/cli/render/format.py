@@ -203,11 +203,11 @@ def single_text(tree: Any) -> str | None:
     """Return the text of a value that is written as one: a str, a path, a date or a command's output; else None."""
     if type(tree) is str:
         return tree
-    if type(tree) is not dict or "$" not in tree:
+    if type(tree) is not dict or type(tag := tree.get("$")) is not str:
         return None
     content = tree.get("v")
-    if tree["$"] == "CmdResult" and type(content) is dict:
+    if tag == "CmdResult" and type(content) is dict:
         return single_text(content.get("output"))
-    if tree["$"] == "str" and type(content) is list:
+    if tag == "str" and type(content) is list:
         return "".join(map(str, content))
-    return content if tree["$"] in TEXT_TAGS and type(content) is str and tree.keys() == {"$", "v"} else None
+    return content if tag in TEXT_TAGS and type(content) is str and tree.keys() == {"$", "v"} else None
