@@ -26,8 +26,13 @@ class Moment(NamedTuple):
     tick: int | None
 
     @property
-    def params(self) -> dict[str, int]:
-        """The parameters of a statement that compares with this moment (`by_then`), or that writes it."""
+    def params(self) -> dict[str, int | None]:
+        """The parameters of a statement that writes this moment."""
+        return {"moment": self.at, "tick": self.tick}
+
+    @property
+    def bounds(self) -> dict[str, int]:
+        """The parameters of a statement that compares with this moment (`by_then` and `later`)."""
         return {
             "moment": self.at if self.tick is None else _LATEST,
             "tick": _LATEST if self.tick is None else self.tick,
