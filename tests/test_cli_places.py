@@ -231,7 +231,9 @@ def test_reads_work_on_what_cannot_be_decoded(command: Commands, filled: Store, 
         (3, '{"$": {"no": "type"}}'),
     ):
         filled.database.execute(sa.update(value).where(value.c.seq == seq).values(data=data))
-    command.ok(*args, "--format", form)
+    result = command(*args, "--format", form)
+    assert result.code == 0
+    assert ("damaged: value" in result.err) == (args[0] in ("get", "last")), "who prints one value names its damage"
     document = parse("show", command.ok("show", "etl-24", "--format", "json"))
     assert document["queues"]["rows"]["values"][0]["value"] == {"$": "undecodable", "raw": '{"broken'}
     assert 'undecodable: {"broken' in command.ok("show", "etl-24", "--full")

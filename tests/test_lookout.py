@@ -230,11 +230,11 @@ def test_who_finds_a_value_waits_for_nothing(store: Store, asked: list[bool]) ->
     assert (queue.pop(wait=math.inf), queue.pop(wait=DEADLINE), asked) == ("a", "b", [])
 
 
-@pytest.mark.parametrize("seconds", [-1, math.nan])
-def test_a_time_that_is_none(store: Store, seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [-1, math.nan, None, "1", ""])
+def test_a_time_that_is_none(store: Store, seconds: Any) -> None:
     queue = store.session("inbox").xcom["files"]
     queue.push("a")
-    with pytest.raises(InvalidArgument, match=r"is not a number of seconds: give 0 or more"):
+    with pytest.raises(InvalidArgument, match=r"is not a number of seconds: give 0 or more, or math.inf"):
         queue.pop(wait=seconds)
     assert list(queue) == ["a"]
 

@@ -12,6 +12,8 @@ from sqlalchemy.engine import URL
 from tests.postgres import DEADLINE, wait_until
 from zrb_store import Store, open_store
 from zrb_store.db.dialect import SQLite
+from zrb_store.db.revision import REVISION
+from zrb_store.db.schema import revision
 from zrb_store.db.transaction import Transaction
 from zrb_store.operations.news import News
 from zrb_store.page.answers import Answer, Answers
@@ -225,3 +227,16 @@ def test_errors_are_not_used_again() -> None:
     for expected in (503, 200):
         answer = answers.get("/", lambda: "era-1", lambda: Answer(statuses.pop(0), b"", "text/html", ""))
         assert answer.status == expected
+
+
+def test_closing_the_stores_of_a_page_closes_all_that_are_idle(location: str, store: Store) -> None:
+    stores = Stores(location)
+    with stores.database() as one, stores.database() as two, stores.database() as three:
+        opened = [one, two, three]
+        for database in opened:
+            revision(database)
+    stores.close()
+    assert [database.closed for database in opened] == [True] * 3
+    with stores.database() as late:
+        assert revision(late) == REVISION
+    assert late.closed

@@ -23,8 +23,8 @@ from zrb_store.store import open_store
     "file=$({} inbox files --wait 60)",
     details="Text is printed as it is, anything else as JSON, or on a terminal as `show` has it. If there is no value "
     "it exits 3, and says if there is no such session or queue; --wait waits for these too, since somebody may yet "
-    "create them. Inside a CmdTask the value belongs to the running attempt: it is given back if that one fails. @this "
-    "names the attempt's session.",
+    "create them. A damaged value is refused with exit code 1, and stays where it is. Inside a CmdTask the value "
+    "belongs to the running attempt: it is given back if that one fails. @this names the attempt's session.",
 )
 @click.argument("session")
 @click.argument("queue")

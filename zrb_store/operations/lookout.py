@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable
+from numbers import Real
 
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument
@@ -18,8 +19,8 @@ _COMMIT_TIME = 0.001  # seconds between SQLite's last write to a file and the en
 
 def check_seconds(seconds: float) -> None:
     """Raise `InvalidArgument` unless this is a time to wait; infinity is one."""
-    if math.isnan(seconds) or seconds < 0:
-        raise InvalidArgument(f"wait={seconds!r} is not a number of seconds: give 0 or more")
+    if not isinstance(seconds, Real) or math.isnan(seconds) or seconds < 0:
+        raise InvalidArgument(f"wait={seconds!r} is not a number of seconds: give 0 or more, or math.inf for ever")
 
 
 class Lookout:

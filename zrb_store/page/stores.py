@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import threading
 from collections.abc import Iterator
 
 from zrb_store.db.about import file_of, is_file
@@ -35,7 +34,6 @@ class Stores:
         """
         self._location = location
         self._idle: queue.LifoQueue[Store | None] = queue.LifoQueue()
-        self._lock = threading.Lock()
         self._is_closed = False
         for _ in range(_MOST):
             self._idle.put(None)
@@ -87,12 +85,14 @@ class Stores:
     def close(self) -> None:
         """Close the connections that are idle, and the others as soon as they are."""
         self._is_closed = True
-        for _ in range(_MOST):
-            with contextlib.suppress(queue.Empty):
-                store = self._idle.get_nowait()
-                if store is not None:
-                    store.close()
-                self._idle.put(None)
+        idle = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        for store in idle:  # all are out of the queue: its last one in is its first one out
+            self._idle.put(None)
+            if store is not None:
+                store.close()
 
 
 def _sees_commits(database: Database) -> bool:

@@ -45,7 +45,7 @@ class QueueTaker(QueueReader):
             LeaseLost: Another process has taken over the session of that attempt.
             InvalidArgument: The time to wait is negative or no number.
         """
-        if wait:
+        if wait != 0:
             check_seconds(wait)
         return self._pop(right=False, wait=wait)
 
