@@ -30,6 +30,7 @@ class SessionRecord:
     fence: int
     created_at: int
     finished_at: int | None
+    created_tick: int
     damage: tuple[str, ...] = ()
 
     @property

@@ -14,12 +14,13 @@ branch_labels = None
 depends_on = None
 
 TICKS = {
+    "zrb_session": ("created",),
     "zrb_run": ("started", "ended"),
     "zrb_attempt": ("started", "ended", "given_back"),
     "zrb_value": ("pushed", "ended"),
     "zrb_return": ("taken", "returned"),
 }
-ALWAYS = ("started", "pushed", "taken", "returned")
+ALWAYS = ("created", "started", "pushed", "taken", "returned")
 
 CLOCK_ON_SQLITE = (
     "CREATE TABLE zrb_clock (tick BIGINT NOT NULL)",

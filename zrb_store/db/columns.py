@@ -211,6 +211,7 @@ SESSION: Columns = {
     "fence": _COUNT,
     "created_at": _TIME,
     "finished_at": _TIME_OR_NULL,
+    "created_tick": _TICK,
 }
 RUN: Columns = {
     "id": _ID,

@@ -77,6 +77,7 @@ session = Table(
     Column("fence", Integer, nullable=False, server_default=text("0")),  # the number of the newest run
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
+    _first_tick("created_tick"),
     Index(None, "created_at"),
     Index(None, "task", "created_at"),
     # For whoever looks for what is not done. It leaves out most sessions, so it is short.
