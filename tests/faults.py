@@ -117,8 +117,9 @@ FAULTS = {
         "UPDATE zrb_attempt SET step = NULL WHERE step = 'connect'",
         "UPDATE zrb_attempt SET step_number = NULL WHERE step = 'connect'",
         "UPDATE zrb_attempt SET task = 'load/7' WHERE task = 'load/3'",
-        "UPDATE zrb_attempt SET result_queue_id = 1, result_seq = 1 WHERE step = 'connect'",
-        "UPDATE zrb_attempt SET parent_id = 1 WHERE task = 'read'",
+        "UPDATE zrb_attempt SET result_queue_id = (SELECT min(id) FROM zrb_queue), result_seq = 1 "
+        "WHERE step = 'connect'",
+        "UPDATE zrb_attempt SET parent_id = (SELECT min(id) FROM zrb_attempt) WHERE task = 'read'",
         "UPDATE zrb_attempt SET step = 'page' WHERE task = 'read'",
         "UPDATE zrb_attempt SET step_number = 1 WHERE task = 'read'",
         "UPDATE zrb_attempt SET result = '1' WHERE task = 'read'",

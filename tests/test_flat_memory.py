@@ -64,7 +64,8 @@ def fill(store: Store, count: int) -> None:
     for statement in ROWS:
         sql = statement.format(numbers=NUMBERS[name].format(count), text=text)
         store.database.transact(lambda transaction, sql=sql: transaction.driver.execute(sql) and None)  # type: ignore[misc]
-    differ = "UPDATE zrb_value SET data = '\"b' || substr(data, 3) WHERE queue_id = 2 AND seq > 1"
+    other = "queue_id = (SELECT max(id) FROM zrb_queue)"
+    differ = f"UPDATE zrb_value SET data = '\"b' || substr(data, 3) WHERE {other} AND seq > 1"
     store.database.execute(sa.text(differ))
 
 

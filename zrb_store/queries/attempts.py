@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, session, value
-from zrb_store.db.dialect import next_tick, now, schema_is_unchanged, short_text
+from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, short_text
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import chunks
 from zrb_store.queries.clock import MOMENT, TICK, Moment
@@ -56,10 +56,15 @@ _of_task = sa.and_(attempt.c.session_id == bindparam("session_id"), attempt.c.ta
 # Deliveries and steps are attempts of no task, though a task may have the name that they have.
 _NO_TASK: list[sa.ColumnClause[Any]] = [literal_column("'delivery'"), literal_column("'step'")]
 _of_task_itself = sa.and_(_of_task, attempt.c.role.not_in(_NO_TASK))
-_run_may_write = sa.exists(
-    sa.select(literal_column("1"))
-    .where(session.c.id == bindparam("session_id"), session.c.fence == bindparam("fence", type_=sa.Integer))
-    .with_for_update(read=True)
+_RUN_ID = bindparam("run_id", type_=attempt.c.id.type)
+_run_may_write = sa.and_(
+    sa.exists(
+        sa.select(literal_column("1"))
+        .where(session.c.id == bindparam("session_id"), session.c.fence == bindparam("fence", type_=sa.Integer))
+        .with_for_update(read=True)
+    ),
+    # A store that was restored from a copy may have another run of that number.
+    sa.or_(_RUN_ID.is_(None), sa.exists(sa.select(literal_column("1")).where(run.c.id == _RUN_ID))),
 )
 
 _other = attempt.alias("other")
@@ -76,8 +81,9 @@ def _begin(*unless: sa.ColumnElement[bool]) -> sa.Executable:
     )
     number = sa.func.coalesce(sa.func.max(_other.c.number), literal_column("0")) + literal_column("1")
     source = sa.select(
+        new_id(literal_column("zrb_attempt")),
         bindparam("session_id", type_=attempt.c.id.type),
-        bindparam("run_id", type_=attempt.c.id.type),
+        _RUN_ID,
         bindparam("fence", type_=sa.Integer),
         bindparam("task", type_=sa.Text),
         sa.select(number).where(_other_of_task).scalar_subquery(),
@@ -87,7 +93,7 @@ def _begin(*unless: sa.ColumnElement[bool]) -> sa.Executable:
         now(),
         next_tick(),
     ).where(schema_is_unchanged, _run_may_write, ~sa.exists(in_the_way))
-    columns = ["session_id", "run_id", "fence", "task", "number", "role", "status", "arguments"]
+    columns = ["id", "session_id", "run_id", "fence", "task", "number", "role", "status", "arguments"]
     columns += ["started_at", "started_tick"]
     return sa.insert(attempt).from_select(columns, source).returning(attempt.c.id, attempt.c.number)
 
@@ -141,7 +147,7 @@ _REOPEN = (
     sa.update(attempt)
     .where(_of_task, attempt.c.role == literal_column("'check'"), _run_may_write)
     .values(
-        run_id=bindparam("run_id"),
+        run_id=_RUN_ID,
         fence=bindparam("fence", type_=sa.Integer),
         status=literal_column("'running'"),
         started_at=now(),

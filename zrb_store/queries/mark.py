@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 from zrb_store.db.core import attempt, bindparam, literal_column, sa
+from zrb_store.db.dialect import new_id
 from zrb_store.db.transaction import Executor
 from zrb_store.queries import attempts
 from zrb_store.records import AttemptRecord
@@ -43,6 +44,7 @@ _INSERT = (
     sa.insert(attempt)
     .values({name: bindparam(name, type_=attempt.c[name].type) for name in _GIVEN})
     .values(
+        id=new_id(literal_column("zrb_attempt")),
         role=literal_column("'step'"),
         number=sa.select(sa.func.coalesce(sa.func.max(_other.c.number), literal_column("0")) + literal_column("1"))
         .where(_other.c.session_id == bindparam("session_id"), _other.c.task == bindparam("task"))

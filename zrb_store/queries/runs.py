@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
 from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, session
+from zrb_store.db.dialect import new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.clock import MOMENT, TICK, draw
 from zrb_store.queries.give_back import undo_ended
@@ -55,7 +56,8 @@ _LOSE = (
 _ERROR = ("error_type", "error_message", "error_traceback")
 _LATER = ("id", "suspected_at", "ended_at", "ended_tick", "outcome", "told_at", *_ERROR)
 _STARTED = [name for name in RUN if name not in _LATER]
-_INSERT = sa.insert(run).values({name: bindparam(name) for name in _STARTED}).returning(run.c.id)
+_NEW = {"id": new_id(literal_column("zrb_run")), **{name: bindparam(name) for name in _STARTED}}
+_INSERT = sa.insert(run).values(_NEW).returning(run.c.id)
 _SESSION_COLUMNS = ("project", "task", "path", "inputs")
 _START_SESSION = (
     sa.update(session)

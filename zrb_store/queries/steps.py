@@ -6,7 +6,7 @@ import functools
 from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, literal_column, sa
-from zrb_store.db.dialect import insert_if_absent, next_tick, now, schema_is_unchanged
+from zrb_store.db.dialect import insert_if_absent, new_id, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import BegunAttempt, attempt_may_write
 
@@ -140,6 +140,7 @@ _last = (
     .scalar_subquery()
 )
 _BEGUN = {
+    "id": new_id(literal_column("zrb_attempt")),
     "session_id": _parent.c.session_id,
     "run_id": _parent.c.run_id,
     "fence": _parent.c.fence,

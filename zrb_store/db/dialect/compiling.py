@@ -77,6 +77,29 @@ def _postgresql_random_token(element: random_token, compiler: Any, **_: Any) -> 
     return "CAST(random() * 9000000000000000 AS BIGINT)"
 
 
+class new_id(FunctionElement[int]):
+    """An id for a new row of the table that is its argument, higher than those that there are, and part of it random.
+
+    Restored from a copy, a store counts on from where the copy was made. Were ids consecutive, a process that has the
+    store open would take the rows of others for those that it knows.
+    """
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(new_id, "sqlite")
+def _sqlite_new_id(element: new_id, compiler: Any, **options: Any) -> str:
+    table = compiler.process(element.clauses, **options)
+    return f"((SELECT coalesce(max(id), 0) FROM {table}) + 1 + (random() & 268435455))"
+
+
+@compiles(new_id, "postgresql")
+def _postgresql_new_id(element: new_id, compiler: Any, **options: Any) -> str:
+    table = compiler.process(element.clauses, **options)
+    return f"(nextval('{table}_id_seq') * 268435456 + CAST(floor(random() * 268435456) AS BIGINT))"
+
+
 class byte_length(FunctionElement[int]):
     """The size of a text in bytes, as UTF-8."""
 
