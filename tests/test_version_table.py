@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -72,9 +73,60 @@ def test_by_hand(
     assert command.ok("db", "status", "--format", "value") == "0001\n"
     assert "INSERT INTO zrb_version" in command.ok("db", "upgrade", "--sql")
     assert program_0001.open_store(old) == "usable", "--sql must change nothing"
-    assert command.ok("db", "upgrade") == f"upgraded from 0001 to {REVISION}\n"
+    upgraded = command("db", "upgrade")
+    assert upgraded.out == f"upgraded from 0001 to {REVISION}\n"
+    unseen = old.dialect.name == "postgresql"
+    assert ("end every older zrb-store that has this store open" in upgraded.err) == unseen
     assert command.ok("db", "upgrade") == f"already at revision {REVISION}\n"
     assert command.ok("list", "--format", "value") == "kept\n"
+
+
+def test_a_store_that_is_in_use_is_not_upgraded_by_hand(
+    old: sa.Engine, new_location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Commands(new_location, monkeypatch, capsys.readouterr)
+    with old.connect() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO zrb_run (session_id, number, origin, host, pid, started_at, lease_expires_at) "
+            f"VALUES (1, 1, 'cli', 'db-1', 7, 1, {2**52})"
+        )
+        connection.commit()
+    refused = command("db", "upgrade")
+    assert refused.code == 69
+    assert "while session kept is run by pid 7 on db-1: wait for it, or end it" in refused.err
+    with old.connect() as connection:
+        connection.exec_driver_sql("UPDATE zrb_run SET ended_at = 2")
+        connection.commit()
+        if old.dialect.name == "sqlite":
+            connection.exec_driver_sql("SELECT * FROM zrb_session").fetchall()
+            refused = command("db", "upgrade")
+            assert refused.code == 69
+            assert "while another program has it open" in refused.err
+    assert command("db", "upgrade").code == 0
+
+
+def test_a_reader_is_refused_once_the_store_was_upgraded(store: Store, location: str) -> None:
+    queue = store.session("inbox").xcom["q"]
+    queue.push(1)
+    with open_store(location, read_only=True) as unknown, open_store(location, read_only=True) as known:
+        queues = [reader.session("inbox").xcom["q"] for reader in (unknown, known)]
+        assert [one.peek() for one in queues] == [1, 1]
+        with store.database.engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE zrb_version SET version_num = '{NEXT}'")
+
+        def is_refused() -> bool:
+            try:
+                assert queues[1].peek() == 1
+            except SchemaAhead:
+                return True
+            return False
+
+        wait_until(is_refused, lambda: "it reads on")
+        with store.database.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE zrb_value SET data = ''")
+        unknown.database.revision_due = time.monotonic() + DEADLINE
+        with pytest.raises(SchemaAhead, match=f"was changed to revision {NEXT}"):
+            queues[0].peek()
 
 
 def test_the_printed_statements_do_the_same(old: sa.Engine) -> None:

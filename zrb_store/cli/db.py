@@ -10,6 +10,7 @@ import click
 from zrb_store import settings
 from zrb_store.cli.command import Command, format_option
 from zrb_store.cli.command_table import COMMANDS
+from zrb_store.cli.message_line import print_line
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render import output
 from zrb_store.cli.render.document import Column, Fields, Table
@@ -76,7 +77,9 @@ def _as_json(status: operations.DatabaseStatus) -> dict[str, Any]:
     "upgrade",
     cls=Command,
     help="Bring the store to the revision of this version, or create it.\n\n"
-    "A SQLite store is copied to FILE.REVISION.bak first. It is upgraded completely or not at all.",
+    "A SQLite store is copied to FILE.REVISION.bak first. It is upgraded completely or not at all. It is refused while "
+    "a session runs, and on SQLite while another program has the store open. On PostgreSQL that cannot be seen: end "
+    "every older zrb-store first.",
     examples=("{}", "{} --sql"),
 )
 @click.option("--sql", is_flag=True, help="Change nothing, print the statements.")
@@ -87,9 +90,16 @@ def upgrade(sql: bool) -> None:
                 output.echo_raw(line)
             return
         before, now = operations.upgrade(database)
+        others = operations.unseen(database) if before not in (None, now) else None
     if before is None:
         output.echo(f"created at revision {now}")
     elif before == now:
         output.echo(f"already at revision {now}")
     else:
         output.echo(f"upgraded from {before} to {now}")
+    if others is not None:
+        print_line(
+            f"end every older zrb-store that has this store open: none can be told from other programs "
+            f"({others} other connections to this database)",
+            program_name(),
+        )

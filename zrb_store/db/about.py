@@ -24,6 +24,18 @@ def product(database: Database) -> str:
     return name
 
 
+_POSTGRESQL_OTHERS = sa.text(
+    "SELECT count(*) FROM pg_catalog.pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_catalog.pg_backend_pid()"
+)
+
+
+def other_connections(database: Database) -> int:
+    """Count the other connections to the same PostgreSQL database, of whatever program."""
+    count: int = database.execute(_POSTGRESQL_OTHERS)[0][0]
+    return count
+
+
 def size(database: Database) -> int:
     """Return how many bytes the store occupies, without SQLite's `-wal` file."""
     occupied: int = database.execute(_SQLITE_SIZE if is_file(database) else _POSTGRESQL_SIZE)[0][0]

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store.db.committing import Asking, Committing, roll_back
 from zrb_store.db.deferred import made
-from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
+from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, refuse_upgraded
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.fronts import Fronts
 from zrb_store.db.process_fork import protect_from_fork
-from zrb_store.db.revision import REVISION
 from zrb_store.db.transaction import Lost, Params, Row, Transaction, compiled
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import Patience, Wait
@@ -38,6 +37,7 @@ class Database(Patience):
         dialect_name: `sqlite` or `postgresql`.
         closed: Whether `close` was called; no operation is possible any more.
         fronts: What is remembered of the queues, as long as the connection lasts.
+        revision_due: When the next operation makes sure that nobody has upgraded the store, as each write does anyway.
         on_death: Called after a transaction in which values died, with this object, and queue id and seq of each.
     """
 
@@ -58,6 +58,7 @@ class Database(Patience):
         self._pooled: Any = None
         self._file: OpenFile | None = None
         self._in_use = self._is_replaced = self._locked_for_fork = self.closed = False
+        self.revision_due = float("inf")
         self._may_be_committed = False  # whether the server may already have committed the current change
         protect_from_fork(self)
         self.dialect.watch(self)
@@ -113,8 +114,8 @@ class Database(Patience):
         """Run a statement that writes in its own transaction, once. It is for `operate`."""
         self._may_be_committed = True
         rows = transaction.execute(statement, params)
-        if not rows and (found := revision_of(transaction.driver)) != REVISION:
-            raise upgraded_meanwhile(self.shown_url, found)
+        if not rows:
+            refuse_upgraded(transaction.driver, self)
         self.refuse_replaced()
         return rows
 
@@ -297,6 +298,9 @@ class Database(Patience):
         if transaction is not None:
             usable = not self._is_replaced and transaction.is_usable and self.dialect.is_idle(transaction.driver)
             if usable and (may_be_ended or not self.dialect.is_ended(transaction.driver)):
+                if self.began >= self.revision_due and not may_be_ended:
+                    self.revision_due = self.began + 1.0
+                    refuse_upgraded(transaction.driver, self)
                 return transaction
             self._drop()
         if self.closed:

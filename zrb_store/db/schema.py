@@ -53,6 +53,7 @@ def open_database(url: URL, *, read_only: bool, durability: str) -> Database:
     except BaseException:
         database.close()
         raise
+    database.revision_due = 0.0
     return database
 
 

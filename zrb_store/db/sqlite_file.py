@@ -29,6 +29,24 @@ def open_file_read_only(path: Path) -> sqlite3.Connection:
     return driver
 
 
+def is_open_elsewhere(path: Path) -> bool:
+    """Whether any other connection has the file open. This is not seen of one that uses no write-ahead log.
+
+    Connections of this process count too.
+    """
+    driver = open_uri(f"{path.absolute().as_uri()}?mode=rw")
+    try:
+        driver.execute("PRAGMA locking_mode=EXCLUSIVE")
+        driver.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    except sqlite3.OperationalError as error:
+        if primary_code(error) == sqlite3.SQLITE_BUSY:
+            return True
+        raise
+    finally:
+        driver.close()
+    return False
+
+
 def wal(path: Path) -> Path:
     """Return the write-ahead log of a database file."""
     return path.with_name(path.name + "-wal")

@@ -10,9 +10,11 @@ from zrb_store import settings
 from zrb_store.db import about, migrate, schema
 from zrb_store.db.engine import Database
 from zrb_store.db.revision import REVISION
+from zrb_store.db.sqlite_file import is_open_elsewhere
 from zrb_store.db.urls import store_url
-from zrb_store.errors import StoreMissing
-from zrb_store.queries.db import rows
+from zrb_store.errors import SchemaBehind, StoreMissing
+from zrb_store.process import is_running
+from zrb_store.queries.db import holders, rows
 from zrb_store.safe_text import mask_command, mask_word
 
 
@@ -123,6 +125,7 @@ def upgrade(database: Database) -> tuple[str | None, str]:
 
     Raises:
         SchemaAhead: The store was created by a newer zrb-store, or the database belongs to another program.
+        SchemaBehind: Somebody may be at work with the older revision.
     """
     try:
         found = schema.revision(database)
@@ -130,8 +133,32 @@ def upgrade(database: Database) -> tuple[str | None, str]:
         found = None
     schema.refuse_foreign(database, found)
     if found != REVISION:
+        if found is not None:
+            _refuse_in_use(database)
         schema.upgrade(database)
     return found, REVISION
+
+
+def _refuse_in_use(database: Database) -> None:
+    """Raise `SchemaBehind` if somebody has the store open: it would not learn that values are kept in a new way."""
+    refused = f"the store {database.shown_url} cannot be upgraded while"
+    for one in holders(database):
+        if is_running(one.boot_id, one.pid_namespace, one.pid, one.process_started) is not False:
+            raise SchemaBehind(
+                f"{refused} session {one.session} is run by pid {one.pid} on {one.host}: wait for it, or end it"
+            )
+    if about.is_file(database):
+        with database.migrating():  # it ends without the connection of this process
+            pass
+        if is_open_elsewhere(about.file_of(database)):
+            raise SchemaBehind(
+                f"{refused} another program has it open: end it; `fuser {about.file_of(database)}` names it"
+            )
+
+
+def unseen(database: Database) -> int | None:
+    """Count who else is connected to a PostgreSQL database: nobody knows whether they use the store. None on SQLite."""
+    return None if about.is_file(database) else about.other_connections(database)
 
 
 def upgrade_statements(database: Database) -> str:

@@ -157,7 +157,7 @@ class ZrbXcom(Xcom):
 
     def _decode(self, seq: int, data: str) -> Any:
         objects = self.memory.objects
-        return objects[seq] if seq in objects else codec.decode(data)
+        return objects[seq] if seq in objects else Xcom._decode(self, seq, data)
 
     def _after_push(self, seq: int, item: Encoded, value: Any) -> None:
         if item.restorable and type(value) in _PLAIN and value == value:  # NaN does not

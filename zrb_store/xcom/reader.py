@@ -58,7 +58,13 @@ class QueueReader:
                 yield now
 
     def _decode(self, seq: int, data: str) -> Any:
-        return codec.decode(data)
+        value = codec.decode(data)
+        if (
+            type(value) is codec.Undecodable
+        ):  # perhaps a newer program has upgraded the store, and keeps values otherwise
+            self._queues.database.revision_due = 0.0
+            self._queues.find_id(self.name, refresh=True)
+        return value
 
     def peek(self) -> Any:
         """Return the oldest value without taking it.

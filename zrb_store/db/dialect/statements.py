@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zrb_store.db.core import queue, sa, value, version
 from zrb_store.db.deferred import module
@@ -26,6 +26,15 @@ else:
     tick, next_tick, random_token = _compiling.tick, _compiling.next_tick, _compiling.random_token
     short_text, whole_text = _compiling.short_text, _compiling.whole_text
 
+
+class HasUrl(Protocol):
+    """What has the URL of a store, with passwords masked."""
+
+    @property
+    def shown_url(self) -> str:
+        """The URL."""
+
+
 _our_revision: sa.ColumnClause[Any] = sa.literal_column(f"'{REVISION}'")
 schema_is_unchanged = sa.exists(sa.select(sa.literal_column("1")).where(version.c.version_num == _our_revision))
 """A condition for each statement that writes outside a transaction: the store was not upgraded since it was opened."""
@@ -43,6 +52,12 @@ def upgraded_meanwhile(shown_url: str, found: str | None) -> SchemaAhead:
         f"the store {shown_url} was changed to revision {found} while this process had it open: "
         "end this process, and start it again with the zrb-store that made the change"
     )
+
+
+def refuse_upgraded(driver: Any, database: HasUrl) -> None:
+    """Raise `SchemaAhead` if another process has upgraded the store since it was opened."""
+    if (found := revision_of(driver)) != REVISION:
+        raise upgraded_meanwhile(database.shown_url, found)
 
 
 def insert_if_absent(dialect_name: str, table: sa.Table) -> Any:
