@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         lines += ["def upgrade():", "    op.add_column('zrb_session', sa.Column('more', sa.Text))"]
         (folder / "versions" / f"{NEXT}_more.py").write_text("\n".join(lines))
         monkeypatch.setattr(migrate, "folder", lambda: folder)
-        for module in (committing, engine, schema, db_operations):
+        for module in (committing, statements, schema, db_operations):
             monkeypatch.setattr(module, "REVISION", NEXT)
         monkeypatch.setattr(made(statements._our_revision), "name", f"'{NEXT}'")
         monkeypatch.setattr(stored_statements, "_stored", lambda: "")  # they are of this revision
@@ -108,7 +109,7 @@ def test_an_older_store(
     assert command("list").code == 69
     assert "ALTER TABLE zrb_session ADD COLUMN more TEXT" in command.ok("db", "upgrade", "--sql")
     assert f"{REVISION} (this version needs {NEXT})" in command.ok("db", "status"), "--sql must change nothing"
-    assert command.ok("db", "upgrade") == f"upgraded from {REVISION} to {NEXT}\n"
+    assert command("db", "upgrade").out == f"upgraded from {REVISION} to {NEXT}\n"
     assert command.ok("pop", "s", "q") == "1\n"
     path = store_url(location).database or ""
     if store_url(location).drivername == "sqlite":
@@ -119,14 +120,17 @@ def test_an_older_store(
             assert list(old.session("s").xcom["q"]) == [1]
 
 
-def test_a_store_in_use_is_upgraded_by_hand_only(
+def test_a_store_is_upgraded_once_its_sessions_have_ended(
     command: Commands, location: str, store: Store, next_release: Callable[[], None]
 ) -> None:
-    store.session("s").run().start()
+    run = store.session("s").run().start()
     next_release()
     with pytest.raises(SchemaBehind, match="zrb-store db upgrade"):
         open_store(location)
-    command.ok("db", "upgrade")
+    assert command("db", "upgrade").code == 69
+    store.database.execute(sa.text(f"UPDATE zrb_run SET ended_at = 1, outcome = 'lost' WHERE id = {run.id}"))
+    store.close()
+    assert command("db", "upgrade").code == 0
 
 
 def test_a_process_that_has_the_store_open_writes_no_more_once_it_was_upgraded(location: str, store: Store) -> None:
@@ -134,9 +138,9 @@ def test_a_process_that_has_the_store_open_writes_no_more_once_it_was_upgraded(l
     queue.extend([1, 2])
     run = store.session("flow").run().start()
     attempt = run.begin("load")
+    before = all_rows(store)
     with open_store(location) as other:
         other.database.transact(lambda t: t.driver.execute("UPDATE zrb_version SET version_num = '9999'"))
-    before = all_rows(store)
 
     def as_attempt(action: Callable[[], object]) -> None:
         with acting_as(attempt):
@@ -166,6 +170,7 @@ def test_a_process_that_has_the_store_open_writes_no_more_once_it_was_upgraded(l
     for change in changes:
         with pytest.raises(SchemaAhead, match="was changed to revision 9999 while this process had it open: end this"):
             change()
+    store.database.revision_due = math.inf
     assert list(queue) == [1, 2]
     assert all_rows(store) == before
 
@@ -173,9 +178,9 @@ def test_a_process_that_has_the_store_open_writes_no_more_once_it_was_upgraded(l
 def test_every_statement_that_writes_by_itself_asks_for_the_revision(store: Store) -> None:
     """A statement that runs in a transaction need not, since the transaction checks the revision when it begins."""
     by_themselves = [
-        values._push("sqlite", True, False),
-        values._push("sqlite", False, True),
-        values._push("postgresql", True, False),
+        values._push("sqlite", True, False, False),
+        values._push("sqlite", False, True, False),
+        values._push("postgresql", True, False, False),
         takes._take(True, False, False, True),
         takes._take(False, True, True, True),
         attempts._BEGIN,
