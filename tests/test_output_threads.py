@@ -112,7 +112,8 @@ def test_a_child_that_is_forked_while_output_is_stored_does_not_wait_for_it(
             attempt.log("x" * 1_000_000)
             assert attempt.output.last_line("log") is None
             attempt.output.store()
-            attempt.fail(ValueError("the child gives up"))
+            with pytest.raises(AttemptClosed):
+                attempt.fail(ValueError("the child gives up"))
 
         with monkeypatch.context() as slowed:
             slowed.setattr(store.database, "transact", slow)
@@ -121,6 +122,5 @@ def test_a_child_that_is_forked_while_output_is_stored_does_not_wait_for_it(
         _, status = os.waitpid(fork(work), 0)
         goes_on.set()
         assert os.waitstatus_to_exitcode(status) == 0
-        with pytest.raises(AttemptClosed):
-            attempt.complete()
+        attempt.complete()
     assert lines_of(store, "load#1") == ["log: from the parent"]

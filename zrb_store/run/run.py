@@ -72,7 +72,8 @@ class Run(RunLifecycle):
     def begin(self, task: str, *, role: str = "task", arguments: str | None = None, once: bool = False) -> Attempt:
         """Begin the next attempt of a task, giving back its unfinished ones first.
 
-        That includes an attempt which is under way in this process: only `attempt` and `step` protect it.
+        That includes an attempt which is under way in this process: only `attempt` and `step` protect it. A forked
+        child of the process that began the run gives back none that is under way.
 
         Args:
             task: Name of the task.
@@ -87,6 +88,7 @@ class Run(RunLifecycle):
             InvalidArgument: No task can have this name.
             TaskCompleted: `once`, and the task has completed in this session.
             LeaseLost: Another process has taken the session over.
+            ZrbStoreError: This is a forked child, and an attempt of the task is under way.
         """
         check_name(task, "task")
         begun = None
@@ -111,6 +113,8 @@ class Run(RunLifecycle):
         session = sessions.find(transaction, self.session, lock=True)
         if session is None or session.fence != self.number:
             return None
+        if self.is_inherited:
+            self._refuse_under_way(attempts.unfinished(transaction, self.session_id, task))
         give_back_unfinished(transaction, self.session_id, task)
         if role == "check":
             give_back_steps(transaction, self.session_id, task, "readiness")
@@ -118,6 +122,14 @@ class Run(RunLifecycle):
             if begun:
                 return begun
         return attempts.begin(transaction, self.session_id, self.id, self.number, task, role, arguments, once=once)
+
+    def _refuse_under_way(self, unfinished: list[AttemptRecord]) -> None:
+        for attempt in unfinished:
+            if attempt.status == "running" and attempt.fence == self.number:
+                raise ZrbStoreError(
+                    f"{attempt.name} is under way, and this is a forked child of the process that began the run: it "
+                    "begins no other attempt of the task"
+                )
 
     def step(self, task: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a function once per session: return its stored result if it has completed, else run it as an attempt.
