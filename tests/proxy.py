@@ -99,3 +99,12 @@ class Interrupted:
         except psycopg.OperationalError:
             self._then()
             raise
+
+
+BEFORE, AFTER = "before it is sent", "after it was sent"
+
+
+def cut(between: Proxy, moment: str, at: bytes = b"COMMIT\0") -> None:
+    """Cut the connection that sends this statement next, before or after it reaches the server."""
+    between.answered = moment == AFTER
+    between.cut_at = at

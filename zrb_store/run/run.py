@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
@@ -9,7 +10,7 @@ from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.codec.inputs import describe_changes, mask_encoded, stored_arguments
 from zrb_store.db.failpoints import failpoint
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Row, Transaction
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskCompleted, ZrbStoreError
 from zrb_store.names import check_name
 from zrb_store.queries import attempts, sessions
@@ -41,6 +42,7 @@ class Run(RunLifecycle):
         super().__init__(xcoms, spec, on_lost)
         self._claims = Claims()
         self._open_deliveries = OpenDeliveries(self.database)
+        self._numbers: dict[str, int] = {}  # of the last attempt of each task that this process has begun
 
     def attempt(self, task: str) -> Attempt:
         """Begin the next attempt of a task, to be used as a context manager.
@@ -94,9 +96,9 @@ class Run(RunLifecycle):
         begun = None
         if role != "check":
             failpoint("begin:before")
-            begun = attempts.begin(
-                self.database, self.session_id, self.id, self.number, task, role, arguments, once=once
-            )
+            place = self.session_id, self.id, self.number
+            lost = functools.partial(self._begun, task, self._numbers.get(task, 0))
+            begun = attempts.begin(self.database, *place, task, role, arguments, once=once, lost=lost)
         if begun:
             failpoint("begin:after")
         else:
@@ -105,7 +107,17 @@ class Run(RunLifecycle):
             if once and self.completed(task):
                 raise TaskCompleted(f"task {task} has completed in session {self.session}: its result is stored")
             raise self._mark_lost()
+        self._numbers[task] = begun.number
         return Attempt(self._xcoms, begun.id, task, begun.number, self.number, has_begun_before=role == "check")
+
+    def _begun(self, task: str, known: int, transaction: Transaction) -> list[Row] | None:
+        """Return the attempt whose beginning was not answered: it runs, and nobody knows its number."""
+        found = attempts.unfinished(transaction, self.session_id, task)
+        return [
+            (each.id, each.number)
+            for each in found
+            if (each.status, each.fence) == ("running", self.number) and each.number > known
+        ] or None
 
     def _begin_again(
         self, transaction: Transaction, task: str, role: str, arguments: str | None, once: bool
