@@ -14,14 +14,13 @@ from sqlalchemy.engine import make_url
 
 from tests.pgbouncer import pooler
 from tests.postgres import DEADLINE, Server, private_server, server_session, wait_until, waits_for_lock
-from tests.proxy import AFTER, BEFORE, Interrupted, Proxy, cut, proxy
+from tests.proxy import AFTER, BEFORE, MOMENTS, Interrupted, Proxy, cut, proxy, through
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db.dialect import tickets, watchdog
 from zrb_store.db.transaction import Transaction
 
 pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True), pytest.mark.unpooled]
 
-MOMENTS = [BEFORE, AFTER]
 UNKNOWN = r"^[^\n]*cannot be reached[^\n]*; the change may have been made: look before you repeat it$"
 
 
@@ -29,11 +28,6 @@ UNKNOWN = r"^[^\n]*cannot be reached[^\n]*; the change may have been made: look 
 def between(postgres_server: Server) -> Iterator[Proxy]:
     with proxy(postgres_server.folder) as started:
         yield started
-
-
-def through(folder: Any, location: str) -> str:
-    """Return the URL of a store behind another socket."""
-    return make_url(location).update_query_dict({"host": str(folder)}).render_as_string(hide_password=False)
 
 
 def extend(store: Store) -> object:
