@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import getpass
 import os
@@ -9,6 +10,10 @@ import platform
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+
+from zrb_store.errors import StoreUnavailable
+
+OUT_OF_FILES = "this process has as many files open as it may: close some, or raise the limit (`ulimit -n`)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,11 @@ class ProcessIdentity:
 
 
 def identity() -> ProcessIdentity:
-    """Return the identity of this process; a forked child has its own."""
+    """Return the identity of this process; a forked child has its own.
+
+    Raises:
+        StoreUnavailable: It may open no file in which the kernel tells its identity.
+    """
     return _identity(os.getpid())
 
 
@@ -41,8 +50,19 @@ def _identity(pid: int) -> ProcessIdentity:
         user: str | None = getpass.getuser()
     except (KeyError, OSError):  # in a container the user may have no name
         user = str(os.getuid()) if hasattr(os, "getuid") else None
+    if is_out_of_files():
+        raise StoreUnavailable(f"the run cannot be recorded: {OUT_OF_FILES}")
     started = "/".join(filter(None, (process_started(pid), _program(pid)))) or None
     return ProcessIdentity(socket.gethostname(), _boot_id(), _pid_namespace(), pid, started, user)
+
+
+def is_out_of_files() -> bool:
+    """Whether this process, or the whole machine, may open no more files."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
 
 
 def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:
