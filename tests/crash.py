@@ -43,8 +43,8 @@ from tests.workers import push_and_take
 from tests.workload import prepare, result, workflow
 from zrb_store import Store, open_store
 from zrb_store.db import failpoints
-from zrb_store.operations.reclaim import SUSPICION
 from zrb_store.queries import lease
+from zrb_store.queries.lease import SUSPICION
 from zrb_store.testing import crash_at
 
 DEADLINE = 120.0

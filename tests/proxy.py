@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy.engine import make_url
 
 
 class Proxy:
@@ -99,3 +100,18 @@ class Interrupted:
         except psycopg.OperationalError:
             self._then()
             raise
+
+
+BEFORE, AFTER = "before it is sent", "after it was sent"
+MOMENTS = [BEFORE, AFTER]
+
+
+def cut(between: Proxy, moment: str, at: bytes = b"COMMIT\0") -> None:
+    """Cut the connection that sends this statement next, before or after it reaches the server."""
+    between.answered = moment == AFTER
+    between.cut_at = at
+
+
+def through(folder: Any, location: str) -> str:
+    """Return the URL of a store behind another socket."""
+    return make_url(location).update_query_dict({"host": str(folder)}).render_as_string(hide_password=False)

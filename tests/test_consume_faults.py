@@ -77,6 +77,7 @@ class TestDeath:
             assert child.receive() == "a"
             child.stop_between_writes(store)
             expire_lease(store.session("worker-1"))
+            store.database.transact(lambda t: t.driver.execute("UPDATE zrb_run SET suspected_at = 1"))
             with store.session("worker-1").run(again=True) as run:
                 assert taken(run, inbox) == ["a", "b", "c"]
             child.resume()

@@ -153,6 +153,16 @@ def test_journal_mode(path: Path) -> None:
     assert checks(path) == {"journal-mode": "error"}
 
 
+def test_the_first_writer_of_a_copy_sets_the_journal_mode(path: Path) -> None:
+    copy = path.with_name("copy.db")
+    with closing(sqlite3.connect(path)) as driver:
+        driver.execute(f"VACUUM INTO '{copy}'")
+    assert checks(copy)["journal-mode"] == "error"
+    with open_store(copy) as store:
+        store.session("s").xcom["q"].push(1)
+    assert "journal-mode" not in checks(copy)
+
+
 def test_wal_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LARGE_WAL", 1000)
     with open_store(path) as store:

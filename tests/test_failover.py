@@ -8,9 +8,8 @@ import pytest
 
 from tests import failovers
 from tests.postgres import wait_until
-from tests.proxy import Interrupted, Proxy, proxy
+from tests.proxy import AFTER, MOMENTS, Interrupted, Proxy, cut, proxy
 from tests.replication import Replicated, replicated
-from tests.test_lost_commits import AFTER, MOMENTS, cut
 from zrb_store import StoreUnavailable, open_store
 
 pytestmark = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import tempfile
@@ -15,7 +16,7 @@ import pytest
 from tests.attempts import acting_as
 from tests.processes import Child
 from tests.rows import all_rows, faults
-from tests.workers import press_ctrl_c, try_as_nobody
+from tests.workers import press_ctrl_c, run_out_of_files, try_as_nobody
 from zrb_store import InvalidArgument, Store, StoreMissing, StoreUnavailable, ZrbStoreError, open_store
 from zrb_store.db.engine import Database
 from zrb_store.db.migrate import PAGE_SIZE
@@ -332,3 +333,11 @@ def test_ctrl_c_while_psycopg_counts_a_statement(new_postgres: str, monkeypatch:
             queue.extend([number])
         assert len(interrupted) == 1
         assert list(queue) == ["first", *range(10)]
+
+
+def test_a_process_that_may_open_no_more_files_is_told_so(location: str) -> None:
+    with Child(run_out_of_files, location) as child:
+        for error, message in child.receive():
+            assert error is StoreUnavailable
+            assert re.fullmatch(r"[^\n]*: this process has as many files open as it may: close some, [^\n]*", message)
+        assert child.join() == 0

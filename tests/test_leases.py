@@ -15,6 +15,8 @@ from tests.processes import Child
 from tests.rows import all_rows, faults, query
 from tests.runners import run_in_a_forked_child, run_until_told, with_a_skewed_clock
 from zrb_store import LeaseLost, SessionBusy, Store, StoreUnavailable, lease, open_store
+from zrb_store.operations.prune import Policy, prune
+from zrb_store.operations.rm import remove_sessions
 from zrb_store.queries import lease as lease_queries
 from zrb_store.testing import expire_lease, short_lease
 
@@ -55,6 +57,7 @@ def test_a_stopped_run_that_was_taken_over_changes_no_row(store: Store, location
     with runner(location, store, 1) as (child, writes):
         child.stop_between_writes(store)
         until(store, "stale")
+        outlast_suspicion(store)
         with store.session("flow").run() as run:
             assert run.number == 2
             assert list(store.session("shared").xcom["q"]) == ["a", "b", "c"]
@@ -142,7 +145,34 @@ def test_a_run_whose_process_cannot_be_looked_at_is_waited_for(
         store.session("flow").run().start()
     expire_lease(store.session("flow"))
     assert store.session("flow").status == "stale"
+    outlast_suspicion(store)
     assert start_at_once(store) == 2
+
+
+def outlast_suspicion(store: Store) -> None:
+    """Find a lease that has expired as somebody who wants to start does, and let 20 s pass."""
+    for seconds in (20, 5):
+        with pytest.raises(SessionBusy, match=f"which has not renewed its lease: start again in {seconds} s"):
+            store.session("flow").run().start()
+        store.database.transact(lambda t: t.driver.execute("UPDATE zrb_run SET suspected_at = suspected_at - 15000000"))
+
+
+def test_a_process_at_work_keeps_its_session_without_a_lease(store: Store, location: str) -> None:
+    """A clock that is ahead finds every lease expired, and one call may keep the renewal waiting."""
+    ours = start(store, "ours")
+    with runner(location, store, 60) as (child, _):
+        store.database.transact(lambda t: t.driver.execute("UPDATE zrb_run SET lease_expires_at = 1"))
+        with pytest.raises(SessionBusy, match=f"being run by pid {child.pid} .*, or end it with `kill {child.pid}`"):
+            store.session("flow").run().start()
+        with pytest.raises(SessionBusy, match=r"wait for it$"):
+            store.session("ours").run().start()
+        with pytest.raises(SessionBusy):
+            remove_sessions(store.database, "flow")
+        assert [*prune(store.database, Policy(statuses=("stale",), keep_last=0))] == []
+        assert write(child, "complete") is None
+        assert write(child, "end") is None
+    ours.end("completed")
+    assert store.session("flow").status == "completed"
 
 
 def test_the_status_stale_is_computed_and_never_stored(store: Store) -> None:

@@ -14,15 +14,13 @@ from sqlalchemy.engine import make_url
 
 from tests.pgbouncer import pooler
 from tests.postgres import DEADLINE, Server, private_server, server_session, wait_until, waits_for_lock
-from tests.proxy import Interrupted, Proxy, proxy
+from tests.proxy import AFTER, BEFORE, MOMENTS, Interrupted, Proxy, cut, proxy, through
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db.dialect import tickets, watchdog
 from zrb_store.db.transaction import Transaction
 
 pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True), pytest.mark.unpooled]
 
-BEFORE, AFTER = "before it is sent", "after it was sent"
-MOMENTS = [BEFORE, AFTER]
 UNKNOWN = r"^[^\n]*cannot be reached[^\n]*; the change may have been made: look before you repeat it$"
 
 
@@ -30,17 +28,6 @@ UNKNOWN = r"^[^\n]*cannot be reached[^\n]*; the change may have been made: look 
 def between(postgres_server: Server) -> Iterator[Proxy]:
     with proxy(postgres_server.folder) as started:
         yield started
-
-
-def through(folder: Any, location: str) -> str:
-    """Return the URL of a store behind another socket."""
-    return make_url(location).update_query_dict({"host": str(folder)}).render_as_string(hide_password=False)
-
-
-def cut(between: Proxy, moment: str, at: bytes = b"COMMIT\0") -> None:
-    """Cut the connection that sends this statement next, before or after it reaches the server."""
-    between.answered = moment == AFTER
-    between.cut_at = at
 
 
 def extend(store: Store) -> object:
@@ -293,6 +280,31 @@ def test_a_step_whose_beginning_or_end_is_not_answered(
             lambda t: t.driver.execute("SELECT task, number, status FROM zrb_attempt ORDER BY id").fetchall()
         )
     assert found == [("load", 1, "completed"), ("load/1", 1, "completed")]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("way", ["step", "attempt", "after one that has not ended"])
+def test_an_attempt_whose_beginning_is_not_answered(location: str, between: Proxy, way: str, moment: str) -> None:
+    """Nor are the tasks noted. The rows tell, and the run goes on."""
+    with open_store(through(between.folder, location)) as store, store.session("flow").run() as run:
+        store.database._connection().driver.prepare_threshold = None  # so that it is sent as text
+        cut(between, moment, b"UPDATE zrb_session")
+        run.note_tasks({"load": "waiting"})
+        if way == "after one that has not ended":
+            run.begin("load")
+        store.database._connection().driver.prepare_threshold = None
+        assert between.cut_at is None
+        cut(between, moment, b"INSERT INTO zrb_attempt")
+        if way == "step":
+            assert run.step("load", lambda: 7) == 7
+        else:
+            with run.begin("load") as attempt:
+                attempt.complete(7)
+        assert between.cut_at is None
+        found = store.database.operate(
+            lambda t: t.driver.execute("SELECT number, status FROM zrb_attempt ORDER BY id").fetchall()
+        )
+    assert found == ([(1, "lost"), (2, "completed")] if way.startswith("after") else [(1, "completed")])
 
 
 def test_a_statement_that_still_runs_is_ended_before_its_rows_are_asked(

@@ -13,7 +13,7 @@ from tests.elsewhere import Elsewhere, why_impossible
 from tests.postgres import private_server
 from tests.rows import faults, query, states
 from zrb_store import Store, open_store
-from zrb_store.operations import reclaim
+from zrb_store.queries import lease
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,7 +26,7 @@ LEASE, SUSPICION = 2.0, 3.0  # seconds, in the ordinary tests
 
 @pytest.fixture
 def short_suspicion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reclaim, "SUSPICION", SUSPICION)
+    monkeypatch.setattr(lease, "SUSPICION", SUSPICION)
 
 
 def outlive(location: str, lease: float, suspicion: float, outage: Callable[[list[Elsewhere]], None]) -> str:

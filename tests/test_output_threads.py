@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.forks import fork
-from tests.postgres import DEADLINE
+from tests.postgres import DEADLINE, wait_until
 from tests.test_output import lines_of
 from zrb_store import Attempt, AttemptClosed, Store, settings
 from zrb_store.db.transaction import Transaction
@@ -61,6 +61,26 @@ def test_no_line_is_lost_if_two_threads_print_first(store: Store, monkeypatch: p
         # Before the thread that stores can do so.
         attempt.complete()
     assert sorted(lines_of(store, "load#1")) == ["log: 0", "log: 1"]
+
+
+def test_output_that_no_thread_can_store_now_fails_no_task(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of the number of processes is full for a moment. What is printed is stored with what comes next."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(writer, "INTERVAL", 0.0)
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        attempt._output = Output(store.database, attempt.id, attempt.full_name, 4000, writer=writer.Writer())
+        note = attempt._output.noting(lambda text: None, lambda texts: (["print"] * len(texts), texts))
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", refuse)
+            attempt.log("one")
+            for _ in range(2000):
+                note("a lot of text\n")
+        attempt.log("last")
+        wait_until(lambda: "log: last" in lines_of(store, "load#1"), lambda: "nothing is stored before the end")
+    assert "print: a lot of text" in lines_of(store, "load#1")
 
 
 def test_a_signal_handler_that_prints_first_while_its_thread_does(
@@ -112,7 +132,8 @@ def test_a_child_that_is_forked_while_output_is_stored_does_not_wait_for_it(
             attempt.log("x" * 1_000_000)
             assert attempt.output.last_line("log") is None
             attempt.output.store()
-            attempt.fail(ValueError("the child gives up"))
+            with pytest.raises(AttemptClosed):
+                attempt.fail(ValueError("the child gives up"))
 
         with monkeypatch.context() as slowed:
             slowed.setattr(store.database, "transact", slow)
@@ -121,6 +142,5 @@ def test_a_child_that_is_forked_while_output_is_stored_does_not_wait_for_it(
         _, status = os.waitpid(fork(work), 0)
         goes_on.set()
         assert os.waitstatus_to_exitcode(status) == 0
-        with pytest.raises(AttemptClosed):
-            attempt.complete()
+        attempt.complete()
     assert lines_of(store, "load#1") == ["log: from the parent"]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import re
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
 from tests.attempts import acting_as, start
 from tests.commands import Commands
+from tests.postgres import wait_until
 from tests.processes import Child
 from tests.rows import query, states
 from zrb_store import LeaseLost, SessionCompleted, Store, open_store
@@ -40,6 +44,13 @@ def hold_a_value(pipe: Connection, location: str, session: str) -> None:
                 run.end("completed")
             except LeaseLost as error:
                 pipe.send(str(error))
+
+
+def become_another_program(pipe: Connection, location: str) -> None:
+    """Take a value of the shared queue, and execute a program that does not end."""
+    with open_store(location) as store, store.session("worker").run() as run, run.attempt("convert"):
+        pipe.send(store.session("inbox").xcom["files"].pop())
+        os.execlp("sleep", "sleep", "86400")
 
 
 def age_lease(store: Store, session: str, *, known: bool = False) -> None:
@@ -176,6 +187,19 @@ class TestDeath:
             child.join()
         assert store.session("worker").status == "completed"
 
+    @pytest.mark.skipif(platform.system() != "Linux", reason="only Linux tells one program of a process from the next")
+    def test_a_program_that_a_task_has_become_keeps_its_value_as_long_as_its_lease(
+        self, store: Store, location: str, inbox: Any
+    ) -> None:
+        with Child(become_another_program, location) as child:
+            assert child.receive() == "a"
+            wait_until(lambda: psutil.Process(child.pid).name() == "sleep", lambda: "it is no other program")
+            assert inbox.pop() == "b"
+            age_lease(store, "worker", known=True)
+            assert open_again(store).pop() == "c"
+            age_suspicion(store, lease_queries.SUSPICION)
+            assert open_again(store).pop() == "a"
+
     def test_a_taker_does_not_reclaim_itself(self, store: Store, inbox: Any) -> None:
         run = start(store, "worker")
         with acting_as(run.begin("convert")):
@@ -191,7 +215,7 @@ class TestDeath:
             child.kill()
         store.database.execute(sa.text(f"UPDATE zrb_run SET suspected_at = {2**52}"))
         assert inbox.pop() == "b"
-        age_suspicion(store, reclaim.SUSPICION)
+        age_suspicion(store, lease_queries.SUSPICION)
         assert [*iter(lambda: pop_at_once(store), None)] == ["a", "c"]
 
     def test_a_shell_script_gets_it_too(self, store: Store, location: str, inbox: Any, command: Commands) -> None:
@@ -230,7 +254,7 @@ class TestDeath:
             age_lease(store, "worker")
             assert inbox.pop() == "b"
             assert query(store, "SELECT count(suspected_at) FROM zrb_run") == [(1,)]
-            age_suspicion(store, reclaim.SUSPICION - 1)
+            age_suspicion(store, lease_queries.SUSPICION - 1)
             assert open_again(store).pop() == "c"
             age_suspicion(store, 1)
             assert open_again(store).pop() == "a"

@@ -135,3 +135,26 @@ def test_a_new_connection_opens_the_same_file(store: Store, location: str) -> No
     store.database.after_fork(in_child=False)
     with pytest.raises(StoreUnavailable, match=GONE):
         store.session("other").xcom["q"].peek()
+
+
+def test_a_log_that_is_deleted_costs_no_other_process_its_values(store: Store, location: str) -> None:
+    """SQLite would write the log that it still has open over what others have written since, and delete theirs."""
+    queue = store.session("s").xcom["q"]
+    queue.push(1)
+    for ending in ("-wal", "-shm"):
+        Path(location + ending).unlink()
+    assert elsewhere(location, "queue.push('theirs')") == ["theirs"]
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=GONE):
+            queue.push(2)
+    store.close()
+    assert elsewhere(location, "") == ["theirs"]
+
+
+def elsewhere(location: str, statement: str) -> list[str]:
+    """Let another process do something with the queue, and return what is in it then."""
+    code = f"import sys, zrb_store\nqueue = zrb_store.open_store(sys.argv[1]).session('s').xcom['q']\n{statement}\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}print(*queue)", location], stdout=PIPE, text=True, check=True, timeout=DEADLINE
+    )
+    return done.stdout.split()

@@ -1,16 +1,19 @@
-"""Steps of one attempt in several processes: a forked child has the attempt, and its parent goes on with it."""
+"""A run and its attempts in several processes: a forked child has them, and its parent goes on with them."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.forks import fork
 from tests.rows import faults, query
-from zrb_store import AttemptClosed, StepUncertain, Store
+from zrb_store import Attempt, AttemptClosed, Run, StepUncertain, Store, ZrbStoreError, open_store
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -66,3 +69,71 @@ def test_of_two_processes_that_do_one_step_at_once_only_one_completes_it(store: 
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     steps = query(store, "SELECT status, result FROM zrb_attempt WHERE step = 'one' ORDER BY id")
     assert [tuple(row) for row in steps] == [("interrupted", None), ("completed", '"parent"')]
+
+
+def crash(*_: Any) -> None:
+    raise RuntimeError("of the child")
+
+
+def end_what_is_the_parents(run: Run, attempt: Attempt) -> None:
+    for end in (attempt.complete, attempt.fail):
+        with pytest.raises(AttemptClosed, match="only that one can end it"):
+            end()
+    with pytest.raises(ZrbStoreError, match="only that one can end it"):
+        run.end("failed")
+    if attempt.task == "work":  # deliveries are attempts of no task
+        with pytest.raises(ZrbStoreError, match="work#1 is under way"):
+            run.begin("work")
+
+
+WAYS: dict[str, tuple[Callable[[Run, Attempt], Any], int]] = {
+    "falls through": (lambda run, attempt: None, 0),
+    "exits": (lambda run, attempt: sys.exit(3), 3),
+    "raises": (crash, 1),
+    "ends": (end_what_is_the_parents, 0),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["attempt", "delivery", "step"])
+def test_a_forked_child_that_leaves_the_blocks_ends_nothing(store: Store, inbox: Any, kind: str, way: str) -> None:
+    """The parent's run and attempt go on, and the value that it holds stays with it."""
+    leave, code = WAYS[way]
+    parent = os.getpid()
+
+    def work(run: Run, attempt: Attempt) -> None:
+        child = os.fork()
+        if child == 0:
+            leave(run, attempt)
+            return
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
+        assert query(store, "SELECT status FROM zrb_attempt WHERE role <> 'step'") == [("running",)]
+        with open_store(store.database.url.render_as_string(hide_password=False)) as other:
+            assert other.session("s").status == "running"
+            assert other.session("inbox").xcom["files"].pop() == "b"
+
+    code_of_child = 1
+    try:
+        with store.session("s").run() as run:
+            if kind == "delivery":
+                for delivery in run.consume(inbox, on_error="raise"):
+                    with delivery:
+                        work(run, delivery.attempt)
+                    break
+            else:
+                with run.attempt("work") as attempt:
+                    inbox.pop()
+                    if kind == "attempt":
+                        work(run, attempt)
+                    else:
+                        attempt.step("page", lambda: work(run, attempt))
+        code_of_child = 0
+    except SystemExit as error:
+        code_of_child = int(str(error.code))
+    except AttemptClosed:
+        code_of_child = code if kind == "step" else 1  # the step has to end before its block is left
+    finally:
+        if os.getpid() != parent:
+            os._exit(code_of_child)
+    assert store.session("s").status == "completed"
+    assert list(inbox) == ["c"]

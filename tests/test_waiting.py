@@ -260,7 +260,7 @@ def test_a_lease_from_a_clock_that_was_ahead(store: Store, seconds: int) -> None
     store.database.transact(
         lambda t: t.driver.execute(
             f"UPDATE zrb_run SET pid_namespace = 'another', started_at = started_at + {seconds}000000, "
-            f"lease_expires_at = lease_expires_at + {seconds}000000"
+            f"lease_expires_at = lease_expires_at + {seconds}000000, suspected_at = 1"
         )
     )
     if store.database.dialect_name == "sqlite":

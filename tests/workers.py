@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from zrb_store import Store, ZrbStoreError, cli, codec, open_store
+from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.db.urls import store_url
 from zrb_store.operations import fork, mark, prune, reclaim
@@ -303,3 +304,26 @@ def consume_once(pipe: Connection, location: str, command: list[str], testing: s
     os.environ["ZRB_STORE_TESTING"] = testing
     obey_environment()
     cli.run(["consume", "inbox", "files", "--", *command])
+
+
+def run_out_of_files(pipe: Connection, location: str) -> None:
+    """Do things while this process may open no more files, and tell how each failed."""
+    with open_store(location) as used:
+        used.session("s").xcom["q"].push(0)
+        Database.timeout = 0.5
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        files = []
+        with contextlib.suppress(OSError):
+            while True:
+                files.append(os.open(os.devnull, os.O_RDONLY))
+        errors: list[tuple[type[Exception], str] | None] = []
+        for work in (lambda: used.session("flow").run().start(), lambda: open_store(location)):
+            try:
+                work()
+                errors.append(None)
+            except Exception as error:  # noqa: BLE001 - the test looks at it
+                errors.append((type(error), str(error)))
+        for file in files:
+            os.close(file)
+        used.session("flow").run().start()
+        pipe.send(errors)

@@ -75,6 +75,15 @@ class _Renewal:
             self._failing.discard(holder)
             self._changed.notify()
 
+    def is_renewed(self, database: Database, run_id: int) -> bool:
+        with self._changed:
+            return any((each.id, each.database.url) == (run_id, database.url) for each in self._holders)
+
+    def abandon(self, database: Database, run_id: int) -> None:
+        with self._changed:
+            kept = [each for each in self._holders if (each.id, each.database.url) != (run_id, database.url)]
+            self._holders[:] = kept
+
     def _renew_all(self) -> None:
         while True:
             with self._changed:
@@ -146,6 +155,10 @@ start_renewing = _renewal.add
 """Renew the lease of a run from now on."""
 stop_renewing = _renewal.remove
 """Stop renewing the lease of a run."""
+is_renewed = _renewal.is_renewed
+"""Whether this process renews the lease of a run of this database."""
+abandon = _renewal.abandon
+"""Stop renewing the lease of a run of this database, if this process does."""
 duration_in_micros = _renewal.duration_in_micros
 """Return how long a lease lasts, in microseconds."""
 set_duration = _renewal.set_duration

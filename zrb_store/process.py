@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import getpass
 import os
@@ -10,6 +11,10 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from zrb_store.errors import StoreUnavailable
+
+OUT_OF_FILES = "this process has as many files open as it may: close some, or raise the limit (`ulimit -n`)"
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
@@ -17,8 +22,9 @@ class ProcessIdentity:
 
     Attributes:
         pid_namespace: The namespaces in which the pid and the start time are valid.
-        process_started: The process's start, in the kernel's own count. It is only ever compared for equality: a start
-            time in seconds changes when the clock is set, so that a running process would be taken for a dead one.
+        process_started: The process's start, in the kernel's own count, and what names the program that it executes. It
+            is only ever compared for equality: a start time in seconds changes when the clock is set, so that a running
+            process would be taken for a dead one.
     """
 
     host: str
@@ -30,7 +36,11 @@ class ProcessIdentity:
 
 
 def identity() -> ProcessIdentity:
-    """Return the identity of this process; a forked child has its own."""
+    """Return the identity of this process; a forked child has its own.
+
+    Raises:
+        StoreUnavailable: It may open no file in which the kernel tells its identity.
+    """
     return _identity(os.getpid())
 
 
@@ -40,7 +50,19 @@ def _identity(pid: int) -> ProcessIdentity:
         user: str | None = getpass.getuser()
     except (KeyError, OSError):  # in a container the user may have no name
         user = str(os.getuid()) if hasattr(os, "getuid") else None
-    return ProcessIdentity(socket.gethostname(), _boot_id(), _pid_namespace(), pid, process_started(pid), user)
+    if is_out_of_files():
+        raise StoreUnavailable(f"the run cannot be recorded: {OUT_OF_FILES}")
+    started = "/".join(filter(None, (process_started(pid), _program(pid)))) or None
+    return ProcessIdentity(socket.gethostname(), _boot_id(), _pid_namespace(), pid, started, user)
+
+
+def is_out_of_files() -> bool:
+    """Whether this process, or the whole machine, may open no more files."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
 
 
 def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:
@@ -48,14 +70,23 @@ def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started
 
     Returns:
         None if this process cannot tell, because the other one runs on another machine, in another boot or container,
-        or is hidden from this user. Then it counts as running until its lease expires.
+        is hidden from this user, or executes another program by now. Then it counts as running until its lease expires.
     """
     if started is None or not _is_here(boot_id, pid_namespace):
         return None
+    started, _, program = started.partition("/")
     try:
-        return process_started(pid) == started
+        if process_started(pid) != started:
+            return False
     except PermissionError:
         return None
+    return True if not program or _program(pid) in (None, program) else None
+
+
+def is_own(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool:
+    """Whether this identity is that of this process."""
+    me = identity()
+    return (boot_id, pid_namespace, pid, started) == (me.boot_id, me.pid_namespace, me.pid, me.process_started)
 
 
 def is_group_alive(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:
@@ -150,6 +181,19 @@ def process_started(pid: int) -> str | None:
         fields = stat.rpartition(")")[2].split()  # the process's name may contain spaces and parentheses
         return None if fields[0] in "ZX" else fields[19]
     return _process_started_elsewhere(pid)
+
+
+def _program(pid: int) -> str | None:
+    """Return what names the program that a process executes: where Linux has placed its stack, which `execv` changes.
+
+    Returns:
+        None if that is not known, as that of another user's process.
+    """
+    try:
+        stack = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[25]
+    except (OSError, IndexError):
+        return None
+    return None if stack == "0" else stack
 
 
 def _process_started_elsewhere(pid: int) -> str | None:

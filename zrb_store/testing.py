@@ -132,11 +132,14 @@ def short_lease(seconds: float) -> Iterator[None]:
 def expire_lease(session: Session) -> None:
     """End the lease of a session's run now, so that the next `session.run()` takes the session over.
 
+    It does so if this process has started the run, or the process that did has died.
+
     Raises:
         SessionNotFound: There is no such session.
     """
     run = runs.last(session.database, session.record().id)
     if run is not None:
+        lease.abandon(session.database, run.id)
         renew(session.database, run.id, 0)
 
 

@@ -6,6 +6,8 @@ import re
 import signal
 from typing import Any
 
+import pytest
+
 from tests.sessions import logged, show
 from tests.zrb.conftest import Zrb, until
 
@@ -81,6 +83,27 @@ def test_a_task_whose_forked_child_prints_first(zrb: Zrb) -> None:
     )
     assert zrb.run("fork").out.strip().endswith("done")
     assert output_of(zrb, "fork#1") == [("print", "from the parent")]
+
+
+@pytest.mark.parametrize("leaving", ["return 'of the child'", "sys.exit(3)", "raise ValueError('of the child')"])
+def test_a_forked_child_that_leaves_its_task_ends_nothing(zrb: Zrb, leaving: str) -> None:
+    zrb.tasks(
+        f"""
+        import os
+        import sys
+        def work(ctx):
+            pid = os.fork()
+            if pid == 0:
+                {leaving}
+            os.waitpid(pid, 0)
+            return "done"
+        rest = Task(name="rest", action=lambda ctx: ctx.print("rest") or "cleared away")
+        fork = Task(name="fork", retries=1, action=work, fallback=rest)
+        cli.add_task(fork)
+        """
+    )
+    assert zrb.run("fork").out.strip().endswith("done")
+    assert {name: attempt["status"] for name, attempt in attempts(zrb).items()} == {"fork#1": "completed"}
 
 
 def test_a_command_that_says_nothing_on_stderr(zrb: Zrb) -> None:

@@ -241,7 +241,7 @@ def test_a_lost_lease_ends_the_run_although_the_task_swallows_it(zrb: Zrb, call:
     zrb.tasks(REFUSED.replace("CALL", call))
     running = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-step").signal(signal.SIGSTOP)
     with closing(sqlite3.connect(zrb.db)) as database:
-        database.execute("UPDATE zrb_run SET lease_expires_at = 1")
+        database.execute("UPDATE zrb_run SET lease_expires_at = 1, suspected_at = 1")
         database.commit()
     with open_store(zrb.db) as store:
         other = store.session("end").run(task="main").start()

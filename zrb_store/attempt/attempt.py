@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -52,12 +51,11 @@ class Attempt(AttemptUnderWay):
         self._has_begun_before = has_begun_before  # so that it may have output: readiness checks have one attempt
         self.result_seq: int | None = None
         self.steps = ExactSteps(self)
-        self._pid = os.getpid()
 
     @property
     def output(self) -> Output | None:
         """What it prints and logs; None if that is not kept, if it has ended without any, and in a forked child."""
-        if self._output is None and self._open and (limit := settings.output()) and os.getpid() == self._pid:
+        if self._output is None and self.is_open and (limit := settings.output()):
             end = None if self._has_begun_before else NO_OUTPUT
             made = Output(self.database, self.id, self.full_name, limit, end)
             # Another thread, or a signal handler in the middle of this, may have made one as well. One remains.
@@ -132,9 +130,10 @@ class Attempt(AttemptUnderWay):
         Raises:
             UnencodableValue: No codec takes a part of the result; the attempt still runs.
             ValueTooLarge: The result is larger than the limit; the attempt still runs.
-            AttemptClosed: The attempt has ended before.
+            AttemptClosed: The attempt has ended before, or another process began it.
             LeaseLost: Another process has taken the session over.
         """
+        self._refuse_other_process()
         item: Encoded | None = None
         if isinstance(result, Encoded):
             item = result

@@ -42,9 +42,10 @@ class Step(AttemptUnderWay):
             The result as it was stored.
 
         Raises:
-            AttemptClosed: The step, or the attempt around it, has ended before.
+            AttemptClosed: The step, or the attempt around it, has ended before, or another process began the step.
             LeaseLost: Another process has taken the session over.
         """
+        self._refuse_other_process()
         item = self._encode(None if result is NO_RESULT else result)
         stands = False
         failpoint("step_complete:before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self
 from zrb_store.attempt.reference import AttemptReference
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.errors import LeaseLost, ZrbStoreError
+from zrb_store.errors import AttemptClosed, LeaseLost, ZrbStoreError
 from zrb_store.queries import attempts
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.safe_text import ErrorText, error_text
@@ -42,7 +43,8 @@ _NO_OUTPUT: Final = _NoOutput()
 class AttemptUnderWay(AttemptReference):
     """An attempt or a step under way.
 
-    As a context manager, it completes when the block ends, and fails if the block raises.
+    As a context manager, it completes when the block ends, and fails if the block raises. A forked child can write for
+    it, but not end it: when the child leaves the block, nothing happens.
 
     Attributes:
         session: Name of the session.
@@ -58,12 +60,20 @@ class AttemptUnderWay(AttemptReference):
         self.xcom = xcoms.bound_to(self)
         self.restorable = True
         self._open = True
+        self._pid = os.getpid()
         self._token: Token[Owner | None] | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether the attempt was neither ended nor left, as far as this object knows."""
-        return self._open
+        """Whether this process began the attempt and has neither ended nor left it, as far as this object knows."""
+        return self._open and self._pid == os.getpid()
+
+    def _refuse_other_process(self) -> None:
+        if self._pid != os.getpid():
+            raise AttemptClosed(
+                f"{self.full_name} was begun by process {self._pid}, and only that one can end it, not its forked "
+                "child: end the child with `os._exit`, and return its result to its parent"
+            )
 
     def complete(self, result: Any = NO_RESULT) -> Encoded | None:
         """Complete the attempt with its result, in one transaction."""
@@ -89,9 +99,10 @@ class AttemptUnderWay(AttemptReference):
             first_frame: Where the traceback begins, if not at its first frame.
 
         Raises:
-            AttemptClosed: The attempt has ended before.
+            AttemptClosed: The attempt has ended before, or another process began it.
             LeaseLost: Another process has taken the session over.
         """
+        self._refuse_other_process()
         text = error_text(error, first_frame) if isinstance(error, BaseException) else error
 
         def work(transaction: Transaction) -> bool:
@@ -129,7 +140,7 @@ class AttemptUnderWay(AttemptReference):
     ) -> None:
         if self._token is not None:
             leave(self._token)
-        if not self._open:
+        if not self.is_open:
             return
         self._open = False  # whether or not the store can be told
         if error is None:

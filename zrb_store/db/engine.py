@@ -116,8 +116,7 @@ class Database(Patience):
         rows = transaction.execute(statement, params)
         if not rows:
             refuse_upgraded(transaction.driver, self)
-        self.refuse_replaced()
-        return rows
+        return self._in_place(rows)
 
     def transact(self, work: Callable[[Transaction], T], name: str = "", *, in_background: bool = False) -> T:
         """Run `work` in one write transaction. If another transaction conflicts with it, run it again from the start.
@@ -277,10 +276,12 @@ class Database(Patience):
 
         This is checked after each write, so that no write is acknowledged that went to a file nobody can find again.
         """
-        if self._file is not None and not self._file.is_in_place():
+        file = self._file
+        if file is not None and (file.has_lost_log or not file.is_in_place()):
             self._is_replaced = True
+            what = "-wal file" if file.has_lost_log else "file"
             raise StoreReplaced(
-                f"the file of the store {self.shown_url} was deleted or replaced while this process had it open: "
+                f"the {what} of the store {self.shown_url} was deleted or replaced while this process had it open: "
                 "end this process, and start it again"
             )
 
@@ -288,6 +289,8 @@ class Database(Patience):
         roll_back(self._transaction)
 
     def _in_place(self, result: T) -> T:
+        if self._file is not None:
+            self._file.has_log()
         self.refuse_replaced()
         return result
 
@@ -317,7 +320,8 @@ class Database(Patience):
         if pooled is None:
             return
         with contextlib.suppress(Exception):
-            pooled.invalidate()
+            if self._file is None or self._file.let_close(pooled.driver_connection):
+                pooled.invalidate()
             if self._file is not None:
                 self._file.put_log_aside()
 

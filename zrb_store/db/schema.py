@@ -65,6 +65,9 @@ def _make_usable(database: Database) -> None:
             raise
         found = None
     if found == REVISION:
+        statement = database.dialect.make_usable
+        if statement is not None and not database.read_only:
+            database.operate(lambda transaction: transaction.driver.execute(statement).fetchall())
         return
     if found is None and database.read_only:
         refuse_missing(database)

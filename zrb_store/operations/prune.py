@@ -175,10 +175,10 @@ def _delete_session(database: Database, chosen: Candidate, rule: str) -> bool:
         if has_dead_values(transaction, session.id):
             return False
         run = runs.last(transaction, session.id)
-        if run is not None and lease.is_live(transaction, run, now_micros(transaction)):
-            return False  # its process had slept, and has renewed its lease
-        if run is not None and lease.living_command(transaction, run) is not None:
-            return False
+        if run is not None and run.ended_at is None:
+            state = lease.state_of_process(transaction, run, now_micros(transaction))
+            if state == "alive" or lease.living_command(transaction, run) is not None:
+                return False
         delete(transaction, session)
         record_change(transaction, "prune", chosen.name, rule)
         return True

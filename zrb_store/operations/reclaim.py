@@ -15,13 +15,7 @@ from zrb_store.queries import reclaim as queries
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.reclaim import HoldingRun
-from zrb_store.records import RunRecord
 
-SUSPICION = 20.0
-"""Seconds that an expired lease may still be renewed. A process renews its lease every 15 s.
-
-Without this time, an outage of the server, or a machine that was suspended, would look like the death of everybody.
-"""
 _INTERVAL = 1.0  # seconds between two searches of a queue that has values
 
 _due: WeakKeyDictionary[Database, dict[int, float]] = WeakKeyDictionary()
@@ -59,15 +53,11 @@ def search(database: Database, queue_id: int, taker: str | None, *, missing: boo
 
 def _is_own(holder: HoldingRun, taker: str | None) -> bool:
     """Whether a run is the taker's own: it is alive, whatever became of its lease."""
-    me, run = identity(), holder.run
-    process = (run.boot_id, run.pid_namespace, run.pid, run.process_started)
-    if process == (me.boot_id, me.pid_namespace, me.pid, me.process_started):
-        return True
-    return taker is not None and taker.partition("/")[0] == holder.session
+    return lease.is_own_run(holder.run) or (taker is not None and taker.partition("/")[0] == holder.session)
 
 
 def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:
-    reason = cause_of_death(database, holder.run)
+    reason = None if holder.run.damage else lease.cause_of_death(database, holder.run, now_micros(database))
     if reason is None:
         return False
     if not holder.is_delivery and sessions.are_related(database, holder.session_id, holder.home_id):
@@ -101,17 +91,3 @@ def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:
         return False
     tell_death(database, holder.session, holder.run, reason)
     return True
-
-
-def cause_of_death(database: Database, run: RunRecord) -> str | None:
-    """Return why a run counts as dead; None if it does not, or not yet."""
-    moment = now_micros(database)
-    state = lease.state_of_process(database, run, moment)
-    if run.damage or state == "alive" or lease.living_command(database, run) is not None:
-        return None
-    if state == "dead":
-        return "its process had died"
-    if run.suspected_at is None or run.suspected_at > moment:
-        queries.suspect(database, run)
-        return None
-    return "its lease had expired" if moment - run.suspected_at >= SUSPICION * 1_000_000 else None

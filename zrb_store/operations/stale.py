@@ -7,9 +7,8 @@ import logging
 from zrb_store.db.engine import Database
 from zrb_store.errors import ZrbStoreError
 from zrb_store.operations.on_failure import tell_death
-from zrb_store.operations.reclaim import cause_of_death
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.lease import is_live
+from zrb_store.queries.lease import cause_of_death, is_live
 from zrb_store.queries.on_failure import running_and_untold
 
 _MOST = 20  # commands that are started at once: the next check tells of the others
@@ -32,7 +31,7 @@ def tell_stale(database: Database) -> None:
     told = 0
     try:
         for session, run in running_and_untold(database):
-            died = cause_of_death(database, run)
+            died = None if run.damage else cause_of_death(database, run, now_micros(database))
             if died is not None and told < _MOST:
                 tell_death(database, session, run, died)
                 told += 1

@@ -123,14 +123,14 @@ class Output:
         self._rests_until = at + _REST
         if self._is_inherited:
             return
-        if self._is_due:
-            self._buffer.raw.trim()
-        else:
-            self._wake()  # a task that prints little need not be trimmed
+        if self._is_due or not self._wake():
+            self._buffer.raw.trim()  # a task that prints little need not be trimmed
 
-    def _wake(self) -> None:
-        self._is_due = True
-        self._writer.wake(self)
+    def _wake(self) -> bool:
+        self._is_due = True  # before the writer can say that it has stored it
+        if not self._writer.wake(self):
+            self._is_due = False
+        return self._is_due
 
     def last_line(self, stream: str) -> str | None:
         """Return the last line of a stream that is not blank, or None."""

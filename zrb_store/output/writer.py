@@ -36,15 +36,24 @@ class Writer:
         self._changed = threading.Condition(threading.RLock())  # a signal handler may print
         self._thread: threading.Thread | None = None
 
-    def wake(self, output: Storable) -> None:
-        """Store this output in a second."""
+    def wake(self, output: Storable) -> bool:
+        """Store this output in a second.
+
+        Returns:
+            False if no thread can be started at the moment: ask again.
+        """
         with self._changed:
             self._due[output] = None
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._store_all, name="zrb-store-output", daemon=True)
-                self._thread.start()
-            else:
+            if self._thread is not None:
                 self._changed.notify()
+                return True
+            self._thread = threading.Thread(target=self._store_all, name="zrb-store-output", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:
+                self._thread = None
+                return False
+            return True
 
     def _store_all(self) -> None:
         while True:

@@ -151,9 +151,11 @@ class Recorder:
             raise RunStopped(str(self.fatal)) from cause
 
     def refuse_if_ended(self) -> None:
-        """Raise `RunStopped` if the run has ended: no task may run any more."""
+        """Raise `RunStopped` if the run has ended, or belongs to the process that this one was forked from."""
         if self.ended:
             raise RunStopped("the run has ended")
+        if self.run.is_inherited:
+            raise RunStopped("the run belongs to another process: a child that a task forks ends by `os._exit`")
 
     async def wait_for_actions(self) -> None:
         """Wait a moment for the actions that still run: zrb cancels them after the run, but does not wait."""
@@ -170,8 +172,12 @@ class Recorder:
             interrupted: Whether SIGINT, SIGTERM or a cancellation ended it.
 
         Returns:
-            `completed`, `failed` or `interrupted`.
+            `completed`, `failed` or `interrupted`. A forked child that comes here ends nothing, and there is nothing to
+            say: `completed`.
         """
+        if self.run.is_inherited:
+            self.ended = True
+            return "completed"
         main = self.zrb_session.get_task_status(self.main)
         outcome = self._outcome.of_run(main, error, interrupted=interrupted)
         self.ended = True

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, session, value
 from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, short_text
-from zrb_store.db.transaction import Executor, Row
+from zrb_store.db.transaction import Executor, Lost, Row
 from zrb_store.queries import chunks
 from zrb_store.queries.clock import MOMENT, TICK, Moment
 from zrb_store.records import AttemptRecord
@@ -120,6 +120,7 @@ def begin(
     arguments: str | None,
     *,
     once: bool = False,
+    lost: Lost | None = None,
 ) -> BegunAttempt | None:
     """Begin the next attempt of a task.
 
@@ -132,6 +133,7 @@ def begin(
         role: `task`, `server`, `fallback`, `manual` or `delivery`.
         arguments: Encoded arguments of the task, for comparison.
         once: Do nothing if an earlier attempt has completed.
+        lost: Finds the attempt if the answer is lost.
 
     Returns:
         The attempt. None if a newer run has taken over the session, if an earlier attempt is unfinished (which does not
@@ -139,7 +141,7 @@ def begin(
     """
     params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "role": role}
     statement = _BEGIN_DELIVERY if role == "delivery" else _BEGIN_ONCE if once else _BEGIN
-    rows = executor.execute(statement, {**params, "arguments": arguments})
+    rows = executor.execute(statement, {**params, "arguments": arguments}, lost)
     return BegunAttempt(*rows[0]) if rows else None
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from zrb_store.db.core import bindparam, run, sa
 from zrb_store.db.dialect import now, schema_is_unchanged
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import SessionBusy
-from zrb_store.process import is_group_alive, is_running, is_stopped
+from zrb_store.process import is_group_alive, is_own, is_running, is_stopped
 from zrb_store.queries import deliveries, runs
 from zrb_store.records import RunRecord, SessionRecord
 
 DURATION = 60.0
 """Seconds that a lease lasts."""
+SUSPICION = 20.0
+"""Seconds that an expired lease may still be renewed. A process renews its lease every 15 s.
+
+Without this time, an outage of the server, or a machine that was suspended, would look like the death of everybody.
+"""
 
 _RENEW = (
     sa.update(run)
@@ -34,7 +41,7 @@ def is_live(executor: Executor, run: RunRecord, moment: int) -> bool:
     """Whether the run still holds its lease at `moment` (the database's clock) and may be at work."""
     if run.ended_at is not None or run.lease_expires_at <= moment:
         return False
-    running = is_running(run.boot_id, run.pid_namespace, run.pid, run.process_started)
+    running = is_running(*_process(run))
     if running is None and executor.dialect_name == "sqlite":
         # SQLite uses this host's clock. It was ahead when the lease began if the lease outlasts one that begins now.
         return run.lease_expires_at - moment <= DURATION * 1_000_000
@@ -52,10 +59,50 @@ def state_of_process(executor: Executor, run: RunRecord, moment: int) -> str:
     """
     if is_live(executor, run, moment):
         return "alive"
-    running = is_running(run.boot_id, run.pid_namespace, run.pid, run.process_started)
+    running = is_running(*_process(run))
     if running and not is_stopped(run.pid):
         return "alive"
     return "dead" if running is False else "lease expired"
+
+
+def _process(run: RunRecord) -> tuple[str | None, str | None, int, str | None]:
+    return run.boot_id, run.pid_namespace, run.pid, run.process_started
+
+
+def is_own_run(run: RunRecord) -> bool:
+    """Whether this process has started the run."""
+    return is_own(*_process(run))
+
+
+_SUSPECT = (
+    sa.update(run)
+    .where(
+        run.c.id == bindparam("run_id"),
+        # A suspicion of the future comes from a clock that was ahead.
+        sa.or_(run.c.suspected_at.is_(None), run.c.suspected_at > now()),
+        run.c.ended_at.is_(None),
+        schema_is_unchanged,
+        run.c.lease_expires_at == bindparam("seen", type_=sa.BigInteger),
+    )
+    .values(suspected_at=now())
+    .returning(run.c.id)
+)
+
+
+def cause_of_death(executor: Executor, run: RunRecord, moment: int) -> str | None:
+    """Return why a run that has not ended counts as dead; None if it does not, or not yet.
+
+    Whoever first finds its lease expired records that as a suspicion, which a renewal removes.
+    """
+    state = state_of_process(executor, run, moment)
+    if state == "alive" or living_command(executor, run) is not None:
+        return None
+    if state == "dead":
+        return "its process had died"
+    if run.suspected_at is None or run.suspected_at > moment:
+        executor.execute(_SUSPECT, {"run_id": run.id, "seen": run.lease_expires_at})
+        return None
+    return "its lease had expired" if moment - run.suspected_at >= SUSPICION * 1_000_000 else None
 
 
 def how_it_died(executor: Executor, run: RunRecord, moment: int) -> str:
@@ -70,20 +117,34 @@ def status_of(executor: Executor, session: SessionRecord, run: RunRecord | None,
     return session.status
 
 
-def refuse_live(executor: Executor, session: SessionRecord, moment: int) -> RunRecord | None:
+def refuse_live(
+    executor: Executor, session: SessionRecord, moment: int, is_renewed: Callable[[int], bool] = lambda _: False
+) -> RunRecord | None:
     """Raise `SessionBusy` if a process is running the session at `moment`.
+
+    Args:
+        executor: The database, or the open transaction.
+        session: The session.
+        moment: The database's time.
+        is_renewed: Whether this process still renews the lease of this run. Other processes are looked at.
 
     Returns:
         The newest run, on which no process works any more; None if there was none.
     """
     last = runs.last(executor, session.id)
-    if last is None:
-        return None
-    if is_live(executor, last, moment):
+    if last is None or last.ended_at is not None:
+        return last
+    own = is_own_run(last)
+    if (
+        (is_live(executor, last, moment) or is_renewed(last.id))
+        if own
+        else (state_of_process(executor, last, moment) == "alive")
+    ):
         age = max(0, moment - last.started_at) // 1_000_000
+        end = f"with `kill {last.pid}`" if is_running(*_process(last)) else "there"
         raise SessionBusy(
-            f"session {session.name} is being run by pid {last.pid} on {last.host} for {age} s; "
-            "wait for it, or end it and start again"
+            f"session {session.name} is being run by pid {last.pid} on {last.host} for {age} s; wait for it"
+            + ("" if own else f", or end it {end} and start again")
         )
     pid = living_command(executor, last)
     if pid is not None:
@@ -92,6 +153,21 @@ def refuse_live(executor: Executor, session: SessionRecord, moment: int) -> RunR
             f"or end it with `kill -- -{pid}`"
         )
     return last
+
+
+def suspected(executor: Executor, session: SessionRecord, run: RunRecord, moment: int) -> SessionBusy | None:
+    """Return the refusal to take over a run that `refuse_live` has let pass, if it may still renew its lease.
+
+    The transaction is to be committed: it may have recorded the suspicion.
+    """
+    if run.ended_at is not None or is_own_run(run) or cause_of_death(executor, run, moment):
+        return None
+    since = moment if run.suspected_at is None else min(run.suspected_at, moment)
+    seconds = SUSPICION - (moment - since) // 1_000_000
+    return SessionBusy(
+        f"session {session.name} may still be run by pid {run.pid} on {run.host}, which has not renewed its lease: "
+        f"start again in {seconds:.0f} s, when that counts as dead"
+    )
 
 
 def living_command(executor: Executor, run: RunRecord) -> int | None:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, run, sa, session, value
-from zrb_store.db.dialect import now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import runs
 from zrb_store.queries.clock import MOMENT, TICK, draw
@@ -116,26 +115,6 @@ def holding_runs(executor: Executor, queue_id: int) -> list[HoldingRun]:
         HoldingRun(runs.record(tuple(columns)), name, session_id, home_id, bool(is_delivery))
         for *columns, name, session_id, home_id, is_delivery in rows
     ]
-
-
-_SUSPECT = (
-    sa.update(run)
-    .where(
-        run.c.id == bindparam("run_id"),
-        # A suspicion of the future comes from a clock that was ahead.
-        sa.or_(run.c.suspected_at.is_(None), run.c.suspected_at > now()),
-        run.c.ended_at.is_(None),
-        schema_is_unchanged,
-        run.c.lease_expires_at == bindparam("seen", type_=sa.BigInteger),
-    )
-    .values(suspected_at=now())
-    .returning(run.c.id)
-)
-
-
-def suspect(executor: Executor, dead: RunRecord) -> None:
-    """Record that the lease of a run has expired, unless it was renewed since. A renewal removes the suspicion."""
-    executor.execute(_SUSPECT, {"run_id": dead.id, "seen": dead.lease_expires_at})
 
 
 _LOSE_ATTEMPTS = (

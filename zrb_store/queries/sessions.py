@@ -109,7 +109,7 @@ def set_tasks(executor: Executor, session_id: int, fence: int, tasks: Mapping[st
         False if a newer run has taken over the session.
     """
     params = {"session_id": session_id, "run_fence": fence, "known_tasks": json.dumps(dict(tasks))}
-    return bool(executor.execute(_SET_TASKS, params))
+    return bool(executor.execute(_SET_TASKS, params, lambda _: None))  # it may be repeated
 
 
 @functools.cache

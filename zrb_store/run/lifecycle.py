@@ -14,6 +14,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import (
     LeaseLost,
     SchemaAhead,
+    SessionBusy,
     SessionCompleted,
     StoreMissing,
     StoreUnavailable,
@@ -22,7 +23,7 @@ from zrb_store.errors import (
 from zrb_store.queries import attempts, deliveries, runs, sessions, steps
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
-from zrb_store.queries.lease import how_it_died, refuse_live
+from zrb_store.queries.lease import how_it_died, refuse_live, suspected
 from zrb_store.queries.standing_steps import refuse_repeating
 from zrb_store.records import AttemptRecord, RunRecord
 from zrb_store.run.spec import RunSpec
@@ -39,7 +40,8 @@ ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns]"
 class RunLifecycle:
     """The start and the end of a run, without what it runs.
 
-    As a context manager, it starts unless it was started, and ends the session as `completed` unless a task failed.
+    As a context manager, it starts unless it was started, and ends the session as `completed` unless a task failed. It
+    belongs to the process that starts it: when a forked child leaves the block, nothing happens.
 
     Attributes:
         number: 1 for the first run of the session; also its fence number.
@@ -58,6 +60,7 @@ class RunLifecycle:
         self.session = xcoms.session
         self.lost = False
         self._ended = False
+        self._pid = os.getpid()
         self.id = 0
         self.number = 0
         self.session_id = 0
@@ -84,10 +87,12 @@ class RunLifecycle:
             LeaseLost: Another process is removing the session.
             InvalidArgument: A step that was declared `once` would run again.
         """
+        self._pid = os.getpid()
         try:
-            self.session_id, self.id, self.number = self.database.transact(
-                lambda transaction: self._start(transaction, choose_reruns), "start"
-            )
+            started = self.database.transact(lambda transaction: self._start(transaction, choose_reruns), "start")
+            if isinstance(started, SessionBusy):
+                raise started
+            self.session_id, self.id, self.number = started
         except ZrbStoreError as error:
             self.tell_unavailable(error)
             raise
@@ -95,14 +100,18 @@ class RunLifecycle:
         self._tell_deaths()
         return self
 
-    def _start(self, transaction: Transaction, choose_reruns: ChooseReruns | None = None) -> tuple[int, int, int]:
+    def _start(
+        self, transaction: Transaction, choose_reruns: ChooseReruns | None = None
+    ) -> tuple[int, int, int] | SessionBusy:
         sessions.create(transaction, self.session)
         session = sessions.find(transaction, self.session, lock=True)
         if session is None:
             raise LeaseLost(sessions.being_removed(self.session))
         self._spec.refuse_other(session)
         moment = now_micros(transaction)
-        last = refuse_live(transaction, session, moment)
+        last = refuse_live(transaction, session, moment, lambda run_id: lease.is_renewed(self.database, run_id))
+        if last is not None and (refusal := suspected(transaction, session, last, moment)):
+            return refusal
         if session.is_finished and not self._spec.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
         self._spec.refuse_default_secrets(session)
@@ -139,7 +148,13 @@ class RunLifecycle:
 
         Raises:
             LeaseLost: Another process has taken the session over.
+            ZrbStoreError: Another process began the run.
         """
+        if self.is_inherited:
+            raise ZrbStoreError(
+                f"this run of session {self.session} was begun by process {self._pid}, and only that one can end it, "
+                "not its forked child"
+            )
         lease.stop_renewing(self)
         self._ended = True
         told = outcome != "completed" and self._tells()
@@ -190,6 +205,11 @@ class RunLifecycle:
             tell_death(self.database, self.session, *self._dead_run)
         tell_stale(self.database)
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child of the process that began the run."""
+        return self._pid != os.getpid()
+
     def outcome(self) -> str:
         """Return `completed`, or `failed` if a task ended without completing and no later attempt of it did.
 
@@ -234,7 +254,7 @@ class RunLifecycle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._ended:
+        if self._ended or self.is_inherited:
             return
         try:
             if error is None or (isinstance(error, SystemExit) and not error.code):

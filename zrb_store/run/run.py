@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
@@ -9,7 +10,7 @@ from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.codec.inputs import describe_changes, mask_encoded, stored_arguments
 from zrb_store.db.failpoints import failpoint
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Row, Transaction
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskCompleted, ZrbStoreError
 from zrb_store.names import check_name
 from zrb_store.queries import attempts, sessions
@@ -41,6 +42,7 @@ class Run(RunLifecycle):
         super().__init__(xcoms, spec, on_lost)
         self._claims = Claims()
         self._open_deliveries = OpenDeliveries(self.database)
+        self._numbers: dict[str, int] = {}  # of the last attempt of each task that this process has begun
 
     def attempt(self, task: str) -> Attempt:
         """Begin the next attempt of a task, to be used as a context manager.
@@ -72,7 +74,8 @@ class Run(RunLifecycle):
     def begin(self, task: str, *, role: str = "task", arguments: str | None = None, once: bool = False) -> Attempt:
         """Begin the next attempt of a task, giving back its unfinished ones first.
 
-        That includes an attempt which is under way in this process: only `attempt` and `step` protect it.
+        That includes an attempt which is under way in this process: only `attempt` and `step` protect it. A forked
+        child of the process that began the run gives back none that is under way.
 
         Args:
             task: Name of the task.
@@ -87,14 +90,15 @@ class Run(RunLifecycle):
             InvalidArgument: No task can have this name.
             TaskCompleted: `once`, and the task has completed in this session.
             LeaseLost: Another process has taken the session over.
+            ZrbStoreError: This is a forked child, and an attempt of the task is under way.
         """
         check_name(task, "task")
         begun = None
         if role != "check":
             failpoint("begin:before")
-            begun = attempts.begin(
-                self.database, self.session_id, self.id, self.number, task, role, arguments, once=once
-            )
+            place = self.session_id, self.id, self.number
+            lost = functools.partial(self._begun, task, self._numbers.get(task, 0))
+            begun = attempts.begin(self.database, *place, task, role, arguments, once=once, lost=lost)
         if begun:
             failpoint("begin:after")
         else:
@@ -103,7 +107,17 @@ class Run(RunLifecycle):
             if once and self.completed(task):
                 raise TaskCompleted(f"task {task} has completed in session {self.session}: its result is stored")
             raise self._mark_lost()
+        self._numbers[task] = begun.number
         return Attempt(self._xcoms, begun.id, task, begun.number, self.number, has_begun_before=role == "check")
+
+    def _begun(self, task: str, known: int, transaction: Transaction) -> list[Row] | None:
+        """Return the attempt whose beginning was not answered: it runs, and nobody knows its number."""
+        found = attempts.unfinished(transaction, self.session_id, task)
+        return [
+            (each.id, each.number)
+            for each in found
+            if (each.status, each.fence) == ("running", self.number) and each.number > known
+        ] or None
 
     def _begin_again(
         self, transaction: Transaction, task: str, role: str, arguments: str | None, once: bool
@@ -111,6 +125,8 @@ class Run(RunLifecycle):
         session = sessions.find(transaction, self.session, lock=True)
         if session is None or session.fence != self.number:
             return None
+        if self.is_inherited:
+            self._refuse_under_way(attempts.unfinished(transaction, self.session_id, task))
         give_back_unfinished(transaction, self.session_id, task)
         if role == "check":
             give_back_steps(transaction, self.session_id, task, "readiness")
@@ -118,6 +134,14 @@ class Run(RunLifecycle):
             if begun:
                 return begun
         return attempts.begin(transaction, self.session_id, self.id, self.number, task, role, arguments, once=once)
+
+    def _refuse_under_way(self, unfinished: list[AttemptRecord]) -> None:
+        for attempt in unfinished:
+            if attempt.status == "running" and attempt.fence == self.number:
+                raise ZrbStoreError(
+                    f"{attempt.name} is under way, and this is a forked child of the process that began the run: it "
+                    "begins no other attempt of the task"
+                )
 
     def step(self, task: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a function once per session: return its stored result if it has completed, else run it as an attempt.

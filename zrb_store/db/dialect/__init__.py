@@ -83,6 +83,7 @@ class Dialect(Protocol):
         begin_snapshot: The statement that begins a transaction for several reads as of one moment.
         poll_every: After how many seconds a waiting process asks again whether its queue has a value.
         backs_up: Whether an older store is backed up before an upgrade, so that its first writer may upgrade it.
+        make_usable: A statement to run before a store is written; None if there is none.
         commits_unsynced: Whether a statement outside a transaction would be less durable than the store promises.
         unsynced: What to run before and after a statement that need not be on the disk when it is acknowledged; None if
             that saves nothing.
@@ -94,6 +95,7 @@ class Dialect(Protocol):
     begin_snapshot: str
     poll_every: float
     backs_up: bool
+    make_usable: str | None
     commits_unsynced: bool
     unsynced: tuple[str, str] | None
     has_versions: sa.TextClause

@@ -22,7 +22,11 @@ class OpenFile:
     """A database file that a connection of this process has open.
 
     If the file is deleted or replaced, SQLite keeps writing to the old file, which nobody can find any more. It also
-    leaves a -wal file, which SQLite would apply to the new file of the same name.
+    leaves a -wal file, which SQLite would apply to the new file of the same name. If only the -wal file is deleted, the
+    next process makes another one, and neither sees what the other writes.
+
+    Attributes:
+        has_lost_log: Whether the -wal file was deleted or replaced, as far as `has_log` has found.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,13 +34,32 @@ class OpenFile:
         self._name = str(path)
         self._file = _identity(path)
         self._wal: FileIdentity | None = None
+        self._wal_name = f"{path}-wal"
+        self.has_lost_log = False
 
     def is_in_place(self) -> bool:
         """Whether the path still leads to this file. Call this after each write."""
         in_place = _identity(self._name) == self._file
         if self._wal is None and in_place:
-            self._wal = _identity(self._beside("-wal"))  # the first write has created the file
+            self._wal = _identity(self._wal_name)  # the first write has created the file
         return in_place
+
+    def has_log(self) -> bool:
+        """Whether the -wal file is still that of the first write. Ask while the connection is open: SQLite keeps it."""
+        self.has_lost_log = self._wal is not None and _identity(self._wal_name) != self._wal
+        return not self.has_lost_log
+
+    def let_close(self, driver: object) -> bool:
+        """Whether the connection may be closed. If not, it stays open as long as the process, whoever forgets it.
+
+        It would write a lost log over what others have written since, and delete theirs.
+        """
+        if not self.has_lost_log or _identity(self._wal_name) is None:
+            return True
+        import ctypes  # late: few need it
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(driver))
+        return False
 
     def put_log_aside(self) -> None:
         """If the file was replaced, rename its -wal file to `-wal.replaced`. Call this once the connection is closed.

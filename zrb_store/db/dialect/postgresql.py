@@ -23,6 +23,7 @@ from zrb_store.db.transaction import Params, Transaction
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import connect_until
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
+from zrb_store.process import OUT_OF_FILES, is_out_of_files
 from zrb_store.safe_text import mask_text
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class PostgreSQL:
     poll_every = 0.085
     change_mark = None
     backs_up = False
+    make_usable: str | None = None
     unsynced: tuple[str, str] | None = (
         None  # it would take a transaction of several statements, which is slower on most disks
     )
@@ -247,9 +249,11 @@ class PostgreSQL:
     def explain(self, error: BaseException, url: URL, *, locked: bool = False) -> ZrbStoreError | None:
         import psycopg
 
+        where = shown_url(url)
+        if isinstance(error, (OSError, psycopg.OperationalError)) and is_out_of_files():
+            return StoreUnavailable(f"the store {where} cannot be reached: {OUT_OF_FILES}")
         if not isinstance(error, psycopg.Error):
             return None
-        where = shown_url(url)
         text = " ".join(mask_text(str(error)).split())  # masked because libpq quotes parameters that it rejects
         state = error.sqlstate or ""
         if state in ("42501", "25006"):

@@ -20,6 +20,7 @@ from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.sqlite_file import open_file_read_only, open_uri, primary_code, stamp, wal
 from zrb_store.db.transaction import Params, Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
+from zrb_store.process import OUT_OF_FILES, is_out_of_files
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -63,6 +64,8 @@ class SQLite:
     begin_snapshot = "BEGIN"
     poll_every = 0.03
     backs_up = True
+    # A file that was restored from the copy of a VACUUM INTO is not in this mode.
+    make_usable: str | None = "PRAGMA journal_mode=WAL"
     commits_unsynced = False
     has_versions = sa.text(
         "SELECT name FROM sqlite_master WHERE name IN ('zrb_version', 'zrb_session', 'alembic_version')"
@@ -157,6 +160,8 @@ class SQLite:
 
     def explain(self, error: BaseException, url: URL, *, locked: bool = False) -> ZrbStoreError | None:
         path = sqlite_path(url)
+        if isinstance(error, (OSError, sqlite3.OperationalError)) and is_out_of_files():
+            return StoreUnavailable(f"the store {path} cannot be opened: {OUT_OF_FILES}")
         if isinstance(error, PermissionError):
             return StoreUnavailable(f"the store {path} {_SQLITE_REASONS[sqlite3.SQLITE_PERM]} ({error.strerror})")
         if isinstance(error, OSError):
