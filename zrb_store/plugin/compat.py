@@ -78,6 +78,7 @@ TOUCHED: dict[Any, dict[str, Any]] = {
         ACTION: "async (self, ctx)",
         "exec_root_tasks": "async (self, session)",
         "run": "(self, session, str_kwargs, kwargs)",
+        "async_run": "async (self, session, str_kwargs, kwargs)",
         "name": "property",
         "inputs": "property",
         "own_inputs": "? property",
@@ -161,6 +162,11 @@ def is_secret(task_input: Any) -> bool:
     return bool(getattr(task_input, "is_secret", False) or getattr(task_input, "_is_secret", False))
 
 
+def allows_empty(task_input: Any) -> bool:
+    """Whether an input may be left empty. No release has a property for it."""
+    return bool(getattr(task_input, "_allow_empty", False))
+
+
 def own_inputs(task: Any) -> Any:
     """Return the inputs that a task itself declares. Before 2.69 zrb only tells them merged with its upstreams'."""
     return task.own_inputs if hasattr(task, "own_inputs") else task.inputs
@@ -201,11 +207,6 @@ def exit_code(error: BaseException) -> int | None:
 
 def _has_class(task: Any, *names: str) -> bool:
     return any(cls.__name__ in names for cls in type(task).__mro__)
-
-
-def module_of(function: Any) -> Any:
-    """Return the module in which a function was defined."""
-    return sys.modules[function.__module__]
 
 
 def to_snake_case(name: str) -> str:

@@ -6,7 +6,7 @@ import functools
 from contextvars import ContextVar
 from typing import Any
 
-from zrb_store.plugin import attempts, commands, compat, conduct, output, web, zrb_attributes
+from zrb_store.plugin import attempts, commands, compat, conduct, given_inputs, output, web, zrb_attributes
 from zrb_store.plugin.attach import is_to_be_stored, recorder_of
 from zrb_store.plugin.patches import Patches
 
@@ -21,6 +21,7 @@ def install() -> None:
         _hook_session(patches)
         _hook_contexts(patches)
         _hook_execution(patches)
+        given_inputs.hook_runs(patches)
         _hook_triggers(patches)
         output.hook_commands(patches)
         compat.render_plain_cmd(patches)
