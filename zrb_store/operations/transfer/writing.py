@@ -14,7 +14,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
 from zrb_store.names import split_id
-from zrb_store.queries import attempts, sessions
+from zrb_store.queries import attempts, clock, sessions
 from zrb_store.queries import import_ as queries
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.transfer import Record
@@ -52,13 +52,16 @@ def write(
         ZrbStoreError: There is a session of such a name already, or a record names something that does not exist.
     """
     written = array("q")  # ids, not names: there may be a million sessions
+    base = database.transact(clock.latest)  # all that is written comes after all that is there
     with tempfile.TemporaryFile("w+") as owners, tempfile.SpooledTemporaryFile(BATCH_SIZE, "w+") as spool:
         stream = iter(records)
         following = next(stream, None)
         while following is not None:
             # A session is collected before it is written: then its transaction is short and can be tried again.
             following = _collect(following, stream, spool)
-            written.append(database.transact(functools.partial(_write, spool, owners, owners.tell(), action), action))
+            written.append(
+                database.transact(functools.partial(_write, spool, owners, owners.tell(), base, action), action)
+            )
             progress(len(written))
         _set_owners(database, owners, written)
     return len(written)
@@ -77,7 +80,7 @@ def _collect(session: Record, stream: Iterator[Record], spool: Spool) -> Record 
     return None
 
 
-def _write(spool: Spool, owners: Spool, owners_end: int, action: str, transaction: Transaction) -> int:
+def _write(spool: Spool, owners: Spool, owners_end: int, base: int, action: str, transaction: Transaction) -> int:
     spool.seek(0)
     owners.seek(owners_end)
     owners.truncate()
@@ -86,28 +89,38 @@ def _write(spool: Spool, owners: Spool, owners_end: int, action: str, transactio
     session_id = queries.add_session(transaction, session)
     if session_id is None:
         raise ZrbStoreError(f"there is a session {session['name']} already: it is left as it is")
-    writer = _SessionWriter(transaction, session["name"], session_id, owners)
+    writer = _SessionWriter(transaction, session["name"], session_id, owners, base)
     for record in records:
         writer.write(record)
     writer.flush()
+    clock.advance(transaction, writer.latest)
     record_change(transaction, action, session["name"])
     return session_id
 
 
 class _SessionWriter:
-    """A writer of the records of one session, with ids in place of names."""
+    """A writer of the records of one session, with ids in place of names.
 
-    def __init__(self, transaction: Transaction, name: str, session_id: int, owners: Spool) -> None:
+    Attributes:
+        latest: The highest tick that was written.
+    """
+
+    def __init__(self, transaction: Transaction, name: str, session_id: int, owners: Spool, base: int) -> None:
         self._transaction = transaction
         self._name = name
         self._session_id = session_id
         self._owners = owners
+        self._base = self.latest = base
         self._ids: dict[str, dict[Any, int]] = {"run": {}, "queue": {}, "attempt": {}}
         self._waiting: dict[str, list[Record]] = {"output": [], "value": [], "return": [], "change": []}
         self._size = 0
 
     def write(self, record: Record) -> None:
         kind = record["kind"]
+        for field in record:
+            if field.endswith("_tick") and record[field] is not None:
+                record[field] += self._base
+                self.latest = max(self.latest, record[field])
         if kind in self._waiting:
             if kind == "change":
                 record["session"] = self._name
