@@ -72,7 +72,7 @@ def test_what_is_missing_reads_as_empty_stored_or_not(zrb: Zrb) -> None:
         "(None, 1)",
         "(Xcom[], True)",
         "AttributeError",
-        "IndexError",
+        "IndexError: pop from an empty deque",
     ]
     assert answers(zrb, "[as_stock.MISSING]", UNNAMED)[0] == stored
     assert answers(zrb, "[as_stock.MISSING]", OUT_OF_REACH)[0] == stored

@@ -57,6 +57,14 @@ ACTION = "exec_action" if hasattr(BaseTask, "exec_action") else "_exec_action"
 # Up to and including 2.32 `Xcom.get` returns the oldest value; in 2.38 and later it returns the newest.
 GET_IS_OLDEST = hasattr(Xcom, "get") and Xcom([1, 2]).get() == 1
 
+# What an empty queue says, by the name of the operation. Before 3.28 `peek` does not say what to do.
+EMPTY: dict[str, str] = {}
+for _operation in (Xcom.pop, Xcom.peek):
+    try:
+        _operation(Xcom([]))
+    except IndexError as _error:
+        EMPTY[_operation.__name__] = str(_error)
+
 # Up to and including 2.63 these are methods of a plain deque, which call no callbacks.
 WITHOUT_CALLBACKS = [
     name for name in ("appendleft", "extend", "extendleft", "insert", "remove", "__setitem__") if name not in vars(Xcom)
@@ -178,11 +186,6 @@ def condition(task: Any) -> bool | None:
     if given is None:
         return True
     return given if isinstance(given, bool) else None
-
-
-def has_task_name(context_class: Any) -> bool:
-    """Whether contexts of this class know their task's name as `task_name`. No release has it yet."""
-    return hasattr(context_class, "task_name")
 
 
 def is_llm_task(task: Any) -> bool:

@@ -82,9 +82,10 @@ def _hook_contexts(patches: Patches) -> None:
     patches.put(context, "xcom", property(xcom_of_task))
     patches.put(context, "render", render_for_task)
     patches.put(compat.SharedContext, "xcom", property(shared_xcom))
-    if not compat.has_task_name(context):
+    # No release has it yet.
+    if not hasattr(context, "task_name"):
         patches.put(context, "task_name", property(lambda self: self._task_name))
-    if not compat.has_task_name(compat.SharedContext):
+    if not hasattr(compat.SharedContext, "task_name"):
         patches.put(compat.SharedContext, "task_name", property(_task_name_in_template))
 
 

@@ -97,6 +97,7 @@ class ZrbXcom(Xcom):
     __class__ = property(lambda self: compat.Xcom)
 
     _queues: ZrbXcoms
+    _empty_pop, _empty_peek = compat.EMPTY["pop"], compat.EMPTY["peek"]
 
     def __init__(self, xcoms: ZrbXcoms, name: str) -> None:
         Xcom.__init__(self, xcoms, name)
