@@ -31,6 +31,7 @@ class SessionRecord:
     created_at: int
     finished_at: int | None
     created_tick: int
+    finished_tick: int | None
     damage: tuple[str, ...] = ()
 
     @property

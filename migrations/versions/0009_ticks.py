@@ -14,7 +14,7 @@ branch_labels = None
 depends_on = None
 
 TICKS = {
-    "zrb_session": ("created",),
+    "zrb_session": ("created", "finished"),
     "zrb_run": ("started", "ended"),
     "zrb_attempt": ("started", "ended", "given_back"),
     "zrb_value": ("pushed", "ended"),
@@ -66,6 +66,9 @@ def upgrade() -> None:
     else:
         op.execute("CREATE SEQUENCE zrb_tick AS BIGINT")
         op.execute(f"SELECT setval('zrb_tick', tick + 1) FROM {latest} AS latest")
+    op.drop_index("ix_zrb_session_task_created_at", table_name="zrb_session")
+    op.create_index("ix_zrb_session_task_id", "zrb_session", ["task", "id"])
+    op.create_index("ix_zrb_session_task_finished_tick", "zrb_session", ["task", "finished_tick"])
     op.drop_index("ix_zrb_attempt_completed", table_name="zrb_attempt")
     completed = sa.text("status = 'completed'")
     op.create_index(

@@ -24,22 +24,22 @@ CREATE TABLE zrb_attempt (
 	CONSTRAINT fk_zrb_attempt_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_attempt_session_id_task_number UNIQUE (session_id, task, number)
 );
-INSERT INTO "zrb_attempt" VALUES(1,2,1,1,'count',1,'task','completed',1,'[["abc"],{}]',2,1,NULL,NULL,NULL,1795837054371152,1795837054371487,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,7,9,NULL);
-INSERT INTO "zrb_attempt" VALUES(2,2,1,1,'load',1,'task','completed',1,NULL,3,1,NULL,NULL,NULL,1795837054372286,1795837054373694,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,13,15,NULL);
-INSERT INTO "zrb_attempt" VALUES(3,3,2,1,'count',1,'task','completed',1,'[["abcd"],{}]',4,1,NULL,NULL,NULL,1795837054415133,1795837054415403,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,23,25,NULL);
+INSERT INTO "zrb_attempt" VALUES(1,2,1,1,'count',1,'task','completed',1,'[["abc"],{}]',2,1,NULL,NULL,NULL,1795838188108837,1795838188109286,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,7,9,NULL);
+INSERT INTO "zrb_attempt" VALUES(2,2,1,1,'load',1,'task','completed',1,NULL,3,1,NULL,NULL,NULL,1795838188110104,1795838188126540,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,13,15,NULL);
+INSERT INTO "zrb_attempt" VALUES(3,3,2,1,'count',1,'task','completed',1,'[["abcd"],{}]',4,1,NULL,NULL,NULL,1795838188159162,1795838188159422,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,23,25,NULL);
 INSERT INTO "zrb_attempt" VALUES(4,3,2,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','the first attempt failed','Traceback (most recent call last):
   File "/srv/zrb-store/tests/revisions/make.py", line 46, in fill
     raise ValueError("the first attempt failed")
 ValueError: the first attempt failed
-',1795837054415574,1795837054417578,1795837054469924,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,29,33,37);
-INSERT INTO "zrb_attempt" VALUES(5,3,2,1,'load',2,'task','running',1,NULL,NULL,NULL,NULL,NULL,NULL,1795837054483313,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,41,NULL,NULL);
-INSERT INTO "zrb_attempt" VALUES(6,3,2,1,'load/1',1,'step','completed',1,'[["one"],{}]',NULL,NULL,NULL,NULL,NULL,1795837054484204,1795837054503730,NULL,NULL,NULL,5,'load','page',1,0,'null',43,45,NULL);
-INSERT INTO "zrb_attempt" VALUES(7,3,2,1,'load/2',1,'step','completed',1,'[["abc"],{}]',NULL,NULL,NULL,NULL,NULL,1795837054504191,1795837054504317,NULL,NULL,NULL,5,'load','rest',2,0,'3',47,49,NULL);
+',1795838188159611,1795838188161801,1795838188194193,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,29,33,37);
+INSERT INTO "zrb_attempt" VALUES(5,3,2,1,'load',2,'task','running',1,NULL,NULL,NULL,NULL,NULL,NULL,1795838188198277,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,41,NULL,NULL);
+INSERT INTO "zrb_attempt" VALUES(6,3,2,1,'load/1',1,'step','completed',1,'[["one"],{}]',NULL,NULL,NULL,NULL,NULL,1795838188207308,1795838188208406,NULL,NULL,NULL,5,'load','page',1,0,'null',43,45,NULL);
+INSERT INTO "zrb_attempt" VALUES(7,3,2,1,'load/2',1,'step','completed',1,'[["abc"],{}]',NULL,NULL,NULL,NULL,NULL,1795838188208800,1795838188208908,NULL,NULL,NULL,5,'load','rest',2,0,'3',47,49,NULL);
 INSERT INTO "zrb_attempt" VALUES(8,4,3,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','deadly','Traceback (most recent call last):
   File "/srv/zrb-store/tests/revisions/make.py", line 56, in fill
     raise ValueError(poison.pop())
 ValueError: deadly
-',1795837054526416,1795837054527150,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,53,57,NULL);
+',1795838188210615,1795838188231572,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,53,57,NULL);
 CREATE TABLE zrb_change (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	at BIGINT NOT NULL, 
@@ -50,7 +50,7 @@ CREATE TABLE zrb_change (
 	host TEXT NOT NULL, 
 	pid INTEGER NOT NULL
 );
-INSERT INTO "zrb_change" VALUES(1,1795837054518130,'queue','inbox','poison: max_deliveries 1','root','vm',6003);
+INSERT INTO "zrb_change" VALUES(1,1795838188209720,'queue','inbox','poison: max_deliveries 1','root','vm',444);
 CREATE TABLE zrb_chunk (
 	queue_id INTEGER NOT NULL, 
 	seq BIGINT NOT NULL, 
@@ -84,14 +84,14 @@ CREATE TABLE zrb_queue (
 	CONSTRAINT fk_zrb_queue_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_queue_session_id_name UNIQUE (session_id, name)
 );
-INSERT INTO "zrb_queue" VALUES(1,1,'files',0,1,NULL,5517157427884489459);
-INSERT INTO "zrb_queue" VALUES(2,2,'count',0,1,NULL,1189471043057451546);
-INSERT INTO "zrb_queue" VALUES(3,2,'load',0,1,NULL,-1051553017112717075);
-INSERT INTO "zrb_queue" VALUES(4,3,'count',0,1,NULL,6751618324646591395);
-INSERT INTO "zrb_queue" VALUES(5,3,'pages',0,1,NULL,-1305734861152421851);
-INSERT INTO "zrb_queue" VALUES(6,3,'half',0,1,NULL,-2633371731556360377);
-INSERT INTO "zrb_queue" VALUES(7,1,'poison',0,1,1,-4857484746397077671);
-INSERT INTO "zrb_queue" VALUES(8,1,'long',0,1,NULL,844638944625863974);
+INSERT INTO "zrb_queue" VALUES(1,1,'files',0,1,NULL,-7490928817869736006);
+INSERT INTO "zrb_queue" VALUES(2,2,'count',0,1,NULL,8416089900902327927);
+INSERT INTO "zrb_queue" VALUES(3,2,'load',0,1,NULL,-4828120633013139643);
+INSERT INTO "zrb_queue" VALUES(4,3,'count',0,1,NULL,-6612376200460665218);
+INSERT INTO "zrb_queue" VALUES(5,3,'pages',0,1,NULL,-8141822281206289247);
+INSERT INTO "zrb_queue" VALUES(6,3,'half',0,1,NULL,-7987804810068467061);
+INSERT INTO "zrb_queue" VALUES(7,1,'poison',0,1,1,7168598234694231156);
+INSERT INTO "zrb_queue" VALUES(8,1,'long',0,1,NULL,691972776753423098);
 CREATE TABLE zrb_return (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	queue_id INTEGER NOT NULL, 
@@ -103,8 +103,8 @@ CREATE TABLE zrb_return (
 	CONSTRAINT fk_zrb_return_queue_id_seq FOREIGN KEY(queue_id, seq) REFERENCES zrb_value (queue_id, seq) ON DELETE CASCADE, 
 	CONSTRAINT fk_zrb_return_taken_by FOREIGN KEY(taken_by) REFERENCES zrb_attempt (id) ON DELETE SET NULL
 );
-INSERT INTO "zrb_return" VALUES(1,1,2,4,1795837054415689,1795837054417578,'failed',1,30,33);
-INSERT INTO "zrb_return" VALUES(2,7,1,8,1795837054526636,1795837054527150,'failed',1,54,57);
+INSERT INTO "zrb_return" VALUES(1,1,2,4,1795838188159739,1795838188161801,'failed',1,30,33);
+INSERT INTO "zrb_return" VALUES(2,7,1,8,1795838188230907,1795838188231572,'failed',1,54,57);
 CREATE TABLE zrb_run (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	session_id INTEGER NOT NULL, 
@@ -127,9 +127,9 @@ CREATE TABLE zrb_run (
 	CONSTRAINT fk_zrb_run_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_run_session_id_number UNIQUE (session_id, number)
 );
-INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','50d4744d-68d7-4258-bd7b-f37855930392','pid:[4026531836] time:[4026531834]',6003,'168253','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795837054351823,1795837114351823,1795837054393397,'completed',NULL,NULL,5,19,NULL,NULL,NULL);
-INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','50d4744d-68d7-4258-bd7b-f37855930392','pid:[4026531836] time:[4026531834]',6003,'168253','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795837054394521,1795837054517568,NULL,NULL,NULL,NULL,21,NULL,NULL,NULL,NULL);
-INSERT INTO "zrb_run" VALUES(3,4,1,'library','vm','50d4744d-68d7-4258-bd7b-f37855930392','pid:[4026531836] time:[4026531834]',6003,'168253','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795837054526158,1795837114526158,1795837054527393,'failed',NULL,1795837054527393,51,61,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','50d4744d-68d7-4258-bd7b-f37855930392','pid:[4026531836] time:[4026531834]',444,'281711','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795838188094467,1795838248094467,1795838188135939,'completed',NULL,NULL,5,19,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','50d4744d-68d7-4258-bd7b-f37855930392','pid:[4026531836] time:[4026531834]',444,'281711','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795838188136976,1795838188209391,NULL,NULL,NULL,NULL,21,NULL,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(3,4,1,'library','vm','50d4744d-68d7-4258-bd7b-f37855930392','pid:[4026531836] time:[4026531834]',444,'281711','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795838188210435,1795838248210435,1795838188231891,'failed',NULL,1795838188231891,51,61,NULL,NULL,NULL);
 CREATE TABLE zrb_session (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	name TEXT NOT NULL, 
@@ -144,13 +144,13 @@ CREATE TABLE zrb_session (
 	pinned BOOLEAN DEFAULT 0 NOT NULL, 
 	fence INTEGER DEFAULT 0 NOT NULL, 
 	created_at BIGINT NOT NULL, 
-	finished_at BIGINT, created_tick BIGINT DEFAULT 0 NOT NULL, 
+	finished_at BIGINT, created_tick BIGINT DEFAULT 0 NOT NULL, finished_tick BIGINT, 
 	CONSTRAINT uq_zrb_session_name UNIQUE (name)
 );
-INSERT INTO "zrb_session" VALUES(1,'inbox','open',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,1795837054277204,NULL,2);
-INSERT INTO "zrb_session" VALUES(2,'done','completed',NULL,'load','[]','{"day":{"$":"date","v":"2026-11-24"}}',NULL,NULL,NULL,0,1,1795837054337188,1795837054393397,4);
-INSERT INTO "zrb_session" VALUES(3,'dead','running',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795837054394284,NULL,20);
-INSERT INTO "zrb_session" VALUES(4,'victim','failed',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795837054525798,1795837054527393,50);
+INSERT INTO "zrb_session" VALUES(1,'inbox','open',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,1795838188021746,NULL,2,NULL);
+INSERT INTO "zrb_session" VALUES(2,'done','completed',NULL,'load','[]','{"day":{"$":"date","v":"2026-11-24"}}',NULL,NULL,NULL,0,1,1795838188084216,1795838188135939,4,19);
+INSERT INTO "zrb_session" VALUES(3,'dead','running',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795838188136738,NULL,20,NULL);
+INSERT INTO "zrb_session" VALUES(4,'victim','failed',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795838188210244,1795838188231891,50,61);
 CREATE TABLE zrb_value (
 	queue_id INTEGER NOT NULL, 
 	seq BIGINT NOT NULL, 
@@ -172,23 +172,22 @@ CREATE TABLE zrb_value (
  WITHOUT ROWID
 
 ;
-INSERT INTO "zrb_value" VALUES(1,1,'taken','str',7,1795837054297288,NULL,1795837054373550,2,NULL,0,'"a.csv"',0,3,14,0);
-INSERT INTO "zrb_value" VALUES(1,2,'taken','str',7,1795837054297288,NULL,1795837054503870,5,NULL,0,'"b.csv"',1,3,46,0);
-INSERT INTO "zrb_value" VALUES(1,3,'live','str',7,1795837054297288,NULL,NULL,NULL,NULL,0,'"c.csv"',0,3,NULL,0);
-INSERT INTO "zrb_value" VALUES(2,1,'live','int',1,1795837054371487,1,NULL,NULL,NULL,0,'3',0,9,NULL,0);
-INSERT INTO "zrb_value" VALUES(3,1,'live','dict',18,1795837054373694,2,NULL,NULL,NULL,0,'{"loaded":"a.csv"}',0,15,NULL,0);
-INSERT INTO "zrb_value" VALUES(4,1,'live','int',1,1795837054415403,3,NULL,NULL,NULL,0,'4',0,25,NULL,0);
-INSERT INTO "zrb_value" VALUES(5,1,'live','str',5,1795837054503242,6,NULL,NULL,NULL,0,'"one"',0,44,NULL,0);
-INSERT INTO "zrb_value" VALUES(6,1,'live','str',7,1795837054504044,5,NULL,NULL,NULL,0,'"b.csv"',0,46,NULL,0);
-INSERT INTO "zrb_value" VALUES(7,1,'dead','str',8,1795837054518557,NULL,1795837054527150,NULL,NULL,0,'"deadly"',1,50,57,0);
-INSERT INTO "zrb_value" VALUES(8,1,'live','str',9002,1795837054527632,NULL,NULL,NULL,NULL,0,'',0,62,NULL,0);
+INSERT INTO "zrb_value" VALUES(1,1,'taken','str',7,1795838188052270,NULL,1795838188126291,2,NULL,0,'"a.csv"',0,3,14,0);
+INSERT INTO "zrb_value" VALUES(1,2,'taken','str',7,1795838188052270,NULL,1795838188208520,5,NULL,0,'"b.csv"',1,3,46,0);
+INSERT INTO "zrb_value" VALUES(1,3,'live','str',7,1795838188052270,NULL,NULL,NULL,NULL,0,'"c.csv"',0,3,NULL,0);
+INSERT INTO "zrb_value" VALUES(2,1,'live','int',1,1795838188109286,1,NULL,NULL,NULL,0,'3',0,9,NULL,0);
+INSERT INTO "zrb_value" VALUES(3,1,'live','dict',18,1795838188126540,2,NULL,NULL,NULL,0,'{"loaded":"a.csv"}',0,15,NULL,0);
+INSERT INTO "zrb_value" VALUES(4,1,'live','int',1,1795838188159422,3,NULL,NULL,NULL,0,'4',0,25,NULL,0);
+INSERT INTO "zrb_value" VALUES(5,1,'live','str',5,1795838188208086,6,NULL,NULL,NULL,0,'"one"',0,44,NULL,0);
+INSERT INTO "zrb_value" VALUES(6,1,'live','str',7,1795838188208668,5,NULL,NULL,NULL,0,'"b.csv"',0,46,NULL,0);
+INSERT INTO "zrb_value" VALUES(7,1,'dead','str',8,1795838188210109,NULL,1795838188231572,NULL,NULL,0,'"deadly"',1,50,57,0);
+INSERT INTO "zrb_value" VALUES(8,1,'live','str',9002,1795838188232212,NULL,NULL,NULL,NULL,0,'',0,62,NULL,0);
 CREATE TABLE zrb_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT zrb_version_pkc PRIMARY KEY (version_num)
 );
 INSERT INTO "zrb_version" VALUES('0009');
 CREATE INDEX ix_zrb_session_created_at ON zrb_session (created_at);
-CREATE INDEX ix_zrb_session_task_created_at ON zrb_session (task, created_at);
 CREATE INDEX ix_zrb_attempt_run_id ON zrb_attempt (run_id);
 CREATE UNIQUE INDEX ix_zrb_value_live ON zrb_value (queue_id, seq, ended_at) WHERE ended_at IS NULL;
 CREATE INDEX ix_zrb_value_pushed_by ON zrb_value (pushed_by) WHERE pushed_by IS NOT NULL;
@@ -202,6 +201,8 @@ CREATE INDEX ix_zrb_attempt_step ON zrb_attempt (session_id, step_of, step) WHER
 CREATE INDEX ix_zrb_session_not_completed ON zrb_session (status, created_at) WHERE status <> 'completed';
 CREATE TRIGGER zrb_attempt_begins AFTER INSERT ON zrb_attempt BEGIN UPDATE zrb_clock SET tick = tick + 2; END;
 CREATE TRIGGER zrb_attempt_changes AFTER UPDATE OF started_tick, ended_tick, given_back_tick ON zrb_attempt BEGIN UPDATE zrb_clock SET tick = tick + 2; END;
+CREATE INDEX ix_zrb_session_task_id ON zrb_session (task, id);
+CREATE INDEX ix_zrb_session_task_finished_tick ON zrb_session (task, finished_tick);
 CREATE INDEX ix_zrb_attempt_completed ON zrb_attempt (task, ended_tick) WHERE status = 'completed';
 CREATE VIEW zrb_xcom_sessions AS
 SELECT zrb_session.name AS session, zrb_session.status, zrb_session.task, zrb_session.project, zrb_session.fence AS runs, (strftime('%Y-%m-%dT%H:%M:%S', zrb_session.created_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_session.created_at % 1000000)) AS created_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_session.finished_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_session.finished_at % 1000000)) AS finished_at, zrb_session.inputs, zrb_session.path, zrb_session.parent, zrb_session.forked_from, zrb_session.pinned 

@@ -212,6 +212,7 @@ SESSION: Columns = {
     "created_at": _TIME,
     "finished_at": _TIME_OR_NULL,
     "created_tick": _TICK,
+    "finished_tick": _TICK_OR_NULL,
 }
 RUN: Columns = {
     "id": _ID,

@@ -78,8 +78,10 @@ session = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
     _first_tick("created_tick"),
+    Column("finished_tick", BigInteger),
     Index(None, "created_at"),
-    Index(None, "task", "created_at"),
+    Index(None, "task", "id"),
+    Index(None, "task", "finished_tick"),
     # For whoever looks for what is not done. It leaves out most sessions, so it is short.
     Index(
         "ix_zrb_session_not_completed",

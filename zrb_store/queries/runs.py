@@ -67,6 +67,7 @@ _START_SESSION = (
         status=literal_column("'running'"),
         fence=bindparam("new_fence"),
         finished_at=None,
+        finished_tick=None,
         parent=sa.func.coalesce(session.c.parent, bindparam("new_parent", type_=sa.Text)),
     )
 )
@@ -135,7 +136,7 @@ _INTERRUPT_ATTEMPTS = (
 _END_SESSION = (
     sa.update(session)
     .where(session.c.id == bindparam("of_session"))
-    .values(status=bindparam("new_outcome"), finished_at=MOMENT)
+    .values(status=bindparam("new_outcome"), finished_at=MOMENT, finished_tick=TICK)
 )
 
 

@@ -86,41 +86,41 @@ def _write(spool: Spool, owners: Spool, owners_end: int, base: int, action: str,
     owners.truncate()
     records: Iterator[Record] = map(json.loads, spool)
     session = next(records)
+    highest = _renumber(session, base)
     session_id = queries.add_session(transaction, session)
     if session_id is None:
         raise ZrbStoreError(f"there is a session {session['name']} already: it is left as it is")
-    writer = _SessionWriter(transaction, session["name"], session_id, owners, base)
+    writer = _SessionWriter(transaction, session["name"], session_id, owners)
     for record in records:
+        highest = max(highest, _renumber(record, base))
         writer.write(record)
     writer.flush()
-    clock.advance(transaction, writer.latest)
+    clock.advance(transaction, highest)
     record_change(transaction, action, session["name"])
     return session_id
 
 
+def _renumber(record: Record, base: int) -> int:
+    """Let the ticks of a record follow a tick of this store. Return the highest of them."""
+    ticks = {name: tick + base for name, tick in record.items() if name.endswith("_tick") and tick is not None}
+    record.update(ticks)
+    return max(ticks.values(), default=base)
+
+
 class _SessionWriter:
-    """A writer of the records of one session, with ids in place of names.
+    """A writer of the records of one session, with ids in place of names."""
 
-    Attributes:
-        latest: The highest tick that was written.
-    """
-
-    def __init__(self, transaction: Transaction, name: str, session_id: int, owners: Spool, base: int) -> None:
+    def __init__(self, transaction: Transaction, name: str, session_id: int, owners: Spool) -> None:
         self._transaction = transaction
         self._name = name
         self._session_id = session_id
         self._owners = owners
-        self._base = self.latest = base
         self._ids: dict[str, dict[Any, int]] = {"run": {}, "queue": {}, "attempt": {}}
         self._waiting: dict[str, list[Record]] = {"output": [], "value": [], "return": [], "change": []}
         self._size = 0
 
     def write(self, record: Record) -> None:
         kind = record["kind"]
-        for field in record:
-            if field.endswith("_tick") and record[field] is not None:
-                record[field] += self._base
-                self.latest = max(self.latest, record[field])
         if kind in self._waiting:
             if kind == "change":
                 record["session"] = self._name
