@@ -334,10 +334,10 @@ def declared_by_zrb(task: Any) -> bool:
 def stock_exit_is_interrupt(session: Any, task: Any) -> bool:
     """Whether stock zrb ends this run as an interrupt.
 
-    It does in 3.9 and later, unless the main task is done or skipped.
+    It does in 3.8.1 and later, unless the main task is done or skipped.
     """
     entry = sys.modules.get("zrb.__main__")
-    if not hasattr(entry, "_install_sigterm_handler"):  # both came between 3.6 and 3.9
+    if not hasattr(entry, "_install_sigterm_handler"):  # both came with 3.8.1
         return False
     status = session.get_task_status(task)
     return not (status.is_completed or status.is_skipped)
