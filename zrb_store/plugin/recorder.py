@@ -17,7 +17,7 @@ from zrb_store.plugin.ctx_xcom import CtxXcom, owner_of
 from zrb_store.plugin.ctx_xcom_content import CtxXcomContent
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
-from zrb_store.plugin.messages import WarnOnce
+from zrb_store.plugin.messages import WarnOnce, first_user_frame
 from zrb_store.plugin.open_attempts import OpenAttempts
 from zrb_store.plugin.outcome import Outcome
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms
@@ -179,7 +179,7 @@ class Recorder:
         if self.fatal is None:
             try:
                 self.run.note_tasks(self._tasks())
-                self.run.end(outcome, error)
+                self.run.end(outcome, error, None if error is None else first_user_frame(error))
             except ZrbStoreError as refusal:
                 self.fatal = refusal
         elif isinstance(self.fatal, StoreUnavailable):

@@ -7,16 +7,16 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from zrb_store.db.core import attempt, literal_column, sa
+from zrb_store.db.core import attempt, literal_column, run, sa
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
 from zrb_store.records import UNSUCCESSFUL
 
 
-class AttemptError(NamedTuple):
-    """The error that ended an attempt."""
+class LastError(NamedTuple):
+    """An error that ended an attempt, or a run outside of its attempts: then there is no task."""
 
-    task: str
+    task: str | None
     type: str | None
     message: str | None
 
@@ -41,7 +41,18 @@ def _last_errors(dialect_name: str) -> Any:
     return sa.select(*columns).where(attempt.c.id.in_(last))
 
 
-def last_errors(executor: Executor, run_ids: Sequence[int]) -> dict[int, AttemptError]:
-    """Return by the id of a run the error of its newest attempt that ended with one."""
-    rows = executor.execute(_last_errors(executor.dialect_name), {"ids": json.dumps(list(run_ids))})
-    return {run_id: AttemptError(*error) for run_id, *error in rows}
+@functools.cache
+def _own_errors(dialect_name: str) -> Any:
+    return sa.select(run.c.id, sa.null(), run.c.error_type, run.c.error_message).where(
+        among(dialect_name, run.c.id, "ids"), run.c.error_type.is_not(None)
+    )
+
+
+def last_errors(executor: Executor, run_ids: Sequence[int]) -> dict[int, LastError]:
+    """Return by the id of a run the error that ended it, or else that of its newest attempt that ended with one."""
+    ids = {"ids": json.dumps(list(run_ids))}
+    rows = [
+        *executor.execute(_last_errors(executor.dialect_name), ids),
+        *executor.execute(_own_errors(executor.dialect_name), ids),
+    ]
+    return {run_id: LastError(*error) for run_id, *error in rows}
