@@ -78,7 +78,8 @@ _COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
     "beginning of a name, @last or @last-failed. A session that is being run is refused, also by --plan. "
     "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, never-started); "
     "forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); not-restorable (its result, "
-    "or a value that it pushed or assigned, is needed and cannot be restored); fallback (runs if another task fails); condition (has not run yet: runs if its "
+    "or a value that it pushed or assigned, is needed and cannot be restored); fallback "
+    "(runs if another task fails); condition (has not run yet: runs if its "
     "condition holds when its turn comes, is skipped if that never holds); gone (completed, and not in the workflow "
     "any more). If steps of a task stand, it gets their "
     "results without running them; a task that --from runs again starts over without them.",
