@@ -25,6 +25,9 @@ class LastError(NamedTuple):
         return ": ".join(part for part in self if part)
 
 
+_later = attempt.alias("later")
+
+
 @functools.cache
 def _last_errors(dialect_name: str) -> Any:
     last = (
@@ -34,6 +37,14 @@ def _last_errors(dialect_name: str) -> Any:
             attempt.c.status.in_([literal_column(f"'{status}'") for status in UNSUCCESSFUL]),
             attempt.c.error_type.is_not(None),
             attempt.c.step_of.is_(None),  # the error of a step is its task's, too
+            ~sa.exists(
+                sa.select(literal_column("1")).where(
+                    _later.c.run_id == attempt.c.run_id,
+                    _later.c.task == attempt.c.task,
+                    _later.c.id > attempt.c.id,
+                    _later.c.status == literal_column("'completed'"),
+                )
+            ),
         )
         .group_by(attempt.c.run_id)
     )
@@ -49,10 +60,14 @@ def _own_errors(dialect_name: str) -> Any:
 
 
 def last_errors(executor: Executor, run_ids: Sequence[int]) -> dict[int, LastError]:
-    """Return by the id of a run the error that ended it, or else that of its newest attempt that ended with one."""
+    """Return by the id of a run the error that ended it.
+
+    It is that of the newest attempt that ended with one and whose task did not complete afterwards, or else the error
+    that ended the run outside of its attempts.
+    """
     ids = {"ids": json.dumps(list(run_ids))}
     rows = [
-        *executor.execute(_last_errors(executor.dialect_name), ids),
         *executor.execute(_own_errors(executor.dialect_name), ids),
+        *executor.execute(_last_errors(executor.dialect_name), ids),
     ]
     return {run_id: LastError(*error) for run_id, *error in rows}
