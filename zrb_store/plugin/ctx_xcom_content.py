@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from zrb_store.attempt import AttemptUnderWay
 from zrb_store.errors import InvalidArgument
 from zrb_store.names import check_name
 from zrb_store.plugin.adopted import AdoptedXcom, become_durable
 from zrb_store.plugin.compat import Xcom as StockXcom
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms
 from zrb_store.queries.owner import Owner
+from zrb_store.xcom import current_attempt
 
 _ABSENT = object()
 
@@ -123,15 +125,26 @@ class CtxXcomContent:
             queue = self.names[name] = self._xcoms[name]
             queue.bound_to(owner).adopt(value, values=values)
             self._adopted.append((value, queue))
-        elif not isinstance(value, StockXcom) and self._is_durable(name) and not self._has_other_name(name):
+        elif not isinstance(value, StockXcom):
+            self._put_plain(name, value, owner)
+            return
+        else:
+            self.names[name] = value
+        self._plain.discard(name)
+
+    def _put_plain(self, name: Any, value: Any, owner: Owner | None) -> None:
+        is_volatile = isinstance(name, str) and self._is_volatile(name)
+        if self._is_durable(name, warn=False) and not self._has_other_name(name):
             queue = self.names[name] = self._xcoms[name]
             queue.bound_to(owner).assign(value)
             self._plain.add(name)
             self._used.add(name)
             return
-        else:
-            self.names[name] = value
+        self.names[name] = value
         self._plain.discard(name)
+        assigner = owner or current_attempt.get()
+        if isinstance(assigner, AttemptUnderWay) and not is_volatile:
+            assigner.restorable = False  # it has to be assigned again in another process
 
     def _own(self, name: Any) -> ZrbXcom | None:
         """Return the queue that is stored under this name, if it has this name and no other."""
