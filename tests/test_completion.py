@@ -41,7 +41,7 @@ ODD = [
 ]
 # What a person has to know: TAB shows nothing.
 FREE = {"LENGTH", "N", "PATH", "VALUE", "SECONDS", "JSON", "NAME", "OLD=NEW", "[--SECRET VALUE]", "SESSION QUEUE"}
-FREE |= {"--SECRET VALUE", "PATTERN"}
+FREE |= {"--INPUT VALUE", "PATTERN"}
 
 
 @pytest.fixture

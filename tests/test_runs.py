@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from tests.attempts import Broken, failing, start
+from tests.commands import Commands
 from tests.postgres import wait_until
 from tests.processes import Child
 from tests.rows import all_rows, faults, query
 from tests.runners import hold_a_run
+from tests.sessions import check, parse
 from zrb_store import (
     InputsDiffer,
     InvalidArgument,
@@ -28,6 +30,9 @@ from zrb_store import (
     Store,
     StoreUnavailable,
 )
+from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.report import describe
+from zrb_store.page.report import report
 from zrb_store.testing import expire_lease, short_lease
 
 
@@ -100,8 +105,9 @@ class TestWhoMayRun:
         for day, says in ((2, "day: 1 became 2"), (1.0, r"day: 1 became 1\.0"), (True, "day: 1 became True")):
             with pytest.raises(InputsDiffer, match=f"other inputs: {says}; use"):
                 store.session("flow").run(inputs={"lock": threading.Lock(), "day": day}).start()
-        with store.session("flow").run(inputs={"lock": threading.Lock(), "day": 1}) as run:
-            assert run.number == 2
+        # Nobody can say whether it is the same: it is taken for another one.
+        with pytest.raises(InputsDiffer, match="lock cannot be stored, and so cannot be compared; use"):
+            store.session("flow").run(inputs={"lock": threading.Lock(), "day": 1}).start()
 
     def test_inputs_in_another_order_are_the_same(self, store: Store) -> None:
         with pytest.raises(Broken), store.session("flow").run(inputs={"a": 1, "b": {"c": 1, "d": 2}}):
@@ -236,3 +242,57 @@ def test_the_tasks_of_a_session_keep_their_order(store: Store) -> None:
     run = start(store, "flow")
     run.note_tasks({"b": "waiting", "a": "skipped", "c": "waiting"})
     assert list(store.session("flow").record().tasks.items()) == [("b", "waiting"), ("a", "skipped"), ("c", "waiting")]
+
+
+class TestAnErrorOutsideOfAttempts:
+    """It is kept with the run, and shown wherever a failure is told."""
+
+    def test_it_is_shown_like_that_of_an_attempt(self, store: Store, command: Commands) -> None:
+        session = store.session("flow")
+        with contextlib.suppress(ValueError), session.run(task="nightly") as run:
+            run.step("first", int)
+            raise ValueError("no column 'price' in postgres://me:hunter2@db")
+        error = {"type": "ValueError", "message": "no column 'price' in postgres://me:***@db"}
+        line = "ValueError: no column 'price' in postgres://me:***@db"
+
+        assert f"Error    {line}" in command.ok("show", "flow")
+        assert parse("show", command.ok("show", "flow", "--format", "json"))["runs"][0]["error"] == error
+        shown = command.ok("log", "flow")
+        assert "Run 1 failed outside of its attempts" in shown
+        assert "No attempt failed" not in shown
+        assert "in test_it_is_shown_like_that_of_an_attempt\n" in command.ok("log", "flow", "--format", "value")
+        [logged] = parse("log", command.ok("log", "flow", "--format", "json"))["runs"]
+        assert logged["error"].pop("traceback").endswith(f"{line}\n")
+        assert logged["error"] == error
+        assert f"session flow (nightly): {line};" in command("check").out
+        assert f"failed, {line}" in command.ok("stats")
+        [stats] = parse("stats", command.ok("stats", "--format", "json"))
+        assert stats["last_failure"]["error"] == {"task": None, **error}
+        described = check("report", describe(store.database, "flow"))
+        assert described["runs"][0]["error"] == {**error, "traceback": query(store, TRACEBACK)[0][0]}
+        page = report(store.database, "flow", "zrb-store", None, Damage()).decode()
+        assert "Error of run 1" in page
+        assert "hunter2" not in page + query(store, TRACEBACK)[0][0]
+
+        with session.run(task="nightly"):
+            pass
+        assert "error" not in command.ok("show", "flow").lower()
+        assert parse("show", command.ok("show", "flow", "--format", "json"))["runs"][0]["error"] == error
+        at = parse("show", command.ok("show", "flow", "--at", "before:first#1", "--format", "json"))
+        assert at["runs"][0]["error"] is None
+
+    def test_the_error_of_an_attempt_is_not_kept_twice(self, store: Store) -> None:
+        with contextlib.suppress(Broken), store.session("flow").run() as run, run.attempt("load"):
+            raise Broken("no")
+        with contextlib.suppress(SystemExit), store.session("flow").run() as run:
+            with contextlib.suppress(Broken), run.attempt("load"):
+                raise Broken("no")
+            sys.exit(2)
+        with contextlib.suppress(RuntimeError), store.session("flow").run() as run:
+            with contextlib.suppress(Broken), run.attempt("load"):
+                raise Broken("no")
+            raise RuntimeError("no more")
+        assert query(store, "SELECT error_type FROM zrb_run ORDER BY id") == [(None,), (None,), ("RuntimeError",)]
+
+
+TRACEBACK = "SELECT error_traceback FROM zrb_run ORDER BY id"

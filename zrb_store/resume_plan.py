@@ -54,6 +54,7 @@ class Decision:
             `fallback`: it runs if another task fails, and always if another task starts it.
             `condition`: with `run`, it has never started, and its condition decides whether it will; with `skip`, the
             condition never holds, or the session has completed without the task.
+            `gone`: the task has completed, and is not in the workflow any more.
         steps: How many completed steps of the task stand. If it runs, it gets their results without running them.
     """
 
@@ -222,6 +223,7 @@ def decide(
         reasons.update(dict.fromkeys(needed, "not-restorable"))
         running |= needed
         unrestorable -= needed
+    reasons |= {name: "gone" for name, record in standing.items() if name not in reasons and record.role != "check"}
     return [Decision(name, "run" if name in running else "skip", why) for name, why in reasons.items()]
 
 

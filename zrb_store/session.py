@@ -92,7 +92,8 @@ class Session:
                 the script that this process runs, so that a script which may be moved between two runs needs a name.
                 `python -c` and `-m`, a REPL, a notebook, and an installed program such as pytest have none.
             path: How zrb's command line names the task.
-            inputs: Must be those of earlier runs. Passwords of URLs are masked; leave other secrets out.
+            inputs: Must be those of earlier runs; one that cannot be stored is never the same. Passwords of URLs are
+                masked; leave other secrets out.
             project: Folder of the project, which must be that of earlier runs; by default none. It is not the working
                 directory, which differs between cron and a terminal.
             parent: SESSION or SESSION/TASK#N that started this session.

@@ -237,7 +237,7 @@ def shown(value: Any) -> str:
 
 
 def answer(operation: str, known: dict[str, Any]) -> str:
-    """Return the formatted value of an operation, or the class of its exception."""
+    """Return the formatted value of an operation, or its exception."""
     statements, _, last = operation.rpartition("; ")
     try:
         exec(statements, known)  # noqa: S102 - the operations above
@@ -248,7 +248,8 @@ def answer(operation: str, known: dict[str, Any]) -> str:
             return "-"
         return shown(eval(expression, known))  # noqa: S307
     except Exception as error:  # noqa: BLE001 - what is compared
-        return type(error).__name__
+        # Users read the text of this one: it says that a queue is empty.
+        return f"IndexError: {error}" if type(error) is IndexError else type(error).__name__
 
 
 def perform(x: Any, *groups: str) -> list[str]:

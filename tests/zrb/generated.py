@@ -115,7 +115,7 @@ def differences(workflow: Workflow, name: str, forced: str | None) -> list[str]:
     resumer = Resumer(ErrorExit())
     with open_store(read_only=True) as store:
         record = store.session(name).record()
-        steps = resumer.plan(store, record, forced)
+        steps, _ = resumer.plan(store, record, forced, {})
     planned = {step.task for step in steps if step.action == "run"}
     decided.update(step.action for step in steps)
     workflow.ran.clear()
@@ -133,7 +133,7 @@ def differences(workflow: Workflow, name: str, forced: str | None) -> list[str]:
 def mark_one(workflow: Workflow, name: str) -> None:
     """Mark a task completed by hand."""
     with open_store(read_only=True) as store, contextlib.suppress(ZrbStoreError):
-        steps = Resumer(ErrorExit()).plan(store, store.session(name).record(), None)
+        steps, _ = Resumer(ErrorExit()).plan(store, store.session(name).record(), None, {})
         task = workflow.dice.choice([step.task for step in steps])
         with open_store() as writable:
             mark(writable.database, name, task)

@@ -242,6 +242,23 @@ def test_plugin_can_be_imported_by_the_task_file(zrb: Zrb) -> None:
     assert zrb.stored().status == "completed"
 
 
+@pytest.mark.cold
+def test_a_reload_hooks_nothing_again(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        import importlib, zrb_store.plugin
+        from zrb import BaseTask
+
+        before = BaseTask.exec_root_tasks
+        importlib.reload(zrb_store.plugin)
+        cli.add_task(Task(name="main", action=lambda ctx: BaseTask.exec_root_tasks is before))
+        """
+    )
+    done = zrb.run("main")
+    assert done.out.strip() == "True"
+    assert lines(done.err) == []
+
+
 def test_a_note_quotes_a_name_without_its_control_characters(zrb: Zrb) -> None:
     zrb.tasks(
         r"""

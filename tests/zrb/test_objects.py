@@ -113,3 +113,58 @@ def test_what_a_step_took_comes_back_as_the_very_object(zrb: Zrb) -> None:
     zrb.run("push", "inbox", "files", "1", program="zrb-store")
     # What a step took that stands although its attempt failed is forgotten later, when there are many objects.
     assert zrb.run("last").out.strip() == "[[0, 1, 2], [0]]"
+
+
+PLAIN = """
+    import threading
+
+    @make_task(name="choose", retries=0)
+    def choose(ctx):
+        ran("choose")
+        ctx.xcom["mode"] = "dry-run"
+        ctx.xcom.sizes = {"rows": 1}
+        CHOOSE
+
+    @make_task(name="grow", upstream=choose, retries=0)
+    def grow(ctx):
+        ran("grow")
+        ctx.xcom["sizes"]["rows"] += 1
+
+    @make_task(name="main", upstream=grow, retries=1, group=cli)
+    def main(ctx):
+        found = [ctx.xcom["mode"], "mode" in ctx.xcom, ctx.xcom.sizes, "new" in ctx.xcom, ctx.xcom.get("lock") is None]
+        ctx.xcom["mode"] = "real"
+        ctx.xcom["new"] = 1
+        del ctx.xcom["sizes"]
+        assert found[0] == "dry-run" and not found[3], found
+        if ran("main") < 2:
+            raise RuntimeError(found)  # the next attempt, and the next run, find what was there before this one
+        return found
+"""
+
+
+def test_a_plain_value_survives_a_resume(zrb: Zrb) -> None:
+    """With what the program has changed in it in place."""
+    zrb.tasks(PLAIN.replace("CHOOSE", "pass"))
+    zrb.run("main", code=1, ZRB_STORE_SESSION="plain")
+    zrb.run("xcom", "fork", "plain", "--from", "main", "--name", "copy")
+    assert zrb.resume("plain").out.strip() == "['dry-run', True, {'rows': 2}, False, True]"
+    assert zrb.ran.count("choose") == zrb.ran.count("grow") == 1
+    assert zrb.resume("copy").out.strip() == "['dry-run', True, {'rows': 2}, False, True]"
+    assert zrb.stored("plain").live("mode") == ["real"]
+    assert zrb.stored("plain").live("sizes") == []
+
+
+def test_a_plain_value_that_no_codec_takes_is_made_again(zrb: Zrb) -> None:
+    zrb.tasks(PLAIN.replace("CHOOSE", 'ctx.xcom["lock"] = threading.Lock()'))
+    done = zrb.run("main", code=1, ZRB_STORE_SESSION="plain")
+    (line,) = [line for line in lines(done.err) if "cannot store" in line]
+    assert line.startswith("zrb-store: task choose: cannot store $: lock")
+    plan = zrb.resume("plain", "--plan").out
+    assert [row.split() for row in plan.splitlines()[1:]] == [
+        ["choose", "run", "not-restorable"],
+        ["grow", "skip", "completed"],
+        ["main", "run", "failed"],
+    ]
+    assert zrb.resume("plain").out.strip() == "['dry-run', True, {'rows': 1}, False, False]"
+    assert zrb.ran.count("choose") == 2

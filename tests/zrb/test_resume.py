@@ -124,6 +124,35 @@ def test_from_a_task_that_was_renamed(zrb: Zrb) -> None:
         assert hint in names
 
 
+def test_a_completed_task_that_was_renamed(zrb: Zrb) -> None:
+    """The plan and the resume name it, with what it left in queues."""
+    tasks = """
+        from zrb_store import step
+
+        @make_task(name="count", retries=0)
+        def count(ctx):
+            step("log", ctx.xcom["log"].push, "counted")
+            return 3
+
+        @make_task(name="main", upstream=count, retries=0, group=cli)
+        def main(ctx):
+            assert exists("mended")
+        """
+    zrb.tasks(tasks)
+    zrb.run("main", code=1, ZRB_STORE_SESSION="plan")
+    zrb.tasks(tasks.replace('"count"', '"sum"'))
+    left = (
+        "zrb xcom: task count has completed, and is not in the workflow as it is declared now: "
+        "it left 1 value in queue count, 1 value in queue log"
+    )
+    assert plan(zrb, "plan") == {"sum": "run never-started", "main": "run failed", "count": "skip gone"}
+    assert will_run(zrb, "plan") == {"sum", "main"}
+    assert lines(zrb.resume("plan", "--plan").err) == [left]
+    zrb.mark("mended")
+    assert left in lines(zrb.resume("plan").err)
+    assert zrb.stored("plan").status == "completed"
+
+
 def test_resumed_tasks_have_the_environment_of_the_resume(zrb: Zrb) -> None:
     zrb.tasks(
         """

@@ -69,6 +69,10 @@ def _print(session_log: dict[str, Any], task: str | None, output_format: str, *,
         echo_json(session_log)
     elif output_format == "table":
         print_document(_blocks(session_log, task, whole=whole))
+    if output_format == "value" and task is None and not whole:
+        for run in session_log["runs"]:
+            if run["error"]:
+                echo_raw(error_details(run["error"]).rstrip("\n"))
     for attempt in session_log["attempts"]:
         if output_format == "jsonl":
             echo_json(attempt, one_line=True)
@@ -93,9 +97,11 @@ def _blocks(session_log: dict[str, Any], task: str | None, *, whole: bool) -> It
     yield Fields([("Session", name), ("Status", session_log["status"])])
     for run in runs:
         yield _run_fields(run, times)
+        if run["error"] and task is None:
+            yield Lines(_error_lines(run["error"]), f"Run {run['number']} {run['outcome']} outside of its attempts")
     standing: Counter[str] = Counter()
     given_back: Counter[str] = Counter()
-    nothing_failed, quiet = True, 0
+    nothing_failed, quiet = task is not None or not any(run["error"] for run in runs), 0
     for attempt in session_log["attempts"]:
         of_task = attempt["attempt"].rpartition("#")[0]
         is_asked_for = attempt["step"] is not None and of_task == task
@@ -151,8 +157,12 @@ def _attempt_lines(attempt: dict[str, Any], times: TimeFormat, whole: bool) -> L
         is_lost = attempt["status"] == "lost"
         why = ["Its process died or lost its lease; no error was recorded." if is_lost else "No error was recorded."]
     else:
-        why = [line.expandtabs() for line in error_details(error).splitlines()]
+        why = _error_lines(error)
     return Lines([*printed, *why], _title(attempt, times))
+
+
+def _error_lines(error: dict[str, Any]) -> list[str]:
+    return [line.expandtabs() for line in error_details(error).splitlines()]
 
 
 def _step_lines(attempt: dict[str, Any], times: TimeFormat, session: str, step_id: str) -> Lines:

@@ -88,7 +88,7 @@ def _plan(resumer: Resumer, store: Store, session: SessionRecord) -> dict[str, A
     if not session.path or session.is_finished:
         return None
     try:
-        decisions = resumer.plan(store, session, None)
+        decisions, _ = resumer.plan(store, session, None, {})
     except ZrbStoreError as error:
         return {"refused": as_typed(str(error), program_name()), "tasks": []}
     return {"refused": None, "tasks": [dataclasses.asdict(decision) for decision in decisions]}

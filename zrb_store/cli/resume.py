@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Protocol
 
 import click
 
 from zrb_store.cli.command import command
+from zrb_store.cli.message_line import print_line
+from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render import output
 from zrb_store.cli.render.document import Column, Table
 from zrb_store.errors import ZrbStoreError
@@ -22,15 +25,25 @@ class Resumer(Protocol):
     """What plans a resume and runs it later. The plugin passes one to `zrb_store.cli.run`."""
 
     def plan(
-        self, store: Store, session: SessionRecord, forced: str | None, *, repeat_once: bool = False
-    ) -> list[Decision]:
+        self,
+        store: Store,
+        session: SessionRecord,
+        forced: str | None,
+        inputs: Mapping[str, str],
+        *,
+        repeat_once: bool = False,
+    ) -> tuple[list[Decision], list[str]]:
         """Decide what a resume of this session runs and skips. Nothing is run or written.
 
         Args:
             store: Where the session is.
             session: The session.
             forced: A task to run again with everything downstream of it.
+            inputs: The inputs given as `--NAME VALUE`.
             repeat_once: Whether completed steps that were declared `once` may run again with them.
+
+        Returns:
+            The decisions, and what else a user should know, in one line each.
         """
 
     def accept(
@@ -41,7 +54,8 @@ class Resumer(Protocol):
         Args:
             session: The session.
             forced: A task to run again with everything downstream of it.
-            inputs: The inputs given as `--NAME VALUE`: those that are not stored, because they are or contain secrets.
+            inputs: The inputs given as `--NAME VALUE`: those that are not stored, because they are or contain secrets,
+                and those that are declared in another way now.
             repeat_once: Whether completed steps that were declared `once` may run again with them.
         """
 
@@ -58,17 +72,21 @@ _COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
     details="Completed tasks are not run again; their stored results are used, and so are the stored inputs. Secret "
     "inputs are not stored: give them as --NAME VALUE, or answer the prompt. The default of one that was given at the "
     "start is never taken instead. An input that contained a secret is "
-    "computed from its default again, unless you give it in the same way. SESSION may be the unique "
+    "computed from its default again, unless you give it in the same way. So is one that the task has declared since; "
+    "one that does not take the stored value, since it is declared in another way now, must be given. "
+    "SESSION may be the unique "
     "beginning of a name, @last or @last-failed. A session that is being run is refused, also by --plan. "
     "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, never-started); "
-    "forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); not-restorable (its result "
-    "is needed and cannot be restored); fallback (runs if another task fails); condition (has not run yet: runs if its "
-    "condition holds when its turn comes, is skipped if that never holds). If steps of a task stand, it gets their "
+    "forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); not-restorable (its result, "
+    "or a value that it pushed or assigned, is needed and cannot be restored); fallback "
+    "(runs if another task fails); condition (has not run yet: runs if its "
+    "condition holds when its turn comes, is skipped if that never holds); gone (completed, and not in the workflow "
+    "any more). If steps of a task stand, it gets their "
     "results without running them; a task that --from runs again starts over without them.",
     context_settings={"ignore_unknown_options": True},  # the options of secret inputs are not known here
 )
 @click.argument("session")
-@click.argument("inputs", nargs=-1, type=click.UNPROCESSED, metavar="[--SECRET VALUE]...")
+@click.argument("inputs", nargs=-1, type=click.UNPROCESSED, metavar="[--INPUT VALUE]...")
 @click.option("--plan", is_flag=True, help="Print which tasks would run or be skipped, and why; run nothing.")
 @click.option(
     "--from",
@@ -109,10 +127,13 @@ def resume(
             name = record.name
             raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {name}` in the folder of its project")
         # Also without --plan: mistakes are reported before anybody is asked for a secret input.
-        decisions = resumer.plan(store, record, forced, repeat_once=repeat_once)
+        decisions, notes = resumer.plan(store, record, forced, given_inputs, repeat_once=repeat_once)
     if not plan:
         resumer.accept(record, forced, given_inputs, repeat_once=repeat_once)
-    elif output_format == "json":
+        return
+    for note in notes:
+        print_line(note, program_name())
+    if output_format == "json":
         tasks = [dataclasses.asdict(decision) for decision in decisions]
         output.echo_json({"session": record.name, "from": forced, "tasks": tasks})
     else:

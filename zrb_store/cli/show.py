@@ -15,6 +15,7 @@ from zrb_store.cli.command import command, format_option
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Fields, with_rows_read
+from zrb_store.cli.render.errors import error_line
 from zrb_store.cli.render.format import TimeFormat, counted, run_process, setting_text
 from zrb_store.cli.render.history import runs_table, tasks_table, took
 from zrb_store.cli.render.output import echo_json, echo_value, print_document
@@ -200,6 +201,8 @@ def _session_fields(tree: dict[str, Any], times: TimeFormat, at: str | None, unt
         pairs.append(("Ended", times.full(tree["finished_at"])))
     if len(runs) == 1:
         pairs.append(("Run by", run_process(runs[0])))
+    if runs[-1]["error"]:
+        pairs.append(("Error", one_line(error_line(runs[-1]["error"]))))
     return Fields(pairs)
 
 
@@ -210,7 +213,8 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
     hints = []
     attempts = (attempt for task in tree["tasks"] for attempt in task["attempts"])
     failed_steps = any(each.failed for each in document.steps.values())
-    if failed_steps or any(attempt["error"] or attempt["output"] for attempt in attempts):
+    has_run_error = any(run["error"] for run in tree["runs"])
+    if failed_steps or has_run_error or any(attempt["error"] or attempt["output"] for attempt in attempts):
         hints.append(("Log:", f"{program_name()} log {name}"))
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(tree["path"])
     if is_halted and is_zrb:

@@ -89,7 +89,7 @@ def changes(before: Any, after: Any, path: str = "") -> Iterator[str]:
     Yields:
         Texts such as `rows[0].name: 1 became 2`, `name is new` and `name is gone`.
     """
-    if _is_opaque(before) or _is_opaque(after) or same(before, after):
+    if is_opaque(before) or is_opaque(after) or same(before, after):
         return
     parts = _parts(before, after)
     if parts is None or (type(before) is list and len(before) != len(after)):
@@ -103,7 +103,8 @@ def changes(before: Any, after: Any, path: str = "") -> Iterator[str]:
             yield from changes(one, two, place)
 
 
-def _is_opaque(tree: Any) -> bool:
+def is_opaque(tree: Any) -> bool:
+    """Whether a tree represents a value of which only the type and the repr could be stored."""
     return type(tree) is dict and tree.get("$") == "opaque"
 
 

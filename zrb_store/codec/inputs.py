@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from zrb_store.codec.arguments import encode_arguments
-from zrb_store.codec.differences import changes
+from zrb_store.codec.differences import changes, is_opaque
 from zrb_store.codec.json_text import dumps
 from zrb_store.codec.text import DEFAULT_LIMIT, decode, encode, to_json
 from zrb_store.errors import UnencodableValue, ValueTooLarge
@@ -61,6 +61,13 @@ def names_of(encoded: str) -> list[str]:
     """Return the names of encoded inputs."""
     tree = to_json(encoded)
     return [] if type(tree) is not dict or "$" in tree else list(tree)
+
+
+def names_of_unstorable(encoded: str) -> set[str]:
+    """Return the names of encoded inputs of which only the type could be stored."""
+    tree = to_json(encoded)
+    opaque = (name for name, value in tree.items() if is_opaque(value)) if type(tree) is dict else ()
+    return set(opaque)
 
 
 def without_names(encoded: str, names: Collection[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from zrb_store.inspect.ages import rounded
 from zrb_store.inspect.run_times import worked_until
 from zrb_store.project import program_of
-from zrb_store.queries.last_errors import AttemptError
+from zrb_store.queries.last_errors import LastError
 from zrb_store.records import RunRecord, SessionRecord, iso
 from zrb_store.safe_text import one_line
 
@@ -72,14 +72,14 @@ class Alert:
 
 
 def of_session(
-    session: SessionRecord, runs: Sequence[RunRecord], error: AttemptError | None, died: str | None, here: str | None
+    session: SessionRecord, runs: Sequence[RunRecord], error: LastError | None, died: str | None, here: str | None
 ) -> Alert:
     """Describe a session that failed, was interrupted or is stale.
 
     Args:
         session: Its record, with the status that readers see.
         runs: Its runs, the oldest first.
-        error: The error of the newest attempt of its last run that ended with one.
+        error: The error that ended its last run.
         died: How it is known that its process has died, if the session is stale.
         here: The folder in which the remedy is run; None if that is not known.
     """
@@ -101,9 +101,10 @@ def of_session(
     )
 
 
-def _cause(error: AttemptError) -> str:
+def _cause(error: LastError) -> str:
     # These say no more than that it was interrupted.
-    return f"while {error.task} ran" if error.type in ("CancelledError", "KeyboardInterrupt") else error.text()
+    says_little = error.type in ("CancelledError", "KeyboardInterrupt")
+    return f"while {error.task} ran" if error.task and says_little else error.text()
 
 
 def how_to_resume(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str:

@@ -14,7 +14,7 @@ from zrb_store.inspect.output import read_output
 from zrb_store.inspect.session_view import SessionView
 from zrb_store.inspect.shapes import error_shape, header, run_shape
 from zrb_store.names import nearest
-from zrb_store.queries import changes, step_history
+from zrb_store.queries import changes, runs, step_history
 from zrb_store.queries.log import LoggedAttempt, attempts_with_errors
 from zrb_store.queries.show import attempted_tasks
 from zrb_store.records import RunRecord, iso
@@ -60,7 +60,7 @@ def log_of(view: SessionView, task: str | None = None) -> dict[str, Any]:
     return {
         "name": name,
         "status": view.session.status,
-        "runs": [_run(run, name, view.damage) for run in view.runs],
+        "runs": [_run(view, run) for run in view.runs],
         "attempts": (_attempt(view, logged) for logged in attempts),
         "changes": _changes(transaction, name, view.damage),
     }
@@ -105,9 +105,12 @@ def _changes(transaction: Transaction, name: str, damage: Damage) -> Iterator[di
         yield {**change._asdict(), "at": iso(change.at)}
 
 
-def _run(run: RunRecord, session: str, damage: Damage) -> dict[str, Any]:
+def _run(view: SessionView, run: RunRecord) -> dict[str, Any]:
+    shape = run_shape(run, view.session.name, view.damage)
+    error = shape["error"]
     return {
-        **run_shape(run, session, damage),
+        **shape,
+        "error": error and {**error, "traceback": runs.traceback_of(view.transaction, run.id)},
         "user": run.user,
         "command": run.command,
         "folder": run.folder,

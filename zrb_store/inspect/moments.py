@@ -87,7 +87,9 @@ def attempt_at(attempt: AttemptRecord, moment: Moment) -> AttemptRecord:
 def runs_at(runs: Iterable[RunRecord], moment: Moment) -> list[RunRecord]:
     """Return the runs that had started by a moment, as they were then."""
     return [
-        run if moment.includes(run.ended_at, run.ended_tick) else replace(run, ended_at=None, outcome=None)
+        run
+        if moment.includes(run.ended_at, run.ended_tick)
+        else replace(run, ended_at=None, outcome=None, error_type=None, error_message=None)
         for run in runs
         if moment.includes(run.started_at, run.started_tick)
     ]

@@ -73,6 +73,7 @@ _PER_VALUE = 4  # bytes that a value takes besides its content, if it is like th
 _PER_ATTEMPT = 150
 _PER_STEP = 100
 _MOST_PENDING = 20
+_TRACEBACKS = 5  # of so many runs, the last ones
 
 
 def describe(
@@ -94,7 +95,7 @@ def describe(
     last = budget.most_values
     with open_session(database, name, last=last, damage=damage, shape=_value_shape) as document:
         log = log_of(document.view)
-        runs, pending = _runs(document, log["runs"]), document.pending()
+        runs, pending = _runs(document, log["runs"], budget), document.pending()
         queues, used = _queues(document, budget)
         described = {
             **{key: document.tree[key] for key in document.tree if key not in ("runs", "tasks", "queues")},
@@ -125,13 +126,26 @@ def _inputs(inputs: Any, budget: Budget) -> Any:
     }
 
 
-def _runs(document: SessionDocument, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _runs(document: SessionDocument, runs: list[dict[str, Any]], budget: Budget) -> list[dict[str, Any]]:
     """Add to each run until when its process is known to have worked."""
     ends = (worked_until(run, document.moment) for run in document.runs)
     return [
-        {**run, "command": [cut_text(word, BEGINNING) for word in run["command"]], "worked_until": iso(end)}
-        for run, end in zip(runs, ends, strict=True)
+        {
+            **run,
+            "command": [cut_text(word, BEGINNING) for word in run["command"]],
+            "error": _run_error(run, budget, is_late=place >= len(runs) - _TRACEBACKS),
+            "worked_until": iso(end),
+        }
+        for place, (run, end) in enumerate(zip(runs, ends, strict=True))
     ]
+
+
+def _run_error(run: dict[str, Any], budget: Budget, *, is_late: bool) -> dict[str, Any] | None:
+    error: dict[str, Any] | None = run["error"]
+    if error is None:
+        return None
+    message = error["message"] and cut_text(error["message"], budget.message)
+    return {**error, "message": message, "traceback": error["traceback"] if is_late else None}
 
 
 def _work(described: dict[str, Any]) -> list[Span]:

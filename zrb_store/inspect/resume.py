@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import TaskNotFound
 from zrb_store.inspect.alert import how_to_start_again
@@ -10,6 +12,7 @@ from zrb_store.queries import attempts, runs
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.resting_steps import of_attempts
+from zrb_store.queries.show import live_values_of
 from zrb_store.queries.standing_steps import count_done, refuse_repeating
 from zrb_store.records import SessionRecord
 from zrb_store.resume_plan import Decision, Workflow, decide, reruns, with_steps
@@ -34,6 +37,20 @@ def refuse_program(executor: Executor, session: SessionRecord) -> None:
 def is_of_event(session: SessionRecord) -> bool:
     """Whether the session handled an event of another one."""
     return session.parent is not None and "/" not in session.parent
+
+
+def without_task(executor: Executor, session_id: int, decisions: Iterable[Decision]) -> list[str]:
+    """Say which completed tasks are not in the workflow any more, and what they left in queues."""
+    lines = []
+    for decision in decisions:
+        if decision.reason == "gone":
+            left = live_values_of(executor, session_id, decision.task).items()
+            values = [f"{count} value{'s' * (count > 1)} in queue {name}" for name, count in left]
+            lines.append(
+                f"task {decision.task} has completed, and is not in the workflow as it is declared now: "
+                f"it left {', '.join(values) or 'no values'}"
+            )
+    return lines
 
 
 def plan(

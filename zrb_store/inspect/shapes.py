@@ -51,6 +51,7 @@ def run_shape(run: RunRecord, session: str, damage: Damage) -> dict[str, Any]:
         "started_at": iso(run.started_at),
         "ended_at": iso(run.ended_at),
         "outcome": run.outcome,
+        "error": error_shape(run),
     }
 
 
@@ -95,9 +96,9 @@ def step_shape(attempts: Sequence[AttemptRecord], status: str, result: str | Non
     }
 
 
-def error_shape(attempt: AttemptRecord) -> dict[str, Any] | None:
-    """Return the error that ended an attempt, or None."""
-    return _error_shape(attempt.error_type, attempt.error_message)
+def error_shape(ended: AttemptRecord | RunRecord) -> dict[str, Any] | None:
+    """Return the error that ended an attempt, or a run outside of its attempts, or None."""
+    return _error_shape(ended.error_type, ended.error_message)
 
 
 def _error_shape(type_: str | None, message: str | None) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.last_errors import AttemptError, last_errors
+from zrb_store.queries.last_errors import LastError, last_errors
 from zrb_store.records import UNSUCCESSFUL, iso
 
 _Key = tuple[str | None, str | None]
@@ -25,13 +25,13 @@ class Failure:
         session: Name of its session.
         outcome: `failed`, `interrupted` or `lost`.
         at: When it ended, in microseconds; if its process died and nobody has taken it over, when it started.
-        error: The error of its newest attempt that ended with one.
+        error: The error that ended it.
     """
 
     session: str
     outcome: str
     at: int
-    error: AttemptError | None
+    error: LastError | None
 
     def text(self) -> str:
         """Return outcome and error: `failed, load: ValueError: no column 'price'`."""

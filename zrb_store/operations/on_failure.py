@@ -35,17 +35,16 @@ _QUIET_FOR = 600.0  # seconds
 _log = logging.getLogger("zrb_store")
 
 
-def tell_end(database: Database, session: str, run_id: int, error: str | None) -> None:
+def tell_end(database: Database, session: str, run_id: int) -> None:
     """Tell that a run has ended without completing its session.
 
     Args:
         database: The store.
         session: Name of the session.
         run_id: The run. Its end says already that somebody is told.
-        error: What ended it, if no attempt of it says that.
     """
     with _reporting(session):
-        _tell_of_session(database, session, run_id, error, None)
+        _tell_of_session(database, session, run_id, None)
 
 
 def tell_death(database: Database, session: str, dead: RunRecord, died: str) -> None:
@@ -62,7 +61,7 @@ def tell_death(database: Database, session: str, dead: RunRecord, died: str) -> 
     with _reporting(session):
         found = sessions.find(database, session)
         if found is not None and found.parent is None and queries.claim(database, dead):
-            _tell_of_session(database, session, dead.id, None, died)
+            _tell_of_session(database, session, dead.id, died)
 
 
 def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
@@ -145,15 +144,14 @@ def tell_unavailable(
         )
 
 
-def _tell_of_session(database: Database, session: str, run_id: int, error: str | None, died: str | None) -> None:
+def _tell_of_session(database: Database, session: str, run_id: int, died: str | None) -> None:
     with database.snapshot() as transaction:
         found = sessions.get(transaction, session)
         every = runs.of_session(transaction, found.id)
-        attempt_error = last_errors(transaction, [run_id]).get(run_id)
+        error = last_errors(transaction, [run_id]).get(run_id)
     known = [run for run in every if run.id <= run_id]  # the session may have been resumed since
     status = "stale" if died else next((run.outcome for run in known if run.id == run_id), None) or "failed"
-    event = alert.of_session(replace(found, status=status), known, attempt_error, died, None)
-    _start(event if event.why else replace(event, why=error), database.url)
+    _start(alert.of_session(replace(found, status=status), known, error, died, None), database.url)
 
 
 def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:

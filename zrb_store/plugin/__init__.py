@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zrb_store.plugin.messages import warn
 
-_installed = False
+_installed = bool(globals().get("_installed"))  # importlib.reload keeps what the module had
 
 
 def install() -> None:

@@ -11,7 +11,8 @@ from zrb_store import settings
 from zrb_store.errors import StoreMissing, StoreUnavailable
 from zrb_store.plugin import compat
 from zrb_store.plugin.attach import process
-from zrb_store.plugin.inputs import ask, given_again, given_secrets
+from zrb_store.plugin.inputs import given_again, given_secrets
+from zrb_store.plugin.resumed_inputs import ask
 from zrb_store.queries import sessions
 
 

@@ -10,6 +10,7 @@ from zrb_store import settings
 from zrb_store.errors import SchemaAhead, SchemaBehind, SessionCompleted, StoreMissing, StoreUnavailable
 from zrb_store.names import check_session_name
 from zrb_store.plugin import compat, zrb_attributes
+from zrb_store.plugin.given_inputs import given_inputs
 from zrb_store.plugin.messages import warn
 from zrb_store.project import current_project
 
@@ -139,8 +140,9 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
     spec = RunSpec(
         task=graph.task_name(task),
         path=tuple(zrb_session.task_path),
-        inputs=inputs_to_store(task, shared_ctx.input, secrets, given_now),
+        inputs=inputs_to_store(task, shared_ctx, given_inputs(), secrets, given_now),
         secret_inputs=secrets.names,
+        changed_inputs=resumed.changed_inputs if resumed else (),
         project=current_project(compat.CFG.INIT_FILE_NAME),
         parent=_parent_name(parent, None if is_web else outer, store),
         origin=_origin(zrb_session, parent, is_web),
@@ -160,7 +162,11 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
         text = announce.completed(name, finished_at, has_result=has_result, is_resume=is_resume)
         raise AlreadyCompleted(text, result) from None
     if (resumed or recorder.goes_on) and parent is None:
+        from zrb_store.inspect.resume import without_task  # late: only a resume needs it
+
         warn(announce.resumed(name, recorder.decisions))
+        for line in without_task(store.database, recorder.run.session_id, recorder.decisions):
+            warn(line)
     zrb_session._name = name
     setattr(zrb_session, zrb_attributes.RECORDER, recorder)
     shared_ctx._xcom = recorder.ctx_xcom

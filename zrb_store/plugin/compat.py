@@ -57,6 +57,14 @@ ACTION = "exec_action" if hasattr(BaseTask, "exec_action") else "_exec_action"
 # Up to and including 2.32 `Xcom.get` returns the oldest value; in 2.38 and later it returns the newest.
 GET_IS_OLDEST = hasattr(Xcom, "get") and Xcom([1, 2]).get() == 1
 
+# What an empty queue says, by the name of the operation. Before 3.28 `peek` does not say what to do.
+EMPTY: dict[str, str] = {}
+for _operation in (Xcom.pop, Xcom.peek):
+    try:
+        _operation(Xcom([]))
+    except IndexError as _error:
+        EMPTY[_operation.__name__] = str(_error)
+
 # Up to and including 2.63 these are methods of a plain deque, which call no callbacks.
 WITHOUT_CALLBACKS = [
     name for name in ("appendleft", "extend", "extendleft", "insert", "remove", "__setitem__") if name not in vars(Xcom)
@@ -78,6 +86,7 @@ TOUCHED: dict[Any, dict[str, Any]] = {
         ACTION: "async (self, ctx)",
         "exec_root_tasks": "async (self, session)",
         "run": "(self, session, str_kwargs, kwargs)",
+        "async_run": "async (self, session, str_kwargs, kwargs)",
         "name": "property",
         "inputs": "property",
         "own_inputs": "? property",
@@ -161,6 +170,11 @@ def is_secret(task_input: Any) -> bool:
     return bool(getattr(task_input, "is_secret", False) or getattr(task_input, "_is_secret", False))
 
 
+def allows_empty(task_input: Any) -> bool:
+    """Whether an input may be left empty. No release has a property for it."""
+    return bool(getattr(task_input, "_allow_empty", False))
+
+
 def own_inputs(task: Any) -> Any:
     """Return the inputs that a task itself declares. Before 2.69 zrb only tells them merged with its upstreams'."""
     return task.own_inputs if hasattr(task, "own_inputs") else task.inputs
@@ -172,11 +186,6 @@ def condition(task: Any) -> bool | None:
     if given is None:
         return True
     return given if isinstance(given, bool) else None
-
-
-def has_task_name(context_class: Any) -> bool:
-    """Whether contexts of this class know their task's name as `task_name`. No release has it yet."""
-    return hasattr(context_class, "task_name")
 
 
 def is_llm_task(task: Any) -> bool:
@@ -201,11 +210,6 @@ def exit_code(error: BaseException) -> int | None:
 
 def _has_class(task: Any, *names: str) -> bool:
     return any(cls.__name__ in names for cls in type(task).__mro__)
-
-
-def module_of(function: Any) -> Any:
-    """Return the module in which a function was defined."""
-    return sys.modules[function.__module__]
 
 
 def to_snake_case(name: str) -> str:
@@ -330,10 +334,10 @@ def declared_by_zrb(task: Any) -> bool:
 def stock_exit_is_interrupt(session: Any, task: Any) -> bool:
     """Whether stock zrb ends this run as an interrupt.
 
-    It does in 3.9 and later, unless the main task is done or skipped.
+    It does in 3.8.1 and later, unless the main task is done or skipped.
     """
     entry = sys.modules.get("zrb.__main__")
-    if not hasattr(entry, "_install_sigterm_handler"):  # both came between 3.6 and 3.9
+    if not hasattr(entry, "_install_sigterm_handler"):  # both came with 3.8.1
         return False
     status = session.get_task_status(task)
     return not (status.is_completed or status.is_skipped)

@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from zrb_store.attempt import AttemptUnderWay
 from zrb_store.errors import InvalidArgument
 from zrb_store.names import check_name
 from zrb_store.plugin.adopted import AdoptedXcom, become_durable
 from zrb_store.plugin.compat import Xcom as StockXcom
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms
 from zrb_store.queries.owner import Owner
+from zrb_store.xcom import current_attempt
 
 _ABSENT = object()
 
 
 class CtxXcomContent:
-    """The queues of a session, and other values that a program put into `ctx.xcom`, by name.
+    """The queues of a session, and plain values that a program put into `ctx.xcom`, by name.
 
     A queue is durable if it is of zrb's own class, its name fits the store, and zrb does not fill it with values that
-    are worthless in another process. All else stays in memory until the process ends.
+    are worthless in another process; a plain value is, if a durable queue could have its name. It is kept as the only
+    value of that queue. All else stays in memory until the process ends.
 
     Attributes:
-        names: What is in `ctx.xcom`, by name. Operations on these queues belong to the current attempt.
+        names: What is in `ctx.xcom`, by name; the queue, if a plain value is kept in it. Operations on these queues
+            belong to the current attempt.
     """
 
     def __init__(self, xcoms: ZrbXcoms, is_volatile: Callable[[str], bool], warn_once: Callable[[str], None]) -> None:
@@ -31,9 +35,11 @@ class CtxXcomContent:
         self._is_volatile = is_volatile
         self._warn_once = warn_once
         self._deleted: set[str] = set()
+        self._plain: set[str] = set()  # the queues that keep plain values, unless these were given back
+        self._used: set[str] = set()  # those whose values a program may have changed in place
         self._adopted: list[tuple[StockXcom, ZrbXcom]] = []
 
-    def seed(self, earlier: Mapping[str, Any], known: Collection[str]) -> None:
+    def seed(self, earlier: Mapping[str, Any], known: Collection[str], plain: Collection[str]) -> None:
         """Take over what the session's dictionary held before the session was stored.
 
         Call `finish_adoption` when nothing can go wrong any more.
@@ -41,9 +47,14 @@ class CtxXcomContent:
         Args:
             earlier: zrb's own dictionary.
             known: Names of queues that are in the store already: their values there are kept.
+            plain: Names of those that keep plain values, or did so last.
         """
+        self._plain.update(plain)
         for name, value in earlier.items():
-            self._put(name, value, None, values=name not in known)
+            if isinstance(value, StockXcom):
+                self._put(name, value, None, values=name not in known)
+            elif name not in plain:
+                self.names[name] = value  # the program gives it to each run
 
     def finish_adoption(self) -> None:
         """Make the queues in memory that were taken over forward to the durable ones from now on."""
@@ -52,6 +63,10 @@ class CtxXcomContent:
 
     def get(self, name: Any) -> Any:
         """Return what has this name; a new queue if nothing has."""
+        if name in self._plain and (found := self._xcoms[name].plain()) is not None:
+            self._used.add(name)
+            self.names.setdefault(name, self._xcoms[name])  # the deletion of the name may have been given back
+            return found[0]
         value = self.names.get(name, _ABSENT)
         if value is _ABSENT:
             value = self.names[name] = self._xcoms[name] if self._is_durable(name) else StockXcom([])
@@ -59,6 +74,8 @@ class CtxXcomContent:
 
     def has(self, name: Any) -> bool:
         """Whether anything has this name, also in the store."""
+        if name in self._plain and name in self.names:
+            return len(self._xcoms[name]) > 0  # what was assigned may have been given back
         if name in self.names:
             return True
         if not self._is_durable(name, warn=False) or name not in self._xcoms:
@@ -90,7 +107,13 @@ class CtxXcomContent:
         del self.names[name]
         if isinstance(name, str):
             self._deleted.add(name)
-        return value if own is None else StockXcom(own.bound_to(owner).delete())
+        values = [] if own is None else own.bound_to(owner).delete()
+        return StockXcom(values) if own is not None and type(value) is ZrbXcom else value
+
+    def store_changed(self, owner: Owner) -> None:
+        """Store the plain values again that the program has changed in place, as done by an attempt that completes."""
+        while self._used:
+            self._xcoms[self._used.pop()].store_changed(owner)
 
     def _put(self, name: Any, value: Any, owner: Owner | None, *, values: bool) -> None:
         if type(value) is AdoptedXcom:
@@ -102,8 +125,26 @@ class CtxXcomContent:
             queue = self.names[name] = self._xcoms[name]
             queue.bound_to(owner).adopt(value, values=values)
             self._adopted.append((value, queue))
+        elif not isinstance(value, StockXcom):
+            self._put_plain(name, value, owner)
+            return
         else:
             self.names[name] = value
+        self._plain.discard(name)
+
+    def _put_plain(self, name: Any, value: Any, owner: Owner | None) -> None:
+        is_volatile = isinstance(name, str) and self._is_volatile(name)
+        if self._is_durable(name, warn=False) and not self._has_other_name(name):
+            queue = self.names[name] = self._xcoms[name]
+            queue.bound_to(owner).assign(value)
+            self._plain.add(name)
+            self._used.add(name)
+            return
+        self.names[name] = value
+        self._plain.discard(name)
+        assigner = owner or current_attempt.get()
+        if isinstance(assigner, AttemptUnderWay) and not is_volatile:
+            assigner.restorable = False  # it has to be assigned again in another process
 
     def _own(self, name: Any) -> ZrbXcom | None:
         """Return the queue that is stored under this name, if it has this name and no other."""

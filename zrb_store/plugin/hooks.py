@@ -6,7 +6,7 @@ import functools
 from contextvars import ContextVar
 from typing import Any
 
-from zrb_store.plugin import attempts, commands, compat, conduct, output, web, zrb_attributes
+from zrb_store.plugin import attempts, commands, compat, conduct, given_inputs, output, web, zrb_attributes
 from zrb_store.plugin.attach import is_to_be_stored, recorder_of
 from zrb_store.plugin.patches import Patches
 
@@ -21,6 +21,7 @@ def install() -> None:
         _hook_session(patches)
         _hook_contexts(patches)
         _hook_execution(patches)
+        given_inputs.hook_runs(patches)
         _hook_triggers(patches)
         output.hook_commands(patches)
         compat.render_plain_cmd(patches)
@@ -81,9 +82,10 @@ def _hook_contexts(patches: Patches) -> None:
     patches.put(context, "xcom", property(xcom_of_task))
     patches.put(context, "render", render_for_task)
     patches.put(compat.SharedContext, "xcom", property(shared_xcom))
-    if not compat.has_task_name(context):
+    # No release has it yet.
+    if not hasattr(context, "task_name"):
         patches.put(context, "task_name", property(lambda self: self._task_name))
-    if not compat.has_task_name(compat.SharedContext):
+    if not hasattr(compat.SharedContext, "task_name"):
         patches.put(compat.SharedContext, "task_name", property(_task_name_in_template))
 
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
+import functools
 import os
-import sys
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from zrb_store import codec
-from zrb_store.errors import InvalidArgument, UnencodableValue
-from zrb_store.names import nearest
+from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.plugin import compat
+from zrb_store.plugin.given_inputs import GivenInputs
 from zrb_store.records import SessionRecord
 from zrb_store.safe_text import MASK, is_secret_name, mask_command, mask_remembered, remember
 
-# The key of an input that is stored with its secrets masked. zrb's own inputs are never dicts.
-_MASKED = "masked"
-_GIVEN = {_MASKED: MASK}
+# An input is stored as its value, or as a dict with one of these keys. zrb's own inputs are never dicts.
+MASKED = "masked"  # its text, which contains secrets, with these masked
+TEXT = "text"  # the text that was given for it: the value itself does not come back from the store
+_GIVEN = {MASKED: MASK}
 
 
 class Secrets:
@@ -95,141 +94,72 @@ def given_again(session: SessionRecord) -> frozenset[str]:
     return frozenset(name for name, value in stored.items() if value == _GIVEN)
 
 
-def inputs_to_store(task: Any, given: Mapping[str, Any], secrets: Secrets, given_now: Iterable[str]) -> dict[str, Any]:
+def inputs_to_store(
+    task: Any, shared_ctx: Any, given: GivenInputs, secrets: Secrets, given_now: Iterable[str]
+) -> dict[str, Any]:
     """Return the session's inputs as they are stored and compared: rendered, and each under one name.
 
     An input that contains a secret, such as a default made of one, becomes `{"masked": TEXT}` with the secret masked.
-    So does a secret input that was given; others are not stored.
+    So does a secret input that was given; others are not stored. An input whose value does not come back from the
+    store becomes `{"text": TEXT}`, with the text that zrb parsed.
 
     Args:
         task: The main task.
-        given: The inputs of its session, by name.
-        secrets: Its secret inputs.
+        shared_ctx: The context of its session, which has the inputs.
+        given: How they were given.
+        secrets: The secret inputs.
         given_now: Names of those that were given.
     """
-    declared = [task_input.name for task_input in task.inputs]
+    found = shared_ctx.input
+    declared = {task_input.name: task_input for task_input in task.inputs}
     aliases = {compat.to_snake_case(name) for name in declared} - set(declared)
     # A callback passes on all inputs of its parent, each under both of its names.
-    aliases |= {compat.to_snake_case(name) for name in given if compat.to_snake_case(name) != name}
-    names = [name for name in given if name not in aliases or name in declared]
-    stored = {name: _to_store(given[name]) for name in names if name not in secrets.names}
+    aliases |= {compat.to_snake_case(name) for name in found if compat.to_snake_case(name) != name}
+    names = [name for name in found if name not in aliases or name in declared]
+    stored = {
+        name: to_store(found[name], functools.partial(_text_given, declared.get(name), shared_ctx, given))
+        for name in names
+        if name not in secrets.names
+    }
     return {**stored, **{name: _GIVEN for name in names if name in secrets.names and name in given_now}}
 
 
-def _to_store(value: Any) -> Any:
-    """Return the value if it can be stored as it is; else a text without secrets, the same in every process."""
-    try:
-        text = value if isinstance(value, str) else codec.encode(value).data
-    except UnencodableValue:
-        kind = type(value).__qualname__
-        value = text = str(value)
-        if " at 0x" in text:
-            return f"<{kind}>"
+def to_store(value: Any, text_given: Callable[[], str | None]) -> Any:
+    """Return an input as it is stored: its value, or a dict with the text that was given, or that text masked.
+
+    Without such a text it is the value itself, although the store only keeps its type, or its parts as plain data.
+    """
+    stored, text = value, value if isinstance(value, str) else _encoded(value)
+    if text is None or is_marked(value, MASKED, TEXT):
+        text = text_given()
+        if text is None:
+            return value
+        stored = {TEXT: text}
     masked = mask_remembered(text)
-    return value if masked == text else {_MASKED: masked}
+    return stored if masked == text else {MASKED: masked}
 
 
-def _is_masked(stored: Any) -> bool:
-    return isinstance(stored, dict) and stored.keys() == {_MASKED}
-
-
-def inputs_to_resume(
-    task: Any, stored: Mapping[str, Any], given: Mapping[str, str], *, asking: bool = True
-) -> dict[str, Any]:
-    """Return the inputs for a task that is resumed: the stored ones, completed by what is not stored.
-
-    A secret input comes from the command line, or is asked for as zrb asks. An input that is stored with a secret
-    masked comes from the command line, or is its default again.
-
-    Args:
-        task: The task.
-        stored: Inputs as they were stored, by name.
-        given: Inputs from the command line, by name.
-        asking: Whether to ask for secret inputs; otherwise their defaults do, since nothing runs.
-
-    Raises:
-        InvalidArgument: An input was given although it is stored, or one that is not stored cannot be known.
-    """
-    masked = {name for name, value in stored.items() if _is_masked(value)}
-    secret = {task_input.name for task_input in task.inputs if compat.is_secret(task_input)}
-    for name in given:
-        if name not in masked | secret:
-            raise InvalidArgument(_not_taken(name, task, masked | secret))
-    # One after the other, as zrb does it: a default may be made of earlier inputs.
-    context = compat.SharedContext(env=dict(os.environ))
-    for task_input in task.inputs:
-        name = task_input.name
-        if name in given:
-            _take(task_input, context, given[name])
-        elif name in secret:
-            answer = ask(task_input, context, was_given=name in masked) if asking else None
-            task_input.update_shared_context(context, str_value=answer)
-        else:
-            task_input.update_shared_context(context, value=None if name in masked else stored.get(name))
-    found = {task_input.name: context.input[task_input.name] for task_input in task.inputs}
-    remember(*(str(found[name]) for name in secret))
-    for name in found.keys() & masked - secret if asking else ():
-        if _to_store(found[name]) != stored[name]:
-            raise InvalidArgument(
-                f"input {name} held a secret, which is not stored: give --{name} VALUE as it was, "
-                f"{stored[name][_MASKED]!r}"
-            )
-    return {**stored, **found}
-
-
-def _take(task_input: Any, context: Any, text: str) -> None:
+def _encoded(value: Any) -> str | None:
+    """Return the text of a value that each process gets back as it is; None for another value."""
     try:
-        task_input.update_shared_context(context, str_value=text)
-    except ValueError:  # its text may quote a secret
-        raise InvalidArgument(f"--{task_input.name} was given a value that the input does not take") from None
+        data = codec.encode(value).data
+        return data if codec.encode(codec.decode(data)).data == data else None
+    except (UnencodableValue, ValueTooLarge):
+        return None
 
 
-def _not_taken(name: str, task: Any, taken: set[str]) -> str:
-    """Say which inputs the command line of a resume may give, instead of the one that it does give."""
-    options = [f"--{task_input.name}" for task_input in task.inputs if task_input.name in taken]
-    others = "a resume takes the inputs that are stored"
-    if options:
-        others += f", and from the command line only {', '.join(options)}{nearest(f'--{name}', options)}"
-    return f"--{name} is not a secret input of {task.name}: {others}"
-
-
-def ask(task_input: Any, context: Any, *, was_given: bool) -> str:
-    """Ask for a secret input as zrb asks, or return its default.
-
-    Args:
-        task_input: The input.
-        context: zrb's context with the inputs before it.
-        was_given: Whether the session was started with a value for it: then its default is no answer.
-
-    Raises:
-        InvalidArgument: Nobody can be asked, or the answer is a default that is none.
-    """
+def _text_given(task_input: Any, shared_ctx: Any, given: GivenInputs) -> str | None:
+    """Return the text that zrb parsed for an input; None if there was none."""
+    if task_input is None:
+        return None
     name = task_input.name
-    default = str(task_input.get_default_str(context))
-    # A default may come from the environment. It is the answer if nobody can be asked.
-    if not was_given and (not task_input.always_prompt or (default and not context.is_tty)):
-        return default
-    if was_given and not context.is_tty:
-        # zrb would take the default if there is nothing to read, after a prompt that nobody sees.
-        answer = sys.stdin.readline().rstrip("\r\n") if sys.stdin else ""
-    else:
-        answer = _prompt(task_input, context)
-    if was_given and answer in ("", default):
-        raise InvalidArgument(
-            f"secret input {name} was given at the start, and is not stored: give --{name} VALUE again"
-        )
-    return answer
+    if name in given.texts:
+        return given.texts[name]
+    if name in given.objects or compat.to_snake_case(name) in given.objects:
+        return None
+    return str(task_input.get_default_str(shared_ctx))
 
 
-def _prompt(task_input: Any, context: Any) -> str:
-    try:
-        with warnings.catch_warnings():
-            # A piped answer is as good as a typed one.
-            warnings.simplefilter("ignore", getpass.GetPassWarning)
-            return str(task_input.prompt_cli_str(context))
-    except (EOFError, ValueError):  # what zrb raises without a terminal depends on its release
-        print(file=sys.stderr)  # the prompt has no end of line
-        name = task_input.name
-        raise InvalidArgument(
-            f"secret input {name} is not stored, and nobody can be asked: give --{name} VALUE"
-        ) from None
+def is_marked(stored: Any, *keys: str) -> bool:
+    """Whether a stored input is not a value, but a dict with one of these keys."""
+    return isinstance(stored, dict) and len(stored) == 1 and not stored.keys().isdisjoint(keys)

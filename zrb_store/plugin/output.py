@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -181,7 +182,7 @@ def hook_commands(patches: Patches) -> None:
             command.end()
 
     patches.put(cmd_task, "run_command", run_command_of_attempt)
-    starting = compat.module_of(run_command)
+    starting = sys.modules[run_command.__module__]
     if getattr(starting, "asyncio", None) is asyncio:
         patches.put(starting, "asyncio", _Asyncio())
 

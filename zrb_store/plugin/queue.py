@@ -97,6 +97,7 @@ class ZrbXcom(Xcom):
     __class__ = property(lambda self: compat.Xcom)
 
     _queues: ZrbXcoms
+    _empty_pop, _empty_peek = compat.EMPTY["pop"], compat.EMPTY["peek"]
 
     def __init__(self, xcoms: ZrbXcoms, name: str) -> None:
         Xcom.__init__(self, xcoms, name)
@@ -122,7 +123,9 @@ class ZrbXcom(Xcom):
         Returns:
             The values that were live.
         """
-        items = [NewValue(self._encode(value)) for value in new]
+        return self._replace([NewValue(self._encode(value)) for value in new], new)
+
+    def _replace(self, items: Sequence[NewValue], new: Sequence[Any]) -> list[Any]:
         objects = dict(self.memory.objects)  # a removed value may be forgotten at once
         removed: list[LiveValue] = []
 
@@ -132,6 +135,38 @@ class ZrbXcom(Xcom):
 
         self._apply(editor, pushed=new)
         return [objects[each.seq] if each.seq in objects else codec.decode(each.item.data) for each in removed]
+
+    def assign(self, value: Any) -> None:
+        """Put a plain value in place of all values and callbacks, since a program gave the queue's name to it."""
+        self.memory.push_callbacks.clear()
+        self.memory.pop_callbacks.clear()
+        self._replace([NewValue(self._encode(value), plain=True)], [value])
+
+    @_watched
+    def plain(self) -> tuple[Any, str] | None:
+        """Return the plain value that has the queue's name, and how it is stored; None if the queue has its name."""
+        for queue_id in self._known_ids():
+            found = queries.plain(self._queues.database, queue_id)
+            if found:
+                seq, data = found
+                value = self._decode(seq, data)
+                if not isinstance(value, _PLAIN):
+                    self.memory.objects[seq] = value  # a program may change it in place
+                return value, data
+        return None
+
+    def store_changed(self, owner: Owner) -> None:
+        """Store the plain value again if the program has changed it in place."""
+        found = self.plain()
+        if found is None or isinstance(found[0], _PLAIN):
+            return
+        value, data = found
+        try:
+            is_changed = codec.encode(value, limit=self._queues.max_value).data != data
+        except (UnencodableValue, ValueTooLarge):
+            is_changed = not isinstance(codec.decode(data), codec.Opaque)
+        if is_changed:
+            self.bound_to(owner).assign(value)
 
     def delete(self) -> list[Any]:
         """Remove all values and callbacks, since the queue's name is deleted.

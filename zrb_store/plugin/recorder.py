@@ -17,13 +17,14 @@ from zrb_store.plugin.ctx_xcom import CtxXcom, owner_of
 from zrb_store.plugin.ctx_xcom_content import CtxXcomContent
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
-from zrb_store.plugin.messages import WarnOnce
+from zrb_store.plugin.messages import WarnOnce, first_user_frame
 from zrb_store.plugin.open_attempts import OpenAttempts
 from zrb_store.plugin.outcome import Outcome
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms
 from zrb_store.plugin.uncertain import TaskStopped, uncertain_step
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.owner import Owner
+from zrb_store.queries.values import plain_names
 from zrb_store.records import AttemptRecord
 from zrb_store.resume_plan import Decision
 from zrb_store.run import Run, RunSpec
@@ -110,7 +111,8 @@ class Recorder:
         known = list(self.xcoms)
         for queue in dict.fromkeys([task.name for task in self.graph.tasks] + known):
             self._content.get(queue)
-        self._content.seed(self.zrb_session.shared_ctx.xcom, known)
+        plain = plain_names(self.run.database, self.run.session_id) if known else ()
+        self._content.seed(self.zrb_session.shared_ctx.xcom, known, plain)
         self.run.note_tasks(dict.fromkeys(self.graph.names, "waiting"))
         self._content.finish_adoption()
 
@@ -185,7 +187,7 @@ class Recorder:
         if self.fatal is None:
             try:
                 self.run.note_tasks(self._tasks())
-                self.run.end(outcome, error)
+                self.run.end(outcome, error, None if error is None else first_user_frame(error))
             except ZrbStoreError as refusal:
                 self.fatal = refusal
         elif isinstance(self.fatal, StoreUnavailable):
@@ -241,6 +243,7 @@ class Recorder:
 
     def complete(self, attempt: Attempt, task: Any, result: Any) -> None:
         """Complete an attempt with its result, in one transaction."""
+        self._content.store_changed(attempt)
         self._attempts.complete(attempt, task, result)
 
     def fail(self, attempt: Attempt, task: Any, error: BaseException) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from zrb_store import codec
 from zrb_store.errors import TaskNotFound
-from zrb_store.inspect.resume import is_of_event, plan, refuse_program
+from zrb_store.inspect.resume import is_of_event, plan, refuse_program, without_task
 from zrb_store.names import nearest
 from zrb_store.plugin import compat, zrb_attributes
 from zrb_store.plugin.error_exit import ErrorExit
 from zrb_store.plugin.graph import Graph
-from zrb_store.plugin.inputs import given_again, inputs_to_resume
+from zrb_store.plugin.inputs import given_again
+from zrb_store.plugin.messages import warn
+from zrb_store.plugin.resumed_inputs import inputs_to_resume
 from zrb_store.project import current_project
 from zrb_store.records import SessionRecord
 from zrb_store.resume_plan import Decision
@@ -33,6 +35,7 @@ class ResumeRequest:
         repeat_once: Whether completed steps that were declared `once` may run again with `forced`.
         runs: Whether anything is left to run.
         secrets: Names of the secret inputs that an earlier run was given.
+        changed_inputs: Names of the inputs that are not the stored ones, since they are declared in another way now.
     """
 
     session: SessionRecord
@@ -42,6 +45,7 @@ class ResumeRequest:
     repeat_once: bool = False
     runs: bool = True
     secrets: frozenset[str] = frozenset()
+    changed_inputs: frozenset[str] = frozenset()
 
 
 class Resumer:
@@ -56,14 +60,24 @@ class Resumer:
         self._request: ResumeRequest | None = None
 
     def plan(
-        self, store: Store, session: SessionRecord, forced: str | None, *, repeat_once: bool = False
-    ) -> list[Decision]:
+        self,
+        store: Store,
+        session: SessionRecord,
+        forced: str | None,
+        inputs: Mapping[str, str],
+        *,
+        repeat_once: bool = False,
+    ) -> tuple[list[Decision], list[str]]:
         """Decide what a resume of the session runs and skips. Nothing is run or written.
+
+        Returns:
+            The decisions, and what else a user should know, in one line each.
 
         Raises:
             TaskNotFound: The main task, or the task to run again, is not here.
             InvalidArgument: No resume starts the task to run again, or a step would run again that may not.
-            InputsDiffer: The session is of another project, or of another task with this path.
+            InputsDiffer: The session is of another project, or of another task with this path, or the task declares
+                other inputs now.
             SessionBusy: A process runs the session: what is left changes from moment to moment.
         """
         project = current_project(compat.CFG.INIT_FILE_NAME)
@@ -79,8 +93,9 @@ class Resumer:
         workflow = self._graph.workflow(self._task)
         with store.database.snapshot() as transaction:
             decisions = plan(transaction, session, workflow, forced, repeat_once=repeat_once)
+            notes = without_task(transaction, session.id, decisions)
         self._runs = any(decision.action == "run" for decision in decisions)
-        return decisions
+        return decisions, [*inputs_to_resume(self._task, session, inputs, asking=False).added, *notes]
 
     def accept(
         self, session: SessionRecord, forced: str | None, inputs: dict[str, str], *, repeat_once: bool = False
@@ -108,11 +123,14 @@ class Resumer:
             self._run(self._request)
 
     def _run(self, request: ResumeRequest) -> None:
-        session = request.session
-        stored = codec.decode(session.inputs) if session.inputs else {}
-        inputs = inputs_to_resume(self._task, stored, request.inputs, asking=request.runs)
+        inputs = inputs_to_resume(self._task, request.session, request.inputs, asking=request.runs)
+        for line in inputs.added:
+            warn(line)
+        request = replace(request, changed_inputs=frozenset(inputs.changed))
         setattr(self._zrb_session, zrb_attributes.RESUMED, request)
-        result = self._task.run(self._zrb_session, kwargs=inputs)
+        # zrb takes the inputs that a session has, and parses no others.
+        self._zrb_session.shared_ctx.input.update(inputs.values)
+        result = self._task.run(self._zrb_session, str_kwargs=inputs.texts)
         if compat.stock_exit_is_interrupt(self._zrb_session, self._task):
             raise KeyboardInterrupt
         if result is not None:

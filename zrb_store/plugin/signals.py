@@ -52,7 +52,7 @@ class StopSignals:
             before = signal.getsignal(number)
             if callable(before):
                 self._replace(number, self._pass_on(before))
-            elif before is signal.SIG_DFL and number == signal.SIGTERM:  # zrb 3.6 and before die of it at once
+            elif before is signal.SIG_DFL and number == signal.SIGTERM:  # zrb 3.8.0 and before die of it at once
                 self._replace(number, self._interrupt)
 
     def end(self, session: Stoppable) -> None:
@@ -93,7 +93,7 @@ class StopSignals:
         timer = threading.Timer(GRACE, self._give_up)
         timer.daemon = True
         timer.start()
-        # As zrb 3.14 and later do it: SIGINT's handler is asyncio's, which cancels the running task.
+        # As zrb 3.8.1 and later do it: SIGINT's handler is asyncio's, which cancels the running task.
         interrupt: Any = signal.getsignal(signal.SIGINT)
         if callable(interrupt):
             interrupt(signal.SIGINT, frame)

@@ -9,7 +9,7 @@ from zrb_store.db.core import attempt, bindparam, literal_column, queue, returne
 from zrb_store.db.dialect import now, schema_is_unchanged
 from zrb_store.db.transaction import Executor
 from zrb_store.queries import runs, sessions
-from zrb_store.queries.last_errors import AttemptError
+from zrb_store.queries.last_errors import LastError
 from zrb_store.queries.requeue import is_dead
 from zrb_store.records import RunRecord
 
@@ -78,7 +78,7 @@ class DiedValue(NamedTuple):
     task: str | None
     queue: str
     deliveries: int
-    error: AttemptError | None
+    error: LastError | None
 
 
 _DIED: sa.Select[Any] = (
@@ -110,5 +110,5 @@ def died_value(executor: Executor, queue_id: int, seq: int) -> DiedValue | None:
     if not rows:
         return None
     name, project, main_task, queue_name, count, task, type_, message = rows[0]
-    error = None if task is None else AttemptError(task, type_, message)
+    error = None if task is None else LastError(task, type_, message)
     return DiedValue(name, project, main_task, queue_name, count, error)

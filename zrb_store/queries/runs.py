@@ -13,9 +13,10 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.clock import MOMENT, TICK, draw
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.records import RunRecord, SessionRecord
+from zrb_store.safe_text import ErrorText
 
-ALL = sa.select(*(run.c[name] for name in RUN))
-"""Selects all runs; `record` converts a row."""
+ALL = sa.select(*(sa.null() if name == "error_traceback" else run.c[name] for name in RUN))
+"""Selects all runs, without tracebacks, which are long; `record` converts a row."""
 
 
 def record(row: Row) -> RunRecord:
@@ -39,6 +40,15 @@ def last(executor: Executor, session_id: int) -> RunRecord | None:
     """Return the newest run of the session, or None."""
     rows = executor.execute(_LAST, {"session_id": session_id})
     return record(rows[0]) if rows else None
+
+
+_TRACEBACK = sa.select(run.c.error_traceback).where(run.c.id == bindparam("of_run"))
+
+
+def traceback_of(executor: Executor, run_id: int) -> str | None:
+    """Return the traceback of the error that ended a run outside of its attempts, or None."""
+    rows = executor.execute(_TRACEBACK, {"of_run": run_id})
+    return rows[0][0] if rows else None
 
 
 is_newest = sa.exists(
@@ -129,6 +139,26 @@ _END = (
     )
     .returning(run.c.id)
 )
+_KEEP_ERROR = (
+    sa.update(run)
+    .where(
+        run.c.id == bindparam("of_run"),
+        ~sa.exists(
+            sa.select(literal_column("1")).where(
+                attempt.c.run_id == bindparam("of_run"),
+                attempt.c.error_type.is_not(None),
+                sa.or_(
+                    bindparam("says_little", type_=sa.Boolean),
+                    sa.and_(
+                        attempt.c.error_type == bindparam("error_type"),
+                        attempt.c.error_message == bindparam("error_message"),
+                    ),
+                ),
+            )
+        ),
+    )
+    .values({name: bindparam(name) for name in _ERROR})
+)
 _INTERRUPT_ATTEMPTS = (
     sa.update(attempt)
     .where(attempt.c.run_id == bindparam("of_run"), attempt.c.status == literal_column("'running'"))
@@ -142,7 +172,16 @@ _END_SESSION = (
 )
 
 
-def end(transaction: Transaction, session_id: int, run_id: int, outcome: str, *, told: bool = False) -> bool:
+def end(
+    transaction: Transaction,
+    session_id: int,
+    run_id: int,
+    outcome: str,
+    error: ErrorText | None = None,
+    *,
+    says_little: bool = False,
+    told: bool = False,
+) -> bool:
     """End a run and its lease. Attempts that are still running become interrupted.
 
     Args:
@@ -150,6 +189,8 @@ def end(transaction: Transaction, session_id: int, run_id: int, outcome: str, *,
         session_id: The session of the run.
         run_id: The run.
         outcome: `completed`, `failed` or `interrupted`; it becomes the session's status.
+        error: What ended it. It is stored unless an attempt of the run ended by it.
+        says_little: Whether the error says less than that of any attempt.
         told: Whether the command of `ZRB_STORE_ON_FAILURE` is started for this end.
 
     Returns:
@@ -161,6 +202,9 @@ def end(transaction: Transaction, session_id: int, run_id: int, outcome: str, *,
     params = {"of_session": session_id, "of_run": run_id, "new_outcome": outcome, **moment.params}
     if not transaction.execute(_END, {**params, "told": moment.at if told else None}):
         return False
+    if error is not None:
+        kept = dict(zip(_ERROR, error, strict=True))
+        transaction.execute(_KEEP_ERROR, {"of_run": run_id, "says_little": says_little, **kept})
     interrupted = transaction.execute(_INTERRUPT_ATTEMPTS, params)
     undo_ended(transaction, [row[0] for row in interrupted], "interrupted")
     transaction.execute(_END_SESSION, params)

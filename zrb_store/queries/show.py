@@ -193,6 +193,25 @@ def short_attempt(executor: Executor, session_id: int, task: str, number: int) -
     return attempts.record(rows[0]) if rows else None
 
 
+_LEFT: sa.Select[Any] = (
+    sa.select(queue.c.name, sa.func.count())
+    .select_from(attempt.join(value, value.c.pushed_by == attempt.c.id).join(queue, queue.c.id == value.c.queue_id))
+    .where(
+        attempt.c.session_id == bindparam("session_id"),
+        sa.func.coalesce(attempt.c.step_of, attempt.c.task) == bindparam("task"),
+        value.c.ended_at.is_(None),
+    )
+    .group_by(queue.c.name)
+    .order_by(queue.c.name)
+)
+
+
+def live_values_of(executor: Executor, session_id: int, task: str) -> dict[str, int]:
+    """Count the live values that a task and its steps pushed, by the name of their queue."""
+    rows = executor.execute(_LEFT, {"session_id": session_id, "task": task})
+    return {row[0]: row[1] for row in rows}
+
+
 _owned = value.alias("owned")
 
 

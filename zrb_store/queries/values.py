@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from zrb_store.codec import Encoded
 from zrb_store.db.chunks import long_from
-from zrb_store.db.core import bindparam, literal_column, returned, sa, value
+from zrb_store.db.core import bindparam, literal_column, queue, returned, sa, value
 from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged, short_text, tick
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
@@ -76,7 +76,7 @@ def push(
 
 _INSERTED = (
     *("queue_id", "seq", "type", "size", "pushed_at", "pushed_by", "moved_from", "deliveries", "data"),
-    "pushed_tick",
+    *("pushed_tick", "plain"),
 )
 _INSERT = sa.insert(value).values({name: bindparam(name) for name in _INSERTED})
 
@@ -88,11 +88,13 @@ class NewValue(NamedTuple):
         item: The encoded value.
         moved_from: The seq of the value that it continues, or None.
         deliveries: Those of the value that it continues.
+        plain: Whether a program assigned it in place of the queue, as in `ctx.xcom["mode"] = "dry-run"`.
     """
 
     item: Encoded
     moved_from: int | None = None
     deliveries: int = 0
+    plain: bool = False
 
 
 def push_many(
@@ -128,12 +130,12 @@ def push_many(
         (
             (
                 *(queue_id, seq, kind, size, moment.at, attempt_id, moved_from, deliveries),
-                *(data if size < least else "", moment.tick),
+                *(data if size < least else "", moment.tick, plain),
             )
-            for seq, ((data, kind, size, *_), moved_from, deliveries) in enumerate(items, first)
+            for seq, ((data, kind, size, *_), moved_from, deliveries, plain) in enumerate(items, first)
         ),
     )
-    for seq, (item, _, _) in enumerate(items, first):
+    for seq, (item, *_) in enumerate(items, first):
         if item.size >= least:
             chunks.add(transaction, queue_id, seq, item.data)
     return first
@@ -169,6 +171,40 @@ def at(executor: Executor, queue_id: int, index: int) -> tuple[int, str] | None:
         if found := chunks.first_whole(executor, queue_id, rows):
             return found
     return None
+
+
+_PLAIN = from_live(sa.select(value.c.seq, short_text(), value.c.plain)).order_by(value.c.seq.desc()).limit(_ONE)
+
+
+def plain(executor: Executor, queue_id: int) -> tuple[int, str] | None:
+    """Return the plain value that was assigned in place of a queue, as seq and text; None if it is a queue."""
+    while rows := executor.execute(_PLAIN, {"queue_id": queue_id}):
+        if not rows[0][2]:
+            return None
+        if found := chunks.first_whole(executor, queue_id, [row[:2] for row in rows]):
+            return found
+    return None
+
+
+_newest = value.alias("newest")
+_newest_seq: sa.Select[Any] = sa.select(sa.func.max(_newest.c.seq)).where(_newest.c.queue_id == queue.c.id)
+_PLAIN_NAMES: sa.Select[Any] = (
+    sa.select(queue.c.name)
+    .select_from(queue.join(value, value.c.queue_id == queue.c.id))
+    .where(
+        queue.c.session_id == bindparam("session_id"),
+        value.c.plain,
+        sa.or_(
+            value.c.seq == _newest_seq.correlate(queue).scalar_subquery(),
+            value.c.seq == _newest_seq.where(_newest.c.ended_at.is_(None)).correlate(queue).scalar_subquery(),
+        ),
+    )
+)
+
+
+def plain_names(executor: Executor, session_id: int) -> set[str]:
+    """Return the names of a session's queues that keep plain values, or that kept one last."""
+    return {row[0] for row in executor.execute(_PLAIN_NAMES, {"session_id": session_id})}
 
 
 _COUNT = from_live(sa.select(sa.func.count()).select_from(value))

@@ -139,12 +139,13 @@ class RunLifecycle:
             give_back_steps(transaction, session_id, task, reason)
         give_back(transaction, reruns.attempts)
 
-    def end(self, outcome: str, error: BaseException | None = None) -> None:
+    def end(self, outcome: str, error: BaseException | None = None, first_frame: TracebackType | None = None) -> None:
         """End the run and release the lease.
 
         Args:
             outcome: `completed`, `failed` or `interrupted`; the session's status from now on.
-            error: What ended it. The command of `ZRB_STORE_ON_FAILURE` gets it, unless an attempt has failed.
+            error: What ended it. It is stored with the run, unless an attempt ended by it.
+            first_frame: The frame at which its traceback begins; by default the outermost one.
 
         Raises:
             LeaseLost: Another process has taken the session over.
@@ -159,8 +160,12 @@ class RunLifecycle:
         self._ended = True
         told = outcome != "completed" and self._tells()
 
+        text = None if error is None else error_text(error, first_frame)
+        # They say only that the run was to end, not why.
+        says_little = isinstance(error, SystemExit) or outcome == "interrupted"
+
         def work(transaction: Transaction) -> bool:
-            return runs.end(transaction, self.session_id, self.id, outcome, told=told)
+            return runs.end(transaction, self.session_id, self.id, outcome, text, says_little=says_little, told=told)
 
         try:
             if not self.database.transact(work, "end"):
@@ -171,8 +176,7 @@ class RunLifecycle:
         if told:
             from zrb_store.operations.on_failure import tell_end  # only now: most runs end without it
 
-            text = None if error is None else ": ".join(filter(None, error_text(error)[:2]))
-            tell_end(self.database, self.session, self.id, text)
+            tell_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
         if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
             from zrb_store.operations.retention import apply_retention  # only now: most runs end without it

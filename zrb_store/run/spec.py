@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zrb_store import codec
-from zrb_store.codec.inputs import describe_changes, names_of, without_names
+from zrb_store.codec.inputs import describe_changes, names_of, names_of_unstorable, without_names
 from zrb_store.errors import InputsDiffer
 from zrb_store.process import identity
 from zrb_store.project import current_folder, is_same_file
@@ -30,6 +30,8 @@ class RunSpec:
             values.
         secret_inputs: Names of the inputs that are secret. They are not compared, but a run must be given those that an
             earlier run was given.
+        changed_inputs: Names of the inputs that are not compared either: a resume was given them, or their defaults,
+            since the task declares them in another way now.
         project: Folder of the project; None if it does not matter.
         parent: SESSION or SESSION/TASK#N that started this session.
         origin: `cli`, `web` or `library`.
@@ -42,6 +44,7 @@ class RunSpec:
     path: Sequence[str] = ()
     inputs: Mapping[str, Any] | None = None
     secret_inputs: Collection[str] = ()
+    changed_inputs: Collection[str] = ()
     project: str | None = None
     parent: str | None = None
     origin: str = "library"
@@ -87,13 +90,19 @@ class RunSpec:
             raise InputsDiffer(f"session {session.name} belongs to {between}: {remedy}")
         if self.inputs is not None and session.inputs is not None:
             before, now = session.inputs, codec.encode_named(self.inputs)
-            secret = self.secret_inputs
-            difference = describe_changes(without_names(before, secret), without_names(now, secret))
-            if difference:
+            other = {*self.secret_inputs, *self.changed_inputs}
+            before, now = without_names(before, other), without_names(now, other)
+            if difference := describe_changes(before, now):
                 message = (
                     f"session {session.name} was started with other inputs: {difference}; use another session name"
                 )
                 raise InputsDiffer(mask_text(message))
+            if unknown := names_of_unstorable(before) | names_of_unstorable(now):
+                raise InputsDiffer(
+                    f"session {session.name} may have been started with other inputs: {', '.join(sorted(unknown))} "
+                    "cannot be stored, and so cannot be compared; use another session name, or "
+                    "zrb_store.register_codec for its class"
+                )
 
     def refuse_default_secrets(self, session: SessionRecord) -> None:
         """Raise `InputsDiffer` if a secret input that was given to an earlier run is not given to this one."""

@@ -20,6 +20,9 @@ from zrb_store.xcom.session_queues import SessionQueues
 class QueueReader:
     """The read operations of a queue, with the behaviour of `collections.deque`."""
 
+    # What the IndexError of an empty queue says.
+    _empty_pop = _empty_peek = EMPTY
+
     __hash__ = None  # type: ignore[assignment]  # mutable and compared by value, as a deque
     __class_getitem__: classmethod[Any, Any, Any] = classmethod(GenericAlias)
 
@@ -76,7 +79,7 @@ class QueueReader:
             found = values.peek(self._queues.database, queue_id)
             if found:
                 return self._decode(*found)
-        raise IndexError(EMPTY)
+        raise IndexError(self._empty_peek)
 
     def get(self, default_value: Any = None) -> Any:
         """Return the newest value without taking it, or the default if the queue is empty."""

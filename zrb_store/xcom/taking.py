@@ -13,7 +13,6 @@ from zrb_store.operations.lookout import Lookout, check_seconds
 from zrb_store.queries import fronts, takes, values
 from zrb_store.queries.owner import Owner
 from zrb_store.xcom.current import current_attempt
-from zrb_store.xcom.edits import EMPTY
 from zrb_store.xcom.reader import QueueReader
 from zrb_store.xcom.session_queues import SessionQueues
 
@@ -80,7 +79,7 @@ class QueueTaker(QueueReader):
         if found is None:
             found = self._take_later(owner, lambda queue_id: self._take_any(queue_id, owner, right), wait)
             if found is None:
-                raise IndexError(EMPTY)
+                raise IndexError(self._empty_pop)
         failpoint("pop:after")
         value = self._decode(*found)
         self._after_take(found[:1], owner)
