@@ -183,7 +183,7 @@ def test_every_file_of_a_page_is_there(filled: Store, pages: Pages) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["../app.py", "..%2fapp.py", "nix.js", "vendor/README.md", "", "%2e%2e/app.py", "//etc/passwd"]
+    "file", ["../app.py", "..%2fapp.py", "nix.js", "vendor/README.md", "", "%2e%2e/app.py", "//etc/passwd", "x\0"]
 )
 def test_no_other_file_is_sent(pages: Pages, file: str) -> None:
     pages(f"/static/{file}", status=404)

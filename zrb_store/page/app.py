@@ -32,6 +32,7 @@ from zrb_store.safe_text import mask_text
 _HEARTBEAT = 15.0  # seconds after which an idle connection is written to, so that it is noticed if nobody reads it
 _LONGEST = 20  # heartbeats after which a connection ends; the browser opens another one
 _KINDS = {".css": "text/css", ".js": "text/javascript"}
+_FILES = {file.relative_to(STATIC).as_posix(): file for file in STATIC.rglob("*") if file.suffix in _KINDS}
 
 
 class Site:
@@ -182,7 +183,7 @@ def _response(request: Request, answer: Answer) -> Response:
 
 
 async def _static(request: Request) -> Response:
-    file = (STATIC / request.path_params["file"]).resolve()
-    if not file.is_relative_to(STATIC) or file.suffix not in _KINDS or not file.is_file():
+    file = _FILES.get(request.path_params["file"])
+    if file is None:
         raise HTTPException(404)
     return FileResponse(file, media_type=_KINDS[file.suffix], headers={"Cache-Control": "no-cache"})
