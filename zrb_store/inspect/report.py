@@ -277,7 +277,7 @@ def redacted(described: dict[str, Any]) -> dict[str, Any]:
         "project": None,
         "task": described["task"] and PurePath(described["task"]).name,  # of a program it is the whole path
         "inputs": {},
-        "runs": [{**run, **_NOBODY, "command": [], "folder": None} for run in described["runs"]],
+        "runs": [{**_silent(run), **_NOBODY, "command": [], "folder": None} for run in described["runs"]],
         "tasks": [
             {**task, "attempts": list(map(_silent, task["attempts"])), **_silent_steps(task)}
             for task in described["tasks"]
@@ -302,11 +302,13 @@ def redacted(described: dict[str, Any]) -> dict[str, Any]:
 _NOBODY = {"user": None, "host": "", "pid": 0}
 
 
-def _silent(attempt: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what the error of an attempt says."""
-    error = attempt["error"]
-    without = {name: None if name == "traceback" else "" for name in error or () if name != "type"}
-    return {**attempt, "error": error and {**error, **without}}
+def _silent(failed: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what an error says."""
+    error = failed.get("error")
+    if not error:
+        return failed
+    without = {name: None if name == "traceback" else "" for name in error if name != "type"}
+    return {**failed, "error": {**error, **without}}
 
 
 def _silent_steps(task: dict[str, Any]) -> dict[str, Any]:
