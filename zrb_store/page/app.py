@@ -27,7 +27,7 @@ from zrb_store.page.session import read_session
 from zrb_store.page.stats import read_stats
 from zrb_store.page.stores import Stores
 from zrb_store.page.watcher import Watcher
-from zrb_store.safe_text import mask_text
+from zrb_store.safe_text import mask_text, storable
 
 _HEARTBEAT = 15.0  # seconds after which an idle connection is written to, so that it is noticed if nobody reads it
 _LONGEST = 20  # heartbeats after which a connection ends; the browser opens another one
@@ -91,9 +91,9 @@ class Site:
         """Read the store and show what was found, or what is the matter."""
         given = request.query_params
         question = Question(
-            path=request.path_params,
-            given={name: text for name, text in given.items() if text},
-            all_given={name: given.getlist(name) for name in given},
+            path={name: storable(text) for name, text in request.path_params.items()},
+            given={name: storable(text) for name, text in given.items() if text},
+            all_given={name: list(map(storable, given.getlist(name))) for name in given},
             as_json=given.get("format") == "json",
             program=self._program,
         )
