@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from tests.postgres import DEADLINE
 
@@ -20,20 +22,31 @@ PROGRAM = "from zrb_store.cli import main; main()"
 class Server:
     """A running `zrb-store page`.
 
+    Requests carry the token of its address.
+
     Attributes:
         address: The address that it printed.
         took: Seconds from its start until it printed that.
     """
 
-    def __init__(self, location: str, *options: str) -> None:
+    def __init__(self, location: str, *options: str, before: str = "", descriptors: int | None = None) -> None:
+        """Start it.
+
+        Args:
+            location: Its store.
+            *options: Its options.
+            before: Python that runs before it.
+            descriptors: How many file descriptors it may have.
+        """
         began = time.monotonic()
         self._popen = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, "page", "--port", "0", *options],
+            [sys.executable, "-c", f"{before}\n{PROGRAM}", "page", "--port", "0", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "ZRB_STORE_URL": location},
             start_new_session=True,
+            preexec_fn=None if descriptors is None else functools.partial(_limit, descriptors),
         )
         self.pid = self._popen.pid
         assert self._popen.stdout is not None
@@ -42,6 +55,8 @@ class Server:
         assert line.startswith("http://"), self._popen.communicate()[1]
         self.address = line.split()[0]
         self.port = urlsplit(self.address).port
+        token = dict(parse_qsl(urlsplit(self.address).query)).get("token")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def connect(self) -> http.client.HTTPConnection:
         """Return a connection to it."""
@@ -50,7 +65,7 @@ class Server:
     def get(self, target: str, **headers: str) -> tuple[int, str]:
         """Return the status and the text of a page."""
         with contextlib.closing(self.connect()) as connection:
-            connection.request("GET", target, headers=headers)
+            connection.request("GET", target, headers={**self._headers, **headers})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
@@ -58,7 +73,7 @@ class Server:
     def events(self, after: str = "") -> Iterator[Iterator[str]]:
         """Yield the lines of the stream of changes."""
         with contextlib.closing(self.connect()) as connection:
-            connection.request("GET", f"/events?after={after}")
+            connection.request("GET", f"/events?after={after}", headers=self._headers)
             answer = connection.getresponse()
             assert answer.getheader("Content-Type", "").startswith("text/event-stream")
             yield (line.decode().rstrip("\n") for line in answer)
@@ -75,3 +90,7 @@ class Server:
         if self._popen.poll() is None:
             self._popen.kill()
             self._popen.communicate()
+
+
+def _limit(descriptors: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))

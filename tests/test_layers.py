@@ -37,6 +37,7 @@ ROWS = [
             "project",
             "records",
             "safe_text",
+            "secret_forms",
             "settings",
         },
     ),

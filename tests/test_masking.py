@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from zrb_store import safe_text
-from zrb_store.safe_text import mask_command, mask_text, mask_word
+from zrb_store.safe_text import mask_command, mask_named, mask_printed, mask_text, mask_word
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +88,68 @@ def test_options() -> None:
     # The value of an option may itself look like an option, so both are masked.
     assert mask_command(["--password", "--token", "a", "b"]) == ["--password", "***", "***", "b"]
     assert mask_command(["--password"]) == ["--password"]
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("password=Zk7 and more", "password=*** and more"),
+        ("DB_PASSWORD='Zk7 Zk7' x", "DB_PASSWORD='***' x"),
+        ("no login (token=Zk7), bye", "no login (token=***), bye"),
+        ("/p?access_token=Zk7&b=1", "/p?access_token=***&b=1"),
+        ('{"token": "Zk7", "a": 1}', '{"token": "***", "a": 1}'),
+        (r"{\"apiKey\": \"Zk7\"}", r"{\"apiKey\": \"***\"}"),
+        ("curl -H 'X-Api-Key: Zk7' u", "curl -H 'X-Api-Key: ***' u"),
+        ("> Authorization: Basic Zk7", "> Authorization: Basic ***"),
+        ("sent Bearer Zk7.Zk7Zk7, denied", "sent Bearer ***, denied"),
+        ("a\n  password: Zk7\nb", "a\n  password: ***\nb"),
+        ("Command '['psql', '--password', 'Zk7', 'x']'", "Command '['psql', '--password', '***', 'x']'"),
+        ("\u0130 token='Zk7 ends late\nb", "\u0130 token='***\nb"),
+        ("postgres://me:Zk7@db/x", "postgres://me:***@db/x"),
+    ],
+)
+def test_errors_and_output(text: str, masked: str) -> None:
+    assert mask_printed(text) == masked
+    assert mask_printed(masked) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "wrong password: try again",
+        "Password: ",
+        "invalid token: } in line 3",
+        "unexpected token: '}'",
+        "if password == 'x':",
+        "max_tokens=100, compass=1, sort_key: day",
+        "Bearer authentication failed",
+        'WWW-Authenticate: Bearer realm="x"',
+        "--ask-password now --token",
+    ],
+)
+def test_prose_and_code_stay(text: str) -> None:
+    assert mask_printed(text) == text
+
+
+def test_inputs_are_masked_as_a_command_line_is() -> None:
+    shown = mask_named(
+        {
+            "api-key": "Zk7",
+            "url": "https://me:Zk7@db/?token=Zk7",
+            "words": ["psql", "--password", "Zk7"],
+            "config": {"password": "Zk7", "port": 1, "pairs": {"$": "dict", "v": [[1, "a"], ["secret", "Zk7"]]}},
+            "digest": {"$": "bytes", "v": "token=="},
+            "password": None,
+        }
+    )
+    assert shown == {
+        "api-key": "***",
+        "url": "https://me:***@db/?token=***",
+        "words": ["psql", "--password", "***"],
+        "config": {"password": "***", "port": 1, "pairs": {"$": "dict", "v": [[1, "a"], ["secret", "***"]]}},
+        "digest": {"$": "bytes", "v": "token=="},
+        "password": None,
+    }
 
 
 QUOTED: dict[str, Callable[[str], str]] = {
@@ -176,12 +238,15 @@ def test_a_remembered_secret_at_the_beginning_of_another() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["a", " ", "\\", "://a:", "a@", "=password", "?password"])
+@pytest.mark.parametrize(
+    "part",
+    ["a", " ", "\\", "://a:", "a@", "=password", "?password", "-", "--token ", "token='", '\\"token', "bearer "],
+)
 def test_a_long_text_takes_no_time(part: str) -> None:
     """It would take hours if the parts of the text were read again for each of them."""
     safe_text.remember("\\\\a@", "@aaaa")
     for text in (part * 100_000, "password=" + part * 100_000):
-        mask_text(text)
+        mask_printed(text)
         mask_word(text[:131_072])  # no system accepts longer words on a command line
 
 

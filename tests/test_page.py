@@ -183,10 +183,17 @@ def test_every_file_of_a_page_is_there(filled: Store, pages: Pages) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["../app.py", "..%2fapp.py", "nix.js", "vendor/README.md", "", "%2e%2e/app.py", "//etc/passwd"]
+    "file", ["../app.py", "..%2fapp.py", "nix.js", "vendor/README.md", "", "%2e%2e/app.py", "//etc/passwd", "x\0"]
 )
 def test_no_other_file_is_sent(pages: Pages, file: str) -> None:
     pages(f"/static/{file}", status=404)
+
+
+def test_what_no_database_can_store_is_found_nowhere(filled: Store, pages: Pages) -> None:
+    for target in ("/?name=%00", "/?task=%00&project=%00", "/stats?task=%00"):
+        assert "etl-24" not in pages(target).text
+    for target in ("/session/%00", "/session?name=%00", "/compare?a=%00&b=etl-24"):
+        pages(target.replace("%00", "x\0") if "session/" in target else target, status=404)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])

@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ import pytest
 
 from tests.commands import Commands
 from tests.page_server import Server
-from tests.postgres import private_server, wait_until
+from tests.postgres import DEADLINE, private_server, wait_until
 from zrb_store import Store, open_store
 
 
@@ -23,8 +24,8 @@ def start(location: str) -> Iterator[Any]:
     """Return a function that starts a server on the store."""
     servers: list[Server] = []
 
-    def start(*options: str) -> Server:
-        servers.append(Server(location, *options))
+    def start(*options: str, **settings: Any) -> Server:
+        servers.append(Server(location, *options, **settings))
         return servers[-1]
 
     yield start
@@ -67,27 +68,77 @@ def test_sigterm_ends_it_too(start: Any) -> None:
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
-def test_on_another_host_it_needs_the_token_that_it_prints(filled: Store, start: Any) -> None:
-    server = start("--host", "0.0.0.0")
-    parts = urlsplit(server.address)
-    assert parts.query.startswith("token=")
-    assert server.get("/")[0] == 401
-    assert server.get("/events")[0] == 401
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_it_needs_the_token_that_it_prints(filled: Store, start: Any, host: str) -> None:
+    server = start("--host", host)
+    query = urlsplit(server.address).query
+    assert query.startswith("token=")
+    for target in ("/", "/session/etl-24?format=json", "/events", "/static/style.css"):
+        assert server.get(target, Authorization="")[0] == 401
     with contextlib.closing(server.connect()) as connection:
-        connection.request("GET", f"/?{parts.query}")
+        connection.request("GET", f"/?{query}")
         answer = connection.getresponse()
         cookie = str(answer.getheader("Set-Cookie")).partition(";")[0]
+    assert cookie.startswith(f"zrb-store-{server.port}=")  # pages on other ports of this machine have other cookies
     assert (answer.status, answer.getheader("Location")) == (303, "/")
-    assert server.get("/", Cookie=cookie)[0] == 200
-    assert server.get("/", Cookie=cookie, Host="this-machine.example")[0] == 200
+    assert server.get("/", Authorization="", Cookie=cookie)[0] == 200
+    foreign = server.get("/", Authorization="", Cookie=cookie, Host="this-machine.example")[0]
+    assert foreign == (421 if host == "127.0.0.1" else 200)
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
-def test_on_this_machine_it_needs_none_but_refuses_foreign_names(start: Any) -> None:
-    server = start()
+def test_without_a_token_it_refuses_foreign_names(start: Any, command: Commands) -> None:
+    server = start("--no-token")
     assert "token" not in server.address
     assert server.get("/")[0] == 200
     assert server.get("/", Host="evil.example")[0] == 421
+    refused = command("page", "--no-token", "--host", "0.0.0.0")
+    assert (refused.code, "--no-token is for this machine alone" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+def test_a_browser_is_led_to_the_address_and_nobody_else(start: Any, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {asked}.new && mv {asked}.new {asked}\n')
+    browser.chmod(0o700)
+    server = start("--open", before=f"import os; os.environ['BROWSER'] = '{browser}'")
+    wait_until(asked.exists, lambda: "no browser was started")
+    opened = asked.read_text().strip()
+    assert "token" not in opened  # everybody may read the command line of a browser
+    file = Path(opened.removeprefix("file://"))
+    assert server.address in file.read_text()
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    server.end()
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+def test_half_requests_keep_nobody_from_the_page(filled: Store, start: Any) -> None:
+    server = start(descriptors=256)
+    with server.events() as lines, contextlib.ExitStack() as stack:
+        marks = (line for line in lines if line.startswith("data: "))
+        next(marks)
+        for _ in range(400):
+            half = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE))
+            with contextlib.suppress(OSError):  # it may be closed already
+                half.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        assert server.get("/")[0] == 200
+        filled.session("inbox").xcom["files"].push("late.csv")
+        next(marks)  # a page that is open goes on
+    assert server.end()[1] == ""
+
+
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("half", [b"", b"GET / HT", b"GET /nix HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT"])
+def test_a_request_that_does_not_come_is_not_waited_for(start: Any, half: bytes) -> None:
+    server = start(before="import zrb_store.page.server as server; server._HEADER = 0.1")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as connection:
+        connection.sendall(half)
+        with contextlib.suppress(ConnectionResetError):
+            while connection.recv(65536):
+                pass
+    assert server.get("/")[0] == 200
 
 
 def test_a_port_in_use_is_one_line(command: Commands) -> None:

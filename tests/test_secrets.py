@@ -18,6 +18,7 @@ from tests.sessions import inbox
 from zrb_store import InputsDiffer, InvalidArgument, Store, StoreUnavailable, cli, open_store, safe_text
 from zrb_store.db import engine
 from zrb_store.db.urls import shown_url, store_url
+from zrb_store.inspect.report import describe
 
 PASSWORD = "Zk7-hunter"
 
@@ -196,6 +197,30 @@ def test_what_is_stored_to_be_compared(store: Store) -> None:
             if password == PASSWORD:
                 run.end("failed")
     assert results == [3, 3]
+
+
+def test_inputs_errors_and_output(store: Store, command: Commands, tmp_path: Path) -> None:
+    """Inputs are masked when they are shown, and kept for a resume; errors and output are masked before."""
+    inputs = {"api-key": "Zk7-key", "to": "https://db.example?token=Zk7-token", "config": {"password": "Zk7-nested"}}
+    with store.session("s").run(inputs=inputs) as run:
+        with run.attempt("load") as attempt:
+            attempt.log("Authorization: Bearer Zk7-bearer")
+            attempt.fail(ValueError("refused: password=Zk7-error"))
+        run.end("failed")
+    kept = all_rows(store)
+    assert "Zk7-key" in str(kept["zrb_session"])
+    assert "Zk7" not in str({name: rows for name, rows in kept.items() if name != "zrb_session"})
+    page = tmp_path / "s.html"
+    command.ok("report", "s", "-o", str(page))
+    shown = [command.ok(*line.split()) for line in ("show s", "show s --format json", "log s", "list --format json")]
+    assert "refused: password=***" in shown[2]
+    assert "Authorization: Bearer ***" in shown[2]
+    assert "api-key=***" in shown[0]
+    for text in [*shown, page.read_text(), str(describe(store.database, "s"))]:
+        assert "Zk7" not in text
+    with pytest.raises(InputsDiffer) as refused:
+        store.session("s").run(inputs={**inputs, "api-key": "Zk7-2", "config": {"password": "Zk7-3"}}).start()
+    assert "api-key: *** became ***, config.password: *** became ***" in str(refused.value)
 
 
 def test_secrets_beside_values_that_cannot_be_stored(store: Store) -> None:

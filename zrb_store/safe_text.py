@@ -1,18 +1,18 @@
 """Text that is safe to store and to show: without secrets, and without control characters that move the cursor.
 
-Three things are secret: a password in a URL, the argument of an option whose name says that it is secret, and a value
-that this process was told to remember. Each is replaced by `***`.
+Three things are secret: a password in a URL, a value whose name says that it is secret, as that of an option or of a
+variable, and a value that this process was told to remember. Each is replaced by `***`.
 """
 
 from __future__ import annotations
 
-import base64
-import functools
 import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
+
+from zrb_store.secret_forms import pattern_of
 
 MASK = "***"
 SHORTEST = 4
@@ -26,16 +26,37 @@ TRACEBACK_LIMIT = 16 * 1024
 _SECRET = (
     r"(?:pass(?:word|wd|phrase|code)s?|pwd|secrets?|token|credentials?|authorization"
     r"|(?:access|account|api|auth|encryption|master|private|secret|shared|signing|scram_client|scram_server)[-_.]?key"
-    r"|(?<![a-z0-9])(?:pass|pw|auth))\d*"
+    r"|pass(?<![a-z0-9]pass)|pw(?<![a-z0-9]pw)|auth(?<![a-z0-9]auth))\d*"
 )
 # The names that are excluded are those of flags, such as --ask-password, which take no argument.
-_SECRET_NAME = rf"(?i)(?!(?:ask|no|prompt|show|skip|without)[-_])[\w.-]*{_SECRET}"
+_NO_FLAG = "(?!(?:ask|no|prompt|show|skip|without)[-_])"
+_SECRET_NAME = rf"(?i){_NO_FLAG}[\w.-]*{_SECRET}"
 _ASSIGNMENT = (
     # Without the lookbehind, a long word would be searched again from each of its characters.
     rf"""(?is)(?<![\w.-])([\w.-]*{_SECRET}(?:["']?\s*(?:=|%3D)\s*|["']\s*:\s*|:\s+))"""
     r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|.+?(?=\s[\w.-]+\s*=|&|\Z))"""
 )
 
+
+# The same in running text, in lower case. There a value ends sooner, and `name: value` may be prose: it is masked if it
+# is a whole line, or in quotation marks.
+_SCHEME = r"(?:(?:basic|bearer|digest|token)[ \t]+)?"
+_VALUE = r"""(?P<quote>\\*["'])?(?P<value>(?(quote)(?:(?!(?P=quote))[^\n])*|[^\s&]*[^\s&"'),;\]>}]))"""
+_PRINTED = tuple(
+    re.compile(pattern, re.MULTILINE)
+    for pattern in (
+        rf"""{_SECRET}(?:\\*["'][ \t]*:[ \t]*|(?:\\*["'])?[ \t]*(?:=(?!=)|%3d)[ \t]*){_SCHEME}{_VALUE}""",
+        rf"""(?<![\w.-])--{_NO_FLAG}[\w.-]*{_SECRET}(?:\\*["'],)?[ ]{_VALUE}""",
+        rf"""(?:^[ \t>*+-]*+|["'])[\w.-]*{_SECRET}:[ \t]+{_SCHEME}(?P<value>[^\s"']+)(?=["']|[ \t]*$)""",
+        r"""authorization:[ \t]*(?:\w+[ \t]+)?(?P<value>[^\s"']+)""",
+        r"""bearer[ \t]+(?!auth|realm\b|scheme|tokens?\b)(?P<value>[\w.~+/=-]{6,})""",
+    )
+)
+_TRACE = re.compile(
+    r"""(?:pass[a-z]*|pwd?|secrets?|token|credentials?|auth[a-z]*|key)\d*\\*["']?[ \t]*(?:[=:]|%3d)"""
+    r"|bearer[ \t]|--[a-z]"
+)
+"""What is in every text that has a match of `_PRINTED`. In others it is missed quickly."""
 
 _KNOWN = r"(?:(?i:basic|bearer|digest|token)\s+)?\*\*\*"
 _MASKED_VALUE = rf"""(?:(["']){_KNOWN}\1|{_KNOWN}(?:$|[\s"'&,;)\]}}]))"""
@@ -71,6 +92,42 @@ def is_secret_name(name: str) -> bool:
 def mask_text(text: str) -> str:
     """Mask the passwords of URLs, and the secrets that this process remembers, in a message or a traceback."""
     return mask_remembered(_mask_urls(text, _IN_TEXT))
+
+
+def mask_printed(text: str) -> str:
+    """Mask in an error or in output what `mask_text` masks, and values that stand beside a secret name."""
+    text = mask_text(text)
+    lower = text.replace("\u0130", "i").lower()  # as long as the text: no other character becomes two
+    if not _TRACE.search(lower):
+        return text
+    pieces, end = [], 0
+    for start, stop in sorted(found.span("value") for pattern in _PRINTED for found in pattern.finditer(lower)):
+        if stop > max(start, end):
+            pieces += [text[end:start], MASK] if start >= end else []
+            end = stop
+    return "".join([*pieces, text[end:]])
+
+
+def mask_named(tree: Any) -> Any:
+    """Mask in data, as JSON has it, what `mask_command` masks in a command line: by name, and in each text."""
+    if type(tree) is str:
+        return mask_word(tree)
+    if type(tree) is list:
+        return mask_command(tree) if set(map(type, tree)) == {str} else list(map(mask_named, tree))
+    if type(tree) is not dict or tree.get("$") in ("bytes", "bytearray"):
+        return tree
+    items = dict(_mask_pair(item) for item in tree.items())
+    if tree.get("$") == "dict" and type(tree.get("v")) is list:  # pairs, since not all its keys are plain texts
+        items["v"] = list(map(_mask_pair, tree["v"]))
+    return items
+
+
+def _mask_pair(pair: Any) -> Any:
+    if type(pair) not in (list, tuple) or len(pair) != 2:
+        return mask_named(pair)
+    name, value = pair
+    is_secret = type(name) is str and is_secret_name(name) and value not in ("", None)
+    return [mask_named(name), MASK if is_secret else mask_named(value)]
 
 
 def mask_texts(value: Any) -> Any:
@@ -153,11 +210,14 @@ def remember(*secrets: str) -> None:
 
 def mask_remembered(text: str) -> str:
     """Mask the remembered secrets in a text."""
-    return _pattern(frozenset(_remembered)).sub(MASK, text) if _remembered else text
+    return pattern_of(frozenset(_remembered)).sub(MASK, text) if _remembered else text
 
 
 def ends_amid_secret(text: str) -> bool:
-    """Whether a text ends with the beginning of a remembered secret, as it is or in upper or lower case."""
+    """Whether a text ends within a secret: one with a name, or a remembered one, as it is or in upper or lower case."""
+    # What came next would be masked, too. But a prompt such as `Password: ` shows what a program waits for.
+    if not text.rstrip().endswith(":") and mask_printed(f"{text}abcdef").endswith(MASK):
+        return True
     text = mask_remembered(text).lower()
     for secret in map(str.lower, _remembered):
         if any(text.endswith(secret[:length]) for length in range(1, len(secret))):
@@ -176,67 +236,11 @@ def cover_lines(text: str) -> str:
     """
     if not _remembered or "\n" not in text:
         return text
-    return _pattern(frozenset(_remembered)).sub(lambda match: _covered(match[0]), text)
+    return pattern_of(frozenset(_remembered)).sub(lambda match: _covered(match[0]), text)
 
 
 def _covered(secret: str) -> str:
     return re.sub(r"[^\n]", COVER, secret) if "\n" in secret else secret
-
-
-@functools.lru_cache(maxsize=1)
-def _pattern(secrets: frozenset[str]) -> re.Pattern[str]:
-    # The longest first: of a secret that contains another one, no part may remain.
-    ordered = sorted(secrets, key=len, reverse=True)
-    return re.compile("|".join([*map(_quoted, ordered), *map(_base64, ordered)]), re.IGNORECASE)
-
-
-def _quoted(secret: str) -> str:
-    """Return a pattern for a secret in upper or lower case, plain or as Python, JSON, URLs and shells quote it."""
-    runs = re.findall(r"\\+|[^\\]+", secret)
-    pattern = "".join(r"(?:\\+|(?:%5c)+)" if run[0] == "\\" else "".join(map(_char, run)) for run in runs)
-    # A match includes all backslashes before it, so it cannot begin among them: a long row is scanned only once.
-    if secret[0] == "\\":
-        pattern = rf"(?<!%5c){pattern}"
-    return pattern if pattern[0].isalnum() else rf"(?<!\\){pattern}"
-
-
-# A space in a form-encoded URL, and a quotation mark inside quotation marks of a shell.
-_SPECIAL = {" ": [r"\+"], "'": [r"""\\*'\\*"\\*'\\*"\\*'""", r"\\*'\\+'\\*'"]}
-
-
-def _char(char: str) -> str:
-    if char.isascii() and char.isalnum():
-        return char
-    forms = _SPECIAL.get(char, [])
-    for case in dict.fromkeys((char, char.lower(), char.upper())):
-        utf8 = [f"{byte:02x}" for byte in case.encode("utf-8", "surrogatepass")]
-        utf16 = case.encode("utf-16-be", "surrogatepass")
-        units = [utf16[place : place + 2].hex() for place in range(0, len(utf16), 2)]
-        escaped = [re.escape(case), ascii(case)[2:-1], _escapes("x", utf8), _escapes("u", units)]
-        forms = [*forms, re.escape(case), "".join(f"%{byte}" for byte in utf8)]
-        # Any number of backslashes may precede it: a quoted text may have been quoted again.
-        forms.append(rf"\\+(?:{'|'.join(filter(None, escaped))})")
-    return f"(?:{'|'.join(forms)})"
-
-
-def _escapes(letter: str, codes: list[str]) -> str:
-    return r"\\+".join(f"{letter}{code}" for code in codes)
-
-
-_DIGIT = "[a-zA-Z0-9+/_-]"
-
-
-def _base64(secret: str) -> str:
-    """Return a pattern for a secret in base64, where its form depends on its place within a group of three bytes."""
-    raw = secret.encode("utf-8", "surrogatepass")
-    found = []
-    for before in range(3):
-        text = base64.b64encode(bytes(before) + raw).decode()
-        # Only these characters are made of bits of the secret alone: their neighbours may contain bits of other data.
-        first, last = -(-before * 8 // 6), (before + len(raw)) * 8 // 6
-        core = re.escape(text[first:last]).replace(r"\+", "[+-]").replace("/", "[/_]")
-        found.append((_DIGIT if before else "") + core + (f"{_DIGIT}?" if (before + len(raw)) * 8 % 6 else ""))
-    return rf"(?-i:(?:{'|'.join(found)})=*)"
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -313,7 +317,7 @@ _CUT = "[...]\n"
 
 
 def _stored(text: str) -> str:
-    return storable(mask_text(text))
+    return storable(mask_printed(text))
 
 
 def _whole_characters(cut: bytes) -> str:

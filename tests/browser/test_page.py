@@ -23,7 +23,7 @@ DEADLINE = 30_000  # milliseconds, of which a loaded machine may need some
 @pytest.fixture
 def server(location: str) -> Iterator[Server]:
     """A running server on the store."""
-    made = Server(location)
+    made = Server(location, "--no-token")
     yield made
     made.close()
 

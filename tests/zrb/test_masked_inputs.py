@@ -83,3 +83,32 @@ def test_a_resume_takes_one_that_was_given(zrb: Zrb) -> None:
 def test_what_only_looks_masked_or_secret_is_stored(zrb: Zrb) -> None:
     fail(zrb, "--dsn", "db://***", "--token", "plain")
     assert zrb.resume("night", "--my-key", "hunter3-is").out.strip() == "db://*** plain"
+
+
+def test_an_input_is_masked_by_its_name_and_kept_for_the_resume(zrb: Zrb) -> None:
+    zrb.tasks(NAMED)
+    zrb.mark("broken")
+    options = ("--api-key", "Zk7-key", "--to", "https://me:Zk7-user@db1?token=Zk7-token")
+    zrb.run("call", *options, code=1, ZRB_STORE_SESSION="night")
+    (zrb.folder / "broken").unlink()
+    shown = [
+        zrb.run("xcom", *words, "night").out for words in (["show"], ["show", "--format", "json"], ["log"], ["report"])
+    ]
+    assert not any("Zk7" in text for text in shown)
+    assert "api-key=***, to=https://me:***@db1?token=***" in shown[0]
+    other = zrb.run("call", "--api-key", "Zk7-other", *options[2:], code=65, ZRB_STORE_SESSION="night").err
+    assert "api-key: *** became ***" in other
+    assert zrb.resume("night").out.strip() == "Zk7-key https://me:Zk7-user@db1?token=Zk7-token"
+
+
+NAMED = """
+from zrb import StrInput
+
+@make_task(name="call", input=[StrInput("api-key"), StrInput("to")], retries=0, group=cli)
+def call(ctx):
+    if exists("broken"):
+        print("password=Zk7-printed")
+        ctx.log_info(f"Bearer {ctx.input.to}")
+        raise RuntimeError("login with token=Zk7-error failed")
+    return f"{ctx.input.api_key} {ctx.input.to}"
+"""

@@ -48,11 +48,11 @@ class Web:
         self.address = f"http://127.0.0.1:{port}"
         self._cookie = ""
 
-    def get(self, path: str, data: dict[str, str] | None = None) -> tuple[int, str, str]:
+    def get(self, path: str, data: dict[str, str] | None = None, **headers: str) -> tuple[int, str, str]:
         """Return the status, the address after all redirections, and the text of a page."""
         body = None if data is None else urllib.parse.urlencode(data).encode()
         try:
-            question = urllib.request.Request(self.address + path, body, {"Cookie": self._cookie})
+            question = urllib.request.Request(self.address + path, body, {"Cookie": self._cookie, **headers})
             with urllib.request.urlopen(question, timeout=30) as answer:
                 return answer.status, answer.url.removeprefix(self.address), answer.read().decode()
         except urllib.error.HTTPError as error:
@@ -92,6 +92,8 @@ def test_the_pages_are_there_and_linked(zrb: Zrb) -> None:
         assert [shape["name"] for shape in shapes] == ["first"]
         assert web.get("/xcom/session/nix")[0] == 404
         assert web.get("/xcom/", {"any": "thing"})[0] == 405
+        for target in ("/xcom/", "/xcom/session/first", "/xcom/events"):  # as under a name that was rebound
+            assert web.get(target, Host=f"evil.example:{port}")[0] == 421
         assert web.get("/ui/load/")[0] == 200  # zrb's own pages are as they were
         assert server.signal(signal.SIGINT).done().code is not None
 
@@ -123,6 +125,7 @@ def test_zrbs_login_decides_who_sees_the_pages(zrb: Zrb) -> None:
         assert 'href="./session/first"' in admin.get("/xcom/")[2]
         assert '<script src="/refresh-token.js"></script>' in admin.get("/xcom/")[2]  # as zrb's own pages do
         assert 'href="./session/first"' in reader.get("/xcom/")[2]
+        assert reader.get("/xcom/", Host="sessions.example")[0] == 200  # as by a proxy
         status, _, text = runner.get("/xcom/")
         assert status == 403
         assert "The user runner may not see the stored sessions: that needs the right xcom-page." in text

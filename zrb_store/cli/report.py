@@ -30,10 +30,12 @@ from zrb_store.store import Store, open_store
     "{} etl-2026-11-24 > run.html",
     "{} @last-failed -o run.html",
     "{} @last --open",
+    "{} @last --redact -o for-strangers.html",
     "{} @last --format perfetto -o trace.json",
-    details="The file needs no network and no program but a browser: a ticket or a mail can hold it. SESSION is a full "
-    "name, its unique beginning, @last or @last-failed. `--format perfetto` writes a trace for ui.perfetto.dev and "
-    "chrome://tracing: attempts, steps, values on their way and the lengths of queues on one axis of time.",
+    details="The file needs no network and no program but a browser: a ticket or a mail can hold it. For strangers, "
+    "`--redact` leaves out all that was said: structure, times and types stay. SESSION is a full name, its unique "
+    "beginning, @last or @last-failed. `--format perfetto` writes a trace for ui.perfetto.dev and chrome://tracing: "
+    "attempts, steps, values on their way and the lengths of queues on one axis of time.",
 )
 @click.argument("session")
 @click.option(
@@ -47,14 +49,21 @@ from zrb_store.store import Store, open_store
     show_default=True,
     help="What to write.",
 )
+@click.option(
+    "--redact",
+    is_flag=True,
+    help="For strangers: leave out values, inputs, output, what errors say, commands, users, hosts and folders.",
+)
 @click.option("--open", "opens", is_flag=True, help="Show it in the browser; without -o from a temporary file.")
 @click.pass_obj
-def report(resumer: Resumer | None, session: str, file: str | None, format_: str, opens: bool) -> None:
+def report(resumer: Resumer | None, session: str, file: str | None, format_: str, redact: bool, opens: bool) -> None:
     if file is None and not opens and on_terminal():
         raise click.UsageError("a report is not for a terminal: give -o FILE, or --open, or redirect stdout to a file")
     if format_ == "perfetto":
         if opens:
             raise click.UsageError("--open is for HTML: open the trace in https://ui.perfetto.dev")
+        if redact:
+            raise click.UsageError("--redact is for HTML: a trace has all that the session has")
         _write_trace(session, file)
         return
     from zrb_store.page.report import report as write_report  # late: imports Jinja2
@@ -62,7 +71,7 @@ def report(resumer: Resumer | None, session: str, file: str | None, format_: str
     with open_store(read_only=True) as store, noting_damage() as damage:
         record = session_names.resolve(store.database, session)
         plan = None if resumer is None else _plan(resumer, store, record)
-        page = write_report(store.database, record.name, program_name(), plan, damage)
+        page = write_report(store.database, record.name, program_name(), plan, damage, redact=redact)
     if file is None and not opens:
         write_bytes(page)
         return

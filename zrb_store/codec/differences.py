@@ -10,6 +10,7 @@ from zrb_store.codec.compare import same
 from zrb_store.codec.display import bounded_repr
 from zrb_store.codec.path_segments import PAIRS, by_segment, segment_of
 from zrb_store.codec.text import from_json
+from zrb_store.safe_text import mask_named
 
 _UNORDERED = ("set", "frozenset")
 _ABSENT = object()
@@ -93,7 +94,7 @@ def changes(before: Any, after: Any, path: str = "") -> Iterator[str]:
         return
     parts = _parts(before, after)
     if parts is None or (type(before) is list and len(before) != len(after)):
-        yield f"{path or 'it'}: {_shown(before)} became {_shown(after)}"
+        yield f"{path or 'it'}: {_shown(before, path)} became {_shown(after, path)}"
         return
     for segment, one, two in parts:
         place = (path + segment).removeprefix(".")
@@ -108,6 +109,7 @@ def is_opaque(tree: Any) -> bool:
     return type(tree) is dict and tree.get("$") == "opaque"
 
 
-def _shown(tree: Any) -> str:
-    text = bounded_repr(from_json(tree))
+def _shown(tree: Any, path: str) -> str:
+    name = path.rpartition(".")[2].strip('[]"')
+    text: str = mask_named({name: bounded_repr(from_json(tree))})[name]
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

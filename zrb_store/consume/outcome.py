@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
-from zrb_store.safe_text import mask_text, one_line, storable
+from zrb_store.safe_text import mask_printed, one_line, storable
 
 KEPT = 4096
 """Bytes that are kept of what a command wrote."""
@@ -41,7 +41,7 @@ def make_outcome(name: str, exit_code: int, written: bytes, *, stopped: bool, ti
         stopped: As in `Outcome`.
         timed_out: The seconds that it had, if they were not enough.
     """
-    text = storable(mask_text(written.decode(errors="backslashreplace")))
+    text = storable(mask_printed(written.decode(errors="backslashreplace")))
     output = text.encode()[-KEPT:].decode(errors="ignore")
     if stopped:
         what = "was stopped"

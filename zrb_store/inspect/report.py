@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any
 
 from zrb_store.db.engine import Database
@@ -21,6 +22,7 @@ from zrb_store.inspect.show import SessionDocument, open_session
 from zrb_store.inspect.timeline import Span, merged, micros
 from zrb_store.queries.value_history import ValueHistory
 from zrb_store.records import UNSUCCESSFUL, iso
+from zrb_store.safe_text import MASK
 
 
 @dataclass(frozen=True)
@@ -275,3 +277,84 @@ def _with_last_lines(attempts: Iterable[dict[str, Any]], budget: Budget) -> Iter
 def _changes(changes: Iterable[dict[str, Any]], budget: Budget) -> list[dict[str, Any]]:
     last = deque(changes, maxlen=budget.changes)
     return [{**change, "detail": change["detail"] and cut_text(change["detail"], budget.message)} for change in last]
+
+
+def redacted(described: dict[str, Any]) -> dict[str, Any]:
+    """Return a description for strangers, in the same shape: structure, times and types, but nothing that was said.
+
+    Left out are values, inputs, errors' texts, output, command lines, names of steps (which may be made of values), and
+    who did what where: user, host, pid and folders.
+    """
+    plan = described["plan"]
+    return {
+        **described,
+        "project": None,
+        "task": described["task"] and PurePath(described["task"]).name,  # of a program it is the whole path
+        "inputs": {},
+        "runs": [{**_silent(run), **_NOBODY, "command": [], "folder": None} for run in described["runs"]],
+        "tasks": [
+            {**task, "attempts": list(map(_silent, task["attempts"])), **_silent_steps(task)}
+            for task in described["tasks"]
+        ],
+        "queues": {
+            name: {**queue, "values": list(map(_emptied, queue["values"]))}
+            for name, queue in described["queues"].items()
+        },
+        "logged": {
+            **described["logged"],
+            "attempts": [
+                {**_silent(attempt), "step": None, "output": None}
+                for attempt in described["logged"]["attempts"]
+                if attempt["error"] or attempt["status"] in UNSUCCESSFUL
+            ],
+        },
+        "changes": [{**change, **_NOBODY, "detail": None} for change in described["changes"]],
+        "plan": None if plan is None or plan["refused"] else plan,
+    }
+
+
+_NOBODY = {"user": None, "host": "", "pid": 0}
+
+
+def _silent(failed: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what an error says."""
+    error = failed.get("error")
+    if not error:
+        return failed
+    without = {name: None if name == "traceback" else "" for name in error if name != "type"}
+    return {**failed, "error": {**error, **without}}
+
+
+def _silent_steps(task: dict[str, Any]) -> dict[str, Any]:
+    if "steps" not in task:
+        return {}
+    return {
+        "steps": [
+            {
+                **{name: part for name, part in step.items() if name != "beginning"},
+                "name": step["id"],
+                "attempts": list(map(_silent, step["attempts"])),
+                "result": None if step["result"] is None and "beginning" not in step else MASK,
+            }
+            for step in task["steps"]
+        ]
+    }
+
+
+def _emptied(value: dict[str, Any]) -> dict[str, Any]:
+    """Leave out a value, and who moved it by hand."""
+    return {
+        **{name: part for name, part in value.items() if name != "beginning"},
+        "value": MASK,
+        "pushed_from": value["pushed_from"] and _NOBODY,
+        "popped_by": value["popped_by"] and _NOBODY,
+        "returns": [
+            {**_silent(each), "reason": _plain_reason(each["reason"], each["deliveries"])} for each in value["returns"]
+        ],
+    }
+
+
+def _plain_reason(reason: str, deliveries: int | None) -> str:
+    if reason in UNSUCCESSFUL:
+        return reason
+    return "requeued" if deliveries == 0 else "another reason"

@@ -15,6 +15,7 @@ from zrb_store.queries.changes import Change
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.value_history import AttemptName, ValueHistory
 from zrb_store.records import AttemptRecord, RunRecord, SessionRecord, iso
+from zrb_store.safe_text import mask_named
 
 
 def header(session: SessionRecord, damage: Damage) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def header(session: SessionRecord, damage: Damage) -> dict[str, Any]:
         "status": session.status,
         "task": session.task,
         "path": session.path,
-        "inputs": codec.to_json(session.inputs) if session.inputs else {},
+        "inputs": mask_named(codec.to_json(session.inputs)) if session.inputs else {},
         "created_at": iso(session.created_at),
         "finished_at": iso(session.finished_at),
         "parent": session.parent,

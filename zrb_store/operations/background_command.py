@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import IO
 
-from zrb_store.safe_text import mask_text, one_line
+from zrb_store.safe_text import mask_printed, one_line
 
 PATIENCE = 10.0
 """Seconds that a command is waited for. After that it goes on alone."""
@@ -97,7 +97,7 @@ def _last_line(printed: IO[bytes]) -> str:
     printed.seek(0, os.SEEK_END)
     printed.seek(max(0, printed.tell() - _TAIL))
     # Masked before it is divided: of a secret with several lines, one alone may not be recognised.
-    lines = mask_text(printed.read().decode(errors="backslashreplace")).strip().splitlines()
+    lines = mask_printed(printed.read().decode(errors="backslashreplace")).strip().splitlines()
     return one_line(lines[-1])[:_LONGEST] if lines else ""
 
 

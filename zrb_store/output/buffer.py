@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from zrb_store.output.raw import SLACK, RawOutput, size_of
 from zrb_store.output_text import OutputLine
-from zrb_store.safe_text import COVER, MASK, cover_lines, ends_amid_secret, mask_text, storable
+from zrb_store.safe_text import COVER, MASK, cover_lines, ends_amid_secret, mask_printed, storable
 
 CUT = "[...] "
 """What a line begins with if its beginning is not kept."""
@@ -217,7 +217,7 @@ class OutputBuffer:
         is_cut = begun.is_cut
         if len(text) > self._limit + 2 * SLACK:
             text, is_cut = text[-self._limit - SLACK :], True
-        text = mask_text(text)
+        text = mask_printed(text)
         if COVER in text:
             text = _COVERS.sub(MASK, text)
         text = storable(text)
@@ -272,4 +272,4 @@ def _whole_lines(times: list[float], streams: list[str], texts: list[str], limit
 
 def _is_clean(text: str) -> bool:
     """Whether lines are kept as they are. Most are, and it is quicker to look at all of them at once."""
-    return text.isascii() and not any(each in text for each in ("\0", "\r", "\x1b")) and mask_text(text) == text
+    return text.isascii() and not any(each in text for each in ("\0", "\r", "\x1b")) and mask_printed(text) == text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from http.cookies import CookieError, SimpleCookie
@@ -39,11 +40,10 @@ HEADERS = {
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine and nothing else, by an address or as `localhost`."""
-    name = host.strip("[]").rstrip(".").lower()
     try:
-        return ipaddress.ip_address(name).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return name == "localhost" or name.endswith(".localhost")
+        return re.fullmatch(r"(?i)([a-z0-9-]+\.)*localhost\.?", host) is not None
 
 
 def new_token() -> str:
@@ -82,15 +82,19 @@ class OnlyReading:
 
 
 class OnThisMachine:
-    """Refuses requests that name another host than this machine, as those of a page whose name was rebound to it."""
+    """Refuses requests from this machine that name another host, as those of a page whose name was rebound to it.
+
+    Other machines know it by other names, so their requests are left to other checks.
+    """
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] == "http" and not is_loopback(_without_port(_header(scope, b"host"))):
-            text = "This page is only for this machine: open it as localhost, or give the server a --host."
+        came_to = (scope.get("server") or ("",))[0]
+        if scope["type"] == "http" and is_loopback(came_to) and not is_loopback(_host(_header(scope, b"host"))):
+            text = "On this machine, this page is open under the name localhost and under addresses such as 127.0.0.1."
             await answer(send, 421, plain_page("Another host", text))
             return
         await self._app(scope, receive, send)
@@ -202,7 +206,7 @@ def _header(scope: Scope, name: bytes) -> str:
     return str(found.decode("latin-1"))
 
 
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0]
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
+def _host(header: str) -> str:
+    """Return the host of a header `Host`; nothing if it is not one with or without a port."""
+    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:]+))(?::[0-9]*)?", header)
+    return "" if found is None else found[1] or found[2]

@@ -27,11 +27,12 @@ from zrb_store.page.session import read_session
 from zrb_store.page.stats import read_stats
 from zrb_store.page.stores import Stores
 from zrb_store.page.watcher import Watcher
-from zrb_store.safe_text import mask_text
+from zrb_store.safe_text import mask_text, storable
 
 _HEARTBEAT = 15.0  # seconds after which an idle connection is written to, so that it is noticed if nobody reads it
 _LONGEST = 20  # heartbeats after which a connection ends; the browser opens another one
 _KINDS = {".css": "text/css", ".js": "text/javascript"}
+_FILES = {file.relative_to(STATIC).as_posix(): file for file in STATIC.rglob("*") if file.suffix in _KINDS}
 
 
 class Site:
@@ -90,9 +91,9 @@ class Site:
         """Read the store and show what was found, or what is the matter."""
         given = request.query_params
         question = Question(
-            path=request.path_params,
-            given={name: text for name, text in given.items() if text},
-            all_given={name: given.getlist(name) for name in given},
+            path={name: storable(text) for name, text in request.path_params.items()},
+            given={name: storable(text) for name, text in given.items() if text},
+            all_given={name: list(map(storable, given.getlist(name))) for name in given},
             as_json=given.get("format") == "json",
             program=self._program,
         )
@@ -182,7 +183,7 @@ def _response(request: Request, answer: Answer) -> Response:
 
 
 async def _static(request: Request) -> Response:
-    file = (STATIC / request.path_params["file"]).resolve()
-    if not file.is_relative_to(STATIC) or file.suffix not in _KINDS or not file.is_file():
+    file = _FILES.get(request.path_params["file"])
+    if file is None:
         raise HTTPException(404)
     return FileResponse(file, media_type=_KINDS[file.suffix], headers={"Cache-Control": "no-cache"})

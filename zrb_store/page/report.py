@@ -10,7 +10,7 @@ from markupsafe import Markup
 from zrb_store.cli.as_typed import zrb_program
 from zrb_store.db.engine import Database
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.report import Budget, describe
+from zrb_store.inspect.report import Budget, describe, redacted
 from zrb_store.page.assets import GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined
 from zrb_store.page.flow_text import events, flow
 from zrb_store.page.packing import packed
@@ -21,7 +21,9 @@ MOST_BYTES = 5_000_000
 """The size of the largest report."""
 
 
-def report(database: Database, name: str, program: str, plan: dict[str, Any] | None, damage: Damage) -> bytes:
+def report(
+    database: Database, name: str, program: str, plan: dict[str, Any] | None, damage: Damage, *, redact: bool = False
+) -> bytes:
     """Return the report of a session, an HTML file.
 
     Args:
@@ -30,6 +32,7 @@ def report(database: Database, name: str, program: str, plan: dict[str, Any] | N
         program: What a reader types before the name of a command.
         plan: What a resume would do, in the shape of docs/schema/report.json; None if that is not known.
         damage: Collects damaged rows.
+        redact: Whether it is for strangers: without values and whatever else was said.
 
     Raises:
         SessionNotFound: There is no such session.
@@ -37,22 +40,25 @@ def report(database: Database, name: str, program: str, plan: dict[str, Any] | N
     budget = Budget(measure=measure)
     while True:
         described = {**describe(database, name, budget=budget, damage=damage), "plan": plan}
-        page = "".join(report_of(described, program)).encode()
+        described = redacted(described) if redact else described
+        page = "".join(report_of(described, program, redact=redact)).encode()
         if len(page) <= MOST_BYTES or budget.values == 1:
             return page
         budget = budget.part(0.95 * MOST_BYTES / len(page))
 
 
-def report_of(described: dict[str, Any], program: str) -> Iterator[str]:
+def report_of(described: dict[str, Any], program: str, *, redact: bool = False) -> Iterator[str]:
     """Yield the pieces of a report.
 
     Args:
         described: The session, in the shape of docs/schema/report.json.
         program: What a reader types before the name of a command.
+        redact: Whether to say that much is left out.
     """
     assets = inlined(_scripts(described))
     context = {
         **session_context(described, program),
+        "is_redacted": redact,
         "policy": assets.policy,
         "style": Markup(assets.style),
         "scripts": [Markup(text) for text in assets.scripts],
@@ -88,6 +94,7 @@ def session_context(described: dict[str, Any], program: str) -> dict[str, Any]:
     """
     return {
         "session": described,
+        "is_redacted": False,
         "program": program,
         "zrb_program": zrb_program(program),
         "rows": rows(described),

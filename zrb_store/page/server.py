@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
+import html
 import socket
+import tempfile
+import webbrowser
 from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zrb_store.errors import ZrbStoreError
 from zrb_store.page.access import TOKEN, App, OnThisMachine, WithToken, is_loopback, new_token
@@ -18,6 +24,9 @@ if TYPE_CHECKING:
     from zrb_store.page.watcher import Watcher
 
 _WAIT = 3  # seconds for answers under way when the server ends
+_HEADER = 10  # seconds that the header of a request may take
+_MOST = 100  # connections: each takes a file descriptor, of which macOS allows 256
+_BACKLOG = 50  # connections that are accepted before the first of them is looked at
 
 
 def missing_parts() -> str | None:
@@ -69,14 +78,18 @@ def address_of(listener: socket.socket, host: str) -> str:
     return f"http://{f'[{name}]' if ':' in name else name}:{port}/"
 
 
-def serve(listener: socket.socket, host: str, program: str, tell: Callable[[str], object]) -> None:
+def serve(
+    listener: socket.socket, host: str, program: str, tell: Callable[[str], object], *, has_token: bool, opens: bool
+) -> None:
     """Serve the pages until a signal ends that.
 
     Args:
         listener: A socket that listens.
-        host: The host that was asked for. Unless it is this machine alone, a token is needed, which is printed.
+        host: The host that was asked for.
         program: What the user types before the name of a command.
-        tell: Tells the user the address.
+        tell: Tells the user the address, and if no browser can be started.
+        has_token: Whether the address carries a token, without which nothing is shown.
+        opens: Whether to open the address in the browser.
     """
     import uvicorn  # late, as all that follows: the command says before whether its libraries are missing
 
@@ -88,30 +101,96 @@ def serve(listener: socket.socket, host: str, program: str, tell: Callable[[str]
     watcher = Watcher(stores)
     app: App = Site(stores, watcher, program).app()
     address = address_of(listener, host)
-    if is_loopback(host):
-        app = OnThisMachine(app)
-    else:
+    if has_token:
         token = new_token()
         app = WithToken(app, token, listener.getsockname()[1])
         address += f"?{TOKEN}={token}"
+    if is_loopback(host):
+        app = OnThisMachine(app)
     config = uvicorn.Config(
         app,
+        http=_protocol(),
         log_level="warning",
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=_WAIT,
         server_header=False,
         ws="none",
+        backlog=_BACKLOG,
     )
     server = _server(config, watcher)
-    tell(address)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):  # it is how the page is ended, and no failure
-            server.run(sockets=[listener])
-    finally:
-        watcher.close()
-        stores.close()
-        listener.close()
+    tell(f"{address}  (Ctrl-C ends it)")
+    with contextlib.ExitStack() as ending:
+        ending.callback(listener.close)
+        ending.callback(stores.close)
+        ending.callback(watcher.close)
+        ending.enter_context(contextlib.suppress(KeyboardInterrupt))  # it is how the page is ended, and no failure
+        if opens:
+            folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="zrb-store-")))
+            # The browser may not return before it is closed.
+            Thread(target=_open, args=(folder / "page.html", address, tell), daemon=True).start()
+        server.run(sockets=[listener])
+
+
+def _open(file: Path, address: str, tell: Callable[[str], object]) -> None:
+    """Open an address in the browser by a file that leads there: everybody may read the command line of the browser."""
+    file.write_text(f'<meta http-equiv="refresh" content="0; url={html.escape(address)}">')
+    if not webbrowser.open(file.as_uri()):
+        tell("no browser could be started: open the address in one")
+
+
+def _protocol() -> type[asyncio.Protocol]:
+    """Return what uvicorn speaks HTTP with, for connections that hold nobody up."""
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    kept: dict[Connection, None] = {}  # the oldest first
+
+    class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        """Is closed if the header of a request takes too long, or if there are too many connections."""
+
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            kept[self] = None
+            self._expect_header()
+            if len(kept) > _MOST:
+                # A page that is open keeps its connection, so the oldest of those that are not answered goes first.
+                waiting = (each for each in kept if each is not self and not each.is_answering)
+                next(waiting, next(iter(kept))).close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._forget()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._expect_header()
+
+        @property
+        def is_answering(self) -> bool:
+            return self.cycle is not None and not self.cycle.response_complete
+
+        def close(self) -> None:
+            self._forget()
+            self.transport.abort()
+
+        def _expect_header(self) -> None:
+            if self.is_answering:
+                self._cancel()
+            elif self._deadline is None and self in kept:
+                self._deadline = asyncio.get_running_loop().call_later(_HEADER, self.close)
+
+        def _forget(self) -> None:
+            kept.pop(self, None)
+            self._cancel()
+
+        def _cancel(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+    return Connection
 
 
 def _server(config: uvicorn.Config, watcher: Watcher) -> uvicorn.Server:

@@ -56,7 +56,7 @@ def _hook_app(patches: Patches) -> None:
 
 
 def _pages(web_auth_config: Any) -> App:
-    from zrb_store.page.access import Refusal, UnderLogin
+    from zrb_store.page.access import OnThisMachine, Refusal, UnderLogin
     from zrb_store.page.app import Site
     from zrb_store.page.stores import Stores
     from zrb_store.page.watcher import Watcher
@@ -75,4 +75,6 @@ def _pages(web_auth_config: Any) -> App:
         text = f"The user {user.username} may not see the stored sessions: that needs the right {RIGHT}."
         return Refusal(text, "/login" if user.is_guest else None)
 
-    return UnderLogin(site.app(), refusal)
+    pages = UnderLogin(site.app(), refusal)
+    # Where nobody logs in, a page of the internet could read the sessions under a name that leads here.
+    return pages if web_auth_config.enable_auth else OnThisMachine(pages)

@@ -130,7 +130,8 @@ def run_process(run: dict[str, Any]) -> str:
 
 def process(changed_by: dict[str, Any]) -> str:
     """Name who did something by hand, with which process: `amy, pid 7 on db-1`."""
-    return one_line(f"{changed_by['user'] or 'somebody'}, pid {changed_by['pid']} on {changed_by['host']}")
+    user, pid = changed_by["user"] or "somebody", changed_by["pid"]
+    return one_line(f"{user}, pid {pid} on {changed_by['host']}" if pid else user)  # a redacted report has no pid
 
 
 def pusher(value: dict[str, Any]) -> str | None:

@@ -86,7 +86,7 @@ def write_bytes(content: bytes) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """Yield a function that writes bytes to a file. Until all is written, a file that exists keeps its content.
+    """Yield a function that writes bytes to a file of mode 0600. Until all is written, an old file stays as it was.
 
     Raises:
         ZrbStoreError: The file cannot be written.
@@ -99,9 +99,14 @@ def whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
         target = path.resolve()
         part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
         stack.callback(part.unlink, missing_ok=True)
-        with part.open("xb") as file:
+        with open(part, "xb", opener=_private) as file:
             yield file.write
         part.replace(target)
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a new file that only its user may read, as the store's own file."""
+    return os.open(path, flags, 0o600)
 
 
 @contextlib.contextmanager

@@ -134,7 +134,7 @@ const Happenings = (() => {
       const was = plural ? "were" : "was";
       const to = `${plural ? "their places" : "its place"} in ${queue.name}`;
       const delivered = deliveries === 1 ? "1 delivery" : `${deliveries} deliveries`;
-      const actor = by || (who ? `${who.user || "somebody"} (pid ${who.pid} on ${who.host})` : null);
+      const actor = by || (who ? (who.user || "somebody") + (who.pid ? ` (pid ${who.pid} on ${who.host})` : "") : null);
       switch (kind) {
         case "push":
           return actor ? `${actor} pushed ${names} to ${queue.name}` : `${names} ${was} pushed to ${queue.name} outside any task`;

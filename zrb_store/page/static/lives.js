@@ -154,7 +154,7 @@ const Lives = (() => {
   }
 
   /** Name who did something from a shell, with which process. */
-  const person = (by) => by && `${by.user || "somebody"}, pid ${by.pid} on ${by.host}`;
+  const person = (by) => by && (by.user || "somebody") + (by.pid ? `, pid ${by.pid} on ${by.host}` : "");
 
   /** Name who pushed a value, and who took it: an attempt, a process of a shell, or null. */
   const pusher = (value) => value.pushed_by || person(value.pushed_from);
