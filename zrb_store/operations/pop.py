@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound, ZrbStoreError
@@ -15,7 +17,14 @@ from zrb_store.queries.fronts import has_live
 from zrb_store.queries.owner import Owner
 
 
-def pop(database: Database, session: str, queue: str, owner: Owner | None, wait: float = 0.0) -> tuple[int, str]:
+def pop(
+    database: Database,
+    session: str,
+    queue: str,
+    owner: Owner | None,
+    wait: float = 0.0,
+    check: Callable[[str], object] | None = None,
+) -> tuple[int, str]:
     """Take the oldest value of a queue. Neither the session nor the queue needs to exist, and neither is created.
 
     The owner holds the value, which returns to its queue when the owner is given back. Without an owner the value stays
@@ -27,6 +36,7 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
         queue: Name of the queue.
         owner: The attempt that started this process, or None.
         wait: How many seconds to wait for a value if the queue is empty.
+        check: Gets the encoded data of the value. If it raises an error, the value stays where it is.
 
     Returns:
         The value's number and its encoded data.
@@ -43,6 +53,8 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
 
     def work(transaction: Transaction) -> tuple[int, str] | None:
         found = takes.take_whole(transaction, queue_id, attempt_id)
+        if found is not None and check is not None:
+            check(found[1])
         if found is not None and owner is None:
             record_change(transaction, "pop", session, f"{queue}#{found[0]}")
         return found

@@ -83,7 +83,7 @@ def refuse_live(executor: Executor, session: SessionRecord, moment: int) -> RunR
         age = max(0, moment - last.started_at) // 1_000_000
         raise SessionBusy(
             f"session {session.name} is being run by pid {last.pid} on {last.host} for {age} s; "
-            "wait for it, or end it and start again"
+            f"wait for it, or end it with `kill {last.pid}` on that machine and start again"
         )
     pid = living_command(executor, last)
     if pid is not None:
