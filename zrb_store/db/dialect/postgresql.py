@@ -87,6 +87,7 @@ class PostgreSQL:
     poll_every = 0.085
     change_mark = None
     backs_up = False
+    may_lose_answers = True
     unsynced: tuple[str, str] | None = (
         None  # it would take a transaction of several statements, which is slower on most disks
     )

@@ -63,6 +63,7 @@ class SQLite:
     begin_snapshot = "BEGIN"
     poll_every = 0.03
     backs_up = True
+    may_lose_answers = False
     commits_unsynced = False
     has_versions = sa.text(
         "SELECT name FROM sqlite_master WHERE name IN ('zrb_version', 'zrb_session', 'alembic_version')"
