@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from zrb_store import Attempt, Store
+from zrb_store.attempt.step_call import Done, StepCall
+from zrb_store.attempt.step_under_way import Step
 
 
 class Broken(Exception):
@@ -18,6 +20,15 @@ class Broken(Exception):
 
 def fail() -> None:
     raise Broken("no column 'price'\nin row 3")
+
+
+@contextlib.contextmanager
+def execution(attempt: Attempt, call: StepCall) -> Iterator[Step | Done]:
+    """Run a block in place of the function of a step, which the block gets; or the result of a step that is done."""
+    with attempt.steps._claim(call) as claim:
+        step = attempt.steps._begun_or_done(call, claim)
+        with contextlib.nullcontext() if isinstance(step, Done) else step:
+            yield step
 
 
 @contextlib.contextmanager

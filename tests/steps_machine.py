@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.attempts import acting_as
 from tests.model import Actor, Item, Queue, give_back
+from tests.stepping import execution
 from tests.test_state_machine import PLACES, RUNNERS, Machine, Operation
 from zrb_store.attempt import Step
 from zrb_store.attempt.step_call import Done, StepCall
@@ -161,15 +162,15 @@ class StepMachine(Machine):
             count = names.started[base]
         full = base if count == 1 else f"{base}~{count}"
         known = self.newest.setdefault((name, attempt.task), {}).get(full)
-        execution = attempt.steps._execution(StepCall(base, int, (), {}, False))
+        block = execution(attempt, StepCall(base, int, (), {}, False))
         try:
-            found = execution.__enter__()
+            found = block.__enter__()
         finally:
             current_attempt.set(None)
         if known is not None and known.stands and known.restorable:
             assert isinstance(found, Done)
             assert found.result == str(known.result)
-            execution.__exit__(None, None, None)
+            block.__exit__(None, None, None)
             return
         assert isinstance(found, Step)
         self.clock += 1
@@ -179,7 +180,7 @@ class StepMachine(Machine):
         self.steps_of.setdefault(parent, []).append(actor)
         self.newest[name, attempt.task][full] = actor
         names.counts[base] = count
-        self.open[name].append(OpenStep(actor, found, execution, base))
+        self.open[name].append(OpenStep(actor, found, block, base))
 
     def run_step(
         self,

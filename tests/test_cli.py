@@ -129,8 +129,39 @@ def test_a_value_whose_reader_is_gone_is_named(tmp_path: Path) -> None:
 
 
 def test_a_mistyped_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, message in ((["sho", "x"], "there is no command 'sho'; did you mean show?"), (["%"], "no command '%' ")):
+    for words, message in (
+        (["sho", "x"], "there is no command 'sho'; did you mean show?"),
+        (["%"], "there is no command '%' (see `zrb-store --help`)"),
+        (["drop", "x"], "there is no command 'drop' (see `zrb-store --help`)"),
+        (["stop", "x"], "there is no command 'stop'; did you mean show?"),
+        (["pussh", "x"], "there is no command 'pussh' (see `zrb-store --help`)"),
+        (["db", "statsu"], "there is no command 'statsu'; did you mean status?"),
+        (["db", "upgrad"], "there is no command 'upgrad' (see `zrb-store db --help`)"),
+    ):
         assert cli.run(words) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["page", "--port"], ["prune", "--dry-run", "--keep-last"]], ids=lambda words: words[0]
+)
+def test_a_number_that_is_none_or_out_of_range(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    most = "65,535" if words[0] == "page" else "1,000,000,000"
+    for given, message in (
+        ("x", "'x' is not a whole number of at most 18 digits"),
+        ("-1", f"-1 is not a number from 0 to {most}"),
+        ("1000000001", f"1000000001 is not a number from 0 to {most}"),
+    ):
+        assert cli.run([*words, given]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_resume_takes_one_session(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, message in (
+        (["a", "b"], "'b' is one argument too many: give one session, and inputs as --NAME VALUE"),
+        (["a", "--token"], "--token has no value: inputs are given as --NAME VALUE"),
+    ):
+        assert cli.run(["resume", *words]) == 2
         assert message in capsys.readouterr().err
 
 

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 
 from tests.attempts import Broken, failing
 from tests.commands import Commands
-from zrb_store import Store
+from zrb_store import Store, codec
+from zrb_store.cli.render.format import shell_text
 from zrb_store.db.tables import change
 from zrb_store.process import identity
 from zrb_store.queries import attempts
@@ -76,6 +77,19 @@ def test_an_int_may_have_any_size(command: Commands, store: Store, given: str, v
         assert bool(store.session("etl").xcom["load"].peek() == value)
 
 
+@pytest.mark.parametrize(
+    "given", ['{"$":1}', '[{"a":{"$":"tuple","v":[{"$":{"b":null}}]}}]', '{"$":[' + "7" * 700 + "]}"]
+)
+def test_what_went_in_as_json_comes_out_as_that_json(command: Commands, store: Store, given: str) -> None:
+    command.ok("push", "inbox", "q", given)
+    assert store.session("inbox").xcom["q"].peek() == json.loads(given)
+    assert command.ok("get", "inbox", "q") == command.ok("show", "inbox", "q", "--format", "value") == f"{given}\n"
+    assert shell_text(codec.to_json(codec.encode(json.loads(given)).data)) == given, "for a command of `consume`"
+    assert json.loads(command.ok("pop", "inbox", "q", "--format", "json")) == json.loads(given)
+    store.session("inbox").xcom["q"].push({1: {"$": (1,)}})
+    assert command.ok("get", "inbox", "q") == '{"$":"dict","v":[[1,{"$":{"$":"tuple","v":[1]}}]]}\n', "no JSON"
+
+
 @pytest.mark.parametrize("digits", [2000, 3_000_000])
 def test_an_int_over_the_limit_is_refused(command: Commands, monkeypatch: pytest.MonkeyPatch, digits: int) -> None:
     monkeypatch.setenv("ZRB_STORE_MAX_VALUE", "1000")
@@ -125,6 +139,10 @@ def test_wrong_names_are_refused(command: Commands, store: Store) -> None:
     assert (refused.code, "not UTF-8" in refused.err) == (2, True)
     refused = command("push", "inbox", "q" * 2001, "1")
     assert (refused.code, "more than 2,000 bytes" in refused.err) == (2, True)
+    for words in (["push", "inbox", "", "1"], ["queue", "inbox", "", "--max-deliveries", "1"]):
+        refused = command(*words)
+        assert (refused.code, "the name of the queue is empty" in refused.err) == (2, True)
+    assert list(store.session("inbox").xcom) == ["q"], "no queue may be created"
 
 
 def test_a_value_over_the_limit_is_refused(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,15 +280,20 @@ def test_without_a_result_nothing_is_pushed(command: Commands, store: Store) -> 
     assert list(store.session("etl").xcom["load"]) == [None]
 
 
-def test_a_task_that_may_be_misspelt_is_marked_and_mentioned(command: Commands, store: Store) -> None:
+def test_a_task_that_never_began_is_marked_only_on_purpose(command: Commands, store: Store) -> None:
     with store.session("etl").run() as run, contextlib.suppress(Broken):
         failing(run, "load", lambda: None)
-    done = command("mark", "etl", "laod", "completed")
-    assert (done.code, done.out) == (0, "etl/laod#1\n")
-    assert done.err == "zrb-store: session etl had no task laod until now; did you mean load?\n"
-    assert command("mark", "etl", "load", "completed").err == ""
     store.session("inbox").xcom["q"].push(1)
-    assert command("mark", "inbox", "load", "completed").err == ""
+    for session, known in (("etl", "load"), ("inbox", "none")):
+        refused = command("mark", session, "laod", "completed")
+        hint = f"session {session} has no task laod; it has: {known}; --new marks one that has not begun yet"
+        assert refused == (3, "", f"zrb-store: {hint}\n")
+    assert changes(store) == []
+    assert command.ok("mark", "etl", "report", "completed", "--new") == "etl/report#1\n"
+    assert command.ok("mark", "etl", "load", "completed") == "etl/load#2\n"
+    fail_at(store, "extract")
+    refused = command("mark", "etl", "lod", "completed", "--new")
+    assert (refused.code, "it has: extract, load" in refused.err) == (3, True), "its tasks are listed"
 
 
 def test_a_main_task_that_was_skipped_can_be_marked(command: Commands, store: Store) -> None:
@@ -283,6 +306,7 @@ def test_a_live_session_cannot_be_marked(command: Commands, store: Store) -> Non
     with store.session("etl").run():
         result = command("mark", "etl", "extract", "completed")
         assert (result.code, f"by pid {os.getpid()} on " in result.err) == (75, True)
+        assert f"wait for it, or end it with `kill {os.getpid()}` on that machine and start again" in result.err
 
 
 def test_what_cannot_be_marked(command: Commands, store: Store) -> None:

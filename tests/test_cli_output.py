@@ -104,19 +104,58 @@ def test_json_is_utf_8_without_a_character_that_cannot_be_printed(
 
 
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
-def test_bare_text_is_exact_except_what_utf_8_cannot_encode(
+def test_bare_text_is_exact(
     command: Commands, dangerous_store: Store, monkeypatch: pytest.MonkeyPatch, errors: str
 ) -> None:
-    dangerous_store.session("a").xcom["halves"].push("\udc80")
-    assert output(Stream("utf-8", errors), monkeypatch, "get", "a", "halves") == b"\\udc80\n"
+    dangerous_store.session("d").xcom["q"].push(TEXT)
+    for args in (["get", "d", "q"], ["trace", "d/q#1", "--format", "value"], ["pop", "d", "q"]):
+        assert output(Stream("utf-8", errors), monkeypatch, *args) == f"{TEXT}\n".encode()
     expected = f"{TEXT}\\ud800 \\udc80\n".encode()
-    for args in (
-        ["get", "a", f"queue {TEXT}", "--seq", "1"],
-        ["trace", f"a/queue {TEXT}#1", "--format", "value"],
-        ["pop", "a", f"queue {TEXT}"],
-    ):
-        assert output(Stream("utf-8", errors), monkeypatch, *args) == expected
     assert output(Stream("utf-8", errors), monkeypatch, "log", "c", "--format", "value").endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "hint"),
+    [
+        ("ascii", "grün", "'\\xfc': use --format json, or set PYTHONIOENCODING=utf-8"),
+        ("latin-1", "€", "'\\u20ac': use --format json, or set PYTHONIOENCODING=utf-8"),
+        ("utf-8", SURROGATES, "'\\ud800': use --format json"),
+    ],
+)
+def test_text_that_stdout_cannot_express_is_neither_changed_nor_taken(
+    command: Commands,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    encoding: str,
+    text: str,
+    hint: str,
+) -> None:
+    queue = store.session("inbox").xcom["q"]
+    queue.push(text)
+    for args in (["pop", "inbox", "q"], ["get", "inbox", "q"], ["trace", "inbox/q#1", "--format", "value"]):
+        assert output(Stream(encoding, "surrogateescape"), monkeypatch, *args) == b""
+        assert capsys.readouterr().err == f"zrb-store: stdout is {encoding}, which cannot express {hint}\n"
+    assert list(queue) == [text]
+    printed = output(Stream(encoding, "surrogateescape"), monkeypatch, "pop", "inbox", "q", "--format", "json")
+    assert json.loads(printed) == text
+    queue.push("plain")
+    assert output(Stream(encoding, "strict"), monkeypatch, "pop", "inbox", "q") == b"plain\n"
+
+
+JOINED = "می\u200cخواهم 👨\u200d👩\u200d👧 ❤\ufe0f\u200d🔥 क्\u200dष"  # noqa: RUF001 - Persian
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_joiners_between_letters_and_emoji_are_kept(
+    command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    text = f"{JOINED} \u200cx a\u200db é\u200d\u200dé \u2067rtl\u2069\u200f"
+    escaped = f"{JOINED} \\u200cx a\\u200db é\\u200d\\u200dé \\u2067rtl\\u2069\\u200f"
+    store.session("s").xcom["q"].push(text)
+    for args in (["show", "s", "--full"], ["get", "s", "q", "--format", "json"]):
+        shown = output(Stream("utf-8", "strict", terminal=terminal), monkeypatch, *args).decode()
+        assert [word for word in escaped.split() if word not in shown] == []
 
 
 def test_a_terminal_gets_no_control_character_of_a_bare_text(

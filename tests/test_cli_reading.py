@@ -253,7 +253,6 @@ def test_get_prints_the_newest_live_value_alone(command: Commands, store: Store)
         ((1, 2), '{"$":"tuple","v":[1,2]}'),
         (Path("/srv/report.pdf"), "/srv/report.pdf"),
         (float("inf"), "inf"),
-        ("\ud800", "\\ud800"),
     ]:
         queue.push(value)
         assert command.ok("get", "s", "q") == f"{printed}\n"

@@ -122,6 +122,17 @@ def test_projects_are_named_by_their_folder_or_a_path(
     assert listed("--project", "--name", "*") == {"theirs"}
 
 
+def test_a_project_without_sessions_is_named(command: Commands, store: Store) -> None:
+    run(store, "none")
+    assert command.ok("list", "--project", "/nope") == "no sessions of project /nope; no session has a project\n"
+    run(store, "mine", project="/work/shop")
+    run(store, "theirs", project="/old/shop")
+    nothing = "no sessions of project {}; there are sessions of /old/shop, /work/shop\n"
+    for given in ("/nope", "nope"):
+        assert command.ok("list", "--project", given) == nothing.format(given)
+    assert command.ok("list", "--project", "shop", "--name", "x*") == "no sessions\n"
+
+
 def test_a_project_that_was_stored_by_a_link_is_found(command: Commands, store: Store, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -261,3 +272,14 @@ def test_conditions_add_up(command: Commands, filled: Store) -> None:
     options = ["--failed", "--project", "shop", "--name", "etl-*", "--task", "report", "--since", "1h"]
     assert command.ok("list", *options, "--format", "value") == "etl-24\n"
     assert command.ok("list", *options, "--project", "shopping", "--format", "value") == ""
+
+
+# -- list --since
+
+
+def test_since_a_part_of_an_hour(command: Commands, store: Store) -> None:
+    for name, minutes in {"old": 100, "new": 80}.items():
+        store.session(name).xcom["q"].push(1)
+        at = session.c.created_at - minutes * 60_000_000
+        store.database.execute(sa.update(session).where(session.c.name == name).values(created_at=at))
+    assert command.ok("list", "--since", "1.5h", "--format", "value") == "new\n"

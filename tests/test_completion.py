@@ -40,7 +40,19 @@ ODD = [
     "*",
 ]
 # What a person has to know: TAB shows nothing.
-FREE = {"LENGTH", "N", "PATH", "VALUE", "SECONDS", "JSON", "NAME", "OLD=NEW", "[--SECRET VALUE]", "SESSION QUEUE"}
+FREE = {
+    "LENGTH",
+    "TIME",
+    "N",
+    "PATH",
+    "VALUE",
+    "SECONDS",
+    "JSON",
+    "NAME",
+    "OLD=NEW",
+    "[--SECRET VALUE]",
+    "SESSION QUEUE",
+}
 FREE |= {"--INPUT VALUE", "PATTERN"}
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.commands import Commands
 from tests.rows import faults
+from tests.stepping import execution
 from tests.test_cli_changing import changes
 from tests.test_fork import QUEUES, TASKS, Died, Scenario, ScenarioRun, state
 from tests.test_steps import Boom, Counted, attempt_of, failing
@@ -128,7 +129,7 @@ class StepScenarioRun(ScenarioRun):
         around = self.attempts.get(task)
         if around is None or task in self._open:
             return
-        manager = around.steps._execution(StepCall(name, int, (), {}, once=False))
+        manager = execution(around, StepCall(name, int, (), {}, once=False))
         context = contextvars.copy_context()
         step = context.run(manager.__enter__)
         self._open[task] = context, manager

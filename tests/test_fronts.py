@@ -100,6 +100,18 @@ def test_takes_do_not_read_what_was_taken(store: Store, snapshot: object, monkey
     assert list(queue) == list(range(40, 200))
 
 
+@pytest.mark.parametrize("exists", [False, True])
+def test_slow_answers_do_not_cost_a_statement_each(store: Store, exists: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if exists:
+        queue_of(store).push(0)
+        queue_of(store).pop()
+    monkeypatch.setattr("zrb_store.db.fronts._SLOW", 0.0)  # as over a network
+    has_value = Lookout(store.database, "inbox", "q", 0).has_value
+    before = store.database.operations
+    assert not any(has_value() for _ in range(100))
+    assert store.database.operations - before < 150
+
+
 def appended(store: Store) -> None:
     queue_of(store).appendleft("back")
 

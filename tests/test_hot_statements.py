@@ -9,6 +9,7 @@ import itertools
 import re
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -232,6 +233,29 @@ def test_a_step_costs_as_much_after_many_steps_as_after_few(tmp_path: Path) -> N
                 costs = [cost(attempt, f"step {number} {each}") for each in range(1000)]
                 assert max(costs[-100:]) <= 1.1 * min(costs[100:200])
                 raise Broken
+
+
+def test_a_step_calls_few_functions(tmp_path: Path) -> None:
+    """Most of what a step costs beside its SQL: a benchmark shows it only on a quiet machine."""
+    calls = itertools.count()
+
+    def work() -> dict[str, int]:
+        return {"rows": 12}
+
+    def note(frame: object, event: str, arg: object) -> None:
+        if event == "call":
+            next(calls)
+
+    with open_store(tmp_path / "store.db") as store, store.session("flow").run() as run, run.attempt("many") as attempt:
+        attempt.step("first", work)
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            for number in range(100):
+                attempt.step(f"step {number}", work)
+        finally:
+            sys.setprofile(before)
+    assert next(calls) < 100 * 110
 
 
 def test_a_store_keeps_no_statistics_of_when_it_was_small(tmp_path: Path) -> None:

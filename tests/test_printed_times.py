@@ -161,3 +161,36 @@ def test_without_tz_only_a_time_that_is_shown_twice_names_its_zone(zone: str, mo
         assert times.brief("2025-10-26T01:30:00Z") == "02:30:00 CET"
         assert times.brief("2025-10-26T02:30:00Z") == "03:30:00"
         assert times.full("2025-10-26T02:30:00Z") == "2025-10-26 03:30:00"
+
+
+@pytest.mark.parametrize("zone", [BERLIN], indirect=True)
+@pytest.mark.parametrize(
+    ("since", "created"),
+    [
+        ("midnight", 1),
+        ("2025-10-27", 1),
+        ("10-27", 1),
+        ("00:00", 1),
+        ("2025-10-26T23:00:00Z", 1),
+        ("10-26 23:00", 2),
+        ("2025-10-26", 3),  # on that day the clocks were put back
+        ("03:31", "'03:31' is yet to come"),
+        ("11-01", "'11-01' is yet to come"),
+        ("soon", "'soon' is neither a length of time, e.g. 90m, 1.5h or 2d, nor a time, e.g. 2026-11-24, "),
+        ("02-30", "'02-30' is neither"),
+        ("10-26 02:30", "'10-26 02:30' was twice"),
+    ],
+)
+def test_since_a_time_means_its_beginning(
+    zone: str, command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch, since: str, created: int | str
+) -> None:
+    monkeypatch.setattr("zrb_store.local_time._now", lambda: datetime.fromisoformat("2025-10-27T03:30+01:00"))
+    for number, at in enumerate(("2025-10-25T22:00Z", "2025-10-26T22:00Z", "2025-10-26T23:00Z")):
+        store.session(f"s{number}").xcom["q"].push(1)
+        micros = int(datetime.fromisoformat(at).timestamp()) * 1_000_000
+        store.database.execute(sa.update(session).where(session.c.name == f"s{number}").values(created_at=micros))
+    listed = command("list", "--since", since, "--format", "value")
+    if isinstance(created, int):
+        assert (listed.code, len(listed.out.split())) == (0, created)
+    else:
+        assert (listed.code, created in listed.err) == (2, True)

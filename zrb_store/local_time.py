@@ -27,7 +27,7 @@ def is_repeated(local: datetime) -> bool:
     return len(_instants(local.replace(tzinfo=None))) > 1
 
 
-def parse_time(text: str, start: int) -> int | None:
+def parse_time(text: str, start: int, *, first: bool = False) -> int | None:
     """Return the moment that a text names, in microseconds since 1970.
 
     The moment is the end of what was given: of that second, if the text has seconds, or else of that minute or day. So
@@ -37,6 +37,7 @@ def parse_time(text: str, start: int) -> int | None:
         text: `2026-11-24T03:12:45`, with a space for the `T`, without the year, without the date, without the time of
             day, or without the seconds. It is local, unless `Z`, an offset or the name of the zone follows.
         start: The moment, in microseconds since 1970, whose day or year is meant if the text has none.
+        first: Whether the beginning of what was given is meant instead.
 
     Returns:
         The moment, or None if the text is no time.
@@ -53,8 +54,14 @@ def parse_time(text: str, start: int) -> int | None:
         year = parts["year"] or f"{first_day.year:04}"
         day = date.fromisoformat(f"{year}-{parts['day']}") if parts["day"] else first_day
         clock = datetime.combine(day, time.fromisoformat((parts["clock"] or "00:00").replace(",", ".")))
-        clock += _length(parts) - _MICROSECOND
-        moment = _local(clock, parts["zone"], text) if zone is None else clock.replace(tzinfo=zone)
+        if not first:
+            clock += _length(parts) - _MICROSECOND
+        if zone is not None:
+            moment = clock.replace(tzinfo=zone)
+        elif first and not parts["clock"]:
+            moment = clock.astimezone()  # some zones put their clocks forward or back at midnight
+        else:
+            moment = _local(clock, parts["zone"], text)
         return (moment - _EPOCH) // _MICROSECOND
     except OverflowError:
         return None
@@ -62,6 +69,38 @@ def parse_time(text: str, start: int) -> int | None:
         raise
     except ValueError:  # the 30th of February
         return None
+
+
+def parse_since(text: str) -> datetime:
+    """Return the moment from which on something is asked for: the beginning of a day, a minute or a second.
+
+    Args:
+        text: A time as `parse_time` takes it, of today or of this year if it does not say; or `midnight`.
+
+    Raises:
+        InvalidArgument: The text is no such time, or one to come.
+    """
+    now = _now()
+    day = f"{now.astimezone():%Y-%m-%d}" if text.strip().lower() == "midnight" else text
+    moment = parse_time(day, (now - _EPOCH) // _MICROSECOND, first=True)
+    if moment is None:
+        raise InvalidArgument(
+            f"{text!r} is neither a length of time, e.g. 90m, 1.5h or 2d, nor a time, e.g. 2026-11-24, "
+            "'11-24 03:12', 03:12 or midnight"
+        )
+    since = _EPOCH + moment * _MICROSECOND
+    if since > now:
+        raise InvalidArgument(f"{text!r} is yet to come")
+    return since
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def beginning(since: timedelta | datetime, moment: int) -> int:
+    """Return when something begins, in microseconds since 1970: at a time, or this long before a moment."""
+    return (since - _EPOCH) // _MICROSECOND if isinstance(since, datetime) else moment - since // _MICROSECOND
 
 
 def _fixed_zone(name: str | None) -> tzinfo | None:

@@ -63,7 +63,7 @@ def check_step_name(name: str) -> str:
         InvalidArgument: The name is no text that a database can store and index, has more than 500 bytes, or ends as
             the store names the second step of a name.
     """
-    if _NUMBERED.fullmatch(check_name(name, "step", _STEP_NAME_BYTES)):
+    if "~" in check_name(name, "step", _STEP_NAME_BYTES) and _NUMBERED.fullmatch(name):
         raise InvalidArgument(f"{name!r} cannot name a step: the store appends ~2 to the second step of a name")
     return name
 

@@ -243,17 +243,33 @@ def _covered(secret: str) -> str:
     return re.sub(r"[^\n]", COVER, secret) if "\n" in secret else secret
 
 
-def printable(text: str, keep: str = "") -> str:
+def _is_joiner(text: str, place: int) -> bool:
+    """Whether a character joins or parts two letters, marks or symbols of a script, as in Persian, or as of emoji."""
+    if text[place] not in "\u200c\u200d":
+        return False
+    from unicodedata import category  # late: large, and rarely needed
+
+    around = text[max(0, place - 1)], text[place + 1 : place + 2] or " "
+    return all(not char.isascii() and category(char)[0] in "LMS" for char in around)
+
+
+def _unicode_escape(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def printable(text: str, keep: str = "", escape: Callable[[str], str] = _unicode_escape) -> str:
     """Escape what cannot be printed: control characters, invisible characters and lone surrogates.
 
     Args:
         text: The text.
         keep: Characters that stay as they are, such as a newline.
+        escape: Returns the escape of a character.
     """
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
+        char if char.isprintable() or char in keep or _is_joiner(text, place) else escape(char)
+        for place, char in enumerate(text)
     )
 
 

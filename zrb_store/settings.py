@@ -243,15 +243,15 @@ def output() -> int:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse a length of time such as `90s`, `15m`, `26h`, `30d` or `2w`.
+    """Parse a length of time such as `90s`, `15m`, `1.5h`, `30d` or `2w`.
 
     Raises:
         InvalidArgument: The text does not have that form.
     """
-    match = re.fullmatch(r"(\d{1,7})([smhdw])", text.strip())
+    match = re.fullmatch(r"(\d{1,7}(?:\.\d{1,6})?)([smhdw])", text.strip())
     if match is None:
-        raise InvalidArgument(f"{text!r} is not a length of time: use e.g. 90s, 15m, 26h, 30d or 2w")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        raise InvalidArgument(f"{text!r} is not a length of time: use e.g. 90s, 15m, 1.5h, 30d or 2w")
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
 
 
 EVENT = "ZRB_STORE_EVENT"

@@ -17,12 +17,14 @@ from playwright.sync_api import Page
 
 from tests.browser.reports import write
 from tests.commands import Commands
+from tests.test_cli_output import JOINED
 from zrb_store import Store, codec
 from zrb_store.cli.render.format import process
 from zrb_store.cli.render.readable import readable
 from zrb_store.inspect.trace import trace
 from zrb_store.operations.pop import pop
 from zrb_store.operations.push import push
+from zrb_store.safe_text import printable
 
 VALUES: list[Any] = [
     "text", "", 'quo"te\n', 1, -0.5, 1.0, 1e22, 1e-7, 2**60, 2**53, True, None, float("nan"), float("-inf"),
@@ -45,6 +47,15 @@ def test_a_page_shows_values_as_a_terminal_does(store: Store, tmp_path: Path, op
             .map((value) => Readable.readable(value.value, 10000))"""
     )
     assert shown == [readable(codec.to_json(codec.encode(value).data)) for value in VALUES]
+
+
+def test_a_page_keeps_the_joiners_that_a_terminal_keeps(
+    store: Store, tmp_path: Path, open_file: Callable[..., Page]
+) -> None:
+    text = f"{JOINED} \u200cx a\u200db é\u200d\u200dé \u2067rtl\u2069\u200f"
+    store.session("s").xcom["q"].push(text)
+    page = open_file(write(store, "s", tmp_path))
+    assert page.evaluate("(text) => Page.el('i', {}, text).textContent", text) == printable(text)
 
 
 EVENTS = """

@@ -48,6 +48,7 @@ class Attempt(AttemptUnderWay):
         self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int, *, has_begun_before: bool = False
     ) -> None:
         super().__init__(xcoms, attempt_id, task, number, fence)
+        self.xcom = xcoms.bound_to(self)  # now, since several threads may read it first
         self._has_begun_before = has_begun_before  # so that it may have output: readiness checks have one attempt
         self.result_seq: int | None = None
         self.steps = ExactSteps(self)

@@ -18,7 +18,6 @@ class AttemptReference:
         task: Name of the task.
         number: 1 for the first attempt of the task in its session.
         fence: Number of the run that it belongs to.
-        token: Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE.
     """
 
     def __init__(self, database: Database, session: str, attempt_id: int, task: str, number: int, fence: int) -> None:
@@ -28,7 +27,6 @@ class AttemptReference:
         self.task = task
         self.number = number
         self.fence = fence
-        self.token = f"{session}/{self.name}@{fence}"
 
     @property
     def name(self) -> str:
@@ -39,6 +37,11 @@ class AttemptReference:
     def full_name(self) -> str:
         """`SESSION/load#2`: the attempt within the store."""
         return f"{self.session}/{self.name}"
+
+    @property
+    def token(self) -> str:
+        """Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE."""
+        return f"{self.full_name}@{self.fence}"
 
     def owner_of_change(self) -> Owner:
         """Return the owner of a change that is made now: the attempt itself."""

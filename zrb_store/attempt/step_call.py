@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType, NoneType
 from typing import Any, NamedTuple
 
 from zrb_store.errors import InvalidArgument
+
+_FINISHED = frozenset({bool, bytes, dict, float, int, list, NoneType, str, tuple})  # most results are of these types
 
 
 class StepCall(NamedTuple):
@@ -31,6 +34,8 @@ class StepCall(NamedTuple):
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
         function = self.function
+        if type(function) is FunctionType and not vars(function):  # nothing marks it as something else
+            return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
         while isinstance(function, functools.partial):
             function = function.func
         call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
@@ -49,6 +54,8 @@ class Done(NamedTuple):
 
 def refuse_unfinished(result: Any, name: str) -> None:
     """Refuse a result whose code has still to run, which would be outside of the step."""
+    if type(result) in _FINISHED:
+        return
     if inspect.isawaitable(result):
         for end in ("close", "cancel"):  # of a coroutine; of an asyncio task
             getattr(result, end, lambda: None)()

@@ -6,11 +6,40 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from typing import Self
 
 from zrb_store.attempt.step_under_way import Step
 from zrb_store.attempt.under_way import AttemptUnderWay
 from zrb_store.errors import ZrbStoreError
 from zrb_store.xcom import current_attempt
+
+
+class Claim:
+    """A claim to a name, which is held within its block.
+
+    Attributes:
+        base: The name.
+        name: The name of this occurrence of it.
+        count: Which occurrence that is.
+        again: Whether it is one that failed in this attempt.
+        arguments: The encoded arguments.
+    """
+
+    __slots__ = ("_names", "again", "arguments", "base", "count", "name")
+
+    def __init__(self, names: StepNames, base: str, count: int, again: bool, arguments: str) -> None:
+        self._names = names
+        self.base = base
+        self.name = base if count == 1 else f"{base}~{count}"
+        self.count = count
+        self.again = again
+        self.arguments = arguments
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._names.release(self, raised=error is not None)
 
 
 class StepNames:
@@ -63,31 +92,27 @@ class StepNames:
             )
         return found[0] if found else attempt
 
-    @contextlib.contextmanager
-    def claim(self, name: str, arguments: str) -> Iterator[tuple[str, bool]]:
-        """Claim a name, so that two of one name do not run at once.
-
-        Yields:
-            The name of this occurrence, and whether it is one that failed in this attempt.
-        """
+    def claim(self, name: str, arguments: str) -> Claim:
+        """Claim a name, so that two of one name do not run at once."""
         self._reset_if_forked()
         with self._lock:
             self._refuse_open(name)
             count, again = self._count(name, arguments)
             self._open[name] = None
-        try:
-            yield name if count == 1 else f"{name}~{count}", again
-        except BaseException:
-            with self._lock:
-                if again or self._open.get(name) is not None:
-                    self._failed[name][count] = arguments
-                else:
-                    self._started[name] -= 1  # it was refused, so that it did not start
-                    self.in_doubt = True  # unless the connection was lost, so that nobody knows
-            raise
-        finally:
-            with self._lock:
-                self._open.pop(name, None)
+        return Claim(self, name, count, again, arguments)
+
+    def release(self, claim: Claim, *, raised: bool) -> None:
+        """Give up a claim, whose block has ended or raised."""
+        name = claim.base
+        with self._lock:
+            is_begun = self._open.pop(name, None) is not None
+            if not raised:
+                return
+            if claim.again or is_begun:
+                self._failed[name][claim.count] = claim.arguments
+            else:
+                self._started[name] -= 1  # it was refused, so that it did not start
+                self.in_doubt = True  # unless the connection was lost, so that nobody knows
 
     @contextlib.contextmanager
     def hold(self, name: str) -> Iterator[None]:

@@ -50,13 +50,13 @@ class Step(AttemptUnderWay):
         stands = False
         failpoint("step_complete:before")
         try:
-            with self.xcom.watched():
+            with self._xcoms.watched():
                 restorable = item.restorable and self.restorable
                 stands = steps.complete(self.database, self.id, item.data, restorable=restorable)
                 if not stands:
                     self._refuse(self.database)
         finally:
-            self.xcom.step_ended(self, self.parent, stands=stands)
+            self._xcoms.step_ended(self, self.parent, stands=stands)
         failpoint("step_complete:after")
         self._open = False
         if not self.restorable:
@@ -64,14 +64,14 @@ class Step(AttemptUnderWay):
         return item
 
     def _encode(self, result: Any) -> Encoded:
-        limit = self.xcom.max_value
+        limit = self._xcoms.max_value
         if isinstance(result, Encoded):
             return result
         try:
             return codec.encode(result, limit=limit)
         except (UnencodableValue, ValueTooLarge) as error:
             # The advice in parentheses is for code that pushes to a store by itself.
-            self.xcom.warn(
+            self._xcoms.warn(
                 f"step {self.step} of task {self.parent.task}: {str(error).partition(' (')[0]}; its result is handed "
                 "on, but the step runs again in the task's next attempt "
                 f"({what_makes_storable(error)} makes it storable)"
@@ -89,10 +89,10 @@ class Step(AttemptUnderWay):
         if isinstance(error, BaseException):
             first_frame = first_frame or _below_our_code(error.__traceback__)
         try:
-            with self.xcom.watched():
+            with self._xcoms.watched():
                 super().fail(error, status, first_frame=first_frame)
         finally:
-            self.xcom.step_ended(self, self.parent, stands=False)
+            self._xcoms.step_ended(self, self.parent, stands=False)
 
 
 def _below_our_code(frame: TracebackType | None) -> TracebackType | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 from zrb_store import codec
 from zrb_store.attempt.step_call import Done, StepCall, refuse_unfinished
-from zrb_store.attempt.step_names import StepNames
+from zrb_store.attempt.step_names import Claim, StepNames
 from zrb_store.attempt.step_refusals import refuse_other_arguments, refuse_uncertain
 from zrb_store.attempt.step_under_way import Step
 from zrb_store.attempt.under_way import AttemptUnderWay
@@ -57,42 +56,45 @@ class Steps:
         check_step_name(call.name)
         if call.is_async:
             return self._run_async(call)
-        with self._execution(call) as step:
+        with self._claim(call) as claim:
+            step = self._begun_or_done(call, claim)
             if isinstance(step, Done):
                 return codec.decode(step.result)
-            result = call.function(*call.args, **call.kwargs)
-            refuse_unfinished(result, call.name)
-            step.complete(result)
-            return result
+            with step:
+                result = call.function(*call.args, **call.kwargs)
+                refuse_unfinished(result, call.name)
+                step.complete(result)
+                return result
 
     async def _run_async(self, call: StepCall) -> Any:
-        with self._execution(call) as step:
+        with self._claim(call) as claim:
+            step = self._begun_or_done(call, claim)
             if isinstance(step, Done):
                 return codec.decode(step.result)
-            result = await call.function(*call.args, **call.kwargs)
-            step.complete(result)
-            return result
-
-    @contextlib.contextmanager
-    def _execution(self, call: StepCall) -> Iterator[Step | Done]:
-        """Yield the step, begun, or the result of one that is done. If the block raises, the step fails."""
-        self._refuse_nesting(call.name)
-        arguments = stored_arguments(call.args, call.kwargs, self._attempt.xcom.max_value)
-        with self._names.claim(call.name, arguments) as (name, again):
-            step = None
-            while step is None:
-                with self._attempt.xcom.watched():
-                    known = self._newest(name) if again or self._task_had_steps() else None
-                if known is not None and known.is_done:
-                    refuse_other_arguments(self._attempt, known, name, arguments)
-                    yield Done(known.result or "null")
-                    return
-                if known is not None:
-                    refuse_uncertain(self._attempt, known, name)
-                with self._attempt.xcom.watched():
-                    step = self._begin(call.name, name, arguments, known, once=call.once)
             with step:
-                yield step
+                result = await call.function(*call.args, **call.kwargs)
+                step.complete(result)
+                return result
+
+    def _claim(self, call: StepCall) -> Claim:
+        self._refuse_nesting(call.name)
+        return self._names.claim(call.name, stored_arguments(call.args, call.kwargs, self._attempt.xcom.max_value))
+
+    def _begun_or_done(self, call: StepCall, claim: Claim) -> Step | Done:
+        """Return the step, begun, or the result of one that is done."""
+        xcom, name, arguments = self._attempt.xcom, claim.name, claim.arguments
+        while True:
+            with xcom.watched():
+                known = self._newest(name) if claim.again or self._task_had_steps() else None
+            if known is not None:
+                if known.is_done:
+                    refuse_other_arguments(self._attempt, known, name, arguments)
+                    return Done(known.result or "null")
+                refuse_uncertain(self._attempt, known, name)
+            with xcom.watched():
+                step = self._begin(call.name, name, arguments, known, once=call.once)
+            if step is not None:
+                return step
 
     def _refuse_nesting(self, name: str) -> None:
         current = current_attempt.get()

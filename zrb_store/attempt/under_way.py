@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Sequence
 from types import TracebackType
@@ -50,18 +51,22 @@ class AttemptUnderWay(AttemptReference):
         session: Name of the session.
         task: Name of the task; of a step, its id within the session.
         number: 1 for the first attempt of the task, or of the step, in its session.
-        xcom: The session's queues; every operation on them belongs to this attempt, in any thread.
         token: Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE.
         restorable: Whether its stored result can stand for it. False if it has pushed a value that could not be stored.
     """
 
     def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
         super().__init__(xcoms.database, xcoms.session, attempt_id, task, number, fence)
-        self.xcom = xcoms.bound_to(self)
+        self._xcoms = xcoms
         self.restorable = True
         self._open = True
         self._pid = os.getpid()
         self._token: Token[Owner | None] | None = None
+
+    @functools.cached_property
+    def xcom(self) -> Xcoms:
+        """The session's queues; every operation on them belongs to this attempt, in any thread."""
+        return self._xcoms.bound_to(self)
 
     @property
     def is_open(self) -> bool:

@@ -6,12 +6,14 @@ from importlib import import_module
 
 import click
 
-from zrb_store.cli.command_table import COMMANDS
-from zrb_store.names import nearest
+from zrb_store.cli.command import Group
+from zrb_store.cli.command_table import COMMANDS, READING
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """The commands of the table, each imported when it is first used."""
+
+    reading = READING
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -22,13 +24,6 @@ class LazyGroup(click.Group):
         module = import_module(f"zrb_store.cli.{COMMANDS[cmd_name][0]}")
         commands = (one for one in vars(module).values() if isinstance(one, click.Command))
         return next(one for one in commands if one.name == cmd_name)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"there is no command {args[0]!r}{nearest(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
-from zrb_store import settings
+from zrb_store import local_time, settings
 from zrb_store.cli.as_typed import PROGRAM
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.errors import InvalidArgument
+from zrb_store.names import nearest
 
 FORMATS = ("table", "json", "jsonl", "value")
 _FORMAT_HELP = {
@@ -46,6 +47,20 @@ class Command(click.Command):
                 formatter.write(f"  {line}\n")
 
 
+class Group(click.Group):
+    """A group that suggests no command which changes or takes something: `drop` must not lead to `pop`."""
+
+    reading: Sequence[str] = ()
+    """The names of its commands that only read."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"there is no command {args[0]!r}{nearest(args[0], self.reading)}")
+        return super().resolve_command(ctx, args)
+
+
 def command(name: str, *examples: str, details: str = "", **settings: Any) -> Callable[[Callable[..., Any]], Command]:
     """Decorate a function to make it a command.
 
@@ -76,11 +91,29 @@ def format_option(
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse an option that takes a length of time such as 90s, 15m, 26h, 30d or 2w."""
+    """Parse an option that takes a length of time such as 90s, 15m, 1.5h, 30d or 2w."""
     try:
         return settings.parse_duration(text)
     except InvalidArgument as error:
         raise click.BadParameter(str(error)) from None
+
+
+def parse_since(text: str) -> timedelta | datetime:
+    """Parse an option that takes a length of time, or the time from which on something is asked for."""
+    try:
+        return settings.parse_duration(text)
+    except InvalidArgument:
+        try:
+            return local_time.parse_since(text)
+        except InvalidArgument as error:
+            raise click.BadParameter(str(error)) from None
+
+
+def parse_queue(text: str) -> str:
+    """Parse the name of a queue that may be created: an empty one is an unset variable of a shell."""
+    if not text:
+        raise click.BadParameter("the name of the queue is empty")
+    return text
 
 
 def parse_whole_number(text: str) -> int:
@@ -90,12 +123,20 @@ def parse_whole_number(text: str) -> int:
     return int(text)
 
 
-def parse_limit(text: str) -> int:
-    """Parse an option that takes the most lines to print; 0 is for all."""
-    limit = parse_whole_number(text)
-    if limit < 0:
-        raise click.BadParameter(f"{limit} is less than 0")
-    return limit
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Return a function that parses an option which takes a number between two others."""
+
+    def parse(text: str) -> int:
+        number = parse_whole_number(text)
+        if not least <= number <= most:
+            raise click.BadParameter(f"{number} is not a number from {least:,} to {most:,}")
+        return number
+
+    return parse
+
+
+parse_limit = whole_number(0, 10**18 - 1)
+"""Parse an option that takes the most lines to print; 0 is for all."""
 
 
 def parse_seconds(text: str) -> float:

@@ -36,3 +36,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Check that the store keeps its promises."),
     "completion": ("completion", "Print the script that completes commands and names with TAB in a shell."),
 }
+
+READING = (
+    *("list", "show", "get", "log", "trace", "report", "page", "stats", "last", "diff", "export"),
+    *("doctor", "completion"),
+)
+"""Those that change and take nothing. Only they are suggested to a user who mistypes a command."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zrb_store import settings
-from zrb_store.cli.command import Command, format_option
+from zrb_store.cli.command import Command, Group, format_option
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.cli.message_line import print_line
 from zrb_store.cli.program_name import program_name
@@ -21,7 +21,11 @@ _PURPOSE = COMMANDS["db"][1]
 _SETTINGS = (Column("setting"), Column("value", fold=True), Column("from"))
 
 
-@click.group("db", help=_PURPOSE, short_help=_PURPOSE)
+class _DatabaseGroup(Group):
+    reading = ("status",)
+
+
+@click.group("db", cls=_DatabaseGroup, help=_PURPOSE, short_help=_PURPOSE)
 def db() -> None:
     pass
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import PurePath
 
 import click
 
-from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
+from zrb_store.cli.command import command, format_option, parse_limit, parse_since
 from zrb_store.cli.project_argument import project_option, projects_named
 from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.document import Block, Column, Lines, Table
+from zrb_store.cli.render.document import Column, Lines, Table
 from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration
 from zrb_store.cli.render.output import echo, echo_json, print_document
+from zrb_store.db.engine import Database
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, summaries, summary_shape
+from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries, summary_shape
 from zrb_store.name_pattern import NamePattern
+from zrb_store.project import Projects
+from zrb_store.queries.list import known_projects
 from zrb_store.records import iso
 from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
@@ -32,6 +35,8 @@ _COLUMNS = (
     Column("tasks", right=True, leaves=3),
     Column("owner", leaves=2),
 )
+
+_MOST = 5  # projects that are named
 
 
 @command(
@@ -50,7 +55,10 @@ _COLUMNS = (
 @project_option("Only sessions of this project")
 @click.option("--task", metavar="NAME", help="Only sessions of this main task.")
 @click.option(
-    "--since", type=parse_duration, metavar="LENGTH", help="Created at most this long ago, e.g. 90m, 26h, 2d."
+    "--since",
+    type=parse_since,
+    metavar="LENGTH|TIME",
+    help="Created at most this long ago, e.g. 90m, 1.5h, 2d, or since a time, e.g. 2026-11-24, 03:12, midnight.",
 )
 @click.option(
     "--limit",
@@ -67,7 +75,7 @@ def list_(
     name: str | None,
     project: str | None,
     task: str | None,
-    since: timedelta | None,
+    since: timedelta | datetime | None,
     limit: int,
     output_format: str,
 ) -> None:
@@ -75,44 +83,53 @@ def list_(
         raise click.UsageError("--failed and --status exclude each other")
     statuses = HALTED if failed else None if status is None else [status]
     is_restricted = any(condition is not None for condition in (statuses, name, project, task, since))
-    with (
-        open_store(read_only=True) as store,
-        noting_damage() as damage,
-        summaries(
+    chosen = projects_named(project)
+    with open_store(read_only=True) as store, noting_damage() as damage:
+        with summaries(
             store.database,
             statuses=statuses,
             name=None if name is None else NamePattern(name),
             task=task,
-            projects=projects_named(project),
+            projects=chosen,
             since=since,
             limit=limit + 1 if limit else None,  # one more, to know whether there are older ones
             with_holders=output_format != "value",
             with_dead=output_format != "value",
-        ) as found,
-    ):
-        shown = itertools.islice(found, limit or None)
-        if output_format == "json":
-            echo_json(summary_shape(summary, damage) for summary in shown)
-        elif output_format == "table":
+        ) as found:
+            first = next(found, None)
+            every = found if first is None else itertools.chain([first], found)
+            shown = itertools.islice(every, limit or None)
+            if output_format == "json":
+                echo_json(summary_shape(summary, damage) for summary in shown)
+            elif output_format == "table" and first is not None:
+                print_document([_table(shown, damage)])
+                if limit and next(found, None) is not None:
+                    hint = f"There are older ones: --limit {limit * 10}, or --limit 0 for all."
+                    print_document([Lines(["", hint])])
+            for summary in shown:
+                if output_format == "jsonl":
+                    echo_json(summary_shape(summary, damage), one_line=True)
+                elif output_format == "value":
+                    echo(one_line(summary.session.name))
+        if output_format == "table" and first is None:
             nothing = "no sessions" if is_restricted else "no sessions yet"
-            print_document(_blocks(shown, nothing, damage))
-            if limit and next(found, None) is not None:
-                hint = f"There are older ones: --limit {limit * 10}, or --limit 0 for all."
-                print_document([Lines(["", hint])])
-        for summary in shown:
-            if output_format == "jsonl":
-                echo_json(summary_shape(summary, damage), one_line=True)
-            elif output_format == "value":
-                echo(one_line(summary.session.name))
+            print_document([Lines([nothing + (_of_project(store.database, chosen) if chosen else "")])])
 
 
-def _blocks(shown: Iterator[SessionSummary], nothing: str, damage: Damage) -> Iterator[Block]:
+def _table(shown: Iterator[SessionSummary], damage: Damage) -> Table:
     times = TimeFormat()
-    first = next(shown, None)
-    if first is None:
-        yield Lines([nothing])
-    else:
-        yield Table(_COLUMNS, (_row(summary, times, damage) for summary in itertools.chain([first], shown)))
+    return Table(_COLUMNS, (_row(summary, times, damage) for summary in shown))
+
+
+def _of_project(database: Database, chosen: Projects) -> str:
+    """Say that no session is of a project, and which projects there are: it may be misspelt. Empty if one is."""
+    with database.snapshot() as transaction:
+        known = list(itertools.islice(known_projects(transaction), _MOST + 1))
+    if list_sessions(database, projects=chosen, limit=1):
+        return ""
+    shown = ", ".join(known[:_MOST]) + ", ..." * (len(known) > _MOST)
+    there_are = f"; there are sessions of {shown}" if known else "; no session has a project"
+    return " " + one_line(f"of project {chosen.name or chosen.folders[0]}{there_are}")
 
 
 def _row(summary: SessionSummary, times: TimeFormat, damage: Damage) -> list[str]:

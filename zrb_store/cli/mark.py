@@ -32,28 +32,29 @@ from zrb_store.store import open_store
 @click.argument("task")
 @click.argument("status", type=click.Choice(["completed", "failed"]))
 @click.option("--step", metavar="STEP", help="Name of a step of TASK, or its id, TASK/NUMBER.")
+@click.option("--new", is_flag=True, help="TASK of a Python program, whose tasks are not listed, has not begun yet.")
 @click.option(
     "--result",
     metavar="JSON",
     help="Pushed to the queue of the task's name, as its return value, or the step's result.",
 )
-def mark(session: str, task: str, status: str, step: str | None, result: str | None) -> None:
+def mark(session: str, task: str, status: str, step: str | None, new: bool, result: str | None) -> None:
     if status == "failed" and step is None:
         raise click.UsageError("only a step can be marked as failed: add --step STEP")
     if status == "failed" and result is not None:
         raise click.UsageError("a step that failed has no result: leave --result out")
+    if new and step is not None:
+        raise click.UsageError("--new is for tasks: a new step is marked without it")
     value = None if result is None else parse_json(result, "--result")
     with open_store() as store:
         encoded = None if result is None else codec.encode(value, limit=store.max_value)
         name = session_names.resolve(store.database, session, exact=True).name
         if step is None:
-            manual = mark_completed(store.database, name, task, encoded)
-            what = f"session {name} had no task {task}"
+            manual = mark_completed(store.database, name, task, encoded, new=new)
         else:
             done = status == "completed"
             manual = mark_step(store.database, name, task, step, completed=done, result=encoded)
-            what = f"task {task} of session {name} had no step {step}"
     output.echo(f"{name}/{manual.attempt}")
-    if manual.others is not None:
-        hint = nearest(step or task, manual.others)
-        click.echo(printable(f"{program_name()}: {what} until now{hint}"), err=True)
+    if step is not None and manual.others is not None:
+        what = f"task {task} of session {name} had no step {step} until now{nearest(step, manual.others)}"
+        click.echo(printable(f"{program_name()}: {what}"), err=True)

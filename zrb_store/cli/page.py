@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zrb_store.cli.command import command
+from zrb_store.cli.command import command, whole_number
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.output import echo
 from zrb_store.errors import ZrbStoreError
@@ -26,7 +26,7 @@ _PORT = 21214  # the one after that of zrb's own web server
 )
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=whole_number(0, 65535),
     default=_PORT,
     metavar="N",
     show_default=True,

@@ -10,6 +10,7 @@ from zrb_store import codec
 from zrb_store.cli.command import command, format_option, parse_seconds
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render import output
+from zrb_store.cli.render.format import as_json
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.names import full_name
@@ -33,11 +34,12 @@ from zrb_store.store import open_store
 def pop(session: str, queue: str, wait: float | None, output_format: str) -> None:
     with open_store() as store:
         name = session_names.session_name(session)
-        seq, data = pop_value(store.database, name, queue, store.parent_attempt, wait or 0.0)
+        check = None if output_format == "json" else lambda data: output.refuse_inexpressible(codec.to_json(data))
+        seq, data = pop_value(store.database, name, queue, store.parent_attempt, wait or 0.0, check)
     value = codec.to_json(data)
     try:
         if output_format == "json":
-            output.echo_json(value)
+            output.echo_json(as_json(value))
         else:
             output.echo_value(value)
         output.flush()

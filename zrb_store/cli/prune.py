@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import click
 
-from zrb_store.cli.command import command, format_option, parse_duration
+from zrb_store.cli.command import command, format_option, parse_duration, whole_number
 from zrb_store.cli.render import output
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Column, Lines, Table
@@ -41,7 +41,7 @@ _STATUSES = ("open", "stale", "completed", "failed", "interrupted")
 @click.option(
     "--keep-last",
     metavar="N",
-    type=click.IntRange(0, 10**9),
+    type=whole_number(0, 10**9),
     help="Keep the last N sessions of each task, and the last N that completed.",
 )
 @click.option("--status", "statuses", multiple=True, type=click.Choice(_STATUSES), help="Only sessions of this status.")

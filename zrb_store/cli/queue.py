@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zrb_store.cli.command import command, format_option
+from zrb_store.cli.command import command, format_option, parse_queue
 from zrb_store.cli.render import output
 from zrb_store.cli.render.document import Fields
 from zrb_store.inspect import session_names
@@ -45,6 +45,7 @@ def _parse_limit(text: str) -> int | str:
 @format_option(choices=("table", "json"))
 def queue(session: str, queue: str, limit: int | str | None, output_format: str) -> None:
     if limit is not None:
+        parse_queue(queue)
         with open_store() as store:
             name = session_names.session_name(session)
             set_max_deliveries(store.database, name, queue, None if limit == _UNLIMITED else int(limit))

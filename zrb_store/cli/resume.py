@@ -154,7 +154,9 @@ def _parse_inputs(args: tuple[str, ...]) -> dict[str, str]:
     while remaining:
         arg = remaining.pop(0)
         name, equals, value = arg.removeprefix("--").partition("=")
-        if not arg.startswith("--") or not name or not (equals or remaining):
-            raise click.UsageError(f"{arg!r} is not of the form --NAME VALUE")
+        if not arg.startswith("--") or not name:
+            raise click.UsageError(f"{arg!r} is one argument too many: give one session, and inputs as --NAME VALUE")
+        if not equals and not remaining:
+            raise click.UsageError(f"{arg} has no value: inputs are given as --NAME VALUE")
         inputs[name] = value if equals else remaining.pop(0)
     return inputs

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import PurePath
 
 import click
 
-from zrb_store.cli.command import command, parse_duration
+from zrb_store.cli.command import command, parse_since
 from zrb_store.cli.render.document import Column, Lines, Table
 from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration, percent
 from zrb_store.cli.render.output import echo, echo_json, print_document
@@ -44,7 +44,10 @@ _MOST = 5  # main tasks that are named
 )
 @click.argument("task", required=False)
 @click.option(
-    "--since", type=parse_duration, metavar="LENGTH", help="Only runs started at most this long ago, e.g. 26h, 30d."
+    "--since",
+    type=parse_since,
+    metavar="LENGTH|TIME",
+    help="Only runs started at most this long ago, e.g. 26h, 30d, or since a time, e.g. 2026-11-24, midnight.",
 )
 @click.option(
     "--format",
@@ -54,7 +57,7 @@ _MOST = 5  # main tasks that are named
     show_default=True,
     help="table (plain text in a pipe), json, jsonl (one line each) or prometheus (its text format).",
 )
-def stats(task: str | None, since: timedelta | None, output_format: str) -> None:
+def stats(task: str | None, since: timedelta | datetime | None, output_format: str) -> None:
     with open_store(read_only=True) as store:
         found = task_stats(store.database, task=task, since=since)
         others = task_stats(store.database, since=since) if task and not found and output_format == "table" else []

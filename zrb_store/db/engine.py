@@ -96,7 +96,7 @@ class Database(Patience):
             return self.operate(Transaction.execute, statement, params)
         if self.read_only or self.dialect.commits_unsynced:
             return self.transact(lambda transaction: transaction.execute(statement, params))
-        if lost is None:
+        if lost is None or not self.dialect.may_lose_answers:
             return self.operate(self.write, statement, params)
         change = Asking(self.dialect, lambda transaction: self.write(transaction, statement, params), lost)
         try:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from zrb_store.db.engine import Database
@@ -16,6 +16,7 @@ from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.holders import HeldBy, holders_of
 from zrb_store.inspect.run_times import worked_until
 from zrb_store.inspect.shapes import header
+from zrb_store.local_time import beginning
 from zrb_store.name_pattern import NamePattern
 from zrb_store.project import Projects
 from zrb_store.queries import lease, sessions
@@ -98,7 +99,7 @@ def summaries(
     name: NamePattern | None = None,
     task: str | None = None,
     projects: Projects | None = None,
-    since: timedelta | None = None,
+    since: timedelta | datetime | None = None,
     before: str | None = None,
     roots: bool = False,
     limit: int | None = None,
@@ -115,7 +116,7 @@ def summaries(
         name: Only sessions whose name matches.
         task: Only sessions of this main task.
         projects: Only sessions of these projects.
-        since: Only sessions created within this length of time.
+        since: Only sessions created within this length of time, or since this time.
         before: Only sessions that come after the session of this name in this order.
         roots: Leave out child sessions.
         limit: At most this many sessions.
@@ -132,7 +133,7 @@ def summaries(
             "name": name,
             "task": task,
             "projects": projects,
-            "since": None if since is None else moment - since // timedelta(microseconds=1),
+            "since": None if since is None else beginning(since, moment),
             "before": None if before is None else sessions.get(transaction, before).id,
             "roots": roots,
         }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from zrb_store.db.engine import Database
+from zrb_store.local_time import beginning
 from zrb_store.queries import stats
 from zrb_store.queries.clock import now_micros
 
@@ -15,7 +16,7 @@ _READ = 3000  # runs of all tasks
 
 
 def recent_runs(
-    database: Database, *, task: str | None = None, since: timedelta | None = None
+    database: Database, *, task: str | None = None, since: timedelta | datetime | None = None
 ) -> dict[tuple[str | None, str | None], list[dict[str, Any]]]:
     """Return the newest runs that have ended, the oldest of them first, by project and main task.
 
@@ -24,10 +25,10 @@ def recent_runs(
     Args:
         database: Where to look.
         task: Only this main task.
-        since: Only runs that started at most this long ago.
+        since: Only runs that started at most this long ago, or since this time.
     """
     with database.snapshot() as transaction:
-        start = None if since is None else now_micros(transaction) - since // timedelta(microseconds=1)
+        start = None if since is None else beginning(since, now_micros(transaction))
         found = stats.recent_runs(transaction, task, start, _READ)
     runs: dict[tuple[str | None, str | None], list[dict[str, Any]]] = {}
     for each in found:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
+from zrb_store.local_time import beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.last_errors import LastError, last_errors
@@ -108,7 +109,9 @@ def _seconds(micros: int | None) -> float | None:
     return None if micros is None else micros / 1_000_000
 
 
-def task_stats(database: Database, *, task: str | None = None, since: timedelta | None = None) -> list[TaskStats]:
+def task_stats(
+    database: Database, *, task: str | None = None, since: timedelta | datetime | None = None
+) -> list[TaskStats]:
     """Return the statistics of each main task in each project, as of one moment, ordered by both.
 
     Memory does not grow with the number of runs: their durations are sorted by the database.
@@ -116,11 +119,11 @@ def task_stats(database: Database, *, task: str | None = None, since: timedelta 
     Args:
         database: Where to look.
         task: Only this main task.
-        since: Only runs that started at most this long ago.
+        since: Only runs that started at most this long ago, or since this time.
     """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
-        start = None if since is None else moment - since // timedelta(microseconds=1)
+        start = None if since is None else beginning(since, moment)
         found: dict[_Key, TaskStats] = {}
         failed: dict[_Key, tuple[int, str, int]] = {}  # id, outcome and end of the newest run that failed
         for each in stats.outcomes(transaction, task, start):

@@ -16,7 +16,7 @@ from zrb_store.queries import mark as queries
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.give_back import give_back, give_back_unfinished, lock_queue
-from zrb_store.records import SessionRecord
+from zrb_store.records import AttemptRecord, SessionRecord
 
 T = TypeVar("T")
 
@@ -26,15 +26,16 @@ class ManualAttempt(NamedTuple):
 
     Attributes:
         attempt: Its name, such as `load#3`.
-        others: If there was no task or step of this name before, those that there were, since the name may be misspelt.
-            None if there was one, or if the session had no tasks at all.
+        others: If there was no step of this name before, those that there were, since the name may be misspelt.
     """
 
     attempt: str
     others: list[str] | None
 
 
-def mark(database: Database, session: str, task: str, result: Encoded | None = None) -> ManualAttempt:
+def mark(
+    database: Database, session: str, task: str, result: Encoded | None = None, *, new: bool = False
+) -> ManualAttempt:
     """Record a completed attempt with the role `manual`, so that no run starts the task again.
 
     What unfinished attempts of the task did is given back first, as before any attempt.
@@ -42,8 +43,10 @@ def mark(database: Database, session: str, task: str, result: Encoded | None = N
     Args:
         database: The store.
         session: Full name of the session.
-        task: Name of the task. If the session has a list of its tasks, the task must be one of them.
+        task: Name of the task.
         result: The task's result, which is pushed to the queue of the task's name.
+        new: Whether the task may be one that has never begun in a session without a list of its tasks, as sessions of
+            Python programs are.
 
     Raises:
         SessionNotFound: There is no such session.
@@ -55,11 +58,11 @@ def mark(database: Database, session: str, task: str, result: Encoded | None = N
 
     def work(transaction: Transaction) -> ManualAttempt:
         record = _lock(transaction, session)
-        known = [*record.tasks, *(attempt.task for attempt in attempts.of_session(transaction, record.id))]
-        if record.tasks and task not in known:
-            raise TaskNotFound(f"session {session} has no task {task}; it has: {', '.join(record.tasks)}")
-        if task not in known:
+        known = _known_tasks(record, attempts.of_session(transaction, record.id))
+        if task not in known and not (new and not record.tasks):
             _refuse_step(transaction, record, task)
+            hint = "" if record.tasks else "; --new marks one that has not begun yet"
+            raise _no_task(session, task, known, hint)
         if attempts.standing(transaction, record.id, task):
             raise TaskCompleted(f"task {task} has completed in session {session} already: its result is stored")
         give_back_unfinished(transaction, record.id, task)
@@ -74,7 +77,7 @@ def mark(database: Database, session: str, task: str, result: Encoded | None = N
             place = queue_id, _checked(values.push(transaction, queue_id, result, attempt_id, moment=moment), session)
         _checked(attempts.complete(transaction, attempt_id, moment, restorable=True, result=place) or None, session)
         record_change(transaction, "mark", session, f"{task}#{number} completed")
-        return ManualAttempt(f"{task}#{number}", None if task in known or not known else list(dict.fromkeys(known)))
+        return ManualAttempt(f"{task}#{number}", None)
 
     return database.transact(work, "mark")
 
@@ -109,9 +112,9 @@ def mark_step(
     def work(transaction: Transaction) -> ManualAttempt:
         record = _lock(transaction, session)
         of_session = attempts.of_session(transaction, record.id)
-        known = dict.fromkeys([*record.tasks, *(attempt.task for attempt in of_session)])
+        known = _known_tasks(record, of_session)
         if task not in known:
-            raise TaskNotFound(f"session {session} has no task {task}; it has: {', '.join(known) or 'none'}")
+            raise _no_task(session, task, known)
         give_back_unfinished(transaction, record.id, task)
         name = named_steps.find(transaction, record.id, task, step)
         if name is not None:
@@ -189,6 +192,14 @@ def _ended_at(transaction: Transaction, *, failed: bool) -> dict[str, Any]:
         "given_back_at": at if failed else None,
         "given_back_tick": tick if failed else None,
     }
+
+
+def _known_tasks(session: SessionRecord, of_session: list[AttemptRecord]) -> list[str]:
+    return list(dict.fromkeys([*session.tasks, *(attempt.task for attempt in of_session)]))
+
+
+def _no_task(session: str, task: str, known: list[str], hint: str = "") -> TaskNotFound:
+    return TaskNotFound(f"session {session} has no task {task}; it has: {', '.join(known) or 'none'}{hint}")
 
 
 def _refuse_step(transaction: Transaction, session: SessionRecord, name: str) -> None:

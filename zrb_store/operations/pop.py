@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 
 from zrb_store import codec
 from zrb_store.db.engine import Database
@@ -18,7 +19,14 @@ from zrb_store.queries.fronts import has_live
 from zrb_store.queries.owner import Owner
 
 
-def pop(database: Database, session: str, queue: str, owner: Owner | None, wait: float = 0.0) -> tuple[int, str]:
+def pop(
+    database: Database,
+    session: str,
+    queue: str,
+    owner: Owner | None,
+    wait: float = 0.0,
+    check: Callable[[str], object] | None = None,
+) -> tuple[int, str]:
     """Take the oldest value of a queue. Neither the session nor the queue needs to exist, and neither is created.
 
     The owner holds the value, which returns to its queue when the owner is given back. Without an owner the value stays
@@ -30,6 +38,7 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
         queue: Name of the queue.
         owner: The attempt that started this process, or None.
         wait: How many seconds to wait for a value if the queue is empty.
+        check: Gets the encoded data of the value. If it raises an error, the value stays where it is.
 
     Returns:
         The value's number and its encoded data.
@@ -51,6 +60,8 @@ def pop(database: Database, session: str, queue: str, owner: Owner | None, wait:
             get_it = f"`zrb-store get {session} {shlex.quote(queue)} --seq {found[0]}` shows it"
             left = f"{full_name(session, queue, found[0])} is damaged, and was left where it is"
             raise ZrbStoreError(f"{left}: it {problem}; {get_it}, and a pop in Python takes it")
+        if found is not None and check is not None:
+            check(found[1])
         if found is not None and owner is None:
             record_change(transaction, "pop", session, f"{queue}#{found[0]}")
         return found

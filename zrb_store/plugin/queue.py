@@ -281,6 +281,20 @@ for _name in compat.WITHOUT_CALLBACKS:
     setattr(ZrbXcom, _name, vars(Xcom)[_name].__wrapped__)
 
 
+class _Watch:
+    """As a context manager it ends the run if the store refuses what the block asks for."""
+
+    def __init__(self, run: RunControl) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (LeaseLost, StoreUnavailable)):
+            self._run.stop(error)
+
+
 class ZrbXcoms(Xcoms):
     """The queues of one session, as `ZrbXcom`."""
 
@@ -309,14 +323,9 @@ class ZrbXcoms(Xcoms):
             xcom = self._xcoms[name] = ZrbXcom(self, name)
         return xcom  # type: ignore[return-value]
 
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self) -> contextlib.AbstractContextManager[None]:
         """End the run if the store refuses what the block asks for, before the task's action sees the error."""
-        try:
-            yield
-        except (LeaseLost, StoreUnavailable) as error:
-            self.run.stop(error)
-            raise
+        return _Watch(self.run)
 
     def step_ended(self, step: Owner, parent: Owner, *, stands: bool) -> None:
         """Keep the objects that a completed step took until its attempt ends: it may be given back with the attempt."""

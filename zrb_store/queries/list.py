@@ -147,3 +147,11 @@ def task_counts(executor: Executor, session_ids: Sequence[int], by_task: Sequenc
         names = before.kept | {task} if kept and task is not None else before.kept
         found[session_id] = TaskCounts(before.attempted + attempted, before.completed + completed, names)
     return found
+
+
+_PROJECTS = sa.select(session.c.project).where(session.c.project.is_not(None)).distinct().order_by(session.c.project)
+
+
+def known_projects(executor: Executor) -> Iterator[str]:
+    """Yield the projects that sessions are of."""
+    return (project for (project,) in executor.execute(_PROJECTS))

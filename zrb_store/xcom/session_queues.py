@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Iterator
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.operations import reclaim
 from zrb_store.queries import queues, values
 from zrb_store.queries.owner import Owner
+
+_UNWATCHED = contextlib.nullcontext()
 
 
 class SessionQueues:
@@ -117,10 +118,9 @@ class SessionQueues:
 
     # -- what a subclass may change: what happens besides the work on attempts and steps
 
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self) -> contextlib.AbstractContextManager[None]:
         """Run a block that begins, ends or looks for a step. A subclass may act on the errors of the store."""
-        yield
+        return _UNWATCHED
 
     def step_ended(self, step: Owner, parent: Owner, *, stands: bool) -> None:
         """Do something after a step has completed (then it stands) or failed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -188,7 +189,7 @@ def preview_items(items: Iterable[Any]) -> list[Any]:
 def shell_text(tree: Any) -> str:
     """Format a value, as `codec.to_json` returns it, for a shell: text or a command's output as it is, else JSON."""
     text = single_text(tree)
-    return dumps_compact(tree) if text is None else text
+    return dumps_compact(as_json(tree)) if text is None else text
 
 
 def setting_text(tree: Any) -> str:
@@ -198,6 +199,26 @@ def setting_text(tree: Any) -> str:
     """
     text = single_text(tree["masked"] if type(tree) is dict and tree.keys() == {"masked"} else tree)
     return readable(tree) if text is None else text
+
+
+def as_json(tree: Any) -> Any:
+    """Return a value, as `codec.to_json` returns it, in which all that came from JSON is what it was.
+
+    A dict with the key `"$"` and a very long int are stored with a tag, which nobody meant who gave them as JSON.
+    """
+    if type(tree) is list:
+        return [as_json(item) for item in tree]
+    if type(tree) is not dict:
+        return tree
+    tag, content = tree.get("$"), tree.get("v")
+    if tag == "dict" and type(content) is list:
+        pairs = [pair for pair in content if type(pair) is list and len(pair) == 2 and type(pair[0]) is str]
+        if len(pairs) == len(content):
+            return {key: as_json(item) for key, item in pairs}
+    if tag == "int" and type(content) is str:
+        with contextlib.suppress(ValueError):  # damaged, or longer than Python writes
+            return int(str(int(content, 16)))
+    return {key: as_json(item) for key, item in tree.items()}
 
 
 def single_text(tree: Any) -> str | None:

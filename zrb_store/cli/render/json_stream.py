@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from zrb_store.safe_text import printable
+
 Dumps = Callable[[Any], str]
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -81,7 +83,4 @@ def _dumps(tree: Any, *, indent: int | None) -> str:
 
 
 def _escape_unprintable(match: re.Match[str]) -> str:
-    text = match[0]
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    return printable(match[0], escape=lambda char: json.dumps(char)[1:-1])

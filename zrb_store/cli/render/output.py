@@ -16,7 +16,7 @@ import click
 
 from zrb_store.cli.render import json_stream
 from zrb_store.cli.render.document import Block
-from zrb_store.cli.render.format import single_text
+from zrb_store.cli.render.format import as_json, single_text
 from zrb_store.cli.render.plain import plain_lines
 from zrb_store.cli.render.readable import readable
 from zrb_store.cli.render.slices import slices
@@ -57,11 +57,30 @@ def echo_value(tree: Any) -> None:
     """Print a value, as `codec.to_json` returns it, and nothing else.
 
     A text is printed as it is. Anything else is JSON for a program, and on a terminal as a person reads it.
+
+    Raises:
+        ZrbStoreError: It is a text for a program that stdout cannot express.
     """
+    refuse_inexpressible(tree)
     text = single_text(tree)
     if text is None:
-        text = readable(tree) if on_terminal() else json_stream.dumps_compact(tree)
+        text = readable(tree) if on_terminal() else json_stream.dumps_compact(as_json(tree))
     echo_raw(text)
+
+
+def refuse_inexpressible(tree: Any) -> None:
+    """Raise an error if a value is a text for a program that stdout cannot express: escapes would change it."""
+    text = None if on_terminal() else single_text(tree)
+    encoding = sys.stdout.encoding or "ascii"
+    try:
+        for part in slices(text or ""):
+            part.encode(encoding)
+    except UnicodeEncodeError as error:
+        char = error.object[error.start]
+        setting = "" if "\ud800" <= char <= "\udfff" else ", or set PYTHONIOENCODING=utf-8"
+        raise ZrbStoreError(
+            f"stdout is {encoding}, which cannot express {char!a}: use --format json{setting}"
+        ) from None
 
 
 def echo_json(tree: Any, *, one_line: bool = False) -> None:

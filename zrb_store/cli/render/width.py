@@ -19,7 +19,7 @@ def _char_width(char: str) -> int:
         return 1
     import unicodedata  # late: large, and rarely needed
 
-    if unicodedata.category(char) in ("Mn", "Me") or ord(char) in _JAMO:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf") or ord(char) in _JAMO:  # Cf: a joiner
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 

@@ -84,6 +84,7 @@ class Dialect(Protocol):
         poll_every: After how many seconds a waiting process asks again whether its queue has a value.
         backs_up: Whether an older store is backed up before an upgrade, so that its first writer may upgrade it.
         make_usable: A statement to run before a store is written; None if there is none.
+        may_lose_answers: Whether a statement may be carried out although its answer does not come.
         commits_unsynced: Whether a statement outside a transaction would be less durable than the store promises.
         unsynced: What to run before and after a statement that need not be on the disk when it is acknowledged; None if
             that saves nothing.
@@ -96,6 +97,7 @@ class Dialect(Protocol):
     poll_every: float
     backs_up: bool
     make_usable: str | None
+    may_lose_answers: bool
     commits_unsynced: bool
     unsynced: tuple[str, str] | None
     has_versions: sa.TextClause

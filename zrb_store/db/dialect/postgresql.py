@@ -89,6 +89,7 @@ class PostgreSQL:
     change_mark = None
     backs_up = False
     make_usable: str | None = None
+    may_lose_answers = True
     unsynced: tuple[str, str] | None = (
         None  # it would take a transaction of several statements, which is slower on most disks
     )

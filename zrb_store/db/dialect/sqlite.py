@@ -66,6 +66,7 @@ class SQLite:
     backs_up = True
     # A file that was restored from the copy of a VACUUM INTO is not in this mode.
     make_usable: str | None = "PRAGMA journal_mode=WAL"
+    may_lose_answers = False
     commits_unsynced = False
     has_versions = sa.text(
         "SELECT name FROM sqlite_master WHERE name IN ('zrb_version', 'zrb_session', 'alembic_version')"

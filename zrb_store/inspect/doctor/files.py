@@ -35,12 +35,13 @@ def examine_place(database: Database) -> Iterator[Finding]:
 
 
 def _rights(path: Path) -> Iterator[Finding]:
+    is_shared = _is_shared(path)
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         mode = stat.S_IMODE(file.stat().st_mode) if file.exists() else 0
         if mode & 0o007:
             what = f"{file} has mode {mode:04o}: every user of this machine can read its values"
             yield Finding("error", "file-rights", what, f"chmod 600 {file}")
-        elif mode & 0o070:
+        elif mode & 0o070 and not is_shared:
             what = f"{file} has mode {mode:04o}: its group can read its values"
             yield Finding("warning", "file-rights", what, f"chmod 600 {file}, unless it is shared on purpose")
     yield from _folder_rights(path)
@@ -50,6 +51,12 @@ def _rights(path: Path) -> Iterator[Finding]:
             is_own = hasattr(os, "geteuid") and place.stat().st_uid == os.geteuid()
             give = "give it to this user or to a group (mode 660, folder 2770)"
             yield Finding("warning", "not-writable", what, f"chmod u+w {place}" if is_own else give)
+
+
+def _is_shared(path: Path) -> bool:
+    """Whether the store is shared with a group as docs/operations.md says: mode 660 in a folder of mode 2770."""
+    folder = stat.S_IMODE(path.parent.stat().st_mode)
+    return bool(path.stat().st_mode & stat.S_IWGRP and folder & stat.S_IWGRP and folder & stat.S_ISGID)
 
 
 def _folder_rights(path: Path) -> Iterator[Finding]:
