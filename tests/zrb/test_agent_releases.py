@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.zrb.agent_project import Agents, agents, on_supported, servers, sqlite
+from tests.zrb.agent_tasks import rounds
 from tests.zrb.conftest import Zrb
+from tests.zrb.environments import RELEASES, environment
 from zrb_store import open_store
 
 __all__ = ["agents", "servers"]
@@ -105,3 +108,34 @@ llm_chat.append_tool(kill_at(-1))
     assert agents.project.begun["model 2"] == 1
     with open_store(agents.location, read_only=True) as store:
         assert store.sessions() == []
+
+
+ANY_ORDER = """
+async def explaining(messages, info):
+    if answers(messages) < 4:
+        yield "I charge. "
+    async for part in one_at_a_time(messages, info):
+        yield part
+
+async def charge(n: int):
+    log(f"tool {n}", "begin")
+    if n in (20, 30) and once_here(f"killed {n}"):
+        kill_me()
+    return {"receipt": n, "paid by": {"card", "cash", "cheque", "barter", "promise"}}
+
+agent(tools=[charge], tool_factories=[], model=FunctionModel(stream_function=explaining, model_name="teller"))
+"""
+
+
+def test_an_upgrade_and_the_way_back_repeat_nothing(zrb: Zrb, agents: Agents, tmp_path: Path) -> None:
+    """Messages have more fields in one release than in the other, and sets are in another order in each process."""
+    name = RELEASES[-1] if zrb.release != RELEASES[-1] else "2.69.0"
+    (tmp_path / "other").mkdir()
+    other = Zrb(name, environment(name), tmp_path / "other")
+    other.folder = zrb.folder
+    agents.tasks(rounds() + ANY_ORDER)
+    env = {"ZRB_STORE_URL": agents.location, "ZRB_STORE_SESSION": "s"}
+    zrb.run("triage", code=-9, **env)
+    other.run("xcom", "resume", "s", code=-9, **env)
+    assert "all receipts" in zrb.run("xcom", "resume", "s", **env).out
+    agents.twice("tool 20", "tool 30")
