@@ -134,7 +134,7 @@ def test_an_upgrade_and_the_way_back_repeat_nothing(zrb: Zrb, agents: Agents, tm
     other = Zrb(name, environment(name), tmp_path / "other")
     other.folder = zrb.folder
     agents.tasks(rounds() + ANY_ORDER)
-    env = {"ZRB_STORE_URL": agents.location, "ZRB_STORE_SESSION": "s"}
+    env: dict[str, Any] = {"ZRB_STORE_URL": agents.location, "ZRB_STORE_SESSION": "s"}
     zrb.run("triage", code=-9, **env)
     other.run("xcom", "resume", "s", code=-9, **env)
     assert "all receipts" in zrb.run("xcom", "resume", "s", **env).out

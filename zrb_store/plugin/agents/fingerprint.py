@@ -18,7 +18,7 @@ from pydantic_ai.messages import ModelMessage
 from pydantic_core import to_jsonable_python
 
 # What differs from run to run, or is not sent to the model.
-_NOT_SENT = ("timestamp", "metadata")
+_NOT_SENT = ("timestamp", "metadata", "retry")
 # How long to wait for an answer does not change it.
 _SETTINGS_LEFT_OUT = ("timeout", "request_timeout")
 _TOOL_FIELDS = ("description", "parameters_json_schema", "strict", "kind", "defer_loading")
