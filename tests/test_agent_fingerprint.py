@@ -249,6 +249,22 @@ def test_what_comes_back_in_another_process_has_the_same_digest() -> None:
     assert len({found for found, _ in before.values()}) == len(STORABLE)
 
 
+OF_A_FUNCTION = """
+import json, types
+from zrb_store.plugin.agents.instructions import declared_instructions
+
+def prompt(ctx):
+    return "Be kind." if ctx.session.name in {"a", "b", "c", "d", "e", "f"} else "Be brief."
+
+manager = types.SimpleNamespace(active_sections=["mandate"], prompts=[prompt])
+print(json.dumps(declared_instructions(types.SimpleNamespace(prompt_manager_attr=manager), "")))
+"""
+
+
+def test_a_function_with_a_set_in_its_code_is_the_same_in_another_process() -> None:
+    assert in_a_process(OF_A_FUNCTION, 1) == in_a_process(OF_A_FUNCTION, 2)
+
+
 def test_digests_are_those_of_other_releases_of_pydantic_ai() -> None:
     """These are what 2.36, 2.54 and 2.61 yield: each has fields of its own, all at their default."""
     request_of_all = request(
