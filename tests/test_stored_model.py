@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from pydantic_ai import Agent
+from pydantic_ai.exceptions import ModelAPIError, ModelContextWindowExceededError, ModelHTTPError
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage
@@ -28,29 +30,44 @@ class Broken(Exception):
 class Bank:
     """An agent with a tool, and what was asked of both."""
 
-    def __init__(self, *, broken_at: int | None = None) -> None:
+    def __init__(self, *, broken_at: int | None = None, error: Exception | None = None) -> None:
         self.asked: list[int] = []
         self.charged: list[int] = []
         self._broken_at = broken_at
+        self._error = error or Broken()
 
     def _answer(self, messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
         number = sum(isinstance(one, ModelResponse) for one in messages)
         self.asked.append(number)
         if number == self._broken_at:
-            raise Broken
+            self._broken_at = None
+            raise self._error
         part = TextPart("done") if number == 3 else ToolCallPart("charge", {"n": number}, f"c{number}")
         usage = RequestUsage(input_tokens=10 * number, output_tokens=2)
         return ModelResponse([part], usage=usage, timestamp=THEN, provider_details={"at": THEN, "number": number})
 
-    def run(self, store: Store, **more: Any) -> Any:
-        """Run the agent in an attempt of its own, which fails."""
+    def run(self, store: Store, *, refused: Callable[[Exception], Any] | None = None, **more: Any) -> Any:
+        """Run the agent in an attempt of its own, which fails.
+
+        Args:
+            store: The store.
+            refused: Called with the error of a request, after which the agent starts with another message.
+            **more: Arguments of the agent.
+        """
         agent = Agent(FunctionModel(self._answer), instructions="Charge.", **more)
         agent.tool_plain(name="charge")(self._charge)
         with store.session("s").run() as run:
             attempt = run.begin("triage")
             try:
-                stored = StoredAgent(Journal(attempt, is_private=False))
-                return asyncio.run(agent.run("Charge them all.", capabilities=[stored]))
+                journal = Journal(attempt, is_private=False)
+                try:
+                    return asyncio.run(agent.run("Charge them all.", capabilities=[StoredAgent(journal)]))
+                except Exception as error:
+                    if refused is None:
+                        raise
+                    refused(error)
+                    journal.restart(0)
+                    return asyncio.run(agent.run("Charge fewer.", capabilities=[StoredAgent(journal)]))
             finally:
                 attempt.fail()
 
@@ -87,6 +104,48 @@ def test_only_the_request_that_failed_is_made_again(store: Store) -> None:
     assert again.run(store).output == "done"
     assert (first.asked, again.asked) == ([0, 1, 2], [2, 3])
     assert (first.charged, again.charged) == ([0, 1], [2])
+
+
+class OfMine(ModelAPIError):
+    """An error of a model that is no part of pydantic-ai."""
+
+
+class Sdk(Exception):
+    """An error as a provider's own client raises it."""
+
+    def __init__(self) -> None:
+        super().__init__("too many tokens")
+        self.status_code = 400
+        self.body = {"Error": {"Code": "ValidationException", "Message": ""}}
+        self.response = object()
+
+
+REFUSALS = [
+    (ModelHTTPError(400, "m", {"message": "no", "n": [1]}), ModelHTTPError),
+    (
+        ModelHTTPError.for_category(ModelContextWindowExceededError, status_code=400, model_name="m", body="long"),
+        (ModelHTTPError, ModelContextWindowExceededError),
+    ),
+    (OfMine("m", "prompt too long", retry_after=1.5), ModelAPIError),
+    (Sdk(), Exception),
+]
+
+
+@pytest.mark.parametrize(("error", "kinds"), REFUSALS)
+def test_a_refusal_from_which_the_agent_goes_on_comes_again(store: Store, error: Exception, kinds: Any) -> None:
+    """It has all that zrb decides by."""
+    seen: list[Exception] = []
+    first, again = Bank(broken_at=2, error=error), Bank()
+    result = first.run(store, refused=seen.append)
+    assert answers(again.run(store, refused=seen.append)) == answers(result)
+    assert (first.asked, again.asked) == ([0, 1, 2, 0, 1, 2, 3], [])
+    assert (first.charged, again.charged) == ([0, 1, 0, 1, 2], [])
+    assert seen[0] is error
+    for base in kinds if isinstance(kinds, tuple) else (kinds,):
+        assert isinstance(seen[1], base)
+    assert str(seen[1]) == str(error)
+    for name in ("status_code", "body", "retry_after", "message"):
+        assert getattr(seen[1], name, None) == getattr(error, name, None)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,67 @@ seed >> agent(tool_factories=[tools_of])
     assert agents.live("tickets")[-1] == 19
 
 
+# The provider refuses the third request of a turn. zrb sends another one, in which the turn begins anew.
+REFUSED = """
+from pydantic_ai.exceptions import ModelHTTPError
+
+KIND = os.environ["KIND"]
+BODIES = {"collapsed": "no", "corrected": {"message": "unknown tool"}, "shortened": {"message": "prompt too long"}}
+
+async def refusing(messages, info):
+    text = str(messages)
+    changed = "[SYSTEM]" in text or (KIND == "shortened" and "turn one" not in text)
+    number = sum(isinstance(p, ToolReturnPart) for one in messages for p in one.parts)
+    log(f"model {number}{' changed' if changed else ''}", "begin")
+    if "turn three" not in text:
+        yield "I see."
+        return
+    if number == 2 and not changed and once_here("refused"):
+        raise ModelHTTPError(400, "model", BODIES[KIND])
+    if number == 1 and changed and once_here("ended"):
+        if os.environ["END"] == "kill":
+            kill_me()
+        raise RuntimeError("broken")
+    if number < 3:
+        args = json.dumps({"n": number + 10 * changed})
+        yield {0: DeltaToolCall(name="charge", json_args=args, tool_call_id=f"c{number}")}
+    else:
+        yield "all receipts"
+
+task = agent(
+    message=os.environ.get("MESSAGE", "turn three"), model=FunctionModel(stream_function=refusing), retries=1,
+    retry_period=0, conversation_name="fixed")
+task.once_tools = ["charge"]
+seed >> task
+"""
+
+
+@pytest.mark.parametrize(("kind", "end"), [("collapsed", "kill"), ("corrected", "error"), ("shortened", "kill")])
+def test_a_refusal_after_which_zrb_sends_another_request_comes_again(agents: Agents, kind: str, end: str) -> None:
+    agents.tasks(REFUSED)
+    env: dict[str, Any] = {"KIND": kind, "END": end}
+    for session in ("turn one", "turn two"):
+        agents.run("triage", **env, MESSAGE=session, ZRB_STORE_SESSION=session.replace(" ", "-"))
+    agents.project.forget()
+    if end == "kill":
+        agents.run("triage", code=-9, **env)
+        agents.resume(**env)
+    else:
+        agents.run("triage", **env)
+    agents.twice("model 1 changed")
+    assert agents.project.begun["model 2"] == 1
+    assert agents.live("out") == [0, 1, 10, 11, 12]
+    shown = agents.run("xcom", "show", "s", **env, COLUMNS="200")
+    assert "model 3: refused: status_code: 400, model_name: model, body: " in shown
+    agents.project.forget()
+    agents.run("xcom", "fork", "s", "--from", "triage", "--step", "model~5", "--name", "other", **env)
+    agents.session = "other"
+    agents.resume(**env)
+    agents.twice()
+    assert list(agents.project.begun) == ["model 1 changed", "tool 11", "model 2 changed", "tool 12", "model 3 changed"]
+    assert agents.live("out") == [0, 1, 10, 11, 12]
+
+
 CHAT = """
 from zrb import LLMChatTask
 chat = cli.add_task(LLMChatTask(

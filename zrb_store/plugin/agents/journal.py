@@ -16,7 +16,7 @@ from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnava
 from zrb_store.names import storable_name
 from zrb_store.plugin.agents.call_names import CallNames
 from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
-from zrb_store.plugin.agents.prompts import NotReadable
+from zrb_store.plugin.agents.prompts import NotReadable, stored_refusal
 from zrb_store.safe_text import ErrorText
 
 _LONGEST_NAME = 400
@@ -42,6 +42,7 @@ class Journal:
         self._fingerprints = Fingerprints()
         self._requests: list[Request] = []
         self._restart_at: int | None = None
+        self._failed: tuple[ExactStep, Exception] | None = None  # the last request, if it has failed
         self._calls = CallNames()
         self._prompts = 0
         self._reasons: dict[str, str] = {}
@@ -103,14 +104,33 @@ class Journal:
             self._reasons[name] = changed.reason
             return changed
 
-        with self._open(ExactStep(name, _text(arguments), change, leads=True)) as step:
+        call = ExactStep(name, _text(arguments), change, leads=True)
+        with self._open(call) as step:
             self.any_live = self.any_live or isinstance(step, Step)
-            yield step
+            try:
+                yield step
+            except Exception as error:
+                self._failed = (call, error) if isinstance(step, Step) else None
+                raise
 
     def _rewind(self, request: Request) -> None:
         start, self._restart_at = self._restart_at, None
         if start is not None and start < len(self._requests) and self._requests[start].whole == request.whole:
             del self._requests[start:]
+            self._failed = None  # the request that has failed is made again
+
+    def _keep_refusal(self) -> None:
+        """Store why the last request has failed: the agent goes on from that, with another request.
+
+        A later attempt must not ask again, since the steps from here on do not follow from an answer.
+        """
+        failed, self._failed = self._failed, None
+        if failed is None:
+            return
+        call, error = failed
+        with self._open(call) as step:
+            if isinstance(step, Step):
+                self.complete(step, stored_refusal(error, self.limit), {"kind": "refused"})
 
     def name_of_call(self, text: str) -> str:
         """Return the name of the step of a call, which is made now.
@@ -164,6 +184,7 @@ class Journal:
     def _open(self, call: ExactStep, *, stop: bool = True) -> Iterator[Step | Done]:
         if self.fatal is not None:
             raise self.fatal
+        self._keep_refusal()
         try:
             with self._attempt.steps.open(call) as step:
                 if self._is_private and isinstance(step, Step):
