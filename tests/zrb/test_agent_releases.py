@@ -134,6 +134,68 @@ def test_a_refusal_after_which_zrb_sends_another_request_comes_again(agents: Age
     assert agents.live("out") == [0, 1, 10, 11, 12]
 
 
+# Only one thread at a time: the second call of a round waits for the first one.
+STOPPED = """
+import time
+from concurrent.futures import ThreadPoolExecutor
+from anyio.to_thread import current_default_thread_limiter
+from pydantic_ai.toolsets import FunctionToolset
+from zrb_store import open_store
+
+inbox = open_store().session("inbox").xcom
+loops = []
+
+async def thinking(messages, info):
+    loops.append(asyncio.get_running_loop())
+    loops[0].set_default_executor(ThreadPoolExecutor(1))
+    current_default_thread_limiter().total_tokens = 1
+    async for part in think(messages, info):
+        yield part
+
+def is_cancelled():
+    return any(task.get_name() == "charge" and task.cancelling() for task in asyncio.all_tasks(loops[0]))
+
+def charge(n: int) -> str:
+    log(f"tool {n}", "begin")
+    inbox["out"].push(n)
+    if n >= 10 and once_here("stopped"):
+        os.kill(os.getpid(), signal.NAME)
+        ends = time.monotonic() + 60
+        while IN_THREAD and not is_cancelled():
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+    inbox["out"].push(-n)
+    return f"receipt {n}"
+
+async def blocking(n: int) -> str:
+    return charge(n)
+blocking.__name__ = "charge"
+
+task = agent(
+    tool_factories=[], tools=[TOOL] if TOOL else [], toolsets=[] if TOOL else [FunctionToolset([charge])],
+    model=FunctionModel(stream_function=thinking))
+task.once_tools = ["charge"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "tool"), [("SIGINT", "charge"), ("SIGTERM", "charge"), ("SIGINT", "None"), ("SIGINT", "blocking")]
+)
+def test_what_has_ended_after_a_signal_is_stored(agents: Agents, name: str, tool: str) -> None:
+    """Nothing can stop a thread, or a function that blocks the event loop. The next call does not begin."""
+    stopped = STOPPED.replace("NAME", name).replace("IN_THREAD", str(tool != "blocking")).replace("TOOL", tool)
+    agents.tasks(stopped)
+    _, output = agents.warm.run(agents.project, "triage", ZRB_STORE_SESSION="s", ROUNDS="2")
+    assert "session s was interrupted" in output
+    assert agents.project.begun.keys() == {"model 0", "tool 0", "model 1", "tool 10"}
+    completed = agents.rows("step", where="status = 'completed'")
+    assert completed == ["prompt", "model", "tool charge c0-0", "model~2", "tool charge c1-0"]
+    assert "3 receipts, 21" in agents.resume(ROUNDS="2")
+    agents.twice()
+    agents.session = "inbox"
+    assert agents.live("out") == [0, 0, 10, -10, 11, -11]
+
+
 CHAT = """
 from zrb import LLMChatTask
 chat = cli.add_task(LLMChatTask(

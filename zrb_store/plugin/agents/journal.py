@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from zrb_store.names import storable_name
 from zrb_store.plugin.agents.call_names import CallNames
 from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
 from zrb_store.plugin.agents.prompts import NotReadable, stored_refusal
+from zrb_store.plugin.signals import WAIT, signals
 from zrb_store.safe_text import ErrorText
 
 _LONGEST_NAME = 400
@@ -88,6 +90,7 @@ class Journal:
         self, model: Any, settings: Mapping[str, Any] | None, parameters: Any, messages: Sequence[Any]
     ) -> Iterator[Step | Done]:
         """Yield the step of a request to a model, or the stored answer if the request is the same as then."""
+        self.refuse_if_stopping()
         request = self._fingerprints.of(model, settings, parameters, messages)
         self._rewind(request)
         before = self._requests[-1] if self._requests else None
@@ -159,9 +162,10 @@ class Journal:
             stop=self.once.get(tool_name) != "tell",
         )
 
-    def approval(self, call_ids: Sequence[str]) -> AbstractContextManager[Step | Done]:
-        """Open the step in which it is decided whether tool calls may be executed."""
-        name = self.name_of_call(f"approval {' '.join(call_ids)}")
+    def approval(self, call_id: str) -> AbstractContextManager[Step | Done]:
+        """Open the step in which it is decided whether a tool call may be executed."""
+        self.refuse_if_stopping()
+        name = self.name_of_call(f"approval {call_id}")
         return self._open(ExactStep(name, _text({}), lambda _: None))
 
     def deferred(self, step_name: str, calls: Sequence[Any], *, repeat: bool = False) -> Any:
@@ -228,6 +232,19 @@ class Journal:
         if self._is_private:
             result = codec.encode(summary)._replace(restorable=False)
         step.complete(result)
+
+    def refuse_if_stopping(self) -> None:
+        """Let nothing begin after a signal has cancelled what runs: the cancellation may not have come here yet.
+
+        Raises:
+            asyncio.CancelledError: That is so.
+        """
+        if signals.received and any(task.cancelling() for task in asyncio.all_tasks()):
+            raise asyncio.CancelledError
+
+    def wait_for_store(self) -> None:
+        """Wait for the store as long as a signal allows, from now on."""
+        self._attempt.database.stop_waiting(WAIT)
 
     @property
     def limit(self) -> int:
