@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,9 +18,7 @@ from zrb_store.queries import attempts, lease
 from zrb_store.queries.check import (
     dead_queues,
     last_completion,
-    newest_completed,
     not_done,
-    with_deliveries,
 )
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.last import newest_result
@@ -43,8 +41,7 @@ def alerts(
 ) -> Iterator[Iterator[Alert]]:
     """Read what somebody has to look at, as of one moment.
 
-    A session is left out if a newer one of the same project and main task has completed. Workers that take deliveries
-    stand in for each other: such a session is left out if any of them has completed since.
+    A session is left out if one of the same project and main task has completed since it failed.
 
     The context manager gives an iterator, which can be used within the block.
 
@@ -94,13 +91,12 @@ def _sessions(
     successors = _Successors(transaction)
     found = not_done(transaction, projects)
     while page := list(itertools.islice(found, _PAGE)):
-        left = successors.remaining(page)
-        ids = [session.id for session in left]
-        runs = runs_by_session(transaction, ids) if ids else {}
-        errors = last_errors(transaction, [own[-1].id for own in runs.values()]) if ids else {}
+        runs = runs_by_session(transaction, [session.id for session in page])
+        last_runs = {session_id: own[-1] for session_id, own in runs.items()}
+        left = [session for session in page if not successors.has_later(session, last_runs.get(session.id))]
+        errors = last_errors(transaction, [last_runs[each.id].id for each in left if each.id in last_runs])
         for session in left:
-            own = runs.get(session.id, [])
-            last = own[-1] if own else None
+            own, last = runs.get(session.id, []), last_runs.get(session.id)
             status = lease.status_of(transaction, session, last, moment)
             if status == "running":
                 continue
@@ -114,35 +110,26 @@ def _death(transaction: Transaction, run: RunRecord | None, moment: int) -> str 
 
 
 class _Successors:
-    """The sessions that completed after one that did not. Each task is looked up once."""
+    """The completions of the sessions' tasks. Each task is looked up once."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._newest: dict[tuple[str, str | None], tuple[int, int] | None] = {}
         self._last: dict[tuple[str, str | None], int | None] = {}
 
-    def remaining(self, sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
-        """Return those of these sessions in whose place no other one has completed."""
-        left = [session for session in sessions if not self._has_newer(session)]
-        workers = with_deliveries(self._transaction, [session.id for session in left]) if left else set()
-        return [session for session in left if session.id not in workers or not self._has_later(session)]
+    def has_later(self, session: SessionRecord, last: RunRecord | None) -> bool:
+        """Whether a session of the same project and main task has completed since this one failed or was last seen.
 
-    def _has_newer(self, session: SessionRecord) -> bool:
-        """Whether a newer session of the same project and main task has completed."""
+        Args:
+            session: The session.
+            last: Its last run.
+        """
         if session.task is None:
-            return False
-        task = session.task, session.project
-        if task not in self._newest:
-            self._newest[task] = newest_completed(self._transaction, *task)
-        newest = self._newest[task]
-        return newest is not None and newest > (session.created_at, session.id)
-
-    def _has_later(self, session: SessionRecord) -> bool:
-        """Whether a session of the same project and main task has completed since this one ended."""
-        if session.task is None or session.finished_at is None:
             return False
         task = session.task, session.project
         if task not in self._last:
             self._last[task] = last_completion(self._transaction, *task)
-        last = self._last[task]
-        return last is not None and last > session.finished_at
+        completion = self._last[task]
+        since = session.finished_tick
+        if since is None:
+            since = session.created_tick if last is None else last.started_tick
+        return completion is not None and completion > since

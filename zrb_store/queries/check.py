@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, session, value
-from zrb_store.db.dialect import among
+from zrb_store.db.core import bindparam, literal_column, queue, sa, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.project import Projects
 from zrb_store.queries import sessions
@@ -21,7 +19,7 @@ _NOT_DONE = sessions.ALL.where(
     session.c.status.in_([literal_column(f"'{status}'") for status in ("running", "failed", "interrupted")]),
     sessions.is_not_completed,
     session.c.parent.is_(None),
-).order_by(session.c.created_at.desc(), session.c.id.desc())
+).order_by(session.c.id.desc())
 
 
 def not_done(transaction: Transaction, projects: Projects | None = None) -> Iterator[SessionRecord]:
@@ -38,53 +36,27 @@ def not_done(transaction: Transaction, projects: Projects | None = None) -> Iter
 
 
 @functools.cache
-def _newest_completed(in_project: bool) -> tuple[Any, Any]:
+def _last_completion(in_project: bool) -> Any:
     # Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index.
     project = session.c.project == bindparam("project") if in_project else session.c.project.is_(None)
-    conditions = (session.c.task == bindparam("task"), project, _completed)
-    newest = (
-        sa.select(session.c.created_at, session.c.id)
-        .where(*conditions)
-        .order_by(session.c.created_at.desc(), session.c.id.desc())
+    return (
+        sa.select(session.c.finished_tick)
+        .where(session.c.task == bindparam("task"), project, _completed, session.c.finished_tick.is_not(None))
+        .order_by(session.c.finished_tick.desc())
         .limit(literal_column("1"))
     )
-    return newest, sa.select(sa.func.max(session.c.finished_at)).where(*conditions)
 
 
-def newest_completed(executor: Executor, task: str, project: str | None) -> tuple[int, int] | None:
-    """Find the newest session of a task that completed.
+def last_completion(executor: Executor, task: str, project: str | None) -> int | None:
+    """Return the tick at which a session of a task last completed, or None.
 
     Args:
         executor: The open transaction.
         task: The main task.
         project: The folder of the project; None for sessions of no project.
-
-    Returns:
-        When it was created, in microseconds, and its id; None if there is none.
     """
-    rows = executor.execute(_newest_completed(project is not None)[0], {"task": task, "project": project})
-    return (rows[0][0], rows[0][1]) if rows else None
-
-
-def last_completion(executor: Executor, task: str, project: str | None) -> int | None:
-    """Return when a session of a task last completed, in microseconds. For the arguments see `newest_completed`."""
-    rows = executor.execute(_newest_completed(project is not None)[1], {"task": task, "project": project})
+    rows = executor.execute(_last_completion(project is not None), {"task": task, "project": project})
     return rows[0][0] if rows else None
-
-
-@functools.cache
-def _with_deliveries(dialect_name: str) -> Any:
-    return (
-        sa.select(attempt.c.session_id)
-        .where(among(dialect_name, attempt.c.session_id, "ids"), attempt.c.role == literal_column("'delivery'"))
-        .distinct()
-    )
-
-
-def with_deliveries(executor: Executor, session_ids: Sequence[int]) -> set[int]:
-    """Return which of these sessions have taken values as deliveries."""
-    rows = executor.execute(_with_deliveries(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
-    return {row[0] for row in rows}
 
 
 class DeadQueue(NamedTuple):
