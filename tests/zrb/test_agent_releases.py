@@ -134,6 +134,32 @@ def test_a_refusal_after_which_zrb_sends_another_request_comes_again(agents: Age
     assert agents.live("out") == [0, 1, 10, 11, 12]
 
 
+def test_an_overloaded_provider_after_an_approved_call(agents: Agents) -> None:
+    """The round that zrb begins anew starts with the calls that were approved."""
+    agents.tasks(
+        """
+from pydantic_ai import ToolApproved
+from pydantic_ai.exceptions import ModelHTTPError
+from zrb.config.config import CFG
+CFG.LLM_API_MAX_WAIT = 0
+
+async def overloaded(messages, info):
+    if answers(messages) == 2 and once_here("overloaded"):
+        log("model 2", "begin")
+        raise ModelHTTPError(503, "model", "overloaded")
+    async for part in think(messages, info):
+        yield part
+
+agent(
+    tools=[kill_at(-1)], tool_factories=[], yolo=False, tool_confirmation=lambda call: ToolApproved(),
+    model=FunctionModel(stream_function=overloaded))
+"""
+    )
+    agents.run("triage", ROUNDS="3")
+    agents.twice("model 2")
+    assert agents.rows(where="status <> 'completed'") == [("model~3", "failed")]
+
+
 # Only one thread at a time: the second call of a round waits for the first one.
 STOPPED = """
 import time

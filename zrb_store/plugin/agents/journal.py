@@ -188,7 +188,8 @@ class Journal:
     def _open(self, call: ExactStep, *, stop: bool = True) -> Iterator[Step | Done]:
         if self.fatal is not None:
             raise self.fatal
-        self._keep_refusal()
+        if self._restart_at is None:  # else the next request decides whether the one that has failed is made again
+            self._keep_refusal()
         try:
             with self._attempt.steps.open(call) as step:
                 if self._is_private and isinstance(step, Step):
