@@ -133,11 +133,10 @@ def test_an_upgraded_store_keeps_the_order_of_its_times(new_location: str, monke
         set_back(store, 20 * 365 * 86_400)
         expire_lease(store.session("dead"))
         files = store.session("inbox").xcom["files"]
-        for result in ("new", "newest"):
-            with store.session("dead").run(task="load", again=True) as run, run.attempt("load") as attempt:
-                assert attempt.step("page", lambda text: "again", "one") is None
-                assert attempt.step("rest", lambda text: "again", "abc") == "again"
-                files.append(files.pop())
-                attempt.complete(result)
-            assert store.last("load", any_project=True) == result
+        with store.session("dead").run(task="load") as run, run.attempt("load") as attempt:
+            assert attempt.step("page", lambda text: "again", "one") is None
+            assert attempt.step("rest", lambda text: "again", "abc") == "again"
+            files.append(files.pop())
+            attempt.complete("newest")
+        assert store.last("load", any_project=True) == "newest"
     assert cli.run(["doctor"]) == 0
