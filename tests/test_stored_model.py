@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,44 +29,29 @@ class Broken(Exception):
 class Bank:
     """An agent with a tool, and what was asked of both."""
 
-    def __init__(self, *, broken_at: int | None = None, error: Exception | None = None) -> None:
+    def __init__(self, *, broken_at: int | None = None) -> None:
         self.asked: list[int] = []
         self.charged: list[int] = []
         self._broken_at = broken_at
-        self._error = error or Broken()
 
     def _answer(self, messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
         number = sum(isinstance(one, ModelResponse) for one in messages)
         self.asked.append(number)
         if number == self._broken_at:
-            self._broken_at = None
-            raise self._error
+            raise Broken
         part = TextPart("done") if number == 3 else ToolCallPart("charge", {"n": number}, f"c{number}")
         usage = RequestUsage(input_tokens=10 * number, output_tokens=2)
         return ModelResponse([part], usage=usage, timestamp=THEN, provider_details={"at": THEN, "number": number})
 
-    def run(self, store: Store, *, refused: Callable[[Exception], Any] | None = None, **more: Any) -> Any:
-        """Run the agent in an attempt of its own, which fails.
-
-        Args:
-            store: The store.
-            refused: Called with the error of a request, after which the agent starts with another message.
-            **more: Arguments of the agent.
-        """
+    def run(self, store: Store, **more: Any) -> Any:
+        """Run the agent in an attempt of its own, which fails."""
         agent = Agent(FunctionModel(self._answer), instructions="Charge.", **more)
         agent.tool_plain(name="charge")(self._charge)
         with store.session("s").run() as run:
             attempt = run.begin("triage")
             try:
-                journal = Journal(attempt, is_private=False)
-                try:
-                    return asyncio.run(agent.run("Charge them all.", capabilities=[StoredAgent(journal)]))
-                except Exception as error:
-                    if refused is None:
-                        raise
-                    refused(error)
-                    journal.restart(0)
-                    return asyncio.run(agent.run("Charge fewer.", capabilities=[StoredAgent(journal)]))
+                stored = StoredAgent(Journal(attempt, is_private=False))
+                return asyncio.run(agent.run("Charge them all.", capabilities=[stored]))
             finally:
                 attempt.fail()
 
@@ -106,6 +90,25 @@ def test_only_the_request_that_failed_is_made_again(store: Store) -> None:
     assert (first.charged, again.charged) == ([0, 1], [2])
 
 
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"model_settings": {"temperature": 0.0}}, "setting temperature is new"),
+        ({"output_type": [str, int]}, "tool final_result is new"),
+    ],
+)
+def test_another_request_is_made_anew(store: Store, more: dict[str, Any], reason: str) -> None:
+    Bank().run(store)
+    again = Bank()
+    again.run(store, **more)
+    assert again.asked == [0, 1, 2, 3]
+    assert again.charged == [0, 1, 2]
+    texts = [row[0] for row in query(store, "SELECT arguments FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
+    assert [named["changed"] for _, named in map(json.loads, texts) if "changed" in named] == [
+        f"request changed: {reason}"
+    ]
+
+
 class OfMine(ModelAPIError):
     """An error of a model that is no part of pydantic-ai."""
 
@@ -131,37 +134,51 @@ REFUSALS = [
 ]
 
 
+class Refused(Bank):
+    """A bank whose provider refuses the third request. The agent starts again with another message."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(broken_at=2)
+        self.refusals: list[Exception] = []
+        self._error = error
+
+    def _answer(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        try:
+            return super()._answer(messages, info)
+        except Broken:
+            self._broken_at = None
+            raise self._error from None
+
+    def run(self, store: Store, **more: Any) -> Any:
+        """Run the agent in an attempt of its own, which fails."""
+        agent = Agent(FunctionModel(self._answer), **more)
+        agent.tool_plain(name="charge")(self._charge)
+        with store.session("s").run() as run:
+            attempt = run.begin("triage")
+            journal = Journal(attempt, is_private=False)
+            try:
+                asyncio.run(agent.run("Charge them all.", capabilities=[StoredAgent(journal)]))
+            except Exception as error:  # noqa: BLE001 - it may be of any type
+                self.refusals.append(error)
+            journal.restart(0)
+            try:
+                return asyncio.run(agent.run("Charge fewer.", capabilities=[StoredAgent(journal)]))
+            finally:
+                attempt.fail()
+
+
 @pytest.mark.parametrize(("error", "kinds"), REFUSALS)
 def test_a_refusal_from_which_the_agent_goes_on_comes_again(store: Store, error: Exception, kinds: Any) -> None:
     """It has all that zrb decides by."""
-    seen: list[Exception] = []
-    first, again = Bank(broken_at=2, error=error), Bank()
-    result = first.run(store, refused=seen.append)
-    assert answers(again.run(store, refused=seen.append)) == answers(result)
+    first, again = Refused(error), Refused(error)
+    result = first.run(store)
+    assert answers(again.run(store)) == answers(result)
     assert (first.asked, again.asked) == ([0, 1, 2, 0, 1, 2, 3], [])
     assert (first.charged, again.charged) == ([0, 1, 0, 1, 2], [])
-    assert seen[0] is error
+    assert first.refusals == [error]
+    (refusal,) = again.refusals
     for base in kinds if isinstance(kinds, tuple) else (kinds,):
-        assert isinstance(seen[1], base)
-    assert str(seen[1]) == str(error)
+        assert isinstance(refusal, base)
+    assert str(refusal) == str(error)
     for name in ("status_code", "body", "retry_after", "message"):
-        assert getattr(seen[1], name, None) == getattr(error, name, None)
-
-
-@pytest.mark.parametrize(
-    ("more", "reason"),
-    [
-        ({"model_settings": {"temperature": 0.0}}, "setting temperature is new"),
-        ({"output_type": [str, int]}, "tool final_result is new"),
-    ],
-)
-def test_another_request_is_made_anew(store: Store, more: dict[str, Any], reason: str) -> None:
-    Bank().run(store)
-    again = Bank()
-    again.run(store, **more)
-    assert again.asked == [0, 1, 2, 3]
-    assert again.charged == [0, 1, 2]
-    texts = [row[0] for row in query(store, "SELECT arguments FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
-    assert [named["changed"] for _, named in map(json.loads, texts) if "changed" in named] == [
-        f"request changed: {reason}"
-    ]
+        assert getattr(refusal, name, None) == getattr(error, name, None)
