@@ -90,25 +90,6 @@ def test_only_the_request_that_failed_is_made_again(store: Store) -> None:
     assert (first.charged, again.charged) == ([0, 1], [2])
 
 
-@pytest.mark.parametrize(
-    ("more", "reason"),
-    [
-        ({"model_settings": {"temperature": 0.0}}, "setting temperature is new"),
-        ({"output_type": [str, int]}, "tool final_result is new"),
-    ],
-)
-def test_another_request_is_made_anew(store: Store, more: dict[str, Any], reason: str) -> None:
-    Bank().run(store)
-    again = Bank()
-    again.run(store, **more)
-    assert again.asked == [0, 1, 2, 3]
-    assert again.charged == [0, 1, 2]
-    texts = [row[0] for row in query(store, "SELECT arguments FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
-    assert [named["changed"] for _, named in map(json.loads, texts) if "changed" in named] == [
-        f"request changed: {reason}"
-    ]
-
-
 class OfMine(ModelAPIError):
     """An error of a model that is no part of pydantic-ai."""
 
@@ -182,3 +163,22 @@ def test_a_refusal_from_which_the_agent_goes_on_comes_again(store: Store, error:
     assert str(refusal) == str(error)
     for name in ("status_code", "body", "retry_after", "message"):
         assert getattr(refusal, name, None) == getattr(error, name, None)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"model_settings": {"temperature": 0.0}}, "setting temperature is new"),
+        ({"output_type": [str, int]}, "tool final_result is new"),
+    ],
+)
+def test_another_request_is_made_anew(store: Store, more: dict[str, Any], reason: str) -> None:
+    Bank().run(store)
+    again = Bank()
+    again.run(store, **more)
+    assert again.asked == [0, 1, 2, 3]
+    assert again.charged == [0, 1, 2]
+    texts = [row[0] for row in query(store, "SELECT arguments FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
+    assert [named["changed"] for _, named in map(json.loads, texts) if "changed" in named] == [
+        f"request changed: {reason}"
+    ]
