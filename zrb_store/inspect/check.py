@@ -17,8 +17,9 @@ from zrb_store.project import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.check import (
     dead_queues,
-    last_completion,
+    has_later_completion,
     not_done,
+    with_deliveries,
 )
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.last import newest_result
@@ -41,7 +42,8 @@ def alerts(
 ) -> Iterator[Iterator[Alert]]:
     """Read what somebody has to look at, as of one moment.
 
-    A session is left out if one of the same project and main task has completed since it failed.
+    A session is left out if a newer one of the same project and main task has completed since it failed. Workers that
+    take deliveries stand in for each other: such a session is left out if any of them has completed since.
 
     The context manager gives an iterator, which can be used within the block.
 
@@ -88,12 +90,16 @@ def _dead(transaction: Transaction, projects: Projects | None, program: str) -> 
 def _sessions(
     transaction: Transaction, moment: int, damage: Damage, projects: Projects | None, here: str | None
 ) -> Generator[Alert]:
-    successors = _Successors(transaction)
     found = not_done(transaction, projects)
     while page := list(itertools.islice(found, _PAGE)):
         runs = runs_by_session(transaction, [session.id for session in page])
         last_runs = {session_id: own[-1] for session_id, own in runs.items()}
-        left = [session for session in page if not successors.has_later(session, last_runs.get(session.id))]
+        workers = with_deliveries(transaction, [session.id for session in page])
+        left = [
+            session
+            for session in page
+            if not _is_superseded(transaction, session, last_runs.get(session.id), worker=session.id in workers)
+        ]
         errors = last_errors(transaction, [last_runs[each.id].id for each in left if each.id in last_runs])
         for session in left:
             own, last = runs.get(session.id, []), last_runs.get(session.id)
@@ -109,27 +115,18 @@ def _death(transaction: Transaction, run: RunRecord | None, moment: int) -> str 
     return None if run is None or run.ended_at is not None else lease.how_it_died(transaction, run, moment)
 
 
-class _Successors:
-    """The completions of the sessions' tasks. Each task is looked up once."""
+def _is_superseded(transaction: Transaction, session: SessionRecord, last: RunRecord | None, *, worker: bool) -> bool:
+    """Whether a session of the same project and main task has completed since this one failed or was last seen.
 
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
-        self._last: dict[tuple[str, str | None], int | None] = {}
-
-    def has_later(self, session: SessionRecord, last: RunRecord | None) -> bool:
-        """Whether a session of the same project and main task has completed since this one failed or was last seen.
-
-        Args:
-            session: The session.
-            last: Its last run.
-        """
-        if session.task is None:
-            return False
-        task = session.task, session.project
-        if task not in self._last:
-            self._last[task] = last_completion(self._transaction, *task)
-        completion = self._last[task]
-        since = session.finished_tick
-        if since is None:
-            since = session.created_tick if last is None else last.started_tick
-        return completion is not None and completion > since
+    Args:
+        transaction: A snapshot.
+        session: The session.
+        last: Its last run.
+        worker: Whether it has taken deliveries: then a session that was created before it counts as well.
+    """
+    if session.task is None:
+        return False
+    since = session.finished_tick
+    if since is None:
+        since = session.created_tick if last is None else last.started_tick
+    return has_later_completion(transaction, session, since, newer=not worker)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, queue, sa, session, value
+from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, session, value
+from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.project import Projects
 from zrb_store.queries import sessions
@@ -36,27 +38,42 @@ def not_done(transaction: Transaction, projects: Projects | None = None) -> Iter
 
 
 @functools.cache
-def _last_completion(in_project: bool) -> Any:
+def _later_completion(in_project: bool, newer: bool) -> Any:
     # Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index.
     project = session.c.project == bindparam("project") if in_project else session.c.project.is_(None)
-    return (
-        sa.select(session.c.finished_tick)
-        .where(session.c.task == bindparam("task"), project, _completed, session.c.finished_tick.is_not(None))
-        .order_by(session.c.finished_tick.desc())
-        .limit(literal_column("1"))
-    )
+    later = session.c.finished_tick > bindparam("since", type_=sa.BigInteger)
+    one: sa.ColumnClause[Any] = literal_column("1")
+    statement = sa.select(one).where(session.c.task == bindparam("task"), project, _completed, later).limit(one)
+    return statement.where(session.c.id > bindparam("session_id")) if newer else statement
 
 
-def last_completion(executor: Executor, task: str, project: str | None) -> int | None:
-    """Return the tick at which a session of a task last completed, or None.
+def has_later_completion(executor: Executor, failed: SessionRecord, since: int, *, newer: bool) -> bool:
+    """Whether a session of the same project and main task has completed after a tick.
 
     Args:
         executor: The open transaction.
-        task: The main task.
-        project: The folder of the project; None for sessions of no project.
+        failed: The session.
+        since: The tick.
+        newer: Only a session that was created later counts.
     """
-    rows = executor.execute(_last_completion(project is not None), {"task": task, "project": project})
-    return rows[0][0] if rows else None
+    statement = _later_completion(failed.project is not None, newer)
+    params = {"task": failed.task, "project": failed.project, "since": since, "session_id": failed.id}
+    return bool(executor.execute(statement, params))
+
+
+@functools.cache
+def _with_deliveries(dialect_name: str) -> Any:
+    return (
+        sa.select(attempt.c.session_id)
+        .where(among(dialect_name, attempt.c.session_id, "ids"), attempt.c.role == literal_column("'delivery'"))
+        .distinct()
+    )
+
+
+def with_deliveries(executor: Executor, session_ids: Sequence[int]) -> set[int]:
+    """Return which of these sessions have taken values as deliveries."""
+    rows = executor.execute(_with_deliveries(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
+    return {row[0] for row in rows}
 
 
 class DeadQueue(NamedTuple):
