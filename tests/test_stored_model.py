@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from pydantic_ai import Agent
+from pydantic_ai.exceptions import ModelAPIError, ModelContextWindowExceededError, ModelHTTPError
 from pydantic_ai.messages import (
     BinaryContent,
     BinaryImage,
@@ -111,6 +112,81 @@ def test_only_the_request_that_failed_is_made_again(store: Store) -> None:
     assert again.run(store).output == "done"
     assert (first.asked, again.asked) == ([0, 1, 2], [2, 3])
     assert (first.charged, again.charged) == ([0, 1], [2])
+
+
+class OfMine(ModelAPIError):
+    """An error of a model that is no part of pydantic-ai."""
+
+
+class Sdk(Exception):
+    """An error as a provider's own client raises it."""
+
+    def __init__(self) -> None:
+        super().__init__("too many tokens")
+        self.status_code = 400
+        self.body = {"Error": {"Code": "ValidationException", "Message": ""}}
+        self.response = object()
+
+
+REFUSALS = [
+    (ModelHTTPError(400, "m", {"message": "no", "n": [1]}), ModelHTTPError),
+    (
+        ModelHTTPError.for_category(ModelContextWindowExceededError, status_code=400, model_name="m", body="long"),
+        (ModelHTTPError, ModelContextWindowExceededError),
+    ),
+    (OfMine("m", "prompt too long", retry_after=1.5), ModelAPIError),
+    (Sdk(), Exception),
+]
+
+
+class Refused(Bank):
+    """A bank whose provider refuses the third request. The agent starts again with another message."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(broken_at=2)
+        self.refusals: list[Exception] = []
+        self._error = error
+
+    def _answer(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        try:
+            return super()._answer(messages, info)
+        except Broken:
+            self._broken_at = None
+            raise self._error from None
+
+    def run(self, store: Store, **more: Any) -> Any:
+        """Run the agent in an attempt of its own, which fails."""
+        agent = Agent(FunctionModel(self._answer), **more)
+        agent.tool_plain(name="charge")(self._charge)
+        with store.session("s").run() as run:
+            attempt = run.begin("triage")
+            journal = Journal(attempt, is_private=False)
+            try:
+                asyncio.run(agent.run("Charge them all.", capabilities=[StoredAgent(journal)]))
+            except Exception as error:  # noqa: BLE001 - it may be of any type
+                self.refusals.append(error)
+            journal.restart(0)
+            try:
+                return asyncio.run(agent.run("Charge fewer.", capabilities=[StoredAgent(journal)]))
+            finally:
+                attempt.fail()
+
+
+@pytest.mark.parametrize(("error", "kinds"), REFUSALS)
+def test_a_refusal_from_which_the_agent_goes_on_comes_again(store: Store, error: Exception, kinds: Any) -> None:
+    """It has all that zrb decides by."""
+    first, again = Refused(error), Refused(error)
+    result = first.run(store)
+    assert answers(again.run(store)) == answers(result)
+    assert (first.asked, again.asked) == ([0, 1, 2, 0, 1, 2, 3], [])
+    assert (first.charged, again.charged) == ([0, 1, 0, 1, 2], [])
+    assert first.refusals == [error]
+    (refusal,) = again.refusals
+    for base in kinds if isinstance(kinds, tuple) else (kinds,):
+        assert isinstance(refusal, base)
+    assert str(refusal) == str(error)
+    for name in ("status_code", "body", "retry_after", "message"):
+        assert getattr(refusal, name, None) == getattr(error, name, None)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ class StoredHandler(AbstractCapability[Any]):
         if self._is_asking or not _has_handler(root) or not isinstance(current_attempt.get(), Attempt):
             return None
         journal = self._journal
+        journal.refuse_if_stopping()
         name = journal.name_of_call(f"deferred {' '.join(sorted(_names(requests)))}")
         try:
             with journal.deferred(name, requests.calls) as step:
