@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections import OrderedDict
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, Flag
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
+import pydantic
 import pytest
 from pydantic_ai.messages import (
+    BinaryContent,
+    CachePoint,
+    ImageUrl,
     InstructionPart,
     ModelMessage,
     ModelRequest,
     ModelResponse,
+    SystemPromptPart,
     TextPart,
+    ThinkingPart,
     ToolCallPart,
     ToolReturnPart,
     UserPromptPart,
@@ -21,7 +38,9 @@ from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.tools import ToolDefinition
 
+from zrb_store import codec, register_codec
 from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
+from zrb_store.plugin.agents.outcomes import encoded, repeat
 
 CHARGE = ToolDefinition(name="charge", parameters_json_schema={"type": "object", "properties": {}})
 ASK = ModelRequest(parts=[UserPromptPart("Charge.", timestamp=datetime(2026, 1, 1, tzinfo=UTC))])
@@ -112,3 +131,170 @@ def test_what_is_stored_does_not_grow_with_the_conversation() -> None:
         sizes.append(len(str(now.stored(before))))
         before = now
     assert max(sizes) - min(sizes) <= 2  # the count of messages has more digits
+
+
+WORDS = ("a", "b", "c", "d", "e", "f", "g", "h")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    names: frozenset[str]
+    numbers: tuple[int, ...] = (1, 2)
+
+
+@register_codec(name="tests.KnownRow")
+@dataclasses.dataclass(frozen=True)
+class KnownRow(Row):
+    pass
+
+
+class Colours(Enum):
+    ALL = frozenset(WORDS)
+
+
+class Rights(Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Model(pydantic.BaseModel):
+    names: set[str] = pydantic.Field(alias="theNames")
+    note: str | None = None
+
+
+@pydantic.dataclasses.dataclass
+class Computed:
+    name: str
+    hidden: int = pydantic.Field(default=1, exclude=True)
+
+    @pydantic.computed_field
+    def shout(self) -> str:
+        return self.name.upper()
+
+
+class Plain:
+    def __init__(self, names: set[str]) -> None:
+        self.names = names
+
+
+register_codec(Plain, name="tests.Plain", encode=lambda plain: plain.names, decode=Plain)
+PICTURE = BinaryContent(b"\x89PNG", media_type="image/png")
+STORABLE: dict[str, Any] = {
+    "JSON": [None, True, 1, 1.5, "a", {"a": {}}, "\ud800", "\ud83d\ude00", 10**700, float("nan"), float("inf")],
+    "tuple": ((1, "a"), []),
+    "set": set(WORDS),
+    "frozenset": frozenset(WORDS[1:]),
+    "set of all": {1, None, 2.5, "a", b"a", (1, "a"), frozenset(WORDS), date(2026, 1, 1)},
+    "dict of sets": {"a": set(WORDS), "b": [frozenset(WORDS)]},
+    "dict with keys": {1: 1, (1, "a"): 2, None: 3, frozenset(WORDS): 4, 2.5: 5, date(2026, 1, 1): 6},
+    "OrderedDict": OrderedDict([("b", 1), ("a", set(WORDS))]),
+    "bytes": [b"\xff\x00", bytearray(b"\xff")],
+    "numbers": [Decimal("1.00"), UUID(int=1)],
+    "paths": [PurePosixPath("/a"), PureWindowsPath("c:/a")],
+    "times": [datetime(2026, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo")), time(1, 2), timedelta(1), datetime(2026, 1, 1)],
+    "zones": [timezone(timedelta(hours=1)), ZoneInfo("Asia/Tokyo")],
+    "enums": [Colours.ALL, Rights.READ | Rights.WRITE],
+    "dataclass": Row(frozenset(WORDS)),
+    "registered dataclass": {"row": KnownRow(frozenset(WORDS))},
+    "registered class": Plain(set(WORDS)),
+    "set of dataclasses": {Row(frozenset(one)) for one in WORDS},
+    "dataclasses as keys": {Row(frozenset(WORDS)): 1},
+    "CmdResult": codec.CmdResult("out", "err"),
+    "pydantic model": [Model(theNames=set(WORDS))],
+    "pydantic dataclass": [Computed("a")],
+    "picture": PICTURE,
+    "pictures": {"all": [PICTURE, (ImageUrl("https://a.example/a"),), ImageUrl("https://a.example/b.png")]},
+    "picture in a dataclass": Row(PICTURE),  # type: ignore[arg-type]
+}
+IN_ONE_PROCESS = """
+import json, sys
+from tests.test_agent_fingerprint import STORABLE, digest_of_result, stored
+print(json.dumps({name: [digest_of_result(value), stored(value)] for name, value in STORABLE.items()}))
+"""
+IN_ANOTHER = """
+import json, sys
+from tests.test_agent_fingerprint import digest_of_result, loaded
+print(json.dumps({name: digest_of_result(loaded(data)) for name, (_, data) in json.load(sys.stdin).items()}))
+"""
+
+
+def digest_of_result(value: Any) -> str:
+    return request(messages=[ModelRequest(parts=[ToolReturnPart("charge", value, "c1")])]).messages[0]
+
+
+def stored(value: Any) -> str:
+    found = encoded({"kind": "value", "value": value}, 10_000_000)
+    assert isinstance(found, codec.Encoded)
+    return found.data
+
+
+def loaded(data: str) -> Any:
+    return repeat(codec.decode(data))
+
+
+def in_a_process(script: str, seed: int, given: str = "") -> Any:
+    """Run a script in a process of its own, and return what it prints."""
+    environ = {**os.environ, "PYTHONHASHSEED": str(seed)}
+    done = subprocess.run([sys.executable, "-c", script], env=environ, input=given, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_what_comes_back_in_another_process_has_the_same_digest() -> None:
+    """Sets are in another order there, and classes that nobody has registered come back as plain data."""
+    before = in_a_process(IN_ONE_PROCESS, 1)
+    after = in_a_process(IN_ANOTHER, 2, json.dumps(before))
+    assert {name: found for name, found in after.items() if found != before[name][0]} == {}
+    assert before.keys() == STORABLE.keys()
+    assert len({found for found, _ in before.values()}) == len(STORABLE)
+
+
+OF_A_FUNCTION = """
+import json, types
+from zrb_store.plugin.agents.instructions import declared_instructions
+
+def prompt(ctx):
+    return "Be kind." if ctx.session.name in {"a", "b", "c", "d", "e", "f"} else "Be brief."
+
+manager = types.SimpleNamespace(active_sections=["mandate"], prompts=[prompt])
+print(json.dumps(declared_instructions(types.SimpleNamespace(prompt_manager_attr=manager), "")))
+"""
+
+
+def test_a_function_with_a_set_in_its_code_is_the_same_in_another_process() -> None:
+    assert in_a_process(OF_A_FUNCTION, 1) == in_a_process(OF_A_FUNCTION, 2)
+
+
+def test_digests_are_those_of_other_releases_of_pydantic_ai() -> None:
+    """These are what 2.36, 2.54 and 2.61 yield: each has fields of its own, all at their default."""
+    request_of_all = request(
+        messages=[
+            ModelRequest(parts=[SystemPromptPart("Be kind."), UserPromptPart(["Charge.", PICTURE, CachePoint()])]),
+            ModelResponse([ThinkingPart("Hm."), TextPart("Yes."), ToolCallPart("charge", {"n": 1}, "c1")]),
+            ModelRequest(parts=[ToolReturnPart("charge", {"receipt": [PICTURE, ImageUrl("https://a/b.png")]}, "c1")]),
+        ],
+        **parameters(native_tools=[WebSearchTool()], instruction_parts=[InstructionPart("Be kind.")]),
+    )
+    assert request_of_all.messages == ["b9aec4487484", "f51dc20f6459", "d50e8ef7a92d"]
+    assert request_of_all.whole == "bd88258ea6aac0e9a0e2a2e2fcfa10c7"
+
+
+@dataclasses.dataclass(repr=False)
+class LaterPart(ToolReturnPart):
+    """A part of a later release of pydantic-ai."""
+
+    citations: list[str] = dataclasses.field(default_factory=list)
+    certainty: float | None = None
+
+
+LaterPart.__module__ = ToolReturnPart.__module__
+
+
+@pytest.mark.parametrize(
+    ("more", "difference"),
+    [({}, ""), ({"citations": ["a"]}, "messages[2]"), ({"certainty": 0.5}, "messages[2]")],
+)
+def test_a_new_field_makes_no_difference_at_its_default(more: dict[str, Any], difference: str) -> None:
+    later = request(messages=[ASK, CALL, ModelRequest(parts=[LaterPart("charge", "receipt", "c1", **more)])])
+    assert later.difference(request().stored(None), None) == difference
+    assert request().difference(later.stored(None), None) == difference

@@ -191,3 +191,43 @@ agent(cls=Edited, tools=[kill_at(30)], tool_factories=[])
     assert {name for name in begun if name.startswith("model")} == {f"model {number}" for number in range(first, 5)}
     assert {int(name.split()[1]) // 10 for name in begun if name.startswith("tool")} == set(range(first, 4))
     agents.twice()
+
+
+# zrb's own tool reads a picture. Then the provider is overloaded once, and later the agent is killed.
+READS_A_PICTURE = """
+import base64
+from pydantic_ai.exceptions import ModelHTTPError
+from pydantic_ai.messages import BinaryContent, UserPromptPart
+from zrb.config.config import CFG
+from zrb.llm.tool.file_read import read_file
+CFG.LLM_API_MAX_WAIT = 0
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+(HERE / "receipt.png").write_bytes(base64.b64decode(PNG))
+
+async def reader(messages, info):
+    number = answers(messages)
+    log(f"model {number}", "begin")
+    if number == 0:
+        args = json.dumps({"path": str(HERE / "receipt.png")})
+        yield {0: DeltaToolCall(name="read_file", json_args=args, tool_call_id="r")}
+        return
+    if number == 1 and once_here("overloaded"):
+        raise ModelHTTPError(503, "model", "overloaded")
+    if number == 1:
+        yield {0: DeltaToolCall(name="charge", json_args='{"n": 20}', tool_call_id="c")}
+        return
+    prompts = [part.content for one in messages for part in one.parts if isinstance(part, UserPromptPart)]
+    seen = [item for content in prompts if not isinstance(content, str) for item in content]
+    yield f"saw {[len(one.data) for one in seen if isinstance(one, BinaryContent)]}"
+
+model = FunctionModel(stream_function=reader, model_name="gpt-4o")  # zrb knows that it reads pictures
+agent(tools=[read_file, kill_at(20)], tool_factories=[], model=model)
+"""
+
+
+def test_a_picture_that_a_tool_of_zrb_has_read(agents: Agents) -> None:
+    """After an error of the provider zrb makes the request again, and the call's result comes from the store."""
+    agents.tasks(READS_A_PICTURE)
+    agents.run("triage", code=-9)
+    assert "saw [70]" in agents.resume()
+    agents.twice("model 1", "tool 20")

@@ -268,3 +268,37 @@ def test_an_answer_that_is_too_large(agents: Agents, result: str) -> None:
     assert [process == processes[0] for process in processes] == [number < kept for number in range(4)]
     again = ["model 1", "tool 10", "model 2"] if result == "not stored" else []
     agents.twice("tool 20", *again)
+
+
+def test_an_output_function_runs_again_but_not_the_steps_in_it(agents: Agents) -> None:
+    agents.tasks(
+        """
+from zrb.llm.agent import create_agent
+from zrb_store import step
+
+def charge(total: int) -> str:
+    log("charge", "begin")
+    return f"receipt {total}"
+
+def finish(total: int) -> str:
+    log("finish", "begin")
+    receipt = step("charge", charge, total)
+    if once_here("killed"):
+        kill_me()
+    return receipt
+
+class Finishing(LLMTask):
+    def _create_agent(self, ctx, system_prompt=None, toolsets=None):
+        return create_agent(
+            model=self.get_model(ctx), system_prompt=system_prompt, output_type=finish, yolo=True, resolve_model=False)
+
+async def report(messages, info):
+    log("model 0", "begin")
+    yield {0: DeltaToolCall(name=info.output_tools[0].name, json_args='{"total": 7}', tool_call_id="f")}
+
+agent(cls=Finishing, tool_factories=[], model=FunctionModel(stream_function=report))
+"""
+    )
+    agents.run("triage", code=-9)
+    assert "receipt 7" in agents.resume()
+    agents.twice("finish")

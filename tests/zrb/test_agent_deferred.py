@@ -96,3 +96,14 @@ def test_an_external_tool_with_a_handler(agents: Agents, policy: str | None) -> 
         agents.twice(*([] if policy else ["tool 20"]))
     assert agents.live("out") == ([0, 10, 30] if policy else [0, 10, 20, 30])
     assert "deferred: c1 -> receipt 10" in agents.run("xcom", "show", "s", COLUMNS="200")
+
+
+def test_a_picture_that_a_handler_gives(agents: Agents) -> None:
+    """It comes back as a picture, also from a list."""
+    picture = 'BinaryContent(b"\\x89PNG", media_type="image/png")'
+    given = f"{{call.tool_call_id: [{picture}] if n else {picture}}}"
+    handled = HANDLED.replace('{call.tool_call_id: f"receipt {n}"}', given)
+    agents.tasks(rounds() + "from pydantic_ai import BinaryContent\n" + EXTERNAL + handled)
+    agents.run("triage", code=-9)
+    assert agents.resume().count("BinaryContent(data=b'\\\\x89PNG', media_type='image/png'") == 8
+    agents.twice("tool 20")

@@ -14,13 +14,19 @@ SERVER = '''
 import os, signal
 from pathlib import Path
 
-from mcp.server.fastmcp import FastMCP
+from mcp.server.fastmcp import FastMCP, Image
 
 server = FastMCP("bank", log_level="ERROR")
 
 def log(name, what):
     with Path("calls").open("a") as file:
         file.write(f"{name}\\t{what}\\t{os.getpid()}\\n")
+
+@server.tool()
+def picture() -> Image:
+    """Show a receipt."""
+    log("picture", "begin")
+    return Image(data=b"\\x89PNG", format="png")
 
 @server.tool()
 def charge(n: int) -> str:
@@ -36,13 +42,16 @@ server.run()
 '''
 
 TASKS = """
+PICTURE = False
 from fastmcp.client.transports import StdioTransport
 from pydantic_ai.mcp import MCPToolset
 
 async def one_at_a_time(messages, info):
     number = answers(messages)
     log(f"model {number}", "begin")
-    if number < 4:
+    if number < 4 and PICTURE and number == 1:
+        yield {0: DeltaToolCall(name="picture", json_args="{}", tool_call_id="p")}
+    elif number < 4:
         args = json.dumps({"n": 10 * number})
         yield {0: DeltaToolCall(name="charge", json_args=args, tool_call_id=f"c{number}-0")}
     else:
@@ -72,3 +81,11 @@ def test_a_call_of_a_server_that_must_not_be_repeated(agents: Agents) -> None:
     agents.run(*mark)
     assert ALL in agents.resume()
     assert all(agents.project.begun[f"tool {n}"] == 1 for n in (0, 10, 20, 30))
+
+
+def test_a_picture_of_a_server_is_shown_again(agents: Agents) -> None:
+    (agents.project.folder / "server.py").write_text(SERVER)
+    agents.tasks(TASKS + "PICTURE = True\n")
+    agents.run("triage", code=-9)
+    assert "receipt 0 BinaryImage(data=b'\\x89PNG', media_type='image/png'" in agents.resume()
+    agents.twice("server", "tool 20")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.zrb.agent_project import Agents, agents, on_supported, servers, sqlite
+from tests.zrb.agent_tasks import rounds
 from tests.zrb.conftest import Zrb
+from tests.zrb.environments import RELEASES, environment
 from zrb_store import open_store
 
 __all__ = ["agents", "servers"]
@@ -73,6 +76,155 @@ seed >> agent(tool_factories=[tools_of])
     assert agents.live("tickets")[-1] == 19
 
 
+# The provider refuses the third request of a turn. zrb sends another one, in which the turn begins anew.
+REFUSED = """
+from pydantic_ai.exceptions import ModelHTTPError
+
+KIND = os.environ["KIND"]
+BODIES = {"collapsed": "no", "corrected": {"message": "unknown tool"}, "shortened": {"message": "prompt too long"}}
+
+async def refusing(messages, info):
+    text = str(messages)
+    changed = "[SYSTEM]" in text or (KIND == "shortened" and "turn one" not in text)
+    number = sum(isinstance(p, ToolReturnPart) for one in messages for p in one.parts)
+    log(f"model {number}{' changed' if changed else ''}", "begin")
+    if "turn three" not in text:
+        yield "I see."
+        return
+    if number == 2 and not changed and once_here("refused"):
+        raise ModelHTTPError(400, "model", BODIES[KIND])
+    if number == 1 and changed and once_here("ended"):
+        if os.environ["END"] == "kill":
+            kill_me()
+        raise RuntimeError("broken")
+    if number < 3:
+        args = json.dumps({"n": number + 10 * changed})
+        yield {0: DeltaToolCall(name="charge", json_args=args, tool_call_id=f"c{number}")}
+    else:
+        yield "all receipts"
+
+task = agent(
+    message=os.environ.get("MESSAGE", "turn three"), model=FunctionModel(stream_function=refusing), retries=1,
+    retry_period=0, conversation_name="fixed")
+task.once_tools = ["charge"]
+seed >> task
+"""
+
+
+@pytest.mark.parametrize(("kind", "end"), [("collapsed", "kill"), ("corrected", "error"), ("shortened", "kill")])
+def test_a_refusal_after_which_zrb_sends_another_request_comes_again(agents: Agents, kind: str, end: str) -> None:
+    agents.tasks(REFUSED)
+    env: dict[str, Any] = {"KIND": kind, "END": end}
+    for session in ("turn one", "turn two"):
+        agents.run("triage", **env, MESSAGE=session, ZRB_STORE_SESSION=session.replace(" ", "-"))
+    agents.project.forget()
+    if end == "kill":
+        agents.run("triage", code=-9, **env)
+        agents.resume(**env)
+    else:
+        agents.run("triage", **env)
+    agents.twice("model 1 changed")
+    assert agents.project.begun["model 2"] == 1
+    assert agents.live("out") == [0, 1, 10, 11, 12]
+    shown = agents.run("xcom", "show", "s", **env, COLUMNS="200")
+    assert "model 3: refused: status_code: 400, model_name: model, body: " in shown
+    agents.project.forget()
+    agents.run("xcom", "fork", "s", "--from", "triage", "--step", "model~5", "--name", "other", **env)
+    agents.session = "other"
+    agents.resume(**env)
+    agents.twice()
+    assert list(agents.project.begun) == ["model 1 changed", "tool 11", "model 2 changed", "tool 12", "model 3 changed"]
+    assert agents.live("out") == [0, 1, 10, 11, 12]
+
+
+def test_an_overloaded_provider_after_an_approved_call(agents: Agents) -> None:
+    """The round that zrb begins anew starts with the calls that were approved."""
+    agents.tasks(
+        """
+from pydantic_ai import ToolApproved
+from pydantic_ai.exceptions import ModelHTTPError
+from zrb.config.config import CFG
+CFG.LLM_API_MAX_WAIT = 0
+
+async def overloaded(messages, info):
+    if answers(messages) == 2 and once_here("overloaded"):
+        log("model 2", "begin")
+        raise ModelHTTPError(503, "model", "overloaded")
+    async for part in think(messages, info):
+        yield part
+
+agent(
+    tools=[kill_at(-1)], tool_factories=[], yolo=False, tool_confirmation=lambda call: ToolApproved(),
+    model=FunctionModel(stream_function=overloaded))
+"""
+    )
+    agents.run("triage", ROUNDS="3")
+    agents.twice("model 2")
+    assert agents.rows(where="status <> 'completed'") == [("model~3", "failed")]
+
+
+# Only one thread at a time: the second call of a round waits for the first one.
+STOPPED = """
+import time
+from concurrent.futures import ThreadPoolExecutor
+from anyio.to_thread import current_default_thread_limiter
+from pydantic_ai.toolsets import FunctionToolset
+from zrb_store import open_store
+
+inbox = open_store().session("inbox").xcom
+loops = []
+
+async def thinking(messages, info):
+    loops.append(asyncio.get_running_loop())
+    loops[0].set_default_executor(ThreadPoolExecutor(1))
+    current_default_thread_limiter().total_tokens = 1
+    async for part in think(messages, info):
+        yield part
+
+def is_cancelled():
+    return any(task.get_name() == "charge" and task.cancelling() for task in asyncio.all_tasks(loops[0]))
+
+def charge(n: int) -> str:
+    log(f"tool {n}", "begin")
+    inbox["out"].push(n)
+    if n >= 10 and once_here("stopped"):
+        os.kill(os.getpid(), signal.NAME)
+        ends = time.monotonic() + 60
+        while IN_THREAD and not is_cancelled():
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+    inbox["out"].push(-n)
+    return f"receipt {n}"
+
+async def blocking(n: int) -> str:
+    return charge(n)
+blocking.__name__ = "charge"
+
+task = agent(
+    tool_factories=[], tools=[TOOL] if TOOL else [], toolsets=[] if TOOL else [FunctionToolset([charge])],
+    model=FunctionModel(stream_function=thinking))
+task.once_tools = ["charge"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "tool"), [("SIGINT", "charge"), ("SIGTERM", "charge"), ("SIGINT", "None"), ("SIGINT", "blocking")]
+)
+def test_what_has_ended_after_a_signal_is_stored(agents: Agents, name: str, tool: str) -> None:
+    """Nothing can stop a thread, or a function that blocks the event loop. The next call does not begin."""
+    stopped = STOPPED.replace("NAME", name).replace("IN_THREAD", str(tool != "blocking")).replace("TOOL", tool)
+    agents.tasks(stopped)
+    _, output = agents.warm.run(agents.project, "triage", ZRB_STORE_SESSION="s", ROUNDS="2")
+    assert "session s was interrupted" in output
+    assert agents.project.begun.keys() == {"model 0", "tool 0", "model 1", "tool 10"}
+    completed = agents.rows("step", where="status = 'completed'")
+    assert completed == ["prompt", "model", "tool charge c0-0", "model~2", "tool charge c1-0"]
+    assert "3 receipts, 21" in agents.resume(ROUNDS="2")
+    agents.twice()
+    agents.session = "inbox"
+    assert agents.live("out") == [0, 0, 10, -10, 11, -11]
+
+
 CHAT = """
 from zrb import LLMChatTask
 chat = cli.add_task(LLMChatTask(
@@ -105,3 +257,34 @@ llm_chat.append_tool(kill_at(-1))
     assert agents.project.begun["model 2"] == 1
     with open_store(agents.location, read_only=True) as store:
         assert store.sessions() == []
+
+
+ANY_ORDER = """
+async def explaining(messages, info):
+    if answers(messages) < 4:
+        yield "I charge. "
+    async for part in one_at_a_time(messages, info):
+        yield part
+
+async def charge(n: int):
+    log(f"tool {n}", "begin")
+    if n in (20, 30) and once_here(f"killed {n}"):
+        kill_me()
+    return {"receipt": n, "paid by": {"card", "cash", "cheque", "barter", "promise"}}
+
+agent(tools=[charge], tool_factories=[], model=FunctionModel(stream_function=explaining, model_name="teller"))
+"""
+
+
+def test_an_upgrade_and_the_way_back_repeat_nothing(zrb: Zrb, agents: Agents, tmp_path: Path) -> None:
+    """Messages have more fields in one release than in the other, and sets are in another order in each process."""
+    name = RELEASES[-1] if zrb.release != RELEASES[-1] else "2.69.0"
+    (tmp_path / "other").mkdir()
+    other = Zrb(name, environment(name), tmp_path / "other")
+    other.folder = zrb.folder
+    agents.tasks(rounds() + ANY_ORDER)
+    env: dict[str, Any] = {"ZRB_STORE_URL": agents.location, "ZRB_STORE_SESSION": "s"}
+    zrb.run("triage", code=-9, **env)
+    other.run("xcom", "resume", "s", code=-9, **env)
+    assert "all receipts" in zrb.run("xcom", "resume", "s", **env).out
+    agents.twice("tool 20", "tool 30")

@@ -145,7 +145,25 @@ agent(tools=[kill_at(20)], tool_factories=[], yolo=False, tool_confirmation=ask)
     agents.twice("tool 20")
     assert "tool 11" not in agents.project.begun
     assert "10 receipts, 199" in output
-    assert sum(name.startswith("approval") for name in agents.rows("step")) == 4
+    assert sum(name.startswith("approval") for name in agents.rows("step")) == 10
+
+
+def test_each_approval_is_a_step_of_its_own(agents: Agents) -> None:
+    agents.tasks(
+        """
+from pydantic_ai import ToolApproved
+async def ask(call):
+    log(f"ask {call.tool_call_id}", "begin")
+    if call.tool_call_id == "c2-2" and once_here("killed"):
+        kill_me()
+    return ToolApproved()
+
+agent(tools=[kill_at(-1)], tool_factories=[], yolo=False, tool_confirmation=ask)
+"""
+    )
+    agents.run("triage", code=-9, ROUNDS="3")
+    assert "6 receipts, 84" in agents.resume(ROUNDS="3")
+    agents.twice("ask c2-2")
 
 
 def test_an_agent_inside_a_tool_belongs_to_the_tool(agents: Agents) -> None:

@@ -1,7 +1,7 @@
-"""Write JSON with orjson and read it with msgspec, which are several times as fast as the standard library.
+"""Write and read JSON with msgspec, which is several times as fast as the standard library.
 
-What they cannot do, or do differently, is left to the standard library. So is everything if they are not installed:
-they do not have wheels for every platform.
+What it cannot do, or does differently, is left to the standard library. So is everything if it is not installed: it
+does not have wheels for every platform.
 """
 
 from __future__ import annotations
@@ -12,27 +12,35 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+REFUSALS = (TypeError, ValueError, OverflowError)
+"""What the function that `writer` returns raises for a value that it does not write."""
+
 # While a large value is read, these Pythons look for garbage again and again, which doubles the time. Later ones wait
 # until a function in C has returned.
 _COLLECTS_MEANWHILE = sys.version_info < (3, 12)
 _PAUSE_FROM = 64 * 1024  # characters
 
 
-# Both are imported late: many commands neither write nor read a value, and the milliseconds are noticed.
+def load() -> None:
+    """Import msgspec now, before work begins: a signal during the import of native code may crash the process."""
+    writer()
+    _decoder()
+
+
+# Imported late: many commands neither write nor read a value, and the milliseconds are noticed.
 @functools.cache
 def writer() -> Callable[[Any], bytes] | None:
-    """Return a function that writes a value as JSON in UTF-8, or None if orjson is not installed.
+    """Return a function that writes a value as JSON in UTF-8, or None if msgspec is not installed.
 
-    The function writes tuples as lists, members of enums as their values, UUIDs as texts, and nan and infinities as
-    `null`. It raises a `TypeError` for all other types but those of JSON, a key that is not a text, an int of more than
-    64 bits, and a surrogate in a text.
+    The function writes tuples and sets as lists, members of enums as their values, UUIDs, dates and bytes as texts,
+    keys that are numbers as texts, and nan and infinities as `null`. It refuses a surrogate in a text, and in some
+    releases an int of more than 64 bits.
     """
     try:
-        import orjson
+        from msgspec.json import Encoder
     except ImportError:
         return None
-    options = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-    return functools.partial(orjson.dumps, option=options)
+    return Encoder().encode
 
 
 @functools.cache

@@ -21,13 +21,13 @@ class TooManyItems(Exception):
 
 
 class _Survey(NamedTuple):
-    """What a value contains that orjson writes as `null`: None, and among floats also nan and infinities."""
+    """What a value contains that msgspec may write otherwise: as `null`, or as a number that nobody can read."""
 
     nones: int
-    floats: bool
+    kinds: set[type]
 
 
-_NEITHER = _Survey(0, False)
+_TEXT = _Survey(0, {str})
 
 
 def encode_plain(value: Any, max_items: int) -> tuple[str, int] | None:
@@ -41,7 +41,7 @@ def encode_plain(value: Any, max_items: int) -> tuple[str, int] | None:
             survey = _survey(value, max_items)
             return None if survey is None else _fast(value, survey) or _standard(value)
         if type(value) is str and len(value) > _SHORT:
-            fast = sliced.write_text(value) if len(value) >= sliced.FROM else _fast(value, _NEITHER)
+            fast = sliced.write_text(value) if len(value) >= sliced.FROM else _fast(value, _TEXT)
             return fast or _standard(value)
         return _standard(value) if type(value) in _LEAVES else None
     except (ValueError, TypeError, RuntimeError):  # NaN, a very long int, a container that another thread changes
@@ -53,7 +53,7 @@ def _survey(value: Any, max_items: int) -> _Survey | None:
 
     Whether JSON has the floats, ints and texts is not checked. No code of a class in the value runs.
     """
-    level, nones, floats, many = [value], 0, False, _MANY
+    level, nones, found, many = [value], 0, set[type](), _MANY
     for _ in range(MAX_DEPTH):
         count = sum(map(len, level))
         max_items -= count
@@ -69,11 +69,11 @@ def _survey(value: Any, max_items: int) -> _Survey | None:
         kinds = set(map(type, items))
         if len(items) != count or not kinds <= _PLAIN:
             return None
-        floats = floats or float in kinds
+        found |= kinds
         if type(None) in kinds:
             nones += items.count(None)
         if kinds <= _LEAVES:
-            return _Survey(nones, floats)
+            return _Survey(nones, found)
         level = items if kinds <= _CONTAINERS else _containers(items, kinds & _CONTAINERS)
     return None
 
@@ -111,10 +111,12 @@ def _fast(value: Any, survey: _Survey) -> tuple[str, int] | None:
         return None
     try:
         data = write(value)
-    except TypeError:
+    except fast_json.REFUSALS:
         return None
     # A text in the value may also have these characters. Then the standard library is asked.
-    if (b"$" in data and b'"$"' in data) or (survey.floats and data.count(b"null") != survey.nones):
+    if (b"$" in data and b'"$"' in data) or (float in survey.kinds and data.count(b"null") != survey.nones):
+        return None
+    if int in survey.kinds and len(data) >= HUGE_INT_DIGITS and _may_have_huge_int(data):
         return None
     return data.decode(), len(data)
 
@@ -123,7 +125,7 @@ def _standard(value: Any) -> tuple[str, int] | None:
     if not _has_plain_keys(value):
         return None
     data = dumps(value)
-    if len(data) >= HUGE_INT_DIGITS and type(value) is not str and _may_have_huge_int(data):
+    if len(data) >= HUGE_INT_DIGITS and type(value) is not str and _may_have_huge_int(data.encode()):
         return None
     # \ud begins a surrogate, and JSON would join two surrogates that were separate characters.
     return (data, size_of(data)) if "\\ud" not in data or loads(data) == value else None
@@ -143,9 +145,7 @@ def _has_plain_keys(value: Any) -> bool:
     return True
 
 
-def _may_have_huge_int(data: str) -> bool:
+def _may_have_huge_int(data: bytes) -> bool:
     """Whether the text has a row of digits so long that Python may refuse to parse it as an int."""
     # Such a row also shows up in every 64th character, of which there are fewer to search.
-    return all(
-        b"0" * (HUGE_INT_DIGITS // step) in data[::step].encode().translate(_DIGITS_AS_ZEROS) for step in (64, 8, 1)
-    )
+    return all(b"0" * (HUGE_INT_DIGITS // step) in data[::step].translate(_DIGITS_AS_ZEROS) for step in (64, 8, 1))

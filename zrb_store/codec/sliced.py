@@ -34,7 +34,7 @@ def write_text(value: str) -> tuple[str, int] | None:
         for part in _written(value, write):
             data += part.decode()
             size += len(part)
-    except TypeError:  # a surrogate
+    except fast_json.REFUSALS:  # a surrogate
         return None
     return data, size
 

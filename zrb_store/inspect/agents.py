@@ -31,6 +31,8 @@ def _note(name: str, result: Any) -> str | None:
     kind = result.get("kind") if isinstance(result, dict) else None
     if kind == "answer" and _MODEL.fullmatch(name):
         return _model(name, result)
+    if kind == "refused" and _MODEL.fullmatch(name):
+        return f"model {_number(name)}: refused: {result['text'].partition(chr(10))[0]}"
     if kind == "prompt":
         return f"prompt: {_first_line(result)}"
     if kind == "approval" and name.startswith("approval "):
@@ -88,9 +90,12 @@ def agent_sum(steps: Iterable[Mapping[str, Any]], run: int | None) -> str:
 
 def _model(name: str, result: dict[str, Any]) -> str:
     response = result["response"]
-    number = name.partition("~")[2] or "1"
     parts = [response.get("model_name"), _amount(*_tokens(result)), result.get("changed")]
-    return f"model {number}: {', '.join(str(part) for part in parts if part)}"
+    return f"model {_number(name)}: {', '.join(str(part) for part in parts if part)}"
+
+
+def _number(name: str) -> str:
+    return name.partition("~")[2] or "1"
 
 
 def _tokens(result: Mapping[str, Any]) -> tuple[int, int]:

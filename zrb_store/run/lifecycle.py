@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 from zrb_store import lease, settings
 from zrb_store.attempt import status_after
+from zrb_store.codec import fast_json
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import (
     LeaseLost,
@@ -88,6 +89,7 @@ class RunLifecycle:
             InvalidArgument: A step that was declared `once` would run again.
         """
         self._pid = os.getpid()
+        fast_json.load()
         try:
             started = self.database.transact(lambda transaction: self._start(transaction, choose_reruns), "start")
             if isinstance(started, SessionBusy):

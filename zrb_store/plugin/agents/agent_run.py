@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
 from zrb_store import codec
@@ -126,7 +127,7 @@ class AgentRun:
     async def approve(
         self, decide: Callable[..., Awaitable[Any]], note_edited: Callable[[Any, Any], None], requests: Any, *args: Any
     ) -> Any:
-        """Return what was decided about tool calls that need an approval, then or now.
+        """Return what was decided about tool calls that need an approval, then or now: each call is a step.
 
         Args:
             decide: zrb's function, which asks a person, or whoever decides.
@@ -134,19 +135,31 @@ class AgentRun:
             requests: The calls.
             *args: What `decide` takes beside them.
         """
-        calls = [*(requests.calls or ()), *(requests.approvals or ())]
-        if not calls:
-            return await decide(requests, *args)
-        with self.journal.approval([call.tool_call_id for call in calls]) as step:
+        decided: Any = None
+        for name in ("calls", "approvals"):
+            for call in getattr(requests, name) or ():
+                one = replace(requests, **{"calls": [], "approvals": [], name: [call]})
+                results = await self._approve_one(decide, note_edited, call, one, *args)
+                if results is None:
+                    return None
+                if decided is None:
+                    decided = results
+                else:
+                    decided.approvals.update(results.approvals)
+        return decided if decided is not None else await decide(requests, *args)
+
+    async def _approve_one(
+        self, decide: Callable[..., Awaitable[Any]], note_edited: Callable[[Any, Any], None], call: Any, *args: Any
+    ) -> Any:
+        with self.journal.approval(call.tool_call_id) as step:
             if isinstance(step, Done):
-                results = repeat_approvals(codec.decode(step.result), calls)
-                for call in calls:
-                    note_edited(call, results.approvals.get(call.tool_call_id))
+                results = repeat_approvals(codec.decode(step.result), [call])
+                note_edited(call, results.approvals.get(call.tool_call_id))
                 return results
-            before = arguments_of(calls)
-            results = await decide(requests, *args)
+            before = arguments_of([call])
+            results = await decide(*args)
             if results is None or not are_decided(results):
                 step.fail(None, "interrupted")  # somebody decides later
             else:
-                self.journal.complete(step, stored_approvals(results, calls, before))
+                self.journal.complete(step, stored_approvals(results, [call], before))
             return results

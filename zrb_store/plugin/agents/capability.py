@@ -27,6 +27,7 @@ from zrb_store.errors import StepUncertain
 from zrb_store.plugin.agents import outcomes
 from zrb_store.plugin.agents.journal import Journal
 from zrb_store.plugin.agents.prompts import read_response, stored_response, summary_of_response
+from zrb_store.plugin.agents.threads import NotBegun, waiting_for_threads
 
 _SHORT = 200
 
@@ -121,15 +122,21 @@ class StoredAgent(AbstractCapability[Any]):
             return journal.tool(name, call.tool_name, arguments, repeat=repeat)
 
         async def execute() -> Any:
-            return await handler(args)
+            with waiting_for_threads(journal):
+                return await handler(args)
 
+        journal.refuse_if_stopping()
         try:
             with open_step() as step:
                 if isinstance(step, Done):
                     result = outcomes.repeat(codec.decode(step.result))
                     ctx.usage.tool_calls += 1  # as pydantic-ai counts a call that returns
                     return result
-                end = await outcomes.ended(execute)
+                try:
+                    end = await outcomes.ended(execute)
+                except NotBegun as error:
+                    journal.fail(step, error)  # its end is known
+                    raise
                 if len(str(arguments)) < _SHORT:
                     end.outcome["call"] = arguments  # for `show`, which does not read the arguments of steps
                 if not end.undone:

@@ -14,8 +14,8 @@ from zrb_store.attempt import Attempt, Done
 from zrb_store.codec import Encoded
 from zrb_store.errors import StepUncertain
 from zrb_store.plugin.agents.journal import Journal
-from zrb_store.plugin.agents.outcomes import UNKNOWN
-from zrb_store.plugin.agents.prompts import NotReadable, encoded_messages
+from zrb_store.plugin.agents.outcomes import UNKNOWN, storable
+from zrb_store.plugin.agents.prompts import Mode, NotReadable, encoded_messages
 from zrb_store.xcom import current_attempt
 
 _RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
@@ -44,6 +44,7 @@ class StoredHandler(AbstractCapability[Any]):
         if self._is_asking or not _has_handler(root) or not isinstance(current_attempt.get(), Attempt):
             return None
         journal = self._journal
+        journal.refuse_if_stopping()
         name = journal.name_of_call(f"deferred {' '.join(sorted(_names(requests)))}")
         try:
             with journal.deferred(name, requests.calls) as step:
@@ -85,7 +86,13 @@ def _names(requests: DeferredToolRequests) -> list[str]:
 
 
 def _stored(results: DeferredToolResults, limit: int) -> Encoded | dict[str, Any]:
-    return encoded_messages(lambda mode: {"kind": _KIND, "results": _RESULTS.dump_python(results, mode=mode)}, limit)
+    def dump(mode: Mode) -> dict[str, Any]:
+        dumped = _RESULTS.dump_python(results, mode=mode)
+        if mode == "python":  # a picture among them would come back as a dict
+            dumped["calls"] |= {name: own for name, one in results.calls.items() if (own := storable(one)) is not one}
+        return {"kind": _KIND, "results": dumped}
+
+    return encoded_messages(dump, limit)
 
 
 def _read(stored: Any, requests: DeferredToolRequests) -> DeferredToolResults:

@@ -5,29 +5,88 @@ A request repeats the whole conversation. So only what differs from the request 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
-from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
+from pydantic import TypeAdapter
+from pydantic_ai.messages import ModelMessage
 from pydantic_core import to_jsonable_python
 
 # What differs from run to run, or is not sent to the model.
-_NOT_SENT = ("timestamp", "metadata")
+_NOT_SENT = ("timestamp", "metadata", "retry")
 # How long to wait for an answer does not change it.
 _SETTINGS_LEFT_OUT = ("timeout", "request_timeout")
 _TOOL_FIELDS = ("description", "parameters_json_schema", "strict", "kind", "defer_loading")
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
+_KINDS = ("kind", "part_kind")
+
+
+def plain(value: Any, fallback: Callable[[Any], Any] | None = None) -> Any:
+    """Return a value as JSON data, as a model sees it, and the same in each process.
+
+    The elements of a set are in an order of their own. Fields of pydantic-ai's objects that are at their default are
+    left out, since each of its releases has more of them.
+
+    Args:
+        value: The value.
+        fallback: Called for an object that pydantic does not know.
+
+    Raises:
+        Exception: Whatever a user's own serializer raises; or there is an object that pydantic does not know.
+    """
+    kind = type(value)
+    if value is None or kind in (str, bool, int, float):
+        return value
+    if isinstance(value, Mapping):
+        return {_key(key, fallback): plain(item, fallback) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, fallback) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(item, fallback) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+    if isinstance(value, Enum):
+        return plain(value.value, fallback)
+    if hasattr(kind, "__pydantic_serializer__") or dataclasses.is_dataclass(kind):
+        return plain(_fields(value), fallback)
+    return to_jsonable_python(value, fallback=fallback, bytes_mode="base64")
+
+
+def _fields(value: Any) -> Any:
+    """Return the fields of an object that count: of pydantic-ai's, those that are not at their default."""
+    kind = type(value)
+    if hasattr(kind, "__pydantic_serializer__"):
+        fields = _ANY.dump_python(value, by_alias=True)
+    else:
+        fields = {one.name: getattr(value, one.name, None) for one in dataclasses.fields(kind)}
+    if kind.__module__.startswith("pydantic_ai."):
+        defaults = {one.name: _default(one) for one in dataclasses.fields(kind) if one.name not in _KINDS}
+        fields = {name: item for name, item in fields.items() if name not in defaults or item != defaults[name]}
+    return fields
+
+
+def _key(key: Any, fallback: Callable[[Any], Any] | None) -> str:
+    try:
+        (text,) = to_jsonable_python({key: None}, fallback=fallback, bytes_mode="base64")
+        return str(text)
+    except ValueError:  # pydantic knows no such key
+        return json.dumps(plain(key, fallback))
+
+
+def _default(one: dataclasses.Field[Any]) -> Any:
+    return one.default_factory() if one.default_factory in (dict, list) else one.default
 
 
 def digest(value: Any, length: int = 12) -> str:
     """Return a short digest of a value."""
     try:
-        plain = to_jsonable_python(value, fallback=lambda other: type(other).__qualname__)
+        data = plain(value, lambda other: type(other).__qualname__)
     except Exception:  # noqa: BLE001 - whatever a user's own serializer raises
-        plain = type(value).__qualname__
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:length]
+        data = type(value).__qualname__
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:length]
 
 
 @dataclass
@@ -141,7 +200,7 @@ class Fingerprints:
         if self._definitions is not None and self._definitions[0] == (tools, output):
             return self._definitions[1]
         found = {
-            "tools": {tool.name: digest([getattr(tool, name, None) for name in _TOOL_FIELDS]) for tool in tools},
+            "tools": {tool.name: digest([_fields(tool).get(name) for name in _TOOL_FIELDS]) for tool in tools},
             "output": digest(output),
         }
         self._definitions = ((tools, output), found)
@@ -163,9 +222,5 @@ def model_name(model: Any) -> str:
 
 def _sent(message: ModelMessage) -> Any:
     """Return what of a message is sent to a model."""
-    try:
-        dumped = ModelMessagesTypeAdapter.dump_python([message], mode="json")[0]["parts"]
-    except Exception:  # noqa: BLE001 - a tool's return value that pydantic cannot write as JSON
-        dumped = [vars(part) for part in message.parts]
-    parts = [{name: value for name, value in part.items() if name not in _NOT_SENT} for part in dumped]
-    return [message.kind, parts]
+    parts = [{name: item for name, item in _fields(part).items() if name not in _NOT_SENT} for part in message.parts]
+    return [message.kind, *map(digest, parts)]

@@ -34,5 +34,9 @@ def _of_code(function: Any) -> Any:
 
 def _constants(code: CodeType) -> Any:
     """Return what distinguishes a code from another, and is the same in each release of Python."""
-    constants = [_constants(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    constants = [
+        # The repr of a set, as of `x in {"a", "b"}`, has another order in each process.
+        _constants(one) if isinstance(one, CodeType) else one if isinstance(one, frozenset) else repr(one)
+        for one in code.co_consts
+    ]
     return [code.co_name, list(code.co_names), constants]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,8 @@ from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnava
 from zrb_store.names import storable_name
 from zrb_store.plugin.agents.call_names import CallNames
 from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
-from zrb_store.plugin.agents.prompts import NotReadable
+from zrb_store.plugin.agents.prompts import NotReadable, stored_refusal
+from zrb_store.plugin.signals import WAIT, signals
 from zrb_store.safe_text import ErrorText
 
 _LONGEST_NAME = 400
@@ -42,6 +44,7 @@ class Journal:
         self._fingerprints = Fingerprints()
         self._requests: list[Request] = []
         self._restart_at: int | None = None
+        self._failed: tuple[ExactStep, Exception] | None = None  # the last request, if it has failed
         self._calls = CallNames()
         self._prompts = 0
         self._reasons: dict[str, str] = {}
@@ -87,6 +90,7 @@ class Journal:
         self, model: Any, settings: Mapping[str, Any] | None, parameters: Any, messages: Sequence[Any]
     ) -> Iterator[Step | Done]:
         """Yield the step of a request to a model, or the stored answer if the request is the same as then."""
+        self.refuse_if_stopping()
         request = self._fingerprints.of(model, settings, parameters, messages)
         self._rewind(request)
         before = self._requests[-1] if self._requests else None
@@ -103,14 +107,33 @@ class Journal:
             self._reasons[name] = changed.reason
             return changed
 
-        with self._open(ExactStep(name, _text(arguments), change, leads=True)) as step:
+        call = ExactStep(name, _text(arguments), change, leads=True)
+        with self._open(call) as step:
             self.any_live = self.any_live or isinstance(step, Step)
-            yield step
+            try:
+                yield step
+            except Exception as error:
+                self._failed = (call, error) if isinstance(step, Step) else None
+                raise
 
     def _rewind(self, request: Request) -> None:
         start, self._restart_at = self._restart_at, None
         if start is not None and start < len(self._requests) and self._requests[start].whole == request.whole:
             del self._requests[start:]
+            self._failed = None  # the request that has failed is made again
+
+    def _keep_refusal(self) -> None:
+        """Store why the last request has failed: the agent goes on from that, with another request.
+
+        A later attempt must not ask again, since the steps from here on do not follow from an answer.
+        """
+        failed, self._failed = self._failed, None
+        if failed is None:
+            return
+        call, error = failed
+        with self._open(call) as step:
+            if isinstance(step, Step):
+                self.complete(step, stored_refusal(error, self.limit), {"kind": "refused"})
 
     def name_of_call(self, text: str) -> str:
         """Return the name of the step of a call, which is made now.
@@ -139,9 +162,10 @@ class Journal:
             stop=self.once.get(tool_name) != "tell",
         )
 
-    def approval(self, call_ids: Sequence[str]) -> AbstractContextManager[Step | Done]:
-        """Open the step in which it is decided whether tool calls may be executed."""
-        name = self.name_of_call(f"approval {' '.join(call_ids)}")
+    def approval(self, call_id: str) -> AbstractContextManager[Step | Done]:
+        """Open the step in which it is decided whether a tool call may be executed."""
+        self.refuse_if_stopping()
+        name = self.name_of_call(f"approval {call_id}")
         return self._open(ExactStep(name, _text({}), lambda _: None))
 
     def deferred(self, step_name: str, calls: Sequence[Any], *, repeat: bool = False) -> Any:
@@ -164,6 +188,8 @@ class Journal:
     def _open(self, call: ExactStep, *, stop: bool = True) -> Iterator[Step | Done]:
         if self.fatal is not None:
             raise self.fatal
+        if self._restart_at is None:  # else the next request decides whether the one that has failed is made again
+            self._keep_refusal()
         try:
             with self._attempt.steps.open(call) as step:
                 if self._is_private and isinstance(step, Step):
@@ -207,6 +233,19 @@ class Journal:
         if self._is_private:
             result = codec.encode(summary)._replace(restorable=False)
         step.complete(result)
+
+    def refuse_if_stopping(self) -> None:
+        """Let nothing begin after a signal has cancelled what runs: the cancellation may not have come here yet.
+
+        Raises:
+            asyncio.CancelledError: That is so.
+        """
+        if signals.received and any(task.cancelling() for task in asyncio.all_tasks()):
+            raise asyncio.CancelledError
+
+    def wait_for_store(self) -> None:
+        """Wait for the store as long as a signal allows, from now on."""
+        self._attempt.database.stop_waiting(WAIT)
 
     @property
     def limit(self) -> int:

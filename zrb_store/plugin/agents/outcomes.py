@@ -14,15 +14,33 @@ from pydantic_ai.exceptions import (
     ToolFailedError,
     ToolRetryError,
 )
-from pydantic_ai.messages import ToolReturn
+from pydantic_ai.messages import (
+    AudioUrl,
+    BinaryAudio,
+    BinaryContent,
+    BinaryImage,
+    CachePoint,
+    DocumentUrl,
+    ImageUrl,
+    TextContent,
+    ToolReturn,
+    UploadedFile,
+    VideoUrl,
+)
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
+from zrb_store.plugin.agents.fingerprint import digest, plain
 from zrb_store.safe_text import ErrorText, error_text
 
 _RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)
 _FIELDS = ("return_value", "content", "metadata", "tools")
+_CONTENT_CLASSES = (
+    *(AudioUrl, BinaryAudio, BinaryContent, BinaryImage, CachePoint),
+    *(DocumentUrl, ImageUrl, TextContent, UploadedFile, VideoUrl),
+)
+_CONTENT: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in _CONTENT_CLASSES}
 
 UNKNOWN = (
     "It is unknown whether this call took effect: the process was killed while it ran, and the call was not repeated. "
@@ -94,24 +112,53 @@ def unknown(name: str) -> dict[str, Any]:
     return {"kind": "unknown", "value": UNKNOWN.format(name=name)}
 
 
+class _Content(NamedTuple):
+    """Content of pydantic-ai, such as a picture. It is stored as pydantic-ai writes it, and comes back as itself."""
+
+    content: Any
+
+
+def _read_content(stored: Any) -> Any:
+    name, fields = stored
+    return _CONTENT[name].validate_python(fields)
+
+
+codec.register_codec(
+    _Content,
+    name="zrb_store.agents.Content",
+    encode=lambda one: [type(one.content).__name__, _CONTENT[type(one.content).__name__].dump_python(one.content)],
+    decode=_read_content,
+)
+
+
+def storable(value: Any) -> Any:
+    """Return a value in which the content of pydantic-ai is in a form that comes back as itself."""
+    if type(value) in _CONTENT_CLASSES:
+        return _Content(value)
+    if type(value) in (list, tuple):
+        return type(value)(map(storable, value))
+    return {key: storable(item) for key, item in value.items()} if type(value) is dict else value
+
+
 def encoded(outcome: dict[str, Any], limit: int) -> Encoded | dict[str, Any]:
     """Return an outcome in the form in which it is stored.
 
-    What our codecs do not know is stored as pydantic writes it, so that a model of pydantic comes back as the plain
-    data that the LLM has seen. What pydantic does not know either is returned as it is.
+    If a model would see something else in what our codecs restore, or if they do not know it, what it sees is stored as
+    JSON: a model of pydantic comes back as plain data. What pydantic does not know either is returned as it is.
     """
     try:
-        return codec.encode(outcome, limit=limit)
+        stored = codec.encode(storable(outcome), limit=limit)
+        if digest(codec.decode(stored.data)) == digest(outcome):
+            return stored
     except (UnencodableValue, ValueTooLarge):
         pass
     call = {"call": outcome["call"]} if "call" in outcome else {}
     try:
         if outcome["kind"] == "return":
             kept = {name: value for name, value in outcome.items() if name in _FIELDS}
-            data = _RETURN.dump_python(ToolReturn(**kept), mode="json")
-            return codec.encode({**call, "kind": "return as json", "data": data}, limit=limit)
+            return codec.encode({**call, "kind": "return as json", "data": plain(ToolReturn(**kept))}, limit=limit)
         if outcome["kind"] == "value":
-            data = _RETURN.dump_python(ToolReturn(outcome["value"]), mode="json")
+            data = plain(ToolReturn(outcome["value"]))
             return codec.encode({**call, "kind": "value as json", "data": data}, limit=limit)
     except Exception:  # noqa: BLE001 - whatever pydantic or a user's own serializer raises
         pass

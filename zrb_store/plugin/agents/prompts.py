@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
+from pydantic_ai import exceptions
 from pydantic_ai.messages import (
     ModelMessage,
     ModelMessagesTypeAdapter,
@@ -14,11 +16,12 @@ from pydantic_ai.messages import (
     TextPart,
     UserPromptPart,
 )
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
+from zrb_store.safe_text import mask_text, mask_texts
 
 _RESPONSE: TypeAdapter[ModelResponse] = TypeAdapter(ModelResponse)
 Mode = Literal["python", "json"]
@@ -118,13 +121,54 @@ def read_response(stored: Any) -> ModelResponse:
 
     Raises:
         NotReadable: It is neither.
+        Exception: The request was refused.
     """
     if isinstance(stored, str):
         return ModelResponse(parts=[TextPart(stored)])
     try:
-        return _RESPONSE.validate_python(stored["response"])
+        if stored.get("kind") != "refused":
+            return _RESPONSE.validate_python(stored["response"])
+        refusal = _read_refusal(stored)
     except _WRONG as error:
         raise NotReadable("no answer of a model") from error
+    raise refusal
+
+
+def stored_refusal(error: Exception, limit: int) -> Encoded | dict[str, Any]:
+    """Return the refusal of a request as it is stored: what zrb decides by when it goes on from it.
+
+    Args:
+        error: What was raised.
+        limit: How many bytes it may have.
+    """
+    details = {}
+    for name, value in vars(error).items():
+        if not name.startswith("_") and name != "headers":  # these may have cookies
+            with suppress(PydanticSerializationError):
+                details[name] = to_jsonable_python(value)
+    refusal = {
+        "kind": "refused",
+        "types": [one.__name__ for one in type(error).__mro__ if _is_of_pydantic_ai(one)],
+        "text": mask_text(str(error)),
+        "details": mask_texts(details),
+    }
+    return encoded_messages(lambda _: refusal, limit)
+
+
+def _read_refusal(stored: dict[str, Any]) -> Exception:
+    found: list[Any] = [getattr(exceptions, name, None) for name in stored["types"]]
+    known = [one for one in found if _is_of_pydantic_ai(one)]
+    bases = [one for one in known if not any(issubclass(other, one) for other in known if other is not one)]
+    # Adapters raise private classes that have two bases: the error with an HTTP status, and a category.
+    kind: type[Exception] = bases[0] if len(bases) == 1 else type("Refused", tuple(bases or [Exception]), {})
+    refusal = kind.__new__(kind, stored["text"])
+    refusal.__dict__.update({"headers": None, **stored["details"]})
+    return refusal
+
+
+def _is_of_pydantic_ai(kind: Any) -> bool:
+    """Whether a class is one of pydantic-ai's errors, by its name."""
+    return isinstance(kind, type) and issubclass(kind, Exception) and getattr(exceptions, kind.__name__, None) is kind
 
 
 def summary_of_response(response: ModelResponse) -> dict[str, Any]:
