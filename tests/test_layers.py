@@ -139,7 +139,7 @@ def test_no_file_is_too_long() -> None:
         path for folder in (PACKAGE, "migrations", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")
     ]
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
-    assert {path: length for path, length in lengths.items() if length > 350} == {}, "split these files"
+    assert {path: length for path, length in lengths.items() if length > 500} == {}, "split these files"
 
 
 @pytest.mark.parametrize(

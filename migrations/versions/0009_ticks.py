@@ -1,4 +1,4 @@
-"""Ticks, which order what happens without a clock; the error of a run; the identity of a queue; plain values.
+"""Ticks, which order what happens without a clock; the error of a run; plain values.
 
 The rows that are there keep the order of their times: a tick of theirs is the time itself.
 """
@@ -47,12 +47,9 @@ def upgrade() -> None:
             )
     for name in ("error_type", "error_message", "error_traceback"):
         op.add_column("zrb_run", sa.Column(name, sa.Text()))
-    op.add_column("zrb_queue", sa.Column("token", sa.BigInteger(), nullable=False, server_default=sa.text("0")))
     op.add_column("zrb_value", sa.Column("plain", sa.Boolean(), nullable=False, server_default=sa.false()))
     for table, moments in TICKS.items():
         op.execute(f"UPDATE {table} SET " + ", ".join(f"{moment}_tick = {moment}_at" for moment in moments))
-    random = "random()" if on_sqlite else "CAST(random() * 9000000000000000 AS BIGINT)"
-    op.execute(f"UPDATE zrb_queue SET token = {random}")
     latest = " UNION ALL ".join(
         f"SELECT max({moment}_tick) AS tick FROM {table}" for table, moments in TICKS.items() for moment in moments
     )

@@ -295,7 +295,6 @@ QUEUE: Columns = {
     "high": _ANY_SEQ,
     "low": _ANY_SEQ,
     "max_deliveries": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
-    "token": ColumnRule(int, least=-_BIGINT - 1, most=_BIGINT, note="random"),
 }
 VALUE: Columns = {
     "queue_id": _ID,

@@ -205,8 +205,6 @@ queue = Table(
     Column("high", BigInteger, nullable=False, server_default=text("0")),
     Column("low", BigInteger, nullable=False, server_default=text("1")),
     Column("max_deliveries", Integer),  # NULL: unlimited
-    # Random: tells this queue from the one that had its id before the store was restored from a copy.
-    Column("token", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("session_id", "name"),
     sqlite_autoincrement=True,
 )

@@ -146,6 +146,9 @@ _RUNS = sa.select(
     run.c.python_version,
     run.c.zrb_version,
     _at(run.c.lease_expires_at),
+    run.c.error_type,
+    run.c.error_message,
+    run.c.error_traceback,
 ).select_from(run.join(session, session.c.id == run.c.session_id))
 _END: list[Column] = [
     attempt.c.status,

@@ -7,7 +7,7 @@ import json
 from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, chunk, literal_column, output, queue, returned, sa, session, value
-from zrb_store.db.dialect import among, insert_if_absent, now, random_token, tick
+from zrb_store.db.dialect import among, insert_if_absent, new_id, now, tick
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.clock import TICK
 from zrb_store.queries.fork_steps import SOURCE as _SOURCE
@@ -44,6 +44,7 @@ def _create(dialect_name: str) -> Any:
     columns = ("name", "project", "task", "path", "inputs", "tasks", "forked_from")
     values: dict[str, Any] = {name: bindparam(name) for name in columns}
     values |= {"status": literal_column("'open'"), "created_at": now(), "created_tick": tick()}
+    values["id"] = new_id(literal_column("zrb_session"))
     return insert_if_absent(dialect_name, session).values(values).returning(session.c.id)
 
 
@@ -78,12 +79,11 @@ def _undone(table: Any, dialect_name: str) -> Any:
 
 _lowest, _highest = sa.func.min(value.c.seq), sa.func.max(value.c.seq)
 _COPY_QUEUES = sa.insert(queue).from_select(
-    ["session_id", "name", "max_deliveries", "token", "low", "high"],
+    ["session_id", "name", "max_deliveries", "low", "high"],
     sa.select(
         _TARGET,
         queue.c.name,
         queue.c.max_deliveries,
-        random_token(),
         sa.case((_lowest < 1, _lowest), else_=1),
         sa.case((_highest > 0, _highest), else_=0),
     )

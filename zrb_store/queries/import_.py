@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from zrb_store.db.chunks import long_from
-from zrb_store.db.dialect import insert_if_absent, random_token
+from zrb_store.db.dialect import insert_if_absent, new_id
 from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
@@ -33,6 +33,7 @@ from zrb_store.records import UNSUCCESSFUL
 @functools.cache
 def _create(dialect_name: str) -> Any:
     values: dict[str, Any] = {column.name: bindparam(column.name) for column in SESSION}
+    values["id"] = new_id(sa.literal_column("zrb_session"))
     return insert_if_absent(dialect_name, session).values(values).returning(session.c.id)
 
 
@@ -41,10 +42,15 @@ def _insert(table: sa.Table, columns: Sequence[sa.Column[Any]], *links: str) -> 
     return sa.insert(table).values({name: bindparam(name) for name in names}), names
 
 
+def _insert_one(table: sa.Table, columns: Sequence[sa.Column[Any]], *links: str) -> Any:
+    insert, _ = _insert(table, columns, *links)
+    return insert.values(id=new_id(sa.literal_column(table.name))).returning(table.c.id)
+
+
 _ADD = {
-    "run": _insert(run, RUN, "session_id")[0].returning(run.c.id),
-    "queue": _insert(queue, QUEUE, "session_id")[0].values(token=random_token()).returning(queue.c.id),
-    "attempt": _insert(attempt, ATTEMPT, *ATTEMPT_LINKS[1:])[0].returning(attempt.c.id),
+    "run": _insert_one(run, RUN, "session_id"),
+    "queue": _insert_one(queue, QUEUE, "session_id"),
+    "attempt": _insert_one(attempt, ATTEMPT, *ATTEMPT_LINKS[1:]),
 }
 _ADD_MANY = {
     "output": _insert(output, OUTPUT, "attempt_id"),
@@ -62,8 +68,8 @@ def add_session(executor: Executor, fields: Record) -> int | None:
 
 def add(executor: Executor, fields: Record) -> int:
     """Write a run, a queue or an attempt that refers to other rows by id. Return its id."""
-    new_id: int = executor.execute(_ADD[fields["kind"]], fields)[0][0]
-    return new_id
+    row_id: int = executor.execute(_ADD[fields["kind"]], fields)[0][0]
+    return row_id
 
 
 def add_many(transaction: Transaction, kind: str, rows: Sequence[Record]) -> None:

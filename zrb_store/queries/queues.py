@@ -7,7 +7,7 @@ from typing import Any
 
 from zrb_store.db.columns import QUEUE
 from zrb_store.db.core import bindparam, literal_column, queue, sa, session
-from zrb_store.db.dialect import insert_if_absent, new_id, random_token
+from zrb_store.db.dialect import insert_if_absent, new_id
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions
@@ -49,9 +49,9 @@ def ensure_queue(transaction: Transaction, session_name: str, queue_name: str) -
 
 @functools.cache
 def _create_queue(dialect_name: str) -> Any:
-    columns = (new_id(literal_column("zrb_queue")), session.c.id, bindparam("queue", type_=sa.Text), random_token())
+    columns = (new_id(literal_column("zrb_queue")), session.c.id, bindparam("queue", type_=sa.Text))
     of_session = sa.select(*columns).where(session.c.name == bindparam("session"))
-    insert = insert_if_absent(dialect_name, queue).from_select(["id", "session_id", "name", "token"], of_session)
+    insert = insert_if_absent(dialect_name, queue).from_select(["id", "session_id", "name"], of_session)
     return insert.returning(queue.c.id)
 
 

@@ -60,23 +60,6 @@ def _postgresql_tick(element: FunctionElement[int], compiler: Any, **_: Any) -> 
     return "nextval('zrb_tick')"
 
 
-class random_token(FunctionElement[int]):
-    """A number that identifies a row beside its id."""
-
-    type = sa.BigInteger()
-    inherit_cache = True
-
-
-@compiles(random_token, "sqlite")
-def _sqlite_random_token(element: random_token, compiler: Any, **_: Any) -> str:
-    return "random()"
-
-
-@compiles(random_token, "postgresql")
-def _postgresql_random_token(element: random_token, compiler: Any, **_: Any) -> str:
-    return "CAST(random() * 9000000000000000 AS BIGINT)"
-
-
 class new_id(FunctionElement[int]):
     """An id for a new row of the table that is its argument, higher than those that there are, and part of it random.
 

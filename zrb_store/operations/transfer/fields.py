@@ -40,7 +40,7 @@ def _fields(table: Columns, links: Columns, *without: str) -> Columns:
 FIELDS: Mapping[str, Columns] = {
     "session": _fields(columns.SESSION, {}),
     "run": _fields(columns.RUN, {}, "suspected_at"),
-    "queue": _fields(columns.QUEUE, {}, "token"),
+    "queue": _fields(columns.QUEUE, {}),
     "attempt": _fields(
         columns.ATTEMPT,
         {"run": _RUN, "result_queue": _QUEUE_NAME_OR_NULL, "parent": _OWNER},
