@@ -19,7 +19,7 @@ from tests import pgbouncer, postgres
 from tests.commands import Commands
 from tests.processes import start_server
 from tests.told import Told
-from tests.zrb.environments import RELEASES
+from tests.zrb.environments import RELEASES, is_left_out
 from zrb_store.db import chunks as db_chunks
 from zrb_store.db import migrate
 from zrb_store.db.revision import REVISION
@@ -56,8 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of `make quick`, and those that can go through PgBouncer (`make test-pooled`)."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose releases of zrb. Mark the tests of `make quick`, and those for PgBouncer (`make test-pooled`)."""
+    left_out = {item for item in items if is_left_out(item)}
+    config.hook.pytest_deselected(items=[*left_out])
+    items[:] = [item for item in items if item not in left_out]
     for item in items:
         if isinstance(item, pytest.Function) and is_quick(item):
             item.add_marker("quick")

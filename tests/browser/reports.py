@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,18 @@ from zrb_store.page.report import report
 ROOT = Path(__file__).parent.parent.parent
 AUDIT = ROOT / "examples" / "audit" / "zrb_init.py"
 
+NINE_HOURS = 9 * 3600 * 1_000_000
+TIMES = {
+    "zrb_run": ("started_at", "ended_at", "lease_expires_at"),
+    "zrb_attempt": ("started_at", "ended_at", "given_back_at"),
+    "zrb_value": ("pushed_at", "ended_at"),
+    "zrb_return": ("taken_at", "returned_at"),
+    "zrb_session": ("created_at", "finished_at"),
+}
+
 
 def demo(folder: Path) -> Path:
-    """Write the report of the session of `make demo`: a workflow of zrb that fails, and resumes."""
+    """Write the report of the session of `make demo`: a workflow of zrb that fails, and resumes nine hours later."""
     shutil.copy(AUDIT, folder)
     environment = {
         **os.environ,
@@ -38,6 +49,10 @@ def demo(folder: Path) -> Path:
 
     zrb("audit", "report", "--folder", "reports", code=1, ZRB_STORE_SESSION="audit-1")
     zrb("xcom", "report", "audit-1", "-o", "failed.html", code=0)
+    with closing(sqlite3.connect(folder / "xcom.db")) as database, database:
+        for table, columns in TIMES.items():
+            earlier = ", ".join(f"{column} = {column} - {NINE_HOURS}" for column in columns)
+            database.execute(f"UPDATE {table} SET {earlier}")
     (folder / "reports").mkdir()
     zrb("xcom", "resume", "audit-1", code=0)
     zrb("xcom", "report", "audit-1", "-o", "run.html", code=0)

@@ -60,6 +60,7 @@ def is_up(port: int) -> bool:
     return True
 
 
+@pytest.mark.every_release
 def test_a_task_run_by_the_web_server(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     with socket.socket() as probe:
