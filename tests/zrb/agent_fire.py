@@ -20,7 +20,7 @@ from typing import IO, Any
 from tests.rows import faults, query, states
 from zrb_store import open_store
 
-DEADLINE = 120.0
+DEADLINE = 600.0
 SERVER = Path(__file__).with_name("warm.py")
 
 
@@ -299,7 +299,7 @@ def rewind(zrb: WarmZrb, project: Project, location: str, rounds: int, some: sli
     """
 
     def run(session: str, *args: str) -> str:
-        environ = {"ZRB_STORE_URL": location, "ZRB_STORE_SESSION": session, "ROUNDS": str(rounds)}
+        environ: Any = {"ZRB_STORE_URL": location, "ZRB_STORE_SESSION": session, "ROUNDS": str(rounds)}
         status, output = zrb.run(project, *args, **environ)
         assert status == 0, output
         return output

@@ -23,7 +23,7 @@ from zrb_store.queries import attempts, queues
 from zrb_store.records import AttemptRecord, SessionRecord, ValueRecord
 from zrb_store.store import Store
 
-DEADLINE = 60.0
+DEADLINE = 600.0
 
 # Code that every task file of these tests may use. Tasks and tests communicate by files in the project's folder.
 PRELUDE = '''
