@@ -42,8 +42,10 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-# Used by: pytest --hypothesis-profile=thorough
+# Tests whose examples are slow take a share of these. A long search: pytest -m hypothesis --hypothesis-profile=thorough
 hypothesis.settings.register_profile("thorough", max_examples=5000, deadline=None)
+hypothesis.settings.register_profile("usual", max_examples=100, deadline=None)
+hypothesis.settings.load_profile("usual")
 
 SERVER = pytest.StashKey[postgres.SharedServer]()
 DATABASES = ["sqlite", "postgresql"]

@@ -135,7 +135,8 @@ _numbers = itertools.count()
 
 
 @hypothesis_settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=hypothesis_settings().max_examples // 6,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(scenario=st.lists(steps, max_size=25))
 def test_any_scenario_goes_there_and_back(store: Store, other: Store, scenario: Scenario) -> None:

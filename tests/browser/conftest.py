@@ -45,7 +45,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def location(sqlite_template: Path, tmp_path: Path) -> str:
     """The path of an empty store. Pages are drawn from descriptions, which other tests compare on both databases."""
-    return shutil.copy(sqlite_template, tmp_path / "store.db")
+    return str(shutil.copy(sqlite_template, tmp_path / "store.db"))
 
 
 @pytest.fixture
