@@ -71,8 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_quick(item: pytest.Function) -> bool:
-    """Whether the test is about SQLite or one release of zrb, and not marked as slow."""
-    if item.get_closest_marker("slow") or "postgres" in item.path.name:
+    """Whether the test is about SQLite or one release of zrb, not marked as slow, and needs no browser."""
+    if item.get_closest_marker("slow") or "postgres" in item.path.name or "browser" in item.path.parts:
         return False
     if POSTGRES_FIXTURES.intersection(item.fixturenames):
         return False
