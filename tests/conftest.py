@@ -71,10 +71,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_quick(item: pytest.Function) -> bool:
-    """Whether the test is about SQLite or one release of zrb, not marked as slow, and needs no browser."""
+    """Whether the test is about SQLite or one release of zrb, is not `slow`, and needs neither browser nor shell."""
     if item.get_closest_marker("slow") or "postgres" in item.path.name or "browser" in item.path.parts:
         return False
-    if POSTGRES_FIXTURES.intersection(item.fixturenames):
+    if {"shell", *POSTGRES_FIXTURES}.intersection(item.fixturenames):
         return False
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     texts = [value for value in parameters.values() if isinstance(value, str)]

@@ -138,6 +138,7 @@ _numbers = itertools.count()
     max_examples=hypothesis_settings().max_examples // 6,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+@pytest.mark.slow
 @given(scenario=st.lists(steps, max_size=25))
 def test_any_scenario_goes_there_and_back(store: Store, other: Store, scenario: Scenario) -> None:
     name = f"s{next(_numbers)}"
