@@ -15,7 +15,7 @@ from tests.rows import faults, states
 from zrb_store import Attempt, Store, codec, open_store
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import attempts, takes, values
-from zrb_store.queries.clock import now_micros
+from zrb_store.queries.clock import draw
 from zrb_store.queries.give_back import give_back, lock_queue
 from zrb_store.queries.requeue import dead_values, revive
 from zrb_store.testing import expire_lease
@@ -152,7 +152,7 @@ def deadly(store: Store, other: Store, pusher: Attempt, taker: Attempt) -> Store
 def requeuing(queue_id: int) -> Work:
     def work(transaction: Transaction) -> None:
         lock_queue(transaction, queue_id)
-        revive(transaction, queue_id, dead_values(transaction, queue_id), now_micros(transaction), "requeued")
+        revive(transaction, queue_id, dead_values(transaction, queue_id), draw(transaction), "requeued")
 
     return work
 

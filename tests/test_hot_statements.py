@@ -53,6 +53,7 @@ WAYS: dict[str, set[str]] = {
     "renew": set(),
 }
 # What SQLite looks up itself, to check foreign keys.
+ONE_ROW = ("SCAN zrb_version", "SCAN zrb_clock")
 CHILDREN = ("zrb_return", "INDEX ix_zrb_value_taken_by (taken_by=?)", "INDEX ix_zrb_value_pushed_by (pushed_by=?)")
 
 # All operations that workflows use. Each leaves some values in the queue, and an open attempt.
@@ -181,7 +182,7 @@ def test_every_hot_statement_finds_its_rows_by_an_index(folder: Path, tmp_path: 
         for sql, steps in statements.items()
         for step in steps
         # The version has one row, and this index only the attempts that run.
-        if step.startswith("SCAN zrb_") and step != "SCAN zrb_version" and "ix_zrb_attempt_running" not in step
+        if step.startswith("SCAN zrb_") and step not in ONE_ROW and "ix_zrb_attempt_running" not in step
     ]
     assert scans == []
     hottest = {name: {step for steps in plans[name].values() for step in steps} for name in WAYS}

@@ -23,7 +23,7 @@ from tests.postgres import Server
 from zrb_store import open_store
 from zrb_store.db import migrate
 from zrb_store.db.revision import OLD_VERSION_TABLE, REVISION, VERSION_TABLE
-from zrb_store.db.tables import metadata, queue, session
+from zrb_store.db.tables import CLOCK_ON_SQLITE, clock, metadata, queue, session
 from zrb_store.db.urls import store_url
 from zrb_store.db.views import VIEWS
 from zrb_store.errors import StoreUnavailable
@@ -54,8 +54,9 @@ def table_names(engine: sa.Engine) -> set[str]:
 
 
 def tables_of_a_store(engine: sa.Engine) -> set[str]:
-    """Return the tables of a store. On SQLite there is one more, which tells programs of revision 0001 to keep off."""
-    return {*metadata.tables, VERSION_TABLE, *([OLD_VERSION_TABLE] if engine.dialect.name == "sqlite" else [])}
+    """Return the tables of a store. On SQLite one is the clock, and one tells programs of revision 0001 to keep off."""
+    more = [clock.name, OLD_VERSION_TABLE] if engine.dialect.name == "sqlite" else []
+    return {*metadata.tables, VERSION_TABLE, *more}
 
 
 def insert_session(engine: sa.Engine, name: str) -> None:
@@ -111,6 +112,9 @@ def test_sqlite_schema_is_the_same_migrated_or_created(tmp_path: Path) -> None:
     migrated, defined = engine_of(tmp_path / "migrated.db"), engine_of(tmp_path / "defined.db")
     migrate.upgrade(migrated)
     metadata.create_all(defined)
+    with defined.begin() as connection:
+        for statement in CLOCK_ON_SQLITE:
+            connection.exec_driver_sql(statement)
     create_views(defined)
     assert schema(migrated) == schema(defined)
 

@@ -24,6 +24,7 @@ def history(*ended: str) -> list[AttemptRecord]:
                 error_type=None, error_message=None, error_traceback=None, started_at=number, ended_at=number,
                 given_back_at=number if "given-back" in words else None, command_pid=None, command_started=None,
                 parent_id=None, step_of=None, step=None, step_number=None, once=False,
+                started_tick=number, ended_tick=number, given_back_tick=None,
             )
         )  # fmt: skip
     return records

@@ -24,7 +24,7 @@ from zrb_store.db.dialect import watchdog
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import takes, values
-from zrb_store.queries.clock import now_micros
+from zrb_store.queries.clock import draw
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
@@ -56,7 +56,7 @@ def test_a_connection_that_the_server_ended_for_idling_during_a_change(
         backends.append(server_session(transaction))
         if len(backends) == 1:
             wait_until(lambda: not alive(postgres_admin, backends[0]), lambda: "the server does not end it")
-        now_micros(transaction)
+        draw(transaction)
         return taken
 
     with open_store(with_settings(location, idle_in_transaction_session_timeout="100ms")) as other:
@@ -239,9 +239,7 @@ def test_a_take_over_sees_what_it_waited_for_whatever_the_default_isolation_is(
 
     def push(transaction: Transaction) -> None:
         assert values.may_write(transaction, attempt.id)
-        values.push_many(
-            transaction, queue_id, [values.NewValue(_encoded("late"))], attempt.id, now_micros(transaction)
-        )
+        values.push_many(transaction, queue_id, [values.NewValue(_encoded("late"))], attempt.id, draw(transaction))
         pushed.set()
         assert commit.wait(DEADLINE)
 

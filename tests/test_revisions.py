@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
+from tests.clocks import set_back
 from tests.revisions.make import HERE
 from tests.test_migrations import engine_of
 from zrb_store import SchemaBehind, cli, codec, open_store
@@ -21,6 +22,7 @@ from zrb_store.db.tables import metadata, output
 from zrb_store.db.tables import run as run_table
 from zrb_store.db.views import VIEWS
 from zrb_store.operations.requeue import requeue_all
+from zrb_store.testing import expire_lease
 
 STORED = sorted(HERE.glob("*.sql"))
 
@@ -120,3 +122,21 @@ def test_a_report_of_a_stored_database_is_written_or_refused_as_show_does(
     page = capsys.readouterr()
     assert (code, page.err) == shown
     assert (code == 0) == ("<h1>dead</h1>" in page.out)
+
+
+def test_an_upgraded_store_keeps_the_order_of_its_times(new_location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens after the upgrade comes after it, also for a clock that is far behind."""
+    monkeypatch.setenv("ZRB_STORE_URL", new_location)
+    restore(HERE / "0008.sql", new_location)
+    assert cli.run(["db", "upgrade"]) == 0
+    with open_store(new_location) as store:
+        set_back(store, 20 * 365 * 86_400)
+        expire_lease(store.session("dead"))
+        files = store.session("inbox").xcom["files"]
+        with store.session("dead").run(task="load") as run, run.attempt("load") as attempt:
+            assert attempt.step("page", lambda text: "again", "one") is None
+            assert attempt.step("rest", lambda text: "again", "abc") == "again"
+            files.append(files.pop())
+            attempt.complete("newest")
+        assert store.last("load", any_project=True) == "newest"
+    assert cli.run(["doctor"]) == 0

@@ -38,6 +38,21 @@ def exported(store: Store, *names: str) -> bytes:
     return b"".join(line.encode() + b"\n" for line in export(store.database, names or None))
 
 
+def comparable(content: bytes) -> list[dict[str, Any]]:
+    """Return the records without hashes, and each tick as its rank among them, since an import numbers anew."""
+    records = [json.loads(line) for line in content.splitlines()]
+    places = [
+        (record, name)
+        for record in records
+        for name, tick in record.items()
+        if name.endswith("_tick") and tick is not None
+    ]
+    ranks = {tick: rank for rank, tick in enumerate(sorted({record[name] for record, name in places}))}
+    for record, name in places:
+        record[name] = ranks[record[name]]
+    return [{name: field for name, field in record.items() if name != "sha256"} for record in records]
+
+
 def imported(store: Store, content: bytes, rename: dict[str, str] | None = None) -> int:
     return import_sessions(store.database, io.BytesIO(content), "the file", rename)
 
@@ -70,7 +85,7 @@ def test_a_store_with_a_past_goes_there_and_back(store: Store, other: Store, bac
     assert copy(store.database, other.database) == 5
     assert copy(other.database, back.database) == 5
     assert shown(store) == shown(other) == shown(back)
-    assert exported(store) == exported(other) == exported(back)
+    assert comparable(exported(store)) == comparable(exported(other)) == comparable(exported(back))
     assert imported(open_again(back, "third.db"), exported(other)) == 5
 
 
@@ -149,7 +164,7 @@ def test_any_scenario_goes_there_and_back(store: Store, other: Store, scenario: 
     assert copy(store.database, other.database, names) == 2
     assert [show(store.database, one) for one in names] == [show(other.database, one) for one in names]
     content = exported(store, *names)
-    assert content == exported(other, *names)
+    assert comparable(content) == comparable(exported(other, *names))
     assert imported(store, content, {one: f"{one}-again" for one in names}) == 2
     assert json.loads(json.dumps(show(other.database, name)).replace(name, f"{name}-again")) == json.loads(
         json.dumps(show(store.database, f"{name}-again")).replace(f"{name}-other-again", f"{name}-again-other")
@@ -208,7 +223,7 @@ def test_a_failed_pusher_of_an_orphaned_value_is_kept(store: Store, other: Store
         reader.complete()
     assert [value["pushed_by"] for value in show(store.database, "inbox")["queues"]["files"]["values"]] == ["s/load#1"]
     copy(store.database, other.database)
-    assert exported(store) == exported(other)
+    assert comparable(exported(store)) == comparable(exported(other))
 
 
 def test_a_stranger_of_the_same_name_owns_nothing(store: Store, other: Store) -> None:
@@ -330,7 +345,7 @@ def test_pages_and_batches(store: Store, other: Store, monkeypatch: pytest.Monke
     copy(store.database, other.database)
     assert shown(store) == shown(other)
     monkeypatch.undo()
-    assert exported(store) == exported(other)
+    assert comparable(exported(store)) == comparable(exported(other))
 
 
 def test_a_pipe_can_be_imported(store: Store, back: Store) -> None:
@@ -347,4 +362,4 @@ def test_a_pipe_can_be_imported(store: Store, back: Store) -> None:
     with os.fdopen(reading, "rb") as pipe:
         assert import_sessions(back.database, pipe, "stdin") == 5
     writer.join()
-    assert exported(back) == content
+    assert comparable(exported(back)) == comparable(content)

@@ -30,6 +30,8 @@ class SessionRecord:
     fence: int
     created_at: int
     finished_at: int | None
+    created_tick: int
+    finished_tick: int | None
     damage: tuple[str, ...] = ()
 
     @property
@@ -62,6 +64,11 @@ class RunRecord:
     ended_at: int | None
     outcome: str | None
     told_at: int | None  # when the command for failures was started for its end
+    started_tick: int
+    ended_tick: int | None
+    error_type: str | None  # of the error that ended it outside of attempts
+    error_message: str | None
+    error_traceback: str | None
     damage: tuple[str, ...] = ()
 
 
@@ -99,6 +106,9 @@ class AttemptRecord:
     step: str | None
     step_number: int | None
     once: bool
+    started_tick: int
+    ended_tick: int | None
+    given_back_tick: int | None
     damage: tuple[str, ...] = ()
 
     @property
@@ -129,6 +139,9 @@ class ValueRecord:
     orphaned: bool
     deliveries: int
     data: str
+    pushed_tick: int
+    ended_tick: int | None
+    plain: bool
     damage: tuple[str, ...] = ()
 
 
@@ -143,6 +156,8 @@ class ReturnRecord:
     returned_at: int
     reason: str
     deliveries: int | None  # the value's count from then on, if it changed; 0 if it was dead and was requeued
+    taken_tick: int
+    returned_tick: int
     damage: tuple[str, ...] = ()
 
 

@@ -34,10 +34,11 @@ from zrb_store.store import open_store
     details="Prints one line for each session that failed, was interrupted or is stale (its process died), for each "
     "queue that has dead values, and for each task that is overdue: what happened, and the command that helps. Exits "
     "1 if there is such a line; else it exits 0 and prints nothing, except on a terminal.\n\nA session is reported "
-    "until it completes, is removed, or a newer one of the same project and main task completes. Workers of one queue "
-    "stand in for each other: any of them need only complete later. Child sessions are not looked at, since their "
-    "parents are.\n\nIf ZRB_STORE_ON_FAILURE is set, its command is started once for each stale session of which "
-    "nobody has been told, and if the store cannot be used. Only then this writes.",
+    "until it completes, is removed, or a newer one of the same project and main task completes after it failed. "
+    "Workers of one queue stand in for each other: any of them need only complete later. Child sessions are left "
+    "out, because their parents are looked at.\n\nIf ZRB_STORE_ON_FAILURE is set, its command is "
+    "started once for each stale session of which nobody has been told, and if the store cannot be used. Only then "
+    "this writes.",
 )
 @click.option(
     "--task", "tasks", metavar="NAME", multiple=True, help="Also report this task if it is overdue (with --max-age)."

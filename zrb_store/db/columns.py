@@ -177,6 +177,8 @@ _ANY_SEQ = ColumnRule(int, least=-_SEQ, most=_SEQ)
 _SEQ_OR_NULL = ColumnRule(int, nullable=True, least=-_SEQ, most=_SEQ)
 _TIME = ColumnRule(int, most=_LATEST, note="microseconds since 1970 UTC")
 _TIME_OR_NULL = ColumnRule(int, nullable=True, most=_LATEST, note="microseconds since 1970 UTC")
+_TICK = ColumnRule(int, most=_BIGINT, note="order within the store")
+_TICK_OR_NULL = ColumnRule(int, nullable=True, most=_BIGINT, note="order within the store")
 _TEXT = ColumnRule(str)
 _TEXT_OR_NULL = ColumnRule(str, nullable=True)
 _FLAG = ColumnRule(bool)
@@ -209,6 +211,8 @@ SESSION: Columns = {
     "fence": _COUNT,
     "created_at": _TIME,
     "finished_at": _TIME_OR_NULL,
+    "created_tick": _TICK,
+    "finished_tick": _TICK_OR_NULL,
 }
 RUN: Columns = {
     "id": _ID,
@@ -231,6 +235,11 @@ RUN: Columns = {
     "ended_at": _TIME_OR_NULL,
     "outcome": _words("completed failed interrupted lost", nullable=True),
     "told_at": _TIME_OR_NULL,
+    "started_tick": _TICK,
+    "ended_tick": _TICK_OR_NULL,
+    "error_type": _TEXT_OR_NULL,
+    "error_message": _TEXT_OR_NULL,
+    "error_traceback": _TEXT_OR_NULL,
 }
 ATTEMPT: Columns = {
     "id": _ID,
@@ -263,6 +272,9 @@ ATTEMPT: Columns = {
     "step_number": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
     "once": _FLAG,
     "result": ColumnRule(str, nullable=True, note="JSON: an encoded value", content=problem_of, long=True),
+    "started_tick": _TICK,
+    "ended_tick": _TICK_OR_NULL,
+    "given_back_tick": _TICK_OR_NULL,
 }
 OUTPUT: Columns = {
     "attempt_id": _ID,
@@ -283,6 +295,7 @@ QUEUE: Columns = {
     "high": _ANY_SEQ,
     "low": _ANY_SEQ,
     "max_deliveries": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
+    "token": ColumnRule(int, least=-_BIGINT - 1, most=_BIGINT, note="random"),
 }
 VALUE: Columns = {
     "queue_id": _ID,
@@ -298,6 +311,9 @@ VALUE: Columns = {
     "orphaned": _FLAG,
     "data": ColumnRule(str, note="JSON: an encoded value", content=problem_of, long=True),
     "deliveries": _COUNT,
+    "pushed_tick": _TICK,
+    "ended_tick": _TICK_OR_NULL,
+    "plain": _FLAG,
 }
 CHUNK: Columns = {
     "queue_id": _ID,
@@ -314,6 +330,8 @@ RETURN: Columns = {
     "returned_at": _TIME,
     "reason": _TEXT,
     "deliveries": ColumnRule(int, nullable=True, least=0, most=_INTEGER),
+    "taken_tick": _TICK,
+    "returned_tick": _TICK,
 }
 CHANGE: Columns = {
     "id": _ID,

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy import bindparam, literal_column
 
-    from zrb_store.db.tables import attempt, change, chunk, output, queue, returned, run, session, value, version
+    from zrb_store.db.tables import attempt, change, chunk, clock, output, queue, returned, run, session, value, version
 else:
     sa = module("sqlalchemy")
     bindparam, literal_column = sa.bindparam, sa.literal_column
     _tables = module("zrb_store.db.tables")
     attempt, change, chunk, output = _tables.attempt, _tables.change, _tables.chunk, _tables.output
+    clock = _tables.clock
     queue, returned, run = _tables.queue, _tables.returned, _tables.run
     session, value, version = _tables.session, _tables.value, _tables.version
 
@@ -28,6 +29,7 @@ __all__ = [
     "bindparam",
     "change",
     "chunk",
+    "clock",
     "literal_column",
     "output",
     "queue",

@@ -1,6 +1,8 @@
 """The tables. Only migrations create them; a test checks that both definitions are equal.
 
-Times are whole microseconds since 1970 UTC, read from the database's clock inside the transaction that writes them.
+Times are whole microseconds since 1970 UTC, read from the database's clock inside the transaction that writes them:
+they are for people. Ticks decide what came before what (docs/promises.md, promise 17). Whatever begins or ends is an
+event and draws the next tick; a change of a queue has a tick between those of the events before and after it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Sequence,
     Table,
     TableClause,
     Text,
@@ -29,6 +32,8 @@ from sqlalchemy import (
 from zrb_store.db.revision import VERSION_TABLE
 
 version = TableClause(VERSION_TABLE, column("version_num"))
+# Ticks come from this table on SQLite, which has one writer at a time, and from a sequence on PostgreSQL.
+clock = TableClause("zrb_clock", column("tick", BigInteger))
 
 metadata = MetaData(
     naming_convention={
@@ -41,6 +46,13 @@ metadata = MetaData(
 
 # On SQLite only a column whose type is exactly INTEGER becomes the row id.
 Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+tick = Sequence("zrb_tick", data_type=BigInteger, metadata=metadata)
+
+
+def _first_tick(name: str) -> Column[Any]:
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
 
 
 def _id() -> Column[Any]:
@@ -65,8 +77,11 @@ session = Table(
     Column("fence", Integer, nullable=False, server_default=text("0")),  # the number of the newest run
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
+    _first_tick("created_tick"),
+    Column("finished_tick", BigInteger),
     Index(None, "created_at"),
-    Index(None, "task", "created_at"),
+    Index(None, "task", "id"),
+    Index(None, "task", "finished_tick"),
     # For whoever looks for what is not done. It leaves out most sessions, so it is short.
     Index(
         "ix_zrb_session_not_completed",
@@ -100,6 +115,12 @@ run = Table(
     Column("ended_at", BigInteger),
     Column("outcome", Text),  # completed, failed, interrupted or lost
     Column("told_at", BigInteger),  # when the command for failures was started for its end
+    _first_tick("started_tick"),
+    Column("ended_tick", BigInteger),
+    # The error that ended it outside of attempts.
+    Column("error_type", Text),
+    Column("error_message", Text),
+    Column("error_traceback", Text),
     UniqueConstraint("session_id", "number"),
     sqlite_autoincrement=True,
 )
@@ -134,7 +155,10 @@ attempt = Table(
     Column("step", Text),  # name of the step, with ~2 if it is the second of that name in its attempt
     Column("step_number", Integer),
     Column("once", Boolean, nullable=False, server_default=false()),  # do not repeat it if its end is unknown
-    Column("result", Text),  # encoded; the last column, because it may be long
+    Column("result", Text),  # encoded; may be long
+    _first_tick("started_tick"),
+    Column("ended_tick", BigInteger),
+    Column("given_back_tick", BigInteger),
     UniqueConstraint("session_id", "task", "number"),
     Index(None, "run_id"),
     # For takers, which look for dead holders of a queue.
@@ -143,7 +167,7 @@ attempt = Table(
     Index(
         "ix_zrb_attempt_completed",
         "task",
-        "ended_at",
+        "ended_tick",
         sqlite_where=text("status = 'completed'"),
     ),
     # Only a few attempts are steps.
@@ -181,6 +205,8 @@ queue = Table(
     Column("high", BigInteger, nullable=False, server_default=text("0")),
     Column("low", BigInteger, nullable=False, server_default=text("1")),
     Column("max_deliveries", Integer),  # NULL: unlimited
+    # Random: tells this queue from the one that had its id before the store was restored from a copy.
+    Column("token", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("session_id", "name"),
     sqlite_autoincrement=True,
 )
@@ -203,6 +229,9 @@ value = Table(
     Column("data", Text, nullable=False),
     # How many attempts took it and then failed or died. SQLite reads 0 and 1 without reading `data`.
     Column("deliveries", Integer, nullable=False, server_default=text("0")),
+    _first_tick("pushed_tick"),
+    Column("ended_tick", BigInteger),
+    Column("plain", Boolean, nullable=False, server_default=false()),  # assigned as `ctx.xcom["mode"] = "dry-run"`
     # With ended_at, the index covers len(), and SQLite's planner chooses it without ANALYZE.
     Index(
         "ix_zrb_value_live",
@@ -257,6 +286,8 @@ returned = Table(
     Column("reason", Text, nullable=False),
     # The value's `deliveries` from then on, if they changed. 0: it was dead and was requeued.
     Column("deliveries", Integer),
+    _first_tick("taken_tick"),
+    _first_tick("returned_tick"),
     ForeignKeyConstraint(["queue_id", "seq"], ["zrb_value.queue_id", "zrb_value.seq"], ondelete="CASCADE"),
     Index(None, "queue_id", "seq"),
     Index(None, "taken_by"),
@@ -277,6 +308,16 @@ change = Table(
     Column("pid", Integer, nullable=False),
     Index(None, "session"),
     sqlite_autoincrement=True,
+)
+
+
+# SQLite's clock. An event has an odd tick; changes of queues share the even one that follows, until the next event.
+CLOCK_ON_SQLITE = (
+    "CREATE TABLE zrb_clock (tick BIGINT NOT NULL)",
+    "INSERT INTO zrb_clock VALUES (0)",
+    "CREATE TRIGGER zrb_attempt_begins AFTER INSERT ON zrb_attempt BEGIN UPDATE zrb_clock SET tick = tick + 2; END",
+    "CREATE TRIGGER zrb_attempt_changes AFTER UPDATE OF started_tick, ended_tick, given_back_tick ON zrb_attempt "
+    "BEGIN UPDATE zrb_clock SET tick = tick + 2; END",
 )
 
 

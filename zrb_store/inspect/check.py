@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,8 +17,7 @@ from zrb_store.project import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.check import (
     dead_queues,
-    last_completion,
-    newest_completed,
+    has_later_completion,
     not_done,
     with_deliveries,
 )
@@ -43,8 +42,8 @@ def alerts(
 ) -> Iterator[Iterator[Alert]]:
     """Read what somebody has to look at, as of one moment.
 
-    A session is left out if a newer one of the same project and main task has completed. Workers that take deliveries
-    stand in for each other: such a session is left out if any of them has completed since.
+    A session is left out if a newer one of the same project and main task has completed since it failed. Workers that
+    take deliveries stand in for each other: such a session is left out if any of them has completed since.
 
     The context manager gives an iterator, which can be used within the block.
 
@@ -91,16 +90,19 @@ def _dead(transaction: Transaction, projects: Projects | None, program: str) -> 
 def _sessions(
     transaction: Transaction, moment: int, damage: Damage, projects: Projects | None, here: str | None
 ) -> Generator[Alert]:
-    successors = _Successors(transaction)
     found = not_done(transaction, projects)
     while page := list(itertools.islice(found, _PAGE)):
-        left = successors.remaining(page)
-        ids = [session.id for session in left]
-        runs = runs_by_session(transaction, ids) if ids else {}
-        errors = last_errors(transaction, [own[-1].id for own in runs.values()]) if ids else {}
+        runs = runs_by_session(transaction, [session.id for session in page])
+        last_runs = {session_id: own[-1] for session_id, own in runs.items()}
+        workers = with_deliveries(transaction, [session.id for session in page])
+        left = [
+            session
+            for session in page
+            if not _is_superseded(transaction, session, last_runs.get(session.id), worker=session.id in workers)
+        ]
+        errors = last_errors(transaction, [last_runs[each.id].id for each in left if each.id in last_runs])
         for session in left:
-            own = runs.get(session.id, [])
-            last = own[-1] if own else None
+            own, last = runs.get(session.id, []), last_runs.get(session.id)
             status = lease.status_of(transaction, session, last, moment)
             if status == "running":
                 continue
@@ -113,36 +115,18 @@ def _death(transaction: Transaction, run: RunRecord | None, moment: int) -> str 
     return None if run is None or run.ended_at is not None else lease.how_it_died(transaction, run, moment)
 
 
-class _Successors:
-    """The sessions that completed after one that did not. Each task is looked up once."""
+def _is_superseded(transaction: Transaction, session: SessionRecord, last: RunRecord | None, *, worker: bool) -> bool:
+    """Whether a session of the same project and main task has completed since this one failed or was last seen.
 
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
-        self._newest: dict[tuple[str, str | None], tuple[int, int] | None] = {}
-        self._last: dict[tuple[str, str | None], int | None] = {}
-
-    def remaining(self, sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
-        """Return those of these sessions in whose place no other one has completed."""
-        left = [session for session in sessions if not self._has_newer(session)]
-        workers = with_deliveries(self._transaction, [session.id for session in left]) if left else set()
-        return [session for session in left if session.id not in workers or not self._has_later(session)]
-
-    def _has_newer(self, session: SessionRecord) -> bool:
-        """Whether a newer session of the same project and main task has completed."""
-        if session.task is None:
-            return False
-        task = session.task, session.project
-        if task not in self._newest:
-            self._newest[task] = newest_completed(self._transaction, *task)
-        newest = self._newest[task]
-        return newest is not None and newest > (session.created_at, session.id)
-
-    def _has_later(self, session: SessionRecord) -> bool:
-        """Whether a session of the same project and main task has completed since this one ended."""
-        if session.task is None or session.finished_at is None:
-            return False
-        task = session.task, session.project
-        if task not in self._last:
-            self._last[task] = last_completion(self._transaction, *task)
-        last = self._last[task]
-        return last is not None and last > session.finished_at
+    Args:
+        transaction: A snapshot.
+        session: The session.
+        last: Its last run.
+        worker: Whether it has taken deliveries: then a session that was created before it counts as well.
+    """
+    if session.task is None:
+        return False
+    since = session.finished_tick
+    if since is None:
+        since = session.created_tick if last is None else last.started_tick
+    return has_later_completion(transaction, session, since, newer=not worker)

@@ -133,7 +133,7 @@ def summaries(
             "task": task,
             "projects": projects,
             "since": None if since is None else moment - since // timedelta(microseconds=1),
-            "before": None if before is None else _place(transaction, before),
+            "before": None if before is None else sessions.get(transaction, before).id,
             "roots": roots,
         }
         if statuses is None or not set(statuses) & _COMPUTED:
@@ -151,11 +151,6 @@ def list_sessions(database: Database, **conditions: Any) -> list[SessionSummary]
     """Return the sessions that meet every given condition; the conditions are those of `summaries`."""
     with summaries(database, **conditions) as found:
         return list(found)
-
-
-def _place(transaction: Transaction, name: str) -> tuple[int, int]:
-    session = sessions.get(transaction, name)
-    return session.created_at, session.id
 
 
 def _summarized(

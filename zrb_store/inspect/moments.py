@@ -9,25 +9,26 @@ from typing import NamedTuple
 
 from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.local_time import parse_time
-from zrb_store.queries.value_history import ValueHistory
+from zrb_store.queries.clock import Moment
+from zrb_store.queries.value_history import Return, ValueHistory
 from zrb_store.records import AttemptRecord, RunRecord
 
 _BY_ATTEMPT = re.compile(r"(before|after):(.+)#(\d{1,18})")
 
 
-class Moment(NamedTuple):
+class NamedMoment(NamedTuple):
     """A moment at which a session is shown.
 
     Attributes:
-        at: In microseconds since 1970; None for now, since the attempt that was named has not ended.
+        moment: None for now, since the attempt that was named has not ended.
         awaited: The task whose attempt starts next, if the moment was named by that.
     """
 
-    at: int | None
+    moment: Moment | None
     awaited: str | None = None
 
 
-def moment_of(text: str, session: str, start: int, find: Callable[[str, int], AttemptRecord | None]) -> Moment:
+def moment_of(text: str, session: str, start: int, find: Callable[[str, int], AttemptRecord | None]) -> NamedMoment:
     """Return the moment that a text names.
 
     Args:
@@ -43,35 +44,38 @@ def moment_of(text: str, session: str, start: int, find: Callable[[str, int], At
     """
     match = _BY_ATTEMPT.fullmatch(text)
     if match is None:
-        moment = parse_time(text, start)
-        if moment is None:
+        time = parse_time(text, start)
+        if time is None:
             raise InvalidArgument(
                 f"{text!r} is not a moment: use a time as it is printed, e.g. 2026-11-24 03:12:45 (local time), "
                 "2026-11-24T02:12:45Z or 03:12:45; or before:TASK#1 or after:TASK#1"
             )
-        return Moment(moment)
+        return NamedMoment(Moment(time, None))
     side, task, number = match[1], match[2], int(match[3])
     found = find(task, number)
     if found is None:
         raise TaskNotFound(f"session {session} has no attempt {task}#{number}; `zrb-store show {session}` lists them")
     if side == "before":
         # What an earlier attempt did was given back before.
-        return Moment(found.started_at - 1, task if found.step_of is None else None)
-    if found.status == "lost" and found.ended_at is not None:
-        return Moment(found.ended_at - 1)  # a lost attempt ends when it is given back, which undoes what it did
-    return Moment(found.ended_at)
+        moment = Moment(found.started_at, found.started_tick - 1)
+        return NamedMoment(moment, task if found.step_of is None else None)
+    if found.ended_at is None or found.ended_tick is None:
+        return NamedMoment(None)
+    # A lost attempt ends when it is given back, which undoes what it did.
+    return NamedMoment(Moment(found.ended_at, found.ended_tick - (found.status == "lost")))
 
 
-def attempt_at(attempt: AttemptRecord, moment: int) -> AttemptRecord:
+def attempt_at(attempt: AttemptRecord, moment: Moment) -> AttemptRecord:
     """Return an attempt, which had started by then, as it was at a moment."""
-    if attempt.given_back_at is not None and attempt.given_back_at > moment:
-        attempt = replace(attempt, given_back_at=None)
-    if attempt.ended_at is None or attempt.ended_at <= moment:
+    if not moment.includes(attempt.given_back_at, attempt.given_back_tick):
+        attempt = replace(attempt, given_back_at=None, given_back_tick=None)
+    if attempt.ended_at is None or moment.includes(attempt.ended_at, attempt.ended_tick):
         return attempt
     return replace(
         attempt,
         status="running",
         ended_at=None,
+        ended_tick=None,
         result_queue_id=None,
         result_seq=None,
         error_type=None,
@@ -80,67 +84,79 @@ def attempt_at(attempt: AttemptRecord, moment: int) -> AttemptRecord:
     )
 
 
-def runs_at(runs: Iterable[RunRecord], moment: int) -> list[RunRecord]:
+def runs_at(runs: Iterable[RunRecord], moment: Moment) -> list[RunRecord]:
     """Return the runs that had started by a moment, as they were then."""
     return [
-        replace(run, ended_at=None, outcome=None) if run.ended_at is not None and run.ended_at > moment else run
+        run if moment.includes(run.ended_at, run.ended_tick) else replace(run, ended_at=None, outcome=None)
         for run in runs
-        if run.started_at <= moment
+        if moment.includes(run.started_at, run.started_tick)
     ]
 
 
-def status_at(runs: Sequence[RunRecord], moment: int) -> str:
+def status_at(runs: Sequence[RunRecord], moment: Moment) -> str:
     """Return the session's status at a moment.
 
     Args:
         runs: The session's runs, as `runs_at` returns them.
-        moment: In microseconds.
+        moment: The moment.
     """
     if not runs:
         return "open"
     last = runs[-1]
     if last.ended_at is None:
-        return "running" if last.lease_expires_at > moment else "stale"
+        return "running" if last.lease_expires_at > moment.at else "stale"
     return "stale" if last.outcome == "lost" else last.outcome or "stale"
 
 
-def history_at(history: ValueHistory, session: str, moment: int) -> ValueHistory | None:
+def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHistory | None:
     """Return a value's history as it was at a moment, or None if the value was pushed later.
 
     Args:
         history: Read as of that moment.
         session: Name of the queue's session.
-        moment: In microseconds.
+        moment: The moment.
     """
     value, taker = history.value, history.taker
-    if value.pushed_at > moment:
+    if not moment.includes(value.pushed_at, value.pushed_tick):
         return None
-    returns = [each for each in history.returns if each.record.returned_at <= moment]
-    held = next((each for each in history.returns if each.record.taken_at <= moment < each.record.returned_at), None)
-    undone_at = history.pusher.undone_at(session) if history.pusher else None
+    returns = [each for each in history.returns if _has_returned(each, moment)]
+    held = next((each for each in history.returns if each not in returns and _was_taken(each, moment)), None)
+    undone = history.pusher.undone(session) if history.pusher else None
+    was_undone = undone is not None and moment.includes(*undone)
     if history.is_live:
-        value, taker = replace(value, state="live", ended_at=None, orphaned=False), None
+        value, taker = replace(value, state="live", ended_at=None, ended_tick=None, orphaned=False), None
     elif held is not None:
         state = "dead" if held.record.deliveries == 0 else "taken"
-        value, taker = replace(value, state=state, ended_at=held.record.taken_at), held.taker
-    elif value.state == "retracted" and undone_at is not None and undone_at > moment:
+        taken, taker = held.record, held.taker
+        value = replace(value, state=state, ended_at=taken.taken_at, ended_tick=taken.taken_tick)
+    elif value.state == "retracted" and undone is not None and not was_undone:
         value = replace(value, state="dead")  # it was retracted after its death
     if value.state in ("taken", "removed"):
         # A value that is still taken has its mark. One that came back since was orphaned if it is retracted.
         is_marked = history.value.orphaned or history.value.state == "retracted"
-        value = replace(value, orphaned=is_marked and undone_at is not None and undone_at <= moment)
+        value = replace(value, orphaned=is_marked and was_undone)
     value = replace(value, deliveries=_deliveries_at(history, moment))
-    popper = history.popper if value.ended_at == history.value.ended_at else None
+    popper = history.popper if value.ended_tick == history.value.ended_tick else None
     return history._replace(value=value, taker=taker, returns=returns, popper=popper)
 
 
-def _deliveries_at(history: ValueHistory, moment: int) -> int:
+def _was_taken(held: Return, moment: Moment) -> bool:
+    return moment.includes(held.record.taken_at, held.record.taken_tick)
+
+
+def _has_returned(held: Return, moment: Moment) -> bool:
+    return moment.includes(held.record.returned_at, held.record.returned_tick)
+
+
+def _deliveries_at(history: ValueHistory, moment: Moment) -> int:
     """Return the count of deliveries at a moment. A value that was moved or copied did not begin with 0."""
     changes = [
-        (each.record.returned_at, count) for each in history.returns if (count := each.record.deliveries) is not None
+        (_has_returned(each, moment), count)
+        for each in history.returns
+        if (count := each.record.deliveries) is not None
     ]
     if not changes:
         return history.value.deliveries
     # A count that begins with a requeue is that of a copy: how often its original was delivered is not known here.
     first = changes[0][1]
-    return next((count for at, count in reversed(changes) if at <= moment), first - 1 if first else 1)
+    return next((count for had_come, count in reversed(changes) if had_come), first - 1 if first else 1)

@@ -151,11 +151,11 @@ def _work(described: dict[str, Any]) -> list[Span]:
 
 def _value_shape(history: ValueHistory, session: str, queue: str, damage: Damage) -> dict[str, Any]:
     """Return the shape of a value, with the time at which it stopped to be live, and at which its push was undone."""
-    undone_at = None if history.pusher is None else history.pusher.undone_at(session)
+    undone = None if history.pusher is None else history.pusher.undone(session)
     return {
         **value_shape(history, session, queue, damage),
         "ended_at": iso(history.value.ended_at),
-        "undone_at": iso(undone_at),
+        "undone_at": None if undone is None else iso(undone.at),
     }
 
 

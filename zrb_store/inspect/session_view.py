@@ -14,10 +14,11 @@ from zrb_store.inspect import lazy
 from zrb_store.inspect.by_hand import ByHand
 from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.lazy import Lazy
-from zrb_store.inspect.moments import Moment, attempt_at, moment_of, runs_at, status_at
+from zrb_store.inspect.moments import NamedMoment, attempt_at, moment_of, runs_at, status_at
 from zrb_store.inspect.shapes import attempt_shape, step_shape
 from zrb_store.names import full_name
 from zrb_store.queries import lease, output, runs, sessions, show, step_history
+from zrb_store.queries.clock import Moment
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.step_history import StepCounts
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord, iso
@@ -33,7 +34,7 @@ class SessionView:
         transaction: The snapshot that it is read from.
         session: Its record, with the status that readers see.
         runs: Its runs, the first one first.
-        moment: The moment in microseconds; None for now.
+        moment: The moment; None for now.
         damage: Collects damaged rows.
         by_hand: Which of its values were pushed or taken from a shell.
         unfinished: Names of the last attempts of tasks that did not complete, and of steps that were lost and are not
@@ -48,7 +49,7 @@ class SessionView:
         runs: Sequence[RunRecord],
         attempts: list[AttemptRecord] | None,
         has_steps: bool,
-        moment: int | None,
+        moment: Moment | None,
         dead_runs: frozenset[int],
         damage: Damage,
         read_at: int,
@@ -95,7 +96,7 @@ class SessionView:
             return next(known, None) or show.short_attempt(transaction, session.id, task, number)
 
         start = its_runs[0].started_at if its_runs else session.created_at
-        moment, awaited = Moment(None) if at is None else moment_of(at, name, start, find)
+        moment, awaited = NamedMoment(None) if at is None else moment_of(at, name, start, find)
         if moment is not None:
             its_runs = runs_at(its_runs, moment)
             session = _session_at(session, its_runs, moment)
@@ -147,7 +148,7 @@ class SessionView:
         """Group attempts, which are all those of the session, by task."""
         by_task: dict[str, list[AttemptRecord]] = {}
         for attempt in attempts:
-            if self.moment is None or attempt.started_at <= self.moment:
+            if self.moment is None or self.moment.includes(attempt.started_at, attempt.started_tick):
                 by_task.setdefault(attempt.task, []).append(self.seen(attempt))
         for name, own in by_task.items():
             own.sort(key=lambda attempt: attempt.number)
@@ -215,8 +216,8 @@ def task_status(last: AttemptRecord | None, known: str) -> str:
     return last.status if last.status != "completed" or last.stands else "waiting"
 
 
-def _session_at(session: SessionRecord, runs_then: Sequence[RunRecord], moment: int) -> SessionRecord:
-    if session.created_at > moment and "created_at" not in session.damage:
-        raise SessionNotFound(f"there was no session {session.name} at {iso(moment)}: it was created later")
-    finished = session.finished_at if session.finished_at and session.finished_at <= moment else None
-    return replace(session, status=status_at(runs_then, moment), finished_at=finished)
+def _session_at(session: SessionRecord, runs_then: Sequence[RunRecord], moment: Moment) -> SessionRecord:
+    if session.created_at > moment.at and moment.tick is None and "created_at" not in session.damage:
+        raise SessionNotFound(f"there was no session {session.name} at {iso(moment.at)}: it was created later")
+    ended = bool(runs_then) and runs_then[-1].ended_at is not None
+    return replace(session, status=status_at(runs_then, moment), finished_at=session.finished_at if ended else None)

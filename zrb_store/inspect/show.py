@@ -128,7 +128,7 @@ def open_session(
                 steps=view.steps,
                 earlier=earlier,
                 runs=view.runs,
-                moment=view.read_at if view.moment is None else view.moment,
+                moment=view.read_at if view.moment is None else view.moment.at,
                 view=view,
             )
 

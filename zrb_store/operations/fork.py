@@ -50,8 +50,8 @@ def fork(
         step = None
         if from_step is not None:
             step = named_steps.find(transaction, original.id, from_task, from_step)
-        moment = queries.first_start(transaction, original.id, from_task, step)
-        if moment is None:
+        tick = queries.first_start(transaction, original.id, from_task, step)
+        if tick is None:
             raise _not_started(transaction, original.id, source, from_task)
         if from_step is not None and step is None:
             hint = nearest(from_step, named_steps.names(transaction, original.id, from_task))
@@ -64,7 +64,7 @@ def fork(
                 break
         else:
             raise ZrbStoreError(f"there is a session {name} already: choose another --name")
-        queries.copy_as_of(transaction, original.id, target, from_task, step, moment)
+        queries.copy_as_of(transaction, original.id, target, from_task, step, tick)
         beginning = from_task if step is None else f"step {step} of {from_task}"
         record_change(transaction, "fork", candidate, f"{source} from {beginning}")
         return candidate

@@ -14,8 +14,8 @@ from zrb_store.process import identity
 from zrb_store.queries import attempts, lease, named_steps, queues, sessions, values
 from zrb_store.queries import mark as queries
 from zrb_store.queries.changes import record_change
-from zrb_store.queries.clock import now_micros
-from zrb_store.queries.give_back import give_back, give_back_unfinished
+from zrb_store.queries.clock import draw, now_micros
+from zrb_store.queries.give_back import give_back, give_back_unfinished, lock_queue
 from zrb_store.records import SessionRecord
 
 T = TypeVar("T")
@@ -65,11 +65,14 @@ def mark(database: Database, session: str, task: str, result: Encoded | None = N
         give_back_unfinished(transaction, record.id, task)
         begun = attempts.begin(transaction, record.id, None, record.fence, task, "manual", None)
         attempt_id, number = _checked(begun, session)
-        place = None
+        queue_id = 0
         if result:
             queue_id = _checked(queues.create_queue(transaction, session, _result_queue(task, record)), session)
-            place = queue_id, _checked(values.push(transaction, queue_id, result, attempt_id), session)
-        _checked(attempts.complete(transaction, attempt_id, restorable=True, result=place) or None, session)
+            lock_queue(transaction, queue_id)
+        moment, place = draw(transaction), None
+        if result:
+            place = queue_id, _checked(values.push(transaction, queue_id, result, attempt_id, moment=moment), session)
+        _checked(attempts.complete(transaction, attempt_id, moment, restorable=True, result=place) or None, session)
         record_change(transaction, "mark", session, f"{task}#{number} completed")
         return ManualAttempt(f"{task}#{number}", None if task in known or not known else list(dict.fromkeys(known)))
 
@@ -177,8 +180,15 @@ def _failure() -> dict[str, Any]:
 
 
 def _ended_at(transaction: Transaction, *, failed: bool) -> dict[str, Any]:
-    moment = now_micros(transaction)
-    return {"started_at": moment, "ended_at": moment, "given_back_at": moment if failed else None}
+    at, tick = draw(transaction)
+    return {
+        "started_at": at,
+        "started_tick": tick,
+        "ended_at": at,
+        "ended_tick": tick,
+        "given_back_at": at if failed else None,
+        "given_back_tick": tick if failed else None,
+    }
 
 
 def _refuse_step(transaction: Transaction, session: SessionRecord, name: str) -> None:

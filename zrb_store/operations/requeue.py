@@ -13,7 +13,7 @@ from zrb_store.process import identity
 from zrb_store.queries import requeue as queries
 from zrb_store.queries import sessions
 from zrb_store.queries.changes import record_change
-from zrb_store.queries.clock import now_micros
+from zrb_store.queries.clock import draw
 from zrb_store.queries.give_back import lock_queue
 
 
@@ -81,7 +81,7 @@ def _refuse_other(state: str | None, name: str) -> None:
 def _revive(transaction: Transaction, session: str, queue: str, queue_id: int, seqs: list[int]) -> None:
     me = identity()
     reason = f"requeued by {me.user} on {me.host}"
-    queries.revive(transaction, queue_id, seqs, now_micros(transaction), reason)
+    queries.revive(transaction, queue_id, seqs, draw(transaction), reason)
     shown = ", ".join(f"{queue}#{seq}" for seq in seqs[:10])
     more = f" and {len(seqs) - 10} more" if len(seqs) > 10 else ""
     record_change(transaction, "requeue", session, shown + more)

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, session, value
-from zrb_store.db.dialect import now, schema_is_unchanged, short_text
+from zrb_store.db.dialect import next_tick, now, schema_is_unchanged, short_text
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import chunks
+from zrb_store.queries.clock import MOMENT, TICK, Moment
 from zrb_store.records import AttemptRecord
 from zrb_store.safe_text import ErrorText
 
@@ -84,8 +85,10 @@ def _begin(*unless: sa.ColumnElement[bool]) -> sa.Executable:
         literal_column("'running'"),
         bindparam("arguments", type_=sa.Text),
         now(),
+        next_tick(),
     ).where(schema_is_unchanged, _run_may_write, ~sa.exists(in_the_way))
-    columns = ["session_id", "run_id", "fence", "task", "number", "role", "status", "arguments", "started_at"]
+    columns = ["session_id", "run_id", "fence", "task", "number", "role", "status", "arguments"]
+    columns += ["started_at", "started_tick"]
     return sa.insert(attempt).from_select(columns, source).returning(attempt.c.id, attempt.c.number)
 
 
@@ -142,8 +145,11 @@ _REOPEN = (
         fence=bindparam("fence", type_=sa.Integer),
         status=literal_column("'running'"),
         started_at=now(),
+        started_tick=next_tick(),
         ended_at=None,
+        ended_tick=None,
         given_back_at=None,
+        given_back_tick=None,
         error_type=None,
         error_message=None,
         error_traceback=None,
@@ -192,7 +198,8 @@ _COMPLETE = (
     .where(attempt_may_write, attempt.c.id == bindparam("attempt_id"))
     .values(
         status=literal_column("'completed'"),
-        ended_at=now(),
+        ended_at=MOMENT,
+        ended_tick=TICK,
         restorable=bindparam("restorable", type_=sa.Boolean),
         result_queue_id=bindparam("result_queue_id"),
         result_seq=bindparam("result_seq"),
@@ -201,12 +208,15 @@ _COMPLETE = (
 )
 
 
-def complete(executor: Executor, attempt_id: int, *, restorable: bool, result: tuple[int, int] | None) -> bool:
+def complete(
+    executor: Executor, attempt_id: int, moment: Moment, *, restorable: bool, result: tuple[int, int] | None
+) -> bool:
     """Mark a running attempt as completed.
 
     Args:
         executor: The open transaction.
         attempt_id: The attempt.
+        moment: The moment of its end.
         restorable: Whether the stored result can stand for the task in a later run.
         result: Queue id and seq of the result, or None.
 
@@ -215,6 +225,7 @@ def complete(executor: Executor, attempt_id: int, *, restorable: bool, result: t
     """
     queue_id, seq = result or (None, None)
     params = {"attempt_id": attempt_id, "restorable": restorable, "result_queue_id": queue_id, "result_seq": seq}
+    params.update(moment.params)
     return bool(executor.execute(_COMPLETE, params))
 
 
@@ -224,6 +235,7 @@ _FAIL = (
     .values(
         status=bindparam("status"),
         ended_at=now(),
+        ended_tick=next_tick(),
         error_type=bindparam("error_type"),
         error_message=bindparam("error_message"),
         error_traceback=bindparam("error_traceback"),

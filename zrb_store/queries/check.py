@@ -21,7 +21,7 @@ _NOT_DONE = sessions.ALL.where(
     session.c.status.in_([literal_column(f"'{status}'") for status in ("running", "failed", "interrupted")]),
     sessions.is_not_completed,
     session.c.parent.is_(None),
-).order_by(session.c.created_at.desc(), session.c.id.desc())
+).order_by(session.c.id.desc())
 
 
 def not_done(transaction: Transaction, projects: Projects | None = None) -> Iterator[SessionRecord]:
@@ -38,38 +38,27 @@ def not_done(transaction: Transaction, projects: Projects | None = None) -> Iter
 
 
 @functools.cache
-def _newest_completed(in_project: bool) -> tuple[Any, Any]:
+def _later_completion(in_project: bool, newer: bool) -> Any:
     # Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index.
     project = session.c.project == bindparam("project") if in_project else session.c.project.is_(None)
-    conditions = (session.c.task == bindparam("task"), project, _completed)
-    newest = (
-        sa.select(session.c.created_at, session.c.id)
-        .where(*conditions)
-        .order_by(session.c.created_at.desc(), session.c.id.desc())
-        .limit(literal_column("1"))
-    )
-    return newest, sa.select(sa.func.max(session.c.finished_at)).where(*conditions)
+    later = session.c.finished_tick > bindparam("since", type_=sa.BigInteger)
+    one: sa.ColumnClause[Any] = literal_column("1")
+    statement = sa.select(one).where(session.c.task == bindparam("task"), project, _completed, later).limit(one)
+    return statement.where(session.c.id > bindparam("session_id")) if newer else statement
 
 
-def newest_completed(executor: Executor, task: str, project: str | None) -> tuple[int, int] | None:
-    """Find the newest session of a task that completed.
+def has_later_completion(executor: Executor, failed: SessionRecord, since: int, *, newer: bool) -> bool:
+    """Whether a session of the same project and main task has completed after a tick.
 
     Args:
         executor: The open transaction.
-        task: The main task.
-        project: The folder of the project; None for sessions of no project.
-
-    Returns:
-        When it was created, in microseconds, and its id; None if there is none.
+        failed: The session.
+        since: The tick.
+        newer: Only a session that was created later counts.
     """
-    rows = executor.execute(_newest_completed(project is not None)[0], {"task": task, "project": project})
-    return (rows[0][0], rows[0][1]) if rows else None
-
-
-def last_completion(executor: Executor, task: str, project: str | None) -> int | None:
-    """Return when a session of a task last completed, in microseconds. For the arguments see `newest_completed`."""
-    rows = executor.execute(_newest_completed(project is not None)[1], {"task": task, "project": project})
-    return rows[0][0] if rows else None
+    statement = _later_completion(failed.project is not None, newer)
+    params = {"task": failed.task, "project": failed.project, "since": since, "session_id": failed.id}
+    return bool(executor.execute(statement, params))
 
 
 @functools.cache

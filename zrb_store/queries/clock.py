@@ -1,19 +1,109 @@
-"""The database's clock."""
+"""The database's clock, and the ticks that order what happens in a store."""
 
 from __future__ import annotations
 
-from zrb_store.db.core import sa
-from zrb_store.db.dialect import now
-from zrb_store.db.transaction import Executor
+import functools
+from typing import Any, NamedTuple
+
+from zrb_store.db.core import bindparam, clock, literal_column, sa
+from zrb_store.db.dialect import next_tick, now, tick
+from zrb_store.db.transaction import Executor, Transaction
 
 _NOW = sa.select(now())
+_LATEST = 2**63 - 1
+
+MOMENT = bindparam("moment", type_=sa.BigInteger)
+TICK = bindparam("tick", type_=sa.BigInteger)
 
 
-def now_micros(executor: Executor) -> int:
-    """Read the database's clock, in microseconds since 1970 UTC.
+class Moment(NamedTuple):
+    """A moment of a store: the time that people read, and the tick that decides what came before what.
+
+    A moment that was given as a time has no tick, and is compared by the clock.
+    """
+
+    at: int
+    tick: int | None
+
+    @property
+    def params(self) -> dict[str, int | None]:
+        """The parameters of a statement that writes this moment."""
+        return {"moment": self.at, "tick": self.tick}
+
+    @property
+    def bounds(self) -> dict[str, int]:
+        """The parameters of a statement that compares with this moment (`by_then` and `later`)."""
+        return {
+            "moment": self.at if self.tick is None else _LATEST,
+            "tick": _LATEST if self.tick is None else self.tick,
+        }
+
+    def includes(self, at: int | None, when: int | None) -> bool:
+        """Whether something that has this time and this tick had happened by then."""
+        if self.tick is None:
+            return at is not None and at <= self.at
+        return when is not None and when <= self.tick
+
+
+def by_then(table: Any, what: str) -> Any:
+    """Return the condition that something of a row had happened by the moment of the parameters.
+
+    Args:
+        table: The table, or an alias.
+        what: The first word of the columns: `started` for `started_at` and `started_tick`.
+    """
+    return sa.and_(table.c[f"{what}_tick"] <= TICK, table.c[f"{what}_at"] <= MOMENT)
+
+
+def later(table: Any, what: str) -> Any:
+    """Return the condition that something of a row happened after the moment of the parameters."""
+    return sa.or_(table.c[f"{what}_tick"] > TICK, table.c[f"{what}_at"] > MOMENT)
+
+
+@functools.cache
+def _draw(dialect_name: str) -> Any:
+    if dialect_name != "sqlite":
+        return sa.select(now(), next_tick())
+    two: sa.ColumnClause[Any] = literal_column("2")
+    return sa.update(clock).values(tick=clock.c.tick + two).returning(now(), clock.c.tick - literal_column("1"))
+
+
+def draw(transaction: Transaction) -> Moment:
+    """Draw the next tick, and read the clock: the moment of the changes that follow in the transaction.
 
     Call this after all locks are taken. Otherwise a value could seem to have been taken before it was pushed, or by two
     attempts at once.
     """
+    return Moment(*transaction.execute(_draw(transaction.dialect_name))[0])
+
+
+def now_micros(executor: Executor) -> int:
+    """Read the database's clock, in microseconds since 1970 UTC: for leases, and for ages that people give."""
     micros: int = executor.execute(_NOW)[0][0]
     return micros
+
+
+_TICK = sa.select(tick())
+
+
+def latest(transaction: Transaction) -> int:
+    """Return a tick that is at least as high as all that the store has drawn."""
+    highest: int = transaction.execute(_TICK)[0][0]
+    return highest
+
+
+_MARGIN = 1000  # an even number of ticks that other processes may draw on PostgreSQL while this one sets the sequence
+
+
+@functools.cache
+def _advance(dialect_name: str) -> Any:
+    wanted = bindparam("wanted", type_=sa.BigInteger)
+    if dialect_name == "sqlite":
+        return sa.update(clock).where(clock.c.tick < wanted).values(tick=wanted)
+    behind = sa.text("SELECT setval('zrb_tick', :wanted) FROM zrb_tick WHERE last_value < :wanted")
+    return behind.bindparams(wanted)
+
+
+def advance(transaction: Transaction, highest: int) -> None:
+    """Let the next tick be higher than this one, which a row was given that comes from another store."""
+    transaction.execute(_advance(transaction.dialect_name), {"wanted": highest + _MARGIN + highest % 2})

@@ -21,7 +21,7 @@ _UNSUCCESSFUL = (
 def session_names(reader: Reader, prefix: str, limit: int) -> list[str]:
     """Return names of sessions: the newest ones, or those that begin with the prefix, in descending order."""
     begins, params = reader.begins("name", prefix)
-    newest = "created_at DESC, id DESC" if not prefix else f"name{reader.bytewise} DESC"
+    newest = "id DESC" if not prefix else f"name{reader.bytewise} DESC"
     sql = f"SELECT name FROM zrb_session WHERE {begins} ORDER BY"
     found = _first(reader, f"{sql} {newest} LIMIT ?", *params, limit)
     if len(found) == limit:
@@ -48,7 +48,7 @@ def newest_session_id(reader: Reader, failed_before: int | None) -> int | None:
             microseconds; None for any session.
     """
     condition, params = ("1 = 1", []) if failed_before is None else (_UNSUCCESSFUL, [failed_before])
-    sql = f"SELECT id FROM zrb_session WHERE parent IS NULL AND {condition} ORDER BY created_at DESC, id DESC LIMIT 1"
+    sql = f"SELECT id FROM zrb_session WHERE parent IS NULL AND {condition} ORDER BY id DESC LIMIT 1"
     found = reader.rows(sql, *params)
     return found[0][0] if found else None
 

@@ -8,13 +8,14 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, run, sa, session, value
-from zrb_store.db.dialect import among
+from zrb_store.db.dialect import among, short_text
 from zrb_store.db.fronts import Front
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
+from zrb_store.queries.clock import draw
 from zrb_store.queries.fronts import not_before_front, parameters
-from zrb_store.queries.takes import taking
+from zrb_store.queries.takes import taken_at_once
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 _QUEUE_ID: sa.BindParameter[Any] = bindparam("queue_id")
@@ -79,11 +80,13 @@ def next_values(
 
 @functools.cache
 def _take(dialect_name: str) -> Any:
-    return taking(
+    return (
         sa.update(value)
         .where(value.c.queue_id == _QUEUE_ID, among(dialect_name, value.c.seq, "seqs"), value.c.ended_at.is_(None))
         # Another thread may have ended the run just now: the lock that `begin` has waited for shows the end of it.
         .where(sa.exists(sa.select(_ONE).where(run.c.id == bindparam("run_id"), run.c.ended_at.is_(None))))
+        .values(taken_at_once)
+        .returning(value.c.seq, short_text())
     )
 
 
@@ -96,6 +99,7 @@ def take(
         The seq and the encoded value of each, the oldest first; none if the run has ended.
     """
     params = {"queue_id": queue_id, "seqs": json.dumps(list(seqs)), "attempt_id": attempt_id, "run_id": run_id}
+    params.update(draw(transaction).params)
     rows = sorted((seq, text) for seq, text in transaction.execute(_take(transaction.dialect_name), params))
     return list(chunks.whole_rows(transaction, queue_id, rows))
 

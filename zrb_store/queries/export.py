@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from zrb_store.db import columns
-from zrb_store.db.dialect import bytewise, whole_text
+from zrb_store.db.dialect import whole_text
 from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.names import full_name
@@ -66,14 +65,12 @@ _CHANGES = (
 )
 
 
-@functools.cache
-def _names(dialect_name: str) -> Any:
-    return sa.select(session.c.name).order_by(session.c.created_at, bytewise(dialect_name, session.c.name))
+_NAMES = sa.select(session.c.name).order_by(session.c.id)
 
 
 def names(transaction: Transaction) -> Iterator[str]:
     """Yield the names of all sessions, the oldest first."""
-    return (name for (name,) in transaction.stream(_names(transaction.dialect_name)))
+    return (name for (name,) in transaction.stream(_NAMES))
 
 
 def count(executor: Executor) -> int:

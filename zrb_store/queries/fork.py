@@ -7,9 +7,9 @@ import json
 from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, chunk, literal_column, output, queue, returned, sa, session, value
-from zrb_store.db.dialect import among, insert_if_absent, now
+from zrb_store.db.dialect import among, insert_if_absent, now, random_token, tick
 from zrb_store.db.transaction import Executor
-from zrb_store.queries.fork_steps import MOMENT as _MOMENT
+from zrb_store.queries.clock import TICK
 from zrb_store.queries.fork_steps import SOURCE as _SOURCE
 from zrb_store.queries.fork_steps import is_step, resting, stood_alone
 from zrb_store.records import SessionRecord
@@ -17,14 +17,14 @@ from zrb_store.records import SessionRecord
 _TARGET = bindparam("target", type_=session.c.id.type)
 _TASK = bindparam("task", type_=sa.Text)
 
-_first_start: sa.Select[Any] = sa.select(sa.func.min(attempt.c.started_at)).where(attempt.c.session_id == _SOURCE)
+_first_start: sa.Select[Any] = sa.select(sa.func.min(attempt.c.started_tick)).where(attempt.c.session_id == _SOURCE)
 _FIRST_START = _first_start.where(attempt.c.task == _TASK, ~is_step(attempt))
 _FIRST_STEP = _first_start.where(attempt.c.step_of == _TASK)
 _FIRST_START_OF_STEP = _FIRST_STEP.where(attempt.c.step == bindparam("step", type_=sa.Text))
 
 
 def first_start(executor: Executor, session_id: int, task: str, step: str | None = None) -> int | None:
-    """Return when a task, or a step of it, first started; None if it never did.
+    """Return the tick at which a task, or a step of it, first started; None if it never did.
 
     A fork may have steps of a task that has not started in it. Then the first of them counts.
     """
@@ -35,14 +35,15 @@ def first_start(executor: Executor, session_id: int, task: str, step: str | None
         rows = executor.execute(_FIRST_START, of_task)
         if rows[0][0] is None:
             rows = executor.execute(_FIRST_STEP, of_task)
-    moment: int | None = rows[0][0]
-    return moment
+    tick: int | None = rows[0][0]
+    return tick
 
 
 @functools.cache
 def _create(dialect_name: str) -> Any:
     columns = ("name", "project", "task", "path", "inputs", "tasks", "forked_from")
-    values = {"status": literal_column("'open'"), "created_at": now(), **{name: bindparam(name) for name in columns}}
+    values: dict[str, Any] = {name: bindparam(name) for name in columns}
+    values |= {"status": literal_column("'open'"), "created_at": now(), "created_tick": tick()}
     return insert_if_absent(dialect_name, session).values(values).returning(session.c.id)
 
 
@@ -77,15 +78,16 @@ def _undone(table: Any, dialect_name: str) -> Any:
 
 _lowest, _highest = sa.func.min(value.c.seq), sa.func.max(value.c.seq)
 _COPY_QUEUES = sa.insert(queue).from_select(
-    ["session_id", "name", "max_deliveries", "low", "high"],
+    ["session_id", "name", "max_deliveries", "token", "low", "high"],
     sa.select(
         _TARGET,
         queue.c.name,
         queue.c.max_deliveries,
+        random_token(),
         sa.case((_lowest < 1, _lowest), else_=1),
         sa.case((_highest > 0, _highest), else_=0),
     )
-    .select_from(queue.outerjoin(value, sa.and_(value.c.queue_id == queue.c.id, value.c.pushed_at <= _MOMENT)))
+    .select_from(queue.outerjoin(value, sa.and_(value.c.queue_id == queue.c.id, value.c.pushed_tick <= TICK)))
     .where(queue.c.session_id == _SOURCE)
     .group_by(queue.c.id, queue.c.name, queue.c.max_deliveries)
     .having(sa.or_(_highest.is_not(None), queue.c.max_deliveries.is_not(None)))
@@ -98,7 +100,7 @@ _same_queue = sa.and_(
 )
 _KEPT = (
     *("task", "number", "role", "status", "restorable", "arguments", "result_seq", "started_at", "ended_at"),
-    *("step_of", "step", "step_number", "once", "result"),
+    *("step_of", "step", "step_number", "once", "result", "started_tick", "ended_tick"),
 )
 _parent, _new_parent = attempt.alias("parent"), attempt.alias("new_parent")
 
@@ -148,9 +150,11 @@ _pusher, _holder = attempt.alias("pusher"), attempt.alias("holder")
 _new_pusher, _new_holder = attempt.alias("new_pusher"), attempt.alias("new_holder")
 # The attempt that held the value at the moment is in zrb_return if the value was returned later, otherwise in its row.
 _returned_later = returned.c.id.is_not(None)
-_holder_id = sa.case((_returned_later, returned.c.taken_by), (value.c.ended_at <= _MOMENT, value.c.taken_by))
+_had_ended = value.c.ended_tick <= TICK
+_holder_id = sa.case((_returned_later, returned.c.taken_by), (_had_ended, value.c.taken_by))
 _taken_at = sa.case((_returned_later, returned.c.taken_at), else_=value.c.ended_at)
-_was_held = sa.or_(_returned_later, sa.func.coalesce(value.c.ended_at <= _MOMENT, sa.false()))
+_taken_tick = sa.case((_returned_later, returned.c.taken_tick), else_=value.c.ended_tick)
+_was_held = sa.or_(_returned_later, sa.func.coalesce(_had_ended, sa.false()))
 _zero: sa.ColumnClause[Any] = literal_column("0")
 _one: sa.ColumnClause[Any] = literal_column("1")
 _is_dead = value.c.state == literal_column("'dead'")
@@ -159,12 +163,12 @@ _counted = returned.alias("counted")
 _counts: sa.Select[Any] = sa.select(_counted.c.deliveries).where(
     _counted.c.queue_id == value.c.queue_id, _counted.c.seq == value.c.seq, _counted.c.deliveries.is_not(None)
 )
-_last_count = _counts.where(_counted.c.returned_at <= _MOMENT).order_by(_counted.c.id.desc()).limit(_one)
-_next_count = _counts.where(_counted.c.returned_at > _MOMENT).order_by(_counted.c.id).limit(_one)
+_last_count = _counts.where(_counted.c.returned_tick <= TICK).order_by(_counted.c.id.desc()).limit(_one)
+_next_count = _counts.where(_counted.c.returned_tick > TICK).order_by(_counted.c.id).limit(_one)
 # Only the count of a value that is itself a copy, which has no returns, begins with its death: it is not known then.
 _before_next = sa.case((_next_count.scalar_subquery() == _zero, _one), else_=_next_count.scalar_subquery() - _one)
 _deliveries = sa.func.coalesce(_last_count.scalar_subquery(), _before_next, value.c.deliveries)
-_KEPT_OF_VALUE = ("seq", "type", "size", "pushed_at", "moved_from", "data")
+_KEPT_OF_VALUE = ("seq", "type", "size", "pushed_at", "moved_from", "data", "pushed_tick", "plain")
 
 
 @functools.cache
@@ -178,14 +182,17 @@ def _copy_values(dialect_name: str) -> Any:
         sa.and_(_returned_later, sa.func.coalesce(returned.c.deliveries, _one) == _zero),
         sa.and_(
             sa.not_(_returned_later),
-            sa.func.coalesce(value.c.ended_at <= _MOMENT, sa.false()),
+            sa.func.coalesce(_had_ended, sa.false()),
             # A value that was retracted although its pusher still stood at the moment was dead before.
             sa.or_(_is_dead, sa.and_(_is_retracted, _pusher.c.id.is_not(None), sa.not_(pusher_undone))),
         ),
     )
     stays_taken = sa.and_(_was_held, sa.not_(given_back), sa.not_(was_dead))
     return sa.insert(value).from_select(
-        ["queue_id", "state", "pushed_by", "ended_at", "taken_by", "orphaned", "deliveries", *_KEPT_OF_VALUE],
+        [
+            *("queue_id", "state", "pushed_by", "ended_at", "ended_tick", "taken_by", "orphaned", "deliveries"),
+            *_KEPT_OF_VALUE,
+        ],
         sa.select(
             _new_queue.c.id,
             sa.case(
@@ -196,6 +203,7 @@ def _copy_values(dialect_name: str) -> Any:
             ),
             _new_pusher.c.id,
             sa.case((sa.or_(stays_taken, was_dead), _taken_at)),
+            sa.case((sa.or_(stays_taken, was_dead), _taken_tick)),
             sa.case((stays_taken, _new_holder.c.id)),
             sa.and_(stays_taken, pusher_undone),
             _deliveries,
@@ -209,8 +217,8 @@ def _copy_values(dialect_name: str) -> Any:
                 sa.and_(
                     returned.c.queue_id == value.c.queue_id,
                     returned.c.seq == value.c.seq,
-                    returned.c.taken_at <= _MOMENT,
-                    returned.c.returned_at > _MOMENT,
+                    returned.c.taken_tick <= TICK,
+                    returned.c.returned_tick > TICK,
                 ),
             )
             .outerjoin(_pusher, _pusher.c.id == value.c.pushed_by)
@@ -219,7 +227,7 @@ def _copy_values(dialect_name: str) -> Any:
             .outerjoin(_new_holder, _is_copy(_new_holder, _holder))
         )
         .where(
-            value.c.pushed_at <= _MOMENT,
+            value.c.pushed_tick <= TICK,
             sa.not_(sa.and_(_is_retracted, _was_held, sa.not_(_returned_later), sa.not_(was_dead))),
             sa.or_(stays_taken, sa.not_(pusher_undone)),
         ),
@@ -238,8 +246,8 @@ _COPY_CHUNKS = sa.insert(chunk).from_select(
 )
 
 
-def copy_as_of(executor: Executor, source: int, target: int, task: str, step: str | None, moment: int) -> None:
-    """Copy a session as it was at a moment, as if every attempt that had not completed by then were given back.
+def copy_as_of(executor: Executor, source: int, target: int, task: str, step: str | None, tick: int) -> None:
+    """Copy a session as it was before a tick, as if every attempt that had not completed by then were given back.
 
     Only attempts that had completed are copied, and the steps that stand without the attempts around them. A value
     keeps its seq, and it keeps its pusher and its taker if they are copied too. Attempts of other sessions are not
@@ -251,9 +259,9 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
         target: Id of the new, empty session.
         task: The task that first started at that moment, or the task of `step`. Its attempts are not copied.
         step: The step that first started at that moment. Without one, no steps of the task are copied.
-        moment: Microseconds since 1970.
+        tick: The tick of that first start.
     """
-    at: dict[str, Any] = {"source": source, "task": task, "step": step, "moment": moment}
+    at: dict[str, Any] = {"source": source, "task": task, "step": step, "tick": tick - 1}
     params = {**at, "target": target, "resting": json.dumps(resting(executor, at))}
     name = executor.dialect_name
     copies = (_copy_attempts(name, steps=False), _copy_attempts(name, steps=True), _copy_values(name))
@@ -273,17 +281,18 @@ _ORIGINAL: sa.Select[Any] = sa.select(literal_column("1")).where(
     session.c.name == bindparam("source", type_=sa.Text), _IN_SESSION
 )
 _COPIES = (
-    sa.select(session.c.name, session.c.created_at)
+    sa.select(session.c.name, session.c.created_at, session.c.created_tick)
     .where(session.c.forked_from == bindparam("source", type_=sa.Text), _IN_SESSION)
-    .order_by(session.c.created_at, session.c.id)
+    .order_by(session.c.created_tick, session.c.id)
 )
 
 
 class Copy(NamedTuple):
-    """A session with a copy of a value, and when it was forked."""
+    """A session with a copy of a value, and when it was forked: time and tick."""
 
     session: str
     at: int
+    tick: int
 
 
 def has_original(executor: Executor, source: str, queue_name: str, seq: int, pushed_at: int) -> bool:

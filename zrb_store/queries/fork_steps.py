@@ -7,10 +7,10 @@ from typing import Any
 
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, sa, session, value
 from zrb_store.db.transaction import Executor
+from zrb_store.queries.clock import TICK
 
 SOURCE = bindparam("source", type_=session.c.id.type)
 """The session that is copied."""
-MOMENT = bindparam("moment", type_=sa.BigInteger)
 _TASK = bindparam("task", type_=sa.Text)
 _STEP = bindparam("step", type_=sa.Text)
 _PARENT = bindparam("parent_id", type_=attempt.c.id.type)
@@ -43,8 +43,8 @@ def stood_alone(table: Any) -> Any:
     """
     return sa.and_(
         table.c.status == literal_column("'completed'"),
-        table.c.ended_at <= MOMENT,
-        sa.or_(table.c.given_back_at.is_(None), table.c.given_back_at > MOMENT),
+        table.c.ended_tick <= TICK,
+        sa.or_(table.c.given_back_at.is_(None), table.c.given_back_tick > TICK),
         sa.not_(_is_left_out(table)),
     )
 
@@ -65,7 +65,7 @@ _undone_parents = (
         is_step(_step),
         stood_alone(_step),
         sa.not_(stood_alone(_parent)),
-        sa.or_(_parent.c.given_back_at.is_(None), _parent.c.given_back_at > MOMENT),
+        sa.or_(_parent.c.given_back_at.is_(None), _parent.c.given_back_tick > TICK),
     )
 )
 _UNDONE_PARENTS = sa.union(
@@ -73,15 +73,15 @@ _UNDONE_PARENTS = sa.union(
     _undone_parents.where(_step.c.id.in_(_visitors)),
 )
 
-_held = (value.c.ended_at <= MOMENT,)
-_held_then = (returned.c.taken_at <= MOMENT, returned.c.returned_at > MOMENT)
+_held = (value.c.ended_tick <= TICK,)
+_held_then = (returned.c.taken_tick <= TICK, returned.c.returned_tick > TICK)
 _elsewhere = value.join(queue, queue.c.id == value.c.queue_id).join(_parent, _parent.c.id == _PARENT)
 _foreign = queue.c.session_id != _parent.c.session_id
 _FIRST_TAKES = sa.union_all(
-    sa.select(sa.func.min(value.c.ended_at))
+    sa.select(sa.func.min(value.c.ended_tick))
     .select_from(_elsewhere)
     .where(value.c.taken_by == _PARENT, _foreign, *_held),
-    sa.select(sa.func.min(returned.c.taken_at))
+    sa.select(sa.func.min(returned.c.taken_tick))
     .select_from(_elsewhere.join(returned, _of_value))
     .where(returned.c.taken_by == _PARENT, _foreign, *_held_then),
 )
@@ -94,7 +94,7 @@ _BEGUN_SINCE = (
     .where(
         _parent.c.id == _PARENT,
         *_standing,
-        _step.c.started_at >= bindparam("since", type_=sa.BigInteger),
+        _step.c.started_tick >= bindparam("since", type_=sa.BigInteger),
         _step.c.run_id.is_not(None),
     )
 )
@@ -115,7 +115,8 @@ def resting(executor: Executor, at: Mapping[str, Any]) -> list[int]:
 
     Args:
         executor: The open transaction.
-        at: The session `source`, the `moment`, and the `task` and the `step` from which on nothing is copied.
+        at: The session `source`, the `tick` of the moment, and the `task` and the `step` from which on nothing is
+            copied.
     """
     found: set[int] = set()
     for (parent_id,) in executor.execute(_UNDONE_PARENTS, at):

@@ -12,16 +12,17 @@ from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import resting_steps, sessions, steps
 from zrb_store.queries.attempts import unfinished
-from zrb_store.queries.clock import now_micros
+from zrb_store.queries.clock import MOMENT, TICK, draw
 
 _ATTEMPT_ID: sa.BindParameter[Any] = bindparam("of_attempt")
-_MOMENT = bindparam("moment", type_=sa.BigInteger)
 _CLOSE = (
     sa.update(attempt)
     .where(attempt.c.id == _ATTEMPT_ID)
     .values(
-        given_back_at=_MOMENT,
-        ended_at=sa.func.coalesce(attempt.c.ended_at, _MOMENT),
+        given_back_at=MOMENT,
+        given_back_tick=TICK,
+        ended_at=sa.func.coalesce(attempt.c.ended_at, MOMENT),
+        ended_tick=sa.func.coalesce(attempt.c.ended_tick, TICK),
         status=sa.case(
             (attempt.c.status == literal_column("'running'"), literal_column("'lost'")), else_=attempt.c.status
         ),
@@ -36,7 +37,7 @@ _counts = sa.and_(
         )
     ),
 )
-_SET_END = sa.update(attempt).where(attempt.c.id == _ATTEMPT_ID).values(ended_at=_MOMENT)
+_SET_END = sa.update(attempt).where(attempt.c.id == _ATTEMPT_ID).values(ended_at=MOMENT, ended_tick=TICK)
 
 
 @functools.cache
@@ -45,13 +46,18 @@ def _undo(dialect_name: str, *, in_queues: bool) -> tuple[Any, Any, Any, Any]:
     within: list[Any] = [among(dialect_name, value.c.queue_id, "queue_ids")] if in_queues else []
     delivered = sa.tuple_(value.c.queue_id, value.c.seq).in_(_delivered(within))
     record_returns = sa.insert(returned).from_select(
-        ["queue_id", "seq", "taken_by", "taken_at", "returned_at", "reason", "deliveries"],
+        [
+            *("queue_id", "seq", "taken_by", "taken_at", "taken_tick", "returned_at", "returned_tick"),
+            *("reason", "deliveries"),
+        ],
         sa.select(
             value.c.queue_id,
             value.c.seq,
             value.c.taken_by,
             value.c.ended_at,
-            _MOMENT,
+            value.c.ended_tick,
+            MOMENT,
+            TICK,
             bindparam("reason", type_=sa.Text),
             sa.case((sa.and_(_counts, delivered), value.c.deliveries + literal_column("1"))),
         ).where(value.c.taken_by == _ATTEMPT_ID, *within),
@@ -64,7 +70,8 @@ def _undo(dialect_name: str, *, in_queues: bool) -> tuple[Any, Any, Any, Any]:
         .where(value.c.pushed_by == _ATTEMPT_ID, value.c.state != literal_column("'retracted'"), *within)
         .values(
             state=sa.case((held, value.c.state), else_=literal_column("'retracted'")),
-            ended_at=sa.func.coalesce(value.c.ended_at, _MOMENT),
+            ended_at=sa.func.coalesce(value.c.ended_at, MOMENT),
+            ended_tick=sa.func.coalesce(value.c.ended_tick, TICK),
             orphaned=held,
         )
     )
@@ -73,7 +80,8 @@ def _undo(dialect_name: str, *, in_queues: bool) -> tuple[Any, Any, Any, Any]:
         .where(value.c.taken_by == _ATTEMPT_ID, *within)
         .values(
             state=sa.case((value.c.orphaned, literal_column("'retracted'")), else_=literal_column("'live'")),
-            ended_at=sa.case((value.c.orphaned, _MOMENT), else_=sa.null()),
+            ended_at=sa.case((value.c.orphaned, MOMENT), else_=sa.null()),
+            ended_tick=sa.case((value.c.orphaned, TICK), else_=sa.null()),
             taken_by=None,
             orphaned=sa.false(),
         )
@@ -83,7 +91,7 @@ def _undo(dialect_name: str, *, in_queues: bool) -> tuple[Any, Any, Any, Any]:
         sa.update(value)
         .where(
             returned.c.taken_by == _ATTEMPT_ID,
-            returned.c.returned_at == _MOMENT,
+            returned.c.returned_tick == TICK,
             returned.c.deliveries.is_not(None),
             value.c.queue_id == returned.c.queue_id,
             value.c.seq == returned.c.seq,
@@ -92,7 +100,8 @@ def _undo(dialect_name: str, *, in_queues: bool) -> tuple[Any, Any, Any, Any]:
         .values(
             deliveries=returned.c.deliveries,
             state=sa.case((dies, literal_column("'dead'")), else_=value.c.state),
-            ended_at=sa.case((dies, _MOMENT), else_=value.c.ended_at),
+            ended_at=sa.case((dies, MOMENT), else_=value.c.ended_at),
+            ended_tick=sa.case((dies, TICK), else_=value.c.ended_tick),
         )
         .returning(value.c.queue_id, value.c.seq, value.c.state)
     )
@@ -160,9 +169,9 @@ def give_back(transaction: Transaction, chosen: Iterable[tuple[int, str]], *, co
         }
         for queue_id in sorted(touched):
             lock_queue(transaction, queue_id)
-    moment = now_micros(transaction)
+    moment = draw(transaction)
     for attempt_id, reason in chosen:
-        params = {"of_attempt": attempt_id, "moment": moment, "reason": reason, "counted": counted}
+        params = {"of_attempt": attempt_id, **moment.params, "reason": reason, "counted": counted}
         transaction.execute(_CLOSE, params)
         _run(transaction, _undo(transaction.dialect_name, in_queues=False), params)
 
@@ -261,7 +270,7 @@ def _undo_elsewhere(transaction: Transaction, attempt_ids: Sequence[int], reason
     for attempt_id, queue_ids in touched.items():
         if not queue_ids:
             continue
-        params = {"of_attempt": attempt_id, "moment": now_micros(transaction), "reason": reason, "counted": True}
+        params = {"of_attempt": attempt_id, **draw(transaction).params, "reason": reason, "counted": True}
         transaction.execute(_SET_END, params)
         statements = _undo(transaction.dialect_name, in_queues=True)
         _run(transaction, statements, {**params, "queue_ids": json.dumps(queue_ids)})

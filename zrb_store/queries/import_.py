@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from zrb_store.db.chunks import long_from
-from zrb_store.db.dialect import insert_if_absent
+from zrb_store.db.dialect import insert_if_absent, random_token
 from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
@@ -43,7 +43,7 @@ def _insert(table: sa.Table, columns: Sequence[sa.Column[Any]], *links: str) -> 
 
 _ADD = {
     "run": _insert(run, RUN, "session_id")[0].returning(run.c.id),
-    "queue": _insert(queue, QUEUE, "session_id")[0].returning(queue.c.id),
+    "queue": _insert(queue, QUEUE, "session_id")[0].values(token=random_token()).returning(queue.c.id),
     "attempt": _insert(attempt, ATTEMPT, *ATTEMPT_LINKS[1:])[0].returning(attempt.c.id),
 }
 _ADD_MANY = {

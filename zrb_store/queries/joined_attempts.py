@@ -18,8 +18,8 @@ class JoinedAttempt:
     Attributes:
         name: The columns that name it: its session's name, its task and its number.
         step: The column of its name as a step.
-        given_back_at: The column that says when it was given back.
-        failed_at: When it ended, if it did not complete; NULL if it did, and for deliveries and steps: these are given
+        given_back: The columns that say when it was given back: the time and the tick.
+        failed: When it ended, if it did not complete; NULL if it did, and for deliveries and steps: these are given
             back whole.
         error: The columns of its error: the type, and the beginning of the message.
     """
@@ -29,10 +29,13 @@ class JoinedAttempt:
         self._session = session.alias(f"session_of_{alias}")
         self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
         self.step = self._attempt.c.step
-        self.given_back_at = self._attempt.c.given_back_at
+        self.given_back = (self._attempt.c.given_back_at, self._attempt.c.given_back_tick)
         failed = self._attempt.c.status.in_([sa.literal_column(f"'{status}'") for status in UNSUCCESSFUL])
         whole = self._attempt.c.role.in_([sa.literal_column("'delivery'"), sa.literal_column("'step'")])
-        self.failed_at = sa.case((sa.and_(failed, ~whole), self._attempt.c.ended_at))
+        self.failed = tuple(
+            sa.case((sa.and_(failed, ~whole), ended))
+            for ended in (self._attempt.c.ended_at, self._attempt.c.ended_tick)
+        )
         self.error = (self._attempt.c.error_type, sa.func.substr(self._attempt.c.error_message, *_BEGINNING))
 
     def join(self, rows: sa.FromClause, link: sa.Column[Any]) -> sa.FromClause:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from zrb_store.db.columns import ATTEMPT
 from zrb_store.db.core import attempt, bindparam, literal_column, sa, session
 from zrb_store.db.transaction import Transaction
 from zrb_store.project import Projects
@@ -19,10 +18,8 @@ _of_any_project = (
         attempt.c.status == literal_column("'completed'"),
         attempt.c.given_back_at.is_(None),
         attempt.c.result_seq.is_not(None),
-        # An attempt with a damaged time must not be taken for the newest.
-        attempt.c.ended_at <= literal_column(str(ATTEMPT["ended_at"].most)),
     )
-    .order_by(attempt.c.ended_at.desc(), attempt.c.id.desc())
+    .order_by(attempt.c.ended_tick.desc(), attempt.c.id.desc())
 )
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 _NEWEST = _of_any_project.limit(_ONE)

@@ -7,6 +7,7 @@ from typing import Any
 
 from zrb_store.db.core import bindparam, literal_column, sa, value
 from zrb_store.db.transaction import Executor
+from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.value_history import Only
 from zrb_store.queries.values import was_live
@@ -18,7 +19,7 @@ def _restricted(statement: Any, only: Only | None, then: bool) -> Any:
         return statement.where(was_live if then else value.c.ended_at.is_(None))
     if only == "dead":
         return statement.where(is_dead)
-    return statement.where(value.c.pushed_at <= bindparam("moment", type_=sa.BigInteger)) if then else statement
+    return statement.where(by_then(value, "pushed")) if then else statement
 
 
 @functools.cache
@@ -29,7 +30,7 @@ def _first_of_last(only: Only | None, then: bool) -> Any:
 
 
 def first_of_last(
-    executor: Executor, queue_id: int, count: int, *, only: Only | None = None, at: int | None = None
+    executor: Executor, queue_id: int, count: int, *, only: Only | None = None, at: Moment | None = None
 ) -> int | None:
     """Return the number of the first one of a queue's last values; None if the queue has fewer.
 
@@ -38,9 +39,9 @@ def first_of_last(
         queue_id: The queue.
         count: How many values count as the last.
         only: Only values that are live, or dead now.
-        at: The moment in microseconds at which the queue is seen; None for now.
+        at: The moment at which the queue is seen; None for now.
     """
-    params = {"queue_id": queue_id, "before": count - 1, "moment": at}
+    params = {"queue_id": queue_id, "before": count - 1, **(at.bounds if at else {})}
     rows = executor.execute(_first_of_last(only, at is not None), params)
     return rows[0][0] if rows else None
 
@@ -57,7 +58,7 @@ def _earlier(only: Only | None, then: bool) -> Any:
 
 
 def earlier(
-    executor: Executor, queue_id: int, seq: int, *, only: Only | None = None, at: int | None = None
+    executor: Executor, queue_id: int, seq: int, *, only: Only | None = None, at: Moment | None = None
 ) -> dict[str, int]:
     """Count the values before one of a queue by their state; at a moment, by whether they were live.
 
@@ -66,7 +67,7 @@ def earlier(
         queue_id: The queue.
         seq: The number of the value.
         only: Only values that are live, or dead now.
-        at: The moment in microseconds at which the queue is seen; None for now.
+        at: The moment at which the queue is seen; None for now.
     """
-    params = {"queue_id": queue_id, "seq": seq, "moment": at}
+    params = {"queue_id": queue_id, "seq": seq, **(at.bounds if at else {})}
     return {row[0]: row[1] for row in executor.execute(_earlier(only, at is not None), params)}

@@ -18,10 +18,10 @@ from zrb_store.queries.programs import is_of
 from zrb_store.queries.show import no_step
 from zrb_store.records import RunRecord, SessionRecord
 
-_NEWEST_FIRST = sessions.ALL.order_by(session.c.created_at.desc(), session.c.id.desc())
+_NEWEST_FIRST = sessions.ALL.order_by(session.c.id.desc())
 _NEWEST = _NEWEST_FIRST.limit(bindparam("limit", type_=sa.Integer))
 _MANY = 1000  # names
-_place = sa.tuple_(session.c.created_at, session.c.id)
+_since = session.alias("since")
 
 
 def matching_sessions(
@@ -32,7 +32,7 @@ def matching_sessions(
     task: str | None = None,
     projects: Projects | None = None,
     since: int | None = None,
-    before: tuple[int, int] | None = None,
+    before: int | None = None,
     roots: bool = False,
     limit: int | None = None,
 ) -> Iterator[SessionRecord]:
@@ -45,7 +45,7 @@ def matching_sessions(
         task: Only sessions whose main task has this name.
         projects: Only sessions of these projects.
         since: Only sessions that were created at this moment (in microseconds) or later.
-        before: Only sessions that come after this one in this order: when it was created, in microseconds, and its id.
+        before: Only sessions that were created before the one with this id.
         roots: Leave out child sessions.
         limit: How many sessions to return at most.
     """
@@ -54,7 +54,7 @@ def matching_sessions(
         statement = statement.where(matches(transaction.dialect_name, session.c.name, name))
         if limit is not None and _has_many(transaction, name):
             # SQLite would look up all of them by name, and then sort them.
-            statement = statement.with_hint(session, "INDEXED BY ix_zrb_session_created_at", "sqlite")
+            statement = statement.with_hint(session, "NOT INDEXED", "sqlite")
     if statuses is not None:
         statement = statement.where(session.c.status.in_(statuses))
         if "completed" not in statuses:
@@ -64,10 +64,11 @@ def matching_sessions(
     if projects is not None:
         statement = statement.where(is_of(projects))
     if since is not None:
-        statement = statement.where(session.c.created_at >= since)
+        # The ids keep SQLite from reading all sessions. Some of these may be older, if the clock was set back.
+        first = sa.select(sa.func.min(_since.c.id)).where(_since.c.created_at >= since).scalar_subquery()
+        statement = statement.where(session.c.id >= first, session.c.created_at >= since)
     if before is not None:
-        # PostgreSQL does not see in the second condition that it can start there in the index.
-        statement = statement.where(session.c.created_at <= before[0], _place < before)
+        statement = statement.where(session.c.id < before)
     if roots:
         statement = statement.where(session.c.parent.is_(None))
     if name is None or name.is_exact:

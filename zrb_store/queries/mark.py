@@ -35,8 +35,9 @@ def highest_number(executor: Executor, session_id: int, task: str) -> int:
 
 _other = attempt.alias("other")
 _GIVEN = (
-    *("session_id", "fence", "task", "status", "arguments", "error_message", "started_at", "ended_at"),
-    *("given_back_at", "parent_id", "step_of", "step", "step_number", "once", "result"),
+    *("session_id", "fence", "task", "status", "arguments", "error_message", "parent_id"),
+    *("step_of", "step", "step_number", "once", "result"),
+    *("started_at", "started_tick", "ended_at", "ended_tick", "given_back_at", "given_back_tick"),
 )
 _INSERT = (
     sa.insert(attempt)

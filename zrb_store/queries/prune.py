@@ -37,7 +37,7 @@ class Candidate(NamedTuple):
 
 _COLUMNS = {name: SESSION[name] for name in Candidate._fields if name in SESSION}
 _CANDIDATE = sa.select(*(session.c[name] for name in _COLUMNS), *PROGRAM)
-_ended = sa.func.coalesce(session.c.finished_at, session.c.created_at)
+_ended = sa.func.coalesce(session.c.finished_tick, session.c.created_tick)
 _NEWEST_FIRST = _CANDIDATE.order_by(_ended.desc(), session.c.id.desc())
 _BY_ID = _CANDIDATE.where(session.c.id == bindparam("session_id"))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from zrb_store.db.columns import QUEUE
 from zrb_store.db.core import bindparam, queue, sa, session
-from zrb_store.db.dialect import insert_if_absent
+from zrb_store.db.dialect import insert_if_absent, random_token
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions
@@ -49,10 +49,10 @@ def ensure_queue(transaction: Transaction, session_name: str, queue_name: str) -
 
 @functools.cache
 def _create_queue(dialect_name: str) -> Any:
-    of_session = sa.select(session.c.id, bindparam("queue", type_=sa.Text)).where(
+    of_session = sa.select(session.c.id, bindparam("queue", type_=sa.Text), random_token()).where(
         session.c.name == bindparam("session")
     )
-    insert = insert_if_absent(dialect_name, queue).from_select(["session_id", "name"], of_session)
+    insert = insert_if_absent(dialect_name, queue).from_select(["session_id", "name", "token"], of_session)
     return insert.returning(queue.c.id)
 
 

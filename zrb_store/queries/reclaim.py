@@ -11,7 +11,7 @@ from zrb_store.db.core import attempt, bindparam, literal_column, queue, run, sa
 from zrb_store.db.dialect import now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import runs
-from zrb_store.queries.clock import now_micros
+from zrb_store.queries.clock import MOMENT, TICK, draw
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -141,7 +141,7 @@ def suspect(executor: Executor, dead: RunRecord) -> None:
 _LOSE_ATTEMPTS = (
     sa.update(attempt)
     .where(attempt.c.run_id == bindparam("of_run"), attempt.c.status == literal_column("'running'"))
-    .values(status=literal_column("'lost'"), ended_at=bindparam("moment", type_=sa.BigInteger))
+    .values(status=literal_column("'lost'"), ended_at=MOMENT, ended_tick=TICK)
     .returning(attempt.c.id)
 )
 
@@ -160,6 +160,6 @@ def take_over(
     """
     kept = {name: getattr(of_session, name) for name in ("project", "task", "inputs", "parent")}
     run_id, _ = runs.start(transaction, of_session, 0, run_columns, {**kept, "path": json.dumps(of_session.path)})
-    lost = transaction.execute(_LOSE_ATTEMPTS, {"of_run": dead.id, "moment": now_micros(transaction)})
+    lost = transaction.execute(_LOSE_ATTEMPTS, {"of_run": dead.id, **draw(transaction).params})
     undo_ended(transaction, [row[0] for row in lost], reason)
     runs.end(transaction, of_session.id, run_id, "interrupted")

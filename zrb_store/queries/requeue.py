@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from zrb_store.db.core import bindparam, literal_column, queue, returned, sa, session, value
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
+from zrb_store.queries.clock import MOMENT, TICK, Moment
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
-_MOMENT = bindparam("moment", type_=sa.BigInteger)
 is_dead = value.c.state == literal_column("'dead'")
 """The condition that a value is dead, in the form that lets SQLite use the index of dead values."""
 
@@ -77,25 +77,30 @@ def _revive(dialect_name: str) -> tuple[Any, Any]:
     chosen = (value.c.queue_id == bindparam("of_queue"), among(dialect_name, value.c.seq, "seqs"), is_dead)
     zero: sa.ColumnClause[Any] = literal_column("0")
     record = sa.insert(returned).from_select(
-        ["queue_id", "seq", "taken_at", "returned_at", "reason", "deliveries"],
+        ["queue_id", "seq", "taken_at", "taken_tick", "returned_at", "returned_tick", "reason", "deliveries"],
         sa.select(
-            value.c.queue_id, value.c.seq, value.c.ended_at, _MOMENT, bindparam("reason", type_=sa.Text), zero
+            *(value.c.queue_id, value.c.seq, value.c.ended_at, value.c.ended_tick, MOMENT, TICK),
+            *(bindparam("reason", type_=sa.Text), zero),
         ).where(*chosen),
     )
-    revive = sa.update(value).where(*chosen).values(state=literal_column("'live'"), ended_at=sa.null(), deliveries=zero)
+    revive = (
+        sa.update(value)
+        .where(*chosen)
+        .values(state=literal_column("'live'"), ended_at=sa.null(), ended_tick=sa.null(), deliveries=zero)
+    )
     return record, revive
 
 
-def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: int, reason: str) -> None:
+def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Moment, reason: str) -> None:
     """Make dead values live again at their old places, with no deliveries.
 
     Args:
         executor: The open transaction, in which the queue is locked.
         queue_id: The queue.
         seqs: The values.
-        moment: Now, in microseconds.
+        moment: The moment of the change.
         reason: Stored in the history of each value.
     """
-    params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs)), "moment": moment, "reason": reason}
+    params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs)), "reason": reason, **moment.params}
     for statement in _revive(executor.dialect_name):
         executor.execute(statement, params)

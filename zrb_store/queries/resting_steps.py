@@ -23,9 +23,9 @@ def _within(dialect_name: str, in_queues: bool) -> list[Any]:
 
 @functools.cache
 def _first_take(dialect_name: str, *, in_queues: bool) -> Any:
-    """Select when an attempt, outside of steps, first took one of the values of other sessions that come back."""
+    """Select the tick at which an attempt, outside of steps, first took a value of other sessions that comes back."""
     return (
-        sa.select(sa.func.min(value.c.ended_at))
+        sa.select(sa.func.min(value.c.ended_tick))
         .select_from(value.join(queue, queue.c.id == value.c.queue_id).join(_parent, _parent.c.id == value.c.taken_by))
         .where(
             value.c.taken_by == _PARENT,
@@ -45,7 +45,7 @@ _BEGUN_SINCE = (
     .where(
         _parent.c.id == _PARENT,
         *_standing,
-        attempt.c.started_at >= bindparam("moment"),
+        attempt.c.started_tick >= bindparam("since", type_=sa.BigInteger),
         # What a person marked rests on nothing.
         attempt.c.run_id.is_not(None),
     )
@@ -76,9 +76,9 @@ def of_attempt(executor: Executor, attempt_id: int, queue_ids: Sequence[int] | N
     name, in_queues = executor.dialect_name, queue_ids is not None
     params = {"attempt_id": attempt_id, "queue_ids": json.dumps(list(queue_ids or ()))}
     found = _ids(executor, _taking_from(name, in_queues=in_queues), {**params, "pusher_id": attempt_id})
-    moment = executor.execute(_first_take(name, in_queues=in_queues), params)[0][0]
-    if moment is not None:
-        found |= _ids(executor, _BEGUN_SINCE, {**params, "moment": moment})
+    since = executor.execute(_first_take(name, in_queues=in_queues), params)[0][0]
+    if since is not None:
+        found |= _ids(executor, _BEGUN_SINCE, {**params, "since": since})
     new = list(found)
     while new:
         more = _ids(executor, _taking_from(name, in_queues=False), {**params, "pusher_id": new.pop()}) - found

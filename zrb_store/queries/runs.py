@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from zrb_store.db.columns import RUN, readable
 from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, session
 from zrb_store.db.transaction import Executor, Row, Transaction
-from zrb_store.queries.clock import now_micros
+from zrb_store.queries.clock import MOMENT, TICK, draw
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -47,13 +47,13 @@ is_newest = sa.exists(
 )
 """A condition for each write of a run: no newer run has taken over its session."""
 
-_MOMENT = bindparam("moment", type_=sa.BigInteger)
 _LOSE = (
     sa.update(run)
     .where(run.c.session_id == bindparam("of_session"), run.c.ended_at.is_(None))
-    .values(ended_at=_MOMENT, outcome=literal_column("'lost'"))
+    .values(ended_at=MOMENT, ended_tick=TICK, outcome=literal_column("'lost'"))
 )
-_LATER = ("id", "suspected_at", "ended_at", "outcome", "told_at")
+_ERROR = ("error_type", "error_message", "error_traceback")
+_LATER = ("id", "suspected_at", "ended_at", "ended_tick", "outcome", "told_at", *_ERROR)
 _STARTED = [name for name in RUN if name not in _LATER]
 _INSERT = sa.insert(run).values({name: bindparam(name) for name in _STARTED}).returning(run.c.id)
 _SESSION_COLUMNS = ("project", "task", "path", "inputs")
@@ -67,6 +67,7 @@ _START_SESSION = (
         status=literal_column("'running'"),
         fence=bindparam("new_fence"),
         finished_at=None,
+        finished_tick=None,
         parent=sa.func.coalesce(session.c.parent, bindparam("new_parent", type_=sa.Text)),
     )
 )
@@ -80,7 +81,7 @@ class StartedRun(NamedTuple):
 
 
 def start(
-    executor: Executor,
+    transaction: Transaction,
     session_record: SessionRecord,
     lease: int,
     run_columns: Mapping[str, Any],
@@ -89,25 +90,26 @@ def start(
     """Start a run, which gets the lease of the session. The caller has checked that no other run is live.
 
     Args:
-        executor: The open transaction, in which the session's row is locked.
+        transaction: The open transaction, in which the session's row is locked.
         session_record: The session.
         lease: How long the lease lasts, in microseconds.
         run_columns: The columns of the run, except its number and its times.
         session_columns: `project`, `task`, `path`, `inputs` and `parent` of the session.
     """
     number = session_record.fence + 1
-    moment = now_micros(executor)
-    executor.execute(_LOSE, {"of_session": session_record.id, "moment": moment})
+    moment = draw(transaction)
+    transaction.execute(_LOSE, {"of_session": session_record.id, **moment.params})
     row = {
         **run_columns,
         "session_id": session_record.id,
         "number": number,
-        "started_at": moment,
-        "lease_expires_at": moment + lease,
+        "started_at": moment.at,
+        "started_tick": moment.tick,
+        "lease_expires_at": moment.at + lease,
     }
-    [[run_id]] = executor.execute(_INSERT, row)
+    [[run_id]] = transaction.execute(_INSERT, row)
     renamed = {f"new_{name}": text for name, text in session_columns.items()}
-    executor.execute(_START_SESSION, {"of_session": session_record.id, "new_fence": number, **renamed})
+    transaction.execute(_START_SESSION, {"of_session": session_record.id, "new_fence": number, **renamed})
     return StartedRun(run_id, number)
 
 
@@ -118,7 +120,8 @@ _END = (
     sa.update(run)
     .where(run.c.id == bindparam("of_run"), run.c.ended_at.is_(None), is_newest)
     .values(
-        ended_at=_MOMENT,
+        ended_at=MOMENT,
+        ended_tick=TICK,
         outcome=bindparam("new_outcome"),
         told_at=sa.func.coalesce(bindparam("told", type_=sa.BigInteger), run.c.told_at),
     )
@@ -127,13 +130,13 @@ _END = (
 _INTERRUPT_ATTEMPTS = (
     sa.update(attempt)
     .where(attempt.c.run_id == bindparam("of_run"), attempt.c.status == literal_column("'running'"))
-    .values(status=literal_column("'interrupted'"), ended_at=_MOMENT)
+    .values(status=literal_column("'interrupted'"), ended_at=MOMENT, ended_tick=TICK)
     .returning(attempt.c.id)
 )
 _END_SESSION = (
     sa.update(session)
     .where(session.c.id == bindparam("of_session"))
-    .values(status=bindparam("new_outcome"), finished_at=_MOMENT)
+    .values(status=bindparam("new_outcome"), finished_at=MOMENT, finished_tick=TICK)
 )
 
 
@@ -152,9 +155,9 @@ def end(transaction: Transaction, session_id: int, run_id: int, outcome: str, *,
     """
     if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
         transaction.execute(_LOCK_SESSION, {"of_session": session_id})
-    moment = now_micros(transaction)
-    params = {"of_session": session_id, "of_run": run_id, "new_outcome": outcome, "moment": moment}
-    if not transaction.execute(_END, {**params, "told": moment if told else None}):
+    moment = draw(transaction)
+    params = {"of_session": session_id, "of_run": run_id, "new_outcome": outcome, **moment.params}
+    if not transaction.execute(_END, {**params, "told": moment.at if told else None}):
         return False
     interrupted = transaction.execute(_INTERRUPT_ATTEMPTS, params)
     undo_ended(transaction, [row[0] for row in interrupted], "interrupted")

@@ -43,9 +43,7 @@ def matching_names(transaction: Transaction, pattern: NamePattern, *, perhaps_ke
     return found if pattern.is_exact else filter(pattern.matches, found)
 
 
-_NEWEST_NAMES = (
-    sa.select(session.c.name).order_by(session.c.created_at.desc(), session.c.id.desc()).limit(bindparam("count"))
-)
+_NEWEST_NAMES = sa.select(session.c.name).order_by(session.c.id.desc()).limit(bindparam("count"))
 
 
 def newest_names(executor: Executor, limit: int) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from zrb_store.db.columns import SESSION, readable
 from zrb_store.db.core import bindparam, literal_column, sa, session
-from zrb_store.db.dialect import bytewise, insert_if_absent, now, schema_is_unchanged
+from zrb_store.db.dialect import bytewise, insert_if_absent, now, schema_is_unchanged, tick
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import SessionNotFound, ZrbStoreError
 from zrb_store.records import SessionRecord
@@ -79,6 +79,7 @@ def being_removed(name: str) -> str:
 @functools.cache
 def _create(dialect_name: str) -> Any:
     values = {"name": bindparam("name"), "status": literal_column("'open'"), "created_at": now()}
+    values["created_tick"] = tick()
     return insert_if_absent(dialect_name, session).values(values)
 
 

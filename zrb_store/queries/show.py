@@ -12,6 +12,7 @@ from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, val
 from zrb_store.db.dialect import among, now
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import attempts
+from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.queues import readable_limit
 from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.values import was_live
@@ -78,7 +79,7 @@ class QueueSummary(NamedTuple):
 def _summaries(named: bool, then: bool) -> Any:
     count = sa.select(sa.func.count()).where(value.c.queue_id == queue.c.id)
     if then:
-        every = count.where(value.c.pushed_at <= bindparam("moment", type_=sa.BigInteger))
+        every = count.where(by_then(value, "pushed"))
         live = count.where(was_live)
     else:
         every = count
@@ -93,7 +94,7 @@ def _summaries(named: bool, then: bool) -> Any:
 
 
 def queue_summaries(
-    executor: Executor, session_id: int, name: str | None = None, *, at: int | None = None
+    executor: Executor, session_id: int, name: str | None = None, *, at: Moment | None = None
 ) -> list[QueueSummary]:
     """Return the queues of a session, in the order of their first pushes.
 
@@ -101,9 +102,9 @@ def queue_summaries(
         executor: The database, or the open transaction.
         session_id: The session.
         name: Count only the values of this queue.
-        at: A moment in microseconds: count the values as they were then.
+        at: A moment: count the values as they were then.
     """
-    params = {"session_id": session_id, "queue": name, "moment": at}
+    params = {"session_id": session_id, "queue": name, **(at.bounds if at else {})}
     rows = executor.execute(_summaries(name is not None, at is not None), params)
     found = [QueueSummary(*row) for row in sorted(rows, key=operator.itemgetter(0))]
     return [each._replace(max_deliveries=readable_limit(each.max_deliveries)) for each in found]
@@ -118,7 +119,7 @@ def attempts_without(*without: str) -> sa.Select[Any]:
 
 
 of_task = attempt.c.task == bindparam("task")
-_by_then = attempt.c.started_at <= bindparam("moment", type_=sa.BigInteger)
+_by_then = by_then(attempt, "started")
 _SHORT = attempts_without(*_LONG_TEXTS)
 _SHORT_OF_TASKS = _SHORT.where(no_step)
 
@@ -138,7 +139,7 @@ _OF_TASK_THEN = _OF_TASK.where(_by_then)
 
 
 def attempts_of_task(
-    transaction: Transaction, session_id: int, task: str, moment: int | None = None
+    transaction: Transaction, session_id: int, task: str, moment: Moment | None = None
 ) -> Iterator[AttemptRecord]:
     """Yield the attempts of one task by number, as `short_attempts` returns them.
 
@@ -149,7 +150,7 @@ def attempts_of_task(
         moment: Yield only attempts that had started by then.
     """
     statement = _OF_TASK if moment is None else _OF_TASK_THEN
-    params = {"session_id": session_id, "task": task, "moment": moment}
+    params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
     return map(attempts.record, transaction.stream(statement, params))
 
 
@@ -176,10 +177,11 @@ class AttemptedTask(NamedTuple):
     attempts: int
 
 
-def attempted_tasks(executor: Executor, session_id: int, moment: int | None = None) -> list[AttemptedTask]:
+def attempted_tasks(executor: Executor, session_id: int, moment: Moment | None = None) -> list[AttemptedTask]:
     """Return the tasks that have attempts, or had some at a moment, in the order of their first attempts."""
     statement = _TASKS if moment is None else _TASKS_THEN
-    return [AttemptedTask(*row) for row in executor.execute(statement, {"session_id": session_id, "moment": moment})]
+    params = {"session_id": session_id, **(moment.bounds if moment else {})}
+    return [AttemptedTask(*row) for row in executor.execute(statement, params)]
 
 
 _ONE = _SHORT.where(of_task, attempt.c.number == bindparam("number"))

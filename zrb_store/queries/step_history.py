@@ -13,11 +13,11 @@ from zrb_store.db.core import attempt, bindparam, literal_column, sa
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import attempts
+from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.show import attempts_without
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord
 
-_MOMENT = bindparam("moment", type_=sa.BigInteger)
-_by_then = attempt.c.started_at <= _MOMENT
+_by_then = by_then(attempt, "started")
 _is_step = attempt.c.step_of.is_not(None)
 
 
@@ -50,8 +50,8 @@ def _counts(dialect_name: str, then: bool) -> Any:
     status: Any = attempt.c.status
     given_back: Any = attempt.c.given_back_at.is_not(None)
     if then:
-        status = sa.case((attempt.c.ended_at <= _MOMENT, status), else_=literal_column("'running'"))
-        given_back = sa.and_(given_back, attempt.c.given_back_at <= _MOMENT)
+        status = sa.case((by_then(attempt, "ended"), status), else_=literal_column("'running'"))
+        given_back = sa.and_(given_back, by_then(attempt, "given_back"))
     is_dead = sa.and_(status == literal_column("'running'"), among(dialect_name, attempt.c.run_id, "dead_runs"))
     status = sa.case((is_dead, literal_column("'lost'")), else_=status)
     stands = sa.and_(status == literal_column("'completed'"), ~given_back)
@@ -70,17 +70,17 @@ def _counts(dialect_name: str, then: bool) -> Any:
 
 
 def counts(
-    executor: Executor, session_id: int, moment: int | None = None, *, dead_runs: Collection[int] = ()
+    executor: Executor, session_id: int, moment: Moment | None = None, *, dead_runs: Collection[int] = ()
 ) -> list[StepCounts]:
     """Count the steps of a session's tasks, in the order of their first steps. Tasks without steps are left out.
 
     Args:
         executor: The database, or the open transaction.
         session_id: The session.
-        moment: Count as it was at this moment, in microseconds.
+        moment: Count as it was at this moment.
         dead_runs: Runs whose running attempts count as lost.
     """
-    params = {"session_id": session_id, "moment": moment, "dead_runs": json.dumps(list(dead_runs))}
+    params = {"session_id": session_id, "dead_runs": json.dumps(list(dead_runs)), **(moment.bounds if moment else {})}
     found = executor.execute(_counts(executor.dialect_name, moment is not None), params)
     return [StepCounts(*row) for row in found]
 
@@ -96,7 +96,7 @@ _RESULT = {"result": ATTEMPT["result"]}
 
 
 def of_task(
-    transaction: Transaction, session_id: int, task: str, moment: int | None = None
+    transaction: Transaction, session_id: int, task: str, moment: Moment | None = None
 ) -> Iterator[tuple[AttemptRecord, str | None]]:
     """Yield the attempts of a task's steps, step by step, each with its encoded result, without arguments.
 
@@ -107,7 +107,7 @@ def of_task(
         moment: Yield only attempts that had started by then.
     """
     statement = _WITH_RESULTS if moment is None else _WITH_RESULTS_THEN
-    params = {"session_id": session_id, "task": task, "moment": moment}
+    params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
     for *columns, result in transaction.stream(statement, params):
         record = attempts.record(tuple(columns))
         named, damage = readable(_RESULT, (result,))

@@ -6,7 +6,7 @@ import functools
 from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, literal_column, sa
-from zrb_store.db.dialect import insert_if_absent, now, schema_is_unchanged
+from zrb_store.db.dialect import insert_if_absent, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import BegunAttempt, attempt_may_write
 
@@ -149,6 +149,7 @@ _BEGUN = {
     "status": literal_column("'running'"),
     "arguments": bindparam("arguments", type_=sa.Text),
     "started_at": now(),
+    "started_tick": next_tick(),
     "parent_id": _parent.c.id,
     "step_of": _parent.c.task,
     "step": bindparam("step", type_=sa.Text),
@@ -218,6 +219,7 @@ _COMPLETE = (
     .values(
         status=literal_column("'completed'"),
         ended_at=now(),
+        ended_tick=next_tick(),
         restorable=bindparam("restorable", type_=sa.Boolean),
         result=bindparam("result", type_=sa.Text),
     )
@@ -254,7 +256,7 @@ def complete(executor: Executor, step_id: int, result: str, *, restorable: bool)
 _CLOSE = (
     sa.update(attempt)
     .where(is_running)
-    .values(status=literal_column("'interrupted'"), ended_at=now())
+    .values(status=literal_column("'interrupted'"), ended_at=now(), ended_tick=next_tick())
     .returning(attempt.c.id)
 )
 

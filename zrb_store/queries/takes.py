@@ -8,13 +8,13 @@ from typing import Any
 
 from zrb_store.db.chunks import LONGEST
 from zrb_store.db.core import bindparam, literal_column, sa, value
-from zrb_store.db.dialect import among, now, schema_is_unchanged, short_text
+from zrb_store.db.dialect import among, now, schema_is_unchanged, short_text, tick
 from zrb_store.db.engine import Database
 from zrb_store.db.fronts import Front
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
-from zrb_store.queries.clock import now_micros
+from zrb_store.queries.clock import MOMENT, TICK, draw
 from zrb_store.queries.fronts import not_before_front, parameters
 from zrb_store.queries.values import by_seq, from_live
 
@@ -22,24 +22,22 @@ _ONE: sa.ColumnClause[Any] = literal_column("1")
 _fits_chunk = value.c.size <= literal_column(str(LONGEST))
 
 
-def taking(update: Any) -> Any:
-    """Let an UPDATE take values for `:attempt_id`, and return the seq of each and its text, if that fits one chunk."""
-    return update.values(
-        state=literal_column("'taken'"),
-        ended_at=now(),
-        taken_by=bindparam("attempt_id", type_=value.c.taken_by.type),
-    ).returning(value.c.seq, short_text())
-
-
 @functools.cache
 def _take(owned: bool, right: bool, from_front: bool, only_if_it_fits: bool) -> Any:
     live_value = from_live(sa.select(value.c.seq)).where(*([not_before_front] if from_front else []))
     place = live_value.order_by(by_seq[right]).limit(_ONE).with_for_update().scalar_subquery()
     condition = [value.c.queue_id == bindparam("queue_id"), value.c.seq == place]
-    return taking(
+    return (
         sa.update(value)
         .where(*condition, *([_fits_chunk] if only_if_it_fits else []))
         .where(schema_is_unchanged, *([attempt_may_write] if owned else []))
+        .values(
+            state=literal_column("'taken'"),
+            ended_at=now(),
+            ended_tick=tick(),
+            taken_by=bindparam("attempt_id", type_=value.c.taken_by.type),
+        )
+        .returning(value.c.seq, short_text())
     )
 
 
@@ -95,6 +93,14 @@ def take_large(
     return database.transact(lambda transaction: take_whole(transaction, queue_id, attempt_id, right=right))
 
 
+taken_at_once = {
+    "state": literal_column("'taken'"),
+    "ended_at": MOMENT,
+    "ended_tick": TICK,
+    "taken_by": bindparam("attempt_id", type_=value.c.taken_by.type),
+}
+"""What changes in values that are taken together, at one moment."""
+
 _OLDEST_LOCKED = (
     from_live(sa.select(value.c.seq, short_text())).order_by(value.c.seq).limit(bindparam("count")).with_for_update()
 )
@@ -105,7 +111,7 @@ def _take_these(dialect_name: str) -> Any:
     return (
         sa.update(value)
         .where(value.c.queue_id == bindparam("of_queue"), among(dialect_name, value.c.seq, "seqs"))
-        .values(state=literal_column("'taken'"), ended_at=bindparam("moment"), taken_by=bindparam("attempt_id"))
+        .values(taken_at_once)
     )
 
 
@@ -117,7 +123,7 @@ def take_many(transaction: Transaction, queue_id: int, attempt_id: int | None, c
     """
     rows = transaction.execute(_OLDEST_LOCKED, {"queue_id": queue_id, "count": count})
     if rows:
-        moment, seqs = now_micros(transaction), json.dumps([row[0] for row in rows])
-        params = {"of_queue": queue_id, "seqs": seqs, "moment": moment, "attempt_id": attempt_id}
+        seqs = json.dumps([row[0] for row in rows])
+        params = {"of_queue": queue_id, "seqs": seqs, "attempt_id": attempt_id, **draw(transaction).params}
         transaction.execute(_take_these(transaction.dialect_name), params)
     return list(chunks.whole_rows(transaction, queue_id, rows))

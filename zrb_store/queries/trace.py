@@ -8,7 +8,7 @@ from zrb_store.db.transaction import Transaction
 _CONTINUED_AS = (
     sa.select(value.c.seq)
     .where(value.c.queue_id == bindparam("queue_id"), value.c.moved_from == bindparam("seq", type_=sa.BigInteger))
-    .order_by(value.c.pushed_at, value.c.seq)
+    .order_by(value.c.pushed_tick, value.c.seq)
 )
 
 

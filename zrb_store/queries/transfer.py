@@ -21,7 +21,7 @@ def _columns(table: sa.Table, *without: str) -> list[sa.Column[Any]]:
 
 SESSION = _columns(session, "id")
 RUN = _columns(run, "id", "session_id", "suspected_at")  # a suspicion means nothing in another store
-QUEUE = _columns(queue, "id", "session_id")
+QUEUE = _columns(queue, "id", "session_id", "token")
 ATTEMPT = _columns(attempt, *ATTEMPT_LINKS, *_COMMAND)
 OUTPUT = _columns(output, "attempt_id")
 VALUE = _columns(value, "queue_id", "pushed_by", "taken_by")

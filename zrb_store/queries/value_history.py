@@ -12,6 +12,7 @@ from zrb_store.db.dialect import short_text, whole_text
 from zrb_store.db.transaction import Row, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.changes import Change
+from zrb_store.queries.clock import Moment
 from zrb_store.queries.joined_attempts import PUSHER, TAKER
 from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.values import was_live
@@ -25,15 +26,15 @@ class AttemptName(NamedTuple):
     task: str
     number: int
     step: str | None = None
-    given_back_at: int | None = None
-    failed_at: int | None = None
+    given_back: Moment | None = None
+    failed: Moment | None = None
 
-    def undone_at(self, session: str) -> int | None:
+    def undone(self, session: str) -> Moment | None:
         """Return when its changes to queues of a session were undone, or None (docs/promises.md, promises 1 and 10).
 
         A parent or child session counts as any other, although it is treated like the attempt's own.
         """
-        return self.given_back_at if session == self.session or self.failed_at is None else self.failed_at
+        return self.given_back if session == self.session or self.failed is None else self.failed
 
 
 class Return(NamedTuple):
@@ -79,7 +80,7 @@ Scope = Literal["value", "queue", "session", "named"]
 """Whose values are asked for: `value`, `queue`, `session` (all its queues) or `named` (one queue by name)."""
 
 _FROM_SEQ = bindparam("from_seq", type_=sa.BigInteger)
-_PUSHER = (*PUSHER.name, PUSHER.step, PUSHER.given_back_at, PUSHER.failed_at)
+_PUSHER = (*PUSHER.name, PUSHER.step, *PUSHER.given_back, *PUSHER.failed)
 _TAKER = (*TAKER.name, TAKER.step)
 
 
@@ -128,7 +129,7 @@ def of_session(
     queue_name: str | None = None,
     *,
     only: Only | None = None,
-    at: int | None = None,
+    at: Moment | None = None,
 ) -> Iterator[ValueHistory]:
     """Yield the histories of the values of a session, queue by queue.
 
@@ -137,7 +138,7 @@ def of_session(
         session_id: The session.
         queue_name: Only values of this queue.
         only: Only live values, or only those that are dead now.
-        at: A moment in microseconds: the values that were live then count as live.
+        at: A moment: the values that were live then count as live.
     """
     scope: Scope = "session" if queue_name is None else "named"
     return _histories(transaction, scope, {"session_id": session_id, "queue": queue_name}, only, at)
@@ -148,7 +149,7 @@ def of_queue(
     queue_id: int,
     *,
     only: Only | None = None,
-    at: int | None = None,
+    at: Moment | None = None,
     from_seq: int | None = None,
 ) -> Iterator[ValueHistory]:
     """Yield the histories of the values of one queue as `of_session` does, but by an index on both databases.
@@ -168,10 +169,10 @@ def _histories(
     scope: Scope,
     params: dict[str, Any],
     only: Only | None,
-    at: int | None,
+    at: Moment | None,
     from_seq: int | None = None,
 ) -> Iterator[ValueHistory]:
-    params = {**params, "moment": at, "from_seq": from_seq}
+    params = {**params, **(at.bounds if at else {}), "from_seq": from_seq}
     all_returns = map(_return, transaction.stream(_returns(scope, from_seq is not None), params))
     upcoming = next(all_returns, None)
     for row in transaction.stream(_values(scope, only, at is not None, from_seq is not None), params):
@@ -185,8 +186,8 @@ def _histories(
         yield history
 
 
-_TIME, _STEP, _ERROR_TYPE, _MESSAGE = (
-    ATTEMPT[name] for name in ("given_back_at", "step", "error_type", "error_message")
+_TIME, _TICK, _STEP, _ERROR_TYPE, _MESSAGE = (
+    ATTEMPT[name] for name in ("given_back_at", "given_back_tick", "step", "error_type", "error_message")
 )
 
 
@@ -224,8 +225,13 @@ def _text(rule: ColumnRule, text: Any) -> str | None:
 def _attempt_name(session_name: str | None, task: str, number: int, step: Any, *undone: Any) -> AttemptName | None:
     if session_name is None:
         return None
-    times = (_TIME.readable(time) if _TIME.problem(time) else time for time in undone)
-    return AttemptName(session_name, task, number, _text(_STEP, step), *times)
+    moments = (_moment(*undone[place : place + 2]) for place in range(0, len(undone), 2))
+    return AttemptName(session_name, task, number, _text(_STEP, step), *moments)
+
+
+def _moment(at: Any, tick: Any) -> Moment | None:
+    is_damaged = at is None or tick is None or _TIME.problem(at) or _TICK.problem(tick)
+    return None if is_damaged else Moment(at, tick)
 
 
 _of_queue = value.c.queue_id == bindparam("queue_id")
@@ -234,7 +240,8 @@ _LIVE = _in_order.where(value.c.ended_at.is_(None)).with_hint(value, "INDEXED BY
 _LIVE_THEN = _in_order.where(was_live)
 
 
-def live_data(transaction: Transaction, queue_id: int, at: int | None = None) -> Iterator[str]:
+def live_data(transaction: Transaction, queue_id: int, at: Moment | None = None) -> Iterator[str]:
     """Yield the encoded values of a queue that are live, or were live at a moment, in the order of the queue."""
     statement = _LIVE if at is None else _LIVE_THEN
-    return (row[0] for row in transaction.stream(statement, {"queue_id": queue_id, "moment": at}))
+    params = {"queue_id": queue_id, **(at.bounds if at else {})}
+    return (row[0] for row in transaction.stream(statement, params))

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from zrb_store.codec import Encoded
 from zrb_store.db.chunks import long_from
 from zrb_store.db.core import bindparam, literal_column, returned, sa, value
-from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged, short_text
+from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged, short_text, tick
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
+from zrb_store.queries.clock import MOMENT, TICK, Moment, by_then, later
 from zrb_store.queries.give_back import lock_queue
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
@@ -28,11 +29,12 @@ def from_live(statement: Any) -> Any:
 
 
 @functools.cache
-def _push(dialect_name: str, owned: bool, left: bool) -> Any:
+def _push(dialect_name: str, owned: bool, left: bool, at_moment: bool) -> Any:
     columns = {
         "type": bindparam("type", type_=sa.Text),
         "size": bindparam("size", type_=sa.Integer),
-        "pushed_at": now(),
+        "pushed_at": MOMENT if at_moment else now(),
+        "pushed_tick": TICK if at_moment else tick(),
         "pushed_by": bindparam("attempt_id", type_=value.c.pushed_by.type),
         "data": bindparam("data", type_=sa.Text),
     }
@@ -40,14 +42,25 @@ def _push(dialect_name: str, owned: bool, left: bool) -> Any:
     return numbered_insert(dialect_name, columns, conditions, left=left)
 
 
-def push(executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False) -> int | None:
+def push(
+    executor: Executor,
+    queue_id: int,
+    item: Encoded,
+    attempt_id: int | None,
+    *,
+    left: bool = False,
+    moment: Moment | None = None,
+) -> int | None:
     """Add one value at the end of a queue, or with `left` at its beginning.
+
+    With `moment`, the transaction makes other changes at that moment, and has locked the queue.
 
     Returns:
         The value's seq; None if the queue was deleted or the attempt may not write.
     """
-    statement = _push(executor.dialect_name, attempt_id is not None, left)
-    row = {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data, "attempt_id": attempt_id}
+    statement = _push(executor.dialect_name, attempt_id is not None, left, moment is not None)
+    row: dict[str, Any] = {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data}
+    row.update({"attempt_id": attempt_id}, **(moment.params if moment else {}))
     if item.size < long_from(executor.dialect_name):
         rows = executor.execute(statement, row)
         return rows[0][0] if rows else None
@@ -61,7 +74,10 @@ def push(executor: Executor, queue_id: int, item: Encoded, attempt_id: int | Non
     return executor.transact(work)
 
 
-_INSERTED = ("queue_id", "seq", "type", "size", "pushed_at", "pushed_by", "moved_from", "deliveries", "data")
+_INSERTED = (
+    *("queue_id", "seq", "type", "size", "pushed_at", "pushed_by", "moved_from", "deliveries", "data"),
+    "pushed_tick",
+)
 _INSERT = sa.insert(value).values({name: bindparam(name) for name in _INSERTED})
 
 
@@ -84,7 +100,7 @@ def push_many(
     queue_id: int,
     items: Sequence[NewValue],
     attempt_id: int | None,
-    moment: int,
+    moment: Moment,
     *,
     left: bool = False,
 ) -> int:
@@ -97,7 +113,7 @@ def push_many(
         queue_id: The queue.
         items: The values.
         attempt_id: The attempt that pushes them, or None.
-        moment: The time of the push, in microseconds.
+        moment: The moment of the push.
         left: Add them before all other values.
 
     Returns:
@@ -110,7 +126,10 @@ def push_many(
         _INSERT,
         _INSERTED,
         (
-            (queue_id, seq, kind, size, moment, attempt_id, moved_from, deliveries, data if size < least else "")
+            (
+                *(queue_id, seq, kind, size, moment.at, attempt_id, moved_from, deliveries),
+                *(data if size < least else "", moment.tick),
+            )
             for seq, ((data, kind, size, *_), moved_from, deliveries) in enumerate(items, first)
         ),
     )
@@ -189,20 +208,19 @@ def live(executor: Executor, queue_id: int, *, lock: bool = False) -> list[LiveV
     ]
 
 
-_MOMENT = bindparam("moment", type_=sa.BigInteger)
 was_live = sa.and_(
-    value.c.pushed_at <= _MOMENT,
-    sa.or_(value.c.ended_at.is_(None), value.c.ended_at > _MOMENT),
+    by_then(value, "pushed"),
+    sa.or_(value.c.ended_at.is_(None), later(value, "ended")),
     ~sa.exists(
         sa.select(_ONE).where(
             returned.c.queue_id == value.c.queue_id,
             returned.c.seq == value.c.seq,
-            returned.c.taken_at <= _MOMENT,
-            returned.c.returned_at > _MOMENT,
+            by_then(returned, "taken"),
+            later(returned, "returned"),
         )
     ),
 )
-"""The condition that a value was in its queue at `:moment`, which follows from its row and its returns."""
+"""The condition that a value was in its queue at a moment, which follows from its row and its returns."""
 
 _FIRST_PAGE = from_live(sa.select(value.c.seq, short_text())).order_by(value.c.seq).limit(bindparam("count"))
 _PLACES = from_live(
@@ -246,14 +264,16 @@ def iterate(executor: Executor, queue_id: int, page: int = 1000) -> Iterator[tup
 _REMOVE = (
     sa.update(value)
     .where(value.c.queue_id == bindparam("of_queue"), value.c.seq == bindparam("of_seq"), value.c.ended_at.is_(None))
-    .values(state=literal_column("'removed'"), ended_at=bindparam("moment"), taken_by=bindparam("attempt_id"))
+    .values(state=literal_column("'removed'"), ended_at=MOMENT, ended_tick=TICK, taken_by=bindparam("attempt_id"))
 )
 
 
-def remove(transaction: Transaction, queue_id: int, seqs: Sequence[int], attempt_id: int | None, moment: int) -> None:
+def remove(
+    transaction: Transaction, queue_id: int, seqs: Sequence[int], attempt_id: int | None, moment: Moment
+) -> None:
     """Remove values from a queue. The caller has locked them, and has checked that the attempt may write."""
-    names = ("of_queue", "of_seq", "moment", "attempt_id")
-    transaction.execute_many(_REMOVE, names, ((queue_id, seq, moment, attempt_id) for seq in seqs))
+    names = ("of_queue", "of_seq", "moment", "tick", "attempt_id")
+    transaction.execute_many(_REMOVE, names, ((queue_id, seq, *moment, attempt_id) for seq in seqs))
 
 
 _MAY_WRITE = sa.select(_ONE).where(attempt_may_write)

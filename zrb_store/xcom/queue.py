@@ -15,7 +15,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.operations import queue as limits
 from zrb_store.queries import values
-from zrb_store.queries.clock import now_micros
+from zrb_store.queries.clock import draw
 from zrb_store.queries.owner import Owner
 from zrb_store.queries.sessions import being_removed
 from zrb_store.queries.values import NewValue
@@ -235,7 +235,7 @@ class Xcom(QueueTaker):
             if not values.open_change(transaction, queue_id, attempt_id):
                 return None
             edit = editor(values.live(transaction, queue_id, lock=True) if read else [])
-            moment = now_micros(transaction)
+            moment = draw(transaction)
             values.remove(transaction, queue_id, edit.removed, attempt_id, moment)
             left = right = 0
             if edit.left:

@@ -30,6 +30,53 @@ def _postgresql_now(element: now, compiler: Any, **_: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
 
+class tick(FunctionElement[int]):
+    """The tick of a change of a queue: it comes after the last event, and before the next one."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+class next_tick(FunctionElement[int]):
+    """The tick of an event: an attempt begins or ends. On SQLite a trigger moves the clock on (`db/tables.py`)."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(tick, "sqlite")
+def _sqlite_tick(element: tick, compiler: Any, **_: Any) -> str:
+    return "(SELECT tick FROM zrb_clock)"
+
+
+@compiles(next_tick, "sqlite")
+def _sqlite_next_tick(element: next_tick, compiler: Any, **_: Any) -> str:
+    return "(SELECT tick + 1 FROM zrb_clock)"
+
+
+@compiles(tick, "postgresql")
+@compiles(next_tick, "postgresql")
+def _postgresql_tick(element: FunctionElement[int], compiler: Any, **_: Any) -> str:
+    return "nextval('zrb_tick')"
+
+
+class random_token(FunctionElement[int]):
+    """A number that identifies a row beside its id."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(random_token, "sqlite")
+def _sqlite_random_token(element: random_token, compiler: Any, **_: Any) -> str:
+    return "random()"
+
+
+@compiles(random_token, "postgresql")
+def _postgresql_random_token(element: random_token, compiler: Any, **_: Any) -> str:
+    return "CAST(random() * 9000000000000000 AS BIGINT)"
+
+
 class byte_length(FunctionElement[int]):
     """The size of a text in bytes, as UTF-8."""
 

@@ -13,12 +13,16 @@ from zrb_store.name_pattern import NamePattern
 
 if TYPE_CHECKING:
     from zrb_store.db.dialect.compiling import byte_length as byte_length
+    from zrb_store.db.dialect.compiling import next_tick as next_tick
     from zrb_store.db.dialect.compiling import now as now
+    from zrb_store.db.dialect.compiling import random_token as random_token
     from zrb_store.db.dialect.compiling import short_text as short_text
+    from zrb_store.db.dialect.compiling import tick as tick
     from zrb_store.db.dialect.compiling import whole_text as whole_text
 else:
     _compiling = module("zrb_store.db.dialect.compiling")
     byte_length, now = _compiling.byte_length, _compiling.now
+    tick, next_tick, random_token = _compiling.tick, _compiling.next_tick, _compiling.random_token
     short_text, whole_text = _compiling.short_text, _compiling.whole_text
 
 _our_revision: sa.ColumnClause[Any] = sa.literal_column(f"'{REVISION}'")

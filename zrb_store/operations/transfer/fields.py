@@ -40,7 +40,7 @@ def _fields(table: Columns, links: Columns, *without: str) -> Columns:
 FIELDS: Mapping[str, Columns] = {
     "session": _fields(columns.SESSION, {}),
     "run": _fields(columns.RUN, {}, "suspected_at"),
-    "queue": _fields(columns.QUEUE, {}),
+    "queue": _fields(columns.QUEUE, {}, "token"),
     "attempt": _fields(
         columns.ATTEMPT,
         {"run": _RUN, "result_queue": _QUEUE_NAME_OR_NULL, "parent": _OWNER},
@@ -64,7 +64,7 @@ FIELDS: Mapping[str, Columns] = {
 """What each field may hold, by kind of record and name of the field."""
 
 LATER: Mapping[str, Mapping[str, object]] = {
-    "run": {"told_at": None},
+    "run": {"told_at": None, "error_type": None, "error_message": None, "error_traceback": None},
     "queue": {"max_deliveries": None},
     "attempt": {
         "parent": None,
@@ -74,7 +74,7 @@ LATER: Mapping[str, Mapping[str, object]] = {
         "once": False,
         "result": None,
     },
-    "value": {"deliveries": 0},
+    "value": {"deliveries": 0, "plain": False},
     "return": {"deliveries": None},
 }
 """What fields that an export of an older version lacks are taken to hold."""

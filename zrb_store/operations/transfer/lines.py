@@ -52,7 +52,7 @@ def read(lines: Iterable[bytes], where: str, now: int) -> Iterator[Record]:
                 checker.finish()
                 require(record == {"records": count}, "records are missing")
             else:
-                record = {**LATER.get(kind, {}), **record}
+                record = {**LATER.get(kind, {}), **_ticks(kind, record), **record}
                 checker.check(kind, record, number)
         except InvalidRecord as error:
             raise _damaged(error.line or number, where, str(error)) from None
@@ -64,6 +64,12 @@ def read(lines: Iterable[bytes], where: str, now: int) -> Iterator[Record]:
             yield {"kind": kind, **record}
     if previous != "end":
         raise ZrbStoreError(f"{where} ends after line {number}, before its end: it is cut off; nothing was imported")
+
+
+def _ticks(kind: Any, record: Record) -> Record:
+    """Return the ticks that a record of an older export has: the order of its times."""
+    names = (name for name in FIELDS.get(kind, {}) if name.endswith("_tick"))
+    return {name: record.get(f"{name.removesuffix('_tick')}_at") for name in names}
 
 
 def _damaged(line: int, where: str, reason: str) -> ZrbStoreError:

@@ -14,7 +14,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
 from zrb_store.names import split_id
-from zrb_store.queries import attempts, sessions
+from zrb_store.queries import attempts, clock, sessions
 from zrb_store.queries import import_ as queries
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.transfer import Record
@@ -52,13 +52,16 @@ def write(
         ZrbStoreError: There is a session of such a name already, or a record names something that does not exist.
     """
     written = array("q")  # ids, not names: there may be a million sessions
+    base = database.transact(clock.latest)  # all that is written comes after all that is there
     with tempfile.TemporaryFile("w+") as owners, tempfile.SpooledTemporaryFile(BATCH_SIZE, "w+") as spool:
         stream = iter(records)
         following = next(stream, None)
         while following is not None:
             # A session is collected before it is written: then its transaction is short and can be tried again.
             following = _collect(following, stream, spool)
-            written.append(database.transact(functools.partial(_write, spool, owners, owners.tell(), action), action))
+            written.append(
+                database.transact(functools.partial(_write, spool, owners, owners.tell(), base, action), action)
+            )
             progress(len(written))
         _set_owners(database, owners, written)
     return len(written)
@@ -77,21 +80,31 @@ def _collect(session: Record, stream: Iterator[Record], spool: Spool) -> Record 
     return None
 
 
-def _write(spool: Spool, owners: Spool, owners_end: int, action: str, transaction: Transaction) -> int:
+def _write(spool: Spool, owners: Spool, owners_end: int, base: int, action: str, transaction: Transaction) -> int:
     spool.seek(0)
     owners.seek(owners_end)
     owners.truncate()
     records: Iterator[Record] = map(json.loads, spool)
     session = next(records)
+    highest = _renumber(session, base)
     session_id = queries.add_session(transaction, session)
     if session_id is None:
         raise ZrbStoreError(f"there is a session {session['name']} already: it is left as it is")
     writer = _SessionWriter(transaction, session["name"], session_id, owners)
     for record in records:
+        highest = max(highest, _renumber(record, base))
         writer.write(record)
     writer.flush()
+    clock.advance(transaction, highest)
     record_change(transaction, action, session["name"])
     return session_id
+
+
+def _renumber(record: Record, base: int) -> int:
+    """Let the ticks of a record follow a tick of this store. Return the highest of them."""
+    ticks = {name: tick + base for name, tick in record.items() if name.endswith("_tick") and tick is not None}
+    record.update(ticks)
+    return max(ticks.values(), default=base)
 
 
 class _SessionWriter:

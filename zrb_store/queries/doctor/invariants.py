@@ -14,7 +14,7 @@ SHOWN = 3
 
 Level = Literal["error", "warning"]
 
-_CLOCK = "the clock was set back; what is shown of those moments may be out of order"
+_CLOCK = "the clock was set back before `db upgrade` brought ticks; what is shown of those moments may be out of order"
 _RERUN = "start or resume the session, which gives them back"
 RESTORE = "restore a backup, or fork the session before that task"
 RESTORE_VALUE = "restore a backup; `zrb-store get SESSION QUEUE --seq N` shows what is left"
@@ -81,7 +81,7 @@ _and_later = sa.and_(
     _later.c.queue_id == returned.c.queue_id,
     _later.c.seq == returned.c.seq,
     _later.c.id > returned.c.id,
-    _later.c.taken_at < returned.c.returned_at,
+    _later.c.taken_tick < returned.c.returned_tick,
 )
 _overlap = sa.exists(sa.select(literal_column("1")).select_from(returned.join(_later, _and_later)).where(_of_value))
 
@@ -162,14 +162,14 @@ _VALUE_INVARIANTS = [
         _CLOCK,
         VALUES.where(
             sa.or_(
-                value.c.ended_at < value.c.pushed_at,
+                value.c.ended_tick < value.c.pushed_tick,
                 sa.exists(
                     sa.select(literal_column("1")).where(
                         _of_value,
                         sa.or_(
-                            returned.c.returned_at < returned.c.taken_at,
-                            returned.c.taken_at < value.c.pushed_at,
-                            returned.c.returned_at > value.c.ended_at,
+                            returned.c.returned_tick < returned.c.taken_tick,
+                            returned.c.taken_tick < value.c.pushed_tick,
+                            returned.c.returned_tick > value.c.ended_tick,
                         ),
                     )
                 ),
@@ -268,7 +268,7 @@ _ATTEMPT_INVARIANTS = [
         "attempt-times",
         "ended before they started",
         _CLOCK,
-        ATTEMPTS.where(attempt.c.ended_at < attempt.c.started_at),
+        ATTEMPTS.where(attempt.c.ended_tick < attempt.c.started_tick),
         "warning",
     ),
 ]

@@ -1,0 +1,136 @@
+"""Count the rooms that a journey through the code crosses: `python -m benchmarks.journeys`.
+
+For each journey it prints how many files of the package have functions that ran, and how many functions ran. First it
+prints the size of the package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "zrb_store"
+
+# Runs first in the process that is observed. `<module>` is the import of a file, which counts only for `show`.
+OBSERVER = f"""
+import atexit, json, os, sys, threading
+package, functions = {str(PACKAGE)!r} + os.sep, set()
+
+def observe(frame, event, argument):
+    if event != "call" or not frame.f_code.co_filename.startswith(package):
+        return
+    file, name = frame.f_code.co_filename, frame.f_code.co_qualname
+    if name == "<module>" and not os.environ.get("COUNT_IMPORTS"):
+        return
+    functions.add((file, name))
+
+def begin():
+    threading.setprofile_all_threads(observe) if hasattr(threading, "setprofile_all_threads") else None
+    threading.setprofile(observe)
+    sys.setprofile(observe)
+
+def end():
+    sys.setprofile(None)
+    threading.setprofile(None)
+    with open(os.environ["COUNTED"], "w") as file:
+        json.dump([len({{file for file, _ in functions}}), len(functions)], file)
+"""
+
+TASKS = """
+import zrb_store.plugin
+from zrb import Task, cli
+
+def load(ctx):
+    rows = ctx.xcom["extract"].pop()
+    if not ctx.env.get("REPAIRED"):
+        raise ValueError(rows)
+    return rows
+
+extract = Task(name="extract", action=lambda ctx: [1, 2])
+cli.add_task(Task(name="load", upstream=extract, action=load, retries=0))
+"""
+
+IN_ATTEMPT = """
+from zrb_store import open_store
+with open_store("runs.db") as store, store.session("{session}").run() as run, run.attempt("load") as attempt:
+    {before}
+    begin()
+    {journey}
+    end()
+"""
+
+DELIVERIES = """
+from zrb_store import open_store
+with open_store("runs.db") as store, store.session("worker").run() as run:
+    queue = store.session("inbox").xcom["files"]
+    queue.extend([1, 2])
+    begin()
+    for delivery in run.consume(queue, wait=0):
+        with delivery:
+            pass
+    end()
+"""
+
+COMMAND = """
+import runpy
+sys.argv = {argv!r}
+atexit.register(end)
+begin()
+runpy.run_path({program!r}, run_name="__main__")
+"""
+
+
+def counted(folder: Path, code: str, **settings: str) -> list[int]:
+    """Run code in a process of its own, and return files and functions."""
+    result = folder / "counted.json"
+    result.unlink(missing_ok=True)
+    environ = {**os.environ, "ZRB_STORE_URL": str(folder / "runs.db"), "COUNTED": str(result), **settings}
+    subprocess.run([sys.executable, "-c", OBSERVER + code], cwd=folder, env=environ, capture_output=True, check=False)
+    counts: list[int] = json.loads(result.read_text())
+    return counts
+
+
+def command(*argv: str) -> str:
+    """Return code that runs a program that is installed beside this Python."""
+    program = str(Path(sys.executable).with_name(argv[0]))
+    return COMMAND.format(argv=list(argv), program=program)
+
+
+def journeys(folder: Path) -> dict[str, list[int]]:
+    """Return files and functions of each journey."""
+    (folder / "zrb_init.py").write_text(TASKS)
+    push = IN_ATTEMPT.format(
+        session="push", before='attempt.xcom["files"].push(0)', journey='attempt.xcom["files"].push(1)'
+    )
+    step = IN_ATTEMPT.format(session="step", before="pass", journey='attempt.step("count", len, "abc")')
+    named = {"ZRB_STORE_SESSION": "nightly"}
+    return {
+        "push": counted(folder, push),
+        "step": counted(folder, step),
+        "two deliveries of `consume`": counted(folder, DELIVERIES),
+        "`zrb load`, two tasks": counted(folder, command("zrb", "load"), **named),
+        "`zrb xcom resume`": counted(folder, command("zrb", "xcom", "resume", "nightly"), REPAIRED="1"),
+        "`show`, with imports": counted(folder, command("zrb-store", "show", "nightly"), COUNT_IMPORTS="1"),
+    }
+
+
+def main() -> None:
+    """Print both tables."""
+    files = [path for path in PACKAGE.rglob("*.py") if "_migrations" not in path.parts]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    shown = [path for path in PACKAGE.iterdir() if not path.name.startswith((".", "__pycache__"))]
+    lines, untyped = (sum(len(re.findall(pattern, text)) for text in texts) for pattern in (r"\n", r"\bAny\b"))
+    print(f"{len(files)} Python files, {lines:,} lines, {len(shown)} entries, {untyped:,} times `Any`\n")
+    print("| journey | files | functions |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, counts in journeys(Path(folder)).items():
+            print(f"| {name} | {' | '.join(map(str, counts))} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+BEGIN TRANSACTION;
+CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
+INSERT INTO "alembic_version" VALUES('0002 or newer');
+CREATE TABLE zrb_attempt (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	session_id INTEGER NOT NULL, 
+	run_id INTEGER, 
+	fence INTEGER NOT NULL, 
+	task TEXT NOT NULL, 
+	number INTEGER NOT NULL, 
+	role TEXT NOT NULL, 
+	status TEXT NOT NULL, 
+	restorable BOOLEAN DEFAULT 1 NOT NULL, 
+	arguments TEXT, 
+	result_queue_id INTEGER, 
+	result_seq BIGINT, 
+	error_type TEXT, 
+	error_message TEXT, 
+	error_traceback TEXT, 
+	started_at BIGINT NOT NULL, 
+	ended_at BIGINT, 
+	given_back_at BIGINT, command_pid INTEGER, command_started TEXT, parent_id INTEGER, step_of TEXT, step TEXT, step_number INTEGER, once BOOLEAN DEFAULT 0 NOT NULL, result TEXT, started_tick BIGINT DEFAULT 0 NOT NULL, ended_tick BIGINT, given_back_tick BIGINT, 
+	CONSTRAINT fk_zrb_attempt_run_id FOREIGN KEY(run_id) REFERENCES zrb_run (id) ON DELETE SET NULL, 
+	CONSTRAINT fk_zrb_attempt_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
+	CONSTRAINT uq_zrb_attempt_session_id_task_number UNIQUE (session_id, task, number)
+);
+INSERT INTO "zrb_attempt" VALUES(1,2,1,1,'count',1,'task','completed',1,'[["abc"],{}]',2,1,NULL,NULL,NULL,1795838188108837,1795838188109286,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,7,9,NULL);
+INSERT INTO "zrb_attempt" VALUES(2,2,1,1,'load',1,'task','completed',1,NULL,3,1,NULL,NULL,NULL,1795838188110104,1795838188126540,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,13,15,NULL);
+INSERT INTO "zrb_attempt" VALUES(3,3,2,1,'count',1,'task','completed',1,'[["abcd"],{}]',4,1,NULL,NULL,NULL,1795838188159162,1795838188159422,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,23,25,NULL);
+INSERT INTO "zrb_attempt" VALUES(4,3,2,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','the first attempt failed','Traceback (most recent call last):
+  File "/srv/zrb-store/tests/revisions/make.py", line 46, in fill
+    raise ValueError("the first attempt failed")
+ValueError: the first attempt failed
+',1795838188159611,1795838188161801,1795838188194193,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,29,33,37);
+INSERT INTO "zrb_attempt" VALUES(5,3,2,1,'load',2,'task','running',1,NULL,NULL,NULL,NULL,NULL,NULL,1795838188198277,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,41,NULL,NULL);
+INSERT INTO "zrb_attempt" VALUES(6,3,2,1,'load/1',1,'step','completed',1,'[["one"],{}]',NULL,NULL,NULL,NULL,NULL,1795838188207308,1795838188208406,NULL,NULL,NULL,5,'load','page',1,0,'null',43,45,NULL);
+INSERT INTO "zrb_attempt" VALUES(7,3,2,1,'load/2',1,'step','completed',1,'[["abc"],{}]',NULL,NULL,NULL,NULL,NULL,1795838188208800,1795838188208908,NULL,NULL,NULL,5,'load','rest',2,0,'3',47,49,NULL);
+INSERT INTO "zrb_attempt" VALUES(8,4,3,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','deadly','Traceback (most recent call last):
+  File "/srv/zrb-store/tests/revisions/make.py", line 56, in fill
+    raise ValueError(poison.pop())
+ValueError: deadly
+',1795838188210615,1795838188231572,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,53,57,NULL);
+CREATE TABLE zrb_change (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	at BIGINT NOT NULL, 
+	action TEXT NOT NULL, 
+	session TEXT, 
+	detail TEXT, 
+	user TEXT, 
+	host TEXT NOT NULL, 
+	pid INTEGER NOT NULL
+);
+INSERT INTO "zrb_change" VALUES(1,1795838188209720,'queue','inbox','poison: max_deliveries 1','root','vm',444);
+CREATE TABLE zrb_chunk (
+	queue_id INTEGER NOT NULL, 
+	seq BIGINT NOT NULL, 
+	number INTEGER NOT NULL, 
+	data TEXT NOT NULL, 
+	CONSTRAINT pk_zrb_chunk PRIMARY KEY (queue_id, seq, number), 
+	CONSTRAINT fk_zrb_chunk_queue_id_seq FOREIGN KEY(queue_id, seq) REFERENCES zrb_value (queue_id, seq) ON DELETE CASCADE
+);
+INSERT INTO "zrb_chunk" VALUES(8,1,0,'"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"');
+CREATE TABLE zrb_clock (tick BIGINT NOT NULL);
+INSERT INTO "zrb_clock" VALUES(62);
+CREATE TABLE zrb_output (
+	attempt_id INTEGER NOT NULL, 
+	piece INTEGER NOT NULL, 
+	start BIGINT NOT NULL, 
+	size INTEGER NOT NULL, 
+	data TEXT NOT NULL, 
+	CONSTRAINT pk_zrb_output PRIMARY KEY (attempt_id, piece), 
+	CONSTRAINT fk_zrb_output_attempt_id FOREIGN KEY(attempt_id) REFERENCES zrb_attempt (id) ON DELETE CASCADE
+)
+ WITHOUT ROWID
+
+;
+INSERT INTO "zrb_output" VALUES(2,1,0,9,'[[1795000000000000,"stdout","loading"],[1795000000000001,"print",""]]');
+CREATE TABLE zrb_queue (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	session_id INTEGER NOT NULL, 
+	name TEXT NOT NULL, 
+	high BIGINT DEFAULT 0 NOT NULL, 
+	low BIGINT DEFAULT 1 NOT NULL, max_deliveries INTEGER, token BIGINT DEFAULT 0 NOT NULL, 
+	CONSTRAINT fk_zrb_queue_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
+	CONSTRAINT uq_zrb_queue_session_id_name UNIQUE (session_id, name)
+);
+INSERT INTO "zrb_queue" VALUES(1,1,'files',0,1,NULL,-7490928817869736006);
+INSERT INTO "zrb_queue" VALUES(2,2,'count',0,1,NULL,8416089900902327927);
+INSERT INTO "zrb_queue" VALUES(3,2,'load',0,1,NULL,-4828120633013139643);
+INSERT INTO "zrb_queue" VALUES(4,3,'count',0,1,NULL,-6612376200460665218);
+INSERT INTO "zrb_queue" VALUES(5,3,'pages',0,1,NULL,-8141822281206289247);
+INSERT INTO "zrb_queue" VALUES(6,3,'half',0,1,NULL,-7987804810068467061);
+INSERT INTO "zrb_queue" VALUES(7,1,'poison',0,1,1,7168598234694231156);
+INSERT INTO "zrb_queue" VALUES(8,1,'long',0,1,NULL,691972776753423098);
+CREATE TABLE zrb_return (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	queue_id INTEGER NOT NULL, 
+	seq BIGINT NOT NULL, 
+	taken_by INTEGER, 
+	taken_at BIGINT NOT NULL, 
+	returned_at BIGINT NOT NULL, 
+	reason TEXT NOT NULL, deliveries INTEGER, taken_tick BIGINT DEFAULT 0 NOT NULL, returned_tick BIGINT DEFAULT 0 NOT NULL, 
+	CONSTRAINT fk_zrb_return_queue_id_seq FOREIGN KEY(queue_id, seq) REFERENCES zrb_value (queue_id, seq) ON DELETE CASCADE, 
+	CONSTRAINT fk_zrb_return_taken_by FOREIGN KEY(taken_by) REFERENCES zrb_attempt (id) ON DELETE SET NULL
+);
+INSERT INTO "zrb_return" VALUES(1,1,2,4,1795838188159739,1795838188161801,'failed',1,30,33);
+INSERT INTO "zrb_return" VALUES(2,7,1,8,1795838188230907,1795838188231572,'failed',1,54,57);
+CREATE TABLE zrb_run (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	session_id INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	origin TEXT NOT NULL, 
+	host TEXT NOT NULL, 
+	boot_id TEXT, 
+	pid_namespace TEXT, 
+	pid INTEGER NOT NULL, 
+	process_started TEXT, 
+	user TEXT, 
+	command TEXT, 
+	folder TEXT, 
+	python_version TEXT, 
+	zrb_version TEXT, 
+	started_at BIGINT NOT NULL, 
+	lease_expires_at BIGINT NOT NULL, 
+	ended_at BIGINT, 
+	outcome TEXT, suspected_at BIGINT, told_at BIGINT, started_tick BIGINT DEFAULT 0 NOT NULL, ended_tick BIGINT, error_type TEXT, error_message TEXT, error_traceback TEXT, 
+	CONSTRAINT fk_zrb_run_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
+	CONSTRAINT uq_zrb_run_session_id_number UNIQUE (session_id, number)
+);
+INSERT INTO "zrb_run" VALUES(1,2,1,'library','vm','50d4744d-68d7-4258-bd7b-f37855930392','pid:[4026531836] time:[4026531834]',444,'281711','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795838188094467,1795838248094467,1795838188135939,'completed',NULL,NULL,5,19,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(2,3,1,'library','vm','50d4744d-68d7-4258-bd7b-f37855930392','pid:[4026531836] time:[4026531834]',444,'281711','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795838188136976,1795838188209391,NULL,NULL,NULL,NULL,21,NULL,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(3,4,1,'library','vm','50d4744d-68d7-4258-bd7b-f37855930392','pid:[4026531836] time:[4026531834]',444,'281711','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795838188210435,1795838248210435,1795838188231891,'failed',NULL,1795838188231891,51,61,NULL,NULL,NULL);
+CREATE TABLE zrb_session (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	name TEXT NOT NULL, 
+	status TEXT NOT NULL, 
+	project TEXT, 
+	task TEXT, 
+	path TEXT, 
+	inputs TEXT, 
+	tasks TEXT, 
+	parent TEXT, 
+	forked_from TEXT, 
+	pinned BOOLEAN DEFAULT 0 NOT NULL, 
+	fence INTEGER DEFAULT 0 NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	finished_at BIGINT, created_tick BIGINT DEFAULT 0 NOT NULL, finished_tick BIGINT, 
+	CONSTRAINT uq_zrb_session_name UNIQUE (name)
+);
+INSERT INTO "zrb_session" VALUES(1,'inbox','open',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,1795838188021746,NULL,2,NULL);
+INSERT INTO "zrb_session" VALUES(2,'done','completed',NULL,'load','[]','{"day":{"$":"date","v":"2026-11-24"}}',NULL,NULL,NULL,0,1,1795838188084216,1795838188135939,4,19);
+INSERT INTO "zrb_session" VALUES(3,'dead','running',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795838188136738,NULL,20,NULL);
+INSERT INTO "zrb_session" VALUES(4,'victim','failed',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795838188210244,1795838188231891,50,61);
+CREATE TABLE zrb_value (
+	queue_id INTEGER NOT NULL, 
+	seq BIGINT NOT NULL, 
+	state TEXT DEFAULT 'live' NOT NULL, 
+	type TEXT NOT NULL, 
+	size INTEGER NOT NULL, 
+	pushed_at BIGINT NOT NULL, 
+	pushed_by INTEGER, 
+	ended_at BIGINT, 
+	taken_by INTEGER, 
+	moved_from BIGINT, 
+	orphaned BOOLEAN DEFAULT 0 NOT NULL, 
+	data TEXT NOT NULL, deliveries INTEGER DEFAULT 0 NOT NULL, pushed_tick BIGINT DEFAULT 0 NOT NULL, ended_tick BIGINT, plain BOOLEAN DEFAULT 0 NOT NULL, 
+	CONSTRAINT pk_zrb_value PRIMARY KEY (queue_id, seq), 
+	CONSTRAINT fk_zrb_value_pushed_by FOREIGN KEY(pushed_by) REFERENCES zrb_attempt (id) ON DELETE SET NULL, 
+	CONSTRAINT fk_zrb_value_queue_id FOREIGN KEY(queue_id) REFERENCES zrb_queue (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_zrb_value_taken_by FOREIGN KEY(taken_by) REFERENCES zrb_attempt (id) ON DELETE SET NULL
+)
+ WITHOUT ROWID
+
+;
+INSERT INTO "zrb_value" VALUES(1,1,'taken','str',7,1795838188052270,NULL,1795838188126291,2,NULL,0,'"a.csv"',0,3,14,0);
+INSERT INTO "zrb_value" VALUES(1,2,'taken','str',7,1795838188052270,NULL,1795838188208520,5,NULL,0,'"b.csv"',1,3,46,0);
+INSERT INTO "zrb_value" VALUES(1,3,'live','str',7,1795838188052270,NULL,NULL,NULL,NULL,0,'"c.csv"',0,3,NULL,0);
+INSERT INTO "zrb_value" VALUES(2,1,'live','int',1,1795838188109286,1,NULL,NULL,NULL,0,'3',0,9,NULL,0);
+INSERT INTO "zrb_value" VALUES(3,1,'live','dict',18,1795838188126540,2,NULL,NULL,NULL,0,'{"loaded":"a.csv"}',0,15,NULL,0);
+INSERT INTO "zrb_value" VALUES(4,1,'live','int',1,1795838188159422,3,NULL,NULL,NULL,0,'4',0,25,NULL,0);
+INSERT INTO "zrb_value" VALUES(5,1,'live','str',5,1795838188208086,6,NULL,NULL,NULL,0,'"one"',0,44,NULL,0);
+INSERT INTO "zrb_value" VALUES(6,1,'live','str',7,1795838188208668,5,NULL,NULL,NULL,0,'"b.csv"',0,46,NULL,0);
+INSERT INTO "zrb_value" VALUES(7,1,'dead','str',8,1795838188210109,NULL,1795838188231572,NULL,NULL,0,'"deadly"',1,50,57,0);
+INSERT INTO "zrb_value" VALUES(8,1,'live','str',9002,1795838188232212,NULL,NULL,NULL,NULL,0,'',0,62,NULL,0);
+CREATE TABLE zrb_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT zrb_version_pkc PRIMARY KEY (version_num)
+);
+INSERT INTO "zrb_version" VALUES('0009');
+CREATE INDEX ix_zrb_session_created_at ON zrb_session (created_at);
+CREATE INDEX ix_zrb_attempt_run_id ON zrb_attempt (run_id);
+CREATE UNIQUE INDEX ix_zrb_value_live ON zrb_value (queue_id, seq, ended_at) WHERE ended_at IS NULL;
+CREATE INDEX ix_zrb_value_pushed_by ON zrb_value (pushed_by) WHERE pushed_by IS NOT NULL;
+CREATE INDEX ix_zrb_return_queue_id_seq ON zrb_return (queue_id, seq);
+CREATE INDEX ix_zrb_return_taken_by ON zrb_return (taken_by);
+CREATE INDEX ix_zrb_change_session ON zrb_change (session);
+CREATE INDEX ix_zrb_attempt_running ON zrb_attempt (run_id) WHERE status = 'running';
+CREATE INDEX ix_zrb_value_taken_by ON zrb_value (taken_by, queue_id) WHERE taken_by IS NOT NULL;
+CREATE INDEX ix_zrb_value_dead ON zrb_value (queue_id, seq) WHERE state = 'dead';
+CREATE INDEX ix_zrb_attempt_step ON zrb_attempt (session_id, step_of, step) WHERE step_of IS NOT NULL;
+CREATE INDEX ix_zrb_session_not_completed ON zrb_session (status, created_at) WHERE status <> 'completed';
+CREATE TRIGGER zrb_attempt_begins AFTER INSERT ON zrb_attempt BEGIN UPDATE zrb_clock SET tick = tick + 2; END;
+CREATE TRIGGER zrb_attempt_changes AFTER UPDATE OF started_tick, ended_tick, given_back_tick ON zrb_attempt BEGIN UPDATE zrb_clock SET tick = tick + 2; END;
+CREATE INDEX ix_zrb_session_task_id ON zrb_session (task, id);
+CREATE INDEX ix_zrb_session_task_finished_tick ON zrb_session (task, finished_tick);
+CREATE INDEX ix_zrb_attempt_completed ON zrb_attempt (task, ended_tick) WHERE status = 'completed';
+CREATE VIEW zrb_xcom_sessions AS
+SELECT zrb_session.name AS session, zrb_session.status, zrb_session.task, zrb_session.project, zrb_session.fence AS runs, (strftime('%Y-%m-%dT%H:%M:%S', zrb_session.created_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_session.created_at % 1000000)) AS created_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_session.finished_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_session.finished_at % 1000000)) AS finished_at, zrb_session.inputs, zrb_session.path, zrb_session.parent, zrb_session.forked_from, zrb_session.pinned 
+FROM zrb_session;
+CREATE VIEW zrb_xcom_runs AS
+SELECT zrb_session.name AS session, zrb_run.number AS run, zrb_run.outcome, (strftime('%Y-%m-%dT%H:%M:%S', zrb_run.started_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_run.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_run.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_run.ended_at % 1000000)) AS ended_at, CAST(zrb_run.ended_at - zrb_run.started_at AS DOUBLE) / (1000000 + 0.0) AS seconds, zrb_run.origin, zrb_run.user AS user_name, zrb_run.host, zrb_run.pid, zrb_run.command, zrb_run.folder, zrb_run.python_version, zrb_run.zrb_version, (strftime('%Y-%m-%dT%H:%M:%S', zrb_run.lease_expires_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_run.lease_expires_at % 1000000)) AS lease_expires_at 
+FROM zrb_run JOIN zrb_session ON zrb_session.id = zrb_run.session_id;
+CREATE VIEW zrb_xcom_attempts AS
+SELECT zrb_session.name || '/' || zrb_attempt.task || '#' || CAST(zrb_attempt.number AS TEXT) AS attempt, zrb_session.name AS session, zrb_attempt.task, zrb_attempt.number, zrb_attempt.role, zrb_attempt.status, zrb_run.number AS run, (strftime('%Y-%m-%dT%H:%M:%S', zrb_attempt.started_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_attempt.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_attempt.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_attempt.ended_at % 1000000)) AS ended_at, CAST(zrb_attempt.ended_at - zrb_attempt.started_at AS DOUBLE) / (1000000 + 0.0) AS seconds, (strftime('%Y-%m-%dT%H:%M:%S', zrb_attempt.given_back_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_attempt.given_back_at % 1000000)) AS given_back_at, zrb_attempt.error_type, zrb_attempt.error_message, zrb_attempt.error_traceback, zrb_attempt.restorable, CASE WHEN zrb_value.data = '' THEN coalesce((SELECT group_concat(in_order.data, '') FROM (SELECT chunk.data, chunk.number FROM zrb_chunk AS chunk WHERE chunk.queue_id = zrb_value.queue_id AND chunk.seq = zrb_value.seq ORDER BY chunk.number) AS in_order), '') ELSE zrb_value.data END AS result, zrb_attempt.id AS attempt_id 
+FROM zrb_attempt JOIN zrb_session ON zrb_session.id = zrb_attempt.session_id LEFT OUTER JOIN zrb_run ON zrb_run.id = zrb_attempt.run_id LEFT OUTER JOIN zrb_value ON zrb_value.queue_id = zrb_attempt.result_queue_id AND zrb_value.seq = zrb_attempt.result_seq 
+WHERE zrb_attempt.step_of IS NULL;
+CREATE VIEW zrb_xcom_steps AS
+SELECT zrb_session.name || '/' || zrb_attempt.task || '#' || CAST(zrb_attempt.number AS TEXT) AS attempt, zrb_session.name AS session, zrb_attempt.step_of AS task, zrb_attempt.step, zrb_attempt.number, zrb_attempt.once, zrb_attempt.status, zrb_run.number AS run, (strftime('%Y-%m-%dT%H:%M:%S', zrb_attempt.started_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_attempt.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_attempt.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_attempt.ended_at % 1000000)) AS ended_at, CAST(zrb_attempt.ended_at - zrb_attempt.started_at AS DOUBLE) / (1000000 + 0.0) AS seconds, (strftime('%Y-%m-%dT%H:%M:%S', zrb_attempt.given_back_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_attempt.given_back_at % 1000000)) AS given_back_at, zrb_attempt.error_type, zrb_attempt.error_message, zrb_attempt.error_traceback, zrb_attempt.restorable, zrb_attempt.result, zrb_session.name || '/' || outer_attempt.task || '#' || CAST(outer_attempt.number AS TEXT) AS parent, zrb_attempt.parent_id, zrb_attempt.id AS attempt_id 
+FROM zrb_attempt JOIN zrb_session ON zrb_session.id = zrb_attempt.session_id LEFT OUTER JOIN zrb_run ON zrb_run.id = zrb_attempt.run_id LEFT OUTER JOIN zrb_attempt AS outer_attempt ON outer_attempt.id = zrb_attempt.parent_id 
+WHERE zrb_attempt.step_of IS NOT NULL;
+CREATE VIEW zrb_xcom_queues AS
+SELECT zrb_session.name AS session, zrb_queue.name AS queue, (SELECT count(*) AS count_1 
+FROM zrb_value 
+WHERE zrb_value.queue_id = zrb_queue.id AND zrb_value.ended_at IS NULL) AS live, (SELECT count(*) AS count_2 
+FROM zrb_value 
+WHERE zrb_value.queue_id = zrb_queue.id AND zrb_value.state = 'dead') AS dead, zrb_queue.max_deliveries 
+FROM zrb_queue JOIN zrb_session ON zrb_session.id = zrb_queue.session_id;
+CREATE VIEW zrb_xcom_values AS
+SELECT zrb_session.name AS session, zrb_queue.name AS queue, zrb_value.seq, zrb_value.state, zrb_value.type, CASE WHEN zrb_value.data = '' THEN coalesce((SELECT group_concat(in_order.data, '') FROM (SELECT chunk.data, chunk.number FROM zrb_chunk AS chunk WHERE chunk.queue_id = zrb_value.queue_id AND chunk.seq = zrb_value.seq ORDER BY chunk.number) AS in_order), '') ELSE zrb_value.data END AS value, zrb_value.size, (strftime('%Y-%m-%dT%H:%M:%S', zrb_value.pushed_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_value.pushed_at % 1000000)) AS pushed_at, pusher_session.name || '/' || pusher.task || '#' || CAST(pusher.number AS TEXT) AS pushed_by, pusher_session.name AS pushed_by_session, coalesce(pusher.step_of, pusher.task) AS pushed_by_task, (strftime('%Y-%m-%dT%H:%M:%S', zrb_value.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_value.ended_at % 1000000)) AS ended_at, taker_session.name || '/' || taker.task || '#' || CAST(taker.number AS TEXT) AS taken_by, taker_session.name AS taken_by_session, coalesce(taker.step_of, taker.task) AS taken_by_task, zrb_value.deliveries, zrb_value.moved_from, zrb_value.orphaned, zrb_session.name || '/' || zrb_queue.name || '#' || CAST(zrb_value.seq AS TEXT) AS id, zrb_value.pushed_by AS pushed_by_id, zrb_value.taken_by AS taken_by_id 
+FROM zrb_value JOIN zrb_queue ON zrb_queue.id = zrb_value.queue_id JOIN zrb_session ON zrb_session.id = zrb_queue.session_id LEFT OUTER JOIN zrb_attempt AS pusher ON pusher.id = zrb_value.pushed_by LEFT OUTER JOIN zrb_session AS pusher_session ON pusher_session.id = pusher.session_id LEFT OUTER JOIN zrb_attempt AS taker ON taker.id = zrb_value.taken_by LEFT OUTER JOIN zrb_session AS taker_session ON taker_session.id = taker.session_id;
+CREATE VIEW zrb_xcom_returns AS
+SELECT zrb_session.name AS session, zrb_queue.name AS queue, zrb_return.seq, taker_session.name || '/' || taker.task || '#' || CAST(taker.number AS TEXT) AS taken_by, taker_session.name AS taken_by_session, coalesce(taker.step_of, taker.task) AS taken_by_task, (strftime('%Y-%m-%dT%H:%M:%S', zrb_return.taken_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_return.taken_at % 1000000)) AS taken_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_return.returned_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_return.returned_at % 1000000)) AS returned_at, zrb_return.reason, zrb_return.deliveries, zrb_return.taken_by AS taken_by_id 
+FROM zrb_return JOIN zrb_queue ON zrb_queue.id = zrb_return.queue_id JOIN zrb_session ON zrb_session.id = zrb_queue.session_id LEFT OUTER JOIN zrb_attempt AS taker ON taker.id = zrb_return.taken_by LEFT OUTER JOIN zrb_session AS taker_session ON taker_session.id = taker.session_id;
+CREATE VIEW zrb_xcom_lineage AS
+SELECT pusher_session.name || '/' || pusher.task || '#' || CAST(pusher.number AS TEXT) AS pushed_by, pusher_session.name AS pushed_by_session, coalesce(pusher.step_of, pusher.task) AS pushed_by_task, taker_session.name || '/' || taker.task || '#' || CAST(taker.number AS TEXT) AS taken_by, taker_session.name AS taken_by_session, coalesce(taker.step_of, taker.task) AS taken_by_task, zrb_session.name AS session, zrb_queue.name AS queue, zrb_value.seq, (strftime('%Y-%m-%dT%H:%M:%S', zrb_value.pushed_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_value.pushed_at % 1000000)) AS pushed_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_value.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_value.ended_at % 1000000)) AS taken_at, zrb_value.pushed_by AS pushed_by_id, zrb_value.taken_by AS taken_by_id 
+FROM zrb_value JOIN zrb_queue ON zrb_queue.id = zrb_value.queue_id JOIN zrb_session ON zrb_session.id = zrb_queue.session_id JOIN zrb_attempt AS taker ON taker.id = zrb_value.taken_by JOIN zrb_session AS taker_session ON taker_session.id = taker.session_id LEFT OUTER JOIN zrb_attempt AS pusher ON pusher.id = zrb_value.pushed_by LEFT OUTER JOIN zrb_session AS pusher_session ON pusher_session.id = pusher.session_id 
+WHERE zrb_value.state = 'taken';
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('zrb_queue',8);
+INSERT INTO "sqlite_sequence" VALUES('zrb_session',4);
+INSERT INTO "sqlite_sequence" VALUES('zrb_run',3);
+INSERT INTO "sqlite_sequence" VALUES('zrb_attempt',8);
+INSERT INTO "sqlite_sequence" VALUES('zrb_return',2);
+INSERT INTO "sqlite_sequence" VALUES('zrb_change',1);
+COMMIT;
