@@ -19,7 +19,7 @@ from tests import pgbouncer, postgres
 from tests.commands import Commands
 from tests.processes import start_server
 from tests.told import Told
-from tests.zrb.environments import RELEASES
+from tests.zrb.environments import RELEASES, is_left_out
 from zrb_store.db import chunks as db_chunks
 from zrb_store.db import migrate
 from zrb_store.db.revision import REVISION
@@ -42,8 +42,10 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-# Used by: pytest --hypothesis-profile=thorough
+# Tests whose examples are slow take a share of these. A long search: pytest -m hypothesis --hypothesis-profile=thorough
 hypothesis.settings.register_profile("thorough", max_examples=5000, deadline=None)
+hypothesis.settings.register_profile("usual", max_examples=100, deadline=None)
+hypothesis.settings.load_profile("usual")
 
 SERVER = pytest.StashKey[postgres.SharedServer]()
 DATABASES = ["sqlite", "postgresql"]
@@ -56,8 +58,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of `make quick`, and those that can go through PgBouncer (`make test-pooled`)."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose releases of zrb. Mark the tests of `make quick`, and those for PgBouncer (`make test-pooled`)."""
+    left_out = {item for item in items if is_left_out(item)}
+    config.hook.pytest_deselected(items=[*left_out])
+    items[:] = [item for item in items if item not in left_out]
     for item in items:
         if isinstance(item, pytest.Function) and is_quick(item):
             item.add_marker("quick")
@@ -66,10 +71,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def is_quick(item: pytest.Function) -> bool:
-    """Whether the test is about SQLite or one release of zrb, and not marked as slow."""
-    if item.get_closest_marker("slow") or "postgres" in item.path.name:
+    """Whether the test is about SQLite or one release of zrb, is not `slow`, and needs neither browser nor shell."""
+    if item.get_closest_marker("slow") or "postgres" in item.path.name or "browser" in item.path.parts:
         return False
-    if POSTGRES_FIXTURES.intersection(item.fixturenames):
+    if {"shell", *POSTGRES_FIXTURES}.intersection(item.fixturenames):
         return False
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     texts = [value for value in parameters.values() if isinstance(value, str)]

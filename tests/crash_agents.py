@@ -9,17 +9,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.zrb.agent_fire import Figures, Project, WarmZrb, fire, undisturbed
+from tests.zrb.agent_fire import ONE_AT_A_TIME, Figures, Project, WarmZrb, fire, rewind, undisturbed
 from tests.zrb.agent_kinds import KINDS
 from tests.zrb.agent_tasks import AGENTS
 
 
 def kill_agents(folder: Path, location: str, count: int, seed: int) -> str:
-    """Kill agents `count` times, and let each complete.
+    """Kill agents `count` times, and let each complete. Rewind one to each of fifty steps.
 
     Args:
         folder: A folder to be made, where they run.
-        location: A store.
+        location: An empty store.
         count: How often they are killed at least.
         seed: Of the choices that are random.
     """
@@ -29,18 +29,10 @@ def kill_agents(folder: Path, location: str, count: int, seed: int) -> str:
     sessions = 0
     total = Figures()
     try:
+        rewound = rewind(warm, project_of(folder / "rewound", ONE_AT_A_TIME), location, 25, slice(None))
         agents: list[tuple[Project, Any]] = []
         for number, source in enumerate(KINDS.values()):
-            home = folder / f"{number}"
-            (home / "project").mkdir(parents=True)
-            (home / "project" / "zrb_init.py").write_text(AGENTS + source)
-            environ = {
-                "HOME": str(home),
-                "PATH": os.environ["PATH"],
-                "ZRB_INIT_MODULES": "zrb_store.plugin",
-                "TERM": "dumb",
-            }
-            project = Project(home / "project", environ)
+            project = project_of(folder / f"{number}", source)
             agents.append((project, undisturbed(warm, project, location, f"undisturbed{number}")))
         while total.kills < count:
             project, expected = agents[sessions % len(agents)]
@@ -52,5 +44,14 @@ def kill_agents(folder: Path, location: str, count: int, seed: int) -> str:
         warm.close()
     return (
         f"{total.kills} kills of {sessions} agents ({', '.join(KINDS)}) in {time.monotonic() - began:.0f} s: "
-        f"{total.repeated} calls ran again because they had been killed; completed calls that ran again: 0"
+        f"{total.repeated} calls ran again because they had been killed; completed calls that ran again: 0; "
+        f"one was rewound to each of its {rewound} steps"
     )
+
+
+def project_of(home: Path, source: str) -> Project:
+    """Make a project with these tasks."""
+    (home / "project").mkdir(parents=True)
+    (home / "project" / "zrb_init.py").write_text(AGENTS + source)
+    environ = {"HOME": str(home), "PATH": os.environ["PATH"], "ZRB_INIT_MODULES": "zrb_store.plugin", "TERM": "dumb"}
+    return Project(home / "project", environ)

@@ -120,7 +120,7 @@ def _shell(command: str, folder: Path, environment: dict[str, str]) -> tuple[int
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     return done.returncode, done.stdout.splitlines()
 

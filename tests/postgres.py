@@ -26,7 +26,7 @@ from sqlalchemy.engine import URL
 
 from zrb_store.db.transaction import Transaction
 
-DEADLINE = 60.0
+DEADLINE = 600.0  # for a hang, not for speed: a loaded machine may need a minute for what takes a second
 
 INSTALLED = "pginstall18"  # the wheel also contains version 16, in pginstall
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.postgres import wait_until
 
-DEADLINE = 60.0
+DEADLINE = 600.0
 SHELLS = ("bash", "zsh", "fish")
 
 # What makes Ctrl-G write the line to a file, and Ctrl-O put all candidates into it where a shell can do that.

@@ -20,7 +20,7 @@ import pyte
 
 MAIN = [sys.executable, "-c", "from zrb_store.cli import main; main()"]
 WIDTHS = (50, 80, 120, 200)
-_DEADLINE = 60.0  # seconds
+_DEADLINE = 600.0  # seconds
 _NONE: Mapping[str, str] = {}
 
 

@@ -25,7 +25,7 @@ def alembic(location: str, *arguments: str, root: Path = ROOT) -> str:
         env=os.environ | {"ZRB_STORE_URL": location, "PYTHONPATH": str(root)},
         text=True,
         capture_output=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -27,7 +27,8 @@ from zrb_store.records import iso
 ME = {"user": getpass.getuser(), "host": socket.gethostname()}
 
 
-pytestmark = pytest.mark.usefixtures("command")  # it names the store to the processes that these tests start
+# The fixture names the store to the processes that these tests start.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("command")]
 
 
 def pop() -> dict[str, Any]:

@@ -213,6 +213,7 @@ def test_default_names(store: Store, shell: Shell) -> None:
         (("inbox", "\0", "--", "true"), "NUL"),
     ],
 )
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)  # what is refused before a store is asked
 def test_mistakes(store: Store, shell: Shell, args: tuple[str, ...], says: str) -> None:
     fill(store, "a")
     (shell.folder / "data").write_text("no program")

@@ -226,7 +226,7 @@ def run_in_shell(shell: Shell, line: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         input="ours\n",
-        timeout=300,
+        timeout=900,
     )
 
 

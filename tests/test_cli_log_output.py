@@ -161,7 +161,7 @@ def test_log_follows_a_session_until_it_ends(store: Store) -> None:
         second.log("of another task")
         second.complete()
         run.end("completed")
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (0, "")
     first, other, end = out.splitlines()
     assert first.startswith("load#1 ")
@@ -178,7 +178,7 @@ def test_following_one_task_as_json_lines(store: Store) -> None:
             attempt.log(f"said by {task}")
             attempt.complete()
         run.end("completed")
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (0, "")
     (line,) = parse_lines("line", out)
     assert (line["attempt"], line["stream"], line["text"]) == ("report#1", "log", "said by report")
@@ -194,7 +194,7 @@ def test_ctrl_c_ends_following_quietly(store: Store) -> None:
         assert process.stdout is not None
         assert process.stdout.readline().endswith(" before\n")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=600)
     assert (process.returncode, out, err) == (0, "", "")
     run.end("completed")
 

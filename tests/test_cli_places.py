@@ -223,6 +223,7 @@ def test_reads_work_on_a_read_only_file_and_change_nothing(
 
 @pytest.mark.parametrize("args", READS, ids=" ".join)
 @pytest.mark.parametrize("form", ["json", "jsonl", "value", "table"])
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)  # both databases keep the same text
 @pytest.mark.slow
 def test_reads_work_on_what_cannot_be_decoded(command: Commands, filled: Store, args: list[str], form: str) -> None:
     for seq, data in (

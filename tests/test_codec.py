@@ -16,7 +16,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zrb_store.codec import CmdResult, decode, encode, to_json
@@ -89,7 +89,6 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
 @given(values)
 @example({1: "a", "1": "b"})
 @example({True: "a", "true": "b", None: "c", "null": "d", math.nan: "e"})
@@ -109,7 +108,6 @@ def test_equal_type_and_value_come_back(value: Any) -> None:
     assert survives_round_trip(value)
 
 
-@settings(deadline=None)
 @given(values, st.integers(1, 200))
 def test_the_limit_is_the_greatest_size_of_the_text(value: Any, limit: int) -> None:
     encoded = encode(value, lenient=True, limit=limit)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zrb_store.codec import Opaque, Undecodable, decode, encode, to_json, walk
@@ -198,20 +198,17 @@ def check_readable(text: str) -> None:
     encode(found, lenient=True)
 
 
-@settings(deadline=None, max_examples=300)
 @given(json_values)
 def test_any_json_can_be_read(tree: Any) -> None:
     check_readable(json.dumps(tree))
 
 
-@settings(deadline=None)
 @given(st.text() | st.text('{}[]":,$v0123456789.eE-+ntfu\\ ', max_size=40))
 @example('{"$":"tuple","v":[1]}')
 def test_any_text_can_be_read(text: str) -> None:
     check_readable(text)
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_a_damaged_copy_of_a_stored_text_can_be_read(data: st.DataObject) -> None:
     text = encode({"a": (1, {2, "b"}), 3: b"x", "$": [Path("x"), 1.5, math.nan]}).data

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from zrb_store.codec import Encoded, Opaque, Undecodable, decode, encode, to_json
@@ -310,7 +310,6 @@ def test_refusing_needs_little_stack() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-@settings(deadline=None)
 @given(
     st.recursive(
         st.just(object()) | st.integers() | st.builds(BadRepr), lambda inner: st.lists(inner) | st.tuples(inner)

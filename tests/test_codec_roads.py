@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.test_codec import shape, values
@@ -93,7 +93,6 @@ def comes_back_the_same(value: Any) -> None:
             assert outcome(lambda: decode(encode(value).data)) == fast
 
 
-@settings(deadline=None, max_examples=200)
 @given(values, st.integers(0, 300))
 @example([2**63, 2**64, -(2**63) - 1, 10**30, 10**600, 10**700], 300)
 @example([0.1, 1e16, 1e22, 1e-7, 5e-324, 2.2250738585072011e-308, 123456789012345680.0, -0.0], 300)
@@ -104,7 +103,6 @@ def test_both_roads_lead_to_the_same_value(value: Any, length: int) -> None:
     comes_back_the_same({"value": [value] * 3, "x": "é" * length})
 
 
-@settings(deadline=None, max_examples=300)
 @given(RAW_TEXTS, st.integers(0, 300))
 def test_any_text_is_read_as_by_the_standard_library(text: str, length: int) -> None:
     data = f'["{"x" * length}",{text}]'

@@ -267,7 +267,7 @@ def ask(*words: str, url: str | Path, code: str = MAIN) -> str:
         env={**os.environ, "ZRB_STORE_URL": str(url)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert (process.returncode, process.stderr) == (0, "")

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import shells
@@ -130,7 +130,6 @@ def test_under_zrb_its_own_completion_goes_on(name: str, tmp_path: Path, environ
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), min_size=1))
-@settings(max_examples=50, deadline=None)
 def test_bash_reads_what_is_quoted_for_it(texts: list[str]) -> None:
     quoted = [bash_words.quoted(text, "") or "" for text in texts]
     assert words("bash", " ".join(quoted)) == texts
@@ -139,7 +138,6 @@ def test_bash_reads_what_is_quoted_for_it(texts: list[str]) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), st.sampled_from(["'", '"', "$'"]))
-@settings(max_examples=200, deadline=None)
 def test_what_is_quoted_inside_quotation_marks_is_read_again(text: str, quote: str) -> None:
     quoted = bash_words.quoted(text, quote)
     if quoted is not None:

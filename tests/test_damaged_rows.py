@@ -133,11 +133,14 @@ def test_columns_of_a_wrong_type(command: Commands, damaged: Store, location: st
 def check_reads(command: Commands, damaged: Store, location: str) -> None:
     notes = set()
     for args in READS:
-        for form in ("table", "value"):
-            notes.add(read(command, *args, "--format", form).err)
         of_all, of_line = SHAPES[args[0]]
-        parse(of_all, read(command, *args, "--format", "json").out)
-        parse_lines(of_line, read(command, *args, "--format", "jsonl").out)
+        as_json = read(command, *args, "--format", "json")
+        parse(of_all, as_json.out)
+        notes.add(as_json.err)
+        if damaged.database.dialect_name == "sqlite":  # the databases differ in what is read, not in how it is drawn
+            for form in ("table", "value"):
+                notes.add(read(command, *args, "--format", form).err)
+            parse_lines(of_line, read(command, *args, "--format", "jsonl").out)
     notes.add(read(command, "report", "etl-24").err)
     listed = command("list", "--format", "value").out.split()
     assert set(listed) == {"etl-24", "etl-25", "inbox"}

@@ -102,7 +102,11 @@ def test_a_store_that_was_used_is_healthy(used: Store, location: str) -> None:
 _numbers = itertools.count()
 
 
-@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=hypothesis_settings().max_examples // 6,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@pytest.mark.slow
 @given(scenario=st.lists(steps, max_size=25))
 def test_any_scenario_leaves_a_healthy_store(store: Store, location: str, scenario: Scenario) -> None:
     scenario_run = ScenarioRun(store, f"s{next(_numbers)}")

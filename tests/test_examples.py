@@ -19,7 +19,7 @@ def run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=180, check=False
+        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=900, check=False
     )
 
 

@@ -17,7 +17,7 @@ from zrb_store import Store, open_store
 
 pytestmark = pytest.mark.slow
 
-FEW, MANY = 5_000, 20_000  # a few also fill SQLite's page cache and the batches, whose size is fixed
+FEW, MANY = 2_500, 10_000  # a few also fill SQLite's page cache and the batches, whose size is fixed
 ALLOWED = 5  # MiB
 RUN = """
 import json, re, sys
@@ -37,7 +37,7 @@ NUMBERS = {
 }
 ROWS = [
     "INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, data, state, ended_at) "
-    "{numbers} SELECT q.id, n, 'str', 202, 1000, '\"' || {text} || '\"', "
+    "{numbers} SELECT q.id, n, 'str', 402, 1000, '\"' || {text} || '\"', "
     "CASE n % 3 WHEN 0 THEN 'taken' ELSE 'live' END, CASE n % 3 WHEN 0 THEN 2000 END "
     "FROM numbers CROSS JOIN zrb_queue q WHERE n > 1",
     "INSERT INTO zrb_return (queue_id, seq, taken_at, returned_at, reason) "
@@ -60,7 +60,7 @@ def fill(store: Store, count: int) -> None:
     for name in ("a", "b"):
         store.session(name).xcom["q"].push(0)
     name = store.database.dialect_name
-    text = "hex(zeroblob(100))" if name == "sqlite" else "repeat('00', 100)"
+    text = "hex(zeroblob(200))" if name == "sqlite" else "repeat('00', 200)"
     for statement in ROWS:
         sql = statement.format(numbers=NUMBERS[name].format(count), text=text)
         store.database.transact(lambda transaction, sql=sql: transaction.driver.execute(sql) and None)  # type: ignore[misc]

@@ -257,7 +257,7 @@ def first_starts(scenario: Scenario) -> Iterator[tuple[str, int]]:
 _numbers = itertools.count()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples // 6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scenario=st.lists(steps, min_size=4, max_size=25))
 def test_every_fork_equals_the_scenario_until_that_task(store: Store, scenario: Scenario) -> None:
     name = f"s{next(_numbers)}"

@@ -160,7 +160,8 @@ class StepScenarioRun(ScenarioRun):
 _numbers = itertools.count()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples // 6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
 @given(choices=st.lists(st.integers(0, 1000), min_size=10, max_size=40))
 def test_every_fork_equals_the_scenario_until_that_moment(store: Store, choices: list[int]) -> None:
     scenario = scenario_of(choices)

@@ -274,7 +274,7 @@ def migrate_at_once(location: str) -> None:
         assert process.stdin
         process.stdin.write("go\n")
         process.stdin.flush()
-    assert [process.communicate(timeout=60)[1] for process in processes] == [""] * 4
+    assert [process.communicate(timeout=600)[1] for process in processes] == [""] * 4
     assert [process.returncode for process in processes] == [0] * 4
 
 

@@ -86,7 +86,7 @@ def test_steps_lie_in_their_attempt(store: Store) -> None:
 
 
 def test_steps_at_the_same_time_have_further_tracks(store: Store) -> None:
-    both_run = threading.Barrier(3, timeout=60)
+    both_run = threading.Barrier(3, timeout=600)
     with store.session("s").run() as run, run.attempt("t") as attempt:
 
         def work(name: str) -> None:

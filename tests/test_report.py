@@ -248,6 +248,7 @@ STEPS = (
 )
 
 
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.slow
 def test_a_hundred_thousand_values_are_all_there_in_5_mb(command: Commands, store: Store) -> None:
     store.session("s").xcom["q"].push(0)
@@ -258,6 +259,7 @@ def test_a_hundred_thousand_values_are_all_there_in_5_mb(command: Commands, stor
     assert (queue["left_out"], queue["values"]["count"]) == (0, 100_000)
 
 
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.slow
 def test_what_has_no_room_is_counted_and_named(command: Commands, store: Store) -> None:
     store.session("s").xcom["q"].push(0)

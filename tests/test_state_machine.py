@@ -302,7 +302,6 @@ def test_random_programs(machine: type[Machine]) -> None:
     programs = settings(
         max_examples=settings.default.max_examples * 4 // 10,
         stateful_step_count=50,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(machine, settings=programs)

@@ -124,7 +124,7 @@ def test_short_lease_ends_with_its_block() -> None:
 def run_python(code: str, words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "ZRB_STORE_TESTING": words, "PYTHONPATH": str(PACKAGE.parent)}
     return subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 
@@ -176,4 +176,4 @@ assert failpoints._callback is None
 assert "zrb_store.testing" not in sys.modules
 """
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", code], env=environment, timeout=600, check=True)

@@ -58,7 +58,7 @@ def test_damage_is_found(
     assert why in refusal(empty_store, b"\n".join(damage(sample_export.splitlines())))
 
 
-@hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_changed_character_is_found(empty_store: Store, sample_export: bytes, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(sample_export) - 2))

@@ -192,7 +192,7 @@ def _some(column: ColumnRule) -> st.SearchStrategy[Any]:
     return st.none() | st.booleans() | st.sampled_from(bounds) | st.integers() | st.sampled_from(texts) | st.floats()
 
 
-@hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_schema_and_the_checks_agree(sample_export: bytes, data: st.DataObject) -> None:
     lines = [json.loads(line) for line in sample_export.splitlines()]

@@ -99,7 +99,7 @@ def check_gives_up(command: Command, why: str) -> None:
     assert "waiting up to" in notice
     assert re.match(rf"zrb-store: the store \S+ {why}", error), error
     assert after >= 4.9
-    assert time.monotonic() - began < DEADLINE / 2
+    assert time.monotonic() - began < DEADLINE / 20
 
 
 @pytest.mark.slow

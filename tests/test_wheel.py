@@ -38,7 +38,7 @@ def run(*command: str | Path, folder: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["UV_SYSTEM_CERTS"] = "1"  # use the system's certificates, like pip, since a proxy may have its own
     result = subprocess.run(
-        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=300, check=False
+        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=900, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+DEADLINE = 300_000  # milliseconds; Playwright's own 5 s are too few for a loaded machine
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -34,10 +35,17 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail("the pages cannot be tested: install chromium")
         pytest.skip("the pages are not tested: chromium is not installed")
+    expect.set_options(timeout=DEADLINE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def location(sqlite_template: Path, tmp_path: Path) -> str:
+    """The path of an empty store. Pages are drawn from descriptions, which other tests compare on both databases."""
+    return str(shutil.copy(sqlite_template, tmp_path / "store.db"))
 
 
 @pytest.fixture
@@ -53,6 +61,7 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     def new_page(allowed: tuple[str, ...] = (), expected: tuple[str, ...] = (), **settings: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **settings})
+        context.set_default_timeout(DEADLINE)
         contexts.append(context)
         page = context.new_page()
 

@@ -17,8 +17,6 @@ from zrb_store.operations.rm import remove_sessions
 
 pytestmark = pytest.mark.slow
 
-DEADLINE = 30_000  # milliseconds, of which a loaded machine may need some
-
 
 @pytest.fixture
 def server(location: str) -> Iterator[Server]:
@@ -36,7 +34,7 @@ def open_page(server: Server, new_page: Callable[..., Page]) -> Callable[..., Pa
         page = new_page(allowed=(server.address,), **settings)
         page.goto(server.address + target)
         if settings.get("java_script_enabled", True):
-            expect(page.locator("#live-state")).to_have_attribute("data-state", "live", timeout=DEADLINE)
+            expect(page.locator("#live-state")).to_have_attribute("data-state", "live")
         return page
 
     return open_page
@@ -47,16 +45,16 @@ def test_an_attempt_appears_and_ends_while_one_looks(store: Store, open_page: Ca
     with session.run(task="load") as run:
         page = open_page("session/etl-1")
         status = page.locator("header .status").first
-        expect(status).to_have_text("running", timeout=DEADLINE)
+        expect(status).to_have_text("running")
         text = page.locator("#timeline details.as-text")
         with run.attempt("load") as attempt:
-            appeared = seconds(lambda: expect(text).to_contain_text("load#1", timeout=DEADLINE))
+            appeared = seconds(lambda: expect(text).to_contain_text("load#1"))
             text.locator("summary").click()
             session.xcom["rows"].push("a value that just came")
-            came = seconds(lambda: expect(page.locator("#values")).to_contain_text("just came", timeout=DEADLINE))
+            came = seconds(lambda: expect(page.locator("#values")).to_contain_text("just came"))
             attempt.complete(1)
-        ended = seconds(lambda: expect(text).to_contain_text("completed", timeout=DEADLINE))
-    finished = seconds(lambda: expect(status).to_have_text("completed", timeout=DEADLINE))
+        ended = seconds(lambda: expect(text).to_contain_text("completed"))
+    finished = seconds(lambda: expect(status).to_have_text("completed"))
     assert text.get_attribute("open") is not None, "what was open stays open"
     # A page that is only loaded again now and then would need five seconds.
     assert min(appeared, came, ended, finished) < 2, (appeared, came, ended, finished)
@@ -75,7 +73,7 @@ def test_a_session_appears_in_the_list_while_one_types(filled: Store, open_page:
     page.get_by_label("Name").fill("etl-2")
     page.get_by_label("Compare etl-25").check()
     filled.session("just-made").xcom["q"].push(1)
-    expect(page.get_by_role("link", name="just-made")).to_be_visible(timeout=DEADLINE)
+    expect(page.get_by_role("link", name="just-made")).to_be_visible()
     expect(page.get_by_label("Name")).to_have_value("etl-2")
     expect(page.get_by_label("Compare etl-25")).to_be_checked()
 
@@ -162,9 +160,9 @@ def test_a_page_says_that_its_server_has_gone(filled: Store, server: Server, new
     page = new_page(allowed=(server.address,), expected=("Failed to load resource",))
     page.goto(server.address)
     state = page.locator("#live-state")
-    expect(state).to_have_attribute("data-state", "live", timeout=DEADLINE)
+    expect(state).to_have_attribute("data-state", "live")
     server.close()
-    expect(state).to_have_text("The server does not answer.", timeout=DEADLINE)
+    expect(state).to_have_text("The server does not answer.")
     expect(page.get_by_role("link", name="etl-24")).to_be_visible()
 
 
@@ -172,6 +170,6 @@ def test_a_page_says_that_its_server_has_gone(filled: Store, server: Server, new
 def test_a_page_says_that_its_session_was_removed(filled: Store, server: Server, new_page: Callable[..., Page]) -> None:
     page = new_page(allowed=(server.address,), expected=("Failed to load resource",))
     page.goto(server.address + "session/etl-24")
-    expect(page.locator("#live-state")).to_have_attribute("data-state", "live", timeout=DEADLINE)
+    expect(page.locator("#live-state")).to_have_attribute("data-state", "live")
     remove_sessions(filled.database, "etl-24")
-    expect(page.locator("#live-state")).to_contain_text("there is no session", timeout=DEADLINE)
+    expect(page.locator("#live-state")).to_contain_text("there is no session")

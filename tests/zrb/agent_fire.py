@@ -20,7 +20,7 @@ from typing import IO, Any
 from tests.rows import faults, query, states
 from zrb_store import open_store
 
-DEADLINE = 120.0
+DEADLINE = 600.0
 SERVER = Path(__file__).with_name("warm.py")
 
 
@@ -267,6 +267,68 @@ def fire(
     project.forget()
     figures.seconds = time.monotonic() - began
     return figures
+
+
+# An agent that calls one tool in each round.
+ONE_AT_A_TIME = """
+async def one_at_a_time(messages, info):
+    number = answers(messages)
+    log(f"model {number}", "begin")
+    if number < ROUNDS:
+        args = json.dumps({"n": 10 * number})
+        yield {0: DeltaToolCall(name="charge", json_args=args, tool_call_id=f"c{number}-0")}
+    else:
+        yield f"{len(messages)} messages, {ROUNDS} receipts"
+
+seed >> agent(model=FunctionModel(stream_function=one_at_a_time))
+"""
+
+
+def rewind(zrb: WarmZrb, project: Project, location: str, rounds: int, some: slice) -> int:
+    """Let an agent complete, fork it before some of its steps, and let each fork complete.
+
+    Args:
+        zrb: The zrb.
+        project: A project with `ONE_AT_A_TIME`.
+        location: The store, which has no session of an agent yet.
+        rounds: How many tools the agent calls.
+        some: Which steps.
+
+    Returns:
+        Before how many steps it was forked.
+    """
+
+    def run(session: str, *args: str) -> str:
+        environ: Any = {"ZRB_STORE_URL": location, "ZRB_STORE_SESSION": session, "ROUNDS": str(rounds)}
+        status, output = zrb.run(project, *args, **environ)
+        assert status == 0, output
+        return output
+
+    def live(session: str) -> list[Any]:
+        with open_store(location, read_only=True) as store:
+            return list(store.session(session).xcom["out"])
+
+    def parent() -> list[Any]:
+        with open_store(location, read_only=True) as store:
+            session = store.session("s").record().id
+            steps = f"FROM zrb_attempt WHERE role = 'step' AND session_id = {session} ORDER BY id"
+            return [tuple(row) for row in query(store, f"SELECT step, zrb_attempt.* {steps}")]
+
+    run("s", "triage")
+    before, receipts = parent(), list(range(0, 10 * rounds, 10))
+    steps = [row[0] for row in before][1:]  # without the prompt
+    assert len(steps) == rounds + 1 + rounds
+    places = range(len(steps))[some]
+    for place in places:
+        project.forget()
+        name = f"before-{place}"
+        run("s", "xcom", "fork", "s", "--from", "triage", "--step", steps[place], "--name", name)
+        assert f"{2 * rounds + 1} messages, {rounds} receipts" in run(name, "xcom", "resume", name)
+        assert project.begun == dict.fromkeys(map(done_as, steps[place:]), 1), steps[place]
+        assert live(name) == receipts
+    assert parent() == before
+    assert live("s") == receipts
+    return len(places)
 
 
 def known(location: str, session: str) -> bool:

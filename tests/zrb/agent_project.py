@@ -19,13 +19,15 @@ on_supported = only(lambda version: version >= (2, 69))
 sqlite = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 
 
-@pytest.fixture(scope="module")
+_servers: dict[str, WarmZrb] = {}  # by release, for all modules that import the fixture
+
+
+@pytest.fixture(scope="session")
 def servers() -> Iterator[dict[str, WarmZrb]]:
     """The processes that have loaded a release, by release."""
-    found: dict[str, WarmZrb] = {}
-    yield found
-    for server in found.values():
-        server.close()
+    yield _servers
+    while _servers:
+        _servers.popitem()[1].close()
 
 
 class Agents:

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.environments import RELEASES, environment, releases
+from tests.zrb.environments import environment, releases
 from tests.zrb.forked import Forked, ForkServer
 from zrb_store import codec, open_store
 from zrb_store.queries import attempts, queues
 from zrb_store.records import AttemptRecord, SessionRecord, ValueRecord
 from zrb_store.store import Store
 
-DEADLINE = 60.0
+DEADLINE = 600.0
 
 # Code that every task file of these tests may use. Tasks and tests communicate by files in the project's folder.
 PRELUDE = '''
@@ -299,14 +299,9 @@ def fork_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         one.close()
 
 
-def is_forked(request: pytest.FixtureRequest, release: str) -> bool:
-    """Whether zrb is forked from a process that has loaded it: never on the newest release, nor if a test is `cold`.
-
-    So each test also starts zrb as a user does. With TEST_ZRB_COLD in the environment every start is like that.
-    """
-    if os.environ.get("TEST_ZRB_COLD"):
-        return False
-    return release in RELEASES[:-1] and request.node.get_closest_marker("cold") is None
+def is_cold(request: pytest.FixtureRequest) -> bool:
+    """Whether zrb is started as a user starts it: if the test is `cold`, or all are. Else a loaded zrb is forked."""
+    return bool(os.environ.get("TEST_ZRB_COLD")) or request.node.get_closest_marker("cold") is not None
 
 
 @pytest.fixture
@@ -318,7 +313,7 @@ def zrb(
     fork_servers: Callable[[str], ForkServer],
 ) -> Iterator[Zrb]:
     """The real zrb of one release, with an empty project and an empty store."""
-    server = (lambda: fork_servers(release)) if is_forked(request, release) else None
+    server = None if is_cold(request) else lambda: fork_servers(release)
     made = Zrb(release, environment(release), tmp_path, server)
     shutil.copy(sqlite_template, made.db)
     yield made

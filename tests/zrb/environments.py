@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".envs"
@@ -22,13 +23,24 @@ FOLDER = ROOT / ".envs"
 RELEASES = ["1.21.43", "2.45.0", "2.69.0", "3.0.0", "3.14.0", "3.28.0"]
 
 
-def releases() -> list[str]:
-    """Return the releases to test: all supported ones, or those in TEST_ZRB_RELEASES (which may include `latest`)."""
-    return _CHOSEN.replace(",", " ").split() or RELEASES
-
-
 # The name does not begin with ZRB_, since tests/conftest.py removes such variables.
-_CHOSEN = os.environ.get("TEST_ZRB_RELEASES", "")
+CHOSEN = os.environ.get("TEST_ZRB_RELEASES", "")
+
+
+def releases() -> list[str]:
+    """Return the releases to test: those in TEST_ZRB_RELEASES (which may include `latest`), else the supported ones.
+
+    Without TEST_ZRB_RELEASES, those between the oldest and the newest are only for tests marked `every_release`. With
+    `all` (as CI does) every test runs on each of them.
+    """
+    return RELEASES if CHOSEN in ("", "all") else CHOSEN.replace(",", " ").split()
+
+
+def is_left_out(test: Any) -> bool:
+    """Whether a test is of a release between the oldest and the newest, but not about what differs between releases."""
+    parameters = test.callspec.params if hasattr(test, "callspec") else {}
+    between = not CHOSEN and parameters.get("release") in RELEASES[1:-1]
+    return between and test.get_closest_marker("every_release") is None
 
 
 def environment(release: str) -> Path:

@@ -21,7 +21,7 @@ from zrb_store import open_store
 __all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest, sqlite]
 
-DEADLINE = 120.0
+DEADLINE = 600.0
 
 CHATS = """
 from zrb import LLMChatTask

@@ -15,12 +15,13 @@ from tests.zrb.environments import RELEASES, environment
 from zrb_store import open_store
 
 __all__ = ["agents", "servers"]
-pytestmark = [pytest.mark.slow, on_supported, sqlite]
+pytestmark = [pytest.mark.slow, pytest.mark.every_release, on_supported, sqlite]
 
 # 2.69 makes the agent that condenses a chat before it knows whether there is anything to condense.
 KEY: dict[str, Any] = {"OPENAI_API_KEY": "none"}
 
 
+@pytest.mark.cold
 def test_two_real_processes(zrb: Zrb, agents: Agents) -> None:
     """The other tests fork a process that has loaded zrb."""
     agents.tasks(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.agent_fire import done_as, fire, undisturbed
+from tests.zrb.agent_fire import ONE_AT_A_TIME, done_as, fire, rewind, undisturbed
 from tests.zrb.agent_kinds import KINDS
 from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
 from zrb_store import open_store
@@ -16,10 +16,11 @@ from zrb_store import open_store
 __all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest]
 
-KILLS = 20
+KILLS = 5
 
 
-def test_twenty_kills(agents: Agents) -> None:
+def test_random_kills(agents: Agents) -> None:
+    """`make crash` kills two hundred agents."""
     agents.tasks("seed >> agent()\n")
     figures: list[Any] = []
     expected = undisturbed(agents.warm, agents.project, agents.location, "undisturbed")
@@ -265,35 +266,7 @@ agent(tools=[kill_at(-1)], tool_factories=[], model=FunctionModel(stream_functio
 
 
 @sqlite
-def test_a_rewind_at_each_of_fifty_steps(agents: Agents) -> None:
-    agents.tasks(
-        """
-async def one_at_a_time(messages, info):
-    number = answers(messages)
-    log(f"model {number}", "begin")
-    if number < ROUNDS:
-        args = json.dumps({"n": 10 * number})
-        yield {0: DeltaToolCall(name="charge", json_args=args, tool_call_id=f"c{number}-0")}
-    else:
-        yield f"{len(messages)} messages, {ROUNDS} receipts"
-
-seed >> agent(model=FunctionModel(stream_function=one_at_a_time))
-"""
-    )
-    agents.run("triage", ROUNDS="25")
-    steps = agents.rows("step")[1:]
-    assert len(steps) == 26 + 25
-    with open_store(agents.location, read_only=True) as store:
-        session = store.session("s").record().id
-    of_parent = f"session_id = {session}"
-    before = agents.rows("*", where=of_parent)
-    for number, step in enumerate(steps):
-        agents.project.forget()
-        agents.session = f"before-{number}"
-        agents.run("xcom", "fork", "s", "--from", "triage", "--step", step, "--name", agents.session)
-        assert "51 messages, 25 receipts" in agents.resume(ROUNDS="25")
-        assert agents.project.begun == dict.fromkeys(map(done_as, steps[number:]), 1), step
-        assert agents.live("out") == list(range(0, 250, 10))
-    assert agents.rows("*", where=of_parent) == before
-    agents.session = "s"
-    assert agents.live("out") == list(range(0, 250, 10))
+def test_a_rewind_at_any_step(agents: Agents) -> None:
+    """`make crash` rewinds at each of fifty."""
+    agents.tasks(ONE_AT_A_TIME)
+    assert rewind(agents.warm, agents.project, agents.location, 6, slice(None, None, 3)) == 5

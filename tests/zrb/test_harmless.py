@@ -71,6 +71,7 @@ def main(ctx):
 """
 
 
+@pytest.mark.every_release
 def test_a_stock_workflow_behaves_as_before(zrb: Zrb) -> None:
     zrb.tasks(BEHAVIOURS)
     stock = zrb.run("main", ZRB_INIT_MODULES=None)
@@ -82,6 +83,7 @@ def test_a_stock_workflow_behaves_as_before(zrb: Zrb) -> None:
     assert zrb.stored().status == "completed"
 
 
+@pytest.mark.every_release
 @pytest.mark.parametrize("fails", ["ValueError('no')", "IndexError('no')"])
 def test_failures_have_stocks_exit_code(zrb: Zrb, fails: str) -> None:
     zrb.tasks(

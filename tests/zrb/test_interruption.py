@@ -51,6 +51,7 @@ def check_resume(zrb: Zrb, *, status: str, runs: int = 1) -> None:
     assert zrb.ran == ["first", *["main"] * (runs + 1), "after"]
 
 
+@pytest.mark.every_release
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals(zrb: Zrb, number: signal.Signals) -> None:
     steps(zrb, "await hang('in-main')")
@@ -85,6 +86,7 @@ def test_signals_while_another_program_keeps_the_store_locked(zrb: Zrb, number: 
     check_resume(zrb, status="stale")
 
 
+@pytest.mark.every_release
 @only(lambda version: version < (3, 14))  # later releases wait for the task themselves
 def test_sigterm_while_a_task_blocks_the_event_loop(zrb: Zrb) -> None:
     steps(zrb, "mark('in-main'); time.sleep(60)")
@@ -117,6 +119,7 @@ def test_a_command_under_way(zrb: Zrb) -> None:
     assert zrb.stored("end").tasks == {"main": ["interrupted", "completed"]}
 
 
+@pytest.mark.every_release
 @pytest.mark.parametrize("code", [0, 4])
 def test_sys_exit_in_a_task(zrb: Zrb, code: int) -> None:
     zrb.tasks(
@@ -136,6 +139,7 @@ def test_sys_exit_in_a_task(zrb: Zrb, code: int) -> None:
     assert zrb.resume("end").out.strip() == "done"
 
 
+@pytest.mark.every_release
 @only(lambda version: version < (3, 14))  # later releases do not retry it
 def test_sys_exit_that_zrb_retries(zrb: Zrb) -> None:
     zrb.tasks(
@@ -150,6 +154,7 @@ def test_sys_exit_that_zrb_retries(zrb: Zrb) -> None:
     assert zrb.stored().tasks == {"main": ["failed", "completed"]}
 
 
+@pytest.mark.every_release
 def test_an_exception_in_the_engine(zrb: Zrb) -> None:
     steps(zrb, "await asyncio.sleep(0)")
     with (zrb.folder / "zrb_init.py").open("a") as file:
@@ -163,6 +168,7 @@ def test_an_exception_in_the_engine(zrb: Zrb) -> None:
 TAKE_OVER = "mark('in-main'); await wait_for('taken')\n        ACTION"
 
 
+@pytest.mark.every_release
 @pytest.mark.parametrize(
     "action",
     [
@@ -229,6 +235,7 @@ def test_a_process_that_outlives_a_failure_of_its_store_gives_up_the_lease(zrb: 
     assert done.out.splitlines() == ["StoreUnavailable", "anybody may resume"]
 
 
+@pytest.mark.every_release
 def test_a_store_that_goes_away_ends_the_run(zrb: Zrb) -> None:
     steps(zrb, "mark('in-main'); await wait_for('gone'); ctx.xcom['seen'].push(1)")
     running = zrb.start("main").reaches("in-main")

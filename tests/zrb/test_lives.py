@@ -46,6 +46,7 @@ def test_a_fallback_sees_what_was_left_and_runs_on_every_failure(zrb: Zrb) -> No
     assert stored.live("todo") == [2, 9]
 
 
+@pytest.mark.every_release
 def test_a_failing_successor_never_leaves_the_session_completed(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -84,6 +85,7 @@ async def server(ctx):
 """
 
 
+@pytest.mark.every_release
 def test_servers_and_their_checks_run_again_on_resume(zrb: Zrb) -> None:
     zrb.tasks(
         SERVER.replace("MONITOR", "False")
@@ -173,6 +175,7 @@ cli.add_task(BaseTrigger(
 """
 
 
+@pytest.mark.every_release
 def test_triggers_handle_each_event_once(zrb: Zrb) -> None:
     zrb.tasks(TRIGGER)
     zrb.start("watch", ZRB_STORE_SESSION="watch").reaches("handled").signal(signal.SIGKILL).done()
@@ -224,6 +227,7 @@ def test_an_event_from_elsewhere_is_handled_once(zrb: Zrb, kind: str) -> None:
     assert zrb.ran == ["handle-x", "handle-a"]
 
 
+@pytest.mark.every_release
 def test_scheduler(zrb: Zrb) -> None:
     zrb.tasks(
         """

@@ -25,6 +25,7 @@ def attempts(zrb: Zrb) -> dict[str, Any]:
         return {attempt["attempt"]: attempt for attempt in logged(store, session.name)["attempts"]}
 
 
+@pytest.mark.every_release
 def test_a_command(zrb: Zrb) -> None:
     (zrb.folder / "script.sh").write_text(
         r"""
@@ -220,6 +221,7 @@ def test_no_output_is_kept_if_nobody_wants_it(zrb: Zrb) -> None:
     assert attempts(zrb)["fails#1"]["error"]["message"] == "Process fails exited (3)"
 
 
+@pytest.mark.every_release
 def test_what_is_printed_is_as_without_the_store(zrb: Zrb) -> None:
     zrb.tasks(
         """

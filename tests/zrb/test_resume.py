@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import signal
 
+import pytest
+
 from tests.sessions import parse
 from tests.zrb.conftest import Zrb, lines
 from tests.zrb.environments import releases
@@ -178,6 +180,7 @@ def test_a_task_that_is_gone(zrb: Zrb) -> None:
     assert "only zrb can run tasks" in zrb.run("resume", "plan", program="zrb-store", code=1).err
 
 
+@pytest.mark.every_release
 def test_the_plan_is_what_runs(zrb: Zrb) -> None:
     """A random graph dies at a random task. Exactly the tasks that the plan lists run."""
     seed = releases().index(zrb.release)

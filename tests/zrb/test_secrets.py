@@ -21,6 +21,7 @@ def files_with(zrb: Zrb, text: str) -> list[str]:
     return [file.name for file in zrb.db.parent.glob("store.db*") if text.encode() in file.read_bytes()]
 
 
+@pytest.mark.every_release
 @pytest.mark.parametrize("outcome", ["success", "failure", "kill"])
 def test_secrets_stay_out(zrb: Zrb, outcome: str) -> None:
     secret = "hunter2-is-not-enough"

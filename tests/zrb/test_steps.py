@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from tests.zrb.conftest import Zrb
 from tests.zrb.stepping import PAGES, step_attempts, steps_of, told
 
 
+@pytest.mark.every_release
 def test_a_retry_continues_inside_the_task(zrb: Zrb) -> None:
     zrb.tasks(
         PAGES

@@ -18,6 +18,7 @@ OF_PYTHON = {"_replace", "_exit"}
 oldest_and_newest = only(lambda version: version < (2,) or version >= (3, 28))  # slow
 
 
+@pytest.mark.every_release
 def test_a_zrb_that_cannot_be_hooked_runs_as_stock(zrb: Zrb) -> None:
     zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 7))")
     (zrb.folder / "future.py").write_text(
@@ -71,6 +72,7 @@ def private_names(node: ast.AST, *, in_class: bool = False) -> Iterator[tuple[st
         yield from private_names(child, in_class=inner)
 
 
+@pytest.mark.every_release
 def test_the_table_has_every_private_name_of_zrb() -> None:
     found = {
         module: [

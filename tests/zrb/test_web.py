@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.conftest import Zrb, until
+from tests.zrb.conftest import DEADLINE, Zrb, until
 from zrb_store.queries import runs
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def call(port: int, path: str, body: dict[str, Any] | None = None) -> Any:
         data=None if body is None else json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
         return json.load(answer)
 
 
@@ -60,6 +60,7 @@ def is_up(port: int) -> bool:
     return True
 
 
+@pytest.mark.every_release
 def test_a_task_run_by_the_web_server(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     with socket.socket() as probe:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.conftest import Process, Zrb, until
+from tests.zrb.conftest import DEADLINE, Process, Zrb, until
 from tests.zrb.test_web import is_up
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ class Web:
         body = None if data is None else urllib.parse.urlencode(data).encode()
         try:
             question = urllib.request.Request(self.address + path, body, {"Cookie": self._cookie, **headers})
-            with urllib.request.urlopen(question, timeout=30) as answer:
+            with urllib.request.urlopen(question, timeout=DEADLINE) as answer:
                 return answer.status, answer.url.removeprefix(self.address), answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, path, error.read().decode()
@@ -76,6 +76,7 @@ def web_server(zrb: Zrb, **env: Any) -> Iterator[tuple[int, Process]]:
     yield port, server
 
 
+@pytest.mark.every_release
 def test_the_pages_are_there_and_linked(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.run("load", ZRB_STORE_SESSION="first")

@@ -76,6 +76,7 @@ async def HALF(ctx):
 UNDISTURBED = "{'sum': 4} [2, 3] [[1, 'whole']]"
 
 
+@pytest.mark.every_release
 def test_examples_of_zrb_run_verbatim(zrb: Zrb) -> None:
     zrb.tasks(EXAMPLE_CMD + EXAMPLE_TASK, prelude=False)
     assert zrb.run("show-magic-number", ZRB_STORE_SESSION="magic").out.strip() == "42"
@@ -97,6 +98,7 @@ def test_examples_of_zrb_run_verbatim(zrb: Zrb) -> None:
     assert "42" in zrb.run("xcom", "show", "magic").out
 
 
+@pytest.mark.every_release
 @pytest.mark.smoke
 def test_a_killed_task_is_given_back_and_resumed(zrb: Zrb) -> None:
     zrb.tasks("async def HALF(ctx): await hang('in-load')\n" + CHAIN)
@@ -118,6 +120,7 @@ def test_a_killed_task_is_given_back_and_resumed(zrb: Zrb) -> None:
     assert (returned["taken_by"], returned["reason"]) == ("load#1", "lost")
 
 
+@pytest.mark.every_release
 def test_a_retry_finds_what_the_failed_attempt_popped(zrb: Zrb) -> None:
     zrb.tasks(
         """

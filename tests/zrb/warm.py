@@ -6,6 +6,8 @@ zrb's command line in the child. It answers with the child's pid, and then with 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import json
 import os
@@ -28,6 +30,18 @@ MODULES = (
     "pydantic_ai.models.openai",
     "tiktoken",
 )
+# What a first run imports besides. Not every release of zrb and pydantic-ai has all of it.
+LATER_MODULES = (
+    "fastmcp.client.transports.stdio",
+    "pydantic_ai.mcp",
+    "zrb.llm.agent.run.multimodal_describe",
+    "zrb.llm.hook.creator",
+    "zrb.llm.tool.journal_index",
+    "zrb.llm.tool.shell_background",
+    "zrb.session_state_log.session_state_log",
+    "zrb_store.cli.resume",
+    "zrb_store.inspect.resume",
+)
 
 
 def child(order: dict[str, Any]) -> None:
@@ -44,13 +58,28 @@ def child(order: dict[str, Any]) -> None:
     sys.modules["zrb.__main__"].serve_cli()
 
 
+def build_type_adapters() -> None:
+    """Build the schemas that pydantic would build at their first use, in each child: half of what a short run costs."""
+    from pydantic import TypeAdapter
+
+    for found in gc.get_objects():
+        if type(found) is TypeAdapter:
+            found.rebuild(raise_errors=False)
+
+
 def main() -> None:
     """Serve until stdin ends."""
     for module in MODULES:
         importlib.import_module(module)
+    for module in LATER_MODULES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    build_type_adapters()
     # Threads do not come along. zrb starts these for hooks, and starts them again when it needs them.
     sys.modules["zrb.llm.hook.executor"].shutdown_hook_executor(wait=True)
     assert threading.active_count() == 1, threading.enumerate()
+    gc.collect()
+    gc.freeze()
     print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)
