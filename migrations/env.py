@@ -14,7 +14,7 @@ from zrb_store.db.urls import store_url
 
 def is_ours(name: str | None, kind: str, _parents: object) -> bool:
     """Whether a comparison includes this object. Tables of other programs may be in the same database."""
-    return kind != "table" or ((name or "").startswith("zrb_") and name != VERSION_TABLE)
+    return kind != "table" or ((name or "").startswith("zrb_") and name not in (VERSION_TABLE, tables.clock.name))
 
 
 def run(connection: sa.Connection) -> None:

@@ -31,13 +31,13 @@ FAULTS = {
     "taker-given-back": ["UPDATE zrb_attempt SET given_back_at = ended_at WHERE task = 'read'"],
     "value-size": ["UPDATE zrb_value SET data = '1' WHERE type = 'str'"],
     "value-times": [
-        "UPDATE zrb_value SET pushed_at = ended_at + 1 WHERE state = 'retracted'",
-        "UPDATE zrb_return SET returned_at = taken_at - 1",
-        "UPDATE zrb_return SET taken_at = 1",
-        "UPDATE zrb_value SET state = 'taken', ended_at = pushed_at WHERE EXISTS (SELECT 1 FROM zrb_return r "
-        "WHERE r.queue_id = zrb_value.queue_id AND r.seq = zrb_value.seq)",
-        "INSERT INTO zrb_return (queue_id, seq, taken_at, returned_at, reason) "
-        "SELECT queue_id, seq, taken_at, returned_at, reason FROM zrb_return",
+        "UPDATE zrb_value SET pushed_tick = ended_tick + 1 WHERE state = 'retracted'",
+        "UPDATE zrb_return SET returned_tick = taken_tick - 1",
+        "UPDATE zrb_return SET taken_tick = 1",
+        "UPDATE zrb_value SET state = 'taken', ended_at = pushed_at, ended_tick = pushed_tick "
+        "WHERE EXISTS (SELECT 1 FROM zrb_return r WHERE r.queue_id = zrb_value.queue_id AND r.seq = zrb_value.seq)",
+        "INSERT INTO zrb_return (queue_id, seq, taken_at, returned_at, reason, taken_tick, returned_tick) "
+        "SELECT queue_id, seq, taken_at, returned_at, reason, taken_tick, returned_tick FROM zrb_return",
     ],
     "attempt-status": [
         "UPDATE zrb_attempt SET status = 'skipped' WHERE task = 'load'",
@@ -76,7 +76,7 @@ FAULTS = {
         "UPDATE zrb_output SET data = '[]'",
         "UPDATE zrb_output SET size = size + 1 WHERE piece = 2",
     ],
-    "attempt-times": ["UPDATE zrb_attempt SET ended_at = started_at - 1 WHERE task = 'read'"],
+    "attempt-times": ["UPDATE zrb_attempt SET ended_tick = started_tick - 1 WHERE task = 'read'"],
     "session-status": [
         "UPDATE zrb_session SET status = 'done' WHERE name = 'etl'",
         "UPDATE zrb_session SET finished_at = NULL WHERE name = 'etl'",

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from zrb_store import Store
+from zrb_store.db.dialect.compiling import new_id
 from zrb_store.db.tables import attempt
 from zrb_store.queries import attempts
 
@@ -42,8 +43,9 @@ def insert_step(store: Store, parent: str, step: str, number: int, *, attempt_nu
         "step_number": number,
         **columns,
     }
-    new_id: int = store.database.execute(sa.insert(attempt).values(row).returning(attempt.c.id))[0][0]
-    return new_id
+    insert = sa.insert(attempt).values(row).values(id=new_id(sa.literal_column("zrb_attempt")))
+    step_id: int = store.database.execute(insert.returning(attempt.c.id))[0][0]
+    return step_id
 
 
 def fill_with_steps(store: Store, parent: str, *, running: bool) -> None:

@@ -19,6 +19,7 @@ from zrb_store import SessionNotFound, Store, ZrbStoreError, codec, open_store
 from zrb_store.db.tables import value
 from zrb_store.operations.push import push
 from zrb_store.operations.rm import remove_sessions
+from zrb_store.testing import expire_lease
 
 FAR = 2**62
 OF_SESSION = "WHERE name = 'etl-24'"
@@ -207,6 +208,7 @@ def test_a_session_whose_run_is_damaged_is_not_pruned(command: Commands, store: 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_an_unreadable_lease_counts_as_expired(store: Store) -> None:
     started = store.session("s").run().start()
+    expire_lease(store.session("s"))
     store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = 'soon'"))
     assert store.session("s").status == "stale"
     with store.session("s").run() as again:

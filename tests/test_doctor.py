@@ -132,7 +132,7 @@ def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyP
     assert command.ok("doctor") == "healthy\n"
     assert command.ok("doctor", "--format", "json") == "[]\n"
     assert command.ok("doctor", "--format", "jsonl") == ""
-    used.database.execute(sa.text("UPDATE zrb_value SET pushed_at = ended_at + 1 WHERE state = 'retracted'"))
+    used.database.execute(sa.text("UPDATE zrb_value SET pushed_tick = ended_tick + 1 WHERE state = 'retracted'"))
     assert command.ok("doctor").startswith("warning: values that ended before"), "a warning must not fail the command"
     used.database.execute(sa.text("UPDATE zrb_session SET fence = 7 WHERE name = 'etl'"))
     result = command("doctor")

@@ -11,6 +11,7 @@ from tests.commands import Commands
 from tests.sessions import check
 from zrb_store import Store
 from zrb_store.db.tables import session
+from zrb_store.testing import expire_lease
 
 
 def test_names(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +64,7 @@ def test_last_failed_is_also_one_that_died_or_was_interrupted(command: Commands,
     assert command.ok("show", "@last-failed").splitlines()[0].split() == ["Session", "stopped"]
     filled.session("dead").run().start()
     assert command.ok("show", "@last-failed").splitlines()[0].split() == ["Session", "stopped"]
-    filled.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = started_at WHERE ended_at IS NULL"))
+    expire_lease(filled.session("dead"))
     assert command.ok("show", "@last-failed").splitlines()[0].split() == ["Session", "dead"]
     filled.session("dead").run().start().end("completed")
 

@@ -66,6 +66,15 @@ def upgrade() -> None:
     op.drop_index("ix_zrb_session_task_created_at", table_name="zrb_session")
     op.create_index("ix_zrb_session_task_id", "zrb_session", ["task", "id"])
     op.create_index("ix_zrb_session_task_finished_tick", "zrb_session", ["task", "finished_tick"])
+    op.drop_index("ix_zrb_session_not_completed", table_name="zrb_session")
+    not_completed = sa.text("status <> 'completed'")
+    op.create_index(
+        "ix_zrb_session_not_completed",
+        "zrb_session",
+        ["status", "id"],
+        sqlite_where=not_completed,
+        postgresql_where=not_completed,
+    )
     op.drop_index("ix_zrb_attempt_completed", table_name="zrb_attempt")
     completed = sa.text("status = 'completed'")
     op.create_index(

@@ -86,7 +86,7 @@ session = Table(
     Index(
         "ix_zrb_session_not_completed",
         "status",
-        "created_at",
+        "id",
         sqlite_where=text("status <> 'completed'"),
     ),
     sqlite_autoincrement=True,

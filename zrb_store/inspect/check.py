@@ -16,8 +16,9 @@ from zrb_store.inspect.damage import Damage
 from zrb_store.project import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.check import (
+    Completion,
     dead_queues,
-    has_later_completion,
+    last_completion,
     not_done,
     with_deliveries,
 )
@@ -90,6 +91,7 @@ def _dead(transaction: Transaction, projects: Projects | None, program: str) -> 
 def _sessions(
     transaction: Transaction, moment: int, damage: Damage, projects: Projects | None, here: str | None
 ) -> Generator[Alert]:
+    successors = _Successors(transaction)
     found = not_done(transaction, projects)
     while page := list(itertools.islice(found, _PAGE)):
         runs = runs_by_session(transaction, [session.id for session in page])
@@ -98,7 +100,7 @@ def _sessions(
         left = [
             session
             for session in page
-            if not _is_superseded(transaction, session, last_runs.get(session.id), worker=session.id in workers)
+            if not successors.has_any(session, last_runs.get(session.id), worker=session.id in workers)
         ]
         errors = last_errors(transaction, [last_runs[each.id].id for each in left if each.id in last_runs])
         for session in left:
@@ -115,18 +117,30 @@ def _death(transaction: Transaction, run: RunRecord | None, moment: int) -> str 
     return None if run is None or run.ended_at is not None else lease.how_it_died(transaction, run, moment)
 
 
-def _is_superseded(transaction: Transaction, session: SessionRecord, last: RunRecord | None, *, worker: bool) -> bool:
-    """Whether a session of the same project and main task has completed since this one failed or was last seen.
+class _Successors:
+    """The sessions that completed in the place of one that did not. Each task is looked up once, as far as possible."""
 
-    Args:
-        transaction: A snapshot.
-        session: The session.
-        last: Its last run.
-        worker: Whether it has taken deliveries: then a session that was created before it counts as well.
-    """
-    if session.task is None:
-        return False
-    since = session.finished_tick
-    if since is None:
-        since = session.created_tick if last is None else last.started_tick
-    return has_later_completion(transaction, session, since, newer=not worker)
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._last: dict[tuple[str, str | None], Completion | None] = {}
+
+    def has_any(self, session: SessionRecord, last_run: RunRecord | None, *, worker: bool) -> bool:
+        """Whether a session of the same project and main task has completed since this one failed or was last seen.
+
+        Args:
+            session: The session.
+            last_run: Its last run.
+            worker: Whether it has taken deliveries: then a session that was created before it counts as well.
+        """
+        if session.task is None:
+            return False
+        since = session.finished_tick
+        if since is None:
+            since = session.created_tick if last_run is None else last_run.started_tick
+        task = session.task, session.project
+        if task not in self._last:
+            self._last[task] = last_completion(self._transaction, *task)
+        last = self._last[task]
+        if last is not None and last.tick > since and not worker and last.session_id < session.id:
+            last = last_completion(self._transaction, *task, after_id=session.id)
+        return last is not None and last.tick > since

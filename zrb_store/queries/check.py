@@ -37,28 +37,41 @@ def not_done(transaction: Transaction, projects: Projects | None = None) -> Iter
     return map(sessions.record, transaction.stream(statement))
 
 
+class Completion(NamedTuple):
+    """The completion of a session: the tick of its end, and the session's id."""
+
+    tick: int
+    session_id: int
+
+
 @functools.cache
-def _later_completion(in_project: bool, newer: bool) -> Any:
+def _last_completion(in_project: bool, newer: bool) -> Any:
     # Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index.
     project = session.c.project == bindparam("project") if in_project else session.c.project.is_(None)
-    later = session.c.finished_tick > bindparam("since", type_=sa.BigInteger)
-    one: sa.ColumnClause[Any] = literal_column("1")
-    statement = sa.select(one).where(session.c.task == bindparam("task"), project, _completed, later).limit(one)
-    return statement.where(session.c.id > bindparam("session_id")) if newer else statement
+    completed = (session.c.task == bindparam("task"), project, _completed, session.c.finished_tick.is_not(None))
+    statement = (
+        sa.select(session.c.finished_tick, session.c.id)
+        .where(*completed)
+        .order_by(session.c.finished_tick.desc())
+        .limit(literal_column("1"))
+    )
+    return statement.where(session.c.id > bindparam("after_id")) if newer else statement
 
 
-def has_later_completion(executor: Executor, failed: SessionRecord, since: int, *, newer: bool) -> bool:
-    """Whether a session of the same project and main task has completed after a tick.
+def last_completion(
+    executor: Executor, task: str, project: str | None, after_id: int | None = None
+) -> Completion | None:
+    """Return how a session of a task last completed, or None.
 
     Args:
         executor: The open transaction.
-        failed: The session.
-        since: The tick.
-        newer: Only a session that was created later counts.
+        task: The main task.
+        project: The folder of the project; None for sessions of no project.
+        after_id: Only sessions that were created after the one with this id count.
     """
-    statement = _later_completion(failed.project is not None, newer)
-    params = {"task": failed.task, "project": failed.project, "since": since, "session_id": failed.id}
-    return bool(executor.execute(statement, params))
+    statement = _last_completion(project is not None, after_id is not None)
+    rows = executor.execute(statement, {"task": task, "project": project, "after_id": after_id})
+    return Completion(*rows[0]) if rows else None
 
 
 @functools.cache

@@ -89,7 +89,10 @@ class RunLifecycle:
             InvalidArgument: A step that was declared `once` would run again.
         """
         self._pid = os.getpid()
-        fast_json.load()
+        try:
+            fast_json.load()
+        except OSError as error:  # this process may open no more files
+            raise self.database.dialect.explain(error, self.database.url) or error from error
         try:
             started = self.database.transact(lambda transaction: self._start(transaction, choose_reruns), "start")
             if isinstance(started, SessionBusy):
