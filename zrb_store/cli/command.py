@@ -118,7 +118,7 @@ def parse_queue(text: str) -> str:
 
 def parse_whole_number(text: str) -> int:
     """Parse an option that takes a number which the database can hold."""
-    if not re.fullmatch(r"-?\d{1,18}", text):
+    if not re.fullmatch(r"-?\d{1,18}", text := str(text)):  # click passes defaults, too, which are numbers
         raise click.BadParameter(f"{text[:40]!r} is not a whole number of at most 18 digits")
     return int(text)
 
