@@ -41,5 +41,5 @@ class Commands:
     def ok(self, *args: str, stdin: str | bytes = "") -> str:
         """Run one command that must succeed without writing to stderr, and return what it printed."""
         result = self(*args, stdin=stdin)
-        assert (result.code, result.err) == (0, "")
+        assert (result.code, result.err) == (0, ""), result.err
         return result.out

@@ -32,7 +32,7 @@ from zrb_store.db.tables import value
 from zrb_store.operations.requeue import requeue_all
 from zrb_store.process import identity
 from zrb_store.queries import values
-from zrb_store.queries.clock import now_micros
+from zrb_store.queries.clock import Moment, now_micros
 from zrb_store.testing import expire_lease
 
 # The sessions that have runs, and the queues that are used inside and outside their attempts.
@@ -265,7 +265,7 @@ class Machine(RuleBasedStateMachine):
         )
         for place, expected in enumerate(then):
             queue_id = self.store.session(self.prefix + PLACES[place][0]).xcom.queue_id(PLACES[place][1])
-            rows = self.store.database.execute(statement, {"queue_id": queue_id, "moment": moment})
+            rows = self.store.database.execute(statement, {"queue_id": queue_id, **Moment(moment, None).bounds})
             assert [codec.decode(row[0]) for row in rows] == expected
 
     @rule()

@@ -112,20 +112,27 @@ def _etl(store: Store, *, broken: bool) -> None:
             loading.complete({"total": Decimal("24.90")})
 
 
+def _place(table: sa.Table, row_id: sa.ColumnElement[int]) -> sa.ScalarSelect[int]:
+    """Return the place of a row among those of its table, from 1: ids are not consecutive."""
+    earlier = table.alias()
+    return sa.select(sa.func.count()).where(earlier.c.id <= row_id).scalar_subquery()
+
+
 def _set_times(store: Store) -> None:
     """Let each run begin an hour after the one before and take ten seconds, and each attempt two seconds."""
     start, second = int(START.timestamp()) * 1_000_000, 1_000_000
     hour = 3600 * second
     execute = store.database.execute
-    execute(sa.update(session).values(created_at=start + session.c.id * second))
+    execute(sa.update(session).values(created_at=start + _place(session, session.c.id) * second))
     execute(sa.update(session).where(session.c.finished_at.is_not(None)).values(finished_at=start + 30 * hour))
-    began = start + run.c.id * hour
+    began = start + _place(run, run.c.id) * hour
     execute(sa.update(run).values(host="vm", pid=4711, origin="cli", user="ann", folder="/srv/shop", command='["zrb"]'))
     execute(sa.update(run).values(python_version="3.11.7", started_at=began, ended_at=began + 20 * second))
-    began = start + attempt.c.run_id * hour + attempt.c.id * second
+    its_run = _place(run, attempt.c.run_id)
+    began = start + its_run * hour + _place(attempt, attempt.c.id) * second
     execute(sa.update(attempt).values(started_at=began, ended_at=began + 2 * second))
     given_back = sa.update(attempt).where(attempt.c.given_back_at.is_not(None))
-    execute(given_back.values(given_back_at=start + (attempt.c.run_id + 1) * hour))
+    execute(given_back.values(given_back_at=start + (its_run + 1) * hour))
     pushed = start + value.c.seq * second
     execute(sa.update(value).values(pushed_at=pushed))
     execute(sa.update(value).where(value.c.ended_at.is_not(None)).values(ended_at=pushed + 8 * hour))
