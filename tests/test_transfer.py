@@ -137,7 +137,7 @@ def test_a_copied_session_is_resumed(store: Store, other: Store) -> None:
 
 def test_what_was_done_by_hand_is_known_there_too(store: Store, other: Store) -> None:
     push(store.database, "s", "q", codec.encode(1), None)
-    mark(store.database, "s", "load")
+    mark(store.database, "s", "load", new=True)
     pin(store.database, "s")
     copy(store.database, other.database)
     here, there = (logged(one, "s")["changes"] for one in (store, other))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -41,7 +42,8 @@ def writes(store: Store, operation: Callable[[], object]) -> list[str]:
     operation()
     driver.set_trace_callback(None)
     found = [re.sub(r"\s+", " ", sql).split(" ") for sql in seen]
-    return [" ".join(words[:2]) for words in found if words[0] in ("PRAGMA", "INSERT", "UPDATE")]
+    begun = [" ".join(words[:2]) for words in found if words[0] in ("PRAGMA", "INSERT", "UPDATE")]
+    return [text for text, _ in itertools.groupby(begun)]  # a statement is seen again when its trigger runs
 
 
 BEGIN, COMPLETE = "INSERT INTO", "UPDATE zrb_attempt"

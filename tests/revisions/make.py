@@ -18,6 +18,7 @@ from zrb_store import Store
 from zrb_store.db.revision import REVISION
 from zrb_store.db.tables import run as run_table
 from zrb_store.output_text import OutputLine
+from zrb_store.process import identity
 from zrb_store.queries import output
 from zrb_store.queries.output import NO_OUTPUT
 from zrb_store.testing import expire_lease, temporary_store
@@ -68,6 +69,8 @@ def main() -> None:
         with contextlib.closing(sqlite3.connect(store.database.url.database or "")) as database:
             text = "\n".join(database.iterdump()) + "\n"
     text = text.replace(str(HERE.parent.parent), "/srv/zrb-store")  # where this checkout lies is nobody's business
+    # Its processes are not looked for on a machine that was started again.
+    text = text.replace(identity().boot_id or "-", "another-start-of-the-machine")
     (HERE / f"{REVISION}.sql").write_text(text, encoding="utf-8")
 
 

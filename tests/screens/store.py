@@ -115,7 +115,7 @@ def _etl(store: Store, *, broken: bool) -> None:
 def _place(table: sa.Table, row_id: sa.ColumnElement[int]) -> sa.ScalarSelect[int]:
     """Return the place of a row among those of its table, from 1: ids are not consecutive."""
     earlier = table.alias()
-    return sa.select(sa.func.count()).where(earlier.c.id <= row_id).scalar_subquery()
+    return sa.select(sa.func.count(type_=sa.BigInteger)).where(earlier.c.id <= row_id).scalar_subquery()
 
 
 def _set_times(store: Store) -> None:
