@@ -21,7 +21,7 @@ from zrb_store.process import has_living_member
 
 FAMILY = "sleep 1000 & echo $$ >group; wait"
 """A script that works for ever, with a child, and writes the number of its process group."""
-LOOKS_DEAD = "UPDATE zrb_run SET boot_id = 'elsewhere', lease_expires_at = 1 WHERE ended_at IS NULL"
+LOOKS_DEAD = "UPDATE zrb_run SET boot_id = 'elsewhere', lease_expires_at = 1, suspected_at = 1 WHERE ended_at IS NULL"
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 
 

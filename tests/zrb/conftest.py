@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from tests.postgres import wait_until
 from tests.zrb.environments import environment, releases
 from tests.zrb.forked import Forked, ForkServer
 from zrb_store import codec, open_store
+from zrb_store.process import is_stopped
 from zrb_store.queries import attempts, queues
 from zrb_store.records import AttemptRecord, SessionRecord, ValueRecord
 from zrb_store.store import Store
@@ -90,6 +92,8 @@ class Process:
     def signal(self, number: signal.Signals) -> Process:
         """Send a signal to the zrb process only, not to its children."""
         self._popen.send_signal(number)
+        if number == signal.SIGSTOP:
+            wait_until(lambda: is_stopped(self._popen.pid), lambda: "it does not stop")
         return self
 
     def ended(self) -> bool:
