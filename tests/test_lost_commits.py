@@ -18,6 +18,7 @@ from tests.proxy import AFTER, BEFORE, MOMENTS, Interrupted, Proxy, cut, proxy, 
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db.dialect import tickets, watchdog
 from zrb_store.db.transaction import Transaction
+from zrb_store.inspect.show import open_session
 
 pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True), pytest.mark.unpooled]
 
@@ -180,6 +181,46 @@ def test_a_server_that_crashes_during_a_commit_is_not_believed(location: str, en
             assert list(queue) == ([0, 1, 2] if moment == AFTER else [0])
             queue.extend([1, 2] if moment == BEFORE else [])
         assert list(queue) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_rows_tell_what_became_of_runs_and_attempts_although_the_server_crashed(location: str, moment: str) -> None:
+    """Only this process writes them, so that they need no number of a transaction."""
+
+    def restart() -> None:
+        server.kill()
+        server.start()
+
+    def lose() -> None:
+        transaction = store.database._connection()
+        transaction.driver = Interrupted(transaction.driver, restart)
+        cut(between, moment)
+
+    with (
+        private_server() as server,
+        proxy(server.folder) as between,
+        open_store(through(between.folder, server.url)) as store,
+    ):
+        store.session("s").xcom["q"].push(0)
+        lose()
+        run = store.session("s").run().start()
+        attempt = run.begin("load")
+        lose()
+        attempt.fail(ValueError())
+        lose()
+        attempt = run.begin("load")
+        lose()
+        attempt.complete(1)
+        lose()
+        run.end("completed")
+        assert between.cut_at is None
+        with open_session(store.database, "s") as document:
+            assert [task["attempts"][number]["status"] for task in document.tree["tasks"] for number in (0, 1)] == [
+                "failed",
+                "completed",
+            ]
+            assert [run["outcome"] for run in document.tree["runs"]] == ["completed"]
+            assert document.tree["queues"]["load"]["live"] == [1]
 
 
 def test_a_commit_that_has_not_ended_is_waited_for(

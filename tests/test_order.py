@@ -148,8 +148,8 @@ def test_a_batch_is_taken_at_one_moment(store: Store, files: Xcom) -> None:
 def test_a_completion_and_its_result_are_one_moment(store: Store) -> None:
     with store.session("flow").run(task="load") as run, run.attempt("load") as attempt:
         attempt.complete(1)
-    [pushed] = query(store, "SELECT pushed_at, pushed_tick FROM zrb_value")
-    assert query(store, "SELECT ended_at, ended_tick FROM zrb_attempt") == [pushed]
+    [(at, tick)] = query(store, "SELECT pushed_at, pushed_tick FROM zrb_value")
+    assert query(store, "SELECT ended_at, ended_tick FROM zrb_attempt") == [(at, tick + 1)]
 
 
 def test_what_is_imported_comes_after_what_is_there(store: Store, tmp_path: Path) -> None:

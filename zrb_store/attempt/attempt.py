@@ -16,8 +16,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
 from zrb_store.output import Output
 from zrb_store.queries import attempts, values
-from zrb_store.queries.clock import draw
-from zrb_store.queries.give_back import lock_queue, undo_ended
+from zrb_store.queries.give_back import undo_ended
 from zrb_store.queries.output import NO_OUTPUT
 from zrb_store.queries.owner import Owner
 from zrb_store.queries.steps import close_running
@@ -148,25 +147,22 @@ class Attempt(AttemptUnderWay):
             if not attempts.lock(transaction, self.id):
                 self._refuse(transaction)
             closed = self._close_steps(transaction)
-            queue_id = 0
+            at = None
             if item is not None:
                 queue_id = self.xcom.create_queue(transaction, name)
-                lock_queue(transaction, queue_id)
-            moment = draw(transaction)
-            if item is not None:
-                seq = values.push(transaction, queue_id, item, self.id, moment=moment)
-                if seq is None:
+                pushed = values.push_at(transaction, queue_id, item, self.id)
+                if pushed is None:
                     self._refuse(transaction)
-                place = (queue_id, seq)
+                place, at = (queue_id, pushed.seq), pushed.at
             restorable = self.restorable and (item is None or item.restorable)
-            if not attempts.complete(transaction, self.id, moment, restorable=restorable, result=place):
+            if not attempts.complete(transaction, self.id, at, restorable=restorable, result=place):
                 self._refuse(transaction)
             output.write_rest(transaction)
             undo_ended(transaction, closed, "interrupted")
             return place
 
         with self._last_output() as output:
-            place = self.database.transact(work, "complete")
+            place = self.database.transact(work, "complete", is_made=self._is_ended_as("completed"))
         self._open = False
         if place is not None:
             self.xcom.remember_id(name, place[0])

@@ -159,7 +159,7 @@ class Steps:
             return begun
 
         if known is not None and (known.status == "running" or known.stands):
-            begun = attempt.database.transact(begin_again, "step_begin")
+            begun = attempt.database.transact(begin_again, "step_begin", is_made=attempts.is_begun)
         else:
             failpoint("step_begin:before")
             # After a power cut it does not matter that a step had begun, unless it must not be repeated.

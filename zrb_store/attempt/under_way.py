@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self
 
@@ -118,10 +118,14 @@ class AttemptUnderWay(AttemptReference):
             return True
 
         with self._last_output() as output:
-            has_failed = self.database.transact(work, "fail")
+            has_failed = self.database.transact(work, "fail", is_made=self._is_ended_as(status))
         if not has_failed:
             self._refuse(self.database)
         self._open = False
+
+    def _is_ended_as(self, status: str) -> Callable[[Transaction, object], bool]:
+        """Return what tells that the attempt was ended so: only this process ends it."""
+        return lambda transaction, _: attempts.status_of(transaction, self.id) == status
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
         """End the steps that run inside, in the transaction that ends the attempt, and return their ids."""

@@ -10,6 +10,7 @@ from zrb_store.db.dialect import Dialect, Ticket, upgraded_meanwhile
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.revision import REVISION
 from zrb_store.db.transaction import Lost, Row, Transaction
+from zrb_store.errors import StoreUnavailable
 
 T = TypeVar("T")
 
@@ -34,13 +35,19 @@ class Committing(Generic[T]):
     """A transaction that is tried, perhaps several times and over several connections, until it is committed once."""
 
     def __init__(
-        self, dialect: Dialect, work: Callable[[Transaction], T], name: str, shown_url: Callable[[], str]
+        self,
+        dialect: Dialect,
+        work: Callable[[Transaction], T],
+        name: str,
+        shown_url: Callable[[], str],
+        is_made: Callable[[Transaction, T], bool] | None = None,
     ) -> None:
         """Prepare to run `work`. The other arguments are those of `Database.transact`, or describe the database."""
         self._dialect = dialect
         self._work = work
         self._name = name
         self._shown_url = shown_url
+        self._is_made = is_made
         self._sent: Sent[T] | None = None
 
     @property
@@ -50,7 +57,7 @@ class Committing(Generic[T]):
 
     def __call__(self, transaction: Transaction) -> tuple[T, Died]:
         """Commit it over this connection, unless an earlier try did. Return the result of its work, and what died."""
-        if self._sent is not None and self._dialect.was_committed(transaction.driver, self._sent.ticket):
+        if self._sent is not None and self._was_committed(transaction, self._sent):
             return self._sent.result, self._sent.died
         self._sent = None
         transaction.died = []
@@ -70,6 +77,15 @@ class Committing(Generic[T]):
             roll_back(transaction)
             raise
         return result, transaction.died
+
+    def _was_committed(self, transaction: Transaction, sent: Sent[T]) -> bool:
+        try:
+            return self._dialect.was_committed(transaction.driver, sent.ticket)
+        except StoreUnavailable:
+            # The server has crashed or another one took over, so the transaction has ended. Perhaps its rows tell.
+            if self._is_made is None:
+                raise
+            return self._is_made(transaction, sent.result)
 
 
 class Asking:

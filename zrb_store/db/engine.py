@@ -118,13 +118,22 @@ class Database(Patience):
             refuse_upgraded(transaction.driver, self)
         return self._in_place(rows)
 
-    def transact(self, work: Callable[[Transaction], T], name: str = "", *, in_background: bool = False) -> T:
+    def transact(
+        self,
+        work: Callable[[Transaction], T],
+        name: str = "",
+        *,
+        is_made: Callable[[Transaction, T], bool] | None = None,
+        in_background: bool = False,
+    ) -> T:
         """Run `work` in one write transaction. If another transaction conflicts with it, run it again from the start.
 
         Args:
             work: Gets the transaction. It may be called several times, so what it does outside the database must be
                 safe to repeat.
             name: The first part of the names of the failpoints `NAME:before`, `NAME:inside` and `NAME:after`.
+            is_made: Tells from the rows, and by what the work returned, whether it was committed. It is asked if a
+                COMMIT was not answered and the server cannot tell: it has crashed, or another one has taken over.
             in_background: Whether nobody waits for it: if it gives up, other operations still wait as long as ever.
 
         Raises:
@@ -135,7 +144,8 @@ class Database(Patience):
             raise StoreUnavailable(f"the store {self.shown_url} does not allow this: it was opened for reading only")
         if name:
             failpoint(f"{name}:before")
-        change = Committing(self.dialect, work, name, lambda: self.shown_url)  # masking the URL takes long
+        shown_url = lambda: self.shown_url  # noqa: E731 - masking the URL takes long
+        change = Committing(self.dialect, work, name, shown_url, is_made)
         try:
             result, died = self.operate(
                 lambda transaction: self._in_place(change(transaction)), in_background=in_background

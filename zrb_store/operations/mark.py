@@ -15,7 +15,7 @@ from zrb_store.queries import attempts, lease, named_steps, queues, sessions, va
 from zrb_store.queries import mark as queries
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.clock import draw, now_micros
-from zrb_store.queries.give_back import give_back, give_back_unfinished, lock_queue
+from zrb_store.queries.give_back import give_back, give_back_unfinished
 from zrb_store.records import AttemptRecord, SessionRecord
 
 T = TypeVar("T")
@@ -68,14 +68,12 @@ def mark(
         give_back_unfinished(transaction, record.id, task)
         begun = attempts.begin(transaction, record.id, None, record.fence, task, "manual", None)
         attempt_id, number = _checked(begun, session)
-        queue_id = 0
+        place = at = None
         if result:
             queue_id = _checked(queues.create_queue(transaction, session, _result_queue(task, record)), session)
-            lock_queue(transaction, queue_id)
-        moment, place = draw(transaction), None
-        if result:
-            place = queue_id, _checked(values.push(transaction, queue_id, result, attempt_id, moment=moment), session)
-        _checked(attempts.complete(transaction, attempt_id, moment, restorable=True, result=place) or None, session)
+            pushed = _checked(values.push_at(transaction, queue_id, result, attempt_id), session)
+            place, at = (queue_id, pushed.seq), pushed.at
+        _checked(attempts.complete(transaction, attempt_id, at, restorable=True, result=place) or None, session)
         record_change(transaction, "mark", session, f"{task}#{number} completed")
         return ManualAttempt(f"{task}#{number}", None)
 

@@ -9,7 +9,6 @@ from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, sessi
 from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, short_text
 from zrb_store.db.transaction import Executor, Lost, Row
 from zrb_store.queries import chunks
-from zrb_store.queries.clock import MOMENT, TICK, Moment
 from zrb_store.records import AttemptRecord
 from zrb_store.safe_text import ErrorText
 
@@ -145,6 +144,11 @@ def begin(
     return BegunAttempt(*rows[0]) if rows else None
 
 
+def is_begun(executor: Executor, begun: BegunAttempt | None) -> bool:
+    """Whether an attempt that was begun is there and runs."""
+    return begun is not None and status_of(executor, begun.id) == "running"
+
+
 _REOPEN = (
     sa.update(attempt)
     .where(_of_task, attempt.c.role == literal_column("'check'"), _run_may_write)
@@ -206,8 +210,8 @@ _COMPLETE = (
     .where(attempt_may_write, attempt.c.id == bindparam("attempt_id"))
     .values(
         status=literal_column("'completed'"),
-        ended_at=MOMENT,
-        ended_tick=TICK,
+        ended_at=sa.func.coalesce(bindparam("at", type_=sa.BigInteger), now()),
+        ended_tick=next_tick(),
         restorable=bindparam("restorable", type_=sa.Boolean),
         result_queue_id=bindparam("result_queue_id"),
         result_seq=bindparam("result_seq"),
@@ -217,14 +221,14 @@ _COMPLETE = (
 
 
 def complete(
-    executor: Executor, attempt_id: int, moment: Moment, *, restorable: bool, result: tuple[int, int] | None
+    executor: Executor, attempt_id: int, at: int | None, *, restorable: bool, result: tuple[int, int] | None
 ) -> bool:
     """Mark a running attempt as completed.
 
     Args:
         executor: The open transaction.
         attempt_id: The attempt.
-        moment: The moment of its end.
+        at: When its result was pushed, in microseconds: the time of its end. None if it has no result.
         restorable: Whether the stored result can stand for the task in a later run.
         result: Queue id and seq of the result, or None.
 
@@ -233,7 +237,7 @@ def complete(
     """
     queue_id, seq = result or (None, None)
     params = {"attempt_id": attempt_id, "restorable": restorable, "result_queue_id": queue_id, "result_seq": seq}
-    params.update(moment.params)
+    params["at"] = at
     return bool(executor.execute(_COMPLETE, params))
 
 
@@ -276,6 +280,15 @@ def by_id(executor: Executor, attempt_id: int) -> AttemptRecord | None:
     """Return the attempt with this id, or None."""
     rows = executor.execute(_BY_ID, {"attempt_id": attempt_id})
     return record(rows[0]) if rows else None
+
+
+_STATUS = sa.select(attempt.c.status).where(attempt.c.id == bindparam("attempt_id"))
+
+
+def status_of(executor: Executor, attempt_id: int) -> str | None:
+    """Return the status of an attempt, or None if it is not there."""
+    rows = executor.execute(_STATUS, {"attempt_id": attempt_id})
+    return rows[0][0] if rows else None
 
 
 _BY_NAME = _SELECT.where(session.c.name == bindparam("session"), attempt.c.task == bindparam("task"))

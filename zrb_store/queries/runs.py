@@ -51,6 +51,15 @@ def traceback_of(executor: Executor, run_id: int) -> str | None:
     return rows[0][0] if rows else None
 
 
+_OUTCOME = sa.select(run.c.outcome).where(run.c.id == bindparam("of_run"))
+
+
+def outcome_of(executor: Executor, run_id: int) -> tuple[str | None] | None:
+    """Return the outcome of a run, in a tuple; None if the run is not there."""
+    rows = executor.execute(_OUTCOME, {"of_run": run_id})
+    return (rows[0][0],) if rows else None
+
+
 is_newest = sa.exists(
     sa.select(literal_column("1"))
     .where(session.c.id == run.c.session_id, session.c.fence == run.c.number)

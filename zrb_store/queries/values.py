@@ -29,12 +29,12 @@ def from_live(statement: Any) -> Any:
 
 
 @functools.cache
-def _push(dialect_name: str, owned: bool, left: bool, at_moment: bool) -> Any:
+def _push(dialect_name: str, owned: bool, left: bool) -> Any:
     columns = {
         "type": bindparam("type", type_=sa.Text),
         "size": bindparam("size", type_=sa.Integer),
-        "pushed_at": MOMENT if at_moment else now(),
-        "pushed_tick": TICK if at_moment else tick(),
+        "pushed_at": now(),
+        "pushed_tick": tick(),
         "pushed_by": bindparam("attempt_id", type_=value.c.pushed_by.type),
         "data": bindparam("data", type_=sa.Text),
     }
@@ -42,36 +42,40 @@ def _push(dialect_name: str, owned: bool, left: bool, at_moment: bool) -> Any:
     return numbered_insert(dialect_name, columns, conditions, left=left)
 
 
-def push(
-    executor: Executor,
-    queue_id: int,
-    item: Encoded,
-    attempt_id: int | None,
-    *,
-    left: bool = False,
-    moment: Moment | None = None,
-) -> int | None:
+class PushedValue(NamedTuple):
+    """The seq of a value that was pushed, and the time of its push in microseconds."""
+
+    seq: int
+    at: int
+
+
+def push_at(
+    executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False
+) -> PushedValue | None:
     """Add one value at the end of a queue, or with `left` at its beginning.
 
-    With `moment`, the transaction makes other changes at that moment, and has locked the queue.
-
     Returns:
-        The value's seq; None if the queue was deleted or the attempt may not write.
+        The value's seq and time; None if the queue was deleted or the attempt may not write.
     """
-    statement = _push(executor.dialect_name, attempt_id is not None, left, moment is not None)
-    row: dict[str, Any] = {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data}
-    row.update({"attempt_id": attempt_id}, **(moment.params if moment else {}))
+    statement = _push(executor.dialect_name, attempt_id is not None, left)
+    row = {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data, "attempt_id": attempt_id}
     if item.size < long_from(executor.dialect_name):
         rows = executor.execute(statement, row)
-        return rows[0][0] if rows else None
+        return PushedValue(*rows[0]) if rows else None
 
-    def work(transaction: Transaction) -> int | None:
+    def work(transaction: Transaction) -> PushedValue | None:
         rows = transaction.execute(statement, {**row, "data": ""})
-        for (seq,) in rows:
+        for seq, _ in rows:
             chunks.add(transaction, queue_id, seq, item.data)
-        return rows[0][0] if rows else None
+        return PushedValue(*rows[0]) if rows else None
 
     return executor.transact(work)
+
+
+def push(executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False) -> int | None:
+    """Add one value as `push_at` does, and return its seq or None."""
+    pushed = push_at(executor, queue_id, item, attempt_id, left=left)
+    return pushed.seq if pushed else None
 
 
 _INSERTED = (

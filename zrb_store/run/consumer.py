@@ -17,7 +17,7 @@ from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.names import storable_name
 from zrb_store.operations import reclaim
 from zrb_store.operations.lookout import Lookout
-from zrb_store.queries import deliveries, fronts, lookout, queues
+from zrb_store.queries import attempts, deliveries, fronts, lookout, queues
 from zrb_store.queries.deliveries import NextValue
 from zrb_store.queries.give_back import lock_queue
 from zrb_store.queries.requeue import dead_values
@@ -195,8 +195,11 @@ class Consumer:
                 raise _NothingToTakeError
             return attempt, taken
 
+        def is_made(transaction: Transaction, taken: tuple[Attempt, list[tuple[int, str]]]) -> bool:
+            return attempts.status_of(transaction, taken[0].id) == "running"
+
         try:
-            taken = self._open.begin(self._run.id, lambda: self.database.transact(work, "consume"))
+            taken = self._open.begin(self._run.id, lambda: self.database.transact(work, "consume", is_made=is_made))
         except _NothingToTakeError:
             return None
         if taken is not None:

@@ -94,7 +94,9 @@ class RunLifecycle:
         except OSError as error:  # this process may open no more files
             raise self.database.dialect.explain(error, self.database.url) or error from error
         try:
-            started = self.database.transact(lambda transaction: self._start(transaction, choose_reruns), "start")
+            started = self.database.transact(
+                lambda transaction: self._start(transaction, choose_reruns), "start", is_made=_is_started
+            )
             if isinstance(started, SessionBusy):
                 raise started
             self.session_id, self.id, self.number = started
@@ -172,8 +174,11 @@ class RunLifecycle:
         def work(transaction: Transaction) -> bool:
             return runs.end(transaction, self.session_id, self.id, outcome, text, says_little=says_little, told=told)
 
+        def is_made(transaction: Transaction, _: bool) -> bool:
+            return runs.outcome_of(transaction, self.id) == (outcome,)
+
         try:
-            if not self.database.transact(work, "end"):
+            if not self.database.transact(work, "end", is_made=is_made):
                 raise self._mark_lost()
         except StoreUnavailable as unavailable:
             self.tell_unavailable(unavailable)
@@ -273,3 +278,8 @@ class RunLifecycle:
                     self.end(status_after(error), error)
         finally:
             lease.stop_renewing(self)  # even if the store cannot be told: the process may live long
+
+
+def _is_started(transaction: Transaction, started: tuple[int, int, int] | SessionBusy) -> bool:
+    """Whether a run that was started is there."""
+    return not isinstance(started, SessionBusy) and runs.outcome_of(transaction, started[1]) is not None

@@ -102,7 +102,8 @@ class Run(RunLifecycle):
         if begun:
             failpoint("begin:after")
         else:
-            begun = self.database.transact(lambda t: self._begin_again(t, task, role, arguments, once), "begin")
+            begin_again = functools.partial(self._begin_again, task, role, arguments, once)
+            begun = self.database.transact(begin_again, "begin", is_made=attempts.is_begun)
         if begun is None:
             if once and self.completed(task):
                 raise TaskCompleted(f"task {task} has completed in session {self.session}: its result is stored")
@@ -120,7 +121,7 @@ class Run(RunLifecycle):
         ] or None
 
     def _begin_again(
-        self, transaction: Transaction, task: str, role: str, arguments: str | None, once: bool
+        self, task: str, role: str, arguments: str | None, once: bool, transaction: Transaction
     ) -> attempts.BegunAttempt | None:
         session = sessions.find(transaction, self.session, lock=True)
         if session is None or session.fence != self.number:

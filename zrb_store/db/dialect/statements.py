@@ -97,9 +97,9 @@ def among(dialect_name: str, column: sa.ColumnElement[int], name: str) -> sa.Col
 
 
 def numbered_insert(dialect_name: str, columns: dict[str, Any], where: list[Any], *, left: bool) -> Any:
-    """Return a statement that inserts a value at the end (or the beginning) of queue `:queue_id` and returns its seq.
+    """Return a statement that inserts a value at the end (or the beginning) of queue `:queue_id`.
 
-    It inserts nothing if a condition in `where` does not hold.
+    It returns the value's seq and the time of the push. It inserts nothing if a condition in `where` does not hold.
 
     SQLite has one writer at a time, so the next number can be found from the rows. PostgreSQL uses a counter, whose row
     is locked until the commit. So values are numbered in the order in which their transactions commit, which a sequence
@@ -113,7 +113,7 @@ def numbered_insert(dialect_name: str, columns: dict[str, Any], where: list[Any]
     else:
         counter = _move_counter(sa.literal_column("1"), left).where(*where).cte("counter")
         source = sa.select(counter.c.id, counter.c.seq, *columns.values())
-    return sa.insert(value).from_select(names, source).returning(value.c.seq)
+    return sa.insert(value).from_select(names, source).returning(value.c.seq, value.c.pushed_at)
 
 
 @functools.cache
