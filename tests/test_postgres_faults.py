@@ -88,7 +88,7 @@ def test_rows_that_contradict_each_other_are_refused_at_once(
     queue_id = store.session("s").xcom.queue_id("q")
 
     def twice(transaction: Transaction) -> None:
-        row = (queue_id, 1, "int", 1, 0, None, None, 0, "1", 0)
+        row = (queue_id, 1, "int", 1, 0, None, None, 0, "1", 0, False)
         transaction.execute_many(values._INSERT, values._INSERTED, [row, row])
 
     began = time.monotonic()

@@ -35,6 +35,7 @@ def die_amid_a_step(store: Store, files: Xcom) -> None:
         attempt.step("is lost", files.pop)
     expire_lease(store.session("night"))
     assert list(files) == ["e"]
+    store.database.transact(lambda transaction: transaction.driver.execute("UPDATE zrb_run SET boot_id = 'elsewhere'"))
 
 
 def by_rm(store: Store) -> None:

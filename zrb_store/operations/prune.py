@@ -176,8 +176,8 @@ def _delete_session(database: Database, chosen: Candidate, rule: str) -> bool:
             return False
         run = runs.last(transaction, session.id)
         if run is not None and run.ended_at is None:
-            is_at_work = lease.is_at_work(transaction, run, now_micros(transaction))
-            if is_at_work or lease.living_command(transaction, run) is not None:
+            state = lease.state_of_process(transaction, run, now_micros(transaction))
+            if state == "alive" or lease.living_command(transaction, run) is not None:
                 return False
         delete(transaction, session)
         record_change(transaction, "prune", chosen.name, rule)

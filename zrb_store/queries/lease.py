@@ -117,19 +117,8 @@ def status_of(executor: Executor, session: SessionRecord, run: RunRecord | None,
     return session.status
 
 
-def _never(run_id: int) -> bool:
-    return False
-
-
-def is_at_work(executor: Executor, run: RunRecord, moment: int, is_renewed: Callable[[int], bool] = _never) -> bool:
-    """Whether a process works on a run that has not ended. The arguments are those of `refuse_live`."""
-    if is_own_run(run):
-        return is_live(executor, run, moment) or is_renewed(run.id)
-    return state_of_process(executor, run, moment) == "alive"
-
-
 def refuse_live(
-    executor: Executor, session: SessionRecord, moment: int, is_renewed: Callable[[int], bool] = _never
+    executor: Executor, session: SessionRecord, moment: int, is_renewed: Callable[[int], bool] = lambda _: False
 ) -> RunRecord | None:
     """Raise `SessionBusy` if a process is running the session at `moment`.
 
@@ -145,12 +134,17 @@ def refuse_live(
     last = runs.last(executor, session.id)
     if last is None or last.ended_at is not None:
         return last
-    if is_at_work(executor, last, moment, is_renewed):
+    own = is_own_run(last)
+    if (
+        (is_live(executor, last, moment) or is_renewed(last.id))
+        if own
+        else (state_of_process(executor, last, moment) == "alive")
+    ):
         age = max(0, moment - last.started_at) // 1_000_000
         end = f"with `kill {last.pid}`" if is_running(*_process(last)) else "there"
         raise SessionBusy(
             f"session {session.name} is being run by pid {last.pid} on {last.host} for {age} s; wait for it"
-            + ("" if is_own_run(last) else f", or end it {end} and start again")
+            + ("" if own else f", or end it {end} and start again")
         )
     pid = living_command(executor, last)
     if pid is not None:
