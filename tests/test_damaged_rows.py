@@ -284,3 +284,11 @@ def test_what_only_this_machine_does_not_know_is_taken(command: Commands, store:
     store.session("inbox").xcom["q"].push(1)
     store.database.execute(sa.update(value).where(value.c.seq == 1).values(data=data))
     assert json.loads(command.ok("pop", "inbox", "q")) == json.loads(data)
+
+
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("damage", ["lease_expires_at = 'x'", "lease_expires_at = 1, ended_at = 'x'"])
+def test_a_damaged_time_of_a_run_keeps_nobody_from_starting(store: Store, damage: str) -> None:
+    store.session("flow").run().start()
+    store.database.transact(lambda t: t.driver.execute(f"UPDATE zrb_run SET boot_id = 'elsewhere', {damage}"))
+    assert store.session("flow").run().start().number == 2

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.postgres import Server, programs
-from zrb_store import AttemptClosed, LeaseLost, Store, open_store
+from zrb_store import AttemptClosed, LeaseLost, SessionNotFound, Store, open_store
 from zrb_store.queries import lease
 
 MakeCopy = Callable[[], Callable[[], None]]
@@ -124,3 +124,21 @@ def test_who_was_there_when_the_copy_was_made_goes_on(store: Store, location: st
     attempt.complete("done")
     run.end("completed")
     assert [list(queue), list(store.session("mine").xcom["q"])] == [[1, 3], ["b"]]
+
+
+@pytest.mark.unpooled
+def test_a_fork_that_is_gone_is_not_taken_for_another(store: Store, location: str, copy: MakeCopy) -> None:
+    for name in ("one", "two"):
+        with store.session(name).run(task="load") as run, run.attempt("load") as attempt:
+            attempt.xcom["q"].push(name)
+        store.session(name).xcom["q"].push(name)
+    restore = copy()
+    mine = store.fork("one", from_task="load").xcom["q"]
+    mine.push("a")
+    restore()
+    with open_store(location) as other:
+        theirs = other.fork("two", from_task="load", name="theirs").xcom["q"]
+        theirs.push("b")
+        with suppress(SessionNotFound):
+            mine.push("c")
+        assert list(theirs) == ["b"]

@@ -146,3 +146,19 @@ def test_an_upgraded_store_keeps_the_order_of_its_times(new_location: str, monke
             attempt.complete("newest")
         assert store.last("load", any_project=True) == "newest"
     assert cli.run(["doctor"]) == 0
+
+
+@pytest.mark.parametrize("damaged", ["'2026-11-24'", "9223372036854775807", "1.7e300", "x'00'"])
+def test_a_damaged_time_does_not_set_the_ticks(damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    location = str(tmp_path / "store.db")
+    monkeypatch.setenv("ZRB_STORE_URL", location)
+    restore(HERE / "0008.sql", location)
+    with closing(sqlite3.connect(location)) as database:
+        database.execute(f"UPDATE zrb_value SET pushed_at = {damaged} WHERE seq = 1")
+        database.commit()
+    assert cli.run(["db", "upgrade"]) == 0
+    with open_store(location) as store:
+        with store.session("new").run(task="load") as run, run.attempt("load") as attempt:
+            attempt.complete("new")
+        assert store.last("load", any_project=True) == "new"
+        assert store.session("new").record().created_tick < 1_900_000_000_000_000

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tests.rows import query
 from tests.sessions import logged, show
 from tests.test_doctor import doctor_findings, fill_with_history
 from tests.test_fork import Scenario, ScenarioRun, steps
@@ -363,3 +364,13 @@ def test_a_pipe_can_be_imported(store: Store, back: Store) -> None:
         assert import_sessions(back.database, pipe, "stdin") == 5
     writer.join()
     assert comparable(exported(back)) == comparable(content)
+
+
+def test_copies_there_and_back_do_not_use_up_the_ticks(tmp_path: Path) -> None:
+    with open_store(tmp_path / "a.db") as one, open_store(tmp_path / "b.db") as another:
+        one.database.transact(lambda t: t.driver.execute("UPDATE zrb_clock SET tick = 1800000000000000"))
+        for number, (source, target) in enumerate([(one, another), (another, one)] * 5):
+            source.session(f"s{number}").xcom["q"].push(number)
+            copy(source.database, target.database, [f"s{number}"])
+        highest = [query(store, "SELECT tick FROM zrb_clock")[0][0] for store in (one, another)]
+    assert max(highest) < 1_900_000_000_000_000

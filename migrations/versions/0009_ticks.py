@@ -31,6 +31,15 @@ CLOCK_ON_SQLITE = (
 )
 
 
+LATEST = 253_402_300_799_999_999  # the last microsecond of the year 9999
+
+
+def sane(column: str, on_sqlite: bool) -> str:
+    """Return the condition that a time is valid: the clock must not start behind a damaged row."""
+    is_number = f"typeof({column}) = 'integer' AND " if on_sqlite else ""
+    return f"{is_number}{column} BETWEEN 0 AND {LATEST}"
+
+
 def upgrade() -> None:
     on_sqlite = op.get_context().dialect.name == "sqlite"
     for table, moments in TICKS.items():
@@ -51,7 +60,9 @@ def upgrade() -> None:
     for table, moments in TICKS.items():
         op.execute(f"UPDATE {table} SET " + ", ".join(f"{moment}_tick = {moment}_at" for moment in moments))
     latest = " UNION ALL ".join(
-        f"SELECT max({moment}_tick) AS tick FROM {table}" for table, moments in TICKS.items() for moment in moments
+        f"SELECT max({moment}_tick) AS tick FROM {table} WHERE {sane(f'{moment}_tick', on_sqlite)}"
+        for table, moments in TICKS.items()
+        for moment in moments
     )
     latest = f"(SELECT coalesce(max(tick), 0) AS tick FROM ({latest}) AS ticks)"
     if on_sqlite:

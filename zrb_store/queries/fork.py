@@ -7,7 +7,7 @@ import json
 from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, chunk, literal_column, output, queue, returned, sa, session, value
-from zrb_store.db.dialect import among, insert_if_absent, new_id, now, tick
+from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.clock import TICK
 from zrb_store.queries.fork_steps import SOURCE as _SOURCE
@@ -79,8 +79,9 @@ def _undone(table: Any, dialect_name: str) -> Any:
 
 _lowest, _highest = sa.func.min(value.c.seq), sa.func.max(value.c.seq)
 _COPY_QUEUES = sa.insert(queue).from_select(
-    ["session_id", "name", "max_deliveries", "low", "high"],
+    ["id", "session_id", "name", "max_deliveries", "low", "high"],
     sa.select(
+        new_ids(literal_column("zrb_queue"), queue.c.id),
         _TARGET,
         queue.c.name,
         queue.c.max_deliveries,
@@ -118,8 +119,15 @@ def _is_copy(new: Any, old: Any) -> Any:
 def _copy_attempts(dialect_name: str, *, steps: bool) -> Any:
     """Make the statement that copies attempts of tasks, or those of steps. Steps need the copies of their parents."""
     return sa.insert(attempt).from_select(
-        ["session_id", "fence", "result_queue_id", "parent_id", *_KEPT],
-        sa.select(_TARGET, literal_column("0"), _new_queue.c.id, _new_parent.c.id, *(attempt.c[name] for name in _KEPT))
+        ["id", "session_id", "fence", "result_queue_id", "parent_id", *_KEPT],
+        sa.select(
+            new_ids(literal_column("zrb_attempt"), attempt.c.id),
+            _TARGET,
+            literal_column("0"),
+            _new_queue.c.id,
+            _new_parent.c.id,
+            *(attempt.c[name] for name in _KEPT),
+        )
         .select_from(
             attempt.outerjoin(queue, queue.c.id == attempt.c.result_queue_id)
             .outerjoin(_new_queue, _same_queue)
@@ -261,7 +269,7 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
         step: The step that first started at that moment. Without one, no steps of the task are copied.
         tick: The tick of that first start.
     """
-    at: dict[str, Any] = {"source": source, "task": task, "step": step, "tick": tick - 1}
+    at: dict[str, Any] = {"source": source, "task": task, "step": step, "tick": tick}
     params = {**at, "target": target, "resting": json.dumps(resting(executor, at))}
     name = executor.dialect_name
     copies = (_copy_attempts(name, steps=False), _copy_attempts(name, steps=True), _copy_values(name))

@@ -160,7 +160,9 @@ def suspected(executor: Executor, session: SessionRecord, run: RunRecord, moment
 
     The transaction is to be committed: it may have recorded the suspicion.
     """
-    if run.ended_at is not None or is_own_run(run) or cause_of_death(executor, run, moment):
+    if run.ended_at is not None or is_own_run(run) or {"lease_expires_at", "ended_at"}.intersection(run.damage):
+        return None  # no renewal changes a damaged time
+    if cause_of_death(executor, run, moment):
         return None
     since = moment if run.suspected_at is None else min(run.suspected_at, moment)
     seconds = SUSPICION - (moment - since) // 1_000_000

@@ -83,6 +83,26 @@ def _postgresql_new_id(element: new_id, compiler: Any, **options: Any) -> str:
     return f"(nextval('{table}_id_seq') * 268435456 + CAST(floor(random() * 268435456) AS BIGINT))"
 
 
+class new_ids(FunctionElement[int]):
+    """Ids as `new_id` gives them, for several rows of one statement: for a table, in the order of a column."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(new_ids, "sqlite")
+def _sqlite_new_ids(element: new_ids, compiler: Any, **options: Any) -> str:
+    table, order = (compiler.process(clause, **options) for clause in element.clauses)
+    first = f"(SELECT coalesce(max(id), 0) + (random() & 268435455) FROM {table})"  # the same for all rows
+    return f"({first} + row_number() OVER (ORDER BY {order}))"
+
+
+@compiles(new_ids, "postgresql")
+def _postgresql_new_ids(element: new_ids, compiler: Any, **options: Any) -> str:
+    table, _ = element.clauses
+    return _postgresql_new_id(new_id(table), compiler, **options)
+
+
 class byte_length(FunctionElement[int]):
     """The size of a text in bytes, as UTF-8."""
 

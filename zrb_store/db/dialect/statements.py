@@ -14,6 +14,7 @@ from zrb_store.name_pattern import NamePattern
 if TYPE_CHECKING:
     from zrb_store.db.dialect.compiling import byte_length as byte_length
     from zrb_store.db.dialect.compiling import new_id as new_id
+    from zrb_store.db.dialect.compiling import new_ids as new_ids
     from zrb_store.db.dialect.compiling import next_tick as next_tick
     from zrb_store.db.dialect.compiling import now as now
     from zrb_store.db.dialect.compiling import short_text as short_text
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from zrb_store.db.dialect.compiling import whole_text as whole_text
 else:
     _compiling = module("zrb_store.db.dialect.compiling")
-    byte_length, new_id, now = _compiling.byte_length, _compiling.new_id, _compiling.now
+    byte_length, now = _compiling.byte_length, _compiling.now
+    new_id, new_ids = _compiling.new_id, _compiling.new_ids
     tick, next_tick = _compiling.tick, _compiling.next_tick
     short_text, whole_text = _compiling.short_text, _compiling.whole_text
 

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any
 
+from zrb_store.db.columns import MOST_TICK
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
@@ -56,6 +57,8 @@ def write(
     with tempfile.TemporaryFile("w+") as owners, tempfile.SpooledTemporaryFile(BATCH_SIZE, "w+") as spool:
         stream = iter(records)
         following = next(stream, None)
+        if following is not None:
+            base -= following["created_tick"]  # the oldest session comes first
         while following is not None:
             # A session is collected before it is written: then its transaction is short and can be tried again.
             following = _collect(following, stream, spool)
@@ -101,10 +104,18 @@ def _write(spool: Spool, owners: Spool, owners_end: int, base: int, action: str,
 
 
 def _renumber(record: Record, base: int) -> int:
-    """Let the ticks of a record follow a tick of this store. Return the highest of them."""
-    ticks = {name: tick + base for name, tick in record.items() if name.endswith("_tick") and tick is not None}
+    """Move the ticks of a record, so that they follow those of this store. Return the highest of them.
+
+    Raises:
+        ZrbStoreError: A tick would be too high, because it is damaged.
+    """
+    # What a fork has copied may be older than the first session.
+    ticks = {name: max(0, tick + base) for name, tick in record.items() if name.endswith("_tick") and tick is not None}
+    highest = max(ticks.values(), default=0)
+    if highest > MOST_TICK:
+        raise ZrbStoreError("a tick is too high for this store: nothing more is written")
     record.update(ticks)
-    return max(ticks.values(), default=base)
+    return highest
 
 
 class _SessionWriter:
