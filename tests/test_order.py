@@ -145,6 +145,19 @@ def test_a_batch_is_taken_at_one_moment(store: Store, files: Xcom) -> None:
     ]
 
 
+def test_a_step_that_fails_and_what_it_gives_back_are_one_moment(store: Store, files: Xcom) -> None:
+    def take_and_fail() -> None:
+        attempt.xcom["rows"].pop()
+        raise ValueError
+
+    store.session("flow").xcom["rows"].extend([1, 2])
+    with store.session("flow").run(task="load") as run, run.attempt("load") as attempt:
+        with contextlib.suppress(ValueError):
+            attempt.step("take", take_and_fail)
+        attempt.step("next", len, "abc")
+    assert queue_at(store, "after:load/1#1") == ("running", [1, 2])
+
+
 def test_a_completion_and_its_result_are_one_moment(store: Store) -> None:
     with store.session("flow").run(task="load") as run, run.attempt("load") as attempt:
         attempt.complete(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, sa, value
@@ -145,7 +145,13 @@ def lock_queue(executor: Executor, queue_id: int) -> bool:
     return bool(executor.execute(_LOCK_QUEUE, {"queue_id": queue_id}))
 
 
-def give_back(transaction: Transaction, chosen: Iterable[tuple[int, str]], *, counted: bool = True) -> None:
+def give_back(
+    transaction: Transaction,
+    chosen: Iterable[tuple[int, str]],
+    *,
+    counted: bool = True,
+    just_ended: Collection[int] = (),
+) -> None:
     """Undo what attempts did to any queue of the store (docs/promises.md, promise 1), in the open transaction.
 
     The steps of an attempt that run, or that rest on what comes back, are undone before it (promise 11).
@@ -159,6 +165,7 @@ def give_back(transaction: Transaction, chosen: Iterable[tuple[int, str]], *, co
         chosen: Ids of attempts that may no longer write, in the order in which they are undone. Each comes with the
             reason that is stored with the values that it returns.
         counted: Whether values that a failed or lost attempt returns have had one more delivery.
+        just_ended: Those of them that this transaction has ended: the moment of the undoing is that of their end.
     """
     chosen = resting_steps.with_steps(transaction, chosen)
     if not chosen:
@@ -172,6 +179,8 @@ def give_back(transaction: Transaction, chosen: Iterable[tuple[int, str]], *, co
     moment = draw(transaction)
     for attempt_id, reason in chosen:
         params = {"of_attempt": attempt_id, **moment.params, "reason": reason, "counted": counted}
+        if attempt_id in just_ended:
+            transaction.execute(_SET_END, params)
         transaction.execute(_CLOSE, params)
         _run(transaction, _undo(transaction.dialect_name, in_queues=False), params)
 
@@ -254,7 +263,7 @@ def undo_ended(transaction: Transaction, attempt_ids: Sequence[int], reason: str
         return
     params = {"ids": json.dumps(list(attempt_ids))}
     whole = {row[0] for row in transaction.execute(_undone_whole(transaction.dialect_name), params)}
-    give_back(transaction, [(each, reason) for each in sorted(whole, reverse=True)])
+    give_back(transaction, [(each, reason) for each in sorted(whole, reverse=True)], just_ended=whole)
     _undo_elsewhere(transaction, [each for each in attempt_ids if each not in whole], reason)
 
 
