@@ -258,10 +258,10 @@ class TestUnavailable:
     ) -> None:
         transact = store.database.transact
 
-        def lost(work: Callable[..., Any], name: str = "") -> Any:
+        def lost(work: Callable[..., Any], name: str = "", **others: Any) -> Any:
             if name == when:
                 raise StoreUnavailable("the server is gone")
-            return transact(work, name)
+            return transact(work, name, **others)
 
         monkeypatch.setattr(store.database, "transact", lost)
         run = store.session("night").run(task="load", path=["load"], project="/srv/etl")

@@ -178,7 +178,10 @@ class Zrb:
     def tasks(self, source: str, *, prelude: bool = True, folder: Path | None = None) -> None:
         """Write the project's `zrb_init.py`."""
         text = (PRELUDE if prelude else "") + textwrap.dedent(source)
-        ((folder or self.folder) / "zrb_init.py").write_text(text)
+        place = folder or self.folder
+        (place / "zrb_init.py").write_text(text)
+        # Python takes the byte code of a file that had the same size within the same second.
+        shutil.rmtree(place / "__pycache__", ignore_errors=True)
 
     def environ(self, **more: str | None) -> dict[str, str]:
         """Return the environment of a command. None removes a variable."""

@@ -270,6 +270,7 @@ def test_an_answer_that_is_too_large(agents: Agents, result: str) -> None:
     agents.twice("tool 20", *again)
 
 
+@on_newest
 def test_an_output_function_runs_again_but_not_the_steps_in_it(agents: Agents) -> None:
     agents.tasks(
         """
