@@ -41,7 +41,9 @@ _ASSIGNMENT = (
 # The same in running text, in lower case. There a value ends sooner, and `name: value` may be prose: it is masked if it
 # is a whole line, or in quotation marks.
 _SCHEME = r"(?:(?:basic|bearer|digest|token)[ \t]+)?"
-_VALUE = r"""(?P<quote>\\*["'])?(?P<value>(?(quote)(?:(?!(?P=quote))[^\n])*|[^\s&]*[^\s&"'),;\]>}]))"""
+# Where n backslashes stand before each quotation mark, as in JSON within JSON, 2n + 1 escape the character after them.
+_QUOTED = r"(?:(?!(?P=quote))(?:(?P=escape){2}\\[^\n]|[^\n]))*"
+_VALUE = rf"""(?P<quote>(?P<escape>\\*)["'])?(?P<value>(?(quote){_QUOTED}|[^\s&]*[^\s&"'),;\]>}}]))"""
 _PRINTED = tuple(
     re.compile(pattern, re.MULTILINE)
     for pattern in (
