@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -57,9 +58,9 @@ def test_the_last_piece_costs_no_transaction_of_its_own(store: Store, monkeypatc
         names: list[str] = []
         transact = store.database.transact
 
-        def counting(work: Callable[..., object], name: str = "") -> object:
+        def counting(work: Callable[..., object], name: str = "", **more: Any) -> object:
             names.append(name)
-            return transact(work, name)
+            return transact(work, name, **more)
 
         monkeypatch.setattr(store.database, "transact", counting)
         attempt.complete()
