@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from zrb_store import safe_text
-from zrb_store.safe_text import mask_command, mask_named, mask_printed, mask_text, mask_word
+from zrb_store.safe_text import ends_amid_secret, mask_command, mask_named, mask_printed, mask_text, mask_word
 
 
 @pytest.fixture(autouse=True)
@@ -99,9 +99,19 @@ def test_options() -> None:
         ("/p?access_token=Zk7&b=1", "/p?access_token=***&b=1"),
         ('{"token": "Zk7", "a": 1}', '{"token": "***", "a": 1}'),
         (r"{\"apiKey\": \"Zk7\"}", r"{\"apiKey\": \"***\"}"),
+        (r'{"password": "Zk7\"Zk7", "a": 1}', '{"password": "***", "a": 1}'),
+        (r'{"password": "Zk7\\", "a": "b"}', '{"password": "***", "a": "b"}'),
+        (r"password='Zk7\'Zk7' b", "password='***' b"),
+        (r"'{\"password\": \"Zk7\\\"Zk7\\\\\", \"a\": 1}'", r"'{\"password\": \"***\", \"a\": 1}'"),
         ("curl -H 'X-Api-Key: Zk7' u", "curl -H 'X-Api-Key: ***' u"),
         ("> Authorization: Basic Zk7", "> Authorization: Basic ***"),
         ("sent Bearer Zk7.Zk7Zk7, denied", "sent Bearer ***, denied"),
+        ("sent Bearer zkSevenZkSevenZkSeven, denied", "sent Bearer ***, denied"),
+        ("token=Zk7.Zk.Zk", "token=***"),
+        ("token=zk.zk.zk", "token=***"),
+        ("password=zk(Zk7", "password=***"),
+        ("psql --password ZK7 x", "psql --password *** x"),
+        ("psql --password 'ZK' x", "psql --password '***' x"),
         ("a\n  password: Zk7\nb", "a\n  password: ***\nb"),
         ("Command '['psql', '--password', 'Zk7', 'x']'", "Command '['psql', '--password', '***', 'x']'"),
         ("\u0130 token='Zk7 ends late\nb", "\u0130 token='***\nb"),
@@ -125,10 +135,29 @@ def test_errors_and_output(text: str, masked: str) -> None:
         "Bearer authentication failed",
         'WWW-Authenticate: Bearer realm="x"',
         "--ask-password now --token",
+        "error: option --password requires an argument",
+        "option --token is missing",
+        "  --token TEXT   The token\n  --db-password DB_PASSWORD, [--api-key KEY]",
+        "pass=5 fail=3",
+        "test_auth: ok",
+        "PWD=/home/me",
+        '    token = os.environ["TOKEN"]',
+        "    password = getpass()",
+        "    connect(password=getpass.getpass('Password: '), token=self.token)",
+        "    api_key = config.load(\n",
+        "bearer certificates are",
     ],
 )
 def test_prose_and_code_stay(text: str) -> None:
     assert mask_printed(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["token=", "--token ", "Bearer ", "Bearer Zk", "token = os.", "password = get(", "--token T"]
+)
+def test_what_comes_next_may_belong_to_a_secret(text: str) -> None:
+    assert ends_amid_secret(text)
+    assert not ends_amid_secret(f"{text}Zk7 and more")
 
 
 def test_inputs_are_masked_as_a_command_line_is() -> None:

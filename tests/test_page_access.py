@@ -59,6 +59,15 @@ def test_the_token_goes_from_the_address_into_a_cookie() -> None:
     assert ask("/session/etl", Cookie=f"other=1; {cookie}").text == "the sessions"
 
 
+@pytest.mark.parametrize(
+    "other", ['prefs={"a":1}', 'a="b', "a b=c", "a[]=1", "\xe9=\xe9", "flag", "zrb-store-21214=old"]
+)
+def test_cookies_of_other_programs_on_this_machine_do_not_hide_the_token(other: str) -> None:
+    cookie = f"zrb-store-21214={TOKEN}"
+    for cookies in (f"{other}; {cookie}", f"{cookie}; {other}", f"{other};{cookie} ;{other}"):
+        assert ask("/session/etl", Cookie=cookies).text == "the sessions"
+
+
 def test_over_https_the_cookie_never_travels_without_it() -> None:
     assert "Secure" in ask(f"/?token={TOKEN}", scheme="https").headers["set-cookie"]
 

@@ -7,7 +7,9 @@ import shlex
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -15,7 +17,8 @@ from sqlalchemy.engine import make_url
 from tests.commands import Commands
 from tests.rows import all_rows
 from tests.sessions import inbox
-from zrb_store import InputsDiffer, InvalidArgument, Store, StoreUnavailable, cli, open_store, safe_text
+from zrb_store import InputsDiffer, InvalidArgument, Store, StoreUnavailable, cli, codec, open_store, safe_text
+from zrb_store.codec.inputs import describe_changes
 from zrb_store.db import engine
 from zrb_store.db.urls import shown_url, store_url
 from zrb_store.inspect.report import describe
@@ -221,6 +224,24 @@ def test_inputs_errors_and_output(store: Store, command: Commands, tmp_path: Pat
     with pytest.raises(InputsDiffer) as refused:
         store.session("s").run(inputs={**inputs, "api-key": "Zk7-2", "config": {"password": "Zk7-3"}}).start()
     assert "api-key: *** became ***, config.password: *** became ***" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "nested", "place"),
+    [
+        ("cfg", lambda secret: {"api-key": secret}, 'cfg["api-key"]'),
+        ("cfg", lambda secret: {"schlüssel-token": secret}, r'cfg["schl\u00fcssel-token"]'),
+        ("cfg", lambda secret: {1: 2, "token": {"x": secret}}, "cfg.token.x"),
+        ("credentials", lambda secret: {"x": {"y": secret}}, "credentials.x.y"),
+        ("passwords", lambda secret: ["a", secret], "passwords[1]"),
+        ("api-key", lambda secret: secret, "api-key"),
+    ],
+)
+def test_what_a_refusal_quotes_of_what_is_below_a_secret_name(
+    name: str, nested: Callable[[str], Any], place: str
+) -> None:
+    before, after = (codec.encode_named({name: nested(secret)}) for secret in ("Zk7", "Zk8"))
+    assert describe_changes(before, after) == f"{place}: *** became ***"
 
 
 def test_secrets_beside_values_that_cannot_be_stored(store: Store) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -22,12 +23,13 @@ SHORTEST_LINE = 12
 TRACEBACK_LIMIT = 16 * 1024
 """Bytes that are kept of a traceback, from its end, and of an error's message, from its beginning."""
 
-# The end of the name of an option, a variable or a URL parameter whose value is secret.
-_SECRET = (
-    r"(?:pass(?:word|wd|phrase|code)s?|pwd|secrets?|token|credentials?|authorization"
+# The end of the name of an option, a variable or a URL parameter whose value is secret: first, also in prose.
+_CLEAR = (
+    r"(?:pass(?:word|wd|phrase|code)s?|secrets?|token|credentials?|authorization"
     r"|(?:access|account|api|auth|encryption|master|private|secret|shared|signing|scram_client|scram_server)[-_.]?key"
-    r"|pass(?<![a-z0-9]pass)|pw(?<![a-z0-9]pw)|auth(?<![a-z0-9]auth))\d*"
+    r"|pw(?<![a-z0-9]pw))\d*"
 )
+_SECRET = rf"(?:{_CLEAR}|(?:pwd|pass(?<![a-z0-9]pass)|auth(?<![a-z0-9]auth))\d*)"
 # The names that are excluded are those of flags, such as --ask-password, which take no argument.
 _NO_FLAG = "(?!(?:ask|no|prompt|show|skip|without)[-_])"
 _SECRET_NAME = rf"(?i){_NO_FLAG}[\w.-]*{_SECRET}"
@@ -37,26 +39,32 @@ _ASSIGNMENT = (
     r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|.+?(?=\s[\w.-]+\s*=|&|\Z))"""
 )
 
-
 # The same in running text, in lower case. There a value ends sooner, and `name: value` may be prose: it is masked if it
 # is a whole line, or in quotation marks.
 _SCHEME = r"(?:(?:basic|bearer|digest|token)[ \t]+)?"
-_VALUE = r"""(?P<quote>\\*["'])?(?P<value>(?(quote)(?:(?!(?P=quote))[^\n])*|[^\s&]*[^\s&"'),;\]>}]))"""
+# Where n backslashes stand before each quotation mark, as in JSON within JSON, 2n + 1 escape the character after them.
+_QUOTED = r"(?:(?!(?P=quote))(?:(?P=escape){2}\\[^\n]|[^\n]))*"
+# Code of a traceback, such as `token = os.environ["TOKEN"]`. A real token may have dots, too, but no word like these.
+_CODE = rf"(?:[a-z_]+\.)*[a-z_]+(?:[(\[][^\n]{{0,200}}[)\]](?!\w)|[(\[](?m:$))|(?:[a-z_]+\.)+\w*{_CLEAR}\b"
+_VALUE = rf"""(?P<quote>(?P<escape>\\*)["'])?(?P<value>(?(quote){_QUOTED}|(?!{_CODE})[^\s&]*[^\s&"'),;\]>}}]))"""
 _PRINTED = tuple(
     re.compile(pattern, re.MULTILINE)
     for pattern in (
-        rf"""{_SECRET}(?:\\*["'][ \t]*:[ \t]*|(?:\\*["'])?[ \t]*(?:=(?!=)|%3d)[ \t]*){_SCHEME}{_VALUE}""",
-        rf"""(?<![\w.-])--{_NO_FLAG}[\w.-]*{_SECRET}(?:\\*["'],)?[ ]{_VALUE}""",
-        rf"""(?:^[ \t>*+-]*+|["'])[\w.-]*{_SECRET}:[ \t]+{_SCHEME}(?P<value>[^\s"']+)(?=["']|[ \t]*$)""",
+        rf"""{_CLEAR}(?:\\*["'][ \t]*:[ \t]*|(?:\\*["'])?[ \t]*(?:=(?!=)|%3d)[ \t]*){_SCHEME}{_VALUE}""",
+        rf"""(?:^[ \t>*+-]*+|["'])[\w.-]*{_CLEAR}:[ \t]+{_SCHEME}(?P<value>[^\s"']+)(?=["']|[ \t]*$)""",
         r"""authorization:[ \t]*(?:\w+[ \t]+)?(?P<value>[^\s"']+)""",
-        r"""bearer[ \t]+(?!auth|realm\b|scheme|tokens?\b)(?P<value>[\w.~+/=-]{6,})""",
+        r"""bearer[ \t]+(?!auth|realm\b)(?P<value>(?=[a-z_.~+/=-]*\d)[\w.~+/=-]{8,}|[\w.~+/=-]{20,})""",
     )
+)
+# Not in lower case: what follows may be a placeholder of a help text, such as TEXT.
+_OPTION = re.compile(
+    rf"""(?<![\w.-])--(?i:{_NO_FLAG}[\w.-]*{_SECRET})(?:\\*["'],)? (?!(?:[A-Z_-]+|is|requires)(?![^\s,;)\]])){_VALUE}"""
 )
 _TRACE = re.compile(
     r"""(?:pass[a-z]*|pwd?|secrets?|token|credentials?|auth[a-z]*|key)\d*\\*["']?[ \t]*(?:[=:]|%3d)"""
     r"|bearer[ \t]|--[a-z]"
 )
-"""What is in every text that has a match of `_PRINTED`. In others it is missed quickly."""
+"""What is in every text that has a match of `_PRINTED` or `_OPTION`. In others it is missed quickly."""
 
 _KNOWN = r"(?:(?i:basic|bearer|digest|token)\s+)?\*\*\*"
 _MASKED_VALUE = rf"""(?:(["']){_KNOWN}\1|{_KNOWN}(?:$|[\s"'&,;)\]}}]))"""
@@ -101,7 +109,8 @@ def mask_printed(text: str) -> str:
     if not _TRACE.search(lower):
         return text
     pieces, end = [], 0
-    for start, stop in sorted(found.span("value") for pattern in _PRINTED for found in pattern.finditer(lower)):
+    matches = chain(_OPTION.finditer(text), *(pattern.finditer(lower) for pattern in _PRINTED))
+    for start, stop in sorted(found.span("value") for found in matches):
         if stop > max(start, end):
             pieces += [text[end:start], MASK] if start >= end else []
             end = stop
@@ -216,7 +225,7 @@ def mask_remembered(text: str) -> str:
 def ends_amid_secret(text: str) -> bool:
     """Whether a text ends within a secret: one with a name, or a remembered one, as it is or in upper or lower case."""
     # What came next would be masked, too. But a prompt such as `Password: ` shows what a program waits for.
-    if not text.rstrip().endswith(":") and mask_printed(f"{text}abcdef").endswith(MASK):
+    if not text.rstrip().endswith(":") and mask_printed(f"{text}0123456789").endswith(MASK):
         return True
     text = mask_remembered(text).lower()
     for secret in map(str.lower, _remembered):

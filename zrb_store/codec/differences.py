@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any
@@ -10,7 +11,7 @@ from zrb_store.codec.compare import same
 from zrb_store.codec.display import bounded_repr
 from zrb_store.codec.path_segments import PAIRS, by_segment, segment_of
 from zrb_store.codec.text import from_json
-from zrb_store.safe_text import mask_named
+from zrb_store.safe_text import MASK, is_secret_name, mask_word
 
 _UNORDERED = ("set", "frozenset")
 _ABSENT = object()
@@ -82,26 +83,30 @@ def _all_by_segment(pairs: Any) -> dict[str, Any] | None:
 _SHOWN = 300  # characters of each of two values that differ
 
 
-def changes(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """Describe where two trees, as `to_json` returns them, differ in type or value.
+def changes(before: Any, after: Any, name: str = "") -> Iterator[str]:
+    """Describe where two trees, as `to_json` returns them, differ in type or value. What has a secret name is masked.
 
     A part that could not be stored in one of the two is not compared. Lists of different lengths differ as a whole.
 
     Yields:
         Texts such as `rows[0].name: 1 became 2`, `name is new` and `name is gone`.
     """
+    return _changes(before, after, name, is_secret_name(name))
+
+
+def _changes(before: Any, after: Any, path: str, is_secret: bool) -> Iterator[str]:
     if is_opaque(before) or is_opaque(after) or same(before, after):
         return
     parts = _parts(before, after)
     if parts is None or (type(before) is list and len(before) != len(after)):
-        yield f"{path or 'it'}: {_shown(before, path)} became {_shown(after, path)}"
+        yield f"{path or 'it'}: {_shown(before, is_secret)} became {_shown(after, is_secret)}"
         return
     for segment, one, two in parts:
         place = (path + segment).removeprefix(".")
         if one is _ABSENT or two is _ABSENT:
             yield f"{place} is {'new' if one is _ABSENT else 'gone'}"
         else:
-            yield from changes(one, two, place)
+            yield from _changes(one, two, place, is_secret or is_secret_name(_name_of(segment)))
 
 
 def is_opaque(tree: Any) -> bool:
@@ -109,7 +114,13 @@ def is_opaque(tree: Any) -> bool:
     return type(tree) is dict and tree.get("$") == "opaque"
 
 
-def _shown(tree: Any, path: str) -> str:
-    name = path.rpartition(".")[2].strip('[]"')
-    text: str = mask_named({name: bounded_repr(from_json(tree))})[name]
+def _name_of(segment: str) -> str:
+    """Return the key whose segment of a path this is; a place in a list or a number has no name."""
+    if segment.startswith("."):
+        return segment[1:]
+    return str(json.loads(segment[1:-1])) if segment.startswith('["') else ""
+
+
+def _shown(tree: Any, is_secret: bool) -> str:
+    text = MASK if is_secret else mask_word(bounded_repr(from_json(tree)))
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

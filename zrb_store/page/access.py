@@ -7,7 +7,6 @@ import ipaddress
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -141,13 +140,10 @@ class WithToken:
 
     def _shown(self, scope: Scope) -> list[str]:
         scheme, _, bearer = _header(scope, b"authorization").partition(" ")
-        cookies: SimpleCookie = SimpleCookie()
-        try:
-            cookies.load(_header(scope, b"cookie"))
-        except CookieError:
-            cookies = SimpleCookie()
-        morsel = cookies.get(self._cookie)
-        return [bearer.strip()] * (scheme.lower() == "bearer") + ([] if morsel is None else [morsel.value])
+        # By hand: Python's parser drops the cookies after one that it does not understand, of whichever program.
+        cookies = (each.partition("=") for each in _header(scope, b"cookie").split(";"))
+        shown = [text.strip() for name, _, text in cookies if name.strip() == self._cookie]
+        return [bearer.strip()] * (scheme.lower() == "bearer") + shown
 
 
 class Refusal(NamedTuple):
