@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,7 @@ from pydantic_ai.messages import (
     ToolCallPart,
     ToolReturnPart,
     UserPromptPart,
+    tool_return_ta,
 )
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.models.function import FunctionModel
@@ -172,6 +173,37 @@ class Computed:
         return self.name.upper()
 
 
+class Place(pydantic.BaseModel, frozen=True):
+    url: pydantic.HttpUrl
+    note: str = ""
+    names: frozenset[str] = frozenset(WORDS)
+
+
+class Typed(pydantic.BaseModel):
+    """What pydantic writes in another way in JSON than in Python."""
+
+    model_config = pydantic.ConfigDict(ser_json_timedelta="float", extra="allow")
+
+    card: str = "1234 5678"
+    places: set[Place] = {Place(url=pydantic.HttpUrl(f"https://{one}.example")) for one in WORDS}
+    database: pydantic.PostgresDsn = pydantic.PostgresDsn("postgresql://u:p@a.example/b")
+    secret: pydantic.SecretStr = pydantic.SecretStr("x")
+    raw: bytes = b"ab"
+    coded: pydantic.Base64Bytes = b"YWI="
+    wait: timedelta = timedelta(minutes=1)
+    share: Annotated[float, pydantic.PlainSerializer(lambda share: f"{share:.0%}", when_used="json")] = 0.5
+    picture: BinaryContent = BinaryContent(b"\x89PNG", media_type="image/png")
+    turns: list[Any] = [DONE]
+
+    @pydantic.field_serializer("card", when_used="json")
+    def _masked(self, _: str) -> str:
+        return "****"
+
+    @pydantic.computed_field
+    def all_names(self) -> set[str]:
+        return set(WORDS)
+
+
 class Plain:
     def __init__(self, names: set[str]) -> None:
         self.names = names
@@ -202,6 +234,8 @@ STORABLE: dict[str, Any] = {
     "CmdResult": codec.CmdResult("out", "err"),
     "pydantic model": [Model(theNames=set(WORDS))],
     "pydantic dataclass": [Computed("a")],
+    "types of pydantic": {"all": [Typed(more=set(WORDS))], "one": pydantic.HttpUrl("https://a.example")},  # type: ignore[call-arg]
+    "root": [pydantic.RootModel[set[str]](set(WORDS))],
     "picture": PICTURE,
     "pictures": {"all": [PICTURE, (ImageUrl("https://a.example/a"),), ImageUrl("https://a.example/b.png")]},
     "picture in a dataclass": Row(PICTURE),  # type: ignore[arg-type]
@@ -247,6 +281,22 @@ def test_what_comes_back_in_another_process_has_the_same_digest() -> None:
     assert {name: found for name, found in after.items() if found != before[name][0]} == {}
     assert before.keys() == STORABLE.keys()
     assert len({found for found, _ in before.values()}) == len(STORABLE)
+
+
+def test_the_type_of_a_field_does_not_hide_the_others() -> None:
+    urls = [pydantic.HttpUrl(f"https://{one}.example") for one in "ab"]
+    assert len(set(map(digest_of_result, [*urls, *(Place(url=url, note=note) for url in urls for note in "ab")]))) == 6
+
+
+@pytest.mark.parametrize("value", [Typed(), [Typed()], {"a": Row((Typed(),))}], ids=["model", "list", "dataclass"])  # type: ignore[arg-type]
+def test_a_model_sees_what_pydantic_writes_as_json(value: Any) -> None:
+    def seen(one: Any) -> list[str]:  # in whatever order sets are
+        data = tool_return_ta.dump_python(one, mode="json", by_alias=True)
+        return sorted(json.dumps(data, indent=0, separators=("", ": ")).splitlines())
+
+    again = loaded(stored(value))
+    assert seen(again) == seen(value)
+    assert "****" in str(again)
 
 
 OF_A_FUNCTION = """

@@ -25,6 +25,8 @@ def answer(given: int, answered: int, **more: Any) -> dict[str, Any]:
             answer(1, 1, changed="request changed: messages[3]"),
             "model 4: gpt-5.2, 1 in / 1 out tokens, request changed: messages[3]",
         ),
+        ("model~2", {"kind": "refused", "text": "too long\nby 3"}, "model 2: refused: too long"),
+        ("model~2", {"kind": "refused"}, "model 2: refused: "),
         ("tool charge c1", {"kind": "return", "return_value": "ok", "call": {"n": 3}}, 'tool charge {"n": 3} -> ok'),
         ("tool charge c1", {"kind": "value", "value": [1]}, "tool charge  -> [1]"),
         (

@@ -189,6 +189,27 @@ def test_a_refusal_from_which_the_agent_goes_on_comes_again(store: Store, error:
         assert getattr(refusal, name, None) == getattr(error, name, None)
 
 
+def test_the_secrets_of_a_refusal_are_masked(store: Store) -> None:
+    """Those with a name, and passwords of URLs, in its text and in what a provider says beside it. Nothing else is."""
+    body = {
+        "message": "too long, api_key=hunter21",
+        "api_key": "hunter22",
+        "from": ["https://u:hunter23@a/"],
+        "max_tokens": 5,
+    }
+    again = Refused(Broken())
+    Refused(ModelHTTPError(400, "m", body)).run(store)
+    again.run(store)
+    (refusal,) = again.refusals
+    assert refusal.body == {  # type: ignore[attr-defined]
+        "message": "too long, api_key=***",
+        "api_key": "***",
+        "from": ["https://u:***@a/"],
+        "max_tokens": 5,
+    }
+    assert "hunter" not in str(refusal) + str(query(store, "SELECT data FROM zrb_value"))
+
+
 @pytest.mark.parametrize(
     ("more", "reason"),
     [

@@ -139,14 +139,14 @@ def _mask_pair(pair: Any) -> Any:
     return [mask_named(name), MASK if is_secret else mask_named(value)]
 
 
-def mask_texts(value: Any) -> Any:
-    """Copy plain data, and mask every text in it by `mask_text`; objects of other types stay as they are."""
+def mask_texts(value: Any, mask: Callable[[str], str] = mask_text) -> Any:
+    """Copy plain data, and mask every text in it by a function; objects of other types stay as they are."""
     if type(value) is str:
-        return mask_text(value)
+        return mask(value)
     if type(value) in (list, tuple):
-        return type(value)(map(mask_texts, value))
+        return type(value)(mask_texts(item, mask) for item in value)
     if type(value) is dict:
-        return {key: mask_texts(item) for key, item in value.items()}
+        return {key: mask_texts(item, mask) for key, item in value.items()}
     return value
 
 

@@ -32,7 +32,7 @@ def _note(name: str, result: Any) -> str | None:
     if kind == "answer" and _MODEL.fullmatch(name):
         return _model(name, result)
     if kind == "refused" and _MODEL.fullmatch(name):
-        return f"model {_number(name)}: refused: {result['text'].partition(chr(10))[0]}"
+        return f"model {_number(name)}: refused: {result.get('text', '').partition(chr(10))[0]}"
     if kind == "prompt":
         return f"prompt: {_first_line(result)}"
     if kind == "approval" and name.startswith("approval "):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, RootModel, TypeAdapter
 from pydantic_ai.messages import ModelMessage
 from pydantic_core import to_jsonable_python
 
@@ -22,7 +22,7 @@ _NOT_SENT = ("timestamp", "metadata", "retry")
 # How long to wait for an answer does not change it.
 _SETTINGS_LEFT_OUT = ("timeout", "request_timeout")
 _TOOL_FIELDS = ("description", "parameters_json_schema", "strict", "kind", "defer_loading")
-_ANY: TypeAdapter[Any] = TypeAdapter(Any)
+_ANY: TypeAdapter[Any] = TypeAdapter(Any, config=ConfigDict(ser_json_bytes="base64"))
 _KINDS = ("kind", "part_kind")
 
 
@@ -47,12 +47,78 @@ def plain(value: Any, fallback: Callable[[Any], Any] | None = None) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item, fallback) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((plain(item, fallback) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+        return sorted((plain(item, fallback) for item in value), key=_sorting)
     if isinstance(value, Enum):
         return plain(value.value, fallback)
-    if hasattr(kind, "__pydantic_serializer__") or dataclasses.is_dataclass(kind):
+    if _is_of_pydantic_ai(kind) or (dataclasses.is_dataclass(kind) and not hasattr(kind, "__pydantic_serializer__")):
         return plain(_fields(value), fallback)
-    return to_jsonable_python(value, fallback=fallback, bytes_mode="base64")
+    return _in_order(_written(value, fallback), value, _without_defaults)
+
+
+def seen(value: Any) -> Any:
+    """Return a value as JSON data, as a model sees it. The elements of a set are in an order of their own.
+
+    Raises:
+        Exception: Whatever a user's own serializer raises; or there is an object that pydantic does not know.
+    """
+    return _in_order(_written(value), value, lambda data, _: data)
+
+
+def _written(value: Any, fallback: Callable[[Any], Any] | None = None) -> Any:
+    return _ANY.dump_python(value, mode="json", by_alias=True, fallback=fallback)
+
+
+def _without_defaults(data: Any, value: Any) -> Any:
+    # Only content such as pictures, which has a serializer of its own, comes back as itself. A user's serializer may
+    # have written something else.
+    is_content = hasattr(type(value), "__pydantic_serializer__") and data == _written(value)
+    return plain(value) if is_content else data
+
+
+def _in_order(data: Any, value: Any, content: Callable[[Any, Any], Any]) -> Any:
+    """Return the JSON data that pydantic has made of a value, with the elements of each set in an order of their own.
+
+    Pydantic iterates a set as we do, so that each element is found beside its data.
+
+    Args:
+        data: The data.
+        value: The value.
+        content: Called with the data of an object of pydantic-ai, and with that object.
+    """
+    if _is_of_pydantic_ai(type(value)):
+        return content(data, value)
+    if isinstance(value, RootModel):
+        return _in_order(data, value.root, content)
+    if isinstance(data, list) and isinstance(value, (set, frozenset, list, tuple)) and len(data) == len(value):
+        items = [_in_order(one, item, content) for one, item in zip(data, value, strict=True)]
+        return sorted(items, key=_sorting) if isinstance(value, (set, frozenset)) else items
+    if isinstance(data, dict):
+        items_of = _items(value, data)
+        return {key: _in_order(one, items_of.get(key), content) for key, one in data.items()}
+    return data
+
+
+def _items(value: Any, data: dict[str, Any]) -> dict[str, Any]:
+    """Return what is in a mapping, a model or a dataclass, by the names that pydantic has written."""
+    kind = type(value)
+    if isinstance(value, Mapping):
+        return dict(zip(data if len(data) == len(value) else map(str, value), value.values(), strict=True))
+    if not hasattr(kind, "__pydantic_fields__"):
+        names = [one.name for one in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+        return {name: getattr(value, name, None) for name in names}
+    named = {getattr(one, "serialization_alias", None) or name: name for name, one in kind.__pydantic_fields__.items()}
+    computed = kind.__pydantic_decorators__.computed_fields
+    named |= {one.info.alias or name: name for name, one in computed.items()}
+    found = {key: getattr(value, name, None) for key, name in named.items() if key in data}
+    return {**(getattr(value, "__pydantic_extra__", None) or {}), **found}
+
+
+def _sorting(item: Any) -> str:
+    return json.dumps(item, sort_keys=True)
+
+
+def _is_of_pydantic_ai(kind: type[Any]) -> bool:
+    return kind.__module__.startswith("pydantic_ai.") and dataclasses.is_dataclass(kind)
 
 
 def _fields(value: Any) -> Any:
@@ -62,7 +128,7 @@ def _fields(value: Any) -> Any:
         fields = _ANY.dump_python(value, by_alias=True)
     else:
         fields = {one.name: getattr(value, one.name, None) for one in dataclasses.fields(kind)}
-    if kind.__module__.startswith("pydantic_ai."):
+    if _is_of_pydantic_ai(kind):
         defaults = {one.name: _default(one) for one in dataclasses.fields(kind) if one.name not in _KINDS}
         fields = {name: item for name, item in fields.items() if name not in defaults or item != defaults[name]}
     return fields
@@ -84,6 +150,8 @@ def digest(value: Any, length: int = 12) -> str:
     """Return a short digest of a value."""
     try:
         data = plain(value, lambda other: type(other).__qualname__)
+    except RecursionError:  # many values would have one digest
+        raise
     except Exception:  # noqa: BLE001 - whatever a user's own serializer raises
         data = type(value).__qualname__
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:length]

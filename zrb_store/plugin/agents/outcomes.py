@@ -31,7 +31,7 @@ from pydantic_ai.messages import (
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
-from zrb_store.plugin.agents.fingerprint import digest, plain
+from zrb_store.plugin.agents.fingerprint import digest, seen
 from zrb_store.safe_text import ErrorText, error_text
 
 _RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)
@@ -155,10 +155,10 @@ def encoded(outcome: dict[str, Any], limit: int) -> Encoded | dict[str, Any]:
     call = {"call": outcome["call"]} if "call" in outcome else {}
     try:
         if outcome["kind"] == "return":
-            kept = {name: value for name, value in outcome.items() if name in _FIELDS}
-            return codec.encode({**call, "kind": "return as json", "data": plain(ToolReturn(**kept))}, limit=limit)
+            data = {name: seen(value) for name, value in outcome.items() if name in _FIELDS}
+            return codec.encode({**call, "kind": "return as json", "data": data}, limit=limit)
         if outcome["kind"] == "value":
-            data = plain(ToolReturn(outcome["value"]))
+            data = {"return_value": seen(outcome["value"])}
             return codec.encode({**call, "kind": "value as json", "data": data}, limit=limit)
     except Exception:  # noqa: BLE001 - whatever pydantic or a user's own serializer raises
         pass

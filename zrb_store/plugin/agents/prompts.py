@@ -21,7 +21,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
-from zrb_store.safe_text import mask_text, mask_texts
+from zrb_store.safe_text import mask_named, mask_printed, mask_texts
 
 _RESPONSE: TypeAdapter[ModelResponse] = TypeAdapter(ModelResponse)
 Mode = Literal["python", "json"]
@@ -149,8 +149,8 @@ def stored_refusal(error: Exception, limit: int) -> Encoded | dict[str, Any]:
     refusal = {
         "kind": "refused",
         "types": [one.__name__ for one in type(error).__mro__ if _is_of_pydantic_ai(one)],
-        "text": mask_text(str(error)),
-        "details": mask_texts(details),
+        "text": mask_printed(str(error)),
+        "details": mask_texts(mask_named(details), mask_printed),
     }
     return encoded_messages(lambda _: refusal, limit)
 
