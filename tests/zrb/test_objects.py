@@ -177,7 +177,9 @@ AT_ONCE = """
         @make_task(name=f"add{number}", upstream=start, retries=0)
         async def add_one(ctx):
             items = ctx.xcom["items"]
-            await wait_for(f"added{number - 1}")
+            mark(f"has{number}")
+            for earlier in ["has1", "has2", "has3", f"added{number - 1}"]:
+                await wait_for(earlier)
             items.append(number)
             mark(f"added{number}")
         return add_one
