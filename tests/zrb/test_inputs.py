@@ -173,3 +173,15 @@ def test_a_value_on_which_a_parser_of_ones_own_fails(zrb: Zrb) -> None:
     declare(zrb, f"{DAY}, {own}", "day", "size")
     (line,) = lines(zrb.resume("night", "--size", "2", code=2).err)
     assert line == "zrb xcom: --size was given a value that the input does not take"
+
+
+def test_a_start_by_name_takes_the_default_of_an_added_input(zrb: Zrb) -> None:
+    declare(zrb, DAY, "day")
+    fail(zrb, "--day", "1")
+    declare(zrb, f'{DAY}, IntInput("size", default=7, always_prompt=False)', "day", "size")
+    other = zrb.run("main", "--day", "1", "--size", "8", code=65, ZRB_STORE_SESSION="night")
+    assert "was started with other inputs: size is new;" in other.err
+    done = zrb.run("main", "--day", "1", ZRB_STORE_SESSION="night")
+    assert done.out.strip() == "['1', 7]"
+    line = "zrb-store: input size is new since session night started: its default is taken, '7'"
+    assert lines(done.err).count(line) == 1
