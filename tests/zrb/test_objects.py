@@ -168,3 +168,64 @@ def test_a_plain_value_that_no_codec_takes_is_made_again(zrb: Zrb) -> None:
     ]
     assert zrb.resume("plain").out.strip() == "['dry-run', True, {'rows': 1}, False, False]"
     assert zrb.ran.count("choose") == 2
+
+
+AT_ONCE = """
+    start = Task(name="start", retries=0, action=lambda ctx: ctx.xcom.update(items=[]))
+
+    def add(number):
+        @make_task(name=f"add{number}", upstream=start, retries=0)
+        async def add_one(ctx):
+            items = ctx.xcom["items"]
+            mark(f"has{number}")
+            for earlier in ["has1", "has2", "has3", f"added{number - 1}"]:
+                await wait_for(earlier)
+            items.append(number)
+            mark(f"added{number}")
+        return add_one
+
+    mark("added0")
+
+    @make_task(name="main", upstream=[add(1), add(2), add(3)], retries=0, group=cli)
+    def main(ctx):
+        if ran("main") < 1:
+            raise RuntimeError
+        return ctx.xcom["items"]
+"""
+
+
+@oldest_and_newest
+def test_what_tasks_change_at_once_in_a_plain_value_is_stored(zrb: Zrb) -> None:
+    zrb.tasks(AT_ONCE)
+    zrb.run("main", code=1, ZRB_STORE_SESSION="plain")
+    assert zrb.resume("plain").out.strip() == "[1, 2, 3]"
+
+
+@oldest_and_newest
+def test_what_a_failed_attempt_changed_in_a_plain_value_is_forgotten(zrb: Zrb) -> None:
+    """The next attempt finds the value as it was, and another task that completes does not store the change."""
+    zrb.tasks(
+        """
+        start = Task(name="start", retries=0, action=lambda ctx: ctx.xcom.update(items=[]))
+
+        @make_task(name="other", upstream=start, retries=0)
+        async def other(ctx):
+            await wait_for("changed")
+
+        @make_task(name="fails", upstream=start, retries=1, retry_period=0)
+        async def fails(ctx):
+            found = list(ctx.xcom["items"])
+            ctx.xcom["items"].append(1)
+            if ran("fails") < 1:
+                mark("changed")
+                while not ctx.session.get_task_status(other).is_completed:
+                    await asyncio.sleep(0.01)
+                raise RuntimeError
+            return found
+
+        @make_task(name="main", upstream=[other, fails], retries=0, group=cli)
+        def main(ctx):
+            return [ctx.xcom["fails"].pop(), ctx.xcom["items"]]
+        """
+    )
+    assert zrb.run("main").out.strip() == "[[], [1]]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,7 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
     # late: imports SQLAlchemy
     from zrb_store.plugin import announce
     from zrb_store.plugin.graph import Graph
-    from zrb_store.plugin.inputs import Secrets, given_secrets, inputs_to_store
+    from zrb_store.plugin.inputs import Secrets, default_of, given_secrets, inputs_to_store
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.run import RunSpec
 
@@ -143,6 +144,7 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
         inputs=inputs_to_store(task, shared_ctx, given_inputs(), secrets, given_now),
         secret_inputs=secrets.names,
         changed_inputs=resumed.changed_inputs if resumed else (),
+        default_of=functools.partial(default_of, task, shared_ctx, given_inputs()),
         project=current_project(compat.CFG.INIT_FILE_NAME),
         parent=_parent_name(parent, None if is_web else outer, store),
         origin=_origin(zrb_session, parent, is_web),
@@ -161,6 +163,11 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
         has_result, is_resume = result is not None, resumed is not None
         text = announce.completed(name, finished_at, has_result=has_result, is_resume=is_resume)
         raise AlreadyCompleted(text, result) from None
+    if recorder.run.added_inputs:
+        from zrb_store.plugin.resumed_inputs import describe_added  # late: few runs need it
+
+        for added, text in recorder.run.added_inputs.items():
+            warn(describe_added(added, name, text))
     if (resumed or recorder.goes_on) and parent is None:
         from zrb_store.inspect.resume import without_task  # late: only a resume needs it
 

@@ -33,7 +33,7 @@ class CtxXcom(MutableMapping[Any, Any]):
             object.__setattr__(self, name, value)
 
     def __getitem__(self, name: Any) -> Any:
-        value = self._content.get(name)
+        value = self._content.get(name, self._owner)
         if self._owner is None or type(value) is not ZrbXcom:
             return value
         bound = self._bound.get(value.place)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from zrb_store.attempt import AttemptUnderWay
+from zrb_store.attempt import AttemptUnderWay, Step
 from zrb_store.errors import InvalidArgument
 from zrb_store.names import check_name
 from zrb_store.plugin.adopted import AdoptedXcom, become_durable
 from zrb_store.plugin.compat import Xcom as StockXcom
-from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms
+from zrb_store.plugin.queue import PLAIN, ZrbXcom, ZrbXcoms
 from zrb_store.queries.owner import Owner
 from zrb_store.xcom import current_attempt
 
@@ -36,7 +36,8 @@ class CtxXcomContent:
         self._warn_once = warn_once
         self._deleted: set[str] = set()
         self._plain: set[str] = set()  # the queues that keep plain values, unless these were given back
-        self._used: set[str] = set()  # those whose values a program may have changed in place
+        # Those whose values a program may change in place until the run ends, with the open attempts that have them.
+        self._used: dict[str, set[Any]] = {}
         self._adopted: list[tuple[StockXcom, ZrbXcom]] = []
 
     def seed(self, earlier: Mapping[str, Any], known: Collection[str], plain: Collection[str]) -> None:
@@ -61,10 +62,10 @@ class CtxXcomContent:
         while self._adopted:
             become_durable(*self._adopted.pop())
 
-    def get(self, name: Any) -> Any:
+    def get(self, name: Any, owner: Owner | None = None) -> Any:
         """Return what has this name; a new queue if nothing has."""
         if name in self._plain and (found := self._xcoms[name].plain()) is not None:
-            self._used.add(name)
+            self._note_use(name, found[0], owner)
             self.names.setdefault(name, self._xcoms[name])  # the deletion of the name may have been given back
             return found[0]
         value = self.names.get(name, _ABSENT)
@@ -111,9 +112,29 @@ class CtxXcomContent:
         return StockXcom(values) if own is not None and type(value) is ZrbXcom else value
 
     def store_changed(self, owner: Owner) -> None:
-        """Store the plain values again that the program has changed in place, as done by an attempt that completes."""
-        while self._used:
-            self._xcoms[self._used.pop()].store_changed(owner)
+        """Store the plain values again that the program has changed in place, as done by an attempt that completes.
+
+        A value that only other attempts have is left to them, since they may fail.
+        """
+        for name, users in list(self._used.items()):
+            if owner in users or not users:
+                self._xcoms[name].store_changed(owner)
+
+    def attempt_ended(self, owner: Owner, *, stands: bool) -> None:
+        """Forget what an ended attempt has changed in place, unless it stands or another open attempt has the value."""
+        for name, users in list(self._used.items()):
+            if owner in users:
+                users.discard(owner)
+                if not stands and not users:
+                    self._xcoms[name].forget_changed()
+
+    def _note_use(self, name: str, value: Any, owner: Owner | None) -> None:
+        if isinstance(value, PLAIN):
+            return
+        user = owner or current_attempt.get()
+        users = self._used.setdefault(name, set())
+        if user is not None:
+            users.add(user.parent if isinstance(user, Step) else user)
 
     def _put(self, name: Any, value: Any, owner: Owner | None, *, values: bool) -> None:
         if type(value) is AdoptedXcom:
@@ -138,7 +159,7 @@ class CtxXcomContent:
             queue = self.names[name] = self._xcoms[name]
             queue.bound_to(owner).assign(value)
             self._plain.add(name)
-            self._used.add(name)
+            self._note_use(name, value, owner)
             return
         self.names[name] = value
         self._plain.discard(name)

@@ -160,6 +160,19 @@ def _text_given(task_input: Any, shared_ctx: Any, given: GivenInputs) -> str | N
     return str(task_input.get_default_str(shared_ctx))
 
 
+def default_of(task: Any, shared_ctx: Any, given: GivenInputs, name: str) -> str | None:
+    """Return the text of the default that an input of a task has; None if it has another value, or no default."""
+    for task_input in task.inputs:
+        if task_input.name == name:
+            try:
+                text = str(task_input.get_default_str(shared_ctx))
+                has_default = text in (_text_given(task_input, shared_ctx, given), str(shared_ctx.input[name]))
+            except Exception:  # noqa: BLE001 - the user's function
+                return None
+            return text if has_default and (text or compat.allows_empty(task_input)) else None
+    return None
+
+
 def is_marked(stored: Any, *keys: str) -> bool:
     """Whether a stored input is not a value, but a dict with one of these keys."""
     return isinstance(stored, dict) and len(stored) == 1 and not stored.keys().isdisjoint(keys)

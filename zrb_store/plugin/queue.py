@@ -27,7 +27,7 @@ from zrb_store.xcom.edits import Edit, Editor, Live
 R = TypeVar("R")
 
 # Equal ones cannot be told apart: reading their row is as good as keeping the object.
-_PLAIN = (type(None), bool, int, float, str, bytes)
+PLAIN = (type(None), bool, int, float, str, bytes)
 # With this many objects a queue first asks which of them other processes have taken.
 _MANY = 256
 
@@ -150,23 +150,32 @@ class ZrbXcom(Xcom):
             if found:
                 seq, data = found
                 value = self._decode(seq, data)
-                if not isinstance(value, _PLAIN):
+                if not isinstance(value, PLAIN):
                     self.memory.objects[seq] = value  # a program may change it in place
                 return value, data
         return None
 
     def store_changed(self, owner: Owner) -> None:
         """Store the plain value again if the program has changed it in place."""
+        if changed := self._changed():
+            self.bound_to(owner).assign(changed[0])
+
+    def forget_changed(self) -> None:
+        """Read the plain value from the store again if the program has changed it in place."""
+        if changed := self._changed():
+            for seq in [seq for seq, kept in list(self.memory.objects.items()) if kept is changed[0]]:
+                del self.memory.objects[seq]
+
+    def _changed(self) -> tuple[Any] | None:
         found = self.plain()
-        if found is None or isinstance(found[0], _PLAIN):
-            return
+        if found is None or isinstance(found[0], PLAIN):
+            return None
         value, data = found
         try:
             is_changed = codec.encode(value, limit=self._queues.max_value).data != data
         except (UnencodableValue, ValueTooLarge):
             is_changed = not isinstance(codec.decode(data), codec.Opaque)
-        if is_changed:
-            self.bound_to(owner).assign(value)
+        return (value,) if is_changed else None
 
     def delete(self) -> list[Any]:
         """Remove all values and callbacks, since the queue's name is deleted.
@@ -195,7 +204,7 @@ class ZrbXcom(Xcom):
         return objects[seq] if seq in objects else Xcom._decode(self, seq, data)
 
     def _after_push(self, seq: int, item: Encoded, value: Any) -> None:
-        if item.restorable and type(value) in _PLAIN and value == value:  # NaN does not
+        if item.restorable and type(value) in PLAIN and value == value:  # NaN does not
             return
         self.memory.objects[seq] = value
         if len(self.memory.objects) >= self.memory.check_at:

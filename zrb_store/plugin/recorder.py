@@ -245,6 +245,7 @@ class Recorder:
         """Complete an attempt with its result, in one transaction."""
         self._content.store_changed(attempt)
         self._attempts.complete(attempt, task, result)
+        self._content.attempt_ended(attempt, stands=True)
 
     def fail(self, attempt: Attempt, task: Any, error: BaseException) -> None:
         """End an attempt by the exception that its action raised.
@@ -257,6 +258,7 @@ class Recorder:
         self._outcome.attempt_ends(attempt.task, role, error)
         if self.fatal is None and not self.ended:
             self._attempts.fail(attempt, task, error)
+            self._content.attempt_ended(attempt, stands=False)
         uncertain = uncertain_step(error)
         if uncertain is not None:
             self.uncertain.append(uncertain)

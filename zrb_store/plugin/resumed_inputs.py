@@ -17,7 +17,7 @@ from zrb_store.names import nearest
 from zrb_store.plugin import compat
 from zrb_store.plugin.inputs import MASKED, TEXT, is_marked, to_store
 from zrb_store.records import SessionRecord
-from zrb_store.safe_text import MASK, mask_remembered, mask_text, one_line, remember
+from zrb_store.safe_text import MASK, mask_named, mask_remembered, mask_text, one_line, remember
 
 
 @dataclass
@@ -116,7 +116,8 @@ class _Reading:
         stored = self._stored[name]
         if isinstance(stored, codec.Opaque | codec.Undecodable):
             return InputsDiffer(f"input {name} of session {self._session} cannot be stored: give --{name} VALUE again")
-        return self._changed(name, f"is stored as {_shown(stored)}, which it would not be now", f"give --{name} VALUE")
+        what = f"is stored as {_shown(name, stored)}, which it would not be now"
+        return self._changed(name, what, f"give --{name} VALUE")
 
     def _not_taken(self, name: str) -> str:
         """Say which inputs the command line of a resume may give, instead of the one that it does give."""
@@ -139,7 +140,7 @@ class _Reading:
             self._context.input[name] = value
 
     def _take_stored(self, task_input: Any) -> bool:
-        """Take what is stored, if it is what zrb would make of its text for the input as it is declared now."""
+        """Take what is stored; for an input of zrb's own class, if that is what zrb would make of its text now."""
         stored = self._stored[task_input.name]
         if isinstance(stored, codec.Opaque | codec.Undecodable):
             return False
@@ -149,21 +150,26 @@ class _Reading:
             except Exception:  # noqa: BLE001 - the user's function
                 return False
             return True
-        try:
-            task_input.update_shared_context(self._context, str_value=str(stored))
-            is_same = type(self._context.input[task_input.name]) is type(stored)
-        except Exception:  # noqa: BLE001 - the user's function
-            # A class of the user's need not take the text of a value that it made of another text.
-            is_same = not isinstance(stored, str) and not type(task_input).__module__.startswith("zrb.")
+        is_same = True
+        # A class of the user's need not take the text of a value that it made of another text.
+        if type(task_input).__module__.startswith("zrb."):
+            try:
+                task_input.update_shared_context(self._context, str_value=str(stored))
+                is_same = type(self._context.input[task_input.name]) is type(stored)
+            except Exception:  # noqa: BLE001 - a default or a choice may be the user's function
+                is_same = False
         self._put(task_input, stored)
         return is_same
 
     def _take_given(self, task_input: Any) -> None:
         for name in (task_input.name, compat.to_snake_case(task_input.name)):
             self._context.input.pop(name, None)  # what is stored may have been tried
+        self._parse_given(task_input, self._given[task_input.name])
+
+    def _parse_given(self, task_input: Any, text: str) -> None:
         try:
-            self._parse(task_input, self._given[task_input.name])
-        except ValueError:  # its text may quote a secret
+            self._parse(task_input, text)
+        except Exception:  # noqa: BLE001 - the user's function; its text may quote a secret
             raise InvalidArgument(f"--{task_input.name} was given a value that the input does not take") from None
 
     def _take_withheld(self, task_input: Any) -> None:
@@ -172,7 +178,7 @@ class _Reading:
             self._parse_default(task_input)
         else:
             was_given = task_input.name in self._stored
-            self._parse(task_input, ask(task_input, self._context, was_given=was_given))
+            self._parse_given(task_input, ask(task_input, self._context, was_given=was_given))
 
     def _take_added(self, task_input: Any) -> None:
         """Take the default of an input that was not declared when the session started."""
@@ -181,9 +187,7 @@ class _Reading:
         if text == "" and not compat.allows_empty(task_input):
             raise self._changed(name, "is new, and has no default", f"give --{name} VALUE")
         self._inputs.changed.add(name)
-        self._inputs.added.append(
-            f"input {name} is new since session {self._session} started: its default is taken, {_shown(text)}"
-        )
+        self._inputs.added.append(describe_added(name, self._session, text))
 
     def _parse_default(self, task_input: Any) -> str:
         """Take the default of an input, and return its text."""
@@ -214,9 +218,15 @@ class _Reading:
                 )
 
 
-def _shown(value: Any) -> str:
+def describe_added(name: str, session: str, text: str) -> str:
+    """Say that an input was not declared when the session started, and gets its default."""
+    return f"input {name} is new since session {session} started: its default is taken, {_shown(name, text)}"
+
+
+def _shown(name: str, value: Any) -> str:
     text = value[TEXT] if is_marked(value, TEXT) else value
-    return one_line(mask_text(mask_remembered(repr(text))))
+    (masked,) = mask_named({name: text}).values()
+    return one_line(mask_text(mask_remembered(repr(masked))))
 
 
 def ask(task_input: Any, context: Any, *, was_given: bool) -> str:

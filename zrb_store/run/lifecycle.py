@@ -47,6 +47,7 @@ class RunLifecycle:
     Attributes:
         number: 1 for the first run of the session; also its fence number.
         lost: Whether another process has taken the session over, as far as is known yet.
+        added_inputs: The texts of the defaults of inputs that the task has declared since the session started, by name.
     """
 
     def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] | None = None) -> None:
@@ -67,6 +68,7 @@ class RunLifecycle:
         self.session_id = 0
         self._xcoms = xcoms
         self._spec = spec
+        self.added_inputs: dict[str, str] = {}
         self._on_lost = on_lost
         self._is_root = spec.parent is None
         self._dead_run: tuple[RunRecord, str] | None = None
@@ -114,7 +116,7 @@ class RunLifecycle:
         session = sessions.find(transaction, self.session, lock=True)
         if session is None:
             raise LeaseLost(sessions.being_removed(self.session))
-        self._spec.refuse_other(session)
+        self.added_inputs = self._spec.refuse_other(session)
         moment = now_micros(transaction)
         last = refuse_live(transaction, session, moment, lambda run_id: lease.is_renewed(self.database, run_id))
         if last is not None and (refusal := suspected(transaction, session, last, moment)):

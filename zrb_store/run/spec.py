@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class RunSpec:
             earlier run was given.
         changed_inputs: Names of the inputs that are not compared either: a resume was given them, or their defaults,
             since the task declares them in another way now.
+        default_of: Returns the text of the default that an input has; None if it has another value. It is asked about
+            inputs that an earlier run did not have: those with their defaults are not compared.
         project: Folder of the project; None if it does not matter.
         parent: SESSION or SESSION/TASK#N that started this session.
         origin: `cli`, `web` or `library`.
@@ -45,6 +47,7 @@ class RunSpec:
     inputs: Mapping[str, Any] | None = None
     secret_inputs: Collection[str] = ()
     changed_inputs: Collection[str] = ()
+    default_of: Callable[[str], str | None] | None = None
     project: str | None = None
     parent: str | None = None
     origin: str = "library"
@@ -73,8 +76,15 @@ class RunSpec:
             "parent": self.parent,
         }
 
-    def refuse_other(self, session: SessionRecord) -> None:
-        """Raise `InputsDiffer` if the session is for another project, another task or other inputs."""
+    def refuse_other(self, session: SessionRecord) -> dict[str, str]:
+        """Refuse a session that is for another project, another task or other inputs.
+
+        Returns:
+            The texts of the defaults of inputs that the task has declared since, by name.
+
+        Raises:
+            InputsDiffer: The session is for something else.
+        """
         theirs, ours = session.project, self.project
         if theirs and ours and theirs != ours:
             where = f"session {session.name} belongs to project {theirs}"
@@ -88,9 +98,14 @@ class RunSpec:
             if _is_script(ours):
                 remedy += f", or session.run(task={theirs!r}) to continue this one"
             raise InputsDiffer(f"session {session.name} belongs to {between}: {remedy}")
+        added: dict[str, str] = {}
         if self.inputs is not None and session.inputs is not None:
             before, now = session.inputs, codec.encode_named(self.inputs)
             other = {*self.secret_inputs, *self.changed_inputs}
+            if self.default_of is not None:
+                new = [name for name in self.inputs if name not in {*other, *names_of(before)}]
+                added = {name: text for name in new if (text := self.default_of(name)) is not None}
+            other.update(added)
             before, now = without_names(before, other), without_names(now, other)
             if difference := describe_changes(before, now):
                 message = (
@@ -103,6 +118,7 @@ class RunSpec:
                     "cannot be stored, and so cannot be compared; use another session name, or "
                     "zrb_store.register_codec for its class"
                 )
+        return added
 
     def refuse_default_secrets(self, session: SessionRecord) -> None:
         """Raise `InputsDiffer` if a secret input that was given to an earlier run is not given to this one."""
