@@ -16,7 +16,8 @@ from zrb_store import Store, Xcom, open_store
 from zrb_store.inspect.show import open_session
 from zrb_store.operations.fork import fork
 
-pytestmark = pytest.mark.usefixtures("sound")
+# The clock is that of a session of the server, which a pooler shares.
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.unpooled]
 
 
 @pytest.fixture

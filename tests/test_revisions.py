@@ -130,6 +130,7 @@ def test_a_report_of_a_stored_database_is_written_or_refused_as_show_does(
     assert (code == 0) == ("<h1>dead</h1>" in page.out)
 
 
+@pytest.mark.unpooled
 def test_an_upgraded_store_keeps_the_order_of_its_times(new_location: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens after the upgrade comes after it, also for a clock that is far behind."""
     monkeypatch.setenv("ZRB_STORE_URL", new_location)
