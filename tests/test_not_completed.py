@@ -72,6 +72,7 @@ def test_reading_takes_no_more_steps_with_more_completed_sessions(watched: Store
     assert 0 < steps() <= before * 1.1 + 20
 
 
+@pytest.mark.unpooled  # each server process keeps its scans to itself until it reports them
 @pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 def test_postgresql_uses_the_index(watched: Store) -> None:
     def scans() -> int:
