@@ -34,7 +34,7 @@ class Commands:
         self._monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
         code = cli.run(args)
         out, err = self._read()
-        assert len(err.splitlines()) <= 1, "an error is one line"
+        assert len(err.splitlines()) <= 1, f"an error is one line: {err}"
         assert "Traceback" not in err
         return Result(code, out, err)
 

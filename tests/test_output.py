@@ -159,9 +159,9 @@ def test_a_run_that_lost_its_lease_writes_no_output(store: Store) -> None:
     attempt.log("before")
     assert attempt.output is not None
     attempt.output.store()
-    attempt.log("after")
     expire_lease(session)
     with store.session("s").run():
+        attempt.log("after")
         attempt.output.store()
         attempt.log("later")
         attempt.output.store()
