@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zrb_store.db.committing import Asking, Committing, roll_back
 from zrb_store.db.deferred import made
 from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, refuse_upgraded
+from zrb_store.db.dialect.lost_commits import Asking, Committing, roll_back
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.fronts import Fronts
 from zrb_store.db.process_fork import protect_from_fork

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zrb_store.db.dialect.lost_commits import CommitHooks
 from zrb_store.db.dialect.open_file import OpenFile, StoreReplaced
 from zrb_store.db.dialect.postgresql import NoConnectionLeft, PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
@@ -32,7 +33,6 @@ from zrb_store.db.dialect.statements import (
     upgraded_meanwhile,
     whole_text,
 )
-from zrb_store.db.dialect.tickets import Ticket
 from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.transaction import Params, Transaction
 from zrb_store.errors import StoreUnavailable, ZrbStoreError
@@ -51,7 +51,6 @@ __all__ = [
     "PostgreSQL",
     "SQLite",
     "StoreReplaced",
-    "Ticket",
     "among",
     "byte_length",
     "bytewise",
@@ -75,7 +74,7 @@ __all__ = [
 ]
 
 
-class Dialect(Protocol):
+class Dialect(CommitHooks, Protocol):
     """The hooks for one database. `url` is the URL that the store was opened with.
 
     Attributes:
@@ -115,30 +114,6 @@ class Dialect(Protocol):
     def open_file(self, url: URL) -> OpenFile | None:
         """Return the file that a connection has just opened, or None if there is no file."""
 
-    def begin(self, driver: Any) -> tuple[str | None, Ticket | None]:
-        """Begin a transaction that writes.
-
-        Returns:
-            The revision of the schema as the transaction sees it, and the ticket with which `was_committed` finds the
-            transaction again; None if nothing can be lost between a program and its database.
-        """
-
-    def was_committed(self, driver: Any, ticket: Ticket) -> bool:
-        """Whether a transaction was committed, about whose COMMIT there was no answer. If not, it never will be.
-
-        Raises:
-            StoreUnavailable: The server cannot tell.
-        """
-
-    def session_of(self, driver: Any) -> str | None:
-        """Return the server session of a connection, for `end_session`; None if that cannot be told."""
-
-    def end_session(self, driver: Any, session: str) -> None:
-        """Make sure, over another connection, that a session has committed all that it ever will.
-
-        Raises what `is_gone` recognizes if it has not ended yet.
-        """
-
     def create(self, url: URL) -> None:
         """Create the file of a new store, and its folder; do nothing if the database has no file."""
 
@@ -166,9 +141,6 @@ class Dialect(Protocol):
 
     def stops_preparing(self, error: BaseException) -> bool:
         """Whether a prepared statement was missing, for the first time. From now on new connections prepare none."""
-
-    def is_gone(self, error: BaseException) -> bool:
-        """Whether the connection is lost."""
 
     def explain(self, error: BaseException, url: URL, *, locked: bool = False) -> ZrbStoreError | None:
         """Convert an error of the driver to one of ours. Return None if it is a bug of this program.

@@ -12,11 +12,9 @@ from weakref import WeakKeyDictionary
 
 from zrb_store.db import waiting
 from zrb_store.db.core import sa
-from zrb_store.db.dialect.answer import answer, is_pooled
-from zrb_store.db.dialect.connecting import addresses, connect
+from zrb_store.db.dialect.connecting import addresses, answer, connect, is_pooled
+from zrb_store.db.dialect.lost_commits import ABOUT_SESSION_SQL, TICKET_SQL, Ticket, end_session, was_committed
 from zrb_store.db.dialect.probe import Probe
-from zrb_store.db.dialect.sessions import ABOUT_SESSION_SQL, end_session
-from zrb_store.db.dialect.tickets import TICKET_SQL, Ticket, system_of, was_committed
 from zrb_store.db.dialect.watchdog import Watched, watch
 from zrb_store.db.revision import REVISION_SQL
 from zrb_store.db.transaction import Params, Transaction
@@ -105,7 +103,6 @@ class PostgreSQL:
         self.commits_unsynced = False
         self._prepares = True
         self._where = ""
-        self._system = ""
         self._sessions: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
@@ -159,7 +156,6 @@ class PostgreSQL:
                 "use one with encoding UTF8"
             )
         session, synchronous_commit, backend = answer(driver, ABOUT_SESSION_SQL)
-        self._system = system_of(driver)
         pooled = is_pooled(driver, int(backend))
         if not self._prepares or pooled:
             driver.prepare_threshold = None
@@ -180,14 +176,13 @@ class PostgreSQL:
         # cannot be prepared, which psycopg does not notice if Ctrl-C interrupts it: hence prepare=False.
         sync = "SET LOCAL synchronous_commit = on; " if self.commits_unsynced else ""
         wait = f"SET LOCAL lock_timeout = '{self.lock_timeout}'; "
-        began = time.monotonic()
         cursor = driver.execute(
             f"BEGIN ISOLATION LEVEL READ COMMITTED; {wait}{sync}{_REVISION_AND_TICKET}", prepare=False
         )
         while cursor.nextset():
             pass
         row = cursor.fetchone()
-        return (None, None) if row is None else (str(row[0]), Ticket(row[1], self._system, began))
+        return (None, None) if row is None else (str(row[0]), Ticket(*row[1:]))
 
     def was_committed(self, driver: Any, ticket: Ticket) -> bool:
         return was_committed(driver, ticket, self._where)

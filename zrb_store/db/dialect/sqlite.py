@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from zrb_store.db.core import sa
 from zrb_store.db.deferred import module
+from zrb_store.db.dialect.lost_commits import Ticket
 from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.statements import revision_of
-from zrb_store.db.dialect.tickets import Ticket
 from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.sqlite_file import open_file_read_only, open_uri, primary_code, stamp, wal
 from zrb_store.db.transaction import Params, Transaction
