@@ -71,8 +71,8 @@ def pop(
         queue_id = (queues.find_queue(database, session, queue) or 0) if lookout.may_get_value() else 0
         if queue_id:
             # Look first, which locks nothing, however many processes wait for the same queue.
-            reclaim.search(database, queue_id, taker, missing=not has_live(database, queue_id, None))
-        while queue_id and has_live(database, queue_id, None):
+            reclaim.search(database, queue_id, taker, missing=not has_live(database, queue_id))
+        while queue_id and has_live(database, queue_id):
             found = database.transact(work, "pop")
             if found is not None:
                 return found

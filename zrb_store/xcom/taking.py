@@ -147,8 +147,7 @@ class QueueTaker(QueueReader):
                 return None
 
     def _has_value(self, queue_id: int) -> bool:
-        database = self._queues.database
-        return fronts.has_live(database, queue_id, fronts.known_front(database, queue_id))
+        return fronts.has_live(self._queues.database, queue_id)
 
     def append_pop_callback(self, callback: Callable[[], Any]) -> None:
         """Call `callback` after each pop of this object (not of other processes)."""
