@@ -308,7 +308,7 @@ class Database(Patience):
     def _connection(self, may_be_ended: bool = False) -> Transaction:
         transaction = self._transaction
         if transaction is not None:
-            usable = not self._is_replaced and transaction.is_usable and self.dialect.is_idle(transaction.driver)
+            usable = not self._is_replaced and not transaction.cancelled and self.dialect.is_idle(transaction.driver)
             if usable and (may_be_ended or not self.dialect.is_ended(transaction.driver)):
                 if self.began >= self.revision_due and not may_be_ended:
                     self.revision_due = self.began + 1.0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, session, value
 from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 _queue_id = (
@@ -45,6 +45,6 @@ def may_get_value(database: Database, session_name: str, queue_name: str) -> Que
 
 
 def _question(database: Database, statement: sa.Select[Any], session_name: str, queue_name: str) -> Question:
-    probe = database.dialect.probe(statement, {"session": session_name, "queue": queue_name})
+    params = {"session": session_name, "queue": queue_name}
     # Who waits does not mind that a lost connection is noticed a moment later, but looking first costs time every time.
-    return functools.partial(database.operate, probe, may_be_ended=True)
+    return lambda: bool(database.operate(Transaction.execute, statement, params, may_be_ended=True))

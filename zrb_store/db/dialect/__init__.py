@@ -34,13 +34,12 @@ from zrb_store.db.dialect.statements import (
     whole_text,
 )
 from zrb_store.db.dialect.watchdog import Watched
-from zrb_store.db.transaction import Params, Transaction
+from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StoreUnavailable, ZrbStoreError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.engine import URL
-    from sqlalchemy.sql import Executable
 
     from zrb_store.db.dialect.bell import Bell
 
@@ -85,8 +84,6 @@ class Dialect(CommitHooks, Protocol):
         make_usable: A statement to run before a store is written; None if there is none.
         may_lose_answers: Whether a statement may be carried out although its answer does not come.
         commits_unsynced: Whether a statement outside a transaction would be less durable than the store promises.
-        unsynced: What to run before and after a statement that need not be on the disk when it is acknowledged; None if
-            that saves nothing.
         has_versions: Selects the names of those tables that exist and that `version_table` needs to know about.
         has_foreign: Selects a row if other programs have tables here, so that ours must not be created.
     """
@@ -98,7 +95,6 @@ class Dialect(CommitHooks, Protocol):
     make_usable: str | None
     may_lose_answers: bool
     commits_unsynced: bool
-    unsynced: tuple[str, str] | None
     has_versions: sa.TextClause
     has_foreign: sa.TextClause
 
@@ -132,9 +128,6 @@ class Dialect(CommitHooks, Protocol):
 
     def bell(self, url: URL) -> Bell | None:
         """Return what rings when anything is committed; None if there is nothing like that, and one must ask."""
-
-    def probe(self, statement: Executable, params: Params) -> Callable[[Transaction], bool]:
-        """Return what tells whether a query yields a row. It may be asked very often, so it is as cheap as possible."""
 
     def is_busy(self, error: BaseException) -> bool:
         """Whether the error was caused by another transaction, so that the operation can be repeated."""

@@ -14,10 +14,9 @@ from zrb_store.db import waiting
 from zrb_store.db.core import sa
 from zrb_store.db.dialect.connecting import addresses, answer, connect, is_pooled
 from zrb_store.db.dialect.lost_commits import ABOUT_SESSION_SQL, TICKET_SQL, Ticket, end_session, was_committed
-from zrb_store.db.dialect.probe import Probe
 from zrb_store.db.dialect.watchdog import Watched, watch
 from zrb_store.db.revision import REVISION_SQL
-from zrb_store.db.transaction import Params, Transaction
+from zrb_store.db.transaction import Transaction
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import connect_until
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
@@ -27,7 +26,6 @@ from zrb_store.safe_text import mask_text
 if TYPE_CHECKING:
     import psycopg
     from sqlalchemy.engine import URL
-    from sqlalchemy.sql import Executable
 
 # SQLSTATEs of a transaction that was rolled back because of another one.
 _BUSY = ("40001", "40P01", "55P03")
@@ -88,9 +86,6 @@ class PostgreSQL:
     backs_up = False
     make_usable: str | None = None
     may_lose_answers = True
-    unsynced: tuple[str, str] | None = (
-        None  # it would take a transaction of several statements, which is slower on most disks
-    )
     # Only in the schema of our tables: a table in other schemas of the search_path may belong to another program.
     has_versions = sa.text(
         "SELECT tablename FROM pg_catalog.pg_tables "
@@ -211,9 +206,6 @@ class PostgreSQL:
 
     def bell(self, url: URL) -> None:
         return None
-
-    def probe(self, statement: Executable, params: Params) -> Probe:
-        return Probe(statement, params)
 
     def is_busy(self, error: BaseException) -> bool:
         import psycopg

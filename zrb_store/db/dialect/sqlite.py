@@ -7,7 +7,6 @@ import functools
 import os
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,12 @@ from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.statements import revision_of
 from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.sqlite_file import open_file_read_only, open_uri, primary_code, stamp, wal
-from zrb_store.db.transaction import Params, Transaction
+from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
-    from sqlalchemy.sql import Executable
 
     from zrb_store.db.dialect.bell import Bell
 
@@ -76,12 +74,7 @@ class SQLite:
         "AND name NOT GLOB 'sqlite_*' LIMIT 1"
     )
 
-    def __init__(self) -> None:
-        self.unsynced: tuple[str, str] | None = None
-
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
-        if durability == "full":
-            self.unsynced = ("PRAGMA synchronous=normal", "PRAGMA synchronous=full")
         self._open = functools.partial(_open, sqlite_path(url), read_only=read_only, durability=durability)
         # Made when something asks for it: statements whose SQL is stored run without SQLAlchemy.
         engine: sa.Engine = module("zrb_store.db.dialect.compiling").sqlite_engine(self._open)
@@ -146,9 +139,6 @@ class SQLite:
             return Bell(wal(sqlite_path(url).resolve()))  # SQLite follows symbolic links, too
         except OSError:
             return None
-
-    def probe(self, statement: Executable, params: Params) -> Callable[[Transaction], bool]:
-        return lambda connection: bool(connection.execute(statement, params))
 
     def is_busy(self, error: BaseException) -> bool:
         return primary_code(error) in _SQLITE_BUSY
