@@ -24,7 +24,7 @@ from zrb_store import Store, StoreUnavailable, open_store, step
 from zrb_store.db.dialect import PostgreSQL, connecting, postgresql, watchdog
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.operations.lookout import Lookout
+from zrb_store.waiting import QueueWait
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
@@ -106,7 +106,7 @@ def test_two_clients_repeat_every_statement(narrow: Pooler, location: str) -> No
             for name, store in (("one", one), ("two", two)):
                 store.session("inbox").xcom["q"].push(number)
                 assert store.session("inbox").xcom["q"].pop() == number
-                assert not Lookout(store.database, "inbox", "q", 0).has_value()
+                assert not QueueWait(store.database, "inbox", "q", 0).has_value()
                 with store.session(f"{name}-{number}").run() as run, run.attempt("load"):
                     assert step("page", lambda: 1) == 1
         assert one.database._connection().driver.prepare_threshold is None

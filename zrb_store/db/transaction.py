@@ -92,11 +92,12 @@ class Transaction:
         sql: The newest of the statements that were sent over it, with the driver's placeholders.
         sent: How many statements were sent over it.
         cancelled: Whether the server was asked to cancel a statement. It may then cancel a later one instead.
+        prepared: Names of the statements that were prepared below psycopg.
         died: Queue id and seq of each value that has died in the open transaction.
         dialect_name: `sqlite` or `postgresql`.
     """
 
-    __slots__ = ("_dialect", "cancelled", "dialect_name", "died", "driver", "sent", "sql")
+    __slots__ = ("_dialect", "cancelled", "dialect_name", "died", "driver", "prepared", "sent", "sql")
 
     def __init__(self, driver: Any, dialect: SADialect, dialect_name: str) -> None:
         """Use a connection of the driver. The dialect is SQLAlchemy's."""
@@ -104,6 +105,7 @@ class Transaction:
         self.sent = 0
         self.sql = ""
         self.cancelled = False
+        self.prepared: set[bytes] = set()
         self.died: list[tuple[int, int]] = []
         self.dialect_name = dialect_name
         self._dialect = dialect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, ses
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 
+_TUPLES_OK = 2  # libpq's status of a query that went well
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 _queue_id = (
     sa.select(queue.c.id)
@@ -36,15 +38,49 @@ Question = Callable[[], bool]
 
 def has_value(database: Database, session_name: str, queue_name: str) -> Question:
     """Return the question whether there is such a queue and it has a live value."""
-    return _question(database, _HAS_VALUE, session_name, queue_name)
+    return _question(database, b"zrb_has_value", _HAS_VALUE, session_name, queue_name)
 
 
 def may_get_value(database: Database, session_name: str, queue_name: str) -> Question:
     """Return the question whether the queue has a live value, or one that comes back if its holder has died."""
-    return _question(database, _MAY_GET_VALUE, session_name, queue_name)
+    return _question(database, b"zrb_may_get_value", _MAY_GET_VALUE, session_name, queue_name)
 
 
-def _question(database: Database, statement: sa.Select[Any], session_name: str, queue_name: str) -> Question:
-    params = {"session": session_name, "queue": queue_name}
+def _question(
+    database: Database, name: bytes, statement: sa.Select[Any], session_name: str, queue_name: str
+) -> Question:
+    question = _Prepared(name, statement, session_name, queue_name)
     # Who waits does not mind that a lost connection is noticed a moment later, but looking first costs time every time.
-    return lambda: bool(database.operate(Transaction.execute, statement, params, may_be_ended=True))
+    return functools.partial(database.operate, question, may_be_ended=True)
+
+
+class _Prepared:
+    """A question that PostgreSQL has prepared: by psycopg's cursor, eight waiting processes cost 3.3 % of a core."""
+
+    def __init__(self, name: bytes, statement: sa.Select[Any], session_name: str, queue_name: str) -> None:
+        self._name = name
+        self._statement = statement
+        self._params = {"session": session_name, "queue": queue_name}
+        self._encoded: list[bytes] = []
+
+    def __call__(self, connection: Transaction) -> bool:
+        """Ask over a connection."""
+        driver = connection.driver
+        if connection.dialect_name == "sqlite" or driver.prepare_threshold is None:  # behind a pooler
+            return bool(connection.execute(self._statement, self._params))
+        if self._name in connection.prepared:
+            connection.sent += 1
+            result = driver.pgconn.exec_prepared(self._name, self._encoded or self._encode(driver))
+            if result.status == _TUPLES_OK:
+                return bool(result.ntuples)
+            connection.prepared.clear()  # a pooler may have given us another server session
+        found = connection.execute(self._statement, self._params)  # raises psycopg's error, if there is one
+        sql = connection.sql.replace("%(session)s", "$1").replace("%(queue)s", "$2")
+        connection.sent += 1
+        driver.pgconn.prepare(self._name, sql.encode())
+        connection.prepared.add(self._name)
+        return bool(found)
+
+    def _encode(self, driver: Any) -> list[bytes]:
+        self._encoded = [text.encode(driver.info.encoding) for text in self._params.values()]
+        return self._encoded

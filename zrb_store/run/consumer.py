@@ -10,13 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from zrb_store import codec
+from zrb_store import codec, reclaim
 from zrb_store.attempt import Attempt
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.names import storable_name
-from zrb_store.operations import reclaim
-from zrb_store.operations.lookout import Lookout
 from zrb_store.queries import attempts, deliveries, fronts, lookout, queues
 from zrb_store.queries.deliveries import NextValue
 from zrb_store.queries.fronts import Front
@@ -25,6 +23,7 @@ from zrb_store.queries.requeue import dead_values
 from zrb_store.run.delivery import Delivery
 from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.run.open_deliveries import OpenDeliveries
+from zrb_store.waiting import QueueWait
 from zrb_store.xcom import Xcom, current_attempt
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
@@ -131,7 +130,7 @@ class Consumer:
             self._passed_over.clear()
             self._rounds += 1
 
-    def lookout(self, seconds: float) -> Lookout:
+    def waiting(self, seconds: float) -> QueueWait:
         """Return the waiting for a value to take.
 
         Args:
@@ -142,7 +141,7 @@ class Consumer:
         with self._lock:
             if math.isinf(seconds) and self._passed_over:
                 seconds = _pause(self._rounds)
-        return Lookout(self.database, *self._place, seconds, self.has_value)
+        return QueueWait(self.database, *self._place, seconds, self.has_value)
 
     def take(self) -> Delivery | None:
         """Take the oldest value that this consumer has not given back itself.

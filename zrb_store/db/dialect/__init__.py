@@ -7,6 +7,7 @@ differences in migrations are in `db/migrate.py`, those in what the databases re
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zrb_store.db.dialect.lost_commits import CommitHooks
@@ -40,8 +41,6 @@ from zrb_store.errors import StoreUnavailable, ZrbStoreError
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.engine import URL
-
-    from zrb_store.db.dialect.bell import Bell
 
 __all__ = [
     "Dialect",
@@ -126,8 +125,8 @@ class Dialect(CommitHooks, Protocol):
     def latest_commit(self, connection: Transaction, url: URL) -> object:
         """Return what differs from now on if anything is committed to the store; it may also differ if nothing is."""
 
-    def bell(self, url: URL) -> Bell | None:
-        """Return what rings when anything is committed; None if there is nothing like that, and one must ask."""
+    def written_file(self, url: URL) -> Path | None:
+        """Return the file that each commit writes to; None if there is none on this machine."""
 
     def is_busy(self, error: BaseException) -> bool:
         """Whether the error was caused by another transaction, so that the operation can be repeated."""

@@ -204,7 +204,7 @@ class PostgreSQL:
         # Which transactions of the server have ended. Nothing is read from a table, and a standby knows it too.
         return connection.driver.execute("SELECT CAST(pg_catalog.txid_current_snapshot() AS text)").fetchone()
 
-    def bell(self, url: URL) -> None:
+    def written_file(self, url: URL) -> None:
         return None
 
     def is_busy(self, error: BaseException) -> bool:

@@ -24,8 +24,6 @@ from zrb_store.process import OUT_OF_FILES, is_out_of_files
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-    from zrb_store.db.dialect.bell import Bell
-
 _SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 # Explanations of SQLite's errors by primary result code (https://www.sqlite.org/rescode.html).
 _SQLITE_REASONS = {
@@ -132,13 +130,8 @@ class SQLite:
         path = sqlite_path(url)
         return self.change_mark(connection), *(stamp(file) for file in (path, wal(path)))
 
-    def bell(self, url: URL) -> Bell | None:
-        from zrb_store.db.dialect.bell import Bell  # loads slowly, and only those who wait need it
-
-        try:
-            return Bell(wal(sqlite_path(url).resolve()))  # SQLite follows symbolic links, too
-        except OSError:
-            return None
+    def written_file(self, url: URL) -> Path:
+        return wal(sqlite_path(url).resolve())  # SQLite follows symbolic links, too
 
     def is_busy(self, error: BaseException) -> bool:
         return primary_code(error) in _SQLITE_BUSY
