@@ -86,16 +86,9 @@ class Replicated:
 
 @contextlib.contextmanager
 def replicated(*, synchronous: bool = True) -> Iterator[Replicated]:
-    """Start a primary and a standby for one test, which may kill them.
-
-    A standby that takes over knows what became of a transaction if it had been running for a while before that began
-    (`tickets.was_committed`).
-    """
+    """Start a primary and a standby for one test, which may kill them."""
     pair = Replicated(synchronous=synchronous)
     try:
-        with pair.standby.connect() as standby:
-            sql = "SELECT clock_timestamp() - pg_stat_get_bgwriter_stat_reset_time() > interval '0.5 s'"
-            wait_until(lambda: standby.execute(sql).fetchone() == (True,), lambda: "the standby is too young")
         yield pair
     finally:
         pair.close()

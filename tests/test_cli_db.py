@@ -18,9 +18,9 @@ from tests.rows import all_rows
 from tests.sessions import parse, parse_lines
 from tests.test_migrations import NEXT
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, codec, open_store
-from zrb_store.db import committing, engine, migrate, schema, stored_statements, transaction
+from zrb_store.db import engine, migrate, schema, stored_statements, transaction
 from zrb_store.db.deferred import made
-from zrb_store.db.dialect import statements
+from zrb_store.db.dialect import lost_commits, statements
 from zrb_store.db.revision import REVISION
 from zrb_store.db.urls import store_url
 from zrb_store.inspect.doctor import files
@@ -50,7 +50,7 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         lines += ["def upgrade():", "    op.add_column('zrb_session', sa.Column('more', sa.Text))"]
         (folder / "versions" / f"{NEXT}_more.py").write_text("\n".join(lines))
         monkeypatch.setattr(migrate, "folder", lambda: folder)
-        for module in (committing, statements, schema, db_operations):
+        for module in (lost_commits, statements, schema, db_operations):
             monkeypatch.setattr(module, "REVISION", NEXT)
         monkeypatch.setattr(made(statements._our_revision), "name", f"'{NEXT}'")
         monkeypatch.setattr(stored_statements, "_stored", lambda: "")  # they are of this revision

@@ -19,8 +19,13 @@ MODULES = {
 # From top to bottom.
 ROWS = [
     ("edges", {"cli", "page", "plugin"}),
-    ("facade", {"", "store", "session", "run", "attempt", "output", "stepping", "lease", "xcom", "consume", "testing"}),
-    ("services", {"inspect", "operations", "resume_plan"}),
+    (
+        "facade",
+        {"", "store", "session", "run", "attempt", "output", "stepping", "xcom", "consume", "testing", "retention"},
+    ),
+    ("by hand", {"operations"}),
+    ("runtime", {"lease", "on_failure", "reclaim", "waiting"}),
+    ("readers", {"inspect", "resume_plan"}),
     ("queries", {"queries"}),
     ("database", {"db"}),
     ("values", {"codec"}),
@@ -151,6 +156,7 @@ def test_no_file_is_too_long() -> None:
         ("zrb_store.session", "from zrb_store import lease\nlease._renewal = None"),
         ("zrb_store.inspect.show", "if TYPE_CHECKING:\n    from zrb_store.store import Store"),
         ("zrb_store.queries.values", "from zrb_store.operations import push"),
+        ("zrb_store.reclaim", "from zrb_store.operations import push"),
         ("zrb_store.db.engine", "from zrb_store.queries import values"),
         ("zrb_store.codec.text", "from zrb_store.db import engine"),
         ("zrb_store.errors", "from zrb_store import codec"),

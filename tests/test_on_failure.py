@@ -17,9 +17,8 @@ import pytest
 from tests.rows import query
 from tests.sessions import Broken
 from tests.told import Told, events
-from zrb_store import Store, safe_text, settings
+from zrb_store import Store, on_failure, safe_text, settings
 from zrb_store.db.urls import store_url
-from zrb_store.operations import background_command
 
 
 def fail(store: Store, name: str = "night", **settings: Any) -> None:
@@ -115,7 +114,7 @@ class TestItsCommand:
         (told.folder / "program.py").write_text(program)
         again = f"{told.command}; '{sys.executable}' '{told.folder}/program.py' 2> '{told.folder}/err'"
         monkeypatch.setenv("ZRB_STORE_ON_FAILURE", again)
-        monkeypatch.setattr(background_command, "PATIENCE", 120.0)
+        monkeypatch.setattr(on_failure, "PATIENCE", 120.0)
         fail(store)
         assert events(told.all()) == [("failed", "night")]
         assert store.session("in-the-hook").status == "failed", "it ran, on the same store"
@@ -148,7 +147,7 @@ class TestItsCommand:
     ) -> None:
         monkeypatch.setenv("ZRB_STORE_ON_FAILURE", command)
         fail(store)
-        background_command.wait_for_all()
+        on_failure.wait_for_all()
         [message] = caplog.messages
         assert _matches(rf"the command of ZRB_STORE_ON_FAILURE {warning}", message)
 
@@ -159,7 +158,7 @@ class TestItsCommand:
         safe_text.remember("al1ce\nhunter2")
         monkeypatch.setenv("ZRB_STORE_ON_FAILURE", r"printf 'al1ce\nhunter2'; exit 1")
         fail(store)
-        background_command.wait_for_all()
+        on_failure.wait_for_all()
         assert caplog.messages == ["the command of ZRB_STORE_ON_FAILURE failed with exit code 1: ***"]
 
     def test_it_is_started_where_no_thread_can_be(
@@ -172,7 +171,7 @@ class TestItsCommand:
 
         with monkeypatch.context() as refusing:
             refusing.setattr(threading.Thread, "start", refuse)
-            background_command.start("it", told.command, {**os.environ, "ZRB_STORE_EVENT": "failed"})
+            on_failure.start_command("it", told.command, {**os.environ, "ZRB_STORE_EVENT": "failed"})
         assert events(told.until(1)) == [("failed", None)]
         assert caplog.messages == []
 
@@ -182,9 +181,9 @@ class TestItsCommand:
         go, done = tmp_path / "go", tmp_path / "done"
         command = f"until [ -e '{go}' ]; do sleep 0.02; done; mv '{go}' '{done}'"
         monkeypatch.setenv("ZRB_STORE_ON_FAILURE", command)
-        monkeypatch.setattr(background_command, "PATIENCE", 0.2)
+        monkeypatch.setattr(on_failure, "PATIENCE", 0.2)
         fail(store)
-        background_command.wait_for_all()
+        on_failure.wait_for_all()
         _until(lambda: bool(caplog.messages))
         assert caplog.messages == [
             "the command of ZRB_STORE_ON_FAILURE still runs after 0 s, and is not waited for any longer"
@@ -197,8 +196,8 @@ class TestItsCommand:
         program = (
             "import sys\n"
             "from zrb_store import open_store\n"
-            "from zrb_store.operations import background_command\n"
-            "background_command.PATIENCE = float(sys.argv[1])\n"
+            "from zrb_store import on_failure\n"
+            "on_failure.PATIENCE = float(sys.argv[1])\n"
             "with open_store() as store, store.session('night').run() as run:\n"
             "    raise ValueError\n"
         )

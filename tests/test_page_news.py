@@ -15,10 +15,10 @@ from zrb_store.db.dialect import SQLite
 from zrb_store.db.revision import REVISION
 from zrb_store.db.schema import revision
 from zrb_store.db.transaction import Transaction
-from zrb_store.operations.news import News
 from zrb_store.page.answers import Answer, Answers
 from zrb_store.page.stores import Stores
 from zrb_store.page.watcher import Watcher
+from zrb_store.waiting import CommitWatcher
 
 
 @pytest.fixture
@@ -28,16 +28,16 @@ def reader(store: Store, location: str) -> Iterator[Store]:
         yield opened
 
 
-@pytest.fixture(params=["bell", "no bell"])
-def bell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["watched", "not watched"])
+def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With Linux's inotify, and where there is none. PostgreSQL never has it."""
-    if request.param == "no bell":
-        monkeypatch.setattr(SQLite, "bell", lambda self, url: None)
+    if request.param == "not watched":
+        monkeypatch.setattr(SQLite, "written_file", lambda self, url: None)
 
 
-@pytest.mark.usefixtures("bell")
+@pytest.mark.usefixtures("watched")
 def test_each_commit_is_news_once(store: Store, reader: Store) -> None:
-    news = News(reader.database)
+    news = CommitWatcher(reader.database)
     for number in range(3):
         store.session("inbox").xcom["q"].push(number)
         assert news.wait(DEADLINE)
@@ -45,25 +45,25 @@ def test_each_commit_is_news_once(store: Store, reader: Store) -> None:
             pass
 
 
-@pytest.mark.usefixtures("bell")
+@pytest.mark.usefixtures("watched")
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)  # on a server others commit too
 def test_without_a_commit_there_is_no_news(store: Store, reader: Store) -> None:
     store.session("inbox").xcom["q"].push(1)
-    news = News(reader.database)
+    news = CommitWatcher(reader.database)
     assert not news.wait(0.3)
     reader.sessions()
     assert not news.wait(0.3)
 
 
-@pytest.mark.parametrize("most", [2, 8])  # with a bell it looks at the end; else a few times a second
+@pytest.mark.parametrize("most", [2, 8])  # a watched file is looked at at the end; else a few times a second
 @pytest.mark.parametrize("location", ["sqlite", "postgresql"], indirect=True)
 def test_waiting_asks_seldom(store: Store, reader: Store, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     if most > 2:
-        monkeypatch.setattr(SQLite, "bell", lambda self, url: None)
+        monkeypatch.setattr(SQLite, "written_file", lambda self, url: None)
     elif store.database.dialect_name != "sqlite":
-        pytest.skip("PostgreSQL has no bell")
+        pytest.skip("PostgreSQL has no file")
     store.session("inbox").xcom["q"].push(1)
-    news = News(reader.database)
+    news = CommitWatcher(reader.database)
     asked: list[int] = []
     dialect = reader.database.dialect
     ask = dialect.latest_commit
@@ -78,9 +78,9 @@ def test_waiting_asks_seldom(store: Store, reader: Store, monkeypatch: pytest.Mo
     assert 1 <= len(asked) <= most
 
 
-@pytest.mark.usefixtures("bell")
+@pytest.mark.usefixtures("watched")
 def test_who_waits_is_woken(store: Store, reader: Store) -> None:
-    news = News(reader.database)
+    news = CommitWatcher(reader.database)
     found: list[bool] = []
     thread = threading.Thread(target=lambda: found.append(news.wait(DEADLINE)))
     thread.start()

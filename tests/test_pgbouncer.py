@@ -21,10 +21,10 @@ from tests.postgres import DEADLINE, Server, private_server, wait_until, waits_f
 from tests.test_doctor import fill_with_history
 from tests.test_postgres_faults import stopped_server
 from zrb_store import Store, StoreUnavailable, open_store, step
-from zrb_store.db.dialect import PostgreSQL, answer, postgresql, watchdog
+from zrb_store.db.dialect import PostgreSQL, connecting, postgresql, watchdog
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.operations.lookout import Lookout
+from zrb_store.waiting import QueueWait
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
@@ -106,7 +106,7 @@ def test_two_clients_repeat_every_statement(narrow: Pooler, location: str) -> No
             for name, store in (("one", one), ("two", two)):
                 store.session("inbox").xcom["q"].push(number)
                 assert store.session("inbox").xcom["q"].pop() == number
-                assert not Lookout(store.database, "inbox", "q", 0).has_value()
+                assert not QueueWait(store.database, "inbox", "q", 0).has_value()
                 with store.session(f"{name}-{number}").run() as run, run.attempt("load"):
                     assert step("page", lambda: 1) == 1
         assert one.database._connection().driver.prepare_threshold is None
@@ -220,7 +220,7 @@ def test_a_server_that_stands_still_behind_it_is_not_waited_for_without_end(
     """The pooler goes on accepting connections."""
     monkeypatch.setattr(watchdog, "ASK_AFTER", 0.2)
     monkeypatch.setattr(watchdog, "LOOK_EVERY", 0.1)
-    monkeypatch.setattr(answer, "SECONDS", 1.0)
+    monkeypatch.setattr(connecting, "SECONDS", 1.0)
     with private_server() as server, pooler(server) as pool, open_store(pool.url()) as store:
         queue = store.session("s").xcom["q"]
         queue.push(1)

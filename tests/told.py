@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.postgres import wait_until
-from zrb_store.operations import background_command
+from zrb_store import on_failure
 
 PREFIX = "ZRB_STORE_"
 
@@ -30,7 +30,7 @@ class Told:
 
     def all(self) -> list[dict[str, str]]:
         """Wait for the commands that this process has started, and return the variables of each."""
-        background_command.wait_for_all()
+        on_failure.wait_for_all()
         return self.so_far()
 
     def until(self, count: int) -> list[dict[str, str]]:

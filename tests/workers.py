@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from zrb_store import Store, ZrbStoreError, cli, codec, open_store
+from zrb_store import Store, ZrbStoreError, cli, codec, open_store, reclaim
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.db.urls import store_url
-from zrb_store.operations import fork, mark, prune, reclaim
+from zrb_store.operations import fork, mark, prune
 from zrb_store.operations.pin import pin
 from zrb_store.operations.pop import pop
 from zrb_store.operations.push import push

@@ -56,7 +56,7 @@ class Store:
         except ZrbStoreError as error:
             # The user of a reader sees the error, and a parent process loses the same store.
             if not read_only and not os.environ.get("ZRB_STORE_ATTEMPT") and settings.on_failure() is not None:
-                from zrb_store.operations.on_failure import tell_unavailable  # only now: most stores can be used
+                from zrb_store.on_failure import tell_unavailable  # only now: most stores can be used
 
                 tell_unavailable(error, url)
             raise
@@ -174,6 +174,6 @@ class Store:
 
 
 def _tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
-    from zrb_store.operations.on_failure import tell_dead_values  # only now: few values die
+    from zrb_store.on_failure import tell_dead_values  # only now: few values die
 
     tell_dead_values(database, died)

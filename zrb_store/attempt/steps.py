@@ -15,7 +15,6 @@ from zrb_store.attempt.under_way import AttemptUnderWay
 from zrb_store.codec.inputs import stored_arguments
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.transaction import Transaction
-from zrb_store.db.unsynced import Unsynced
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.names import check_step_name
 from zrb_store.queries import attempts, steps
@@ -162,8 +161,7 @@ class Steps:
             begun = attempt.database.transact(begin_again, "step_begin", is_made=attempts.is_begun)
         else:
             failpoint("step_begin:before")
-            # After a power cut it does not matter that a step had begun, unless it must not be repeated.
-            begun = begin(attempt.database if once else Unsynced(attempt.database))
+            begun = begin(attempt.database)
             failpoint("step_begin:after")
         if begun is None:
             self._refuse_unless_overtaken(name, number, known)

@@ -57,8 +57,8 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
             try:
                 code = app.main(args=[*args], prog_name=prog_name, standalone_mode=False, obj=resumer)
             finally:
-                if background := sys.modules.get("zrb_store.operations.background_command"):
-                    background.wait_for_all()  # they may warn of their failure
+                if on_failure := sys.modules.get("zrb_store.on_failure"):
+                    on_failure.wait_for_all()  # they may warn of their failure
         output.flush()
         return code if isinstance(code, int) else 0
     except ZrbStoreError as error:

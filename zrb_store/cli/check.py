@@ -71,7 +71,7 @@ def check(
         code = _print(dict(zip(tasks, lengths, strict=False)), project, limit, output_format)
     except ZrbStoreError as error:
         if settings.on_failure() is not None:
-            from zrb_store.operations.on_failure import tell_unavailable
+            from zrb_store.on_failure import tell_unavailable
 
             tell_unavailable(error)
         raise
@@ -85,7 +85,7 @@ def check(
 
 def _tell() -> None:
     """Start the command of `ZRB_STORE_ON_FAILURE` for stale sessions; nothing is written if there are none."""
-    from zrb_store.operations.stale import has_untold, tell_stale
+    from zrb_store.on_failure import has_untold, tell_stale
 
     with open_store(read_only=True) as store:
         untold = has_untold(store.database)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, NoReturn
 
-from zrb_store.codec import fast_json, sliced
+from zrb_store.codec import fast_json
 
 # The lowest limit that a user can set on the digits of an int that Python parses is 640. An int of 2100 bits has fewer.
 HUGE_INT_DIGITS = 640
@@ -67,9 +67,6 @@ def size_of(data: str) -> int:
 
 def loads(data: str) -> Any:
     """Parse a JSON text."""
-    if len(data) >= sliced.FROM:
-        with contextlib.suppress(ValueError):
-            return sliced.read_text(data)
     # If the user has raised Python's recursion limit, a JSON parser would overflow the stack and crash the process.
     if len(data) > TEXT_DEPTH and sys.getrecursionlimit() > _USUAL_RECURSION_LIMIT and is_deep(data):
         raise ValueError("nested too deep")
@@ -90,9 +87,6 @@ def loads(data: str) -> Any:
 
 def loads_finite(data: str) -> Any:
     """Parse a JSON text to a tree that can be written as JSON again: not too deep, and without infinities."""
-    if len(data) >= sliced.FROM:
-        with contextlib.suppress(ValueError):
-            return sliced.read_text(data)
     if is_deep(data):
         raise ValueError("nested too deep")
     if len(data) >= _FAST_FROM:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any, NamedTuple
 
-from zrb_store.codec import fast_json, sliced
+from zrb_store.codec import fast_json
 from zrb_store.codec.json_text import HUGE_INT_DIGITS, MAX_DEPTH, dumps, loads, size_of
 
 _LEAVES = frozenset({str, int, float, bool, type(None)})
@@ -41,8 +41,7 @@ def encode_plain(value: Any, max_items: int) -> tuple[str, int] | None:
             survey = _survey(value, max_items)
             return None if survey is None else _fast(value, survey) or _standard(value)
         if type(value) is str and len(value) > _SHORT:
-            fast = sliced.write_text(value) if len(value) >= sliced.FROM else _fast(value, _TEXT)
-            return fast or _standard(value)
+            return _fast(value, _TEXT) or _standard(value)
         return _standard(value) if type(value) in _LEAVES else None
     except (ValueError, TypeError, RuntimeError):  # NaN, a very long int, a container that another thread changes
         return None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any, NamedTuple
 
-from zrb_store.codec import sliced
 from zrb_store.codec.display import bounded_repr, describe_error, qualified_name, type_name
 from zrb_store.codec.json_text import dumps, loads, loads_finite, size_of
 from zrb_store.codec.plain import TooManyItems, encode_plain
@@ -67,9 +65,6 @@ def decode(data: str) -> Any:
         damaged, or whose type is not registered in this process, is an `Undecodable` inside the value.
     """
     try:
-        if len(data) >= sliced.FROM:
-            with contextlib.suppress(ValueError):
-                return sliced.read_bytes(data)
         tree = loads(data)
         if "$" not in data or '"$"' not in data:  # the first of these is found fast
             return tree
@@ -116,10 +111,7 @@ def _encode_tagged(value: Any, limit: int, lenient: bool) -> Encoded:
     if lenient and kind in (Opaque, Undecodable):
         return _encode_stand_in(value)
     try:
-        if kind in (bytes, bytearray) and len(value) >= sliced.FROM:
-            data = sliced.write_bytes(value)
-        else:
-            data = dumps(ValueWriter(limit // 2).walk(value))
+        data = dumps(ValueWriter(limit // 2).walk(value))
     except RecursionError:
         raise Unencodable(type_name(kind), "it is nested too deep") from None
     return _fitting(Encoded(data, type_name(kind), size_of(data)), value, limit)

@@ -10,19 +10,19 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from zrb_store import reclaim
 from zrb_store.consume.command import CommandRunner
 from zrb_store.consume.names import free_names
 from zrb_store.consume.signals import EndingSignals
 from zrb_store.consume.workers import Workers
 from zrb_store.errors import InputsDiffer, SessionBusy, SessionNotFound
-from zrb_store.operations import reclaim
-from zrb_store.operations.lookout import Lookout
-from zrb_store.operations.retention import apply_retention
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.queues import find_queue
+from zrb_store.retention import apply_retention
 from zrb_store.run import Run
 from zrb_store.store import Store
+from zrb_store.waiting import QueueWait
 from zrb_store.xcom import Xcom
 
 _MOST_NAMES = 1000
@@ -123,12 +123,12 @@ class ShellConsumer:
     def _wait_for_value(self) -> bool:
         """Wait until the queue has a value, or gets one back from a dead process."""
         database = self._store.database
-        lookout = Lookout(database, *self._queue.place, self._wait)
-        while not lookout.has_value():
-            queue_id = find_queue(database, *self._queue.place) if lookout.may_get_value() else None
+        waiting = QueueWait(database, *self._queue.place, self._wait)
+        while not waiting.has_value():
+            queue_id = find_queue(database, *self._queue.place) if waiting.may_get_value() else None
             if queue_id is not None and reclaim.search(database, queue_id, None, missing=True):
                 continue
-            if not lookout.wait(self._finishing.is_set):
+            if not waiting.wait(self._finishing.is_set):
                 return False
         return True
 

@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zrb_store.db.committing import Asking, Committing, roll_back
 from zrb_store.db.deferred import made
 from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, refuse_upgraded
+from zrb_store.db.dialect.lost_commits import Asking, Committing, roll_back
 from zrb_store.db.failpoints import failpoint
-from zrb_store.db.fronts import Fronts
 from zrb_store.db.process_fork import protect_from_fork
 from zrb_store.db.transaction import Lost, Params, Row, Transaction, compiled
 from zrb_store.db.urls import shown_url
@@ -36,7 +35,7 @@ class Database(Patience):
     Attributes:
         dialect_name: `sqlite` or `postgresql`.
         closed: Whether `close` was called; no operation is possible any more.
-        fronts: What is remembered of the queues, as long as the connection lasts.
+        connections: How many connections were opened up to now.
         revision_due: When the next operation makes sure that nobody has upgraded the store, as each write does anyway.
         on_death: Called after a transaction in which values died, with this object, and queue id and seq of each.
     """
@@ -50,7 +49,7 @@ class Database(Patience):
         self.read_only = read_only
         self.dialect = dialect_of(url)
         self.dialect_name = self.dialect.name
-        self.fronts = Fronts()
+        self.connections = 0
         self._engine = self.dialect.engine(url, read_only=read_only, durability=durability)
         self._language = self._engine.dialect  # read once: a deferred engine has another one each time
         self._lock = threading.RLock()
@@ -309,7 +308,7 @@ class Database(Patience):
     def _connection(self, may_be_ended: bool = False) -> Transaction:
         transaction = self._transaction
         if transaction is not None:
-            usable = not self._is_replaced and transaction.is_usable and self.dialect.is_idle(transaction.driver)
+            usable = not self._is_replaced and not transaction.cancelled and self.dialect.is_idle(transaction.driver)
             if usable and (may_be_ended or not self.dialect.is_ended(transaction.driver)):
                 if self.began >= self.revision_due and not may_be_ended:
                     self.revision_due = self.began + 1.0
@@ -320,13 +319,13 @@ class Database(Patience):
             raise ZrbStoreError("this store was closed: open it again")
         self.refuse_replaced()
         self._pooled = self.dialect.connect(self._engine, self)
+        self.connections += 1
         self._file = self.dialect.open_file(self.url)
         self._transaction = Transaction(self._pooled.driver_connection, self._language, self.dialect_name)
         return self._transaction
 
     def _drop(self) -> None:
         pooled, self._pooled, self._transaction = self._pooled, None, None
-        self.fronts.forget()
         if pooled is None:
             return
         with contextlib.suppress(Exception):

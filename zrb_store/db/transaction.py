@@ -92,13 +92,12 @@ class Transaction:
         sql: The newest of the statements that were sent over it, with the driver's placeholders.
         sent: How many statements were sent over it.
         cancelled: Whether the server was asked to cancel a statement. It may then cancel a later one instead.
-        prepared: Names of the statements that were prepared below the driver.
+        prepared: Names of the statements that were prepared below psycopg.
         died: Queue id and seq of each value that has died in the open transaction.
         dialect_name: `sqlite` or `postgresql`.
-        is_set: Whether a setting of the connection is not as it was opened. Other statements must not use it then.
     """
 
-    __slots__ = ("_dialect", "cancelled", "dialect_name", "died", "driver", "is_set", "prepared", "sent", "sql")
+    __slots__ = ("_dialect", "cancelled", "dialect_name", "died", "driver", "prepared", "sent", "sql")
 
     def __init__(self, driver: Any, dialect: SADialect, dialect_name: str) -> None:
         """Use a connection of the driver. The dialect is SQLAlchemy's."""
@@ -109,13 +108,7 @@ class Transaction:
         self.prepared: set[bytes] = set()
         self.died: list[tuple[int, int]] = []
         self.dialect_name = dialect_name
-        self.is_set = False
         self._dialect = dialect
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether the connection can run the next operation."""
-        return not (self.cancelled or self.is_set)
 
     def execute(self, statement: Executable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
         self.sql, bind, _ = compiled(self._dialect, statement)

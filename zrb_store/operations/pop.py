@@ -5,18 +5,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 
-from zrb_store import codec
+from zrb_store import codec, reclaim
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.names import check_session_name, full_name, nearest
-from zrb_store.operations import reclaim
-from zrb_store.operations.lookout import Lookout
 from zrb_store.queries import queues, sessions, takes
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.fronts import has_live
 from zrb_store.queries.owner import Owner
+from zrb_store.waiting import QueueWait
 
 
 def pop(
@@ -66,13 +65,13 @@ def pop(
             record_change(transaction, "pop", session, f"{queue}#{found[0]}")
         return found
 
-    lookout = Lookout(database, session, queue, wait)
+    waiting = QueueWait(database, session, queue, wait)
     while True:
-        queue_id = (queues.find_queue(database, session, queue) or 0) if lookout.may_get_value() else 0
+        queue_id = (queues.find_queue(database, session, queue) or 0) if waiting.may_get_value() else 0
         if queue_id:
             # Look first, which locks nothing, however many processes wait for the same queue.
-            reclaim.search(database, queue_id, taker, missing=not has_live(database, queue_id, None))
-        while queue_id and has_live(database, queue_id, None):
+            reclaim.search(database, queue_id, taker, missing=not has_live(database, queue_id))
+        while queue_id and has_live(database, queue_id):
             found = database.transact(work, "pop")
             if found is not None:
                 return found
@@ -80,7 +79,7 @@ def pop(
                 owner.refuse_if_closed()
         if owner:
             owner.refuse_if_closed()
-        if not lookout.wait():
+        if not waiting.wait():
             raise nothing_there(database, session, queue, f" after {wait:g} s" if wait else "")
 
 

@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from zrb_store.operations.news import News
 from zrb_store.page.stores import Stores
+from zrb_store.waiting import CommitWatcher
 
 _AT_MOST_EVERY = 0.2  # seconds between two changes that are told
 _LOOK_UP = 0.5  # seconds after which the thread looks whether anybody still listens
@@ -112,14 +112,14 @@ class Watcher:
 
     def _watch_store(self) -> None:
         with self._stores.open() as store:
-            news = News(store.database)
+            commits = CommitWatcher(store.database)
             self._tell()  # what was committed while this was opened
             last_heard = time.monotonic()
             while not self.is_closed:
                 if self._is_ending():
                     self.close()
                     return
-                if news.wait(_LOOK_UP):
+                if commits.wait(_LOOK_UP):
                     self._tell()
                     self._pause(_AT_MOST_EVERY)
                 now = time.monotonic()

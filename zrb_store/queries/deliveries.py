@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, run, sa, session, value
 from zrb_store.db.dialect import among, short_text
-from zrb_store.db.fronts import Front
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.clock import draw
-from zrb_store.queries.fronts import not_before_front, parameters
+from zrb_store.queries.fronts import Front, not_before_front, parameters
 from zrb_store.queries.takes import taken_at_once
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")

@@ -1,22 +1,48 @@
-"""Search a queue for its first live value from where the live ones begin, if this process knows that.
+"""A hint where the live values of a queue begin, so that a backup or another old snapshot does not slow each pop down.
 
-PostgreSQL only, where the entries of values that were taken stay in the index of the live ones for as long as any
-snapshot may need them.
+As long as a snapshot may need them, PostgreSQL keeps the entries of values that were taken in the index of the live
+ones; a search from the beginning of the queue reads them all. A search that starts at the hint makes sure, in the same
+statement, that nothing can have come back before it. SQLite has no such entries, and no hints.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from zrb_store.db.core import bindparam, literal_column, queue, sa, value
-from zrb_store.db.dialect import now
 from zrb_store.db.engine import Database
-from zrb_store.db.fronts import Front
-from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.db.transaction import Transaction
 
-_SLOW = 250  # microseconds for which the server may search; as a rule it takes ten
+_SLOW = 0.001  # seconds: a search that takes longer may be slow because of such entries
+_LASTS = 10.0  # seconds for which a hint is used, in case that somebody has changed rows in another way than we do
+
+
+class Front(NamedTuple):
+    """Where the live values of a queue begin.
+
+    Attributes:
+        first: No value with a lower seq is live.
+        low: The queue has no value with a lower seq, as long as this holds.
+        returns: The last number that was given to a return, in any queue, as long as this holds.
+    """
+
+    first: int
+    low: int
+    returns: int
+
+
+class _Hint(NamedTuple):
+    """A front, until when it is used, and the number of the connection: another server may lack some takes."""
+
+    front: Front | None
+    until: float
+    connection: int
+
+
+_hints: WeakKeyDictionary[Database, dict[int, _Hint]] = WeakKeyDictionary()
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")
 _QUEUE_ID: sa.BindParameter[Any] = bindparam("queue_id")
@@ -55,13 +81,39 @@ _FIRST_LIVE = (
     .order_by(value.c.seq)
     .limit(_ONE)
 )
-# The columns are evaluated in their order.
-_TIMED = sa.select(now(), _FIRST_LIVE.scalar_subquery(), now())
 _STATE = sa.select(_RETURNS, _FIRST_LIVE.scalar_subquery())
 
 
-def _look(database: Database, queue_id: int) -> None:
-    """Find out where the live values of a queue begin.
+def known_front(database: Database, queue_id: int) -> Front | None:
+    """Return where the live values of a queue begin, if this process knows it."""
+    hint = _hints.get(database, {}).get(queue_id)
+    is_usable = hint is not None and hint.connection == database.connections and time.monotonic() < hint.until
+    return hint.front if hint is not None and is_usable else None
+
+
+def note_search(database: Database, queue_id: int, front: Front | None, seconds: float, taken: int | None) -> None:
+    """Note how a search for the first live value of a queue went, for the next ones.
+
+    Args:
+        database: The database.
+        queue_id: The queue.
+        front: Where it began, if that was known.
+        seconds: How long it has taken.
+        taken: The seq of the value, if it was taken and that is committed.
+    """
+    if database.dialect_name == "sqlite":
+        return
+    hints = _hints.setdefault(database, {})
+    hint = hints.get(queue_id)
+    if front is not None:
+        if hint is not None and hint.front == front and taken is not None and taken >= front.first:
+            hints[queue_id] = hint._replace(front=front._replace(first=taken + 1))
+    elif seconds >= _SLOW and (hint is None or time.monotonic() >= hint.until):
+        look(database, queue_id)
+
+
+def look(database: Database, queue_id: int) -> None:
+    """Find out where the live values of a queue begin, and remember it.
 
     The lock waits for changes that make values live again. Those that come later record returns with higher numbers.
     """
@@ -76,19 +128,8 @@ def _look(database: Database, queue_id: int) -> None:
         return Front(first=high + 1 if first is None else first, low=low, returns=returns)
 
     front = database.transact(work)
-    if front is not None:
-        database.fronts.remember(queue_id, front)
-
-
-def known_front(database: Database, queue_id: int) -> Front | None:
-    """Return where the live values of a queue begin; None if that is not known, or not worth knowing."""
-    front = database.fronts.of(queue_id)
-    if front is None and database.fronts.is_due(queue_id):
-        began, _, ended = database.execute(_TIMED, {"queue_id": queue_id})[0]
-        if ended - began > _SLOW:  # else the takes have waited for something else, such as those of other processes
-            _look(database, queue_id)
-            front = database.fronts.of(queue_id)
-    return front
+    hint = _Hint(front, time.monotonic() + _LASTS, database.connections)
+    _hints.setdefault(database, {})[queue_id] = hint
 
 
 def parameters(front: Front | None) -> dict[str, int]:
@@ -96,42 +137,10 @@ def parameters(front: Front | None) -> dict[str, int]:
     return {} if front is None else front._asdict()
 
 
-class Search:
-    """A search for the first live value of a queue, whose time is measured. On SQLite that is never noted."""
-
-    def __init__(self, database: Database, queue_id: int, front: Front | None) -> None:
-        """Prepare to search.
-
-        Args:
-            database: The database.
-            queue_id: The queue.
-            front: Where the search begins, if that is known.
-        """
-        self._database = database
-        self._queue_id = queue_id
-        self._front = front
-        self._began = self._seconds = 0.0
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._seconds = time.perf_counter() - self._began
-
-    def note(self, taken: int | None) -> None:
-        """Note the time of the search, for the next ones.
-
-        Args:
-            taken: The seq of the first live value, if it was taken and that is committed.
-        """
-        if self._database.dialect_name != "sqlite":
-            self._database.fronts.searched(self._queue_id, self._seconds, self._front, taken)
-
-
 def take_first(
     database: Database, queue_id: int, take: Callable[[Front | None], tuple[int, str] | None]
 ) -> tuple[int, str] | None:
-    """Take the first live value of a queue, in a transaction of its own. Only PostgreSQL gains by it.
+    """Take the first live value of a queue, in a transaction of its own.
 
     Args:
         database: The database.
@@ -139,10 +148,9 @@ def take_first(
         take: Takes the value, searching from a front on, and returns its seq and the encoded value.
     """
     front = known_front(database, queue_id)
-    search = Search(database, queue_id, front)
-    with search:
-        found = take(front)
-    search.note(found[0] if found else None)
+    began = time.perf_counter()
+    found = take(front)
+    note_search(database, queue_id, front, time.perf_counter() - began, found[0] if found else None)
     return found
 
 
@@ -151,7 +159,8 @@ _HAS_LIVE_INDEXED = _HAS_LIVE.with_hint(value, "INDEXED BY ix_zrb_value_live", "
 _HAS_LIVE_FROM_FRONT = _HAS_LIVE.where(not_before_front)
 
 
-def has_live(executor: Executor, queue_id: int, front: Front | None) -> bool:
+def has_live(database: Database, queue_id: int) -> bool:
     """Whether a queue has a live value. Only an index is read."""
+    front = known_front(database, queue_id)
     statement = _HAS_LIVE_INDEXED if front is None else _HAS_LIVE_FROM_FRONT
-    return bool(executor.execute(statement, {"queue_id": queue_id, **parameters(front)}))
+    return bool(database.execute(statement, {"queue_id": queue_id, **parameters(front)}))

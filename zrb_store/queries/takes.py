@@ -10,12 +10,11 @@ from zrb_store.db.chunks import LONGEST
 from zrb_store.db.core import bindparam, literal_column, sa, value
 from zrb_store.db.dialect import among, now, schema_is_unchanged, short_text, tick
 from zrb_store.db.engine import Database
-from zrb_store.db.fronts import Front
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.clock import MOMENT, TICK, draw
-from zrb_store.queries.fronts import not_before_front, parameters
+from zrb_store.queries.fronts import Front, not_before_front, parameters
 from zrb_store.queries.values import by_seq, from_live
 
 _ONE: sa.ColumnClause[Any] = literal_column("1")

@@ -6,24 +6,24 @@ import functools
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from zrb_store import codec
+from zrb_store import codec, reclaim
 from zrb_store.attempt import Attempt
-from zrb_store.db.fronts import Front
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.names import storable_name
-from zrb_store.operations import reclaim
-from zrb_store.operations.lookout import Lookout
 from zrb_store.queries import attempts, deliveries, fronts, lookout, queues
 from zrb_store.queries.deliveries import NextValue
+from zrb_store.queries.fronts import Front
 from zrb_store.queries.give_back import lock_queue
 from zrb_store.queries.requeue import dead_values
 from zrb_store.run.delivery import Delivery
 from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.run.open_deliveries import OpenDeliveries
+from zrb_store.waiting import QueueWait
 from zrb_store.xcom import Xcom, current_attempt
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
@@ -117,10 +117,12 @@ class Consumer:
         if not self._passed_over:
             return self._has_any()
         queue_id = self._queue_id()
-        if queue_id is None:
-            return False
-        front = fronts.known_front(self.database, queue_id)
-        return bool(self._next_values(self.database, queue_id, 1, front))
+        return queue_id is not None and self._has_value_in(queue_id)
+
+    def _has_value_in(self, queue_id: int) -> bool:
+        if not self._passed_over:
+            return fronts.has_live(self.database, queue_id)
+        return bool(self._next_values(self.database, queue_id, 1, fronts.known_front(self.database, queue_id)))
 
     def forgive(self) -> None:
         """Pass over nothing any more."""
@@ -128,7 +130,7 @@ class Consumer:
             self._passed_over.clear()
             self._rounds += 1
 
-    def lookout(self, seconds: float) -> Lookout:
+    def waiting(self, seconds: float) -> QueueWait:
         """Return the waiting for a value to take.
 
         Args:
@@ -139,7 +141,7 @@ class Consumer:
         with self._lock:
             if math.isinf(seconds) and self._passed_over:
                 seconds = _pause(self._rounds)
-        return Lookout(self.database, *self._place, seconds, self.has_value)
+        return QueueWait(self.database, *self._place, seconds, self.has_value)
 
     def take(self) -> Delivery | None:
         """Take the oldest value that this consumer has not given back itself.
@@ -159,7 +161,7 @@ class Consumer:
             raise ZrbStoreError(f"a delivery of {self.task} cannot begin inside an attempt: end that one first")
         while (queue_id := self._queue_id()) is not None:
             self._forget_dead(queue_id)
-            has_value = self.has_value()
+            has_value = self._has_value_in(queue_id)
             found_dead = reclaim.search(self.database, queue_id, self._run.session, missing=not has_value)
             if not has_value and not found_dead:
                 return None
@@ -181,14 +183,16 @@ class Consumer:
 
     def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
         front = fronts.known_front(self.database, queue_id)
-        search = fronts.Search(self.database, queue_id, front)
+        seconds = 0.0
 
         def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
+            nonlocal seconds
             attempt = self._begin(transaction, self.task)
             if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
                 lock_queue(transaction, queue_id)  # those who give values back lock these in any order
-            with search:
-                found = self._next_values(transaction, queue_id, self._batch or 1, front, lock=True)
+            began = time.perf_counter()
+            found = self._next_values(transaction, queue_id, self._batch or 1, front, lock=True)
+            seconds = time.perf_counter() - began
             chosen = self._choose(found)
             taken = deliveries.take(transaction, queue_id, chosen, attempt.id, self._run.id)
             if not taken:
@@ -203,7 +207,8 @@ class Consumer:
         except _NothingToTakeError:
             return None
         if taken is not None:
-            search.note(None if self._passed_over else taken[1][0][0])
+            first = None if self._passed_over else taken[1][0][0]
+            fronts.note_search(self.database, queue_id, front, seconds, first)
         return taken
 
     def _choose(self, found: Sequence[NextValue]) -> list[int]:

@@ -8,10 +8,10 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.operations.lookout import Lookout, check_seconds
 from zrb_store.run.consumer import Consumer
 from zrb_store.run.delivery import Delivery
 from zrb_store.run.in_thread import in_thread
+from zrb_store.waiting import QueueWait, check_seconds
 
 
 class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
@@ -41,14 +41,14 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
         self._refuse_if_open()
         if self._finishing.wait(self._pause()):
             raise StopIteration
-        lookout = None
+        waiting = None
         while (delivery := self._consumer.take()) is None:
-            lookout = lookout or self._consumer.lookout(self._wait)
-            if not lookout.wait(self._finishing.is_set):
+            waiting = waiting or self._consumer.waiting(self._wait)
+            if not waiting.wait(self._finishing.is_set):
                 if not math.isinf(self._wait) or self._finishing.is_set():
                     raise StopIteration
                 self._consumer.forgive()
-                lookout = None
+                waiting = None
         self._last = delivery
         return delivery
 
@@ -58,14 +58,14 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
     async def __anext__(self) -> Delivery:
         self._refuse_if_open()
         await asyncio.sleep(await in_thread(self._pause))
-        lookout = None
+        waiting = None
         while (delivery := await in_thread(self._consumer.take, _give_back)) is None:
-            lookout = lookout or self._consumer.lookout(self._wait)
-            if not await _wait_in_thread(lookout):
+            waiting = waiting or self._consumer.waiting(self._wait)
+            if not await _wait_in_thread(waiting):
                 if not math.isinf(self._wait):
                     raise StopAsyncIteration
                 self._consumer.forgive()
-                lookout = None
+                waiting = None
         self._last = delivery
         return delivery
 
@@ -87,10 +87,10 @@ def _give_back(delivery: Delivery | None) -> None:
         delivery.attempt.fail(status="interrupted")  # not a failure of the consumer, which may well take it next
 
 
-async def _wait_in_thread(lookout: Lookout) -> bool:
-    """Do what `Lookout.wait` does without blocking the event loop."""
-    while (pause := lookout.next_pause()) is not None:
+async def _wait_in_thread(waiting: QueueWait) -> bool:
+    """Do what `QueueWait.wait` does without blocking the event loop."""
+    while (pause := waiting.next_pause()) is not None:
         await asyncio.sleep(pause)
-        if await asyncio.to_thread(lookout.is_time_to_look):
+        if await asyncio.to_thread(waiting.is_time_to_look):
             return True
     return False

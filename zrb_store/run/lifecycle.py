@@ -186,12 +186,12 @@ class RunLifecycle:
             self.tell_unavailable(unavailable)
             raise
         if told:
-            from zrb_store.operations.on_failure import tell_end  # only now: most runs end without it
+            from zrb_store.on_failure import tell_end  # only now: most runs end without it
 
             tell_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
         if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
-            from zrb_store.operations.retention import apply_retention  # only now: most runs end without it
+            from zrb_store.retention import apply_retention  # only now: most runs end without it
 
             apply_retention(self.database)
 
@@ -200,7 +200,7 @@ class RunLifecycle:
         if not isinstance(error, StoreUnavailable | SchemaAhead | StoreMissing) or not self._tells():
             return
         from zrb_store.inspect.alert import resume_by_zrb
-        from zrb_store.operations.on_failure import tell_unavailable
+        from zrb_store.on_failure import tell_unavailable
 
         spec = self._spec
         remedy = resume_by_zrb(self.session, spec.project, None) if spec.path else None
@@ -214,8 +214,7 @@ class RunLifecycle:
         """Tell of the dead run that this one has taken over, and of other runs that died."""
         if not self._tells():
             return
-        from zrb_store.operations.on_failure import tell_death
-        from zrb_store.operations.stale import tell_stale
+        from zrb_store.on_failure import tell_death, tell_stale
 
         if self._dead_run is not None:
             tell_death(self.database, self.session, *self._dead_run)

@@ -9,9 +9,9 @@ from typing import Any, SupportsIndex, TypeVar
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument
-from zrb_store.operations.lookout import Lookout, check_seconds
 from zrb_store.queries import fronts, takes, values
 from zrb_store.queries.owner import Owner
+from zrb_store.waiting import QueueWait, check_seconds
 from zrb_store.xcom.current import current_attempt
 from zrb_store.xcom.reader import QueueReader
 from zrb_store.xcom.session_queues import SessionQueues
@@ -133,22 +133,21 @@ class QueueTaker(QueueReader):
     def _take_later(self, owner: Owner | None, take: Callable[[int], T | None], wait: float = 0) -> T | None:
         """Call `take` with the queue's id until it finds something; return None if the queue stays empty."""
         queues = self._queues
-        lookout = Lookout(queues.database, queues.session, self.name, wait) if wait else None
+        waiting = QueueWait(queues.database, queues.session, self.name, wait) if wait else None
         while True:
             if owner:
                 owner.refuse_if_closed()
-            is_vain = lookout is not None and not lookout.may_get_value()
+            is_vain = waiting is not None and not waiting.may_get_value()
             queue_id = None if is_vain else queues.find_id(self.name, refresh=True)
             # PostgreSQL finds no value if the only one it saw was taken while a newer one was pushed.
             if queue_id and (self._has_value(queue_id) or queues.reclaim(queue_id, owner, missing=True)):
                 if found := take(queue_id):
                     return found
-            elif lookout is None or not lookout.wait():
+            elif waiting is None or not waiting.wait():
                 return None
 
     def _has_value(self, queue_id: int) -> bool:
-        database = self._queues.database
-        return fronts.has_live(database, queue_id, fronts.known_front(database, queue_id))
+        return fronts.has_live(self._queues.database, queue_id)
 
     def append_pop_callback(self, callback: Callable[[], Any]) -> None:
         """Call `callback` after each pop of this object (not of other processes)."""

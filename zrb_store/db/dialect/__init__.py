@@ -7,8 +7,10 @@ differences in migrations are in `db/migrate.py`, those in what the databases re
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zrb_store.db.dialect.lost_commits import CommitHooks
 from zrb_store.db.dialect.open_file import OpenFile, StoreReplaced
 from zrb_store.db.dialect.postgresql import NoConnectionLeft, PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
@@ -32,17 +34,13 @@ from zrb_store.db.dialect.statements import (
     upgraded_meanwhile,
     whole_text,
 )
-from zrb_store.db.dialect.tickets import Ticket
 from zrb_store.db.dialect.watchdog import Watched
-from zrb_store.db.transaction import Params, Transaction
+from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StoreUnavailable, ZrbStoreError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.engine import URL
-    from sqlalchemy.sql import Executable
-
-    from zrb_store.db.dialect.bell import Bell
 
 __all__ = [
     "Dialect",
@@ -51,7 +49,6 @@ __all__ = [
     "PostgreSQL",
     "SQLite",
     "StoreReplaced",
-    "Ticket",
     "among",
     "byte_length",
     "bytewise",
@@ -75,7 +72,7 @@ __all__ = [
 ]
 
 
-class Dialect(Protocol):
+class Dialect(CommitHooks, Protocol):
     """The hooks for one database. `url` is the URL that the store was opened with.
 
     Attributes:
@@ -86,8 +83,6 @@ class Dialect(Protocol):
         make_usable: A statement to run before a store is written; None if there is none.
         may_lose_answers: Whether a statement may be carried out although its answer does not come.
         commits_unsynced: Whether a statement outside a transaction would be less durable than the store promises.
-        unsynced: What to run before and after a statement that need not be on the disk when it is acknowledged; None if
-            that saves nothing.
         has_versions: Selects the names of those tables that exist and that `version_table` needs to know about.
         has_foreign: Selects a row if other programs have tables here, so that ours must not be created.
     """
@@ -99,7 +94,6 @@ class Dialect(Protocol):
     make_usable: str | None
     may_lose_answers: bool
     commits_unsynced: bool
-    unsynced: tuple[str, str] | None
     has_versions: sa.TextClause
     has_foreign: sa.TextClause
 
@@ -114,30 +108,6 @@ class Dialect(Protocol):
 
     def open_file(self, url: URL) -> OpenFile | None:
         """Return the file that a connection has just opened, or None if there is no file."""
-
-    def begin(self, driver: Any) -> tuple[str | None, Ticket | None]:
-        """Begin a transaction that writes.
-
-        Returns:
-            The revision of the schema as the transaction sees it, and the ticket with which `was_committed` finds the
-            transaction again; None if nothing can be lost between a program and its database.
-        """
-
-    def was_committed(self, driver: Any, ticket: Ticket) -> bool:
-        """Whether a transaction was committed, about whose COMMIT there was no answer. If not, it never will be.
-
-        Raises:
-            StoreUnavailable: The server cannot tell.
-        """
-
-    def session_of(self, driver: Any) -> str | None:
-        """Return the server session of a connection, for `end_session`; None if that cannot be told."""
-
-    def end_session(self, driver: Any, session: str) -> None:
-        """Make sure, over another connection, that a session has committed all that it ever will.
-
-        Raises what `is_gone` recognizes if it has not ended yet.
-        """
 
     def create(self, url: URL) -> None:
         """Create the file of a new store, and its folder; do nothing if the database has no file."""
@@ -155,20 +125,14 @@ class Dialect(Protocol):
     def latest_commit(self, connection: Transaction, url: URL) -> object:
         """Return what differs from now on if anything is committed to the store; it may also differ if nothing is."""
 
-    def bell(self, url: URL) -> Bell | None:
-        """Return what rings when anything is committed; None if there is nothing like that, and one must ask."""
-
-    def probe(self, statement: Executable, params: Params) -> Callable[[Transaction], bool]:
-        """Return what tells whether a query yields a row. It may be asked very often, so it is as cheap as possible."""
+    def written_file(self, url: URL) -> Path | None:
+        """Return the file that each commit writes to; None if there is none on this machine."""
 
     def is_busy(self, error: BaseException) -> bool:
         """Whether the error was caused by another transaction, so that the operation can be repeated."""
 
     def stops_preparing(self, error: BaseException) -> bool:
         """Whether a prepared statement was missing, for the first time. From now on new connections prepare none."""
-
-    def is_gone(self, error: BaseException) -> bool:
-        """Whether the connection is lost."""
 
     def explain(self, error: BaseException, url: URL, *, locked: bool = False) -> ZrbStoreError | None:
         """Convert an error of the driver to one of ours. Return None if it is a bug of this program.

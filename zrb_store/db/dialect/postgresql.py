@@ -12,14 +12,11 @@ from weakref import WeakKeyDictionary
 
 from zrb_store.db import waiting
 from zrb_store.db.core import sa
-from zrb_store.db.dialect.answer import answer, is_pooled
-from zrb_store.db.dialect.connecting import addresses, connect
-from zrb_store.db.dialect.probe import Probe
-from zrb_store.db.dialect.sessions import ABOUT_SESSION_SQL, end_session
-from zrb_store.db.dialect.tickets import TICKET_SQL, Ticket, system_of, was_committed
+from zrb_store.db.dialect.connecting import addresses, answer, connect, is_pooled
+from zrb_store.db.dialect.lost_commits import ABOUT_SESSION_SQL, TICKET_SQL, Ticket, end_session, was_committed
 from zrb_store.db.dialect.watchdog import Watched, watch
 from zrb_store.db.revision import REVISION_SQL
-from zrb_store.db.transaction import Params, Transaction
+from zrb_store.db.transaction import Transaction
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import connect_until
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
@@ -29,7 +26,6 @@ from zrb_store.safe_text import mask_text
 if TYPE_CHECKING:
     import psycopg
     from sqlalchemy.engine import URL
-    from sqlalchemy.sql import Executable
 
 # SQLSTATEs of a transaction that was rolled back because of another one.
 _BUSY = ("40001", "40P01", "55P03")
@@ -90,9 +86,6 @@ class PostgreSQL:
     backs_up = False
     make_usable: str | None = None
     may_lose_answers = True
-    unsynced: tuple[str, str] | None = (
-        None  # it would take a transaction of several statements, which is slower on most disks
-    )
     # Only in the schema of our tables: a table in other schemas of the search_path may belong to another program.
     has_versions = sa.text(
         "SELECT tablename FROM pg_catalog.pg_tables "
@@ -105,7 +98,6 @@ class PostgreSQL:
         self.commits_unsynced = False
         self._prepares = True
         self._where = ""
-        self._system = ""
         self._sessions: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
@@ -159,7 +151,6 @@ class PostgreSQL:
                 "use one with encoding UTF8"
             )
         session, synchronous_commit, backend = answer(driver, ABOUT_SESSION_SQL)
-        self._system = system_of(driver)
         pooled = is_pooled(driver, int(backend))
         if not self._prepares or pooled:
             driver.prepare_threshold = None
@@ -180,14 +171,13 @@ class PostgreSQL:
         # cannot be prepared, which psycopg does not notice if Ctrl-C interrupts it: hence prepare=False.
         sync = "SET LOCAL synchronous_commit = on; " if self.commits_unsynced else ""
         wait = f"SET LOCAL lock_timeout = '{self.lock_timeout}'; "
-        began = time.monotonic()
         cursor = driver.execute(
             f"BEGIN ISOLATION LEVEL READ COMMITTED; {wait}{sync}{_REVISION_AND_TICKET}", prepare=False
         )
         while cursor.nextset():
             pass
         row = cursor.fetchone()
-        return (None, None) if row is None else (str(row[0]), Ticket(row[1], self._system, began))
+        return (None, None) if row is None else (str(row[0]), Ticket(*row[1:]))
 
     def was_committed(self, driver: Any, ticket: Ticket) -> bool:
         return was_committed(driver, ticket, self._where)
@@ -214,11 +204,8 @@ class PostgreSQL:
         # Which transactions of the server have ended. Nothing is read from a table, and a standby knows it too.
         return connection.driver.execute("SELECT CAST(pg_catalog.txid_current_snapshot() AS text)").fetchone()
 
-    def bell(self, url: URL) -> None:
+    def written_file(self, url: URL) -> None:
         return None
-
-    def probe(self, statement: Executable, params: Params) -> Probe:
-        return Probe(statement, params)
 
     def is_busy(self, error: BaseException) -> bool:
         import psycopg

@@ -7,26 +7,22 @@ import functools
 import os
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zrb_store.db.core import sa
 from zrb_store.db.deferred import module
+from zrb_store.db.dialect.lost_commits import Ticket
 from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.statements import revision_of
-from zrb_store.db.dialect.tickets import Ticket
 from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.sqlite_file import open_file_read_only, open_uri, primary_code, stamp, wal
-from zrb_store.db.transaction import Params, Transaction
+from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
-    from sqlalchemy.sql import Executable
-
-    from zrb_store.db.dialect.bell import Bell
 
 _SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 # Explanations of SQLite's errors by primary result code (https://www.sqlite.org/rescode.html).
@@ -76,12 +72,7 @@ class SQLite:
         "AND name NOT GLOB 'sqlite_*' LIMIT 1"
     )
 
-    def __init__(self) -> None:
-        self.unsynced: tuple[str, str] | None = None
-
     def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
-        if durability == "full":
-            self.unsynced = ("PRAGMA synchronous=normal", "PRAGMA synchronous=full")
         self._open = functools.partial(_open, sqlite_path(url), read_only=read_only, durability=durability)
         # Made when something asks for it: statements whose SQL is stored run without SQLAlchemy.
         engine: sa.Engine = module("zrb_store.db.dialect.compiling").sqlite_engine(self._open)
@@ -139,16 +130,8 @@ class SQLite:
         path = sqlite_path(url)
         return self.change_mark(connection), *(stamp(file) for file in (path, wal(path)))
 
-    def bell(self, url: URL) -> Bell | None:
-        from zrb_store.db.dialect.bell import Bell  # loads slowly, and only those who wait need it
-
-        try:
-            return Bell(wal(sqlite_path(url).resolve()))  # SQLite follows symbolic links, too
-        except OSError:
-            return None
-
-    def probe(self, statement: Executable, params: Params) -> Callable[[Transaction], bool]:
-        return lambda connection: bool(connection.execute(statement, params))
+    def written_file(self, url: URL) -> Path:
+        return wal(sqlite_path(url).resolve())  # SQLite follows symbolic links, too
 
     def is_busy(self, error: BaseException) -> bool:
         return primary_code(error) in _SQLITE_BUSY

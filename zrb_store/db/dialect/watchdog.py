@@ -19,8 +19,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zrb_store.db import waiting
-from zrb_store.db.dialect.answer import SECONDS, answer, is_pooled
-from zrb_store.db.dialect.connecting import connect, until
+from zrb_store.db.dialect.connecting import SECONDS, answer, connect, is_pooled, until
 from zrb_store.db.waiting import Notice
 
 if TYPE_CHECKING:

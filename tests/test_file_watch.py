@@ -8,38 +8,36 @@ import pytest
 
 from tests.attempts import acting_as
 from tests.postgres import DEADLINE
-from zrb_store import SessionNotFound, Store
-from zrb_store.db.dialect.bell import Bell
-from zrb_store.operations import lookout as waiting
-from zrb_store.operations.lookout import Lookout
+from zrb_store import SessionNotFound, Store, waiting
 from zrb_store.operations.pop import pop
 from zrb_store.queries import lookout
+from zrb_store.waiting import FileWatch, QueueWait
 
 ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
 
-def test_a_bell(tmp_path: Path) -> None:
+def test_a_file_that_is_watched(tmp_path: Path) -> None:
     path = tmp_path / "file"
     try:
-        bell = Bell(path)
+        watch = FileWatch(path)
     except OSError:
         pytest.skip("this system has no inotify")
-    assert not bell.arm(), "there is no file"
+    assert not watch.arm(), "there is no file"
     path.write_text("1")
-    assert bell.arm()
-    assert not bell.rings(0.01)
+    assert watch.arm()
+    assert not watch.wait(0.01)
     with path.open("r+") as file:
         file.write("2")
-    assert bell.rings(DEADLINE)
-    assert bell.arm()
-    assert not bell.rings(0)
+    assert watch.wait(DEADLINE)
+    assert watch.arm()
+    assert not watch.wait(0)
     path.unlink()
-    assert bell.rings(DEADLINE)
-    assert not bell.arm()
+    assert watch.wait(DEADLINE)
+    assert not watch.arm()
     path.write_text("3")
-    assert bell.arm()
+    assert watch.arm()
     path.write_text("4")
-    assert bell.rings(DEADLINE)
+    assert watch.wait(DEADLINE)
 
 
 @ON_POSTGRESQL
@@ -55,7 +53,7 @@ def test_it_asks_without_prepared_statements_too(store: Store) -> None:
 
 def test_what_may_come_back_is_worth_a_look(store: Store) -> None:
     queue = store.session("inbox").xcom["files"]
-    watch = Lookout(store.database, "inbox", "files", DEADLINE)
+    watch = QueueWait(store.database, "inbox", "files", DEADLINE)
     assert not watch.may_get_value(), "there is no queue"
     queue.push("a")
     assert watch.may_get_value()
@@ -65,7 +63,7 @@ def test_what_may_come_back_is_worth_a_look(store: Store) -> None:
             queue.pop()
             store.session("inbox").xcom["other"].extend([])
         assert (watch.has_value(), watch.may_get_value()) == (False, True)
-        assert not Lookout(store.database, "inbox", "other", DEADLINE).may_get_value()
+        assert not QueueWait(store.database, "inbox", "other", DEADLINE).may_get_value()
         attempt.complete()
         assert not watch.may_get_value(), "it is taken for good"
 
@@ -78,13 +76,13 @@ def test_a_look_that_would_find_nothing_is_one_statement(
     queue = store.session("inbox").xcom["files"]
     queue.extend([])
     looks = []
-    ask = Lookout.is_time_to_look
+    ask = QueueWait.is_time_to_look
 
-    def asking(self: Lookout) -> bool:
+    def asking(self: QueueWait) -> bool:
         looks.append(ask(self))
         return looks[-1]
 
-    monkeypatch.setattr(Lookout, "is_time_to_look", asking)
+    monkeypatch.setattr(QueueWait, "is_time_to_look", asking)
 
     def statements(wait: float) -> int:
         before = sent()

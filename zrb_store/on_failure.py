@@ -5,13 +5,18 @@ Nothing here raises an error of the store: whoever calls it has something worse 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import shlex
+import subprocess
+import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import IO
 
 from zrb_store import settings
 from zrb_store.db.engine import Database
@@ -20,17 +25,24 @@ from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import alert
 from zrb_store.inspect.alert import Alert
 from zrb_store.names import full_name
-from zrb_store.operations import background_command
 from zrb_store.queries import on_failure as queries
 from zrb_store.queries import runs, sessions
+from zrb_store.queries.clock import now_micros
 from zrb_store.queries.last_errors import last_errors
+from zrb_store.queries.lease import cause_of_death, is_live
+from zrb_store.queries.on_failure import running_and_untold
 from zrb_store.records import RunRecord, iso
-from zrb_store.safe_text import mask_text, storable
+from zrb_store.safe_text import mask_printed, mask_text, one_line, storable
 
 _NOT_INHERITED = (*settings.TOLD, "ZRB_STORE_ON_FAILURE", "ZRB_STORE_ATTEMPT")
 _MOST_VALUES = 20  # of those that die together
 _MOST_CHARACTERS = 16 * 1024  # of one variable: the system allows 128 KiB
 _QUIET_FOR = 600.0  # seconds
+_MOST_COMMANDS = 20  # that are started at once: the next check tells of the others
+PATIENCE = 10.0
+"""Seconds that a command is waited for. After that it goes on alone."""
+_TAIL = 4096  # bytes of its output in which its last line is looked for
+_LONGEST = 200  # characters of that line
 
 _log = logging.getLogger("zrb_store")
 
@@ -62,6 +74,29 @@ def tell_death(database: Database, session: str, dead: RunRecord, died: str) -> 
         found = sessions.find(database, session)
         if found is not None and found.parent is None and queries.claim(database, dead):
             _tell_of_session(database, session, dead.id, died)
+
+
+def has_untold(database: Database) -> bool:
+    """Whether there is a stale session of which nobody has been told."""
+    moment = now_micros(database)
+    return any(not is_live(database, run, moment) for _, run in running_and_untold(database))
+
+
+def tell_stale(database: Database) -> None:
+    """Tell of each root run whose process died, once, whichever process finds it first.
+
+    A run whose process cannot be looked at counts as dead when its lease has expired and was not renewed in the 20 s
+    after somebody has noticed that. An error of the store is logged, not raised.
+    """
+    told = 0
+    try:
+        for session, run in running_and_untold(database):
+            died = None if run.damage else cause_of_death(database, run, now_micros(database))
+            if died is not None and told < _MOST_COMMANDS:
+                tell_death(database, session, run, died)
+                told += 1
+    except ZrbStoreError as error:
+        _log.warning("the command of ZRB_STORE_ON_FAILURE is not started for stale sessions: %s", error)
 
 
 def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
@@ -173,7 +208,7 @@ def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:
         if text:
             environment[f"ZRB_STORE_{name}"] = storable(mask_text(text))[:_MOST_CHARACTERS]
     environment["ZRB_STORE_URL"] = url_for_commands(url)
-    background_command.start("the command of ZRB_STORE_ON_FAILURE", command, environment)
+    start_command("the command of ZRB_STORE_ON_FAILURE", command, environment)
 
 
 def _time(event: Alert) -> str:
@@ -187,3 +222,91 @@ def _reporting(what: str) -> Iterator[None]:
         yield
     except ZrbStoreError as error:
         _log.warning("the command of ZRB_STORE_ON_FAILURE is not started for %s: %s", what, error)
+
+
+# -- the shell command that is started, and waited for in the background, for ten seconds at most
+
+
+class BackgroundCommands:
+    """The commands that this process has started. At its end it waits for them, but not longer than that."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._waiting: list[tuple[threading.Thread, float]] = []
+        self._alone: list[subprocess.Popen[bytes]] = []
+
+    def start(self, name: str, command: str, environment: Mapping[str, str]) -> None:
+        """Start a command by the shell. If it fails, or takes long, a warning is logged.
+
+        It gets a session of its own, so that neither the end of this process nor Ctrl-C ends it. What it prints is kept
+        from our output, which may be a pipe that somebody reads to its end.
+
+        Args:
+            name: What warnings call it.
+            command: The command.
+            environment: Its environment.
+        """
+        try:
+            printed = tempfile.TemporaryFile()  # noqa: SIM115 - the thread closes it
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", command],
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            _log.warning("%s cannot be started: %s", name, error)
+            return
+        # A daemon: the interpreter must not wait for it any longer than we do.
+        thread = threading.Thread(target=self._wait, args=(name, process, printed), daemon=True)
+        if self._pid != os.getpid():  # the first one of this process, which may be a fork of another one
+            self._pid = os.getpid()
+            self._waiting = []
+            atexit.register(self.wait_for_all)
+        self._waiting = [each for each in self._waiting if each[0].is_alive()]
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter ends, or there are too many: the command goes on alone
+            printed.close()
+            self._alone.append(process)  # Python warns if the object of a running process is deleted
+            return
+        self._waiting.append((thread, time.monotonic() + PATIENCE))
+
+    def _wait(self, name: str, process: subprocess.Popen[bytes], printed: IO[bytes]) -> None:
+        with printed:
+            try:
+                code = process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                _log.warning("%s still runs after %.0f s, and is not waited for any longer", name, PATIENCE)
+            else:
+                if code:
+                    how = f"failed with exit code {code}" if code > 0 else f"was ended by signal {-code}"
+                    said = _last_line(printed)
+                    _log.warning("%s %s%s", name, how, f": {said}" if said else "")
+                return
+        process.wait()  # no zombie is left
+
+    def wait_for_all(self) -> None:
+        """Wait for the commands of this process, for each at most `PATIENCE` seconds from its start."""
+        if self._pid != os.getpid():
+            return
+        with contextlib.suppress(KeyboardInterrupt):
+            for thread, until in self._waiting:
+                thread.join(max(0.0, until - time.monotonic() + 0.5))  # the thread has to log its warning
+
+
+def _last_line(printed: IO[bytes]) -> str:
+    printed.seek(0, os.SEEK_END)
+    printed.seek(max(0, printed.tell() - _TAIL))
+    # Masked before it is divided: of a secret with several lines, one alone may not be recognised.
+    lines = mask_printed(printed.read().decode(errors="backslashreplace")).strip().splitlines()
+    return one_line(lines[-1])[:_LONGEST] if lines else ""
+
+
+_commands = BackgroundCommands()
+start_command = _commands.start
+"""Start a shell command of this process (`BackgroundCommands.start`)."""
+wait_for_all = _commands.wait_for_all
+"""Wait for the commands of this process. At its end this happens by itself."""

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.operations.on_failure import tell_death
+from zrb_store.on_failure import tell_death
 from zrb_store.process import identity
 from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import reclaim as queries

@@ -20,11 +20,11 @@ from tests.postgres import DEADLINE, is_in_transaction, server_session, wait_unt
 from tests.processes import Child
 from tests.rows import query
 from zrb_store import AttemptClosed, InvalidArgument, LeaseLost, SessionNotFound, Store, StoreUnavailable, open_store
+from zrb_store import waiting as runtime_waiting
 from zrb_store.db.dialect import SQLite
-from zrb_store.operations import lookout
-from zrb_store.operations.lookout import Lookout
 from zrb_store.operations.pop import pop
 from zrb_store.testing import expire_lease
+from zrb_store.waiting import QueueWait, watch_of
 
 LONG = 3 * DEADLINE
 """Longer than any test waits, because a taker looks once more when its time is over."""
@@ -33,25 +33,25 @@ ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
 
-@pytest.fixture(params=["bell", "no bell"])
+@pytest.fixture(params=["watched", "not watched"])
 def no_looks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a waiting process notice a value, or miss it for ever; on SQLite also where there is no inotify."""
-    monkeypatch.setattr(lookout, "LOOK_EVERY", 3600.0)
-    if request.param == "no bell":  # PostgreSQL never has one
-        monkeypatch.setattr(SQLite, "bell", lambda self, url: None)
+    monkeypatch.setattr(runtime_waiting, "LOOK_EVERY", 3600.0)
+    if request.param == "not watched":  # as PostgreSQL always is
+        monkeypatch.setattr(SQLite, "written_file", lambda self, url: None)
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """The answers that waiting threads of this process have got to the question whether it is time to look."""
     answers: list[bool] = []
-    ask = Lookout.is_time_to_look
+    ask = QueueWait.is_time_to_look
 
-    def asking(self: Lookout) -> bool:
+    def asking(self: QueueWait) -> bool:
         answers.append(ask(self))
         return answers[-1]
 
-    monkeypatch.setattr(Lookout, "is_time_to_look", asking)
+    monkeypatch.setattr(QueueWait, "is_time_to_look", asking)
     return answers
 
 
@@ -159,7 +159,7 @@ def test_a_pooler_may_give_it_another_server_session(store: Store, asked: list[b
 @pytest.mark.usefixtures("no_looks")
 def test_a_failed_question_is_asked_again(store: Store, asked: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     queue = store.session("inbox").xcom["files"]
-    watch = Lookout(store.database, "inbox", "files", LONG)
+    watch = QueueWait(store.database, "inbox", "files", LONG)
     assert not watch.is_time_to_look()
     queue.push("late")
     with monkeypatch.context() as patch:
@@ -240,11 +240,11 @@ def test_a_time_that_is_none(store: Store, seconds: Any) -> None:
 
 
 def test_it_ends_when_it_is_told(store: Store, asked: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookout, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(runtime_waiting, "LOOK_EVERY", 0.1)
     over = threading.Event()
 
     def wait_until_over() -> bool:
-        watch = Lookout(store.database, "inbox", "files", math.inf)
+        watch = QueueWait(store.database, "inbox", "files", math.inf)
         while watch.wait(over.is_set):
             pass
         return True
@@ -256,14 +256,14 @@ def test_it_ends_when_it_is_told(store: Store, asked: list[bool], monkeypatch: p
 
 
 def test_the_parts_for_asyncio(store: Store) -> None:
-    watch = Lookout(store.database, "inbox", "files", LONG)
+    watch = QueueWait(store.database, "inbox", "files", LONG)
     pause = watch.next_pause()
     assert pause is not None
     assert 0 < pause < 1
     assert not watch.is_time_to_look()
     store.session("inbox").xcom["files"].push("late")
     assert watch.is_time_to_look()
-    assert Lookout(store.database, "inbox", "files", 0).next_pause() is None
+    assert QueueWait(store.database, "inbox", "files", 0).next_pause() is None
 
 
 # -- what it costs others
@@ -292,7 +292,7 @@ def test_no_transaction_is_open(
 def test_a_locked_store_does_not_end_the_waiting(
     store: Store, location: str, asked: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookout, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(runtime_waiting, "LOOK_EVERY", 0.05)
     store.database.timeout = 0.01
     with contextlib.closing(sqlite3.connect(location, isolation_level=None)) as outside:
         with waiting(asked, lambda: TAKERS["shell"](store)) as taken:
@@ -310,8 +310,8 @@ def test_a_locked_store_does_not_end_the_waiting(
 def test_nothing_is_asked_while_nobody_writes(
     store: Store, location: str, asked: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookout, "LOOK_EVERY", 3600.0)
-    if store.database.dialect.bell(store.database.url) is None:
+    monkeypatch.setattr(runtime_waiting, "LOOK_EVERY", 3600.0)
+    if watch_of(store.database) is None:
         pytest.skip("this system has no inotify")
     with pytest.raises(IndexError):
         store.session("inbox").xcom["files"].pop(wait=1)
