@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zrb_store.db.core import Params
 from zrb_store.db.engine import Database
-from zrb_store.db.transaction import Lost, Params, Row, Transaction
+from zrb_store.db.transaction import Lost, Row, Transaction
 
 if TYPE_CHECKING:
-    from sqlalchemy.sql import Executable
+    from zrb_store.db.core import Runnable
 
 
 class Unsynced:
@@ -25,7 +26,7 @@ class Unsynced:
         self._database = database
         self.dialect_name = database.dialect_name
 
-    def execute(self, statement: Executable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
+    def execute(self, statement: Runnable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
         """Run one statement that writes in its own transaction, as `Database.execute` does."""
         database = self._database
         if database.read_only or database.dialect.unsynced is None:
@@ -33,7 +34,12 @@ class Unsynced:
         return database.operate(self._write, *database.dialect.unsynced, statement, params)
 
     def _write(
-        self, transaction: Transaction, before: str, after: str, statement: Executable, params: Params
+        self,
+        transaction: Transaction,
+        before: str,
+        after: str,
+        statement: Runnable,
+        params: Params,
     ) -> list[Row]:
         transaction.is_set = True  # if a Ctrl-C prevents what comes after
         transaction.driver.execute(before)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zrb_store.db.core import Params, Statement
 from zrb_store.db.dialect.open_file import OpenFile, StoreReplaced
 from zrb_store.db.dialect.postgresql import NoConnectionLeft, PostgreSQL
 from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
@@ -34,7 +35,7 @@ from zrb_store.db.dialect.statements import (
 )
 from zrb_store.db.dialect.tickets import Ticket
 from zrb_store.db.dialect.watchdog import Watched
-from zrb_store.db.transaction import Params, Transaction
+from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StoreUnavailable, ZrbStoreError
 
 if TYPE_CHECKING:
@@ -100,13 +101,13 @@ class Dialect(Protocol):
     may_lose_answers: bool
     commits_unsynced: bool
     unsynced: tuple[str, str] | None
-    has_versions: sa.TextClause
-    has_foreign: sa.TextClause
+    has_versions: Callable[[], Statement[sa.TextClause]]
+    has_foreign: Callable[[], Statement[sa.TextClause]]
 
-    def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
-        """Return an engine that opens connections in autocommit mode and with our settings. It may be deferred."""
+    def engine(self, url: URL, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
+        """Prepare to open connections in autocommit mode and with our settings. Return what makes the engine, once."""
 
-    def connect(self, engine: sa.Engine, database: Watched) -> Any:
+    def connect(self, database: Watched) -> Any:
         """Open a connection for the operation under way, as long as that may still wait."""
 
     def watch(self, database: Watched) -> None:
@@ -158,7 +159,7 @@ class Dialect(Protocol):
     def bell(self, url: URL) -> Bell | None:
         """Return what rings when anything is committed; None if there is nothing like that, and one must ask."""
 
-    def probe(self, statement: Executable, params: Params) -> Callable[[Transaction], bool]:
+    def probe(self, statement: Statement[Executable], params: Params) -> Callable[[Transaction], bool]:
         """Return what tells whether a query yields a row. It may be asked very often, so it is as cheap as possible."""
 
     def is_busy(self, error: BaseException) -> bool:

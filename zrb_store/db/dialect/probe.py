@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.db.transaction import Params, Transaction, compiled
+from zrb_store.db.core import Params, Statement, binder, compiled
+from zrb_store.db.transaction import Transaction
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -25,7 +26,7 @@ class Probe:
 
     __slots__ = ("_bind", "_encoded", "_name", "_params", "_sql", "_statement")
 
-    def __init__(self, statement: Executable, params: Params) -> None:
+    def __init__(self, statement: Statement[Executable], params: Params) -> None:
         """Prepare to ask.
 
         Args:
@@ -60,10 +61,11 @@ class Probe:
 
 
 @functools.cache
-def _below_psycopg(statement: Executable) -> tuple[bytes, str, Callable[[Params], Any]]:
+def _below_psycopg(statement: Statement[Executable]) -> tuple[bytes, str, Callable[[Params], Any]]:
     """Return a name for a prepared statement, its SQL as libpq expects it, and what puts its parameters in order."""
     from sqlalchemy.dialects import postgresql
 
     dialect: sa.Dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-    ready = compiled(dialect, statement)
-    return f"zrb_{hashlib.sha256(ready.sql.encode()).hexdigest()[:16]}".encode(), ready.sql, ready.bind
+    found = compiled(dialect, statement.construct)
+    name = f"zrb_{hashlib.sha256(found.sql.encode()).hexdigest()[:16]}"
+    return name.encode(), found.sql, binder(found.names, found.constants)

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.db.core import sa
-from zrb_store.db.deferred import module
+from zrb_store.db.core import Params, Statement, compiling, sa, statement
 from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.statements import revision_of
 from zrb_store.db.dialect.tickets import Ticket
 from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.sqlite_file import open_file_read_only, open_uri, primary_code, stamp, wal
-from zrb_store.db.transaction import Params, Transaction
+from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
 
@@ -40,6 +39,19 @@ _SQLITE_REASONS = {
     sqlite3.SQLITE_CORRUPT: "is damaged; restore a backup, or save what is readable with `sqlite3 FILE .recover`",
     sqlite3.SQLITE_NOTADB: "is not a SQLite database; name another file in ZRB_STORE_URL",
 }
+
+
+@statement
+def _has_versions() -> sa.TextClause:
+    return sa.text("SELECT name FROM sqlite_master WHERE name IN ('zrb_version', 'zrb_session', 'alembic_version')")
+
+
+@statement
+def _has_foreign() -> sa.TextClause:
+    return sa.text(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' "
+        "AND name NOT GLOB 'sqlite_*' LIMIT 1"
+    )
 
 
 class _Connection:
@@ -68,26 +80,20 @@ class SQLite:
     make_usable: str | None = "PRAGMA journal_mode=WAL"
     may_lose_answers = False
     commits_unsynced = False
-    has_versions = sa.text(
-        "SELECT name FROM sqlite_master WHERE name IN ('zrb_version', 'zrb_session', 'alembic_version')"
-    )
-    has_foreign = sa.text(
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' "
-        "AND name NOT GLOB 'sqlite_*' LIMIT 1"
-    )
+    has_versions = staticmethod(_has_versions)
+    has_foreign = staticmethod(_has_foreign)
 
     def __init__(self) -> None:
         self.unsynced: tuple[str, str] | None = None
 
-    def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
+    def engine(self, url: URL, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
         if durability == "full":
             self.unsynced = ("PRAGMA synchronous=normal", "PRAGMA synchronous=full")
         self._open = functools.partial(_open, sqlite_path(url), read_only=read_only, durability=durability)
-        # Made when something asks for it: statements whose SQL is stored run without SQLAlchemy.
-        engine: sa.Engine = module("zrb_store.db.dialect.compiling").sqlite_engine(self._open)
-        return engine
+        # Statements whose SQL is stored run without SQLAlchemy.
+        return functools.cache(lambda: compiling.sqlite_engine(self._open))
 
-    def connect(self, engine: sa.Engine, database: Watched) -> Any:
+    def connect(self, database: Watched) -> Any:
         return _Connection(self._open())
 
     def watch(self, database: Watched) -> None:
@@ -147,7 +153,7 @@ class SQLite:
         except OSError:
             return None
 
-    def probe(self, statement: Executable, params: Params) -> Callable[[Transaction], bool]:
+    def probe(self, statement: Statement[Executable], params: Params) -> Callable[[Transaction], bool]:
         return lambda connection: bool(connection.execute(statement, params))
 
     def is_busy(self, error: BaseException) -> bool:
