@@ -18,7 +18,8 @@ from benchmarks.harness import Effort, time_text
 from benchmarks.report import Answer, Goal, table
 from benchmarks.stuffing import add_sessions
 from zrb_store import Store, open_store
-from zrb_store.db.transaction import Transaction, compiled
+from zrb_store.db.core import ready
+from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.list import list_sessions
 from zrb_store.inspect.session_names import resolve
 from zrb_store.inspect.show import open_session
@@ -30,7 +31,7 @@ def sql_of(command: Callable[[], Any]) -> tuple[int, float]:
 
     def timed(run: Callable[..., Iterable[Any]]) -> Callable[..., list[Any]]:
         def run_timed(self: Transaction, statement: Any, *params: Any) -> list[Any]:
-            compiled(self._dialect, statement)  # compiling is not timed: most statements are compiled once per process
+            ready(statement, self.dialect_name)  # compiling is not timed: most statements are compiled once per process
             began = time.perf_counter()
             rows = list(run(self, statement, *params))
             spent.append(time.perf_counter() - began)

@@ -13,7 +13,7 @@ import itertools
 import json
 import pkgutil
 import re
-import sqlite3
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -23,15 +23,13 @@ from typing import Any
 import click
 
 import zrb_store
+import zrb_store.db
 import zrb_store.queries
 import zrb_store.testing
 from zrb_store import settings
 from zrb_store.cli.app import app
-from zrb_store.db import about, schema, stored_statements
+from zrb_store.db import core
 from zrb_store.db.columns import ColumnRule
-from zrb_store.db.deferred import Deferred
-from zrb_store.db.dialect import SQLite, statements
-from zrb_store.db.dialect.compiling import sqlite_engine
 from zrb_store.operations.transfer import lines
 from zrb_store.operations.transfer.fields import FIELDS
 from zrb_store.xcom import Xcoms
@@ -280,28 +278,28 @@ def _field(column: ColumnRule) -> dict[str, Any]:
 
 
 def sqlite_statements() -> str:
-    """The SQL of every statement that always is the same, or depends on nothing but yes or no."""
-    path, name = list(zrb_store.queries.__path__), "zrb_store.queries."
-    modules = [importlib.import_module(each.name) for each in pkgutil.walk_packages(path, name)]
-    found: list[Any] = [SQLite.has_versions, SQLite.has_foreign]
-    for module in (schema, about, statements, *modules):
-        for item in vars(module).values():
-            is_ours = hasattr(item, "cache_info") and item.__module__ == module.__name__
-            for one in _made_by(item) if is_ours else [item]:
-                found += one.values() if isinstance(one, dict) else one if isinstance(one, list | tuple) else [one]
-    dialect = sqlite_engine(lambda: sqlite3.connect(":memory:")).dialect
-    return stored_statements.stored_form(dialect, (each for each in found if isinstance(each, Deferred)))
+    """The SQL of every statement that always is the same, or whose arguments have few values."""
+    for package in (zrb_store.db, zrb_store.queries):
+        for each in pkgutil.walk_packages(list(package.__path__), f"{package.__name__}."):
+            importlib.import_module(each.name)
+    made = ((sys.modules[build.__module__], build) for build in core.STATEMENTS)
+    return core.file_content(
+        getattr(module, build.__name__)(*args, **named)
+        for module, build in made
+        for args, named in variants(build, "sqlite")
+    )
 
 
-def _made_by(function: Callable[..., Any]) -> Iterator[Any]:
-    """Call a function with every combination of its arguments, if each is of a type with few values."""
-    hints = typing.get_type_hints(function)
-    parameters = list(inspect.signature(function).parameters.values())
-    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
-        return
-    choices = [["sqlite"] if each.name == "dialect_name" else _choices(hints[each.name]) for each in parameters]
-    for arguments in itertools.product(*choices):
-        yield function(**dict(zip((each.name for each in parameters), arguments, strict=True)))
+def variants(build: Callable[..., Any], dialect_name: str) -> Iterator[tuple[list[Any], dict[str, Any]]]:
+    """Yield every combination of a statement's arguments, if each is of a type with few values."""
+    parameters = inspect.signature(build).parameters.values()
+    texts = {name: hint for name, hint in build.__annotations__.items() if name != "return"}
+    hints = typing.get_type_hints(types.SimpleNamespace(__annotations__=texts), vars(sys.modules[build.__module__]))
+    choices = [[dialect_name] if one.name == "dialect_name" else _choices(hints[one.name]) for one in parameters]
+    for chosen in itertools.product(*choices):
+        pairs = list(zip(parameters, chosen, strict=True))
+        named = {one.name: value for one, value in pairs if one.kind is one.KEYWORD_ONLY}
+        yield [value for one, value in pairs if one.kind is not one.KEYWORD_ONLY], named
 
 
 def _choices(hint: Any) -> list[Any]:
@@ -340,7 +338,7 @@ def main() -> None:
     (DOCS / "api.md").write_text(api_page(), encoding="utf-8")
     (DOCS / "schema" / "export.json").write_text(export_schema(), encoding="utf-8")
     GRAMMAR.write_text(grammar(), encoding="utf-8")
-    stored_statements.PATH.write_text(sqlite_statements(), encoding="utf-8")
+    core.PATH.write_text(sqlite_statements(), encoding="utf-8")
 
 
 if __name__ == "__main__":

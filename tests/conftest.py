@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from tests import pgbouncer, postgres
 from tests.commands import Commands
 from tests.processes import start_server
+from tests.statements import built_again
 from tests.told import Told
 from tests.zrb.environments import RELEASES, is_left_out
 from zrb_store.db import chunks as db_chunks
@@ -327,10 +328,6 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Texts of three bytes and more are stored in chunks of four characters."""
     monkeypatch.setattr(db_chunks, "_LONG_FROM", {"sqlite": 3, "postgresql": 3})
     monkeypatch.setattr(chunks, "LONGEST", 4)
-    monkeypatch.setattr(takes, "_fits_chunk", value.c.size <= sa.literal_column("4"))
-    statements = [takes._take, takes._fits_next]
-    for statement in statements:
-        statement.cache_clear()
-    yield
-    for statement in statements:
-        statement.cache_clear()
+    monkeypatch.setattr(takes, "_fits_chunk", lambda: value.c.size <= sa.literal_column("4"))
+    with built_again():
+        yield

@@ -6,20 +6,22 @@ import math
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.sql import visitors
 
 from tests.attempts import acting_as
 from tests.commands import Commands
 from tests.rows import all_rows
 from tests.sessions import parse, parse_lines
+from tests.statements import built_again
 from tests.test_migrations import NEXT
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, codec, open_store
-from zrb_store.db import engine, migrate, schema, stored_statements, transaction
-from zrb_store.db.deferred import made
+from zrb_store.db import engine, migrate, schema
+from zrb_store.db.core import ready
 from zrb_store.db.dialect import lost_commits, statements
 from zrb_store.db.revision import REVISION
 from zrb_store.db.urls import store_url
@@ -52,12 +54,13 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         monkeypatch.setattr(migrate, "folder", lambda: folder)
         for module in (lost_commits, statements, schema, db_operations):
             monkeypatch.setattr(module, "REVISION", NEXT)
-        monkeypatch.setattr(made(statements._our_revision), "name", f"'{NEXT}'")
-        monkeypatch.setattr(stored_statements, "_stored", lambda: "")  # they are of this revision
-        transaction.compiled.cache_clear()
+        for each in visitors.iterate(statements.schema_is_unchanged()):
+            if isinstance(each, sa.ColumnClause) and each.name == f"'{REVISION}'":
+                monkeypatch.setattr(each, "name", f"'{NEXT}'")
+        stack.enter_context(built_again())
 
-    yield install
-    transaction.compiled.cache_clear()
+    with ExitStack() as stack:
+        yield install
 
 
 @pytest.fixture
@@ -183,13 +186,13 @@ def test_every_statement_that_writes_by_itself_asks_for_the_revision(store: Stor
         values._push("postgresql", True, False),
         takes._take(True, False, False, True),
         takes._take(False, True, True, True),
-        attempts._BEGIN,
-        attempts._BEGIN_ONCE,
-        lease_queries._RENEW,
-        sessions._SET_TASKS,
+        attempts._begin_again(),
+        attempts._begin_once(),
+        lease_queries._renew(),
+        sessions._set_tasks(),
     ]
     for statement in by_themselves:
-        sql = transaction.compiled(store.database.engine.dialect, statement).sql
+        sql = ready(statement, store.database.dialect_name).sql
         assert f"version_num = '{REVISION}'" in sql
 
 

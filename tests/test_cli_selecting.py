@@ -8,15 +8,14 @@ from pathlib import Path
 import click
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite as SQLite
 
 from tests.commands import Commands
 from tests.sessions import parse
 from tests.test_prune import names, run
 from zrb_store import Store, ZrbStoreError, open_store
+from zrb_store.db.core import ready
 from zrb_store.db.dialect import matches
 from zrb_store.db.tables import session
-from zrb_store.db.transaction import compiled
 from zrb_store.name_pattern import NamePattern
 from zrb_store.operations import rm
 from zrb_store.operations.pin import pin
@@ -80,7 +79,7 @@ def test_a_limit_counts_only_what_matches(command: Commands, named: Store) -> No
 def test_sqlite_reads_only_the_names_that_begin_so(tmp_path: Path) -> None:
     with open_store(tmp_path / "store.db") as store:
         condition = matches("sqlite", session.c.name, NamePattern("etl-*"))
-        sql, bind, _ = compiled(SQLite(), sa.select(session.c.name).where(condition))
+        sql, bind, _ = ready(sa.select(session.c.name).where(condition), "sqlite")
         with store.database.snapshot() as transaction:
             (plan,) = transaction.driver.execute(f"EXPLAIN QUERY PLAN {sql}", bind({})).fetchall()
     assert "USING COVERING INDEX" in plan[3]

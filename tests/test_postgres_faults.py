@@ -89,7 +89,7 @@ def test_rows_that_contradict_each_other_are_refused_at_once(
 
     def twice(transaction: Transaction) -> None:
         row = (queue_id, 1, "int", 1, 0, None, None, 0, "1", 0, False)
-        transaction.execute_many(values._INSERT, values._INSERTED, [row, row])
+        transaction.execute_many(values._insert(), values._INSERTED, [row, row])
 
     began = time.monotonic()
     with pytest.raises(ZrbStoreError, match="refuses rows that contradict each other: duplicate key value"):

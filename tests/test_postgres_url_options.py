@@ -174,7 +174,7 @@ def test_several_hosts_reach_both_drivers(location: str) -> None:
     """SQLAlchemy, and libpq alone, which completion with TAB uses."""
     given = "postgresql://u@h1:5433,h2:5434/db"
     for text in (given, "postgresql://u@/db?host=h1:5433&host=h2:5434"):
-        engine = PostgreSQL().engine(store_url(text), read_only=True, durability="normal")
+        engine = PostgreSQL().engine(store_url(text), read_only=True, durability="normal")()
         _, parameters = engine.dialect.create_connect_args(engine.url)
         assert (parameters["host"], parameters["port"]) == ("h1,h2", "5433,5434")
     assert libpq_uri_of(given) == given

@@ -5,40 +5,51 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from zrb_store.db.core import sa
+from zrb_store.db.core import sa, statement
 from zrb_store.db.dialect import sqlite_path
 from zrb_store.db.engine import Database
 
-_SQLITE_PRODUCT = sa.text("SELECT 'SQLite ' || sqlite_version()")
-_SQLITE_SIZE = sa.text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
-_POSTGRESQL_PRODUCT = sa.text("SELECT 'PostgreSQL ' || current_setting('server_version')")
-_POSTGRESQL_SIZE = sa.text(
-    "SELECT coalesce(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint FROM pg_catalog.pg_class c "
-    "WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'zrb\\_%'"
-)
+
+@statement
+def _product(dialect_name: str) -> sa.TextClause:
+    if dialect_name == "sqlite":
+        return sa.text("SELECT 'SQLite ' || sqlite_version()")
+    return sa.text("SELECT 'PostgreSQL ' || current_setting('server_version')")
+
+
+@statement
+def _size(dialect_name: str) -> sa.TextClause:
+    if dialect_name == "sqlite":
+        return sa.text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
+    return sa.text(
+        "SELECT coalesce(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint FROM pg_catalog.pg_class c "
+        "WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'zrb\\_%'"
+    )
 
 
 def product(database: Database) -> str:
     """Return name and version of the database product."""
-    name: str = database.execute(_SQLITE_PRODUCT if is_file(database) else _POSTGRESQL_PRODUCT)[0][0]
+    name: str = database.execute(_product(database.dialect_name))[0][0]
     return name
 
 
-_POSTGRESQL_OTHERS = sa.text(
-    "SELECT count(*) FROM pg_catalog.pg_stat_activity "
-    "WHERE datname = current_database() AND pid <> pg_catalog.pg_backend_pid()"
-)
+@statement
+def _others() -> sa.TextClause:
+    return sa.text(
+        "SELECT count(*) FROM pg_catalog.pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_catalog.pg_backend_pid()"
+    )
 
 
 def other_connections(database: Database) -> int:
     """Count the other connections to the same PostgreSQL database, of whatever program."""
-    count: int = database.execute(_POSTGRESQL_OTHERS)[0][0]
+    count: int = database.execute(_others())[0][0]
     return count
 
 
 def size(database: Database) -> int:
     """Return how many bytes the store occupies, without SQLite's `-wal` file."""
-    occupied: int = database.execute(_SQLITE_SIZE if is_file(database) else _POSTGRESQL_SIZE)[0][0]
+    occupied: int = database.execute(_size(database.dialect_name))[0][0]
     return occupied
 
 

@@ -1,42 +1,252 @@
-"""What statements are written with: SQLAlchemy, the tables, and what differs between the databases; all deferred.
+"""Statements: what they are written with, how each is built and compiled once, and their SQL on SQLite, stored.
 
-SQLAlchemy takes longer to import than most commands take altogether. Here it is not imported before a statement is
-compiled, and those that are stored (`stored_statements.py`) need not be compiled.
+A statement is a function that returns a construct of SQLAlchemy Core. It is built when something needs it:
+
+    @statement
+    def _oldest(locked: bool) -> sa.Select[int]:
+        found = sa.select(t.value.c.seq).order_by(t.value.c.seq).limit(literal_column("1"))
+        return found.with_for_update() if locked else found
+
+    rows = executor.execute(_oldest(True), params)
+
+Pieces that statements share are functions too (`part`). SQLAlchemy takes longer to import than most commands take
+altogether; so `sa` and `t`, the tables, are modules that load at their first use, and SQLite's SQL of each statement is
+in sqlite_statements.json, by module, function and arguments. `python docs/generate.py` writes it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from zrb_store.db.deferred import module
+import functools
+import hashlib
+import importlib
+import json
+import operator
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
-    from sqlalchemy import bindparam, literal_column
+    from sqlalchemy.sql import Executable
 
-    from zrb_store.db.tables import attempt, change, chunk, clock, output, queue, returned, run, session, value, version
+    from zrb_store.db import tables as t
+    from zrb_store.db.dialect import compiling
 else:
-    sa = module("sqlalchemy")
-    bindparam, literal_column = sa.bindparam, sa.literal_column
-    _tables = module("zrb_store.db.tables")
-    attempt, change, chunk, output = _tables.attempt, _tables.change, _tables.chunk, _tables.output
-    clock = _tables.clock
-    queue, returned, run = _tables.queue, _tables.returned, _tables.run
-    session, value, version = _tables.session, _tables.value, _tables.version
+
+    class _Module:
+        """A module that is imported at its first use."""
+
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, attribute: str) -> Any:
+            found = getattr(importlib.import_module(self._name), attribute)
+            setattr(self, attribute, found)
+            return found
+
+    sa = _Module("sqlalchemy")
+    t = _Module("zrb_store.db.tables")
+    compiling = _Module("zrb_store.db.dialect.compiling")
 
 __all__ = [
-    "attempt",
+    "STATEMENTS",
+    "Params",
+    "Ready",
+    "Statement",
+    "binder",
     "bindparam",
-    "change",
-    "chunk",
-    "clock",
+    "compiled",
+    "compiling",
+    "file_content",
     "literal_column",
-    "output",
-    "queue",
-    "returned",
-    "run",
+    "part",
+    "ready",
     "sa",
-    "session",
-    "value",
-    "version",
+    "statement",
+    "t",
 ]
+PATH = Path(__file__).with_name("sqlite_statements.json")
+P = ParamSpec("P")
+T = TypeVar("T")
+Construct = TypeVar("Construct", bound="Executable", covariant=True)
+Params = Mapping[str, Any]
+# Two threads must not make an alias twice, because a statement would contain both.
+_building = threading.RLock()
+
+
+def bindparam(name: str, type_: Any = None) -> sa.BindParameter[Any]:
+    """Return a parameter of a statement."""
+    return sa.bindparam(name, type_=type_)
+
+
+def literal_column(sql: str) -> sa.ColumnClause[Any]:
+    """Return an expression that is written as SQL."""
+    return sa.literal_column(sql)
+
+
+def part(build: Callable[P, T]) -> Callable[P, T]:
+    """Let a function that builds a part of statements build it once: an alias that is made twice is two."""
+    built: dict[Any, T] = {}
+
+    @functools.wraps(build)
+    def get(*args: P.args, **kwargs: P.kwargs) -> T:
+        key = (args, *kwargs.items())
+        if key not in built:
+            with _building:
+                if key not in built:
+                    # If a signal handler interrupts this and builds it too, the first one counts.
+                    built.setdefault(key, build(*args, **kwargs))
+        return built[key]
+
+    return get
+
+
+class Statement(Generic[Construct]):
+    """A statement that is built when its construct is needed."""
+
+    __slots__ = ("_build", "_built", "key")
+
+    def __init__(self, key: str, build: Callable[[], Construct]) -> None:
+        """Note how to build it. The key names it in the file."""
+        self.key = key
+        self._build = build
+        self._built: list[Construct] = []
+
+    @property
+    def construct(self) -> Construct:
+        """What the function returns."""
+        if not self._built:
+            with _building:
+                if not self._built:
+                    self._built.append(self._build())
+        return self._built[0]
+
+
+if TYPE_CHECKING:
+    Runnable = Statement[Executable] | Executable
+    """What an executor runs: a statement, or a construct that was put together of what a user gave."""
+
+STATEMENTS: list[Callable[..., Any]] = []
+"""The functions that `statement` has decorated, for docs/generate.py."""
+
+
+def statement(build: Callable[P, Construct]) -> Callable[P, Statement[Construct]]:
+    """Let a function return its statement without building it: the same one for the same arguments.
+
+    Its arguments are the name of the database, if the statement depends on it, and words or flags that choose between
+    variants. Those with few values are stored for all of them.
+    """
+
+    @functools.cache
+    def made(*args: Any, **kwargs: Any) -> Statement[Construct]:
+        code = build.__code__
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        given = dict(zip(names, args, strict=False)) | kwargs
+        key = f"{build.__module__}.{build.__name__}({', '.join(repr(given[name]) for name in names)})"
+        return Statement(key, functools.partial(build, *args, **kwargs))
+
+    STATEMENTS.append(build)
+    return made  # type: ignore[return-value]  # a cache forgets the types of arguments
+
+
+class Compiled(NamedTuple):
+    """A statement as it is stored.
+
+    Attributes:
+        sql: Its SQL.
+        names: The order of its parameters, if the driver expects a sequence; None if it expects a mapping.
+        constants: The values that the statement itself contains, by the names of their parameters.
+        writes: Whether it changes rows.
+    """
+
+    sql: str
+    names: list[str] | None
+    constants: Mapping[str, Any]
+    writes: bool
+
+
+def compiled(dialect: sa.Dialect, construct: Executable) -> Compiled:
+    """Compile a statement for a database."""
+    result: Any = construct.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
+    constants = {key: value for key, value in result.params.items() if value is not None or not _is_open(result, key)}
+    return Compiled(str(result), result.positiontup, constants, bool(construct.is_dml))
+
+
+def _is_open(result: Any, key: str) -> bool:
+    """Whether the parameter needs a value, rather than being a constant None."""
+    bind = result.binds.get(key)
+    return bind is not None and bind.required
+
+
+class Ready(NamedTuple):
+    """A statement as the driver runs it.
+
+    Attributes:
+        sql: Its SQL.
+        bind: Converts parameters to the form that the driver expects.
+        writes: Whether it changes rows.
+    """
+
+    sql: str
+    bind: Callable[[Params], Any]
+    writes: bool
+
+
+@functools.lru_cache(maxsize=512)
+def ready(statement: Runnable, dialect_name: str) -> Ready:
+    """Return a statement as the driver of a database runs it. It is compiled only once."""
+    found = None
+    if isinstance(statement, Statement):
+        found = _stored(statement.key) if dialect_name == "sqlite" else None
+    if found is None:
+        construct = statement.construct if isinstance(statement, Statement) else statement
+        found = compiled(compiling.dialect(dialect_name), construct)
+    return Ready(found.sql, binder(found.names, found.constants), found.writes)
+
+
+def binder(names: Sequence[str] | None, constants: Params) -> Callable[[Params], Any]:
+    """Return a function that adds a statement's constants to its parameters.
+
+    Args:
+        names: The order of the parameters, if the driver expects a sequence; None if it expects a mapping.
+        constants: The values that the statement itself contains.
+    """
+    if names is None:
+        return (lambda params: {**constants, **params}) if constants else dict
+    if constants or len(names) < 2:
+        return lambda params: [params[name] if name in params else constants[name] for name in names]
+    return operator.itemgetter(*names)
+
+
+def _stored(key: str) -> Compiled | None:
+    # Only the line that is needed is parsed.
+    _, found, line = _file().partition(f"\n{json.dumps(key)}: ")
+    return Compiled(*json.loads(line.partition("\n")[0].rstrip(","))) if found else None
+
+
+@functools.cache
+def _file() -> str:
+    """Return the content of the file; nothing if it was made from other sources than these, or if there is none."""
+    try:
+        content = PATH.read_text(encoding="utf-8")
+        return content if content.startswith(_first_line()) else ""
+    except OSError:
+        return ""
+
+
+def _first_line() -> str:
+    """Return the first line of the file, with a hash of every module that may build statements or parts of them."""
+    digest = hashlib.blake2b(digest_size=10)
+    for folder in (PATH.parent, PATH.parent / "dialect", PATH.parent.with_name("queries")):
+        for path in sorted(folder.glob("*.py")):
+            digest.update(f"{path.name}\n".encode() + path.read_bytes())
+    return f'{{"sources": "{digest.hexdigest()}",\n'
+
+
+def file_content(statements: Iterable[Statement[Any]]) -> str:
+    """Return the content of the file for these statements."""
+    dialect = compiling.dialect("sqlite")
+    found = {each.key: list(compiled(dialect, each.construct)) for each in statements}
+    lines = (f"{json.dumps(key)}: {json.dumps(found[key], ensure_ascii=False)}" for key in sorted(found))
+    return _first_line() + ",\n".join(lines) + "\n}\n"

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zrb_store.db.deferred import made
+from zrb_store.db.core import Params, ready
 from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, refuse_upgraded
 from zrb_store.db.dialect.lost_commits import Asking, Committing, roll_back
 from zrb_store.db.failpoints import failpoint
 from zrb_store.db.process_fork import protect_from_fork
-from zrb_store.db.transaction import Lost, Params, Row, Transaction, compiled
+from zrb_store.db.transaction import Lost, Row, Transaction
 from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import Patience, Wait
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
@@ -21,6 +21,8 @@ from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.engine import URL
+
+    from zrb_store.db.core import Runnable
 
 T = TypeVar("T")
 
@@ -50,8 +52,7 @@ class Database(Patience):
         self.dialect = dialect_of(url)
         self.dialect_name = self.dialect.name
         self.connections = 0
-        self._engine = self.dialect.engine(url, read_only=read_only, durability=durability)
-        self._language = self._engine.dialect  # read once: a deferred engine has another one each time
+        self._make_engine = self.dialect.engine(url, read_only=read_only, durability=durability)
         self._lock = threading.RLock()
         self._transaction: Transaction | None = None
         self._pooled: Any = None
@@ -70,7 +71,7 @@ class Database(Patience):
     @property
     def engine(self) -> sa.Engine:
         """The SQLAlchemy engine, for migrations and backups."""
-        return made(self._engine)  # type: ignore[no-any-return]
+        return self._make_engine()
 
     def close(self) -> None:
         """Close the connection, once the operation of another thread, if there is one, has ended."""
@@ -81,7 +82,7 @@ class Database(Patience):
 
     # -- operations
 
-    def execute(self, statement: sa.sql.Executable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
+    def execute(self, statement: Runnable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
         """Run one statement in its own transaction.
 
         A statement that writes must have `schema_is_unchanged` as a condition, and return the rows that it changed. If
@@ -91,7 +92,7 @@ class Database(Patience):
             StoreUnavailable: The database stayed locked or unreachable, or it refuses the statement.
             SchemaAhead: Another process has upgraded the store since it was opened.
         """
-        if not compiled(self._language, statement).writes:
+        if not ready(statement, self.dialect_name).writes:
             return self.operate(Transaction.execute, statement, params)
         if self.read_only or self.dialect.commits_unsynced:
             return self.transact(lambda transaction: transaction.execute(statement, params))
@@ -109,7 +110,7 @@ class Database(Patience):
         finally:
             self._may_be_committed &= not change.is_unanswered  # that is found out over the next connection
 
-    def write(self, transaction: Transaction, statement: sa.sql.Executable, params: Params) -> list[Row]:
+    def write(self, transaction: Transaction, statement: Runnable, params: Params) -> list[Row]:
         """Run a statement that writes in its own transaction, once. It is for `operate`."""
         self._may_be_committed = True
         rows = transaction.execute(statement, params)
@@ -318,10 +319,10 @@ class Database(Patience):
         if self.closed:
             raise ZrbStoreError("this store was closed: open it again")
         self.refuse_replaced()
-        self._pooled = self.dialect.connect(self._engine, self)
+        self._pooled = self.dialect.connect(self)
         self.connections += 1
         self._file = self.dialect.open_file(self.url)
-        self._transaction = Transaction(self._pooled.driver_connection, self._language, self.dialect_name)
+        self._transaction = Transaction(self._pooled.driver_connection, self.dialect_name)
         return self._transaction
 
     def _drop(self) -> None:

@@ -18,7 +18,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
 from zrb_store.db import tables, views, waiting
-from zrb_store.db.deferred import made
 from zrb_store.db.dialect import dialect_of
 from zrb_store.db.revision import OLD_VERSION_TABLE, VERSION_TABLE, version_table
 from zrb_store.db.urls import StoreUrl
@@ -107,8 +106,7 @@ def engine_of(url: StoreUrl) -> sa.Engine:
     """Return the engine of a store, whose file is created if necessary."""
     dialect = dialect_of(url)
     dialect.create(url)
-    engine: sa.Engine = made(dialect.engine(url, read_only=False, durability="normal"))
-    return engine
+    return dialect.engine(url, read_only=False, durability="normal")()
 
 
 def alembic_config(connection: sa.Connection) -> Config:
@@ -284,5 +282,5 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def _version_table(connection: sa.Connection) -> str | None:
-    found = connection.execute(made(dialect_of(connection.engine.url).has_versions))
+    found = connection.execute(dialect_of(connection.engine.url).has_versions().construct)
     return version_table([row[0] for row in found])

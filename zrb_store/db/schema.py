@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from zrb_store.db.core import run, sa, version
+from zrb_store.db.core import sa, statement, t
 from zrb_store.db.dialect import now
 from zrb_store.db.engine import Database
-from zrb_store.db.revision import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, version_table
+from zrb_store.db.revision import OLD_VERSION_TABLE, REVISION, version_table
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-_VERSIONS: dict[str, sa.Select[Any]] = {
-    VERSION_TABLE: sa.select(version.c.version_num),
-    OLD_VERSION_TABLE: sa.select(sa.column("version_num")).select_from(sa.table(OLD_VERSION_TABLE)),
-}
+
+@statement
+def _revision(is_old: bool) -> sa.Select[str]:
+    if is_old:
+        return sa.select(sa.column("version_num", sa.Text)).select_from(sa.table(OLD_VERSION_TABLE))
+    return sa.select(t.version.c.version_num)
 
 
 def revision(database: Database) -> str | None:
@@ -26,10 +28,10 @@ def revision(database: Database) -> str | None:
     Raises:
         StoreMissing: There is no SQLite file.
     """
-    table = version_table([row[0] for row in database.execute(database.dialect.has_versions)])
+    table = version_table([row[0] for row in database.execute(database.dialect.has_versions())])
     if table is None:
         return None
-    rows = database.execute(_VERSIONS[table])
+    rows = database.execute(_revision(table == OLD_VERSION_TABLE))
     return rows[0][0] if rows else None
 
 
@@ -101,7 +103,7 @@ def refuse_foreign(database: Database, found: str | None) -> None:
     """
     if found is None:
         with contextlib.suppress(StoreMissing):
-            if database.execute(database.dialect.has_foreign):
+            if database.execute(database.dialect.has_foreign()):
                 raise SchemaAhead(
                     f"{database.shown_url} is another program's database: name another file in ZRB_STORE_URL"
                 )
@@ -129,6 +131,6 @@ def refuse_missing(database: Database) -> NoReturn:
 def _has_live_lease(database: Database) -> bool:
     # This reads an older store, so it may use only columns of the first revision.
     live: sa.Select[Any] = (
-        sa.select(sa.literal_column("1")).where(run.c.ended_at.is_(None), run.c.lease_expires_at > now()).limit(1)
+        sa.select(sa.literal_column("1")).where(t.run.c.ended_at.is_(None), t.run.c.lease_expires_at > now()).limit(1)
     )
     return bool(database.execute(live))

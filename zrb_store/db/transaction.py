@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import operator
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from zrb_store.db import stored_statements
+from zrb_store.db.core import Params, ready
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import Dialect as SADialect
-    from sqlalchemy.sql import Executable
+    from zrb_store.db.core import Runnable
 
 MOST_ROWS = 500
 MOST_BYTES = 4 * 1024 * 1024
@@ -24,7 +22,6 @@ _cursors = itertools.count()
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
-Params = Mapping[str, Any]
 Lost = Callable[["Transaction"], list[Row] | None]
 """Finds what a statement has changed, and returns what the statement returned; None if it has changed nothing."""
 
@@ -32,7 +29,7 @@ Lost = Callable[["Transaction"], list[Row] | None]
 class Executor(Protocol):
     """What a query function runs on: a `Database` (each statement in its own transaction) or a `Transaction`."""
 
-    def execute(self, statement: Executable, params: Params = ..., lost: Lost | None = None, /) -> list[Row]:
+    def execute(self, statement: Runnable, params: Params = ..., lost: Lost | None = None, /) -> list[Row]:
         """Run one statement and return its rows; an empty list if it returns none.
 
         If it commits itself, and its answer is lost, `lost` may tell over a new connection what it had returned.
@@ -49,41 +46,6 @@ class Executor(Protocol):
         """`sqlite` or `postgresql`."""
 
 
-class Ready(NamedTuple):
-    """A statement as the driver runs it.
-
-    Attributes:
-        sql: Its SQL.
-        bind: Converts parameters to the form that the driver expects.
-        writes: Whether it changes rows.
-    """
-
-    sql: str
-    bind: Callable[[Params], Any]
-    writes: bool
-
-
-@functools.lru_cache(maxsize=512)
-def compiled(dialect: SADialect, statement: Executable) -> Ready:
-    """Return a statement as the driver runs it. It is compiled only once."""
-    found = stored_statements.find(dialect, statement) or stored_statements.compile_statement(dialect, statement)
-    return Ready(found.sql, _binder(found.names, found.constants), found.writes)
-
-
-def _binder(names: Sequence[str] | None, constants: Params) -> Callable[[Params], Any]:
-    """Return a function that adds the statement's constants to its parameters.
-
-    Args:
-        names: The order of the parameters, if the driver expects a sequence; None if it expects a mapping.
-        constants: The values that the statement itself contains.
-    """
-    if names is None:
-        return (lambda params: {**constants, **params}) if constants else dict
-    if constants or len(names) < 2:
-        return lambda params: [params[name] if name in params else constants[name] for name in names]
-    return operator.itemgetter(*names)
-
-
 class Transaction:
     """A driver connection that is in use. Query functions run statements on it, and never commit.
 
@@ -97,10 +59,10 @@ class Transaction:
         dialect_name: `sqlite` or `postgresql`.
     """
 
-    __slots__ = ("_dialect", "cancelled", "dialect_name", "died", "driver", "prepared", "sent", "sql")
+    __slots__ = ("cancelled", "dialect_name", "died", "driver", "prepared", "sent", "sql")
 
-    def __init__(self, driver: Any, dialect: SADialect, dialect_name: str) -> None:
-        """Use a connection of the driver. The dialect is SQLAlchemy's."""
+    def __init__(self, driver: Any, dialect_name: str) -> None:
+        """Use a connection of the driver."""
         self.driver = driver
         self.sent = 0
         self.sql = ""
@@ -108,10 +70,9 @@ class Transaction:
         self.prepared: set[bytes] = set()
         self.died: list[tuple[int, int]] = []
         self.dialect_name = dialect_name
-        self._dialect = dialect
 
-    def execute(self, statement: Executable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
-        self.sql, bind, _ = compiled(self._dialect, statement)
+    def execute(self, statement: Runnable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
+        self.sql, bind, _ = ready(statement, self.dialect_name)
         self.sent += 1
         cursor = self.driver.execute(self.sql, bind(params))
         return cursor.fetchall() if cursor.description is not None else []
@@ -124,9 +85,9 @@ class Transaction:
         """Return this transaction."""
         return contextlib.nullcontext(self)
 
-    def stream(self, statement: Executable, params: Params = {}, /) -> Iterator[Row]:  # noqa: B006 - never changed
+    def stream(self, statement: Runnable, params: Params = {}, /) -> Iterator[Row]:  # noqa: B006 - never changed
         """Run one statement and yield its rows as they are read, so that memory does not grow with their number."""
-        sql, bind, _ = compiled(self._dialect, statement)
+        sql, bind, _ = ready(statement, self.dialect_name)
         self.sql = sql
         self.sent += 1
         if self.dialect_name == "sqlite":
@@ -152,9 +113,9 @@ class Transaction:
                 size = sum(len(field) for row in rows for field in row if type(field) is str)
                 count = max(1, min(MOST_ROWS, 4 * count, MOST_BYTES * len(rows) // (size + 1)))
 
-    def execute_many(self, statement: Executable, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    def execute_many(self, statement: Runnable, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Run a statement without results once for each of `rows`, which hold the parameters `names` in that order."""
-        self.sql, bind, _ = compiled(self._dialect, statement)
+        self.sql, bind, _ = ready(statement, self.dialect_name)
         self.sent += 1
         places = bind({name: place for place, name in enumerate(names)})
         bound: Iterable[Any] = rows

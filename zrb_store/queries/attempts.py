@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
-from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, session, value
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, short_text
 from zrb_store.db.transaction import Executor, Lost, Row
 from zrb_store.queries import chunks
 from zrb_store.records import AttemptRecord
 from zrb_store.safe_text import ErrorText
 
-_writer = attempt.alias("writer")
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+
 # On PostgreSQL the lock orders this write and a take-over at the same moment: one of them waits for the other.
 # Not a join: once ANALYZE has found a single row in a table, SQLite reads all its rows even for a lookup by id.
-attempt_may_write = sa.exists(
-    sa.select(literal_column("1"))
-    .where(
-        _writer.c.id == bindparam("attempt_id"),
-        _writer.c.status == literal_column("'running'"),
-        _writer.c.fence
-        == sa.select(session.c.fence).where(session.c.id == _writer.c.session_id).correlate(_writer).scalar_subquery(),
-    )
-    .with_for_update(read=True, of=_writer)
-)
-"""A condition for each write of an attempt: it is running, and no newer run has taken over its session."""
 
-_FROM = attempt.join(session, session.c.id == attempt.c.session_id).outerjoin(run, run.c.id == attempt.c.run_id)
+
+@part
+def attempt_may_write() -> sa.Exists:
+    """Return a condition for each write of an attempt: it is running, and no newer run has taken over its session."""
+    writer = t.attempt.alias("writer")
+    return sa.exists(
+        sa.select(literal_column("1"))
+        .where(
+            writer.c.id == bindparam("attempt_id"),
+            writer.c.status == literal_column("'running'"),
+            writer.c.fence
+            == sa.select(t.session.c.fence)
+            .where(t.session.c.id == writer.c.session_id)
+            .correlate(writer)
+            .scalar_subquery(),
+        )
+        .with_for_update(read=True, of=writer)
+    )
+
+
+@part
+def _from() -> sa.Join:
+    return t.attempt.join(t.session, t.session.c.id == t.attempt.c.session_id).outerjoin(
+        t.run, t.run.c.id == t.attempt.c.run_id
+    )
 
 
 _READ = {name: rule for name, rule in ATTEMPT.items() if name != "result"}
@@ -35,8 +50,8 @@ _READ = {name: rule for name, rule in ATTEMPT.items() if name != "result"}
 
 def selection(*without: str) -> sa.Select[Any]:
     """Return a statement that reads attempts, without results and some other columns; `record` converts a row."""
-    columns = (sa.null() if name in without else attempt.c[name] for name in _READ)
-    return sa.select(*columns, session.c.name, run.c.number).select_from(_FROM)
+    columns = (sa.null() if name in without else t.attempt.c[name] for name in _READ)
+    return sa.select(*columns, t.session.c.name, t.run.c.number).select_from(_from())
 
 
 def record(row: Row) -> AttemptRecord:
@@ -46,60 +61,94 @@ def record(row: Row) -> AttemptRecord:
     return AttemptRecord(session=session_name, run=run_number, **named, damage=damage)
 
 
-_SELECT = selection()
-_unfinished = sa.and_(
-    attempt.c.given_back_at.is_(None),
-    attempt.c.status != literal_column("'completed'"),
-)
-_of_task = sa.and_(attempt.c.session_id == bindparam("session_id"), attempt.c.task == bindparam("task"))
-# Deliveries and steps are attempts of no task, though a task may have the name that they have.
-_NO_TASK: list[sa.ColumnClause[Any]] = [literal_column("'delivery'"), literal_column("'step'")]
-_of_task_itself = sa.and_(_of_task, attempt.c.role.not_in(_NO_TASK))
-_RUN_ID = bindparam("run_id", type_=attempt.c.id.type)
-_run_may_write = sa.and_(
-    sa.exists(
-        sa.select(literal_column("1"))
-        .where(session.c.id == bindparam("session_id"), session.c.fence == bindparam("fence", type_=sa.Integer))
-        .with_for_update(read=True)
-    ),
-    # A store that was restored from a copy may have another run of that number.
-    sa.or_(_RUN_ID.is_(None), sa.exists(sa.select(literal_column("1")).where(run.c.id == _RUN_ID))),
-)
-
-_other = attempt.alias("other")
-_other_of_task = sa.and_(_other.c.session_id == bindparam("session_id"), _other.c.task == bindparam("task"))
+@part
+def _select() -> sa.Select[*Row]:
+    return selection()
 
 
-def _begin(*unless: sa.ColumnElement[bool]) -> sa.Executable:
+@part
+def _unfinished() -> sa.ColumnElement[bool]:
+    return sa.and_(
+        t.attempt.c.given_back_at.is_(None),
+        t.attempt.c.status != literal_column("'completed'"),
+    )
+
+
+@part
+def _of_task() -> sa.ColumnElement[bool]:
+    return sa.and_(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.task == bindparam("task"))
+
+
+@part
+def _no_task() -> list[sa.ColumnElement[str]]:
+    # Deliveries and steps are attempts of no task, though a task may have the name that they have.
+    return [literal_column("'delivery'"), literal_column("'step'")]
+
+
+@part
+def _run_may_write() -> sa.ColumnElement[bool]:
+    run_id = bindparam("run_id", type_=t.attempt.c.id.type)
+    return sa.and_(
+        sa.exists(
+            sa.select(literal_column("1"))
+            .where(t.session.c.id == bindparam("session_id"), t.session.c.fence == bindparam("fence", type_=sa.Integer))
+            .with_for_update(read=True)
+        ),
+        # A store that was restored from a copy may have another run of that number.
+        sa.or_(run_id.is_(None), sa.exists(sa.select(literal_column("1")).where(t.run.c.id == run_id))),
+    )
+
+
+@part
+def _other() -> sa.FromClause:
+    return t.attempt.alias("other")
+
+
+def _begin(*unless: sa.ColumnElement[bool]) -> ReturningInsert[int, int]:
     """Return the statement that begins an attempt.
 
     It does nothing if an earlier attempt of the task was not given back and satisfies the conditions `unless`.
     """
-    in_the_way: sa.Select[Any] = sa.select(literal_column("1")).where(
-        _other_of_task, _other.c.given_back_at.is_(None), _other.c.role.not_in(_NO_TASK), *unless
+    in_the_way = sa.select(literal_column("1")).where(
+        sa.and_(_other().c.session_id == bindparam("session_id"), _other().c.task == bindparam("task")),
+        _other().c.given_back_at.is_(None),
+        _other().c.role.not_in(_no_task()),
+        *unless,
     )
-    number = sa.func.coalesce(sa.func.max(_other.c.number), literal_column("0")) + literal_column("1")
+    number = sa.func.coalesce(sa.func.max(_other().c.number), literal_column("0")) + literal_column("1")
     source = sa.select(
-        new_id(literal_column("zrb_attempt")),
-        bindparam("session_id", type_=attempt.c.id.type),
-        _RUN_ID,
+        new_id("zrb_attempt"),
+        bindparam("session_id", type_=t.attempt.c.id.type),
+        bindparam("run_id", type_=t.attempt.c.id.type),
         bindparam("fence", type_=sa.Integer),
         bindparam("task", type_=sa.Text),
-        sa.select(number).where(_other_of_task).scalar_subquery(),
+        sa.select(number)
+        .where(sa.and_(_other().c.session_id == bindparam("session_id"), _other().c.task == bindparam("task")))
+        .scalar_subquery(),
         bindparam("role", type_=sa.Text),
         literal_column("'running'"),
         bindparam("arguments", type_=sa.Text),
         now(),
         next_tick(),
-    ).where(schema_is_unchanged, _run_may_write, ~sa.exists(in_the_way))
+    ).where(schema_is_unchanged(), _run_may_write(), ~sa.exists(in_the_way))
     columns = ["id", "session_id", "run_id", "fence", "task", "number", "role", "status", "arguments"]
     columns += ["started_at", "started_tick"]
-    return sa.insert(attempt).from_select(columns, source).returning(attempt.c.id, attempt.c.number)
+    return sa.insert(t.attempt).from_select(columns, source).returning(t.attempt.c.id, t.attempt.c.number)
 
 
-_BEGIN = _begin(_other.c.status != literal_column("'completed'"))
-_BEGIN_ONCE = _begin()
-_BEGIN_DELIVERY = _begin(sa.false())  # a consumer may have several at once
+@statement
+def _begin_again() -> ReturningInsert[int, int]:
+    return _begin(_other().c.status != literal_column("'completed'"))
+
+
+@statement
+def _begin_once() -> ReturningInsert[int, int]:
+    return _begin()
+
+
+@statement
+def _begin_delivery() -> ReturningInsert[int, int]:
+    return _begin(sa.false())  # a consumer may have several at once
 
 
 class BegunAttempt(NamedTuple):
@@ -139,7 +188,7 @@ def begin(
         matter to a delivery), or if one has completed and `once` is set.
     """
     params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "role": role}
-    statement = _BEGIN_DELIVERY if role == "delivery" else _BEGIN_ONCE if once else _BEGIN
+    statement = _begin_delivery() if role == "delivery" else _begin_once() if once else _begin_again()
     rows = executor.execute(statement, {**params, "arguments": arguments}, lost)
     return BegunAttempt(*rows[0]) if rows else None
 
@@ -149,25 +198,27 @@ def is_begun(executor: Executor, begun: BegunAttempt | None) -> bool:
     return begun is not None and status_of(executor, begun.id) == "running"
 
 
-_REOPEN = (
-    sa.update(attempt)
-    .where(_of_task, attempt.c.role == literal_column("'check'"), _run_may_write)
-    .values(
-        run_id=_RUN_ID,
-        fence=bindparam("fence", type_=sa.Integer),
-        status=literal_column("'running'"),
-        started_at=now(),
-        started_tick=next_tick(),
-        ended_at=None,
-        ended_tick=None,
-        given_back_at=None,
-        given_back_tick=None,
-        error_type=None,
-        error_message=None,
-        error_traceback=None,
+@statement
+def _reopen() -> ReturningUpdate[int, int]:
+    return (
+        sa.update(t.attempt)
+        .where(_of_task(), t.attempt.c.role == literal_column("'check'"), _run_may_write())
+        .values(
+            run_id=bindparam("run_id", type_=t.attempt.c.id.type),
+            fence=bindparam("fence", type_=sa.Integer),
+            status=literal_column("'running'"),
+            started_at=now(),
+            started_tick=next_tick(),
+            ended_at=None,
+            ended_tick=None,
+            given_back_at=None,
+            given_back_tick=None,
+            error_type=None,
+            error_message=None,
+            error_traceback=None,
+        )
+        .returning(t.attempt.c.id, t.attempt.c.number)
     )
-    .returning(attempt.c.id, attempt.c.number)
-)
 
 
 def reopen_check(executor: Executor, session_id: int, run_id: int, fence: int, task: str) -> BegunAttempt | None:
@@ -176,15 +227,17 @@ def reopen_check(executor: Executor, session_id: int, run_id: int, fence: int, t
     Returns:
         The attempt; None if there is no attempt yet, or if a newer run has taken over the session.
     """
-    rows = executor.execute(_REOPEN, {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task})
+    rows = executor.execute(_reopen(), {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task})
     return BegunAttempt(*rows[0]) if rows else None
 
 
-_LOCK: sa.Select[Any] = (
-    sa.select(literal_column("1"))
-    .where(attempt_may_write, attempt.c.id == bindparam("attempt_id"))
-    .with_for_update(of=attempt, key_share=True)
-)
+@statement
+def _lock() -> sa.Select[int]:
+    return (
+        sa.select(literal_column("1"))
+        .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
+        .with_for_update(of=t.attempt, key_share=True)
+    )
 
 
 def lock(executor: Executor, attempt_id: int) -> bool:
@@ -194,30 +247,34 @@ def lock(executor: Executor, attempt_id: int) -> bool:
         False if the attempt may no longer write.
     """
     # SQLite has one writer at a time, and each write checks the attempt.
-    return executor.dialect_name == "sqlite" or bool(executor.execute(_LOCK, {"attempt_id": attempt_id}))
+    return executor.dialect_name == "sqlite" or bool(executor.execute(_lock(), {"attempt_id": attempt_id}))
 
 
-_MAY_WRITE: sa.Select[Any] = sa.select(literal_column("1")).where(attempt_may_write)
+@statement
+def _may_write() -> sa.Select[int]:
+    return sa.select(literal_column("1")).where(attempt_may_write())
 
 
 def may_write(executor: Executor, attempt_id: int) -> bool:
     """Whether an attempt may write: it is running, and no newer run has taken over its session."""
-    return bool(executor.execute(_MAY_WRITE, {"attempt_id": attempt_id}))
+    return bool(executor.execute(_may_write(), {"attempt_id": attempt_id}))
 
 
-_COMPLETE = (
-    sa.update(attempt)
-    .where(attempt_may_write, attempt.c.id == bindparam("attempt_id"))
-    .values(
-        status=literal_column("'completed'"),
-        ended_at=sa.func.coalesce(bindparam("at", type_=sa.BigInteger), now()),
-        ended_tick=next_tick(),
-        restorable=bindparam("restorable", type_=sa.Boolean),
-        result_queue_id=bindparam("result_queue_id"),
-        result_seq=bindparam("result_seq"),
+@statement
+def _complete() -> ReturningUpdate[int]:
+    return (
+        sa.update(t.attempt)
+        .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
+        .values(
+            status=literal_column("'completed'"),
+            ended_at=sa.func.coalesce(bindparam("at", type_=sa.BigInteger), now()),
+            ended_tick=next_tick(),
+            restorable=bindparam("restorable", type_=sa.Boolean),
+            result_queue_id=bindparam("result_queue_id"),
+            result_seq=bindparam("result_seq"),
+        )
+        .returning(t.attempt.c.id)
     )
-    .returning(attempt.c.id)
-)
 
 
 def complete(
@@ -238,22 +295,24 @@ def complete(
     queue_id, seq = result or (None, None)
     params = {"attempt_id": attempt_id, "restorable": restorable, "result_queue_id": queue_id, "result_seq": seq}
     params["at"] = at
-    return bool(executor.execute(_COMPLETE, params))
+    return bool(executor.execute(_complete(), params))
 
 
-_FAIL = (
-    sa.update(attempt)
-    .where(attempt_may_write, attempt.c.id == bindparam("attempt_id"))
-    .values(
-        status=bindparam("status"),
-        ended_at=now(),
-        ended_tick=next_tick(),
-        error_type=bindparam("error_type"),
-        error_message=bindparam("error_message"),
-        error_traceback=bindparam("error_traceback"),
+@statement
+def _fail() -> ReturningUpdate[int]:
+    return (
+        sa.update(t.attempt)
+        .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
+        .values(
+            status=bindparam("status"),
+            ended_at=now(),
+            ended_tick=next_tick(),
+            error_type=bindparam("error_type"),
+            error_message=bindparam("error_message"),
+            error_traceback=bindparam("error_traceback"),
+        )
+        .returning(t.attempt.c.id)
     )
-    .returning(attempt.c.id)
-)
 
 
 def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | None) -> bool:
@@ -270,64 +329,103 @@ def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | No
     """
     kind, message, traceback = error or (None, None, None)
     params = {"error_type": kind, "error_message": message, "error_traceback": traceback}
-    return bool(executor.execute(_FAIL, {"attempt_id": attempt_id, "status": status, **params}))
+    return bool(executor.execute(_fail(), {"attempt_id": attempt_id, "status": status, **params}))
 
 
-_BY_ID = _SELECT.where(attempt.c.id == bindparam("attempt_id"))
+@statement
+def _by_id() -> sa.Select[*Row]:
+    return _select().where(t.attempt.c.id == bindparam("attempt_id"))
 
 
 def by_id(executor: Executor, attempt_id: int) -> AttemptRecord | None:
     """Return the attempt with this id, or None."""
-    rows = executor.execute(_BY_ID, {"attempt_id": attempt_id})
+    rows = executor.execute(_by_id(), {"attempt_id": attempt_id})
     return record(rows[0]) if rows else None
 
 
-_STATUS = sa.select(attempt.c.status).where(attempt.c.id == bindparam("attempt_id"))
+@statement
+def _status() -> sa.Select[str]:
+    return sa.select(t.attempt.c.status).where(t.attempt.c.id == bindparam("attempt_id"))
 
 
 def status_of(executor: Executor, attempt_id: int) -> str | None:
     """Return the status of an attempt, or None if it is not there."""
-    rows = executor.execute(_STATUS, {"attempt_id": attempt_id})
+    rows = executor.execute(_status(), {"attempt_id": attempt_id})
     return rows[0][0] if rows else None
 
 
-_BY_NAME = _SELECT.where(session.c.name == bindparam("session"), attempt.c.task == bindparam("task"))
-_BY_NUMBER = _BY_NAME.where(attempt.c.number == bindparam("number"))
+@statement
+def _by_number() -> sa.Select[*Row]:
+    _by_name = _select().where(t.session.c.name == bindparam("session"), t.attempt.c.task == bindparam("task"))
+    return _by_name.where(t.attempt.c.number == bindparam("number"))
 
 
 def by_name(executor: Executor, session_name: str, task: str, number: int) -> AttemptRecord | None:
     """Return attempt TASK#NUMBER of the session with that name, or None."""
-    rows = executor.execute(_BY_NUMBER, {"session": session_name, "task": task, "number": number})
+    rows = executor.execute(_by_number(), {"session": session_name, "task": task, "number": number})
     return record(rows[0]) if rows else None
 
 
-_OF_SESSION = _SELECT.where(attempt.c.session_id == bindparam("session_id"), attempt.c.role.not_in(_NO_TASK)).order_by(
-    attempt.c.id
-)
+@statement
+def _of_session() -> sa.Select[*Row]:
+    return (
+        _select()
+        .where(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.role.not_in(_no_task()))
+        .order_by(t.attempt.c.id)
+    )
 
 
 def of_session(executor: Executor, session_id: int) -> list[AttemptRecord]:
     """Return all attempts of the session, the oldest first, without deliveries and steps: there may be very many."""
-    return [record(row) for row in executor.execute(_OF_SESSION, {"session_id": session_id})]
+    return [record(row) for row in executor.execute(_of_session(), {"session_id": session_id})]
 
 
-_STANDING = (
-    _SELECT.where(_of_task_itself, attempt.c.status == literal_column("'completed'"), attempt.c.given_back_at.is_(None))
-    .order_by(attempt.c.number.desc())
-    .limit(literal_column("1"))
-)
+@statement
+def _standing() -> sa.Select[*Row]:
+    return (
+        _select()
+        .where(
+            sa.and_(_of_task(), t.attempt.c.role.not_in(_no_task())),
+            t.attempt.c.status == literal_column("'completed'"),
+            t.attempt.c.given_back_at.is_(None),
+        )
+        .order_by(t.attempt.c.number.desc())
+        .limit(literal_column("1"))
+    )
 
 
 def standing(executor: Executor, session_id: int, task: str) -> AttemptRecord | None:
     """Return the newest attempt of the task that has completed and was not given back, or None."""
-    rows = executor.execute(_STANDING, {"session_id": session_id, "task": task})
+    rows = executor.execute(_standing(), {"session_id": session_id, "task": task})
     return record(rows[0]) if rows else None
 
 
-_UNFINISHED_OF_TASK = _SELECT.where(_of_task_itself, _unfinished).order_by(attempt.c.id.desc())
-_UNFINISHED = _SELECT.where(attempt.c.session_id == bindparam("session_id"), _unfinished).order_by(attempt.c.id.desc())
-_UNFINISHED_OF_TASK_LOCKED = _UNFINISHED_OF_TASK.with_for_update(of=attempt, key_share=True)
-_UNFINISHED_LOCKED = _UNFINISHED.with_for_update(of=attempt, key_share=True)
+@statement
+def _unfinished_of_task() -> sa.Select[*Row]:
+    return (
+        _select()
+        .where(sa.and_(_of_task(), t.attempt.c.role.not_in(_no_task())), _unfinished())
+        .order_by(t.attempt.c.id.desc())
+    )
+
+
+@statement
+def _unfinished_of_session() -> sa.Select[*Row]:
+    return (
+        _select()
+        .where(t.attempt.c.session_id == bindparam("session_id"), _unfinished())
+        .order_by(t.attempt.c.id.desc())
+    )
+
+
+@statement
+def _unfinished_of_task_locked() -> sa.Select[*Row]:
+    return _unfinished_of_task().construct.with_for_update(of=t.attempt, key_share=True)
+
+
+@statement
+def _unfinished_locked() -> sa.Select[*Row]:
+    return _unfinished_of_session().construct.with_for_update(of=t.attempt, key_share=True)
 
 
 def unfinished(
@@ -342,24 +440,30 @@ def unfinished(
         lock: Lock them until the transaction ends, after waiting for their writes in progress.
     """
     if task is None:
-        rows = executor.execute(_UNFINISHED_LOCKED if lock else _UNFINISHED, {"session_id": session_id})
+        rows = executor.execute(_unfinished_locked() if lock else _unfinished_of_session(), {"session_id": session_id})
     else:
-        statement = _UNFINISHED_OF_TASK_LOCKED if lock else _UNFINISHED_OF_TASK
+        statement = _unfinished_of_task_locked() if lock else _unfinished_of_task()
         rows = executor.execute(statement, {"session_id": session_id, "task": task})
     return [record(row) for row in rows]
 
 
-_RESULT_OF_STEP = sa.select(attempt.c.result).where(attempt.c.id == bindparam("attempt_id"))
-_RESULT = sa.select(short_text()).where(value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq"))
+@statement
+def _result_of_step() -> sa.Select[str | None]:
+    return sa.select(t.attempt.c.result).where(t.attempt.c.id == bindparam("attempt_id"))
+
+
+@statement
+def _result() -> sa.Select[str]:
+    return sa.select(short_text()).where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.seq == bindparam("seq"))
 
 
 def stored_result(executor: Executor, completed: AttemptRecord) -> str | None:
     """Return the encoded result of an attempt, even if the value was taken; None if it has none."""
     if completed.step is not None:
-        rows = executor.execute(_RESULT_OF_STEP, {"attempt_id": completed.id})
+        rows = executor.execute(_result_of_step(), {"attempt_id": completed.id})
         return rows[0][0] if rows else None
     if completed.result_queue_id is None:
         return None
     place = completed.result_queue_id, completed.result_seq or 0
-    rows = executor.execute(_RESULT, {"queue_id": place[0], "seq": place[1]})
+    rows = executor.execute(_result(), {"queue_id": place[0], "seq": place[1]})
     return chunks.whole(executor, *place, rows[0][0]) if rows else None

@@ -6,8 +6,8 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from zrb_store.db.columns import CHANGE, readable
-from zrb_store.db.core import bindparam, change, literal_column, queue, sa
-from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.changes import Change, is_push_or_pop
 
 
@@ -25,36 +25,42 @@ class Act(NamedTuple):
     damage: tuple[str, ...]
 
 
-_of_session = sa.and_(change.c.session == bindparam("session"), is_push_or_pop)
-_COLUMNS = tuple(change.c[name] for name in CHANGE)
-
-_ONE: sa.ColumnClause[Any] = literal_column("1")
-_before_seq = sa.func.rtrim(change.c.detail, literal_column("'-0123456789'"))  # QUEUE#
-_name_length = sa.func.length(_before_seq) - _ONE
-_name = sa.func.substr(change.c.detail, _ONE, sa.func.abs(_name_length))  # PostgreSQL refuses a negative length
-_digits = sa.func.substr(change.c.detail, sa.func.length(_before_seq) + _ONE)
-_is_number = sa.and_(
-    sa.func.rtrim(_digits, literal_column("'0123456789'")).in_([literal_column("''"), literal_column("'-'")]),
-    _digits.not_in([literal_column("''"), literal_column("'-'")]),
-    sa.func.length(_digits) <= literal_column("18"),
-)
-# The detail may be damaged, and then PostgreSQL refuses to cast it.
-_seq = sa.case((_is_number, sa.cast(_digits, sa.BigInteger)))
-_first_queue, _first_seq = (bindparam(name, type_=sa.BigInteger) for name in ("first_queue", "first_seq"))
-_FROM = (
-    sa.select(queue.c.id, _seq, *_COLUMNS)
-    .join_from(
-        change,
-        queue,
-        sa.and_(
-            queue.c.session_id == bindparam("session_id"),
-            queue.c.name == _name,
-            queue.c.name + literal_column("'#'") == _before_seq,
-        ),
+@statement
+def _from() -> sa.Select[*Row]:
+    first_queue = bindparam("first_queue", type_=sa.BigInteger)
+    before_seq = sa.func.rtrim(t.change.c.detail, literal_column("'-0123456789'"))  # QUEUE#
+    name_length = sa.func.length(before_seq) - literal_column("1")
+    name = sa.func.substr(
+        t.change.c.detail, literal_column("1"), sa.func.abs(name_length)
+    )  # PostgreSQL refuses a negative length
+    digits = sa.func.substr(t.change.c.detail, sa.func.length(before_seq) + literal_column("1"))
+    is_number = sa.and_(
+        sa.func.rtrim(digits, literal_column("'0123456789'")).in_([literal_column("''"), literal_column("'-'")]),
+        digits.not_in([literal_column("''"), literal_column("'-'")]),
+        sa.func.length(digits) <= literal_column("18"),
     )
-    .where(_of_session, sa.or_(queue.c.id > _first_queue, sa.and_(queue.c.id == _first_queue, _seq >= _first_seq)))
-    .order_by(queue.c.id, _seq, change.c.id)
-)
+    # The detail may be damaged, and then PostgreSQL refuses to cast it.
+    seq = sa.case((is_number, sa.cast(digits, sa.BigInteger)))
+    return (
+        sa.select(t.queue.c.id, seq, *(t.change.c[name] for name in CHANGE))
+        .join_from(
+            t.change,
+            t.queue,
+            sa.and_(
+                t.queue.c.session_id == bindparam("session_id"),
+                t.queue.c.name == name,
+                t.queue.c.name + literal_column("'#'") == before_seq,
+            ),
+        )
+        .where(
+            sa.and_(t.change.c.session == bindparam("session"), is_push_or_pop()),
+            sa.or_(
+                t.queue.c.id > first_queue,
+                sa.and_(t.queue.c.id == first_queue, seq >= bindparam("first_seq", type_=sa.BigInteger)),
+            ),
+        )
+        .order_by(t.queue.c.id, seq, t.change.c.id)
+    )
 
 
 def acts_from(
@@ -69,11 +75,20 @@ def acts_from(
         first: The queue id and the seq to begin at.
     """
     params = {"session": session, "session_id": session_id, "first_queue": first[0], "first_seq": first[1]}
-    for queue_id, seq, *columns in transaction.stream(_FROM, params):
+    for queue_id, seq, *columns in transaction.stream(_from(), params):
         yield _act((queue_id, seq), columns)
 
 
-_ON_VALUE = sa.select(*_COLUMNS).where(_of_session, change.c.detail == bindparam("detail")).order_by(change.c.id)
+@statement
+def _on_value() -> sa.Select[*Row]:
+    return (
+        sa.select(*(t.change.c[name] for name in CHANGE))
+        .where(
+            sa.and_(t.change.c.session == bindparam("session"), is_push_or_pop()),
+            t.change.c.detail == bindparam("detail"),
+        )
+        .order_by(t.change.c.id)
+    )
 
 
 def acts_on(executor: Executor, session: str, queue_name: str, place: tuple[int, int]) -> list[Act]:
@@ -85,7 +100,7 @@ def acts_on(executor: Executor, session: str, queue_name: str, place: tuple[int,
         queue_name: Name of its queue.
         place: The queue's id, and the value's seq.
     """
-    rows = executor.execute(_ON_VALUE, {"session": session, "detail": f"{queue_name}#{place[1]}"})
+    rows = executor.execute(_on_value(), {"session": session, "detail": f"{queue_name}#{place[1]}"})
     return [_act(place, row) for row in rows]
 
 

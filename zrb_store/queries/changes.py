@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 from zrb_store.db.columns import CHANGE, readable
-from zrb_store.db.core import bindparam, change, literal_column, sa
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import now
-from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import identity
 
 
@@ -24,11 +24,18 @@ class Change(NamedTuple):
     pid: int
 
 
-is_push_or_pop = change.c.action.in_([literal_column("'push'"), literal_column("'pop'")])
-"""The condition that a change is a push or a pop by hand."""
+@part
+def is_push_or_pop() -> sa.ColumnElement[bool]:
+    """Return the condition that a change is a push or a pop by hand."""
+    return t.change.c.action.in_([literal_column("'push'"), literal_column("'pop'")])
+
 
 _GIVEN = ("action", "session", "detail", "user", "host", "pid")
-_INSERT = sa.insert(change).values({"at": now(), **{name: bindparam(name) for name in _GIVEN}})
+
+
+@statement
+def _insert() -> sa.Insert:
+    return sa.insert(t.change).values({"at": now(), **{name: bindparam(name) for name in _GIVEN}})
 
 
 def record_change(executor: Executor, action: str, session_name: str | None, detail: str | None = None) -> None:
@@ -42,14 +49,16 @@ def record_change(executor: Executor, action: str, session_name: str | None, det
     """
     who = asdict(identity())
     params = {"action": action, "session": session_name, "detail": detail}
-    executor.execute(_INSERT, {**params, **{name: who[name] for name in ("user", "host", "pid")}})
+    executor.execute(_insert(), {**params, **{name: who[name] for name in ("user", "host", "pid")}})
 
 
-_OF_SESSION = (
-    sa.select(*(change.c[name] for name in CHANGE))
-    .where(change.c.session == bindparam("session"))
-    .order_by(change.c.id)
-)
+@statement
+def _of_session() -> sa.Select[*Row]:
+    return (
+        sa.select(*(t.change.c[name] for name in CHANGE))
+        .where(t.change.c.session == bindparam("session"))
+        .order_by(t.change.c.id)
+    )
 
 
 def of_session(transaction: Transaction, session_name: str) -> Iterator[tuple[Change, tuple[str, ...]]]:
@@ -62,17 +71,19 @@ def of_session(transaction: Transaction, session_name: str) -> Iterator[tuple[Ch
     Yields:
         Each change, with the names of its damaged columns.
     """
-    for row in transaction.stream(_OF_SESSION, {"session": session_name}):
+    for row in transaction.stream(_of_session(), {"session": session_name}):
         named, damage = readable(CHANGE, row)
         yield Change(**{name: named[name] for name in Change._fields}), damage
 
 
-_LAST = sa.select(sa.func.max(change.c.at)).where(
-    change.c.session.is_(None), change.c.action == bindparam("action", type_=sa.Text)
-)
+@statement
+def _last() -> sa.Select[int | None]:
+    return sa.select(sa.func.max(t.change.c.at)).where(
+        t.change.c.session.is_(None), t.change.c.action == bindparam("action", type_=sa.Text)
+    )
 
 
 def last_of_store(executor: Executor, action: str) -> int | None:
     """Return when an action was last done to the store as a whole, or None if it never was."""
-    moment: int | None = executor.execute(_LAST, {"action": action})[0][0]
+    moment: int | None = executor.execute(_last(), {"action": action})[0][0]
     return moment

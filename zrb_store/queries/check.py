@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, session, value
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among
-from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.project import Projects
 from zrb_store.queries import sessions
 from zrb_store.queries.programs import is_of
 from zrb_store.queries.requeue import is_dead
 from zrb_store.records import SessionRecord
 
-_completed = session.c.status == literal_column("'completed'")
-_NOT_DONE = sessions.ALL.where(
-    session.c.status.in_([literal_column(f"'{status}'") for status in ("running", "failed", "interrupted")]),
-    sessions.is_not_completed,
-    session.c.parent.is_(None),
-).order_by(session.c.id.desc())
+
+@statement
+def _not_done() -> sa.Select[*Row]:
+    return (
+        sessions.selection()
+        .where(
+            t.session.c.status.in_([literal_column(f"'{status}'") for status in ("running", "failed", "interrupted")]),
+            sessions.is_not_completed(),
+            t.session.c.parent.is_(None),
+        )
+        .order_by(t.session.c.id.desc())
+    )
 
 
 def not_done(transaction: Transaction, projects: Projects | None = None) -> Iterator[SessionRecord]:
@@ -33,7 +38,7 @@ def not_done(transaction: Transaction, projects: Projects | None = None) -> Iter
         transaction: A snapshot.
         projects: Only sessions of these projects.
     """
-    statement = _NOT_DONE if projects is None else _NOT_DONE.where(is_of(projects))
+    statement = _not_done() if projects is None else _not_done().construct.where(is_of(projects))
     return map(sessions.record, transaction.stream(statement))
 
 
@@ -44,18 +49,19 @@ class Completion(NamedTuple):
     session_id: int
 
 
-@functools.cache
-def _last_completion(in_project: bool, newer: bool) -> Any:
+@statement
+def _last_completion(in_project: bool, newer: bool) -> sa.Select[int | None, int]:
+    _completed = t.session.c.status == literal_column("'completed'")
     # Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index.
-    project = session.c.project == bindparam("project") if in_project else session.c.project.is_(None)
-    completed = (session.c.task == bindparam("task"), project, _completed, session.c.finished_tick.is_not(None))
+    project = t.session.c.project == bindparam("project") if in_project else t.session.c.project.is_(None)
+    completed = (t.session.c.task == bindparam("task"), project, _completed, t.session.c.finished_tick.is_not(None))
     statement = (
-        sa.select(session.c.finished_tick, session.c.id)
+        sa.select(t.session.c.finished_tick, t.session.c.id)
         .where(*completed)
-        .order_by(session.c.finished_tick.desc())
+        .order_by(t.session.c.finished_tick.desc())
         .limit(literal_column("1"))
     )
-    return statement.where(session.c.id > bindparam("after_id")) if newer else statement
+    return statement.where(t.session.c.id > bindparam("after_id")) if newer else statement
 
 
 def last_completion(
@@ -74,11 +80,11 @@ def last_completion(
     return Completion(*rows[0]) if rows else None
 
 
-@functools.cache
-def _with_deliveries(dialect_name: str) -> Any:
+@statement
+def _with_deliveries(dialect_name: str) -> sa.Select[int]:
     return (
-        sa.select(attempt.c.session_id)
-        .where(among(dialect_name, attempt.c.session_id, "ids"), attempt.c.role == literal_column("'delivery'"))
+        sa.select(t.attempt.c.session_id)
+        .where(among(dialect_name, t.attempt.c.session_id, "ids"), t.attempt.c.role == literal_column("'delivery'"))
         .distinct()
     )
 
@@ -107,18 +113,22 @@ class DeadQueue(NamedTuple):
     at: int
 
 
-_dead = (
-    sa.select(value.c.queue_id, sa.func.count().label("count"), sa.func.max(value.c.ended_at).label("at"))
-    .where(is_dead)
-    .group_by(value.c.queue_id)
-    .with_hint(value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-    .subquery()
-)
-_DEAD_QUEUES = (
-    sa.select(session.c.name, session.c.project, queue.c.name, _dead.c.count, _dead.c.at)
-    .select_from(_dead.join(queue, queue.c.id == _dead.c.queue_id).join(session, session.c.id == queue.c.session_id))
-    .order_by(_dead.c.at.desc(), queue.c.id)
-)
+@statement
+def _dead_queues() -> sa.Select[str, str | None, str, int, int]:
+    dead = (
+        sa.select(t.value.c.queue_id, sa.func.count().label("count"), sa.func.max(t.value.c.ended_at).label("at"))
+        .where(is_dead())
+        .group_by(t.value.c.queue_id)
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+        .subquery()
+    )
+    return (
+        sa.select(t.session.c.name, t.session.c.project, t.queue.c.name, dead.c.count, dead.c.at)
+        .select_from(
+            dead.join(t.queue, t.queue.c.id == dead.c.queue_id).join(t.session, t.session.c.id == t.queue.c.session_id)
+        )
+        .order_by(dead.c.at.desc(), t.queue.c.id)
+    )
 
 
 def dead_queues(executor: Executor, projects: Projects | None = None) -> list[DeadQueue]:
@@ -128,5 +138,5 @@ def dead_queues(executor: Executor, projects: Projects | None = None) -> list[De
         executor: The database, or the open transaction.
         projects: Only queues of sessions of these projects.
     """
-    statement = _DEAD_QUEUES if projects is None else _DEAD_QUEUES.where(is_of(projects))
+    statement = _dead_queues() if projects is None else _dead_queues().construct.where(is_of(projects))
     return [DeadQueue(*row) for row in executor.execute(statement, {})]

@@ -5,26 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from zrb_store.db.chunks import LONGEST
-from zrb_store.db.core import bindparam, chunk, sa, value
+from zrb_store.db.core import bindparam, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 
 _COLUMNS = ("queue_id", "seq", "number", "data")
-_INSERT = sa.insert(chunk).values({name: bindparam(name) for name in _COLUMNS})
+
+
+@statement
+def _insert() -> sa.Insert:
+    return sa.insert(t.chunk).values({name: bindparam(name) for name in _COLUMNS})
 
 
 def add(transaction: Transaction, queue_id: int, seq: int, text: str) -> None:
     """Write the text of a value, whose row is there already, without a text of its own."""
     for number, start in enumerate(range(0, len(text), LONGEST)):
         row = {"queue_id": queue_id, "seq": seq, "number": number, "data": text[start : start + LONGEST]}
-        transaction.execute(_INSERT, row)
+        transaction.execute(_insert(), row)
 
 
-_OF_VALUE = (
-    sa.select(chunk.c.number, chunk.c.data)
-    .select_from(value.outerjoin(chunk, sa.and_(chunk.c.queue_id == value.c.queue_id, chunk.c.seq == value.c.seq)))
-    .where(value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq"))
-    .order_by(chunk.c.number)
-)
+@statement
+def _of_value() -> sa.Select[int, str]:
+    return (
+        sa.select(t.chunk.c.number, t.chunk.c.data)
+        .select_from(
+            t.value.outerjoin(
+                t.chunk, sa.and_(t.chunk.c.queue_id == t.value.c.queue_id, t.chunk.c.seq == t.value.c.seq)
+            )
+        )
+        .where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.seq == bindparam("seq"))
+        .order_by(t.chunk.c.number)
+    )
 
 
 def whole(executor: Executor, queue_id: int, seq: int, text: str) -> str | None:
@@ -43,7 +53,7 @@ def whole(executor: Executor, queue_id: int, seq: int, text: str) -> str | None:
         return text
     text, exists, following = "", False, 0
     with executor.snapshot() as transaction:
-        for number, data in transaction.stream(_OF_VALUE, {"queue_id": queue_id, "seq": seq}):
+        for number, data in transaction.stream(_of_value(), {"queue_id": queue_id, "seq": seq}):
             exists = True
             if number == following and type(data) is str:  # else a row is damaged or missing, and the text ends there
                 text += data  # CPython does this in place, while joining a list would hold everything twice

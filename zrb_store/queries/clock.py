@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from zrb_store.db.core import bindparam, clock, literal_column, sa
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import next_tick, now, tick
 from zrb_store.db.transaction import Executor, Transaction
 
-_NOW = sa.select(now())
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningUpdate
+
+
+@statement
+def _now() -> sa.Select[int]:
+    return sa.select(now())
+
+
 _LATEST = 2**63 - 1
 
-MOMENT = bindparam("moment", type_=sa.BigInteger)
-TICK = bindparam("tick", type_=sa.BigInteger)
+
+@part
+def given_moment() -> sa.BindParameter[int]:
+    return bindparam("moment", type_=sa.BigInteger)
+
+
+@part
+def given_tick() -> sa.BindParameter[int]:
+    return bindparam("tick", type_=sa.BigInteger)
 
 
 class Moment(NamedTuple):
@@ -45,27 +59,30 @@ class Moment(NamedTuple):
         return when is not None and when <= self.tick
 
 
-def by_then(table: Any, what: str) -> Any:
+def by_then(table: sa.FromClause, what: str) -> sa.ColumnElement[bool]:
     """Return the condition that something of a row had happened by the moment of the parameters.
 
     Args:
         table: The table, or an alias.
         what: The first word of the columns: `started` for `started_at` and `started_tick`.
     """
-    return sa.and_(table.c[f"{what}_tick"] <= TICK, table.c[f"{what}_at"] <= MOMENT)
+    return sa.and_(table.c[f"{what}_tick"] <= given_tick(), table.c[f"{what}_at"] <= given_moment())
 
 
-def later(table: Any, what: str) -> Any:
+def later(table: sa.FromClause, what: str) -> sa.ColumnElement[bool]:
     """Return the condition that something of a row happened after the moment of the parameters."""
-    return sa.or_(table.c[f"{what}_tick"] > TICK, table.c[f"{what}_at"] > MOMENT)
+    return sa.or_(table.c[f"{what}_tick"] > given_tick(), table.c[f"{what}_at"] > given_moment())
 
 
-@functools.cache
-def _draw(dialect_name: str) -> Any:
+@statement
+def _draw(dialect_name: str) -> ReturningUpdate[int, int] | sa.Select[int, int]:
     if dialect_name != "sqlite":
         return sa.select(now(), next_tick())
-    two: sa.ColumnClause[Any] = literal_column("2")
-    return sa.update(clock).values(tick=clock.c.tick + two).returning(now(), clock.c.tick - literal_column("1"))
+    return (
+        sa.update(t.clock)
+        .values(tick=t.clock.c.tick + literal_column("2"))
+        .returning(now(), t.clock.c.tick - literal_column("1"))
+    )
 
 
 def draw(transaction: Transaction) -> Moment:
@@ -79,27 +96,29 @@ def draw(transaction: Transaction) -> Moment:
 
 def now_micros(executor: Executor) -> int:
     """Read the database's clock, in microseconds since 1970 UTC: for leases, and for ages that people give."""
-    micros: int = executor.execute(_NOW)[0][0]
+    micros: int = executor.execute(_now())[0][0]
     return micros
 
 
-_TICK = sa.select(tick())
+@statement
+def _latest_tick() -> sa.Select[int]:
+    return sa.select(tick())
 
 
 def latest(transaction: Transaction) -> int:
     """Return a tick that is at least as high as all that the store has drawn."""
-    highest: int = transaction.execute(_TICK)[0][0]
+    highest: int = transaction.execute(_latest_tick())[0][0]
     return highest
 
 
 _MARGIN = 1000  # an even number of ticks that other processes may draw on PostgreSQL while this one sets the sequence
 
 
-@functools.cache
-def _advance(dialect_name: str) -> Any:
+@statement
+def _advance(dialect_name: str) -> sa.Update | sa.TextClause:
     wanted = bindparam("wanted", type_=sa.BigInteger)
     if dialect_name == "sqlite":
-        return sa.update(clock).where(clock.c.tick < wanted).values(tick=wanted)
+        return sa.update(t.clock).where(t.clock.c.tick < wanted).values(tick=wanted)
     behind = sa.text("SELECT setval('zrb_tick', :wanted) FROM zrb_tick WHERE last_value < :wanted")
     return behind.bindparams(wanted)
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-from zrb_store.db.core import attempt, queue, run, sa, session, value
+from zrb_store.db.core import sa, statement, t
 from zrb_store.db.dialect import now
 from zrb_store.db.transaction import Executor
 
-_count = sa.func.count()
-_ROWS = {
-    "sessions": sa.select(_count).select_from(session),
-    "runs": sa.select(_count).select_from(run),
-    "attempts": sa.select(_count).select_from(attempt),
-    "queues": sa.select(_count).select_from(queue),
-    "values": sa.select(_count).select_from(value),
-    "live values": sa.select(_count).select_from(value).where(value.c.ended_at.is_(None)),
-}
+Kind = Literal["sessions", "runs", "attempts", "queues", "values", "live values"]
+
+
+@statement
+def _count(kind: Kind) -> sa.Select[int]:
+    tables = {"sessions": t.session, "runs": t.run, "attempts": t.attempt, "queues": t.queue}
+    counted = sa.select(sa.func.count()).select_from(tables.get(kind, t.value))
+    return counted.where(t.value.c.ended_at.is_(None)) if kind == "live values" else counted
 
 
 def rows(executor: Executor) -> dict[str, int]:
     """Count the rows of each kind."""
-    return {name: executor.execute(statement)[0][0] for name, statement in _ROWS.items()}
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    return {kind: executor.execute(_count(kind))[0][0] for kind in kinds}
 
 
 class Holder(NamedTuple):
@@ -35,15 +35,17 @@ class Holder(NamedTuple):
     process_started: str | None
 
 
-# This reads an older store, so it may use only columns of the first revision.
-_HOLDERS = (
-    sa.select(session.c.name, *(run.c[name] for name in Holder._fields[1:]))
-    .select_from(run.join(session, session.c.id == run.c.session_id))
-    .where(run.c.ended_at.is_(None), run.c.lease_expires_at > now())
-    .order_by(run.c.id)
-)
+@statement
+def _holders() -> sa.Select[str, str, str | None, str | None, int, str | None]:
+    # This reads an older store, so it may use only columns of the first revision.
+    return (
+        sa.select(t.session.c.name, *(t.run.c[name] for name in Holder._fields[1:]))
+        .select_from(t.run.join(t.session, t.session.c.id == t.run.c.session_id))
+        .where(t.run.c.ended_at.is_(None), t.run.c.lease_expires_at > now())
+        .order_by(t.run.c.id)
+    )
 
 
 def holders(executor: Executor) -> list[Holder]:
     """Return the runs whose lease has not expired, in a store of any revision."""
-    return [Holder(*row) for row in executor.execute(_HOLDERS)]
+    return [Holder(*row) for row in executor.execute(_holders())]

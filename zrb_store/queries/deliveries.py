@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, run, sa, session, value
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among, short_text
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
@@ -16,8 +15,8 @@ from zrb_store.queries.clock import draw
 from zrb_store.queries.fronts import Front, not_before_front, parameters
 from zrb_store.queries.takes import taken_at_once
 
-_ONE: sa.ColumnClause[Any] = literal_column("1")
-_QUEUE_ID: sa.BindParameter[Any] = bindparam("queue_id")
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningUpdate
 
 
 class NextValue(NamedTuple):
@@ -32,25 +31,31 @@ class NextValue(NamedTuple):
     came_back: bool
 
 
-@functools.cache
-def _next(dialect_name: str, from_front: bool) -> Any:
+@statement
+def _next(dialect_name: str, from_front: bool) -> sa.Select[int, bool]:
     came_back = sa.or_(
-        value.c.deliveries > literal_column("0"),
-        sa.exists(sa.select(_ONE).where(returned.c.queue_id == value.c.queue_id, returned.c.seq == value.c.seq)),
+        t.value.c.deliveries > literal_column("0"),
+        sa.exists(
+            sa.select(literal_column("1")).where(
+                t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq
+            )
+        ),
     )
     return (
-        sa.select(value.c.seq, came_back)
-        .where(value.c.queue_id == _QUEUE_ID, value.c.ended_at.is_(None))
-        .where(sa.not_(among(dialect_name, value.c.seq, "passed_over")), *([not_before_front] if from_front else []))
-        .with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
-        .order_by(value.c.seq)
+        sa.select(t.value.c.seq, came_back)
+        .where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
+        .where(
+            sa.not_(among(dialect_name, t.value.c.seq, "passed_over")), *([not_before_front()] if from_front else [])
+        )
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+        .order_by(t.value.c.seq)
         .limit(bindparam("count"))
     )
 
 
-@functools.cache
-def _next_locked(dialect_name: str, from_front: bool) -> Any:
-    return _next(dialect_name, from_front).with_for_update(of=value)
+@statement
+def _next_locked(dialect_name: str, from_front: bool) -> sa.Select[int, bool]:
+    return _next(dialect_name, from_front).construct.with_for_update(of=t.value)
 
 
 def next_values(
@@ -77,15 +82,23 @@ def next_values(
     return [NextValue(seq, bool(came_back)) for seq, came_back in executor.execute(statement, params)]
 
 
-@functools.cache
-def _take(dialect_name: str) -> Any:
+@statement
+def _take(dialect_name: str) -> ReturningUpdate[int, str]:
     return (
-        sa.update(value)
-        .where(value.c.queue_id == _QUEUE_ID, among(dialect_name, value.c.seq, "seqs"), value.c.ended_at.is_(None))
+        sa.update(t.value)
+        .where(
+            t.value.c.queue_id == bindparam("queue_id"),
+            among(dialect_name, t.value.c.seq, "seqs"),
+            t.value.c.ended_at.is_(None),
+        )
         # Another thread may have ended the run just now: the lock that `begin` has waited for shows the end of it.
-        .where(sa.exists(sa.select(_ONE).where(run.c.id == bindparam("run_id"), run.c.ended_at.is_(None))))
-        .values(taken_at_once)
-        .returning(value.c.seq, short_text())
+        .where(
+            sa.exists(
+                sa.select(literal_column("1")).where(t.run.c.id == bindparam("run_id"), t.run.c.ended_at.is_(None))
+            )
+        )
+        .values(taken_at_once())
+        .returning(t.value.c.seq, short_text())
     )
 
 
@@ -103,12 +116,14 @@ def take(
     return list(chunks.whole_rows(transaction, queue_id, rows))
 
 
-_SET_COMMAND = (
-    sa.update(attempt)
-    .where(attempt.c.id == bindparam("attempt_id"), attempt_may_write)
-    .values(command_pid=bindparam("pid", type_=sa.Integer), command_started=bindparam("started", type_=sa.Text))
-    .returning(attempt.c.id)
-)
+@statement
+def _set_command() -> ReturningUpdate[int]:
+    return (
+        sa.update(t.attempt)
+        .where(t.attempt.c.id == bindparam("attempt_id"), attempt_may_write())
+        .values(command_pid=bindparam("pid", type_=sa.Integer), command_started=bindparam("started", type_=sa.Text))
+        .returning(t.attempt.c.id)
+    )
 
 
 def set_command(transaction: Transaction, attempt_id: int, pid: int, started: str | None) -> bool:
@@ -117,55 +132,61 @@ def set_command(transaction: Transaction, attempt_id: int, pid: int, started: st
     Returns:
         False if the delivery may no longer write.
     """
-    return bool(transaction.execute(_SET_COMMAND, {"attempt_id": attempt_id, "pid": pid, "started": started}))
+    return bool(transaction.execute(_set_command(), {"attempt_id": attempt_id, "pid": pid, "started": started}))
 
 
-_COMMANDS = (
-    sa.select(attempt.c.command_pid, attempt.c.command_started)
-    .where(
-        attempt.c.run_id == bindparam("run_id"),
-        attempt.c.status == literal_column("'running'"),
-        attempt.c.command_pid.is_not(None),
+@statement
+def _commands() -> sa.Select[int | None, str | None]:
+    return (
+        sa.select(t.attempt.c.command_pid, t.attempt.c.command_started)
+        .where(
+            t.attempt.c.run_id == bindparam("run_id"),
+            t.attempt.c.status == literal_column("'running'"),
+            t.attempt.c.command_pid.is_not(None),
+        )
+        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
     )
-    .with_hint(attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
-)
 
 
 def commands(executor: Executor, run_id: int) -> list[tuple[int, str | None]]:
     """Return the commands of a run's deliveries that have not ended: the pid and the start of each."""
-    return [(pid, started) for pid, started in executor.execute(_COMMANDS, {"run_id": run_id})]
+    return [(pid, started) for pid, started in executor.execute(_commands(), {"run_id": run_id})]
 
 
-_RUNNING = (
-    sa.select(attempt.c.id)
-    .where(
-        attempt.c.run_id == bindparam("run_id"),
-        attempt.c.status == literal_column("'running'"),
-        attempt.c.role == literal_column("'delivery'"),
+@statement
+def _running() -> sa.Select[int]:
+    return (
+        sa.select(t.attempt.c.id)
+        .where(
+            t.attempt.c.run_id == bindparam("run_id"),
+            t.attempt.c.status == literal_column("'running'"),
+            t.attempt.c.role == literal_column("'delivery'"),
+        )
+        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
     )
-    .with_hint(attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
-)
 
 
 def running(executor: Executor, run_id: int) -> list[int]:
     """Return the ids of a run's deliveries that have not ended."""
-    return [row[0] for row in executor.execute(_RUNNING, {"run_id": run_id})]
+    return [row[0] for row in executor.execute(_running(), {"run_id": run_id})]
 
 
-_FAILED = (
-    sa.select(_ONE)
-    .where(
-        attempt.c.run_id == bindparam("run_id"),
-        attempt.c.role == literal_column("'delivery'"),
-        attempt.c.status.not_in([literal_column("'completed'"), literal_column("'interrupted'")]),
+@statement
+def _failed() -> sa.Select[int]:
+    return (
+        sa.select(literal_column("1"))
+        .where(
+            t.attempt.c.run_id == bindparam("run_id"),
+            t.attempt.c.role == literal_column("'delivery'"),
+            t.attempt.c.status.not_in([literal_column("'completed'"), literal_column("'interrupted'")]),
+        )
+        .limit(literal_column("1"))
     )
-    .limit(_ONE)
-)
 
 
 def has_failed(executor: Executor, run_id: int) -> bool:
     """Whether a delivery of the run has failed, or was never ended. One that was interrupted has not failed."""
-    return bool(executor.execute(_FAILED, {"run_id": run_id}))
+    return bool(executor.execute(_failed(), {"run_id": run_id}))
 
 
 class Fate(NamedTuple):
@@ -182,18 +203,24 @@ class Fate(NamedTuple):
     max_deliveries: int | None
 
 
-_FATE = (
-    sa.select(value.c.state, value.c.deliveries, queue.c.max_deliveries)
-    .select_from(session.join(queue, queue.c.session_id == session.c.id).join(value, value.c.queue_id == queue.c.id))
-    .where(
-        session.c.name == bindparam("session"),
-        queue.c.name == bindparam("queue"),
-        value.c.seq == bindparam("seq", type_=sa.BigInteger),
+@statement
+def _fate() -> sa.Select[str, int, int | None]:
+    return (
+        sa.select(t.value.c.state, t.value.c.deliveries, t.queue.c.max_deliveries)
+        .select_from(
+            t.session.join(t.queue, t.queue.c.session_id == t.session.c.id).join(
+                t.value, t.value.c.queue_id == t.queue.c.id
+            )
+        )
+        .where(
+            t.session.c.name == bindparam("session"),
+            t.queue.c.name == bindparam("queue"),
+            t.value.c.seq == bindparam("seq", type_=sa.BigInteger),
+        )
     )
-)
 
 
 def fate(executor: Executor, session_name: str, queue_name: str, seq: int) -> Fate | None:
     """Return what became of a value, or None if it was deleted."""
-    rows = executor.execute(_FATE, {"session": session_name, "queue": queue_name, "seq": seq})
+    rows = executor.execute(_fate(), {"session": session_name, "queue": queue_name, "seq": seq})
     return Fate(*rows[0]) if rows else None

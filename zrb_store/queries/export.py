@@ -13,7 +13,7 @@ from zrb_store.db.dialect import whole_text
 from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.names import full_name
-from zrb_store.queries.joined_attempts import PUSHER, TAKER
+from zrb_store.queries.joined_attempts import pusher, taker
 from zrb_store.queries.transfer import ATTEMPT, CHANGE, OUTPUT, QUEUE, RETURN, RUN, SESSION, VALUE, Record
 
 _COUNT = sa.select(sa.func.count()).select_from(session)
@@ -43,14 +43,14 @@ _OUTPUT = (
     .order_by(sa.literal_column("+zrb_attempt.id"), output.c.piece)
 )
 _VALUES = (
-    sa.select(*(whole_text() if column is value.c.data else column for column in VALUE), *PUSHER.name, *TAKER.name)
-    .select_from(TAKER.join(PUSHER.join(value, value.c.pushed_by), value.c.taken_by))
+    sa.select(*(whole_text() if column is value.c.data else column for column in VALUE), *pusher().name, *taker().name)
+    .select_from(taker().join(pusher().join(value, value.c.pushed_by), value.c.taken_by))
     .where(value.c.queue_id == bindparam("queue_id"))
     .order_by(value.c.seq)
 )
 _RETURNS = (
-    sa.select(*RETURN, *TAKER.name)
-    .select_from(TAKER.join(returned, returned.c.taken_by))
+    sa.select(*RETURN, *taker().name)
+    .select_from(taker().join(returned, returned.c.taken_by))
     .where(returned.c.queue_id == bindparam("queue_id"))
     .order_by(returned.c.seq, returned.c.id)
 )

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from zrb_store.db.core import attempt, bindparam, literal_column, sa
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.steps import standing
 
-_ONE: sa.ColumnClause[Any] = literal_column("1")
-_parent, _newer = attempt.alias("parent"), attempt.alias("newer")
-_of_task = (
-    attempt.c.session_id
-    == sa.select(_parent.c.session_id).where(_parent.c.id == bindparam("attempt_id")).scalar_subquery(),
-    attempt.c.step_of == bindparam("task"),
-    attempt.c.id >= bindparam("since"),
-    attempt.c.id < bindparam("before"),
-)
-_STANDING = sa.select(attempt.c.id).where(*_of_task, standing).order_by(attempt.c.id.desc())
+
+@part
+def _of_task() -> tuple[sa.ColumnElement[bool], ...]:
+    parent = t.attempt.alias("parent")
+    return (
+        t.attempt.c.session_id
+        == sa.select(parent.c.session_id).where(parent.c.id == bindparam("attempt_id")).scalar_subquery(),
+        t.attempt.c.step_of == bindparam("task"),
+        t.attempt.c.id >= bindparam("since"),
+        t.attempt.c.id < bindparam("before"),
+    )
+
+
+@statement
+def _standing() -> sa.Select[int]:
+    return sa.select(t.attempt.c.id).where(*_of_task(), standing()).order_by(t.attempt.c.id.desc())
 
 
 class Span(NamedTuple):
@@ -38,28 +44,31 @@ class Span(NamedTuple):
 
 def standing_in(executor: Executor, span: Span) -> list[int]:
     """Return the ids of the attempts of completed steps that were not given back, the newest first."""
-    return [row[0] for row in executor.execute(_STANDING, span._asdict())]
+    return [row[0] for row in executor.execute(_standing(), span._asdict())]
 
 
-_UNCERTAIN = (
-    sa.select(attempt.c.task, attempt.c.step, standing)
-    .where(
-        *_of_task,
-        attempt.c.once,
-        attempt.c.status != literal_column("'failed'"),
-        ~sa.exists(
-            sa.select(_ONE).where(
-                _newer.c.session_id == attempt.c.session_id,
-                _newer.c.step_of == attempt.c.step_of,
-                _newer.c.step == attempt.c.step,
-                _newer.c.id > attempt.c.id,
-                _newer.c.id < bindparam("before"),
-            )
-        ),
+@statement
+def _uncertain() -> sa.Select[str, str | None, bool]:
+    newer = t.attempt.alias("newer")
+    return (
+        sa.select(t.attempt.c.task, t.attempt.c.step, standing())
+        .where(
+            *_of_task(),
+            t.attempt.c.once,
+            t.attempt.c.status != literal_column("'failed'"),
+            ~sa.exists(
+                sa.select(literal_column("1")).where(
+                    newer.c.session_id == t.attempt.c.session_id,
+                    newer.c.step_of == t.attempt.c.step_of,
+                    newer.c.step == t.attempt.c.step,
+                    newer.c.id > t.attempt.c.id,
+                    newer.c.id < bindparam("before"),
+                )
+            ),
+        )
+        .order_by(t.attempt.c.id)
+        .limit(literal_column("1"))
     )
-    .order_by(attempt.c.id)
-    .limit(_ONE)
-)
 
 
 class UncertainStep(NamedTuple):
@@ -78,5 +87,5 @@ class UncertainStep(NamedTuple):
 
 def uncertain_in(executor: Executor, span: Span) -> UncertainStep | None:
     """Return the first step that was declared `once` and is not known to have failed, if there is one."""
-    rows = executor.execute(_UNCERTAIN, span._asdict())
+    rows = executor.execute(_uncertain(), span._asdict())
     return UncertainStep(rows[0][0], rows[0][1], bool(rows[0][2])) if rows else None

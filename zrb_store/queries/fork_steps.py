@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, sa, session, value
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.transaction import Executor
-from zrb_store.queries.clock import TICK
+from zrb_store.queries.clock import given_tick
 
-SOURCE = bindparam("source", type_=session.c.id.type)
-"""The session that is copied."""
-_TASK = bindparam("task", type_=sa.Text)
-_STEP = bindparam("step", type_=sa.Text)
-_PARENT = bindparam("parent_id", type_=attempt.c.id.type)
-_PUSHER = bindparam("pusher_id", type_=attempt.c.id.type)
+
+@part
+def source_id() -> sa.BindParameter[int]:
+    """Return the session that is copied."""
+    return bindparam("source", type_=t.session.c.id.type)
 
 
 def is_step(table: Any) -> Any:
@@ -27,11 +26,18 @@ def _is_left_out(table: Any) -> Any:
 
     All steps of the task are left out, unless `:step` is given: then only that one.
     """
+    task = bindparam("task", type_=sa.Text)
     return sa.and_(
-        table.c.session_id == SOURCE,
+        table.c.session_id == source_id(),
         sa.case(
-            (is_step(table), sa.and_(table.c.step_of == _TASK, sa.func.coalesce(_STEP, table.c.step) == table.c.step)),
-            else_=table.c.task == _TASK,
+            (
+                is_step(table),
+                sa.and_(
+                    table.c.step_of == task,
+                    sa.func.coalesce(bindparam("step", type_=sa.Text), table.c.step) == table.c.step,
+                ),
+            ),
+            else_=table.c.task == task,
         ),
     )
 
@@ -43,69 +49,115 @@ def stood_alone(table: Any) -> Any:
     """
     return sa.and_(
         table.c.status == literal_column("'completed'"),
-        table.c.ended_tick <= TICK,
-        sa.or_(table.c.given_back_at.is_(None), table.c.given_back_tick > TICK),
+        table.c.ended_tick <= given_tick(),
+        sa.or_(table.c.given_back_at.is_(None), table.c.given_back_tick > given_tick()),
         sa.not_(_is_left_out(table)),
     )
 
 
-_step, _parent = attempt.alias("step"), attempt.alias("parent")
-_in_source = sa.and_(queue.c.id == value.c.queue_id, queue.c.session_id == SOURCE)
-_of_value = sa.and_(returned.c.queue_id == value.c.queue_id, returned.c.seq == value.c.seq)
-# Steps of other sessions matter if they have worked on queues of this one.
-_visitors = sa.union(
-    sa.select(value.c.pushed_by).select_from(value.join(queue, _in_source)),
-    sa.select(value.c.taken_by).select_from(value.join(queue, _in_source)),
-    sa.select(returned.c.taken_by).select_from(returned.join(value, _of_value).join(queue, _in_source)),
-)
-_undone_parents = (
-    sa.select(_parent.c.id)
-    .select_from(_step.join(_parent, _parent.c.id == _step.c.parent_id))
-    .where(
-        is_step(_step),
-        stood_alone(_step),
-        sa.not_(stood_alone(_parent)),
-        sa.or_(_parent.c.given_back_at.is_(None), _parent.c.given_back_tick > TICK),
-    )
-)
-_UNDONE_PARENTS = sa.union(
-    _undone_parents.where(_step.c.session_id == SOURCE, _step.c.step_of.is_not(None)),
-    _undone_parents.where(_step.c.id.in_(_visitors)),
-)
+@part
+def _step() -> sa.FromClause:
+    return t.attempt.alias("step")
 
-_held = (value.c.ended_tick <= TICK,)
-_held_then = (returned.c.taken_tick <= TICK, returned.c.returned_tick > TICK)
-_elsewhere = value.join(queue, queue.c.id == value.c.queue_id).join(_parent, _parent.c.id == _PARENT)
-_foreign = queue.c.session_id != _parent.c.session_id
-_FIRST_TAKES = sa.union_all(
-    sa.select(sa.func.min(value.c.ended_tick))
-    .select_from(_elsewhere)
-    .where(value.c.taken_by == _PARENT, _foreign, *_held),
-    sa.select(sa.func.min(returned.c.taken_tick))
-    .select_from(_elsewhere.join(returned, _of_value))
-    .where(returned.c.taken_by == _PARENT, _foreign, *_held_then),
-)
-_standing = (_step.c.parent_id == _PARENT, is_step(_step), stood_alone(_step))
-_BEGUN_SINCE = (
-    sa.select(_step.c.id)
-    .select_from(
-        _parent.join(_step, sa.and_(_step.c.session_id == _parent.c.session_id, _step.c.step_of == _parent.c.task))
+
+@part
+def _parent() -> sa.FromClause:
+    return t.attempt.alias("parent")
+
+
+@part
+def _of_value() -> sa.ColumnElement[bool]:
+    return sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
+
+
+@statement
+def _all_undone_parents() -> sa.CompoundSelect[int]:
+    in_source = sa.and_(t.queue.c.id == t.value.c.queue_id, t.queue.c.session_id == source_id())
+    # Steps of other sessions matter if they have worked on queues of this one.
+    visitors = sa.union(
+        sa.select(t.value.c.pushed_by).select_from(t.value.join(t.queue, in_source)),
+        sa.select(t.value.c.taken_by).select_from(t.value.join(t.queue, in_source)),
+        sa.select(t.returned.c.taken_by).select_from(t.returned.join(t.value, _of_value()).join(t.queue, in_source)),
     )
-    .where(
-        _parent.c.id == _PARENT,
-        *_standing,
-        _step.c.started_tick >= bindparam("since", type_=sa.BigInteger),
-        _step.c.run_id.is_not(None),
+    undone_parents = (
+        sa.select(_parent().c.id)
+        .select_from(_step().join(_parent(), _parent().c.id == _step().c.parent_id))
+        .where(
+            is_step(_step()),
+            stood_alone(_step()),
+            sa.not_(stood_alone(_parent())),
+            sa.or_(_parent().c.given_back_at.is_(None), _parent().c.given_back_tick > given_tick()),
+        )
     )
-)
-_TAKING_FROM = sa.union(
-    sa.select(_step.c.id)
-    .select_from(value.join(_step, _step.c.id == value.c.taken_by))
-    .where(value.c.pushed_by == _PUSHER, *_standing, *_held),
-    sa.select(_step.c.id)
-    .select_from(value.join(returned, _of_value).join(_step, _step.c.id == returned.c.taken_by))
-    .where(value.c.pushed_by == _PUSHER, *_standing, *_held_then),
-)
+    return sa.union(
+        undone_parents.where(_step().c.session_id == source_id(), _step().c.step_of.is_not(None)),
+        undone_parents.where(_step().c.id.in_(visitors)),
+    )
+
+
+@statement
+def _first_takes() -> sa.CompoundSelect[int | None]:
+    parent = bindparam("parent_id", type_=t.attempt.c.id.type)
+    elsewhere = t.value.join(t.queue, t.queue.c.id == t.value.c.queue_id).join(_parent(), _parent().c.id == parent)
+    foreign = t.queue.c.session_id != _parent().c.session_id
+    return sa.union_all(
+        sa.select(sa.func.min(t.value.c.ended_tick))
+        .select_from(elsewhere)
+        .where(t.value.c.taken_by == parent, foreign, t.value.c.ended_tick <= given_tick()),
+        sa.select(sa.func.min(t.returned.c.taken_tick))
+        .select_from(elsewhere.join(t.returned, _of_value()))
+        .where(
+            t.returned.c.taken_by == parent,
+            foreign,
+            t.returned.c.taken_tick <= given_tick(),
+            t.returned.c.returned_tick > given_tick(),
+        ),
+    )
+
+
+@part
+def _standing() -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        _step().c.parent_id == bindparam("parent_id", type_=t.attempt.c.id.type),
+        is_step(_step()),
+        stood_alone(_step()),
+    )
+
+
+@statement
+def _begun_since() -> sa.Select[int]:
+    return (
+        sa.select(_step().c.id)
+        .select_from(
+            _parent().join(
+                _step(), sa.and_(_step().c.session_id == _parent().c.session_id, _step().c.step_of == _parent().c.task)
+            )
+        )
+        .where(
+            _parent().c.id == bindparam("parent_id", type_=t.attempt.c.id.type),
+            *_standing(),
+            _step().c.started_tick >= bindparam("since", type_=sa.BigInteger),
+            _step().c.run_id.is_not(None),
+        )
+    )
+
+
+@statement
+def _taking_from() -> sa.CompoundSelect[int]:
+    pusher = bindparam("pusher_id", type_=t.attempt.c.id.type)
+    return sa.union(
+        sa.select(_step().c.id)
+        .select_from(t.value.join(_step(), _step().c.id == t.value.c.taken_by))
+        .where(t.value.c.pushed_by == pusher, *_standing(), t.value.c.ended_tick <= given_tick()),
+        sa.select(_step().c.id)
+        .select_from(t.value.join(t.returned, _of_value()).join(_step(), _step().c.id == t.returned.c.taken_by))
+        .where(
+            t.value.c.pushed_by == pusher,
+            *_standing(),
+            t.returned.c.taken_tick <= given_tick(),
+            t.returned.c.returned_tick > given_tick(),
+        ),
+    )
 
 
 def resting(executor: Executor, at: Mapping[str, Any]) -> list[int]:
@@ -119,19 +171,19 @@ def resting(executor: Executor, at: Mapping[str, Any]) -> list[int]:
             copied.
     """
     found: set[int] = set()
-    for (parent_id,) in executor.execute(_UNDONE_PARENTS, at):
+    for (parent_id,) in executor.execute(_all_undone_parents(), at):
         found |= _of_attempt(executor, {**at, "parent_id": parent_id})
     return sorted(found)
 
 
 def _of_attempt(executor: Executor, params: Mapping[str, Any]) -> set[int]:
-    found = _ids(executor, _TAKING_FROM, {**params, "pusher_id": params["parent_id"]})
-    takes = [row[0] for row in executor.execute(_FIRST_TAKES, params) if row[0] is not None]
+    found = _ids(executor, _taking_from(), {**params, "pusher_id": params["parent_id"]})
+    takes = [row[0] for row in executor.execute(_first_takes(), params) if row[0] is not None]
     if takes:
-        found |= _ids(executor, _BEGUN_SINCE, {**params, "since": min(takes)})
+        found |= _ids(executor, _begun_since(), {**params, "since": min(takes)})
     new = list(found)
     while new:
-        more = _ids(executor, _TAKING_FROM, {**params, "pusher_id": new.pop()}) - found
+        more = _ids(executor, _taking_from(), {**params, "pusher_id": new.pop()}) - found
         new += more
         found |= more
     return found

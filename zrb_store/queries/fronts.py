@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from zrb_store.db.core import bindparam, literal_column, queue, sa, value
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 
@@ -44,44 +44,63 @@ class _Hint(NamedTuple):
 
 _hints: WeakKeyDictionary[Database, dict[int, _Hint]] = WeakKeyDictionary()
 
-_ONE: sa.ColumnClause[Any] = literal_column("1")
-_QUEUE_ID: sa.BindParameter[Any] = bindparam("queue_id")
-# Whatever makes a value live again records a return, while it has the queue locked. A sequence tells its last number at
-# once, before the commit.
-_RETURNS: sa.ColumnClause[int] = literal_column(
-    "coalesce(pg_catalog.pg_sequence_last_value('zrb_return_id_seq'::regclass), 0)"
-)
-_other = value.alias("other")
-_is_valid = sa.and_(
-    bindparam("returns", type_=sa.BigInteger) == _RETURNS,
-    # Not EXISTS: without the order, PostgreSQL might read the table, hoping to find a row at once.
-    sa.select(_other.c.seq)
-    .where(_other.c.queue_id == _QUEUE_ID, _other.c.seq < bindparam("low", type_=sa.BigInteger))
-    .order_by(_other.c.seq.desc())
-    .limit(_ONE)
-    .scalar_subquery()
-    .is_(None),
-)
-not_before_front = (
-    value.c.seq
-    >= sa.select(
-        sa.case((_is_valid, bindparam("first", type_=sa.BigInteger)), else_=literal_column("-9223372036854775807"))
-    ).scalar_subquery()
-)
-"""The condition that a value does not lie before the front, whose fields are parameters, if the front still holds.
 
-A change that makes it invalid, and that the statement sees, is committed; so its number is seen too.
-"""
+@part
+def _returns() -> sa.ColumnElement[int]:
+    # Whatever makes a value live again records a return, while it has the queue locked. A sequence tells its last
+    # number at once, before the commit.
+    return literal_column("coalesce(pg_catalog.pg_sequence_last_value('zrb_return_id_seq'::regclass), 0)")
 
-_MAY_KNOW: sa.ColumnClause[bool] = literal_column("has_sequence_privilege('zrb_return_id_seq', 'USAGE')")
-_LOCK = sa.select(queue.c.low, queue.c.high, _MAY_KNOW).where(queue.c.id == _QUEUE_ID).with_for_update(key_share=True)
-_FIRST_LIVE = (
-    sa.select(value.c.seq)
-    .where(value.c.queue_id == _QUEUE_ID, value.c.ended_at.is_(None))
-    .order_by(value.c.seq)
-    .limit(_ONE)
-)
-_STATE = sa.select(_RETURNS, _FIRST_LIVE.scalar_subquery())
+
+@part
+def not_before_front() -> sa.ColumnElement[bool]:
+    """Return the condition that a value does not lie before the front, if the front still holds.
+
+    The fields of the front are parameters. A change that makes it invalid, and that the statement sees, is committed;
+    so its number is seen too.
+    """
+    other = t.value.alias("other")
+    is_valid = sa.and_(
+        bindparam("returns", type_=sa.BigInteger) == _returns(),
+        # Not EXISTS: without the order, PostgreSQL might read the table, hoping to find a row at once.
+        sa.select(other.c.seq)
+        .where(other.c.queue_id == bindparam("queue_id"), other.c.seq < bindparam("low", type_=sa.BigInteger))
+        .order_by(other.c.seq.desc())
+        .limit(literal_column("1"))
+        .scalar_subquery()
+        .is_(None),
+    )
+    return (
+        t.value.c.seq
+        >= sa.select(
+            sa.case((is_valid, bindparam("first", type_=sa.BigInteger)), else_=literal_column("-9223372036854775807"))
+        ).scalar_subquery()
+    )
+
+
+@statement
+def _lock() -> sa.Select[int, int, bool]:
+    may_know = literal_column("has_sequence_privilege('zrb_return_id_seq', 'USAGE')")
+    return (
+        sa.select(t.queue.c.low, t.queue.c.high, may_know)
+        .where(t.queue.c.id == bindparam("queue_id"))
+        .with_for_update(key_share=True)
+    )
+
+
+@part
+def _first_live() -> sa.Select[int]:
+    return (
+        sa.select(t.value.c.seq)
+        .where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
+        .order_by(t.value.c.seq)
+        .limit(literal_column("1"))
+    )
+
+
+@statement
+def _state() -> sa.Select[int, int | None]:
+    return sa.select(_returns(), _first_live().scalar_subquery())
 
 
 def known_front(database: Database, queue_id: int) -> Front | None:
@@ -119,12 +138,12 @@ def look(database: Database, queue_id: int) -> None:
     """
 
     def work(transaction: Transaction) -> Front | None:
-        locked = transaction.execute(_LOCK, {"queue_id": queue_id})
+        locked = transaction.execute(_lock(), {"queue_id": queue_id})
         if not locked or not locked[0][2]:
             return None
         low, high, _ = locked[0]
         # Read after the lock, since a statement that has to wait for a lock may have read it before.
-        returns, first = transaction.execute(_STATE, {"queue_id": queue_id})[0]
+        returns, first = transaction.execute(_state(), {"queue_id": queue_id})[0]
         return Front(first=high + 1 if first is None else first, low=low, returns=returns)
 
     front = database.transact(work)
@@ -154,13 +173,27 @@ def take_first(
     return found
 
 
-_HAS_LIVE = sa.select(_ONE).where(value.c.queue_id == _QUEUE_ID, value.c.ended_at.is_(None)).limit(_ONE)
-_HAS_LIVE_INDEXED = _HAS_LIVE.with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
-_HAS_LIVE_FROM_FRONT = _HAS_LIVE.where(not_before_front)
+@part
+def _has_live() -> sa.Select[int]:
+    return (
+        sa.select(literal_column("1"))
+        .where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
+        .limit(literal_column("1"))
+    )
+
+
+@statement
+def _has_live_indexed() -> sa.Select[int]:
+    return _has_live().with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+
+
+@statement
+def _has_live_from_front() -> sa.Select[int]:
+    return _has_live().where(not_before_front())
 
 
 def has_live(database: Database, queue_id: int) -> bool:
     """Whether a queue has a live value. Only an index is read."""
     front = known_front(database, queue_id)
-    statement = _HAS_LIVE_INDEXED if front is None else _HAS_LIVE_FROM_FRONT
-    return bool(database.execute(statement, {"queue_id": queue_id, **parameters(front)}))
+    question = _has_live_indexed() if front is None else _has_live_from_front()
+    return bool(database.execute(question, {"queue_id": queue_id, **parameters(front)}))

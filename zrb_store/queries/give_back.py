@@ -2,136 +2,177 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, sa, value
+from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import resting_steps, sessions, steps
 from zrb_store.queries.attempts import unfinished
-from zrb_store.queries.clock import MOMENT, TICK, draw
+from zrb_store.queries.clock import draw, given_moment, given_tick
 
-_ATTEMPT_ID: sa.BindParameter[Any] = bindparam("of_attempt")
-_CLOSE = (
-    sa.update(attempt)
-    .where(attempt.c.id == _ATTEMPT_ID)
-    .values(
-        given_back_at=MOMENT,
-        given_back_tick=TICK,
-        ended_at=sa.func.coalesce(attempt.c.ended_at, MOMENT),
-        ended_tick=sa.func.coalesce(attempt.c.ended_tick, TICK),
-        status=sa.case(
-            (attempt.c.status == literal_column("'running'"), literal_column("'lost'")), else_=attempt.c.status
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningUpdate
+
+
+@statement
+def _close() -> sa.Update:
+    return (
+        sa.update(t.attempt)
+        .where(t.attempt.c.id == bindparam("of_attempt"))
+        .values(
+            given_back_at=given_moment(),
+            given_back_tick=given_tick(),
+            ended_at=sa.func.coalesce(t.attempt.c.ended_at, given_moment()),
+            ended_tick=sa.func.coalesce(t.attempt.c.ended_tick, given_tick()),
+            status=sa.case(
+                (t.attempt.c.status == literal_column("'running'"), literal_column("'lost'")), else_=t.attempt.c.status
+            ),
+        )
+    )
+
+
+@statement
+def _set_end() -> sa.Update:
+    return (
+        sa.update(t.attempt)
+        .where(t.attempt.c.id == bindparam("of_attempt"))
+        .values(ended_at=given_moment(), ended_tick=given_tick())
+    )
+
+
+def _within(dialect_name: str, in_queues: bool) -> list[sa.ColumnElement[bool]]:
+    """Return the condition that a value is in one of `:queue_ids`, if only these queues are meant."""
+    return [among(dialect_name, t.value.c.queue_id, "queue_ids")] if in_queues else []
+
+
+@statement
+def _record_returns(dialect_name: str, in_queues: bool) -> sa.Insert:
+    within = _within(dialect_name, in_queues)
+    # Only what failed or died counts against a value, not what a person or a signal stopped (docs/promises.md,
+    # promise 10).
+    counts = sa.and_(
+        bindparam("counted", type_=sa.Boolean),
+        sa.exists(
+            sa.select(literal_column("1")).where(
+                t.attempt.c.id == bindparam("of_attempt"),
+                t.attempt.c.status.in_([literal_column("'failed'"), literal_column("'lost'")]),
+            )
         ),
     )
-)
-# Only what failed or died counts against a value, not what a person or a signal stopped (docs/promises.md, promise 10).
-_counts = sa.and_(
-    bindparam("counted", type_=sa.Boolean),
-    sa.exists(
-        sa.select(literal_column("1")).where(
-            attempt.c.id == _ATTEMPT_ID, attempt.c.status.in_([literal_column("'failed'"), literal_column("'lost'")])
-        )
-    ),
-)
-_SET_END = sa.update(attempt).where(attempt.c.id == _ATTEMPT_ID).values(ended_at=MOMENT, ended_tick=TICK)
-
-
-@functools.cache
-def _undo(dialect_name: str, *, in_queues: bool) -> tuple[Any, Any, Any, Any]:
-    """Make the statements that undo the changes of an attempt, in all queues or only in those of `:queue_ids`."""
-    within: list[Any] = [among(dialect_name, value.c.queue_id, "queue_ids")] if in_queues else []
-    delivered = sa.tuple_(value.c.queue_id, value.c.seq).in_(_delivered(within))
-    record_returns = sa.insert(returned).from_select(
+    delivered = sa.tuple_(t.value.c.queue_id, t.value.c.seq).in_(_delivered(within))
+    return sa.insert(t.returned).from_select(
         [
             *("queue_id", "seq", "taken_by", "taken_at", "taken_tick", "returned_at", "returned_tick"),
             *("reason", "deliveries"),
         ],
         sa.select(
-            value.c.queue_id,
-            value.c.seq,
-            value.c.taken_by,
-            value.c.ended_at,
-            value.c.ended_tick,
-            MOMENT,
-            TICK,
+            t.value.c.queue_id,
+            t.value.c.seq,
+            t.value.c.taken_by,
+            t.value.c.ended_at,
+            t.value.c.ended_tick,
+            given_moment(),
+            given_tick(),
             bindparam("reason", type_=sa.Text),
-            sa.case((sa.and_(_counts, delivered), value.c.deliveries + literal_column("1"))),
-        ).where(value.c.taken_by == _ATTEMPT_ID, *within),
+            sa.case((sa.and_(counts, delivered), t.value.c.deliveries + literal_column("1"))),
+        ).where(t.value.c.taken_by == bindparam("of_attempt"), *within),
     )
-    # One statement for live, dead and taken values: if another transaction is taking or returning such a value,
-    # PostgreSQL waits for its end, and then chooses the case by the new row.
-    held = sa.and_(value.c.ended_at.is_not(None), value.c.state != literal_column("'dead'"))
-    disown = (
-        sa.update(value)
-        .where(value.c.pushed_by == _ATTEMPT_ID, value.c.state != literal_column("'retracted'"), *within)
-        .values(
-            state=sa.case((held, value.c.state), else_=literal_column("'retracted'")),
-            ended_at=sa.func.coalesce(value.c.ended_at, MOMENT),
-            ended_tick=sa.func.coalesce(value.c.ended_tick, TICK),
-            orphaned=held,
-        )
-    )
-    give_back = (
-        sa.update(value)
-        .where(value.c.taken_by == _ATTEMPT_ID, *within)
-        .values(
-            state=sa.case((value.c.orphaned, literal_column("'retracted'")), else_=literal_column("'live'")),
-            ended_at=sa.case((value.c.orphaned, MOMENT), else_=sa.null()),
-            ended_tick=sa.case((value.c.orphaned, TICK), else_=sa.null()),
-            taken_by=None,
-            orphaned=sa.false(),
-        )
-    )
-    dies = sa.and_(value.c.state == literal_column("'live'"), returned.c.deliveries >= queue.c.max_deliveries)
-    count = (
-        sa.update(value)
-        .where(
-            returned.c.taken_by == _ATTEMPT_ID,
-            returned.c.returned_tick == TICK,
-            returned.c.deliveries.is_not(None),
-            value.c.queue_id == returned.c.queue_id,
-            value.c.seq == returned.c.seq,
-            queue.c.id == returned.c.queue_id,
-        )
-        .values(
-            deliveries=returned.c.deliveries,
-            state=sa.case((dies, literal_column("'dead'")), else_=value.c.state),
-            ended_at=sa.case((dies, MOMENT), else_=value.c.ended_at),
-            ended_tick=sa.case((dies, TICK), else_=value.c.ended_tick),
-        )
-        .returning(value.c.queue_id, value.c.seq, value.c.state)
-    )
-    return record_returns, disown, give_back, count
 
 
-def _delivered(within: Sequence[Any]) -> Any:
+def _delivered(within: Sequence[sa.ColumnElement[bool]]) -> sa.Select[int, int]:
     """Select the values that an attempt took, as queue and seq.
 
     Of a value that it moved and then took, all the places that it moved the value from are selected: one of these comes
     back.
     """
     taken = (
-        sa.select(value.c.queue_id, value.c.seq, value.c.moved_from)
-        .where(value.c.taken_by == _ATTEMPT_ID, value.c.state == literal_column("'taken'"), *within)
+        sa.select(t.value.c.queue_id, t.value.c.seq, t.value.c.moved_from)
+        .where(t.value.c.taken_by == bindparam("of_attempt"), t.value.c.state == literal_column("'taken'"), *within)
         .cte("delivered", recursive=True)
     )
-    earlier = value.alias("earlier")
+    earlier = t.value.alias("earlier")
     moved = sa.select(earlier.c.queue_id, earlier.c.seq, earlier.c.moved_from).where(
-        earlier.c.queue_id == taken.c.queue_id, earlier.c.seq == taken.c.moved_from, earlier.c.taken_by == _ATTEMPT_ID
+        earlier.c.queue_id == taken.c.queue_id,
+        earlier.c.seq == taken.c.moved_from,
+        earlier.c.taken_by == bindparam("of_attempt"),
     )
     every = taken.union(moved)
     return sa.select(every.c.queue_id, every.c.seq)
 
 
-_QUEUES = sa.union(
-    sa.select(value.c.queue_id).where(value.c.taken_by == _ATTEMPT_ID),
-    sa.select(value.c.queue_id).where(value.c.pushed_by == _ATTEMPT_ID),
-)
-_LOCK_QUEUE = sa.select(queue.c.id).where(queue.c.id == bindparam("queue_id")).with_for_update(key_share=True)
+@statement
+def _disown(dialect_name: str, in_queues: bool) -> sa.Update:
+    # One statement for live, dead and taken values: if another transaction is taking or returning such a value,
+    # PostgreSQL waits for its end, and then chooses the case by the new row.
+    held = sa.and_(t.value.c.ended_at.is_not(None), t.value.c.state != literal_column("'dead'"))
+    return (
+        sa.update(t.value)
+        .where(
+            t.value.c.pushed_by == bindparam("of_attempt"),
+            t.value.c.state != literal_column("'retracted'"),
+            *_within(dialect_name, in_queues),
+        )
+        .values(
+            state=sa.case((held, t.value.c.state), else_=literal_column("'retracted'")),
+            ended_at=sa.func.coalesce(t.value.c.ended_at, given_moment()),
+            ended_tick=sa.func.coalesce(t.value.c.ended_tick, given_tick()),
+            orphaned=held,
+        )
+    )
+
+
+@statement
+def _return_taken(dialect_name: str, in_queues: bool) -> sa.Update:
+    return (
+        sa.update(t.value)
+        .where(t.value.c.taken_by == bindparam("of_attempt"), *_within(dialect_name, in_queues))
+        .values(
+            state=sa.case((t.value.c.orphaned, literal_column("'retracted'")), else_=literal_column("'live'")),
+            ended_at=sa.case((t.value.c.orphaned, given_moment()), else_=sa.null()),
+            ended_tick=sa.case((t.value.c.orphaned, given_tick()), else_=sa.null()),
+            taken_by=None,
+            orphaned=sa.false(),
+        )
+    )
+
+
+@statement
+def _count_deliveries() -> ReturningUpdate[int, int, str]:
+    dies = sa.and_(t.value.c.state == literal_column("'live'"), t.returned.c.deliveries >= t.queue.c.max_deliveries)
+    return (
+        sa.update(t.value)
+        .where(
+            t.returned.c.taken_by == bindparam("of_attempt"),
+            t.returned.c.returned_tick == given_tick(),
+            t.returned.c.deliveries.is_not(None),
+            t.value.c.queue_id == t.returned.c.queue_id,
+            t.value.c.seq == t.returned.c.seq,
+            t.queue.c.id == t.returned.c.queue_id,
+        )
+        .values(
+            deliveries=t.returned.c.deliveries,
+            state=sa.case((dies, literal_column("'dead'")), else_=t.value.c.state),
+            ended_at=sa.case((dies, given_moment()), else_=t.value.c.ended_at),
+            ended_tick=sa.case((dies, given_tick()), else_=t.value.c.ended_tick),
+        )
+        .returning(t.value.c.queue_id, t.value.c.seq, t.value.c.state)
+    )
+
+
+@statement
+def _queues() -> sa.CompoundSelect[int]:
+    return sa.union(
+        sa.select(t.value.c.queue_id).where(t.value.c.taken_by == bindparam("of_attempt")),
+        sa.select(t.value.c.queue_id).where(t.value.c.pushed_by == bindparam("of_attempt")),
+    )
+
+
+@statement
+def _lock_queue() -> sa.Select[int]:
+    return sa.select(t.queue.c.id).where(t.queue.c.id == bindparam("queue_id")).with_for_update(key_share=True)
 
 
 def lock_queue(executor: Executor, queue_id: int) -> bool:
@@ -142,7 +183,7 @@ def lock_queue(executor: Executor, queue_id: int) -> bool:
     Returns:
         False if the queue is gone.
     """
-    return bool(executor.execute(_LOCK_QUEUE, {"queue_id": queue_id}))
+    return bool(executor.execute(_lock_queue(), {"queue_id": queue_id}))
 
 
 def give_back(
@@ -172,7 +213,7 @@ def give_back(
         return
     if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
         touched = {
-            row[0] for attempt_id, _ in chosen for row in transaction.execute(_QUEUES, {"of_attempt": attempt_id})
+            row[0] for attempt_id, _ in chosen for row in transaction.execute(_queues(), {"of_attempt": attempt_id})
         }
         for queue_id in sorted(touched):
             lock_queue(transaction, queue_id)
@@ -180,16 +221,18 @@ def give_back(
     for attempt_id, reason in chosen:
         params = {"of_attempt": attempt_id, **moment.params, "reason": reason, "counted": counted}
         if attempt_id in just_ended:
-            transaction.execute(_SET_END, params)
-        transaction.execute(_CLOSE, params)
-        _run(transaction, _undo(transaction.dialect_name, in_queues=False), params)
+            transaction.execute(_set_end(), params)
+        transaction.execute(_close(), params)
+        _undo(transaction, params, in_queues=False)
 
 
-def _run(transaction: Transaction, statements: Sequence[Any], params: dict[str, Any]) -> None:
-    """Run the statements of `_undo`, the last of which returns the values whose deliveries it has counted."""
-    for statement in statements:
-        rows = transaction.execute(statement, params)
-    transaction.died += [(queue_id, seq) for queue_id, seq, state in rows if state == "dead"]
+def _undo(transaction: Transaction, params: Params, *, in_queues: bool) -> None:
+    """Undo the changes of an attempt, in all queues or only in those of `:queue_ids`."""
+    name = transaction.dialect_name
+    for each in (_record_returns(name, in_queues), _disown(name, in_queues), _return_taken(name, in_queues)):
+        transaction.execute(each, params)
+    counted = transaction.execute(_count_deliveries(), params)
+    transaction.died += [(queue_id, seq) for queue_id, seq, state in counted if state == "dead"]
 
 
 def give_back_unfinished(
@@ -221,29 +264,31 @@ def give_back_steps(transaction: Transaction, session_id: int, task: str, reason
     give_back(transaction, [(step.id, reason) for step in steps.standing_of_task(transaction, session_id, task)])
 
 
-_TOUCHED = (
-    sa.select(queue.c.id, queue.c.session_id, attempt.c.session_id)
-    .select_from(queue.join(attempt, attempt.c.id == _ATTEMPT_ID))
-    .where(
-        queue.c.id.in_(
-            sa.union(
-                sa.select(value.c.queue_id).where(value.c.taken_by == _ATTEMPT_ID),
-                sa.select(value.c.queue_id).where(
-                    value.c.pushed_by == _ATTEMPT_ID, value.c.state != literal_column("'retracted'")
-                ),
-            )
-        ),
-        queue.c.session_id != attempt.c.session_id,
+@statement
+def _touched() -> sa.Select[int, int, int]:
+    return (
+        sa.select(t.queue.c.id, t.queue.c.session_id, t.attempt.c.session_id)
+        .select_from(t.queue.join(t.attempt, t.attempt.c.id == bindparam("of_attempt")))
+        .where(
+            t.queue.c.id.in_(
+                sa.union(
+                    sa.select(t.value.c.queue_id).where(t.value.c.taken_by == bindparam("of_attempt")),
+                    sa.select(t.value.c.queue_id).where(
+                        t.value.c.pushed_by == bindparam("of_attempt"), t.value.c.state != literal_column("'retracted'")
+                    ),
+                )
+            ),
+            t.queue.c.session_id != t.attempt.c.session_id,
+        )
+        .order_by(t.queue.c.id)
     )
-    .order_by(queue.c.id)
-)
 
 
-@functools.cache
-def _undone_whole(dialect_name: str) -> Any:
-    return sa.select(attempt.c.id).where(
-        among(dialect_name, attempt.c.id, "ids"),
-        attempt.c.role.in_([literal_column("'delivery'"), literal_column("'step'")]),
+@statement
+def _undone_whole(dialect_name: str) -> sa.Select[int]:
+    return sa.select(t.attempt.c.id).where(
+        among(dialect_name, t.attempt.c.id, "ids"),
+        t.attempt.c.role.in_([literal_column("'delivery'"), literal_column("'step'")]),
     )
 
 
@@ -280,13 +325,12 @@ def _undo_elsewhere(transaction: Transaction, attempt_ids: Sequence[int], reason
         if not queue_ids:
             continue
         params = {"of_attempt": attempt_id, **draw(transaction).params, "reason": reason, "counted": True}
-        transaction.execute(_SET_END, params)
-        statements = _undo(transaction.dialect_name, in_queues=True)
-        _run(transaction, statements, {**params, "queue_ids": json.dumps(queue_ids)})
+        transaction.execute(_set_end(), params)
+        _undo(transaction, {**params, "queue_ids": json.dumps(queue_ids)}, in_queues=True)
 
 
 def _touched_elsewhere(executor: Executor, attempt_id: int) -> list[int]:
     """Return the queues of unrelated sessions that an attempt has taken from or pushed to."""
-    touched = executor.execute(_TOUCHED, {"of_attempt": attempt_id})
+    touched = executor.execute(_touched(), {"of_attempt": attempt_id})
     related = {pair: sessions.are_related(executor, *pair) for pair in {(home, own) for _, home, own in touched}}
     return [queue_id for queue_id, *pair in touched if not related[tuple(pair)]]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import attempt, literal_column, queue, run, sa, session, value
+from zrb_store.db.core import literal_column, sa, statement, t
 from zrb_store.db.dialect import among
-from zrb_store.db.transaction import Executor
+from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import runs
 from zrb_store.queries.steps import standing
 from zrb_store.records import RunRecord
@@ -34,18 +33,26 @@ class Holder(NamedTuple):
     run: RunRecord
 
 
-@functools.cache
-def _holders(dialect_name: str) -> Any:
+@statement
+def _holders(dialect_name: str) -> sa.Select[*Row]:
     return (
-        sa.select(queue.c.session_id, session.c.name, attempt.c.task, attempt.c.number, *(run.c[name] for name in RUN))
-        .select_from(
-            attempt.join(run, run.c.id == attempt.c.run_id)
-            .join(session, session.c.id == attempt.c.session_id)
-            .join(value, value.c.taken_by == attempt.c.id)
-            .join(queue, queue.c.id == value.c.queue_id)
+        sa.select(
+            t.queue.c.session_id,
+            t.session.c.name,
+            t.attempt.c.task,
+            t.attempt.c.number,
+            *(t.run.c[name] for name in RUN),
         )
-        .where(attempt.c.status == literal_column("'running'"), among(dialect_name, queue.c.session_id, "session_ids"))
-        .with_hint(attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+        .select_from(
+            t.attempt.join(t.run, t.run.c.id == t.attempt.c.run_id)
+            .join(t.session, t.session.c.id == t.attempt.c.session_id)
+            .join(t.value, t.value.c.taken_by == t.attempt.c.id)
+            .join(t.queue, t.queue.c.id == t.value.c.queue_id)
+        )
+        .where(
+            t.attempt.c.status == literal_column("'running'"), among(dialect_name, t.queue.c.session_id, "session_ids")
+        )
+        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
         .distinct()
     )
 
@@ -78,34 +85,38 @@ class UnfinishedSession(NamedTuple):
 def _next_with_steps(*after: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """Select the first session that has steps, found by the index of steps without reading the others."""
     return (
-        sa.select(sa.func.min(attempt.c.session_id).label("session_id"))
-        .where(attempt.c.step_of.is_not(None), *after)
-        .with_hint(attempt, "INDEXED BY ix_zrb_attempt_step", "sqlite")
+        sa.select(sa.func.min(t.attempt.c.session_id).label("session_id"))
+        .where(t.attempt.c.step_of.is_not(None), *after)
+        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_step", "sqlite")
     )
 
 
-_found = _next_with_steps().cte("found", recursive=True)
-_with_steps = _found.union_all(
-    sa.select(_next_with_steps(attempt.c.session_id > _found.c.session_id).scalar_subquery()).where(
-        _found.c.session_id.is_not(None)
-    )
-)
-_UNFINISHED = (
-    sa.select(session.c.id, session.c.name, session.c.status, *(run.c[name] for name in RUN))
-    .select_from(
-        _with_steps.join(session, session.c.id == _with_steps.c.session_id).join(
-            run, sa.and_(run.c.session_id == session.c.id, run.c.number == session.c.fence)
+@statement
+def _unfinished() -> sa.Select[*Row]:
+    found = _next_with_steps().cte("found", recursive=True)
+    with_steps = found.union_all(
+        sa.select(_next_with_steps(t.attempt.c.session_id > found.c.session_id).scalar_subquery()).where(
+            found.c.session_id.is_not(None)
         )
     )
-    .where(session.c.status.in_([literal_column(f"'{status}'") for status in ("running", "failed", "interrupted")]))
-)
+    return (
+        sa.select(t.session.c.id, t.session.c.name, t.session.c.status, *(t.run.c[name] for name in RUN))
+        .select_from(
+            with_steps.join(t.session, t.session.c.id == with_steps.c.session_id).join(
+                t.run, sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
+            )
+        )
+        .where(
+            t.session.c.status.in_([literal_column(f"'{status}'") for status in ("running", "failed", "interrupted")])
+        )
+    )
 
 
 def unfinished_sessions(executor: Executor) -> list[UnfinishedSession]:
     """Return the sessions that have steps and a run and have not completed."""
     return [
         UnfinishedSession(session_id, name, status, runs.record(tuple(columns)))
-        for session_id, name, status, *columns in executor.execute(_UNFINISHED)
+        for session_id, name, status, *columns in executor.execute(_unfinished())
     ]
 
 
@@ -129,32 +140,34 @@ class HoldingStep(NamedTuple):
     since: int
 
 
-_whole = attempt.alias("whole")
-
-
-@functools.cache
-def _holding_steps(dialect_name: str) -> Any:
+@statement
+def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, int, int | None]:
+    whole = t.attempt.alias("whole")
     completed = sa.exists(
         sa.select(literal_column("1")).where(
-            _whole.c.session_id == attempt.c.session_id,
-            _whole.c.task == attempt.c.step_of,
-            _whole.c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
-            _whole.c.status == literal_column("'completed'"),
-            _whole.c.given_back_at.is_(None),
+            whole.c.session_id == t.attempt.c.session_id,
+            whole.c.task == t.attempt.c.step_of,
+            whole.c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
+            whole.c.status == literal_column("'completed'"),
+            whole.c.given_back_at.is_(None),
         )
     )
-    since = sa.func.min(value.c.ended_at)
-    columns = (queue.c.session_id, attempt.c.session_id, attempt.c.step_of, attempt.c.task, attempt.c.number)
+    since = sa.func.min(t.value.c.ended_at)
+    columns = (t.queue.c.session_id, t.attempt.c.session_id, t.attempt.c.step_of, t.attempt.c.task, t.attempt.c.number)
     return (
         sa.select(*columns, since)
-        .select_from(attempt.join(value, value.c.taken_by == attempt.c.id).join(queue, queue.c.id == value.c.queue_id))
+        .select_from(
+            t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id).join(
+                t.queue, t.queue.c.id == t.value.c.queue_id
+            )
+        )
         .where(
-            among(dialect_name, attempt.c.session_id, "step_sessions"),
-            attempt.c.step_of.is_not(None),
-            standing,
-            value.c.state == literal_column("'taken'"),
-            among(dialect_name, queue.c.session_id, "session_ids"),
-            queue.c.session_id != attempt.c.session_id,
+            among(dialect_name, t.attempt.c.session_id, "step_sessions"),
+            t.attempt.c.step_of.is_not(None),
+            standing(),
+            t.value.c.state == literal_column("'taken'"),
+            among(dialect_name, t.queue.c.session_id, "session_ids"),
+            t.queue.c.session_id != t.attempt.c.session_id,
             ~completed,
         )
         .group_by(*columns)

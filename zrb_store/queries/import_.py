@@ -33,7 +33,7 @@ from zrb_store.records import UNSUCCESSFUL
 @functools.cache
 def _create(dialect_name: str) -> Any:
     values: dict[str, Any] = {column.name: bindparam(column.name) for column in SESSION}
-    values["id"] = new_id(sa.literal_column("zrb_session"))
+    values["id"] = new_id("zrb_session")
     return insert_if_absent(dialect_name, session).values(values).returning(session.c.id)
 
 
@@ -44,7 +44,7 @@ def _insert(table: sa.Table, columns: Sequence[sa.Column[Any]], *links: str) -> 
 
 def _insert_one(table: sa.Table, columns: Sequence[sa.Column[Any]], *links: str) -> Any:
     insert, _ = _insert(table, columns, *links)
-    return insert.values(id=new_id(sa.literal_column(table.name))).returning(table.c.id)
+    return insert.values(id=new_id(table.name)).returning(table.c.id)
 
 
 _ADD = {

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from zrb_store.db.core import attempt, sa, session
+from zrb_store.db.core import literal_column, part, sa, t
 from zrb_store.records import UNSUCCESSFUL
 
 MESSAGE_LENGTH = 300
 """Characters of an error's message that are read with each return of a value: one error may be that of many."""
-_BEGINNING: list[sa.ColumnClause[Any]] = [sa.literal_column("1"), sa.literal_column(str(MESSAGE_LENGTH))]
 
 
 class JoinedAttempt:
@@ -25,18 +24,19 @@ class JoinedAttempt:
     """
 
     def __init__(self, alias: str) -> None:
-        self._attempt = attempt.alias(alias)
-        self._session = session.alias(f"session_of_{alias}")
+        self._attempt = t.attempt.alias(alias)
+        self._session = t.session.alias(f"session_of_{alias}")
         self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
         self.step = self._attempt.c.step
         self.given_back = (self._attempt.c.given_back_at, self._attempt.c.given_back_tick)
-        failed = self._attempt.c.status.in_([sa.literal_column(f"'{status}'") for status in UNSUCCESSFUL])
-        whole = self._attempt.c.role.in_([sa.literal_column("'delivery'"), sa.literal_column("'step'")])
+        failed = self._attempt.c.status.in_([literal_column(f"'{status}'") for status in UNSUCCESSFUL])
+        whole = self._attempt.c.role.in_([literal_column("'delivery'"), literal_column("'step'")])
         self.failed = tuple(
             sa.case((sa.and_(failed, ~whole), ended))
             for ended in (self._attempt.c.ended_at, self._attempt.c.ended_tick)
         )
-        self.error = (self._attempt.c.error_type, sa.func.substr(self._attempt.c.error_message, *_BEGINNING))
+        beginning = (literal_column("1"), literal_column(str(MESSAGE_LENGTH)))
+        self.error = (self._attempt.c.error_type, sa.func.substr(self._attempt.c.error_message, *beginning))
 
     def join(self, rows: sa.FromClause, link: sa.Column[Any]) -> sa.FromClause:
         """Join the attempt, if there is one, to rows that have its id in the column `link`."""
@@ -45,5 +45,13 @@ class JoinedAttempt:
         )
 
 
-PUSHER = JoinedAttempt("pusher")
-TAKER = JoinedAttempt("taker")
+@part
+def pusher() -> JoinedAttempt:
+    """Return the attempt that pushed a value."""
+    return JoinedAttempt("pusher")
+
+
+@part
+def taker() -> JoinedAttempt:
+    """Return the attempt that took a value."""
+    return JoinedAttempt("taker")

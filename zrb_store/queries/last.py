@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from zrb_store.db.core import attempt, bindparam, literal_column, sa, session
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.transaction import Transaction
 from zrb_store.project import Projects
-from zrb_store.queries.programs import PROGRAM, is_named, is_of, program
+from zrb_store.queries.programs import is_named, is_of, program, program_columns
 
-_of_any_project = (
-    sa.select(session.c.name, attempt.c.id)
-    .select_from(attempt.join(session, session.c.id == attempt.c.session_id))
-    .where(
-        session.c.status == literal_column("'completed'"),
-        attempt.c.task == bindparam("task"),
-        attempt.c.status == literal_column("'completed'"),
-        attempt.c.given_back_at.is_(None),
-        attempt.c.result_seq.is_not(None),
+if TYPE_CHECKING:
+    from zrb_store.db.core import Runnable
+
+
+@part
+def _of_any_project() -> sa.Select[str, int]:
+    return (
+        sa.select(t.session.c.name, t.attempt.c.id)
+        .select_from(t.attempt.join(t.session, t.session.c.id == t.attempt.c.session_id))
+        .where(
+            t.session.c.status == literal_column("'completed'"),
+            t.attempt.c.task == bindparam("task"),
+            t.attempt.c.status == literal_column("'completed'"),
+            t.attempt.c.given_back_at.is_(None),
+            t.attempt.c.result_seq.is_not(None),
+        )
+        .order_by(t.attempt.c.ended_tick.desc(), t.attempt.c.id.desc())
     )
-    .order_by(attempt.c.ended_tick.desc(), attempt.c.id.desc())
-)
-_ONE: sa.ColumnClause[Any] = literal_column("1")
-_NEWEST = _of_any_project.limit(_ONE)
-_NEWEST_IN_FOLDER = _NEWEST.where(sa.or_(session.c.project == bindparam("folder"), session.c.project.is_(None)))
+
+
+@statement
+def _newest_of_any_project() -> sa.Select[str, int]:
+    return _of_any_project().limit(literal_column("1"))
+
+
+@statement
+def _newest_in_folder() -> sa.Select[str, int]:
+    in_folder = sa.or_(t.session.c.project == bindparam("folder"), t.session.c.project.is_(None))
+    return _newest_of_any_project().construct.where(in_folder)
 
 
 def newest_result(
@@ -43,25 +57,25 @@ def newest_result(
     if of is None:
         rows = transaction.execute(*_newest(task, projects))
         return (rows[0][0], rows[0][1]) if rows else None
-    statement = _of_any_project if projects is None else _of_any_project.where(_may_be_of(projects))
-    statement = statement.where(sa.or_(session.c.task.is_(None), is_named(session.c.task, of)))
-    found = transaction.stream(statement.add_columns(session.c.task, *PROGRAM), {"task": task})
+    statement = _of_any_project() if projects is None else _of_any_project().where(_may_be_of(projects))
+    statement = statement.where(sa.or_(t.session.c.task.is_(None), is_named(t.session.c.task, of)))
+    found = transaction.stream(statement.add_columns(t.session.c.task, *program_columns()), {"task": task})
     for name, attempt_id, main_task, *columns in found:
         if main_task is not None or _is_program(program(tuple(columns)), of):
             return name, attempt_id
     return None
 
 
-def _newest(task: str, projects: Projects | None) -> tuple[Any, dict[str, str]]:
+def _newest(task: str, projects: Projects | None) -> tuple[Runnable, dict[str, str]]:
     if projects is None:
-        return _NEWEST, {"task": task}
+        return _newest_of_any_project(), {"task": task}
     if len(projects.folders) == 1:  # the SQL of this one is stored
-        return _NEWEST_IN_FOLDER, {"task": task, "folder": projects.folders[0]}
-    return _NEWEST.where(_may_be_of(projects)), {"task": task}
+        return _newest_in_folder(), {"task": task, "folder": projects.folders[0]}
+    return _newest_of_any_project().construct.where(_may_be_of(projects)), {"task": task}
 
 
 def _may_be_of(projects: Projects) -> sa.ColumnElement[bool]:
-    return sa.or_(is_of(projects), session.c.project.is_(None))
+    return sa.or_(is_of(projects), t.session.c.project.is_(None))
 
 
 def _is_program(path: str | None, name: str) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from zrb_store.db.core import attempt, literal_column, run, sa
+from zrb_store.db.core import literal_column, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
 from zrb_store.records import UNSUCCESSFUL
@@ -25,37 +24,35 @@ class LastError(NamedTuple):
         return ": ".join(part for part in self if part)
 
 
-_later = attempt.alias("later")
-
-
-@functools.cache
-def _last_errors(dialect_name: str) -> Any:
+@statement
+def _last_errors(dialect_name: str) -> sa.Select[int | None, str, str | None, str | None]:
+    later = t.attempt.alias("later")
     last = (
-        sa.select(sa.func.max(attempt.c.id))
+        sa.select(sa.func.max(t.attempt.c.id))
         .where(
-            among(dialect_name, attempt.c.run_id, "ids"),
-            attempt.c.status.in_([literal_column(f"'{status}'") for status in UNSUCCESSFUL]),
-            attempt.c.error_type.is_not(None),
-            attempt.c.step_of.is_(None),  # the error of a step is its task's, too
+            among(dialect_name, t.attempt.c.run_id, "ids"),
+            t.attempt.c.status.in_([literal_column(f"'{status}'") for status in UNSUCCESSFUL]),
+            t.attempt.c.error_type.is_not(None),
+            t.attempt.c.step_of.is_(None),  # the error of a step is its task's, too
             ~sa.exists(
                 sa.select(literal_column("1")).where(
-                    _later.c.run_id == attempt.c.run_id,
-                    _later.c.task == attempt.c.task,
-                    _later.c.id > attempt.c.id,
-                    _later.c.status == literal_column("'completed'"),
+                    later.c.run_id == t.attempt.c.run_id,
+                    later.c.task == t.attempt.c.task,
+                    later.c.id > t.attempt.c.id,
+                    later.c.status == literal_column("'completed'"),
                 )
             ),
         )
-        .group_by(attempt.c.run_id)
+        .group_by(t.attempt.c.run_id)
     )
-    columns = (attempt.c.run_id, attempt.c.task, attempt.c.error_type, attempt.c.error_message)
-    return sa.select(*columns).where(attempt.c.id.in_(last))
+    columns = (t.attempt.c.run_id, t.attempt.c.task, t.attempt.c.error_type, t.attempt.c.error_message)
+    return sa.select(*columns).where(t.attempt.c.id.in_(last))
 
 
-@functools.cache
-def _own_errors(dialect_name: str) -> Any:
-    return sa.select(run.c.id, sa.null(), run.c.error_type, run.c.error_message).where(
-        among(dialect_name, run.c.id, "ids"), run.c.error_type.is_not(None)
+@statement
+def _own_errors(dialect_name: str) -> sa.Select[int, str | None, str | None, str | None]:
+    return sa.select(t.run.c.id, sa.null(), t.run.c.error_type, t.run.c.error_message).where(
+        among(dialect_name, t.run.c.id, "ids"), t.run.c.error_type.is_not(None)
     )
 
 

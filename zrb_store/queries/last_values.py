@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from typing import TypeVarTuple
 
-from zrb_store.db.core import bindparam, literal_column, sa, value
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.value_history import Only
 from zrb_store.queries.values import was_live
 
+Ts = TypeVarTuple("Ts")
 
-def _restricted(statement: Any, only: Only | None, then: bool) -> Any:
-    statement = statement.where(value.c.queue_id == bindparam("queue_id"))
+
+def _restricted(statement: sa.Select[*Ts], only: Only | None, then: bool) -> sa.Select[*Ts]:
+    statement = statement.where(t.value.c.queue_id == bindparam("queue_id"))
     if only == "live":
-        return statement.where(was_live if then else value.c.ended_at.is_(None))
+        return statement.where(was_live() if then else t.value.c.ended_at.is_(None))
     if only == "dead":
-        return statement.where(is_dead)
-    return statement.where(by_then(value, "pushed")) if then else statement
+        return statement.where(is_dead())
+    return statement.where(by_then(t.value, "pushed")) if then else statement
 
 
-@functools.cache
-def _first_of_last(only: Only | None, then: bool) -> Any:
+@statement
+def _first_of_last(only: Only | None, then: bool) -> sa.Select[int]:
     before = bindparam("before", type_=sa.Integer)
-    ordered = sa.select(value.c.seq).order_by(value.c.seq.desc()).limit(literal_column("1")).offset(before)
+    ordered = sa.select(t.value.c.seq).order_by(t.value.c.seq.desc()).limit(literal_column("1")).offset(before)
     return _restricted(ordered, only, then)
 
 
@@ -46,13 +47,13 @@ def first_of_last(
     return rows[0][0] if rows else None
 
 
-@functools.cache
-def _earlier(only: Only | None, then: bool) -> Any:
-    state: Any = value.c.state
+@statement
+def _earlier(only: Only | None, then: bool) -> sa.Select[str, int]:
+    state: sa.ColumnElement[str] = t.value.c.state
     if then:  # what had become of the others by then, only their whole history tells
-        state = sa.case((was_live, literal_column("'live'")), else_=literal_column("'no longer live'"))
+        state = sa.case((was_live(), literal_column("'live'")), else_=literal_column("'no longer live'"))
     counted = sa.select(state.label("state"), sa.func.count()).where(
-        value.c.seq < bindparam("seq", type_=sa.BigInteger)
+        t.value.c.seq < bindparam("seq", type_=sa.BigInteger)
     )
     return _restricted(counted, only, then).group_by(literal_column("1"))
 

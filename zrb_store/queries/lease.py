@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from zrb_store.db.core import bindparam, run, sa
+from zrb_store.db.core import bindparam, sa, statement, t
 from zrb_store.db.dialect import now, schema_is_unchanged
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import SessionBusy
 from zrb_store.process import is_group_alive, is_own, is_running, is_stopped
 from zrb_store.queries import deliveries, runs
 from zrb_store.records import RunRecord, SessionRecord
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningUpdate
+
 
 DURATION = 60.0
 """Seconds that a lease lasts."""
@@ -20,12 +25,15 @@ SUSPICION = 20.0
 Without this time, an outage of the server, or a machine that was suspended, would look like the death of everybody.
 """
 
-_RENEW = (
-    sa.update(run)
-    .where(run.c.id == bindparam("run_id"), run.c.ended_at.is_(None), runs.is_newest, schema_is_unchanged)
-    .values(lease_expires_at=now() + bindparam("lease", type_=sa.BigInteger), suspected_at=None)
-    .returning(run.c.id)
-)
+
+@statement
+def _renew() -> ReturningUpdate[int]:
+    return (
+        sa.update(t.run)
+        .where(t.run.c.id == bindparam("run_id"), t.run.c.ended_at.is_(None), runs.is_newest(), schema_is_unchanged())
+        .values(lease_expires_at=now() + bindparam("lease", type_=sa.BigInteger), suspected_at=None)
+        .returning(t.run.c.id)
+    )
 
 
 def renew(executor: Executor, run_id: int, lease: int) -> bool:
@@ -34,7 +42,7 @@ def renew(executor: Executor, run_id: int, lease: int) -> bool:
     Returns:
         False if the run has lost its lease.
     """
-    return bool(executor.execute(_RENEW, {"run_id": run_id, "lease": lease}))
+    return bool(executor.execute(_renew(), {"run_id": run_id, "lease": lease}))
 
 
 def is_live(executor: Executor, run: RunRecord, moment: int) -> bool:
@@ -74,19 +82,21 @@ def is_own_run(run: RunRecord) -> bool:
     return is_own(*_process(run))
 
 
-_SUSPECT = (
-    sa.update(run)
-    .where(
-        run.c.id == bindparam("run_id"),
-        # A suspicion of the future comes from a clock that was ahead.
-        sa.or_(run.c.suspected_at.is_(None), run.c.suspected_at > now()),
-        run.c.ended_at.is_(None),
-        schema_is_unchanged,
-        run.c.lease_expires_at == bindparam("seen", type_=sa.BigInteger),
+@statement
+def _suspect() -> ReturningUpdate[int]:
+    return (
+        sa.update(t.run)
+        .where(
+            t.run.c.id == bindparam("run_id"),
+            # A suspicion of the future comes from a clock that was ahead.
+            sa.or_(t.run.c.suspected_at.is_(None), t.run.c.suspected_at > now()),
+            t.run.c.ended_at.is_(None),
+            schema_is_unchanged(),
+            t.run.c.lease_expires_at == bindparam("seen", type_=sa.BigInteger),
+        )
+        .values(suspected_at=now())
+        .returning(t.run.c.id)
     )
-    .values(suspected_at=now())
-    .returning(run.c.id)
-)
 
 
 def cause_of_death(executor: Executor, run: RunRecord, moment: int) -> str | None:
@@ -100,7 +110,7 @@ def cause_of_death(executor: Executor, run: RunRecord, moment: int) -> str | Non
     if state == "dead":
         return "its process had died"
     if run.suspected_at is None or run.suspected_at > moment:
-        executor.execute(_SUSPECT, {"run_id": run.id, "seen": run.lease_expires_at})
+        executor.execute(_suspect(), {"run_id": run.id, "seen": run.lease_expires_at})
         return None
     return "its lease had expired" if moment - run.suspected_at >= SUSPICION * 1_000_000 else None
 

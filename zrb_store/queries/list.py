@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from zrb_store.db.core import attempt, bindparam, literal_column, run, sa, session
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import among, matches
-from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.name_pattern import NamePattern
 from zrb_store.project import Projects
 from zrb_store.queries import runs, sessions
@@ -18,10 +17,18 @@ from zrb_store.queries.programs import is_of
 from zrb_store.queries.show import no_step
 from zrb_store.records import RunRecord, SessionRecord
 
-_NEWEST_FIRST = sessions.ALL.order_by(session.c.id.desc())
-_NEWEST = _NEWEST_FIRST.limit(bindparam("limit", type_=sa.Integer))
+
+@statement
+def _newest() -> sa.Select[*Row]:
+    return sessions.selection().order_by(t.session.c.id.desc()).limit(bindparam("limit", type_=sa.Integer))
+
+
 _MANY = 1000  # names
-_since = session.alias("since")
+
+
+@part
+def _since() -> sa.FromClause:
+    return t.session.alias("since")
 
 
 def matching_sessions(
@@ -49,31 +56,32 @@ def matching_sessions(
         roots: Leave out child sessions.
         limit: How many sessions to return at most.
     """
-    statement = _NEWEST_FIRST
+    chosen = (statuses, name, task, projects, since, before)
+    if limit is not None and not roots and all(each is None for each in chosen):  # the SQL of this one is stored
+        return map(sessions.record, transaction.stream(_newest(), {"limit": limit}))
+    statement = sessions.selection().order_by(t.session.c.id.desc())
     if name is not None:
-        statement = statement.where(matches(transaction.dialect_name, session.c.name, name))
+        statement = statement.where(matches(transaction.dialect_name, t.session.c.name, name))
         if limit is not None and _has_many(transaction, name):
             # SQLite would look up all of them by name, and then sort them.
-            statement = statement.with_hint(session, "NOT INDEXED", "sqlite")
+            statement = statement.with_hint(t.session, "NOT INDEXED", "sqlite")
     if statuses is not None:
-        statement = statement.where(session.c.status.in_(statuses))
+        statement = statement.where(t.session.c.status.in_(statuses))
         if "completed" not in statuses:
-            statement = statement.where(sessions.is_not_completed)
+            statement = statement.where(sessions.is_not_completed())
     if task is not None:
-        statement = statement.where(session.c.task == task)
+        statement = statement.where(t.session.c.task == task)
     if projects is not None:
         statement = statement.where(is_of(projects))
     if since is not None:
         # The ids keep SQLite from reading all sessions. Some of these may be older, if the clock was set back.
-        first = sa.select(sa.func.min(_since.c.id)).where(_since.c.created_at >= since).scalar_subquery()
-        statement = statement.where(session.c.id >= first, session.c.created_at >= since)
+        first = sa.select(sa.func.min(_since().c.id)).where(_since().c.created_at >= since).scalar_subquery()
+        statement = statement.where(t.session.c.id >= first, t.session.c.created_at >= since)
     if before is not None:
-        statement = statement.where(session.c.id < before)
+        statement = statement.where(t.session.c.id < before)
     if roots:
-        statement = statement.where(session.c.parent.is_(None))
+        statement = statement.where(t.session.c.parent.is_(None))
     if name is None or name.is_exact:
-        if statement is _NEWEST_FIRST and limit is not None:  # the SQL of this one is stored
-            return map(sessions.record, transaction.stream(_NEWEST, {"limit": limit}))
         return map(sessions.record, transaction.stream(statement.limit(limit)))
     found = map(sessions.record, transaction.stream(statement))
     return itertools.islice((each for each in found if name.matches(each.name)), limit)
@@ -84,14 +92,18 @@ def _has_many(transaction: Transaction, name: NamePattern) -> bool:
     if transaction.dialect_name != "sqlite" or not name.prefix:
         return False
     named: sa.Select[Any] = sa.select(literal_column("1")).where(
-        matches(transaction.dialect_name, session.c.name, name)
+        matches(transaction.dialect_name, t.session.c.name, name)
     )
     return len(transaction.execute(named.limit(_MANY), {})) == _MANY
 
 
-@functools.cache
-def _runs_of(dialect_name: str) -> Any:
-    return runs.ALL.where(among(dialect_name, run.c.session_id, "ids")).order_by(run.c.session_id, run.c.number)
+@statement
+def _runs_of(dialect_name: str) -> sa.Select[*Row]:
+    return (
+        runs.selection()
+        .where(among(dialect_name, t.run.c.session_id, "ids"))
+        .order_by(t.run.c.session_id, t.run.c.number)
+    )
 
 
 def runs_by_session(executor: Executor, session_ids: Sequence[int]) -> dict[int, list[RunRecord]]:
@@ -117,17 +129,17 @@ class TaskCounts(NamedTuple):
     kept: frozenset[str]
 
 
-@functools.cache
-def _task_counts(dialect_name: str) -> Any:
-    was_kept = attempt.c.given_back_at.is_(None)
-    completed = sa.case((sa.and_(attempt.c.status == literal_column("'completed'"), was_kept), attempt.c.task))
-    kept = sa.case((was_kept, attempt.c.task))
+@statement
+def _task_counts(dialect_name: str) -> sa.Select[int, str, int, int, int]:
+    was_kept = t.attempt.c.given_back_at.is_(None)
+    completed = sa.case((sa.and_(t.attempt.c.status == literal_column("'completed'"), was_kept), t.attempt.c.task))
+    kept = sa.case((was_kept, t.attempt.c.task))
     # One row for each session, but one for each task of a session whose tasks are asked for.
-    task = sa.case((among(dialect_name, attempt.c.session_id, "by_task"), attempt.c.task))
-    counted = (sa.func.count(each.distinct()) for each in (attempt.c.task, completed, kept))
+    task = sa.case((among(dialect_name, t.attempt.c.session_id, "by_task"), t.attempt.c.task))
+    counted = (sa.func.count(each.distinct()) for each in (t.attempt.c.task, completed, kept))
     return (
-        sa.select(attempt.c.session_id, task.label("name"), *counted)
-        .where(among(dialect_name, attempt.c.session_id, "ids"), no_step)
+        sa.select(t.attempt.c.session_id, task.label("name"), *counted)
+        .where(among(dialect_name, t.attempt.c.session_id, "ids"), no_step())
         .group_by(literal_column("1"), literal_column("2"))
     )
 
@@ -149,9 +161,13 @@ def task_counts(executor: Executor, session_ids: Sequence[int], by_task: Sequenc
     return found
 
 
-_PROJECTS = sa.select(session.c.project).where(session.c.project.is_not(None)).distinct().order_by(session.c.project)
+@statement
+def _projects() -> sa.Select[str | None]:
+    return (
+        sa.select(t.session.c.project).where(t.session.c.project.is_not(None)).distinct().order_by(t.session.c.project)
+    )
 
 
 def known_projects(executor: Executor) -> Iterator[str]:
     """Yield the projects that sessions are of."""
-    return (project for (project,) in executor.execute(_PROJECTS))
+    return (project for (project,) in executor.execute(_projects()))

@@ -5,22 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from zrb_store.db.core import attempt, bindparam, sa
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.core import bindparam, sa, statement, t
+from zrb_store.db.transaction import Row, Transaction
 from zrb_store.queries import attempts
 from zrb_store.queries.output import has_output
 from zrb_store.queries.show import attempts_without, no_step, of_task
 from zrb_store.records import AttemptRecord
 
-_around = attempt.alias("around")
-_NUMBER_AROUND = sa.select(_around.c.number).where(_around.c.id == attempt.c.parent_id).scalar_subquery()
-_ALL = (
-    attempts_without("arguments")
-    .add_columns(_NUMBER_AROUND, has_output)
-    .order_by(sa.func.coalesce(attempt.c.parent_id, attempt.c.id), attempt.c.id)
-)
-_OF_TASK = _ALL.where(sa.or_(sa.and_(of_task, no_step), attempt.c.step_of == bindparam("task")))
-_OF_STEP = _ALL.where(of_task, ~no_step)
+
+@statement
+def _all() -> sa.Select[*Row]:
+    around = t.attempt.alias("around")
+    number_around = sa.select(around.c.number).where(around.c.id == t.attempt.c.parent_id).scalar_subquery()
+    return (
+        attempts_without("arguments")
+        .add_columns(number_around, has_output())
+        .order_by(sa.func.coalesce(t.attempt.c.parent_id, t.attempt.c.id), t.attempt.c.id)
+    )
+
+
+@statement
+def _of_task() -> sa.Select[*Row]:
+    return _all().construct.where(sa.or_(sa.and_(of_task(), no_step()), t.attempt.c.step_of == bindparam("task")))
+
+
+@statement
+def _of_step() -> sa.Select[*Row]:
+    return _all().construct.where(of_task(), ~no_step())
 
 
 class LoggedAttempt(NamedTuple):
@@ -51,7 +62,7 @@ def attempts_with_errors(
     Yields:
         The attempts.
     """
-    statement = _ALL if task is None else _OF_STEP if is_step else _OF_TASK
+    statement = _all() if task is None else _of_step() if is_step else _of_task()
     for *columns, number, printed in transaction.stream(statement, {"session_id": session_id, "task": task}):
         record = attempts.record(tuple(columns))
         yield LoggedAttempt(record, None if number is None else f"{record.step_of}#{number}", bool(printed))

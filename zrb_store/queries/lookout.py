@@ -6,31 +6,47 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, session, value
+from zrb_store.db.core import Statement, bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 
 _TUPLES_OK = 2  # libpq's status of a query that went well
-_ONE: sa.ColumnClause[Any] = literal_column("1")
-_queue_id = (
-    sa.select(queue.c.id)
-    .select_from(queue.join(session, session.c.id == queue.c.session_id))
-    .where(session.c.name == bindparam("session"), queue.c.name == bindparam("queue"))
-    .scalar_subquery()
-)
-_live_value = (
-    sa.select(_ONE)
-    .where(value.c.queue_id == _queue_id, value.c.ended_at.is_(None))
-    .with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
-)
-_held_value = (
-    sa.select(_ONE)
-    .select_from(attempt.join(value, value.c.taken_by == attempt.c.id))
-    .where(attempt.c.status == literal_column("'running'"), value.c.queue_id == _queue_id)
-    .with_hint(attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
-)
-_HAS_VALUE = _live_value.limit(_ONE)
-_MAY_GET_VALUE = sa.select(_ONE).where(sa.or_(sa.exists(_live_value), sa.exists(_held_value)))
+
+
+@part
+def _queue_id() -> sa.ScalarSelect[int]:
+    return (
+        sa.select(t.queue.c.id)
+        .select_from(t.queue.join(t.session, t.session.c.id == t.queue.c.session_id))
+        .where(t.session.c.name == bindparam("session"), t.queue.c.name == bindparam("queue"))
+        .scalar_subquery()
+    )
+
+
+@part
+def _live_value() -> sa.Select[int]:
+    return (
+        sa.select(literal_column("1"))
+        .where(t.value.c.queue_id == _queue_id(), t.value.c.ended_at.is_(None))
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+    )
+
+
+@statement
+def _has_value() -> sa.Select[int]:
+    return _live_value().limit(literal_column("1"))
+
+
+@statement
+def _may_get_value() -> sa.Select[int]:
+    held_value = (
+        sa.select(literal_column("1"))
+        .select_from(t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id))
+        .where(t.attempt.c.status == literal_column("'running'"), t.value.c.queue_id == _queue_id())
+        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+    )
+    return sa.select(literal_column("1")).where(sa.or_(sa.exists(_live_value()), sa.exists(held_value)))
+
 
 Question = Callable[[], bool]
 """Asks the database. It locks nothing, and costs little when it is asked again and again."""
@@ -38,16 +54,16 @@ Question = Callable[[], bool]
 
 def has_value(database: Database, session_name: str, queue_name: str) -> Question:
     """Return the question whether there is such a queue and it has a live value."""
-    return _question(database, b"zrb_has_value", _HAS_VALUE, session_name, queue_name)
+    return _question(database, b"zrb_has_value", _has_value(), session_name, queue_name)
 
 
 def may_get_value(database: Database, session_name: str, queue_name: str) -> Question:
     """Return the question whether the queue has a live value, or one that comes back if its holder has died."""
-    return _question(database, b"zrb_may_get_value", _MAY_GET_VALUE, session_name, queue_name)
+    return _question(database, b"zrb_may_get_value", _may_get_value(), session_name, queue_name)
 
 
 def _question(
-    database: Database, name: bytes, statement: sa.Select[Any], session_name: str, queue_name: str
+    database: Database, name: bytes, statement: Statement[sa.Select[int]], session_name: str, queue_name: str
 ) -> Question:
     question = _Prepared(name, statement, session_name, queue_name)
     # Who waits does not mind that a lost connection is noticed a moment later, but looking first costs time every time.
@@ -57,7 +73,7 @@ def _question(
 class _Prepared:
     """A question that PostgreSQL has prepared: by psycopg's cursor, eight waiting processes cost 3.3 % of a core."""
 
-    def __init__(self, name: bytes, statement: sa.Select[Any], session_name: str, queue_name: str) -> None:
+    def __init__(self, name: bytes, statement: Statement[sa.Select[int]], session_name: str, queue_name: str) -> None:
         self._name = name
         self._statement = statement
         self._params = {"session": session_name, "queue": queue_name}

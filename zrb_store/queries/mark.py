@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from zrb_store.db.core import attempt, bindparam, literal_column, sa
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import new_id
-from zrb_store.db.transaction import Executor
+from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import attempts
 from zrb_store.records import AttemptRecord
 
-_of_task = sa.and_(attempt.c.session_id == bindparam("session_id"), attempt.c.step_of == bindparam("task"))
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningInsert
 
 
-@functools.cache
-def _newest_step() -> sa.Select[Any]:
-    newest = attempts.selection().where(_of_task, attempt.c.step == bindparam("step"))
-    return newest.order_by(attempt.c.id.desc()).limit(literal_column("1"))
+@part
+def _of_task() -> sa.ColumnElement[bool]:
+    return sa.and_(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"))
+
+
+@statement
+def _newest_step() -> sa.Select[*Row]:
+    newest = attempts.selection().where(_of_task(), t.attempt.c.step == bindparam("step"))
+    return newest.order_by(t.attempt.c.id.desc()).limit(literal_column("1"))
 
 
 def newest_step(executor: Executor, session_id: int, task: str, step: str) -> AttemptRecord | None:
@@ -26,32 +31,38 @@ def newest_step(executor: Executor, session_id: int, task: str, step: str) -> At
     return attempts.record(rows[0]) if rows else None
 
 
-_HIGHEST = sa.select(sa.func.max(attempt.c.step_number)).where(_of_task)
+@statement
+def _highest() -> sa.Select[int | None]:
+    return sa.select(sa.func.max(t.attempt.c.step_number)).where(_of_task())
 
 
 def highest_number(executor: Executor, session_id: int, task: str) -> int:
     """Return the highest number that a step of a task has; 0 if the task has no steps."""
-    return executor.execute(_HIGHEST, {"session_id": session_id, "task": task})[0][0] or 0
+    return executor.execute(_highest(), {"session_id": session_id, "task": task})[0][0] or 0
 
 
-_other = attempt.alias("other")
 _GIVEN = (
     *("session_id", "fence", "task", "status", "arguments", "error_message", "parent_id"),
     *("step_of", "step", "step_number", "once", "result"),
     *("started_at", "started_tick", "ended_at", "ended_tick", "given_back_at", "given_back_tick"),
 )
-_INSERT = (
-    sa.insert(attempt)
-    .values({name: bindparam(name, type_=attempt.c[name].type) for name in _GIVEN})
-    .values(
-        id=new_id(literal_column("zrb_attempt")),
-        role=literal_column("'step'"),
-        number=sa.select(sa.func.coalesce(sa.func.max(_other.c.number), literal_column("0")) + literal_column("1"))
-        .where(_other.c.session_id == bindparam("session_id"), _other.c.task == bindparam("task"))
-        .scalar_subquery(),
+
+
+@statement
+def _insert() -> ReturningInsert[int]:
+    other = t.attempt.alias("other")
+    return (
+        sa.insert(t.attempt)
+        .values({name: bindparam(name, type_=t.attempt.c[name].type) for name in _GIVEN})
+        .values(
+            id=new_id("zrb_attempt"),
+            role=literal_column("'step'"),
+            number=sa.select(sa.func.coalesce(sa.func.max(other.c.number), literal_column("0")) + literal_column("1"))
+            .where(other.c.session_id == bindparam("session_id"), other.c.task == bindparam("task"))
+            .scalar_subquery(),
+        )
+        .returning(t.attempt.c.number)
     )
-    .returning(attempt.c.number)
-)
 
 
 def insert_step(executor: Executor, row: dict[str, Any]) -> int:
@@ -61,5 +72,5 @@ def insert_step(executor: Executor, row: dict[str, Any]) -> int:
         executor: The open transaction, in which the session is locked.
         row: Its columns, without role and number.
     """
-    number: int = executor.execute(_INSERT, row)[0][0]
+    number: int = executor.execute(_insert(), row)[0][0]
     return number

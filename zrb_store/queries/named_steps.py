@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from zrb_store.db.core import attempt, bindparam, literal_column, sa
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.transaction import Executor
 
-_of_task = sa.and_(attempt.c.session_id == bindparam("session_id"), attempt.c.step_of == bindparam("task"))
-_NAME = sa.select(attempt.c.step).where(_of_task)
-_BY_NAME = _NAME.where(attempt.c.step == bindparam("step")).limit(literal_column("1"))
-_BY_NUMBER = _NAME.where(attempt.c.step_number == bindparam("number", type_=sa.Integer)).limit(literal_column("1"))
-_NAMES = _NAME.distinct().order_by(attempt.c.step)
+
+@part
+def _name() -> sa.Select[str | None]:
+    of_task = sa.and_(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"))
+    return sa.select(t.attempt.c.step).where(of_task)
+
+
+@statement
+def _by_name() -> sa.Select[str | None]:
+    return _name().where(t.attempt.c.step == bindparam("step")).limit(literal_column("1"))
+
+
+@statement
+def _by_number() -> sa.Select[str | None]:
+    return _name().where(t.attempt.c.step_number == bindparam("number", type_=sa.Integer)).limit(literal_column("1"))
+
+
+@statement
+def _names() -> sa.Select[str | None]:
+    return _name().distinct().order_by(t.attempt.c.step)
 
 
 def number_of(task: str, reference: str) -> int | None:
@@ -30,13 +45,13 @@ def find(executor: Executor, session_id: int, task: str, reference: str) -> str 
         reference: Name of the step, or its id. The name goes first.
     """
     of_task: dict[str, Any] = {"session_id": session_id, "task": task}
-    rows = executor.execute(_BY_NAME, {**of_task, "step": reference})
+    rows = executor.execute(_by_name(), {**of_task, "step": reference})
     number = number_of(task, reference)
     if not rows and number is not None:
-        rows = executor.execute(_BY_NUMBER, {**of_task, "number": number})
+        rows = executor.execute(_by_number(), {**of_task, "number": number})
     return rows[0][0] if rows else None
 
 
 def names(executor: Executor, session_id: int, task: str) -> list[str]:
     """Return the names of the steps of a task that have begun."""
-    return [row[0] for row in executor.execute(_NAMES, {"session_id": session_id, "task": task})]
+    return [row[0] for row in executor.execute(_names(), {"session_id": session_id, "task": task})]

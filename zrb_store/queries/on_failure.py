@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import attempt, bindparam, literal_column, queue, returned, run, sa, session, value
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import now, schema_is_unchanged
-from zrb_store.db.transaction import Executor
+from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.last_errors import LastError
 from zrb_store.queries.requeue import is_dead
 from zrb_store.records import RunRecord
 
-_CLAIM = (
-    sa.update(run)
-    .where(
-        run.c.id == bindparam("run_id"),
-        run.c.told_at.is_(None),
-        # It lives if it has renewed its lease meanwhile.
-        run.c.lease_expires_at == bindparam("seen", type_=sa.BigInteger),
-        schema_is_unchanged,
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningUpdate
+
+
+@statement
+def _claim() -> ReturningUpdate[int]:
+    return (
+        sa.update(t.run)
+        .where(
+            t.run.c.id == bindparam("run_id"),
+            t.run.c.told_at.is_(None),
+            # It lives if it has renewed its lease meanwhile.
+            t.run.c.lease_expires_at == bindparam("seen", type_=sa.BigInteger),
+            schema_is_unchanged(),
+        )
+        .values(told_at=now())
+        .returning(t.run.c.id)
     )
-    .values(told_at=now())
-    .returning(run.c.id)
-)
 
 
 def claim(executor: Executor, dead: RunRecord) -> bool:
@@ -33,21 +39,25 @@ def claim(executor: Executor, dead: RunRecord) -> bool:
     Returns:
         False if somebody was told before, by this process or by another one, or if the run has renewed its lease.
     """
-    return bool(executor.execute(_CLAIM, {"run_id": dead.id, "seen": dead.lease_expires_at}))
+    return bool(executor.execute(_claim(), {"run_id": dead.id, "seen": dead.lease_expires_at}))
 
 
-_UNTOLD = (
-    sa.select(session.c.name, *(run.c[name] for name in RUN))
-    .select_from(session.join(run, sa.and_(run.c.session_id == session.c.id, run.c.number == session.c.fence)))
-    .where(
-        session.c.status == literal_column("'running'"),
-        sessions.is_not_completed,
-        session.c.parent.is_(None),
-        run.c.ended_at.is_(None),
-        run.c.told_at.is_(None),
+@statement
+def _untold() -> sa.Select[*Row]:
+    return (
+        sa.select(t.session.c.name, *(t.run.c[name] for name in RUN))
+        .select_from(
+            t.session.join(t.run, sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence))
+        )
+        .where(
+            t.session.c.status == literal_column("'running'"),
+            sessions.is_not_completed(),
+            t.session.c.parent.is_(None),
+            t.run.c.ended_at.is_(None),
+            t.run.c.told_at.is_(None),
+        )
+        .order_by(t.run.c.id)
     )
-    .order_by(run.c.id)
-)
 
 
 def running_and_untold(executor: Executor) -> list[tuple[str, RunRecord]]:
@@ -58,7 +68,7 @@ def running_and_untold(executor: Executor) -> list[tuple[str, RunRecord]]:
     Returns:
         The name of the session, and the run.
     """
-    return [(name, runs.record(tuple(columns))) for name, *columns in executor.execute(_UNTOLD)]
+    return [(name, runs.record(tuple(columns))) for name, *columns in executor.execute(_untold())]
 
 
 class DiedValue(NamedTuple):
@@ -81,32 +91,40 @@ class DiedValue(NamedTuple):
     error: LastError | None
 
 
-_DIED: sa.Select[Any] = (
-    sa.select(
-        session.c.name,
-        session.c.project,
-        session.c.task,
-        queue.c.name,
-        value.c.deliveries,
-        attempt.c.task,
-        attempt.c.error_type,
-        attempt.c.error_message,
+@statement
+def _died() -> sa.Select[*Row]:
+    return (
+        sa.select(
+            t.session.c.name,
+            t.session.c.project,
+            t.session.c.task,
+            t.queue.c.name,
+            t.value.c.deliveries,
+            t.attempt.c.task,
+            t.attempt.c.error_type,
+            t.attempt.c.error_message,
+        )
+        .select_from(
+            t.value.join(t.queue, t.queue.c.id == t.value.c.queue_id)
+            .join(t.session, t.session.c.id == t.queue.c.session_id)
+            .outerjoin(
+                t.returned, sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
+            )
+            .outerjoin(t.attempt, t.attempt.c.id == t.returned.c.taken_by)
+        )
+        .where(
+            t.value.c.queue_id == bindparam("queue_id"),
+            t.value.c.seq == bindparam("seq", type_=sa.BigInteger),
+            is_dead(),
+        )
+        .order_by(t.returned.c.id.desc())
+        .limit(literal_column("1"))
     )
-    .select_from(
-        value.join(queue, queue.c.id == value.c.queue_id)
-        .join(session, session.c.id == queue.c.session_id)
-        .outerjoin(returned, sa.and_(returned.c.queue_id == value.c.queue_id, returned.c.seq == value.c.seq))
-        .outerjoin(attempt, attempt.c.id == returned.c.taken_by)
-    )
-    .where(value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq", type_=sa.BigInteger), is_dead)
-    .order_by(returned.c.id.desc())
-    .limit(literal_column("1"))
-)
 
 
 def died_value(executor: Executor, queue_id: int, seq: int) -> DiedValue | None:
     """Return what is known of a dead value; None if it is not dead any more."""
-    rows = executor.execute(_DIED, {"queue_id": queue_id, "seq": seq})
+    rows = executor.execute(_died(), {"queue_id": queue_id, "seq": seq})
     if not rows:
         return None
     name, project, main_task, queue_name, count, task, type_, message = rows[0]

@@ -7,31 +7,52 @@ from typing import Any, NamedTuple
 
 from zrb_store import output_text
 from zrb_store.db.columns import OUTPUT
-from zrb_store.db.core import attempt, bindparam, literal_column, output, sa
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.output_text import OutputLine
 
 _PIECES = 4  # what is kept is at most this part longer than its limit, since pieces are deleted whole
 
-_ATTEMPT = bindparam("attempt_id", type_=output.c.attempt_id.type)
-_BIG = output.c.start.type
-_of_attempt = output.c.attempt_id == _ATTEMPT
 
-_ADD = sa.insert(output).values(
-    attempt_id=_ATTEMPT,
-    piece=bindparam("piece", type_=sa.Integer),
-    start=bindparam("start", type_=_BIG),
-    size=bindparam("size", type_=sa.Integer),
-    data=bindparam("data", type_=sa.Text),
-)
-_END = (
-    sa.select(output.c.piece, output.c.start + output.c.size)
-    .where(_of_attempt)
-    .order_by(output.c.piece.desc())
-    .limit(literal_column("1"))
-)
-_DROP_ENDED = sa.delete(output).where(_of_attempt, output.c.start + output.c.size <= bindparam("until", type_=_BIG))
-_DROP_AFTER = sa.delete(output).where(_of_attempt, output.c.piece > bindparam("piece", type_=sa.Integer))
+@part
+def _attempt() -> sa.BindParameter[int]:
+    return bindparam("attempt_id", type_=t.output.c.attempt_id.type)
+
+
+@statement
+def _add() -> sa.Insert:
+    return sa.insert(t.output).values(
+        attempt_id=_attempt(),
+        piece=bindparam("piece", type_=sa.Integer),
+        start=bindparam("start", type_=t.output.c.start.type),
+        size=bindparam("size", type_=sa.Integer),
+        data=bindparam("data", type_=sa.Text),
+    )
+
+
+@statement
+def _end() -> sa.Select[int, int]:
+    return (
+        sa.select(t.output.c.piece, t.output.c.start + t.output.c.size)
+        .where(t.output.c.attempt_id == _attempt())
+        .order_by(t.output.c.piece.desc())
+        .limit(literal_column("1"))
+    )
+
+
+@statement
+def _drop_ended() -> sa.Delete:
+    return sa.delete(t.output).where(
+        t.output.c.attempt_id == _attempt(),
+        t.output.c.start + t.output.c.size <= bindparam("until", type_=t.output.c.start.type),
+    )
+
+
+@statement
+def _drop_after() -> sa.Delete:
+    return sa.delete(t.output).where(
+        t.output.c.attempt_id == _attempt(), t.output.c.piece > bindparam("piece", type_=sa.Integer)
+    )
 
 
 class End(NamedTuple):
@@ -51,7 +72,7 @@ NO_OUTPUT = End(0, 0)
 
 def end_of(executor: Executor, attempt_id: int) -> End:
     """Return where the stored output of an attempt ends."""
-    rows = executor.execute(_END, {"attempt_id": attempt_id})
+    rows = executor.execute(_end(), {"attempt_id": attempt_id})
     return End(*rows[0]) if rows else NO_OUTPUT
 
 
@@ -79,18 +100,18 @@ def add(
     for number, (piece, size) in enumerate(_pieces(lines, limit // _PIECES), end.piece + 1):
         data = output_text.encode(piece)
         params = {"attempt_id": attempt_id, "piece": number, "start": start, "size": size, "data": data}
-        transaction.execute(_ADD, params)
+        transaction.execute(_add(), params)
         start += size
         end = End(number, start)
     if had_pieces:
         until = first if skipped else end.position - limit  # what was skipped leaves a gap
-        transaction.execute(_DROP_ENDED, {"attempt_id": attempt_id, "until": until})
+        transaction.execute(_drop_ended(), {"attempt_id": attempt_id, "until": until})
     return end
 
 
 def drop_after(transaction: Transaction, attempt_id: int, end: End) -> None:
     """Delete what may have been stored of an attempt's output after `end`, in a transaction whose end is unknown."""
-    transaction.execute(_DROP_AFTER, {"attempt_id": attempt_id, "piece": end.piece})
+    transaction.execute(_drop_after(), {"attempt_id": attempt_id, "piece": end.piece})
 
 
 def _pieces(lines: Sequence[OutputLine], most: int) -> Iterator[tuple[list[OutputLine], int]]:
@@ -119,26 +140,33 @@ class StoredOutput(NamedTuple):
     truncated: bool
 
 
-_first, _last = sa.func.min(output.c.start), sa.func.max(output.c.start + output.c.size)
-_SUMS = (
-    sa.select(output.c.attempt_id, _last, _first)
-    .select_from(attempt.join(output, output.c.attempt_id == attempt.c.id))
-    .where(attempt.c.session_id == bindparam("session_id"))
-    .group_by(output.c.attempt_id)
-)
-_SUM = (
-    sa.select(output.c.attempt_id, _last, _first).where(output.c.attempt_id == _ATTEMPT).group_by(output.c.attempt_id)
-)
+@statement
+def _sums_of_session() -> sa.Select[int, int | None, int | None]:
+    return (
+        sa.select(t.output.c.attempt_id, sa.func.max(t.output.c.start + t.output.c.size), sa.func.min(t.output.c.start))
+        .select_from(t.attempt.join(t.output, t.output.c.attempt_id == t.attempt.c.id))
+        .where(t.attempt.c.session_id == bindparam("session_id"))
+        .group_by(t.output.c.attempt_id)
+    )
+
+
+@statement
+def _sum_of_attempt() -> sa.Select[int, int | None, int | None]:
+    return (
+        sa.select(t.output.c.attempt_id, sa.func.max(t.output.c.start + t.output.c.size), sa.func.min(t.output.c.start))
+        .where(t.output.c.attempt_id == _attempt())
+        .group_by(t.output.c.attempt_id)
+    )
 
 
 def of_attempts(executor: Executor, session_id: int) -> dict[int, StoredOutput]:
     """Return how much each attempt of a session printed, by its id; those that printed nothing are left out."""
-    return dict(map(_sum, executor.execute(_SUMS, {"session_id": session_id})))
+    return dict(map(_sum, executor.execute(_sums_of_session(), {"session_id": session_id})))
 
 
 def of_attempt(executor: Executor, attempt_id: int) -> StoredOutput | None:
     """Return how much an attempt printed, or None."""
-    return dict(map(_sum, executor.execute(_SUM, {"attempt_id": attempt_id}))).get(attempt_id)
+    return dict(map(_sum, executor.execute(_sum_of_attempt(), {"attempt_id": attempt_id}))).get(attempt_id)
 
 
 def _sum(row: Row) -> tuple[int, StoredOutput]:
@@ -147,15 +175,22 @@ def _sum(row: Row) -> tuple[int, StoredOutput]:
 
 
 _PIECE_END = OUTPUT["start"]
-_any_of_attempt: sa.Select[Any] = sa.select(literal_column("1")).where(output.c.attempt_id == attempt.c.id)
-has_output = sa.exists(_any_of_attempt)
-"""The condition that an attempt has printed something."""
 
-_DATA = (
-    sa.select(output.c.piece, output.c.data)
-    .where(output.c.attempt_id == _ATTEMPT, output.c.piece > bindparam("after", type_=sa.Integer))
-    .order_by(output.c.piece)
-)
+
+@part
+def has_output() -> sa.Exists:
+    """Return the condition that an attempt has printed something."""
+    any_of_attempt = sa.select(literal_column("1")).where(t.output.c.attempt_id == t.attempt.c.id)
+    return sa.exists(any_of_attempt)
+
+
+@statement
+def _data() -> sa.Select[int, str]:
+    return (
+        sa.select(t.output.c.piece, t.output.c.data)
+        .where(t.output.c.attempt_id == _attempt(), t.output.c.piece > bindparam("after", type_=sa.Integer))
+        .order_by(t.output.c.piece)
+    )
 
 
 def pieces(executor: Executor, attempt_id: int, after: int = 0) -> list[tuple[int, Any]]:
@@ -166,18 +201,24 @@ def pieces(executor: Executor, attempt_id: int, after: int = 0) -> list[tuple[in
         attempt_id: The attempt.
         after: Only pieces with a higher number.
     """
-    rows = executor.execute(_DATA, {"attempt_id": attempt_id, "after": after})
+    rows = executor.execute(_data(), {"attempt_id": attempt_id, "after": after})
     return [(piece, data) for piece, data in rows]
 
 
-_NEWEST = (
-    sa.select(attempt.c.id, attempt.c.task, attempt.c.number, sa.func.max(output.c.piece))
-    .select_from(attempt.join(output, output.c.attempt_id == attempt.c.id))
-    .where(attempt.c.session_id == bindparam("session_id"), attempt.c.run_id == bindparam("run_id"))
-    .group_by(attempt.c.id, attempt.c.task, attempt.c.number)
-    .order_by(attempt.c.id)
-)
-_NEWEST_OF_TASK = _NEWEST.where(attempt.c.task == bindparam("task"))
+@statement
+def _newest() -> sa.Select[int, str, int, int | None]:
+    return (
+        sa.select(t.attempt.c.id, t.attempt.c.task, t.attempt.c.number, sa.func.max(t.output.c.piece))
+        .select_from(t.attempt.join(t.output, t.output.c.attempt_id == t.attempt.c.id))
+        .where(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.run_id == bindparam("run_id"))
+        .group_by(t.attempt.c.id, t.attempt.c.task, t.attempt.c.number)
+        .order_by(t.attempt.c.id)
+    )
+
+
+@statement
+def _newest_of_task() -> sa.Select[int, str, int, int | None]:
+    return _newest().construct.where(t.attempt.c.task == bindparam("task"))
 
 
 class NewestPiece(NamedTuple):
@@ -205,6 +246,6 @@ def newest_pieces(executor: Executor, session_id: int, run_id: int, task: str | 
         run_id: The run.
         task: Only attempts of this task.
     """
-    statement = _NEWEST if task is None else _NEWEST_OF_TASK
+    statement = _newest() if task is None else _newest_of_task()
     rows = executor.execute(statement, {"session_id": session_id, "run_id": run_id, "task": task})
     return [NewestPiece(*row) for row in rows]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from zrb_store.db.columns import RUN, readable
-from zrb_store.db.core import literal_column, run, sa, session
+from zrb_store.db.core import literal_column, part, sa, t
 from zrb_store.db.transaction import Row
 from zrb_store.project import Projects, program_of
 
@@ -20,15 +20,17 @@ def _of_last_run(column: sa.ColumnElement[Any]) -> Any:
     """
     found = (
         sa.select(column)
-        .where(run.c.session_id == session.c.id, run.c.origin != literal_column("'reclaim'"))
-        .order_by(run.c.number.desc())
+        .where(t.run.c.session_id == t.session.c.id, t.run.c.origin != literal_column("'reclaim'"))
+        .order_by(t.run.c.number.desc())
         .limit(literal_column("1"))
     )
-    return sa.case((session.c.task.is_(None), found.scalar_subquery()))
+    return sa.case((t.session.c.task.is_(None), found.scalar_subquery()))
 
 
-PROGRAM = tuple(_of_last_run(run.c[name]) for name in _READ)
-"""Columns to select beside those of sessions: `program` converts them."""
+@part
+def program_columns() -> tuple[sa.ColumnElement[str], ...]:
+    """Return the columns to select beside those of sessions: `program` converts them."""
+    return tuple(_of_last_run(t.run.c[name]) for name in _READ)
 
 
 def program(columns: Row) -> str | None:
@@ -46,6 +48,6 @@ def is_named(column: sa.ColumnElement[str], name: str) -> sa.ColumnElement[bool]
 def is_of(projects: Projects) -> sa.ColumnElement[bool]:
     """Return the condition that a session is of one of these projects."""
     if projects.name is not None:
-        return is_named(session.c.project, projects.name)
+        return is_named(t.session.c.project, projects.name)
     # Not IN, which SQLAlchemy cannot compile in advance beside a parameter without a value.
-    return sa.or_(*(session.c.project == folder for folder in projects.folders))
+    return sa.or_(*(t.session.c.project == folder for folder in projects.folders))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import SESSION, readable
-from zrb_store.db.core import attempt, bindparam, change, literal_column, queue, sa, session, value
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.changes import is_push_or_pop
-from zrb_store.queries.programs import PROGRAM, program
+from zrb_store.queries.programs import program, program_columns
 
-_ONE: sa.ColumnClause[Any] = literal_column("1")
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningDelete
 
 
 class Candidate(NamedTuple):
@@ -36,20 +37,31 @@ class Candidate(NamedTuple):
 
 
 _COLUMNS = {name: SESSION[name] for name in Candidate._fields if name in SESSION}
-_CANDIDATE = sa.select(*(session.c[name] for name in _COLUMNS), *PROGRAM)
-_ended = sa.func.coalesce(session.c.finished_tick, session.c.created_tick)
-_NEWEST_FIRST = _CANDIDATE.order_by(_ended.desc(), session.c.id.desc())
-_BY_ID = _CANDIDATE.where(session.c.id == bindparam("session_id"))
+
+
+@statement
+def _newest_first() -> sa.Select[*Row]:
+    ended = sa.func.coalesce(t.session.c.finished_tick, t.session.c.created_tick)
+    return sa.select(*(t.session.c[name] for name in _COLUMNS), *program_columns()).order_by(
+        ended.desc(), t.session.c.id.desc()
+    )
+
+
+@statement
+def _by_id() -> sa.Select[*Row]:
+    return sa.select(*(t.session.c[name] for name in _COLUMNS), *program_columns()).where(
+        t.session.c.id == bindparam("session_id")
+    )
 
 
 def candidates(transaction: Transaction) -> Iterator[Candidate]:
     """Yield all sessions in descending order of their end. A session that has not ended is ordered by its creation."""
-    return map(_candidate, transaction.stream(_NEWEST_FIRST))
+    return map(_candidate, transaction.stream(_newest_first()))
 
 
 def candidate(executor: Executor, session_id: int) -> Candidate | None:
     """Return the session with this id, or None."""
-    rows = executor.execute(_BY_ID, {"session_id": session_id})
+    rows = executor.execute(_by_id(), {"session_id": session_id})
     return _candidate(rows[0]) if rows else None
 
 
@@ -58,90 +70,102 @@ def _candidate(row: Row) -> Candidate:
     return Candidate(**named, of=named["task"] or program(row[len(_COLUMNS) :]), damage=damage)
 
 
-_DELETE_CHANGES = sa.delete(change).where(
-    change.c.session == bindparam("name"),
-    is_push_or_pop,
-    change.c.at < bindparam("before", type_=sa.BigInteger),
-)
+@statement
+def _delete_changes() -> sa.Delete:
+    return sa.delete(t.change).where(
+        t.change.c.session == bindparam("name"),
+        is_push_or_pop(),
+        t.change.c.at < bindparam("before", type_=sa.BigInteger),
+    )
 
 
 def delete_old_changes(executor: Executor, name: str, before: int) -> None:
     """Delete the records of a session's pushes and pops by hand that are older than a moment."""
-    executor.execute(_DELETE_CHANGES, {"name": name, "before": before})
+    executor.execute(_delete_changes(), {"name": name, "before": before})
 
 
-_taker_session = session.alias("taker_session")
-_is_completed = attempt.c.status == literal_column("'completed'")
-is_delivery = attempt.c.role == literal_column("'delivery'")
-"""The condition that an attempt is a delivery. One that has completed is never given back."""
+@part
+def _taker_session() -> sa.FromClause:
+    return t.session.alias("taker_session")
 
 
-def _taken_by(*conditions: Any) -> Any:
+@part
+def is_delivery() -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt is a delivery. One that has completed is never given back."""
+    return t.attempt.c.role == literal_column("'delivery'")
+
+
+def _taken_by(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
     """Return the condition that a completed attempt, which meets these conditions, has taken the value."""
     return sa.exists(
-        sa.select(_ONE)
-        .select_from(attempt.join(_taker_session, _taker_session.c.id == attempt.c.session_id))
-        .where(attempt.c.id == value.c.taken_by, _is_completed, *conditions)
+        sa.select(literal_column("1"))
+        .select_from(t.attempt.join(_taker_session(), _taker_session().c.id == t.attempt.c.session_id))
+        .where(t.attempt.c.id == t.value.c.taken_by, t.attempt.c.status == literal_column("'completed'"), *conditions)
     )
 
 
-_old = sa.and_(
-    value.c.queue_id == bindparam("queue_id"),
-    value.c.ended_at < bindparam("before", type_=sa.BigInteger),
-    value.c.state != literal_column("'dead'"),
-    # A task's result is kept as long as its attempt.
-    ~sa.exists(
-        sa.select(_ONE).where(
-            attempt.c.id == value.c.pushed_by,
-            attempt.c.result_queue_id == value.c.queue_id,
-            attempt.c.result_seq == value.c.seq,
-        )
-    ),
-)
-_delivered = sa.and_(_old, _taken_by(is_delivery))
-# A value is settled if it can no longer return to its queue: its taker cannot be given back.
-_settled = sa.and_(
-    _old,
-    sa.or_(
-        value.c.taken_by.is_(None),
-        _taken_by(sa.or_(is_delivery, _taker_session.c.status == literal_column("'completed'"))),
-    ),
-)
+@part
+def _settled(delivered: bool) -> sa.ColumnElement[bool]:
+    """Return the condition that a value can no longer return to its queue: its taker cannot be given back.
+
+    With `delivered`, its taker must be a delivery.
+    """
+    old = sa.and_(
+        t.value.c.queue_id == bindparam("queue_id"),
+        t.value.c.ended_at < bindparam("before", type_=sa.BigInteger),
+        t.value.c.state != literal_column("'dead'"),
+        # A task's result is kept as long as its attempt.
+        ~sa.exists(
+            sa.select(literal_column("1")).where(
+                t.attempt.c.id == t.value.c.pushed_by,
+                t.attempt.c.result_queue_id == t.value.c.queue_id,
+                t.attempt.c.result_seq == t.value.c.seq,
+            )
+        ),
+    )
+    if delivered:
+        return sa.and_(old, _taken_by(is_delivery()))
+    of_completed_session = _taker_session().c.status == literal_column("'completed'")
+    taken_for_good = _taken_by(sa.or_(is_delivery(), of_completed_session))
+    return sa.and_(old, sa.or_(t.value.c.taken_by.is_(None), taken_for_good))
 
 
-_LOWEST, _HIGHEST = bindparam("lowest", type_=sa.BigInteger), bindparam("highest", type_=sa.BigInteger)
+@statement
+def _count(delivered: bool) -> sa.Select[int]:
+    return sa.select(sa.func.count()).select_from(t.value).where(_settled(delivered))
 
 
-class _Statements(NamedTuple):
-    count: Any
-    bounds: Any
-    delete: Any
-
-
-def _statements(chosen: Any) -> _Statements:
+@statement
+def _bounds(delivered: bool) -> sa.Select[int | None, int | None, int]:
     batch = (
-        sa.select(value.c.seq)
-        .where(chosen, value.c.seq > bindparam("after", type_=sa.BigInteger))
-        .order_by(value.c.seq)
+        sa.select(t.value.c.seq)
+        .where(_settled(delivered), t.value.c.seq > bindparam("after", type_=sa.BigInteger))
+        .order_by(t.value.c.seq)
         .limit(bindparam("size"))
         .subquery()
     )
-    return _Statements(
-        count=sa.select(sa.func.count()).select_from(value).where(chosen),
-        bounds=sa.select(sa.func.min(batch.c.seq), sa.func.max(batch.c.seq), sa.func.count()),
-        delete=sa.delete(value).where(chosen, value.c.seq.between(_LOWEST, _HIGHEST)).returning(value.c.seq),
+    return sa.select(sa.func.min(batch.c.seq), sa.func.max(batch.c.seq), sa.func.count())
+
+
+@statement
+def _delete(delivered: bool) -> ReturningDelete[int]:
+    lowest, highest = bindparam("lowest", type_=sa.BigInteger), bindparam("highest", type_=sa.BigInteger)
+    return (
+        sa.delete(t.value).where(_settled(delivered), t.value.c.seq.between(lowest, highest)).returning(t.value.c.seq)
     )
 
 
-_KEEP_NUMBERS = (
-    sa.update(queue)
-    .where(queue.c.id == bindparam("queue_id"), sa.or_(queue.c.low > _LOWEST, queue.c.high < _HIGHEST))
-    .values(
-        low=sa.case((queue.c.low > _LOWEST, _LOWEST), else_=queue.c.low),
-        high=sa.case((queue.c.high < _HIGHEST, _HIGHEST), else_=queue.c.high),
+@statement
+def _keep_numbers() -> sa.Update:
+    lowest, highest = bindparam("lowest", type_=sa.BigInteger), bindparam("highest", type_=sa.BigInteger)
+    return (
+        sa.update(t.queue)
+        .where(t.queue.c.id == bindparam("queue_id"), sa.or_(t.queue.c.low > lowest, t.queue.c.high < highest))
+        .values(
+            low=sa.case((t.queue.c.low > lowest, lowest), else_=t.queue.c.low),
+            high=sa.case((t.queue.c.high < highest, highest), else_=t.queue.c.high),
+        )
     )
-)
-_OF_ANY_TAKER, _OF_DELIVERIES = _statements(_settled), _statements(_delivered)
 
 
 def count_settled(executor: Executor, queue_ids: Sequence[int], before: int, *, delivered: bool = False) -> int:
@@ -149,8 +173,9 @@ def count_settled(executor: Executor, queue_ids: Sequence[int], before: int, *, 
 
     With `delivered`, only those that completed deliveries took are counted.
     """
-    count = (_OF_DELIVERIES if delivered else _OF_ANY_TAKER).count
-    return sum(executor.execute(count, {"queue_id": queue_id, "before": before})[0][0] for queue_id in queue_ids)
+    return sum(
+        executor.execute(_count(delivered), {"queue_id": queue_id, "before": before})[0][0] for queue_id in queue_ids
+    )
 
 
 def delete_settled(
@@ -172,10 +197,9 @@ def delete_settled(
         How many values were deleted, and the highest seq of the batch; None if no values were left.
     """
     where = {"queue_id": queue_id, "before": before}
-    statements = _OF_DELIVERIES if delivered else _OF_ANY_TAKER
-    lowest, highest, count = executor.execute(statements.bounds, {**where, "after": after, "size": size})[0]
+    lowest, highest, count = executor.execute(_bounds(delivered), {**where, "after": after, "size": size})[0]
     if not count:
         return None
-    executor.execute(_KEEP_NUMBERS, {"queue_id": queue_id, "lowest": lowest, "highest": highest})
-    deleted = executor.execute(statements.delete, {**where, "lowest": lowest, "highest": highest})
+    executor.execute(_keep_numbers(), {"queue_id": queue_id, "lowest": lowest, "highest": highest})
+    deleted = executor.execute(_delete(delivered), {**where, "lowest": lowest, "highest": highest})
     return len(deleted), highest

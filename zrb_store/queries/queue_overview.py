@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import attempt, bindparam, literal_column, queue, run, sa, session, value
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among
-from zrb_store.db.transaction import Executor
+from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.requeue import is_dead
 from zrb_store.records import RunRecord
-
-_holder = session.alias("holder")
 
 
 class HeldValues(NamedTuple):
@@ -40,48 +37,53 @@ class HeldValues(NamedTuple):
     run: RunRecord
 
 
-_run_columns = [run.c[name] for name in RUN]
-_HELD = (
-    sa.select(
-        value.c.queue_id,
-        _holder.c.name,
-        attempt.c.task,
-        attempt.c.number,
-        sa.func.count(),
-        sa.func.min(value.c.ended_at),
-        *_run_columns,
+@statement
+def _held() -> sa.Select[*Row]:
+    holder = t.session.alias("holder")
+    run_columns = [t.run.c[name] for name in RUN]
+    return (
+        sa.select(
+            t.value.c.queue_id,
+            holder.c.name,
+            t.attempt.c.task,
+            t.attempt.c.number,
+            sa.func.count(),
+            sa.func.min(t.value.c.ended_at),
+            *run_columns,
+        )
+        .select_from(
+            t.attempt.join(t.run, t.run.c.id == t.attempt.c.run_id)
+            .join(holder, holder.c.id == t.attempt.c.session_id)
+            .join(t.value, t.value.c.taken_by == t.attempt.c.id)
+        )
+        .where(t.attempt.c.status == literal_column("'running'"), t.value.c.state == literal_column("'taken'"))
+        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+        .group_by(t.value.c.queue_id, holder.c.name, t.attempt.c.task, t.attempt.c.number, *run_columns)
     )
-    .select_from(
-        attempt.join(run, run.c.id == attempt.c.run_id)
-        .join(_holder, _holder.c.id == attempt.c.session_id)
-        .join(value, value.c.taken_by == attempt.c.id)
-    )
-    .where(attempt.c.status == literal_column("'running'"), value.c.state == literal_column("'taken'"))
-    .with_hint(attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
-    .group_by(value.c.queue_id, _holder.c.name, attempt.c.task, attempt.c.number, *_run_columns)
-)
 
 
 def held_values(executor: Executor) -> list[HeldValues]:
     """Return what running attempts hold of each queue of the store."""
     return [
         HeldValues(queue_id, name, task, number, values, since, runs.record(tuple(columns)))
-        for queue_id, name, task, number, values, since, *columns in executor.execute(_HELD)
+        for queue_id, name, task, number, values, since, *columns in executor.execute(_held())
     ]
 
 
-_OPEN = (
-    sa.select(queue.c.id)
-    .select_from(queue.join(session, session.c.id == queue.c.session_id))
-    .where(session.c.status == literal_column("'open'"), sessions.is_not_completed)
-    .order_by(queue.c.id.desc())
-    .limit(bindparam("most", type_=sa.Integer))
-)
+@statement
+def _open() -> sa.Select[int]:
+    return (
+        sa.select(t.queue.c.id)
+        .select_from(t.queue.join(t.session, t.session.c.id == t.queue.c.session_id))
+        .where(t.session.c.status == literal_column("'open'"), sessions.is_not_completed())
+        .order_by(t.queue.c.id.desc())
+        .limit(bindparam("most", type_=sa.Integer))
+    )
 
 
 def queues_of_open_sessions(executor: Executor, most: int) -> list[int]:
     """Return the ids of queues whose session has had no run, the newest first, at most so many."""
-    return [row[0] for row in executor.execute(_OPEN, {"most": most})]
+    return [row[0] for row in executor.execute(_open(), {"most": most})]
 
 
 class QueueState(NamedTuple):
@@ -112,45 +114,45 @@ class QueueState(NamedTuple):
     died_at: int | None
 
 
-@functools.cache
-def _states(dialect_name: str) -> Any:
+@statement
+def _states(dialect_name: str) -> sa.Select[*Row]:
     live = (
-        sa.select(value.c.queue_id, sa.func.count().label("count"), sa.func.min(value.c.seq).label("oldest"))
-        .where(among(dialect_name, value.c.queue_id, "queue_ids"), value.c.ended_at.is_(None))
-        .with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
-        .group_by(value.c.queue_id)
+        sa.select(t.value.c.queue_id, sa.func.count().label("count"), sa.func.min(t.value.c.seq).label("oldest"))
+        .where(among(dialect_name, t.value.c.queue_id, "queue_ids"), t.value.c.ended_at.is_(None))
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+        .group_by(t.value.c.queue_id)
         .subquery("live")
     )
     dead = (
-        sa.select(value.c.queue_id, sa.func.count().label("count"), sa.func.max(value.c.ended_at).label("at"))
-        .where(among(dialect_name, value.c.queue_id, "queue_ids"), is_dead)
-        .with_hint(value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-        .group_by(value.c.queue_id)
+        sa.select(t.value.c.queue_id, sa.func.count().label("count"), sa.func.max(t.value.c.ended_at).label("at"))
+        .where(among(dialect_name, t.value.c.queue_id, "queue_ids"), is_dead())
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+        .group_by(t.value.c.queue_id)
         .subquery("dead")
     )
-    oldest = value.alias("oldest")
+    oldest = t.value.alias("oldest")
     none: sa.ColumnClause[Any] = literal_column("0")
     return (
         sa.select(
-            queue.c.id,
-            session.c.id,
-            session.c.name,
-            session.c.status,
-            queue.c.name,
-            queue.c.max_deliveries,
+            t.queue.c.id,
+            t.session.c.id,
+            t.session.c.name,
+            t.session.c.status,
+            t.queue.c.name,
+            t.queue.c.max_deliveries,
             sa.func.coalesce(live.c.count, none),
             oldest.c.pushed_at,
             sa.func.coalesce(dead.c.count, none),
             dead.c.at,
         )
         .select_from(
-            queue.join(session, session.c.id == queue.c.session_id)
-            .outerjoin(live, live.c.queue_id == queue.c.id)
+            t.queue.join(t.session, t.session.c.id == t.queue.c.session_id)
+            .outerjoin(live, live.c.queue_id == t.queue.c.id)
             .outerjoin(oldest, sa.and_(oldest.c.queue_id == live.c.queue_id, oldest.c.seq == live.c.oldest))
-            .outerjoin(dead, dead.c.queue_id == queue.c.id)
+            .outerjoin(dead, dead.c.queue_id == t.queue.c.id)
         )
-        .where(among(dialect_name, queue.c.id, "queue_ids"))
-        .order_by(session.c.name, queue.c.name)
+        .where(among(dialect_name, t.queue.c.id, "queue_ids"))
+        .order_by(t.session.c.name, t.queue.c.name)
     )
 
 
@@ -160,16 +162,18 @@ def queue_states(executor: Executor, queue_ids: Sequence[int]) -> list[QueueStat
     return [QueueState(*row) for row in executor.execute(_states(executor.dialect_name), params)]
 
 
-_WITH_DEAD = (
-    sa.select(value.c.queue_id)
-    .where(is_dead)
-    .group_by(value.c.queue_id)
-    .order_by(value.c.queue_id.desc())
-    .limit(bindparam("most", type_=sa.Integer))
-    .with_hint(value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-)
+@statement
+def _with_dead() -> sa.Select[int]:
+    return (
+        sa.select(t.value.c.queue_id)
+        .where(is_dead())
+        .group_by(t.value.c.queue_id)
+        .order_by(t.value.c.queue_id.desc())
+        .limit(bindparam("most", type_=sa.Integer))
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+    )
 
 
 def queues_with_dead(executor: Executor, most: int) -> list[int]:
     """Return the ids of queues that have dead values, at most so many."""
-    return [row[0] for row in executor.execute(_WITH_DEAD, {"most": most})]
+    return [row[0] for row in executor.execute(_with_dead(), {"most": most})]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import attempt, bindparam, literal_column, queue, run, sa, session, value
-from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
-from zrb_store.queries.clock import MOMENT, TICK, draw
+from zrb_store.queries.clock import draw, given_moment, given_tick
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.records import RunRecord, SessionRecord
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningUpdate
 
 
 class HoldingRun(NamedTuple):
@@ -33,96 +36,101 @@ class HoldingRun(NamedTuple):
     is_delivery: bool
 
 
-_QUEUE_ID: sa.BindParameter[Any] = bindparam("queue_id")
-_ONE: sa.ColumnClause[Any] = literal_column("1")
-_taken, _next = value.alias("taken"), value.alias("next")
+@part
+def _next() -> sa.FromClause:
+    return t.value.alias("next")
 
 
 def _pusher_of_next(order: Any) -> Any:
     """Select the attempt that pushed the first or the last live value."""
     return (
-        sa.select(_next.c.pushed_by)
-        .where(_next.c.queue_id == _QUEUE_ID, _next.c.ended_at.is_(None))
-        .with_hint(_next, "INDEXED BY ix_zrb_value_live", "sqlite")
+        sa.select(_next().c.pushed_by)
+        .where(_next().c.queue_id == bindparam("queue_id"), _next().c.ended_at.is_(None))
+        .with_hint(_next(), "INDEXED BY ix_zrb_value_live", "sqlite")
         .order_by(order)
-        .limit(_ONE)
+        .limit(literal_column("1"))
         .scalar_subquery()
     )
 
 
-# Other values that it pushed are found when they come next: to look for them all would read all it ever pushed.
-_pushers_of_next = [_pusher_of_next(_next.c.seq.asc()), _pusher_of_next(_next.c.seq.desc())]
-# What its completed steps have counts too if it has taken a value of another session outside of them: they may rest on
-# that value, and then come back with it (promise 11).
-_elsewhere = queue.alias("elsewhere")
-_takes_elsewhere = sa.exists(
-    sa.select(_ONE)
-    .select_from(_taken.join(_elsewhere, _elsewhere.c.id == _taken.c.queue_id))
-    .where(_taken.c.taken_by == attempt.c.id, _elsewhere.c.session_id != attempt.c.session_id)
-)
-_step = attempt.alias("step")
-_completed_steps = (
-    sa.select(_step.c.id)
-    .where(
-        _step.c.session_id == attempt.c.session_id,
-        _step.c.step_of == attempt.c.task,
-        _step.c.parent_id == attempt.c.id,
-        _step.c.status == literal_column("'completed'"),
-        _step.c.given_back_at.is_(None),
+@statement
+def _holding_runs() -> sa.Select[*Row]:
+    # The index has the running attempts alone, which are few: all that was ever taken is not read.
+    taken = t.value.alias("taken")
+    # Other values that it pushed are found when they come next: to look for them all would read all it ever pushed.
+    pushers_of_next = [_pusher_of_next(_next().c.seq.asc()), _pusher_of_next(_next().c.seq.desc())]
+    # What its completed steps have counts too if it has taken a value of another session outside of them: they may rest
+    # on that value, and then come back with it (promise 11).
+    elsewhere = t.queue.alias("elsewhere")
+    takes_elsewhere = sa.exists(
+        sa.select(literal_column("1"))
+        .select_from(taken.join(elsewhere, elsewhere.c.id == taken.c.queue_id))
+        .where(taken.c.taken_by == t.attempt.c.id, elsewhere.c.session_id != t.attempt.c.session_id)
     )
-    .correlate(attempt)
-)
-# Not by the queue: its history may be long.
-_held = (
-    sa.select(_ONE)
-    .where(_taken.c.queue_id == _QUEUE_ID)
-    .with_hint(_taken, "INDEXED BY ix_zrb_value_taken_by", "sqlite")
-)
-_has_values = sa.or_(
-    sa.exists(_held.where(_taken.c.taken_by == attempt.c.id)),
-    attempt.c.id.in_(_pushers_of_next),
-    sa.and_(
-        _takes_elsewhere,
-        sa.or_(
-            sa.exists(_held.where(_taken.c.taken_by.in_(_completed_steps))),
-            sa.exists(_completed_steps.where(_step.c.id.in_(_pushers_of_next))),
+    step = t.attempt.alias("step")
+    completed_steps = (
+        sa.select(step.c.id)
+        .where(
+            step.c.session_id == t.attempt.c.session_id,
+            step.c.step_of == t.attempt.c.task,
+            step.c.parent_id == t.attempt.c.id,
+            step.c.status == literal_column("'completed'"),
+            step.c.given_back_at.is_(None),
+        )
+        .correlate(t.attempt)
+    )
+    # Not by the queue: its history may be long.
+    held = (
+        sa.select(literal_column("1"))
+        .where(taken.c.queue_id == bindparam("queue_id"))
+        .with_hint(taken, "INDEXED BY ix_zrb_value_taken_by", "sqlite")
+    )
+    has_values = sa.or_(
+        sa.exists(held.where(taken.c.taken_by == t.attempt.c.id)),
+        t.attempt.c.id.in_(pushers_of_next),
+        sa.and_(
+            takes_elsewhere,
+            sa.or_(
+                sa.exists(held.where(taken.c.taken_by.in_(completed_steps))),
+                sa.exists(completed_steps.where(step.c.id.in_(pushers_of_next))),
+            ),
         ),
-    ),
-)
-_is_delivery = attempt.c.role == literal_column("'delivery'")
-# The index has the running attempts alone, which are few: all that was ever taken is not read.
-_HOLDING_RUNS = (
-    sa.select(*(run.c[name] for name in RUN), session.c.name, session.c.id, queue.c.session_id, _is_delivery)
-    .select_from(
-        attempt.join(run, run.c.id == attempt.c.run_id)
-        .join(session, session.c.id == attempt.c.session_id)
-        .join(queue, queue.c.id == _QUEUE_ID)
     )
-    .where(
-        attempt.c.status == literal_column("'running'"),
-        run.c.ended_at.is_(None),
-        sa.or_(queue.c.session_id != attempt.c.session_id, _is_delivery),
-        _has_values,
+    is_delivery = t.attempt.c.role == literal_column("'delivery'")
+    return (
+        sa.select(*(t.run.c[name] for name in RUN), t.session.c.name, t.session.c.id, t.queue.c.session_id, is_delivery)
+        .select_from(
+            t.attempt.join(t.run, t.run.c.id == t.attempt.c.run_id)
+            .join(t.session, t.session.c.id == t.attempt.c.session_id)
+            .join(t.queue, t.queue.c.id == bindparam("queue_id"))
+        )
+        .where(
+            t.attempt.c.status == literal_column("'running'"),
+            t.run.c.ended_at.is_(None),
+            sa.or_(t.queue.c.session_id != t.attempt.c.session_id, is_delivery),
+            has_values,
+        )
+        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
     )
-    .with_hint(attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
-)
 
 
 def holding_runs(executor: Executor, queue_id: int) -> list[HoldingRun]:
     """Return the runs that hold values of a queue, of other sessions or by deliveries, dead or alive."""
-    rows = set(executor.execute(_HOLDING_RUNS, {"queue_id": queue_id}))  # one for each attempt of a run
+    rows = set(executor.execute(_holding_runs(), {"queue_id": queue_id}))  # one for each attempt of a run
     return [
         HoldingRun(runs.record(tuple(columns)), name, session_id, home_id, bool(is_delivery))
         for *columns, name, session_id, home_id, is_delivery in rows
     ]
 
 
-_LOSE_ATTEMPTS = (
-    sa.update(attempt)
-    .where(attempt.c.run_id == bindparam("of_run"), attempt.c.status == literal_column("'running'"))
-    .values(status=literal_column("'lost'"), ended_at=MOMENT, ended_tick=TICK)
-    .returning(attempt.c.id)
-)
+@statement
+def _lose_attempts() -> ReturningUpdate[int]:
+    return (
+        sa.update(t.attempt)
+        .where(t.attempt.c.run_id == bindparam("of_run"), t.attempt.c.status == literal_column("'running'"))
+        .values(status=literal_column("'lost'"), ended_at=given_moment(), ended_tick=given_tick())
+        .returning(t.attempt.c.id)
+    )
 
 
 def take_over(
@@ -139,6 +147,6 @@ def take_over(
     """
     kept = {name: getattr(of_session, name) for name in ("project", "task", "inputs", "parent")}
     run_id, _ = runs.start(transaction, of_session, 0, run_columns, {**kept, "path": json.dumps(of_session.path)})
-    lost = transaction.execute(_LOSE_ATTEMPTS, {"of_run": dead.id, **draw(transaction).params})
+    lost = transaction.execute(_lose_attempts(), {"of_run": dead.id, **draw(transaction).params})
     undo_ended(transaction, [row[0] for row in lost], reason)
     runs.end(transaction, of_session.id, run_id, "interrupted")

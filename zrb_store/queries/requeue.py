@@ -2,47 +2,54 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, queue, returned, sa, session, value
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
-from zrb_store.queries.clock import MOMENT, TICK, Moment
+from zrb_store.queries.clock import Moment, given_moment, given_tick
 
-_ONE: sa.ColumnClause[Any] = literal_column("1")
-is_dead = value.c.state == literal_column("'dead'")
-"""The condition that a value is dead, in the form that lets SQLite use the index of dead values."""
 
-_OF_SESSION = (
-    sa.select(_ONE)
-    .select_from(queue.join(value, value.c.queue_id == queue.c.id))
-    .where(queue.c.session_id == bindparam("session_id"), is_dead)
-    .limit(_ONE)
-)
-_OF_QUEUE = sa.select(value.c.seq).where(value.c.queue_id == bindparam("queue_id"), is_dead).order_by(value.c.seq)
-_dead = (
-    sa.select(value.c.queue_id, sa.func.count().label("count"))
-    .where(is_dead)
-    .group_by(value.c.queue_id)
-    .with_hint(value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-    .subquery()
-)
-_STATE = sa.select(value.c.state).where(
-    value.c.queue_id == bindparam("queue_id"), value.c.seq == bindparam("seq", type_=sa.BigInteger)
-)
+@part
+def is_dead() -> sa.ColumnElement[bool]:
+    """Return the condition that a value is dead, in the form that lets SQLite use the index of dead values."""
+    return t.value.c.state == literal_column("'dead'")
+
+
+@statement
+def _of_session() -> sa.Select[int]:
+    return (
+        sa.select(literal_column("1"))
+        .select_from(t.queue.join(t.value, t.value.c.queue_id == t.queue.c.id))
+        .where(t.queue.c.session_id == bindparam("session_id"), is_dead())
+        .limit(literal_column("1"))
+    )
+
+
+@statement
+def _of_queue() -> sa.Select[int]:
+    return (
+        sa.select(t.value.c.seq).where(t.value.c.queue_id == bindparam("queue_id"), is_dead()).order_by(t.value.c.seq)
+    )
+
+
+@statement
+def _state() -> sa.Select[str]:
+    return sa.select(t.value.c.state).where(
+        t.value.c.queue_id == bindparam("queue_id"), t.value.c.seq == bindparam("seq", type_=sa.BigInteger)
+    )
 
 
 def has_dead_values(executor: Executor, session_id: int) -> bool:
     """Whether a queue of the session has a dead value."""
-    return bool(executor.execute(_OF_SESSION, {"session_id": session_id}))
+    return bool(executor.execute(_of_session(), {"session_id": session_id}))
 
 
 def dead_values(executor: Executor, queue_id: int) -> list[int]:
     """Return the seqs of the queue's dead values in ascending order."""
-    return [row[0] for row in executor.execute(_OF_QUEUE, {"queue_id": queue_id})]
+    return [row[0] for row in executor.execute(_of_queue(), {"queue_id": queue_id})]
 
 
 class DeadValues(NamedTuple):
@@ -54,41 +61,54 @@ class DeadValues(NamedTuple):
     dead: int
 
 
-_COUNTS = (
-    sa.select(session.c.id, session.c.name, queue.c.name, _dead.c.count)
-    .select_from(_dead.join(queue, queue.c.id == _dead.c.queue_id).join(session, session.c.id == queue.c.session_id))
-    .order_by(queue.c.id)
-)
+@statement
+def _counts() -> sa.Select[int, str, str, int]:
+    dead = (
+        sa.select(t.value.c.queue_id, sa.func.count().label("count"))
+        .where(is_dead())
+        .group_by(t.value.c.queue_id)
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+        .subquery()
+    )
+    return (
+        sa.select(t.session.c.id, t.session.c.name, t.queue.c.name, dead.c.count)
+        .select_from(
+            dead.join(t.queue, t.queue.c.id == dead.c.queue_id).join(t.session, t.session.c.id == t.queue.c.session_id)
+        )
+        .order_by(t.queue.c.id)
+    )
 
 
 def dead_by_queue(executor: Executor) -> list[DeadValues]:
     """Return every queue of the store that has dead values. This reads the index of dead values, which are few."""
-    return [DeadValues(*row) for row in executor.execute(_COUNTS)]
+    return [DeadValues(*row) for row in executor.execute(_counts())]
 
 
 def state_of(executor: Executor, queue_id: int, seq: int) -> str | None:
     """Return the state of a value, or None if there is no such value."""
-    rows = executor.execute(_STATE, {"queue_id": queue_id, "seq": seq})
+    rows = executor.execute(_state(), {"queue_id": queue_id, "seq": seq})
     return rows[0][0] if rows else None
 
 
-@functools.cache
-def _revive(dialect_name: str) -> tuple[Any, Any]:
-    chosen = (value.c.queue_id == bindparam("of_queue"), among(dialect_name, value.c.seq, "seqs"), is_dead)
-    zero: sa.ColumnClause[Any] = literal_column("0")
-    record = sa.insert(returned).from_select(
+def _chosen(dialect_name: str) -> tuple[sa.ColumnElement[bool], ...]:
+    of_queue = t.value.c.queue_id == bindparam("of_queue")
+    return of_queue, among(dialect_name, t.value.c.seq, "seqs"), is_dead()
+
+
+@statement
+def _record_returns(dialect_name: str) -> sa.Insert:
+    ended = (t.value.c.ended_at, t.value.c.ended_tick)
+    returned = (given_moment(), given_tick(), bindparam("reason", type_=sa.Text), literal_column("0"))
+    return sa.insert(t.returned).from_select(
         ["queue_id", "seq", "taken_at", "taken_tick", "returned_at", "returned_tick", "reason", "deliveries"],
-        sa.select(
-            *(value.c.queue_id, value.c.seq, value.c.ended_at, value.c.ended_tick, MOMENT, TICK),
-            *(bindparam("reason", type_=sa.Text), zero),
-        ).where(*chosen),
+        sa.select(t.value.c.queue_id, t.value.c.seq, *ended, *returned).where(*_chosen(dialect_name)),
     )
-    revive = (
-        sa.update(value)
-        .where(*chosen)
-        .values(state=literal_column("'live'"), ended_at=sa.null(), ended_tick=sa.null(), deliveries=zero)
-    )
-    return record, revive
+
+
+@statement
+def _revive(dialect_name: str) -> sa.Update:
+    lives = {"state": literal_column("'live'"), "ended_at": sa.null(), "ended_tick": sa.null()}
+    return sa.update(t.value).where(*_chosen(dialect_name)).values(**lives, deliveries=literal_column("0"))
 
 
 def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Moment, reason: str) -> None:
@@ -102,5 +122,5 @@ def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Momen
         reason: Stored in the history of each value.
     """
     params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs)), "reason": reason, **moment.params}
-    for statement in _revive(executor.dialect_name):
-        executor.execute(statement, params)
+    executor.execute(_record_returns(executor.dialect_name), params)
+    executor.execute(_revive(executor.dialect_name), params)

@@ -2,63 +2,76 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, value
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.steps import is_running, standing
 
-_PARENT: sa.BindParameter[Any] = bindparam("attempt_id")
-_parent = attempt.alias("parent")
-_standing = (attempt.c.parent_id == _PARENT, standing)
+
+@part
+def _parent() -> sa.FromClause:
+    return t.attempt.alias("parent")
 
 
 def _within(dialect_name: str, in_queues: bool) -> list[Any]:
-    return [among(dialect_name, value.c.queue_id, "queue_ids")] if in_queues else []
+    return [among(dialect_name, t.value.c.queue_id, "queue_ids")] if in_queues else []
 
 
-@functools.cache
-def _first_take(dialect_name: str, *, in_queues: bool) -> Any:
+@statement
+def _first_take(dialect_name: str, *, in_queues: bool) -> sa.Select[int | None]:
     """Select the tick at which an attempt, outside of steps, first took a value of other sessions that comes back."""
     return (
-        sa.select(sa.func.min(value.c.ended_tick))
-        .select_from(value.join(queue, queue.c.id == value.c.queue_id).join(_parent, _parent.c.id == value.c.taken_by))
+        sa.select(sa.func.min(t.value.c.ended_tick))
+        .select_from(
+            t.value.join(t.queue, t.queue.c.id == t.value.c.queue_id).join(
+                _parent(), _parent().c.id == t.value.c.taken_by
+            )
+        )
         .where(
-            value.c.taken_by == _PARENT,
-            queue.c.session_id != _parent.c.session_id,
+            t.value.c.taken_by == bindparam("attempt_id"),
+            t.queue.c.session_id != _parent().c.session_id,
             *_within(dialect_name, in_queues),
         )
     )
 
 
-_BEGUN_SINCE = (
-    sa.select(attempt.c.id)
-    .select_from(
-        _parent.join(
-            attempt, sa.and_(attempt.c.session_id == _parent.c.session_id, attempt.c.step_of == _parent.c.task)
+@statement
+def _begun_since() -> sa.Select[int]:
+    return (
+        sa.select(t.attempt.c.id)
+        .select_from(
+            _parent().join(
+                t.attempt,
+                sa.and_(t.attempt.c.session_id == _parent().c.session_id, t.attempt.c.step_of == _parent().c.task),
+            )
+        )
+        .where(
+            _parent().c.id == bindparam("attempt_id"),
+            t.attempt.c.parent_id == bindparam("attempt_id"),
+            standing(),
+            t.attempt.c.started_tick >= bindparam("since", type_=sa.BigInteger),
+            # What a person marked rests on nothing.
+            t.attempt.c.run_id.is_not(None),
         )
     )
-    .where(
-        _parent.c.id == _PARENT,
-        *_standing,
-        attempt.c.started_tick >= bindparam("since", type_=sa.BigInteger),
-        # What a person marked rests on nothing.
-        attempt.c.run_id.is_not(None),
-    )
-)
 
 
-@functools.cache
-def _taking_from(dialect_name: str, *, in_queues: bool) -> Any:
+@statement
+def _taking_from(dialect_name: str, *, in_queues: bool) -> sa.Select[int]:
     """Select the steps of an attempt that took what it, or one of its steps, pushed."""
     return (
-        sa.select(attempt.c.id)
-        .select_from(value.join(attempt, attempt.c.id == value.c.taken_by))
-        .where(value.c.pushed_by == bindparam("pusher_id"), *_standing, *_within(dialect_name, in_queues))
+        sa.select(t.attempt.c.id)
+        .select_from(t.value.join(t.attempt, t.attempt.c.id == t.value.c.taken_by))
+        .where(
+            t.value.c.pushed_by == bindparam("pusher_id"),
+            t.attempt.c.parent_id == bindparam("attempt_id"),
+            standing(),
+            *_within(dialect_name, in_queues),
+        )
     )
 
 
@@ -78,7 +91,7 @@ def of_attempt(executor: Executor, attempt_id: int, queue_ids: Sequence[int] | N
     found = _ids(executor, _taking_from(name, in_queues=in_queues), {**params, "pusher_id": attempt_id})
     since = executor.execute(_first_take(name, in_queues=in_queues), params)[0][0]
     if since is not None:
-        found |= _ids(executor, _BEGUN_SINCE, {**params, "since": since})
+        found |= _ids(executor, _begun_since(), {**params, "since": since})
     new = list(found)
     while new:
         more = _ids(executor, _taking_from(name, in_queues=False), {**params, "pusher_id": new.pop()}) - found
@@ -102,16 +115,18 @@ def _ids(executor: Executor, statement: Any, params: dict[str, Any]) -> set[int]
     return {row[0] for row in executor.execute(statement, params)}
 
 
-_RUNNING = sa.select(attempt.c.id).where(is_running).with_for_update(of=attempt, key_share=True)
+@statement
+def _running() -> sa.Select[int]:
+    return sa.select(t.attempt.c.id).where(is_running()).with_for_update(of=t.attempt, key_share=True)
 
 
-@functools.cache
-def _have_steps(dialect_name: str) -> Any:
-    return sa.select(_parent.c.id).where(
-        among(dialect_name, _parent.c.id, "ids"),
+@statement
+def _have_steps(dialect_name: str) -> sa.Select[int]:
+    return sa.select(_parent().c.id).where(
+        among(dialect_name, _parent().c.id, "ids"),
         sa.exists(
             sa.select(literal_column("1")).where(
-                attempt.c.session_id == _parent.c.session_id, attempt.c.step_of == _parent.c.task
+                t.attempt.c.session_id == _parent().c.session_id, t.attempt.c.step_of == _parent().c.task
             )
         ),
     )
@@ -132,7 +147,7 @@ def with_steps(executor: Executor, chosen: Iterable[tuple[int, str]]) -> list[tu
     found: dict[int, str] = {}
     for attempt_id, reason in chosen:
         if attempt_id in have_steps:
-            running = _ids(executor, _RUNNING, {"attempt_id": attempt_id})
+            running = _ids(executor, _running(), {"attempt_id": attempt_id})
             for step_id in sorted(running.union(of_attempt(executor, attempt_id)), reverse=True):
                 found.setdefault(step_id, reason)
         found.setdefault(attempt_id, reason)

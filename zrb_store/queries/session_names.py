@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zrb_store.db.core import bindparam, literal_column, sa, session
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import bytewise, matches
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.name_pattern import NamePattern
 
-# Ordered by name, so that only the index of names is read. Among names that contain a date, the newest come first.
-_PREFIX = (
-    sa.select(session.c.name)
-    .where(sa.func.substr(session.c.name, literal_column("1"), bindparam("length")) == bindparam("prefix"))
-    .order_by(session.c.name.desc())
-    .limit(bindparam("count"))
-)
+
+@statement
+def _prefix() -> sa.Select[str]:
+    # Ordered by name, so that only the index of names is read. Among names that contain a date, the newest come first.
+    return (
+        sa.select(t.session.c.name)
+        .where(sa.func.substr(t.session.c.name, literal_column("1"), bindparam("length")) == bindparam("prefix"))
+        .order_by(t.session.c.name.desc())
+        .limit(bindparam("count"))
+    )
 
 
 def names_with_prefix(executor: Executor, prefix: str, limit: int) -> list[str]:
     """Return up to `limit` names of sessions that begin with `prefix`, in the same case."""
-    rows = executor.execute(_PREFIX, {"prefix": prefix, "length": len(prefix), "count": limit})
+    rows = executor.execute(_prefix(), {"prefix": prefix, "length": len(prefix), "count": limit})
     return [row[0] for row in rows]
-
-
-_perhaps_kept = sa.or_(session.c.pinned, session.c.status == literal_column("'running'"))
 
 
 def matching_names(transaction: Transaction, pattern: NamePattern, *, perhaps_kept: bool = False) -> Iterator[str]:
@@ -36,16 +36,18 @@ def matching_names(transaction: Transaction, pattern: NamePattern, *, perhaps_ke
         perhaps_kept: Only sessions that are pinned, or that are being run or died.
     """
     dialect_name = transaction.dialect_name
-    statement = sa.select(session.c.name).where(matches(dialect_name, session.c.name, pattern))
+    statement = sa.select(t.session.c.name).where(matches(dialect_name, t.session.c.name, pattern))
     if perhaps_kept:
-        statement = statement.where(_perhaps_kept)
-    found = (row[0] for row in transaction.stream(statement.order_by(bytewise(dialect_name, session.c.name))))
+        statement = statement.where(sa.or_(t.session.c.pinned, t.session.c.status == literal_column("'running'")))
+    found = (row[0] for row in transaction.stream(statement.order_by(bytewise(dialect_name, t.session.c.name))))
     return found if pattern.is_exact else filter(pattern.matches, found)
 
 
-_NEWEST_NAMES = sa.select(session.c.name).order_by(session.c.id.desc()).limit(bindparam("count"))
+@statement
+def _newest_names() -> sa.Select[str]:
+    return sa.select(t.session.c.name).order_by(t.session.c.id.desc()).limit(bindparam("count"))
 
 
 def newest_names(executor: Executor, limit: int) -> list[str]:
     """Return the names of the newest `limit` sessions."""
-    return [row[0] for row in executor.execute(_NEWEST_NAMES, {"count": limit})]
+    return [row[0] for row in executor.execute(_newest_names(), {"count": limit})]

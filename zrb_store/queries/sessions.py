@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from zrb_store.db.columns import SESSION, readable
-from zrb_store.db.core import bindparam, literal_column, sa, session
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import bytewise, insert_if_absent, new_id, now, schema_is_unchanged, tick
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import SessionNotFound, ZrbStoreError
 from zrb_store.records import SessionRecord
 
-ALL = sa.select(*(session.c[name] for name in SESSION))
-"""Selects all sessions; `record` converts a row."""
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningUpdate
+
+
+@part
+def selection() -> sa.Select[*Row]:
+    """Select all sessions; `record` converts a row."""
+    return sa.select(*(t.session.c[name] for name in SESSION))
 
 
 def record(row: Row) -> SessionRecord:
@@ -26,11 +31,20 @@ def record(row: Row) -> SessionRecord:
     return SessionRecord(**named, damage=damage)
 
 
-is_not_completed = session.c.status != literal_column("'completed'")
-"""The condition that a session has not completed, in the form that lets databases use the index of such sessions."""
+@part
+def is_not_completed() -> sa.ColumnElement[bool]:
+    """Return the condition that a session has not completed, in the form that the index of such sessions is for."""
+    return t.session.c.status != literal_column("'completed'")
 
-_BY_NAME = ALL.where(session.c.name == bindparam("name"))
-_BY_NAME_LOCKED = _BY_NAME.with_for_update()
+
+@statement
+def _by_name() -> sa.Select[*Row]:
+    return selection().where(t.session.c.name == bindparam("name"))
+
+
+@statement
+def _by_name_locked() -> sa.Select[*Row]:
+    return _by_name().construct.with_for_update()
 
 
 def find(executor: Executor, name: str, *, lock: bool = False, even_damaged: bool = False) -> SessionRecord | None:
@@ -48,7 +62,7 @@ def find(executor: Executor, name: str, *, lock: bool = False, even_damaged: boo
     Raises:
         ZrbStoreError: The session is to be changed, but its row is damaged.
     """
-    rows = executor.execute(_BY_NAME_LOCKED if lock else _BY_NAME, {"name": name})
+    rows = executor.execute(_by_name_locked() if lock else _by_name(), {"name": name})
     found = record(rows[0]) if rows else None
     if found and found.damage and lock and not even_damaged:
         raise ZrbStoreError(
@@ -76,11 +90,11 @@ def being_removed(name: str) -> str:
     return f"session {name} is being removed by another process"
 
 
-@functools.cache
-def _create(dialect_name: str) -> Any:
+@statement
+def _create(dialect_name: str) -> sa.Insert:
     values = {"name": bindparam("name"), "status": literal_column("'open'"), "created_at": now()}
-    values |= {"id": new_id(literal_column("zrb_session")), "created_tick": tick()}
-    return insert_if_absent(dialect_name, session).values(values)
+    values |= {"id": new_id("zrb_session"), "created_tick": tick()}
+    return insert_if_absent(dialect_name, t.session).values(values)
 
 
 def create(executor: Executor, name: str) -> None:
@@ -88,12 +102,18 @@ def create(executor: Executor, name: str) -> None:
     executor.execute(_create(executor.dialect_name), {"name": name})
 
 
-_SET_TASKS = (
-    sa.update(session)
-    .where(session.c.id == bindparam("session_id"), session.c.fence == bindparam("run_fence"), schema_is_unchanged)
-    .values(tasks=bindparam("known_tasks"))
-    .returning(session.c.id)
-)
+@statement
+def _set_tasks() -> ReturningUpdate[int]:
+    return (
+        sa.update(t.session)
+        .where(
+            t.session.c.id == bindparam("session_id"),
+            t.session.c.fence == bindparam("run_fence"),
+            schema_is_unchanged(),
+        )
+        .values(tasks=bindparam("known_tasks"))
+        .returning(t.session.c.id)
+    )
 
 
 def set_tasks(executor: Executor, session_id: int, fence: int, tasks: Mapping[str, str]) -> bool:
@@ -109,13 +129,13 @@ def set_tasks(executor: Executor, session_id: int, fence: int, tasks: Mapping[st
         False if a newer run has taken over the session.
     """
     params = {"session_id": session_id, "run_fence": fence, "known_tasks": json.dumps(dict(tasks))}
-    return bool(executor.execute(_SET_TASKS, params, lambda _: None))  # it may be repeated
+    return bool(executor.execute(_set_tasks(), params, lambda _: None))  # it may be repeated
 
 
-@functools.cache
-def _children(dialect_name: str) -> Any:
-    name = bytewise(dialect_name, session.c.name)
-    return sa.select(session.c.name).where(name > bindparam("first"), name < bindparam("last"))
+@statement
+def _children(dialect_name: str) -> sa.Select[str]:
+    name = bytewise(dialect_name, t.session.c.name)
+    return sa.select(t.session.c.name).where(name > bindparam("first"), name < bindparam("last"))
 
 
 def last_child_number(executor: Executor, parent: str) -> int:
@@ -126,8 +146,14 @@ def last_child_number(executor: Executor, parent: str) -> int:
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
-_PARENT = sa.select(session.c.name, session.c.parent).where(session.c.id == bindparam("session_id"))
-_PARENT_BY_NAME = sa.select(session.c.name, session.c.parent).where(session.c.name == bindparam("name"))
+@statement
+def _parent() -> sa.Select[str, str | None]:
+    return sa.select(t.session.c.name, t.session.c.parent).where(t.session.c.id == bindparam("session_id"))
+
+
+@statement
+def _parent_by_name() -> sa.Select[str, str | None]:
+    return sa.select(t.session.c.name, t.session.c.parent).where(t.session.c.name == bindparam("name"))
 
 
 def are_related(executor: Executor, one: int, other: int) -> bool:
@@ -138,11 +164,11 @@ def are_related(executor: Executor, one: int, other: int) -> bool:
 
 def _line_of_descent(executor: Executor, session_id: int) -> list[str]:
     """Return the name of a session, then that of its parent, and so on; nothing if the session was deleted."""
-    rows = executor.execute(_PARENT, {"session_id": session_id})
+    rows = executor.execute(_parent(), {"session_id": session_id})
     line: list[str] = []
     while rows:
         name, parent = rows[0]
         line.append(name)
         name = parent.partition("/")[0] if isinstance(parent, str) else ""  # it may be damaged
-        rows = [] if name in line else executor.execute(_PARENT_BY_NAME, {"name": name})
+        rows = [] if name in line else executor.execute(_parent_by_name(), {"name": name})
     return line

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from zrb_store.db.core import attempt, bindparam, literal_column, queue, sa, value
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import among, now
-from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.queues import readable_limit
@@ -18,15 +17,21 @@ from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.values import was_live
 from zrb_store.records import AttemptRecord
 
-no_step = attempt.c.role != literal_column("'step'")
-"""The condition that an attempt is none of a step."""
 
-_of_session = attempt.c.session_id == bindparam("session_id")
-_SUMMARY = sa.select(
-    now(),
-    sa.select(sa.func.count()).where(_of_session, no_step).scalar_subquery(),
-    sa.exists(sa.select(literal_column("1")).where(_of_session, attempt.c.step_of.is_not(None))),
-)
+@part
+def no_step() -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt is none of a step."""
+    return t.attempt.c.role != literal_column("'step'")
+
+
+@statement
+def _summary() -> sa.Select[int, int | None, bool]:
+    of_session = t.attempt.c.session_id == bindparam("session_id")
+    return sa.select(
+        now(),
+        sa.select(sa.func.count()).where(of_session, no_step()).scalar_subquery(),
+        sa.exists(sa.select(literal_column("1")).where(of_session, t.attempt.c.step_of.is_not(None))),
+    )
 
 
 class AttemptSummary(NamedTuple):
@@ -45,16 +50,18 @@ class AttemptSummary(NamedTuple):
 
 def attempt_summary(executor: Executor, session_id: int) -> AttemptSummary:
     """Return the clock, how many attempts a session has, and whether it has steps."""
-    moment, count, has_steps = executor.execute(_SUMMARY, {"session_id": session_id})[0]
+    moment, count, has_steps = executor.execute(_summary(), {"session_id": session_id})[0]
     return AttemptSummary(moment, count, bool(has_steps))
 
 
-_QUEUES = sa.select(queue.c.id, queue.c.name).where(queue.c.session_id == bindparam("session_id"))
+@statement
+def _queues() -> sa.Select[int, str]:
+    return sa.select(t.queue.c.id, t.queue.c.name).where(t.queue.c.session_id == bindparam("session_id"))
 
 
 def queue_names(executor: Executor, session_id: int) -> dict[int, str]:
     """Return the names of a session's queues by id, in the order of their first pushes."""
-    return {row[0]: row[1] for row in sorted(executor.execute(_QUEUES, {"session_id": session_id}))}
+    return {row[0]: row[1] for row in sorted(executor.execute(_queues(), {"session_id": session_id}))}
 
 
 class QueueSummary(NamedTuple):
@@ -75,22 +82,26 @@ class QueueSummary(NamedTuple):
     max_deliveries: int | None
 
 
-@functools.cache
-def _summaries(named: bool, then: bool) -> Any:
-    count = sa.select(sa.func.count()).where(value.c.queue_id == queue.c.id)
+@statement
+def _summaries(
+    named: bool, then: bool
+) -> (
+    sa.Select[int, str, int | None, int | None, int | None, int | None] | sa.Select[int, str, int, int, int, int | None]
+):
+    count = sa.select(sa.func.count()).where(t.value.c.queue_id == t.queue.c.id)
     if then:
-        every = count.where(by_then(value, "pushed"))
-        live = count.where(was_live)
+        every = count.where(by_then(t.value, "pushed"))
+        live = count.where(was_live())
     else:
         every = count
-        live = count.where(value.c.ended_at.is_(None)).with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
-    dead = count.where(is_dead).with_hint(value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+        live = count.where(t.value.c.ended_at.is_(None)).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+    dead = count.where(is_dead()).with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
     counts: list[Any] = [each.scalar_subquery() for each in (every, live, dead)]
     if named:
         zero: sa.ColumnClause[Any] = literal_column("0")
-        counts = [sa.case((queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]
-    columns = (queue.c.id, queue.c.name, *counts, queue.c.max_deliveries)
-    return sa.select(*columns).where(queue.c.session_id == bindparam("session_id"))
+        counts = [sa.case((t.queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]
+    columns = (t.queue.c.id, t.queue.c.name, *counts, t.queue.c.max_deliveries)
+    return sa.select(*columns).where(t.queue.c.session_id == bindparam("session_id"))
 
 
 def queue_summaries(
@@ -115,13 +126,17 @@ _LONG_TEXTS = ("arguments", "error_traceback")
 
 def attempts_without(*without: str) -> sa.Select[Any]:
     """Return a statement that reads the attempts of a session without some columns."""
-    return attempts.selection(*without).where(attempt.c.session_id == bindparam("session_id"))
+    return attempts.selection(*without).where(t.attempt.c.session_id == bindparam("session_id"))
 
 
-of_task = attempt.c.task == bindparam("task")
-_by_then = by_then(attempt, "started")
-_SHORT = attempts_without(*_LONG_TEXTS)
-_SHORT_OF_TASKS = _SHORT.where(no_step)
+@part
+def of_task() -> sa.ColumnElement[bool]:
+    return t.attempt.c.task == bindparam("task")
+
+
+@statement
+def _short_of_tasks() -> sa.Select[*Row]:
+    return attempts_without(*_LONG_TEXTS).where(no_step())
 
 
 def short_attempts(executor: Executor, session_id: int) -> list[AttemptRecord]:
@@ -130,12 +145,18 @@ def short_attempts(executor: Executor, session_id: int) -> list[AttemptRecord]:
     The texts may be long, and the steps very many.
     """
     # Sorted here, because SQLite would walk the whole table by id.
-    found = map(attempts.record, executor.execute(_SHORT_OF_TASKS, {"session_id": session_id}))
+    found = map(attempts.record, executor.execute(_short_of_tasks(), {"session_id": session_id}))
     return sorted(found, key=operator.attrgetter("id"))
 
 
-_OF_TASK = _SHORT_OF_TASKS.where(of_task).order_by(attempt.c.number)
-_OF_TASK_THEN = _OF_TASK.where(_by_then)
+@statement
+def _of_task() -> sa.Select[*Row]:
+    return _short_of_tasks().construct.where(of_task()).order_by(t.attempt.c.number)
+
+
+@statement
+def _of_task_then() -> sa.Select[*Row]:
+    return _of_task().construct.where(by_then(t.attempt, "started"))
 
 
 def attempts_of_task(
@@ -149,19 +170,25 @@ def attempts_of_task(
         task: Name of the task.
         moment: Yield only attempts that had started by then.
     """
-    statement = _OF_TASK if moment is None else _OF_TASK_THEN
+    statement = _of_task() if moment is None else _of_task_then()
     params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
     return map(attempts.record, transaction.stream(statement, params))
 
 
-_FIRST = sa.func.min(attempt.c.id)
-_TASKS = (
-    sa.select(attempt.c.task, sa.func.max(attempt.c.number), sa.func.count())
-    .where(attempt.c.session_id == bindparam("session_id"), no_step)
-    .group_by(attempt.c.task)
-    .order_by(_FIRST)
-)
-_TASKS_THEN = _TASKS.where(_by_then)
+@statement
+def _tasks() -> sa.Select[str, int | None, int]:
+    first = sa.func.min(t.attempt.c.id)
+    return (
+        sa.select(t.attempt.c.task, sa.func.max(t.attempt.c.number), sa.func.count())
+        .where(t.attempt.c.session_id == bindparam("session_id"), no_step())
+        .group_by(t.attempt.c.task)
+        .order_by(first)
+    )
+
+
+@statement
+def _tasks_then() -> sa.Select[str, int | None, int]:
+    return _tasks().construct.where(by_then(t.attempt, "started"))
 
 
 class AttemptedTask(NamedTuple):
@@ -179,51 +206,57 @@ class AttemptedTask(NamedTuple):
 
 def attempted_tasks(executor: Executor, session_id: int, moment: Moment | None = None) -> list[AttemptedTask]:
     """Return the tasks that have attempts, or had some at a moment, in the order of their first attempts."""
-    statement = _TASKS if moment is None else _TASKS_THEN
+    statement = _tasks() if moment is None else _tasks_then()
     params = {"session_id": session_id, **(moment.bounds if moment else {})}
     return [AttemptedTask(*row) for row in executor.execute(statement, params)]
 
 
-_ONE = _SHORT.where(of_task, attempt.c.number == bindparam("number"))
+@statement
+def _one() -> sa.Select[*Row]:
+    return attempts_without(*_LONG_TEXTS).where(of_task(), t.attempt.c.number == bindparam("number"))
 
 
 def short_attempt(executor: Executor, session_id: int, task: str, number: int) -> AttemptRecord | None:
     """Return one attempt, a step's too, as `short_attempts` does, or None if there is no such attempt."""
-    rows = executor.execute(_ONE, {"session_id": session_id, "task": task, "number": number})
+    rows = executor.execute(_one(), {"session_id": session_id, "task": task, "number": number})
     return attempts.record(rows[0]) if rows else None
 
 
-_LEFT: sa.Select[Any] = (
-    sa.select(queue.c.name, sa.func.count())
-    .select_from(attempt.join(value, value.c.pushed_by == attempt.c.id).join(queue, queue.c.id == value.c.queue_id))
-    .where(
-        attempt.c.session_id == bindparam("session_id"),
-        sa.func.coalesce(attempt.c.step_of, attempt.c.task) == bindparam("task"),
-        value.c.ended_at.is_(None),
+@statement
+def _left() -> sa.Select[str, int]:
+    return (
+        sa.select(t.queue.c.name, sa.func.count())
+        .select_from(
+            t.attempt.join(t.value, t.value.c.pushed_by == t.attempt.c.id).join(
+                t.queue, t.queue.c.id == t.value.c.queue_id
+            )
+        )
+        .where(
+            t.attempt.c.session_id == bindparam("session_id"),
+            sa.func.coalesce(t.attempt.c.step_of, t.attempt.c.task) == bindparam("task"),
+            t.value.c.ended_at.is_(None),
+        )
+        .group_by(t.queue.c.name)
+        .order_by(t.queue.c.name)
     )
-    .group_by(queue.c.name)
-    .order_by(queue.c.name)
-)
 
 
 def live_values_of(executor: Executor, session_id: int, task: str) -> dict[str, int]:
     """Count the live values that a task and its steps pushed, by the name of their queue."""
-    rows = executor.execute(_LEFT, {"session_id": session_id, "task": task})
+    rows = executor.execute(_left(), {"session_id": session_id, "task": task})
     return {row[0]: row[1] for row in rows}
 
 
-_owned = value.alias("owned")
-
-
-@functools.cache
-def _holding(dialect_name: str) -> Any:
+@statement
+def _holding(dialect_name: str) -> sa.Select[int]:
+    owned = t.value.alias("owned")
     one: sa.ColumnClause[Any] = literal_column("1")
-    in_queue = sa.or_(_owned.c.ended_at.is_(None), _owned.c.state == literal_column("'dead'"))
-    return sa.select(attempt.c.id).where(
-        among(dialect_name, attempt.c.id, "ids"),
+    in_queue = sa.or_(owned.c.ended_at.is_(None), owned.c.state == literal_column("'dead'"))
+    return sa.select(t.attempt.c.id).where(
+        among(dialect_name, t.attempt.c.id, "ids"),
         sa.or_(
-            sa.exists(sa.select(one).where(_owned.c.taken_by == attempt.c.id)),
-            sa.exists(sa.select(one).where(_owned.c.pushed_by == attempt.c.id, in_queue)),
+            sa.exists(sa.select(one).where(owned.c.taken_by == t.attempt.c.id)),
+            sa.exists(sa.select(one).where(owned.c.pushed_by == t.attempt.c.id, in_queue)),
         ),
     )
 

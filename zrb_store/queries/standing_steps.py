@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Collection, Iterable
-from typing import Any
 
-from zrb_store.db.core import attempt, bindparam, sa
+from zrb_store.db.core import bindparam, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import InvalidArgument
@@ -38,18 +36,18 @@ def refuse_repeating(
                 )
 
 
-@functools.cache
-def _count_done(dialect_name: str) -> Any:
+@statement
+def _count_done(dialect_name: str) -> sa.Select[str | None, int]:
     return (
-        sa.select(attempt.c.step_of, sa.func.count())
+        sa.select(t.attempt.c.step_of, sa.func.count())
         .where(
-            attempt.c.session_id == bindparam("session_id"),
-            attempt.c.step_of.is_not(None),
-            standing,
-            attempt.c.restorable,
-            sa.not_(among(dialect_name, attempt.c.id, "without")),
+            t.attempt.c.session_id == bindparam("session_id"),
+            t.attempt.c.step_of.is_not(None),
+            standing(),
+            t.attempt.c.restorable,
+            sa.not_(among(dialect_name, t.attempt.c.id, "without")),
         )
-        .group_by(attempt.c.step_of)
+        .group_by(t.attempt.c.step_of)
     )
 
 

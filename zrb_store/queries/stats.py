@@ -6,21 +6,23 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import literal_column, run, sa, session
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import runs
 from zrb_store.records import RunRecord
 
-# What reclaims a dead run is stored as a run too.
-_ran = run.c.origin != literal_column("'reclaim'")
-_of_session = run.join(session, session.c.id == run.c.session_id)
+
+@part
+def _ran() -> sa.ColumnElement[bool]:
+    # What reclaims a dead run is stored as a run too.
+    return t.run.c.origin != literal_column("'reclaim'")
 
 
 def _chosen(statement: sa.Select[Any], task: str | None, since: int | None) -> sa.Select[Any]:
-    statement = statement.select_from(_of_session).where(_ran)
+    statement = statement.select_from(t.run.join(t.session, t.session.c.id == t.run.c.session_id)).where(_ran())
     if task is not None:
-        statement = statement.where(session.c.task == task)
-    return statement if since is None else statement.where(run.c.started_at >= since)
+        statement = statement.where(t.session.c.task == task)
+    return statement if since is None else statement.where(t.run.c.started_at >= since)
 
 
 class Outcome(NamedTuple):
@@ -51,8 +53,10 @@ def outcomes(executor: Executor, task: str | None = None, since: int | None = No
         task: Only runs of this main task.
         since: Only runs that started at this moment (in microseconds) or later.
     """
-    group = (session.c.project, session.c.task, run.c.outcome)
-    statement = sa.select(*group, sa.func.count(), sa.func.max(run.c.id), sa.func.max(run.c.ended_at)).group_by(*group)
+    group = (t.session.c.project, t.session.c.task, t.run.c.outcome)
+    statement = sa.select(*group, sa.func.count(), sa.func.max(t.run.c.id), sa.func.max(t.run.c.ended_at)).group_by(
+        *group
+    )
     return [Outcome(*row) for row in executor.execute(_chosen(statement, task, since), {})]
 
 
@@ -67,10 +71,10 @@ def durations(
         since: Only runs that started at this moment (in microseconds) or later.
     """
     # The end of a damaged run may be missing.
-    took = sa.func.coalesce(run.c.ended_at - run.c.started_at, literal_column("0")).label("took")
-    statement = _chosen(sa.select(session.c.project, session.c.task, took), task, since)
-    statement = statement.where(run.c.outcome == literal_column("'completed'"))
-    rows = transaction.stream(statement.order_by(session.c.project, session.c.task, took))
+    took = sa.func.coalesce(t.run.c.ended_at - t.run.c.started_at, literal_column("0")).label("took")
+    statement = _chosen(sa.select(t.session.c.project, t.session.c.task, took), task, since)
+    statement = statement.where(t.run.c.outcome == literal_column("'completed'"))
+    rows = transaction.stream(statement.order_by(t.session.c.project, t.session.c.task, took))
     return ((project, name, duration) for project, name, duration in rows)
 
 
@@ -84,8 +88,8 @@ def running(
         task: Only runs of this main task.
         since: Only runs that started at this moment (in microseconds) or later.
     """
-    columns = (session.c.project, session.c.task, *(run.c[name] for name in RUN))
-    statement = _chosen(sa.select(*columns), task, since).where(run.c.ended_at.is_(None))
+    columns = (t.session.c.project, t.session.c.task, *(t.run.c[name] for name in RUN))
+    statement = _chosen(sa.select(*columns), task, since).where(t.run.c.ended_at.is_(None))
     rows = executor.execute(statement, {})
     return [(project, name, runs.record(tuple(columns))) for project, name, *columns in rows]
 
@@ -119,16 +123,30 @@ def recent_runs(executor: Executor, task: str | None, since: int | None, most: i
         since: Only runs that started at this moment (in microseconds) or later.
         most: How many runs to return at most.
     """
-    columns = (session.c.project, session.c.task, session.c.name, run.c.outcome, run.c.started_at, run.c.ended_at)
-    statement = _chosen(sa.select(*columns), task, since).where(run.c.ended_at.is_not(None), run.c.outcome.is_not(None))
-    return [RecentRun(*row) for row in executor.execute(statement.order_by(run.c.id.desc()).limit(most), {})]
+    columns = (
+        t.session.c.project,
+        t.session.c.task,
+        t.session.c.name,
+        t.run.c.outcome,
+        t.run.c.started_at,
+        t.run.c.ended_at,
+    )
+    statement = _chosen(sa.select(*columns), task, since).where(
+        t.run.c.ended_at.is_not(None), t.run.c.outcome.is_not(None)
+    )
+    return [RecentRun(*row) for row in executor.execute(statement.order_by(t.run.c.id.desc()).limit(most), {})]
 
 
-_PLACES = sa.select(run.c.id, session.c.name).select_from(_of_session)
+@statement
+def _places() -> sa.Select[int, str]:
+    places = sa.select(t.run.c.id, t.session.c.name).select_from(
+        t.run.join(t.session, t.session.c.id == t.run.c.session_id)
+    )
+    return places.where(t.run.c.id == bindparam("run_id"))
 
 
 def session_names(executor: Executor, run_ids: list[int]) -> dict[int, str]:
     """Return the names of the sessions of these runs by the id of the run."""
     # One statement for each: they are few, and each is found by its key.
-    found = (executor.execute(_PLACES.where(run.c.id == sa.bindparam("run_id")), {"run_id": one}) for one in run_ids)
+    found = (executor.execute(_places(), {"run_id": one}) for one in run_ids)
     return {row[0]: row[1] for rows in found for row in rows}

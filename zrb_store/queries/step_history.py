@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
-from zrb_store.db.core import attempt, bindparam, literal_column, sa
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among
-from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.show import attempts_without
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord
-
-_by_then = by_then(attempt, "started")
-_is_step = attempt.c.step_of.is_not(None)
 
 
 class StepCounts(NamedTuple):
@@ -45,27 +41,31 @@ class StepCounts(NamedTuple):
     prompts: int
 
 
-@functools.cache
-def _counts(dialect_name: str, then: bool) -> Any:
-    status: Any = attempt.c.status
-    given_back: Any = attempt.c.given_back_at.is_not(None)
+@statement
+def _counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
+    status: Any = t.attempt.c.status
+    given_back: Any = t.attempt.c.given_back_at.is_not(None)
     if then:
-        status = sa.case((by_then(attempt, "ended"), status), else_=literal_column("'running'"))
-        given_back = sa.and_(given_back, by_then(attempt, "given_back"))
-    is_dead = sa.and_(status == literal_column("'running'"), among(dialect_name, attempt.c.run_id, "dead_runs"))
+        status = sa.case((by_then(t.attempt, "ended"), status), else_=literal_column("'running'"))
+        given_back = sa.and_(given_back, by_then(t.attempt, "given_back"))
+    is_dead = sa.and_(status == literal_column("'running'"), among(dialect_name, t.attempt.c.run_id, "dead_runs"))
     status = sa.case((is_dead, literal_column("'lost'")), else_=status)
     stands = sa.and_(status == literal_column("'completed'"), ~given_back)
     counted = (stands, *(status == literal_column(f"'{word}'") for word in ("running", *UNSUCCESSFUL)))
     return (
         sa.select(
-            attempt.c.step_of,
-            sa.func.count(attempt.c.step_number.distinct()),
+            t.attempt.c.step_of,
+            sa.func.count(t.attempt.c.step_number.distinct()),
             *(sa.func.count(sa.case((condition, literal_column("1")))) for condition in counted),
-            sa.func.count(sa.case((attempt.c.step == literal_column("'prompt'"), literal_column("1")))),
+            sa.func.count(sa.case((t.attempt.c.step == literal_column("'prompt'"), literal_column("1")))),
         )
-        .where(attempt.c.session_id == bindparam("session_id"), _is_step, *[_by_then] * then)
-        .group_by(attempt.c.step_of)
-        .order_by(sa.func.min(attempt.c.id))
+        .where(
+            t.attempt.c.session_id == bindparam("session_id"),
+            t.attempt.c.step_of.is_not(None),
+            *[by_then(t.attempt, "started")] * then,
+        )
+        .group_by(t.attempt.c.step_of)
+        .order_by(sa.func.min(t.attempt.c.id))
     )
 
 
@@ -85,13 +85,21 @@ def counts(
     return [StepCounts(*row) for row in found]
 
 
-_WITH_RESULTS = (
-    attempts_without("arguments", "error_traceback")
-    .add_columns(attempt.c.result)
-    .where(attempt.c.step_of == bindparam("task"))
-    .order_by(attempt.c.step_number, attempt.c.number)
-)
-_WITH_RESULTS_THEN = _WITH_RESULTS.where(_by_then)
+@statement
+def _with_results() -> sa.Select[*Row]:
+    return (
+        attempts_without("arguments", "error_traceback")
+        .add_columns(t.attempt.c.result)
+        .where(t.attempt.c.step_of == bindparam("task"))
+        .order_by(t.attempt.c.step_number, t.attempt.c.number)
+    )
+
+
+@statement
+def _with_results_then() -> sa.Select[*Row]:
+    return _with_results().construct.where(by_then(t.attempt, "started"))
+
+
 _RESULT = {"result": ATTEMPT["result"]}
 
 
@@ -106,7 +114,7 @@ def of_task(
         task: Name of the task.
         moment: Yield only attempts that had started by then.
     """
-    statement = _WITH_RESULTS if moment is None else _WITH_RESULTS_THEN
+    statement = _with_results() if moment is None else _with_results_then()
     params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
     for *columns, result in transaction.stream(statement, params):
         record = attempts.record(tuple(columns))
@@ -114,25 +122,29 @@ def of_task(
         yield replace(record, damage=record.damage + damage) if damage else record, named["result"]
 
 
-_RUNNING = attempts_without("arguments", "error_traceback").where(
-    _is_step, attempt.c.status == literal_column("'running'")
-)
+@statement
+def _running() -> sa.Select[*Row]:
+    return attempts_without("arguments", "error_traceback").where(
+        t.attempt.c.step_of.is_not(None), t.attempt.c.status == literal_column("'running'")
+    )
 
 
 def running(executor: Executor, session_id: int) -> list[AttemptRecord]:
     """Return the attempts of steps of a session that run, or ran when their process died."""
-    return [attempts.record(row) for row in executor.execute(_RUNNING, {"session_id": session_id})]
+    return [attempts.record(row) for row in executor.execute(_running(), {"session_id": session_id})]
 
 
-_OF_STEP = (
-    attempts_without("error_traceback")
-    .where(_is_step, attempt.c.task == bindparam("step_id"))
-    .order_by(attempt.c.number.desc())
-    .limit(literal_column("1"))
-)
+@statement
+def _of_step() -> sa.Select[*Row]:
+    return (
+        attempts_without("error_traceback")
+        .where(t.attempt.c.step_of.is_not(None), t.attempt.c.task == bindparam("step_id"))
+        .order_by(t.attempt.c.number.desc())
+        .limit(literal_column("1"))
+    )
 
 
 def newest(executor: Executor, session_id: int, step_id: str) -> AttemptRecord | None:
     """Return the newest attempt of the step with the id `TASK/NUMBER`, or None if the session has no such step."""
-    rows = executor.execute(_OF_STEP, {"session_id": session_id, "step_id": step_id})
+    rows = executor.execute(_of_step(), {"session_id": session_id, "step_id": step_id})
     return attempts.record(rows[0]) if rows else None

@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from zrb_store.db.core import attempt, bindparam, literal_column, sa
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import insert_if_absent, new_id, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import BegunAttempt, attempt_may_write
 
-_ONE: sa.ColumnClause[Any] = literal_column("1")
-_ATTEMPT_ID: sa.BindParameter[Any] = bindparam("attempt_id")
-_parent, _other = attempt.alias("parent"), attempt.alias("other")
-_session_of_parent = sa.select(_parent.c.session_id).where(_parent.c.id == _ATTEMPT_ID).scalar_subquery()
-standing = sa.and_(attempt.c.status == literal_column("'completed'"), attempt.c.given_back_at.is_(None))
-"""The condition that an attempt has completed and was not given back."""
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+
+
+@part
+def _parent() -> sa.FromClause:
+    return t.attempt.alias("parent")
+
+
+@part
+def _other() -> sa.FromClause:
+    return t.attempt.alias("other")
+
+
+@part
+def _session_of_parent() -> sa.ScalarSelect[int]:
+    return sa.select(_parent().c.session_id).where(_parent().c.id == bindparam("attempt_id")).scalar_subquery()
+
+
+@part
+def standing() -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt has completed and was not given back."""
+    return sa.and_(t.attempt.c.status == literal_column("'completed'"), t.attempt.c.given_back_at.is_(None))
+
 
 # The status is compared twice: if PostgreSQL has waited for a step that has just completed, it compares the step's own
 # columns once more, but does not search for the ids again.
-is_running = sa.and_(
-    attempt.c.status == literal_column("'running'"),
-    attempt.c.id.in_(
-        sa.select(_other.c.id)
-        .where(
-            _other.c.status == literal_column("'running'"),
-            _other.c.run_id == sa.select(_parent.c.run_id).where(_parent.c.id == _ATTEMPT_ID).scalar_subquery(),
-            _other.c.parent_id == _ATTEMPT_ID,
-        )
-        .with_hint(_other, "INDEXED BY ix_zrb_attempt_running", "sqlite")
-    ),
-)
-"""The condition that an attempt is a step of the attempt `:attempt_id` that runs."""
+
+
+@part
+def is_running() -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt is a step of the attempt `:attempt_id` that runs."""
+    return sa.and_(
+        t.attempt.c.status == literal_column("'running'"),
+        t.attempt.c.id.in_(
+            sa.select(_other().c.id)
+            .where(
+                _other().c.status == literal_column("'running'"),
+                _other().c.run_id
+                == sa.select(_parent().c.run_id).where(_parent().c.id == bindparam("attempt_id")).scalar_subquery(),
+                _other().c.parent_id == bindparam("attempt_id"),
+            )
+            .with_hint(_other(), "INDEXED BY ix_zrb_attempt_running", "sqlite")
+        ),
+    )
 
 
 class StepRecord(NamedTuple):
@@ -74,28 +96,30 @@ class StepRecord(NamedTuple):
         return self.stands and self.restorable
 
 
-_NEWEST = (
-    sa.select(
-        attempt.c.id,
-        attempt.c.number,
-        attempt.c.step_number,
-        attempt.c.status,
-        attempt.c.restorable,
-        attempt.c.given_back_at.is_not(None),
-        attempt.c.once,
-        attempt.c.run_id.is_(None),
-        attempt.c.started_at,
-        attempt.c.arguments,
-        attempt.c.result,
+@statement
+def _newest() -> sa.Select[*Row]:
+    return (
+        sa.select(
+            t.attempt.c.id,
+            t.attempt.c.number,
+            t.attempt.c.step_number,
+            t.attempt.c.status,
+            t.attempt.c.restorable,
+            t.attempt.c.given_back_at.is_not(None),
+            t.attempt.c.once,
+            t.attempt.c.run_id.is_(None),
+            t.attempt.c.started_at,
+            t.attempt.c.arguments,
+            t.attempt.c.result,
+        )
+        .where(
+            t.attempt.c.session_id == _session_of_parent(),
+            t.attempt.c.step_of == bindparam("task"),
+            t.attempt.c.step == bindparam("step"),
+        )
+        .order_by(t.attempt.c.id.desc())
+        .limit(literal_column("1"))
     )
-    .where(
-        attempt.c.session_id == _session_of_parent,
-        attempt.c.step_of == bindparam("task"),
-        attempt.c.step == bindparam("step"),
-    )
-    .order_by(attempt.c.id.desc())
-    .limit(_ONE)
-)
 
 
 def newest(executor: Executor, parent_id: int, task: str, step: str) -> StepRecord | None:
@@ -107,7 +131,7 @@ def newest(executor: Executor, parent_id: int, task: str, step: str) -> StepReco
         task: Name of the task.
         step: Name of the step.
     """
-    rows = executor.execute(_NEWEST, {"attempt_id": parent_id, "task": task, "step": step})
+    rows = executor.execute(_newest(), {"attempt_id": parent_id, "task": task, "step": step})
     if not rows:
         return None
     record_id, number, step_number, status, *flags, started_at, arguments, result = rows[0]
@@ -117,9 +141,11 @@ def newest(executor: Executor, parent_id: int, task: str, step: str) -> StepReco
     )
 
 
-_HIGHEST_NUMBER = sa.select(sa.func.max(attempt.c.step_number)).where(
-    attempt.c.session_id == _session_of_parent, attempt.c.step_of == bindparam("task")
-)
+@statement
+def _highest_number() -> sa.Select[int | None]:
+    return sa.select(sa.func.max(t.attempt.c.step_number)).where(
+        t.attempt.c.session_id == _session_of_parent(), t.attempt.c.step_of == bindparam("task")
+    )
 
 
 def highest_number(executor: Executor, parent_id: int, task: str) -> int:
@@ -130,60 +156,60 @@ def highest_number(executor: Executor, parent_id: int, task: str) -> int:
         parent_id: An attempt of the task.
         task: Name of the task.
     """
-    return executor.execute(_HIGHEST_NUMBER, {"attempt_id": parent_id, "task": task})[0][0] or 0
+    return executor.execute(_highest_number(), {"attempt_id": parent_id, "task": task})[0][0] or 0
 
 
-_task = bindparam("task", type_=sa.Text)
-_last = (
-    sa.select(sa.func.coalesce(sa.func.max(_other.c.number), literal_column("0")))
-    .where(_other.c.session_id == _parent.c.session_id, _other.c.task == _task)
-    .scalar_subquery()
-)
-_BEGUN = {
-    "id": new_id(literal_column("zrb_attempt")),
-    "session_id": _parent.c.session_id,
-    "run_id": _parent.c.run_id,
-    "fence": _parent.c.fence,
-    "task": _task,
-    "number": _last + _ONE,
-    "role": literal_column("'step'"),
-    "status": literal_column("'running'"),
-    "arguments": bindparam("arguments", type_=sa.Text),
-    "started_at": now(),
-    "started_tick": next_tick(),
-    "parent_id": _parent.c.id,
-    "step_of": _parent.c.task,
-    "step": bindparam("step", type_=sa.Text),
-    "step_number": bindparam("step_number", type_=sa.Integer),
-    "once": bindparam("once", type_=sa.Boolean),
-}
-
-
-@functools.cache
-def _begin(dialect_name: str) -> Any:
-    rows = sa.select(*_BEGUN.values()).where(
-        _parent.c.id == _ATTEMPT_ID,
-        _parent.c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
-        _last == bindparam("known", type_=sa.Integer),  # a forked process may have begun one meanwhile
-        schema_is_unchanged,
-        attempt_may_write,
+@statement
+def _begin(dialect_name: str) -> ReturningInsert[int, int]:
+    task = bindparam("task", type_=sa.Text)
+    last = (
+        sa.select(sa.func.coalesce(sa.func.max(_other().c.number), literal_column("0")))
+        .where(_other().c.session_id == _parent().c.session_id, _other().c.task == task)
+        .scalar_subquery()
     )
-    new = insert_if_absent(dialect_name, attempt).from_select(list(_BEGUN), rows)
-    return new.returning(attempt.c.id, attempt.c.number)
-
-
-# An attempt of a step that runs, and that nobody else knows of, was begun by the call whose answer was lost.
-_BEGUN_ALREADY = (
-    sa.select(attempt.c.id, attempt.c.number)
-    .where(
-        attempt.c.parent_id == _ATTEMPT_ID,
-        attempt.c.task == bindparam("task", type_=sa.Text),
-        attempt.c.step == bindparam("step", type_=sa.Text),
-        attempt.c.status == literal_column("'running'"),
+    begun = {
+        "id": new_id("zrb_attempt"),
+        "session_id": _parent().c.session_id,
+        "run_id": _parent().c.run_id,
+        "fence": _parent().c.fence,
+        "task": task,
+        "number": last + literal_column("1"),
+        "role": literal_column("'step'"),
+        "status": literal_column("'running'"),
+        "arguments": bindparam("arguments", type_=sa.Text),
+        "started_at": now(),
+        "started_tick": next_tick(),
+        "parent_id": _parent().c.id,
+        "step_of": _parent().c.task,
+        "step": bindparam("step", type_=sa.Text),
+        "step_number": bindparam("step_number", type_=sa.Integer),
+        "once": bindparam("once", type_=sa.Boolean),
+    }
+    rows = sa.select(*begun.values()).where(
+        _parent().c.id == bindparam("attempt_id"),
+        _parent().c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
+        last == bindparam("known", type_=sa.Integer),  # a forked process may have begun one meanwhile
+        schema_is_unchanged(),
+        attempt_may_write(),
     )
-    .order_by(attempt.c.id.desc())
-    .limit(_ONE)
-)
+    new = insert_if_absent(dialect_name, t.attempt).from_select(list(begun), rows)
+    return new.returning(t.attempt.c.id, t.attempt.c.number)
+
+
+@statement
+def _begun_already() -> sa.Select[int, int]:
+    # An attempt of a step that runs, and that nobody else knows of, was begun by the call whose answer was lost.
+    return (
+        sa.select(t.attempt.c.id, t.attempt.c.number)
+        .where(
+            t.attempt.c.parent_id == bindparam("attempt_id"),
+            t.attempt.c.task == bindparam("task", type_=sa.Text),
+            t.attempt.c.step == bindparam("step", type_=sa.Text),
+            t.attempt.c.status == literal_column("'running'"),
+        )
+        .order_by(t.attempt.c.id.desc())
+        .limit(literal_column("1"))
+    )
 
 
 def begin(
@@ -208,30 +234,34 @@ def begin(
     params = {"attempt_id": parent_id, "task": f"{task}/{number}", "step": step, "step_number": number, "known": known}
 
     def begun(transaction: Transaction) -> list[Row] | None:
-        return transaction.execute(_BEGUN_ALREADY, params) or None
+        return transaction.execute(_begun_already(), params) or None
 
     rows = executor.execute(_begin(executor.dialect_name), {**params, "arguments": arguments, "once": once}, begun)
     return BegunAttempt(*rows[0]) if rows else None
 
 
-_COMPLETE = (
-    sa.update(attempt)
-    .where(attempt.c.id == _ATTEMPT_ID, schema_is_unchanged, attempt_may_write)
-    .values(
-        status=literal_column("'completed'"),
-        ended_at=now(),
-        ended_tick=next_tick(),
-        restorable=bindparam("restorable", type_=sa.Boolean),
-        result=bindparam("result", type_=sa.Text),
+@statement
+def _complete() -> ReturningUpdate[int]:
+    return (
+        sa.update(t.attempt)
+        .where(t.attempt.c.id == bindparam("attempt_id"), schema_is_unchanged(), attempt_may_write())
+        .values(
+            status=literal_column("'completed'"),
+            ended_at=now(),
+            ended_tick=next_tick(),
+            restorable=bindparam("restorable", type_=sa.Boolean),
+            result=bindparam("result", type_=sa.Text),
+        )
+        .returning(t.attempt.c.id)
     )
-    .returning(attempt.c.id)
-)
 
 
-# Only the process that runs a step completes it.
-_IS_COMPLETED = sa.select(attempt.c.id).where(
-    attempt.c.id == _ATTEMPT_ID, attempt.c.status == literal_column("'completed'")
-)
+@statement
+def _is_completed() -> sa.Select[int]:
+    # Only the process that runs a step completes it.
+    return sa.select(t.attempt.c.id).where(
+        t.attempt.c.id == bindparam("attempt_id"), t.attempt.c.status == literal_column("'completed'")
+    )
 
 
 def complete(executor: Executor, step_id: int, result: str, *, restorable: bool) -> bool:
@@ -249,17 +279,19 @@ def complete(executor: Executor, step_id: int, result: str, *, restorable: bool)
     params = {"attempt_id": step_id}
 
     def completed(transaction: Transaction) -> list[Row] | None:
-        return transaction.execute(_IS_COMPLETED, params) or None
+        return transaction.execute(_is_completed(), params) or None
 
-    return bool(executor.execute(_COMPLETE, {**params, "result": result, "restorable": restorable}, completed))
+    return bool(executor.execute(_complete(), {**params, "result": result, "restorable": restorable}, completed))
 
 
-_CLOSE = (
-    sa.update(attempt)
-    .where(is_running)
-    .values(status=literal_column("'interrupted'"), ended_at=now(), ended_tick=next_tick())
-    .returning(attempt.c.id)
-)
+@statement
+def _close() -> ReturningUpdate[int]:
+    return (
+        sa.update(t.attempt)
+        .where(is_running())
+        .values(status=literal_column("'interrupted'"), ended_at=now(), ended_tick=next_tick())
+        .returning(t.attempt.c.id)
+    )
 
 
 def close_running(executor: Executor, parent_id: int) -> list[int]:
@@ -268,14 +300,16 @@ def close_running(executor: Executor, parent_id: int) -> list[int]:
     Returns:
         Their ids. What they did is still to be undone.
     """
-    return [row[0] for row in executor.execute(_CLOSE, {"attempt_id": parent_id})]
+    return [row[0] for row in executor.execute(_close(), {"attempt_id": parent_id})]
 
 
-_STANDING_OF_TASK = (
-    sa.select(attempt.c.id, attempt.c.task, attempt.c.step, attempt.c.once)
-    .where(attempt.c.session_id == bindparam("session_id"), attempt.c.step_of == bindparam("task"), standing)
-    .order_by(attempt.c.id.desc())
-)
+@statement
+def _standing_of_task() -> sa.Select[int, str, str | None, bool]:
+    return (
+        sa.select(t.attempt.c.id, t.attempt.c.task, t.attempt.c.step, t.attempt.c.once)
+        .where(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"), standing())
+        .order_by(t.attempt.c.id.desc())
+    )
 
 
 class StandingStep(NamedTuple):
@@ -296,17 +330,23 @@ class StandingStep(NamedTuple):
 
 def standing_of_task(executor: Executor, session_id: int, task: str) -> list[StandingStep]:
     """Return the completed steps of a task, in whichever attempt of it they ran, the newest first."""
-    rows = executor.execute(_STANDING_OF_TASK, {"session_id": session_id, "task": task})
+    rows = executor.execute(_standing_of_task(), {"session_id": session_id, "task": task})
     return [StandingStep(step_id, name, step, bool(once)) for step_id, name, step, once in rows]
 
 
-_LET_REPEAT = (
-    sa.update(attempt)
-    .where(attempt.c.session_id == bindparam("session_id"), attempt.c.step_of == bindparam("of_task"), attempt.c.once)
-    .values(once=sa.false())
-)
+@statement
+def _let_repeat() -> sa.Update:
+    return (
+        sa.update(t.attempt)
+        .where(
+            t.attempt.c.session_id == bindparam("session_id"),
+            t.attempt.c.step_of == bindparam("of_task"),
+            t.attempt.c.once,
+        )
+        .values(once=sa.false())
+    )
 
 
 def let_repeat(executor: Executor, session_id: int, task: str) -> None:
     """Let the steps of a task that were declared `once` run again, since a person said so."""
-    executor.execute(_LET_REPEAT, {"session_id": session_id, "of_task": task})
+    executor.execute(_let_repeat(), {"session_id": session_id, "of_task": task})

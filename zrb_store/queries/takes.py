@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store.db.chunks import LONGEST
-from zrb_store.db.core import bindparam, literal_column, sa, value
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import among, now, schema_is_unchanged, short_text, tick
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
-from zrb_store.queries.clock import MOMENT, TICK, draw
+from zrb_store.queries.clock import draw, given_moment, given_tick
 from zrb_store.queries.fronts import Front, not_before_front, parameters
 from zrb_store.queries.values import by_seq, from_live
 
-_ONE: sa.ColumnClause[Any] = literal_column("1")
-_fits_chunk = value.c.size <= literal_column(str(LONGEST))
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningUpdate
 
 
-@functools.cache
-def _take(owned: bool, right: bool, from_front: bool, only_if_it_fits: bool) -> Any:
-    live_value = from_live(sa.select(value.c.seq)).where(*([not_before_front] if from_front else []))
-    place = live_value.order_by(by_seq[right]).limit(_ONE).with_for_update().scalar_subquery()
-    condition = [value.c.queue_id == bindparam("queue_id"), value.c.seq == place]
+def _fits_chunk() -> sa.ColumnElement[bool]:
+    return t.value.c.size <= literal_column(str(LONGEST))
+
+
+@statement
+def _take(owned: bool, right: bool, from_front: bool, only_if_it_fits: bool) -> ReturningUpdate[int, str]:
+    live_value = from_live(sa.select(t.value.c.seq)).where(*([not_before_front()] if from_front else []))
+    place = live_value.order_by(by_seq(right)).limit(literal_column("1")).with_for_update().scalar_subquery()
+    condition = [t.value.c.queue_id == bindparam("queue_id"), t.value.c.seq == place]
     return (
-        sa.update(value)
-        .where(*condition, *([_fits_chunk] if only_if_it_fits else []))
-        .where(schema_is_unchanged, *([attempt_may_write] if owned else []))
+        sa.update(t.value)
+        .where(*condition, *([_fits_chunk()] if only_if_it_fits else []))
+        .where(schema_is_unchanged(), *([attempt_may_write()] if owned else []))
         .values(
             state=literal_column("'taken'"),
             ended_at=now(),
             ended_tick=tick(),
-            taken_by=bindparam("attempt_id", type_=value.c.taken_by.type),
+            taken_by=bindparam("attempt_id", type_=t.value.c.taken_by.type),
         )
-        .returning(value.c.seq, short_text())
+        .returning(t.value.c.seq, short_text())
     )
 
 
@@ -74,9 +77,9 @@ def take_whole(
     return chunks.first_whole(transaction, queue_id, rows)
 
 
-@functools.cache
-def _fits_next(right: bool) -> Any:
-    return from_live(sa.select(_fits_chunk)).order_by(by_seq[right]).limit(_ONE)
+@statement
+def _fits_next(right: bool) -> sa.Select[bool]:
+    return from_live(sa.select(_fits_chunk())).order_by(by_seq(right)).limit(literal_column("1"))
 
 
 def take_large(
@@ -92,25 +95,33 @@ def take_large(
     return database.transact(lambda transaction: take_whole(transaction, queue_id, attempt_id, right=right))
 
 
-taken_at_once = {
-    "state": literal_column("'taken'"),
-    "ended_at": MOMENT,
-    "ended_tick": TICK,
-    "taken_by": bindparam("attempt_id", type_=value.c.taken_by.type),
-}
-"""What changes in values that are taken together, at one moment."""
-
-_OLDEST_LOCKED = (
-    from_live(sa.select(value.c.seq, short_text())).order_by(value.c.seq).limit(bindparam("count")).with_for_update()
-)
+@part
+def taken_at_once() -> dict[str, sa.ColumnElement[Any]]:
+    """Return what changes in values that are taken together, at one moment."""
+    return {
+        "state": literal_column("'taken'"),
+        "ended_at": given_moment(),
+        "ended_tick": given_tick(),
+        "taken_by": bindparam("attempt_id", type_=t.value.c.taken_by.type),
+    }
 
 
-@functools.cache
-def _take_these(dialect_name: str) -> Any:
+@statement
+def _oldest_locked() -> sa.Select[int, str]:
     return (
-        sa.update(value)
-        .where(value.c.queue_id == bindparam("of_queue"), among(dialect_name, value.c.seq, "seqs"))
-        .values(taken_at_once)
+        from_live(sa.select(t.value.c.seq, short_text()))
+        .order_by(t.value.c.seq)
+        .limit(bindparam("count"))
+        .with_for_update()
+    )
+
+
+@statement
+def _take_these(dialect_name: str) -> sa.Update:
+    return (
+        sa.update(t.value)
+        .where(t.value.c.queue_id == bindparam("of_queue"), among(dialect_name, t.value.c.seq, "seqs"))
+        .values(taken_at_once())
     )
 
 
@@ -120,7 +131,7 @@ def take_many(transaction: Transaction, queue_id: int, attempt_id: int | None, c
     Returns:
         The seq and the encoded value of each, the oldest first.
     """
-    rows = transaction.execute(_OLDEST_LOCKED, {"queue_id": queue_id, "count": count})
+    rows = transaction.execute(_oldest_locked(), {"queue_id": queue_id, "count": count})
     if rows:
         seqs = json.dumps([row[0] for row in rows])
         params = {"of_queue": queue_id, "seqs": seqs, "attempt_id": attempt_id, **draw(transaction).params}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, ColumnRule, readable
-from zrb_store.db.core import bindparam, queue, returned, sa, value
+from zrb_store.db.core import bindparam, part, sa, statement, t
 from zrb_store.db.dialect import short_text, whole_text
 from zrb_store.db.transaction import Row, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.changes import Change
 from zrb_store.queries.clock import Moment
-from zrb_store.queries.joined_attempts import PUSHER, TAKER
+from zrb_store.queries.joined_attempts import pusher, taker
 from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.values import was_live
 from zrb_store.records import ReturnRecord, ValueRecord
@@ -79,48 +78,53 @@ Only = Literal["live", "dead"]
 Scope = Literal["value", "queue", "session", "named"]
 """Whose values are asked for: `value`, `queue`, `session` (all its queues) or `named` (one queue by name)."""
 
-_FROM_SEQ = bindparam("from_seq", type_=sa.BigInteger)
-_PUSHER = (*PUSHER.name, PUSHER.step, *PUSHER.given_back, *PUSHER.failed)
-_TAKER = (*TAKER.name, TAKER.step)
-
 
 def _within(table: sa.Table, scope: Scope) -> sa.ColumnElement[bool]:
     """Return the condition for a scope."""
     if scope in ("value", "queue"):
         of_queue = table.c.queue_id == bindparam("queue_id")
         return of_queue if scope == "queue" else sa.and_(of_queue, table.c.seq == bindparam("seq", type_=sa.BigInteger))
-    ids = sa.select(queue.c.id).where(queue.c.session_id == bindparam("session_id"))
-    return table.c.queue_id.in_(ids.where(queue.c.name == bindparam("queue")) if scope == "named" else ids)
+    ids = sa.select(t.queue.c.id).where(t.queue.c.session_id == bindparam("session_id"))
+    return table.c.queue_id.in_(ids.where(t.queue.c.name == bindparam("queue")) if scope == "named" else ids)
 
 
-@functools.cache
-def _values(scope: Scope, only: Only | None, then: bool, from_seq: bool = False) -> Any:
-    is_live = was_live if then else value.c.ended_at.is_(None)
-    statement: Any = (
-        sa.select(*(short_text() if name == "data" else value.c[name] for name in VALUE), is_live, *_PUSHER, *_TAKER)
-        .select_from(TAKER.join(PUSHER.join(value, value.c.pushed_by), value.c.taken_by))
-        .where(_within(value, scope))
-        .order_by(value.c.queue_id, value.c.seq)
+@statement
+def _values(scope: Scope, only: Only | None, then: bool, from_seq: bool) -> sa.Select[*Row]:
+    is_live = was_live() if then else t.value.c.ended_at.is_(None)
+    statement = (
+        sa.select(
+            *(short_text() if name == "data" else t.value.c[name] for name in VALUE),
+            is_live,
+            *pusher().name,
+            pusher().step,
+            *pusher().given_back,
+            *pusher().failed,
+            *taker().name,
+            taker().step,
+        )
+        .select_from(taker().join(pusher().join(t.value, t.value.c.pushed_by), t.value.c.taken_by))
+        .where(_within(t.value, scope))
+        .order_by(t.value.c.queue_id, t.value.c.seq)
     )
     if from_seq:
-        statement = statement.where(value.c.seq >= _FROM_SEQ)
+        statement = statement.where(t.value.c.seq >= bindparam("from_seq", type_=sa.BigInteger))
     if only is None:
         return statement
     if only == "dead":
-        return statement.where(is_dead).with_hint(value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+        return statement.where(is_dead()).with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
     statement = statement.where(is_live)
-    return statement if then else statement.with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
+    return statement if then else statement.with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
 
 
-@functools.cache
-def _returns(scope: Scope, from_seq: bool = False) -> Any:
-    statement: Any = (
-        sa.select(*(returned.c[name] for name in RETURN), *_TAKER, *TAKER.error)
-        .select_from(TAKER.join(returned, returned.c.taken_by))
-        .where(_within(returned, scope))
-        .order_by(returned.c.queue_id, returned.c.seq, returned.c.id)
+@statement
+def _returns(scope: Scope, from_seq: bool) -> sa.Select[*Row]:
+    statement = (
+        sa.select(*(t.returned.c[name] for name in RETURN), *taker().name, taker().step, *taker().error)
+        .select_from(taker().join(t.returned, t.returned.c.taken_by))
+        .where(_within(t.returned, scope))
+        .order_by(t.returned.c.queue_id, t.returned.c.seq, t.returned.c.id)
     )
-    return statement.where(returned.c.seq >= _FROM_SEQ) if from_seq else statement
+    return statement.where(t.returned.c.seq >= bindparam("from_seq", type_=sa.BigInteger)) if from_seq else statement
 
 
 def of_session(
@@ -206,7 +210,7 @@ def _history(transaction: Transaction, row: Row) -> ValueHistory:
     columns, is_live, attempts = list(row[:place]), row[place], row[place + 1 :]
     if not columns[_DATA]:
         columns[_DATA] = chunks.whole(transaction, columns[0], columns[1], "") or ""
-    pusher, taker = attempts[: len(_PUSHER)], attempts[len(_PUSHER) :]
+    pusher, taker = attempts[:-4], attempts[-4:]  # the last four name the taker
     return ValueHistory(value_record(columns), bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [])
 
 
@@ -234,14 +238,24 @@ def _moment(at: Any, tick: Any) -> Moment | None:
     return None if is_damaged else Moment(at, tick)
 
 
-_of_queue = value.c.queue_id == bindparam("queue_id")
-_in_order = sa.select(whole_text()).where(_of_queue).order_by(value.c.seq)
-_LIVE = _in_order.where(value.c.ended_at.is_(None)).with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
-_LIVE_THEN = _in_order.where(was_live)
+@part
+def _in_order() -> sa.Select[str]:
+    _of_queue = t.value.c.queue_id == bindparam("queue_id")
+    return sa.select(whole_text()).where(_of_queue).order_by(t.value.c.seq)
+
+
+@statement
+def _live() -> sa.Select[str]:
+    return _in_order().where(t.value.c.ended_at.is_(None)).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+
+
+@statement
+def _live_then() -> sa.Select[str]:
+    return _in_order().where(was_live())
 
 
 def live_data(transaction: Transaction, queue_id: int, at: Moment | None = None) -> Iterator[str]:
     """Yield the encoded values of a queue that are live, or were live at a moment, in the order of the queue."""
-    statement = _LIVE if at is None else _LIVE_THEN
+    statement = _live() if at is None else _live_then()
     params = {"queue_id": queue_id, **(at.bounds if at else {})}
     return (row[0] for row in transaction.stream(statement, params))

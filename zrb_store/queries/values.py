@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVarTuple
 
 from zrb_store.codec import Encoded
 from zrb_store.db.chunks import long_from
-from zrb_store.db.core import bindparam, literal_column, queue, returned, sa, value
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged, short_text, tick
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
-from zrb_store.queries.clock import MOMENT, TICK, Moment, by_then, later
+from zrb_store.queries.clock import Moment, by_then, given_moment, given_tick, later
 from zrb_store.queries.give_back import lock_queue
 
-_ONE: sa.ColumnClause[Any] = literal_column("1")
-_live = sa.and_(value.c.queue_id == bindparam("queue_id"), value.c.ended_at.is_(None))
-by_seq = (value.c.seq.asc(), value.c.seq.desc())
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningInsert
+
+Ts = TypeVarTuple("Ts")
 
 
-def from_live(statement: Any) -> Any:
+def by_seq(right: bool) -> sa.ColumnElement[int]:
+    """Return the order of values in which the oldest comes first, or with `right` the newest."""
+    return t.value.c.seq.desc() if right else t.value.c.seq.asc()
+
+
+def from_live(statement: sa.Select[*Ts]) -> sa.Select[*Ts]:
     """Restrict a statement to live values, by their own index: the primary key would lead through all taken values."""
-    return statement.where(_live).with_hint(value, "INDEXED BY ix_zrb_value_live", "sqlite")
+    return statement.where(
+        sa.and_(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
+    ).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
 
 
-@functools.cache
-def _push(dialect_name: str, owned: bool, left: bool) -> Any:
+@statement
+def _push(dialect_name: str, owned: bool, left: bool) -> ReturningInsert[int, int]:
     columns = {
         "type": bindparam("type", type_=sa.Text),
         "size": bindparam("size", type_=sa.Integer),
         "pushed_at": now(),
         "pushed_tick": tick(),
-        "pushed_by": bindparam("attempt_id", type_=value.c.pushed_by.type),
+        "pushed_by": bindparam("attempt_id", type_=t.value.c.pushed_by.type),
         "data": bindparam("data", type_=sa.Text),
     }
-    conditions = [schema_is_unchanged, attempt_may_write] if owned else [schema_is_unchanged]
+    conditions = [schema_is_unchanged(), attempt_may_write()] if owned else [schema_is_unchanged()]
     return numbered_insert(dialect_name, columns, conditions, left=left)
 
 
@@ -82,7 +89,11 @@ _INSERTED = (
     *("queue_id", "seq", "type", "size", "pushed_at", "pushed_by", "moved_from", "deliveries", "data"),
     *("pushed_tick", "plain"),
 )
-_INSERT = sa.insert(value).values({name: bindparam(name) for name in _INSERTED})
+
+
+@statement
+def _insert() -> sa.Insert:
+    return sa.insert(t.value).values({name: bindparam(name) for name in _INSERTED})
 
 
 class NewValue(NamedTuple):
@@ -129,7 +140,7 @@ def push_many(
     first: int = transaction.execute(statement, {"queue_id": queue_id, "count": len(items)})[0][0]
     least = long_from(transaction.dialect_name)
     transaction.execute_many(
-        _INSERT,
+        _insert(),
         _INSERTED,
         (
             (
@@ -145,9 +156,9 @@ def push_many(
     return first
 
 
-@functools.cache
-def _peek(right: bool) -> Any:
-    return from_live(sa.select(value.c.seq, short_text())).order_by(by_seq[right]).limit(_ONE)
+@statement
+def _peek(right: bool) -> sa.Select[int, str]:
+    return from_live(sa.select(t.value.c.seq, short_text())).order_by(by_seq(right)).limit(literal_column("1"))
 
 
 def peek(executor: Executor, queue_id: int, *, right: bool = False) -> tuple[int, str] | None:
@@ -158,12 +169,17 @@ def peek(executor: Executor, queue_id: int, *, right: bool = False) -> tuple[int
     return None
 
 
-@functools.cache
-def _at(right: bool) -> Any:
+@statement
+def _at(right: bool) -> sa.Select[int, str]:
     # The rows before it are skipped in the index alone. With their data, that takes five times as long.
-    place = from_live(sa.select(value.c.seq)).order_by(by_seq[right]).limit(_ONE).offset(bindparam("place"))
-    return sa.select(value.c.seq, short_text()).where(
-        value.c.queue_id == bindparam("queue_id"), value.c.seq == place.scalar_subquery()
+    place = (
+        from_live(sa.select(t.value.c.seq))
+        .order_by(by_seq(right))
+        .limit(literal_column("1"))
+        .offset(bindparam("place"))
+    )
+    return sa.select(t.value.c.seq, short_text()).where(
+        t.value.c.queue_id == bindparam("queue_id"), t.value.c.seq == place.scalar_subquery()
     )
 
 
@@ -177,12 +193,18 @@ def at(executor: Executor, queue_id: int, index: int) -> tuple[int, str] | None:
     return None
 
 
-_PLAIN = from_live(sa.select(value.c.seq, short_text(), value.c.plain)).order_by(value.c.seq.desc()).limit(_ONE)
+@statement
+def _plain() -> sa.Select[int, str, bool]:
+    return (
+        from_live(sa.select(t.value.c.seq, short_text(), t.value.c.plain))
+        .order_by(t.value.c.seq.desc())
+        .limit(literal_column("1"))
+    )
 
 
 def plain(executor: Executor, queue_id: int) -> tuple[int, str] | None:
     """Return the plain value that was assigned in place of a queue, as seq and text; None if it is a queue."""
-    while rows := executor.execute(_PLAIN, {"queue_id": queue_id}):
+    while rows := executor.execute(_plain(), {"queue_id": queue_id}):
         if not rows[0][2]:
             return None
         if found := chunks.first_whole(executor, queue_id, [row[:2] for row in rows]):
@@ -190,33 +212,37 @@ def plain(executor: Executor, queue_id: int) -> tuple[int, str] | None:
     return None
 
 
-_newest = value.alias("newest")
-_newest_seq: sa.Select[Any] = sa.select(sa.func.max(_newest.c.seq)).where(_newest.c.queue_id == queue.c.id)
-_PLAIN_NAMES: sa.Select[Any] = (
-    sa.select(queue.c.name)
-    .select_from(queue.join(value, value.c.queue_id == queue.c.id))
-    .where(
-        queue.c.session_id == bindparam("session_id"),
-        value.c.plain,
-        sa.or_(
-            value.c.seq == _newest_seq.correlate(queue).scalar_subquery(),
-            value.c.seq == _newest_seq.where(_newest.c.ended_at.is_(None)).correlate(queue).scalar_subquery(),
-        ),
+@statement
+def _plain_names() -> sa.Select[str]:
+    newest = t.value.alias("newest")
+    newest_seq = sa.select(sa.func.max(newest.c.seq)).where(newest.c.queue_id == t.queue.c.id)
+    return (
+        sa.select(t.queue.c.name)
+        .select_from(t.queue.join(t.value, t.value.c.queue_id == t.queue.c.id))
+        .where(
+            t.queue.c.session_id == bindparam("session_id"),
+            t.value.c.plain,
+            sa.or_(
+                t.value.c.seq == newest_seq.correlate(t.queue).scalar_subquery(),
+                t.value.c.seq == newest_seq.where(newest.c.ended_at.is_(None)).correlate(t.queue).scalar_subquery(),
+            ),
+        )
     )
-)
 
 
 def plain_names(executor: Executor, session_id: int) -> set[str]:
     """Return the names of a session's queues that keep plain values, or that kept one last."""
-    return {row[0] for row in executor.execute(_PLAIN_NAMES, {"session_id": session_id})}
+    return {row[0] for row in executor.execute(_plain_names(), {"session_id": session_id})}
 
 
-_COUNT = from_live(sa.select(sa.func.count()).select_from(value))
+@statement
+def _count() -> sa.Select[int]:
+    return from_live(sa.select(sa.func.count()).select_from(t.value))
 
 
 def count(executor: Executor, queue_id: int) -> int:
     """Count the live values. Only their index is read."""
-    number: int = executor.execute(_COUNT, {"queue_id": queue_id})[0][0]
+    number: int = executor.execute(_count(), {"queue_id": queue_id})[0][0]
     return number
 
 
@@ -232,10 +258,16 @@ class LiveValue(NamedTuple):
         return NewValue(self.item, self.seq, self.deliveries)
 
 
-_LIVE = from_live(sa.select(value.c.seq, short_text(), value.c.type, value.c.size, value.c.deliveries)).order_by(
-    value.c.seq
-)
-_LIVE_LOCKED = _LIVE.with_for_update()
+@statement
+def _live_values() -> sa.Select[int, str, str, int, int]:
+    return from_live(
+        sa.select(t.value.c.seq, short_text(), t.value.c.type, t.value.c.size, t.value.c.deliveries)
+    ).order_by(t.value.c.seq)
+
+
+@statement
+def _live_values_locked() -> sa.Select[int, str, str, int, int]:
+    return _live_values().construct.with_for_update()
 
 
 def live(executor: Executor, queue_id: int, *, lock: bool = False) -> list[LiveValue]:
@@ -243,42 +275,51 @@ def live(executor: Executor, queue_id: int, *, lock: bool = False) -> list[LiveV
     return [
         LiveValue(seq, Encoded(chunks.whole(executor, queue_id, seq, text) or "", kind, size), deliveries)
         for seq, text, kind, size, deliveries in executor.execute(
-            _LIVE_LOCKED if lock else _LIVE, {"queue_id": queue_id}
+            _live_values_locked() if lock else _live_values(), {"queue_id": queue_id}
         )
     ]
 
 
-was_live = sa.and_(
-    by_then(value, "pushed"),
-    sa.or_(value.c.ended_at.is_(None), later(value, "ended")),
-    ~sa.exists(
-        sa.select(_ONE).where(
-            returned.c.queue_id == value.c.queue_id,
-            returned.c.seq == value.c.seq,
-            by_then(returned, "taken"),
-            later(returned, "returned"),
-        )
-    ),
-)
-"""The condition that a value was in its queue at a moment, which follows from its row and its returns."""
-
-_FIRST_PAGE = from_live(sa.select(value.c.seq, short_text())).order_by(value.c.seq).limit(bindparam("count"))
-_PLACES = from_live(
-    sa.select(value.c.seq, (value.c.seq - sa.func.row_number().over(order_by=value.c.seq)).label("distance"))
-).subquery()
-_STRETCHES = (
-    sa.select(sa.func.min(_PLACES.c.seq), sa.func.max(_PLACES.c.seq))
-    .group_by(_PLACES.c.distance)
-    .order_by(sa.func.min(_PLACES.c.seq))
-)
+@part
+def was_live() -> sa.ColumnElement[bool]:
+    """Return the condition that a value was in its queue at a moment, which follows from its row and its returns."""
+    return sa.and_(
+        by_then(t.value, "pushed"),
+        sa.or_(t.value.c.ended_at.is_(None), later(t.value, "ended")),
+        ~sa.exists(
+            sa.select(literal_column("1")).where(
+                t.returned.c.queue_id == t.value.c.queue_id,
+                t.returned.c.seq == t.value.c.seq,
+                by_then(t.returned, "taken"),
+                later(t.returned, "returned"),
+            )
+        ),
+    )
 
 
-@functools.cache
-def _page(dialect_name: str) -> Any:
+@statement
+def _first_page() -> sa.Select[int, str]:
+    return from_live(sa.select(t.value.c.seq, short_text())).order_by(t.value.c.seq).limit(bindparam("count"))
+
+
+@statement
+def _stretches() -> sa.Select[int | None, int | None]:
+    places = from_live(
+        sa.select(t.value.c.seq, (t.value.c.seq - sa.func.row_number().over(order_by=t.value.c.seq)).label("distance"))
+    ).subquery()
     return (
-        sa.select(value.c.seq, short_text())
-        .where(value.c.queue_id == bindparam("queue_id"), among(dialect_name, value.c.seq, "seqs"))
-        .order_by(value.c.seq)
+        sa.select(sa.func.min(places.c.seq), sa.func.max(places.c.seq))
+        .group_by(places.c.distance)
+        .order_by(sa.func.min(places.c.seq))
+    )
+
+
+@statement
+def _page(dialect_name: str) -> sa.Select[int, str]:
+    return (
+        sa.select(t.value.c.seq, short_text())
+        .where(t.value.c.queue_id == bindparam("queue_id"), among(dialect_name, t.value.c.seq, "seqs"))
+        .order_by(t.value.c.seq)
     )
 
 
@@ -288,24 +329,35 @@ def iterate(executor: Executor, queue_id: int, page: int = 1000) -> Iterator[tup
     Yields:
         The seq and the text of each value.
     """
-    rows = executor.execute(_FIRST_PAGE, {"queue_id": queue_id, "count": page + 1})
+    rows = executor.execute(_first_page(), {"queue_id": queue_id, "count": page + 1})
     if len(rows) <= page:
         yield from chunks.whole_rows(executor, queue_id, rows)
         return
     # All seqs are read by one statement, so that no value appears twice if it moves to the end meanwhile. The texts can
     # be read later, since they never change.
-    stretches = executor.execute(_STRETCHES, {"queue_id": queue_id})
+    stretches = executor.execute(_stretches(), {"queue_id": queue_id})
     seqs = itertools.chain.from_iterable(range(first, last + 1) for first, last in stretches)
     while part := list(itertools.islice(seqs, page)):
         rows = executor.execute(_page(executor.dialect_name), {"queue_id": queue_id, "seqs": json.dumps(part)})
         yield from chunks.whole_rows(executor, queue_id, rows)
 
 
-_REMOVE = (
-    sa.update(value)
-    .where(value.c.queue_id == bindparam("of_queue"), value.c.seq == bindparam("of_seq"), value.c.ended_at.is_(None))
-    .values(state=literal_column("'removed'"), ended_at=MOMENT, ended_tick=TICK, taken_by=bindparam("attempt_id"))
-)
+@statement
+def _remove() -> sa.Update:
+    return (
+        sa.update(t.value)
+        .where(
+            t.value.c.queue_id == bindparam("of_queue"),
+            t.value.c.seq == bindparam("of_seq"),
+            t.value.c.ended_at.is_(None),
+        )
+        .values(
+            state=literal_column("'removed'"),
+            ended_at=given_moment(),
+            ended_tick=given_tick(),
+            taken_by=bindparam("attempt_id"),
+        )
+    )
 
 
 def remove(
@@ -313,15 +365,17 @@ def remove(
 ) -> None:
     """Remove values from a queue. The caller has locked them, and has checked that the attempt may write."""
     names = ("of_queue", "of_seq", "moment", "tick", "attempt_id")
-    transaction.execute_many(_REMOVE, names, ((queue_id, seq, *moment, attempt_id) for seq in seqs))
+    transaction.execute_many(_remove(), names, ((queue_id, seq, *moment, attempt_id) for seq in seqs))
 
 
-_MAY_WRITE = sa.select(_ONE).where(attempt_may_write)
+@statement
+def _may_write() -> sa.Select[int]:
+    return sa.select(literal_column("1")).where(attempt_may_write())
 
 
 def may_write(transaction: Transaction, attempt_id: int) -> bool:
     """Whether the attempt may write. If it may, that holds until the transaction ends."""
-    return bool(transaction.execute(_MAY_WRITE, {"attempt_id": attempt_id}))
+    return bool(transaction.execute(_may_write(), {"attempt_id": attempt_id}))
 
 
 def open_change(transaction: Transaction, queue_id: int, attempt_id: int | None) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zrb_store.db.core import Statement
 from zrb_store.db.dialect.lost_commits import CommitHooks
 from zrb_store.db.dialect.open_file import OpenFile, StoreReplaced
 from zrb_store.db.dialect.postgresql import NoConnectionLeft, PostgreSQL
@@ -94,13 +95,13 @@ class Dialect(CommitHooks, Protocol):
     make_usable: str | None
     may_lose_answers: bool
     commits_unsynced: bool
-    has_versions: sa.TextClause
-    has_foreign: sa.TextClause
+    has_versions: Callable[[], Statement[sa.TextClause]]
+    has_foreign: Callable[[], Statement[sa.TextClause]]
 
-    def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
-        """Return an engine that opens connections in autocommit mode and with our settings. It may be deferred."""
+    def engine(self, url: URL, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
+        """Prepare to open connections in autocommit mode and with our settings. Return what makes the engine, once."""
 
-    def connect(self, engine: sa.Engine, database: Watched) -> Any:
+    def connect(self, database: Watched) -> Any:
         """Open a connection for the operation under way, as long as that may still wait."""
 
     def watch(self, database: Watched) -> None:

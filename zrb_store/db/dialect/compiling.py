@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -183,3 +186,13 @@ def sqlite_engine(connect: Callable[[], sqlite3.Connection]) -> sa.Engine:
     engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
     engine.dialect.statement_compiler = _Compiler
     return engine
+
+
+@functools.cache
+def dialect(name: str) -> sa.Dialect:
+    """Return the dialect that compiles statements for a database."""
+    if name == "sqlite":
+        found: sa.Dialect = SQLiteDialect_pysqlite()
+        found.statement_compiler = _Compiler
+        return found
+    return PGDialect_psycopg()  # type: ignore[no-untyped-call]

@@ -7,11 +7,12 @@ import math
 import re
 import select as readiness
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from zrb_store.db import waiting
-from zrb_store.db.core import sa
+from zrb_store.db.core import sa, statement
 from zrb_store.db.dialect.connecting import addresses, answer, connect, is_pooled
 from zrb_store.db.dialect.lost_commits import ABOUT_SESSION_SQL, TICKET_SQL, Ticket, end_session, was_committed
 from zrb_store.db.dialect.watchdog import Watched, watch
@@ -67,6 +68,21 @@ def _may_be_standby(url: URL) -> bool:
     return several and url.query.get("target_session_attrs", "any") == "any"
 
 
+@statement
+def _has_versions() -> sa.TextClause:
+    # Only in the schema of our tables: a table in other schemas of the search_path may belong to another program.
+    return sa.text(
+        "SELECT tablename FROM pg_catalog.pg_tables "
+        "WHERE schemaname = current_schema() AND tablename IN ('zrb_version', 'zrb_session', 'alembic_version')"
+    )
+
+
+@statement
+def _has_foreign() -> sa.TextClause:
+    # No row: programs may share a PostgreSQL database, where the prefix of our tables keeps them apart.
+    return sa.text("SELECT 1 WHERE false")
+
+
 class NoConnectionLeft(StoreUnavailable):
     """The server, the role or a pooler allows no further connection."""
 
@@ -86,13 +102,8 @@ class PostgreSQL:
     backs_up = False
     make_usable: str | None = None
     may_lose_answers = True
-    # Only in the schema of our tables: a table in other schemas of the search_path may belong to another program.
-    has_versions = sa.text(
-        "SELECT tablename FROM pg_catalog.pg_tables "
-        "WHERE schemaname = current_schema() AND tablename IN ('zrb_version', 'zrb_session', 'alembic_version')"
-    )
-    # No row: programs may share a PostgreSQL database, where the prefix of our tables keeps them apart.
-    has_foreign = sa.text("SELECT 1 WHERE false")
+    has_versions = staticmethod(_has_versions)
+    has_foreign = staticmethod(_has_foreign)
 
     def __init__(self) -> None:
         self.commits_unsynced = False
@@ -100,7 +111,7 @@ class PostgreSQL:
         self._where = ""
         self._sessions: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
-    def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
+    def engine(self, url: URL, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
         self._where = shown_url(url)
         import sqlalchemy as sa  # late: takes long, and users of SQLite seldom need it
 
@@ -134,13 +145,13 @@ class PostgreSQL:
                 driver.close()
                 raise
 
-        return engine
+        return lambda: engine
 
-    def connect(self, engine: sa.Engine, database: Watched) -> Any:
+    def connect(self, database: Watched) -> Any:
         began = database.began
         said_at = began + waiting.WARN_AFTER
         with database.notice.if_slow(waiting.UNREACHABLE, said_at, began, database.deadline):
-            return connect(engine, database.deadline)
+            return connect(database.engine, database.deadline)
 
     def _prepare(self, driver: Any, url: URL, durability: str) -> None:
         """Prepare a new connection for use."""

@@ -7,11 +7,11 @@ import functools
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.db.core import sa
-from zrb_store.db.deferred import module
+from zrb_store.db.core import compiling, sa, statement
 from zrb_store.db.dialect.lost_commits import Ticket
 from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.statements import revision_of
@@ -36,6 +36,19 @@ _SQLITE_REASONS = {
     sqlite3.SQLITE_CORRUPT: "is damaged; restore a backup, or save what is readable with `sqlite3 FILE .recover`",
     sqlite3.SQLITE_NOTADB: "is not a SQLite database; name another file in ZRB_STORE_URL",
 }
+
+
+@statement
+def _has_versions() -> sa.TextClause:
+    return sa.text("SELECT name FROM sqlite_master WHERE name IN ('zrb_version', 'zrb_session', 'alembic_version')")
+
+
+@statement
+def _has_foreign() -> sa.TextClause:
+    return sa.text(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' "
+        "AND name NOT GLOB 'sqlite_*' LIMIT 1"
+    )
 
 
 class _Connection:
@@ -64,21 +77,15 @@ class SQLite:
     make_usable: str | None = "PRAGMA journal_mode=WAL"
     may_lose_answers = False
     commits_unsynced = False
-    has_versions = sa.text(
-        "SELECT name FROM sqlite_master WHERE name IN ('zrb_version', 'zrb_session', 'alembic_version')"
-    )
-    has_foreign = sa.text(
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' "
-        "AND name NOT GLOB 'sqlite_*' LIMIT 1"
-    )
+    has_versions = staticmethod(_has_versions)
+    has_foreign = staticmethod(_has_foreign)
 
-    def engine(self, url: URL, *, read_only: bool, durability: str) -> sa.Engine:
+    def engine(self, url: URL, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
         self._open = functools.partial(_open, sqlite_path(url), read_only=read_only, durability=durability)
-        # Made when something asks for it: statements whose SQL is stored run without SQLAlchemy.
-        engine: sa.Engine = module("zrb_store.db.dialect.compiling").sqlite_engine(self._open)
-        return engine
+        # Statements whose SQL is stored run without SQLAlchemy.
+        return functools.cache(lambda: compiling.sqlite_engine(self._open))
 
-    def connect(self, engine: sa.Engine, database: Watched) -> Any:
+    def connect(self, database: Watched) -> Any:
         return _Connection(self._open())
 
     def watch(self, database: Watched) -> None:

@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zrb_store.db.core import queue, sa, value, version
-from zrb_store.db.deferred import module
+from zrb_store.db.core import bindparam, compiling, literal_column, part, sa, statement, t
 from zrb_store.db.revision import REVISION, REVISION_SQL
 from zrb_store.errors import SchemaAhead
 from zrb_store.name_pattern import NamePattern
 
 if TYPE_CHECKING:
-    from zrb_store.db.dialect.compiling import byte_length as byte_length
-    from zrb_store.db.dialect.compiling import new_id as new_id
-    from zrb_store.db.dialect.compiling import new_ids as new_ids
-    from zrb_store.db.dialect.compiling import next_tick as next_tick
-    from zrb_store.db.dialect.compiling import now as now
-    from zrb_store.db.dialect.compiling import short_text as short_text
-    from zrb_store.db.dialect.compiling import tick as tick
-    from zrb_store.db.dialect.compiling import whole_text as whole_text
-else:
-    _compiling = module("zrb_store.db.dialect.compiling")
-    byte_length, now = _compiling.byte_length, _compiling.now
-    new_id, new_ids = _compiling.new_id, _compiling.new_ids
-    tick, next_tick = _compiling.tick, _compiling.next_tick
-    short_text, whole_text = _compiling.short_text, _compiling.whole_text
+    from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+
+
+def now() -> sa.ColumnElement[int]:
+    """Return the database's clock, in microseconds since 1970, as of the evaluation rather than the transaction."""
+    return compiling.now()
+
+
+def tick() -> sa.ColumnElement[int]:
+    """Return the tick of a change of a queue."""
+    return compiling.tick()
+
+
+def next_tick() -> sa.ColumnElement[int]:
+    """Return the tick of an event: an attempt begins or ends."""
+    return compiling.next_tick()
+
+
+def new_id(table: str) -> sa.ColumnElement[int]:
+    """Return an id for a new row of a table."""
+    return compiling.new_id(literal_column(table))
+
+
+def new_ids(table: str, order: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    """Return ids for several new rows of a table, in the order of a column."""
+    return compiling.new_ids(literal_column(table), order)
+
+
+def byte_length(text: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
+    """Return the size of a text in bytes, as UTF-8."""
+    return compiling.byte_length(text)
+
+
+def short_text() -> sa.ColumnElement[str]:
+    """Return the text of a value, or nothing if that takes more than a look (`queries/chunks.py`)."""
+    return compiling.short_text()
+
+
+def whole_text() -> sa.ColumnElement[str]:
+    """Return the text of a value, however long it is."""
+    return compiling.whole_text()
 
 
 class HasUrl(Protocol):
@@ -36,9 +62,10 @@ class HasUrl(Protocol):
         """The URL."""
 
 
-_our_revision: sa.ColumnClause[Any] = sa.literal_column(f"'{REVISION}'")
-schema_is_unchanged = sa.exists(sa.select(sa.literal_column("1")).where(version.c.version_num == _our_revision))
-"""A condition for each statement that writes outside a transaction: the store was not upgraded since it was opened."""
+@part
+def schema_is_unchanged() -> sa.Exists:
+    """Return a condition for each statement that writes outside a transaction: nobody has upgraded the store since."""
+    return sa.exists(sa.select(literal_column("1")).where(t.version.c.version_num == literal_column(f"'{REVISION}'")))
 
 
 def revision_of(driver: Any) -> str | None:
@@ -61,11 +88,13 @@ def refuse_upgraded(driver: Any, database: HasUrl) -> None:
         raise upgraded_meanwhile(database.shown_url, found)
 
 
-def insert_if_absent(dialect_name: str, table: sa.Table) -> Any:
+def insert_if_absent(dialect_name: str, table: sa.Table) -> sa.Insert:
     """Return an INSERT that does nothing if a unique column already has the value."""
+    from sqlalchemy.dialects import postgresql, sqlite
+
     if dialect_name == "sqlite":
-        return module("sqlalchemy.dialects.sqlite").insert(table).on_conflict_do_nothing()
-    return module("sqlalchemy.dialects.postgresql").insert(table).on_conflict_do_nothing()
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 def bytewise(dialect_name: str, column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
@@ -90,7 +119,7 @@ def matches(dialect_name: str, column: sa.ColumnElement[str], pattern: NamePatte
 
 def among(dialect_name: str, column: sa.ColumnElement[int], name: str) -> sa.ColumnElement[bool]:
     """Return the condition that a column is one of the numbers in a JSON list, which is the parameter `name`."""
-    numbers = sa.bindparam(name, type_=sa.Text)
+    numbers = bindparam(name, type_=sa.Text)
     if dialect_name == "sqlite":
         return column.in_(sa.select(sa.func.json_each(numbers).table_valued("value").c.value))
     texts = sa.func.json_array_elements_text(sa.cast(numbers, sa.JSON)).table_valued("value").c.value
@@ -98,7 +127,9 @@ def among(dialect_name: str, column: sa.ColumnElement[int], name: str) -> sa.Col
     return column == sa.any_(sa.func.array(sa.select(sa.cast(texts, sa.BigInteger)).scalar_subquery()))
 
 
-def numbered_insert(dialect_name: str, columns: dict[str, Any], where: list[Any], *, left: bool) -> Any:
+def numbered_insert(
+    dialect_name: str, columns: dict[str, sa.ColumnElement[Any]], where: Sequence[sa.ColumnElement[bool]], *, left: bool
+) -> ReturningInsert[int, int]:
     """Return a statement that inserts a value at the end (or the beginning) of queue `:queue_id`.
 
     It returns the value's seq and the time of the push. It inserts nothing if a condition in `where` does not hold.
@@ -109,42 +140,42 @@ def numbered_insert(dialect_name: str, columns: dict[str, Any], where: list[Any]
     """
     names = ["queue_id", "seq", *columns]
     if dialect_name == "sqlite":
-        source = sa.select(queue.c.id, _beyond(left), *columns.values()).where(
-            queue.c.id == sa.bindparam("queue_id"), *where
+        source = sa.select(t.queue.c.id, _beyond(left), *columns.values()).where(
+            t.queue.c.id == bindparam("queue_id"), *where
         )
     else:
-        counter = _move_counter(sa.literal_column("1"), left).where(*where).cte("counter")
+        counter = _move_counter(literal_column("1"), left).where(*where).cte("counter")
         source = sa.select(counter.c.id, counter.c.seq, *columns.values())
-    return sa.insert(value).from_select(names, source).returning(value.c.seq, value.c.pushed_at)
+    return sa.insert(t.value).from_select(names, source).returning(t.value.c.seq, t.value.c.pushed_at)
 
 
-@functools.cache
-def reserve(dialect_name: str, *, left: bool) -> Any:
+@statement
+def reserve(dialect_name: str, *, left: bool) -> sa.Select[int]:
     """Return a statement that reserves `:count` numbers in queue `:queue_id` and returns the lowest."""
-    count = sa.bindparam("count", type_=sa.BigInteger)
+    count = bindparam("count", type_=sa.BigInteger)
     if dialect_name == "sqlite":
         first = _beyond(left) - count + 1 if left else _beyond(left)
-        return sa.select(first).where(queue.c.id == sa.bindparam("queue_id"))
+        return sa.select(first).where(t.queue.c.id == bindparam("queue_id"))
     counter = _move_counter(count, left).cte("counter")
     return sa.select(counter.c.seq if left else counter.c.seq - count + 1)
 
 
-def _beyond(left: bool) -> Any:
+def _beyond(left: bool) -> sa.ColumnElement[int]:
     """Return SQLite's expression for the number one below (or above) every seq that the queue has or ever had."""
     edge = sa.func.min if left else sa.func.max
-    rows = sa.select(edge(value.c.seq)).where(value.c.queue_id == queue.c.id).scalar_subquery()
+    rows = sa.select(edge(t.value.c.seq)).where(t.value.c.queue_id == t.queue.c.id).scalar_subquery()
     if left:
-        return sa.func.min(sa.func.coalesce(rows, sa.literal_column("1")), queue.c.low) - sa.literal_column("1")
-    return sa.func.max(sa.func.coalesce(rows, sa.literal_column("0")), queue.c.high) + sa.literal_column("1")
+        return sa.func.min(sa.func.coalesce(rows, literal_column("1")), t.queue.c.low) - literal_column("1")
+    return sa.func.max(sa.func.coalesce(rows, literal_column("0")), t.queue.c.high) + literal_column("1")
 
 
-def _move_counter(count: Any, left: bool) -> Any:
+def _move_counter(count: sa.ColumnElement[int], left: bool) -> ReturningUpdate[int, int]:
     """Return PostgreSQL's statement that takes `count` numbers and returns the last one."""
-    moved = {"low": queue.c.low - count} if left else {"high": queue.c.high + count}
-    edge = queue.c.low if left else queue.c.high
+    moved = {"low": t.queue.c.low - count} if left else {"high": t.queue.c.high + count}
+    edge = t.queue.c.low if left else t.queue.c.high
     return (
-        sa.update(queue)
-        .where(queue.c.id == sa.bindparam("queue_id"))
+        sa.update(t.queue)
+        .where(t.queue.c.id == bindparam("queue_id"))
         .values(moved)
-        .returning(queue.c.id, edge.label("seq"))
+        .returning(t.queue.c.id, edge.label("seq"))
     )

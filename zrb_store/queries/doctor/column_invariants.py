@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy import literal_column
+
 from zrb_store.db import columns
 from zrb_store.db.columns import Columns
-from zrb_store.db.core import attempt, change, chunk, literal_column, output, queue, returned, run, sa, session, value
 from zrb_store.db.dialect import now
+from zrb_store.db.tables import attempt, change, chunk, output, queue, returned, run, session, value
 from zrb_store.queries.doctor.invariants import ATTEMPTS, REPORT, RESTORE, RESTORE_VALUE, SESSIONS, VALUES, Invariant
 
 # Invariants of their own find invalid words in these columns, and contradictions between them and other columns.

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from zrb_store.db.core import attempt, literal_column, queue, returned, run, sa, session, value
+import sqlalchemy as sa
+from sqlalchemy import literal_column
+
 from zrb_store.db.dialect import byte_length, whole_text
+from zrb_store.db.tables import attempt, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor
 
 SHOWN = 3

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from zrb_store.db.core import attempt, literal_column, sa, value
+import sqlalchemy as sa
+from sqlalchemy import literal_column
+
+from zrb_store.db.tables import attempt, value
 from zrb_store.queries.doctor.invariants import ATTEMPTS, REPORT, VALUES, Invariant
 
 _EMPTY: sa.ColumnClause[Any] = literal_column("''")

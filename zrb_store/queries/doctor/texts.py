@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from zrb_store.db.core import attempt, bindparam, output, queue, run, sa, session, value
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
 from zrb_store.db.dialect import whole_text
+from zrb_store.db.tables import attempt, output, queue, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 
 _SESSIONS = sa.select(session.c.name, session.c.path, session.c.inputs, session.c.tasks)
