@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
@@ -17,26 +17,13 @@ if TYPE_CHECKING:
 
 
 @statement
-def _first_start_of_task() -> sa.Select[int | None]:
-    return (
-        sa.select(sa.func.min(t.attempt.c.started_tick))
-        .where(t.attempt.c.session_id == source_id())
-        .where(t.attempt.c.task == bindparam("task", type_=sa.Text), ~is_step(t.attempt))
-    )
-
-
-@statement
-def _first_step() -> sa.Select[int | None]:
-    return (
-        sa.select(sa.func.min(t.attempt.c.started_tick))
-        .where(t.attempt.c.session_id == source_id())
-        .where(t.attempt.c.step_of == bindparam("task", type_=sa.Text))
-    )
-
-
-@statement
-def _first_start_of_step() -> sa.Select[int | None]:
-    return _first_step().construct.where(t.attempt.c.step == bindparam("step", type_=sa.Text))
+def _first_start(of: Literal["task", "any step", "step"]) -> sa.Select[int | None]:
+    task, step = bindparam("task", type_=sa.Text), bindparam("step", type_=sa.Text)
+    first = sa.select(sa.func.min(t.attempt.c.started_tick)).where(t.attempt.c.session_id == source_id())
+    if of == "task":
+        return first.where(t.attempt.c.task == task, ~is_step(t.attempt))
+    of_steps = first.where(t.attempt.c.step_of == task)
+    return of_steps.where(t.attempt.c.step == step) if of == "step" else of_steps
 
 
 def first_start(executor: Executor, session_id: int, task: str, step: str | None = None) -> int | None:
@@ -46,11 +33,11 @@ def first_start(executor: Executor, session_id: int, task: str, step: str | None
     """
     of_task = {"source": session_id, "task": task}
     if step is not None:
-        rows = executor.execute(_first_start_of_step(), {**of_task, "step": step})
+        rows = executor.execute(_first_start("step"), {**of_task, "step": step})
     else:
-        rows = executor.execute(_first_start_of_task(), of_task)
+        rows = executor.execute(_first_start("task"), of_task)
         if rows[0][0] is None:
-            rows = executor.execute(_first_step(), of_task)
+            rows = executor.execute(_first_start("any step"), of_task)
     tick: int | None = rows[0][0]
     return tick
 
@@ -167,7 +154,7 @@ def _copy_attempts(dialect_name: str, *, steps: bool) -> sa.Insert:
             t.attempt.outerjoin(t.queue, t.queue.c.id == t.attempt.c.result_queue_id)
             .outerjoin(_new_queue(), _same_queue())
             .outerjoin(parent, parent.c.id == t.attempt.c.parent_id)
-            .outerjoin(new_parent, _is_copy(new_parent, parent)),
+            .outerjoin(new_parent, _is_copy(new_parent, parent))
         )
         .where(
             t.attempt.c.session_id == source_id(),

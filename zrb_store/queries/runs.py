@@ -118,9 +118,7 @@ def _start_session() -> sa.Update:
     return (
         sa.update(t.session)
         .where(t.session.c.id == bindparam("of_session"))
-        .values(
-            {name: bindparam(f"new_{name}") for name in _SESSION_COLUMNS},
-        )
+        .values({name: bindparam(f"new_{name}") for name in _SESSION_COLUMNS})
         .values(
             status=literal_column("'running'"),
             fence=bindparam("new_fence"),

@@ -150,13 +150,9 @@ def short_attempts(executor: Executor, session_id: int) -> list[AttemptRecord]:
 
 
 @statement
-def _of_task() -> sa.Select[*Row]:
-    return _short_of_tasks().construct.where(of_task()).order_by(t.attempt.c.number)
-
-
-@statement
-def _of_task_then() -> sa.Select[*Row]:
-    return _of_task().construct.where(by_then(t.attempt, "started"))
+def _of_task(then: bool) -> sa.Select[*Row]:
+    found = _short_of_tasks().construct.where(of_task()).order_by(t.attempt.c.number)
+    return found.where(by_then(t.attempt, "started")) if then else found
 
 
 def attempts_of_task(
@@ -170,25 +166,19 @@ def attempts_of_task(
         task: Name of the task.
         moment: Yield only attempts that had started by then.
     """
-    statement = _of_task() if moment is None else _of_task_then()
     params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
-    return map(attempts.record, transaction.stream(statement, params))
+    return map(attempts.record, transaction.stream(_of_task(moment is not None), params))
 
 
 @statement
-def _tasks() -> sa.Select[str, int | None, int]:
-    first = sa.func.min(t.attempt.c.id)
-    return (
+def _tasks(then: bool) -> sa.Select[str, int | None, int]:
+    found = (
         sa.select(t.attempt.c.task, sa.func.max(t.attempt.c.number), sa.func.count())
         .where(t.attempt.c.session_id == bindparam("session_id"), no_step())
         .group_by(t.attempt.c.task)
-        .order_by(first)
+        .order_by(sa.func.min(t.attempt.c.id))
     )
-
-
-@statement
-def _tasks_then() -> sa.Select[str, int | None, int]:
-    return _tasks().construct.where(by_then(t.attempt, "started"))
+    return found.where(by_then(t.attempt, "started")) if then else found
 
 
 class AttemptedTask(NamedTuple):
@@ -206,9 +196,8 @@ class AttemptedTask(NamedTuple):
 
 def attempted_tasks(executor: Executor, session_id: int, moment: Moment | None = None) -> list[AttemptedTask]:
     """Return the tasks that have attempts, or had some at a moment, in the order of their first attempts."""
-    statement = _tasks() if moment is None else _tasks_then()
     params = {"session_id": session_id, **(moment.bounds if moment else {})}
-    return [AttemptedTask(*row) for row in executor.execute(statement, params)]
+    return [AttemptedTask(*row) for row in executor.execute(_tasks(moment is not None), params)]
 
 
 @statement
