@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
@@ -47,7 +47,7 @@ def _from() -> sa.Join:
 _READ = {name: rule for name, rule in ATTEMPT.items() if name != "result"}
 
 
-def selection(*without: str) -> sa.Select[Any]:
+def selection(*without: str) -> sa.Select[*Row]:
     """Return a statement that reads attempts, without results and some other columns; `record` converts a row."""
     columns = (sa.null() if name in without else t.attempt.c[name] for name in _READ)
     return sa.select(*columns, t.session.c.name, t.run.c.number).select_from(_from())

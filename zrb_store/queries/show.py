@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import among, now
@@ -96,9 +96,9 @@ def _summaries(
         every = count
         live = count.where(t.value.c.ended_at.is_(None)).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
     dead = count.where(is_dead()).with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-    counts: list[Any] = [each.scalar_subquery() for each in (every, live, dead)]
+    counts: list[sa.ColumnElement[int]] = [each.scalar_subquery() for each in (every, live, dead)]
     if named:
-        zero: sa.ColumnClause[Any] = literal_column("0")
+        zero = literal_column("0")
         counts = [sa.case((t.queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]
     columns = (t.queue.c.id, t.queue.c.name, *counts, t.queue.c.max_deliveries)
     return sa.select(*columns).where(t.queue.c.session_id == bindparam("session_id"))
@@ -124,7 +124,7 @@ def queue_summaries(
 _LONG_TEXTS = ("arguments", "error_traceback")
 
 
-def attempts_without(*without: str) -> sa.Select[Any]:
+def attempts_without(*without: str) -> sa.Select[*Row]:
     """Return a statement that reads the attempts of a session without some columns."""
     return attempts.selection(*without).where(t.attempt.c.session_id == bindparam("session_id"))
 
@@ -239,7 +239,7 @@ def live_values_of(executor: Executor, session_id: int, task: str) -> dict[str, 
 @statement
 def _holding(dialect_name: str) -> sa.Select[int]:
     owned = t.value.alias("owned")
-    one: sa.ColumnClause[Any] = literal_column("1")
+    one = literal_column("1")
     in_queue = sa.or_(owned.c.ended_at.is_(None), owned.c.state == literal_column("'dead'"))
     return sa.select(t.attempt.c.id).where(
         among(dialect_name, t.attempt.c.id, "ids"),

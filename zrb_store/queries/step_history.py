@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import bindparam, literal_column, sa, statement, t
@@ -43,8 +43,8 @@ class StepCounts(NamedTuple):
 
 @statement
 def _counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
-    status: Any = t.attempt.c.status
-    given_back: Any = t.attempt.c.given_back_at.is_not(None)
+    status: sa.ColumnElement[str] = t.attempt.c.status
+    given_back: sa.ColumnElement[bool] = t.attempt.c.given_back_at.is_not(None)
     if then:
         status = sa.case((by_then(t.attempt, "ended"), status), else_=literal_column("'running'"))
         given_back = sa.and_(given_back, by_then(t.attempt, "given_back"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, ColumnRule, readable
-from zrb_store.db.core import bindparam, sa, statement, t
+from zrb_store.db.core import Params, bindparam, sa, statement, t
 from zrb_store.db.dialect import short_text, whole_text
 from zrb_store.db.transaction import Row, Transaction
 from zrb_store.queries import chunks
@@ -171,7 +171,7 @@ def of_value(transaction: Transaction, queue_id: int, seq: int) -> ValueHistory 
 def _histories(
     transaction: Transaction,
     scope: Scope,
-    params: dict[str, Any],
+    params: Params,
     only: Only | None,
     at: Moment | None,
     from_seq: int | None = None,
