@@ -186,8 +186,8 @@ def test_every_statement_that_writes_by_itself_asks_for_the_revision(store: Stor
         values._push("postgresql", True, False),
         takes._take(True, False, False, True),
         takes._take(False, True, True, True),
-        attempts._begin_again(),
-        attempts._begin_once(),
+        attempts._begin("task"),
+        attempts._begin("once"),
         lease_queries._renew(),
         sessions._set_tasks(),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
@@ -15,13 +15,12 @@ from zrb_store.safe_text import ErrorText
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
-# On PostgreSQL the lock orders this write and a take-over at the same moment: one of them waits for the other.
-# Not a join: once ANALYZE has found a single row in a table, SQLite reads all its rows even for a lookup by id.
-
 
 @part
 def attempt_may_write() -> sa.Exists:
     """Return a condition for each write of an attempt: it is running, and no newer run has taken over its session."""
+    # On PostgreSQL the lock orders this write and a take-over at the same moment: one of them waits for the other.
+    # Not a join: once ANALYZE has found a single row in a table, SQLite reads all its rows even for a lookup by id.
     writer = t.attempt.alias("writer")
     return sa.exists(
         sa.select(literal_column("1"))
@@ -48,7 +47,7 @@ def _from() -> sa.Join:
 _READ = {name: rule for name, rule in ATTEMPT.items() if name != "result"}
 
 
-def selection(*without: str) -> sa.Select[Any]:
+def selection(*without: str) -> sa.Select[*Row]:
     """Return a statement that reads attempts, without results and some other columns; `record` converts a row."""
     columns = (sa.null() if name in without else t.attempt.c[name] for name in _READ)
     return sa.select(*columns, t.session.c.name, t.run.c.number).select_from(_from())
@@ -64,14 +63,6 @@ def record(row: Row) -> AttemptRecord:
 @part
 def _select() -> sa.Select[*Row]:
     return selection()
-
-
-@part
-def _unfinished() -> sa.ColumnElement[bool]:
-    return sa.and_(
-        t.attempt.c.given_back_at.is_(None),
-        t.attempt.c.status != literal_column("'completed'"),
-    )
 
 
 @part
@@ -99,32 +90,28 @@ def _run_may_write() -> sa.ColumnElement[bool]:
     )
 
 
-@part
-def _other() -> sa.FromClause:
-    return t.attempt.alias("other")
-
-
-def _begin(*unless: sa.ColumnElement[bool]) -> ReturningInsert[int, int]:
-    """Return the statement that begins an attempt.
-
-    It does nothing if an earlier attempt of the task was not given back and satisfies the conditions `unless`.
-    """
+@statement
+def _begin(how: Literal["task", "once", "delivery"]) -> ReturningInsert[int, int]:
+    # An earlier attempt of the task that was not given back is in the way: an unfinished one, with `once` any one. A
+    # consumer may have several deliveries at once.
+    other = t.attempt.alias("other")
+    of_task = sa.and_(other.c.session_id == bindparam("session_id"), other.c.task == bindparam("task"))
+    unless: list[sa.ColumnElement[bool]] = []
+    if how == "task":
+        unless.append(other.c.status != literal_column("'completed'"))
+    elif how == "delivery":
+        unless.append(sa.false())
     in_the_way = sa.select(literal_column("1")).where(
-        sa.and_(_other().c.session_id == bindparam("session_id"), _other().c.task == bindparam("task")),
-        _other().c.given_back_at.is_(None),
-        _other().c.role.not_in(_no_task()),
-        *unless,
+        of_task, other.c.given_back_at.is_(None), other.c.role.not_in(_no_task()), *unless
     )
-    number = sa.func.coalesce(sa.func.max(_other().c.number), literal_column("0")) + literal_column("1")
+    number = sa.func.coalesce(sa.func.max(other.c.number), literal_column("0")) + literal_column("1")
     source = sa.select(
         new_id("zrb_attempt"),
         bindparam("session_id", type_=t.attempt.c.id.type),
         bindparam("run_id", type_=t.attempt.c.id.type),
         bindparam("fence", type_=sa.Integer),
         bindparam("task", type_=sa.Text),
-        sa.select(number)
-        .where(sa.and_(_other().c.session_id == bindparam("session_id"), _other().c.task == bindparam("task")))
-        .scalar_subquery(),
+        sa.select(number).where(of_task).scalar_subquery(),
         bindparam("role", type_=sa.Text),
         literal_column("'running'"),
         bindparam("arguments", type_=sa.Text),
@@ -134,21 +121,6 @@ def _begin(*unless: sa.ColumnElement[bool]) -> ReturningInsert[int, int]:
     columns = ["id", "session_id", "run_id", "fence", "task", "number", "role", "status", "arguments"]
     columns += ["started_at", "started_tick"]
     return sa.insert(t.attempt).from_select(columns, source).returning(t.attempt.c.id, t.attempt.c.number)
-
-
-@statement
-def _begin_again() -> ReturningInsert[int, int]:
-    return _begin(_other().c.status != literal_column("'completed'"))
-
-
-@statement
-def _begin_once() -> ReturningInsert[int, int]:
-    return _begin()
-
-
-@statement
-def _begin_delivery() -> ReturningInsert[int, int]:
-    return _begin(sa.false())  # a consumer may have several at once
 
 
 class BegunAttempt(NamedTuple):
@@ -188,7 +160,7 @@ def begin(
         matter to a delivery), or if one has completed and `once` is set.
     """
     params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "role": role}
-    statement = _begin_delivery() if role == "delivery" else _begin_once() if once else _begin_again()
+    statement = _begin("delivery" if role == "delivery" else "once" if once else "task")
     rows = executor.execute(statement, {**params, "arguments": arguments}, lost)
     return BegunAttempt(*rows[0]) if rows else None
 
@@ -385,7 +357,8 @@ def _standing() -> sa.Select[*Row]:
     return (
         _select()
         .where(
-            sa.and_(_of_task(), t.attempt.c.role.not_in(_no_task())),
+            _of_task(),
+            t.attempt.c.role.not_in(_no_task()),
             t.attempt.c.status == literal_column("'completed'"),
             t.attempt.c.given_back_at.is_(None),
         )
@@ -401,31 +374,14 @@ def standing(executor: Executor, session_id: int, task: str) -> AttemptRecord | 
 
 
 @statement
-def _unfinished_of_task() -> sa.Select[*Row]:
-    return (
-        _select()
-        .where(sa.and_(_of_task(), t.attempt.c.role.not_in(_no_task())), _unfinished())
-        .order_by(t.attempt.c.id.desc())
-    )
-
-
-@statement
-def _unfinished_of_session() -> sa.Select[*Row]:
-    return (
-        _select()
-        .where(t.attempt.c.session_id == bindparam("session_id"), _unfinished())
-        .order_by(t.attempt.c.id.desc())
-    )
-
-
-@statement
-def _unfinished_of_task_locked() -> sa.Select[*Row]:
-    return _unfinished_of_task().construct.with_for_update(of=t.attempt, key_share=True)
-
-
-@statement
-def _unfinished_locked() -> sa.Select[*Row]:
-    return _unfinished_of_session().construct.with_for_update(of=t.attempt, key_share=True)
+def _unfinished(of_task: bool, lock: bool) -> sa.Select[*Row]:
+    unfinished = sa.and_(t.attempt.c.given_back_at.is_(None), t.attempt.c.status != literal_column("'completed'"))
+    if of_task:
+        found = _select().where(_of_task(), t.attempt.c.role.not_in(_no_task()), unfinished)
+    else:
+        found = _select().where(t.attempt.c.session_id == bindparam("session_id"), unfinished)
+    found = found.order_by(t.attempt.c.id.desc())
+    return found.with_for_update(of=t.attempt, key_share=True) if lock else found
 
 
 def unfinished(
@@ -439,11 +395,7 @@ def unfinished(
         task: Return only attempts of this task.
         lock: Lock them until the transaction ends, after waiting for their writes in progress.
     """
-    if task is None:
-        rows = executor.execute(_unfinished_locked() if lock else _unfinished_of_session(), {"session_id": session_id})
-    else:
-        statement = _unfinished_of_task_locked() if lock else _unfinished_of_task()
-        rows = executor.execute(statement, {"session_id": session_id, "task": task})
+    rows = executor.execute(_unfinished(task is not None, lock), {"session_id": session_id, "task": task})
     return [record(row) for row in rows]
 
 

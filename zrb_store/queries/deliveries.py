@@ -32,7 +32,7 @@ class NextValue(NamedTuple):
 
 
 @statement
-def _next(dialect_name: str, from_front: bool) -> sa.Select[int, bool]:
+def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, bool]:
     came_back = sa.or_(
         t.value.c.deliveries > literal_column("0"),
         sa.exists(
@@ -41,7 +41,7 @@ def _next(dialect_name: str, from_front: bool) -> sa.Select[int, bool]:
             )
         ),
     )
-    return (
+    found = (
         sa.select(t.value.c.seq, came_back)
         .where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
         .where(
@@ -51,11 +51,7 @@ def _next(dialect_name: str, from_front: bool) -> sa.Select[int, bool]:
         .order_by(t.value.c.seq)
         .limit(bindparam("count"))
     )
-
-
-@statement
-def _next_locked(dialect_name: str, from_front: bool) -> sa.Select[int, bool]:
-    return _next(dialect_name, from_front).construct.with_for_update(of=t.value)
+    return found.with_for_update(of=t.value) if lock else found
 
 
 def next_values(
@@ -77,7 +73,7 @@ def next_values(
         lock: Lock them until the transaction ends.
         front: Where the live values begin, if that is known.
     """
-    statement = (_next_locked if lock else _next)(executor.dialect_name, front is not None)
+    statement = _next(executor.dialect_name, front is not None, lock)
     params = {"queue_id": queue_id, "passed_over": json.dumps(list(passed_over)), "count": count, **parameters(front)}
     return [NextValue(seq, bool(came_back)) for seq, came_back in executor.execute(statement, params)]
 

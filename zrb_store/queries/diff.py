@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import whole_text
@@ -51,7 +51,7 @@ def _b() -> sa.FromClause:
     return t.attempt.alias("b")
 
 
-def _of(step: Any, session: str) -> sa.ColumnElement[bool]:
+def _of(step: sa.FromClause, session: str) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is one of a step of a session that is done, with a stored result."""
     return sa.and_(
         step.c.session_id == bindparam(session),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.clock import given_tick
@@ -17,26 +17,13 @@ if TYPE_CHECKING:
 
 
 @statement
-def _first_start_of_task() -> sa.Select[int | None]:
-    return (
-        sa.select(sa.func.min(t.attempt.c.started_tick))
-        .where(t.attempt.c.session_id == source_id())
-        .where(t.attempt.c.task == bindparam("task", type_=sa.Text), ~is_step(t.attempt))
-    )
-
-
-@statement
-def _first_step() -> sa.Select[int | None]:
-    return (
-        sa.select(sa.func.min(t.attempt.c.started_tick))
-        .where(t.attempt.c.session_id == source_id())
-        .where(t.attempt.c.step_of == bindparam("task", type_=sa.Text))
-    )
-
-
-@statement
-def _first_start_of_step() -> sa.Select[int | None]:
-    return _first_step().construct.where(t.attempt.c.step == bindparam("step", type_=sa.Text))
+def _first_start(of: Literal["task", "any step", "step"]) -> sa.Select[int | None]:
+    task, step = bindparam("task", type_=sa.Text), bindparam("step", type_=sa.Text)
+    first = sa.select(sa.func.min(t.attempt.c.started_tick)).where(t.attempt.c.session_id == source_id())
+    if of == "task":
+        return first.where(t.attempt.c.task == task, ~is_step(t.attempt))
+    of_steps = first.where(t.attempt.c.step_of == task)
+    return of_steps.where(t.attempt.c.step == step) if of == "step" else of_steps
 
 
 def first_start(executor: Executor, session_id: int, task: str, step: str | None = None) -> int | None:
@@ -46,11 +33,11 @@ def first_start(executor: Executor, session_id: int, task: str, step: str | None
     """
     of_task = {"source": session_id, "task": task}
     if step is not None:
-        rows = executor.execute(_first_start_of_step(), {**of_task, "step": step})
+        rows = executor.execute(_first_start("step"), {**of_task, "step": step})
     else:
-        rows = executor.execute(_first_start_of_task(), of_task)
+        rows = executor.execute(_first_start("task"), of_task)
         if rows[0][0] is None:
-            rows = executor.execute(_first_step(), of_task)
+            rows = executor.execute(_first_start("any step"), of_task)
     tick: int | None = rows[0][0]
     return tick
 
@@ -58,7 +45,7 @@ def first_start(executor: Executor, session_id: int, task: str, step: str | None
 @statement
 def _create(dialect_name: str) -> ReturningInsert[int]:
     columns = ("name", "project", "task", "path", "inputs", "tasks", "forked_from")
-    values: dict[str, Any] = {name: bindparam(name) for name in columns}
+    values: dict[str, sa.ColumnElement[Any]] = {name: bindparam(name) for name in columns}
     values |= {"status": literal_column("'open'"), "created_at": now(), "created_tick": tick()}
     values["id"] = new_id("zrb_session")
     return insert_if_absent(dialect_name, t.session).values(values).returning(t.session.c.id)
@@ -83,12 +70,12 @@ def create(executor: Executor, name: str, source: SessionRecord) -> int | None:
     return rows[0][0] if rows else None
 
 
-def _stood(table: Any, dialect_name: str) -> Any:
+def _stood(table: sa.FromClause, dialect_name: str) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt stood at the moment, and does not rest on what comes back in the copy."""
     return sa.and_(stood_alone(table), sa.not_(among(dialect_name, table.c.id, "resting")))
 
 
-def _undone(table: Any, dialect_name: str) -> Any:
+def _undone(table: sa.FromClause, dialect_name: str) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt exists but did not stand at the moment."""
     return sa.and_(table.c.id.is_not(None), sa.not_(_stood(table, dialect_name)))
 
@@ -139,7 +126,7 @@ _KEPT = (
 )
 
 
-def _is_copy(new: Any, old: Any) -> Any:
+def _is_copy(new: sa.FromClause, old: sa.FromClause) -> sa.ColumnElement[bool]:
     return sa.and_(
         new.c.session_id == bindparam("target", type_=t.session.c.id.type),
         old.c.session_id == source_id(),
@@ -167,7 +154,7 @@ def _copy_attempts(dialect_name: str, *, steps: bool) -> sa.Insert:
             t.attempt.outerjoin(t.queue, t.queue.c.id == t.attempt.c.result_queue_id)
             .outerjoin(_new_queue(), _same_queue())
             .outerjoin(parent, parent.c.id == t.attempt.c.parent_id)
-            .outerjoin(new_parent, _is_copy(new_parent, parent)),
+            .outerjoin(new_parent, _is_copy(new_parent, parent))
         )
         .where(
             t.attempt.c.session_id == source_id(),
@@ -323,7 +310,7 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
         step: The step that first started at that moment. Without one, no steps of the task are copied.
         tick: The tick of that first start.
     """
-    at: dict[str, Any] = {"source": source, "task": task, "step": step, "tick": tick}
+    at: Params = {"source": source, "task": task, "step": step, "tick": tick}
     params = {**at, "target": target, "resting": json.dumps(resting(executor, at))}
     name = executor.dialect_name
     copies = (_copy_attempts(name, steps=False), _copy_attempts(name, steps=True), _copy_values(name))

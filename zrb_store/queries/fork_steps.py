@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.clock import given_tick
+
+if TYPE_CHECKING:
+    from zrb_store.db.core import Runnable
 
 
 @part
@@ -16,12 +18,12 @@ def source_id() -> sa.BindParameter[int]:
     return bindparam("source", type_=t.session.c.id.type)
 
 
-def is_step(table: Any) -> Any:
+def is_step(table: sa.FromClause) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is one of a step."""
     return table.c.role == literal_column("'step'")
 
 
-def _is_left_out(table: Any) -> Any:
+def _is_left_out(table: sa.FromClause) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is of the task `:task` itself, or of a step that is not to be copied.
 
     All steps of the task are left out, unless `:step` is given: then only that one.
@@ -42,7 +44,7 @@ def _is_left_out(table: Any) -> Any:
     )
 
 
-def stood_alone(table: Any) -> Any:
+def stood_alone(table: sa.FromClause) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt stood at the moment, as far as that does not depend on other attempts.
 
     It had completed and had not been given back by then, and it is not left out.
@@ -160,7 +162,7 @@ def _taking_from() -> sa.CompoundSelect[int]:
     )
 
 
-def resting(executor: Executor, at: Mapping[str, Any]) -> list[int]:
+def resting(executor: Executor, at: Params) -> list[int]:
     """Return the completed steps that rest on what unfinished attempts had done by then, which is given back.
 
     These are the steps that `queries/resting_steps.py` would have found at the moment of the fork.
@@ -176,7 +178,7 @@ def resting(executor: Executor, at: Mapping[str, Any]) -> list[int]:
     return sorted(found)
 
 
-def _of_attempt(executor: Executor, params: Mapping[str, Any]) -> set[int]:
+def _of_attempt(executor: Executor, params: Params) -> set[int]:
     found = _ids(executor, _taking_from(), {**params, "pusher_id": params["parent_id"]})
     takes = [row[0] for row in executor.execute(_first_takes(), params) if row[0] is not None]
     if takes:
@@ -189,5 +191,5 @@ def _of_attempt(executor: Executor, params: Mapping[str, Any]) -> set[int]:
     return found
 
 
-def _ids(executor: Executor, statement: Any, params: Mapping[str, Any]) -> set[int]:
+def _ids(executor: Executor, statement: Runnable, params: Params) -> set[int]:
     return {row[0] for row in executor.execute(statement, params)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import literal_column, sa, statement, t
@@ -82,7 +82,7 @@ class UnfinishedSession(NamedTuple):
     run: RunRecord
 
 
-def _next_with_steps(*after: sa.ColumnElement[bool]) -> sa.Select[Any]:
+def _next_with_steps(*after: sa.ColumnElement[bool]) -> sa.Select[*Row]:
     """Select the first session that has steps, found by the index of steps without reading the others."""
     return (
         sa.select(sa.func.min(t.attempt.c.session_id).label("session_id"))

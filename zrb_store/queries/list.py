@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import among, matches
@@ -91,9 +91,7 @@ def _has_many(transaction: Transaction, name: NamePattern) -> bool:
     """Whether SQLite finds many sessions by the beginning of their name."""
     if transaction.dialect_name != "sqlite" or not name.prefix:
         return False
-    named: sa.Select[Any] = sa.select(literal_column("1")).where(
-        matches(transaction.dialect_name, t.session.c.name, name)
-    )
+    named = sa.select(literal_column("1")).where(matches(transaction.dialect_name, t.session.c.name, name))
     return len(transaction.execute(named.limit(_MANY), {})) == _MANY
 
 

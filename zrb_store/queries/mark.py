@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import new_id
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import attempts
@@ -65,7 +65,7 @@ def _insert() -> ReturningInsert[int]:
     )
 
 
-def insert_step(executor: Executor, row: dict[str, Any]) -> int:
+def insert_step(executor: Executor, row: Params) -> int:
     """Insert an attempt of a step that has ended already, and return its number.
 
     Args:

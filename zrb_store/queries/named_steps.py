@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.transaction import Executor
 
 
@@ -44,7 +42,7 @@ def find(executor: Executor, session_id: int, task: str, reference: str) -> str 
         task: Name of the task.
         reference: Name of the step, or its id. The name goes first.
     """
-    of_task: dict[str, Any] = {"session_id": session_id, "task": task}
+    of_task: Params = {"session_id": session_id, "task": task}
     rows = executor.execute(_by_name(), {**of_task, "step": reference})
     number = number_of(task, reference)
     if not rows and number is not None:

@@ -13,7 +13,7 @@ from zrb_store.project import Projects, program_of
 _READ = {name: RUN[name] for name in ("command", "folder")}
 
 
-def _of_last_run(column: sa.ColumnElement[Any]) -> Any:
+def _of_last_run(column: sa.Column[Any]) -> sa.Case[Any]:
     """Select a column of a session's last run, if the session has no task.
 
     Whoever reclaimed a dead run has left a run of its own, which says nothing of the program.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, literal_column, sa, statement, t
@@ -131,7 +131,7 @@ def _states(dialect_name: str) -> sa.Select[*Row]:
         .subquery("dead")
     )
     oldest = t.value.alias("oldest")
-    none: sa.ColumnClause[Any] = literal_column("0")
+    none = literal_column("0")
     return (
         sa.select(
             t.queue.c.id,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
 from zrb_store.queries.clock import draw, given_moment, given_tick
@@ -41,7 +40,7 @@ def _next() -> sa.FromClause:
     return t.value.alias("next")
 
 
-def _pusher_of_next(order: Any) -> Any:
+def _pusher_of_next(order: sa.UnaryExpression[int]) -> sa.ScalarSelect[int]:
     """Select the attempt that pushed the first or the last live value."""
     return (
         sa.select(_next().c.pushed_by)
@@ -134,7 +133,7 @@ def _lose_attempts() -> ReturningUpdate[int]:
 
 
 def take_over(
-    transaction: Transaction, dead: RunRecord, of_session: SessionRecord, run_columns: Mapping[str, Any], reason: str
+    transaction: Transaction, dead: RunRecord, of_session: SessionRecord, run_columns: Params, reason: str
 ) -> None:
     """End a dead run in the name of a run that only reclaims, and undo what its attempts did to other sessions.
 

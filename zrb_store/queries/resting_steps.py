@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.steps import is_running, standing
+
+if TYPE_CHECKING:
+    from zrb_store.db.core import Runnable
 
 
 @part
@@ -17,7 +20,7 @@ def _parent() -> sa.FromClause:
     return t.attempt.alias("parent")
 
 
-def _within(dialect_name: str, in_queues: bool) -> list[Any]:
+def _within(dialect_name: str, in_queues: bool) -> list[sa.ColumnElement[bool]]:
     return [among(dialect_name, t.value.c.queue_id, "queue_ids")] if in_queues else []
 
 
@@ -111,7 +114,7 @@ def of_attempts(executor: Executor, attempt_ids: Iterable[int]) -> set[int]:
     return {step_id for attempt_id in with_any for step_id in of_attempt(executor, attempt_id)}
 
 
-def _ids(executor: Executor, statement: Any, params: dict[str, Any]) -> set[int]:
+def _ids(executor: Executor, statement: Runnable, params: Params) -> set[int]:
     return {row[0] for row in executor.execute(statement, params)}
 
 

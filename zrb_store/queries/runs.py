@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.clock import draw, given_moment, given_tick
@@ -118,9 +118,7 @@ def _start_session() -> sa.Update:
     return (
         sa.update(t.session)
         .where(t.session.c.id == bindparam("of_session"))
-        .values(
-            {name: bindparam(f"new_{name}") for name in _SESSION_COLUMNS},
-        )
+        .values({name: bindparam(f"new_{name}") for name in _SESSION_COLUMNS})
         .values(
             status=literal_column("'running'"),
             fence=bindparam("new_fence"),
@@ -142,7 +140,7 @@ def start(
     transaction: Transaction,
     session_record: SessionRecord,
     lease: int,
-    run_columns: Mapping[str, Any],
+    run_columns: Params,
     session_columns: Mapping[str, str | None],
 ) -> StartedRun:
     """Start a run, which gets the lease of the session. The caller has checked that no other run is live.

@@ -38,13 +38,9 @@ def is_not_completed() -> sa.ColumnElement[bool]:
 
 
 @statement
-def _by_name() -> sa.Select[*Row]:
-    return selection().where(t.session.c.name == bindparam("name"))
-
-
-@statement
-def _by_name_locked() -> sa.Select[*Row]:
-    return _by_name().construct.with_for_update()
+def _by_name(lock: bool) -> sa.Select[*Row]:
+    found = selection().where(t.session.c.name == bindparam("name"))
+    return found.with_for_update() if lock else found
 
 
 def find(executor: Executor, name: str, *, lock: bool = False, even_damaged: bool = False) -> SessionRecord | None:
@@ -62,7 +58,7 @@ def find(executor: Executor, name: str, *, lock: bool = False, even_damaged: boo
     Raises:
         ZrbStoreError: The session is to be changed, but its row is damaged.
     """
-    rows = executor.execute(_by_name_locked() if lock else _by_name(), {"name": name})
+    rows = executor.execute(_by_name(lock), {"name": name})
     found = record(rows[0]) if rows else None
     if found and found.damage and lock and not even_damaged:
         raise ZrbStoreError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import among, now
@@ -96,9 +96,9 @@ def _summaries(
         every = count
         live = count.where(t.value.c.ended_at.is_(None)).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
     dead = count.where(is_dead()).with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-    counts: list[Any] = [each.scalar_subquery() for each in (every, live, dead)]
+    counts: list[sa.ColumnElement[int]] = [each.scalar_subquery() for each in (every, live, dead)]
     if named:
-        zero: sa.ColumnClause[Any] = literal_column("0")
+        zero = literal_column("0")
         counts = [sa.case((t.queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]
     columns = (t.queue.c.id, t.queue.c.name, *counts, t.queue.c.max_deliveries)
     return sa.select(*columns).where(t.queue.c.session_id == bindparam("session_id"))
@@ -124,7 +124,7 @@ def queue_summaries(
 _LONG_TEXTS = ("arguments", "error_traceback")
 
 
-def attempts_without(*without: str) -> sa.Select[Any]:
+def attempts_without(*without: str) -> sa.Select[*Row]:
     """Return a statement that reads the attempts of a session without some columns."""
     return attempts.selection(*without).where(t.attempt.c.session_id == bindparam("session_id"))
 
@@ -150,13 +150,9 @@ def short_attempts(executor: Executor, session_id: int) -> list[AttemptRecord]:
 
 
 @statement
-def _of_task() -> sa.Select[*Row]:
-    return _short_of_tasks().construct.where(of_task()).order_by(t.attempt.c.number)
-
-
-@statement
-def _of_task_then() -> sa.Select[*Row]:
-    return _of_task().construct.where(by_then(t.attempt, "started"))
+def _of_task(then: bool) -> sa.Select[*Row]:
+    found = _short_of_tasks().construct.where(of_task()).order_by(t.attempt.c.number)
+    return found.where(by_then(t.attempt, "started")) if then else found
 
 
 def attempts_of_task(
@@ -170,25 +166,19 @@ def attempts_of_task(
         task: Name of the task.
         moment: Yield only attempts that had started by then.
     """
-    statement = _of_task() if moment is None else _of_task_then()
     params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
-    return map(attempts.record, transaction.stream(statement, params))
+    return map(attempts.record, transaction.stream(_of_task(moment is not None), params))
 
 
 @statement
-def _tasks() -> sa.Select[str, int | None, int]:
-    first = sa.func.min(t.attempt.c.id)
-    return (
+def _tasks(then: bool) -> sa.Select[str, int | None, int]:
+    found = (
         sa.select(t.attempt.c.task, sa.func.max(t.attempt.c.number), sa.func.count())
         .where(t.attempt.c.session_id == bindparam("session_id"), no_step())
         .group_by(t.attempt.c.task)
-        .order_by(first)
+        .order_by(sa.func.min(t.attempt.c.id))
     )
-
-
-@statement
-def _tasks_then() -> sa.Select[str, int | None, int]:
-    return _tasks().construct.where(by_then(t.attempt, "started"))
+    return found.where(by_then(t.attempt, "started")) if then else found
 
 
 class AttemptedTask(NamedTuple):
@@ -206,9 +196,8 @@ class AttemptedTask(NamedTuple):
 
 def attempted_tasks(executor: Executor, session_id: int, moment: Moment | None = None) -> list[AttemptedTask]:
     """Return the tasks that have attempts, or had some at a moment, in the order of their first attempts."""
-    statement = _tasks() if moment is None else _tasks_then()
     params = {"session_id": session_id, **(moment.bounds if moment else {})}
-    return [AttemptedTask(*row) for row in executor.execute(statement, params)]
+    return [AttemptedTask(*row) for row in executor.execute(_tasks(moment is not None), params)]
 
 
 @statement
@@ -250,7 +239,7 @@ def live_values_of(executor: Executor, session_id: int, task: str) -> dict[str, 
 @statement
 def _holding(dialect_name: str) -> sa.Select[int]:
     owned = t.value.alias("owned")
-    one: sa.ColumnClause[Any] = literal_column("1")
+    one = literal_column("1")
     in_queue = sa.or_(owned.c.ended_at.is_(None), owned.c.state == literal_column("'dead'"))
     return sa.select(t.attempt.c.id).where(
         among(dialect_name, t.attempt.c.id, "ids"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVarTuple
 
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import runs
 from zrb_store.records import RunRecord
+
+Ts = TypeVarTuple("Ts")
 
 
 @part
@@ -18,7 +20,7 @@ def _ran() -> sa.ColumnElement[bool]:
     return t.run.c.origin != literal_column("'reclaim'")
 
 
-def _chosen(statement: sa.Select[Any], task: str | None, since: int | None) -> sa.Select[Any]:
+def _chosen(statement: sa.Select[*Ts], task: str | None, since: int | None) -> sa.Select[*Ts]:
     statement = statement.select_from(t.run.join(t.session, t.session.c.id == t.run.c.session_id)).where(_ran())
     if task is not None:
         statement = statement.where(t.session.c.task == task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import bindparam, literal_column, sa, statement, t
@@ -43,8 +43,8 @@ class StepCounts(NamedTuple):
 
 @statement
 def _counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
-    status: Any = t.attempt.c.status
-    given_back: Any = t.attempt.c.given_back_at.is_not(None)
+    status: sa.ColumnElement[str] = t.attempt.c.status
+    given_back: sa.ColumnElement[bool] = t.attempt.c.given_back_at.is_not(None)
     if then:
         status = sa.case((by_then(t.attempt, "ended"), status), else_=literal_column("'running'"))
         given_back = sa.and_(given_back, by_then(t.attempt, "given_back"))
@@ -86,18 +86,14 @@ def counts(
 
 
 @statement
-def _with_results() -> sa.Select[*Row]:
-    return (
+def _with_results(then: bool) -> sa.Select[*Row]:
+    found = (
         attempts_without("arguments", "error_traceback")
         .add_columns(t.attempt.c.result)
         .where(t.attempt.c.step_of == bindparam("task"))
         .order_by(t.attempt.c.step_number, t.attempt.c.number)
     )
-
-
-@statement
-def _with_results_then() -> sa.Select[*Row]:
-    return _with_results().construct.where(by_then(t.attempt, "started"))
+    return found.where(by_then(t.attempt, "started")) if then else found
 
 
 _RESULT = {"result": ATTEMPT["result"]}
@@ -114,9 +110,8 @@ def of_task(
         task: Name of the task.
         moment: Yield only attempts that had started by then.
     """
-    statement = _with_results() if moment is None else _with_results_then()
     params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
-    for *columns, result in transaction.stream(statement, params):
+    for *columns, result in transaction.stream(_with_results(moment is not None), params):
         record = attempts.record(tuple(columns))
         named, damage = readable(_RESULT, (result,))
         yield replace(record, damage=record.damage + damage) if damage else record, named["result"]

@@ -34,13 +34,11 @@ def standing() -> sa.ColumnElement[bool]:
     return sa.and_(t.attempt.c.status == literal_column("'completed'"), t.attempt.c.given_back_at.is_(None))
 
 
-# The status is compared twice: if PostgreSQL has waited for a step that has just completed, it compares the step's own
-# columns once more, but does not search for the ids again.
-
-
 @part
 def is_running() -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is a step of the attempt `:attempt_id` that runs."""
+    # The status is compared twice: if PostgreSQL has waited for a step that has just completed, it compares the step's
+    # own columns once more, but does not search for the ids again.
     return sa.and_(
         t.attempt.c.status == literal_column("'running'"),
         t.attempt.c.id.in_(

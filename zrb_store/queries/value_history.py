@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, ColumnRule, readable
-from zrb_store.db.core import bindparam, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, sa, statement, t
 from zrb_store.db.dialect import short_text, whole_text
 from zrb_store.db.transaction import Row, Transaction
 from zrb_store.queries import chunks
@@ -171,7 +171,7 @@ def of_value(transaction: Transaction, queue_id: int, seq: int) -> ValueHistory 
 def _histories(
     transaction: Transaction,
     scope: Scope,
-    params: dict[str, Any],
+    params: Params,
     only: Only | None,
     at: Moment | None,
     from_seq: int | None = None,
@@ -238,24 +238,15 @@ def _moment(at: Any, tick: Any) -> Moment | None:
     return None if is_damaged else Moment(at, tick)
 
 
-@part
-def _in_order() -> sa.Select[str]:
-    _of_queue = t.value.c.queue_id == bindparam("queue_id")
-    return sa.select(whole_text()).where(_of_queue).order_by(t.value.c.seq)
-
-
 @statement
-def _live() -> sa.Select[str]:
-    return _in_order().where(t.value.c.ended_at.is_(None)).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
-
-
-@statement
-def _live_then() -> sa.Select[str]:
-    return _in_order().where(was_live())
+def _live(then: bool) -> sa.Select[str]:
+    values = sa.select(whole_text()).where(t.value.c.queue_id == bindparam("queue_id")).order_by(t.value.c.seq)
+    if then:
+        return values.where(was_live())
+    return values.where(t.value.c.ended_at.is_(None)).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
 
 
 def live_data(transaction: Transaction, queue_id: int, at: Moment | None = None) -> Iterator[str]:
     """Yield the encoded values of a queue that are live, or were live at a moment, in the order of the queue."""
-    statement = _live() if at is None else _live_then()
     params = {"queue_id": queue_id, **(at.bounds if at else {})}
-    return (row[0] for row in transaction.stream(statement, params))
+    return (row[0] for row in transaction.stream(_live(at is not None), params))

@@ -259,24 +259,18 @@ class LiveValue(NamedTuple):
 
 
 @statement
-def _live_values() -> sa.Select[int, str, str, int, int]:
-    return from_live(
+def _live(lock: bool) -> sa.Select[int, str, str, int, int]:
+    found = from_live(
         sa.select(t.value.c.seq, short_text(), t.value.c.type, t.value.c.size, t.value.c.deliveries)
     ).order_by(t.value.c.seq)
-
-
-@statement
-def _live_values_locked() -> sa.Select[int, str, str, int, int]:
-    return _live_values().construct.with_for_update()
+    return found.with_for_update() if lock else found
 
 
 def live(executor: Executor, queue_id: int, *, lock: bool = False) -> list[LiveValue]:
     """Return all live values, the oldest first. With `lock`, they are locked until the transaction ends."""
     return [
         LiveValue(seq, Encoded(chunks.whole(executor, queue_id, seq, text) or "", kind, size), deliveries)
-        for seq, text, kind, size, deliveries in executor.execute(
-            _live_values_locked() if lock else _live_values(), {"queue_id": queue_id}
-        )
+        for seq, text, kind, size, deliveries in executor.execute(_live(lock), {"queue_id": queue_id})
     ]
 
 
