@@ -88,6 +88,7 @@ def events(command: Commands, value: str) -> list[tuple[str, str | None, str | N
     return [(one["event"], one["by"], one["value"]) for one in document["events"]]
 
 
+@pytest.mark.promise(number=3)
 def test_trace_shows_the_history_of_a_value(command: Commands, filled: Store) -> None:
     assert events(command, "etl-24/rows#1") == [
         ("pushed", "extract#1", None),

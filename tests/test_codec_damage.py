@@ -203,6 +203,7 @@ def test_any_json_can_be_read(tree: Any) -> None:
     check_readable(json.dumps(tree))
 
 
+@pytest.mark.promise(number=6)
 @given(st.text() | st.text('{}[]":,$v0123456789.eE-+ntfu\\ ', max_size=40))
 @example('{"$":"tuple","v":[1]}')
 def test_any_text_can_be_read(text: str) -> None:
@@ -217,6 +218,7 @@ def test_a_damaged_copy_of_a_stored_text_can_be_read(data: st.DataObject) -> Non
     check_readable(text[:start] + data.draw(st.text(max_size=3)) + text[end:])
 
 
+@pytest.mark.promise(number=6)
 def test_reading_runs_and_imports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     loaded = set(sys.modules)

@@ -42,6 +42,7 @@ def through(between: Proxy, servers: Replicated) -> str:
     return servers.url.replace(str(servers.primary.folder).replace("/", "%2F"), str(between.folder).replace("/", "%2F"))
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("flushed", [True, False])
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_failover_around_a_commit(location: str, moment: str, flushed: bool) -> None:
@@ -67,6 +68,7 @@ def test_a_failover_around_a_commit(location: str, moment: str, flushed: bool) -
             assert admin.execute("SELECT count(*) FROM zrb_value").fetchone() == (3,)
 
 
+@pytest.mark.promise(number=8)
 def test_a_commit_that_the_standby_never_got(location: str) -> None:
     """An asynchronous standby takes over, and gives the number of the lost transaction to one that it commits."""
     numbers: list[str] = []
@@ -102,6 +104,7 @@ def test_a_commit_that_the_standby_never_got(location: str) -> None:
         assert status == "committed"  # another transaction with the number that was lost
 
 
+@pytest.mark.promise(number=8)
 def test_what_nobody_can_tell_is_said(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The standby that took over was restarted meanwhile, and has forgotten where it took over."""
 
@@ -124,6 +127,7 @@ def test_what_nobody_can_tell_is_said(location: str, monkeypatch: pytest.MonkeyP
         assert list(queue) == [0, 1, 2]
 
 
+@pytest.mark.promise(number=8)
 def test_a_store_is_used_across_failovers(location: str) -> None:
     """Processes push, consume and run workflows meanwhile; `python -m tests.failovers` does it twenty times."""
     figures = failovers.fail_over(2)

@@ -51,6 +51,7 @@ def test_a_restart_between_two_operations_is_survived(own_server: Server, own_st
     assert session.status == "completed"
 
 
+@pytest.mark.promise(number=8)
 def test_a_server_that_comes_back_in_time_is_waited_for(own_server: Server, own_store: Store) -> None:
     queue = own_store.session("waiting").xcom["q"]
     queue.push(1)
@@ -62,6 +63,7 @@ def test_a_server_that_comes_back_in_time_is_waited_for(own_server: Server, own_
     assert list(queue) == [1, 2]
 
 
+@pytest.mark.promise(number=8)
 def test_a_server_that_goes_away_gives_one_error_and_a_session_that_resumes(
     own_server: Server, own_store: Store
 ) -> None:

@@ -67,6 +67,7 @@ def test_sigterm_ends_it_too(start: Any) -> None:
     assert (code, err) == (-signal.SIGTERM, "")
 
 
+@pytest.mark.promise(number=16)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_it_needs_the_token_that_it_prints(filled: Store, start: Any, host: str) -> None:
@@ -113,6 +114,7 @@ def test_a_browser_is_led_to_the_address_and_nobody_else(start: Any, tmp_path: P
     assert not file.exists()
 
 
+@pytest.mark.promise(number=16)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_half_requests_keep_nobody_from_the_page(filled: Store, start: Any) -> None:
     server = start(descriptors=256)
@@ -129,6 +131,7 @@ def test_half_requests_keep_nobody_from_the_page(filled: Store, start: Any) -> N
     assert server.end()[1] == ""
 
 
+@pytest.mark.promise(number=16)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("half", [b"", b"GET / HT", b"GET /nix HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT"])
 def test_a_request_that_does_not_come_is_not_waited_for(start: Any, half: bytes) -> None:

@@ -90,6 +90,7 @@ EDITS: dict[str, tuple[Callable[[Any], object], list[str]]] = {
 
 
 class TestLooking:
+    @pytest.mark.promise(number=10)
     @pytest.mark.parametrize("look", LOOKS)
     def test_whoever_finds_nothing_looks_for_dead_holders(self, store: Store, look: str) -> None:
         queue = store.session("inbox").xcom["files"]
@@ -97,6 +98,7 @@ class TestLooking:
         hold_and_die(store)
         assert LOOKS[look](queue) == "a"
 
+    @pytest.mark.promise(number=10)
     @pytest.mark.parametrize("edit", EDITS)
     def test_an_edit_sees_what_a_dead_process_holds(self, store: Store, inbox: Any, edit: str) -> None:
         hold_and_die(store)
@@ -109,6 +111,7 @@ class TestLooking:
         hold_and_die(store)
         assert [open_again(store).peek(), len(inbox)] == ["a", 3]
 
+    @pytest.mark.promise(number=10)
     def test_who_only_reads_changes_nothing(self, store: Store, location: str, inbox: Any, command: Commands) -> None:
         hold_and_die(store)
         with open_store(location, read_only=True) as reader:
@@ -119,6 +122,7 @@ class TestLooking:
 
 
 class TestDeath:
+    @pytest.mark.promise(number=10)
     def test_the_next_taker_gets_the_value_of_a_dead_process(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_value, location, "worker-3") as child:
             assert child.receive() == "a"
@@ -176,6 +180,7 @@ class TestDeath:
             done.pop()
         assert list(store.session("inbox").xcom["files"]) == ["a"]
 
+    @pytest.mark.promise(number=10)
     def test_a_process_at_work_keeps_its_value_without_a_lease(self, store: Store, location: str, inbox: Any) -> None:
         """One call may keep all threads of a process waiting, and so the renewal of its lease."""
         with Child(hold_a_value, location, "worker") as child:
@@ -187,6 +192,7 @@ class TestDeath:
             child.join()
         assert store.session("worker").status == "completed"
 
+    @pytest.mark.promise(number=5)
     @pytest.mark.skipif(platform.system() != "Linux", reason="only Linux tells one program of a process from the next")
     def test_a_program_that_a_task_has_become_keeps_its_value_as_long_as_its_lease(
         self, store: Store, location: str, inbox: Any
@@ -218,6 +224,7 @@ class TestDeath:
         age_suspicion(store, lease_queries.SUSPICION)
         assert [*iter(lambda: pop_at_once(store), None)] == ["a", "c"]
 
+    @pytest.mark.promise(number=10)
     def test_a_shell_script_gets_it_too(self, store: Store, location: str, inbox: Any, command: Commands) -> None:
         with Child(hold_a_value, location, "worker") as child:
             assert child.receive() == "a"
@@ -225,6 +232,7 @@ class TestDeath:
         assert command.ok("pop", "inbox", "files") == "a\n"
         assert "reclaimed by pid" in command.ok("log", "worker")
 
+    @pytest.mark.promise(number=10)
     def test_a_live_holder_loses_nothing(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_value, location, "worker") as child:
             assert child.receive() == "a"
@@ -247,6 +255,7 @@ class TestDeath:
         assert "taken by worker/convert#1" not in command.ok("show", "inbox")
         assert inbox.pop() == "b"
 
+    @pytest.mark.promise(number=10)
     def test_a_process_elsewhere_is_first_suspected(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_value, location, "worker") as child:
             assert child.receive() == "a"
@@ -326,6 +335,7 @@ def pop_at_once(store: Store) -> Any:
         return None
 
 
+@pytest.mark.promise(number=10)
 def test_takers_look_at_most_once_a_second(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
 

@@ -88,6 +88,7 @@ def test_nothing_waits_again_after_a_timeout(store: Store, location: str) -> Non
     assert time.monotonic() - began < 3 * 1.0
 
 
+@pytest.mark.promise(number=12)
 @ON_SQLITE
 def test_who_stores_output_takes_no_patience_from_a_task(
     store: Store, location: str, monkeypatch: pytest.MonkeyPatch

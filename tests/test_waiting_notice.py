@@ -102,6 +102,7 @@ def check_gives_up(command: Command, why: str) -> None:
     assert time.monotonic() - began < DEADLINE / 20
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.slow
 @ON_SQLITE
 def test_a_locked_file(store: Store, location: str) -> None:
@@ -128,6 +129,7 @@ def test_a_file_that_even_readers_cannot_use(location: str) -> None:
             check_gives_up(command, "is locked by another program")
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.slow
 def test_a_server_that_is_not_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -139,6 +141,7 @@ def test_a_server_that_is_not_there() -> None:
         check_gives_up(reader, "cannot be reached")
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_host_that_does_not_answer(host: str) -> None:

@@ -58,6 +58,7 @@ def flow(store: Store, tmp_path: Path, open_file: Callable[..., Page]) -> Page:
     return open_file(write(store, "etl", tmp_path))
 
 
+@pytest.mark.promise(number=14)
 def test_each_value_says_its_life(flow: Page) -> None:
     assert rows(flow) == [
         "c.csv (files#0), pushed by load#2, moved from #3, live",
@@ -73,6 +74,7 @@ def test_each_value_says_its_life(flow: Page) -> None:
     ]
 
 
+@pytest.mark.promise(number=14)
 def test_a_click_lights_the_whole_way_of_a_value(flow: Page) -> None:
     row(flow, "a.csv (files#1)").click()
     assert flow.evaluate("Page.selected") == "etl/files#1"
@@ -85,6 +87,7 @@ def test_a_click_lights_the_whole_way_of_a_value(flow: Page) -> None:
     assert lit_lines(flow) == []
 
 
+@pytest.mark.promise(number=14)
 def test_the_keyboard_reaches_every_value(flow: Page) -> None:
     row(flow, "c.csv (files#0)").focus()
     flow.keyboard.press("ArrowDown")
@@ -128,6 +131,7 @@ def test_parties_outside_and_other_sessions_are_nodes(
     assert "step take, waiting, step of convert" in page.locator("#flow .actor title").all_text_contents()
 
 
+@pytest.mark.promise(number=14)
 def test_100_000_values_are_drawn_at_once(tmp_path: Path, open_file: Callable[..., Page]) -> None:
     with open_store(tmp_path / "large.db") as store, store.session("large").run() as run:
         with run.attempt("make") as attempt:

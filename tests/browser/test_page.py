@@ -40,6 +40,7 @@ def open_page(server: Server, new_page: Callable[..., Page]) -> Callable[..., Pa
     return open_page
 
 
+@pytest.mark.promise(number=16)
 def test_an_attempt_appears_and_ends_while_one_looks(store: Store, open_page: Callable[..., Page]) -> None:
     session = store.session("etl-1")
     with session.run(task="load") as run:

@@ -51,6 +51,7 @@ def check_resume(zrb: Zrb, *, status: str, runs: int = 1) -> None:
     assert zrb.ran == ["first", *["main"] * (runs + 1), "after"]
 
 
+@pytest.mark.promise(number=0)
 @pytest.mark.every_release
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals(zrb: Zrb, number: signal.Signals) -> None:
@@ -168,6 +169,7 @@ def test_an_exception_in_the_engine(zrb: Zrb) -> None:
 TAKE_OVER = "mark('in-main'); await wait_for('taken')\n        ACTION"
 
 
+@pytest.mark.promise(number=5)
 @pytest.mark.every_release
 @pytest.mark.parametrize(
     "action",
@@ -235,6 +237,7 @@ def test_a_process_that_outlives_a_failure_of_its_store_gives_up_the_lease(zrb: 
     assert done.out.splitlines() == ["StoreUnavailable", "anybody may resume"]
 
 
+@pytest.mark.promise(number=5)
 @pytest.mark.every_release
 def test_a_store_that_goes_away_ends_the_run(zrb: Zrb) -> None:
     steps(zrb, "mark('in-main'); await wait_for('gone'); ctx.xcom['seen'].push(1)")
