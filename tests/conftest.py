@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 # The developer's own settings must not reach the tests or the processes that they start.
 for name in [name for name in os.environ if name.startswith("ZRB_")]:
     del os.environ[name]
+
+# Without bytecode every process that a test starts compiles all it imports, as no user's does.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A shell lets jobs started with & or nohup ignore these signals, and child processes inherit that.
 for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
