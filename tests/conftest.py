@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
+import psutil
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
@@ -51,6 +52,19 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
 hypothesis.settings.register_profile("thorough", max_examples=5000, deadline=None)
 hypothesis.settings.register_profile("usual", max_examples=100, deadline=None)
 hypothesis.settings.load_profile("usual")
+
+
+def in_memory() -> str | None:
+    """Return a folder in memory with room for the files of all tests: each store that is closed waits for the disk."""
+    folder = "/dev/shm"
+    if not os.access(folder, os.W_OK | os.X_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return None
+    room = min(shutil.disk_usage(folder).free, psutil.virtual_memory().available)
+    return folder if room > 6 * 1024**3 else None
+
+
+if folder := in_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", folder)
 
 SERVER = pytest.StashKey[postgres.SharedServer]()
 DATABASES = ["sqlite", "postgresql"]
