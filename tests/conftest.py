@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from tests.processes import start_server
 from tests.told import Told
 from tests.zrb.environments import RELEASES, is_left_out
 from zrb_store.db import chunks as db_chunks
-from zrb_store.db import migrate
+from zrb_store.db import migrate, waiting
 from zrb_store.db.revision import REVISION
 from zrb_store.db.schema import open_database
 from zrb_store.db.tables import value
@@ -300,6 +301,20 @@ def many_steps(store: Store) -> Store:
 
     stepping.many(store)
     return store
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, waiting.Wait]]:
+    """Each pause of an operation: the thread that made it, and the waiting that it belongs to."""
+    found: list[tuple[int, waiting.Wait]] = []
+    sleep = waiting.Wait.sleep
+
+    def noted(wait: waiting.Wait) -> None:
+        found.append((threading.get_ident(), wait))
+        sleep(wait)
+
+    monkeypatch.setattr(waiting.Wait, "sleep", noted)
+    return found
 
 
 @pytest.fixture

@@ -287,15 +287,18 @@ def test_after_kill_9_all_but_the_last_second_is_there(store: Store, location: s
         stdout=subprocess.PIPE,
     )
     try:
-        wait_until(lambda: stored_pieces(store) >= 3, lambda: "three pieces are not stored")
+        wait_until(lambda: stored_pieces(store) >= 2, lambda: "two pieces are not stored")
+        noted = stored_pieces(store)
+        seen_at = time.time()
+        # What is said from now on is stored while the attempt goes on, a second later or two.
+        wait_until(lambda: stored_pieces(store) > noted + 1, lambda: "nothing more is stored")
     finally:
         process.send_signal(signal.SIGKILL)
         killed_at = time.time()
         process.communicate()
     found = [line.split()[1:] for line in lines_of(store, "load#1")]
     assert [int(number) for number, _ in found] == list(range(len(found)))
-    # A second between two storings, and time for a slow machine to store.
-    assert killed_at - float(found[-1][1]) < 5
+    assert float(found[-1][1]) > seen_at
     assert len(query(store, "SELECT piece FROM zrb_output")) <= killed_at - float(found[0][1]) + 1
 
 

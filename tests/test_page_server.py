@@ -40,9 +40,7 @@ def test_it_serves_until_ctrl_c_which_open_pages_do_not_delay(filled: Store, sta
     with server.events() as one, server.events() as other:
         assert next(line for line in one if line.startswith("event")) == "event: changed"
         assert next(line for line in other if line.startswith("event")) == "event: changed"
-        code, err, seconds = server.end()
-    assert (code, err) == (0, "")
-    assert seconds < 10, "it waited for the open pages"  # they would have stayed for minutes
+        assert server.end() == (0, ""), "or it waits for the open pages"
 
 
 def test_a_change_is_told_to_an_open_page(filled: Store, start: Any) -> None:
@@ -63,7 +61,7 @@ def test_a_page_that_connects_again_is_told_what_it_missed(filled: Store, start:
 
 
 def test_sigterm_ends_it_too(start: Any) -> None:
-    code, err, _ = start().end(signal.SIGTERM)
+    code, err = start().end(signal.SIGTERM)
     assert (code, err) == (-signal.SIGTERM, "")
 
 
