@@ -6,11 +6,14 @@ import itertools
 import os
 import shutil
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
+import psutil
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
@@ -22,7 +25,7 @@ from tests.statements import built_again
 from tests.told import Told
 from tests.zrb.environments import RELEASES, is_left_out
 from zrb_store.db import chunks as db_chunks
-from zrb_store.db import migrate
+from zrb_store.db import migrate, waiting
 from zrb_store.db.revision import REVISION
 from zrb_store.db.schema import open_database
 from zrb_store.db.tables import value
@@ -38,6 +41,10 @@ if TYPE_CHECKING:
 for name in [name for name in os.environ if name.startswith("ZRB_")]:
     del os.environ[name]
 
+# Without bytecode every process that a test starts compiles all it imports, as no user's does.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # A shell lets jobs started with & or nohup ignore these signals, and child processes inherit that.
 for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
@@ -47,6 +54,19 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
 hypothesis.settings.register_profile("thorough", max_examples=5000, deadline=None)
 hypothesis.settings.register_profile("usual", max_examples=100, deadline=None)
 hypothesis.settings.load_profile("usual")
+
+
+def in_memory() -> str | None:
+    """Return a folder in memory with room for the files of all tests: each store that is closed waits for the disk."""
+    folder = "/dev/shm"
+    if not os.access(folder, os.W_OK | os.X_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return None
+    room = min(shutil.disk_usage(folder).free, psutil.virtual_memory().available)
+    return folder if room > 6 * 1024**3 else None
+
+
+if folder := in_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", folder)
 
 SERVER = pytest.StashKey[postgres.SharedServer]()
 DATABASES = ["sqlite", "postgresql"]
@@ -282,6 +302,20 @@ def many_steps(store: Store) -> Store:
 
     stepping.many(store)
     return store
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, waiting.Wait]]:
+    """Each pause of an operation: the thread that made it, and the waiting that it belongs to."""
+    found: list[tuple[int, waiting.Wait]] = []
+    sleep = waiting.Wait.sleep
+
+    def noted(wait: waiting.Wait) -> None:
+        found.append((threading.get_ident(), wait))
+        sleep(wait)
+
+    monkeypatch.setattr(waiting.Wait, "sleep", noted)
+    return found
 
 
 @pytest.fixture

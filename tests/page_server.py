@@ -10,7 +10,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,7 +25,6 @@ class Server:
 
     Attributes:
         address: The address that it printed.
-        took: Seconds from its start until it printed that.
     """
 
     def __init__(self, location: str, *options: str, before: str = "", descriptors: int | None = None) -> None:
@@ -38,7 +36,6 @@ class Server:
             before: Python that runs before it.
             descriptors: How many file descriptors it may have.
         """
-        began = time.monotonic()
         self._popen = subprocess.Popen(
             [sys.executable, "-c", f"{before}\n{PROGRAM}", "page", "--port", "0", *options],
             stdout=subprocess.PIPE,
@@ -51,7 +48,6 @@ class Server:
         self.pid = self._popen.pid
         assert self._popen.stdout is not None
         line = self._popen.stdout.readline()
-        self.took = time.monotonic() - began
         assert line.startswith("http://"), self._popen.communicate()[1]
         self.address = line.split()[0]
         self.port = urlsplit(self.address).port
@@ -78,12 +74,11 @@ class Server:
             assert answer.getheader("Content-Type", "").startswith("text/event-stream")
             yield (line.decode().rstrip("\n") for line in answer)
 
-    def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str, float]:
-        """Send a signal; return the exit code, what it printed to stderr, and after how many seconds it ended."""
-        began = time.monotonic()
+    def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
+        """Send a signal; return the exit code, and what it printed to stderr."""
         self._popen.send_signal(number)
         _, err = self._popen.communicate(timeout=DEADLINE)
-        return self._popen.returncode, err, time.monotonic() - began
+        return self._popen.returncode, err
 
     def close(self) -> None:
         """Kill it, if it runs."""

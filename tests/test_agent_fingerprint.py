@@ -67,6 +67,7 @@ def parameters(**more: Any) -> dict[str, Any]:
     return {"parameters": ModelRequestParameters(**{"function_tools": [CHARGE], **more})}
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize(
     ("more", "difference"),
     [
@@ -96,6 +97,7 @@ def test_a_difference_has_a_name(more: dict[str, Any], difference: str) -> None:
     assert request(**more).difference(request().stored(before), before) == difference
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize(
     "more",
     [
@@ -274,6 +276,7 @@ def in_a_process(script: str, seed: int, given: str = "") -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.promise(number=11)
 def test_what_comes_back_in_another_process_has_the_same_digest() -> None:
     """Sets are in another order there, and classes that nobody has registered come back as plain data."""
     before = in_a_process(IN_ONE_PROCESS, 1)
@@ -283,11 +286,13 @@ def test_what_comes_back_in_another_process_has_the_same_digest() -> None:
     assert len({found for found, _ in before.values()}) == len(STORABLE)
 
 
+@pytest.mark.promise(number=11)
 def test_the_type_of_a_field_does_not_hide_the_others() -> None:
     urls = [pydantic.HttpUrl(f"https://{one}.example") for one in "ab"]
     assert len(set(map(digest_of_result, [*urls, *(Place(url=url, note=note) for url in urls for note in "ab")]))) == 6
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize("value", [Typed(), [Typed()], {"a": Row((Typed(),))}], ids=["model", "list", "dataclass"])  # type: ignore[arg-type]
 def test_a_model_sees_what_pydantic_writes_as_json(value: Any) -> None:
     def seen(one: Any) -> list[str]:  # in whatever order sets are
@@ -315,6 +320,7 @@ def test_a_function_with_a_set_in_its_code_is_the_same_in_another_process() -> N
     assert in_a_process(OF_A_FUNCTION, 1) == in_a_process(OF_A_FUNCTION, 2)
 
 
+@pytest.mark.promise(number=11)
 def test_digests_are_those_of_other_releases_of_pydantic_ai() -> None:
     """These are what 2.36, 2.54 and 2.61 yield: each has fields of its own, all at their default."""
     request_of_all = request(
@@ -340,6 +346,7 @@ class LaterPart(ToolReturnPart):
 LaterPart.__module__ = ToolReturnPart.__module__
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize(
     ("more", "difference"),
     [({}, ""), ({"citations": ["a"]}, "messages[2]"), ({"certainty": 0.5}, "messages[2]")],

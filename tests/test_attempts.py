@@ -73,6 +73,7 @@ def shared(store: Store) -> Any:
 
 
 class TestEnds:
+    @pytest.mark.promise(number=2)
     @pytest.mark.smoke
     def test_completing_pushes_the_result(self, store: Store) -> None:
         session = store.session("flow")
@@ -165,6 +166,7 @@ class TestEnds:
         attempt.complete("small")
         assert list(store.session("flow").xcom["load"]) == ["small"]
 
+    @pytest.mark.promise(number=2)
     def test_a_lenient_result_is_not_restorable(self, store: Store) -> None:
         run = start(store, "flow")
         with run.attempt("load") as attempt:
@@ -199,6 +201,7 @@ class TestEnds:
 
 
 class TestRefusals:
+    @pytest.mark.promise(number=5)
     @pytest.mark.parametrize("status", ["completed", "failed", "interrupted"])
     def test_after_its_end(self, store: Store, shared: Any, status: str) -> None:
         attempt = start(store, "flow").begin("load")
@@ -220,11 +223,13 @@ class TestRefusals:
         run.end("failed")
         refused(store, attempt, AttemptClosed, "flow/load#1 is interrupted")
 
+    @pytest.mark.promise(number=5)
     def test_after_a_take_over(self, store: Store, shared: Any) -> None:
         attempt = start(store, "flow").begin("load")
         start(store, "flow")
         refused(store, attempt, LeaseLost, "session flow was taken over by run 2: flow/load#1 can no longer write")
 
+    @pytest.mark.promise(number=5)
     def test_by_its_fence_alone(self, store: Store, shared: Any) -> None:
         """A write is refused when the session has a newer run, even if the attempt's own row is unchanged."""
         attempt = start(store, "flow").begin("load")

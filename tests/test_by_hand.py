@@ -55,6 +55,7 @@ def poppers(store: Store, name: str = "files", **options: Any) -> list[tuple[int
     return [(value["seq"], value["popped_by"] and value["popped_by"]["pid"]) for value in taken]
 
 
+@pytest.mark.promise(number=3)
 def test_show_trace_and_get_say_who_pushed_and_took_a_value(command: Commands, store: Store) -> None:
     queue = store.session("inbox").xcom["files"]
     sender = push("a")
@@ -128,6 +129,7 @@ def test_before_it_was_taken_nobody_had_taken_it(store: Store) -> None:
     assert poppers(store, at="2099-01-01") == [(1, who["pid"])]
 
 
+@pytest.mark.promise(number=3)
 @pytest.mark.parametrize("many", [False, True])
 def test_every_queue_and_number_finds_its_own(
     store: Store, monkeypatch: pytest.MonkeyPatch, many: bool, command: Commands

@@ -197,6 +197,7 @@ def test_pop_says_what_there_is_not_and_what_is_like_it(command: Commands, store
     assert said("inbox", "files") == f"zrb-store: queue 'files' of session inbox is empty{after}"
 
 
+@pytest.mark.promise(number=4)
 @pytest.mark.slow
 def test_each_value_goes_to_one_of_many_waiting(location: str) -> None:
     environment = {**os.environ, "ZRB_STORE_URL": location, "PYTHONPATH": str(Path(__file__).parent.parent)}

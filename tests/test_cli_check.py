@@ -142,6 +142,7 @@ class TestSessions:
         assert result.code == 1
         run.lost = True
 
+    @pytest.mark.promise(number=13)
     def test_it_writes_nothing(self, command: Commands, filled: Store) -> None:
         before = all_rows(filled)
         etl_24 = reported(command)
@@ -157,18 +158,21 @@ class TestSessions:
 
 
 class TestUntilItIsDone:
+    @pytest.mark.promise(number=13)
     def test_it_completes(self, command: Commands, store: Store) -> None:
         end(store, "one")
         assert reported(command) == [("failed", "one")]
         end(store, "one", "completed")
         assert reported(command) == []
 
+    @pytest.mark.promise(number=13)
     def test_it_is_removed(self, command: Commands, store: Store) -> None:
         end(store, "one", "interrupted")
         assert reported(command) == [("interrupted", "one")]
         remove_sessions(store.database, "one")
         assert reported(command) == []
 
+    @pytest.mark.promise(number=13)
     @pytest.mark.parametrize(
         ("newer", "remains"),
         [

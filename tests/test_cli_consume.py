@@ -44,6 +44,7 @@ def test_a_command_that_succeeds(store: Store, shell: Shell) -> None:
     assert session.name == f"consume.{os.uname().nodename}.1"
 
 
+@pytest.mark.promise(number=10)
 def test_a_command_that_fails(store: Store, shell: Shell, command: Commands) -> None:
     fill(store, "a.csv")
     ended = shell.sh('echo "about $1"; echo no room >&2; exit 7')
@@ -102,6 +103,7 @@ def test_what_waits_gets_a_new_value(store: Store, shell: Shell, command: Comman
     assert (ended.code, ended.out) == (0, "got new\n")
 
 
+@pytest.mark.promise(number=10)
 @pytest.mark.slow
 def test_what_the_command_pushes_and_pops_belongs_to_the_delivery(store: Store, shell: Shell) -> None:
     store.session("other").xcom["q"].push("theirs")
@@ -139,6 +141,7 @@ def test_a_command_that_takes_too_long(store: Store, shell: Shell) -> None:
     assert query(store, "SELECT error_type FROM zrb_attempt") == [("CommandTimedOut",)]
 
 
+@pytest.mark.promise(number=10)
 def test_one_name_night_after_night(store: Store, shell: Shell) -> None:
     fill(store, "a", "b", "c")
     assert [shell.sh(f"exit {code}", "--as", "night").code for code in (0, 1, 0, 0)] == [0, 1, 0, 0]

@@ -64,6 +64,7 @@ def test_all(store: Store, shell: Shell) -> None:
     assert query(store, "SELECT count(*), min(status), max(status) FROM zrb_attempt") == [(4, "completed", "completed")]
 
 
+@pytest.mark.promise(number=10)
 def test_all_passes_over_what_fails(store: Store, shell: Shell) -> None:
     fill(store, *"abcd")
     script = 'echo "$1"; [ "$1" != b ] && [ "$1" != c ]'
@@ -139,6 +140,7 @@ def test_it_is_no_fault_of_the_value_if_no_process_can_be_started(
     assert deliveries(store) == [0]
 
 
+@pytest.mark.promise(number=10)
 def test_a_value_dies(store: Store, shell: Shell) -> None:
     fill(store, "poison", "good")
     store.session("inbox").xcom["files"].max_deliveries = 2
@@ -210,6 +212,7 @@ def test_a_signal_is_in_the_exit_code_unless_it_was_to_go_on_for_ever(
     assert taken(store).count("taken") == len(working)
 
 
+@pytest.mark.promise(number=10)
 @pytest.mark.parametrize("options", [(), ("--forever",), ("--forever", "-j", "2")])
 def test_the_second_signal_gives_back_at_once(store: Store, shell: Shell, options: tuple[str, ...]) -> None:
     fill(store, *"ab")

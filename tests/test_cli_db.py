@@ -243,6 +243,7 @@ def test_an_empty_file_is_no_store_until_it_is_written(tmp_path: Path) -> None:
         store.session("s").xcom["q"].push(1)
 
 
+@pytest.mark.promise(number=9)
 def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     url = "postgresql://someone:hunter2@127.0.0.1:1/none?connect_timeout=1"
     command = Commands(url, monkeypatch, capsys.readouterr)

@@ -36,6 +36,7 @@ def talkative(store: Store) -> Store:
     return store
 
 
+@pytest.mark.promise(number=12)
 def test_log_shows_the_last_lines_under_what_failed(command: Commands, talkative: Store) -> None:
     text = command.ok("log", "s")
     lines = text.splitlines()
@@ -143,6 +144,7 @@ def following(store: Store, *args: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+@pytest.mark.promise(number=12)
 def test_log_follows_a_session_until_it_ends(store: Store) -> None:
     run = store.session("s").run().start()
     attempt = run.begin("load")

@@ -88,6 +88,7 @@ def events(command: Commands, value: str) -> list[tuple[str, str | None, str | N
     return [(one["event"], one["by"], one["value"]) for one in document["events"]]
 
 
+@pytest.mark.promise(number=3)
 def test_trace_shows_the_history_of_a_value(command: Commands, filled: Store) -> None:
     assert events(command, "etl-24/rows#1") == [
         ("pushed", "extract#1", None),
@@ -284,12 +285,16 @@ def test_what_is_no_dict_of_pairs_has_no_parts(inside: Any) -> None:
 
 def test_colliding_keys_take_little_time() -> None:
     """Int keys that all have the hash 0: a dict would compare each of them with all others."""
-    tree = {"$": "dict", "v": [[key * (2**61 - 1), key] for key in range(30_000)]}
-    start = time.process_time()
-    assert part(tree, f"$[{29_999 * (2**61 - 1)}]") == 29_999
-    assert list(differences(tree, json.loads(json.dumps(tree)))) == []
-    assert codec.same(tree, json.loads(json.dumps(tree)))
-    assert time.process_time() - start < 2
+
+    def spent(factor: int) -> float:
+        tree = {"$": "dict", "v": [[key * factor, key] for key in range(30_000)]}
+        start = time.process_time()
+        assert part(tree, f"$[{29_999 * factor}]") == 29_999
+        assert list(differences(tree, json.loads(json.dumps(tree)))) == []
+        assert codec.same(tree, json.loads(json.dumps(tree)))
+        return time.process_time() - start
+
+    assert spent(2**61 - 1) < 20 * spent(2**61 + 1)
 
 
 @pytest.mark.parametrize("path", ["", "rows", "$rows", "$.", "$[", "$[x]", "$..a", "$.a]", "$[0]x"])

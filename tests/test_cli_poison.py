@@ -116,6 +116,7 @@ class TestRequeue:
 
 
 class TestShow:
+    @pytest.mark.promise(number=10)
     def test_each_delivery_is_shown_with_its_error(self, command: Commands, inbox: Any) -> None:
         text = command.ok("show", "inbox")
         lines = [re.sub(r"\d\d:\d\d:\d\dZ", "TIME", line.strip()) for line in text.splitlines()]
@@ -209,6 +210,7 @@ class TestShow:
 
 
 class TestOtherCommands:
+    @pytest.mark.promise(number=10)
     def test_list_counts_them(self, command: Commands, store: Store, inbox: Any) -> None:
         store.session("inbox").xcom["more"].max_deliveries = 1
         store.session("inbox").xcom["more"].push(1)
@@ -219,6 +221,7 @@ class TestOtherCommands:
         assert {each["name"]: each["dead"] for each in listed if each["dead"]} == {"inbox": 2}
         assert parse_lines("header", command.ok("list", "--format", "jsonl")) == listed
 
+    @pytest.mark.promise(number=10)
     def test_doctor_names_their_queues(self, command: Commands, inbox: Any) -> None:
         found = parse_lines("finding", command.ok("doctor", "--format", "jsonl"))
         (finding,) = (each for each in found if each["check"] == "dead-values")

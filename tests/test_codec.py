@@ -89,6 +89,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.promise(number=6)
 @given(values)
 @example({1: "a", "1": "b"})
 @example({True: "a", "true": "b", None: "c", "null": "d", math.nan: "e"})

@@ -130,6 +130,7 @@ REGISTERED = [
 ]
 
 
+@pytest.mark.promise(number=6)
 @pytest.mark.parametrize("value", REGISTERED, ids=id_of)
 def test_a_registered_class_comes_back(value: Any) -> None:
     for cls in (type(value), Point):
@@ -140,6 +141,7 @@ def test_a_registered_class_comes_back(value: Any) -> None:
     assert repr(found) == repr(value)
 
 
+@pytest.mark.promise(number=6)
 @pytest.mark.parametrize(
     ("value", "plain"),
     [
@@ -206,6 +208,7 @@ def test_an_unencodable_field_is_named() -> None:
         encode([Box(Point(threading.Lock()))])  # type: ignore[arg-type]
 
 
+@pytest.mark.promise(number=6)
 def test_functions_make_any_class_storable() -> None:
     register_codec(Money, name="money", encode=lambda money: (money.cents,), decode=lambda parts: Money(*parts))
     assert round_trip({"price": Money(990)}) == {"price": Money(990)}

@@ -84,6 +84,7 @@ def refusal(value: Any) -> str:
     return message.removeprefix("cannot store ").replace(f" ({NO_CODEC})", "")
 
 
+@pytest.mark.promise(number=7)
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
@@ -225,6 +226,7 @@ def test_a_value_that_shares_its_parts_ends_at_the_limit(make: Callable[[Any], A
     assert not encode(value, lenient=True, limit=100_000).restorable
 
 
+@pytest.mark.promise(number=7)
 @pytest.mark.parametrize("value", ["x" * 99, list(range(40)), {"k": b"x" * 80}, {1: "x" * 90}])
 def test_a_value_over_the_limit_is_refused_with_its_size(value: Any) -> None:
     size = len(encode(value).data)

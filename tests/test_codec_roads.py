@@ -93,6 +93,7 @@ def comes_back_the_same(value: Any) -> None:
             assert outcome(lambda: decode(encode(value).data)) == fast
 
 
+@pytest.mark.promise(number=6)
 @given(values, st.integers(0, 300))
 @example([2**63, 2**64, -(2**63) - 1, 10**30, 10**600, 10**700], 300)
 @example([0.1, 1e16, 1e22, 1e-7, 5e-324, 2.2250738585072011e-308, 123456789012345680.0, -0.0], 300)
@@ -103,6 +104,7 @@ def test_both_roads_lead_to_the_same_value(value: Any, length: int) -> None:
     comes_back_the_same({"value": [value] * 3, "x": "é" * length})
 
 
+@pytest.mark.promise(number=6)
 @given(RAW_TEXTS, st.integers(0, 300))
 def test_any_text_is_read_as_by_the_standard_library(text: str, length: int) -> None:
     data = f'["{"x" * length}",{text}]'
@@ -151,6 +153,7 @@ def once_with_an_int() -> dict[Any, Any]:
     return value
 
 
+@pytest.mark.promise(number=6)
 @pytest.mark.parametrize(
     "odd",
     [

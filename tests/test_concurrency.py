@@ -33,6 +33,7 @@ pytestmark = pytest.mark.slow
 PROCESSES = 8
 
 
+@pytest.mark.promise(number=4)
 @pytest.mark.smoke
 def test_each_value_goes_to_one_process(location: str, store: Store) -> None:
     """Eight processes push and take at both ends of queues. All finish without an error."""
@@ -76,6 +77,7 @@ def test_attempts_that_fail_on_shared_queues_never_lock_each_other_out(location:
         assert refused == 0
 
 
+@pytest.mark.promise(number=4)
 def test_each_value_goes_to_one_thread(store: Store) -> None:
     queue = store.session("s").xcom["q"]
     together = threading.Barrier(PROCESSES)
@@ -162,6 +164,7 @@ def test_processes_that_open_a_new_store_at_once(new_location: str) -> None:
         assert faults(store) == []
 
 
+@pytest.mark.promise(number=4)
 def test_first_in_first_out_also_where_takes_are_rolled_back(location: str, store: Store) -> None:
     """A taker waits for an earlier take that is not yet committed, and gets the value if that is rolled back."""
     count = 400

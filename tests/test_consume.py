@@ -45,6 +45,7 @@ class TestOneByOne:
         assert attempts(store) == [("inbox/files", n, "completed", None) for n in (1, 2, 3)]
         assert store.session("worker").status == "completed"
 
+    @pytest.mark.promise(number=10)
     def test_begin_and_take_are_one_transaction(self, store: Store, inbox: Any) -> None:
         with store.session("worker").run() as run:
             deliveries = run.consume(inbox)
@@ -55,6 +56,7 @@ class TestOneByOne:
             assert attempts(store) == []
             assert list(inbox) == ["a", "b", "c"]
 
+    @pytest.mark.promise(number=10)
     def test_what_the_block_does_belongs_to_the_delivery(self, store: Store, inbox: Any) -> None:
         done, own = store.session("done").xcom["files"], store.session("worker").xcom["own"]
         with store.session("worker").run() as run:
@@ -68,6 +70,7 @@ class TestOneByOne:
         assert states(store, "done", "files") == states(store, "worker", "own") == expected
         assert list(inbox) == ["b"]
 
+    @pytest.mark.promise(number=10)
     def test_a_failed_delivery_is_recorded_and_the_loop_goes_on(
         self, store: Store, inbox: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -279,6 +282,7 @@ class TestQueues:
                         raise Broken
         assert [row[2] for row in attempts(store)] == ["completed", "failed"]
 
+    @pytest.mark.promise(number=10)
     def test_one_of_the_run_itself(self, store: Store) -> None:
         """Unlike those of other attempts, changes that a delivery made to its own session are undone at once."""
         own = store.session("worker").xcom["todo"]

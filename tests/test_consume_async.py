@@ -96,6 +96,7 @@ def test_a_delivery_that_has_not_ended_before_the_next_one(store: Store, inbox: 
     assert list(inbox) == ["a", "b", "c"]
 
 
+@pytest.mark.promise(number=10)
 def test_waiting_and_taking_let_other_tasks_run(store: Store, location: str) -> None:
     """The value comes from another task of the same loop, after the store was slow."""
     queue = store.session("inbox").xcom["files"]
@@ -198,6 +199,7 @@ async def again_and_again(task: asyncio.Task[Any]) -> None:
         await asyncio.sleep(0)
 
 
+@pytest.mark.promise(number=10)
 @pytest.mark.parametrize("cancel", [once, again_and_again])
 @pytest.mark.parametrize(
     ("point", "left"),

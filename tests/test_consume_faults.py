@@ -30,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("sound")
 
 
 class TestDeath:
+    @pytest.mark.promise(number=10)
     def test_any_taker_reclaims_a_dead_consumer(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_delivery, location, "worker-1") as child:
             assert child.receive() == "a"
@@ -62,6 +63,7 @@ class TestDeath:
             child.kill()
         assert inbox.pop() == "a"
 
+    @pytest.mark.promise(number=10)
     def test_a_live_one_keeps_its_value(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_delivery, location, "worker-1") as child:
             assert child.receive() == "a"
@@ -72,6 +74,7 @@ class TestDeath:
             assert child.join() == 0
         assert list(store.session("done").xcom["files"]) == ["a"]
 
+    @pytest.mark.promise(number=10)
     def test_one_whose_lease_was_taken_over_changes_nothing(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_delivery, location, "worker-1") as child:
             assert child.receive() == "a"

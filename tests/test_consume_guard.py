@@ -54,6 +54,7 @@ def is_alive(pid: int, started: str | None) -> bool | None:
     return is_group_alive(me.boot_id, me.pid_namespace, pid, started)
 
 
+@pytest.mark.promise(number=10)
 def test_a_killed_consumer_takes_its_command_along(tmp_path: Path) -> None:
     child, pid, started = start(tmp_path, "sh", "-c", FAMILY)
     with child:
@@ -90,6 +91,7 @@ def test_a_killed_guard_is_replaced(tmp_path: Path, number: int) -> None:
         wait_until(lambda: all(map(is_gone, pids)), lambda: "the command lives on")
 
 
+@pytest.mark.promise(number=10)
 def test_if_the_guard_dies_too_the_group_is_known_to_live(tmp_path: Path) -> None:
     child, pid, started = start(tmp_path, "sh", "-c", FAMILY)
     with child:

@@ -56,6 +56,7 @@ class TestWaiting:
         with store.session("worker").run() as run:
             assert taken(run, inbox, wait=0.05) == ["a", "b", "c"]
 
+    @pytest.mark.promise(number=10)
     def test_it_does_not_wait_for_what_it_passes_over(self, store: Store, inbox: Any) -> None:
         with store.session("worker").run() as run:
             deliveries = run.consume(inbox, wait=0.05)
@@ -99,6 +100,7 @@ class TestMemory:
 
 
 class TestPauses:
+    @pytest.mark.promise(number=10)
     def test_they_double_from_the_second_failure_on(self, store: Store, pauses: list[float]) -> None:
         queue = store.session("inbox").xcom["files"]
         queue.extend(range(11))
@@ -148,6 +150,7 @@ class TestBatches:
             assert taken(run, queue, batch=2) == [[0, 1], [2, 3], [4]]
         assert len(attempts(store)) == 3
 
+    @pytest.mark.promise(number=10)
     def test_values_of_a_failed_batch_come_again_each_alone(self, store: Store) -> None:
         queue = store.session("inbox").xcom["files"]
         queue.extend(range(5))
@@ -162,6 +165,7 @@ class TestBatches:
         assert list(queue) == [1]
         assert deliveries_of(store) == [1, 2, 1, 0, 0]
 
+    @pytest.mark.promise(number=10)
     def test_a_value_that_came_back_is_not_taken_with_others(self, store: Store) -> None:
         """Neither one in front of others nor one between them; an interrupted delivery is enough."""
         queue = store.session("inbox").xcom["files"]
@@ -181,6 +185,7 @@ class TestBatches:
 
 
 class TestPoison:
+    @pytest.mark.promise(number=10)
     def test_a_value_dies_after_its_last_delivery(self, store: Store, inbox: Any) -> None:
         inbox.max_deliveries = 2
         for night in (1, 2, 3):
@@ -193,6 +198,7 @@ class TestPoison:
         assert states(store, "inbox", "files") == [("a", "taken"), ("b", "dead"), ("c", "taken")]
         assert deliveries_of(store) == [0, 2, 0]
 
+    @pytest.mark.promise(number=10)
     def test_lost_ones_count(self, store: Store, location: str, inbox: Any) -> None:
         inbox.max_deliveries = 1
         with Child(hold_a_delivery, location, "worker-1") as child:
@@ -243,6 +249,7 @@ class TestOutcome:
         assert [row[1:3] for row in attempts(store)] == [(1, "completed")]
         assert list(inbox) == ["b", "c"]
 
+    @pytest.mark.promise(number=10)
     def test_each_night_is_judged_by_itself(self, store: Store, inbox: Any) -> None:
         session = store.session("worker")
         with session.run(again=True) as run:

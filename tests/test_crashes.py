@@ -28,6 +28,8 @@ PLACES = ("before", "inside", "after")
 CHANGES_OF_CONSUMERS = ("consume", "command")
 
 
+@pytest.mark.promise(number=2)
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_workflow_that_is_killed_anywhere_loses_nothing(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -43,6 +45,7 @@ def test_a_workflow_that_is_killed_anywhere_loses_nothing(
     assert points | {f"{change}:{place}" for change in others for place in PLACES} == set(POINTS)
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_zrb_task_that_is_killed_anywhere_does_nothing_twice(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -55,6 +58,7 @@ def test_a_zrb_task_that_is_killed_anywhere_does_nothing_twice(
         assert child.join() == 0
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("change", MANUAL_CHANGES)
 def test_what_people_do_by_hand_is_done_whole_or_not_at_all(

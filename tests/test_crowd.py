@@ -9,6 +9,7 @@ from tests.crowd import crowd
 pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True), pytest.mark.slow]
 
 
+@pytest.mark.promise(number=4)
 @pytest.mark.parametrize("queues", [1, 6])
 def test_a_crowd(location: str, queues: int) -> None:
     """Each process waits for the others before it begins. `crowd` checks what they got."""

@@ -118,6 +118,7 @@ def damaged(request: pytest.FixtureRequest, filled: Store) -> Store:
     return filled
 
 
+@pytest.mark.promise(number=14)
 @pytest.mark.parametrize("damaged", PLANTED, indirect=True, ids=lambda text: text[7:70])
 @pytest.mark.slow
 def test_everything_else_is_shown_and_the_damage_is_named(command: Commands, damaged: Store, location: str) -> None:

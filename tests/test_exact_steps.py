@@ -71,6 +71,7 @@ def test_a_name_says_which_step_it_is(store: Store) -> None:
     assert statuses(store, 1) == [("completed", False)]
 
 
+@pytest.mark.promise(number=11)
 def test_a_change_gives_back_what_followed(store: Store) -> None:
     queue = store.session("s").xcom["out"]
     store.session("other").xcom["in"].extend([1, 2])
@@ -107,6 +108,7 @@ def test_the_reason_is_stored_with_the_values_that_come_back(store: Store) -> No
     assert [row[0] for row in query(store, "SELECT reason FROM zrb_return")] == ["asked again?"]
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize("ends", ["completed", "lost", "failed"])
 def test_a_once_step_is_not_discarded(store: Store, ends: str) -> None:
     class Boom(Exception):
@@ -154,6 +156,7 @@ def test_two_of_one_name_do_not_run_at_once(store: Store) -> None:
             ask(attempt, "model", work=other)
 
 
+@pytest.mark.promise(number=11)
 def test_what_a_person_has_kept_is_kept(store: Store) -> None:
     with attempt_of(store) as attempt:
         ask(attempt, "model")
@@ -177,6 +180,7 @@ def ask_in_vain(attempt: Attempt, name: str, work: Callable[[], Any] = lambda: N
         assert ask(attempt, name, work=result, **more)[1]
 
 
+@pytest.mark.promise(number=11)
 def test_what_this_attempt_did_on_the_way_stays(store: Store) -> None:
     """The result of a call could not be stored, so that it runs again before the question that rests on it."""
     queue = store.session("s").xcom["out"]
@@ -190,6 +194,7 @@ def test_what_this_attempt_did_on_the_way_stays(store: Store) -> None:
     assert faults(store) == []
 
 
+@pytest.mark.promise(number=11)
 def test_what_followed_a_result_that_is_not_stored_is_given_back_with_it(store: Store) -> None:
     queue = store.session("s").xcom["out"]
     with attempt_of(store) as attempt:

@@ -52,6 +52,7 @@ def lose(store: Store, between: Proxy, moment: str, then: Callable[[], None]) ->
     cut(between, moment)
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_failover_around_a_commit(location: str, moment: str) -> None:
     """The rows of attempts tell what became of it. About other changes one line says that nobody knows."""
@@ -84,6 +85,7 @@ def test_a_failover_around_a_commit(location: str, moment: str) -> None:
         assert list(queue) == ([0, 1, 2] if moment == AFTER else [0])
 
 
+@pytest.mark.promise(number=8)
 def test_a_commit_that_the_standby_never_got(location: str) -> None:
     """An asynchronous standby takes over, and gives the number of the lost transaction to one that it commits."""
     numbers: list[str] = []
@@ -117,6 +119,7 @@ def test_a_commit_that_the_standby_never_got(location: str) -> None:
         assert status == "committed"  # another transaction with the number that was lost
 
 
+@pytest.mark.promise(number=8)
 def test_a_store_is_used_across_failovers(location: str) -> None:
     """Processes push, consume and run workflows meanwhile; `python -m tests.failovers` does it twenty times."""
     figures = failovers.fail_over(2)

@@ -48,6 +48,7 @@ def fill_up(push: Callable[[str], None]) -> int:
 
 
 class TestFullDisk:
+    @pytest.mark.promise(number=8)
     @ON_SQLITE
     def test_nothing_is_lost_and_work_goes_on_when_there_is_room(self, store: Store) -> None:
         session = store.session("flow")
@@ -128,6 +129,7 @@ def integrity(store: Store) -> str:
     return str(answer)
 
 
+@pytest.mark.promise(number=8)
 @ON_SQLITE
 def test_locked_by_another_program(store: Store, location: str) -> None:
     queue = store.session("s").xcom["q"]
@@ -216,6 +218,7 @@ class TestFiles:
             open_store(tmp_path / "empty.db", read_only=True)
         assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("empty.db", 0)]
 
+    @pytest.mark.promise(number=8)
     def test_nobody_else_may_read_it(self, tmp_path: Path) -> None:
         """The umask makes no difference."""
         before = os.umask(0)
@@ -335,6 +338,7 @@ def test_ctrl_c_while_psycopg_counts_a_statement(new_postgres: str, monkeypatch:
         assert list(queue) == ["first", *range(10)]
 
 
+@pytest.mark.promise(number=8)
 def test_a_process_that_may_open_no_more_files_is_told_so(location: str) -> None:
     with Child(run_out_of_files, location) as child:
         for error, message in child.receive():

@@ -160,6 +160,7 @@ class StepScenarioRun(ScenarioRun):
 _numbers = itertools.count()
 
 
+@pytest.mark.promise(number=11)
 @settings(max_examples=settings().max_examples // 6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.slow
 @given(choices=st.lists(st.integers(0, 1000), min_size=10, max_size=40))
@@ -208,6 +209,7 @@ def pass_on(attempt: Attempt, page: int) -> object:
     return attempt.xcom["in"].pop()
 
 
+@pytest.mark.promise(number=11)
 def test_from_a_task(store: Store) -> None:
     pages(store, fails_at=3)
     forked = store.fork("night", from_task="convert")
@@ -224,6 +226,7 @@ def test_from_a_task(store: Store) -> None:
     assert list(store.session("night").xcom["in"]) == ["c"], "the source must stay as it is"
 
 
+@pytest.mark.promise(number=11)
 def test_from_a_step(store: Store) -> None:
     pages(store, fails_at=3)
     remove_sessions(store.database, store.fork("night", from_task="convert", from_step="convert/3", name="other").name)
@@ -241,6 +244,7 @@ def test_from_a_step(store: Store) -> None:
     assert attempts.by_name(store.database, "night-fork", "convert/3", 1) is not None, "numbers go on"
 
 
+@pytest.mark.promise(number=11)
 def test_steps_that_rest_on_what_comes_back_are_not_copied(store: Store, inbox: Xcom) -> None:
     with attempt_of(store, "convert", fails=True) as attempt:
         attempt.step("before", int)

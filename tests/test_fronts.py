@@ -133,6 +133,7 @@ def died(store: Store, snapshot: object) -> None:
             fail(delivery)
 
 
+@pytest.mark.promise(number=4)
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_another_process_puts_before_the_live_values_is_taken_next(
     location: str, store: Store, died: None, change: str
@@ -155,6 +156,7 @@ def test_what_another_process_puts_before_the_live_values_is_taken_next(
     assert taken == ["again", 2, 3, 4]
 
 
+@pytest.mark.promise(number=4)
 def test_what_is_given_back_is_taken_next(location: str, store: Store, snapshot: object) -> None:
     queue = queue_of(store)
     queue.extend(range(5))
@@ -170,6 +172,7 @@ def test_what_is_given_back_is_taken_next(location: str, store: Store, snapshot:
         run.end("failed")
 
 
+@pytest.mark.promise(number=4)
 def test_a_look_waits_for_values_that_are_being_given_back(
     location: str, store: Store, snapshot: object, postgres_admin: psycopg.Connection[Any]
 ) -> None:

@@ -56,6 +56,7 @@ OPERATIONS: dict[str, Do] = {
 }
 
 
+@pytest.mark.promise(number=1)
 @pytest.mark.parametrize("end", ["fails", "dies", "is given back later"])
 @pytest.mark.parametrize("do", OPERATIONS.values(), ids=OPERATIONS)
 def test_each_operation_is_undone(store: Store, do: Do, end: str) -> None:
@@ -82,6 +83,7 @@ def test_each_operation_is_undone(store: Store, do: Do, end: str) -> None:
     assert seqs(store, "shared") == before
 
 
+@pytest.mark.promise(number=1)
 def test_the_example_of_promise_1(store: Store) -> None:
     session = store.session("flow")
     queue = session.xcom["q"]
@@ -102,6 +104,7 @@ def test_the_example_of_promise_1(store: Store) -> None:
     assert list(queue) == [2, 3, 9]
 
 
+@pytest.mark.promise(number=1)
 def test_only_the_attempts_of_that_task_are_given_back_within_a_run(store: Store) -> None:
     queue: Any = store.session("flow").xcom["q"]
     run = start(store, "flow")
@@ -124,6 +127,7 @@ def test_completed_attempts_stand_in_the_next_run(store: Store) -> None:
     assert list(queue) == [2, 10]
 
 
+@pytest.mark.promise(number=1)
 def test_what_is_done_outside_any_attempt_is_final(store: Store) -> None:
     queue: Any = store.session("flow").xcom["q"]
     queue.extend([1, 2])
@@ -135,6 +139,7 @@ def test_what_is_done_outside_any_attempt_is_final(store: Store) -> None:
     assert list(queue) == [1, 3]
 
 
+@pytest.mark.promise(number=1)
 def test_a_returned_value_goes_to_its_old_place(store: Store) -> None:
     """It comes before newer values that were pushed meanwhile, and after values that were put at the front."""
     queue: Any = store.session("shared").xcom["q"]
@@ -147,6 +152,7 @@ def test_a_returned_value_goes_to_its_old_place(store: Store) -> None:
     assert list(queue) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.promise(number=4)
 def test_a_returned_value_may_follow_a_younger_one_that_was_taken_meanwhile(store: Store) -> None:
     queue: Any = store.session("flow").xcom["q"]
     queue.extend([1, 2])
@@ -168,6 +174,7 @@ def test_a_queue_emptied_by_others_does_not_stop_the_giving_back(store: Store) -
     assert list(queue) == []
 
 
+@pytest.mark.promise(number=1)
 def test_several_unfinished_attempts_of_one_session_newest_first(store: Store) -> None:
     """The order matters, since an attempt may take values that an earlier attempt moved."""
     queue: Any = store.session("flow").xcom["q"]
@@ -193,6 +200,7 @@ def test_a_value_that_moved_and_was_taken_by_another(store: Store) -> None:
     assert list(queue) == [1, 2]
 
 
+@pytest.mark.promise(number=4)
 def test_several_workers_on_one_inbox(store: Store) -> None:
     """One of three workers dies. The next worker gets its file before later files, and no file goes to two workers."""
     inbox = store.session("inbox").xcom["q"]
@@ -216,6 +224,7 @@ def test_several_workers_on_one_inbox(store: Store) -> None:
     assert list(store.session("three").xcom["loaded"]) == ["c.csv"]
 
 
+@pytest.mark.promise(number=3)
 def test_each_return_is_kept_with_who_when_and_why(store: Store) -> None:
     """The row of a value and its returns contain its history (docs/promises.md, promise 3)."""
     queue: Any = store.session("shared").xcom["q"]
@@ -251,6 +260,7 @@ def test_each_return_is_kept_with_who_when_and_why(store: Store) -> None:
     assert list(queue) == ["v"]
 
 
+@pytest.mark.promise(number=3)
 def test_a_number_is_never_used_again(store: Store) -> None:
     """Not even the seq of a retracted, taken or removed value, at either end of the queue."""
     queue: Any = store.session("shared").xcom["q"]

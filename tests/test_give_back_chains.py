@@ -37,6 +37,7 @@ def test_nothing_given_back(store: Store, chain: dict[str, Attempt]) -> None:
     assert states(store, "shared") == [("v", "taken"), ("w", "taken")]
 
 
+@pytest.mark.promise(number=1)
 @pytest.mark.parametrize(
     ("order", "expected"),
     [
@@ -61,6 +62,7 @@ def test_giving_back(store: Store, chain: dict[str, Attempt], order: str, expect
     assert list(store.session("shared").xcom["q"]) == [value for value, state in expected if state == "live"]
 
 
+@pytest.mark.promise(number=1)
 def test_a_holder_that_completed_keeps_it_until_it_is_given_back_itself(
     store: Store, chain: dict[str, Attempt]
 ) -> None:

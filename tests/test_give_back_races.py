@@ -109,6 +109,7 @@ def state(store: Store) -> tuple[str, bool]:
     return state, orphaned
 
 
+@pytest.mark.promise(number=1)
 def test_value_being_taken_while_its_pusher_is_given_back(
     store: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
 ) -> None:
@@ -133,6 +134,7 @@ def test_value_being_returned_while_its_pusher_is_given_back(
     assert state(store) == ("retracted", False)
 
 
+@pytest.mark.promise(number=1)
 def test_value_being_orphaned_while_its_taker_is_given_back(
     store: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
 ) -> None:
@@ -157,6 +159,7 @@ def requeuing(queue_id: int) -> Work:
     return work
 
 
+@pytest.mark.promise(number=10)
 def test_value_dying_while_its_pusher_is_given_back(
     deadly: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
 ) -> None:
@@ -179,6 +182,7 @@ def test_value_dying_while_it_is_requeued(deadly: Store, other: Store, taker: At
     assert faults(deadly) == []
 
 
+@pytest.mark.promise(number=10)
 def test_value_being_requeued_while_its_pusher_is_given_back(
     deadly: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
 ) -> None:

@@ -52,6 +52,7 @@ def until(store: Store, status: str) -> None:
     wait_until(lambda: store.session("flow").status == status, lambda: f"the session is not {status}")
 
 
+@pytest.mark.promise(number=5)
 def test_a_stopped_run_that_was_taken_over_changes_no_row(store: Store, location: str) -> None:
     """No kind of write gets through, as when a laptop slept (docs/promises.md, promise 5)."""
     with runner(location, store, 1) as (child, writes):
@@ -91,6 +92,7 @@ def test_a_stopped_run_that_nobody_took_over_goes_on(store: Store, location: str
     assert store.session("flow").status == "completed"
 
 
+@pytest.mark.promise(number=5)
 @pytest.mark.parametrize("meanwhile", ["nothing", "fork"])
 def test_a_lease_is_renewed_for_as_long_as_its_process_lives(store: Store, location: str, meanwhile: str) -> None:
     """A fork of the process makes no difference."""
@@ -129,6 +131,7 @@ def start_at_once(store: Store) -> int:
         return run.number
 
 
+@pytest.mark.promise(number=5)
 @pytest.mark.parametrize(
     "elsewhere", [{"boot_id": "another machine"}, {"pid_namespace": "another container"}, {"boot_id": None}]
 )
@@ -157,6 +160,7 @@ def outlast_suspicion(store: Store) -> None:
         store.database.transact(lambda t: t.driver.execute("UPDATE zrb_run SET suspected_at = suspected_at - 15000000"))
 
 
+@pytest.mark.promise(number=5)
 def test_a_process_at_work_keeps_its_session_without_a_lease(store: Store, location: str) -> None:
     """A clock that is ahead finds every lease expired, and one call may keep the renewal waiting."""
     ours = start(store, "ours")
@@ -187,6 +191,7 @@ def test_the_status_stale_is_computed_and_never_stored(store: Store) -> None:
     assert store.session("flow").status == "running"
 
 
+@pytest.mark.promise(number=5)
 @ON_POSTGRESQL
 @pytest.mark.parametrize("seconds", [3600, -3600])
 def test_a_wrong_clock_on_one_machine_changes_nothing(store: Store, location: str, seconds: int) -> None:

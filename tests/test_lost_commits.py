@@ -63,6 +63,7 @@ def state(store: Store) -> dict[str, Any]:
     return {"values": values, "attempts": rows, "runs": runs}
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_connection_that_is_cut_around_its_commit(between: Proxy, location: str, change: str, moment: str) -> None:
@@ -106,6 +107,7 @@ def cut_one(between: Proxy, location: str, change: str, moment: str, number: int
     return begun > number
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_session_that_is_ended_around_its_commit(
     location: str, store: Store, moment: str, postgres_admin: psycopg.Connection[Any]
@@ -154,6 +156,7 @@ def test_a_connection_through_a_pooler(location: str, postgres_server: Server, p
             assert list(direct.session("s").xcom["q"]) == [0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("end", ["stop", "kill"])
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_server_that_crashes_during_a_commit_is_not_believed(location: str, end: str, moment: str) -> None:
@@ -183,6 +186,7 @@ def test_a_server_that_crashes_during_a_commit_is_not_believed(location: str, en
         assert list(queue) == [0, 1, 2]
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_rows_tell_what_became_of_runs_and_attempts_although_the_server_crashed(location: str, moment: str) -> None:
     """Only this process writes them, so that they need no number of a transaction."""
@@ -258,6 +262,7 @@ def test_a_commit_that_has_not_ended_is_waited_for(
         assert len(asked) == 3
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("operation", ["push", "extend"])
 def test_a_change_that_nobody_can_ask_about(
@@ -295,6 +300,7 @@ def test_an_error_before_the_commit_does_not_say_that_it_may_have_been_made(loca
     assert "may have been made" not in str(caught.value)
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("statement", [b"INSERT INTO zrb_attempt", b"UPDATE zrb_attempt"], ids=["begin", "complete"])
 def test_a_step_whose_beginning_or_end_is_not_answered(
@@ -323,6 +329,7 @@ def test_a_step_whose_beginning_or_end_is_not_answered(
     assert found == [("load", 1, "completed"), ("load/1", 1, "completed")]
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("way", ["step", "attempt", "after one that has not ended"])
 def test_an_attempt_whose_beginning_is_not_answered(location: str, between: Proxy, way: str, moment: str) -> None:

@@ -40,6 +40,7 @@ def advice(store: Store, name: str) -> list[str]:
     return shlex.split(str(caught.value).split("`")[3])
 
 
+@pytest.mark.promise(number=11)
 def test_completed_with_a_result_it_is_not_run_again(command: Commands, killed: Store) -> None:
     program, *words, json = advice(killed, AWKWARD)
     assert (program, json) == ("zrb-store", "JSON")
@@ -56,6 +57,7 @@ def test_completed_with_a_result_it_is_not_run_again(command: Commands, killed: 
     assert changes(killed) == [("mark", "night", f"pay/2#2 completed ({AWKWARD})")]
 
 
+@pytest.mark.promise(number=11)
 def test_failed_it_runs_again(command: Commands, killed: Store) -> None:
     assert advice(killed, AWKWARD)[:4] == ["zrb-store", "mark", "night", "pay"]
     assert command.ok("mark", "night", "pay", "failed", "--step", "pay/2") == "night/pay/2#2\n"
@@ -76,6 +78,7 @@ def test_what_the_dead_attempt_did_is_given_back_first(command: Commands, killed
     assert [recorded(killed, name).status for name in ("pay", "pay/1", "pay/2")] == ["lost", "completed", "lost"]
 
 
+@pytest.mark.promise(number=11)
 def test_a_marked_step_rests_on_nothing(command: Commands, store: Store, inbox: Xcom) -> None:
     run = store.session("night").run().start()
     with run.attempt("pay"):

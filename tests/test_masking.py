@@ -90,6 +90,7 @@ def test_options() -> None:
     assert mask_command(["--password"]) == ["--password"]
 
 
+@pytest.mark.promise(number=9)
 @pytest.mark.parametrize(
     ("text", "masked"),
     [
@@ -123,6 +124,7 @@ def test_errors_and_output(text: str, masked: str) -> None:
     assert mask_printed(masked) == masked
 
 
+@pytest.mark.promise(number=9)
 @pytest.mark.parametrize(
     "text",
     [
@@ -152,6 +154,7 @@ def test_prose_and_code_stay(text: str) -> None:
     assert mask_printed(text) == text
 
 
+@pytest.mark.promise(number=9)
 @pytest.mark.parametrize(
     "text", ["token=", "--token ", "Bearer ", "Bearer Zk", "token = os.", "password = get(", "--token T"]
 )
@@ -160,6 +163,7 @@ def test_what_comes_next_may_belong_to_a_secret(text: str) -> None:
     assert not ends_amid_secret(f"{text}Zk7 and more")
 
 
+@pytest.mark.promise(number=9)
 def test_inputs_are_masked_as_a_command_line_is() -> None:
     shown = mask_named(
         {
@@ -229,6 +233,7 @@ def test_a_remembered_secret_however_it_is_quoted(secret: str, how: str) -> None
         assert set(left) <= set("\"'b\\")
 
 
+@pytest.mark.promise(number=9)
 @pytest.mark.parametrize(
     ("text", "masked"),
     [

@@ -130,6 +130,7 @@ def disturb(queue: Any, chance: random.Random) -> None:
         )()
 
 
+@pytest.mark.promise(number=3)
 @pytest.mark.parametrize("seed", range(4))
 def test_every_earlier_state_of_the_queues_can_be_seen(store: Store, seed: int) -> None:
     chance = random.Random(seed)

@@ -84,6 +84,7 @@ def test_values_come_back_and_pass_all_checks(aged: Store, command: Commands) ->
     assert words.pop() == WORDS[-1]
 
 
+@pytest.mark.promise(number=6)
 def test_equal_inputs_and_arguments_are_equal(aged: Store) -> None:
     with aged.session("flow").run(task="load", inputs=INPUTS) as run:
         assert run.step("count", lambda words: pytest.fail("called"), WORDS) == len(WORDS)
@@ -115,6 +116,7 @@ def test_a_fork_goes_on_with_them(aged: Store, command: Commands) -> None:
     command.ok("doctor")
 
 
+@pytest.mark.promise(number=6)
 def test_an_export_of_both_forms_can_be_imported(
     aged: Store, command: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ def fail(store: Store, name: str = "night", **settings: Any) -> None:
 
 
 class TestRuns:
+    @pytest.mark.promise(number=13)
     def test_what_the_command_is_told(self, store: Store, told: Told) -> None:
         fail(store, task="main", path=["etl", "main"], project="/srv/my etl")
         [one] = told.all()
@@ -73,6 +74,7 @@ class TestRuns:
         assert events(told.all()) == [("failed", "night")] * 2
         assert query(store, "SELECT count(*) FROM zrb_run WHERE told_at = ended_at") == [(2,)]
 
+    @pytest.mark.promise(number=13)
     @pytest.mark.parametrize("parent", ["main", "main/load#1"])
     def test_a_child_session_does_not(self, store: Store, told: Told, parent: str) -> None:
         fail(store, "main.1", parent=parent)
@@ -104,6 +106,7 @@ def one_time(store: Store) -> str:
 
 
 class TestItsCommand:
+    @pytest.mark.promise(number=13)
     def test_it_starts_no_command_itself(self, store: Store, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
         program = (
             "from zrb_store import open_store\n"
@@ -127,6 +130,7 @@ class TestItsCommand:
         assert settings.session_name() == (None if event else "night")
         assert settings.on_failure() == (None if event else "x")
 
+    @pytest.mark.promise(number=13)
     @pytest.mark.parametrize(
         ("command", "warning"),
         [
@@ -191,6 +195,7 @@ class TestItsCommand:
         go.touch()
         _until(done.exists)
 
+    @pytest.mark.promise(number=13)
     def test_a_program_waits_for_it_at_its_end_and_no_longer(self, location: str, tmp_path: Path) -> None:
         """Its output is a pipe that is read to its end, which the command must not keep open."""
         program = (

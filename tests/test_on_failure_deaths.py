@@ -56,6 +56,7 @@ class TestDeadRuns:
             assert "session night" in result.out
         assert events(told.all()) == [("stale", "night")]
 
+    @pytest.mark.promise(number=13)
     def test_of_two_at_once_one_tells(self, store: Store, location: str, told: Told) -> None:
         for number in range(5):
             self.killed(location, f"night-{number}")
@@ -104,6 +105,7 @@ class TestDeadRuns:
             assert told.all() == []
             child.send("end")
 
+    @pytest.mark.promise(number=13)
     def test_an_expired_lease_is_told_only_if_it_was_not_renewed_for_a_while(self, store: Store, told: Told) -> None:
         """An outage of the server must not look like everybody's death."""
         run = store.session("night").run().start()
@@ -178,6 +180,7 @@ class TestDeadValues:
         assert "value inbox/my files#1 and 2 more" in one["MESSAGE"]
         assert one["REMEDY"].count("#") == 3
 
+    @pytest.mark.promise(number=13)
     def test_who_reclaims_tells_of_the_value_and_of_the_run(
         self, store: Store, location: str, inbox: Any, told: Told
     ) -> None:
@@ -251,6 +254,7 @@ class TestUnavailable:
         assert "zrb-store: the command of ZRB_STORE_ON_FAILURE failed with exit code 3" in lines
         assert all(line.startswith("zrb-store: ") for line in lines)
 
+    @pytest.mark.promise(number=13)
     @pytest.mark.parametrize("when", ["start", "end"])
     def test_a_store_that_is_lost_during_a_run(
         self, store: Store, told: Told, monkeypatch: pytest.MonkeyPatch, when: str

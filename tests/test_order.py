@@ -17,7 +17,7 @@ from zrb_store.inspect.show import open_session
 from zrb_store.operations.fork import fork
 
 # The clock is that of a session of the server, which a pooler shares.
-pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.unpooled]
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.unpooled, pytest.mark.promise(number=17)]
 
 
 @pytest.fixture

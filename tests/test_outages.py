@@ -99,11 +99,13 @@ def lose_the_server(seconds: float, suspicion: float, lease: float) -> str:
         return outlive(server.url, lease, suspicion, outage)
 
 
+@pytest.mark.promise(number=10)
 @pytest.mark.usefixtures("short_suspicion")
 def test_a_server_that_was_away_longer_than_a_lease() -> None:
     assert "no value changed hands" in lose_the_server(LEASE + 1, SUSPICION, LEASE)
 
 
+@pytest.mark.promise(number=10)
 @pytest.mark.usefixtures("short_suspicion")
 def test_a_machine_that_was_suspended(location: str) -> None:
     """Everything stands still: also those who might reclaim."""
@@ -113,6 +115,7 @@ def test_a_machine_that_was_suspended(location: str) -> None:
 @on_postgresql
 @pytest.mark.usefixtures("short_suspicion")
 class TestTwoHosts:
+    @pytest.mark.promise(number=10)
     def test_a_live_holder_is_left_alone_and_a_dead_one_reclaimed_after_its_lease(
         self, location: str, store: Store
     ) -> None:
@@ -142,6 +145,7 @@ class TestTwoHosts:
         assert store.session("dies").status == "interrupted"
         assert faults(store) == []
 
+    @pytest.mark.promise(number=10)
     def test_one_that_was_stopped_beyond_its_lease_changes_nothing(self, location: str, store: Store) -> None:
         inbox: Any = store.session("inbox").xcom["files"]
         inbox.push("a")

@@ -15,6 +15,7 @@ def taken(printed: OutputBuffer) -> list[tuple[str, str]]:
     return [(line.stream, line.text) for line in printed.take(all_of_it=True).lines]
 
 
+@pytest.mark.promise(number=12)
 @pytest.mark.parametrize(
     ("pieces", "texts"),
     [
@@ -72,6 +73,7 @@ def test_the_beginning_of_a_line_waits_for_its_end_but_not_for_long(monkeypatch:
     assert not printed.has_beginning
 
 
+@pytest.mark.promise(number=12)
 def test_half_a_character_waits_for_the_rest() -> None:
     printed = OutputBuffer(1000)
     printed.raw.add("stdout", b"caf\xc3")
@@ -81,6 +83,7 @@ def test_half_a_character_waits_for_the_rest() -> None:
     assert taken(printed) == [("stdout", "\ufffd")], "although nothing came since"
 
 
+@pytest.mark.promise(number=12)
 @pytest.mark.parametrize("begun", ["key: hunt", "key: HUNTER2-SECRET-VALU", "key: hunter2-secret-value h"])
 def test_the_beginning_of_a_secret_waits_for_its_end(monkeypatch: pytest.MonkeyPatch, begun: str) -> None:
     remember("hunter2-secret-value")
@@ -125,6 +128,7 @@ def test_what_is_printed_between_two_looks_does_not_fill_the_memory() -> None:
     assert sum(len(data) for _, _, data in printed.raw._added) < 3 * limit + 60_000
 
 
+@pytest.mark.promise(number=12)
 @pytest.mark.parametrize("limit", [0, 1, 5, 6, 7, 50, 1000])
 @pytest.mark.parametrize("size", [10, 60, 5000, 40_000, 500_000])
 @pytest.mark.parametrize("chunk", [1000, 65536])
@@ -146,6 +150,7 @@ def test_a_line_that_alone_is_too_long_is_cut(limit: int, size: int, chunk: int)
         assert line.text[len(CUT) :] in text.decode()
 
 
+@pytest.mark.promise(number=12)
 @pytest.mark.parametrize("size", [950, 5_000, 300_000])
 @pytest.mark.parametrize("char", ["x", "é"])
 def test_what_follows_a_very_long_line_leaves_its_end(size: int, char: str) -> None:
@@ -169,6 +174,7 @@ def test_a_line_that_grows_for_long_is_counted_whole() -> None:
     assert found.skipped + found.lines[0].size == 50 * 500 + 1
 
 
+@pytest.mark.promise(number=12)
 @pytest.mark.parametrize("before", [*range(0, 60, 7), 16_000, 17_000, 30_000, 33_000])
 def test_no_part_of_a_secret_stays_where_text_is_cut(before: int) -> None:
     remember("s3cr3t-of-output-x9")

@@ -20,6 +20,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.output import Output, writer
 
 
+@pytest.mark.promise(number=12)
 def test_no_log_line_is_lost_between_threads(store: Store) -> None:
     with store.session("s").run() as run, run.attempt("load") as attempt:
 
@@ -83,6 +84,7 @@ def test_output_that_no_thread_can_store_now_fails_no_task(store: Store, monkeyp
     assert "print: a lot of text" in lines_of(store, "load#1")
 
 
+@pytest.mark.promise(number=12)
 def test_a_signal_handler_that_prints_first_while_its_thread_does(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +101,7 @@ def test_a_signal_handler_that_prints_first_while_its_thread_does(
     assert lines_of(store, "load#1") == ["log: from the handler", "log: from the task"]
 
 
+@pytest.mark.promise(number=12)
 def test_what_a_forked_child_prints_first_does_no_harm(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "INTERVAL", 0.0)
 
@@ -113,6 +116,7 @@ def test_what_a_forked_child_prints_first_does_no_harm(store: Store, monkeypatch
     assert lines_of(store, "load#1") == ["log: from the parent"]
 
 
+@pytest.mark.promise(number=12)
 def test_a_child_that_is_forked_while_output_is_stored_does_not_wait_for_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

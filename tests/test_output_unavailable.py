@@ -10,6 +10,7 @@ from tests.test_output import lines_of, stored_pieces
 from zrb_store import Store, StoreUnavailable
 
 
+@pytest.mark.promise(number=12)
 def test_lines_wait_for_a_store_that_cannot_be_reached(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -42,6 +42,7 @@ def test_the_page_of_a_session(filled: Store, pages: Pages) -> None:
     assert 'id="description"' in answer.text
 
 
+@pytest.mark.promise(number=16)
 def test_a_session_as_data_is_what_show_says(filled: Store, pages: Pages, command: Commands) -> None:
     assert command.ok("show", "etl-24", "--format", "json") == pages("/session/etl-24?format=json").text + "\n"
 
@@ -67,6 +68,7 @@ def test_a_session_with_any_name_has_a_page(store: Store, pages: Pages) -> None:
     assert [link for link in pages("/").links if "session?name=.." in link]
 
 
+@pytest.mark.promise(number=16)
 def test_nothing_from_the_store_is_markup(store: Store, pages: Pages) -> None:
     session = store.session("hostile")
     with contextlib.suppress(ValueError), session.run(task=HOSTILE, project=f"/srv/{HOSTILE}") as run:
@@ -96,6 +98,7 @@ def test_nothing_from_the_store_is_markup(store: Store, pages: Pages) -> None:
 # -- the others
 
 
+@pytest.mark.promise(number=16)
 def test_the_comparison_is_what_diff_says(filled: Store, pages: Pages, command: Commands) -> None:
     said = command("diff", "etl-24", "etl-25", "--format", "json").out
     assert said == pages("/compare?a=etl-24&b=etl-25&format=json").text + "\n"
@@ -147,6 +150,7 @@ def test_queues_tell_which_steps_hold_values(night: Store, pages: Pages) -> None
     assert home["steps_of_session"][0]["state"] == "step of a failed session"
 
 
+@pytest.mark.promise(number=16)
 def test_stats_are_what_the_command_says(filled: Store, pages: Pages, command: Commands) -> None:
     assert command.ok("stats", "--format", "json") == pages("/stats?format=json").text + "\n"
     assert command.ok("stats", "x", "--format", "json") == pages("/stats?task=x&format=json").text + "\n"
@@ -196,6 +200,7 @@ def test_what_no_database_can_store_is_found_nowhere(filled: Store, pages: Pages
         pages(target.replace("%00", "x\0") if "session/" in target else target, status=404)
 
 
+@pytest.mark.promise(number=16)
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_only_reading_is_allowed(filled: Store, pages: Pages, method: str) -> None:
     for target in ("/", "/session/etl-24", "/static/style.css", "/events", "/nix"):
@@ -212,6 +217,7 @@ def test_every_answer_has_the_headers_that_protect_a_page(filled: Store, pages: 
     assert answers[0].headers["cache-control"] == "no-store"
 
 
+@pytest.mark.promise(number=16)
 def test_the_pages_write_nothing(tmp_path: Path, sqlite_template: Path) -> None:
     path = tmp_path / "store.db"
     shutil.copy(sqlite_template, path)
@@ -237,6 +243,7 @@ def test_the_tag_of_a_page_differs_only_if_it_has_to_be_drawn_again(filled: Stor
 # -- a store that cannot be read
 
 
+@pytest.mark.promise(number=16)
 def test_a_store_that_is_missing_is_shown_as_soon_as_it_is_there(new_location: str) -> None:
     pages = Pages(new_location)
     answer = pages("/", status=503)
@@ -249,6 +256,7 @@ def test_a_store_that_is_missing_is_shown_as_soon_as_it_is_there(new_location: s
     pages.close()
 
 
+@pytest.mark.promise(number=16)
 def test_a_store_that_was_upgraded_meanwhile(store: Store, pages: Pages, location: str) -> None:
     pages("/")
     with raw(location) as execute:

@@ -22,6 +22,7 @@ def ask(target: str, scheme: str = "http", **headers: str) -> Answer:
     return request(WithToken(app, TOKEN, 21214), target, headers=headers, scheme=scheme)
 
 
+@pytest.mark.promise(number=16)
 @pytest.mark.parametrize(
     ("target", "headers"),
     [
@@ -106,6 +107,7 @@ def test_this_machine_is_known_by_its_names(host: str) -> None:
     assert request(OnThisMachine(app), "/", headers={"Host": host}).text == "the sessions"
 
 
+@pytest.mark.promise(number=16)
 @pytest.mark.parametrize(
     "host",
     [

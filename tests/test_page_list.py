@@ -28,11 +28,13 @@ def many(store: Store, count: int) -> list[str]:
     return names[::-1]
 
 
+@pytest.mark.promise(number=16)
 def test_the_list_shows_what_the_command_lists(filled: Store, pages: Pages, command: Commands) -> None:
     assert pages("/").rows == command.ok("list", "--format", "value").split()
     assert command.ok("list", "--format", "json") == pages("/?format=json").text + "\n"
 
 
+@pytest.mark.promise(number=16)
 @pytest.mark.parametrize(
     ("words", "options"),
     [
@@ -73,6 +75,7 @@ def test_words_that_mean_nothing_are_refused_in_one_sentence(pages: Pages, words
     assert "Traceback" not in answer.text
 
 
+@pytest.mark.promise(number=16)
 def test_pages_of_the_list_hold_each_session_once(store: Store, pages: Pages) -> None:
     names = many(store, 23)
     seen, target = [], "/?limit=5&name=s-*"

@@ -55,6 +55,7 @@ def test_without_a_commit_there_is_no_news(store: Store, reader: Store) -> None:
     assert not news.wait(0.3)
 
 
+@pytest.mark.promise(number=16)
 @pytest.mark.parametrize("most", [2, 8])  # a watched file is looked at at the end; else a few times a second
 @pytest.mark.parametrize("location", ["sqlite", "postgresql"], indirect=True)
 def test_waiting_asks_seldom(store: Store, reader: Store, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
@@ -103,6 +104,7 @@ def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "zrb-store-watcher"]
 
 
+@pytest.mark.promise(number=16)
 def test_all_pages_learn_of_a_change_by_one_thread(store: Store, watcher: Watcher) -> None:
     async def page() -> str:
         mark = watcher.mark

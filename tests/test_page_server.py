@@ -40,9 +40,7 @@ def test_it_serves_until_ctrl_c_which_open_pages_do_not_delay(filled: Store, sta
     with server.events() as one, server.events() as other:
         assert next(line for line in one if line.startswith("event")) == "event: changed"
         assert next(line for line in other if line.startswith("event")) == "event: changed"
-        code, err, seconds = server.end()
-    assert (code, err) == (0, "")
-    assert seconds < 10, "it waited for the open pages"  # they would have stayed for minutes
+        assert server.end() == (0, ""), "or it waits for the open pages"
 
 
 def test_a_change_is_told_to_an_open_page(filled: Store, start: Any) -> None:
@@ -63,10 +61,11 @@ def test_a_page_that_connects_again_is_told_what_it_missed(filled: Store, start:
 
 
 def test_sigterm_ends_it_too(start: Any) -> None:
-    code, err, _ = start().end(signal.SIGTERM)
+    code, err = start().end(signal.SIGTERM)
     assert (code, err) == (-signal.SIGTERM, "")
 
 
+@pytest.mark.promise(number=16)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_it_needs_the_token_that_it_prints(filled: Store, start: Any, host: str) -> None:
@@ -113,6 +112,7 @@ def test_a_browser_is_led_to_the_address_and_nobody_else(start: Any, tmp_path: P
     assert not file.exists()
 
 
+@pytest.mark.promise(number=16)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_half_requests_keep_nobody_from_the_page(filled: Store, start: Any) -> None:
     server = start(descriptors=256)
@@ -129,6 +129,7 @@ def test_half_requests_keep_nobody_from_the_page(filled: Store, start: Any) -> N
     assert server.end()[1] == ""
 
 
+@pytest.mark.promise(number=16)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("half", [b"", b"GET / HT", b"GET /nix HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT"])
 def test_a_request_that_does_not_come_is_not_waited_for(start: Any, half: bytes) -> None:

@@ -110,6 +110,7 @@ SPANS = st.lists(
 )
 
 
+@pytest.mark.promise(number=14)
 @given(attempts=SPANS, steps=SPANS)
 def test_spans_that_overlap_have_tracks_of_their_own(
     attempts: list[tuple[int | None, Span]], steps: list[tuple[int | None, Span]]
@@ -132,6 +133,7 @@ def test_spans_that_overlap_have_tracks_of_their_own(
     assert sum(each["ph"] == "X" for each in drawn) == 2 + len(attempts) + len(steps)
 
 
+@pytest.mark.promise(number=14)
 def test_the_curve_of_a_queue_is_its_length_at_each_moment(store: Store) -> None:
     fill_with_history(store)
     stepping.night(store)
@@ -151,6 +153,7 @@ def iso_exact(moment: int) -> str:
     return text
 
 
+@pytest.mark.promise(number=14)
 def test_every_push_and_every_take_is_marked(store: Store) -> None:
     fill_with_history(store)
     for record in store.sessions():

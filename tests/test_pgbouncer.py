@@ -60,6 +60,7 @@ def search_path(location: str) -> str:
     return str(make_url(location).query["options"])
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("durability", ["normal", "full"])
 def test_a_neighbour_finds_its_server_session_as_it_was(
     narrow: Pooler,
@@ -98,6 +99,7 @@ def test_a_neighbour_finds_its_server_session_as_it_was(
         neighbour.execute("CREATE TABLE neighbours (id int); INSERT INTO neighbours VALUES (1); DROP TABLE neighbours")
 
 
+@pytest.mark.promise(number=8)
 def test_two_clients_repeat_every_statement(narrow: Pooler, location: str) -> None:
     """From the fifth time psycopg would prepare a statement, in a session that the other client then uses."""
     url = behind(narrow, location)
@@ -213,6 +215,7 @@ def test_a_statement_that_takes_long_is_not_taken_for_one_that_waits(
     assert any(cancelled for sql, cancelled in asked if sql.startswith("WITH"))
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("operation", ["push", "extend", "read", "open"])
 def test_a_server_that_stands_still_behind_it_is_not_waited_for_without_end(
     location: str, operation: str, monkeypatch: pytest.MonkeyPatch
@@ -239,6 +242,7 @@ def test_a_server_that_stands_still_behind_it_is_not_waited_for_without_end(
         assert list(queue)[-1] == 3
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("what", ["server", "pooler"])
 def test_a_restart_is_survived(location: str, what: str) -> None:
     with (

@@ -82,6 +82,7 @@ def test_an_earlier_attempt_that_stands_counts() -> None:
     assert Decision("clean", "skip", "completed") in decide(CHAIN, history("clean completed", "clean failed"))
 
 
+@pytest.mark.promise(number=2)
 def test_servers_checks_and_fallbacks() -> None:
     done = [
         "build completed", "api completed server", "ready completed check",
@@ -109,6 +110,7 @@ def test_what_was_marked_by_hand_does_not_run_whatever_it_is() -> None:
     assert Decision("api", "run", "forced") in decide(SERVED, history("api completed manual"), "api")
 
 
+@pytest.mark.promise(number=2)
 def test_what_cannot_be_restored_runs_if_something_needs_it() -> None:
     records = history("extract completed opaque", "clean completed opaque", "load completed", "report failed")
     assert shown(decide(CHAIN, records)) == [
@@ -126,6 +128,7 @@ def test_what_cannot_be_restored_runs_if_something_needs_it() -> None:
     assert shown(only) == ["one: skip completed", "two: run never-started", "main: skip completed"]
 
 
+@pytest.mark.promise(number=2)
 def test_from() -> None:
     done = history("extract completed", "clean completed", "clean completed", "load completed", "report completed")
     decisions = decide(CHAIN, done, "clean", finished=True)

@@ -56,6 +56,7 @@ def work(store: Store, attempt: Attempt) -> None:
     step("5", attempt.xcom["own"].pop)
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize("ends", ["failed", "lost"])
 def test_steps_that_come_back_with_their_attempt_do_not_count(store: Store, ends: str) -> None:
     store.session("inbox").xcom["files"].push("a.csv")
@@ -94,6 +95,7 @@ def test_a_step_whose_result_could_not_be_stored_does_not_count(store: Store) ->
     assert planned(store)["load"] == ("failed", 1)
 
 
+@pytest.mark.promise(number=11)
 def test_a_completed_once_step_is_refused(store: Store) -> None:
     with contextlib.suppress(Boom), store.session("night").run() as run:
         with run.attempt("load"):

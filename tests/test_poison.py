@@ -55,6 +55,7 @@ def fates(store: Store, session: str = "inbox", queue: str = "files") -> list[tu
 
 
 class TestDeath:
+    @pytest.mark.promise(number=10)
     def test_it_comes_with_the_last_delivery_that_is_allowed(self, store: Store, inbox: Any) -> None:
         inbox.max_deliveries = 3
         for count in (1, 2):
@@ -80,6 +81,7 @@ class TestDeath:
         deliver(store, lambda: [inbox.pop(), inbox.popright()], times=2)
         assert fates(store) == [("a", "dead", 2), ("b", "live", 0), ("c", "dead", 2)]
 
+    @pytest.mark.promise(number=10)
     def test_a_process_that_was_killed_counts(self, store: Store, location: str, inbox: Any) -> None:
         inbox.max_deliveries = 1
         with Child(hold_a_value, location, "killed") as child:
@@ -95,6 +97,7 @@ class TestDeath:
         assert fates(store)[0] == ("a", "live", 1)
         assert query(store, "SELECT reason, deliveries FROM zrb_return ORDER BY id") == [("lost", 1)]
 
+    @pytest.mark.promise(number=10)
     def test_retries_in_the_own_session_count_when_the_next_one_begins(self, store: Store) -> None:
         run = start(store, "s")
         queue = store.session("s").xcom["q"]
@@ -106,6 +109,7 @@ class TestDeath:
         run.begin("load")
         assert fates(store, "s", "q") == [("a", "dead", 2)]
 
+    @pytest.mark.promise(number=10)
     def test_what_a_person_or_a_signal_ended_does_not_count(self, store: Store, inbox: Any) -> None:
         run = start(store, "worker")
         with contextlib.suppress(KeyboardInterrupt), run.attempt("convert"):
@@ -120,6 +124,7 @@ class TestDeath:
         assert fates(store)[0] == ("a", "live", 0)
         assert query(store, "SELECT reason, deliveries FROM zrb_return ORDER BY id") == [("interrupted", None)] * 3
 
+    @pytest.mark.promise(number=10)
     def test_neither_does_rm_nor_a_completed_attempt_that_runs_again(self, store: Store) -> None:
         # What a child took of its parent comes back only with the next attempt, or with rm.
         start(store, "parent")
@@ -146,6 +151,7 @@ class TestDeath:
         assert inbox.pop() == "a"
         assert fates(store)[0] == ("a", "taken", 0)
 
+    @pytest.mark.promise(number=10)
     def test_a_limit_that_changes_concerns_the_next_death(self, store: Store, inbox: Any) -> None:
         deliver(store, inbox.pop)
         inbox.max_deliveries = 1
@@ -180,6 +186,7 @@ MOVES: dict[str, Callable[[Any], object]] = {
 
 
 class TestMoves:
+    @pytest.mark.promise(number=10)
     @pytest.mark.parametrize("move", MOVES)
     def test_the_count_goes_with_the_value(self, store: Store, inbox: Any, move: str) -> None:
         deliver(store, inbox.pop)
@@ -217,6 +224,7 @@ class TestPushersThatAreGivenBack:
         taking.fail()
         assert fates(store) == [("a", "retracted", 1)]
 
+    @pytest.mark.promise(number=10)
     def test_a_dead_value_is_retracted(self, store: Store) -> None:
         queue = store.session("inbox").xcom["files"]
         queue.max_deliveries = 1
@@ -234,6 +242,7 @@ class TestPushersThatAreGivenBack:
 
 
 class TestRequeue:
+    @pytest.mark.promise(number=10)
     def test_it_is_live_at_its_old_place_and_counts_anew(self, store: Store, inbox: Any) -> None:
         deliver(store, inbox.pop, times=2)
         deliver(store, lambda: inbox.popright(), times=2)
@@ -249,6 +258,7 @@ class TestRequeue:
         told = query(store, "SELECT taken_by, deliveries FROM zrb_return WHERE reason LIKE 'requeued by % on %'")
         assert told == [(None, 0), (None, 0)]
 
+    @pytest.mark.promise(number=10)
     @pytest.mark.parametrize(
         ("other", "error"),
         [
@@ -277,6 +287,7 @@ class TestRequeue:
         assert detail.endswith("files#10 and 3 more")
 
 
+@pytest.mark.promise(number=10)
 @pytest.mark.parametrize("seed", range(3))
 def test_every_earlier_moment_is_shown_as_it_was(store: Store, seed: int) -> None:
     chance = random.Random(seed)

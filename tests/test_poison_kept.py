@@ -37,6 +37,7 @@ def poisoned(store: Store) -> Any:
     return queue
 
 
+@pytest.mark.promise(number=10)
 def test_prune_keeps_a_session_with_a_dead_value(store: Store, poisoned: Any) -> None:
     age(store, 2)
     assert [name.partition("-")[0] for name in pruned(store, OLD)] == ["worker"]
@@ -55,6 +56,7 @@ def test_retention_does_too(store: Store, poisoned: Any, monkeypatch: pytest.Mon
     assert names(store) == {"s", "new"}
 
 
+@pytest.mark.promise(number=10)
 def test_prune_keeps_the_dead_values_of_an_open_session(store: Store) -> None:
     queue = store.session("inbox").xcom["files"]
     queue.max_deliveries = 1
@@ -71,6 +73,7 @@ def test_rm_deletes_them(store: Store, poisoned: Any) -> None:
     assert "s" not in names(store)
 
 
+@pytest.mark.promise(number=10)
 def test_a_fork_has_what_was_dead_then(store: Store) -> None:
     run = start(store, "s")
     queue = store.session("s").xcom["q"]
@@ -138,6 +141,7 @@ def test_an_attempt_of_the_own_session_that_is_held_at_the_fork_does_not_count(s
     assert fates(store, store.fork("s", from_task="next").name, "q") == [("deadly", "live", 1)]
 
 
+@pytest.mark.promise(number=10)
 def test_another_store_gets_them(store: Store, poisoned: Any, tmp_path: Any) -> None:
     deliver(store, poisoned.pop)
     requeue(store.database, ["s/q#2"])

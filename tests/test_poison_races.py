@@ -32,6 +32,7 @@ def work_and_requeue(pipe: Connection, location: str, number: int, rounds: int) 
         pipe.send("done")
 
 
+@pytest.mark.promise(number=10)
 @pytest.mark.slow
 def test_processes_that_kill_values_and_requeue_them_at_the_same_time(store: Store, location: str) -> None:
     store.session("inbox").xcom["files"].max_deliveries = 2

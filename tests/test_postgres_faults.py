@@ -129,6 +129,7 @@ def tcp_server(port: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("operation", ["push", "extend", "read"])
 def test_a_server_that_stands_still_is_not_waited_for_without_end(
     location: str, operation: str, monkeypatch: pytest.MonkeyPatch

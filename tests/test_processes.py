@@ -43,6 +43,7 @@ def test_a_stopped_process_is_not_dead() -> None:
         assert not is_dead(who)
 
 
+@pytest.mark.promise(number=5)
 def test_a_killed_process_is_dead() -> None:
     with Child(wait) as child:
         who = identity_of(child.pid)
@@ -61,10 +62,12 @@ def test_a_zombie_is_dead() -> None:
         assert is_dead(who)
 
 
+@pytest.mark.promise(number=5)
 def test_another_process_with_the_same_pid_is_not_taken_for_it() -> None:
     assert is_dead(replace(identity(), process_started="1"))
 
 
+@pytest.mark.promise(number=5)
 def test_another_boot_another_container_or_the_unknown_prove_nothing() -> None:
     with Child(wait) as child:
         gone = identity_of(child.pid)

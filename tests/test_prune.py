@@ -147,6 +147,7 @@ def test_a_session_that_changed_since_it_was_seen_stays(store: Store) -> None:
     assert names(store) == {"resumed", "pinned", "awake"}
 
 
+@pytest.mark.promise(number=3)
 def test_what_unfinished_attempts_took_elsewhere_is_given_back_first(store: Store) -> None:
     inbox = store.session("inbox").xcom["files"]
     inbox.extend(["a", "b", "c"])
@@ -220,6 +221,7 @@ def test_no_number_is_given_twice(store: Store, push: str) -> None:
     assert sorted(given, reverse=push == "appendleft") == given
 
 
+@pytest.mark.promise(number=3)
 def test_a_value_that_may_come_back_stays(store: Store) -> None:
     inbox = store.session("inbox").xcom["q"]
     inbox.extend([1, 2])

@@ -43,6 +43,7 @@ def attempts(store: Store) -> list[tuple[str, int, str]]:
     return query(store, "SELECT task, number, status FROM zrb_attempt ORDER BY id")
 
 
+@pytest.mark.promise(number=10)
 def test_what_a_running_consumer_has_done_goes(store: Store) -> None:
     store.session("inbox").xcom["q"].extend("abc")
     with store.session("consumer").run() as run:

@@ -79,6 +79,7 @@ TAKERS: dict[str, Callable[[Store], Any]] = {
 }
 
 
+@pytest.mark.promise(number=10)
 @pytest.mark.usefixtures("no_looks")
 @pytest.mark.parametrize("pusher", ["thread", "connection", "process"])
 @pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
@@ -269,6 +270,7 @@ def test_the_parts_for_asyncio(store: Store) -> None:
 # -- what it costs others
 
 
+@pytest.mark.promise(number=10)
 @pytest.mark.usefixtures("no_looks")
 def test_no_transaction_is_open(
     store: Store, location: str, asked: list[bool], postgres_admin: psycopg.Connection[Any]

@@ -89,6 +89,7 @@ EDITS: dict[str, tuple[Callable[[Any], object], list[str]]] = {
 
 
 class TestLooking:
+    @pytest.mark.promise(number=10)
     @pytest.mark.parametrize("look", LOOKS)
     def test_whoever_finds_nothing_looks_for_dead_holders(self, store: Store, look: str) -> None:
         queue = store.session("inbox").xcom["files"]
@@ -96,6 +97,7 @@ class TestLooking:
         hold_and_die(store)
         assert LOOKS[look](queue) == "a"
 
+    @pytest.mark.promise(number=10)
     @pytest.mark.parametrize("edit", EDITS)
     def test_an_edit_sees_what_a_dead_process_holds(self, store: Store, inbox: Any, edit: str) -> None:
         hold_and_die(store)
@@ -108,6 +110,7 @@ class TestLooking:
         hold_and_die(store)
         assert [open_again(store).peek(), len(inbox)] == ["a", 3]
 
+    @pytest.mark.promise(number=10)
     def test_who_only_reads_changes_nothing(self, store: Store, location: str, inbox: Any, command: Commands) -> None:
         hold_and_die(store)
         with open_store(location, read_only=True) as reader:
@@ -118,6 +121,7 @@ class TestLooking:
 
 
 class TestDeath:
+    @pytest.mark.promise(number=10)
     def test_the_next_taker_gets_the_value_of_a_dead_process(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_value, location, "worker-3") as child:
             assert child.receive() == "a"
@@ -175,6 +179,7 @@ class TestDeath:
             done.pop()
         assert list(store.session("inbox").xcom["files"]) == ["a"]
 
+    @pytest.mark.promise(number=10)
     def test_a_process_at_work_keeps_its_value_without_a_lease(self, store: Store, location: str, inbox: Any) -> None:
         """One call may keep all threads of a process waiting, and so the renewal of its lease."""
         with Child(hold_a_value, location, "worker") as child:
@@ -186,6 +191,7 @@ class TestDeath:
             child.join()
         assert store.session("worker").status == "completed"
 
+    @pytest.mark.promise(number=5)
     @pytest.mark.skipif(platform.system() != "Linux", reason="only Linux tells one program of a process from the next")
     def test_a_program_that_a_task_has_become_keeps_its_value_as_long_as_its_lease(
         self, store: Store, location: str, inbox: Any
@@ -217,6 +223,7 @@ class TestDeath:
         age_suspicion(store, lease_queries.SUSPICION)
         assert [*iter(lambda: pop_at_once(store), None)] == ["a", "c"]
 
+    @pytest.mark.promise(number=10)
     def test_a_shell_script_gets_it_too(self, store: Store, location: str, inbox: Any, command: Commands) -> None:
         with Child(hold_a_value, location, "worker") as child:
             assert child.receive() == "a"
@@ -224,6 +231,7 @@ class TestDeath:
         assert command.ok("pop", "inbox", "files") == "a\n"
         assert "reclaimed by pid" in command.ok("log", "worker")
 
+    @pytest.mark.promise(number=10)
     def test_a_live_holder_loses_nothing(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_value, location, "worker") as child:
             assert child.receive() == "a"
@@ -246,6 +254,7 @@ class TestDeath:
         assert "taken by worker/convert#1" not in command.ok("show", "inbox")
         assert inbox.pop() == "b"
 
+    @pytest.mark.promise(number=10)
     def test_a_process_elsewhere_is_first_suspected(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_value, location, "worker") as child:
             assert child.receive() == "a"
@@ -325,6 +334,7 @@ def pop_at_once(store: Store) -> Any:
         return None
 
 
+@pytest.mark.promise(number=10)
 def test_takers_look_at_most_once_a_second(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
 

@@ -66,6 +66,7 @@ def report(command: Commands, name: str) -> Document:
     return Document(command.ok("report", name))
 
 
+@pytest.mark.promise(number=14)
 def test_description_has_what_show_and_log_have(filled: Store) -> None:
     described = check("report", describe(filled.database, "etl-24"))
     shown, log = show(filled.database, "etl-24"), logged(filled, "etl-24")
@@ -135,6 +136,7 @@ def test_everything_is_cut_and_counted(store: Store) -> None:
     assert many["steps"][-1]["name"] == "page 49"
 
 
+@pytest.mark.promise(number=14)
 def test_policy_allows_the_scripts_and_the_style_of_the_file_and_nothing_else(command: Commands, filled: Store) -> None:
     document = report(command, "etl-24")
     (policy,) = (each["content"] for tag, each in document.elements if each.get("http-equiv"))
@@ -164,6 +166,7 @@ def hostile_session(store: Store) -> None:
         raise ValueError(HOSTILE)
 
 
+@pytest.mark.promise(number=14)
 def test_everything_from_the_store_is_text(command: Commands, store: Store, filled: Store) -> None:
     hostile_session(store)
     harmless, hostile = report(command, "etl-24"), report(command, "s")
@@ -209,6 +212,7 @@ def test_json_in_a_page_keeps_numbers(data: Any) -> None:
     assert json.loads(as_json(data), object_hook=number) == data
 
 
+@pytest.mark.promise(number=14)
 def test_an_empty_report_is_small(command: Commands, store: Store) -> None:
     with store.session("s").run():
         pass
@@ -248,6 +252,7 @@ STEPS = (
 )
 
 
+@pytest.mark.promise(number=14)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.slow
 def test_a_hundred_thousand_values_are_all_there_in_5_mb(command: Commands, store: Store) -> None:
@@ -259,6 +264,7 @@ def test_a_hundred_thousand_values_are_all_there_in_5_mb(command: Commands, stor
     assert (queue["left_out"], queue["values"]["count"]) == (0, 100_000)
 
 
+@pytest.mark.promise(number=14)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.slow
 def test_what_has_no_room_is_counted_and_named(command: Commands, store: Store) -> None:

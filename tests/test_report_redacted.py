@@ -54,6 +54,7 @@ def telling(store: Store, command: Commands) -> Store:
     return store
 
 
+@pytest.mark.promise(number=9)
 def test_strangers_see_structure_times_and_types(telling: Store, command: Commands, tmp_path: Path) -> None:
     whole = check("report", describe(telling.database, "s"))
     shown = check("report", redacted(whole))

@@ -62,6 +62,7 @@ OPERATIONS: dict[str, Callable[[Any], object]] = {
 }
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.unpooled
 def test_a_queue_that_is_gone_is_not_taken_for_another(
@@ -81,6 +82,7 @@ def test_a_queue_that_is_gone_is_not_taken_for_another(
     assert store.session("mine").xcom["q"][-1] == "c"
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.unpooled
 def test_a_run_that_is_gone_is_not_taken_for_another(store: Store, location: str, copy: MakeCopy) -> None:
     shared = store.session("inbox").xcom["q"]
@@ -108,6 +110,7 @@ def test_a_run_that_is_gone_is_not_taken_for_another(store: Store, location: str
     assert "mine" not in [record.name for record in store.sessions()]
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.unpooled
 def test_who_was_there_when_the_copy_was_made_goes_on(store: Store, location: str, copy: MakeCopy) -> None:
     queue = store.session("inbox").xcom["q"]

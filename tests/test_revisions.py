@@ -68,6 +68,7 @@ def outlast_suspicion(store: Store) -> None:
     store.database.transact(lambda transaction: transaction.execute(suspected))
 
 
+@pytest.mark.promise(number=15)
 @pytest.mark.parametrize("stored", STORED, ids=lambda path: path.stem)
 def test_a_stored_database_is_upgraded_and_used(
     stored: Path, new_location: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -130,6 +131,7 @@ def test_a_report_of_a_stored_database_is_written_or_refused_as_show_does(
     assert (code == 0) == ("<h1>dead</h1>" in page.out)
 
 
+@pytest.mark.promise(number=17)
 @pytest.mark.unpooled
 def test_an_upgraded_store_keeps_the_order_of_its_times(new_location: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens after the upgrade comes after it, also for a clock that is far behind."""

@@ -25,6 +25,7 @@ WithSettings = Callable[..., str]
 ISOLATION = ["read uncommitted", "repeatable read", "serializable"]
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.parametrize("level", ISOLATION)
 def test_any_default_isolation_of_a_role(location: str, level: str, with_settings: WithSettings) -> None:
     """Each value goes to one of many who push and pop at once, and nobody gets an error."""
@@ -165,6 +166,7 @@ def test_a_session_that_the_server_ends_for_idling_is_replaced(
         assert list(queue) == [0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.promise(number=8)
 def test_a_role_that_may_only_read(
     location: str,
     new_postgres: str,
@@ -186,6 +188,7 @@ def test_a_role_that_may_only_read(
         assert "in a read-only transaction" in result.err
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.unpooled
 def test_a_role_that_may_have_one_connection(
     location: str, with_settings: WithSettings, caplog: pytest.LogCaptureFixture

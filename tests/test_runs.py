@@ -44,6 +44,7 @@ def check_rows(store: Store) -> Iterator[None]:
 
 
 class TestWhoMayRun:
+    @pytest.mark.promise(number=5)
     def test_not_while_another_process_does(self, store: Store, location: str) -> None:
         with Child(hold_a_run, location, "flow") as child:
             assert child.receive() == "running"
@@ -57,6 +58,7 @@ class TestWhoMayRun:
         with pytest.raises(SessionCompleted, match="session flow has completed: `zrb-store show flow` shows it"):
             store.session("flow").run().start()
 
+    @pytest.mark.promise(number=5)
     @pytest.mark.smoke
     def test_at_once_when_that_process_was_killed(self, store: Store, location: str) -> None:
         with Child(hold_a_run, location, "flow") as child:
@@ -153,6 +155,7 @@ class TestStatus:
         assert store.session("flow").status == status
         assert query(store, "SELECT status FROM zrb_attempt") == [(status,)]
 
+    @pytest.mark.promise(number=0)
     @pytest.mark.parametrize(
         ("error", "status"),
         [
@@ -187,6 +190,7 @@ class TestStatus:
             run.end("interrupted")
         assert store.session("flow").status == "interrupted"
 
+    @pytest.mark.promise(number=0)
     def test_failed_if_a_task_failed_without_a_later_success(self, store: Store) -> None:
         with store.session("flow").run() as run:
             failing(run, "load", lambda: None)
@@ -197,6 +201,7 @@ class TestStatus:
                 pass
         assert store.session("flow").status == "completed"
 
+    @pytest.mark.promise(number=0)
     def test_a_failing_check_does_not_fail_the_session(self, store: Store) -> None:
         with store.session("flow").run() as run:
             run.begin("is it up?", role="check").fail(Broken())

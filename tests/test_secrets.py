@@ -39,6 +39,7 @@ def secret_url(new_postgres: str) -> str:
 
 
 class TestTheStoresUrl:
+    @pytest.mark.promise(number=9)
     def test_it_is_shown_without_passwords(
         self, secret_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -115,6 +116,7 @@ class TestTheStoresUrl:
         assert PASSWORD not in str(refused.value)
 
 
+@pytest.mark.promise(number=9)
 def test_a_programs_command_line(location: str, tmp_path: Path) -> None:
     """They are masked in the output of `log` and `export`, and in the rows."""
     job = tmp_path / "job.py"
@@ -154,6 +156,7 @@ def test_a_programs_command_line(location: str, tmp_path: Path) -> None:
     assert "cannot log in by postgresql://me:***@db.example/jobs with" in shown
 
 
+@pytest.mark.promise(number=9)
 def test_what_an_attempts_error_quotes(store: Store) -> None:
     url = f"postgresql://me:{PASSWORD}@db.example/jobs?password={PASSWORD}&x=1"
 
@@ -202,6 +205,7 @@ def test_what_is_stored_to_be_compared(store: Store) -> None:
     assert results == [3, 3]
 
 
+@pytest.mark.promise(number=9)
 def test_inputs_errors_and_output(store: Store, command: Commands, tmp_path: Path) -> None:
     """Inputs are masked when they are shown, and kept for a resume; errors and output are masked before."""
     inputs = {"api-key": "Zk7-key", "to": "https://db.example?token=Zk7-token", "config": {"password": "Zk7-nested"}}
@@ -226,6 +230,7 @@ def test_inputs_errors_and_output(store: Store, command: Commands, tmp_path: Pat
     assert "api-key: *** became ***, config.password: *** became ***" in str(refused.value)
 
 
+@pytest.mark.promise(number=9)
 @pytest.mark.parametrize(
     ("name", "nested", "place"),
     [

@@ -20,6 +20,7 @@ from zrb_store import Store, open_store
 from zrb_store.db.views import VIEWS
 
 
+@pytest.mark.promise(number=15)
 def test_the_page_describes_every_view_and_column_in_order(store: Store) -> None:
     assert list(SECTIONS) == list(VIEWS)
     for name, (columns, _) in SECTIONS.items():
@@ -40,6 +41,7 @@ def both(tmp_path: Path, new_postgres: str) -> tuple[str, str]:
     return filled_location(str(tmp_path / "store.db")), filled_location(new_postgres)
 
 
+@pytest.mark.promise(number=15)
 def test_each_query_of_the_page_finds_the_same_on_both_databases(both: tuple[str, str]) -> None:
     path, url = both
     for name, query in QUERIES.items():
@@ -96,6 +98,7 @@ def test_json_is_read_as_the_page_says(location: str) -> None:
         assert str(row["rows"]) == "2"
 
 
+@pytest.mark.promise(number=15)
 def test_pandas(location: str) -> None:
     filled_location(location)
     for name, query in QUERIES.items():
@@ -114,6 +117,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.mark.promise(number=15)
 @pytest.mark.parametrize("name", QUERIES)
 def test_the_program_sqlite3(file: str, name: str) -> None:
     program = shutil.which("sqlite3")
@@ -127,6 +131,7 @@ def test_the_program_sqlite3(file: str, name: str) -> None:
     assert json.loads(done.stdout) == from_sqlite3(file)(QUERIES[name])
 
 
+@pytest.mark.promise(number=15)
 @pytest.mark.filterwarnings("default")  # Datasette's own
 def test_datasette(file: str) -> None:
     from datasette.app import Datasette

@@ -297,6 +297,8 @@ def machine(location: str, small_chunks: None) -> Iterator[type[Machine]]:
         assert faults(runs_of) == []
 
 
+@pytest.mark.promise(number=1)
+@pytest.mark.promise(number=10)
 def test_random_programs(machine: type[Machine]) -> None:
     assert settings.default is not None
     programs = settings(

@@ -57,6 +57,7 @@ class Counted:
         return self._function(*args)
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.smoke
 def test_completed_steps_stand_when_the_attempt_fails(store: Store) -> None:
     session = store.session("night")
@@ -88,6 +89,7 @@ def test_a_second_step_of_a_name_is_numbered(store: Store) -> None:
         attempt.step("page~2", int)
 
 
+@pytest.mark.promise(number=11)
 def test_a_failed_step_is_given_back_at_once(store: Store) -> None:
     session = store.session("night")
     session.xcom["in"].push("a")
@@ -111,6 +113,7 @@ def test_a_failed_step_is_given_back_at_once(store: Store) -> None:
     assert recorded(store, "convert/2").step == "page~2"
 
 
+@pytest.mark.promise(number=11)
 def test_other_arguments_are_refused(store: Store) -> None:
     with attempt_of(store, fails=True) as attempt:
         attempt.step("page", int, "7")
@@ -120,6 +123,7 @@ def test_other_arguments_are_refused(store: Store) -> None:
         assert attempt.step("page", int, "7") == 7
 
 
+@pytest.mark.promise(number=11)
 def test_ending_an_attempt_closes_its_steps(store: Store) -> None:
     session = store.session("night")
     session.xcom["in"].push("a")
@@ -156,6 +160,7 @@ def test_ending_an_attempt_closes_its_steps(store: Store) -> None:
                 each.clear()
 
 
+@pytest.mark.promise(number=11)
 def test_a_step_begun_after_a_foreign_take_goes_back_with_it(store: Store) -> None:
     inbox = store.session("inbox").xcom["files"]
     inbox.push("a.csv")
@@ -169,6 +174,7 @@ def test_a_step_begun_after_a_foreign_take_goes_back_with_it(store: Store) -> No
     assert list(store.session("night").xcom["done"]) == ["a.csv"]
 
 
+@pytest.mark.promise(number=11)
 def test_a_step_that_took_what_its_attempt_pushed_does_not_stand(store: Store) -> None:
     queues = store.session("night").xcom
     pass_on = Counted(lambda source, target: queues[target].push(queues[source].pop()))
@@ -187,6 +193,7 @@ def in_thread(function: Callable[..., object], *args: object) -> None:
         pool.submit(function, *args).result()
 
 
+@pytest.mark.promise(number=11)
 def test_a_thread_writes_for_the_only_open_step(store: Store) -> None:
     out = store.session("night").xcom["out"]
 
@@ -212,6 +219,7 @@ def test_a_thread_writes_for_the_only_open_step(store: Store) -> None:
     assert list(out) == ["of the step"]
 
 
+@pytest.mark.promise(number=11)
 def test_a_once_step_that_was_lost_is_uncertain(store: Store) -> None:
     with pytest.raises(Crash), attempt_of(store) as attempt, crash_at("step_complete:before"):
         attempt.step("charge", int, "7", once=True)
@@ -227,6 +235,7 @@ def test_a_once_step_that_was_lost_is_uncertain(store: Store) -> None:
     assert charge.calls == 0
 
 
+@pytest.mark.promise(number=11)
 def test_an_unstorable_result_is_handed_on(store: Store) -> None:
     session = store.session("night")
 

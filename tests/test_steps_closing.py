@@ -96,6 +96,7 @@ WAYS: dict[str, tuple[Callable[[Run, str], object], str, type[ZrbStoreError]]] =
 }
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize("way", WAYS)
 def test_whichever_way_an_attempt_ends_its_running_steps_are_given_back(
     store: Store, location: str, way: str, monkeypatch: pytest.MonkeyPatch
@@ -115,6 +116,7 @@ def test_whichever_way_an_attempt_ends_its_running_steps_are_given_back(
     assert set(told) == {False}
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize("place", ["before", "inside", "after"])
 def test_a_step_that_fails_is_given_back_with_its_end_or_not_at_all(store: Store, place: str) -> None:
     session = store.session("night")

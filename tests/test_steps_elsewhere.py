@@ -46,6 +46,7 @@ def test_a_failed_step_is_a_delivery_and_an_interrupted_one_is_not(store: Store,
     assert states(store, "inbox", "files") == [("a", "dead"), ("b", "taken"), ("c", "live")]
 
 
+@pytest.mark.promise(number=11)
 def test_a_completed_step_that_comes_back_is_no_delivery(store: Store, files: Xcom) -> None:
     """Not with the attempt that it rests on, and not when its task starts over; what the attempt took is one."""
     files.max_deliveries = 1
@@ -72,6 +73,7 @@ def test_a_step_that_was_lost_is_a_delivery(store: Store, files: Xcom) -> None:
         assert deliveries_of(store) == [1, 0, 0]
 
 
+@pytest.mark.promise(number=11)
 def test_a_completed_once_step_that_came_back_is_uncertain(store: Store, files: Xcom) -> None:
     """Nobody but a person knows whether what it did outside of the store may be repeated."""
     charge = Counted()
@@ -104,6 +106,7 @@ def die_in_a_step(pipe: Connection, location: str, outside: bool) -> None:
         step("running", hang)
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize("outside", [False, True])
 def test_what_a_dead_process_held_by_steps(store: Store, location: str, files: Xcom, outside: bool) -> None:
     """What completed steps took stays taken, unless they rest on what comes back."""

@@ -18,6 +18,7 @@ from zrb_store import Attempt, AttemptClosed, Run, StepUncertain, Store, ZrbStor
 pytestmark = pytest.mark.usefixtures("sound")
 
 
+@pytest.mark.promise(number=11)
 def test_a_once_step_that_a_forked_child_did_or_began_is_not_done_again(store: Store, tmp_path: Path) -> None:
     """The process has run a step before, so it knows the task's steps, but not those of the child."""
     done = tmp_path / "done"
@@ -48,6 +49,7 @@ def test_a_once_step_that_a_forked_child_did_or_began_is_not_done_again(store: S
     assert faults(store) == []
 
 
+@pytest.mark.promise(number=11)
 def test_of_two_processes_that_do_one_step_at_once_only_one_completes_it(store: Store) -> None:
     begun, goes_on = os.pipe(), os.pipe()
 
@@ -94,6 +96,7 @@ WAYS: dict[str, tuple[Callable[[Run, Attempt], Any], int]] = {
 }
 
 
+@pytest.mark.promise(number=5)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["attempt", "delivery", "step"])
 def test_a_forked_child_that_leaves_the_blocks_ends_nothing(store: Store, inbox: Any, kind: str, way: str) -> None:

@@ -42,6 +42,7 @@ def fetch_all(attempt: Attempt, pages: dict[int, Counted]) -> list[object]:
     return [*found, *(attempt.step("page", pages[page], page) for page in failed)]
 
 
+@pytest.mark.promise(number=11)
 def test_a_call_with_the_arguments_of_an_earlier_failed_step_is_its_next_attempt(store: Store) -> None:
     """Else it would be another step, which the next attempt of the task does not ask for."""
     first = [Boom]
@@ -77,6 +78,7 @@ def test_several_failed_steps_of_a_name_keep_their_places(store: Store) -> None:
 PLACES = [("convert/1", 1), ("convert/1", 2), ("convert/1", 3), ("convert/2", 1), ("convert/2", 2), ("convert/3", 1)]
 
 
+@pytest.mark.promise(number=11)
 def test_a_refused_call_has_started_nothing(store: Store) -> None:
     with attempt_of(store, fails=True) as attempt:
         assert attempt.step("page", int, "7") == 7
@@ -91,6 +93,7 @@ def test_a_refused_call_has_started_nothing(store: Store) -> None:
     assert recorded(store, "convert/2").step == "page~2"
 
 
+@pytest.mark.promise(number=11)
 def test_an_uncertain_step_is_not_evaded_by_other_arguments(store: Store) -> None:
     with pytest.raises(Crash), attempt_of(store) as attempt, crash_at("step_complete:before"):
         attempt.step("charge", int, "7", once=True)

@@ -61,6 +61,7 @@ def move_by_steps(attempt: Attempt, move: object, generator: random.Random) -> N
             attempt.step(f"move {generator.random()}", move, generator.random() < 0.2)  # type: ignore[arg-type]
 
 
+@pytest.mark.promise(number=11)
 def test_each_value_is_moved_exactly_once(store: Store, location: str) -> None:
     queues = store.session("shared").xcom
     queues["in"].extend(range(VALUES))

@@ -20,6 +20,7 @@ from zrb_store.testing import expire_lease
 pytestmark = pytest.mark.usefixtures("sound")
 
 
+@pytest.mark.promise(number=11)
 def test_many_threads_begin_steps_at_once(store: Store) -> None:
     """Each step has a number of its own, and each thread the result of its own step."""
     session = store.session("night")
@@ -46,6 +47,7 @@ def test_many_threads_begin_steps_at_once(store: Store) -> None:
     assert [number for (number,) in numbers] == list(range(1, 49))
 
 
+@pytest.mark.promise(number=11)
 def test_two_threads_with_a_step_of_one_name(store: Store) -> None:
     began, go_on = threading.Event(), threading.Event()
 

@@ -200,6 +200,7 @@ ENDINGS: dict[BaseException, str] = {
 }
 
 
+@pytest.mark.promise(number=11)
 def test_any_exception_ends_the_step_and_goes_on(store: Store) -> None:
     def work(error: BaseException) -> None:
         store.session("night").xcom["out"].push("x")
@@ -246,6 +247,7 @@ INTERRUPTED = {
 }
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize("point", INTERRUPTED)
 def test_a_ctrl_c_anywhere_leaves_a_step_done_or_undone(store: Store, point: str) -> None:
     session = store.session("night")

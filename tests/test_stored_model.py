@@ -92,6 +92,7 @@ def answers(result: Any) -> list[ModelResponse]:
     return found
 
 
+@pytest.mark.promise(number=11)
 def test_a_stored_answer_is_the_very_answer(store: Store) -> None:
     first, again = Bank(), Bank()
     result = first.run(store)
@@ -105,6 +106,7 @@ def test_a_stored_answer_is_the_very_answer(store: Store) -> None:
     assert replayed.usage == result.usage
 
 
+@pytest.mark.promise(number=11)
 def test_only_the_request_that_failed_is_made_again(store: Store) -> None:
     first, again = Bank(broken_at=2), Bank()
     with pytest.raises(Broken):
@@ -172,6 +174,7 @@ class Refused(Bank):
                 attempt.fail()
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize(("error", "kinds"), REFUSALS)
 def test_a_refusal_from_which_the_agent_goes_on_comes_again(store: Store, error: Exception, kinds: Any) -> None:
     """It has all that zrb decides by."""
@@ -189,6 +192,7 @@ def test_a_refusal_from_which_the_agent_goes_on_comes_again(store: Store, error:
         assert getattr(refusal, name, None) == getattr(error, name, None)
 
 
+@pytest.mark.promise(number=11)
 def test_the_secrets_of_a_refusal_are_masked(store: Store) -> None:
     """Those with a name, and passwords of URLs, in its text and in what a provider says beside it. Nothing else is."""
     body = {
@@ -238,6 +242,7 @@ class Report:
     pages: set[int]
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize(
     "receipt",
     [

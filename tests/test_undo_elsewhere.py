@@ -15,6 +15,7 @@ from zrb_store.records import iso
 pytestmark = pytest.mark.usefixtures("sound")
 
 
+@pytest.mark.promise(number=10)
 def test_it_comes_back_as_the_attempt_fails(store: Store, inbox: Any) -> None:
     run = start(store, "worker")
     own = store.session("worker").xcom["own"]
@@ -61,6 +62,7 @@ def test_a_value_that_another_attempt_holds_is_orphaned(store: Store) -> None:
     assert states(store, "shared") == [(1, "retracted")]
 
 
+@pytest.mark.promise(number=10)
 @pytest.mark.parametrize("parent", ["parent", "parent/load#1"])
 def test_queues_of_parents_and_children_stay_until_the_next_attempt(store: Store, parent: str) -> None:
     start(store, "parent")

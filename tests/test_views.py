@@ -43,6 +43,7 @@ def full(name: str | None, session: str) -> str | None:
     return name if is_full else f"{session}/{name}"
 
 
+@pytest.mark.promise(number=15)
 def test_the_views_say_what_show_says(store: Store) -> None:
     fill_with_history(store)
     stepping.night(store)
@@ -137,6 +138,7 @@ def attempt_of(shown: Row) -> tuple[Any, ...]:
     return (*(shown[key] for key in ("number", "run", "status", "started_at", "ended_at")), error["message"])
 
 
+@pytest.mark.promise(number=15)
 @pytest.mark.parametrize("moment", [None, 0, 1, 999_999, 1_795_000_000_000_001, SESSION["created_at"].most])
 def test_times_are_those_that_commands_print(store: Store, moment: int | None) -> None:
     with store.database.engine.connect() as connection:
@@ -175,6 +177,7 @@ def is_full(step: Row) -> bool:
     return step["Node Type"] != "Bitmap Heap Scan" and "Index Cond" not in step
 
 
+@pytest.mark.promise(number=15)
 def test_conditions_on_sessions_and_numbers_use_an_index(location: str) -> None:
     quick = ["session", "attempt_id", "pushed_by_id", "taken_by_id"]
     with engine_of(filled_location(location)).connect() as connection:
@@ -204,6 +207,7 @@ def test_a_changed_view_needs_a_new_revision(tmp_path: Path) -> None:
     assert [sql for sql in made if sql not in stored] == []
 
 
+@pytest.mark.promise(number=15)
 def test_what_users_build_on_the_views_lasts_through_upgrades(
     location: str, add_migration: Callable[..., None]
 ) -> None:
@@ -243,6 +247,7 @@ def analyst(new_postgres: str, postgres_admin: psycopg.Connection[Any]) -> Itera
         postgres_admin.execute(f"RESET search_path; DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
 
+@pytest.mark.promise(number=15)
 def test_an_analyst_reads_the_views_and_nothing_else_also_after_an_upgrade(
     analyst: str, new_postgres: str, add_migration: Callable[..., None]
 ) -> None:

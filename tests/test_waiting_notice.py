@@ -58,6 +58,10 @@ class Command:
         wait_until(lambda: len(self.lines) > number, lambda: str(self.lines))
         return self.lines[number][1]
 
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._popen.poll() is not None
+
     def end(self) -> int:
         """Wait until it ends, and return its exit code."""
         code = self._popen.wait(DEADLINE)
@@ -92,23 +96,22 @@ def check_notice(command: Command, why: str, least: int, most: int) -> None:
 
 def check_gives_up(command: Command, why: str) -> None:
     """A reader waits for 5 s, and ends with one line."""
-    began = time.monotonic()
     assert command.end() == 69
     assert len(command.lines) == 2, command.lines
     (_, notice), (after, error) = command.lines
     assert "waiting up to" in notice
     assert re.match(rf"zrb-store: the store \S+ {why}", error), error
     assert after >= 4.9
-    assert time.monotonic() - began < DEADLINE / 20
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.slow
 @ON_SQLITE
 def test_a_locked_file(store: Store, location: str) -> None:
     with closing(sqlite3.connect(location, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with running(location, "push", "s", "q", "1") as command:
-            check_notice(command, "is locked by another program", 20, 28)
+            check_notice(command, "is locked by another program", 4, 28)
             other.execute("ROLLBACK")
             assert re.fullmatch(r"zrb-store: the store \S+ can be used again, after \d+ s", command.says(1))
             assert command.end() == 0
@@ -124,21 +127,23 @@ def test_a_file_that_even_readers_cannot_use(location: str) -> None:
         other.execute("BEGIN EXCLUSIVE")
         other.execute("COMMIT")
         with running(location, "list") as command:
-            check_notice(command, "is locked by another program", 1, 3)
+            check_notice(command, "is locked by another program", 0, 3)
             check_gives_up(command, "is locked by another program")
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.slow
 def test_a_server_that_is_not_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     location = f"postgresql://postgres@127.0.0.1:{port}/postgres"
     with running(location, "list") as reader, running(location, "push", "s", "q", "1") as writer:
-        check_notice(writer, "cannot be reached", 20, 28)
-        check_notice(reader, "cannot be reached", 1, 3)
+        check_notice(writer, "cannot be reached", 4, 28)
+        check_notice(reader, "cannot be reached", 0, 3)
         check_gives_up(reader, "cannot be reached")
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_host_that_does_not_answer(host: str) -> None:
@@ -148,10 +153,10 @@ def test_a_host_that_does_not_answer(host: str) -> None:
     with socket.create_server((address, 0), family=family, dualstack_ipv6=family == socket.AF_INET6) as silent:
         location = f"postgresql://postgres@{host}:{silent.getsockname()[1]}/postgres"
         with running(location, "db", "status") as reader, running(location, "push", "s", "q", "1") as writer:
-            check_notice(writer, "cannot be reached", 20, 28)
-            check_notice(reader, "cannot be reached", 1, 3)
+            check_notice(writer, "cannot be reached", 4, 28)
+            check_notice(reader, "cannot be reached", 0, 3)
             check_gives_up(reader, "cannot be reached")
-            assert reader.lines[1][0] < 15
+            assert not writer.ended(), "a reader waits as long as a writer"
 
 
 @pytest.mark.slow
@@ -164,7 +169,7 @@ def test_a_server_that_stops_amid_an_operation(caplog: pytest.LogCaptureFixture)
                 store.sessions()
             assert time.monotonic() - began >= 4.9
         notice, gave_up = caplog.messages
-        assert re.fullmatch(r"the store \S+ cannot be reached: waiting up to [1-3] s more", notice)
+        assert re.fullmatch(r"the store \S+ cannot be reached: waiting up to [0-3] s more", notice)
         assert "its connection is given up" in gave_up
 
 

@@ -66,6 +66,7 @@ def stored(store: Store, session: str, at: str) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.promise(number=14)
 @pytest.mark.parametrize("kind", hostile.SESSIONS)
 def test_each_moment_is_what_show_at_knows(
     store: Store, kind: str, tmp_path: Path, open_file: Callable[..., Page]
@@ -113,6 +114,7 @@ def slider(store: Store, tmp_path: Path, open_file: Callable[..., Page]) -> Page
     return open_file(write(store, "etl", tmp_path), reduced_motion="reduce")
 
 
+@pytest.mark.promise(number=14)
 def test_the_keyboard_goes_from_event_to_event(slider: Page) -> None:
     said = slider.locator("#moment .said")
     slider.get_by_role("slider", name="Moment").focus()
@@ -157,6 +159,7 @@ def test_who_pushed_or_took_a_value_in_a_shell_is_named(
         )
 
 
+@pytest.mark.promise(number=14)
 def test_a_link_leads_to_a_moment_and_the_command_shows_the_same(slider: Page, store: Store) -> None:
     slider.get_by_role("slider", name="Moment").focus()
     slider.keyboard.press("Home")
@@ -255,6 +258,7 @@ def test_without_javascript_the_text_tells_what_happened(
     assert "files-maker/make (2)" in table
 
 
+@pytest.mark.promise(number=14)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(store: Store, scheme: str, tmp_path: Path, open_file: Callable[..., Page]) -> None:
     hostile.poisoned(store, "files")

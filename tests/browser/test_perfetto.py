@@ -53,6 +53,7 @@ def of_kind(events: list[Event], phase: str) -> list[Event]:
     return [each for each in events if each["ph"] == phase]
 
 
+@pytest.mark.promise(number=14)
 @pytest.mark.slow
 def test_perfettos_trace_processor(store: Store, trace: str, page: Page) -> None:
     events = trace_events.parse(trace)

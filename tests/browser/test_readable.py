@@ -67,6 +67,7 @@ EVENTS = """
 """
 
 
+@pytest.mark.promise(number=14)
 @pytest.mark.parametrize("name", ["night", "inbox", "dead"])
 def test_the_life_of_a_value_is_that_of_trace(
     night: Store, tmp_path: Path, open_file: Callable[..., Page], name: str

@@ -30,6 +30,7 @@ def bars(page: Page) -> Any:
     return page.locator("#timeline button.bar")
 
 
+@pytest.mark.promise(number=14)
 def test_every_part_is_there(run: Path, open_file: Open) -> None:
     page = open_file(run)
     expect(page.get_by_role("heading", level=1)).to_have_text("audit-1")
@@ -197,6 +198,7 @@ def test_values_are_searched_and_filtered(run: Path, open_file: Open) -> None:
     expect(page.locator(".value-detail h3")).to_contain_text("audit-1/report#1")
 
 
+@pytest.mark.promise(number=14)
 def test_the_plan_of_a_resume(run: Path, open_file: Open) -> None:
     plan = open_file(run.with_name("failed.html")).locator("#plan")
     expect(plan.locator("code")).to_have_text("zrb xcom resume audit-1")
@@ -208,6 +210,7 @@ def test_the_plan_of_a_resume(run: Path, open_file: Open) -> None:
     ]
 
 
+@pytest.mark.promise(number=14)
 def test_the_text_is_complete_without_javascript(run: Path, open_file: Open) -> None:
     page = open_file(run, java_script_enabled=False)
     assert page.get_by_role("heading", level=2).all_inner_texts() == PARTS
@@ -239,6 +242,7 @@ def test_nothing_is_serious_for_a_screen_reader(run: Path, open_file: Open, widt
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.promise(number=14)
 def test_the_tab_key_reaches_everything(run: Path, open_file: Open) -> None:
     page = open_file(run)
     page.evaluate("Page.select('audit-1/find-packages#1')")
@@ -299,6 +303,7 @@ def test_nothing_runs_over_the_edge_of_the_paper(run: Path, open_file: Open, pap
     assert on_paper == pytest.approx(on_screen, abs=0.01)
 
 
+@pytest.mark.promise(number=14)
 def test_hostile_texts_are_shown_and_do_nothing(store: Store, tmp_path: Path, open_file: Open) -> None:
     hostile_session(store)
     page = open_file(write(store, "s", tmp_path))

@@ -120,6 +120,7 @@ agent(cls=Listening, tools=[kill_at(-1)], tool_factories=[], model=Provider(stre
 """
 
 
+@pytest.mark.promise(number=11)
 def test_a_stored_answer_is_the_very_answer(agents: Agents) -> None:
     agents.tasks(LISTENING)
     seen = agents.project.folder / "seen"
@@ -145,6 +146,7 @@ def test_a_stored_answer_is_the_very_answer(agents: Agents) -> None:
     ]
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize(
     ("change", "index", "first"), [("number == 3", 4, 3), ("number >= 1", 2, 1), ("number == 0", 0, 0)]
 )
@@ -225,6 +227,7 @@ agent(tools=[read_file, kill_at(20)], tool_factories=[], model=model)
 """
 
 
+@pytest.mark.promise(number=11)
 def test_a_picture_that_a_tool_of_zrb_has_read(agents: Agents) -> None:
     """After an error of the provider zrb makes the request again, and the call's result comes from the store."""
     agents.tasks(READS_A_PICTURE)

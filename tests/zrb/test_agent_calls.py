@@ -11,6 +11,7 @@ __all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, sqlite]
 
 
+@pytest.mark.promise(number=11)
 @on_supported
 def test_an_id_that_comes_again_names_another_call(agents: Agents) -> None:
     """Some models number their calls anew in each answer."""
@@ -22,6 +23,7 @@ def test_an_id_that_comes_again_names_another_call(agents: Agents) -> None:
     assert tools == [f"tool charge call_0{more}" for more in ("", "~2", "~3", "~4")]
 
 
+@pytest.mark.promise(number=11)
 @on_newest
 def test_an_approval_of_an_id_that_comes_again(agents: Agents) -> None:
     """It is asked for again: what was decided about another call is no approval."""
@@ -191,6 +193,7 @@ agent(
 """
 
 
+@pytest.mark.promise(number=11)
 @on_newest
 def test_arguments_that_a_hook_has_rewritten(agents: Agents) -> None:
     """A call that was killed runs again with the arguments that it was approved with."""
@@ -229,6 +232,7 @@ triage = seed >> agent(tool_factories=[tools_of], model=TELLER)
 """
 
 
+@pytest.mark.promise(number=11)
 @on_newest
 def test_an_agent_that_starts_from_the_beginning_takes_back_what_its_calls_did(agents: Agents) -> None:
     """Nothing of it may be stored, so that it is asked again, and answers with other calls."""
@@ -270,6 +274,7 @@ def test_an_answer_that_is_too_large(agents: Agents, result: str) -> None:
     agents.twice("tool 20", *again)
 
 
+@pytest.mark.promise(number=11)
 @on_newest
 def test_an_output_function_runs_again_but_not_the_steps_in_it(agents: Agents) -> None:
     agents.tasks(

@@ -96,6 +96,7 @@ def terminal(zrb: Zrb, *args: str, **env: str) -> Iterator[Terminal]:
         os.close(descriptor)
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize("task", ["llm chat", "talk"])
 def test_a_chat_at_a_terminal_is_left_alone(zrb: Zrb, agents: Agents, task: str) -> None:
     agents.tasks(CHATS)

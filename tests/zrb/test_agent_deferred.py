@@ -78,6 +78,7 @@ triage = agent(toolsets=[bank], tool_factories=[tools_of], model=TELLER, capabil
 """
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize("policy", [None, "tell", "stop"])
 def test_an_external_tool_with_a_handler(agents: Agents, policy: str | None) -> None:
     """A handler is asked for the result of a call once, and like a tool once more if it was killed."""
@@ -98,6 +99,7 @@ def test_an_external_tool_with_a_handler(agents: Agents, policy: str | None) -> 
     assert "deferred: c1 -> receipt 10" in agents.run("xcom", "show", "s", COLUMNS="200")
 
 
+@pytest.mark.promise(number=11)
 def test_a_picture_that_a_handler_gives(agents: Agents) -> None:
     """It comes back as a picture, also from a list."""
     picture = 'BinaryContent(b"\\x89PNG", media_type="image/png")'

@@ -63,6 +63,7 @@ triage = agent(toolsets=[bank], tool_factories=[], model=FunctionModel(stream_fu
 ALL = "receipt 0 receipt 10 receipt 20 receipt 30"
 
 
+@pytest.mark.promise(number=11)
 def test_a_completed_call_of_a_server_is_not_executed_again(agents: Agents) -> None:
     (agents.project.folder / "server.py").write_text(SERVER)
     agents.tasks(TASKS)
@@ -83,6 +84,7 @@ def test_a_call_of_a_server_that_must_not_be_repeated(agents: Agents) -> None:
     assert all(agents.project.begun[f"tool {n}"] == 1 for n in (0, 10, 20, 30))
 
 
+@pytest.mark.promise(number=11)
 def test_a_picture_of_a_server_is_shown_again(agents: Agents) -> None:
     (agents.project.folder / "server.py").write_text(SERVER)
     agents.tasks(TASKS + "PICTURE = True\n")

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.every_release, on_supported, sqlite]
 KEY: dict[str, Any] = {"OPENAI_API_KEY": "none"}
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.cold
 def test_two_real_processes(zrb: Zrb, agents: Agents) -> None:
     """The other tests fork a process that has loaded zrb."""
@@ -42,6 +43,7 @@ agent(tools=[charge], tool_factories=[])
     assert Counter(agents.rows("status")) == {"completed": 16, "lost": 1}
 
 
+@pytest.mark.promise(number=11)
 def test_a_tool_that_asks_for_a_retry(agents: Agents) -> None:
     agents.tasks(
         """
@@ -112,6 +114,7 @@ seed >> task
 """
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize(("kind", "end"), [("collapsed", "kill"), ("corrected", "error"), ("shortened", "kill")])
 def test_a_refusal_after_which_zrb_sends_another_request_comes_again(agents: Agents, kind: str, end: str) -> None:
     agents.tasks(REFUSED)
@@ -138,6 +141,7 @@ def test_a_refusal_after_which_zrb_sends_another_request_comes_again(agents: Age
     assert agents.live("out") == [0, 1, 10, 11, 12]
 
 
+@pytest.mark.promise(number=11)
 def test_an_overloaded_provider_after_an_approved_call(agents: Agents) -> None:
     """The round that zrb begins anew starts with the calls that were approved."""
     agents.tasks(
@@ -208,6 +212,7 @@ task.once_tools = ["charge"]
 """
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize(
     ("name", "tool"), [("SIGINT", "charge"), ("SIGTERM", "charge"), ("SIGINT", "None"), ("SIGINT", "blocking")]
 )
@@ -234,6 +239,7 @@ chat = cli.add_task(LLMChatTask(
 """
 
 
+@pytest.mark.promise(number=11)
 def test_a_chat_that_is_not_interactive(agents: Agents) -> None:
     agents.tasks(CHAT)
     agents.run("chat", code=-9, ROUNDS="4", **KEY)
@@ -277,6 +283,7 @@ agent(tools=[charge], tool_factories=[], model=FunctionModel(stream_function=exp
 """
 
 
+@pytest.mark.promise(number=11)
 def test_an_upgrade_and_the_way_back_repeat_nothing(zrb: Zrb, agents: Agents, tmp_path: Path) -> None:
     """Messages have more fields in one release than in the other, and sets are in another order in each process."""
     name = RELEASES[-1] if zrb.release != RELEASES[-1] else "2.69.0"

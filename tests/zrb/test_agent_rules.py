@@ -20,6 +20,7 @@ def plain(kill: int = 20, more: str = "") -> str:
     return PLAIN.format(kill=kill, more=", " + more if more else "")
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize(
     ("more", "first", "reason"),
     [
@@ -69,6 +70,7 @@ agent(tools=[charge], tool_factories=[])
     assert any("request changed: tool charge" in arguments for arguments in agents.rows("arguments"))
 
 
+@pytest.mark.promise(number=11)
 def test_what_changes_by_itself_does_not_matter(agents: Agents) -> None:
     agents.tasks(
         """
@@ -98,6 +100,7 @@ agent(tools=[charge], tool_factories=[]{more})
 """
 
 
+@pytest.mark.promise(number=11)
 def test_a_call_that_must_not_be_repeated(agents: Agents) -> None:
     agents.tasks(ONCE.format(policy="", more=""))
     agents.run("triage", code=-9, ROUNDS="4")
@@ -129,6 +132,7 @@ def test_tools_named_by_the_task(agents: Agents, names: str) -> None:
     agents.twice()
 
 
+@pytest.mark.promise(number=11)
 def test_approvals_are_asked_for_once(agents: Agents) -> None:
     agents.tasks(
         """
@@ -148,6 +152,7 @@ agent(tools=[kill_at(20)], tool_factories=[], yolo=False, tool_confirmation=ask)
     assert sum(name.startswith("approval") for name in agents.rows("step")) == 10
 
 
+@pytest.mark.promise(number=11)
 def test_each_approval_is_a_step_of_its_own(agents: Agents) -> None:
     agents.tasks(
         """
@@ -227,6 +232,7 @@ agent(toolsets=[FunctionToolset(tools=[kill_at(20)])], tool_factories=[])
     agents.twice("tool 20")
 
 
+@pytest.mark.promise(number=11)
 def test_a_request_that_fails_is_made_again(agents: Agents) -> None:
     """zrb begins the round anew when a provider is overloaded: what was answered in it is not asked again."""
     agents.tasks(

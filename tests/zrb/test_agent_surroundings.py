@@ -53,6 +53,7 @@ async def triage(ctx):
     assert agents.project.begun == {"model 0": 3, "tool 0": 3, "model 1": 3}
 
 
+@pytest.mark.promise(number=11)
 def test_what_tools_do_to_a_shared_queue_happens_once(agents: Agents) -> None:
     """A call that was killed had taken a value and pushed another: both are undone before it runs again."""
     agents.tasks(
@@ -85,6 +86,7 @@ agent(tools=[charge], tool_factories=[])
     assert sorted([*(int(value) for _, value in out), *agents.live("in")]) == list(range(20))
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_agent_goes_on(agents: Agents, name: str) -> None:
     """zrb saves no conversation that is ahead of the steps."""
@@ -211,6 +213,7 @@ def test_show_and_diff(agents: Agents) -> None:
     assert "model~2" not in compared
 
 
+@pytest.mark.promise(number=11)
 def test_bytes_grow_with_the_number_of_steps(agents: Agents) -> None:
     """zrb's own checkpoint would write the whole conversation after each round."""
     agents.tasks("seed >> agent()\n")
@@ -231,6 +234,7 @@ def test_bytes_grow_with_the_number_of_steps(agents: Agents) -> None:
     assert int(large) / int(many) < 1.1 * of_one
 
 
+@pytest.mark.promise(number=9)
 def test_secret_inputs_stay_out_of_errors(agents: Agents) -> None:
     """What a tool raises is kept with its step, without the secret. What it returns is a value like others."""
     agents.tasks(

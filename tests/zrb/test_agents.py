@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.slow, on_newest]
 KILLS = 5
 
 
+@pytest.mark.promise(number=11)
 def test_random_kills(agents: Agents) -> None:
     """`make crash` kills two hundred agents."""
     agents.tasks("seed >> agent()\n")
@@ -32,6 +33,7 @@ def test_random_kills(agents: Agents) -> None:
 HOSTILE = r"nul \x00 half a pair \ud800 red \x1b[31m"
 
 
+@pytest.mark.promise(number=11)
 def test_hostile_texts(agents: Agents) -> None:
     """They come back as they are, on both databases, and nothing of them reaches a terminal."""
     agents.tasks(
@@ -70,6 +72,7 @@ agent(
     assert not re.search("[\x00\x1b\ud800]", shown)
 
 
+@pytest.mark.promise(number=11)
 @sqlite
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain"])
 def test_kills_of_each_kind(agents: Agents, kind: str) -> None:
@@ -84,6 +87,7 @@ def test_kills_of_each_kind(agents: Agents, kind: str) -> None:
         kills += fire(agents.warm, *where, expected, 3, random.Random(), **few).kills
 
 
+@pytest.mark.promise(number=11)
 @sqlite
 def test_a_fixed_conversation(agents: Agents) -> None:
     """zrb's own checkpoint would be ahead of the steps, and its history would hold a call that was undone."""
@@ -150,6 +154,7 @@ agent(cls=Dying, tools=[kill_at(-1)], tool_factories=[], conversation_name="fixe
     assert history.read_text().count("tool-call") == before
 
 
+@pytest.mark.promise(number=11)
 @sqlite
 def test_a_structured_result(agents: Agents) -> None:
     """The agent is killed amid each request, amid each call, and when it has its result."""
@@ -222,6 +227,7 @@ def test_show_and_mark(agents: Agents) -> None:
     )
 
 
+@pytest.mark.promise(number=11)
 @sqlite
 def test_a_rewind_keeps_what_was_before(agents: Agents) -> None:
     agents.tasks("seed >> agent(tool_factories=[tools_of])\n")
@@ -265,6 +271,7 @@ agent(tools=[kill_at(-1)], tool_factories=[], model=FunctionModel(stream_functio
     assert agents.project.begun == {"model 2": 1}
 
 
+@pytest.mark.promise(number=11)
 @sqlite
 def test_a_rewind_at_any_step(agents: Agents) -> None:
     """`make crash` rewinds at each of fifty."""

@@ -71,6 +71,7 @@ def main(ctx):
 """
 
 
+@pytest.mark.promise(number=7)
 @pytest.mark.every_release
 def test_a_stock_workflow_behaves_as_before(zrb: Zrb) -> None:
     zrb.tasks(BEHAVIOURS)
@@ -98,6 +99,7 @@ def test_failures_have_stocks_exit_code(zrb: Zrb, fails: str) -> None:
     assert zrb.stored().status == "failed"
 
 
+@pytest.mark.promise(number=7)
 def test_an_unstorable_value_lives_on_and_its_task_runs_again_when_needed(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -135,6 +137,7 @@ def test_an_unstorable_value_lives_on_and_its_task_runs_again_when_needed(zrb: Z
     assert zrb.stored("opaque").task("step") == ["completed"]
 
 
+@pytest.mark.promise(number=7)
 def test_a_value_above_the_limit_lives_on(zrb: Zrb) -> None:
     zrb.tasks(
         """

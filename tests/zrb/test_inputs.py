@@ -59,6 +59,7 @@ def refused(zrb: Zrb, *args: str) -> str:
 keeps_objects = only(lambda version: version >= (2,))
 
 
+@pytest.mark.promise(number=2)
 @keeps_objects
 def test_a_value_of_a_class_of_ones_own(zrb: Zrb) -> None:
     zrb.tasks(OWN)
@@ -103,6 +104,7 @@ def test_an_input_of_ones_own_class_is_taken_as_it_is_stored(zrb: Zrb) -> None:
     assert zrb.resume("night").out.strip() == "['abc', 'https://prod', []]"
 
 
+@pytest.mark.promise(number=2)
 @pytest.mark.parametrize(
     ("before", "after", "given", "stored", "result"),
     [
@@ -135,6 +137,7 @@ def test_a_choice_that_is_gone(zrb: Zrb) -> None:
     assert zrb.resume("night", "--day", "5").out.strip() == "['5']"
 
 
+@pytest.mark.promise(number=2)
 def test_inputs_that_were_added_or_removed(zrb: Zrb) -> None:
     declare(zrb, DAY, "day")
     fail(zrb, "--day", "3")

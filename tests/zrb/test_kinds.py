@@ -186,6 +186,7 @@ def test_a_task_that_is_named_as_the_second_of_another_name(zrb: Zrb) -> None:
     assert zrb.stored("odd").live("load~2") == [2]
 
 
+@pytest.mark.promise(number=0)
 def test_a_skipped_main_task_is_completed_and_runs_again_by_name(zrb: Zrb) -> None:
     zrb.tasks(
         """

@@ -11,6 +11,7 @@ from tests.zrb.conftest import Zrb, lines, only
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.promise(number=1)
 def test_a_fallback_sees_what_was_left_and_runs_on_every_failure(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -46,6 +47,7 @@ def test_a_fallback_sees_what_was_left_and_runs_on_every_failure(zrb: Zrb) -> No
     assert stored.live("todo") == [2, 9]
 
 
+@pytest.mark.promise(number=0)
 @pytest.mark.every_release
 def test_a_failing_successor_never_leaves_the_session_completed(zrb: Zrb) -> None:
     zrb.tasks(
@@ -85,6 +87,7 @@ async def server(ctx):
 """
 
 
+@pytest.mark.promise(number=2)
 @pytest.mark.every_release
 def test_servers_and_their_checks_run_again_on_resume(zrb: Zrb) -> None:
     zrb.tasks(

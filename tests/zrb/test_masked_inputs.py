@@ -44,6 +44,7 @@ def fail(zrb: Zrb, *args: str) -> None:
     (zrb.folder / "broken").unlink()
 
 
+@pytest.mark.promise(number=9)
 @pytest.mark.every_release
 def test_a_default_that_is_made_of_a_secret_input(zrb: Zrb) -> None:
     fail(zrb)
@@ -86,6 +87,7 @@ def test_what_only_looks_masked_or_secret_is_stored(zrb: Zrb) -> None:
     assert zrb.resume("night", "--my-key", "hunter3-is").out.strip() == "db://*** plain"
 
 
+@pytest.mark.promise(number=9)
 def test_an_input_is_masked_by_its_name_and_kept_for_the_resume(zrb: Zrb) -> None:
     zrb.tasks(NAMED)
     zrb.mark("broken")

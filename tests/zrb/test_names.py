@@ -84,6 +84,7 @@ def test_a_name_that_no_command_could_name_is_refused(zrb: Zrb, name: str) -> No
     assert zrb.sessions() == []
 
 
+@pytest.mark.promise(number=5)
 def test_a_live_session_is_refused_and_a_killed_one_resumes(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.mark("slow")
@@ -109,6 +110,7 @@ def test_unknown_sessions_and_missing_stores(zrb: Zrb) -> None:
     assert not zrb.db.exists()
 
 
+@pytest.mark.promise(number=5)
 @pytest.mark.slow
 def test_twenty_at_once(zrb: Zrb) -> None:
     zrb.tasks(TASKS.replace('await hang("in-load")', 'mark("in-load")\n        await wait_for("go")'))

@@ -9,6 +9,7 @@ from tests.zrb.conftest import Zrb, lines, only
 oldest_and_newest = only(lambda version: version < (2,) or version >= (3, 28))  # this does not depend on the release
 
 
+@pytest.mark.promise(number=7)
 @oldest_and_newest
 @pytest.mark.parametrize("big", ["'x' * 1000", "b'x' * 1000", "10 ** 1000"])
 def test_a_plain_value_above_the_limit_reaches_the_next_task(zrb: Zrb, big: str) -> None:
@@ -52,6 +53,7 @@ def test_a_value_that_is_not_equal_to_itself_is_found(zrb: Zrb) -> None:
     assert zrb.run("main").out.strip() == "[True, 1, 1, [1.5]]"
 
 
+@pytest.mark.promise(number=7)
 @oldest_and_newest
 def test_ordinary_values_are_not_kept_in_memory(zrb: Zrb) -> None:
     zrb.tasks(
@@ -143,6 +145,7 @@ PLAIN = """
 """
 
 
+@pytest.mark.promise(number=7)
 def test_a_plain_value_survives_a_resume(zrb: Zrb) -> None:
     """With what the program has changed in it in place."""
     zrb.tasks(PLAIN.replace("CHOOSE", "pass"))
@@ -155,6 +158,7 @@ def test_a_plain_value_survives_a_resume(zrb: Zrb) -> None:
     assert zrb.stored("plain").live("sizes") == []
 
 
+@pytest.mark.promise(number=7)
 def test_a_plain_value_that_no_codec_takes_is_made_again(zrb: Zrb) -> None:
     zrb.tasks(PLAIN.replace("CHOOSE", 'ctx.xcom["lock"] = threading.Lock()'))
     done = zrb.run("main", code=1, ZRB_STORE_SESSION="plain")

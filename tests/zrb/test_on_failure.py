@@ -54,6 +54,7 @@ def test_an_interruption(zrb: Zrb, told: Told, number: signal.Signals) -> None:
     assert (one["EVENT"], one["SESSION"], one["ERROR"]) == ("interrupted", "night", "while load ran")
 
 
+@pytest.mark.promise(number=13)
 def test_a_kill_is_told_by_the_next_run_once(zrb: Zrb, told: Told) -> None:
     zrb.mark("hang")
     killed = zrb.start("load", ZRB_STORE_ON_FAILURE=told.command, ZRB_STORE_SESSION="night").reaches("in-load")
@@ -68,6 +69,7 @@ def test_a_kill_is_told_by_the_next_run_once(zrb: Zrb, told: Told) -> None:
     assert len(told.so_far()) == 1
 
 
+@pytest.mark.promise(number=13)
 def test_a_kill_is_told_by_check_once(zrb: Zrb, told: Told) -> None:
     zrb.mark("hang")
     killed = zrb.start("load", ZRB_STORE_ON_FAILURE=told.command, ZRB_STORE_SESSION="night").reaches("in-load")
@@ -85,6 +87,7 @@ def test_the_zrb_in_a_command_of_a_task_is_its_parents_matter(zrb: Zrb, told: To
     assert sorted(session.status for session in zrb.sessions()) == ["failed", "failed"]
 
 
+@pytest.mark.promise(number=13)
 def test_a_zrb_in_the_command_neither_resumes_the_session_nor_tells(zrb: Zrb, told: Told) -> None:
     command = f"{told.command}; zrb load; zrb-store show $ZRB_STORE_SESSION > '{told.folder}/shown'"
     zrb.run("load", code=1, ZRB_STORE_ON_FAILURE=command, ZRB_STORE_SESSION="night")

@@ -25,6 +25,7 @@ def attempts(zrb: Zrb) -> dict[str, Any]:
         return {attempt["attempt"]: attempt for attempt in logged(store, session.name)["attempts"]}
 
 
+@pytest.mark.promise(number=12)
 @pytest.mark.every_release
 def test_a_command(zrb: Zrb) -> None:
     (zrb.folder / "script.sh").write_text(
@@ -48,6 +49,7 @@ def test_a_command(zrb: Zrb) -> None:
     assert re.search(r"^psql#2 failed in run 1, .*: FATAL: no table \(exit 2\)$", text, re.MULTILINE)
 
 
+@pytest.mark.promise(number=12)
 def test_nothing_is_made_for_silent_tasks(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -86,6 +88,7 @@ def test_a_task_whose_forked_child_prints_first(zrb: Zrb) -> None:
     assert output_of(zrb, "fork#1") == [("print", "from the parent")]
 
 
+@pytest.mark.promise(number=5)
 @pytest.mark.parametrize("leaving", ["return 'of the child'", "sys.exit(3)", "raise ValueError('of the child')"])
 def test_a_forked_child_that_leaves_its_task_ends_nothing(zrb: Zrb, leaving: str) -> None:
     zrb.tasks(
@@ -142,6 +145,7 @@ def test_a_large_output_of_a_command(zrb: Zrb) -> None:
     assert attempts(zrb)["seq#1"]["output"]["truncated"]
 
 
+@pytest.mark.promise(number=12)
 def test_what_python_tasks_print_and_log(zrb: Zrb) -> None:
     zrb.tasks(
         r"""
@@ -182,6 +186,7 @@ def test_the_environment_of_a_command_is_not_kept(zrb: Zrb) -> None:
     assert "geheim-4711" not in str(kept)
 
 
+@pytest.mark.promise(number=12)
 def test_secrets_are_masked(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -200,6 +205,7 @@ def test_secrets_are_masked(zrb: Zrb) -> None:
     assert output_of(zrb, "curl#1") == [("stderr", "***")]
 
 
+@pytest.mark.promise(number=12)
 def test_a_command_that_is_killed_with_zrb(zrb: Zrb) -> None:
     zrb.tasks('cli.add_task(CmdTask(name="slow", retries=0, cmd="echo begun; echo worse >&2; touch begun; sleep 60"))')
     process = zrb.start("slow").reaches("begun")
@@ -221,6 +227,7 @@ def test_no_output_is_kept_if_nobody_wants_it(zrb: Zrb) -> None:
     assert attempts(zrb)["fails#1"]["error"]["message"] == "Process fails exited (3)"
 
 
+@pytest.mark.promise(number=12)
 @pytest.mark.every_release
 def test_what_is_printed_is_as_without_the_store(zrb: Zrb) -> None:
     zrb.tasks(

@@ -53,6 +53,7 @@ def servers(zrb: Zrb) -> Iterator[Replicated]:
 WAITS = "async def HALF(ctx): mark('in-load'); await wait_for('go-on')\n" + CHAIN
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.slow
 @only(lambda version: version >= (3, 28))
 @pytest.mark.parametrize("crash", ["kill", "stop_at_once"])
@@ -70,6 +71,7 @@ def test_a_workflow_goes_on_after_a_failover(zrb: Zrb, servers: Replicated, cras
     assert zrb.run("report", ZRB_STORE_SESSION="etl").out.strip() == ended.out.strip()  # the stored result
 
 
+@pytest.mark.promise(number=8)
 @pytest.mark.slow
 @only(lambda version: version >= (3, 28))
 def test_a_workflow_that_dies_with_the_primary_resumes_on_the_standby(zrb: Zrb, servers: Replicated) -> None:

@@ -126,6 +126,7 @@ def test_from_a_task_that_was_renamed(zrb: Zrb) -> None:
         assert hint in names
 
 
+@pytest.mark.promise(number=2)
 def test_a_completed_task_that_was_renamed(zrb: Zrb) -> None:
     """The plan and the resume name it, with what it left in queues."""
     tasks = """
@@ -180,6 +181,7 @@ def test_a_task_that_is_gone(zrb: Zrb) -> None:
     assert "only zrb can run tasks" in zrb.run("resume", "plan", program="zrb-store", code=1).err
 
 
+@pytest.mark.promise(number=2)
 @pytest.mark.every_release
 def test_the_plan_is_what_runs(zrb: Zrb) -> None:
     """A random graph dies at a random task. Exactly the tasks that the plan lists run."""

@@ -21,6 +21,7 @@ def files_with(zrb: Zrb, text: str) -> list[str]:
     return [file.name for file in zrb.db.parent.glob("store.db*") if text.encode() in file.read_bytes()]
 
 
+@pytest.mark.promise(number=9)
 @pytest.mark.every_release
 @pytest.mark.parametrize("outcome", ["success", "failure", "kill"])
 def test_secrets_stay_out(zrb: Zrb, outcome: str) -> None:
@@ -76,6 +77,7 @@ async def outer(ctx):
 """
 
 
+@pytest.mark.promise(number=9)
 def test_secrets_stay_out_of_other_sessions_of_the_process_and_however_quoted(zrb: Zrb) -> None:
     zrb.tasks(OUTER)
     zrb.run("outer", "--my-key", "pa\"ss'w\\ord-zzqq", code=1, ZRB_STORE_SESSION="outer")
@@ -191,6 +193,7 @@ cli.add_task(CmdTask(name="main", cmd='zrb-store push inbox q 1 && printf %s "$Z
 """
 
 
+@pytest.mark.promise(number=9)
 @pytest.mark.parametrize("persist", ["user", "named"])
 def test_a_debug_output_has_no_password_of_the_store(zrb: Zrb, new_postgres: str, persist: str) -> None:
     zrb.url = new_postgres.replace("//postgres@", "//postgres:hunter2-is@") + "&sslpassword=hunter2-is"

@@ -49,6 +49,7 @@ def refuses(done: Done, line: str) -> None:
     assert done.out == ""
 
 
+@pytest.mark.promise(number=9)
 def test_no_way_takes_the_default_silently(zrb: Zrb) -> None:
     fail(zrb, "--token=given-token", "--pin", "given-pin")
     zrb.run("xcom", "fork", "night", "--from", "load", "--name", "copy")

@@ -10,6 +10,7 @@ from tests.zrb.conftest import Zrb
 from tests.zrb.stepping import PAGES, step_attempts, steps_of, told
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.every_release
 def test_a_retry_continues_inside_the_task(zrb: Zrb) -> None:
     zrb.tasks(
@@ -38,6 +39,7 @@ def main(ctx):
     assert by_id[stored.rows["todo"][0].taken_by or 0] == "main/1#1"
 
 
+@pytest.mark.promise(number=11)
 def test_a_kill_amid_twenty_steps(zrb: Zrb) -> None:
     """No completed step runs twice; the one that was under way runs again, and what it had done is undone."""
     zrb.tasks(
@@ -144,6 +146,7 @@ def main(ctx):
     assert zrb.stored("both").live("told") == ["row1"]
 
 
+@pytest.mark.promise(number=11)
 def test_ctrl_c_between_the_end_of_a_step_and_of_its_task(zrb: Zrb) -> None:
     zrb.tasks(
         PAGES
@@ -217,6 +220,7 @@ def main(ctx):
 )
 
 
+@pytest.mark.promise(number=11)
 def test_an_unstorable_value_pushed_in_a_step(zrb: Zrb) -> None:
     """The step is not done, and a resume that needs the value runs the task again."""
     zrb.tasks(UNSTORABLE)

@@ -43,6 +43,7 @@ async def main(ctx):
 )
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.parametrize(
     "how",
     [
@@ -94,6 +95,7 @@ async def main(ctx):
     assert zrb.ran.count("quick") == 1
 
 
+@pytest.mark.promise(number=11)
 def test_a_step_in_a_thread_that_outlives_its_attempt(zrb: Zrb) -> None:
     """It writes for the attempt that started it, which has ended, not for the task's next one."""
     zrb.tasks(
@@ -143,6 +145,7 @@ async def main(ctx):
     assert zrb.ran == ["main", "main", "fetch1"]
 
 
+@pytest.mark.promise(number=11)
 def test_a_thread_without_a_context(zrb: Zrb) -> None:
     zrb.tasks(
         PAGES

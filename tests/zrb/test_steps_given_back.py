@@ -50,6 +50,7 @@ def planned(zrb: Zrb, *args: str) -> list[str]:
     return rows
 
 
+@pytest.mark.promise(number=11)
 def test_from_takes_the_steps_of_the_task_and_of_all_downstream(zrb: Zrb) -> None:
     zrb.tasks(CHAIN.replace("ONCE", "False"))
     zrb.run("main", code=1, ZRB_STORE_SESSION="chain")
@@ -73,6 +74,7 @@ def test_from_takes_the_steps_of_the_task_and_of_all_downstream(zrb: Zrb) -> Non
     zrb.run("doctor", program="zrb-store")
 
 
+@pytest.mark.promise(number=11)
 def test_a_completed_once_step_is_repeated_only_if_a_person_says_so(zrb: Zrb) -> None:
     zrb.tasks(CHAIN.replace("ONCE", "True"))
     zrb.run("main", code=1, ZRB_STORE_SESSION="chain")
@@ -170,6 +172,7 @@ def server(zrb: Zrb, *, serves: bool, once: bool = False) -> None:
     zrb.mark("mended")
 
 
+@pytest.mark.promise(number=11)
 def test_a_check_and_a_completed_server_start_over(zrb: Zrb) -> None:
     server(zrb, serves=False)
     assert planned(zrb, "serve") == ["server run readiness", "check run readiness", "main run failed"]

@@ -53,6 +53,7 @@ def killed_amid_the_step(zrb: Zrb, source: str) -> None:
     (zrb.folder / "ran").unlink()
 
 
+@pytest.mark.promise(number=11)
 @pytest.mark.every_release
 @pytest.mark.parametrize(
     "call",

@@ -18,6 +18,7 @@ OF_PYTHON = {"_replace", "_exit"}
 oldest_and_newest = only(lambda version: version < (2,) or version >= (3, 28))  # slow
 
 
+@pytest.mark.promise(number=7)
 @pytest.mark.every_release
 def test_a_zrb_that_cannot_be_hooked_runs_as_stock(zrb: Zrb) -> None:
     zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 7))")

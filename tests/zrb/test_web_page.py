@@ -76,6 +76,7 @@ def web_server(zrb: Zrb, **env: Any) -> Iterator[tuple[int, Process]]:
     yield port, server
 
 
+@pytest.mark.promise(number=16)
 @pytest.mark.every_release
 def test_the_pages_are_there_and_linked(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
@@ -109,6 +110,7 @@ def test_ctrl_c_ends_the_server_although_a_page_is_open(zrb: Zrb) -> None:
         server.done()
 
 
+@pytest.mark.promise(number=16)
 def test_zrbs_login_decides_who_sees_the_pages(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.mark("users")

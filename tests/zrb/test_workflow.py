@@ -98,6 +98,7 @@ def test_examples_of_zrb_run_verbatim(zrb: Zrb) -> None:
     assert "42" in zrb.run("xcom", "show", "magic").out
 
 
+@pytest.mark.promise(number=1)
 @pytest.mark.every_release
 @pytest.mark.smoke
 def test_a_killed_task_is_given_back_and_resumed(zrb: Zrb) -> None:
@@ -120,6 +121,7 @@ def test_a_killed_task_is_given_back_and_resumed(zrb: Zrb) -> None:
     assert (returned["taken_by"], returned["reason"]) == ("load#1", "lost")
 
 
+@pytest.mark.promise(number=1)
 @pytest.mark.every_release
 def test_a_retry_finds_what_the_failed_attempt_popped(zrb: Zrb) -> None:
     zrb.tasks(
@@ -164,6 +166,7 @@ def test_a_mended_workflow_resumes_where_it_failed(zrb: Zrb) -> None:
     assert zrb.stored(name).status == "completed"
 
 
+@pytest.mark.promise(number=2)
 @pytest.mark.parametrize("point", ["complete:before", "complete:after"])
 def test_a_kill_round_the_commit_of_a_result(zrb: Zrb, point: str) -> None:
     """No value is lost or delivered twice, although zrb itself pushes the result a little later."""
@@ -223,6 +226,7 @@ def main(ctx):
 """
 
 
+@pytest.mark.promise(number=2)
 @pytest.mark.slow
 @only(lambda version: version < (2,) or version >= (3, 28))  # where the process dies does not depend on the release
 def test_a_process_that_dies_again_and_again(zrb: Zrb) -> None:

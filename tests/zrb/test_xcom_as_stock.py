@@ -40,6 +40,7 @@ def answers(zrb: Zrb, groups: str, how: How) -> tuple[list[str], list[str]]:
     return done.out.splitlines(), [line for line in lines(done.err) if line.startswith("zrb-store:")]
 
 
+@pytest.mark.promise(number=7)
 @pytest.mark.every_release
 def test_every_operation_answers_as_in_stock_zrb(zrb: Zrb) -> None:
     stock, _ = answers(zrb, "as_stock.STOCK", STOCK)
@@ -102,6 +103,7 @@ async def outer(ctx):
 """
 
 
+@pytest.mark.promise(number=7)
 @pytest.mark.every_release
 def test_a_workflow_runs_the_same_stored_or_not(zrb: Zrb) -> None:
     zrb.tasks(UNSTORED)
