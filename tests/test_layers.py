@@ -50,7 +50,7 @@ LIBRARIES = {
     "jinja2": {"zrb_store.page"},
     "markupsafe": {"zrb_store.page"},
     "psutil": {"zrb_store.process"},
-    "psycopg": {"zrb_store.db.bare", "zrb_store.db.dialect"},
+    "psycopg": {"zrb_store.db.dialect"},
     "pydantic": {"zrb_store.plugin.agents"},
     "pydantic_ai": {"zrb_store.plugin.agents"},
     "pydantic_core": {"zrb_store.plugin.agents"},

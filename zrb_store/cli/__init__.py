@@ -33,7 +33,7 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
         The exit code: 0 ok, 1 differs or unhealthy, 2 usage, 3 not found, 65 inputs differ, 69 no store, 75 busy.
     """
     if args[:1] == ["__complete"]:  # a shell asks, by the script of `completion`
-        from zrb_store.cli.tab.answer import answer  # late: only this needs it
+        from zrb_store.cli.completion import answer  # late: imports click
 
         return answer([*args[1:]])
     import click  # late: the plugin imports this module whenever zrb starts

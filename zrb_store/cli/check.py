@@ -9,6 +9,7 @@ from datetime import timedelta
 import click
 
 from zrb_store import settings
+from zrb_store.cli import completion
 from zrb_store.cli.as_typed import command_as_typed
 from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
 from zrb_store.cli.message_line import print_line
@@ -41,7 +42,12 @@ from zrb_store.store import open_store
     "this writes.",
 )
 @click.option(
-    "--task", "tasks", metavar="NAME", multiple=True, help="Also report this task if it is overdue (with --max-age)."
+    "--task",
+    "tasks",
+    metavar="NAME",
+    shell_complete=completion.main_tasks,
+    multiple=True,
+    help="Also report this task if it is overdue (with --max-age).",
 )
 @click.option(
     "--max-age",

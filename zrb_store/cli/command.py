@@ -39,6 +39,16 @@ class Command(click.Command):
         super().__init__(*args, **settings)
         self._examples = examples
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # TAB may ask for the value of the last option: click would forget the words before it, too.
+        if ctx.resilient_parsing and any(
+            isinstance(each, click.Option) and not each.is_flag and args[-1:] == [name]
+            for each in self.params
+            for name in each.opts
+        ):
+            args = args[:-1]
+        return super().parse_args(ctx, args)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         program = ctx.find_root().command_path
         with formatter.section("Example" if len(self._examples) == 1 else "Examples"):

@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option, parse_limit, parse_since
 from zrb_store.cli.project_argument import project_option, projects_named
 from zrb_store.cli.render.damage_notes import noting_damage
@@ -53,7 +54,7 @@ _MOST = 5  # projects that are named
 )
 @click.option("--name", metavar="PATTERN", help="Only sessions whose name matches, e.g. 'etl-*'.")
 @project_option("Only sessions of this project")
-@click.option("--task", metavar="NAME", help="Only sessions of this main task.")
+@click.option("--task", metavar="NAME", shell_complete=completion.main_tasks, help="Only sessions of this main task.")
 @click.option(
     "--since",
     type=parse_since,

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.attempt_output import follow_output, output_lines
@@ -44,8 +45,8 @@ from zrb_store.store import open_store
     "printed is shown with TASK (its last 20 lines) or with --output.\n\n"
     "With TASK, shows only the attempts of that task and of its steps. TASK/3 is the task's third step.",
 )
-@click.argument("session")
-@click.argument("task", required=False)
+@click.argument("session", shell_complete=completion.sessions)
+@click.argument("task", required=False, shell_complete=completion.tasks)
 @click.option("--output", "whole", is_flag=True, help="Show all that is kept of what the attempts printed.")
 @click.option("--follow", is_flag=True, help="Print what the attempts print, until the session has ended.")
 @format_option()

@@ -7,6 +7,7 @@ import shlex
 import click
 
 from zrb_store import codec
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option, parse_seconds
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render import output
@@ -27,8 +28,8 @@ from zrb_store.store import open_store
     "create them. A damaged value is refused with exit code 1, and stays where it is. Inside a CmdTask the value "
     "belongs to the running attempt: it is given back if that one fails. @this names the attempt's session.",
 )
-@click.argument("session")
-@click.argument("queue")
+@click.argument("session", shell_complete=completion.sessions_to_change)
+@click.argument("queue", shell_complete=completion.queues)
 @click.option("--wait", metavar="SECONDS", type=parse_seconds, help="How long to wait for a value.")
 @format_option("value", choices=("value", "json"))
 def pop(session: str, queue: str, wait: float | None, output_format: str) -> None:

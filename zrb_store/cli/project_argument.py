@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.project import Projects, current_project, project_of
 
 
@@ -23,6 +24,7 @@ def project_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..
         is_flag=False,
         flag_value="",
         metavar="[NAME|FOLDER]",
+        shell_complete=completion.files,
         help=f"{help_text}: its folder or only the folder's name, or nothing for the current project.",
     )
 

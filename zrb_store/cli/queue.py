@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option, parse_queue
 from zrb_store.cli.render import output
 from zrb_store.cli.render.document import Fields
@@ -33,8 +34,8 @@ def _parse_limit(text: str) -> int | str:
     "shown, but nobody can take it until `requeue` makes it live again. With --max-deliveries, session and queue are "
     "created if they do not exist.",
 )
-@click.argument("session")
-@click.argument("queue")
+@click.argument("session", shell_complete=completion.sessions)
+@click.argument("queue", shell_complete=completion.queues)
 @click.option(
     "--max-deliveries",
     "limit",

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.as_typed import as_typed
 from zrb_store.cli.command import command
 from zrb_store.cli.program_name import program_name
@@ -37,7 +38,7 @@ from zrb_store.store import Store, open_store
     "beginning, @last or @last-failed. `--format perfetto` writes a trace for ui.perfetto.dev and chrome://tracing: "
     "attempts, steps, values on their way and the lengths of queues on one axis of time.",
 )
-@click.argument("session")
+@click.argument("session", shell_complete=completion.sessions)
 @click.option(
     "-o", "--output", "file", metavar="FILE", type=click.Path(dir_okay=False), help="Write to FILE, not stdout."
 )

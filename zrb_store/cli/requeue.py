@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.format import counted
@@ -23,7 +24,9 @@ from zrb_store.store import open_store
     "dead, none is requeued. User and host are recorded. `doctor` tells which queues have dead values, "
     "`show SESSION QUEUE --dead` shows them.",
 )
-@click.argument("values", metavar="VALUE...|SESSION QUEUE", nargs=-1, required=True)
+@click.argument(
+    "values", metavar="VALUE...|SESSION QUEUE", nargs=-1, required=True, shell_complete=completion.dead_values
+)
 @click.option("--all-dead", is_flag=True, help="All dead values of QUEUE.")
 def requeue(values: tuple[str, ...], all_dead: bool) -> None:
     if all_dead and len(values) != 2:

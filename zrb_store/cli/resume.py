@@ -8,6 +8,7 @@ from typing import Protocol
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command
 from zrb_store.cli.message_line import print_line
 from zrb_store.cli.program_name import program_name
@@ -85,13 +86,14 @@ _COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
     "results without running them; a task that --from runs again starts over without them.",
     context_settings={"ignore_unknown_options": True},  # the options of secret inputs are not known here
 )
-@click.argument("session")
+@click.argument("session", shell_complete=completion.sessions)
 @click.argument("inputs", nargs=-1, type=click.UNPROCESSED, metavar="[--INPUT VALUE]...")
 @click.option("--plan", is_flag=True, help="Print which tasks would run or be skipped, and why; run nothing.")
 @click.option(
     "--from",
     "forced",
     metavar="TASK",
+    shell_complete=completion.tasks,
     help="Give back TASK and everything downstream of it, and run them again; also in a completed session.",
 )
 @click.option(

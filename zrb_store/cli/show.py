@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.as_typed import zrb_program
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.program_name import program_name
@@ -54,11 +55,11 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
     "year in which the session started) or 03:12:45 (on that day). It is the end of the last unit that is given, a "
     "second, a minute or a day, so that whatever is printed with this time has happened.",
 )
-@click.argument("session")
-@click.argument("queue", required=False)
+@click.argument("session", shell_complete=completion.sessions)
+@click.argument("queue", required=False, shell_complete=completion.queues)
 @click.option("--live", is_flag=True, help="Only values that are still in their queue.")
 @click.option("--dead", is_flag=True, help="Only values that are dead: their queue allows no more deliveries.")
-@click.option("--at", metavar="MOMENT", help="As it was at that moment.")
+@click.option("--at", metavar="MOMENT", shell_complete=completion.moments, help="As it was at that moment.")
 @click.option("--all", "every", is_flag=True, help="Show long lists whole, not only the last values and attempts.")
 @click.option("--steps", is_flag=True, help="Show all steps of tasks that have more than 20.")
 @click.option("--full", is_flag=True, help="As --all, and do not shorten values either.")

@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, parse_since
 from zrb_store.cli.render.document import Column, Lines, Table
 from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration, percent
@@ -42,7 +43,7 @@ _MOST = 5  # main tasks that are named
     "percentile (by nearest rank) are of the durations of completed runs. A run whose process died counts as lost, "
     "which is a failure.",
 )
-@click.argument("task", required=False)
+@click.argument("task", required=False, shell_complete=completion.main_tasks)
 @click.option(
     "--since",
     type=parse_since,

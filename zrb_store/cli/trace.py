@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.document import Block, Column, Fields, Table
@@ -23,7 +24,7 @@ _SHOWN_LENGTH = 240  # characters of the value, unless all of it is asked for
 
 
 @command("trace", "{} 'etl-2026-11-24/load#1'", details="`show` prints the number of each value.")
-@click.argument("value_id", metavar="SESSION/QUEUE#SEQ")
+@click.argument("value_id", metavar="SESSION/QUEUE#SEQ", shell_complete=completion.value_ids)
 @click.option("--full", is_flag=True, help="Do not shorten the value.")
 @format_option()
 def trace(value_id: str, full: bool, output_format: str) -> None:
