@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zrb_store.cli.as_typed import PROGRAM
-from zrb_store.cli.message_line import print_line
 from zrb_store.errors import ZrbStoreError
+from zrb_store.render.messages import PROGRAM, print_line
 
 if TYPE_CHECKING:
     from zrb_store.cli.resume import Resumer
@@ -40,8 +39,8 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
 
     from zrb_store import settings
     from zrb_store.cli.app import app
-    from zrb_store.cli.log_lines import printing_warnings
-    from zrb_store.cli.render import output
+    from zrb_store.render import printing
+    from zrb_store.render.messages import printing_warnings
 
     # Closed by the parent process, as with `>&-`: what must be printed cannot be, and messages go nowhere.
     if sys.stdout is None:
@@ -59,7 +58,7 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
             finally:
                 if background := sys.modules.get("zrb_store.operations.background_command"):
                     background.wait_for_all()  # they may warn of their failure
-        output.flush()
+        printing.flush()
         return code if isinstance(code, int) else 0
     except ZrbStoreError as error:
         return _print_error(prog_name, str(error), error.exit_code)

@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from zrb_store import local_time, settings
-from zrb_store.cli.as_typed import PROGRAM
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.errors import InvalidArgument
 from zrb_store.names import nearest
+from zrb_store.render.messages import PROGRAM
 
 FORMATS = ("table", "json", "jsonl", "value")
 _FORMAT_HELP = {

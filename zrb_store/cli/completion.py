@@ -20,9 +20,9 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete
 
 from zrb_store.cli.command import command
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render.output import echo_raw
 from zrb_store.errors import ZrbStoreError
+from zrb_store.render.messages import program_name
+from zrb_store.render.printing import echo_raw
 
 if TYPE_CHECKING:
     from zrb_store.db.engine import Database

@@ -12,14 +12,13 @@ import click
 from zrb_store import codec
 from zrb_store.cli import completion
 from zrb_store.cli.command import command, parse_seconds
-from zrb_store.cli.message_line import print_line
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render.format import shell_text
 from zrb_store.consume.command import CommandRunner
 from zrb_store.consume.shell_consumer import ShellConsumer
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
 from zrb_store.operations.pop import nothing_there
+from zrb_store.render.format import shell_text
+from zrb_store.render.messages import print_line, program_name
 from zrb_store.store import open_store
 
 

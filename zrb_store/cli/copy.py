@@ -10,11 +10,11 @@ import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.command import command
-from zrb_store.cli.render import output
-from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.format import counted
 from zrb_store.cli.session_arguments import chosen_sessions
 from zrb_store.operations.copy import copy as copy_sessions
+from zrb_store.render import printing
+from zrb_store.render.format import counted
+from zrb_store.render.printing import noting_damage
 from zrb_store.store import open_store
 
 
@@ -34,7 +34,7 @@ def copy(source: str, target: str, sessions: tuple[str, ...]) -> int:
         names = chosen_sessions(old.database, sessions)
         with open_store(target) as new, _progress_bar() as show_progress:
             count = copy_sessions(old.database, new.database, names, show_progress, damage)
-    output.echo(counted(count, "session"))
+    printing.echo(counted(count, "session"))
     return 1 if damage else 0
 
 

@@ -6,10 +6,10 @@ import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.command import command
-from zrb_store.cli.render import output
-from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.session_arguments import chosen_sessions
 from zrb_store.operations.export import export as export_lines
+from zrb_store.render import printing
+from zrb_store.render.printing import noting_damage
 from zrb_store.store import open_store
 
 
@@ -25,5 +25,5 @@ from zrb_store.store import open_store
 def export(sessions: tuple[str, ...]) -> int:
     with open_store(read_only=True) as store, noting_damage("left out, since they are damaged") as damage:
         for line in export_lines(store.database, chosen_sessions(store.database, sessions), damage):
-            output.echo(line)
+            printing.echo(line)
     return 1 if damage else 0

@@ -6,9 +6,9 @@ import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.command import command
-from zrb_store.cli.render import output
 from zrb_store.inspect import session_names
 from zrb_store.operations.fork import fork as fork_session
+from zrb_store.render import printing
 from zrb_store.store import open_store
 
 
@@ -42,4 +42,4 @@ from zrb_store.store import open_store
 def fork(session: str, from_task: str, from_step: str | None, name: str | None) -> None:
     with open_store() as store:
         source = session_names.resolve(store.database, session, exact=True)
-        output.echo(fork_session(store.database, source.name, from_task, name, from_step=from_step))
+        printing.echo(fork_session(store.database, source.name, from_task, name, from_step=from_step))

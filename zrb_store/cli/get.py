@@ -6,9 +6,9 @@ import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option, parse_whole_number
-from zrb_store.cli.render.value import print_value
 from zrb_store.inspect import session_names
 from zrb_store.inspect.get import get_result, get_value
+from zrb_store.render.values import print_value
 from zrb_store.store import open_store
 
 

@@ -8,12 +8,12 @@ from zrb_store import codec
 from zrb_store.cli import completion
 from zrb_store.cli.command import command
 from zrb_store.cli.json_argument import parse_json
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render import output
 from zrb_store.inspect import session_names
 from zrb_store.names import nearest
 from zrb_store.operations.mark import mark as mark_completed
 from zrb_store.operations.mark import mark_step
+from zrb_store.render import printing
+from zrb_store.render.messages import program_name
 from zrb_store.safe_text import printable
 from zrb_store.store import open_store
 
@@ -57,7 +57,7 @@ def mark(session: str, task: str, status: str, step: str | None, new: bool, resu
         else:
             done = status == "completed"
             manual = mark_step(store.database, name, task, step, completed=done, result=encoded)
-    output.echo(f"{name}/{manual.attempt}")
+    printing.echo(f"{name}/{manual.attempt}")
     if step is not None and manual.others is not None:
         what = f"task {task} of session {name} had no step {step} until now{nearest(step, manual.others)}"
         click.echo(printable(f"{program_name()}: {what}"), err=True)

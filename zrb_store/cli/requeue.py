@@ -6,12 +6,12 @@ import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.command import command
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render.format import counted
 from zrb_store.inspect import session_names
 from zrb_store.names import full_name, split_id
 from zrb_store.operations.requeue import requeue as requeue_values
 from zrb_store.operations.requeue import requeue_all
+from zrb_store.render.format import counted
+from zrb_store.render.messages import program_name
 from zrb_store.safe_text import printable
 from zrb_store.store import open_store
 

@@ -8,10 +8,10 @@ import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.command import command
-from zrb_store.cli.render.output import echo
 from zrb_store.cli.session_arguments import sessions_to_change
 from zrb_store.name_pattern import NamePattern
 from zrb_store.operations.rm import check_removable, remove_matching, remove_sessions
+from zrb_store.render.printing import echo
 from zrb_store.store import open_store
 
 
