@@ -11,17 +11,16 @@ from typing import Any
 
 import click
 
-from zrb_store.cli.as_typed import as_typed
+from zrb_store.cli import completion
 from zrb_store.cli.command import command
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.output import whole_file, write_bytes
-from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.cli.resume import Resumer
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.perfetto import open_trace
 from zrb_store.records import SessionRecord
+from zrb_store.render.document import on_terminal
+from zrb_store.render.messages import as_typed, program_name
+from zrb_store.render.printing import noting_damage, whole_file, write_bytes
 from zrb_store.store import Store, open_store
 
 
@@ -35,9 +34,9 @@ from zrb_store.store import Store, open_store
     details="The file needs no network and no program but a browser: a ticket or a mail can hold it. For strangers, "
     "`--redact` leaves out all that was said: structure, times and types stay. SESSION is a full name, its unique "
     "beginning, @last or @last-failed. `--format perfetto` writes a trace for ui.perfetto.dev and chrome://tracing: "
-    "attempts, steps, values on their way and the lengths of queues on one axis of time.",
+    "attempts, steps and the ways of values on one axis of time.",
 )
-@click.argument("session")
+@click.argument("session", shell_complete=completion.sessions)
 @click.option(
     "-o", "--output", "file", metavar="FILE", type=click.Path(dir_okay=False), help="Write to FILE, not stdout."
 )

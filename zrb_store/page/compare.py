@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from zrb_store.cli.render.format import preview, preview_items
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import diff
@@ -15,6 +14,7 @@ from zrb_store.name_pattern import NamePattern
 from zrb_store.page.addresses import address_of_comparison, address_of_session
 from zrb_store.page.found import Elsewhere, Found, Question
 from zrb_store.records import iso
+from zrb_store.render.format import preview, preview_items
 
 _MOST = 500
 

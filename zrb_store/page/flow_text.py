@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from zrb_store.cli.render.format import counted, error_summary, preview, pusher, taker
+from zrb_store.render.format import counted, error_summary, preview, pusher, taker
 
 MOST_EVENTS = 200
 """How many events the text lists: the last ones."""

@@ -12,7 +12,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zrb_store.cli.render.format import (
+from zrb_store.page.story import story
+from zrb_store.page.text import content, life
+from zrb_store.render.format import (
     NOTHING,
     counted,
     deliveries,
@@ -24,8 +26,6 @@ from zrb_store.cli.render.format import (
     setting_text,
     size,
 )
-from zrb_store.page.story import story
-from zrb_store.page.text import content, life
 from zrb_store.safe_text import printable
 
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d++(?:\.\d++)?(?:e[+-]?\d++)?')

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
-from zrb_store.cli.render.format import percent
 from zrb_store.db.engine import Database
 from zrb_store.inspect.recent_runs import recent_runs
 from zrb_store.inspect.stats import TaskStats, task_stats
@@ -14,6 +13,7 @@ from zrb_store.page.found import Found, Question
 from zrb_store.page.list import LENGTHS, parse_length
 from zrb_store.page.render import as_json
 from zrb_store.records import iso
+from zrb_store.render.format import percent
 
 
 def read_stats(database: Database, question: Question) -> Found:

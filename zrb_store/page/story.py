@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from zrb_store.cli.render.format import counted, format_duration, micros_between
+from zrb_store.render.format import counted, format_duration, micros_between
 
 _MOST_RUNS = 6  # a longer story is told without its middle
 

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from zrb_store.cli.render.format import error_summary, micros_between, preview, size, taker
 from zrb_store.inspect.agents import agent_note
 from zrb_store.inspect.cut import cut_text
 from zrb_store.records import UNSUCCESSFUL
+from zrb_store.render.format import error_summary, micros_between, preview, size, taker
 
 MOST_ROWS = 300
 """How many rows a table of attempts, runs or changes has in the text."""

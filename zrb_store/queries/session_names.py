@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
 from zrb_store.db.dialect import bytewise, matches
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.name_pattern import NamePattern
 
 
+@part
+def _begins_so() -> sa.ColumnElement[bool]:
+    return sa.func.substr(t.session.c.name, literal_column("1"), bindparam("length")) == bindparam("prefix")
+
+
 @statement
 def _prefix() -> sa.Select[str]:
     # Ordered by name, so that only the index of names is read. Among names that contain a date, the newest come first.
-    return (
-        sa.select(t.session.c.name)
-        .where(sa.func.substr(t.session.c.name, literal_column("1"), bindparam("length")) == bindparam("prefix"))
-        .order_by(t.session.c.name.desc())
-        .limit(bindparam("count"))
-    )
+    return sa.select(t.session.c.name).where(_begins_so()).order_by(t.session.c.name.desc()).limit(bindparam("count"))
+
+
+@statement
+def _first() -> sa.Select[str]:
+    return sa.select(t.session.c.name).where(_begins_so()).order_by(t.session.c.name).limit(literal_column("1"))
 
 
 def names_with_prefix(executor: Executor, prefix: str, limit: int) -> list[str]:
     """Return up to `limit` names of sessions that begin with `prefix`, in the same case."""
     rows = executor.execute(_prefix(), {"prefix": prefix, "length": len(prefix), "count": limit})
     return [row[0] for row in rows]
+
+
+def first_with_prefix(executor: Executor, prefix: str) -> list[str]:
+    """Return the name that is the first in order of those that begin with `prefix`, if there is one."""
+    return [row[0] for row in executor.execute(_first(), {"prefix": prefix, "length": len(prefix)})]
 
 
 def matching_names(transaction: Transaction, pattern: NamePattern, *, perhaps_kept: bool = False) -> Iterator[str]:
@@ -51,3 +61,13 @@ def _newest_names() -> sa.Select[str]:
 def newest_names(executor: Executor, limit: int) -> list[str]:
     """Return the names of the newest `limit` sessions."""
     return [row[0] for row in executor.execute(_newest_names(), {"count": limit})]
+
+
+@statement
+def _main_tasks() -> sa.Select[str]:
+    return sa.select(t.session.c.task).where(t.session.c.task.is_not(None)).distinct().order_by(t.session.c.task)
+
+
+def main_tasks(executor: Executor) -> list[str]:
+    """Return the names of the main tasks of all sessions."""
+    return [row[0] for row in executor.execute(_main_tasks())]

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from zrb_store.cli.render.json_stream import dumps_compact
-from zrb_store.cli.render.readable import TEXT_TAGS, readable
-from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.local_time import is_repeated, zone_name
+from zrb_store.render.document import on_terminal
+from zrb_store.render.json_stream import dumps_compact
+from zrb_store.render.messages import as_typed, program_name
+from zrb_store.render.readable import TEXT_TAGS, readable
 from zrb_store.safe_text import one_line, printable
 
 NOTHING = "-"
@@ -233,3 +234,13 @@ def single_text(tree: Any) -> str | None:
     if tag == "str" and type(content) is list:
         return "".join(map(str, content))
     return content if tag in TEXT_TAGS and type(content) is str and tree.keys() == {"$", "v"} else None
+
+
+def error_line(error: dict[str, Any]) -> str:
+    """Return type and message of an error, which is in the shape of `show --format json`."""
+    return as_typed(error_summary(error), program_name())
+
+
+def error_details(error: dict[str, Any]) -> str:
+    """Return the traceback of an error, which is in the shape of `log --format json`, or else its type and message."""
+    return as_typed(error["traceback"] or error_summary(error), program_name())
