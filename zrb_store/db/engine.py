@@ -299,9 +299,8 @@ class Database(Patience):
         roll_back(self._transaction)
 
     def _in_place(self, result: T) -> T:
-        if self._file is not None:
-            self._file.has_log()
-        self.refuse_replaced()
+        if self._file is not None and not self._file.is_kept():
+            self.refuse_replaced()
         return result
 
     # -- the connection

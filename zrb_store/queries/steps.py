@@ -171,7 +171,7 @@ def _begin(dialect_name: str) -> ReturningInsert[int, int]:
         "run_id": _parent().c.run_id,
         "fence": _parent().c.fence,
         "task": task,
-        "number": last + literal_column("1"),
+        "number": bindparam("known", type_=sa.Integer) + literal_column("1"),
         "role": literal_column("'step'"),
         "status": literal_column("'running'"),
         "arguments": bindparam("arguments", type_=sa.Text),

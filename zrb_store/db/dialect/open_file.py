@@ -26,7 +26,7 @@ class OpenFile:
     next process makes another one, and neither sees what the other writes.
 
     Attributes:
-        has_lost_log: Whether the -wal file was deleted or replaced, as far as `has_log` has found.
+        has_lost_log: Whether the -wal file was deleted or replaced, as far as `is_kept` has found.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,16 +38,19 @@ class OpenFile:
         self.has_lost_log = False
 
     def is_in_place(self) -> bool:
-        """Whether the path still leads to this file. Call this after each write."""
-        in_place = _identity(self._name) == self._file
-        if self._wal is None and in_place:
-            self._wal = _identity(self._wal_name)  # the first write has created the file
-        return in_place
+        """Whether the path still leads to this file."""
+        return _identity(self._name) == self._file
 
-    def has_log(self) -> bool:
-        """Whether the -wal file is still that of the first write. Ask while the connection is open: SQLite keeps it."""
-        self.has_lost_log = self._wal is not None and _identity(self._wal_name) != self._wal
-        return not self.has_lost_log
+    def is_kept(self) -> bool:
+        """Whether the path still leads to this file, and its -wal file is still that of the first write.
+
+        Ask after each write, while the connection is open: SQLite keeps the -wal file as long.
+        """
+        in_place, log = self.is_in_place(), _identity(self._wal_name)
+        if self._wal is None and in_place:
+            self._wal = log  # the first write has created it
+        self.has_lost_log = self._wal is not None and log != self._wal
+        return in_place and not self.has_lost_log
 
     def let_close(self, driver: object) -> bool:
         """Whether the connection may be closed. If not, it stays open as long as the process, whoever forgets it.
