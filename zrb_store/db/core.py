@@ -71,7 +71,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Construct = TypeVar("Construct", bound="Executable", covariant=True)
 Params = Mapping[str, Any]
-# Two threads must not make an alias twice, because a statement would contain both.
+# Two threads must not build an alias twice, because a statement would contain both.
 _building = threading.RLock()
 
 

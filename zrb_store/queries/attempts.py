@@ -328,8 +328,8 @@ def status_of(executor: Executor, attempt_id: int) -> str | None:
 
 @statement
 def _by_number() -> sa.Select[*Row]:
-    _by_name = _select().where(t.session.c.name == bindparam("session"), t.attempt.c.task == bindparam("task"))
-    return _by_name.where(t.attempt.c.number == bindparam("number"))
+    of_task = (t.session.c.name == bindparam("session"), t.attempt.c.task == bindparam("task"))
+    return _select().where(*of_task, t.attempt.c.number == bindparam("number"))
 
 
 def by_name(executor: Executor, session_name: str, task: str, number: int) -> AttemptRecord | None:
