@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.sql import visitors
 
 from tests.attempts import acting_as
 from tests.commands import Commands
@@ -54,9 +53,6 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         monkeypatch.setattr(migrate, "folder", lambda: folder)
         for module in (committing, statements, schema, db_operations):
             monkeypatch.setattr(module, "REVISION", NEXT)
-        for each in visitors.iterate(statements.schema_is_unchanged()):
-            if isinstance(each, sa.ColumnClause) and each.name == f"'{REVISION}'":
-                monkeypatch.setattr(each, "name", f"'{NEXT}'")
         stack.enter_context(built_again())
 
     with ExitStack() as stack:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import now
 from zrb_store.db.engine import Database
 from zrb_store.db.fronts import Front
@@ -18,14 +18,12 @@ from zrb_store.db.transaction import Executor, Transaction
 _SLOW = 250  # microseconds for which the server may search; as a rule it takes ten
 
 
-@part
 def _returns() -> sa.ColumnElement[int]:
     # Whatever makes a value live again records a return, while it has the queue locked. A sequence tells its last
     # number at once, before the commit.
     return literal_column("coalesce(pg_catalog.pg_sequence_last_value('zrb_return_id_seq'::regclass), 0)")
 
 
-@part
 def not_before_front() -> sa.ColumnElement[bool]:
     """Return the condition that a value does not lie before the front, if the front still holds.
 
@@ -61,7 +59,6 @@ def _lock() -> sa.Select[int, int, bool]:
     )
 
 
-@part
 def _first_live() -> sa.Select[int]:
     return (
         sa.select(t.value.c.seq)
@@ -168,7 +165,6 @@ def take_first(
     return found
 
 
-@part
 def _has_live() -> sa.Select[int]:
     return (
         sa.select(literal_column("1"))

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Callable
 
-from zrb_store.db.core import Statement, bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Statement, bindparam, literal_column, sa, statement, t
 from zrb_store.db.engine import Database
 from zrb_store.queries import fronts
 from zrb_store.queries.queues import find_queue
@@ -14,7 +14,6 @@ from zrb_store.queries.queues import find_queue
 _KNOWN_FOR = 5.0  # seconds after which a queue's id is looked for again: it may be created, or its session anew
 
 
-@part
 def _queue_id() -> sa.ScalarSelect[int]:
     return (
         sa.select(t.queue.c.id)
@@ -24,7 +23,6 @@ def _queue_id() -> sa.ScalarSelect[int]:
     )
 
 
-@part
 def _live_value() -> sa.Select[int]:
     return (
         sa.select(literal_column("1"))
