@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.sql import visitors
 
 from tests.attempts import acting_as
 from tests.commands import Commands
@@ -54,9 +53,6 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         monkeypatch.setattr(migrate, "folder", lambda: folder)
         for module in (lost_commits, statements, schema, db_operations):
             monkeypatch.setattr(module, "REVISION", NEXT)
-        for each in visitors.iterate(statements.schema_is_unchanged()):
-            if isinstance(each, sa.ColumnClause) and each.name == f"'{REVISION}'":
-                monkeypatch.setattr(each, "name", f"'{NEXT}'")
         stack.enter_context(built_again())
 
     with ExitStack() as stack:
@@ -131,6 +127,7 @@ def test_a_store_is_upgraded_once_its_sessions_have_ended(
     with pytest.raises(SchemaBehind, match="zrb-store db upgrade"):
         open_store(location)
     assert command("db", "upgrade").code == 69
+    store.database.revision_due = math.inf  # as a process of the older release, for which nothing has changed
     store.database.execute(sa.text(f"UPDATE zrb_run SET ended_at = 1, outcome = 'lost' WHERE id = {run.id}"))
     store.close()
     assert command("db", "upgrade").code == 0

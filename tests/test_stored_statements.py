@@ -137,7 +137,7 @@ def test_each_line_of_the_file_is_found() -> None:
 
 
 def test_threads_build_one_alias() -> None:
-    alias = core.part(lambda: session.alias("one"))
+    alias = core.made_once(lambda: session.alias("one"))
     got: list[Any] = []
     threads = [threading.Thread(target=lambda: got.append(alias())) for _ in range(8)]
     for thread in threads:

@@ -9,9 +9,9 @@ A statement is a function that returns a construct of SQLAlchemy Core. It is bui
 
     rows = executor.execute(_oldest(True), params)
 
-Pieces that statements share are functions too (`part`). SQLAlchemy takes longer to import than most commands take
-altogether; so `sa` and `t`, the tables, are modules that load at their first use, and SQLite's SQL of each statement is
-in sqlite_statements.json, by module, function and arguments. `python docs/generate.py` writes it.
+What statements share are functions too; aliases are made once. SQLAlchemy takes longer to import than most commands
+take altogether; so `sa` and `t`, the tables, are modules that load at their first use, and SQLite's SQL of each
+statement is in sqlite_statements.json, by module, function and arguments. `python docs/generate.py` writes it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ __all__ = [
     "compiling",
     "file_content",
     "literal_column",
-    "part",
+    "made_once",
     "ready",
     "sa",
     "statement",
@@ -71,7 +71,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Construct = TypeVar("Construct", bound="Executable", covariant=True)
 Params = Mapping[str, Any]
-# Two threads must not make an alias twice, because a statement would contain both.
+# Two threads must not build an alias twice, because a statement would contain both.
 _building = threading.RLock()
 
 
@@ -85,8 +85,8 @@ def literal_column(sql: str) -> sa.ColumnClause[Any]:
     return sa.literal_column(sql)
 
 
-def part(build: Callable[P, T]) -> Callable[P, T]:
-    """Let a function that builds a part of statements build it once: an alias that is made twice is two."""
+def made_once(build: Callable[P, T]) -> Callable[P, T]:
+    """Let a function return the same alias each time: one that is made twice is two in a statement."""
     built: dict[Any, T] = {}
 
     @functools.wraps(build)

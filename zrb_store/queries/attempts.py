@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, short_text
 from zrb_store.db.transaction import Executor, Lost, Row
 from zrb_store.queries import chunks
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 
-@part
 def attempt_may_write() -> sa.Exists:
     """Return a condition for each write of an attempt: it is running, and no newer run has taken over its session."""
     # On PostgreSQL the lock orders this write and a take-over at the same moment: one of them waits for the other.
@@ -37,7 +36,6 @@ def attempt_may_write() -> sa.Exists:
     )
 
 
-@part
 def _from() -> sa.Join:
     return t.attempt.join(t.session, t.session.c.id == t.attempt.c.session_id).outerjoin(
         t.run, t.run.c.id == t.attempt.c.run_id
@@ -60,23 +58,19 @@ def record(row: Row) -> AttemptRecord:
     return AttemptRecord(session=session_name, run=run_number, **named, damage=damage)
 
 
-@part
 def _select() -> sa.Select[*Row]:
     return selection()
 
 
-@part
 def _of_task() -> sa.ColumnElement[bool]:
     return sa.and_(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.task == bindparam("task"))
 
 
-@part
 def _no_task() -> list[sa.ColumnElement[str]]:
     # Deliveries and steps are attempts of no task, though a task may have the name that they have.
     return [literal_column("'delivery'"), literal_column("'step'")]
 
 
-@part
 def _run_may_write() -> sa.ColumnElement[bool]:
     run_id = bindparam("run_id", type_=t.attempt.c.id.type)
     return sa.and_(
@@ -328,8 +322,8 @@ def status_of(executor: Executor, attempt_id: int) -> str | None:
 
 @statement
 def _by_number() -> sa.Select[*Row]:
-    _by_name = _select().where(t.session.c.name == bindparam("session"), t.attempt.c.task == bindparam("task"))
-    return _by_name.where(t.attempt.c.number == bindparam("number"))
+    of_task = (t.session.c.name == bindparam("session"), t.attempt.c.task == bindparam("task"))
+    return _select().where(*of_task, t.attempt.c.number == bindparam("number"))
 
 
 def by_name(executor: Executor, session_name: str, task: str, number: int) -> AttemptRecord | None:

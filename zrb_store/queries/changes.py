@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 from zrb_store.db.columns import CHANGE, readable
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import identity
@@ -24,7 +24,6 @@ class Change(NamedTuple):
     pid: int
 
 
-@part
 def is_push_or_pop() -> sa.ColumnElement[bool]:
     """Return the condition that a change is a push or a pop by hand."""
     return t.change.c.action.in_([literal_column("'push'"), literal_column("'pop'")])

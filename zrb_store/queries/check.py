@@ -51,10 +51,10 @@ class Completion(NamedTuple):
 
 @statement
 def _last_completion(in_project: bool, newer: bool) -> sa.Select[int | None, int]:
-    _completed = t.session.c.status == literal_column("'completed'")
+    has_completed = t.session.c.status == literal_column("'completed'")
     # Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index.
     project = t.session.c.project == bindparam("project") if in_project else t.session.c.project.is_(None)
-    completed = (t.session.c.task == bindparam("task"), project, _completed, t.session.c.finished_tick.is_not(None))
+    completed = (t.session.c.task == bindparam("task"), project, has_completed, t.session.c.finished_tick.is_not(None))
     statement = (
         sa.select(t.session.c.finished_tick, t.session.c.id)
         .where(*completed)

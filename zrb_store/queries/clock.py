@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import next_tick, now, tick
 from zrb_store.db.transaction import Executor, Transaction
 
@@ -20,12 +20,10 @@ def _now() -> sa.Select[int]:
 _LATEST = 2**63 - 1
 
 
-@part
 def given_moment() -> sa.BindParameter[int]:
     return bindparam("moment", type_=sa.BigInteger)
 
 
-@part
 def given_tick() -> sa.BindParameter[int]:
     return bindparam("tick", type_=sa.BigInteger)
 

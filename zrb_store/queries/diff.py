@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
 from zrb_store.db.dialect import whole_text
 from zrb_store.db.transaction import Transaction
 
@@ -41,12 +41,12 @@ def count_standing(transaction: Transaction, queue_id: int) -> int:
     return number
 
 
-@part
+@made_once
 def _a() -> sa.FromClause:
     return t.attempt.alias("a")
 
 
-@part
+@made_once
 def _b() -> sa.FromClause:
     return t.attempt.alias("b")
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.steps import standing
 
 
-@part
 def _of_task() -> tuple[sa.ColumnElement[bool], ...]:
     parent = t.attempt.alias("parent")
     return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.clock import given_tick
@@ -106,12 +106,11 @@ def _copy_queues() -> sa.Insert:
     )
 
 
-@part
+@made_once
 def _new_queue() -> sa.FromClause:
     return t.queue.alias("new_queue")
 
 
-@part
 def _same_queue() -> sa.ColumnElement[bool]:
     return sa.and_(
         _new_queue().c.session_id == bindparam("target", type_=t.session.c.id.type),
@@ -318,7 +317,6 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
         executor.execute(copy, params)
 
 
-@part
 def _in_session() -> sa.ColumnElement[bool]:
     # A copied value keeps its queue, its seq and the time of its push. No two values of a session have all three in
     # common.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, statement, t
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.clock import given_tick
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
 
 
-@part
 def source_id() -> sa.BindParameter[int]:
     """Return the session that is copied."""
     return bindparam("source", type_=t.session.c.id.type)
@@ -57,17 +56,16 @@ def stood_alone(table: sa.FromClause) -> sa.ColumnElement[bool]:
     )
 
 
-@part
+@made_once
 def _step() -> sa.FromClause:
     return t.attempt.alias("step")
 
 
-@part
+@made_once
 def _parent() -> sa.FromClause:
     return t.attempt.alias("parent")
 
 
-@part
 def _of_value() -> sa.ColumnElement[bool]:
     return sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
 
@@ -117,7 +115,6 @@ def _first_takes() -> sa.CompoundSelect[int | None]:
     )
 
 
-@part
 def _standing() -> tuple[sa.ColumnElement[bool], ...]:
     return (
         _step().c.parent_id == bindparam("parent_id", type_=t.attempt.c.id.type),

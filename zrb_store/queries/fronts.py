@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 
@@ -45,14 +45,12 @@ class _Hint(NamedTuple):
 _hints: WeakKeyDictionary[Database, dict[int, _Hint]] = WeakKeyDictionary()
 
 
-@part
 def _returns() -> sa.ColumnElement[int]:
     # Whatever makes a value live again records a return, while it has the queue locked. A sequence tells its last
     # number at once, before the commit.
     return literal_column("coalesce(pg_catalog.pg_sequence_last_value('zrb_return_id_seq'::regclass), 0)")
 
 
-@part
 def not_before_front() -> sa.ColumnElement[bool]:
     """Return the condition that a value does not lie before the front, if the front still holds.
 
@@ -88,7 +86,6 @@ def _lock() -> sa.Select[int, int, bool]:
     )
 
 
-@part
 def _first_live() -> sa.Select[int]:
     return (
         sa.select(t.value.c.seq)
@@ -173,7 +170,6 @@ def take_first(
     return found
 
 
-@part
 def _has_live() -> sa.Select[int]:
     return (
         sa.select(literal_column("1"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zrb_store.db.core import literal_column, part, sa, t
+from zrb_store.db.core import literal_column, made_once, sa, t
 from zrb_store.records import UNSUCCESSFUL
 
 MESSAGE_LENGTH = 300
@@ -45,13 +45,13 @@ class JoinedAttempt:
         )
 
 
-@part
+@made_once
 def pusher() -> JoinedAttempt:
     """Return the attempt that pushed a value."""
     return JoinedAttempt("pusher")
 
 
-@part
+@made_once
 def taker() -> JoinedAttempt:
     """Return the attempt that took a value."""
     return JoinedAttempt("taker")

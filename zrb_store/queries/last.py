@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.transaction import Transaction
 from zrb_store.project import Projects
 from zrb_store.queries.programs import is_named, is_of, program, program_columns
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
 
 
-@part
 def _of_any_project() -> sa.Select[str, int]:
     return (
         sa.select(t.session.c.name, t.attempt.c.id)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
 from zrb_store.db.dialect import among, matches
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.name_pattern import NamePattern
@@ -26,7 +26,7 @@ def _newest() -> sa.Select[*Row]:
 _MANY = 1000  # names
 
 
-@part
+@made_once
 def _since() -> sa.FromClause:
     return t.session.alias("since")
 

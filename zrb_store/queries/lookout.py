@@ -6,14 +6,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from zrb_store.db.core import Statement, bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Statement, bindparam, literal_column, sa, statement, t
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 
 _TUPLES_OK = 2  # libpq's status of a query that went well
 
 
-@part
 def _queue_id() -> sa.ScalarSelect[int]:
     return (
         sa.select(t.queue.c.id)
@@ -23,7 +22,6 @@ def _queue_id() -> sa.ScalarSelect[int]:
     )
 
 
-@part
 def _live_value() -> sa.Select[int]:
     return (
         sa.select(literal_column("1"))

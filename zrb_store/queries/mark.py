@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import new_id
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import attempts
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert
 
 
-@part
 def _of_task() -> sa.ColumnElement[bool]:
     return sa.and_(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"))
 

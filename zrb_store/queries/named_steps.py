@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
 from zrb_store.db.transaction import Executor
 
 
-@part
 def _name() -> sa.Select[str | None]:
     of_task = sa.and_(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"))
     return sa.select(t.attempt.c.step).where(of_task)

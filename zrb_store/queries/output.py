@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 from zrb_store import output_text
 from zrb_store.db.columns import OUTPUT
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.output_text import OutputLine
 
 _PIECES = 4  # what is kept is at most this part longer than its limit, since pieces are deleted whole
 
 
-@part
 def _attempt() -> sa.BindParameter[int]:
     return bindparam("attempt_id", type_=t.output.c.attempt_id.type)
 
@@ -177,7 +176,6 @@ def _sum(row: Row) -> tuple[int, StoredOutput]:
 _PIECE_END = OUTPUT["start"]
 
 
-@part
 def has_output() -> sa.Exists:
     """Return the condition that an attempt has printed something."""
     any_of_attempt = sa.select(literal_column("1")).where(t.output.c.attempt_id == t.attempt.c.id)

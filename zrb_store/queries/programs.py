@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from zrb_store.db.columns import RUN, readable
-from zrb_store.db.core import literal_column, part, sa, t
+from zrb_store.db.core import literal_column, sa, t
 from zrb_store.db.transaction import Row
 from zrb_store.project import Projects, program_of
 
@@ -27,7 +27,6 @@ def _of_last_run(column: sa.Column[Any]) -> sa.Case[Any]:
     return sa.case((t.session.c.task.is_(None), found.scalar_subquery()))
 
 
-@part
 def program_columns() -> tuple[sa.ColumnElement[str], ...]:
     """Return the columns to select beside those of sessions: `program` converts them."""
     return tuple(_of_last_run(t.run.c[name]) for name in _READ)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import SESSION, readable
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.changes import is_push_or_pop
 from zrb_store.queries.programs import program, program_columns
@@ -84,12 +84,11 @@ def delete_old_changes(executor: Executor, name: str, before: int) -> None:
     executor.execute(_delete_changes(), {"name": name, "before": before})
 
 
-@part
+@made_once
 def _taker_session() -> sa.FromClause:
     return t.session.alias("taker_session")
 
 
-@part
 def is_delivery() -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is a delivery. One that has completed is never given back."""
     return t.attempt.c.role == literal_column("'delivery'")
@@ -104,7 +103,6 @@ def _taken_by(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
     )
 
 
-@part
 def _settled(delivered: bool) -> sa.ColumnElement[bool]:
     """Return the condition that a value can no longer return to its queue: its taker cannot be given back.
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
 from zrb_store.queries.clock import draw, given_moment, given_tick
@@ -35,7 +35,7 @@ class HoldingRun(NamedTuple):
     is_delivery: bool
 
 
-@part
+@made_once
 def _next() -> sa.FromClause:
     return t.value.alias("next")
 

@@ -6,13 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.clock import Moment, given_moment, given_tick
 
 
-@part
 def is_dead() -> sa.ColumnElement[bool]:
     """Return the condition that a value is dead, in the form that lets SQLite use the index of dead values."""
     return t.value.c.state == literal_column("'dead'")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.steps import is_running, standing
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
 
 
-@part
+@made_once
 def _parent() -> sa.FromClause:
     return t.attempt.alias("parent")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
-from zrb_store.db.core import Params, bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.clock import draw, given_moment, given_tick
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 
-@part
 def selection() -> sa.Select[*Row]:
     """Select all runs, without tracebacks, which are long; `record` converts a row."""
     return sa.select(*(sa.null() if name == "error_traceback" else t.run.c[name] for name in RUN))
@@ -80,7 +79,6 @@ def outcome_of(executor: Executor, run_id: int) -> tuple[str | None] | None:
     return (rows[0][0],) if rows else None
 
 
-@part
 def is_newest() -> sa.Exists:
     """Return a condition for each write of a run: no newer run has taken over its session."""
     return sa.exists(

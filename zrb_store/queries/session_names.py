@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import bytewise, matches
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.name_pattern import NamePattern
 
 
-@part
 def _begins_so() -> sa.ColumnElement[bool]:
     return sa.func.substr(t.session.c.name, literal_column("1"), bindparam("length")) == bindparam("prefix")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from zrb_store.db.columns import SESSION, readable
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import bytewise, insert_if_absent, new_id, now, schema_is_unchanged, tick
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import SessionNotFound, ZrbStoreError
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningUpdate
 
 
-@part
 def selection() -> sa.Select[*Row]:
     """Select all sessions; `record` converts a row."""
     return sa.select(*(t.session.c[name] for name in SESSION))
@@ -31,7 +30,6 @@ def record(row: Row) -> SessionRecord:
     return SessionRecord(**named, damage=damage)
 
 
-@part
 def is_not_completed() -> sa.ColumnElement[bool]:
     """Return the condition that a session has not completed, in the form that the index of such sessions is for."""
     return t.session.c.status != literal_column("'completed'")

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts
@@ -18,7 +18,6 @@ from zrb_store.queries.values import was_live
 from zrb_store.records import AttemptRecord
 
 
-@part
 def no_step() -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is none of a step."""
     return t.attempt.c.role != literal_column("'step'")
@@ -129,7 +128,6 @@ def attempts_without(*without: str) -> sa.Select[*Row]:
     return attempts.selection(*without).where(t.attempt.c.session_id == bindparam("session_id"))
 
 
-@part
 def of_task() -> sa.ColumnElement[bool]:
     return t.attempt.c.task == bindparam("task")
 

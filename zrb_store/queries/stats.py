@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypeVarTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import runs
 from zrb_store.records import RunRecord
@@ -14,7 +14,6 @@ from zrb_store.records import RunRecord
 Ts = TypeVarTuple("Ts")
 
 
-@part
 def _ran() -> sa.ColumnElement[bool]:
     # What reclaims a dead run is stored as a run too.
     return t.run.c.origin != literal_column("'reclaim'")

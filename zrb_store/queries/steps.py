@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
 from zrb_store.db.dialect import insert_if_absent, new_id, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import BegunAttempt, attempt_may_write
@@ -13,28 +13,25 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 
-@part
+@made_once
 def _parent() -> sa.FromClause:
     return t.attempt.alias("parent")
 
 
-@part
+@made_once
 def _other() -> sa.FromClause:
     return t.attempt.alias("other")
 
 
-@part
 def _session_of_parent() -> sa.ScalarSelect[int]:
     return sa.select(_parent().c.session_id).where(_parent().c.id == bindparam("attempt_id")).scalar_subquery()
 
 
-@part
 def standing() -> sa.ColumnElement[bool]:
     """Return the condition that an attempt has completed and was not given back."""
     return sa.and_(t.attempt.c.status == literal_column("'completed'"), t.attempt.c.given_back_at.is_(None))
 
 
-@part
 def is_running() -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is a step of the attempt `:attempt_id` that runs."""
     # The status is compared twice: if PostgreSQL has waited for a step that has just completed, it compares the step's

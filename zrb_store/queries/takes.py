@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from zrb_store.db.chunks import LONGEST
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among, now, schema_is_unchanged, short_text, tick
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
@@ -95,7 +95,6 @@ def take_large(
     return database.transact(lambda transaction: take_whole(transaction, queue_id, attempt_id, right=right))
 
 
-@part
 def taken_at_once() -> dict[str, sa.ColumnElement[Any]]:
     """Return what changes in values that are taken together, at one moment."""
     return {

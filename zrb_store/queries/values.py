@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVarTuple
 
 from zrb_store.codec import Encoded
 from zrb_store.db.chunks import long_from
-from zrb_store.db.core import bindparam, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged, short_text, tick
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
@@ -274,7 +274,6 @@ def live(executor: Executor, queue_id: int, *, lock: bool = False) -> list[LiveV
     ]
 
 
-@part
 def was_live() -> sa.ColumnElement[bool]:
     """Return the condition that a value was in its queue at a moment, which follows from its row and its returns."""
     return sa.and_(

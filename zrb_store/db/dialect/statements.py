@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zrb_store.db.core import bindparam, compiling, literal_column, part, sa, statement, t
+from zrb_store.db.core import bindparam, compiling, literal_column, sa, statement, t
 from zrb_store.db.revision import REVISION, REVISION_SQL
 from zrb_store.errors import SchemaAhead
 from zrb_store.name_pattern import NamePattern
@@ -62,7 +62,6 @@ class HasUrl(Protocol):
         """The URL."""
 
 
-@part
 def schema_is_unchanged() -> sa.Exists:
     """Return a condition for each statement that writes outside a transaction: nobody has upgraded the store since."""
     return sa.exists(sa.select(literal_column("1")).where(t.version.c.version_num == literal_column(f"'{REVISION}'")))
