@@ -15,7 +15,6 @@ FIELDS = {
     "i": {"ph", "s", "name", "cat", "pid", "tid", "ts", "args"},
     "s": {"ph", "name", "cat", "id", "pid", "tid", "ts"},
     "f": {"ph", "name", "cat", "id", "pid", "tid", "ts", "bp"},
-    "C": {"ph", "name", "pid", "ts", "args"},
 }
 NAMES = {"process_name": str, "process_sort_index": int, "thread_name": str, "thread_sort_index": int}
 
@@ -50,8 +49,6 @@ def check_fields(event: Event) -> None:
         assert type(content) is NAMES[event["name"]], event
     if event["ph"] == "i":
         assert event["s"] == "t"
-    if event["ph"] == "C":
-        assert event["args"]["live"] >= 0, event
 
 
 def check_names(events: list[Event]) -> None:

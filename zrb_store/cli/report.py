@@ -35,7 +35,7 @@ from zrb_store.store import Store, open_store
     details="The file needs no network and no program but a browser: a ticket or a mail can hold it. For strangers, "
     "`--redact` leaves out all that was said: structure, times and types stay. SESSION is a full name, its unique "
     "beginning, @last or @last-failed. `--format perfetto` writes a trace for ui.perfetto.dev and chrome://tracing: "
-    "attempts, steps, values on their way and the lengths of queues on one axis of time.",
+    "attempts, steps and the ways of values on one axis of time.",
 )
 @click.argument("session")
 @click.option(

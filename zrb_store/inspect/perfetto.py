@@ -1,0 +1,203 @@
+"""A session as a trace: events in Google's Trace Event Format, which Perfetto and chrome://tracing open.
+
+Each run is a process of the trace, and each task has a track in it. Spans on one track follow each other, or one lies
+in the other: attempts and steps that ran at the same time have further tracks. An arrow leads from where a value was
+pushed to where it was taken.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from zrb_store.db.engine import Database
+from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.show import open_session
+from zrb_store.inspect.timeline import Span, Timeline, micros
+
+Event = dict[str, Any]
+_Shape = Mapping[str, Any]
+
+# Names that the format has for colours, for chrome://tracing.
+_COLOURS = {"completed": "good", "failed": "terrible", "lost": "terrible", "interrupted": "bad"}
+_PIECE = 1000  # events that are written at once
+
+
+@contextmanager
+def open_trace(database: Database, name: str, damage: Damage | None = None) -> Iterator[Iterator[str]]:
+    """Read a session as a trace: give an iterator over the pieces of its text, which can be used within the block.
+
+    Args:
+        database: Where the session is.
+        name: Full name of the session.
+        damage: Collects damaged rows.
+
+    Raises:
+        SessionNotFound: There is no such session.
+    """
+    with open_session(database, name, damage=damage) as document:
+        timeline = Timeline(document)
+        about = {key: document.tree[key] for key in ("name", "status", "task", "project", "created_at")}
+        yield _text(about, events(document.tree, timeline.runs, timeline.span_of))
+
+
+def _text(about: _Shape, trace: Iterator[Event]) -> Iterator[str]:
+    """Yield the JSON text of a trace, in ASCII and with one event in each line."""
+    yield f'{{"displayTimeUnit": "ms", "otherData": {json.dumps(about)}, "traceEvents": [\n'
+    separator = ""
+    while piece := list(itertools.islice(trace, _PIECE)):
+        yield separator + ",\n".join(json.dumps(event, separators=(",", ":")) for event in piece)
+        separator = ",\n"
+    yield "\n]}\n"
+
+
+class _Place(NamedTuple):
+    """Where and when an attempt is drawn: process and thread of the trace, and its span."""
+
+    pid: int
+    tid: int
+    span: Span
+
+    def at(self, moment: str) -> Event:
+        """Return the fields of an event at a moment, or the nearest one in the span: a result is pushed at its end."""
+        return {"pid": self.pid, "tid": self.tid, "ts": min(max(micros(moment), self.span.start), self.span.end - 1)}
+
+
+def events(tree: _Shape, runs: Mapping[int, Span], span_of: Callable[[dict[str, Any]], Span]) -> Iterator[Event]:
+    """Yield the events of a trace.
+
+    Args:
+        tree: The session in the shape of `show --format json`.
+        runs: When each run worked, by its number.
+        span_of: Returns when an attempt, or an attempt of a step, worked.
+    """
+    without_run = max(runs, default=0) + 1
+    # To Perfetto, a thread with the number of its process is the main one.
+    tids = itertools.count(without_run + 1)
+    places: dict[str, _Place] = {}
+    for run in tree["runs"]:
+        pid, outcome = run["number"], run["outcome"] or "running"
+        yield from _process(pid, f"run {pid} ({outcome})")
+        place = _Place(pid, next(tids), _visible(runs[pid]))
+        yield from _track(place, "run")
+        yield _slice(f"run {pid}", "run", place, outcome, {key: run[key] for key in ("origin", "host", "pid")})
+    is_named = False
+    for task in tree["tasks"]:
+        for run_number, spans in _spans_by_run(task, span_of).items():
+            if run_number is None and not is_named:
+                yield from _process(without_run, "outside runs")  # settled by hand, or copied from another session
+                is_named = True
+            yield from _draw(without_run if run_number is None else run_number, task["task"], spans, tids, places)
+    yield from _arrows(tree["queues"], places)
+
+
+class _Drawn(NamedTuple):
+    """An attempt, or one of a step, as it is drawn."""
+
+    span: Span
+    name: str
+    label: str
+    is_step: bool
+    shape: _Shape
+
+
+def _spans_by_run(task: _Shape, span_of: Callable[[dict[str, Any]], Span]) -> dict[int | None, list[_Drawn]]:
+    """Return the attempts of a task and of its steps by their run, in the order of time, the outer one first."""
+    found: dict[int | None, list[_Drawn]] = defaultdict(list)
+    for each in task["attempts"]:
+        label = f"{task['task']}#{each['number']}"
+        found[each["run"]].append(_Drawn(_visible(span_of(each)), label, label, False, each))
+    for step in task.get("steps", ()):
+        for each in step["attempts"]:
+            label = f"{step['id']}#{each['number']}"
+            found[each["run"]].append(_Drawn(_visible(span_of(each)), step["name"], label, True, each))
+    for drawn in found.values():
+        drawn.sort(key=lambda each: (each.span.start, each.is_step, -each.span.end))
+    return found
+
+
+def _draw(
+    pid: int, task: str, spans: Iterable[_Drawn], tids: Iterator[int], places: dict[str, _Place]
+) -> Iterator[Event]:
+    """Draw each span on the first track of its kind that is free; steps in the attempt around them, if it has room."""
+    lanes: dict[bool, list[_Place]] = {False: [], True: []}  # the last span of each track, of attempts and of steps
+    inner: dict[int, int] = {}  # the end of the last step on the track of an attempt
+    for span, name, label, is_step, shape in spans:
+        around = [each for each in lanes[False] if each.span.start <= span.start and span.end <= each.span.end]
+        free = [each for each in around if inner.get(each.tid, 0) <= span.start] if is_step else []
+        if free:
+            place = _Place(pid, free[0].tid, span)
+            inner[place.tid] = span.end
+        else:
+            own = lanes[is_step]
+            number = next((n for n, last in enumerate(own) if last.span.end <= span.start), len(own))
+            if number == len(own):
+                own.append(_Place(pid, next(tids), span))
+                title = f"{task}: steps" if is_step else task
+                yield from _track(own[-1], title if number == 0 else f"{title} ({number + 1})")
+            place = own[number] = own[number]._replace(span=span)
+        places[label] = place
+        error = {} if shape["error"] is None else {"error": f"{shape['error']['type']}: {shape['error']['message']}"}
+        about = {"id": label, **error} if is_step else error
+        yield _slice(name, "step" if is_step else "attempt", place, shape["status"], about)
+
+
+def _arrows(queues: Mapping[str, _Shape], places: Mapping[str, _Place]) -> Iterator[Event]:
+    """Yield an arrow for each take of a value whose pusher and taker are drawn, and a mark at both of its ends.
+
+    Perfetto binds an arrow to what came last on its track, which may be a step that ended long ago: so to the mark.
+    """
+    numbers = itertools.count(1)
+    marked: set[tuple[str, int, int]] = set()
+    for name, queue in queues.items():
+        for value in queue["values"]:
+            pusher = places.get(value["pushed_by"])
+            for take, category in _takes(value) if pusher else ():
+                taker = places.get(take["taken_by"])
+                if pusher is None or taker is None:
+                    continue
+                ends = pusher.at(value["pushed_at"]), taker.at(take["taken_at"])
+                if ends[0]["ts"] > ends[1]["ts"]:
+                    continue
+                for verb, at in zip(("push", "take"), ends, strict=True):
+                    if (mark := (f"{verb} {name}", at["tid"], at["ts"])) not in marked:
+                        marked.add(mark)
+                        yield {"ph": "i", "s": "t", "name": mark[0], "cat": verb, **at, "args": {"value": value["id"]}}
+                flow = {"name": name, "cat": category, "id": next(numbers)}
+                yield {"ph": "s", **flow, **ends[0]}
+                yield {"ph": "f", **flow, **ends[1], "bp": "e"}
+
+
+def _takes(value: _Shape) -> Iterator[tuple[_Shape, str]]:
+    yield from ((each, "given back") for each in value["returns"] if each["deliveries"] != 0)
+    if value["state"] == "taken" and value["taken_at"] is not None:  # it may be damaged
+        yield value, "taken"
+
+
+def _process(pid: int, name: str) -> Iterator[Event]:
+    yield {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}
+    yield {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": pid}}
+
+
+def _track(place: _Place, name: str) -> Iterator[Event]:
+    where = {"pid": place.pid, "tid": place.tid}
+    yield {"ph": "M", "name": "thread_name", **where, "args": {"name": name}}
+    yield {"ph": "M", "name": "thread_sort_index", **where, "args": {"sort_index": place.tid}}
+
+
+def _visible(span: Span) -> Span:
+    """Return a span of at least a microsecond: an arrow needs one that has begun and has not ended."""
+    return Span(span.start, max(span.end, span.start + 1))
+
+
+def _slice(name: str, category: str, place: _Place, status: str, about: _Shape) -> Event:
+    start, end = place.span
+    # Perfetto gives colours to names, and takes none for a status.
+    label = name if status in ("completed", "running") or category == "run" else f"{name} ({status})"
+    where = {"pid": place.pid, "tid": place.tid, "ts": start, "dur": end - start}
+    colour = {"cname": _COLOURS[status]} if status in _COLOURS else {}
+    return {"ph": "X", "name": label, "cat": category, **where, **colour, "args": {"status": status, **about}}
