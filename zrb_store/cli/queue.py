@@ -8,7 +8,7 @@ from zrb_store.cli.command import command, format_option, parse_queue
 from zrb_store.cli.render import output
 from zrb_store.cli.render.document import Fields
 from zrb_store.inspect import session_names
-from zrb_store.inspect.queue import settings_of
+from zrb_store.inspect.queues import settings_of
 from zrb_store.operations.queue import set_max_deliveries
 from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
@@ -53,7 +53,7 @@ def queue(session: str, queue: str, limit: int | str | None, output_format: str)
         name = session_names.resolve(store.database, session, exact=limit is not None).name
         shown = settings_of(store.database, name, queue)
     if output_format == "json":
-        output.echo_json(shown)
+        output.echo_json(shown._asdict())
         return
-    allowed = shown["max_deliveries"] or _UNLIMITED
+    allowed = shown.max_deliveries or _UNLIMITED
     output.print_document([Fields([("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(allowed))])])

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from zrb_store.cli.as_typed import as_typed
 from zrb_store.cli.program_name import program_name
 from zrb_store.cli.render.format import error_summary
+from zrb_store.records import ErrorRecord
 
 
-def error_line(error: dict[str, Any]) -> str:
-    """Return type and message of an error, which is in the shape of `show --format json`."""
+def error_line(error: ErrorRecord) -> str:
+    """Return type and message of an error."""
     return as_typed(error_summary(error), program_name())
 
 
-def error_details(error: dict[str, Any]) -> str:
-    """Return the traceback of an error, which is in the shape of `log --format json`, or else its type and message."""
-    return as_typed(error["traceback"] or error_summary(error), program_name())
+def error_details(error: ErrorRecord) -> str:
+    """Return the traceback of an error or else its type and message."""
+    return as_typed(error.traceback or error_summary(error), program_name())

@@ -8,7 +8,6 @@ from zrb_store.cli.render.history import hidden_count
 from zrb_store.cli.render.width import shorten
 from zrb_store.inspect.show import SessionDocument
 from zrb_store.inspect.timeline import Timeline, TimelineRow
-from zrb_store.records import iso
 from zrb_store.safe_text import one_line
 
 _STEP_WIDTH = 40  # columns of a step's name
@@ -24,7 +23,7 @@ def timeline_chart(document: SessionDocument, times: TimeFormat, *, every: bool,
         steps: Whether steps are drawn too.
     """
     timeline = Timeline(document)
-    skip = {task["task"]: hidden_count(task["attempts"], every) for task in document.tree["tasks"]}
+    skip = {task.name: hidden_count(task.attempts, every) for task in document.tasks}
     rows = [_chart_row(row) for row in timeline.rows(steps=steps, skip=skip)]
     for task, hidden in skip.items():
         if hidden:
@@ -46,4 +45,4 @@ def _chart_row(row: TimelineRow) -> ChartRow:
 
 
 def _moment(at: int, times: TimeFormat) -> Moment:
-    return Moment(at, times.brief(iso(at)))
+    return Moment(at, times.brief(at))

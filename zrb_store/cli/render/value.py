@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from zrb_store.cli.render.damage_notes import print_damage
 from zrb_store.cli.render.document import Fields, Lines
 from zrb_store.cli.render.format import (
@@ -11,7 +9,7 @@ from zrb_store.cli.render.format import (
     TimeFormat,
     deliveries,
     format_duration,
-    micros_between,
+    length,
     preview,
     pusher,
     size,
@@ -21,30 +19,28 @@ from zrb_store.cli.render.output import echo_json, echo_value, print_document, w
 from zrb_store.cli.render.raw import is_text, raw_pieces
 from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.paths import part
-from zrb_store.inspect.stored_value import StepResult, StoredValue
-from zrb_store.records import iso
+from zrb_store.inspect.get import StepResult, StoredValue, part
+from zrb_store.inspect.value import Value
+from zrb_store.json_tree import JsonValue
 from zrb_store.safe_text import one_line
 
 
 def print_value(stored: StoredValue | StepResult, output_format: str, path: str | None) -> None:
     """Print a value or the result of a step, or the part of it at a path, in one of the formats or as `raw`."""
-    value = stored.shape
-    if path is not None:
-        value = {**value, "value": part(value["value"], path)}
+    content = stored.content if path is None else part(stored.content, path)
     if output_format == "raw":
-        _write_raw(value["value"], str(value["id"]) + (f" at {path}" if path else ""))
+        _write_raw(content, stored.id + (f" at {path}" if path else ""))
     elif output_format == "value":
-        echo_value(value["value"])
+        echo_value(content)
     elif output_format == "table":
-        fields = _value_fields(value) if isinstance(stored, StoredValue) else _step_fields(value)
-        print_document([Fields(fields, frozenset({"State"})), Lines([preview(value["value"], full=True)])])
+        fields = _value_fields(stored.value) if isinstance(stored, StoredValue) else _step_fields(stored)
+        print_document([Fields(fields, frozenset({"State"})), Lines([preview(content, full=True)])])
     else:
-        echo_json(value, one_line=output_format == "jsonl")
+        echo_json({**stored.to_json(), "value": content}, one_line=output_format == "jsonl")
     print_damage(stored.damage)
 
 
-def _write_raw(tree: Any, name: str) -> None:
+def _write_raw(tree: JsonValue, name: str) -> None:
     to_terminal = on_terminal()
     try:  # nothing is written of what cannot be written whole
         fits = [not to_terminal or is_text(piece) for piece in raw_pieces(tree)]
@@ -56,40 +52,41 @@ def _write_raw(tree: Any, name: str) -> None:
         write_bytes(piece)
 
 
-def _value_fields(value: dict[str, Any]) -> list[tuple[str, str]]:
-    pushed_at = TimeFormat().full(value["pushed_at"])
+def _value_fields(value: Value) -> list[tuple[str, str]]:
     return [
-        ("Value", one_line(value["id"])),
+        ("Value", one_line(value.id)),
         ("State", fate(value, TimeFormat())),
-        ("Type", f"{one_line(value['type'])}, {size(value['size'])}"),
-        ("Pushed", f"{pushed_at} by {pusher(value) or 'no attempt'}"),
+        ("Type", f"{one_line(value.record.type)}, {size(value.record.size)}"),
+        ("Pushed", f"{TimeFormat().full(value.record.pushed_at)} by {pusher(value) or 'no attempt'}"),
     ]
 
 
-def _step_fields(result: dict[str, Any]) -> list[tuple[str, str]]:
+def _step_fields(result: StepResult) -> list[tuple[str, str]]:
+    step = result.step
     return [
-        ("Result of", one_line(result["id"])),
-        ("Step", one_line(result["step"] or NOTHING) + ("" if result["restorable"] else ", not restorable")),
-        ("Size", size(result["size"])),
-        ("Completed", TimeFormat().full(result["completed_at"])),
+        ("Result of", one_line(result.id)),
+        ("Step", one_line(step.step or NOTHING) + ("" if step.restorable else ", not restorable")),
+        ("Size", size(result.size)),
+        ("Completed", TimeFormat().full(step.ended_at)),
     ]
 
 
-def fate(value: dict[str, Any], times: TimeFormat) -> str:
+def fate(value: Value, times: TimeFormat) -> str:
     """Return what became of a value: `live`, `taken by load#2`, `retracted`, `dead after 5 deliveries`.
 
     If no attempt took it, or one that was deleted, it says when: `taken by amy, pid 7 on db-1, at 03:12:45`.
     """
-    if value["state"] == "dead":
-        return f"dead after {deliveries(value['deliveries'])}"
-    if value["state"] != "taken" or value["taken_by"]:
-        by = f" by {taker(value)}" if value["taken_by"] else ""
-        return f"{value['state']}{by}{_orphaned(value)}"
-    by = f" by {taker(value)}," if value["popped_by"] else ""
-    return f"taken{by} at {times.brief(value['taken_at'])}{_orphaned(value)}"
+    state = value.record.state
+    if state == "dead":
+        return f"dead after {deliveries(value.record.deliveries)}"
+    if state != "taken" or value.taken_by:
+        by = f" by {taker(value)}" if value.taken_by else ""
+        return f"{state}{by}{_orphaned(value)}"
+    by = f" by {taker(value)}," if value.popped_by else ""
+    return f"taken{by} at {times.brief(value.taken_at)}{_orphaned(value)}"
 
 
-def fate_of_held(value: dict[str, Any], holder: str, read_at: int) -> str:
+def fate_of_held(value: Value, holder: str, read_at: int) -> str:
     """Return by whom a value is held, and for how long: `held by load#2 for 12 min (alive)`.
 
     Args:
@@ -97,9 +94,9 @@ def fate_of_held(value: dict[str, Any], holder: str, read_at: int) -> str:
         holder: What is known of the attempt's process, or of the step.
         read_at: When the value was read, in microseconds.
     """
-    duration = format_duration(micros_between(value["taken_at"], iso(read_at)))
-    return f"held by {one_line(value['taken_by'])} for {duration} ({holder}){_orphaned(value)}"
+    duration = format_duration(None if value.taken_at is None else length(value.taken_at, read_at))
+    return f"held by {one_line(value.taken_by or '')} for {duration} ({holder}){_orphaned(value)}"
 
 
-def _orphaned(value: dict[str, Any]) -> str:
-    return ", orphaned" if value["orphaned"] else ""
+def _orphaned(value: Value) -> str:
+    return ", orphaned" if value.record.orphaned else ""
