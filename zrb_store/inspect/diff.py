@@ -40,7 +40,6 @@ def diff(database: Database, a: str, b: str) -> Iterator[Comparison]:
     by task and name.
 
     Args:
-        database: Where the sessions are.
         a: Full name of the one session.
         b: Full name of the other session.
 

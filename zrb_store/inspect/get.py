@@ -88,9 +88,6 @@ def get_value(database: Database, session: str, queue: str, seq: int | None = No
     """Return one value of a queue.
 
     Args:
-        database: Where the session is.
-        session: Full name of the session.
-        queue: Name of the queue.
         seq: The value's number, whatever its state; by default the newest live value is returned.
 
     Raises:
@@ -111,8 +108,6 @@ def get_result(database: Database, session: str, task: str) -> StoredValue | Ste
     """Return the stored result of a task's completed attempt, whether or not it was taken, or of a completed step.
 
     Args:
-        database: Where the session is.
-        session: Full name of the session.
         task: Name of the task, or the id TASK/NUMBER of a step. A task whose name looks so goes first.
 
     Raises:
@@ -146,7 +141,6 @@ def last_result(
     """Return the newest result of a task in a completed session of the current project.
 
     Args:
-        database: Where to look.
         task: Name of the task, which need not be the main task of its session.
         max_age: Refuse a result that is older.
         any_project: Look in every project.

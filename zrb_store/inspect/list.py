@@ -126,7 +126,6 @@ def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[
     The context manager gives an iterator, which can be used within the block.
 
     Args:
-        database: Where to look.
         **conditions: The conditions.
 
     Raises:

@@ -130,10 +130,7 @@ def log(database: Database, name: str, task: str | None = None, damage: Damage |
     """Read the log of a session.
 
     Args:
-        database: Where the session is.
-        name: Full name of the session.
         task: Only attempts of this task and of its steps; or of a step, by its id TASK/NUMBER.
-        damage: Collects damaged rows.
 
     Raises:
         SessionNotFound: There is no such session.
@@ -236,10 +233,7 @@ class Follower:
         """Begin to follow a session.
 
         Args:
-            database: Where it is.
-            session: Its full name.
             task: Only attempts of this task, which may begin later.
-            damage: Collects damaged pieces.
         """
         self.status = ""
         self.started_at: int | None = None

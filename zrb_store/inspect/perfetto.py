@@ -34,11 +34,6 @@ _PIECE = 1000  # events that are written at once
 def open_trace(database: Database, name: str, damage: Damage | None = None) -> Iterator[Iterator[str]]:
     """Read a session as a trace: give an iterator over the pieces of its text, which can be used within the block.
 
-    Args:
-        database: Where the session is.
-        name: Full name of the session.
-        damage: Collects damaged rows.
-
     Raises:
         SessionNotFound: There is no such session.
     """

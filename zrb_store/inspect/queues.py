@@ -83,7 +83,6 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
     counted, since nothing else waits for them.
 
     Args:
-        transaction: A snapshot.
         session_ids: The sessions.
         moment: When they are read, in microseconds.
     """

@@ -125,7 +125,6 @@ class SessionView:
         session: Its record, with the status that readers see.
         runs: Its runs, the first one first.
         moment: The moment; None for now.
-        damage: Collects damaged rows.
         by_hand: Which of its values were pushed or taken from a shell.
         unfinished: Names of the last attempts of tasks that did not complete, and of steps that were lost and are not
             given back yet, by id. `tasks` fills it.
@@ -165,10 +164,7 @@ class SessionView:
         """Read a session.
 
         Args:
-            transaction: A snapshot.
-            name: Full name of the session.
             at: The moment: a time as it is printed, `before:TASK#N` or `after:TASK#N`; by default now.
-            damage: Collects damaged rows.
 
         Raises:
             SessionNotFound: There is no such session, or it was created after that moment.

@@ -126,13 +126,10 @@ def open_session(
     """Read everything of one session as of one moment.
 
     Args:
-        database: Where the session is.
-        name: Full name of the session.
         queue: Only this queue.
         only: Only live values, or only dead ones.
         at: Show the session as it was at a moment: a time as it is printed, `before:TASK#N` or `after:TASK#N`.
         last: Only so many values of each queue, the last ones.
-        damage: Collects damaged rows.
 
     Raises:
         SessionNotFound: There is no such session, or it was created after that moment.

@@ -121,7 +121,6 @@ def task_stats(
     Memory does not grow with the number of runs: their durations are sorted by the database.
 
     Args:
-        database: Where to look.
         task: Only this main task.
         since: Only runs that started at most this long ago, or since this time.
     """
@@ -185,7 +184,6 @@ def recent_runs(
     A task that has not run for long has none: only the last 3,000 runs of the store are looked at.
 
     Args:
-        database: Where to look.
         task: Only this main task.
         since: Only runs that started at most this long ago, or since this time.
     """

@@ -77,13 +77,6 @@ def trace(database: Database, session: str, queue: str, seq: int, damage: Damage
     The events name the value that it continues and those that continue it. A value that `fork` copied has the events of
     its original until the fork.
 
-    Args:
-        database: Where the session is.
-        session: Full name of the session.
-        queue: Name of the queue.
-        seq: The value's number.
-        damage: Collects damaged rows.
-
     Raises:
         SessionNotFound: There is no such session.
         ValueNotFound: There is no such queue or value.

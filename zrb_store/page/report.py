@@ -10,7 +10,8 @@ from markupsafe import Markup
 from zrb_store.cli.as_typed import zrb_program
 from zrb_store.db.engine import Database
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.report import Budget, Plan, Report, describe, redacted
+from zrb_store.inspect.redact import redacted
+from zrb_store.inspect.report import Budget, Plan, Report, describe
 from zrb_store.json_tree import JsonValue
 from zrb_store.page.assets import GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined
 from zrb_store.page.flow_text import events, flow

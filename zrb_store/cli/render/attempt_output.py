@@ -8,6 +8,7 @@ import time
 from zrb_store.cli.render.format import TimeFormat, counted, size
 from zrb_store.cli.render.output import echo, echo_json, echo_raw, flush
 from zrb_store.inspect.log import AttemptOutput, Follower, Printed, line_json
+from zrb_store.json_tree import JsonObject
 from zrb_store.output_text import OutputLine
 from zrb_store.safe_text import one_line
 
@@ -20,7 +21,6 @@ def output_lines(output: AttemptOutput, times: TimeFormat, *, whole: bool) -> li
 
     Args:
         output: The output.
-        times: The format of times.
         whole: Whether all lines are shown, not only the last ones.
     """
     hidden = 0 if whole else max(len(output.lines) - _LAST, 0)
@@ -63,7 +63,8 @@ def follow_output(follower: Follower, output_format: str, *, whole: bool) -> Non
 def _echo(printed: Printed, output_format: str, times: TimeFormat) -> None:
     line = printed.line
     if output_format == "jsonl":
-        echo_json({"attempt": printed.attempt, **line_json(line)}, one_line=True)
+        shown: JsonObject = {"attempt": printed.attempt, **line_json(line)}
+        echo_json(shown, one_line=True)
     elif output_format == "value":
         echo_raw(line.text)
     else:

@@ -39,7 +39,6 @@ def runs_table(runs: Sequence[RunRecord], times: TimeFormat, *, until: int | Non
 
     Args:
         runs: The runs.
-        times: The format of times.
         until: The moment until which a run that still runs has taken time; None not to show that.
         every: Whether a long list is shown whole.
     """
@@ -79,7 +78,6 @@ def tasks_table(
 
     Args:
         tasks: The tasks.
-        times: The format of times.
         until: The moment until which an attempt that runs has taken time; None not to show that.
         full: Whether the results of steps are shown whole.
         every: Whether long lists of attempts are shown whole.
@@ -160,7 +158,6 @@ def _step_row(step: Step, times: TimeFormat, until: int | None, width: int | Non
 
     Args:
         step: The step.
-        times: The format of times.
         until: As for `tasks_table`.
         width: The width of the page; None to show name and result whole.
     """

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,6 +21,7 @@ from zrb_store.cli.render.readable import readable
 from zrb_store.cli.render.slices import slices
 from zrb_store.cli.render.stdout import on_terminal, page_width
 from zrb_store.errors import ZrbStoreError
+from zrb_store.json_tree import JsonTree, JsonValue
 from zrb_store.safe_text import printable
 
 
@@ -53,7 +53,7 @@ def echo_raw(text: str) -> None:
     _write("")
 
 
-def echo_value(tree: Any) -> None:
+def echo_value(tree: JsonValue) -> None:
     """Print a value, as `codec.to_json` returns it, and nothing else.
 
     A text is printed as it is. Anything else is JSON for a program, and on a terminal as a person reads it.
@@ -68,7 +68,7 @@ def echo_value(tree: Any) -> None:
     echo_raw(text)
 
 
-def refuse_inexpressible(tree: Any) -> None:
+def refuse_inexpressible(tree: JsonValue) -> None:
     """Raise an error if a value is a text for a program that stdout cannot express: escapes would change it."""
     text = None if on_terminal() else single_text(tree)
     encoding = sys.stdout.encoding or "ascii"
@@ -83,7 +83,7 @@ def refuse_inexpressible(tree: Any) -> None:
         ) from None
 
 
-def echo_json(tree: Any, *, one_line: bool = False) -> None:
+def echo_json(tree: JsonTree, *, one_line: bool = False) -> None:
     """Print JSON. Lazy lists and iterators in it are printed while they are read.
 
     Args:

@@ -43,8 +43,6 @@ class QueuePrinter:
         """Create a printer.
 
         Args:
-            document: The session.
-            times: The format of times.
             holders: What holds values of its queues now.
             only: The values to which the document is restricted, if any.
             at: The moment that is shown, as the user gave it; None for now. How many deliveries the queue allows is

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Iterator
-from typing import Any
 
 from zrb_store.cli.render.format import single_text
 from zrb_store.cli.render.slices import slices
+from zrb_store.json_tree import JsonValue
 from zrb_store.safe_text import printable
 
 
-def raw_pieces(tree: Any) -> Iterator[bytes]:
+def raw_pieces(tree: JsonValue) -> Iterator[bytes]:
     """Yield the raw form of a value, as `codec.to_json` returns it. A long text is encoded piece by piece.
 
     Raises:
         ValueError: The value has none. The message continues a sentence that begins with its name.
     """
-    if type(tree) is dict and tree.get("$") in ("bytes", "bytearray") and type(tree.get("v")) is str:
-        yield binascii.a2b_base64(tree["v"])
-        return
+    if type(tree) is dict and tree.get("$") in ("bytes", "bytearray"):
+        content = tree.get("v")
+        if type(content) is str:
+            yield binascii.a2b_base64(content)
+            return
     text = single_text(tree)
     if text is None and type(tree) in (int, float):
         text = repr(tree)

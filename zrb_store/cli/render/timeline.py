@@ -17,8 +17,6 @@ def timeline_chart(document: SessionDocument, times: TimeFormat, *, every: bool,
     """Return the chart of a session's attempts, or a line if it has no tasks.
 
     Args:
-        document: The session.
-        times: The format of times.
         every: Whether long lists of attempts are shown whole.
         steps: Whether steps are drawn too.
     """

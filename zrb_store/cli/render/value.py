@@ -21,7 +21,7 @@ from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.get import StepResult, StoredValue, part
 from zrb_store.inspect.value import Value
-from zrb_store.json_tree import JsonValue
+from zrb_store.json_tree import JsonObject, JsonValue
 from zrb_store.safe_text import one_line
 
 
@@ -36,7 +36,8 @@ def print_value(stored: StoredValue | StepResult, output_format: str, path: str 
         fields = _value_fields(stored.value) if isinstance(stored, StoredValue) else _step_fields(stored)
         print_document([Fields(fields, frozenset({"State"})), Lines([preview(content, full=True)])])
     else:
-        echo_json({**stored.to_json(), "value": content}, one_line=output_format == "jsonl")
+        shown: JsonObject = {**stored.to_json(), "value": content}
+        echo_json(shown, one_line=output_format == "jsonl")
     print_damage(stored.damage)
 
 
