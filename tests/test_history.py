@@ -78,7 +78,7 @@ def stepping(store: Store) -> None:
 def compared(store: Store, a: str, b: str) -> list[Any]:
     """Return the differences of two sessions."""
     with diff(store.database, a, b) as comparison:
-        return list(comparison["differences"])
+        return [each._asdict() for each in comparison.differences]
 
 
 def statements(store: Store, read: Callable[[Store], Any]) -> list[str]:

@@ -19,10 +19,9 @@ import sqlalchemy as sa
 from hypothesis import strategies as st
 
 from tests.commands import Commands
-from tests.sessions import check, logged, show
+from tests.sessions import description, logged, show
 from zrb_store import Store, open_store
 from zrb_store.inspect.report import Budget, describe
-from zrb_store.inspect.timeline import micros
 from zrb_store.page.render import as_json
 
 MARKUP = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&lt;"
@@ -68,7 +67,7 @@ def report(command: Commands, name: str) -> Document:
 
 @pytest.mark.promise(number=14)
 def test_description_has_what_show_and_log_have(filled: Store) -> None:
-    described = check("report", describe(filled.database, "etl-24"))
+    described = description(filled.database, "etl-24")
     shown, log = show(filled.database, "etl-24"), logged(filled, "etl-24")
     assert {name: described[name] for name in shown.keys() - {"runs", "tasks", "queues"}} == {
         name: shown[name] for name in shown.keys() - {"runs", "tasks", "queues"}
@@ -88,7 +87,7 @@ def test_description_has_what_show_and_log_have(filled: Store) -> None:
 
 
 def test_description_of_steps(night: Store) -> None:
-    described = check("report", describe(night.database, "night"))
+    described = description(night.database, "night")
     (task,) = described["tasks"]
     assert [step["name"] for step in task["steps"]] == ["page 1", "charge", "mail", "notify"]
     assert (task["steps_left_out"], task["steps_standing"]) == (0, 3)
@@ -103,7 +102,7 @@ def test_times_when_values_left_their_queue(store: Store) -> None:
         raise ZeroDivisionError
     with session.run() as run:
         run.step("a", lambda: 1)
-    first, second = describe(store.database, "s")["queues"]["q"]["values"]
+    first, second = description(store.database, "s")["queues"]["q"]["values"]
     (given_back_at,) = {first["undone_at"], second["undone_at"]}
     assert (second["state"], second["ended_at"]) == ("retracted", given_back_at)
     assert second["taken_at"] is None
@@ -122,7 +121,7 @@ def test_everything_is_cut_and_counted(store: Store) -> None:
         with run.attempt("long") as attempt:
             attempt.complete("y" * 5000)
     budget = Budget(values=6000, value=3000, tasks=6000)
-    described = check("report", describe(store.database, "s", budget=budget))
+    described = description(store.database, "s", budget=budget)
     queue = described["queues"]["q"]
     assert queue["counts"] == {"values": 500, "live": 500, "dead": 0}
     assert 0 < len(queue["values"]) < 100
@@ -342,8 +341,8 @@ def test_pauses_are_folded(store: Store) -> None:
     for table in ("zrb_run", "zrb_attempt"):
         earlier = "started_at = started_at - 9000000000, ended_at = ended_at - 9000000000"
         store.database.execute(sa.text(f"UPDATE {table} SET {earlier} WHERE number = 1"))
-    first, second = describe(store.database, "s")["work"]
-    assert micros(second["started_at"]) - micros(first["ended_at"]) > 8_000_000_000
+    first, second = describe(store.database, "s").work
+    assert second.start - first.end > 8_000_000_000
 
 
 def test_without_values(location: str, command: Commands) -> None:

@@ -89,9 +89,10 @@ def test_the_life_of_a_value_is_that_of_trace(
             .flatMap((queue) => queue.values.map((value) => value.id))"""
     ):
         of, _, seq = value.partition("/")[2].rpartition("#")
+        traced: Any = trace(night.database, name, of, int(seq)).to_json()
         told = [
             [event["at"][11:26], event["event"], event["by"] or _process(event)]
-            for event in trace(night.database, name, of, int(seq))["events"]
+            for event in traced["events"]
             if event["event"] not in ("moved", "copied from", "copied to")
         ]
         assert page.evaluate(EVENTS, value) == told, value

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from zrb_store.inspect.timeline import micros
+from zrb_store.inspect.report import Report, ReportQueue, ReportValue
+from zrb_store.json_tree import JsonObject, JsonTree
 
 _CONSTANT = (
     "state",
@@ -22,29 +22,38 @@ _CONSTANT = (
 )
 
 
-def packed(described: dict[str, Any]) -> dict[str, Any]:
-    """Return the description in which each queue's values are columns.
+def packed(report: Report, program: str) -> JsonObject:
+    """Return the description of a report in which each queue's values are columns.
 
     What a row says twice is left out: its id (the queue and its seq) and when it was taken (it ended then).
+
+    Args:
+        report: The report.
+        program: What a reader types before the name of a command.
     """
-    queues = {name: {**queue, "values": _columns(queue["values"])} for name, queue in described["queues"].items()}
-    return {**described, "queues": queues}
+    return {"program": program, **report.to_json(_packed_queue)}
 
 
-def _columns(values: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    pushed_at = [micros(value["pushed_at"]) for value in values]
+def _packed_queue(queue: ReportQueue) -> JsonObject:
+    return queue.to_json(_columns(queue.values))
+
+
+def _columns(values: Sequence[ReportValue]) -> JsonObject:
+    shapes = [each.value.to_json() for each in values]
+    pushed_at = [each.value.record.pushed_at for each in values]
     since = pushed_at[0] if pushed_at else 0
-    columns = {
+    ended_at = [each.value.record.ended_at for each in values]
+    columns: JsonObject = {
         # In seconds and what is left: a long number would become {"$": "number"} (`as_json`).
         "since": divmod(since, 1_000_000),
-        "seq": _runs(_steps(value["seq"] for value in values)),
+        "seq": _runs(_steps(each.value.record.seq for each in values)),
         "pushed_at": _runs(_steps(at - since for at in pushed_at)),
-        "ended_at": _runs(_after(values, pushed_at, "ended_at")),
-        "undone_at": _runs(_after(values, pushed_at, "undone_at")),
-        **{name: _column([value[name] for value in values]) for name in _CONSTANT},
-        "value": [value["value"] for value in values],
-        "returns": {place: value["returns"] for place, value in enumerate(values) if value["returns"]},
-        "beginning": {place: value["beginning"] for place, value in enumerate(values) if "beginning" in value},
+        "ended_at": _runs(_after(pushed_at, ended_at)),
+        "undone_at": _runs(_after(pushed_at, [each.undone_at for each in values])),
+        **{name: _column([shape[name] for shape in shapes]) for name in _CONSTANT},
+        "value": [shape["value"] for shape in shapes],
+        "returns": {str(place): shape["returns"] for place, shape in enumerate(shapes) if shape["returns"]},
+        "beginning": {str(place): each.beginning for place, each in enumerate(values) if each.beginning is not None},
     }
     return {"count": len(values), "columns": columns}
 
@@ -54,13 +63,11 @@ def _steps(numbers: Iterable[int]) -> list[int]:
     return [number - before for before, number in itertools.pairwise(itertools.chain([0], numbers))]
 
 
-def _after(values: Sequence[dict[str, Any]], since: list[int], name: str) -> list[int | None]:
-    return [
-        None if value[name] is None else micros(value[name]) - start for value, start in zip(values, since, strict=True)
-    ]
+def _after(since: list[int], times: list[int | None]) -> list[int | None]:
+    return [None if at is None else at - start for start, at in zip(since, times, strict=True)]
 
 
-def _column(items: list[Any]) -> Any:
+def _column(items: list[JsonTree]) -> JsonTree:
     """Return a column; one of texts refers to a list of the different ones."""
     if not any(type(item) is str for item in items):
         return _runs(items)
@@ -69,9 +76,9 @@ def _column(items: list[Any]) -> Any:
     return {"names": names, "places": _runs([place[item] for item in items])}
 
 
-def _runs(items: list[Any]) -> Any:
+def _runs(items: Sequence[JsonTree]) -> JsonTree:
     """Return the items, or each one with how often it follows itself, whichever is shorter."""
-    runs: list[Any] = []
+    runs: list[JsonTree] = []
     for item, group in itertools.groupby(items):
         runs += (item, sum(1 for _ in group))
         if len(runs) > len(items):
