@@ -1,6 +1,6 @@
-"""Writes docs/cli.md and zrb_store/cli/tab/grammar.json from the commands, docs/api.md from the docstrings,
-docs/schema/export.json from the checks of `import`, zrb_store/db/sqlite_statements.json from the statements, and the
-settings in README.md from their table: `python docs/generate.py`.
+"""Writes docs/cli.md from the commands, docs/api.md from the docstrings, docs/schema/export.json from the checks of
+`import`, zrb_store/db/sqlite_statements.json from the statements, and the settings in README.md from their table:
+`python docs/generate.py`.
 
 A test compares them with what this would write.
 """
@@ -38,7 +38,6 @@ from zrb_store.xcom import Xcoms
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
-GRAMMAR = DOCS.parent / "zrb_store" / "cli" / "tab" / "grammar.json"
 # These methods have no underscore because other modules of the package call them. They are no part of the API.
 _INTERNAL = {
     "Attempt": {"output", "owner_of_change", "refuse_if_closed"},
@@ -90,64 +89,6 @@ def _commands(command: click.Command, path: list[str]) -> Iterator[tuple[list[st
             inner = command.get_command(context, name)
             assert inner is not None
             yield from _commands(inner, [*path, name])
-
-
-# What the value of an option is, where its help page has only a general word for it.
-_VALUES = {"--seq": "SEQ", "--task": "MAIN TASK"}
-
-
-def grammar() -> str:
-    """The commands with their arguments and options, for completion with TAB, which must not import click."""
-    return _one_line_each(_grammar(app, app.help or ""), "") + "\n"
-
-
-def _one_line_each(tree: dict[str, Any], indent: str) -> str:
-    """Write JSON with one line for each option, so that a change is easy to read."""
-    if not any(isinstance(one, dict) for one in tree.values()):
-        return json.dumps(tree, ensure_ascii=False)
-    more = f"{indent}  "
-    members = (
-        f"{more}{json.dumps(name)}: "
-        + (_one_line_each(one, more) if isinstance(one, dict) else json.dumps(one, ensure_ascii=False))
-        for name, one in tree.items()
-    )
-    return "{\n" + ",\n".join(members) + f"\n{indent}}}"
-
-
-def _grammar(command: click.Command, purpose: str) -> dict[str, Any]:
-    context = click.Context(command, **app.context_settings)
-    parameters = command.get_params(context)
-    arguments = [each for each in parameters if isinstance(each, click.Argument)]
-    found: dict[str, Any] = {"help": purpose}
-    if arguments:
-        found["arguments"] = [_takes(each) for each in arguments]
-    if any(each.nargs == -1 for each in arguments):
-        found["repeats"] = True
-    found["options"] = {
-        name: _option(each, name) for each in parameters if isinstance(each, click.Option) for name in each.opts
-    }
-    if isinstance(command, click.Group):
-        inner = {name: command.get_command(context, name) for name in command.list_commands(context)}
-        found["commands"] = {
-            name: _grammar(one, one.get_short_help_str(limit=1000)) for name, one in inner.items() if one is not None
-        }
-    return found
-
-
-def _option(option: click.Option, name: str) -> dict[str, Any]:
-    text = re.split(r"\. (?=[A-Z])", option.help or "")[0].rstrip(".")
-    about: dict[str, Any] = {"help": text}
-    if not option.is_flag:
-        about["takes"] = _VALUES.get(name) or _takes(option)
-    if option.multiple:
-        about["repeats"] = True
-    return about
-
-
-def _takes(parameter: click.Parameter) -> str | list[str]:
-    if isinstance(parameter.type, click.Choice):
-        return list(parameter.type.choices)
-    return re.sub(r"[][]|\.\.\.", "", parameter.metavar or (parameter.name or "").upper())
 
 
 def api_page() -> str:
@@ -339,7 +280,6 @@ def main() -> None:
     (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
     (DOCS / "api.md").write_text(api_page(), encoding="utf-8")
     (DOCS / "schema" / "export.json").write_text(export_schema(), encoding="utf-8")
-    GRAMMAR.write_text(grammar(), encoding="utf-8")
     stored_statements.PATH.write_text(sqlite_statements(), encoding="utf-8")
 
 

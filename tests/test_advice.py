@@ -14,10 +14,9 @@ from typing import NamedTuple
 import pytest
 
 from zrb_store import Store, cli, open_store, settings, step
-from zrb_store.cli.as_typed import as_typed, command_as_typed, zrb_program
 from zrb_store.cli.command_table import COMMANDS
-from zrb_store.cli.message_line import print_line
 from zrb_store.db.urls import store_url
+from zrb_store.render.messages import as_typed, command_as_typed, print_line, zrb_program
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ("zrb-store", "zrb xcom")

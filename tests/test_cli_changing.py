@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from tests.attempts import Broken, failing
 from tests.commands import Commands
 from zrb_store import Store, codec
-from zrb_store.cli.render.format import shell_text
 from zrb_store.db.tables import change
 from zrb_store.process import identity
 from zrb_store.queries import attempts
+from zrb_store.render.format import shell_text
 
 
 def changes(store: Store) -> list[tuple[str, str | None, str | None]]:

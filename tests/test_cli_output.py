@@ -256,6 +256,7 @@ def test_a_file_that_cannot_be_written_whole_keeps_what_it_had(
 ) -> None:
     with store.session("s").run() as run, run.attempt("load") as attempt:
         attempt.xcom["rows"].extend([f"{number:0100}" for number in range(2000)])
+        attempt.xcom["rows"].pop_many(10)
     file = tmp_path / "kept"
     file.write_text("old")
     program = [sys.executable, "-c", "import sys; from zrb_store.cli import run; sys.exit(run(sys.argv[1:]))"]

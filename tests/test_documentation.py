@@ -51,7 +51,6 @@ COMMANDS = every_command(app)
         ("api.md", "api_page"),
         ("schema/export.json", "export_schema"),
         ("../README.md", "readme"),
-        ("../zrb_store/cli/tab/grammar.json", "grammar"),
         ("../zrb_store/db/sqlite_statements.json", "sqlite_statements"),
     ],
 )

@@ -23,7 +23,7 @@ RUN = """
 import json, re, sys
 from pathlib import Path
 from zrb_store.cli import run
-from zrb_store.cli.render import output
+from zrb_store.render import printing
 if sys.argv[1] == "terminal":
     output.on_terminal = lambda: True
 for command in json.loads(sys.argv[2]):

@@ -18,7 +18,10 @@ MODULES = {
 
 # From top to bottom.
 ROWS = [
-    ("edges", {"cli", "page", "plugin"}),
+    ("zrb", {"plugin"}),
+    ("commands", {"cli"}),
+    ("pages", {"page"}),
+    ("drawing", {"render"}),
     ("facade", {"", "store", "session", "run", "attempt", "output", "stepping", "lease", "xcom", "consume", "testing"}),
     ("services", {"inspect", "operations", "resume_plan"}),
     ("queries", {"queries"}),
@@ -47,15 +50,15 @@ ROWS = [
 # Where each library may be imported.
 LIBRARIES = {
     "alembic": {"zrb_store.db.migrate"},
-    "click": {"zrb_store.cli"},
+    "click": {"zrb_store.cli", "zrb_store.render"},
     "jinja2": {"zrb_store.page"},
     "markupsafe": {"zrb_store.page"},
     "psutil": {"zrb_store.process"},
-    "psycopg": {"zrb_store.db.bare", "zrb_store.db.dialect"},
+    "psycopg": {"zrb_store.db.dialect"},
     "pydantic": {"zrb_store.plugin.agents"},
     "pydantic_ai": {"zrb_store.plugin.agents"},
     "pydantic_core": {"zrb_store.plugin.agents"},
-    "rich": {"zrb_store.cli"},
+    "rich": {"zrb_store.cli", "zrb_store.render"},
     "sqlalchemy": {"zrb_store.db", "zrb_store.queries"},
     "starlette": {"zrb_store.page"},
     "uvicorn": {"zrb_store.page"},

@@ -12,8 +12,8 @@ from tests.commands import Commands
 from tests.sessions import show, with_lists_read
 from tests.terminals import plain, shown_on_terminal
 from zrb_store import Store, open_store
-from zrb_store.cli.render import json_stream
 from zrb_store.json_tree import Lazy
+from zrb_store.render import json_stream
 
 LONG = "long " * 100
 

@@ -21,7 +21,6 @@ from tests.postgres import DEADLINE, Server, private_server, wait_until
 from zrb_store import InvalidArgument, StoreUnavailable, lease, open_store
 from zrb_store.db.dialect import PostgreSQL
 from zrb_store.db.engine import Database
-from zrb_store.db.location import libpq_uri_of
 from zrb_store.db.urls import shown_url, store_url
 
 pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True), pytest.mark.unpooled]
@@ -170,16 +169,12 @@ def test_several_hosts_in_any_form(location: str, given: str, shown: str) -> Non
     assert store_url(url.render_as_string(hide_password=False)) == url  # as commands get it
 
 
-def test_several_hosts_reach_both_drivers(location: str) -> None:
-    """SQLAlchemy, and libpq alone, which completion with TAB uses."""
+def test_several_hosts_reach_the_driver(location: str) -> None:
     given = "postgresql://u@h1:5433,h2:5434/db"
     for text in (given, "postgresql://u@/db?host=h1:5433&host=h2:5434"):
         engine = PostgreSQL().engine(store_url(text), read_only=True, durability="normal")
         _, parameters = engine.dialect.create_connect_args(engine.url)
         assert (parameters["host"], parameters["port"]) == ("h1,h2", "5433,5434")
-    assert libpq_uri_of(given) == given
-    uri = libpq_uri_of("postgresql+psycopg://u@/db?host=h1:5433&x=1&host=%2Ftmp%2Fa")
-    assert uri == "postgresql://u@/db?host=h1,/tmp/a&port=5433,&x=1"
 
 
 @pytest.mark.parametrize("hosts", ["host=a:1&host=b:x", "host=a:1&host=b:2&port=3"])

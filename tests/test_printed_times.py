@@ -18,8 +18,8 @@ from tests.commands import Commands
 from tests.terminals import MAIN, plain, shown_on_terminal
 from tests.test_cli_places import folder as folder
 from zrb_store import Store, cli, open_store
-from zrb_store.cli.render.format import TimeFormat
 from zrb_store.db.tables import attempt, run, session
+from zrb_store.render.format import TimeFormat
 
 BERLIN = "CET-1CEST,M3.5.0,M10.5.0/3"  # the clock is put back on 2025-10-26 at 03:00 CEST, which is 01:00 UTC
 START = int(datetime(2025, 10, 25, 23, 30, 0, 400_000, tzinfo=UTC).timestamp() * 1_000_000)
@@ -157,7 +157,7 @@ def test_without_tz_only_a_time_that_is_shown_twice_names_its_zone(zone: str, mo
 
     # A context of its own: `zone` ends before `monkeypatch`, which would set TZ for all tests that follow.
     with monkeypatch.context() as patched:
-        patched.setattr("zrb_store.cli.render.format.on_terminal", lambda: True)
+        patched.setattr("zrb_store.render.format.on_terminal", lambda: True)
         patched.delenv("TZ")  # the zone of this process stays as it is: nothing calls tzset
         times = TimeFormat(at("2025-10-26T00:00:00Z"))
         assert times.brief(at("2025-10-26T00:30:00Z")) == "02:30:00 CEST"

@@ -15,11 +15,9 @@ from tests.screens.store import COMMANDS, LONG, NAMES, REGION, fill
 from tests.terminals import WIDTHS, drawn, screen_of
 from zrb_store import open_store
 from zrb_store.cli.list import _COLUMNS as LIST_COLUMNS
-from zrb_store.cli.render.document import Column, Fields, Table
-from zrb_store.cli.render.fit import fit
-from zrb_store.cli.render.layout import headings
-from zrb_store.cli.render.terminal import styled_lines
-from zrb_store.cli.render.width import display_width, wrap
+from zrb_store.render.document import Column, Fields, Table
+from zrb_store.render.table import display_width, fit, headings, wrap
+from zrb_store.render.terminal import styled_lines
 
 _LEAVING = ["PROJECT", "OWNER", "TASKS", "TASK", "TOOK", "STARTED"]
 

@@ -95,3 +95,21 @@ def current_script() -> str | None:
 def is_same_file(one: str | Path, two: str | Path) -> bool:
     """Whether two paths lead to the same place once links are followed; the place need not exist."""
     return os.path.realpath(one) == os.path.realpath(two)
+
+
+def projects_named(text: str | None) -> Projects | None:
+    """Return the projects that an option names.
+
+    Args:
+        text: The name of its folder; or a path to it or into it, which has a slash or is `.`, `..` or `~`; or an empty
+            text for the current project; or None for every project.
+    """
+    if text is None:
+        return None
+    if not text:
+        return Projects((current_project(),))
+    if "/" not in text and text not in (".", "..", "~"):
+        return Projects(name=text)
+    path = Path(os.path.normpath(Path.cwd() / os.path.expanduser(text)))  # noqa: PTH111 - it never fails
+    # A project may have been stored by a path that leads over a link.
+    return Projects(tuple(dict.fromkeys((project_of(path), project_of(path.resolve())))))

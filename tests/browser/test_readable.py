@@ -19,11 +19,11 @@ from tests.browser.reports import write
 from tests.commands import Commands
 from tests.test_cli_output import JOINED
 from zrb_store import Store, codec
-from zrb_store.cli.render.format import process
-from zrb_store.cli.render.readable import readable
 from zrb_store.inspect.trace import trace
 from zrb_store.operations.pop import pop
 from zrb_store.operations.push import push
+from zrb_store.render.format import process
+from zrb_store.render.readable import readable
 from zrb_store.safe_text import printable
 
 VALUES: list[Any] = [

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zrb_store.cli.as_typed import PROGRAM
-from zrb_store.cli.message_line import print_line
 from zrb_store.errors import ZrbStoreError
+from zrb_store.render.messages import PROGRAM, print_line
 
 if TYPE_CHECKING:
     from zrb_store.cli.resume import Resumer
@@ -33,15 +32,15 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
         The exit code: 0 ok, 1 differs or unhealthy, 2 usage, 3 not found, 65 inputs differ, 69 no store, 75 busy.
     """
     if args[:1] == ["__complete"]:  # a shell asks, by the script of `completion`
-        from zrb_store.cli.tab.answer import answer  # late: only this needs it
+        from zrb_store.cli.completion import answer  # late: imports click
 
         return answer([*args[1:]])
     import click  # late: the plugin imports this module whenever zrb starts
 
     from zrb_store import settings
     from zrb_store.cli.app import app
-    from zrb_store.cli.log_lines import printing_warnings
-    from zrb_store.cli.render import output
+    from zrb_store.render import printing
+    from zrb_store.render.messages import printing_warnings
 
     # Closed by the parent process, as with `>&-`: what must be printed cannot be, and messages go nowhere.
     if sys.stdout is None:
@@ -59,7 +58,7 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
             finally:
                 if background := sys.modules.get("zrb_store.operations.background_command"):
                     background.wait_for_all()  # they may warn of their failure
-        output.flush()
+        printing.flush()
         return code if isinstance(code, int) else 0
     except ZrbStoreError as error:
         return _print_error(prog_name, str(error), error.exit_code)

@@ -9,19 +9,17 @@ from datetime import timedelta
 import click
 
 from zrb_store import settings
-from zrb_store.cli.as_typed import command_as_typed
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
-from zrb_store.cli.message_line import print_line
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.project_argument import project_option, projects_named
-from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.format import TimeFormat
-from zrb_store.cli.render.output import echo, echo_json
-from zrb_store.cli.render.stdout import on_terminal, page_width
-from zrb_store.cli.render.width import wrap
+from zrb_store.cli.project_argument import project_option
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.check import alerts, has_sessions
-from zrb_store.project import Projects, current_folder
+from zrb_store.project import Projects, current_folder, projects_named
+from zrb_store.render.document import on_terminal, page_width
+from zrb_store.render.format import TimeFormat
+from zrb_store.render.messages import command_as_typed, print_line, program_name
+from zrb_store.render.printing import echo, echo_json, noting_damage
+from zrb_store.render.table import wrap
 from zrb_store.store import open_store
 
 
@@ -40,7 +38,12 @@ from zrb_store.store import open_store
     "this writes.",
 )
 @click.option(
-    "--task", "tasks", metavar="NAME", multiple=True, help="Also report this task if it is overdue (with --max-age)."
+    "--task",
+    "tasks",
+    metavar="NAME",
+    shell_complete=completion.main_tasks,
+    multiple=True,
+    help="Also report this task if it is overdue (with --max-age).",
 )
 @click.option(
     "--max-age",

@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from zrb_store import local_time, settings
-from zrb_store.cli.as_typed import PROGRAM
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.errors import InvalidArgument
 from zrb_store.names import nearest
+from zrb_store.render.messages import PROGRAM
 
 FORMATS = ("table", "json", "jsonl", "value")
 _FORMAT_HELP = {
@@ -38,6 +38,16 @@ class Command(click.Command):
         """
         super().__init__(*args, **settings)
         self._examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # TAB may ask for the value of the last option: click would forget the words before it, too.
+        if ctx.resilient_parsing and any(
+            isinstance(each, click.Option) and not each.is_flag and args[-1:] == [name]
+            for each in self.params
+            for name in each.opts
+        ):
+            args = args[:-1]
+        return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         program = ctx.find_root().command_path

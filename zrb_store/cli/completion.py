@@ -1,13 +1,130 @@
-"""`completion`: the script that makes a shell complete with TAB."""
+"""`completion`: TAB completes commands and options, which click knows, and the names in the store.
+
+A shell asks with the word `__complete`, so that no program takes it for a command, and gives the words of its line. It
+gets lines back: what kind of words they are (`words`; `part`, if more follows in the same word; `files` or `commands`,
+which the shell knows itself), then one for each candidate.
+"""
 
 from __future__ import annotations
 
+import operator
+import os
+import re
+import shlex
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
 import click
+from click.shell_completion import CompletionItem, ShellComplete
 
 from zrb_store.cli.command import command
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render.output import echo_raw
-from zrb_store.cli.tab.scripts import SHELLS, script
+from zrb_store.errors import ZrbStoreError
+from zrb_store.render.messages import program_name
+from zrb_store.render.printing import echo_raw
+
+if TYPE_CHECKING:
+    from zrb_store.db.engine import Database
+    from zrb_store.queries.value_history import Only
+    from zrb_store.records import SessionRecord
+
+DEADLINE = 1.5
+"""Seconds after which a store that does not respond is given up: the user is waiting."""
+_SESSIONS = 50
+_VALUES = 100  # the newest of a queue
+_ATTEMPTS = 10  # the newest of a task
+
+_BASH = r"""
+# TAB completion for `@NAME@`: eval "$(@NAME@ completion bash)"
+@FUNCTION@() {
+    local program=${1/#\~\//$HOME/}
+@ZRB@    mapfile -t COMPREPLY < <("$program" __complete bash @COUNT@ "${COMP_LINE:0:COMP_POINT}" "$2" \
+        </dev/null 2>/dev/null)
+    case ${COMPREPLY-} in
+        part) compopt -o nospace ;;
+        files) compopt -o default ;;
+        commands) mapfile -t -O 1 COMPREPLY < <(compgen -c -- "$2") ;;
+    esac
+    COMPREPLY=("${COMPREPLY[@]:1}")
+}
+complete -o nosort -F @FUNCTION@ @COMMAND@ 2>/dev/null || complete -F @FUNCTION@ @COMMAND@
+"""
+_BASH_ZRB = r"""
+    if [[ ${COMP_WORDS[1]-} != xcom ]] || ((COMP_CWORD < 2)); then
+        if declare -F _@COMMAND@_complete >/dev/null; then _@COMMAND@_complete "$@"; else compopt -o default; fi
+        return
+    fi
+    if [[ $program == */* ]]; then program=${program%/*}/zrb-store; else program=zrb-store; fi
+"""
+_ZSH = r"""
+#compdef @COMMAND@
+# TAB completion for `@NAME@`, after compinit: source <(@NAME@ completion zsh)
+@FUNCTION@() {
+    local program=${~${(Q)words[1]}} kind
+    local -a answer
+@ZRB@    answer=("${(@0)$("$program" __complete zsh @COUNT@ "${(@Q)words[1,CURRENT-1]}" "${(Q)PREFIX}" \
+        </dev/null 2>/dev/null)}")
+    kind=$answer[1]
+    answer=("${(@)answer[2,-2]}")
+    case $kind in
+        words) compadd -V names -a answer ;;
+        part) compadd -V names -S '' -a answer ;;
+        described) _describe -V '@NAME@' answer ;;
+        files) compset -P '--*='; _files ;;
+        commands) _command_names -e ;;
+    esac
+}
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    @FUNCTION@ "$@"
+else
+    compdef @FUNCTION@ @COMMAND@
+fi
+"""
+_ZSH_ZRB = r"""
+    if [[ $words[2] != xcom ]] || ((CURRENT < 3)); then
+        if (($+functions[_@COMMAND@_complete])); then _@COMMAND@_complete "$@"; else _default; fi
+        return
+    fi
+    if [[ $program == */* ]]; then program=${program:h}/zrb-store; else program=zrb-store; fi
+"""
+_FISH = r"""
+# TAB completion for `@NAME@`: @NAME@ completion fish | source
+function @FUNCTION@
+    set -l words (commandline -xpc 2>/dev/null; or commandline -opc)
+    set -l typed (commandline -ct)
+    set -l program $words[1]
+@ZRB@    set -l answer ($program __complete fish @COUNT@ $words "$typed" </dev/null 2>/dev/null)
+    switch "$answer[1]"
+        case words part
+            string collect -- $answer[2..]
+        case files
+            set -l option (string match -r -- '^--.*?=' "$typed")
+            printf "$option%s\n" (__fish_complete_path (string replace -- "$option" '' "$typed"))
+        case commands
+            complete -C "$typed"
+    end
+end
+complete --command @COMMAND@ --erase
+complete --command @COMMAND@ --no-files --keep-order --arguments '(@FUNCTION@)'
+"""
+_FISH_ZRB = r"""
+    if test "$words[2]" != xcom
+        if functions -q __@COMMAND@_complete
+            __@COMMAND@_complete
+        else
+            __fish_complete_path "$typed"
+        end
+        return
+    end
+    if string match -q '*/*' $program
+        set program (string replace -r '[^/]*$' zrb-store $program)
+    else
+        set program zrb-store
+    end
+"""
+_SCRIPTS = {"bash": (_BASH, _BASH_ZRB), "zsh": (_ZSH, _ZSH_ZRB), "fish": (_FISH, _FISH_ZRB)}
+SHELLS = tuple(_SCRIPTS)
 
 
 @command(
@@ -20,4 +137,289 @@ from zrb_store.cli.tab.scripts import SHELLS, script
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    echo_raw(script(shell, program_name()).rstrip("\n"))
+    echo_raw(script(shell, program_name()))
+
+
+def script(shell: str, program: str) -> str:
+    """Return the script for a shell.
+
+    Args:
+        shell: One of `SHELLS`.
+        program: What the user types before a command: `zrb-store` or `zrb xcom`.
+    """
+    words = program.split()
+    text, part_for_zrb = _SCRIPTS[shell]
+    text = text.strip().replace("@ZRB@", part_for_zrb[1:] if len(words) > 1 else "")
+    names = {"NAME": program, "FUNCTION": f"_{'_'.join(words)}_completion".replace("-", "_")}
+    for name, value in {**names, "COMMAND": words[0], "COUNT": str(len(words))}.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def answer(args: Sequence[str]) -> int:
+    """Print the candidates for a word. Whatever goes wrong, nothing else is printed: the user is typing.
+
+    Args:
+        args: The shell, how many words name the program, and the line: of bash as text and with what readline would
+            replace of it; of others as words.
+
+    Returns:
+        The exit code, always 0.
+    """
+    with suppress(Exception):  # no candidates are an answer too
+        shell, count, *line = args
+        os.write(1, _ANSWERS[shell](line, int(count)).encode())
+    return 0
+
+
+def candidates(words: Sequence[str], typed: str) -> list[CompletionItem[str]]:
+    """Return what a word may become.
+
+    Args:
+        words: The words between the program and this one.
+        typed: What is typed of it.
+    """
+    from zrb_store.cli.app import app  # late: it imports this module by its name
+
+    found = ShellComplete(app, {}, "zrb-store", "").get_completions([*words], typed)
+    if option := re.match(r"--[^=]*=", typed):  # click leaves it out
+        for item in found:
+            item.value = option[0] + item.value
+    return found
+
+
+def _kind(items: Iterable[CompletionItem[str]]) -> str:
+    found = next((item.type for item in items if item.type != "plain"), "words")
+    return "files" if found in ("file", "dir") else found  # click's own words
+
+
+def _answer_bash(line: Sequence[str], count: int) -> str:
+    text, replaced = line
+    words, typed, quote = _split(text)
+    kept = len(_split(text.removesuffix(replaced))[1])  # `:` and `=` begin a word for readline
+    items = candidates(words[count:], typed)
+    quoted = (_quoted(item.value[kept:], quote) for item in items if item.value.isprintable())
+    kind = _kind(items)
+    return "\n".join([kind, *(quoted if kind in ("words", "part") else ())]) + "\n"
+
+
+def _answer_zsh(line: Sequence[str], count: int) -> str:
+    items = candidates(line[count:-1], line[-1])
+    if any(item.help for item in items):
+        described = (f"{item.value.replace(':', chr(92) + ':')}:{item.help or ''}" for item in items)
+        return "".join(f"{one}\0" for one in ("described", *described))
+    return "".join(f"{one}\0" for one in (_kind(items), *(item.value for item in items)))
+
+
+def _answer_fish(line: Sequence[str], count: int) -> str:
+    items = candidates(line[count:-1], _split(line[-1])[1])
+    # fish takes a line for a candidate, and what follows a tabulator for its description.
+    lines = (f"{item.value}\t{item.help or ''}".rstrip("\t") for item in items if not {"\n", "\t"} & {*item.value})
+    return "".join(f"{one}\n" for one in (_kind(items), *lines))
+
+
+_ANSWERS = {"bash": _answer_bash, "zsh": _answer_zsh, "fish": _answer_fish}
+
+
+def _split(line: str) -> tuple[list[str], str, str]:
+    """Return the words before the last one, the last one as far as it is typed, and the quotation mark open in it."""
+    lexer = shlex.shlex(f"{line}x", posix=True, punctuation_chars=False)  # the x makes it end with a word
+    lexer.whitespace_split, lexer.commenters = True, ""
+    words: list[str] = []
+    quote = ""
+    try:
+        for word in lexer:
+            words.append(word)
+    except ValueError:  # no closing quotation mark
+        words.append(lexer.token)
+        quote = str(vars(lexer)["state"])
+    return words[:-1], words[-1][:-1], quote
+
+
+def _quoted(text: str, quote: str) -> str:
+    """Return how bash reads a text inside a quotation mark, or without any."""
+    if quote == "'":
+        return text.replace("'", r"'\''")
+    if quote == '"':
+        # An exclamation mark would call the history, also after a backslash.
+        return re.sub(r'([$`"\\])', r"\\\1", text).replace("!", "\"'!'\"")
+    return re.sub(r"([^\w@%+=:,./#-]|^#)", r"\\\1", text)
+
+
+_Given = Mapping[str, Any]
+_Find = Callable[["Database", _Given, str], Iterable[str]]
+
+
+def _from_store(find: _Find) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]:
+    """Make a function that finds names in a store the `shell_complete` of a parameter.
+
+    It gets the store, what the line gives before the word, by parameter, and what is typed of the word.
+    """
+
+    def complete(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+        from zrb_store.store import open_store  # late: only TAB needs it here
+
+        given = ctx.params.get(param.name or "")
+        before = given if isinstance(given, tuple) else ()
+        found: dict[str, None] = {}
+        watchdog = threading.Timer(DEADLINE, os._exit, (0,))
+        watchdog.daemon = True
+        watchdog.start()
+        with suppress(ZrbStoreError), open_store(ctx.params.get("source"), read_only=True) as store:  # of `copy`
+            found = dict.fromkeys(find(store.database, ctx.params, typed))
+        watchdog.cancel()
+        names = [name for name in found if name.startswith(typed) and name not in before]
+        is_part = bool(names) and all(name.endswith(("/", ":")) for name in names)
+        return [CompletionItem(name, type="part" if is_part else "plain") for name in names]
+
+    return complete
+
+
+def _session(database: Database, text: str) -> SessionRecord:
+    from zrb_store.inspect import session_names
+
+    return session_names.resolve(database, text)
+
+
+def _this() -> list[str]:
+    return ["@this"] if os.environ.get("ZRB_STORE_ATTEMPT") else []
+
+
+def _session_names(database: Database, typed: str) -> Iterator[str]:
+    """Yield the newest names, or those that begin so, and the first and the last of all.
+
+    A shell inserts what all candidates begin with, which must not be more than all names in the store begin with.
+    """
+    from zrb_store.queries import session_names as queries
+
+    yield from (
+        queries.names_with_prefix(database, typed, _SESSIONS) if typed else queries.newest_names(database, _SESSIONS)
+    )
+    yield from queries.names_with_prefix(database, typed, 1)
+    yield from queries.first_with_prefix(database, typed)
+
+
+@_from_store
+def sessions(database: Database, given: _Given, typed: str) -> Iterator[str]:
+    """Complete a session of a command that takes any form of its name."""
+    yield from ["@last", "@last-failed", *_this()]
+    yield from _session_names(database, typed)
+
+
+@_from_store
+def sessions_to_change(database: Database, given: _Given, typed: str) -> Iterator[str]:
+    """Complete a session of a command that changes it, and so takes only its full name."""
+    yield from _this()
+    yield from _session_names(database, typed)
+
+
+def _queues(database: Database, session: str) -> dict[str, int]:
+    from zrb_store.queries.show import queue_names
+
+    found = queue_names(database, _session(database, session).id)
+    return {name: queue_id for queue_id, name in sorted(found.items(), key=operator.itemgetter(1))}
+
+
+@_from_store
+def queues(database: Database, given: _Given, typed: str) -> Iterable[str]:
+    """Complete a queue of the session; with `--result`, a task."""
+    return _tasks(database, given, typed) if given.get("result") else _queues(database, given["session"])
+
+
+def _tasks(database: Database, given: _Given, typed: str) -> Iterator[str]:
+    from zrb_store.queries.show import attempted_tasks
+    from zrb_store.queries.step_history import counts
+
+    session = _session(database, given["session"])
+    yield from session.tasks
+    yield from (each.task for each in attempted_tasks(database, session.id))
+    if "/" in typed:
+        yield from (f"{task.task}/{n}" for task in counts(database, session.id) for n in range(1, task.steps + 1))
+
+
+tasks = _from_store(_tasks)
+"""Complete a task of the session, and once its name and a slash are typed, a step's id."""
+
+
+@_from_store
+def main_tasks(database: Database, given: _Given, typed: str) -> Iterable[str]:
+    """Complete a main task of any session."""
+    from zrb_store.queries.session_names import main_tasks
+
+    return main_tasks(database)
+
+
+@_from_store
+def steps(database: Database, given: _Given, typed: str) -> Iterable[str]:
+    """Complete a step of the task."""
+    from zrb_store.queries.named_steps import names
+
+    return names(database, _session(database, given["session"]).id, given.get("task") or given["from_task"])
+
+
+def _seqs(database: Database, queue_id: int, *, dead: bool = False) -> list[str]:
+    """Return the numbers of the last values of a queue, or of the last dead ones, the newest first."""
+    from zrb_store.queries.last_values import first_of_last
+    from zrb_store.queries.value_history import of_queue
+
+    only: Only | None = "dead" if dead else None
+    with database.snapshot() as transaction:
+        first = first_of_last(transaction, queue_id, _VALUES, only=only)
+        return [str(each.value.seq) for each in of_queue(transaction, queue_id, only=only, from_seq=first)][::-1]
+
+
+@_from_store
+def seqs(database: Database, given: _Given, typed: str) -> list[str]:
+    """Complete the number of a value of the queue."""
+    return _seqs(database, _queues(database, given["session"])[given["queue"]])
+
+
+def _value_ids(database: Database, typed: str, *, dead: bool) -> Iterator[str]:
+    """Yield `SESSION/` until a session is typed, then `SESSION/QUEUE#SEQ`."""
+    session, slash, rest = typed.partition("/")
+    if not slash:
+        yield from (f"{name}/" for name in _session_names(database, typed))
+        return
+    for name, queue_id in _queues(database, session).items():
+        if f"{name}#".startswith(rest) or rest.startswith(f"{name}#"):
+            yield from (f"{session}/{name}#{seq}" for seq in _seqs(database, queue_id, dead=dead))
+
+
+@_from_store
+def value_ids(database: Database, given: _Given, typed: str) -> Iterator[str]:
+    """Complete the id of a value, SESSION/QUEUE#SEQ."""
+    yield from [] if "/" in typed else ["@last/", "@last-failed/"]
+    yield from _value_ids(database, typed, dead=False)
+
+
+@_from_store
+def dead_values(database: Database, given: _Given, typed: str) -> Iterable[str]:
+    """Complete what `requeue` takes: ids of dead values, or with `--all-dead` a session and a queue."""
+    before = given["values"] or ()
+    if not given["all_dead"]:
+        return _value_ids(database, typed, dead=True)
+    if not before:
+        return _session_names(database, typed)
+    return _queues(database, before[0]) if len(before) == 1 else ()
+
+
+@_from_store
+def moments(database: Database, given: _Given, typed: str) -> list[str]:
+    """Complete `before:` and `after:`, then the attempts of the session, the newest of each task."""
+    from zrb_store.queries.show import attempted_tasks
+
+    side, colon, _ = typed.partition(":")
+    if not colon:
+        return ["before:", "after:"]
+    tasks = attempted_tasks(database, _session(database, given["session"]).id)
+    return [f"{side}:{each.task}#{n}" for each in tasks for n in range(each.last, max(0, each.last - _ATTEMPTS), -1)]
+
+
+def files(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """Complete a file or a folder, which the shell does."""
+    return [CompletionItem(typed, type="files")]
+
+
+def commands(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """Complete a command with its arguments, which the shell does."""
+    return [CompletionItem(typed, type="files" if ctx.params.get(param.name or "") else "commands")]

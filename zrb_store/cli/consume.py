@@ -10,15 +10,15 @@ import sys
 import click
 
 from zrb_store import codec
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, parse_seconds
-from zrb_store.cli.message_line import print_line
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render.format import shell_text
 from zrb_store.consume.command import CommandRunner
 from zrb_store.consume.shell_consumer import ShellConsumer
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
 from zrb_store.operations.pop import nothing_there
+from zrb_store.render.format import shell_text
+from zrb_store.render.messages import print_line, program_name
 from zrb_store.store import open_store
 
 
@@ -43,9 +43,11 @@ def _parse_jobs(text: str) -> int:
     "all went well, 1 if a command failed, 3 if there was no value in time, 75 if another process consumes under the "
     "same name, 128 + N if signal N ended it early.",
 )
-@click.argument("session")
-@click.argument("queue")
-@click.argument("argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("session", shell_complete=completion.sessions_to_change)
+@click.argument("queue", shell_complete=completion.queues)
+@click.argument(
+    "argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=completion.commands
+)
 @click.option("--wait", metavar="SECONDS", type=parse_seconds, help="How long to wait for a value if there is none.")
 @click.option(
     "--all", "until_empty", is_flag=True, help="Go on until the queue is empty, or has only values that failed here."

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command
-from zrb_store.cli.render import output
-from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.format import counted
 from zrb_store.cli.session_arguments import chosen_sessions
 from zrb_store.operations.copy import copy as copy_sessions
+from zrb_store.render import printing
+from zrb_store.render.format import counted
+from zrb_store.render.printing import noting_damage
 from zrb_store.store import open_store
 
 
@@ -25,15 +26,15 @@ from zrb_store.store import open_store
     "is created if it does not exist. Nothing is written if TO already has a session with one of these names. A "
     "damaged session is left out and named on stderr; then the command exits 1.",
 )
-@click.argument("source", metavar="FROM")
-@click.argument("target", metavar="TO")
-@click.argument("sessions", metavar="[SESSION]...", nargs=-1)
+@click.argument("source", metavar="FROM", shell_complete=completion.files)
+@click.argument("target", metavar="TO", shell_complete=completion.files)
+@click.argument("sessions", metavar="[SESSION]...", nargs=-1, shell_complete=completion.sessions)
 def copy(source: str, target: str, sessions: tuple[str, ...]) -> int:
     with open_store(source, read_only=True) as old, noting_damage("left out, since they are damaged") as damage:
         names = chosen_sessions(old.database, sessions)
         with open_store(target) as new, _progress_bar() as show_progress:
             count = copy_sessions(old.database, new.database, names, show_progress, damage)
-    output.echo(counted(count, "session"))
+    printing.echo(counted(count, "session"))
     return 1 if damage else 0
 
 

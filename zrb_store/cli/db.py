@@ -10,11 +10,10 @@ import click
 from zrb_store import settings
 from zrb_store.cli.command import Command, Group, format_option
 from zrb_store.cli.command_table import COMMANDS
-from zrb_store.cli.message_line import print_line
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render import output
-from zrb_store.cli.render.document import Column, Fields, Table
 from zrb_store.operations import db as operations
+from zrb_store.render import printing
+from zrb_store.render.document import Column, Fields, Table
+from zrb_store.render.messages import print_line, program_name
 from zrb_store.safe_text import printable
 
 _PURPOSE = COMMANDS["db"][1]
@@ -44,10 +43,10 @@ def status(output_format: str) -> None:
     for line in settings.unusable():
         click.echo(printable(f"{program_name()}: {line}"), err=True)
     if output_format in ("json", "jsonl"):
-        output.echo_json(_as_json(found), one_line=output_format == "jsonl")
+        printing.echo_json(_as_json(found), one_line=output_format == "jsonl")
         return
     if output_format == "value":
-        output.echo(found.revision)
+        printing.echo(found.revision)
         return
     state = "up to date" if found.revision == found.needed else f"this version needs {found.needed}"
     size = f"{found.size:,} bytes"
@@ -61,7 +60,7 @@ def status(output_format: str) -> None:
         *((name.capitalize(), f"{count:,}") for name, count in found.rows.items()),
     ]
     rows = [(one.name, one.shown, one.origin) for one in found.settings]
-    output.print_document([Fields(pairs), Table(_SETTINGS, rows)])
+    printing.print_document([Fields(pairs), Table(_SETTINGS, rows)])
 
 
 def _as_json(status: operations.DatabaseStatus) -> dict[str, Any]:
@@ -91,16 +90,16 @@ def upgrade(sql: bool) -> None:
     with contextlib.closing(operations.open_unchecked(read_only=sql)) as database:
         if sql:
             for line in operations.upgrade_statements(database).splitlines():
-                output.echo_raw(line)
+                printing.echo_raw(line)
             return
         before, now = operations.upgrade(database)
         others = operations.unseen(database) if before not in (None, now) else None
     if before is None:
-        output.echo(f"created at revision {now}")
+        printing.echo(f"created at revision {now}")
     elif before == now:
-        output.echo(f"already at revision {now}")
+        printing.echo(f"already at revision {now}")
     else:
-        output.echo(f"upgraded from {before} to {now}")
+        printing.echo(f"upgraded from {before} to {now}")
     if others is not None:
         print_line(
             f"end every older zrb-store that has this store open: none can be told from other programs "

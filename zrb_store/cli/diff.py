@@ -8,15 +8,16 @@ from dataclasses import replace
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option
-from zrb_store.cli.render.document import Block, Column, Fields, Lines, Table
-from zrb_store.cli.render.format import NOTHING, preview, preview_items
-from zrb_store.cli.render.output import echo, echo_json, print_document
 from zrb_store.codec.differences import Difference
 from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import Comparison
 from zrb_store.inspect.diff import diff as compare_sessions
 from zrb_store.json_tree import JsonValue, Lazy
+from zrb_store.render.document import Block, Column, Fields, Lines, Table
+from zrb_store.render.format import NOTHING, preview, preview_items
+from zrb_store.render.printing import echo, echo_json, print_document
 from zrb_store.safe_text import printable
 from zrb_store.store import open_store
 
@@ -28,8 +29,8 @@ from zrb_store.store import open_store
     "of the first value of queue load. So are the results of steps, by name: $.load.steps.fetch.total. Exit 1 if the "
     "sessions differ.",
 )
-@click.argument("a", metavar="SESSION_A")
-@click.argument("b", metavar="SESSION_B")
+@click.argument("a", metavar="SESSION_A", shell_complete=completion.sessions)
+@click.argument("b", metavar="SESSION_B", shell_complete=completion.sessions)
 @click.option("--full", is_flag=True, help="Do not shorten values.")
 @format_option()
 def diff(a: str, b: str, full: bool, output_format: str) -> int:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 
-from zrb_store.cli.as_typed import as_typed
 from zrb_store.cli.command import command, format_option
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render import output
-from zrb_store.cli.render.document import Lines
 from zrb_store.inspect.doctor import examine
 from zrb_store.operations.db import open_unchecked
+from zrb_store.render import printing
+from zrb_store.render.document import Lines
+from zrb_store.render.messages import as_typed, program_name
 
 
 @command(
@@ -28,15 +27,15 @@ def doctor(output_format: str) -> int:
         found = examine(database)
         findings = [dataclasses.replace(one, remedy=as_typed(one.remedy, program)) for one in found]
     if output_format == "json":
-        output.echo_json([dataclasses.asdict(finding) for finding in findings])
+        printing.echo_json([dataclasses.asdict(finding) for finding in findings])
     elif output_format == "jsonl":
         for finding in findings:
-            output.echo_json(dataclasses.asdict(finding), one_line=True)
+            printing.echo_json(dataclasses.asdict(finding), one_line=True)
     elif output_format == "value":
         for finding in findings:
-            output.echo(finding.check)
+            printing.echo(finding.check)
     elif findings:
-        output.print_document([Lines([str(finding) for finding in findings])])
+        printing.print_document([Lines([str(finding) for finding in findings])])
     else:
-        output.echo("healthy")
+        printing.echo("healthy")
     return 1 if any(finding.level == "error" for finding in findings) else 0

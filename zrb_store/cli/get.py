@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option, parse_whole_number
-from zrb_store.cli.render.value import print_value
 from zrb_store.inspect import session_names
 from zrb_store.inspect.get import get_result, get_value
+from zrb_store.render.values import print_value
 from zrb_store.store import open_store
 
 
@@ -22,9 +23,15 @@ from zrb_store.store import open_store
     "a bytes value are written as they are, and text without the newline at its end; what would be JSON has no raw "
     "form, and is refused.",
 )
-@click.argument("session")
-@click.argument("queue", metavar="QUEUE|TASK")
-@click.option("--seq", type=parse_whole_number, metavar="N", help="The value of this number, live or not.")
+@click.argument("session", shell_complete=completion.sessions)
+@click.argument("queue", metavar="QUEUE|TASK", shell_complete=completion.queues)
+@click.option(
+    "--seq",
+    type=parse_whole_number,
+    metavar="N",
+    shell_complete=completion.seqs,
+    help="The value of this number, live or not.",
+)
 @click.option("--result", is_flag=True, help="The stored result of TASK, taken or not, or of a step TASK/NUMBER.")
 @click.option("--path", metavar="PATH", help="Only a part of it, e.g. $.rows[0].name.")
 @click.option("--raw", is_flag=True, help="Write exactly the bytes, or the text in UTF-8, and nothing else.")

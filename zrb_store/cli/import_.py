@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from zrb_store.cli.command import command
-from zrb_store.cli.render import output
-from zrb_store.cli.render.format import counted
 from zrb_store.cli.standard_input import binary_stdin
 from zrb_store.operations.import_ import import_sessions
+from zrb_store.render import printing
+from zrb_store.render.format import counted
 from zrb_store.store import open_store
 
 
@@ -40,4 +40,4 @@ def import_(file: str, rename: dict[str, str]) -> None:
             raise click.UsageError(f"{file} cannot be read: {error.strerror}") from None
         store = stack.enter_context(open_store())
         count = import_sessions(store.database, source, "stdin" if file == "-" else file, rename)
-    output.echo(counted(count, "session"))
+    printing.echo(counted(count, "session"))

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option, parse_duration
-from zrb_store.cli.render.value import print_value
 from zrb_store.inspect.get import last_result
+from zrb_store.render.values import print_value
 from zrb_store.store import open_store
 
 
@@ -22,7 +23,7 @@ from zrb_store.store import open_store
     "these apart: by the task that session.run(task=...) names, else by the script, module or installed program that "
     "ran, as a path or the last part of it. The result of a step is not found: it lies in no queue.",
 )
-@click.argument("task")
+@click.argument("task", shell_complete=completion.main_tasks)
 @click.option("--max-age", type=parse_duration, metavar="LENGTH", help="Exit 3 if it is older, e.g. 90m, 26h, 2d.")
 @click.option("--any-project", is_flag=True, help="Look in every project.")
 @click.option("--of", metavar="NAME", help="Only sessions of this main task, or of this script or program.")

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shlex
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render.attempt_output import follow_output, output_lines
-from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.document import Block, Column, Fields, Lines, Table
-from zrb_store.cli.render.errors import error_details, error_line
-from zrb_store.cli.render.format import (
+from zrb_store.inspect import session_names
+from zrb_store.inspect.log import AttemptLog, AttemptOutput, Follower, Printed, RunLog, SessionLog, line_json
+from zrb_store.inspect.log import log as read_log
+from zrb_store.json_tree import JsonObject
+from zrb_store.output_text import OutputLine
+from zrb_store.queries.changes import Change
+from zrb_store.records import ErrorRecord
+from zrb_store.render.document import Block, Column, Fields, Lines, Table
+from zrb_store.render.format import (
     NOTHING,
     TimeFormat,
     counted,
+    error_details,
+    error_line,
     format_duration,
     length,
     process,
     run_process,
+    size,
 )
-from zrb_store.cli.render.output import echo_json, echo_raw, print_document
-from zrb_store.inspect import session_names
-from zrb_store.inspect.log import AttemptLog, Follower, RunLog, SessionLog
-from zrb_store.inspect.log import log as read_log
-from zrb_store.queries.changes import Change
-from zrb_store.records import ErrorRecord
+from zrb_store.render.messages import program_name
+from zrb_store.render.printing import echo, echo_json, echo_raw, flush, noting_damage, print_document
 from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
@@ -44,8 +49,8 @@ from zrb_store.store import open_store
     "printed is shown with TASK (its last 20 lines) or with --output.\n\n"
     "With TASK, shows only the attempts of that task and of its steps. TASK/3 is the task's third step.",
 )
-@click.argument("session")
-@click.argument("task", required=False)
+@click.argument("session", shell_complete=completion.sessions)
+@click.argument("task", required=False, shell_complete=completion.tasks)
 @click.option("--output", "whole", is_flag=True, help="Show all that is kept of what the attempts printed.")
 @click.option("--follow", is_flag=True, help="Print what the attempts print, until the session has ended.")
 @format_option()
@@ -202,3 +207,62 @@ def _changes_table(changes: Iterable[Change], times: TimeFormat) -> Table:
         for change in changes
     )
     return Table(columns, rows, "By others")
+
+
+_LAST = 20  # lines that are shown unless all are asked for
+_INTERVAL = 0.5  # seconds between two looks at what is followed
+
+
+def output_lines(output: AttemptOutput, times: TimeFormat, *, whole: bool) -> list[str]:
+    """Return the lines that show the output of an attempt.
+
+    Args:
+        output: The output.
+        whole: Whether all lines are shown, not only the last ones.
+    """
+    hidden = 0 if whole else max(len(output.lines) - _LAST, 0)
+    shown = [_line(line, times) for line in output.lines[hidden:]]
+    if hidden:
+        return [f"[{counted(hidden, 'earlier line')}: --output shows all that is kept]", *shown]
+    if output.truncated:
+        return [f"[of {size(output.bytes)} that it printed, only the end is kept]", *shown]
+    return shown
+
+
+def _line(line: OutputLine, times: TimeFormat) -> str:
+    return f"{times.brief(line.at)} {one_line(line.stream):<7} {line.text.expandtabs()}".rstrip()
+
+
+def follow_output(follower: Follower, output_format: str, *, whole: bool) -> None:
+    """Print what attempts print until the session has ended, or until the user has seen enough.
+
+    Args:
+        follower: Reads it.
+        output_format: `table`, `jsonl` or `value`.
+        whole: Whether to begin with all that was printed before, not only with the last lines of it.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        found = follower.read()
+        times = TimeFormat(follower.started_at)
+        found = found if whole else found[-_LAST:]
+        while True:
+            for printed in found:
+                _echo(printed, output_format, times)
+            flush()
+            if follower.status != "running":
+                break
+            time.sleep(_INTERVAL)
+            found = follower.read()
+        if output_format == "table":
+            echo(f"The session is {follower.status}.")
+
+
+def _echo(printed: Printed, output_format: str, times: TimeFormat) -> None:
+    line = printed.line
+    if output_format == "jsonl":
+        shown: JsonObject = {"attempt": printed.attempt, **line_json(line)}
+        echo_json(shown, one_line=True)
+    elif output_format == "value":
+        echo_raw(line.text)
+    else:
+        echo(f"{one_line(printed.attempt)} {_line(line, times)}")

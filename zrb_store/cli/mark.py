@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 
 from zrb_store import codec
+from zrb_store.cli import completion
 from zrb_store.cli.command import command
 from zrb_store.cli.json_argument import parse_json
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render import output
 from zrb_store.inspect import session_names
 from zrb_store.names import nearest
 from zrb_store.operations.mark import mark as mark_completed
 from zrb_store.operations.mark import mark_step
+from zrb_store.render import printing
+from zrb_store.render.messages import program_name
 from zrb_store.safe_text import printable
 from zrb_store.store import open_store
 
@@ -28,10 +29,12 @@ from zrb_store.store import open_store
     "With --step, a step of TASK has completed and is not run again, or has failed and runs again, also if it was "
     "declared `once` and its end was unknown.",
 )
-@click.argument("session")
-@click.argument("task")
+@click.argument("session", shell_complete=completion.sessions_to_change)
+@click.argument("task", shell_complete=completion.tasks)
 @click.argument("status", type=click.Choice(["completed", "failed"]))
-@click.option("--step", metavar="STEP", help="Name of a step of TASK, or its id, TASK/NUMBER.")
+@click.option(
+    "--step", metavar="STEP", shell_complete=completion.steps, help="Name of a step of TASK, or its id, TASK/NUMBER."
+)
 @click.option("--new", is_flag=True, help="TASK of a Python program, whose tasks are not listed, has not begun yet.")
 @click.option(
     "--result",
@@ -54,7 +57,7 @@ def mark(session: str, task: str, status: str, step: str | None, new: bool, resu
         else:
             done = status == "completed"
             manual = mark_step(store.database, name, task, step, completed=done, result=encoded)
-    output.echo(f"{name}/{manual.attempt}")
+    printing.echo(f"{name}/{manual.attempt}")
     if step is not None and manual.others is not None:
         what = f"task {task} of session {name} had no step {step} until now{nearest(step, manual.others)}"
         click.echo(printable(f"{program_name()}: {what}"), err=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from zrb_store.cli.command import command, whole_number
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render.output import echo
 from zrb_store.errors import ZrbStoreError
+from zrb_store.render.messages import program_name
+from zrb_store.render.printing import echo
 
 _PORT = 21214  # the one after that of zrb's own web server
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command
 from zrb_store.cli.session_arguments import sessions_to_change
 from zrb_store.operations.pin import pin as pin_sessions
@@ -11,13 +12,13 @@ from zrb_store.store import open_store
 
 
 @command("pin", "{} etl-2026-11-24")
-@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True)
+@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions_to_change)
 def pin(sessions: tuple[str, ...]) -> None:
     _set_pinned(sessions, True)
 
 
 @command("unpin", "{} etl-2026-11-24")
-@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True)
+@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions_to_change)
 def unpin(sessions: tuple[str, ...]) -> None:
     _set_pinned(sessions, False)
 

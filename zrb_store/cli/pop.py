@@ -7,14 +7,15 @@ import shlex
 import click
 
 from zrb_store import codec
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option, parse_seconds
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render import output
-from zrb_store.cli.render.format import as_json
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.names import full_name
 from zrb_store.operations.pop import pop as pop_value
+from zrb_store.render import printing
+from zrb_store.render.format import as_json
+from zrb_store.render.messages import program_name
 from zrb_store.store import open_store
 
 
@@ -27,22 +28,22 @@ from zrb_store.store import open_store
     "create them. A damaged value is refused with exit code 1, and stays where it is. Inside a CmdTask the value "
     "belongs to the running attempt: it is given back if that one fails. @this names the attempt's session.",
 )
-@click.argument("session")
-@click.argument("queue")
+@click.argument("session", shell_complete=completion.sessions_to_change)
+@click.argument("queue", shell_complete=completion.queues)
 @click.option("--wait", metavar="SECONDS", type=parse_seconds, help="How long to wait for a value.")
 @format_option("value", choices=("value", "json"))
 def pop(session: str, queue: str, wait: float | None, output_format: str) -> None:
     with open_store() as store:
         name = session_names.session_name(session)
-        check = None if output_format == "json" else lambda data: output.refuse_inexpressible(codec.to_json(data))
+        check = None if output_format == "json" else lambda data: printing.refuse_inexpressible(codec.to_json(data))
         seq, data = pop_value(store.database, name, queue, store.parent_attempt, wait or 0.0, check)
     value = codec.to_json(data)
     try:
         if output_format == "json":
-            output.echo_json(as_json(value))
+            printing.echo_json(as_json(value))
         else:
-            output.echo_value(value)
-        output.flush()
+            printing.echo_value(value)
+        printing.flush()
     except (ZrbStoreError, click.exceptions.Exit):
         what_happened = f"{full_name(name, queue, seq)} was taken, but its reader did not get it"
         get_it = f"{program_name()} get {name} {shlex.quote(queue)} --seq {seq}"

@@ -10,12 +10,12 @@ from datetime import timedelta
 import click
 
 from zrb_store.cli.command import command, format_option, parse_duration, whole_number
-from zrb_store.cli.render import output
-from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.document import Column, Lines, Table
-from zrb_store.cli.render.format import counted
 from zrb_store.operations.prune import Deletion, Policy
 from zrb_store.operations.prune import prune as prune_store
+from zrb_store.render import printing
+from zrb_store.render.document import Column, Lines, Table
+from zrb_store.render.format import counted
+from zrb_store.render.printing import noting_damage
 from zrb_store.store import open_store
 
 _STATUSES = ("open", "stale", "completed", "failed", "interrupted")
@@ -62,16 +62,16 @@ def prune(
 def _print_deletions(deletions: Iterator[Deletion], output_format: str, dry_run: bool) -> None:
     """Print each deletion as it happens: there may be a million."""
     if output_format == "json":
-        output.echo_json(
+        printing.echo_json(
             {"session": deletion.session, "values": deletion.values, "rule": deletion.rule} for deletion in deletions
         )
         return
     columns = [Column("session"), Column("would delete" if dry_run else "deleted"), Column("rule")]
     rows = ((deletion.session, _what(deletion), deletion.rule) for deletion in deletions)
     if first := next(rows, None):
-        output.print_document([Table(columns, itertools.chain([first], rows))])
+        printing.print_document([Table(columns, itertools.chain([first], rows))])
     elif dry_run:
-        output.print_document([Lines(["nothing to delete"])])
+        printing.print_document([Lines(["nothing to delete"])])
 
 
 def _what(deletion: Deletion) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from zrb_store import codec
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, parse_queue
 from zrb_store.cli.json_argument import parse_json
 from zrb_store.cli.standard_input import binary_stdin
@@ -23,8 +24,8 @@ from zrb_store.store import open_store
     "not exist. Inside a CmdTask the value belongs to the running attempt, and @this names its session.",
     context_settings={"ignore_unknown_options": True},  # a negative number is a value, not an option
 )
-@click.argument("session")
-@click.argument("queue", type=parse_queue)
+@click.argument("session", shell_complete=completion.sessions_to_change)
+@click.argument("queue", type=parse_queue, shell_complete=completion.queues)
 @click.argument("value")
 @click.option("--text", is_flag=True, help="Store VALUE as text; from stdin, without its final newline.")
 def push(session: str, queue: str, value: str, text: bool) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option, parse_queue
-from zrb_store.cli.render import output
-from zrb_store.cli.render.document import Fields
 from zrb_store.inspect import session_names
 from zrb_store.inspect.queues import settings_of
 from zrb_store.operations.queue import set_max_deliveries
+from zrb_store.render import printing
+from zrb_store.render.document import Fields
 from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
@@ -33,8 +34,8 @@ def _parse_limit(text: str) -> int | str:
     "shown, but nobody can take it until `requeue` makes it live again. With --max-deliveries, session and queue are "
     "created if they do not exist.",
 )
-@click.argument("session")
-@click.argument("queue")
+@click.argument("session", shell_complete=completion.sessions)
+@click.argument("queue", shell_complete=completion.queues)
 @click.option(
     "--max-deliveries",
     "limit",
@@ -53,7 +54,7 @@ def queue(session: str, queue: str, limit: int | str | None, output_format: str)
         name = session_names.resolve(store.database, session, exact=limit is not None).name
         shown = settings_of(store.database, name, queue)
     if output_format == "json":
-        output.echo_json(shown._asdict())
+        printing.echo_json(shown._asdict())
         return
     allowed = shown.max_deliveries or _UNLIMITED
-    output.print_document([Fields([("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(allowed))])])
+    printing.print_document([Fields([("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(allowed))])])

@@ -9,18 +9,17 @@ from pathlib import Path
 
 import click
 
-from zrb_store.cli.as_typed import as_typed
+from zrb_store.cli import completion
 from zrb_store.cli.command import command
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.output import whole_file, write_bytes
-from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.cli.resume import Resumer
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.perfetto import open_trace
 from zrb_store.inspect.report import Plan
 from zrb_store.records import SessionRecord
+from zrb_store.render.document import on_terminal
+from zrb_store.render.messages import as_typed, program_name
+from zrb_store.render.printing import noting_damage, whole_file, write_bytes
 from zrb_store.store import Store, open_store
 
 
@@ -36,7 +35,7 @@ from zrb_store.store import Store, open_store
     "beginning, @last or @last-failed. `--format perfetto` writes a trace for ui.perfetto.dev and chrome://tracing: "
     "attempts, steps and the ways of values on one axis of time.",
 )
-@click.argument("session")
+@click.argument("session", shell_complete=completion.sessions)
 @click.option(
     "-o", "--output", "file", metavar="FILE", type=click.Path(dir_okay=False), help="Write to FILE, not stdout."
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render.format import counted
 from zrb_store.inspect import session_names
 from zrb_store.names import full_name, split_id
 from zrb_store.operations.requeue import requeue as requeue_values
 from zrb_store.operations.requeue import requeue_all
+from zrb_store.render.format import counted
+from zrb_store.render.messages import program_name
 from zrb_store.safe_text import printable
 from zrb_store.store import open_store
 
@@ -23,7 +24,9 @@ from zrb_store.store import open_store
     "dead, none is requeued. User and host are recorded. `doctor` tells which queues have dead values, "
     "`show SESSION QUEUE --dead` shows them.",
 )
-@click.argument("values", metavar="VALUE...|SESSION QUEUE", nargs=-1, required=True)
+@click.argument(
+    "values", metavar="VALUE...|SESSION QUEUE", nargs=-1, required=True, shell_complete=completion.dead_values
+)
 @click.option("--all-dead", is_flag=True, help="All dead values of QUEUE.")
 def requeue(values: tuple[str, ...], all_dead: bool) -> None:
     if all_dead and len(values) != 2:

@@ -8,15 +8,15 @@ from typing import Protocol
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command
-from zrb_store.cli.message_line import print_line
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render import output
-from zrb_store.cli.render.document import Column, Table
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import refuse_program
 from zrb_store.records import SessionRecord
+from zrb_store.render import printing
+from zrb_store.render.document import Column, Table
+from zrb_store.render.messages import print_line, program_name
 from zrb_store.resume_plan import Decision
 from zrb_store.store import Store, open_store
 
@@ -85,13 +85,14 @@ _COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
     "results without running them; a task that --from runs again starts over without them.",
     context_settings={"ignore_unknown_options": True},  # the options of secret inputs are not known here
 )
-@click.argument("session")
+@click.argument("session", shell_complete=completion.sessions)
 @click.argument("inputs", nargs=-1, type=click.UNPROCESSED, metavar="[--INPUT VALUE]...")
 @click.option("--plan", is_flag=True, help="Print which tasks would run or be skipped, and why; run nothing.")
 @click.option(
     "--from",
     "forced",
     metavar="TASK",
+    shell_complete=completion.tasks,
     help="Give back TASK and everything downstream of it, and run them again; also in a completed session.",
 )
 @click.option(
@@ -135,10 +136,10 @@ def resume(
         print_line(note, program_name())
     if output_format == "json":
         tasks = [dataclasses.asdict(decision) for decision in decisions]
-        output.echo_json({"session": record.name, "from": forced, "tasks": tasks})
+        printing.echo_json({"session": record.name, "from": forced, "tasks": tasks})
     else:
         rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
-        output.print_document([Table(_COLUMNS, rows)])
+        printing.print_document([Table(_COLUMNS, rows)])
 
 
 def _reason(decision: Decision) -> str:

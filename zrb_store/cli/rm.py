@@ -6,11 +6,12 @@ from collections import deque
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command
-from zrb_store.cli.render.output import echo
 from zrb_store.cli.session_arguments import sessions_to_change
 from zrb_store.name_pattern import NamePattern
 from zrb_store.operations.rm import check_removable, remove_matching, remove_sessions
+from zrb_store.render.printing import echo
 from zrb_store.store import open_store
 
 
@@ -27,7 +28,7 @@ from zrb_store.store import open_store
     "character, [abc] for one of these, [!abc] for one of all others. Nothing asks whether you are sure: --dry-run "
     "prints the same names, or the same refusal, and deletes nothing.",
 )
-@click.argument("sessions", metavar="SESSION...", nargs=-1)
+@click.argument("sessions", metavar="SESSION...", nargs=-1, shell_complete=completion.sessions_to_change)
 @click.option("--match", "pattern", metavar="PATTERN", help="Every session whose name matches, e.g. 'test-*'.")
 @click.option("--dry-run", is_flag=True, help="Delete nothing, print what would be deleted.")
 def rm(sessions: tuple[str, ...], pattern: str | None, dry_run: bool) -> None:

@@ -8,19 +8,8 @@ from dataclasses import dataclass
 
 import click
 
-from zrb_store.cli.as_typed import zrb_program
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option
-from zrb_store.cli.program_name import program_name
-from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.document import Block, Fields, with_rows_read
-from zrb_store.cli.render.errors import error_line
-from zrb_store.cli.render.format import TimeFormat, counted, run_process, setting_text
-from zrb_store.cli.render.history import runs_table, tasks_table, took
-from zrb_store.cli.render.output import echo_json, echo_value, print_document
-from zrb_store.cli.render.queue import QueuePrinter
-from zrb_store.cli.render.stdout import on_terminal
-from zrb_store.cli.render.timeline import timeline_chart
-from zrb_store.cli.render.watch import display, pause
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
 from zrb_store.inspect.damage import Damage
@@ -30,6 +19,12 @@ from zrb_store.inspect.show import Queue, SessionDocument, open_session
 from zrb_store.json_tree import JsonValue
 from zrb_store.queries.step_history import StepCounts
 from zrb_store.queries.value_history import Only
+from zrb_store.render.document import Block, Fields, on_terminal, with_rows_read
+from zrb_store.render.format import TimeFormat, counted, error_line, run_process, setting_text
+from zrb_store.render.history import runs_table, tasks_table, timeline_chart, took
+from zrb_store.render.messages import program_name, zrb_program
+from zrb_store.render.printing import display, echo_json, echo_value, noting_damage, pause, print_document
+from zrb_store.render.values import QueuePrinter
 from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
@@ -53,11 +48,11 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
     "year in which the session started) or 03:12:45 (on that day). It is the end of the last unit that is given, a "
     "second, a minute or a day, so that whatever is printed with this time has happened.",
 )
-@click.argument("session")
-@click.argument("queue", required=False)
+@click.argument("session", shell_complete=completion.sessions)
+@click.argument("queue", required=False, shell_complete=completion.queues)
 @click.option("--live", is_flag=True, help="Only values that are still in their queue.")
 @click.option("--dead", is_flag=True, help="Only values that are dead: their queue allows no more deliveries.")
-@click.option("--at", metavar="MOMENT", help="As it was at that moment.")
+@click.option("--at", metavar="MOMENT", shell_complete=completion.moments, help="As it was at that moment.")
 @click.option("--all", "every", is_flag=True, help="Show long lists whole, not only the last values and attempts.")
 @click.option("--steps", is_flag=True, help="Show all steps of tasks that have more than 20.")
 @click.option("--full", is_flag=True, help="As --all, and do not shorten values either.")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import PurePath
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, parse_since
-from zrb_store.cli.render.document import Column, Lines, Table
-from zrb_store.cli.render.format import NOTHING, TimeFormat, format_duration, percent
-from zrb_store.cli.render.output import echo, echo_json, print_document
-from zrb_store.cli.render.prometheus import prometheus_lines
 from zrb_store.inspect.stats import TaskStats, task_stats
 from zrb_store.names import nearest
-from zrb_store.safe_text import one_line
+from zrb_store.render.document import Column, Lines, Table
+from zrb_store.render.format import NOTHING, TimeFormat, format_duration, percent
+from zrb_store.render.printing import echo, echo_json, print_document
+from zrb_store.safe_text import one_line, printable
 from zrb_store.store import open_store
 
 _COLUMNS = (
@@ -41,7 +42,7 @@ _MOST = 5  # main tasks that are named
     "percentile (by nearest rank) are of the durations of completed runs. A run whose process died counts as lost, "
     "which is a failure.",
 )
-@click.argument("task", required=False)
+@click.argument("task", required=False, shell_complete=completion.main_tasks)
 @click.option(
     "--since",
     type=parse_since,
@@ -95,3 +96,69 @@ def _row(stats: TaskStats, times: TimeFormat) -> list[str]:
         format_duration(stats.p95),
         one_line(f"{times.short(failure.at)} {failure.session}: {failure.text()}") if failure else NOTHING,
     ]
+
+
+_Sample = tuple[str, dict[str, str], float | None]  # suffix of the name, more labels, number
+
+
+def prometheus_lines(stats: Sequence[TaskStats]) -> Iterator[str]:
+    """Yield the lines of the text format. Numbers are gauges, since `prune` lowers them; errors are no labels."""
+    yield from _family(
+        stats,
+        "zrb_store_runs",
+        "gauge",
+        "Runs of a task by how they ended; running if they have not.",
+        lambda one: [
+            ("", {"outcome": outcome}, count) for outcome, count in {**one.ended, "running": one.running}.items()
+        ],
+    )
+    yield from _family(
+        stats,
+        "zrb_store_run_duration_seconds",
+        "summary",
+        "How long completed runs of a task took.",
+        lambda one: [
+            ("", {"quantile": "0.5"}, _seconds(one.median)),
+            ("", {"quantile": "0.95"}, _seconds(one.p95)),
+            ("_sum", {}, _seconds(one.total)),
+            ("_count", {}, one.completed),
+        ],
+    )
+    yield from _family(
+        stats,
+        "zrb_store_last_completed_timestamp_seconds",
+        "gauge",
+        "When a run of a task last completed.",
+        lambda one: [("", {}, _seconds(one.last_completed_at))],
+    )
+    yield from _family(
+        stats,
+        "zrb_store_last_failure_timestamp_seconds",
+        "gauge",
+        "When a run of a task last failed, was interrupted or was lost.",
+        lambda one: [("", {}, _seconds(one.last_failure.at if one.last_failure else None))],
+    )
+
+
+def _family(
+    stats: Iterable[TaskStats], name: str, kind: str, purpose: str, samples: Callable[[TaskStats], list[_Sample]]
+) -> Iterator[str]:
+    yield f"# HELP {name} {purpose}"
+    yield f"# TYPE {name} {kind}"
+    for one in stats:
+        for suffix, more, number in samples(one):
+            if number is not None:
+                labels = {"project": one.project or "", "task": one.task or "", **more}
+                shown = ",".join(f'{label}="{_label_value(text)}"' for label, text in labels.items())
+                yield f"{name}{suffix}{{{shown}}} {number!r}"
+
+
+def _seconds(micros: int | None) -> float | None:
+    return None if micros is None else micros / 1_000_000
+
+
+def _label_value(text: str) -> str:
+    # Escaped before the backslashes are: the format knows no other escapes than these.
+    encoding = sys.stdout.encoding or "ascii"
+    text = printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    return text.replace("\\", "\\\\").replace('"', '\\"')

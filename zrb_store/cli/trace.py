@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import click
 
+from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option
-from zrb_store.cli.render.damage_notes import noting_damage
-from zrb_store.cli.render.document import Block, Column, Fields, Table
-from zrb_store.cli.render.format import NOTHING, TimeFormat, preview, process, size
-from zrb_store.cli.render.output import echo_json, echo_value, print_document
-from zrb_store.cli.render.value import fate
 from zrb_store.inspect import session_names
 from zrb_store.inspect.trace import Event, Trace
 from zrb_store.inspect.trace import trace as read_trace
 from zrb_store.names import split_id
+from zrb_store.render.document import Block, Column, Fields, Table
+from zrb_store.render.format import NOTHING, TimeFormat, preview, process, size
+from zrb_store.render.printing import echo_json, echo_value, noting_damage, print_document
+from zrb_store.render.values import fate
 from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
@@ -23,7 +23,7 @@ _SHOWN_LENGTH = 240  # characters of the value, unless all of it is asked for
 
 
 @command("trace", "{} 'etl-2026-11-24/load#1'", details="`show` prints the number of each value.")
-@click.argument("value_id", metavar="SESSION/QUEUE#SEQ")
+@click.argument("value_id", metavar="SESSION/QUEUE#SEQ", shell_complete=completion.value_ids)
 @click.option("--full", is_flag=True, help="Do not shorten the value.")
 @format_option()
 def trace(value_id: str, full: bool, output_format: str) -> None:

@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from zrb_store.cli.as_typed import as_typed
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.json_tree import JsonTree
 from zrb_store.page.access import App, OnlyReading
@@ -27,6 +26,7 @@ from zrb_store.page.session import read_session
 from zrb_store.page.stats import read_stats
 from zrb_store.page.stores import Stores
 from zrb_store.page.watcher import Watcher
+from zrb_store.render.messages import as_typed
 from zrb_store.safe_text import mask_text, storable
 
 _HEARTBEAT = 15.0  # seconds after which an idle connection is written to, so that it is noticed if nobody reads it

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-from zrb_store.cli.render.format import preview, preview_items
 from zrb_store.codec.differences import Difference
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
@@ -14,6 +13,7 @@ from zrb_store.json_tree import JsonValue, Lazy, whole
 from zrb_store.name_pattern import NamePattern
 from zrb_store.page.addresses import address_of_comparison, address_of_session
 from zrb_store.page.found import Context, Elsewhere, Found, Question
+from zrb_store.render.format import preview, preview_items
 
 _MOST = 500
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import NamedTuple
 
-from zrb_store.cli.render.format import counted, error_summary, preview, pusher, taker
 from zrb_store.inspect.report import Report, ReportValue
 from zrb_store.records import AttemptRecord, iso
+from zrb_store.render.format import counted, error_summary, preview, pusher, taker
 
 MOST_EVENTS = 200
 """How many events the text lists: the last ones."""

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import PurePath
 
-from zrb_store.cli.project_argument import projects_named
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument
 from zrb_store.inspect.damage import Damage
@@ -15,6 +14,7 @@ from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, summaries
 from zrb_store.name_pattern import NamePattern
 from zrb_store.page.addresses import address_of_session, with_words
 from zrb_store.page.found import Context, Found, Question
+from zrb_store.project import projects_named
 from zrb_store.settings import parse_duration
 
 FILTERS = ("name", "status", "task", "project", "since")

@@ -11,7 +11,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zrb_store.cli.render.format import (
+from zrb_store.json_tree import JsonTree
+from zrb_store.page.story import story
+from zrb_store.page.text import content, life
+from zrb_store.records import iso, to_datetime
+from zrb_store.render.format import (
     NOTHING,
     counted,
     deliveries,
@@ -23,10 +27,6 @@ from zrb_store.cli.render.format import (
     setting_text,
     size,
 )
-from zrb_store.json_tree import JsonTree
-from zrb_store.page.story import story
-from zrb_store.page.text import content, life
-from zrb_store.records import iso, to_datetime
 from zrb_store.safe_text import printable
 
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d++(?:\.\d++)?(?:e[+-]?\d++)?')

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
-from zrb_store.cli.as_typed import zrb_program
 from zrb_store.db.engine import Database
 from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.redact import redacted
@@ -19,6 +18,7 @@ from zrb_store.page.found import Context
 from zrb_store.page.packing import packed
 from zrb_store.page.render import as_json, environment, measure
 from zrb_store.page.text import MOST_ATTEMPTS, MOST_ROWS, queues, rows
+from zrb_store.render.messages import zrb_program
 
 MOST_BYTES = 5_000_000
 """The size of the largest report."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from zrb_store.cli.render.format import percent
 from zrb_store.db.engine import Database
 from zrb_store.inspect.stats import TaskStats, recent_runs, task_stats
 from zrb_store.json_tree import JsonObject
@@ -13,6 +12,7 @@ from zrb_store.page.found import Context, Found, Question
 from zrb_store.page.list import LENGTHS, parse_length
 from zrb_store.page.render import as_json
 from zrb_store.queries.stats import RecentRun
+from zrb_store.render.format import percent
 
 
 def read_stats(database: Database, question: Question) -> Found:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from zrb_store.cli.render.format import counted, format_duration, length
 from zrb_store.inspect.report import Report, ReportRun
 from zrb_store.records import RunRecord
+from zrb_store.render.format import counted, format_duration, length
 
 _MOST_RUNS = 6  # a longer story is told without its middle
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from zrb_store.cli.render.format import error_summary, length, preview, size, taker
 from zrb_store.inspect.agents import agent_note
 from zrb_store.inspect.report import Report, ReportQueue, ReportStep, ReportTask, ReportValue, cut_text
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord
+from zrb_store.render.format import error_summary, length, preview, size, taker
 
 MOST_ROWS = 300
 """How many rows a table of attempts, runs or changes has in the text."""

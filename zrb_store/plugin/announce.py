@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zrb_store.cli.render.format import TimeFormat
+from zrb_store.render.format import TimeFormat
 from zrb_store.resume_plan import Decision
 
 _NAMED = 5

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import TracebackType
 
-from zrb_store.cli.as_typed import PROGRAM
-from zrb_store.cli.message_line import print_line
+from zrb_store.render.messages import PROGRAM, print_line
 
 
 class Speaker:

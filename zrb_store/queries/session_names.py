@@ -10,18 +10,20 @@ from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.name_pattern import NamePattern
 
 # Ordered by name, so that only the index of names is read. Among names that contain a date, the newest come first.
-_PREFIX = (
-    sa.select(session.c.name)
-    .where(sa.func.substr(session.c.name, literal_column("1"), bindparam("length")) == bindparam("prefix"))
-    .order_by(session.c.name.desc())
-    .limit(bindparam("count"))
-)
+_begins_so = sa.func.substr(session.c.name, literal_column("1"), bindparam("length")) == bindparam("prefix")
+_PREFIX = sa.select(session.c.name).where(_begins_so).order_by(session.c.name.desc()).limit(bindparam("count"))
+_FIRST = sa.select(session.c.name).where(_begins_so).order_by(session.c.name).limit(literal_column("1"))
 
 
 def names_with_prefix(executor: Executor, prefix: str, limit: int) -> list[str]:
     """Return up to `limit` names of sessions that begin with `prefix`, in the same case."""
     rows = executor.execute(_PREFIX, {"prefix": prefix, "length": len(prefix), "count": limit})
     return [row[0] for row in rows]
+
+
+def first_with_prefix(executor: Executor, prefix: str) -> list[str]:
+    """Return the name that is the first in order of those that begin with `prefix`, if there is one."""
+    return [row[0] for row in executor.execute(_FIRST, {"prefix": prefix, "length": len(prefix)})]
 
 
 _perhaps_kept = sa.or_(session.c.pinned, session.c.status == literal_column("'running'"))
@@ -49,3 +51,11 @@ _NEWEST_NAMES = sa.select(session.c.name).order_by(session.c.id.desc()).limit(bi
 def newest_names(executor: Executor, limit: int) -> list[str]:
     """Return the names of the newest `limit` sessions."""
     return [row[0] for row in executor.execute(_NEWEST_NAMES, {"count": limit})]
+
+
+_MAIN_TASKS = sa.select(session.c.task).where(session.c.task.is_not(None)).distinct().order_by(session.c.task)
+
+
+def main_tasks(executor: Executor) -> list[str]:
+    """Return the names of the main tasks of all sessions."""
+    return [row[0] for row in executor.execute(_MAIN_TASKS)]

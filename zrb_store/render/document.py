@@ -1,7 +1,12 @@
-"""The blocks of a document: tables, fields and lines. Text that was stored becomes printable when it is put in one."""
+"""The blocks of a document: tables, fields and lines, and the page that they are printed on.
+
+Text that was stored becomes printable when it is put in a block.
+"""
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -137,3 +142,13 @@ Block = Table | Fields | Lines | Chart
 def with_rows_read(block: Block) -> Block:
     """Read the rows of a table, so that the block can be kept and compared with another one."""
     return replace(block, rows=list(block.rows)) if isinstance(block, Table) else block
+
+
+def on_terminal() -> bool:
+    """Whether stdout is a terminal, where a person reads what is printed."""
+    return sys.stdout.isatty()
+
+
+def page_width() -> int:
+    """Return the width of the terminal in columns; in a pipe 80, or COLUMNS."""
+    return shutil.get_terminal_size((80, 24)).columns

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from zrb_store.cli.render.document import Chart, ChartRow, Moment
-from zrb_store.cli.render.fit import GAP
-from zrb_store.cli.render.format import format_duration
-from zrb_store.cli.render.width import display_width, wrap
+from zrb_store.render.document import Chart, ChartRow, Moment
+from zrb_store.render.format import format_duration
+from zrb_store.render.table import GAP, display_width, wrap
 
 CHARACTERS = {"completed": "=", "running": ">", "failed": "x", "interrupted": "!", "lost": "?"}
 """What the bars are drawn with, by status."""

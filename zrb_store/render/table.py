@@ -1,12 +1,76 @@
-"""Fit a table to a terminal: which columns are shown, and how wide they are."""
+"""How wide texts are, which columns of a table a page has room for, and in which chunks a long table is read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from zrb_store.cli.render.document import Column
-from zrb_store.cli.render.width import display_width, longest_word
+from zrb_store.render.document import Column, Table
+
+_LAST_MARK = re.compile(r".*[-/_.,:](?=.)")  # after which a long word is broken
+_JAMO = range(0x1160, 0x1200)  # vowels and final consonants, which are drawn into the syllable before them
+
+
+def display_width(text: str) -> int:
+    """Return how many columns a text takes on a terminal."""
+    return len(text) if text.isascii() else sum(map(_char_width, text))
+
+
+def _char_width(char: str) -> int:
+    if char.isascii():
+        return 1
+    import unicodedata  # late: large, and rarely needed
+
+    if unicodedata.category(char) in ("Mn", "Me", "Cf") or ord(char) in _JAMO:  # Cf: a joiner
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut a text to `width` columns, ending in `...` if anything was cut off."""
+    if display_width(text) <= width:
+        return text
+    return f"{_beginning(text, max(0, width - 3))}..."
+
+
+def _beginning(text: str, width: int) -> str:
+    """Return as much of the beginning of a text as fits in `width` columns, with all marks on its last character."""
+    if text[: width + 1].isascii():
+        return text[:width]
+    room = width
+    for place, char in enumerate(text):
+        room -= _char_width(char)
+        if room < 0:
+            return text[:place]
+    return text
+
+
+def wrap(text: str, width: int) -> Iterator[str]:
+    """Yield the lines of a text that is wrapped at spaces. Only a word that is wider than a line is broken itself.
+
+    Args:
+        text: The text on one line. Its first line keeps the spaces before it.
+        width: How wide a line may be, in columns.
+    """
+    width = max(2, width)  # the widest character takes two columns
+    while display_width(text) > width:
+        line = _beginning(text, width)
+        if text[len(line)] != " ":
+            words = len(line) - len(line.lstrip(" "))
+            if " " in line[words:]:
+                line = line[: line.rindex(" ")]
+            elif mark := _LAST_MARK.search(line, words):
+                line = line[: mark.end()]
+        yield line.rstrip(" ")
+        text = text[len(line) :].lstrip(" ")
+    yield text
+
+
+def longest_word(text: str) -> int:
+    """Return the width of the widest word of a text."""
+    return max(map(display_width, text.split()), default=0)
+
 
 GAP = "  "
 LEAST_CUT_WIDTH = 16  # what a cell that is cut keeps in a pipe, however narrow the page
@@ -129,3 +193,82 @@ def _next_to_leave(columns: Sequence[Column], places: Sequence[int]) -> int | No
     return min(
         (place for place in places if columns[place].leaves), key=lambda place: columns[place].leaves, default=None
     )
+
+
+_CHUNK_ROWS = 1000
+_CHUNK_CHARACTERS = 4 * 1024 * 1024
+
+
+def chunks(table: Table) -> Iterator[tuple[list[Row], bool]]:
+    """Divide a table, its headings first, into chunks of rows that fit in memory.
+
+    Yields:
+        The rows of a chunk, and whether there is more than one chunk.
+    """
+    rows = iter(table.rows)
+    chunk = [headings(table), *_read_chunk(rows)]
+    following = _read_chunk(rows)
+    is_long = bool(following)
+    while chunk:
+        yield chunk, is_long
+        chunk, following = following, _read_chunk(rows)
+
+
+def _read_chunk(rows: Iterator[Row]) -> list[Row]:
+    chunk: list[Row] = []
+    room = _CHUNK_CHARACTERS
+    while len(chunk) < _CHUNK_ROWS and room > 0 and (row := next(rows, None)) is not None:
+        chunk.append(row)
+        room -= sum(map(len, row))
+    return chunk
+
+
+def headings(table: Table) -> list[str]:
+    """Return the titles of a table's columns, as they are printed."""
+    return [column.title.upper() for column in table.columns]
+
+
+def measured_chunks(table: Table, width: int | None) -> Iterator[tuple[list[Row], list[int]]]:
+    """Divide a table into chunks for a pipe, where all columns are shown and only those that may be cut are narrowed.
+
+    Args:
+        table: The table.
+        width: The width to which such cells are cut; None leaves them whole.
+
+    Yields:
+        The rows of a chunk, and the width of each column.
+    """
+    grown = [0] * len(table.columns)
+    for chunk, is_long in chunks(table):
+        widths = _column_widths(table.columns, chunk, width)
+        if is_long:  # columns grow where they must and never shrink; those that may be cut share what is left
+            grown = [max(pair) for pair in zip(grown, widths, strict=True)]
+            widths = grown if width is None else _fill_page(table.columns, grown, width)
+        yield chunk, widths
+
+
+def _fill_page(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    """Give the columns that may be cut, or else the last one, what the others leave of the page."""
+    filled = list(widths)
+    cut = [place for place, column in enumerate(columns) if column.cut] or [len(columns) - 1]
+    room = width - len(GAP) * (len(columns) - 1) - sum(filled) + sum(filled[place] for place in cut)
+    for place in cut:
+        filled[place] = max(LEAST_CUT_WIDTH, room // len(cut))
+    return filled
+
+
+def _column_widths(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> list[int]:
+    widths = [
+        max((display_width(line) for row in rows for line in row[place].splitlines()), default=0)
+        for place in range(len(columns))
+    ]
+    if width is None:
+        return widths
+    room = width - len(GAP) * (len(columns) - 1)
+    room -= sum(needed for needed, column in zip(widths, columns, strict=True) if not column.cut)
+    cut = sorted((widths[place], place) for place, column in enumerate(columns) if column.cut)
+    # The narrowest first: what it does not need is left to the others.
+    for sharing, (needed, place) in zip(range(len(cut), 0, -1), cut, strict=True):
+        widths[place] = min(needed, max(LEAST_CUT_WIDTH, room // sharing))
+        room -= widths[place]
+    return widths

@@ -10,12 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from zrb_store.cli.render.bars import AXIS, draw
-from zrb_store.cli.render.document import Block, Chart, Column, Fields, Lines, Table
-from zrb_store.cli.render.fit import GAP, Fit, Row, fit
-from zrb_store.cli.render.layout import chunks, headings
-from zrb_store.cli.render.stdout import page_width
-from zrb_store.cli.render.width import display_width, longest_word, shorten, wrap
+from zrb_store.render.chart import AXIS, draw
+from zrb_store.render.document import Block, Chart, Column, Fields, Lines, Table, page_width
+from zrb_store.render.table import GAP, Fit, Row, chunks, display_width, fit, headings, longest_word, shorten, wrap
 
 _STYLES = {
     "completed": "green",

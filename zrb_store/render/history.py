@@ -1,4 +1,4 @@
-"""The runs of a session, and the attempts and steps of its tasks, as `show` prints them."""
+"""The tasks of a session with their attempts and steps, as `show` prints them, and as `show --timeline` draws them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import itertools
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
 
-from zrb_store.cli.render.document import Column, Table
-from zrb_store.cli.render.errors import error_line
-from zrb_store.cli.render.format import (
+from zrb_store.inspect.agents import agent_note, agent_sum
+from zrb_store.inspect.session_view import Attempt, Step, Task
+from zrb_store.inspect.show import SessionDocument
+from zrb_store.inspect.timeline import Timeline, TimelineRow
+from zrb_store.queries.step_history import StepCounts
+from zrb_store.records import AttemptRecord, RunRecord
+from zrb_store.render.document import Bar, Chart, ChartRow, Column, Lines, Moment, Table, page_width
+from zrb_store.render.format import (
     NOTHING,
     TimeFormat,
     counted,
+    error_line,
     format_duration,
     length,
     preview,
     run_process,
 )
-from zrb_store.cli.render.stdout import page_width
-from zrb_store.cli.render.width import display_width, shorten
-from zrb_store.inspect.agents import agent_note, agent_sum
-from zrb_store.inspect.session_view import Attempt, Step, Task
-from zrb_store.queries.step_history import StepCounts
-from zrb_store.records import AttemptRecord, RunRecord
+from zrb_store.render.table import display_width, shorten
 from zrb_store.safe_text import one_line
 
 _ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
@@ -199,3 +200,41 @@ def _all_steps(counts: StepCounts) -> str:
         parts.append(f"{counts.running} running")
     attempts = {"failed": counts.failed, "interrupted": counts.interrupted, "lost": counts.lost}
     return ", ".join([*parts, *(counted(number, f"{word} attempt") for word, number in attempts.items() if number)])
+
+
+_STEP_LABEL_WIDTH = 40  # columns of a step's name beside its bars
+
+
+def timeline_chart(document: SessionDocument, times: TimeFormat, *, every: bool, steps: bool) -> Chart | Lines:
+    """Return the chart of a session's attempts, or a line if it has no tasks.
+
+    Args:
+        document: The session.
+        times: The format of times.
+        every: Whether long lists of attempts are shown whole.
+        steps: Whether steps are drawn too.
+    """
+    timeline = Timeline(document)
+    skip = {task.name: hidden_count(task.attempts, every) for task in document.tasks}
+    rows = [_chart_row(row) for row in timeline.rows(steps=steps, skip=skip)]
+    for task, hidden in skip.items():
+        if hidden:
+            place = next(place for place, row in enumerate(rows) if row.label.startswith(f"{one_line(task)}#"))
+            rows.insert(place, ChartRow(f"{one_line(task)}: {hidden} earlier", [], "--all"))
+    if not rows:
+        return Lines(["The session has no tasks."], "Timeline")
+    spans = [(_moment(span.start, times), _moment(span.end, times)) for span in timeline.work]
+    return Chart(rows, spans, "Timeline")
+
+
+def _chart_row(row: TimelineRow) -> ChartRow:
+    label = f"  {shorten(one_line(row.name), _STEP_LABEL_WIDTH)}" if row.is_step else one_line(row.name)
+    if not row.bars:
+        return ChartRow(label, [], row.status)
+    span, status = row.bars[-1]
+    note = "lost" if status == "lost" else format_duration(span.end - span.start)
+    return ChartRow(label, [Bar(bar.start, bar.end, word) for bar, word in row.bars], note)
+
+
+def _moment(at: int, times: TimeFormat) -> Moment:
+    return Moment(at, times.brief(at))

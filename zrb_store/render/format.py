@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from zrb_store.cli.render.json_stream import dumps_compact
-from zrb_store.cli.render.readable import TEXT_TAGS, readable
-from zrb_store.cli.render.stdout import on_terminal
 from zrb_store.local_time import is_repeated, zone_name
 from zrb_store.records import to_datetime
+from zrb_store.render.document import on_terminal
+from zrb_store.render.json_stream import dumps_compact
+from zrb_store.render.messages import as_typed, program_name
+from zrb_store.render.readable import TEXT_TAGS, readable
 from zrb_store.safe_text import one_line, printable
 
 if TYPE_CHECKING:  # the plugin uses this module without them
@@ -236,3 +237,13 @@ def single_text(tree: JsonValue) -> str | None:
     if tag == "str" and type(content) is list:
         return "".join(map(str, content))
     return content if tag in TEXT_TAGS and type(content) is str and tree.keys() == {"$", "v"} else None
+
+
+def error_line(error: ErrorRecord) -> str:
+    """Return type and message of an error."""
+    return as_typed(error_summary(error), program_name())
+
+
+def error_details(error: ErrorRecord) -> str:
+    """Return the traceback of an error or else its type and message."""
+    return as_typed(error.traceback or error_summary(error), program_name())

@@ -1,0 +1,1 @@
+"""What commands print and pages show: values, tables, times and messages as text. Below all edges."""
