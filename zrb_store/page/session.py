@@ -38,7 +38,7 @@ def read_session(database: Database, question: Question) -> Found | Elsewhere:
     if described["status"] in ("running", "stale"):
         return Found("live_session.html", context)
     # A session that does not run looks the same whenever it is read.
-    return Found("live_session.html", context, unless=context["description"].replace(described["read_at"], ""))
+    return Found("live_session.html", context, unless=context["json"].replace(described["read_at"], ""))
 
 
 def _whole(tree: Any) -> Any:
