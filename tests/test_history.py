@@ -126,3 +126,10 @@ def test_pages_of_computed_statuses_find_all(sqlite_store: Store, monkeypatch: p
     assert [
         one.session.name for one in list_sessions(sqlite_store.database, statuses=["failed", "stale"], limit=9)
     ] == [f"etl-{number}" for number in range(58, 40, -2)]
+
+
+def test_the_sessions_of_a_project(store: Store) -> None:
+    for name, project in (("a", "/srv/shop"), ("b", "/srv/mill"), ("c", None)):
+        with store.session(name).run(project=project):
+            pass
+    assert [session.name for session in store.sessions(project="/srv/shop")] == ["a"]

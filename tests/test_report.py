@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import hashlib
 import json
 import re
@@ -55,9 +56,9 @@ class Document(HTMLParser):
 
     @property
     def description(self) -> dict[str, Any]:
-        """The data of the page, as it is packed."""
-        (text,) = (text for tag, text in self.raw if text.startswith("{"))
-        found: dict[str, Any] = json.loads(text)
+        """The data of the page."""
+        (text,) = (text for tag, text in self.raw if text.startswith("H4sI"))  # gzip in base64
+        found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(text)))
         return found
 
 
@@ -142,7 +143,7 @@ def test_policy_allows_the_scripts_and_the_style_of_the_file_and_nothing_else(co
     sources = {part.split()[0]: part.split()[1:] for part in str(policy).split("; ")}
     digests = {tag: set[str]() for tag, _ in document.raw}
     for tag, text in document.raw:
-        if not text.startswith("{"):
+        if not text.startswith("H4sI"):
             digests[tag].add(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'")
     assert sources == {
         "default-src": ["'none'"],
@@ -260,7 +261,7 @@ def test_a_hundred_thousand_values_are_all_there_in_5_mb(command: Commands, stor
     page = command.ok("report", "s")
     assert len(page.encode()) <= 5_000_000
     queue = Document(page).description["queues"]["q"]
-    assert (queue["left_out"], queue["values"]["count"]) == (0, 100_000)
+    assert (queue["left_out"], len(queue["values"])) == (0, 100_000)
 
 
 @pytest.mark.promise(number=14)
@@ -272,10 +273,10 @@ def test_what_has_no_room_is_counted_and_named(command: Commands, store: Store) 
     insert(store, 20_000, ATTEMPTS)
     insert(store, 20_000, STEPS)
     page = command.ok("report", "s")
-    assert 3_000_000 < len(page.encode()) <= 5_000_000
+    assert len(page.encode()) <= 5_000_000
     document = Document(page)
     queue, (task,) = document.description["queues"]["q"], document.description["tasks"]
-    assert queue["left_out"] + queue["values"]["count"] == 100_000
+    assert queue["left_out"] + len(queue["values"]) == 100_000
     assert queue["left_out"] > 0
     assert task["attempts_left_out"] + len(task["attempts"]) == 20_000
     assert task["steps_left_out"] + len(task["steps"]) == 20_000

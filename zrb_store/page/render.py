@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import gzip
 import json
 import re
 import shlex
@@ -125,6 +127,11 @@ def as_json(tree: JsonTree) -> Markup:
     text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
     text = _STRING_OR_NUMBER.sub(_exact, text)
     return Markup(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def packed(text: str) -> str:
+    """Return a text for a script element as base64 of gzip, in which it takes a fifth of the room; page.js reads it."""
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
 
 
 def measure(tree: JsonTree) -> int:

@@ -10,13 +10,12 @@ from markupsafe import Markup
 from zrb_store.db.engine import Database
 from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.redact import redacted
-from zrb_store.inspect.report import Budget, Plan, Report, describe
-from zrb_store.json_tree import JsonValue
+from zrb_store.inspect.report import Budget, Plan, Report, ReportQueue, ReportValue, describe
+from zrb_store.json_tree import JsonObject, JsonValue
 from zrb_store.page.assets import GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined
 from zrb_store.page.flow_text import events, flow
 from zrb_store.page.found import Context
-from zrb_store.page.packing import packed
-from zrb_store.page.render import as_json, environment, measure
+from zrb_store.page.render import as_json, environment, measure, packed
 from zrb_store.page.text import MOST_ATTEMPTS, MOST_ROWS, queues, rows
 from zrb_store.render.messages import zrb_program
 
@@ -94,6 +93,8 @@ def session_context(described: Report, program: str) -> Context:
         described: The session.
         program: What a reader types before the name of a command.
     """
+    description: JsonObject = {"program": program, **described.to_json(_queue_with_numbers)}
+    text = as_json(description)
     return {
         "session": described.session,
         "report": described,
@@ -106,5 +107,22 @@ def session_context(described: Report, program: str) -> Context:
         "events": events(described),
         "most_rows": MOST_ROWS,
         "most_attempts": MOST_ATTEMPTS,
-        "description": as_json(packed(described, program)),
+        "json": text,
+        "description": packed(text),
+    }
+
+
+def _queue_with_numbers(queue: ReportQueue) -> JsonObject:
+    """Return a queue with the times of values in microseconds: reading 100,000 as texts takes a browser long."""
+    return queue.to_json([_with_numbers(value) for value in queue.values])
+
+
+def _with_numbers(shown: ReportValue) -> JsonObject:
+    value, record = shown.value, shown.value.record
+    return {
+        **shown.to_json(),
+        "pushed_at": record.pushed_at,
+        "taken_at": value.taken_at,
+        "ended_at": record.ended_at,
+        "undone_at": shown.undone_at,
     }

@@ -39,4 +39,4 @@ def read_session(database: Database, question: Question) -> Found | Elsewhere:
     if described.session.status in ("running", "stale"):
         return Found("live_session.html", context)
     # A session that does not run looks the same whenever it is read.
-    return Found("live_session.html", context, unless=context["description"].replace(str(iso(described.read_at)), ""))
+    return Found("live_session.html", context, unless=context["json"].replace(str(iso(described.read_at)), ""))
