@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from referencing import Registry, Resource
 
 from zrb_store import Store
 from zrb_store.db.engine import Database
-from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.log import log
+from zrb_store.inspect.report import describe
 from zrb_store.inspect.show import open_session
+from zrb_store.json_tree import Lazy
+from zrb_store.records import AttemptRecord, RunRecord
 
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schema"
 
@@ -74,14 +77,14 @@ def show(
 ) -> dict[str, Any]:
     """Return what `show --format json` prints about a session, with `--live` and `--at` as they are given."""
     with open_session(database, name, queue, only="live" if live else None, at=at) as document:
-        tree: dict[str, Any] = with_lists_read(document.tree)
+        tree: dict[str, Any] = with_lists_read(document.to_json())
         return tree
 
 
 def logged(store: Store, name: str, task: str | None = None) -> dict[str, Any]:
     """Return what `log --format json` prints about a session, or about one of its tasks or steps."""
     with log(store.database, name, task) as document:
-        tree: dict[str, Any] = with_lists_read(document)
+        tree: dict[str, Any] = with_lists_read(document.to_json())
         return tree
 
 
@@ -92,6 +95,36 @@ def with_lists_read(tree: Any) -> Any:
     if isinstance(tree, (list, Lazy, Iterator)):
         return [with_lists_read(item) for item in tree]
     return tree
+
+
+def description(database: Database, name: str, **options: Any) -> dict[str, Any]:
+    """Return the description of a session that a report embeds, if it matches the schema."""
+    found: dict[str, Any] = check("report", describe(database, name, **options).to_json())
+    return found
+
+
+_ATTEMPT = AttemptRecord(
+    id=1, session_id=1, session="s", run_id=1, run=1, fence=1, task="t", number=1, role="task", status="completed",
+    restorable=True, arguments=None, result_queue_id=None, result_seq=None, error_type=None, error_message=None,
+    error_traceback=None, started_at=1, ended_at=1, given_back_at=None, command_pid=None, command_started=None,
+    parent_id=None, step_of=None, step=None, step_number=None, once=False, started_tick=1, ended_tick=1,
+    given_back_tick=None,
+)  # fmt: skip
+
+
+def attempt_record(**fields: Any) -> AttemptRecord:
+    """Return the record of an attempt that is in no store, with these fields."""
+    return replace(_ATTEMPT, **fields)
+
+
+def run_record(number: int) -> RunRecord:
+    """Return the record of a run that is in no store."""
+    return RunRecord(
+        id=number, session_id=1, number=number, origin="cli", host="h", boot_id=None, pid_namespace=None, pid=1,
+        process_started=None, user=None, command=[], folder=None, python_version=None, zrb_version=None, started_at=1,
+        lease_expires_at=1, suspected_at=None, ended_at=None, outcome=None, told_at=None, started_tick=1,
+        ended_tick=None, error_type=None, error_message=None, error_traceback=None,
+    )  # fmt: skip
 
 
 def check(shape: str, thing: Any) -> Any:

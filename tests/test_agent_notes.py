@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.sessions import attempt_record
 from zrb_store.inspect.agents import agent_note, agent_sum
+from zrb_store.inspect.session_view import Step
 
 
 def answer(given: int, answered: int, **more: Any) -> dict[str, Any]:
@@ -63,8 +65,8 @@ def test_notes(name: str, result: Any, note: str | None) -> None:
 
 
 def test_the_sum() -> None:
-    def step(name: str, result: Any, run: int | None, status: str = "completed") -> dict[str, Any]:
-        return {"name": name, "result": result, "status": status, "attempts": [{"run": run}]}
+    def step(name: str, result: Any, run: int | None, status: str = "completed") -> Step:
+        return Step([attempt_record(step=name, run=run)], status, result)
 
     steps = [
         step("prompt", {"kind": "prompt"}, 1),

@@ -18,9 +18,9 @@ from tests.sessions import parse, parse_lines, show
 from tests.terminals import MAIN
 from zrb_store import Store
 from zrb_store.db.tables import change
-from zrb_store.inspect import by_hand
-from zrb_store.inspect.lazy import MAX_ROWS, Lazy
+from zrb_store.inspect import value as by_hand
 from zrb_store.inspect.show import open_session
+from zrb_store.json_tree import MAX_ROWS, Lazy
 from zrb_store.queries.changes import record_change
 from zrb_store.records import iso
 
@@ -203,9 +203,9 @@ def test_a_long_list_can_be_read_again(store: Store, command: Commands) -> None:
     for _ in range(3):
         command.ok("pop", "inbox", "files")
     with open_session(store.database, "inbox") as document:
-        values = document.tree["queues"]["files"]["values"]
+        values = document.queues[0].values
         assert isinstance(values, Lazy)
-        first, second = ([bool(value["popped_by"]) for value in values] for _ in range(2))
+        first, second = ([bool(value.popped_by) for value in values] for _ in range(2))
     assert first == second == [True] * 3 + [False] * (MAX_ROWS - 2)
 
 

@@ -19,7 +19,7 @@ from tests.commands import Commands
 from tests.sessions import Broken, etl, inbox, parse, parse_lines
 from zrb_store import Store, ValueNotFound, codec
 from zrb_store.codec.differences import differences
-from zrb_store.inspect.paths import part
+from zrb_store.inspect.get import part
 from zrb_store.process import identity
 from zrb_store.queries import changes
 
@@ -275,19 +275,19 @@ def test_parts_that_are_not_there(path: str) -> None:
 
 @pytest.mark.parametrize("inside", ["x", None, 1, [1], [[1]], [[1, 2, 3]], {"a": 1}, {"$": []}])
 def test_what_is_no_dict_of_pairs_has_no_parts(inside: Any) -> None:
-    damaged = {"$": "dict", "v": inside}
+    damaged: Any = {"$": "dict", "v": inside}
     with pytest.raises(ValueNotFound):
         part(damaged, "$[3]")
     assert list(differences(damaged, damaged)) == []
     [difference] = differences(damaged, {"$": "dict", "v": [[1, 2]]})
-    assert difference["path"] == "$"
+    assert difference.path == "$"
 
 
 def test_colliding_keys_take_little_time() -> None:
     """Int keys that all have the hash 0: a dict would compare each of them with all others."""
 
     def spent(factor: int) -> float:
-        tree = {"$": "dict", "v": [[key * factor, key] for key in range(30_000)]}
+        tree: Any = {"$": "dict", "v": [[key * factor, key] for key in range(30_000)]}
         start = time.process_time()
         assert part(tree, f"$[{29_999 * factor}]") == 29_999
         assert list(differences(tree, json.loads(json.dumps(tree)))) == []
@@ -333,5 +333,5 @@ def test_differences_are_none_exactly_between_equal_values(one: Any, two: Any) -
     found = list(differences(a, b))
     assert (not found) == (exact(one) == exact(two))
     for difference in found:
-        if difference["kind"] != "only_b":
-            assert part(a, difference["path"]) == difference["a"]
+        if difference.kind != "only_b":
+            assert part(a, difference.path) == difference.a

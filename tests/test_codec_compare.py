@@ -55,7 +55,7 @@ def test_damaged_values_are_the_same_only_as_themselves(damaged: Any) -> None:
 
 
 def test_instants_and_numbers_are_compared_by_value() -> None:
-    moment = {"$": "datetime", "v": "2026-11-24T12:00:00+00:00"}
+    moment: Any = {"$": "datetime", "v": "2026-11-24T12:00:00+00:00"}
     assert codec.same(moment, {"$": "datetime", "v": "2026-11-24T13:00:00+01:00"})
     assert not codec.same(moment, {"$": "datetime", "v": "2026-11-24T13:00:00+00:00"})
     assert codec.same({"$": "Decimal", "v": "1.0"}, {"$": "Decimal", "v": "1.00"})

@@ -245,7 +245,7 @@ def test_opaque_keeps_type_and_repr() -> None:
     opaque = decode(encoded.data)
     assert opaque == Opaque("dict", f"{{'b': [{LOCK!r}, ('x',)], 'a': {{Decimal('1')}}}}", "$.b[0]", "lock")
     assert repr(opaque).startswith("<opaque dict: {'b': [<unlocked")
-    assert to_json(encoded.data)["$"] == "opaque"
+    assert json.loads(encoded.data)["$"] == "opaque"
     assert encode(opaque, lenient=True) == encoded
     assert decode(encode(LOCK, lenient=True).data).type == "_thread.lock"
     with pytest.raises(UnencodableValue):

@@ -78,7 +78,7 @@ def stepping(store: Store) -> None:
 def compared(store: Store, a: str, b: str) -> list[Any]:
     """Return the differences of two sessions."""
     with diff(store.database, a, b) as comparison:
-        return list(comparison["differences"])
+        return [each._asdict() for each in comparison.differences]
 
 
 def statements(store: Store, read: Callable[[Store], Any]) -> list[str]:
@@ -126,3 +126,10 @@ def test_pages_of_computed_statuses_find_all(sqlite_store: Store, monkeypatch: p
     assert [
         one.session.name for one in list_sessions(sqlite_store.database, statuses=["failed", "stale"], limit=9)
     ] == [f"etl-{number}" for number in range(58, 40, -2)]
+
+
+def test_the_sessions_of_a_project(store: Store) -> None:
+    for name, project in (("a", "/srv/shop"), ("b", "/srv/mill"), ("c", None)):
+        with store.session(name).run(project=project):
+            pass
+    assert [session.name for session in store.sessions(project="/srv/shop")] == ["a"]

@@ -37,6 +37,7 @@ ROWS = [
         {
             "agent_tools",
             "errors",
+            "json_tree",
             "local_time",
             "name_pattern",
             "names",

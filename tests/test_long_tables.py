@@ -12,7 +12,7 @@ from tests.commands import Commands
 from tests.sessions import show, with_lists_read
 from tests.terminals import plain, shown_on_terminal
 from zrb_store import Store, open_store
-from zrb_store.inspect.lazy import Lazy
+from zrb_store.json_tree import Lazy
 from zrb_store.render import json_stream
 
 LONG = "long " * 100
@@ -66,9 +66,9 @@ def test_what_is_read_bit_by_bit_is_what_is_read_at_once(store: Store, monkeypat
         return [show(store.database, name, queue, live=live, at=at) for name, queue, live, at in looks]
 
     at_once = everything()
-    monkeypatch.setattr("zrb_store.inspect.lazy.MAX_BYTES", 0)
+    monkeypatch.setattr("zrb_store.json_tree.MAX_BYTES", 0)
     assert everything() == at_once, "values read one by one must be the same"
-    monkeypatch.setattr("zrb_store.inspect.lazy.MAX_ROWS", 0)
+    monkeypatch.setattr("zrb_store.json_tree.MAX_ROWS", 0)
     assert everything() == at_once, "attempts read one by one must be the same too"
 
 

@@ -219,12 +219,12 @@ def test_rows_tell_what_became_of_runs_and_attempts_although_the_server_crashed(
         run.end("completed")
         assert between.cut_at is None
         with open_session(store.database, "s") as document:
-            assert [task["attempts"][number]["status"] for task in document.tree["tasks"] for number in (0, 1)] == [
+            assert [each.record.status for task in document.tasks for each in task.attempts] == [
                 "failed",
                 "completed",
             ]
-            assert [run["outcome"] for run in document.tree["runs"]] == ["completed"]
-            assert document.tree["queues"]["load"]["live"] == [1]
+            assert [run.outcome for run in document.runs] == ["completed"]
+            assert {queue.name: queue.live for queue in document.queues}["load"] == [1]
 
 
 def test_a_commit_that_has_not_ended_is_waited_for(

@@ -305,6 +305,6 @@ def test_a_bug_of_ours_is_one_sentence(filled: Store, pages: Pages, monkeypatch:
     def broken(*_: Any, **__: Any) -> Any:
         raise TypeError("no such thing")
 
-    monkeypatch.setattr("zrb_store.page.list.summary_shape", broken)
+    monkeypatch.setattr("zrb_store.page.list.summaries", broken)
     answer = pages("/?format=json", status=500)
     assert answer.json == {"error": "internal error, please report it: TypeError: no such thing"}

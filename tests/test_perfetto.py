@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,12 +12,16 @@ from hypothesis import strategies as st
 
 from tests import stepping, trace_events
 from tests.commands import Commands
-from tests.sessions import show
+from tests.sessions import attempt_record, run_record
 from tests.test_doctor import fill_with_history
 from tests.trace_events import Event
 from zrb_store import Store
 from zrb_store.inspect.perfetto import events, open_trace
-from zrb_store.inspect.timeline import Span, micros
+from zrb_store.inspect.session_view import Attempt, Step, Task
+from zrb_store.inspect.show import open_session
+from zrb_store.inspect.timeline import Span
+from zrb_store.queries.step_history import StepCounts
+from zrb_store.records import AttemptRecord
 from zrb_store.testing import expire_lease
 
 
@@ -66,9 +69,10 @@ def test_runs_are_processes_and_tasks_are_tracks(store: Store, filled: Store) ->
     assert arrows(trace) == [("rows", "extract#1", "load#1 (failed)"), ("rows", "extract#1", "load#2")]
     (failed,) = (each for each in trace if each["name"] == "load#1 (failed)")
     assert failed["args"] == {"status": "failed", "error": "Broken: no column 'price'\nin row 3"}
-    (run,) = show(store.database, "etl-25")["runs"]
+    with open_session(store.database, "etl-25") as document:
+        (run,) = document.runs
     (span,) = (each for each in trace if each.get("cat") == "run")
-    assert (span["ts"], span["ts"] + span["dur"]) == (micros(run["started_at"]), micros(run["ended_at"]))
+    assert (span["ts"], span["ts"] + span["dur"]) == (run.started_at, run.ended_at)
 
 
 def test_steps_lie_in_their_attempt(store: Store) -> None:
@@ -109,20 +113,17 @@ SPANS = st.lists(
 def test_spans_that_overlap_have_tracks_of_their_own(
     attempts: list[tuple[int | None, Span]], steps: list[tuple[int | None, Span]]
 ) -> None:
-    def shapes(drawn: list[tuple[int | None, Span]]) -> list[dict[str, Any]]:
+    def records(task: str, drawn: list[tuple[int | None, Span]]) -> list[AttemptRecord]:
         return [
-            {"number": number, "run": run, "span": span, "status": "completed", "error": None}
+            attempt_record(task=task, number=number, run=run, started_at=span.start, ended_at=span.end)
             for number, (run, span) in enumerate(drawn, 1)
         ]
 
-    runs = [
-        {"number": number, "outcome": None, "origin": "cli", "host": "h", "pid": 1, "started_at": None}
-        for number in (1, 2)
-    ]
-    step = {"id": "t/1", "name": "step", "attempts": shapes(steps)}
-    tree = {"runs": runs, "tasks": [{"task": "t", "attempts": shapes(attempts), "steps": [step]}], "queues": {}}
-    spans = {1: Span(1, 50), 2: Span(1, 50)}
-    drawn = list(events(tree, spans, lambda attempt: attempt["span"]))
+    runs = [(run_record(number), Span(1, 50)) for number in (1, 2)]
+    own = [Attempt(record) for record in records("t", attempts)]
+    counts = StepCounts("t", 1, 1, 0, 0, 0, 0, 0)
+    task = Task("t", "completed", True, None, own, counts, [Step(records("t/1", steps), "completed", None)])
+    drawn = list(events(runs, [task], [], lambda attempt: Span(attempt.started_at, attempt.ended_at or 0)))
     trace_events.check(drawn)
     assert sum(each["ph"] == "X" for each in drawn) == 2 + len(attempts) + len(steps)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.sessions import attempt_record
 from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.records import AttemptRecord
 from zrb_store.resume_plan import Decision, Node, Workflow, decide, reruns
@@ -18,15 +19,16 @@ def history(*ended: str) -> list[AttemptRecord]:
         task, status, *words = text.split()
         role = next((word for word in words if word in ("check", "server", "fallback", "manual")), "task")
         records.append(
-            AttemptRecord(
-                id=number, session_id=1, session="s", run_id=1, run=1, fence=1, task=task, number=number, role=role,
-                status=status, restorable="opaque" not in words, arguments=None, result_queue_id=None, result_seq=None,
-                error_type=None, error_message=None, error_traceback=None, started_at=number, ended_at=number,
-                given_back_at=number if "given-back" in words else None, command_pid=None, command_started=None,
-                parent_id=None, step_of=None, step=None, step_number=None, once=False,
-                started_tick=number, ended_tick=number, given_back_tick=None,
+            attempt_record(
+                id=number,
+                task=task,
+                number=number,
+                role=role,
+                status=status,
+                restorable="opaque" not in words,
+                given_back_at=number if "given-back" in words else None,
             )
-        )  # fmt: skip
+        )
     return records
 
 

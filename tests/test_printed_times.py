@@ -152,15 +152,18 @@ def test_what_is_ambiguous_or_unknown_is_refused(
 
 @pytest.mark.parametrize("zone", [BERLIN], indirect=True)
 def test_without_tz_only_a_time_that_is_shown_twice_names_its_zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(time: str) -> int:
+        return int(datetime.fromisoformat(time).timestamp()) * 1_000_000
+
     # A context of its own: `zone` ends before `monkeypatch`, which would set TZ for all tests that follow.
     with monkeypatch.context() as patched:
         patched.setattr("zrb_store.render.format.on_terminal", lambda: True)
         patched.delenv("TZ")  # the zone of this process stays as it is: nothing calls tzset
-        times = TimeFormat("2025-10-26T00:00:00Z")
-        assert times.brief("2025-10-26T00:30:00Z") == "02:30:00 CEST"
-        assert times.brief("2025-10-26T01:30:00Z") == "02:30:00 CET"
-        assert times.brief("2025-10-26T02:30:00Z") == "03:30:00"
-        assert times.full("2025-10-26T02:30:00Z") == "2025-10-26 03:30:00"
+        times = TimeFormat(at("2025-10-26T00:00:00Z"))
+        assert times.brief(at("2025-10-26T00:30:00Z")) == "02:30:00 CEST"
+        assert times.brief(at("2025-10-26T01:30:00Z")) == "02:30:00 CET"
+        assert times.brief(at("2025-10-26T02:30:00Z")) == "03:30:00"
+        assert times.full(at("2025-10-26T02:30:00Z")) == "2025-10-26 03:30:00"
 
 
 @pytest.mark.parametrize("zone", [BERLIN], indirect=True)

@@ -22,6 +22,7 @@ from tests.terminals import MAIN, drawn, shown_on_terminal
 from zrb_store import Store, codec
 from zrb_store.codec.stand_ins import CmdResult
 from zrb_store.codec.walk import READERS
+from zrb_store.json_tree import JsonValue
 from zrb_store.render.format import preview
 from zrb_store.render.readable import readable
 
@@ -89,14 +90,16 @@ def test_each_type_that_is_stored_has_a_text() -> None:
 
 
 def test_what_this_version_does_not_know_is_shown_as_it_is_stored() -> None:
-    for tree in (
+    trees: list[JsonValue] = [
         {"$": "new", "v": 1},
         {"$": 7},
         {"$": ["x"]},
         {"$": "tuple"},
         {"$": "tuple", "v": 1},
+        {"$": "timedelta", "v": ["x"]},
         {"$": "Decimal"},
-    ):
+    ]
+    for tree in trees:
         assert readable([tree, 1]).startswith('[{"$": ')
     assert readable({"$": "object", "type": "shop.Money", "v": {"cents": 5}}) == 'Money({"cents": 5})'
     assert readable({"$": "enum", "type": "shop.Flags", "name": None, "v": 8}) == "Flags(8)"

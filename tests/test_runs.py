@@ -19,7 +19,7 @@ from tests.postgres import wait_until
 from tests.processes import Child
 from tests.rows import all_rows, faults, query
 from tests.runners import hold_a_run
-from tests.sessions import check, parse
+from tests.sessions import description, parse
 from zrb_store import (
     InputsDiffer,
     InvalidArgument,
@@ -31,7 +31,6 @@ from zrb_store import (
     StoreUnavailable,
 )
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.report import describe
 from zrb_store.page.report import report
 from zrb_store.testing import expire_lease, short_lease
 
@@ -273,7 +272,7 @@ class TestAnErrorOutsideOfAttempts:
         assert f"failed, {line}" in command.ok("stats")
         [stats] = parse("stats", command.ok("stats", "--format", "json"))
         assert stats["last_failure"]["error"] == {"task": None, **error}
-        described = check("report", describe(store.database, "flow"))
+        described = description(store.database, "flow")
         assert described["runs"][0]["error"] == {**error, "traceback": query(store, TRACEBACK)[0][0]}
         page = report(store.database, "flow", "zrb-store", None, Damage()).decode()
         assert "Error of run 1" in page

@@ -223,7 +223,7 @@ def test_inputs_errors_and_output(store: Store, command: Commands, tmp_path: Pat
     assert "refused: password=***" in shown[2]
     assert "Authorization: Bearer ***" in shown[2]
     assert "api-key=***" in shown[0]
-    for text in [*shown, page.read_text(), str(describe(store.database, "s"))]:
+    for text in [*shown, page.read_text(), str(describe(store.database, "s").to_json())]:
         assert "Zk7" not in text
     with pytest.raises(InputsDiffer) as refused:
         store.session("s").run(inputs={**inputs, "api-key": "Zk7-2", "config": {"password": "Zk7-3"}}).start()

@@ -152,3 +152,12 @@ def _instants(clock: datetime) -> list[datetime]:
     """Return when the local clock showed a time: once, or twice if it was put back, or never if it was put forward."""
     found = dict.fromkeys(clock.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
     return [local for local in (each.astimezone() for each in found) if local.replace(tzinfo=None, fold=0) == clock]
+
+
+def rounded(micros: int) -> str:
+    """Write a length of time, in microseconds, in the largest unit of which it has at least two."""
+    seconds = micros / 1_000_000
+    for name, unit in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"

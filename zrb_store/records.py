@@ -7,9 +7,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
+
+from zrb_store.json_tree import JsonObject, json_or_null
 
 UNSUCCESSFUL = ("failed", "interrupted", "lost")
 """The statuses of attempts that have ended without completing."""
+
+
+class ErrorRecord(NamedTuple):
+    """The error that ended an attempt, or a run outside of its attempts."""
+
+    type: str | None
+    message: str | None
+    traceback: str | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return it as `show --format json` shows it."""
+        return {"type": self.type, "message": self.message}
+
+    def with_traceback(self) -> JsonObject:
+        """Return it as `log --format json` shows it."""
+        return {**self.to_json(), "traceback": self.traceback}
+
+
+def _error(type_: str | None, message: str | None, traceback: str | None) -> ErrorRecord | None:
+    return None if type_ is None and message is None else ErrorRecord(type_, message, traceback)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +94,24 @@ class RunRecord:
     error_traceback: str | None
     damage: tuple[str, ...] = ()
 
+    @property
+    def error(self) -> ErrorRecord | None:
+        """The error that ended it outside of its attempts."""
+        return _error(self.error_type, self.error_message, self.error_traceback)
+
+    def to_json(self) -> JsonObject:
+        """Return it as `show --format json` shows it."""
+        return {
+            "number": self.number,
+            "origin": self.origin,
+            "host": self.host,
+            "pid": self.pid,
+            "started_at": iso(self.started_at),
+            "ended_at": iso(self.ended_at),
+            "outcome": self.outcome,
+            "error": json_or_null(self.error),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
@@ -115,6 +156,11 @@ class AttemptRecord:
     def name(self) -> str:
         """The attempt's name within its session, such as `load#2`."""
         return f"{self.task}#{self.number}"
+
+    @property
+    def error(self) -> ErrorRecord | None:
+        """The error that ended it."""
+        return _error(self.error_type, self.error_message, self.error_traceback)
 
     @property
     def stands(self) -> bool:

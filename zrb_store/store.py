@@ -103,13 +103,14 @@ class Store:
             InvalidArgument: There is no such status, or the limit is negative.
         """
         from zrb_store.inspect.list import STATUSES, list_sessions  # only now: most programs do not list
+        from zrb_store.project import Projects
 
         if status is not None and status not in STATUSES:
             raise InvalidArgument(f"{status!r} is not a status: use {', '.join(STATUSES)}")
         if limit is not None and limit < 0:
             raise InvalidArgument(f"the limit {limit} is less than 0")
         statuses = None if status is None else [status]
-        projects = None if project is None else [project]
+        projects = None if project is None else Projects((project,))
         found = list_sessions(self.database, statuses=statuses, task=task, projects=projects, since=since, limit=limit)
         return [summary.session for summary in found]
 
@@ -128,10 +129,10 @@ class Store:
         Raises:
             ValueNotFound: There is none, or the newest is too old.
         """
-        from zrb_store.inspect.last import last_result
+        from zrb_store.inspect.get import last_result
 
         found = last_result(self.database, task, max_age=max_age, any_project=any_project, of=of)
-        return codec.decode(found.data)
+        return codec.decode(found.value.record.data)
 
     def fork(self, session: str, *, from_task: str, from_step: str | None = None, name: str | None = None) -> Session:
         """Copy a session as it was before a task, or a step of it, first started. A run of the copy goes on from there.

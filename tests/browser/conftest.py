@@ -92,6 +92,8 @@ def open_file(new_page: Callable[..., Page]) -> Callable[..., Page]:
     def open_file(path: Path, **settings: Any) -> Page:
         page = new_page(**settings)
         page.goto(path.resolve().as_uri())
+        if settings.get("java_script_enabled", True):  # the description is read while the page is shown
+            page.locator("html.scripted").wait_for(state="attached")
         return page
 
     return open_file

@@ -15,8 +15,8 @@ from tests.browser.reports import processor_time, write
 from zrb_store import Store, open_store
 
 # Draw a part of the page anew, until it is laid out.
-REDRAW = """(name) => {
-  const description = Page.parse(document.getElementById("description").textContent);
+REDRAW = """async (name) => {
+  const description = await Page.read(document.getElementById("description"));
   const element = document.querySelector(`section[data-part=${name}] .drawing`);
   ({ Flow, Moment })[name].draw(element, description, Page);
   element.getBoundingClientRect();
@@ -145,7 +145,7 @@ def test_100_000_values_are_drawn_at_once(tmp_path: Path, open_file: Callable[..
         file = write(store, "large", tmp_path)
     page = open_file(file)
     pushed = int(
-        page.evaluate("Lives.read(Page.parse(document.getElementById('description').textContent)).queues[0].count")
+        page.evaluate("Page.read(document.getElementById('description')).then((it) => Lives.read(it).queues[0].count)")
     )
     assert pushed > 90_000
     (taken, live) = sorted(rows(page))

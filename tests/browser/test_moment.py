@@ -23,8 +23,8 @@ from zrb_store.operations.push import push
 from zrb_store.records import iso
 
 # Go through all moments, forwards and then backwards, and return what the page makes of each of them.
-LOOK = """() => {
-  const description = Page.parse(document.getElementById("description").textContent);
+LOOK = """async () => {
+  const description = await Page.read(document.getElementById("description"));
   const lives = Lives.read(description);
   const player = new Contents.Player(lives);
   const events = new Happenings.Events(lives, player);
@@ -203,9 +203,12 @@ def test_a_value_that_is_chosen_is_lit_in_all_parts(slider: Page) -> None:
 def test_a_newer_description_keeps_the_moment_and_follows_the_end(slider: Page, store: Store, tmp_path: Path) -> None:
     def draw_anew() -> None:
         text = write(store, "etl", tmp_path).read_text(encoding="utf-8")
-        found = re.search(r'<script type="application/json" id="description">(.*?)</script>', text)
+        found = re.search(r'<script type="text/plain" id="description">(.*?)</script>', text)
         assert found is not None
-        slider.evaluate("(text) => Page.draw(Page.parse(text), { Timeline, Flow, Moment, Values })", found[1])
+        slider.evaluate(
+            "async (text) => Page.draw(await Page.read({ textContent: text }), { Timeline, Flow, Moment, Values })",
+            found[1],
+        )
 
     place = slider.locator("#moment .place")
     slider.get_by_role("slider", name="Moment").focus()

@@ -43,7 +43,7 @@ def test_a_page_shows_values_as_a_terminal_does(store: Store, tmp_path: Path, op
     store.session("s").xcom["q"].extend(VALUES)
     page = open_file(write(store, "s", tmp_path))
     shown = page.evaluate(
-        """() => Page.parse(document.getElementById("description").textContent).queues.q.values
+        """async () => (await Page.read(document.getElementById("description"))).queues.q.values
             .map((value) => Readable.readable(value.value, 10000))"""
     )
     assert shown == [readable(codec.to_json(codec.encode(value).data)) for value in VALUES]
@@ -59,8 +59,8 @@ def test_a_page_keeps_the_joiners_that_a_terminal_keeps(
 
 
 EVENTS = """
-(id) => {
-    const found = Page.parse(document.getElementById("description").textContent);
+async (id) => {
+    const found = await Page.read(document.getElementById("description"));
     const value = Object.values(found.queues).flatMap((queue) => queue.values).find((each) => each.id === id);
     return Values.life(value).map(({ at, event, by }) => [Page.time(at, "exact").slice(11, 26), event, by]);
 }
@@ -85,13 +85,14 @@ def test_the_life_of_a_value_is_that_of_trace(
     pop(night.database, "inbox", "by hand", None)
     page = open_file(write(night, name, tmp_path), timezone_id="UTC")
     for value in page.evaluate(
-        """() => Object.values(Page.parse(document.getElementById("description").textContent).queues)
+        """async () => Object.values((await Page.read(document.getElementById("description"))).queues)
             .flatMap((queue) => queue.values.map((value) => value.id))"""
     ):
         of, _, seq = value.partition("/")[2].rpartition("#")
+        traced: Any = trace(night.database, name, of, int(seq)).to_json()
         told = [
             [event["at"][11:26], event["event"], event["by"] or _process(event)]
-            for event in trace(night.database, name, of, int(seq))["events"]
+            for event in traced["events"]
             if event["event"] not in ("moved", "copied from", "copied to")
         ]
         assert page.evaluate(EVENTS, value) == told, value

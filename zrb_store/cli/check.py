@@ -15,7 +15,6 @@ from zrb_store.cli.project_argument import project_option
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.check import alerts, has_sessions
 from zrb_store.project import Projects, current_folder, projects_named
-from zrb_store.records import iso
 from zrb_store.render.document import on_terminal, page_width
 from zrb_store.render.format import TimeFormat
 from zrb_store.render.messages import command_as_typed, print_line, program_name
@@ -120,14 +119,14 @@ def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, outp
         )
         shown = itertools.islice(every, limit or None)
         if output_format == "json":
-            echo_json(alert.shape() for alert in shown)
+            echo_json(alert.to_json() for alert in shown)
         elif output_format == "jsonl":
             for alert in shown:
-                echo_json(alert.shape(), one_line=True)
+                echo_json(alert.to_json(), one_line=True)
         else:
             times = TimeFormat()
             for alert in shown:
-                line = alert.line(times.short(iso(alert.at)))
+                line = alert.line(times.short(alert.at))
                 for part in wrap(line, page_width()) if on_terminal() else [line]:
                     echo(part)
             if limit and next(every, None) is not None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option
+from zrb_store.codec.differences import Difference
 from zrb_store.inspect import session_names
+from zrb_store.inspect.diff import Comparison
 from zrb_store.inspect.diff import diff as compare_sessions
-from zrb_store.inspect.lazy import Lazy
+from zrb_store.json_tree import JsonValue, Lazy
 from zrb_store.render.document import Block, Column, Fields, Lines, Table
 from zrb_store.render.format import NOTHING, preview, preview_items
 from zrb_store.render.printing import echo, echo_json, print_document
@@ -35,55 +37,56 @@ def diff(a: str, b: str, full: bool, output_format: str) -> int:
     with open_store(read_only=True) as store:
         names = [session_names.resolve(store.database, text).name for text in (a, b)]
         with compare_sessions(store.database, *names) as comparison:
-            differences = _CountingIterator(comparison["differences"])
+            differences = _CountingIterator(comparison.differences)
+            comparison = replace(comparison, differences=differences)
             if output_format == "json":
-                echo_json({**comparison, "differences": differences})
+                echo_json(comparison.to_json())
             elif output_format == "table":
-                print_document(_blocks(comparison, differences, full), full=full)
+                print_document(_blocks(comparison, full), full=full)
             for difference in differences:
                 if output_format == "jsonl":
-                    echo_json(difference, one_line=True)
+                    echo_json(difference._asdict(), one_line=True)
                 elif output_format == "value":
-                    echo(printable(difference["path"]))
+                    echo(printable(difference.path))
     return 1 if differences.count else 0
 
 
-class _CountingIterator(Iterator[dict[str, Any]]):
+class _CountingIterator(Iterator[Difference]):
     """An iterator that counts its items.
 
     Attributes:
         count: How many there have been so far.
     """
 
-    def __init__(self, items: Iterator[dict[str, Any]]) -> None:
+    def __init__(self, items: Iterator[Difference]) -> None:
         self._items = items
         self.count = 0
 
-    def __next__(self) -> dict[str, Any]:
+    def __next__(self) -> Difference:
         item = next(self._items)
         self.count += 1
         return item
 
 
-def _blocks(comparison: dict[str, Any], differences: Iterator[dict[str, Any]], full: bool) -> Iterator[Block]:
-    yield Fields([("A", comparison["a"]), ("B", comparison["b"])])
-    first = next(differences, None)
+def _blocks(comparison: Comparison, full: bool) -> Iterator[Block]:
+    yield Fields([("A", comparison.a), ("B", comparison.b)])
+    first = next(comparison.differences, None)
     if first is None:
         yield Lines(["Their values are equal."])
         return
     columns = (Column("path", fold=True), Column("a", cut=True), Column("b", cut=True))
     rows = (
         [
-            printable(difference["path"]),
-            NOTHING if difference["kind"] == "only_b" else _cell(difference["a"], full),
-            NOTHING if difference["kind"] == "only_a" else _cell(difference["b"], full),
+            printable(difference.path),
+            NOTHING if difference.kind == "only_b" else _cell(difference.a, full),
+            NOTHING if difference.kind == "only_a" else _cell(difference.b, full),
         ]
-        for difference in itertools.chain([first], differences)
+        for difference in itertools.chain([first], comparison.differences)
     )
     yield Table(columns, rows)
 
 
-def _cell(part: Any, full: bool) -> str:
+def _cell(part: JsonValue | Lazy[JsonValue], full: bool) -> str:
     """Format a part of a value, or as much as is shown of a queue that only one session has."""
     if isinstance(part, Lazy):
         part = list(part) if full else preview_items(part)

@@ -8,7 +8,7 @@ import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option, parse_duration
-from zrb_store.inspect.last import last_result
+from zrb_store.inspect.get import last_result
 from zrb_store.render.values import print_value
 from zrb_store.store import open_store
 

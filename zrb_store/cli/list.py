@@ -14,11 +14,10 @@ from zrb_store.cli.command import command, format_option, parse_limit, parse_sin
 from zrb_store.cli.project_argument import project_option
 from zrb_store.db.engine import Database
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries, summary_shape
+from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
 from zrb_store.name_pattern import NamePattern
 from zrb_store.project import Projects, projects_named
 from zrb_store.queries.list import known_projects
-from zrb_store.records import iso
 from zrb_store.render.document import Column, Lines, Table
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration
 from zrb_store.render.printing import echo, echo_json, noting_damage, print_document
@@ -100,7 +99,7 @@ def list_(
             every = found if first is None else itertools.chain([first], found)
             shown = itertools.islice(every, limit or None)
             if output_format == "json":
-                echo_json(summary_shape(summary, damage) for summary in shown)
+                echo_json(_noted(summary, damage).to_json() for summary in shown)
             elif output_format == "table" and first is not None:
                 print_document([_table(shown, damage)])
                 if limit and next(found, None) is not None:
@@ -108,7 +107,7 @@ def list_(
                     print_document([Lines(["", hint])])
             for summary in shown:
                 if output_format == "jsonl":
-                    echo_json(summary_shape(summary, damage), one_line=True)
+                    echo_json(_noted(summary, damage).to_json(), one_line=True)
                 elif output_format == "value":
                     echo(one_line(summary.session.name))
         if output_format == "table" and first is None:
@@ -118,7 +117,7 @@ def list_(
 
 def _table(shown: Iterator[SessionSummary], damage: Damage) -> Table:
     times = TimeFormat()
-    return Table(_COLUMNS, (_row(summary, times, damage) for summary in shown))
+    return Table(_COLUMNS, (_row(_noted(summary, damage), times) for summary in shown))
 
 
 def _of_project(database: Database, chosen: Projects) -> str:
@@ -132,18 +131,20 @@ def _of_project(database: Database, chosen: Projects) -> str:
     return " " + one_line(f"of project {chosen.name or chosen.folders[0]}{there_are}")
 
 
-def _row(summary: SessionSummary, times: TimeFormat, damage: Damage) -> list[str]:
+def _noted(summary: SessionSummary, damage: Damage) -> SessionSummary:
+    summary.note_damage(damage)
+    return summary
+
+
+def _row(summary: SessionSummary, times: TimeFormat) -> list[str]:
     session, owner = summary.session, summary.owner
-    damage.note(f"session {session.name}", session.damage)
-    for run in summary.runs:
-        damage.note(f"run {run.number} of session {session.name}", run.damage)
     started_at = summary.runs[0].started_at if summary.runs else session.created_at
     return [
         one_line(session.name),
         one_line(PurePath(session.project).name or session.project) if session.project else NOTHING,
         one_line(session.task) if session.task else NOTHING,
         session.status + (f", {summary.dead} dead" if summary.dead else "") + (", pinned" if session.pinned else ""),
-        times.short(iso(started_at)),
+        times.short(started_at),
         format_duration(summary.took if session.status != "stale" else None),
         f"{summary.done}/{summary.tasks}" if summary.tasks else NOTHING,
         one_line(f"{owner.pid}@{owner.host}") if owner else _holders(summary),

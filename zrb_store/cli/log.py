@@ -8,16 +8,18 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option
 from zrb_store.inspect import session_names
+from zrb_store.inspect.log import AttemptLog, AttemptOutput, Follower, Printed, RunLog, SessionLog, line_json
 from zrb_store.inspect.log import log as read_log
-from zrb_store.inspect.output import Follower, Printed, line_shape
-from zrb_store.records import UNSUCCESSFUL, iso
+from zrb_store.json_tree import JsonObject
+from zrb_store.output_text import OutputLine
+from zrb_store.queries.changes import Change
+from zrb_store.records import ErrorRecord
 from zrb_store.render.document import Block, Column, Fields, Lines, Table
 from zrb_store.render.format import (
     NOTHING,
@@ -26,7 +28,7 @@ from zrb_store.render.format import (
     error_details,
     error_line,
     format_duration,
-    micros_between,
+    length,
     process,
     run_process,
     size,
@@ -67,57 +69,57 @@ def log(session: str, task: str | None, whole: bool, follow: bool, output_format
             _print(session_log, task, output_format, whole=whole)
 
 
-def _print(session_log: dict[str, Any], task: str | None, output_format: str, *, whole: bool) -> None:
+def _print(session_log: SessionLog, task: str | None, output_format: str, *, whole: bool) -> None:
     if output_format == "json":
-        echo_json(session_log)
+        echo_json(session_log.to_json())
     elif output_format == "table":
         print_document(_blocks(session_log, task, whole=whole))
     if output_format == "value" and task is None and not whole:
-        for run in session_log["runs"]:
-            if run["error"]:
-                echo_raw(error_details(run["error"]).rstrip("\n"))
-    for attempt in session_log["attempts"]:
+        for run in session_log.runs:
+            if run.error:
+                echo_raw(error_details(run.error).rstrip("\n"))
+    for attempt in session_log.attempts:
         if output_format == "jsonl":
-            echo_json(attempt, one_line=True)
+            echo_json(attempt.to_json(), one_line=True)
         elif output_format == "value" and whole:
-            for line in (attempt["output"] or {"lines": ()})["lines"]:
-                echo_raw(line["text"])
-        elif output_format == "value" and (error := attempt["error"]):
+            for line in attempt.output.lines if attempt.output else ():
+                echo_raw(line.text)
+        elif output_format == "value" and (error := attempt.record.error):
             echo_raw(error_details(error).rstrip("\n"))
 
 
-def _blocks(session_log: dict[str, Any], task: str | None, *, whole: bool) -> Iterator[Block]:
+def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterator[Block]:
     """Yield the blocks that show a log.
 
     Args:
-        session_log: The log, in the shape of `log --format json`.
+        session_log: The log.
         task: The task that was asked for, if any: what its completed attempts printed is shown too. Or the id of a
             step, whose attempts are shown though they completed.
         whole: Whether all output is shown.
     """
-    runs, name = session_log["runs"], session_log["name"]
-    times = TimeFormat(runs[0]["started_at"] if runs else None)
-    yield Fields([("Session", name), ("Status", session_log["status"])])
+    runs, name = session_log.runs, session_log.name
+    times = TimeFormat(runs[0].record.started_at if runs else None)
+    yield Fields([("Session", name), ("Status", session_log.status)])
     for run in runs:
         yield _run_fields(run, times)
-        if run["error"] and task is None:
-            yield Lines(_error_lines(run["error"]), f"Run {run['number']} {run['outcome']} outside of its attempts")
+        if run.error and task is None:
+            title = f"Run {run.record.number} {run.record.outcome} outside of its attempts"
+            yield Lines(_error_lines(run.error), title)
     standing: Counter[str] = Counter()
     given_back: Counter[str] = Counter()
-    nothing_failed, quiet = task is not None or not any(run["error"] for run in runs), 0
-    for attempt in session_log["attempts"]:
-        of_task = attempt["attempt"].rpartition("#")[0]
-        is_asked_for = attempt["step"] is not None and of_task == task
-        has_failed = attempt["error"] or attempt["status"] in UNSUCCESSFUL
-        if has_failed or is_asked_for:
+    nothing_failed, quiet = task is not None or not any(run.error for run in runs), 0
+    for attempt in session_log.attempts:
+        record = attempt.record
+        is_asked_for = record.step is not None and record.task == task
+        if attempt.has_failed or is_asked_for:
             nothing_failed = False
-            yield _step_lines(attempt, times, name, of_task) if is_asked_for else _attempt_lines(attempt, times, whole)
-        elif attempt["output"] and (whole or task is not None or attempt["status"] == "running"):
-            yield Lines(output_lines(attempt["output"], times, whole=whole), _title(attempt, times))
-        elif attempt["output"]:
+            yield _step_lines(attempt, times, name) if is_asked_for else _attempt_lines(attempt, times, whole)
+        elif attempt.output and (whole or task is not None or record.status == "running"):
+            yield Lines(output_lines(attempt.output, times, whole=whole), _title(attempt, times))
+        elif attempt.output:
             quiet += 1
-        elif attempt["step"] is not None and attempt["status"] == "completed":
-            (standing if attempt["given_back_at"] is None else given_back)[of_task.rpartition("/")[0]] += 1
+        elif record.step is not None and record.status == "completed":
+            (standing if record.given_back_at is None else given_back)[record.task.rpartition("/")[0]] += 1
     summary = ["No attempt failed."] * nothing_failed
     if quiet:
         summary.append(
@@ -128,83 +130,80 @@ def _blocks(session_log: dict[str, Any], task: str | None, *, whole: bool) -> It
         summary.append(f"{counted(standing[each], 'step')} of {one_line(each)} completed{more}.")
     if summary:
         yield Lines(summary)
-    first_change = next(session_log["changes"], None)
+    first_change = next(session_log.changes, None)
     if first_change is not None:
-        yield _changes_table(itertools.chain([first_change], session_log["changes"]), times)
+        yield _changes_table(itertools.chain([first_change], session_log.changes), times)
 
 
-def _run_fields(run: dict[str, Any], times: TimeFormat) -> Fields:
+def _run_fields(log: RunLog, times: TimeFormat) -> Fields:
+    run = log.record
     # When the process of a lost run died is not known.
-    took = None if run["outcome"] == "lost" else micros_between(run["started_at"], run["ended_at"])
-    versions = {"Python": run["python_version"], "zrb": run["zrb_version"]}
-    user = f" as {one_line(run['user'])}" if run["user"] else ""
-    label = f"Run {run['number']}"
+    took = None if run.outcome == "lost" else length(run.started_at, run.ended_at)
+    versions = {"Python": run.python_version, "zrb": run.zrb_version}
+    user = f" as {one_line(run.user)}" if run.user else ""
+    label = f"Run {run.number}"
     return Fields(
         [
-            (label, one_line(run["outcome"] or "running")),
-            ("Started", times.full(run["started_at"]) + ("" if took is None else f", took {format_duration(took)}")),
+            (label, one_line(run.outcome or "running")),
+            ("Started", times.full(run.started_at) + ("" if took is None else f", took {format_duration(took)}")),
             ("By", run_process(run) + user),
-            ("Command", one_line(shlex.join(run["command"])) or NOTHING),
-            ("Folder", one_line(run["folder"] or NOTHING)),
+            ("Command", one_line(shlex.join(run.command)) or NOTHING),
+            ("Folder", one_line(run.folder or NOTHING)),
             ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version) or NOTHING),
         ],
         frozenset({label}),
     )
 
 
-def _attempt_lines(attempt: dict[str, Any], times: TimeFormat, whole: bool) -> Lines:
+def _attempt_lines(attempt: AttemptLog, times: TimeFormat, whole: bool) -> Lines:
     """Return the lines of an attempt that did not complete: what it printed, and then why it ended."""
-    error = attempt["error"]
-    printed = output_lines(attempt["output"], times, whole=whole) if attempt["output"] else []
+    error = attempt.record.error
+    printed = output_lines(attempt.output, times, whole=whole) if attempt.output else []
     if error is None:
-        is_lost = attempt["status"] == "lost"
+        is_lost = attempt.record.status == "lost"
         why = ["Its process died or lost its lease; no error was recorded." if is_lost else "No error was recorded."]
     else:
         why = _error_lines(error)
     return Lines([*printed, *why], _title(attempt, times))
 
 
-def _error_lines(error: dict[str, Any]) -> list[str]:
+def _error_lines(error: ErrorRecord) -> list[str]:
     return [line.expandtabs() for line in error_details(error).splitlines()]
 
 
-def _step_lines(attempt: dict[str, Any], times: TimeFormat, session: str, step_id: str) -> Lines:
+def _step_lines(attempt: AttemptLog, times: TimeFormat, session: str) -> Lines:
     """Return the lines of an attempt of the step that was asked for, whether or not it completed."""
-    if attempt["error"] or attempt["status"] in UNSUCCESSFUL:
+    if attempt.has_failed:
         return _attempt_lines(attempt, times, False)
-    lines = []
-    if attempt["ended_at"] is not None:
-        lines.append(f"Took {format_duration(micros_between(attempt['started_at'], attempt['ended_at']))}.")
-    if attempt["given_back_at"] is not None:
-        lines.append(f"Given back {times.full(attempt['given_back_at'])}.")
-    elif attempt["status"] == "completed":
-        lines.append(f"Its result:  {program_name()} get {session} {shlex.quote(one_line(step_id))} --result")
+    lines, record = [], attempt.record
+    if record.ended_at is not None:
+        lines.append(f"Took {format_duration(length(record.started_at, record.ended_at))}.")
+    if record.given_back_at is not None:
+        lines.append(f"Given back {times.full(record.given_back_at)}.")
+    elif record.status == "completed":
+        lines.append(f"Its result:  {program_name()} get {session} {shlex.quote(one_line(record.task))} --result")
     return Lines(lines, _title(attempt, times))
 
 
-def _title(attempt: dict[str, Any], times: TimeFormat) -> str:
+def _title(attempt: AttemptLog, times: TimeFormat) -> str:
     """Return `load#1 failed in run 1, 2026-11-24 03:12:45`, or `load/3#1 (page 3) failed in load#2, run 1, ...`.
 
     What a failed command said last on stderr follows: it may have come long before the lines that are shown.
     """
-    name = attempt["attempt"] if attempt["step"] is None else f"{attempt['attempt']} ({attempt['step']})"
-    run = None if attempt["run"] is None else f"run {attempt['run']}"
-    places = ", ".join(place for place in (attempt["inside"], run) if place is not None)
+    record = attempt.record
+    name = record.name if record.step is None else f"{record.name} ({record.step})"
+    run = None if record.run is None else f"run {record.run}"
+    places = ", ".join(place for place in (attempt.inside, run) if place is not None)
     where = f" in {one_line(places)}" if places else ""
-    error = attempt["error"]
-    said = f": {error_line(error)}" if error and error["type"] == "CmdTaskError" else ""
-    return f"{one_line(name)} {attempt['status']}{where}, {times.full(attempt['started_at'])}{said}"
+    error = record.error
+    said = f": {error_line(error)}" if error and error.type == "CmdTaskError" else ""
+    return f"{one_line(name)} {record.status}{where}, {times.full(record.started_at)}{said}"
 
 
-def _changes_table(changes: Iterable[dict[str, Any]], times: TimeFormat) -> Table:
+def _changes_table(changes: Iterable[Change], times: TimeFormat) -> Table:
     columns = (Column("at", words=True), Column("what"), Column("by", fold=True), Column("detail"))
     rows = (
-        [
-            times.full(change["at"]),
-            one_line(change["action"]),
-            process(change),
-            one_line(change["detail"] or ""),
-        ]
+        [times.full(change.at), one_line(change.action), process(change), one_line(change.detail or "")]
         for change in changes
     )
     return Table(columns, rows, "By others")
@@ -214,26 +213,24 @@ _LAST = 20  # lines that are shown unless all are asked for
 _INTERVAL = 0.5  # seconds between two looks at what is followed
 
 
-def output_lines(output: dict[str, Any], times: TimeFormat, *, whole: bool) -> list[str]:
-    """Return the lines that show the output of an attempt, which is in the shape of `log --format json`.
+def output_lines(output: AttemptOutput, times: TimeFormat, *, whole: bool) -> list[str]:
+    """Return the lines that show the output of an attempt.
 
     Args:
         output: The output.
-        times: The format of times.
         whole: Whether all lines are shown, not only the last ones.
     """
-    lines = output["lines"]
-    hidden = 0 if whole else max(len(lines) - _LAST, 0)
-    shown = [_line(line["at"], line["stream"], line["text"], times) for line in lines[hidden:]]
+    hidden = 0 if whole else max(len(output.lines) - _LAST, 0)
+    shown = [_line(line, times) for line in output.lines[hidden:]]
     if hidden:
         return [f"[{counted(hidden, 'earlier line')}: --output shows all that is kept]", *shown]
-    if output["truncated"]:
-        return [f"[of {size(output['bytes'])} that it printed, only the end is kept]", *shown]
+    if output.truncated:
+        return [f"[of {size(output.bytes)} that it printed, only the end is kept]", *shown]
     return shown
 
 
-def _line(at: str | None, stream: str, text: str, times: TimeFormat) -> str:
-    return f"{times.brief(at)} {one_line(stream):<7} {text.expandtabs()}".rstrip()
+def _line(line: OutputLine, times: TimeFormat) -> str:
+    return f"{times.brief(line.at)} {one_line(line.stream):<7} {line.text.expandtabs()}".rstrip()
 
 
 def follow_output(follower: Follower, output_format: str, *, whole: bool) -> None:
@@ -246,7 +243,7 @@ def follow_output(follower: Follower, output_format: str, *, whole: bool) -> Non
     """
     with contextlib.suppress(KeyboardInterrupt):
         found = follower.read()
-        times = TimeFormat(iso(follower.started_at))
+        times = TimeFormat(follower.started_at)
         found = found if whole else found[-_LAST:]
         while True:
             for printed in found:
@@ -263,8 +260,9 @@ def follow_output(follower: Follower, output_format: str, *, whole: bool) -> Non
 def _echo(printed: Printed, output_format: str, times: TimeFormat) -> None:
     line = printed.line
     if output_format == "jsonl":
-        echo_json({"attempt": printed.attempt, **line_shape(line)}, one_line=True)
+        shown: JsonObject = {"attempt": printed.attempt, **line_json(line)}
+        echo_json(shown, one_line=True)
     elif output_format == "value":
         echo_raw(line.text)
     else:
-        echo(f"{one_line(printed.attempt)} {_line(iso(line.at), line.stream, line.text, times)}")
+        echo(f"{one_line(printed.attempt)} {_line(line, times)}")

@@ -7,7 +7,7 @@ import click
 from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option, parse_queue
 from zrb_store.inspect import session_names
-from zrb_store.inspect.queue import settings_of
+from zrb_store.inspect.queues import settings_of
 from zrb_store.operations.queue import set_max_deliveries
 from zrb_store.render import printing
 from zrb_store.render.document import Fields
@@ -54,7 +54,7 @@ def queue(session: str, queue: str, limit: int | str | None, output_format: str)
         name = session_names.resolve(store.database, session, exact=limit is not None).name
         shown = settings_of(store.database, name, queue)
     if output_format == "json":
-        printing.echo_json(shown)
+        printing.echo_json(shown._asdict())
         return
-    allowed = shown["max_deliveries"] or _UNLIMITED
+    allowed = shown.max_deliveries or _UNLIMITED
     printing.print_document([Fields([("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(allowed))])])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import tempfile
 import webbrowser
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -17,6 +15,7 @@ from zrb_store.cli.resume import Resumer
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.perfetto import open_trace
+from zrb_store.inspect.report import Plan
 from zrb_store.records import SessionRecord
 from zrb_store.render.document import on_terminal
 from zrb_store.render.messages import as_typed, program_name
@@ -91,12 +90,12 @@ def _write_trace(session: str, file: str | None) -> None:
             write(piece.encode())
 
 
-def _plan(resumer: Resumer, store: Store, session: SessionRecord) -> dict[str, Any] | None:
-    """Return what a resume would do, in the shape of a report, or why that cannot be told."""
+def _plan(resumer: Resumer, store: Store, session: SessionRecord) -> Plan | None:
+    """Return what a resume would do, or why that cannot be told."""
     if not session.path or session.is_finished:
         return None
     try:
         decisions, _ = resumer.plan(store, session, None, {})
     except ZrbStoreError as error:
-        return {"refused": as_typed(str(error), program_name()), "tasks": []}
-    return {"refused": None, "tasks": [dataclasses.asdict(decision) for decision in decisions]}
+        return Plan(as_typed(str(error), program_name()), [])
+    return Plan(None, decisions)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
@@ -15,11 +13,12 @@ from zrb_store.cli.command import command, format_option
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.holders import HeldBy
-from zrb_store.inspect.show import SessionDocument, open_session
+from zrb_store.inspect.queues import HeldBy
+from zrb_store.inspect.session_view import inputs_of
+from zrb_store.inspect.show import Queue, SessionDocument, open_session
+from zrb_store.json_tree import JsonValue
 from zrb_store.queries.step_history import StepCounts
 from zrb_store.queries.value_history import Only
-from zrb_store.records import iso
 from zrb_store.render.document import Block, Fields, on_terminal, with_rows_read
 from zrb_store.render.format import TimeFormat, counted, error_line, run_process, setting_text
 from zrb_store.render.history import runs_table, tasks_table, timeline_chart, took
@@ -88,16 +87,16 @@ def show(
             return
         with noting_damage() as damage, _open(store.database, name, wanted, output_format, damage) as document:
             if output_format == "json":
-                echo_json(document.tree)
+                echo_json(document.to_json())
             elif output_format == "table":
                 print_document(_blocks(document, wanted), full=full)
-            for contents in document.tree["queues"].values():
+            for each in document.queues:
                 if output_format == "jsonl":
-                    for value in contents["values"]:
-                        echo_json(value, one_line=True)
+                    for value in each.values:
+                        echo_json(value.to_json(), one_line=True)
                 elif output_format == "value":
-                    for value in _bare_values(contents, dead):
-                        echo_value(value)
+                    for content in _bare_values(each, dead):
+                        echo_value(content)
 
 
 @dataclass(frozen=True)
@@ -130,8 +129,8 @@ def _open(
     return open_session(database, name, wanted.queue, only=wanted.only, at=wanted.at, last=last, damage=damage)
 
 
-def _bare_values(contents: dict[str, Any], dead: bool) -> Iterator[Any]:
-    return (value["value"] for value in contents["values"]) if dead else iter(contents["live"])
+def _bare_values(queue: Queue, dead: bool) -> Iterator[JsonValue]:
+    return (value.content for value in queue.values) if dead else iter(queue.live)
 
 
 def _blocks(document: SessionDocument, wanted: _Wanted, *, with_elapsed: bool = True) -> Iterator[Block]:
@@ -142,26 +141,24 @@ def _blocks(document: SessionDocument, wanted: _Wanted, *, with_elapsed: bool = 
         wanted: What is shown of it.
         with_elapsed: Whether it is shown for how long something has been running, which changes all the time.
     """
-    tree, at = document.tree, wanted.at
-    until = iso(document.moment) if with_elapsed else None
-    started = tree["runs"][0]["started_at"] if tree["runs"] else tree["created_at"] if at is None else None
-    times = TimeFormat(started)
+    at, runs = wanted.at, document.runs
+    until = document.moment if with_elapsed else None
+    times = TimeFormat(runs[0].started_at if runs else document.session.created_at if at is None else None)
     holders = document.holders() if at is None else []
     printer = QueuePrinter(document, times, holders, only=wanted.only, at=at, full=wanted.full)
-    queues = itertools.starmap(printer.block, tree["queues"].items())
+    queues = map(printer.block, document.queues)
     if wanted.queue is not None:
         yield from queues
         return
-    yield _session_fields(tree, times, at, until)
+    yield _session_fields(document, times, at, until)
     if wanted.timeline:
         yield timeline_chart(document, times, every=wanted.every, steps=wanted.steps)
         return
-    if len(tree["runs"]) > 1:
-        yield runs_table(tree["runs"], times, until=until, every=wanted.every)
-    if tree["tasks"]:
+    if len(runs) > 1:
+        yield runs_table(runs, times, until=until, every=wanted.every)
+    if document.tasks:
         yield tasks_table(
-            tree["tasks"],
-            document.steps,
+            document.tasks,
             times,
             until=until,
             full=wanted.full,
@@ -174,44 +171,43 @@ def _blocks(document: SessionDocument, wanted: _Wanted, *, with_elapsed: bool = 
         yield Fields(hints, label_width=_HINT_WIDTH)
 
 
-def _session_fields(tree: dict[str, Any], times: TimeFormat, at: str | None, until: str | None) -> Fields:
-    runs, inputs = tree["runs"], tree["inputs"]
-    pairs = [("Session", tree["name"]), ("Status", tree["status"] + (", pinned" if tree["pinned"] else ""))]
+def _session_fields(document: SessionDocument, times: TimeFormat, at: str | None, until: int | None) -> Fields:
+    session, runs, inputs = document.session, document.runs, inputs_of(document.session)
+    pairs = [("Session", session.name), ("Status", session.status + (", pinned" if session.pinned else ""))]
     if at is not None:
         pairs.append(("As it was", at))
-    if tree["task"]:
-        pairs.append(("Task", one_line(" ".join(tree["path"]) or tree["task"])))
-    if tree["project"]:
-        pairs.append(("Project", one_line(tree["project"])))
+    if session.task:
+        pairs.append(("Task", one_line(" ".join(session.path) or session.task)))
+    if session.project:
+        pairs.append(("Project", one_line(session.project)))
     if type(inputs) is dict and inputs:
         pairs.append(("Inputs", ", ".join(one_line(f"{key}={setting_text(value)}") for key, value in inputs.items())))
-    origins = (("Parent", tree["parent"]), ("Fork of", tree["forked_from"]))
+    origins = (("Parent", session.parent), ("Fork of", session.forked_from))
     pairs += [(label, one_line(name)) for label, name in origins if name]
     if not runs:
-        return Fields([*pairs, ("Created", times.full(tree["created_at"]))])
-    pairs.append(("Started", times.full(runs[0]["started_at"])))
-    if runs[-1]["outcome"] is None and until is not None:
+        return Fields([*pairs, ("Created", times.full(session.created_at))])
+    pairs.append(("Started", times.full(runs[0].started_at)))
+    if runs[-1].outcome is None and until is not None:
         pairs.append(("Running", f"for {took(runs[-1], 'running', until)}"))
-    if tree["finished_at"]:
-        pairs.append(("Ended", times.full(tree["finished_at"])))
+    if session.finished_at is not None:
+        pairs.append(("Ended", times.full(session.finished_at)))
     if len(runs) == 1:
         pairs.append(("Run by", run_process(runs[0])))
-    if runs[-1]["error"]:
-        pairs.append(("Error", one_line(error_line(runs[-1]["error"]))))
+    if error := runs[-1].error:
+        pairs.append(("Error", one_line(error_line(error))))
     return Fields(pairs)
 
 
 def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[str, str]]:
     """Say what to do next about a session that did not end well, or whose values such a session holds."""
-    tree = document.tree
-    name, status = tree["name"], tree["status"]
+    name, status = document.session.name, document.session.status
     hints = []
-    attempts = (attempt for task in tree["tasks"] for attempt in task["attempts"])
-    failed_steps = any(each.failed for each in document.steps.values())
-    has_run_error = any(run["error"] for run in tree["runs"])
-    if failed_steps or has_run_error or any(attempt["error"] or attempt["output"] for attempt in attempts):
+    attempts = (attempt for task in document.tasks for attempt in task.attempts)
+    failed_steps = any(task.counts is not None and task.counts.failed for task in document.tasks)
+    has_run_error = any(run.error for run in document.runs)
+    if failed_steps or has_run_error or any(each.record.error or each.output for each in attempts):
         hints.append(("Log:", f"{program_name()} log {name}"))
-    is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(tree["path"])
+    is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
     if is_halted and is_zrb:
         hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}"))
     if status != "completed" and (pending := [one_line(attempt) for attempt in document.pending()]):
@@ -236,8 +232,8 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
 
 def _standing_steps(document: SessionDocument) -> list[StepCounts]:
     """Return the numbers of steps of the tasks that have not completed though some of their steps have."""
-    unfinished = (task["task"] for task in document.tree["tasks"] if task["status"] != "completed")
-    return [document.steps[task] for task in unfinished if task in document.steps and document.steps[task].standing]
+    counts = (task.counts for task in document.tasks if task.status != "completed")
+    return [each for each in counts if each is not None and each.standing]
 
 
 def _watch(database: Database, name: str, wanted: _Wanted) -> None:
@@ -246,7 +242,7 @@ def _watch(database: Database, name: str, wanted: _Wanted) -> None:
     with display() as draw:
         while True:
             with _open(database, name, wanted) as document:
-                status = document.tree["status"]
+                status = document.session.status
                 # In a pipe it is printed again only when something happened, not because time goes by.
                 shown = _blocks(document, wanted, with_elapsed=on_terminal())
                 blocks = [with_rows_read(block) for block in shown]

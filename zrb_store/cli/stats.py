@@ -13,7 +13,6 @@ from zrb_store.cli import completion
 from zrb_store.cli.command import command, parse_since
 from zrb_store.inspect.stats import TaskStats, task_stats
 from zrb_store.names import nearest
-from zrb_store.records import iso
 from zrb_store.render.document import Column, Lines, Table
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration, percent
 from zrb_store.render.printing import echo, echo_json, print_document
@@ -63,10 +62,10 @@ def stats(task: str | None, since: timedelta | datetime | None, output_format: s
         found = task_stats(store.database, task=task, since=since)
         others = task_stats(store.database, since=since) if task and not found and output_format == "table" else []
     if output_format == "json":
-        echo_json([one.shape() for one in found])
+        echo_json([one.to_json() for one in found])
     elif output_format == "jsonl":
         for one in found:
-            echo_json(one.shape(), one_line=True)
+            echo_json(one.to_json(), one_line=True)
     elif output_format == "prometheus":
         for line in prometheus_lines(found):
             echo(line)
@@ -95,7 +94,7 @@ def _row(stats: TaskStats, times: TimeFormat) -> list[str]:
         f"{stats.completed}" + (f" ({percent(share)})" if share is not None else ""),
         format_duration(stats.median),
         format_duration(stats.p95),
-        one_line(f"{times.short(iso(failure.at))} {failure.session}: {failure.text()}") if failure else NOTHING,
+        one_line(f"{times.short(failure.at)} {failure.session}: {failure.text()}") if failure else NOTHING,
     ]
 
 

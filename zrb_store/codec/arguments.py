@@ -9,6 +9,7 @@ from zrb_store.codec.display import qualified_name
 from zrb_store.codec.json_text import dumps
 from zrb_store.codec.text import DEFAULT_LIMIT, encode, to_json
 from zrb_store.errors import UnencodableValue, ValueTooLarge
+from zrb_store.json_tree import JsonValue
 
 
 def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_LIMIT) -> str:
@@ -42,7 +43,7 @@ class _OneByOne:
     def __init__(self, limit: int) -> None:
         self._room = limit
 
-    def tree(self, value: Any) -> Any:
+    def tree(self, value: Any) -> JsonValue:
         try:
             encoded = encode(value, limit=self._room)
         except (UnencodableValue, ValueTooLarge):
@@ -51,8 +52,7 @@ class _OneByOne:
         self._room -= encoded.size
         return to_json(encoded.data)
 
-    def named(self, values: Mapping[str, Any]) -> Any:
+    def named(self, values: Mapping[str, Any]) -> JsonValue:
         pairs = [(self.tree(name), self.tree(value)) for name, value in values.items()]
-        if all(type(name) is str and name != "$" for name, _ in pairs):
-            return dict(pairs)
-        return {"$": "dict", "v": [list(pair) for pair in pairs]}
+        named = {name: value for name, value in pairs if type(name) is str and name != "$"}
+        return named if len(named) == len(pairs) else {"$": "dict", "v": [list(pair) for pair in pairs]}

@@ -10,8 +10,10 @@ from typing import Any
 from zrb_store.codec.display import qualified_name
 from zrb_store.codec.registry import codec_named, codec_of, is_stored_by_fields
 from zrb_store.codec.stand_ins import CmdResult, Opaque, Undecodable
+from zrb_store.codec.standard import checked
 from zrb_store.codec.tree import Reader, ReadFunction, TaggedObject, WriteFunction, Writer
 from zrb_store.codec.unencodable import Unencodable
+from zrb_store.json_tree import JsonValue
 
 
 def writer_of(cls: type) -> WriteFunction | None:
@@ -33,7 +35,7 @@ def _stored_name(cls: type) -> str:
     return qualified_name(cls) if codec is None else codec.name
 
 
-def _write_object(value: Any, writer: Writer) -> Any:
+def _write_object(value: Any, writer: Writer) -> JsonValue:
     codec = codec_of(type(value))
     assert codec is not None
     assert codec.encode is not None
@@ -47,8 +49,8 @@ def _read_object(tree: TaggedObject, reader: Reader) -> Any:
     return codec.decode(reader.walk(tree["v"]))
 
 
-def _write_enum(value: Enum, writer: Writer) -> Any:
-    tree = {"$": "enum", "type": _stored_name(type(value)), "name": value._name_}
+def _write_enum(value: Enum, writer: Writer) -> JsonValue:
+    tree: TaggedObject = {"$": "enum", "type": _stored_name(type(value)), "name": value._name_}
     try:
         return tree | writer.named({"v": value._value_})
     except Unencodable:
@@ -64,7 +66,7 @@ def _read_enum(tree: TaggedObject, reader: Reader) -> Any:
     cls = codec.cls
     if not issubclass(cls, Enum):
         raise TypeError(f"{codec.name} is not an Enum here")
-    member = cls.__members__.get(tree["name"])
+    member = cls.__members__.get(str(tree["name"]))
     if member is None and issubclass(cls, Flag) and type(tree["v"]) is int:
         member = cls(tree["v"])
     if type(member) is not cls:
@@ -72,7 +74,7 @@ def _read_enum(tree: TaggedObject, reader: Reader) -> Any:
     return member
 
 
-def _write_dataclass(value: Any, writer: Writer) -> Any:
+def _write_dataclass(value: Any, writer: Writer) -> JsonValue:
     cls = type(value)
     unset = object()
     names = [field.name for field in dataclasses.fields(cls)]
@@ -115,18 +117,19 @@ def _restored(cls: type, stored: dict[str, Any]) -> Any:
     return value
 
 
-def _write_cmd_result(value: Any, writer: Writer) -> Any:
+def _write_cmd_result(value: Any, writer: Writer) -> JsonValue:
     return {"$": "CmdResult", "v": writer.named(vars(value))}
 
 
 def _read_cmd_result(tree: TaggedObject, reader: Reader) -> Any:
-    if not {"output", "error"} <= tree["v"].keys():
+    stored = checked(tree, "v", dict)
+    if not {"output", "error"} <= stored.keys():
         raise ValueError("it has no output and error")
     # Reading must not import modules, so zrb's class is used only if zrb is loaded. It is not called, since the
     # parameters of its constructor differ between releases.
     cls = getattr(sys.modules.get("zrb.cmd.cmd_result"), "CmdResult", CmdResult)
     value = cls.__new__(cls)
-    value.__dict__.update(reader.named(tree["v"]))
+    value.__dict__.update(reader.named(stored))
     return value
 
 

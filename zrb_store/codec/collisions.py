@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from zrb_store.codec.json_text import ascii_dumps
+from zrb_store.json_tree import JsonValue
 
 ALLOWED_EXCESS = 64 * 1024 * 1024
 """Bytes that may be compared to read one value, in addition to the shares of its dicts and sets: about 100 ms."""
@@ -23,7 +24,7 @@ FEW = 2 * _SHARE
 TOO_MANY = "too many of its keys have the same hash"
 
 
-def excess_work(keys: Collection[Any], trees: Iterable[Any]) -> int:
+def excess_work(keys: Collection[Any], trees: Iterable[JsonValue]) -> int:
     """Return how many bytes Python compares to make a dict or a set, beyond its share.
 
     Args:

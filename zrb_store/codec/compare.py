@@ -9,33 +9,38 @@ from typing import Any
 from zrb_store.codec.json_text import dumps
 from zrb_store.codec.registry import codec_named
 from zrb_store.codec.text import from_json
+from zrb_store.json_tree import JsonValue
 
 # The tags of types whose equal values may be written differently: 1.0 and 1.00, the same instant in two time zones,
 # objects with a registered codec.
 _BY_VALUE = ("Decimal", "datetime", "time", "object")
 
 
-def same(one: Any, two: Any) -> bool:
+_Tree = dict[str, JsonValue]
+
+
+def same(one: JsonValue, two: JsonValue) -> bool:
     """Whether two trees, as `to_json` returns them, represent values of equal type and value.
 
     1, 1.0, True and Decimal(1) differ. The order of a dict's keys does not matter, nor do fields that a registered
     dataclass excludes from comparison. Objects with a registered codec are compared by the `==` of their class.
     """
-    pairs = [(one, two)]  # the pairs still to compare; a list, since values may be nested too deep for recursion
+    # What is still to be compared; a list, since values may be nested too deep for recursion.
+    pairs: list[tuple[JsonValue, JsonValue]] = [(one, two)]
     while pairs:
         a, b = pairs.pop()
         if type(a) is not type(b):
             return False
-        if type(a) is dict and "$" in a and "$" in b:
+        if type(a) is dict and type(b) is dict and "$" in a and "$" in b:
             contents = _contents(a, b)
             if contents is None:
                 return False
             pairs.append(contents)
-        elif type(a) is dict:
+        elif type(a) is dict and type(b) is dict:
             if a.keys() != b.keys():
                 return False
             pairs.extend((item, b[key]) for key, item in a.items())
-        elif type(a) is list:
+        elif type(a) is list and type(b) is list:
             if len(a) != len(b):
                 return False
             pairs.extend(zip(a, b, strict=True))
@@ -44,7 +49,7 @@ def same(one: Any, two: Any) -> bool:
     return True
 
 
-def _contents(one: dict[str, Any], two: dict[str, Any]) -> tuple[Any, Any] | None:
+def _contents(one: _Tree, two: _Tree) -> tuple[JsonValue, JsonValue] | None:
     """Return two lists or dicts that are the same if and only if two tagged trees are; None if the trees differ."""
     tag = one["$"]
     if tag != two["$"] or one.keys() != two.keys():
@@ -57,23 +62,25 @@ def _contents(one: dict[str, Any], two: dict[str, Any]) -> tuple[Any, Any] | Non
     return _fields(one, ignored), _fields(two, ignored)
 
 
-def _by_key(pairs: Any) -> Any:
+def _by_key(pairs: JsonValue) -> JsonValue:
     """Return the items of a dict that is stored as pairs, by the text of each key: the keys themselves may collide."""
-    try:
-        items = {dumps(key): item for key, item in pairs}
-        return items if len(items) == len(pairs) else pairs
-    except (TypeError, ValueError):  # damaged
-        return [pairs]
+    items: dict[str, JsonValue] = {}
+    for pair in pairs if type(pairs) is list else ():
+        if type(pair) is not list or len(pair) != 2:
+            return [pairs]  # damaged
+        items[dumps(pair[0])] = pair[1]
+    return items if type(pairs) is list and len(items) == len(pairs) else [pairs]
 
 
-def _fields(tree: dict[str, Any], ignored: Collection[str]) -> dict[str, Any]:
+def _fields(tree: _Tree, ignored: Collection[str]) -> _Tree:
     fields = {name: item for name, item in tree.items() if name != "$"}
-    if ignored and type(tree.get("v")) is dict:
-        fields["v"] = {name: item for name, item in tree["v"].items() if name not in ignored}
+    stored = tree.get("v")
+    if ignored and type(stored) is dict:
+        fields["v"] = {name: item for name, item in stored.items() if name not in ignored}
     return fields
 
 
-def _ignored_fields(tree: dict[str, Any]) -> Collection[str]:
+def _ignored_fields(tree: _Tree) -> Collection[str]:
     name = tree.get("type")
     codec = codec_named(name) if type(name) is str else None
     if codec is None or not dataclasses.is_dataclass(codec.cls):

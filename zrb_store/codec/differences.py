@@ -3,51 +3,75 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from itertools import zip_longest
-from typing import Any
+from typing import Literal, NamedTuple
 
 from zrb_store.codec.compare import same
 from zrb_store.codec.display import bounded_repr
 from zrb_store.codec.path_segments import PAIRS, by_segment, segment_of
 from zrb_store.codec.text import from_json
+from zrb_store.json_tree import JsonValue, Lazy
 from zrb_store.safe_text import MASK, is_secret_name, mask_word
 
 _UNORDERED = ("set", "frozenset")
-_ABSENT = object()
 
 
-def differences(one: Any, two: Any, path: str = "$") -> Iterator[dict[str, Any]]:
-    """Find where two trees, as `to_json` returns them, differ in type or value.
+class _Missing(Enum):
+    """Stands for a part that one of the two does not have."""
 
-    Yields:
-        `path`, `kind` (`changed`, `only_a` or `only_b`), and the parts at that path as `a` and `b`.
+    ABSENT = "absent"
+
+
+_ABSENT = _Missing.ABSENT
+_Part = JsonValue | _Missing
+_Both = tuple[str, _Part, _Part]  # a segment, and the part of either
+
+
+class Difference(NamedTuple):
+    """A part in which two values differ. The fields are those of `diff --format json`.
+
+    Attributes:
+        path: The path to it.
+        kind: Whether it has `changed`, or which of the two has it.
+        a: What the one has.
+        b: What the other has.
     """
+
+    path: str
+    kind: Literal["changed", "only_a", "only_b"]
+    a: JsonValue | Lazy[JsonValue]
+    b: JsonValue | Lazy[JsonValue]
+
+
+def differences(one: JsonValue, two: JsonValue, path: str = "$") -> Iterator[Difference]:
+    """Find where two trees, as `to_json` returns them, differ in type or value."""
     parts = _parts(one, two)
     if parts is None:
         if not same(one, two):
-            yield {"path": path, "kind": "changed", "a": one, "b": two}
+            yield Difference(path, "changed", one, two)
         return
     for segment, a, b in parts:
         yield from _compared(a, b, path + segment)
 
 
-def list_differences(one: Iterable[Any], two: Iterable[Any], path: str) -> Iterator[dict[str, Any]]:
+def list_differences(one: Iterable[JsonValue], two: Iterable[JsonValue], path: str) -> Iterator[Difference]:
     """Find the differences of two lists, as `differences` does, but iterate over each list only once."""
     for place, (a, b) in enumerate(zip_longest(one, two, fillvalue=_ABSENT)):
         yield from _compared(a, b, f"{path}[{place}]")
 
 
-def _compared(a: Any, b: Any, path: str) -> Iterator[dict[str, Any]]:
-    if a is _ABSENT or b is _ABSENT:
-        only_a = b is _ABSENT
-        kind = "only_a" if only_a else "only_b"
-        yield {"path": path, "kind": kind, "a": a if only_a else None, "b": None if only_a else b}
-    else:
+def _compared(a: _Part, b: _Part, path: str) -> Iterator[Difference]:
+    if a is not _ABSENT and b is not _ABSENT:
         yield from differences(a, b, path)
+    elif a is not _ABSENT:
+        yield Difference(path, "only_a", a, None)
+    elif b is not _ABSENT:
+        yield Difference(path, "only_b", None, b)
 
 
-def _parts(one: Any, two: Any) -> list[tuple[str, Any, Any]] | None:
+def _parts(one: JsonValue, two: JsonValue) -> list[_Both] | None:
     """Return the segment for each part of two containers of the same kind, with that part of either.
 
     None if the two can only be compared as a whole.
@@ -58,7 +82,7 @@ def _parts(one: Any, two: Any) -> list[tuple[str, Any, Any]] | None:
     if type(one) is not dict or type(two) is not dict:
         return None
     if "$" not in one and "$" not in two:
-        return [(segment_of(key), *both) for key, *both in _side_by_side(one, two)]
+        return [(segment_of(key), a, b) for key, a, b in _side_by_side(one, two)]
     tag = one.get("$")
     if tag in _UNORDERED or {**one, "v": 0} != {**two, "v": 0}:
         return None
@@ -70,11 +94,11 @@ def _parts(one: Any, two: Any) -> list[tuple[str, Any, Any]] | None:
     return list(_side_by_side(a, b))
 
 
-def _side_by_side(one: dict[str, Any], two: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _side_by_side(one: Mapping[str, JsonValue], two: Mapping[str, JsonValue]) -> Iterator[_Both]:
     return ((key, one.get(key, _ABSENT), two.get(key, _ABSENT)) for key in dict.fromkeys([*one, *two]))
 
 
-def _all_by_segment(pairs: Any) -> dict[str, Any] | None:
+def _all_by_segment(pairs: JsonValue) -> dict[str, JsonValue] | None:
     """Return the items by segment as `by_segment` does, or None if an item has no segment or shares one."""
     items = by_segment(pairs)
     return items if type(pairs) is list and len(items) == len(pairs) else None
@@ -83,7 +107,7 @@ def _all_by_segment(pairs: Any) -> dict[str, Any] | None:
 _SHOWN = 300  # characters of each of two values that differ
 
 
-def changes(before: Any, after: Any, name: str = "") -> Iterator[str]:
+def changes(before: JsonValue, after: JsonValue, name: str = "") -> Iterator[str]:
     """Describe where two trees, as `to_json` returns them, differ in type or value. What has a secret name is masked.
 
     A part that could not be stored in one of the two is not compared. Lists of different lengths differ as a whole.
@@ -94,11 +118,11 @@ def changes(before: Any, after: Any, name: str = "") -> Iterator[str]:
     return _changes(before, after, name, is_secret_name(name))
 
 
-def _changes(before: Any, after: Any, path: str, is_secret: bool) -> Iterator[str]:
+def _changes(before: JsonValue, after: JsonValue, path: str, is_secret: bool) -> Iterator[str]:
     if is_opaque(before) or is_opaque(after) or same(before, after):
         return
     parts = _parts(before, after)
-    if parts is None or (type(before) is list and len(before) != len(after)):
+    if parts is None or (type(before) is list and type(after) is list and len(before) != len(after)):
         yield f"{path or 'it'}: {_shown(before, is_secret)} became {_shown(after, is_secret)}"
         return
     for segment, one, two in parts:
@@ -109,7 +133,7 @@ def _changes(before: Any, after: Any, path: str, is_secret: bool) -> Iterator[st
             yield from _changes(one, two, place, is_secret or is_secret_name(_name_of(segment)))
 
 
-def is_opaque(tree: Any) -> bool:
+def is_opaque(tree: JsonValue) -> bool:
     """Whether a tree represents a value of which only the type and the repr could be stored."""
     return type(tree) is dict and tree.get("$") == "opaque"
 
@@ -121,6 +145,6 @@ def _name_of(segment: str) -> str:
     return str(json.loads(segment[1:-1])) if segment.startswith('["') else ""
 
 
-def _shown(tree: Any, is_secret: bool) -> str:
+def _shown(tree: JsonValue, is_secret: bool) -> str:
     text = MASK if is_secret else mask_word(bounded_repr(from_json(tree)))
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

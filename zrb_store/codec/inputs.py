@@ -10,6 +10,7 @@ from zrb_store.codec.differences import changes, is_opaque
 from zrb_store.codec.json_text import dumps
 from zrb_store.codec.text import DEFAULT_LIMIT, decode, encode, to_json
 from zrb_store.errors import UnencodableValue, ValueTooLarge
+from zrb_store.json_tree import JsonValue
 from zrb_store.safe_text import mask_text, mask_texts
 
 
@@ -45,12 +46,12 @@ def describe_changes(before: str, after: str) -> str:
     if before == after:
         return ""
     one, two = to_json(before), to_json(after)
-    if type(one) is type(two) is dict and "$" not in one and "$" not in two:
+    if type(one) is dict and type(two) is dict and "$" not in one and "$" not in two:
         return ", ".join(text for name in dict.fromkeys([*one, *two]) for text in _changes_of(name, one, two))
     return ", ".join(changes(one, two))
 
 
-def _changes_of(name: str, one: Mapping[str, Any], two: Mapping[str, Any]) -> list[str]:
+def _changes_of(name: str, one: Mapping[str, JsonValue], two: Mapping[str, JsonValue]) -> list[str]:
     # The names of inputs stand as they are, without the quotes that a path has around `day-of`.
     if name in one and name in two:
         return list(changes(one[name], two[name], name))
@@ -89,9 +90,18 @@ def stored_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int 
     return mask_encoded(encode_arguments(args, kwargs, limit))
 
 
+def positional_and_named(encoded: str) -> tuple[list[JsonValue], dict[str, JsonValue]]:
+    """Return the trees of stored arguments: the positional and the named ones; none if they are damaged."""
+    tree = to_json(encoded)
+    if type(tree) is not list or len(tree) != 2:
+        return [], {}
+    positional, named = tree
+    return positional if type(positional) is list else [], named if type(named) is dict else {}
+
+
 def call_text(arguments: str) -> str:
     """Return stored arguments as they stand in a call: `7, "a.csv", mode="fast"`; `none` if there are none."""
-    positional, named = to_json(arguments)
+    positional, named = positional_and_named(arguments)
     if "$" in named:  # names that are no plain texts
         return arguments
     return ", ".join([*map(dumps, positional), *(f"{name}={dumps(value)}" for name, value in named.items())]) or "none"

@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Any, NoReturn
 
 from zrb_store.codec import fast_json
+from zrb_store.json_tree import JsonValue
 
 # The lowest limit that a user can set on the digits of an int that Python parses is 640. An int of 2100 bits has fewer.
 HUGE_INT_DIGITS = 640
@@ -107,7 +108,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite_or_tagged(digits: str) -> Any:
+def _finite_or_tagged(digits: str) -> JsonValue:
     number = float(digits)
     return number if number - number == 0 else {"$": "float", "v": repr(number)}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from zrb_store.codec.display import key_segment
+from zrb_store.json_tree import JsonValue
 
 PAIRS = ("dict", "OrderedDict")
 """The tags of dicts that are stored as pairs of key and item."""
@@ -21,12 +21,16 @@ def segment_of(key: str | int) -> str:
         return key_segment(key)
 
 
-def by_segment(pairs: Any) -> dict[str, Any]:
+def by_segment(pairs: JsonValue) -> dict[str, JsonValue]:
     """Return the items of a dict that is stored as pairs, by the segment for each. Only texts and ints have a segment.
 
     The result is not keyed by the keys themselves, because ints may have been chosen to collide.
     """
-    try:
-        return {segment_of(key): item for key, item in pairs if type(key) in (str, int)}
-    except (TypeError, ValueError):  # damaged
-        return {}
+    items: dict[str, JsonValue] = {}
+    for pair in pairs if type(pairs) is list else ():
+        if type(pair) is not list or len(pair) != 2:
+            return {}  # damaged
+        key, item = pair
+        if isinstance(key, (str, int)) and type(key) is not bool:
+            items[segment_of(key)] = item
+    return items

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Context, Decimal, InvalidOperation
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -24,6 +24,9 @@ from zrb_store.codec.json_text import HUGE_INT_BITS, ascii_dumps
 from zrb_store.codec.stand_ins import Opaque, Undecodable
 from zrb_store.codec.tree import Reader, ReadFunction, TaggedObject, WriteFunction, Writer
 from zrb_store.codec.unencodable import Unencodable
+from zrb_store.json_tree import JsonValue
+
+T = TypeVar("T")
 
 _JUST_VALUE = frozenset({"$", "v"})
 _WITH_ZONE = frozenset({"$", "v", "tz", "fold"})
@@ -33,21 +36,22 @@ _NON_FINITE = ("nan", "inf", "-inf")
 _RAISE_IF_INVALID = Context(traps=[InvalidOperation])
 
 
-def checked(tree: TaggedObject, key: str, kind: type) -> Any:
+def checked(tree: TaggedObject, key: str, kind: type[T]) -> T:
     """Return a part of a tagged object if it has the required type."""
-    if type(tree[key]) is not kind:
+    part = tree[key]
+    if type(part) is not kind or not isinstance(part, kind):
         raise TypeError(f"{key!r} is not a {kind.__name__}")
-    return tree[key]
+    return part
 
 
 def _text(tree: TaggedObject) -> str:
-    return str(checked(tree, "v", str))
+    return checked(tree, "v", str)
 
 
 # -- types of JSON, some of whose values JSON would not restore --
 
 
-def _write_text(value: str) -> Any:
+def _write_text(value: str) -> JsonValue:
     # JSON would read a high and a low surrogate, which are two characters here, as one character.
     if value.isascii() or not _BETWEEN_SURROGATES.search(value):
         return value
@@ -58,11 +62,11 @@ def _read_text(tree: TaggedObject, reader: Reader) -> str:
     return "".join(checked(tree, "v", list))
 
 
-def _write_itself(value: bool | None) -> Any:
+def _write_itself(value: bool | None) -> JsonValue:
     return value
 
 
-def _write_int(value: int) -> Any:
+def _write_int(value: int) -> JsonValue:
     return value if value.bit_length() < HUGE_INT_BITS else {"$": "int", "v": hex(value)}
 
 
@@ -70,7 +74,7 @@ def _read_int(tree: TaggedObject, reader: Reader) -> int:
     return int(_text(tree), 16)
 
 
-def _write_float(value: float) -> Any:
+def _write_float(value: float) -> JsonValue:
     return value if math.isfinite(value) else {"$": "float", "v": repr(value)}
 
 
@@ -83,11 +87,11 @@ def _read_float(tree: TaggedObject, reader: Reader) -> float:
 # -- containers --
 
 
-def _write_list(value: list[Any], writer: Writer) -> Any:
+def _write_list(value: list[Any], writer: Writer) -> JsonValue:
     return writer.items(value)
 
 
-def _write_tuple(value: tuple[Any, ...], writer: Writer) -> Any:
+def _write_tuple(value: tuple[Any, ...], writer: Writer) -> JsonValue:
     return {"$": "tuple", "v": writer.items(value)}
 
 
@@ -95,7 +99,7 @@ def _read_tuple(tree: TaggedObject, reader: Reader) -> tuple[Any, ...]:
     return tuple(reader.walk(checked(tree, "v", list)))
 
 
-def _write_set(value: set[Any] | frozenset[Any], writer: Writer) -> Any:
+def _write_set(value: set[Any] | frozenset[Any], writer: Writer) -> JsonValue:
     trees = writer.items(value, "{{*}}")
     if len(value) > FEW:
         writer.refuse_collisions(value, trees)
@@ -104,9 +108,10 @@ def _write_set(value: set[Any] | frozenset[Any], writer: Writer) -> Any:
 
 
 def _read_elements(tree: TaggedObject, reader: Reader) -> frozenset[Any]:
-    elements = reader.key(checked(tree, "v", list))
+    trees: list[JsonValue] = checked(tree, "v", list)
+    elements = reader.key(trees)
     if len(elements) > FEW:
-        reader.refuse_collisions(elements, tree["v"])
+        reader.refuse_collisions(elements, trees)
     found = frozenset(elements)
     if len(found) != len(elements):
         raise ValueError("two elements are equal")
@@ -117,7 +122,7 @@ def _read_set(tree: TaggedObject, reader: Reader) -> set[Any]:
     return set(_read_elements(tree, reader))
 
 
-def _write_dict(value: dict[Any, Any], writer: Writer) -> Any:
+def _write_dict(value: dict[Any, Any], writer: Writer) -> JsonValue:
     for key in value:
         if type(key) is not str or key == "$" or type(_write_text(key)) is not str:
             return {"$": "dict", "v": writer.pairs(value)}
@@ -139,7 +144,7 @@ def _read_dict(tree: TaggedObject, reader: Reader) -> dict[Any, Any]:
     return values
 
 
-def _write_ordered_dict(value: OrderedDict[Any, Any], writer: Writer) -> Any:
+def _write_ordered_dict(value: OrderedDict[Any, Any], writer: Writer) -> JsonValue:
     return {"$": "OrderedDict", "v": writer.pairs(value)}
 
 
@@ -150,7 +155,7 @@ def _read_ordered_dict(tree: TaggedObject, reader: Reader) -> OrderedDict[Any, A
 # -- bytes, numbers, names --
 
 
-def _write_bytes(value: bytes | bytearray, writer: Writer) -> Any:
+def _write_bytes(value: bytes | bytearray, writer: Writer) -> JsonValue:
     return {"$": type(value).__name__, "v": binascii.b2a_base64(value, newline=False).decode()}
 
 
@@ -162,7 +167,7 @@ def _read_bytearray(tree: TaggedObject, reader: Reader) -> bytearray:
     return bytearray(_read_bytes(tree, reader))
 
 
-def _write_as_text(value: Decimal | UUID | PurePath | ZoneInfo, writer: Writer) -> Any:
+def _write_as_text(value: Decimal | UUID | PurePath | ZoneInfo, writer: Writer) -> JsonValue:
     return {"$": type(value).__name__, "v": _write_text(str(value))}
 
 
@@ -183,7 +188,7 @@ def _path_reader(native: type[PurePath], pure: type[PurePath], system: str) -> R
 # -- dates and times --
 
 
-def _write_date(value: date, writer: Writer) -> Any:
+def _write_date(value: date, writer: Writer) -> JsonValue:
     return {"$": "date", "v": value.isoformat()}
 
 
@@ -198,7 +203,7 @@ def _iso_preserves(zone: tzinfo | None) -> bool:
     return not name and not offset.microseconds  # fromisoformat reads an offset of less than a second as UTC
 
 
-def _write_moment(value: datetime | time, writer: Writer) -> Any:
+def _write_moment(value: datetime | time, writer: Writer) -> JsonValue:
     tree: TaggedObject = {"$": type(value).__name__}
     if _iso_preserves(value.tzinfo):
         tree["v"] = value.isoformat()
@@ -228,17 +233,18 @@ def _read_time(tree: TaggedObject, reader: Reader) -> datetime | time:
     return _read_moment(tree, reader, time)
 
 
-def _parts(value: timedelta) -> list[int]:
+def _parts(value: timedelta) -> list[JsonValue]:
     return [value.days, value.seconds, value.microseconds]
 
 
-def _from_parts(parts: Any) -> timedelta:
-    if type(parts) is not list or len(parts) != 3 or any(type(part) is not int for part in parts):
+def _from_parts(parts: JsonValue) -> timedelta:
+    numbers = [part for part in parts if type(part) is int] if type(parts) is list else []
+    if type(parts) is not list or len(parts) != 3 or len(numbers) != 3:
         raise TypeError("not days, seconds and microseconds")
-    return timedelta(*parts)
+    return timedelta(*numbers)
 
 
-def _write_timedelta(value: timedelta, writer: Writer) -> Any:
+def _write_timedelta(value: timedelta, writer: Writer) -> JsonValue:
     return {"$": "timedelta", "v": _parts(value)}
 
 
@@ -246,7 +252,7 @@ def _read_timedelta(tree: TaggedObject, reader: Reader) -> timedelta:
     return _from_parts(tree["v"])
 
 
-def _write_timezone(value: timezone, writer: Writer) -> Any:
+def _write_timezone(value: timezone, writer: Writer) -> JsonValue:
     offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
     return {"$": "timezone", "v": [_parts(offset), *writer.items(name)]}
 
@@ -256,7 +262,7 @@ def _read_timezone(tree: TaggedObject, reader: Reader) -> timezone:
     return timezone(_from_parts(offset), *reader.walk(name))
 
 
-def _write_zone_info(value: ZoneInfo, writer: Writer) -> Any:
+def _write_zone_info(value: ZoneInfo, writer: Writer) -> JsonValue:
     if value.key is None:
         raise Unencodable("ZoneInfo", "it has no key")
     return _write_as_text(value, writer)
@@ -272,15 +278,15 @@ def _read_zone_info(tree: TaggedObject, reader: Reader) -> ZoneInfo:
 
 
 def _read_opaque(tree: TaggedObject, reader: Reader) -> Opaque:
-    type_, repr_, path, cause = (str(checked(tree, key, str)) for key in ("type", "repr", "path", "cause"))
+    type_, repr_, path, cause = (checked(tree, key, str) for key in ("type", "repr", "path", "cause"))
     return Opaque(type_, repr_, path, cause)
 
 
 def _read_undecodable(tree: TaggedObject, reader: Reader) -> Undecodable:
-    return Undecodable(str(checked(tree, "raw", str)), reason="stored after it could not be read")
+    return Undecodable(checked(tree, "raw", str), reason="stored after it could not be read")
 
 
-LEAF_WRITERS: dict[type, Callable[[Any], Any]] = {
+LEAF_WRITERS: dict[type, Callable[[Any], JsonValue]] = {
     str: _write_text,
     int: _write_int,
     float: _write_float,

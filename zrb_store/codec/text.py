@@ -10,6 +10,7 @@ from zrb_store.codec.plain import TooManyItems, encode_plain
 from zrb_store.codec.stand_ins import Opaque, Undecodable
 from zrb_store.codec.unencodable import NO_CODEC, Unencodable
 from zrb_store.errors import ValueTooLarge
+from zrb_store.json_tree import JsonValue
 
 DEFAULT_LIMIT = 16 * 1024 * 1024
 
@@ -76,7 +77,7 @@ def decode(data: str) -> Any:
         return Undecodable(data if isinstance(data, str) else repr(data), reason=describe_error(error))
 
 
-def from_json(tree: Any) -> Any:
+def from_json(tree: JsonValue) -> Any:
     """Decode a tree that `to_json` returned, or a part of one, as `decode` does."""
     try:
         from zrb_store.codec.walk import TreeReader
@@ -86,14 +87,15 @@ def from_json(tree: Any) -> Any:
         return Undecodable(bounded_repr(tree), reason=describe_error(error))
 
 
-def to_json(data: str) -> Any:
+def to_json(data: str) -> JsonValue:
     """Parse a stored text into its tree, in which values of other types than JSON's are tagged objects. Never raises.
 
     Returns:
         A tree that `json.dumps` can write, without NaN; `{"$": "undecodable", "raw": text}` for a damaged text.
     """
     try:
-        return loads_finite(data)
+        tree: JsonValue = loads_finite(data)
+        return tree
     except Exception:  # noqa: BLE001 - as in decode
         return {"$": "undecodable", "raw": data if isinstance(data, str) else repr(data)}
 

@@ -9,29 +9,31 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
-TaggedObject = dict[str, Any]
+from zrb_store.json_tree import JsonValue
+
+TaggedObject = dict[str, JsonValue]
 
 
 class Writer(Protocol):
     """The interface of `walk.ValueWriter`, which converts a value to a tree."""
 
-    def walk(self, value: Any) -> Any:
+    def walk(self, value: Any) -> JsonValue:
         """Return the tree of a value."""
         ...
 
-    def items(self, values: Iterable[Any], segment: str = "[{}]") -> list[Any]:
+    def items(self, values: Iterable[Any], segment: str = "[{}]") -> list[JsonValue]:
         """Return the trees of a container's items."""
         ...
 
-    def pairs(self, mapping: Mapping[Any, Any]) -> list[Any]:
+    def pairs(self, mapping: Mapping[Any, Any]) -> list[JsonValue]:
         """Return the items of a mapping as pairs of trees; its keys may be of any type."""
         ...
 
-    def named(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    def named(self, mapping: Mapping[str, Any]) -> dict[str, JsonValue]:
         """Return the trees of the values of a mapping, by its keys, which must be valid keys in JSON."""
         ...
 
-    def refuse_collisions(self, value: Collection[Any], trees: Iterable[Any]) -> None:
+    def refuse_collisions(self, value: Collection[Any], trees: Iterable[JsonValue]) -> None:
         """Raise if too many keys of a dict, or elements of a set, have the same hash."""
         ...
 
@@ -39,19 +41,19 @@ class Writer(Protocol):
 class Reader(Protocol):
     """The interface of `walk.TreeReader`, which converts a tree to a value."""
 
-    def walk(self, tree: Any) -> Any:
+    def walk(self, tree: JsonValue) -> Any:
         """Return the value of a tree."""
         ...
 
-    def named(self, tree: dict[str, Any]) -> dict[str, Any]:
+    def named(self, tree: TaggedObject) -> dict[str, Any]:
         """Return the values of an object without a tag."""
         ...
 
-    def key(self, tree: Any) -> Any:
+    def key(self, tree: JsonValue) -> Any:
         """Return the value of a tree that represents a key of a dict, or an element of a set."""
         ...
 
-    def refuse_collisions(self, keys: Collection[Any], trees: Iterable[Any]) -> None:
+    def refuse_collisions(self, keys: Collection[Any], trees: Iterable[JsonValue]) -> None:
         """Raise if too many keys of a dict, or elements of a set, have the same hash."""
         ...
 
@@ -60,7 +62,7 @@ class Reader(Protocol):
         ...
 
 
-WriteFunction = Callable[[Any, Writer], Any]
+WriteFunction = Callable[[Any, Writer], JsonValue]
 """A function that returns the tree of a value of one type."""
 
 ReadFunction = Callable[[TaggedObject, Reader], Any]

@@ -16,7 +16,9 @@ from zrb_store.codec.display import describe_error, key_segment, type_name
 from zrb_store.codec.json_text import MAX_DEPTH
 from zrb_store.codec.plain import TooManyItems
 from zrb_store.codec.stand_ins import Undecodable
+from zrb_store.codec.tree import TaggedObject
 from zrb_store.codec.unencodable import Unencodable
+from zrb_store.json_tree import JsonValue
 
 READERS = standard.READERS | classes.READERS
 """For each tag, the function that reads a tagged object, and the keys that the object may have."""
@@ -30,7 +32,7 @@ class ValueWriter:
         self._excess_left = ALLOWED_EXCESS
         self._open: set[int] = set()
 
-    def walk(self, value: Any) -> Any:
+    def walk(self, value: Any) -> JsonValue:
         """Return the tree of a value."""
         kind = type(value)
         if kind in standard.LEAF_WRITERS:
@@ -52,9 +54,9 @@ class ValueWriter:
         finally:
             self._open.discard(id(value))
 
-    def items(self, values: Iterable[Any], segment: str = "[{}]") -> list[Any]:
+    def items(self, values: Iterable[Any], segment: str = "[{}]") -> list[JsonValue]:
         """Return the trees of a container's items."""
-        trees: list[Any] = []
+        trees: list[JsonValue] = []
         try:
             for item in values:
                 self._count_item()
@@ -65,26 +67,28 @@ class ValueWriter:
             raise
         return trees
 
-    def pairs(self, mapping: Mapping[Any, Any]) -> list[Any]:
+    def pairs(self, mapping: Mapping[Any, Any]) -> list[JsonValue]:
         """Return the items of a mapping as pairs of trees; its keys may be of any type."""
-        trees: list[Any] = []
+        trees: list[JsonValue] = []
+        keys: list[JsonValue] = []
         for key, item in mapping.items():
             self._count_item()
             segment = f".keys()[{len(trees)}]"
             try:
                 key_tree = self.walk(key)
                 segment = key_segment(key)
+                keys.append(key_tree)
                 trees.append([key_tree, self.walk(item)])
             except Unencodable as unencodable:
                 unencodable.segments.append(segment)
                 raise
         if len(mapping) > FEW:
-            self.refuse_collisions(mapping, (key for key, _ in trees))
+            self.refuse_collisions(mapping, keys)
         return trees
 
-    def named(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    def named(self, mapping: Mapping[str, Any]) -> dict[str, JsonValue]:
         """Return the trees of the values of a mapping, by its keys, which must be valid keys in JSON."""
-        trees: dict[str, Any] = {}
+        trees: dict[str, JsonValue] = {}
         for name, item in mapping.items():
             self._count_item()
             try:
@@ -94,7 +98,7 @@ class ValueWriter:
                 raise
         return trees
 
-    def refuse_collisions(self, value: Collection[Any], trees: Iterable[Any]) -> None:
+    def refuse_collisions(self, value: Collection[Any], trees: Iterable[JsonValue]) -> None:
         """Raise if too many keys of a dict, or elements of a set, have the same hash."""
         self._excess_left -= excess_work(value, trees)
         if self._excess_left < 0:
@@ -114,7 +118,7 @@ class TreeReader:
         self._keys_open = 0
         self._excess_left = ALLOWED_EXCESS
 
-    def walk(self, tree: Any) -> Any:
+    def walk(self, tree: JsonValue) -> Any:
         """Return the value of a tree, with an `Undecodable` in place of a part that cannot be read."""
         if type(tree) is list:
             items: list[Any] = []
@@ -138,14 +142,14 @@ class TreeReader:
         except Exception as error:  # noqa: BLE001 - a registered codec may raise anything
             return self._undecodable(tree, describe_error(error))
 
-    def named(self, tree: dict[str, Any]) -> dict[str, Any]:
+    def named(self, tree: TaggedObject) -> dict[str, Any]:
         """Return the values of an object without a tag."""
         values: dict[str, Any] = {}
         for name, item in tree.items():
             values[name] = item if type(item) in standard.LEAF_WRITERS else self.walk(item)
         return values
 
-    def key(self, tree: Any) -> Any:
+    def key(self, tree: JsonValue) -> Any:
         """Return the value of a tree that represents a key of a dict, or an element of a set."""
         self._keys_open += 1
         try:
@@ -153,7 +157,7 @@ class TreeReader:
         finally:
             self._keys_open -= 1
 
-    def refuse_collisions(self, keys: Collection[Any], trees: Iterable[Any]) -> None:
+    def refuse_collisions(self, keys: Collection[Any], trees: Iterable[JsonValue]) -> None:
         """Raise if too many keys of a dict, or elements of a set, have the same hash."""
         self._excess_left -= excess_work(keys, trees)
         if self._excess_left < 0:
@@ -167,7 +171,7 @@ class TreeReader:
             return tuple(value.items())
         return tuple(value) if type(value) is list else value
 
-    def _undecodable(self, tree: dict[str, Any], reason: str) -> Undecodable:
+    def _undecodable(self, tree: TaggedObject, reason: str) -> Undecodable:
         names = (tree.get("type"), tree["$"])
         return Undecodable(json.dumps(tree), next((name for name in names if type(name) is str), None), reason)
 
@@ -183,7 +187,7 @@ class TreeChecker(TreeReader):
         super().__init__()
         self.problem: str | None = None
 
-    def walk(self, tree: Any) -> Any:
+    def walk(self, tree: JsonValue) -> Any:
         """Return the value of a tree; any object in place of one that needs a registered class or a time zone."""
         if type(tree) is not dict or "$" not in tree:
             return super().walk(tree)
@@ -199,7 +203,7 @@ class TreeChecker(TreeReader):
             tree = {name: part for name, part in tree.items() if name != "tz"}
         return super().walk(tree)
 
-    def _undecodable(self, tree: dict[str, Any], reason: str) -> Undecodable:
+    def _undecodable(self, tree: TaggedObject, reason: str) -> Undecodable:
         if self.problem is None:
             tag = tree["$"]
             self.problem = (

@@ -10,11 +10,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from zrb_store.inspect.session_view import Step
+from zrb_store.json_tree import JsonValue
+
 _MODEL = re.compile(r"model(~\d+)?")
 _MOST = 60  # characters of a call's arguments
 
 
-def agent_note(name: str, result: Any) -> str | None:
+def agent_note(name: str, result: JsonValue) -> str | None:
     """Return what the step of an agent did, such as `model 4: gpt-5.2, 1,204 in / 88 out tokens`; None for other steps.
 
     Args:
@@ -49,11 +52,11 @@ def _note(name: str, result: Any) -> str | None:
     return None
 
 
-def agent_sum(steps: Iterable[Mapping[str, Any]], run: int | None) -> str:
+def agent_sum(steps: Iterable[Step], run: int | None) -> str:
     """Sum up the steps of an agent: `6 answers (1,204 in / 88 out tokens), 9 tool calls; 3 and 4 of them used again`.
 
     Args:
-        steps: The steps of a task, in the shape of `show --format json`.
+        steps: The steps of a task.
         run: Number of the run of the task's last attempt. What completed in an earlier one, or was
             copied by a fork, was used again in this one.
 
@@ -64,20 +67,20 @@ def agent_sum(steps: Iterable[Mapping[str, Any]], run: int | None) -> str:
     spent = [0, 0]
     saved = [0, 0]
     for step in steps:
-        result = step["result"]
+        result = step.result
         kind = result.get("kind") if isinstance(result, dict) else None
-        if kind is None or step["status"] != "completed":
+        if type(result) is not dict or kind is None or step.status != "completed":
             continue
-        of_run = step["attempts"][-1]["run"]  # a step that a fork has copied is of no run
+        of_run = step.last.run  # a step that a fork has copied is of no run
         earlier = run is not None and (of_run is None or of_run < run)
-        if kind == "answer" and _MODEL.fullmatch(step["name"]):
+        if kind == "answer" and _MODEL.fullmatch(step.name):
             tokens = _tokens(result)
             spent = [one + two for one, two in zip(spent, tokens, strict=True)]
             answers += 1
             if earlier:
                 saved = [one + two for one, two in zip(saved, tokens, strict=True)]
                 again += 1
-        elif kind in _ENDS and kind != "approval" and step["name"].startswith("tool "):  # it is called when approved
+        elif kind in _ENDS and kind != "approval" and step.name.startswith("tool "):  # it is called when approved
             calls += 1
             called_again += earlier
     if not answers:

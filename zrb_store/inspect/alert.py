@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zrb_store.inspect.ages import rounded
-from zrb_store.inspect.run_times import worked_until
+from zrb_store.json_tree import JsonObject
+from zrb_store.local_time import rounded
 from zrb_store.project import program_of
 from zrb_store.queries.last_errors import LastError
+from zrb_store.queries.lease import worked_until
 from zrb_store.records import RunRecord, SessionRecord, iso
 from zrb_store.safe_text import one_line
 
@@ -56,7 +57,7 @@ class Alert:
         why = f": {why[:_LONGEST]}{'...' if len(why) > _LONGEST else ''}" if why else ""
         return one_line(f"{self.event}{when}: {self.what}{why}; `{self.remedy}`")
 
-    def shape(self) -> dict[str, object]:
+    def to_json(self) -> JsonObject:
         """Return it as `check --format json` shows it."""
         return {
             "event": self.event,

@@ -49,9 +49,7 @@ def alerts(
     The context manager gives an iterator, which can be used within the block.
 
     Args:
-        database: Where to look.
         max_ages: By task, how old its newest result may be.
-        damage: Collects damaged columns.
         projects: Look only at these projects.
         here: The folder in which the remedies are run; None if that is not known.
         program: `zrb-store` or `zrb xcom`, for the remedies.
@@ -128,7 +126,6 @@ class _Successors:
         """Whether a session of the same project and main task has completed since this one failed or was last seen.
 
         Args:
-            session: The session.
             last_run: Its last run.
             worker: Whether it has taken deliveries: then a session that was created before it counts as well.
         """

@@ -1,29 +1,93 @@
-"""What `get` shows: one value of a queue, or the result of a task or of a step."""
+"""What `get` and `last` show: one value of a queue, or the result of a task or of a step, or a part of it."""
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+from zrb_store import codec
+from zrb_store.codec.display import key_segment
+from zrb_store.codec.json_text import size_of
+from zrb_store.codec.path_segments import PAIRS, by_segment, segment_of
 from zrb_store.db.engine import Database
-from zrb_store.errors import TaskNotFound, ValueNotFound
-from zrb_store.inspect.stored_value import (
-    StepResult,
-    StoredValue,
-    find_history,
-    find_queue,
-    result_of,
-    step_result_of,
-)
-from zrb_store.names import nearest
-from zrb_store.queries import attempts, sessions, show, step_history
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import InvalidArgument, TaskNotFound, ValueNotFound
+from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.value import Value, find_history, find_queue, with_acts
+from zrb_store.json_tree import JsonObject, JsonValue
+from zrb_store.local_time import rounded
+from zrb_store.names import full_name, nearest
+from zrb_store.project import Projects, current_project
+from zrb_store.queries import attempts, sessions, show, step_history, value_history
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.last import newest_result
 from zrb_store.queries.last_values import first_of_last
+from zrb_store.queries.value_history import ValueHistory
+from zrb_store.records import AttemptRecord, SessionRecord, iso
+
+
+@dataclass(frozen=True)
+class StoredValue:
+    """One value of a queue, with its damaged columns."""
+
+    value: Value
+    damage: Damage
+
+    @classmethod
+    def of(cls, history: ValueHistory, session: str, queue: str) -> StoredValue:
+        """Make one from a value's history and the names of its session and queue."""
+        damage, record = Damage(), history.value
+        if "data" not in record.damage and codec.problem_of(record.data):
+            damage.note(f"value {full_name(session, queue, record.seq)}", (*record.damage, "data"))
+        return cls(Value.of(history, session, queue, damage), damage)
+
+    @property
+    def id(self) -> str:
+        """SESSION/QUEUE#SEQ."""
+        return self.value.id
+
+    @property
+    def content(self) -> JsonValue:
+        """The value itself."""
+        return self.value.content
+
+    def to_json(self) -> JsonObject:
+        """Return it as `get --format json` shows it."""
+        return self.value.to_json()
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The result of a completed step, with the damaged columns of the step."""
+
+    step: AttemptRecord
+    size: int
+    content: JsonValue
+    damage: Damage
+
+    @property
+    def id(self) -> str:
+        """SESSION/TASK/NUMBER#ATTEMPT."""
+        return f"{self.step.session}/{self.step.name}"
+
+    def to_json(self) -> JsonObject:
+        """Return it as `get --result --format json` shows it."""
+        return {
+            "id": self.id,
+            "step": self.step.step,
+            "restorable": self.step.restorable,
+            "size": self.size,
+            "value": self.content,
+            "completed_at": iso(self.step.ended_at),
+        }
 
 
 def get_value(database: Database, session: str, queue: str, seq: int | None = None) -> StoredValue:
     """Return one value of a queue.
 
     Args:
-        database: Where the session is.
-        session: Full name of the session.
-        queue: Name of the queue.
         seq: The value's number, whatever its state; by default the newest live value is returned.
 
     Raises:
@@ -37,16 +101,13 @@ def get_value(database: Database, session: str, queue: str, seq: int | None = No
             seq = first_of_last(transaction, queue_id, 1, only="live")
             if seq is None:
                 raise ValueNotFound(f"queue {queue!r} of session {session} has no live value; --seq N shows others")
-        found = find_history(transaction, record, queue, queue_id, seq)
-        return StoredValue.from_history(found, session, queue)
+        return StoredValue.of(find_history(transaction, record, queue, queue_id, seq), session, queue)
 
 
 def get_result(database: Database, session: str, task: str) -> StoredValue | StepResult:
     """Return the stored result of a task's completed attempt, whether or not it was taken, or of a completed step.
 
     Args:
-        database: Where the session is.
-        session: Full name of the session.
         task: Name of the task, or the id TASK/NUMBER of a step. A task whose name looks so goes first.
 
     Raises:
@@ -58,12 +119,135 @@ def get_result(database: Database, session: str, task: str) -> StoredValue | Ste
         record = sessions.get(transaction, session)
         standing = attempts.standing(transaction, record.id, task)
         if standing is not None:
-            return result_of(transaction, record, standing)
+            return _result(transaction, record, standing)
         known = {each.task for each in show.attempted_tasks(transaction, record.id)} | set(record.tasks)
         step = None if task in known else step_history.newest(transaction, record.id, task)
         if step is not None:
-            return step_result_of(transaction, step)
+            return _step_result(transaction, step)
         known.update(each.task for each in step_history.counts(transaction, record.id))
         if task not in known:
             raise TaskNotFound(f"session {session} has no task {task!r}{nearest(task, known)}")
         raise ValueNotFound(f"task {task!r} of session {session} has not completed")
+
+
+def last_result(
+    database: Database,
+    task: str,
+    *,
+    max_age: timedelta | None = None,
+    any_project: bool = False,
+    of: str | None = None,
+) -> StoredValue:
+    """Return the newest result of a task in a completed session of the current project.
+
+    Args:
+        task: Name of the task, which need not be the main task of its session.
+        max_age: Refuse a result that is older.
+        any_project: Look in every project.
+        of: Only sessions of this main task; or of this script, module or program, by its path or the last part of it.
+
+    Raises:
+        ValueNotFound: There is no result, or the newest one is too old.
+    """
+    project = None if any_project else current_project()
+    with database.snapshot() as transaction:
+        found = newest_result(transaction, task, None if project is None else Projects((project,)), of)
+        where = "" if project is None else f" in project {project} (--any-project looks in all)"
+        if found is None:
+            sessions_of = "no completed session" if of is None else f"no completed session of {of!r}"
+            raise ValueNotFound(f"{sessions_of} has a result of task {task!r}{where}")
+        name, attempt_id = found
+        attempt = attempts.by_id(transaction, attempt_id)
+        session = sessions.get(transaction, name)
+        if attempt is None or attempt.ended_at is None:
+            raise ValueNotFound(f"the newest result of task {task!r} was deleted meanwhile")
+        age = now_micros(transaction) - attempt.ended_at
+        if max_age is not None and age > (most := max_age // timedelta(microseconds=1)):
+            raise ValueNotFound(
+                f"the newest result of task {task!r}{where} is of session {name}, "
+                f"{rounded(age)} old, older than {rounded(most)}"
+            )
+        return _result(transaction, session, attempt)
+
+
+def _result(transaction: Transaction, session: SessionRecord, attempt: AttemptRecord) -> StoredValue:
+    """Return the stored result of an attempt, whether or not it was taken."""
+    found = None
+    if attempt.result_queue_id is not None and attempt.result_seq is not None:
+        found = value_history.of_value(transaction, attempt.result_queue_id, attempt.result_seq)
+    if found is None:
+        raise ValueNotFound(f"{attempt.session}/{attempt.name} completed without a result")
+    queue = show.queue_names(transaction, session.id).get(found.value.queue_id, attempt.task)
+    found = with_acts(transaction, found, session.name, queue, Damage())
+    return StoredValue.of(found, session.name, queue)
+
+
+def _step_result(transaction: Transaction, step: AttemptRecord) -> StepResult:
+    """Return the stored result of a step, whose newest attempt is given."""
+    name = f"step {step.step} ({step.session}/{step.name})"
+    if step.status != "completed":
+        raise ValueNotFound(f"{name} has not completed: it is {step.status}")
+    if not step.stands:
+        raise ValueNotFound(f"{name} has completed, and was given back")
+    data = attempts.stored_result(transaction, step)
+    if data is None:
+        raise ValueNotFound(f"{name} completed without a result")
+    damage = Damage()
+    problem = ("result",) if codec.problem_of(data) else ()
+    damage.note(f"attempt {step.session}/{step.name}", (*step.damage, *problem))
+    return StepResult(step, size_of(data), codec.to_json(data), damage)
+
+
+_SEGMENT = re.compile(r"""\.([^.\[\]"']+)|\[(-?\d+)\]|\[("(?:[^"\\]|\\.)*")\]|\['([^']*)'\]""")
+
+
+class _Absent(Exception):
+    """A value has no such part."""
+
+
+def part(tree: JsonValue, path: str) -> JsonValue:
+    """Return the part of a value at a path such as `$.rows[0].name`.
+
+    Raises:
+        InvalidArgument: The path is not of the form `$.name[0]["odd name"]`.
+        ValueNotFound: The value has no such part.
+    """
+    here = "$"
+    for segment in _segments(path):
+        here += key_segment(segment)
+        try:
+            tree = _inner(tree, segment)
+        except (_Absent, IndexError, KeyError):
+            raise ValueNotFound(f"the value has no part {here}") from None
+    return tree
+
+
+def _inner(tree: JsonValue, segment: str | int) -> JsonValue:
+    """Return the part of a value that one segment leads to."""
+    while type(tree) is dict and "$" in tree:
+        tag, tree = tree["$"], tree.get("v")
+        if tag in PAIRS:
+            return by_segment(tree)[segment_of(segment)]
+    if type(tree) is list and type(segment) is int:
+        return tree[segment]
+    if type(tree) is dict and type(segment) is str:
+        return tree[segment]
+    raise _Absent
+
+
+def _segments(path: str) -> list[str | int]:
+    segments: list[str | int] = []
+    place = 1
+    while place < len(path):
+        match = _SEGMENT.match(path, place)
+        if match is None:
+            break
+        name, index, quoted, single = match.groups()
+        try:
+            segments.append(int(index) if index else json.loads(quoted) if quoted else name or single)
+        except ValueError:  # not JSON, or more digits than Python reads
+            break
+        place = match.end()
+    if path[:1] != "$" or place < len(path):
+        raise InvalidArgument(f"""{path!r} is not a path: write it as $.rows[0].name or $["odd name"]""")
+    return segments

@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypedDict, Unpack
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.holders import HeldBy, holders_of
-from zrb_store.inspect.run_times import worked_until
-from zrb_store.inspect.shapes import header
+from zrb_store.inspect.queues import HeldBy, holders_of
+from zrb_store.inspect.session_view import header
+from zrb_store.json_tree import JsonObject
 from zrb_store.local_time import beginning
 from zrb_store.name_pattern import NamePattern
 from zrb_store.project import Projects
@@ -67,51 +67,34 @@ class SessionSummary:
             return None
         return sum(_took(run, self.moment if self.session.status == "running" else None) for run in self.runs)
 
+    def note_damage(self, damage: Damage) -> None:
+        """Note what is damaged in the rows of the session and of its runs."""
+        damage.note(f"session {self.session.name}", self.session.damage)
+        for run in self.runs:
+            damage.note(f"run {run.number} of session {self.session.name}", run.damage)
 
-def summary_shape(summary: SessionSummary, damage: Damage) -> dict[str, Any]:
-    """Return the shape of one session in `list --format json`.
-
-    Args:
-        summary: The session, read with its holders and its dead values.
-        damage: Collects damaged columns.
-    """
-    owner, took = summary.owner, summary.took if summary.session.status != "stale" else None
-    return {
-        **header(summary.session, damage),
-        "started_at": iso(summary.runs[0].started_at) if summary.runs else None,
-        "took_seconds": None if took is None else took / 1_000_000,
-        "task_counts": {"done": summary.done, "total": summary.tasks},
-        "owner": owner and {"host": owner.host, "pid": owner.pid},
-        "held_by": [{"attempt": each.name, "state": each.state} for each in summary.holders],
-        "dead": summary.dead,
-    }
+    def to_json(self) -> JsonObject:
+        """Return it as `list --format json` shows it, if it was read with its holders and its dead values."""
+        owner, took = self.owner, self.took if self.session.status != "stale" else None
+        return {
+            **header(self.session),
+            "started_at": iso(self.runs[0].started_at) if self.runs else None,
+            "took_seconds": None if took is None else took / 1_000_000,
+            "task_counts": {"done": self.done, "total": self.tasks},
+            "owner": None if owner is None else {"host": owner.host, "pid": owner.pid},
+            "held_by": [{"attempt": each.name, "state": each.state} for each in self.holders],
+            "dead": self.dead,
+        }
 
 
 def _took(run: RunRecord, now: int | None) -> int:
-    return max(0, worked_until(run, now) - run.started_at)
+    return max(0, lease.worked_until(run, now) - run.started_at)
 
 
-@contextmanager
-def summaries(
-    database: Database,
-    *,
-    statuses: Collection[str] | None = None,
-    name: NamePattern | None = None,
-    task: str | None = None,
-    projects: Projects | None = None,
-    since: timedelta | datetime | None = None,
-    before: str | None = None,
-    roots: bool = False,
-    limit: int | None = None,
-    with_holders: bool = False,
-    with_dead: bool = False,
-) -> Iterator[Iterator[SessionSummary]]:
-    """Read the sessions that meet every given condition, the newest first, as of one moment and with flat memory.
+class Conditions(TypedDict, total=False):
+    """Which sessions a list has, and what is read of them.
 
-    The context manager gives an iterator, which can be used within the block.
-
-    Args:
-        database: Where to look.
+    Attributes:
         statuses: Only sessions that readers see with one of these statuses.
         name: Only sessions whose name matches.
         task: Only sessions of this main task.
@@ -122,34 +105,58 @@ def summaries(
         limit: At most this many sessions.
         with_holders: Read who holds values of them.
         with_dead: Count their dead values.
+    """
+
+    statuses: Collection[str] | None
+    name: NamePattern | None
+    task: str | None
+    projects: Projects | None
+    since: timedelta | datetime | None
+    before: str | None
+    roots: bool
+    limit: int | None
+    with_holders: bool
+    with_dead: bool
+
+
+@contextmanager
+def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[Iterator[SessionSummary]]:
+    """Read the sessions that meet every given condition, the newest first, as of one moment and with flat memory.
+
+    The context manager gives an iterator, which can be used within the block.
+
+    Args:
+        **conditions: The conditions.
 
     Raises:
         SessionNotFound: There is no session of the name `before`.
     """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
-        dead = _dead(transaction) if with_dead else {}
-        conditions: dict[str, Any] = {
-            "name": name,
-            "task": task,
-            "projects": projects,
-            "since": None if since is None else beginning(since, moment),
-            "before": None if before is None else sessions.get(transaction, before).id,
-            "roots": roots,
-        }
-        if statuses is None or not set(statuses) & _COMPUTED:
-            found = matching_sessions(transaction, statuses=statuses, limit=limit, **conditions)
-            yield _summarized(transaction, found, moment, with_holders, dead)
-            return
-        # SQL cannot tell whether a running session is stale.
-        stored = {"running", *statuses} - {"stale"}
-        found = matching_sessions(transaction, statuses=stored, **conditions)
-        every = _summarized(transaction, found, moment, with_holders, dead)
-        yield itertools.islice((each for each in every if each.session.status in statuses), limit)
+        statuses, limit = conditions.get("statuses"), conditions.get("limit")
+        since, before = conditions.get("since"), conditions.get("before")
+        is_computed = statuses is not None and bool(set(statuses) & _COMPUTED)
+        found = matching_sessions(
+            transaction,
+            # SQL cannot tell whether a running session is stale.
+            statuses={"running", *(statuses or ())} - {"stale"} if is_computed else statuses,
+            name=conditions.get("name"),
+            task=conditions.get("task"),
+            projects=conditions.get("projects"),
+            since=None if since is None else beginning(since, moment),
+            before=None if before is None else sessions.get(transaction, before).id,
+            roots=conditions.get("roots", False),
+            limit=None if is_computed else limit,
+        )
+        dead = _dead(transaction) if conditions.get("with_dead") else {}
+        every = _summarized(transaction, found, moment, conditions.get("with_holders", False), dead)
+        if statuses is not None and is_computed:
+            every = itertools.islice((each for each in every if each.session.status in statuses), limit)
+        yield every
 
 
-def list_sessions(database: Database, **conditions: Any) -> list[SessionSummary]:
-    """Return the sessions that meet every given condition; the conditions are those of `summaries`."""
+def list_sessions(database: Database, **conditions: Unpack[Conditions]) -> list[SessionSummary]:
+    """Return the sessions that meet every given condition, as `summaries` reads them."""
     with summaries(database, **conditions) as found:
         return list(found)
 

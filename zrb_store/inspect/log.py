@@ -1,38 +1,136 @@
-"""What `log` shows: how each run was started, what became of each attempt, and what people did by hand."""
+"""What `log` shows: how runs were started, what became of attempts, what they printed, and what people did by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import NamedTuple
 
+from zrb_store import output_text
+from zrb_store.db.columns import OUTPUT
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import TaskNotFound
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.output import read_output
 from zrb_store.inspect.session_view import SessionView
-from zrb_store.inspect.shapes import error_shape, header, run_shape
+from zrb_store.json_tree import JsonObject, json_or_null
 from zrb_store.names import nearest
-from zrb_store.queries import changes, runs, step_history
+from zrb_store.output_text import OutputLine
+from zrb_store.queries import changes, lease, output, runs, sessions, step_history
+from zrb_store.queries.changes import Change
+from zrb_store.queries.clock import now_micros
 from zrb_store.queries.log import LoggedAttempt, attempts_with_errors
 from zrb_store.queries.show import attempted_tasks
-from zrb_store.records import RunRecord, iso
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, RunRecord, iso
+
+
+class RunLog(NamedTuple):
+    """A run, with the error that ended it outside of its attempts and its traceback."""
+
+    record: RunRecord
+    error: ErrorRecord | None
+
+    def to_json(self) -> JsonObject:
+        """Return it as `log --format json` shows it."""
+        record = self.record
+        return {
+            **record.to_json(),
+            "error": None if self.error is None else self.error.with_traceback(),
+            "user": record.user,
+            "command": record.command,
+            "folder": record.folder,
+            "python_version": record.python_version,
+            "zrb_version": record.zrb_version,
+        }
+
+
+class AttemptOutput(NamedTuple):
+    """What an attempt printed: how many bytes, whether only the end of it is stored, and the lines that are."""
+
+    bytes: int
+    truncated: bool
+    lines: list[OutputLine]
+
+    def to_json(self) -> JsonObject:
+        """Return it as `log --format json` shows it."""
+        return {"bytes": self.bytes, "truncated": self.truncated, "lines": list(map(line_json, self.lines))}
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLog:
+    """An attempt, or one of a step.
+
+    Attributes:
+        record: Its record, with the traceback.
+        inside: Name of the attempt around it, if it is one of a step and that one still exists.
+        output: What it printed.
+    """
+
+    record: AttemptRecord
+    inside: str | None
+    output: AttemptOutput | None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has not completed, or has an error."""
+        return self.record.error is not None or self.record.status in UNSUCCESSFUL
+
+    def to_json(self) -> JsonObject:
+        """Return it as `log --format json` shows it."""
+        record = self.record
+        return {
+            "attempt": record.name,
+            "run": record.run,
+            "role": record.role,
+            "step": record.step,
+            "inside": self.inside,
+            "status": record.status,
+            "started_at": iso(record.started_at),
+            "ended_at": iso(record.ended_at),
+            "given_back_at": iso(record.given_back_at),
+            "error": None if record.error is None else record.error.with_traceback(),
+            "output": json_or_null(self.output),
+        }
+
+
+@dataclass(frozen=True)
+class SessionLog:
+    """The log of a session. The attempts and the changes are read while they are iterated over, once."""
+
+    name: str
+    status: str
+    runs: list[RunLog]
+    attempts: Iterator[AttemptLog]
+    changes: Iterator[Change]
+
+    def to_json(self) -> JsonObject:
+        """Return it as `log --format json` shows it."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "runs": [run.to_json() for run in self.runs],
+            "attempts": map(AttemptLog.to_json, self.attempts),
+            "changes": map(change_json, self.changes),
+        }
+
+
+def change_json(change: Change) -> JsonObject:
+    """Return a change by hand as `log --format json` shows it."""
+    return {**change._asdict(), "at": iso(change.at)}
+
+
+def line_json(line: OutputLine) -> JsonObject:
+    """Return a line of output as `log --format json` shows it."""
+    return {"at": iso(line.at), "stream": line.stream, "text": line.text}
 
 
 @contextmanager
-def log(
-    database: Database, name: str, task: str | None = None, damage: Damage | None = None
-) -> Iterator[dict[str, Any]]:
-    """Read the log of a session, in the shape of `log --format json`.
-
-    The attempts and the changes are iterators, which can be used once and within the block.
+def log(database: Database, name: str, task: str | None = None, damage: Damage | None = None) -> Iterator[SessionLog]:
+    """Read the log of a session.
 
     Args:
-        database: Where the session is.
-        name: Full name of the session.
         task: Only attempts of this task and of its steps; or of a step, by its id TASK/NUMBER.
-        damage: Collects damaged rows.
 
     Raises:
         SessionNotFound: There is no such session.
@@ -40,11 +138,11 @@ def log(
     """
     with database.snapshot() as transaction:
         view = SessionView.read(transaction, name, damage=damage)
-        header(view.session, view.damage)  # not shown; notes what is damaged in the session's row
+        view.note_damage()
         yield log_of(view, task)
 
 
-def log_of(view: SessionView, task: str | None = None) -> dict[str, Any]:
+def log_of(view: SessionView, task: str | None = None) -> SessionLog:
     """Return the log of a session that is being read, as `log` does.
 
     Args:
@@ -57,13 +155,13 @@ def log_of(view: SessionView, task: str | None = None) -> dict[str, Any]:
     transaction, name = view.transaction, view.session.name
     is_step = task is not None and _is_step(transaction, view.session.id, name, task)
     attempts = attempts_with_errors(transaction, view.session.id, task, is_step=is_step)
-    return {
-        "name": name,
-        "status": view.session.status,
-        "runs": [_run(view, run) for run in view.runs],
-        "attempts": (_attempt(view, logged) for logged in attempts),
-        "changes": _changes(transaction, name, view.damage),
-    }
+    return SessionLog(
+        name,
+        view.session.status,
+        [_run(transaction, run) for run in view.runs],
+        (_attempt(view, logged) for logged in attempts),
+        _changes(transaction, name, view.damage),
+    )
 
 
 def _is_step(transaction: Transaction, session_id: int, session: str, task: str) -> bool:
@@ -80,40 +178,102 @@ def _is_step(transaction: Transaction, session_id: int, session: str, task: str)
     return False
 
 
-def _attempt(view: SessionView, logged: LoggedAttempt) -> dict[str, Any]:
+def _run(transaction: Transaction, run: RunRecord) -> RunLog:
+    error = run.error
+    return RunLog(run, error and error._replace(traceback=runs.traceback_of(transaction, run.id)))
+
+
+def _attempt(view: SessionView, logged: LoggedAttempt) -> AttemptLog:
     attempt = view.seen(logged.record)
     view.damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
-    error = error_shape(attempt)
-    return {
-        "attempt": attempt.name,
-        "run": attempt.run,
-        "role": attempt.role,
-        "step": attempt.step,
-        "inside": logged.around,
-        "status": attempt.status,
-        "started_at": iso(attempt.started_at),
-        "ended_at": iso(attempt.ended_at),
-        "given_back_at": iso(attempt.given_back_at),
-        "error": error and {**error, "traceback": attempt.error_traceback},
-        "output": read_output(view.transaction, attempt, view.damage) if logged.printed else None,
-    }
+    printed = _output(view.transaction, attempt, view.damage) if logged.printed else None
+    return AttemptLog(attempt, logged.around, printed)
 
 
-def _changes(transaction: Transaction, name: str, damage: Damage) -> Iterator[dict[str, Any]]:
+def _changes(transaction: Transaction, name: str, damage: Damage) -> Iterator[Change]:
     for change, damaged in changes.of_session(transaction, name):
         damage.note(f"a change of session {name}", damaged)
-        yield {**change._asdict(), "at": iso(change.at)}
+        yield change
 
 
-def _run(view: SessionView, run: RunRecord) -> dict[str, Any]:
-    shape = run_shape(run, view.session.name, view.damage)
-    error = shape["error"]
-    return {
-        **shape,
-        "error": error and {**error, "traceback": runs.traceback_of(view.transaction, run.id)},
-        "user": run.user,
-        "command": run.command,
-        "folder": run.folder,
-        "python_version": run.python_version,
-        "zrb_version": run.zrb_version,
-    }
+def _output(transaction: Transaction, attempt: AttemptRecord, damage: Damage) -> AttemptOutput | None:
+    """Return the output of an attempt, without the lines of damaged pieces."""
+    stored = output.of_attempt(transaction, attempt.id)
+    if stored is None:
+        return None
+    lines: list[OutputLine] = []
+    for _, data in output.pieces(transaction, attempt.id):
+        lines += _lines(data, attempt.session, attempt.name, damage)
+    return AttemptOutput(stored.bytes, stored.truncated, lines)
+
+
+def _lines(data: str, session: str, attempt: str, damage: Damage) -> list[OutputLine]:
+    if OUTPUT["data"].problem(data):
+        damage.note(f"the output of {session}/{attempt}", ("data",))
+        return []
+    return output_text.decode(data)
+
+
+class Printed(NamedTuple):
+    """A line that an attempt printed, and the name TASK#N of the attempt."""
+
+    attempt: str
+    line: OutputLine
+
+
+class Follower:
+    """A reader of what the attempts of a session's newest run print.
+
+    Attributes:
+        status: The session's status when it was last read.
+        started_at: When its newest run started, in microseconds; None before it is read, or if there is none.
+    """
+
+    def __init__(self, database: Database, session: str, task: str | None, damage: Damage) -> None:
+        """Begin to follow a session.
+
+        Args:
+            task: Only attempts of this task, which may begin later.
+        """
+        self.status = ""
+        self.started_at: int | None = None
+        self._database = database
+        self._session = session
+        self._task = task
+        self._damage = damage
+        self._read: dict[int, int] = {}  # the number of the last piece that was read, by attempt
+
+    def read(self) -> list[Printed]:
+        """Return what was printed since the last time, by its time; at first, all that is stored of the run.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            TaskNotFound: The session has ended, or has not begun, and has no attempt of this task.
+        """
+        with self._database.snapshot() as transaction:
+            session = sessions.get(transaction, self._session)
+            last = runs.last(transaction, session.id)
+            self.status = lease.status_of(transaction, session, last, now_micros(transaction))
+            if self._task is not None and self.status != "running":
+                self._refuse_unknown(transaction, session.id, self._task)
+            if last is None:
+                return []
+            self.started_at = last.started_at
+            newest = output.newest_pieces(transaction, session.id, last.id, self._task)
+            return sorted(self._new(transaction, newest), key=lambda printed: printed.line.at)
+
+    def _refuse_unknown(self, transaction: Transaction, session_id: int, task: str) -> None:
+        known = [each.task for each in attempted_tasks(transaction, session_id)]
+        if task not in known:
+            raise TaskNotFound(f"session {self._session} has no attempt of task {task!r}{nearest(task, known)}")
+
+    def _new(self, transaction: Transaction, newest: list[output.NewestPiece]) -> Iterator[Printed]:
+        for each in newest:
+            before = self._read.get(each.attempt_id, 0)
+            if each.piece <= before:
+                continue
+            name = f"{each.task}#{each.number}"
+            for piece, data in output.pieces(transaction, each.attempt_id, before):
+                self._read[each.attempt_id] = piece
+                for line in _lines(data, self._session, name, self._damage):
+                    yield Printed(name, line)

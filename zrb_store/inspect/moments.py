@@ -100,7 +100,6 @@ def status_at(runs: Sequence[RunRecord], moment: Moment) -> str:
 
     Args:
         runs: The session's runs, as `runs_at` returns them.
-        moment: The moment.
     """
     if not runs:
         return "open"
@@ -116,7 +115,6 @@ def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHist
     Args:
         history: Read as of that moment.
         session: Name of the queue's session.
-        moment: The moment.
     """
     value, taker = history.value, history.taker
     if not moment.includes(value.pushed_at, value.pushed_tick):

@@ -10,17 +10,20 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.engine import Database
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.show import open_session
-from zrb_store.inspect.timeline import Span, Timeline, micros
+from zrb_store.inspect.session_view import Task
+from zrb_store.inspect.show import Queue, open_session
+from zrb_store.inspect.timeline import Span, Timeline
+from zrb_store.inspect.value import Value
+from zrb_store.json_tree import JsonObject, JsonTree
+from zrb_store.records import AttemptRecord, RunRecord, iso
 
-Event = dict[str, Any]
-_Shape = Mapping[str, Any]
+Event = JsonObject
 
 # Names that the format has for colours, for chrome://tracing.
 _COLOURS = {"completed": "good", "failed": "terrible", "lost": "terrible", "interrupted": "bad"}
@@ -31,21 +34,24 @@ _PIECE = 1000  # events that are written at once
 def open_trace(database: Database, name: str, damage: Damage | None = None) -> Iterator[Iterator[str]]:
     """Read a session as a trace: give an iterator over the pieces of its text, which can be used within the block.
 
-    Args:
-        database: Where the session is.
-        name: Full name of the session.
-        damage: Collects damaged rows.
-
     Raises:
         SessionNotFound: There is no such session.
     """
     with open_session(database, name, damage=damage) as document:
         timeline = Timeline(document)
-        about = {key: document.tree[key] for key in ("name", "status", "task", "project", "created_at")}
-        yield _text(about, events(document.tree, timeline.runs, timeline.span_of))
+        session = document.session
+        about: JsonObject = {
+            "name": session.name,
+            "status": session.status,
+            "task": session.task,
+            "project": session.project,
+            "created_at": iso(session.created_at),
+        }
+        runs = [(run, timeline.runs[run.number]) for run in document.runs]
+        yield _text(about, events(runs, document.tasks, document.queues, timeline.span_of))
 
 
-def _text(about: _Shape, trace: Iterator[Event]) -> Iterator[str]:
+def _text(about: JsonObject, trace: Iterator[Event]) -> Iterator[str]:
     """Yield the JSON text of a trace, in ASCII and with one event in each line."""
     yield f'{{"displayTimeUnit": "ms", "otherData": {json.dumps(about)}, "traceEvents": [\n'
     separator = ""
@@ -62,37 +68,43 @@ class _Place(NamedTuple):
     tid: int
     span: Span
 
-    def at(self, moment: str) -> Event:
+    def at(self, moment: int) -> dict[str, int]:
         """Return the fields of an event at a moment, or the nearest one in the span: a result is pushed at its end."""
-        return {"pid": self.pid, "tid": self.tid, "ts": min(max(micros(moment), self.span.start), self.span.end - 1)}
+        return {"pid": self.pid, "tid": self.tid, "ts": min(max(moment, self.span.start), self.span.end - 1)}
 
 
-def events(tree: _Shape, runs: Mapping[int, Span], span_of: Callable[[dict[str, Any]], Span]) -> Iterator[Event]:
+def events(
+    runs: Sequence[tuple[RunRecord, Span]],
+    tasks: Iterable[Task],
+    queues: Iterable[Queue],
+    span_of: Callable[[AttemptRecord], Span],
+) -> Iterator[Event]:
     """Yield the events of a trace.
 
     Args:
-        tree: The session in the shape of `show --format json`.
-        runs: When each run worked, by its number.
+        runs: The runs of a session, and when each of them worked.
+        tasks: Its tasks.
+        queues: Its queues.
         span_of: Returns when an attempt, or an attempt of a step, worked.
     """
-    without_run = max(runs, default=0) + 1
+    without_run = max((run.number for run, _ in runs), default=0) + 1
     # To Perfetto, a thread with the number of its process is the main one.
     tids = itertools.count(without_run + 1)
     places: dict[str, _Place] = {}
-    for run in tree["runs"]:
-        pid, outcome = run["number"], run["outcome"] or "running"
+    for run, span in runs:
+        pid, outcome = run.number, run.outcome or "running"
         yield from _process(pid, f"run {pid} ({outcome})")
-        place = _Place(pid, next(tids), _visible(runs[pid]))
+        place = _Place(pid, next(tids), _visible(span))
         yield from _track(place, "run")
-        yield _slice(f"run {pid}", "run", place, outcome, {key: run[key] for key in ("origin", "host", "pid")})
+        yield _slice(f"run {pid}", "run", place, outcome, {"origin": run.origin, "host": run.host, "pid": run.pid})
     is_named = False
-    for task in tree["tasks"]:
+    for task in tasks:
         for run_number, spans in _spans_by_run(task, span_of).items():
             if run_number is None and not is_named:
                 yield from _process(without_run, "outside runs")  # settled by hand, or copied from another session
                 is_named = True
-            yield from _draw(without_run if run_number is None else run_number, task["task"], spans, tids, places)
-    yield from _arrows(tree["queues"], places)
+            yield from _draw(without_run if run_number is None else run_number, task.name, spans, tids, places)
+    yield from _arrows(queues, places)
 
 
 class _Drawn(NamedTuple):
@@ -102,19 +114,17 @@ class _Drawn(NamedTuple):
     name: str
     label: str
     is_step: bool
-    shape: _Shape
+    attempt: AttemptRecord
 
 
-def _spans_by_run(task: _Shape, span_of: Callable[[dict[str, Any]], Span]) -> dict[int | None, list[_Drawn]]:
+def _spans_by_run(task: Task, span_of: Callable[[AttemptRecord], Span]) -> dict[int | None, list[_Drawn]]:
     """Return the attempts of a task and of its steps by their run, in the order of time, the outer one first."""
     found: dict[int | None, list[_Drawn]] = defaultdict(list)
-    for each in task["attempts"]:
-        label = f"{task['task']}#{each['number']}"
-        found[each["run"]].append(_Drawn(_visible(span_of(each)), label, label, False, each))
-    for step in task.get("steps", ()):
-        for each in step["attempts"]:
-            label = f"{step['id']}#{each['number']}"
-            found[each["run"]].append(_Drawn(_visible(span_of(each)), step["name"], label, True, each))
+    for each, _ in task.attempts:
+        found[each.run].append(_Drawn(_visible(span_of(each)), each.name, each.name, False, each))
+    for step in task.steps:
+        for each in step.attempts:
+            found[each.run].append(_Drawn(_visible(span_of(each)), step.name, each.name, True, each))
     for drawn in found.values():
         drawn.sort(key=lambda each: (each.span.start, each.is_step, -each.span.end))
     return found
@@ -126,7 +136,7 @@ def _draw(
     """Draw each span on the first track of its kind that is free; steps in the attempt around them, if it has room."""
     lanes: dict[bool, list[_Place]] = {False: [], True: []}  # the last span of each track, of attempts and of steps
     inner: dict[int, int] = {}  # the end of the last step on the track of an attempt
-    for span, name, label, is_step, shape in spans:
+    for span, name, label, is_step, attempt in spans:
         around = [each for each in lanes[False] if each.span.start <= span.start and span.end <= each.span.end]
         free = [each for each in around if inner.get(each.tid, 0) <= span.start] if is_step else []
         if free:
@@ -141,41 +151,46 @@ def _draw(
                 yield from _track(own[-1], title if number == 0 else f"{title} ({number + 1})")
             place = own[number] = own[number]._replace(span=span)
         places[label] = place
-        error = {} if shape["error"] is None else {"error": f"{shape['error']['type']}: {shape['error']['message']}"}
-        about = {"id": label, **error} if is_step else error
-        yield _slice(name, "step" if is_step else "attempt", place, shape["status"], about)
+        about: JsonObject = {"id": label} if is_step else {}
+        if attempt.error is not None:
+            about["error"] = f"{attempt.error.type}: {attempt.error.message}"
+        yield _slice(name, "step" if is_step else "attempt", place, attempt.status, about)
 
 
-def _arrows(queues: Mapping[str, _Shape], places: Mapping[str, _Place]) -> Iterator[Event]:
+def _arrows(queues: Iterable[Queue], places: Mapping[str, _Place]) -> Iterator[Event]:
     """Yield an arrow for each take of a value whose pusher and taker are drawn, and a mark at both of its ends.
 
     Perfetto binds an arrow to what came last on its track, which may be a step that ended long ago: so to the mark.
     """
     numbers = itertools.count(1)
     marked: set[tuple[str, int, int]] = set()
-    for name, queue in queues.items():
-        for value in queue["values"]:
-            pusher = places.get(value["pushed_by"])
-            for take, category in _takes(value) if pusher else ():
-                taker = places.get(take["taken_by"])
+    for queue in queues:
+        name = queue.name
+        for value in queue.values:
+            pusher = places.get(value.pushed_by or "")
+            for taken_by, taken_at, category in _takes(value) if pusher else ():
+                taker = places.get(taken_by or "")
                 if pusher is None or taker is None:
                     continue
-                ends = pusher.at(value["pushed_at"]), taker.at(take["taken_at"])
+                ends = pusher.at(value.record.pushed_at), taker.at(taken_at)
                 if ends[0]["ts"] > ends[1]["ts"]:
                     continue
                 for verb, at in zip(("push", "take"), ends, strict=True):
                     if (mark := (f"{verb} {name}", at["tid"], at["ts"])) not in marked:
                         marked.add(mark)
-                        yield {"ph": "i", "s": "t", "name": mark[0], "cat": verb, **at, "args": {"value": value["id"]}}
-                flow = {"name": name, "cat": category, "id": next(numbers)}
+                        yield {"ph": "i", "s": "t", "name": mark[0], "cat": verb, **at, "args": {"value": value.id}}
+                flow: JsonObject = {"name": name, "cat": category, "id": next(numbers)}
                 yield {"ph": "s", **flow, **ends[0]}
                 yield {"ph": "f", **flow, **ends[1], "bp": "e"}
 
 
-def _takes(value: _Shape) -> Iterator[tuple[_Shape, str]]:
-    yield from ((each, "given back") for each in value["returns"] if each["deliveries"] != 0)
-    if value["state"] == "taken" and value["taken_at"] is not None:  # it may be damaged
-        yield value, "taken"
+def _takes(value: Value) -> Iterator[tuple[str | None, int, str]]:
+    """Yield by whom and when a value was taken, and what became of that."""
+    for each in value.returns:
+        if not each.is_requeue:
+            yield each.taken_by, each.record.taken_at, "given back"
+    if value.record.state == "taken" and value.taken_at is not None:  # it may be damaged
+        yield value.taken_by, value.taken_at, "taken"
 
 
 def _process(pid: int, name: str) -> Iterator[Event]:
@@ -194,10 +209,11 @@ def _visible(span: Span) -> Span:
     return Span(span.start, max(span.end, span.start + 1))
 
 
-def _slice(name: str, category: str, place: _Place, status: str, about: _Shape) -> Event:
+def _slice(name: str, category: str, place: _Place, status: str, about: Mapping[str, JsonTree]) -> Event:
     start, end = place.span
     # Perfetto gives colours to names, and takes none for a status.
     label = name if status in ("completed", "running") or category == "run" else f"{name} ({status})"
     where = {"pid": place.pid, "tid": place.tid, "ts": start, "dur": end - start}
+    args: JsonObject = {"status": status, **about}
     colour = {"cname": _COLOURS[status]} if status in _COLOURS else {}
-    return {"ph": "X", "name": label, "cat": category, **where, **colour, "args": {"status": status, **about}}
+    return {"ph": "X", "name": label, "cat": category, **where, **colour, "args": args}

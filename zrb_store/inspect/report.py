@@ -6,28 +6,93 @@ It has the shapes of `show --format json` and `log --format json`, and counts wh
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import PurePath
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Generic, NamedTuple, TypeVar
 
 from zrb_store.db.engine import Database
-from zrb_store.inspect.cut import BEGINNING, Measure, beginning, cut_text, json_length, last_within
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.log import log_of
-from zrb_store.inspect.run_times import worked_until
-from zrb_store.inspect.shapes import value_shape
-from zrb_store.inspect.show import SessionDocument, open_session
-from zrb_store.inspect.timeline import Span, merged, micros
-from zrb_store.queries.value_history import ValueHistory
-from zrb_store.records import UNSUCCESSFUL, iso
-from zrb_store.safe_text import MASK
+from zrb_store.inspect.log import AttemptLog, RunLog, SessionLog, change_json, line_json, log_of
+from zrb_store.inspect.session_view import Attempt, Step, Task, header, inputs_of
+from zrb_store.inspect.show import Queue, SessionDocument, open_session
+from zrb_store.inspect.timeline import Span, merged
+from zrb_store.inspect.value import Value
+from zrb_store.json_tree import JsonObject, JsonTree, JsonValue, json_or_null
+from zrb_store.output_text import OutputLine
+from zrb_store.queries.changes import Change
+from zrb_store.queries.lease import worked_until
+from zrb_store.records import AttemptRecord, ErrorRecord, SessionRecord, iso
+from zrb_store.resume_plan import Decision
+
+T = TypeVar("T")
+
+Measure = Callable[[JsonTree], int]
+"""How many bytes plain data takes on a page."""
+
+BEGINNING = 2000
+"""Characters that are shown of a value that is too long."""
+
+_PER_VALUE = 4  # bytes that a value takes besides its content, if it is like those beside it
+_PER_ATTEMPT = 150
+_PER_STEP = 100
+_MOST_PENDING = 20
+_TRACEBACKS = 5  # of so many runs, the last ones
+
+
+class Cut(NamedTuple, Generic[T]):
+    """The last items that fit in a room.
+
+    Attributes:
+        items: The items.
+        left_out: How many come before them.
+        used: How many bytes they take.
+    """
+
+    items: list[T]
+    left_out: int
+    used: int
+
+
+def last_within(items: Iterable[T], room: int, measure: Callable[[T], int]) -> Cut[T]:
+    """Return the last items that have room together, and at least one.
+
+    Args:
+        items: The items, which are read once.
+        room: How many bytes there are.
+        measure: Measures an item.
+    """
+    kept: deque[tuple[T, int]] = deque()
+    used, left_out = 0, 0
+    for item in items:
+        size = measure(item)
+        kept.append((item, size))
+        used += size
+        while used > room and len(kept) > 1:
+            used -= kept.popleft()[1]
+            left_out += 1
+    return Cut([item for item, _ in kept], left_out, used)
+
+
+def json_length(tree: JsonTree) -> int:
+    """Return how long data is as JSON, in bytes of UTF-8."""
+    return len(json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass"))
+
+
+def beginning(tree: JsonValue) -> str:
+    """Return the first characters of a long value: of its text, or of its JSON."""
+    return tree[:BEGINNING] if type(tree) is str else json.dumps(tree, ensure_ascii=False)[:BEGINNING]
+
+
+def cut_text(text: str, length: int) -> str:
+    """Return a text, or its first characters and a sign that there are more."""
+    return text if len(text) <= length else f"{text[:length]} […]"
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a description holds.
+    """How much a report holds.
 
     Attributes:
         values: Bytes of all values together.
@@ -71,55 +136,204 @@ class Budget:
         )
 
 
-_PER_VALUE = 4  # bytes that a value takes besides its content, if it is like those beside it
-_PER_ATTEMPT = 150
-_PER_STEP = 100
-_MOST_PENDING = 20
-_TRACEBACKS = 5  # of so many runs, the last ones
+class ReportRun(NamedTuple):
+    """A run, and until when its process is known to have worked."""
+
+    log: RunLog
+    worked_until: int
+
+    def to_json(self) -> JsonObject:
+        """Return it in the shape of docs/schema/report.json, as all that follow."""
+        return {**self.log.to_json(), "worked_until": iso(self.worked_until)}
 
 
-def describe(
-    database: Database, name: str, *, budget: Budget | None = None, damage: Damage | None = None
-) -> dict[str, Any]:
+class ReportStep(NamedTuple):
+    """A step; of one with a long result only its beginning."""
+
+    step: Step
+    beginning: str | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return it in the shape of a report."""
+        return _with_beginning(self.step.to_json(), self.beginning)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTask:
+    """A task with its last attempts and steps."""
+
+    task: Task
+    attempts: list[Attempt]
+    attempts_left_out: int
+    steps: list[ReportStep]
+    steps_left_out: int
+
+    def to_json(self) -> JsonObject:
+        """Return it in the shape of a report."""
+        shown = replace(self.task, attempts=self.attempts, steps=[]).to_json()
+        shown["attempts_left_out"] = self.attempts_left_out
+        if self.task.counts is not None:
+            steps = [step.to_json() for step in self.steps]
+            shown |= {
+                "steps": steps,
+                "steps_left_out": self.steps_left_out,
+                "steps_standing": self.task.counts.standing,
+            }
+        return shown
+
+
+class ReportValue(NamedTuple):
+    """A value; of a long one only its beginning."""
+
+    value: Value
+    beginning: str | None = None
+
+    @property
+    def undone_at(self) -> int | None:
+        """When its push was undone."""
+        return None if self.value.undone is None else self.value.undone.at
+
+    def to_json(self) -> JsonObject:
+        """Return it in the shape of a report, with the time at which it stopped to be live."""
+        times: JsonObject = {"ended_at": iso(self.value.record.ended_at), "undone_at": iso(self.undone_at)}
+        return _with_beginning({**self.value.to_json(), **times}, self.beginning)
+
+
+def _with_beginning(shown: JsonObject, beginning: str | None) -> JsonObject:
+    return shown if beginning is None else {**shown, "beginning": beginning}
+
+
+@dataclass(frozen=True, slots=True)
+class ReportQueue:
+    """A queue with its last values.
+
+    Attributes:
+        queue: The queue.
+        count: How many values it has.
+        left_out: How many of them come before those that are shown.
+        values: The values.
+    """
+
+    queue: Queue
+    count: int
+    left_out: int
+    values: list[ReportValue]
+
+    def to_json(self, values: JsonTree = None) -> JsonObject:
+        """Return it in the shape of a report, with other data in place of the values if it is given."""
+        return {
+            "max_deliveries": self.queue.max_deliveries,
+            "counts": {"values": self.count, "live": len(self.queue.live), "dead": self.queue.dead},
+            "left_out": self.left_out,
+            "values": [value.to_json() for value in self.values] if values is None else values,
+        }
+
+
+class Plan(NamedTuple):
+    """What a resume would do, or why that cannot be told."""
+
+    refused: str | None
+    tasks: Sequence[Decision]
+
+    def to_json(self) -> JsonObject:
+        """Return it in the shape of a report."""
+        return {"refused": self.refused, "tasks": [asdict(decision) for decision in self.tasks]}
+
+
+@dataclass(frozen=True)
+class Report:
+    """A session cut to what a page can hold.
+
+    Attributes:
+        session: Its record, with the status that readers see.
+        inputs: Its inputs, cut.
+        read_at: When it was read, in microseconds.
+        runs: Its last runs.
+        runs_left_out: How many runs come before them.
+        tasks: Its tasks.
+        queues: Its queues.
+        logged: The last attempts that failed or printed something.
+        logged_left_out: How many such attempts come before them.
+        changes: The last changes by hand.
+        pending: Names of unfinished attempts that still have an effect on some queue.
+        pending_left_out: How many more there are.
+        plan: What a resume would do, if that is known.
+        damage: What is damaged.
+        work: When the session worked: what lies between these spans are pauses.
+    """
+
+    session: SessionRecord
+    inputs: JsonValue
+    read_at: int
+    runs: list[ReportRun]
+    runs_left_out: int
+    tasks: list[ReportTask]
+    queues: list[ReportQueue]
+    logged: list[AttemptLog]
+    logged_left_out: int
+    changes: list[Change]
+    pending: list[str]
+    pending_left_out: int
+    plan: Plan | None
+    damage: str | None
+    work: list[Span]
+
+    def to_json(self, queue_json: Callable[[ReportQueue], JsonTree] = ReportQueue.to_json) -> JsonObject:
+        """Return it in the shape of docs/schema/report.json."""
+        return {
+            **header(self.session),
+            "inputs": self.inputs,
+            "read_at": iso(self.read_at),
+            "runs": [run.to_json() for run in self.runs],
+            "runs_left_out": self.runs_left_out,
+            "tasks": [task.to_json() for task in self.tasks],
+            "queues": {each.queue.name: queue_json(each) for each in self.queues},
+            "logged": {"attempts": [each.to_json() for each in self.logged], "left_out": self.logged_left_out},
+            "changes": list(map(change_json, self.changes)),
+            "pending": self.pending,
+            "pending_left_out": self.pending_left_out,
+            "plan": json_or_null(self.plan),
+            "damage": self.damage,
+            "work": [{"started_at": iso(span.start), "ended_at": iso(span.end)} for span in self.work],
+        }
+
+
+def describe(database: Database, name: str, *, budget: Budget | None = None, damage: Damage | None = None) -> Report:
     """Describe a session for a report, as of one moment.
 
     Args:
-        database: Where the session is.
-        name: Full name of the session.
-        budget: How much the description holds.
-        damage: Collects damaged rows.
+        budget: How much the report holds.
 
     Raises:
         SessionNotFound: There is no such session.
     """
     budget = budget or Budget()
     damage = Damage() if damage is None else damage
-    last = budget.most_values
-    with open_session(database, name, last=last, damage=damage, shape=_value_shape) as document:
+    with open_session(database, name, last=budget.most_values, damage=damage) as document:
         log = log_of(document.view)
-        runs, pending = _runs(document, log["runs"], budget), document.pending()
+        runs, pending = _runs(document, log, budget), document.pending()
         queues, used = _queues(document, budget)
-        described = {
-            **{key: document.tree[key] for key in document.tree if key not in ("runs", "tasks", "queues")},
-            "inputs": _inputs(document.tree["inputs"], budget),
-            "read_at": iso(document.read_at),
-            "runs": runs[-budget.runs :],
-            "runs_left_out": max(0, len(runs) - budget.runs),
-            "tasks": _tasks(document, budget, budget.tasks + (budget.values - used) // 2),
-            "queues": queues,
-            "logged": _logged(log["attempts"], budget),
-            "changes": _changes(log["changes"], budget),
-            "pending": pending[:_MOST_PENDING],
-            "pending_left_out": max(0, len(pending) - _MOST_PENDING),
-            "plan": None,
-            "damage": None,
-        }
-        described["work"] = [{"started_at": iso(span.start), "ended_at": iso(span.end)} for span in _work(described)]
-        described["damage"] = str(damage) if damage else None
-    return described
+        report = Report(
+            session=document.session,
+            inputs=_inputs(inputs_of(document.session), budget),
+            read_at=document.read_at,
+            runs=runs[-budget.runs :],
+            runs_left_out=max(0, len(runs) - budget.runs),
+            tasks=_tasks(document, budget, budget.tasks + (budget.values - used) // 2),
+            queues=queues,
+            logged=(logged := _logged(log.attempts, budget)).items,
+            logged_left_out=logged.left_out,
+            changes=_changes(log.changes, budget),
+            pending=pending[:_MOST_PENDING],
+            pending_left_out=max(0, len(pending) - _MOST_PENDING),
+            plan=None,
+            damage=None,
+            work=[],
+        )
+        return replace(report, work=_work(report), damage=str(damage) if damage else None)
 
 
-def _inputs(inputs: Any, budget: Budget) -> Any:
+def _inputs(inputs: JsonValue, budget: Budget) -> JsonValue:
     if type(inputs) is not dict:
         return {}
     return {
@@ -128,233 +342,119 @@ def _inputs(inputs: Any, budget: Budget) -> Any:
     }
 
 
-def _runs(document: SessionDocument, runs: list[dict[str, Any]], budget: Budget) -> list[dict[str, Any]]:
-    """Add to each run until when its process is known to have worked."""
-    ends = (worked_until(run, document.moment) for run in document.runs)
-    return [
-        {
-            **run,
-            "command": [cut_text(word, BEGINNING) for word in run["command"]],
-            "error": _run_error(run, budget, is_late=place >= len(runs) - _TRACEBACKS),
-            "worked_until": iso(end),
-        }
-        for place, (run, end) in enumerate(zip(runs, ends, strict=True))
-    ]
+def _runs(document: SessionDocument, log: SessionLog, budget: Budget) -> list[ReportRun]:
+    runs = []
+    for place, (record, error) in enumerate(log.runs):
+        if error is not None:
+            is_late = place >= len(log.runs) - _TRACEBACKS
+            message = error.message and cut_text(error.message, budget.message)
+            error = ErrorRecord(error.type, message, error.traceback if is_late else None)
+        shown = replace(record, command=[cut_text(word, BEGINNING) for word in record.command])
+        runs.append(ReportRun(RunLog(shown, error), worked_until(record, document.moment)))
+    return runs
 
 
-def _run_error(run: dict[str, Any], budget: Budget, *, is_late: bool) -> dict[str, Any] | None:
-    error: dict[str, Any] | None = run["error"]
-    if error is None:
-        return None
-    message = error["message"] and cut_text(error["message"], budget.message)
-    return {**error, "message": message, "traceback": error["traceback"] if is_late else None}
-
-
-def _work(described: dict[str, Any]) -> list[Span]:
-    """Return when the session worked: what lies between these spans are pauses."""
-    ends = {run["number"]: run["worked_until"] for run in described["runs"]}
-    spans = [Span(micros(run["started_at"]), micros(run["worked_until"])) for run in described["runs"]]
-    for task in described["tasks"]:
-        for attempts in (task["attempts"], *(step["attempts"] for step in task.get("steps", ()))):
-            for attempt in attempts:
-                start, ended_at = micros(attempt["started_at"]), attempt["ended_at"]
-                if ended_at is None or attempt["status"] == "lost":
-                    is_running = attempt["status"] == "running"
-                    ended_at = described["read_at"] if is_running else ends.get(attempt["run"])
-                spans.append(Span(start, max(start, micros(ended_at) if ended_at else start)))
+def _work(report: Report) -> list[Span]:
+    ends = {run.log.record.number: run.worked_until for run in report.runs}
+    spans = [Span(run.log.record.started_at, run.worked_until) for run in report.runs]
+    for task in report.tasks:
+        attempts = [attempt.record for attempt in task.attempts]
+        for attempt in (*attempts, *(each for step in task.steps for each in step.step.attempts)):
+            start, ended_at = attempt.started_at, attempt.ended_at
+            if ended_at is None or attempt.status == "lost":
+                ended_at = report.read_at if attempt.status == "running" else ends.get(attempt.run or 0)
+            spans.append(Span(start, max(start, start if ended_at is None else ended_at)))
     return merged(spans)
 
 
-def _value_shape(history: ValueHistory, session: str, queue: str, damage: Damage) -> dict[str, Any]:
-    """Return the shape of a value, with the time at which it stopped to be live, and at which its push was undone."""
-    undone = None if history.pusher is None else history.pusher.undone(session)
-    return {
-        **value_shape(history, session, queue, damage),
-        "ended_at": iso(history.value.ended_at),
-        "undone_at": None if undone is None else iso(undone.at),
-    }
-
-
-def _queues(document: SessionDocument, budget: Budget) -> tuple[dict[str, Any], int]:
+def _queues(document: SessionDocument, budget: Budget) -> tuple[list[ReportQueue], int]:
     """Return the queues, and how many bytes their values take."""
-    queues = {}
-    room, remaining = budget.values, len(document.tree["queues"])
-    for name, contents in document.tree["queues"].items():
-        values, share = contents["values"], room // remaining
 
-        def measure(shape: dict[str, Any]) -> int:
-            content = budget.measure(shape.get("beginning", shape["value"]))
-            return _PER_VALUE + content + (budget.measure(shape["returns"]) if shape["returns"] else 0)
+    def measure(shown: ReportValue) -> int:
+        content = budget.measure(shown.value.content if shown.beginning is None else shown.beginning)
+        returns = [each.to_json() for each in shown.value.returns]
+        return _PER_VALUE + content + (budget.measure(returns) if returns else 0)
 
-        cut = last_within(_shown(values, budget, share), share, measure)
+    queues = []
+    room, remaining = budget.values, len(document.queues)
+    for queue in document.queues:
+        share = room // remaining
+        cut = last_within(_shown(queue.values, budget, share), share, measure)
         room -= cut.used
         remaining -= 1
-        earlier = sum(document.earlier.get(name, {}).values())
-        counts = {"values": earlier + len(values), "live": len(contents["live"]), "dead": document.dead.get(name, 0)}
-        queues[name] = {
-            "max_deliveries": contents["max_deliveries"],
-            "counts": counts,
-            "left_out": earlier + cut.left_out,
-            "values": cut.items,
-        }
+        queues.append(ReportQueue(queue, queue.count, sum(queue.earlier.values()) + cut.left_out, cut.items))
     return queues, min(budget.values, budget.values - room)
 
 
-def _shown(values: Iterable[dict[str, Any]], budget: Budget, share: int) -> Iterator[dict[str, Any]]:
+def _shown(values: Iterable[Value], budget: Budget, share: int) -> Iterator[ReportValue]:
     """Yield values; of one that takes more than a quarter of the room only its beginning."""
     most = min(budget.value, max(share // 4, BEGINNING))
-    for shape in values:
-        if shape["size"] <= most and (shape["size"] <= BEGINNING or budget.measure(shape["value"]) <= most):
-            yield shape
+    for value in values:
+        size = value.record.size
+        if size <= most and (size <= BEGINNING or budget.measure(value.content) <= most):
+            yield ReportValue(value)
         else:
-            yield {**shape, "value": None, "beginning": beginning(shape["value"])}
+            yield ReportValue(replace(value, content=None), beginning(value.content))
 
 
-def _tasks(document: SessionDocument, budget: Budget, room: int) -> list[dict[str, Any]]:
-    def measure_attempt(attempt: dict[str, Any]) -> int:
-        return _PER_ATTEMPT + (budget.measure(attempt["error"]) if attempt["error"] else 0)
+def _tasks(document: SessionDocument, budget: Budget, room: int) -> list[ReportTask]:
+    def measure_attempt(attempt: AttemptRecord) -> int:
+        return _PER_ATTEMPT + (budget.measure(attempt.error.to_json()) if attempt.error else 0)
 
-    def measure_step(step: dict[str, Any]) -> int:
-        result = step.get("beginning", step["result"])
-        attempts = sum(map(measure_attempt, step["attempts"]))
-        return _PER_STEP + budget.measure(step["name"]) + budget.measure(result) + attempts
+    def measure_step(shown: ReportStep) -> int:
+        result = shown.step.result if shown.beginning is None else shown.beginning
+        attempts = sum(map(measure_attempt, shown.step.attempts))
+        return _PER_STEP + budget.measure(shown.step.name) + budget.measure(result) + attempts
 
     tasks = []
-    remaining = len(document.tree["tasks"])
-    for task in document.tree["tasks"]:
-        share, steps = room // remaining, task.get("steps")
+    remaining = len(document.tasks)
+    for task in document.tasks:
+        share, has_steps = room // remaining, task.counts is not None
+        shown = (attempt._replace(record=_cut(attempt.record, budget)) for attempt in task.attempts)
         attempts = last_within(
-            _attempts(task["attempts"], budget), share if steps is None else share // 2, measure_attempt
+            shown, share // 2 if has_steps else share, lambda attempt: measure_attempt(attempt.record)
         )
-        described = {**task, "attempts": attempts.items, "attempts_left_out": attempts.left_out}
-        room -= attempts.used
-        if steps is not None:
-            cut = last_within(_steps(steps, budget), share - attempts.used, measure_step)
-            standing = document.steps[task["task"]].standing
-            described |= {"steps": cut.items, "steps_left_out": cut.left_out, "steps_standing": standing}
-            room -= cut.used
-        tasks.append(described)
+        steps = last_within(_steps(task, budget), share - attempts.used, measure_step)
+        room -= attempts.used + steps.used
+        tasks.append(ReportTask(task, attempts.items, attempts.left_out, steps.items, steps.left_out))
         remaining -= 1
     return tasks
 
 
-def _attempts(attempts: Iterable[dict[str, Any]], budget: Budget) -> Iterator[dict[str, Any]]:
-    for attempt in attempts:
-        error = attempt["error"]
-        if error is None or not error["message"]:
-            yield attempt
+def _cut(attempt: AttemptRecord, budget: Budget) -> AttemptRecord:
+    message = attempt.error_message
+    return attempt if not message else replace(attempt, error_message=cut_text(message, budget.message))
+
+
+def _steps(task: Task, budget: Budget) -> Iterator[ReportStep]:
+    for step in task.steps:
+        shown = replace(step, attempts=[_cut(attempt, budget) for attempt in step.attempts])
+        if budget.measure(step.result) > BEGINNING:
+            yield ReportStep(replace(shown, result=None), beginning(step.result))
         else:
-            yield {**attempt, "error": {**error, "message": cut_text(error["message"], budget.message)}}
+            yield ReportStep(shown)
 
 
-def _steps(steps: Iterable[dict[str, Any]], budget: Budget) -> Iterator[dict[str, Any]]:
-    for step in steps:
-        shape = {**step, "attempts": list(_attempts(step["attempts"], budget))}
-        if budget.measure(step["result"]) > BEGINNING:
-            shape |= {"result": None, "beginning": beginning(step["result"])}
-        yield shape
-
-
-def _logged(attempts: Iterable[dict[str, Any]], budget: Budget) -> dict[str, Any]:
+def _logged(attempts: Iterable[AttemptLog], budget: Budget) -> Cut[AttemptLog]:
     """Return what the attempts that failed or printed something have to tell."""
-    telling = (each for each in attempts if each["error"] or each["output"] or each["status"] in UNSUCCESSFUL)
-    cut = last_within(_with_last_lines(telling, budget), budget.logged, budget.measure)
-    return {"attempts": cut.items, "left_out": cut.left_out}
+    telling = (each for each in attempts if each.has_failed or each.output)
+    shown = (_with_last_lines(each, budget) for each in telling)
+    return last_within(shown, budget.logged, lambda each: budget.measure(each.to_json()))
 
 
-def _with_last_lines(attempts: Iterable[dict[str, Any]], budget: Budget) -> Iterator[dict[str, Any]]:
-    for attempt in attempts:
-        output = attempt["output"]
-        if output is None:
-            yield attempt
-            continue
-        cut = last_within(output["lines"], budget.logged // 4, budget.measure).items[-budget.lines :]
-        is_cut = len(cut) < len(output["lines"])
-        lines = [{**line, "text": cut_text(line["text"], BEGINNING)} for line in cut]
-        yield {**attempt, "output": {**output, "lines": lines, "truncated": output["truncated"] or is_cut}}
+def _with_last_lines(attempt: AttemptLog, budget: Budget) -> AttemptLog:
+    def measure(line: OutputLine) -> int:
+        return budget.measure(line_json(line))
+
+    output = attempt.output
+    if output is None:
+        return attempt
+    cut = last_within(output.lines, budget.logged // 4, measure).items[-budget.lines :]
+    lines = [line._replace(text=cut_text(line.text, BEGINNING)) for line in cut]
+    is_cut = len(cut) < len(output.lines)
+    return replace(attempt, output=output._replace(lines=lines, truncated=output.truncated or is_cut))
 
 
-def _changes(changes: Iterable[dict[str, Any]], budget: Budget) -> list[dict[str, Any]]:
+def _changes(changes: Iterable[Change], budget: Budget) -> list[Change]:
     last = deque(changes, maxlen=budget.changes)
-    return [{**change, "detail": change["detail"] and cut_text(change["detail"], budget.message)} for change in last]
-
-
-def redacted(described: dict[str, Any]) -> dict[str, Any]:
-    """Return a description for strangers, in the same shape: structure, times and types, but nothing that was said.
-
-    Left out are values, inputs, errors' texts, output, command lines, names of steps (which may be made of values), and
-    who did what where: user, host, pid and folders.
-    """
-    plan = described["plan"]
-    return {
-        **described,
-        "project": None,
-        "task": described["task"] and PurePath(described["task"]).name,  # of a program it is the whole path
-        "inputs": {},
-        "runs": [{**_silent(run), **_NOBODY, "command": [], "folder": None} for run in described["runs"]],
-        "tasks": [
-            {**task, "attempts": list(map(_silent, task["attempts"])), **_silent_steps(task)}
-            for task in described["tasks"]
-        ],
-        "queues": {
-            name: {**queue, "values": list(map(_emptied, queue["values"]))}
-            for name, queue in described["queues"].items()
-        },
-        "logged": {
-            **described["logged"],
-            "attempts": [
-                {**_silent(attempt), "step": None, "output": None}
-                for attempt in described["logged"]["attempts"]
-                if attempt["error"] or attempt["status"] in UNSUCCESSFUL
-            ],
-        },
-        "changes": [{**change, **_NOBODY, "detail": None} for change in described["changes"]],
-        "plan": None if plan is None or plan["refused"] else plan,
-    }
-
-
-_NOBODY = {"user": None, "host": "", "pid": 0}
-
-
-def _silent(failed: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what an error says."""
-    error = failed.get("error")
-    if not error:
-        return failed
-    without = {name: None if name == "traceback" else "" for name in error if name != "type"}
-    return {**failed, "error": {**error, **without}}
-
-
-def _silent_steps(task: dict[str, Any]) -> dict[str, Any]:
-    if "steps" not in task:
-        return {}
-    return {
-        "steps": [
-            {
-                **{name: part for name, part in step.items() if name != "beginning"},
-                "name": step["id"],
-                "attempts": list(map(_silent, step["attempts"])),
-                "result": None if step["result"] is None and "beginning" not in step else MASK,
-            }
-            for step in task["steps"]
-        ]
-    }
-
-
-def _emptied(value: dict[str, Any]) -> dict[str, Any]:
-    """Leave out a value, and who moved it by hand."""
-    return {
-        **{name: part for name, part in value.items() if name != "beginning"},
-        "value": MASK,
-        "pushed_from": value["pushed_from"] and _NOBODY,
-        "popped_by": value["popped_by"] and _NOBODY,
-        "returns": [
-            {**_silent(each), "reason": _plain_reason(each["reason"], each["deliveries"])} for each in value["returns"]
-        ],
-    }
-
-
-def _plain_reason(reason: str, deliveries: int | None) -> str:
-    if reason in UNSUCCESSFUL:
-        return reason
-    return "requeued" if deliveries == 0 else "another reason"
+    return [change._replace(detail=change.detail and cut_text(change.detail, budget.message)) for change in last]

@@ -59,8 +59,6 @@ def plan(
     """Decide what a resume of a session runs and skips.
 
     Args:
-        executor: The open transaction.
-        session: The session.
         workflow: Its tasks.
         forced: A task that runs again with everything downstream of it.
         repeat_once: Whether completed steps that were declared `once` may run again with them.

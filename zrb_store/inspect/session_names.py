@@ -20,7 +20,6 @@ def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRec
     """Find the session that a text names.
 
     Args:
-        database: Where to look.
         text: A full name; its unique beginning; `@last`, the newest session; `@last-failed`, the newest one that
             failed, was interrupted or died; or `@this`, the session of the task that runs this command. Neither
             `@last` nor `@last-failed` is ever a child session.
@@ -88,7 +87,6 @@ def not_found(database: Database, name: str, when: str = "") -> SessionNotFound:
     """Return the error that there is no session of this name, with a name that is like it.
 
     Args:
-        database: Where it was looked for.
         name: The name.
         when: When there was none, as ` after 60 s`.
     """

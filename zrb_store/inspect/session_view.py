@@ -5,26 +5,116 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from zrb_store import codec, json_tree
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound
-from zrb_store.inspect import lazy
-from zrb_store.inspect.by_hand import ByHand
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.moments import NamedMoment, attempt_at, moment_of, runs_at, status_at
-from zrb_store.inspect.shapes import attempt_shape, step_shape
+from zrb_store.inspect.value import ByHand
+from zrb_store.json_tree import JsonObject, JsonValue, Lazy, Rows, each_as_json, json_or_null
 from zrb_store.names import full_name
 from zrb_store.queries import lease, output, runs, sessions, show, step_history
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.step_history import StepCounts
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord, iso
+from zrb_store.safe_text import mask_named
 
-_Attempts = list[dict[str, Any]] | Lazy[dict[str, Any]]
-_Attempted = tuple[str, AttemptRecord | None, _Attempts]  # a task, its last attempt, and the shapes of all its attempts
+
+class Attempt(NamedTuple):
+    """An attempt as it is seen, and how much it printed; None for nothing."""
+
+    record: AttemptRecord
+    output: StoredOutput | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return it as `show --format json` shows it."""
+        record = self.record
+        return {
+            "number": record.number,
+            "run": record.run,
+            "status": record.status,
+            "started_at": iso(record.started_at),
+            "ended_at": iso(record.ended_at),
+            "error": json_or_null(record.error),
+            "output": None if self.output is None else self.output._asdict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a task: its attempts, the first one first, its status, and its result if it stands."""
+
+    attempts: list[AttemptRecord]
+    status: str
+    result: JsonValue
+
+    @property
+    def last(self) -> AttemptRecord:
+        """Its last attempt."""
+        return self.attempts[-1]
+
+    @property
+    def id(self) -> str:
+        """TASK/NUMBER."""
+        return self.last.task
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.last.step or self.last.task
+
+    def to_json(self) -> JsonObject:
+        """Return it as `show --format json` shows it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "status": self.status,
+            "restorable": self.last.restorable,
+            "once": self.last.once,
+            "attempts": [Attempt(each).to_json() for each in self.attempts],  # steps have no output
+            "result": self.result,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task of a session.
+
+    Attributes:
+        name: Its name.
+        status: Its status.
+        restorable: Whether the result of its last attempt can be restored.
+        result: The id of the value that is its result, if it has one that stands.
+        attempts: Its attempts, the first one first.
+        counts: How many steps it has; None for none.
+        steps: Its steps.
+    """
+
+    name: str
+    status: str
+    restorable: bool
+    result: str | None
+    attempts: Rows[Attempt]
+    counts: StepCounts | None
+    steps: Rows[Step]
+
+    def to_json(self) -> JsonObject:
+        """Return it as `show --format json` shows it."""
+        shown: JsonObject = {
+            "task": self.name,
+            "status": self.status,
+            "restorable": self.restorable,
+            "result": self.result,
+            "attempts": each_as_json(self.attempts, Attempt.to_json),
+        }
+        return shown if self.counts is None else {**shown, "steps": each_as_json(self.steps, Step.to_json)}
+
+
+_Attempted = tuple[str, AttemptRecord | None, Rows[Attempt]]  # a task, its last attempt, and all its attempts
 
 
 class SessionView:
@@ -35,7 +125,6 @@ class SessionView:
         session: Its record, with the status that readers see.
         runs: Its runs, the first one first.
         moment: The moment; None for now.
-        damage: Collects damaged rows.
         by_hand: Which of its values were pushed or taken from a shell.
         unfinished: Names of the last attempts of tasks that did not complete, and of steps that were lost and are not
             given back yet, by id. `tasks` fills it.
@@ -75,10 +164,7 @@ class SessionView:
         """Read a session.
 
         Args:
-            transaction: A snapshot.
-            name: Full name of the session.
             at: The moment: a time as it is printed, `before:TASK#N` or `after:TASK#N`; by default now.
-            damage: Collects damaged rows.
 
         Raises:
             SessionNotFound: There is no such session, or it was created after that moment.
@@ -89,7 +175,7 @@ class SessionView:
         session = sessions.get(transaction, name)
         now, attempt_count, has_steps = show.attempt_summary(transaction, session.id)
         its_runs = runs.of_session(transaction, session.id)
-        attempts = show.short_attempts(transaction, session.id) if attempt_count <= lazy.MAX_ROWS else None
+        attempts = show.short_attempts(transaction, session.id) if attempt_count <= json_tree.MAX_ROWS else None
 
         def find(task: str, number: int) -> AttemptRecord | None:
             known = (each for each in attempts or () if (each.task, each.number) == (task, number))
@@ -111,6 +197,12 @@ class SessionView:
         session = replace(session, status=status)
         return cls(transaction, session, its_runs, attempts, has_steps, None, dead_runs, damage, now)
 
+    def note_damage(self) -> None:
+        """Note what is damaged in the rows of the session and of its runs."""
+        self.damage.note(f"session {self.session.name}", self.session.damage)
+        for run in self.runs:
+            self.damage.note(f"run {run.number} of session {self.session.name}", run.damage)
+
     def seen(self, attempt: AttemptRecord) -> AttemptRecord:
         """Return an attempt as it is seen at this view's moment."""
         if self.moment is not None:
@@ -119,8 +211,8 @@ class SessionView:
             return replace(attempt, status="lost")
         return attempt
 
-    def tasks(self, queues: Mapping[int, str]) -> list[dict[str, Any]]:
-        """Return the shape of every task with its attempts, and with its steps if it has some.
+    def tasks(self, queues: Mapping[int, str]) -> list[Task]:
+        """Return every task with its attempts, and with its steps if it has some.
 
         Tasks that have attempts come first, in the order in which they were first started. Steps are read when they are
         iterated over.
@@ -131,8 +223,8 @@ class SessionView:
         if self._has_steps:
             self._count_steps()
         attempted = self._read_tasks() if self._attempts is None else self._group(self._attempts)
-        tasks = [self._task(name, last, shapes, queues) for name, last, shapes in attempted]
-        known = {task["task"] for task in tasks}
+        tasks = [self._task(*each, queues) for each in attempted]
+        known = {task.name for task in tasks}
         # A fork may have steps of a task that has no attempts yet.
         others = dict.fromkeys(name for name in (*self.session.tasks, *self.steps) if name not in known)
         return tasks + [self._task(name, None, [], queues) for name in others]
@@ -152,7 +244,7 @@ class SessionView:
                 by_task.setdefault(attempt.task, []).append(self.seen(attempt))
         for name, own in by_task.items():
             own.sort(key=lambda attempt: attempt.number)
-            yield name, own[-1], [attempt_shape(attempt, self._output(attempt), self.damage) for attempt in own]
+            yield name, own[-1], [self._attempt(attempt) for attempt in own]
 
     def _read_tasks(self) -> Iterator[_Attempted]:
         """Read the tasks from the store; their attempts are too many to keep."""
@@ -160,9 +252,16 @@ class SessionView:
             newest = show.short_attempt(self.transaction, self.session.id, name, last)
             yield name, newest and self.seen(newest), Lazy(functools.partial(self._attempts_of, name), count)
 
-    def _attempts_of(self, task: str) -> Iterator[dict[str, Any]]:
+    def _attempts_of(self, task: str) -> Iterator[Attempt]:
         for attempt in show.attempts_of_task(self.transaction, self.session.id, task, self.moment):
-            yield attempt_shape(self.seen(attempt), self._output(attempt), self.damage)
+            yield self._attempt(self.seen(attempt))
+
+    def _attempt(self, attempt: AttemptRecord) -> Attempt:
+        self._note(attempt)
+        return Attempt(attempt, self._output(attempt))
+
+    def _note(self, attempt: AttemptRecord) -> None:
+        self.damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
 
     def _output(self, attempt: AttemptRecord) -> StoredOutput | None:
         """Return how much an attempt printed until now, also if the view is of an earlier moment."""
@@ -172,34 +271,61 @@ class SessionView:
             self._outputs = output.of_attempts(self.transaction, self.session.id)
         return self._outputs.get(attempt.id)
 
-    def _task(
-        self, name: str, last: AttemptRecord | None, attempts: _Attempts, queues: Mapping[int, str]
-    ) -> dict[str, Any]:
+    def _task(self, name: str, last: AttemptRecord | None, attempts: Rows[Attempt], queues: Mapping[int, str]) -> Task:
         if last is not None and last.status in UNSUCCESSFUL:
             self.unfinished[last.id] = last.name
-        shape = {
-            "task": name,
-            "status": task_status(last, self.session.tasks.get(name, "waiting")),
-            "restorable": last is None or last.restorable,
-            "result": self._result_id(last, queues) if last is not None and last.stands else None,
-            "attempts": attempts,
-        }
-        if name in self.steps:
-            shape["steps"] = Lazy(functools.partial(self._steps_of, name), self.steps[name].steps)
-        return shape
+        counts = self.steps.get(name)
+        return Task(
+            name,
+            task_status(last, self.session.tasks.get(name, "waiting")),
+            last is None or last.restorable,
+            self._result_id(last, queues) if last is not None and last.stands else None,
+            attempts,
+            counts,
+            [] if counts is None else Lazy(functools.partial(self._steps_of, name), counts.steps),
+        )
 
-    def _steps_of(self, task: str) -> Iterator[dict[str, Any]]:
+    def _steps_of(self, task: str) -> Iterator[Step]:
         attempts = step_history.of_task(self.transaction, self.session.id, task, self.moment)
         for _, group in itertools.groupby(attempts, lambda each: each[0].step_number):
             own = [(self.seen(attempt), result) for attempt, result in group]
             last, result = own[-1]
-            yield step_shape([attempt for attempt, _ in own], task_status(last, "waiting"), result, self.damage)
+            for attempt, _ in own:
+                self._note(attempt)
+            content = codec.to_json(result) if result is not None and last.stands else None
+            yield Step([attempt for attempt, _ in own], task_status(last, "waiting"), content)
 
     def _result_id(self, attempt: AttemptRecord, queues: Mapping[int, str]) -> str | None:
         if attempt.result_queue_id is None or attempt.result_seq is None:
             return None
         queue = queues.get(attempt.result_queue_id)
         return None if queue is None else full_name(self.session.name, queue, attempt.result_seq)
+
+
+def header(session: SessionRecord) -> JsonObject:
+    """Return the part of a session that `list --format json` and `show --format json` share.
+
+    Args:
+        session: Its record, with the status that readers see.
+    """
+    return {
+        "name": session.name,
+        "project": session.project,
+        "status": session.status,
+        "task": session.task,
+        "path": session.path,
+        "inputs": inputs_of(session),
+        "created_at": iso(session.created_at),
+        "finished_at": iso(session.finished_at),
+        "parent": session.parent,
+        "forked_from": session.forked_from,
+        "pinned": session.pinned,
+    }
+
+
+def inputs_of(session: SessionRecord) -> JsonValue:
+    """Return the inputs of a session, in which secrets are masked: a dict, unless they are damaged."""
+    return mask_named(codec.to_json(session.inputs)) if session.inputs else {}
 
 
 def task_status(last: AttemptRecord | None, known: str) -> str:

@@ -1,4 +1,4 @@
-"""What `stats` shows: how often each task ran and completed, how long that took, and its last failure."""
+"""What `stats` shows: how often each task ran and completed, how long that took, its last failure and newest runs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from itertools import groupby
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
+from zrb_store.json_tree import JsonObject, JsonTree, json_or_null
 from zrb_store.local_time import beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.last_errors import LastError, last_errors
 from zrb_store.records import UNSUCCESSFUL, iso
 
-_Key = tuple[str | None, str | None]
+_Key = tuple[str | None, str | None]  # project and main task
+
+MOST_RECENT = 60
+"""The most of the newest runs of one task."""
+_RECENT = 3000  # runs of all tasks that are looked at for them
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,13 @@ class Failure:
     def text(self) -> str:
         """Return outcome and error: `failed, load: ValueError: no column 'price'`."""
         return self.outcome + (f", {self.error.text()}" if self.error else "")
+
+    def to_json(self) -> JsonObject:
+        """Return it as `stats --format json` shows it."""
+        error: JsonTree = None
+        if self.error is not None:
+            error = {"task": self.error.task, "type": self.error.type, "message": self.error.message}
+        return {"session": self.session, "outcome": self.outcome, "at": iso(self.at), "error": error}
 
 
 @dataclass
@@ -81,9 +93,8 @@ class TaskStats:
         ended = sum(self.ended.values())
         return self.completed / ended if ended else None
 
-    def shape(self) -> dict[str, object]:
+    def to_json(self) -> JsonObject:
         """Return it as `stats --format json` shows it."""
-        failure = self.last_failure
         return {
             "project": self.project,
             "task": self.task,
@@ -94,14 +105,7 @@ class TaskStats:
             "median_seconds": _seconds(self.median),
             "p95_seconds": _seconds(self.p95),
             "last_completed_at": iso(self.last_completed_at),
-            "last_failure": failure
-            and {
-                "session": failure.session,
-                "outcome": failure.outcome,
-                "at": iso(failure.at),
-                "error": failure.error
-                and {"task": failure.error.task, "type": failure.error.type, "message": failure.error.message},
-            },
+            "last_failure": json_or_null(self.last_failure),
         }
 
 
@@ -117,7 +121,6 @@ def task_stats(
     Memory does not grow with the number of runs: their durations are sorted by the database.
 
     Args:
-        database: Where to look.
         task: Only this main task.
         since: Only runs that started at most this long ago, or since this time.
     """
@@ -171,3 +174,25 @@ def _add_failures(
     errors, names = last_errors(transaction, run_ids), stats.session_names(transaction, run_ids)
     for key, (run_id, outcome, at) in failed.items():
         found[key].last_failure = Failure(names[run_id], outcome, at, errors.get(run_id))
+
+
+def recent_runs(
+    database: Database, *, task: str | None = None, since: timedelta | datetime | None = None
+) -> dict[tuple[str | None, str | None], list[stats.RecentRun]]:
+    """Return the newest runs that have ended, the oldest of them first, by project and main task.
+
+    A task that has not run for long has none: only the last 3,000 runs of the store are looked at.
+
+    Args:
+        task: Only this main task.
+        since: Only runs that started at most this long ago, or since this time.
+    """
+    with database.snapshot() as transaction:
+        start = None if since is None else beginning(since, now_micros(transaction))
+        found = stats.recent_runs(transaction, task, start, _RECENT)
+    runs: dict[_Key, list[stats.RecentRun]] = {}
+    for each in found:
+        own = runs.setdefault((each.project, each.task), [])
+        if len(own) < MOST_RECENT:
+            own.append(each)
+    return {key: own[::-1] for key, own in runs.items()}

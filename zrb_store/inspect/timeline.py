@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from zrb_store.inspect.run_times import worked_until
 from zrb_store.inspect.show import SessionDocument
-from zrb_store.records import to_datetime
+from zrb_store.queries.lease import worked_until
+from zrb_store.records import AttemptRecord
 
 
 class Span(NamedTuple):
@@ -45,11 +44,7 @@ class Timeline:
     """
 
     def __init__(self, document: SessionDocument) -> None:
-        """Read the spans of the session's runs.
-
-        Args:
-            document: The session, whose snapshot is open.
-        """
+        """Read the spans of the session's runs, whose snapshot is open."""
         self._document = document
         self._ends = {run.number: worked_until(run, document.moment) for run in document.runs}
         self.runs = {
@@ -69,29 +64,29 @@ class Timeline:
             steps: Whether the steps have rows.
             skip: How many of the first attempts of a task are left out.
         """
-        for task in self._document.tree["tasks"]:
-            for place, attempt in enumerate(task["attempts"]):
-                if place >= skip.get(task["task"], 0):
-                    yield self._row(f"{task['task']}#{attempt['number']}", [attempt], is_step=False)
-            if not task["attempts"] or task["status"] in ("waiting", "skipped"):
-                yield TimelineRow(task["task"], False, task["status"], [])
-            for step in task.get("steps", ()) if steps else ():
-                yield self._row(step["name"], step["attempts"], is_step=True)
+        for task in self._document.tasks:
+            for place, attempt in enumerate(task.attempts):
+                if place >= skip.get(task.name, 0):
+                    yield self._row(attempt.record.name, [attempt.record], is_step=False)
+            if not task.attempts or task.status in ("waiting", "skipped"):
+                yield TimelineRow(task.name, False, task.status, [])
+            for step in task.steps if steps else ():
+                yield self._row(step.name, step.attempts, is_step=True)
 
-    def _row(self, name: str, attempts: Sequence[dict[str, Any]], *, is_step: bool) -> TimelineRow:
-        bars = [(self.span_of(attempt), attempt["status"]) for attempt in attempts]
+    def _row(self, name: str, attempts: Sequence[AttemptRecord], *, is_step: bool) -> TimelineRow:
+        bars = [(self.span_of(attempt), attempt.status) for attempt in attempts]
         self._spans += (span for span, _ in bars)
-        return TimelineRow(name, is_step, attempts[-1]["status"], bars)
+        return TimelineRow(name, is_step, attempts[-1].status, bars)
 
-    def span_of(self, attempt: dict[str, Any]) -> Span:
-        """Return when an attempt worked, or an attempt of a step, which has the shape that `show` gives it."""
-        start, ended_at, status = micros(attempt["started_at"]), attempt["ended_at"], attempt["status"]
-        if ended_at is not None and status != "lost":
-            return Span(start, micros(ended_at))
-        if status == "running":
+    def span_of(self, attempt: AttemptRecord) -> Span:
+        """Return when an attempt, or an attempt of a step, worked."""
+        start = attempt.started_at
+        if attempt.ended_at is not None and attempt.status != "lost":
+            return Span(start, attempt.ended_at)
+        if attempt.status == "running":
             return Span(start, max(start, self._document.moment))
         # A lost one ended at an unknown time, before anybody noticed.
-        return Span(start, max(start, self._ends.get(attempt["run"], start)))
+        return Span(start, max(start, start if attempt.run is None else self._ends.get(attempt.run, start)))
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
@@ -114,9 +109,3 @@ def merged(spans: Iterable[Span]) -> list[Span]:
 
 _NO_PAUSE = 1_000_000  # less than a second between two spans is none
 _SHORT_PAUSE = 20  # a pause of a twentieth of the work is shown as long as it was
-_EPOCH = to_datetime(0)
-
-
-def micros(iso: str) -> int:
-    """Return the microseconds since 1970 of an ISO 8601 time."""
-    return (datetime.fromisoformat(iso) - _EPOCH) // timedelta(microseconds=1)

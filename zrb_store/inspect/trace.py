@@ -3,33 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.shapes import value_shape
-from zrb_store.inspect.stored_value import find_history, find_queue
+from zrb_store.inspect.value import Value, find_history, find_queue, process_json
+from zrb_store.json_tree import JsonObject
 from zrb_store.names import full_name
 from zrb_store.queries import fork, sessions, value_history
+from zrb_store.queries.changes import Change
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.trace import continued_as
 from zrb_store.queries.value_history import AttemptName, ValueHistory
 from zrb_store.records import SessionRecord, iso
 
 
-def trace(database: Database, session: str, queue: str, seq: int, damage: Damage | None = None) -> dict[str, Any]:
-    """Return a value with everything that happened to it, in the shape of `trace --format json`.
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to a value at one moment.
+
+    Attributes:
+        tick: The tick of that moment.
+        event: What happened: `pushed`, `taken`, `given back`, `requeued`, `died`, and so on.
+        at: When, in microseconds.
+        by: Name of the attempt that did it.
+        step: If that is an attempt of a step, the step's name.
+        reason: Why.
+        value: The other value that is concerned.
+        pushed_from: Who pushed the value from a shell.
+        popped_by: Who took it from a shell.
+    """
+
+    tick: int
+    event: str
+    at: int | None
+    by: str | None = None
+    step: str | None = None
+    reason: str | None = None
+    value: str | None = None
+    pushed_from: Change | None = None
+    popped_by: Change | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return it as `trace --format json` shows it."""
+        return {
+            "at": iso(self.at),
+            "event": self.event,
+            "by": self.by,
+            "step": self.step,
+            "reason": self.reason,
+            "value": self.value,
+            "pushed_from": process_json(self.pushed_from),
+            "popped_by": process_json(self.popped_by),
+        }
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A value, and what happened to it, in order."""
+
+    value: Value
+    events: list[Event]
+
+    def to_json(self) -> JsonObject:
+        """Return it as `trace --format json` shows it."""
+        return {"value": self.value.to_json(), "events": [event.to_json() for event in self.events]}
+
+
+def trace(database: Database, session: str, queue: str, seq: int, damage: Damage | None = None) -> Trace:
+    """Return a value with everything that happened to it.
 
     The events name the value that it continues and those that continue it. A value that `fork` copied has the events of
     its original until the fork.
-
-    Args:
-        database: Where the session is.
-        session: Full name of the session.
-        queue: Name of the queue.
-        seq: The value's number.
-        damage: Collects damaged rows.
 
     Raises:
         SessionNotFound: There is no such session.
@@ -40,71 +86,44 @@ def trace(database: Database, session: str, queue: str, seq: int, damage: Damage
         record = sessions.get(transaction, session)
         queue_id = find_queue(transaction, record, queue)
         found = find_history(transaction, record, queue, queue_id, seq, damage)
-        value = value_shape(found, session, queue, damage)
+        value = Value.of(found, session, queue, damage)
         events = [
-            *_own_events(found, session, value),
+            *_own_events(found, value),
             *_moves(transaction, found, session, queue, damage),
             *_copies(transaction, record, queue, found),
         ]
     # The sort is stable: events of the same tick keep their order.
-    return {"value": value, "events": [event for _, event in sorted(events, key=lambda event: event[0])]}
+    return Trace(value, sorted(events, key=lambda event: event.tick))
 
 
-_Event = tuple[int, dict[str, Any]]  # its tick, and what is shown of it
+def _step(attempt: AttemptName | None) -> str | None:
+    return None if attempt is None else attempt.step
 
 
-def _event(
-    tick: int | None,
-    event: str,
-    at: str | None,
-    by: str | None,
-    attempt: AttemptName | None = None,
-    *,
-    reason: str | None = None,
-    value: str | None = None,
-    pushed_from: dict[str, Any] | None = None,
-    popped_by: dict[str, Any] | None = None,
-) -> _Event:
-    step = None if attempt is None else attempt.step
-    return tick or 0, {
-        "at": at,
-        "event": event,
-        "by": by,
-        "step": step,
-        "reason": reason,
-        "value": value,
-        "pushed_from": pushed_from,
-        "popped_by": popped_by,
-    }
-
-
-def _own_events(history: ValueHistory, session: str, shape: dict[str, Any]) -> Iterator[_Event]:
+def _own_events(history: ValueHistory, value: Value) -> Iterator[Event]:
     """Yield what happened to the value itself."""
-    row, pusher = history.value, history.pusher
-    undone = None if pusher is None else pusher.undone(session)
-    origin = None if row.moved_from is None else shape["id"].rpartition("#")[0] + f"#{row.moved_from}"
-    pushed_from = shape["pushed_from"]
-    pushed_by = shape["pushed_by"]
-    yield _event(
-        row.pushed_tick, "pushed", shape["pushed_at"], pushed_by, pusher, value=origin, pushed_from=pushed_from
+    row, pusher, undone = value.record, history.pusher, value.undone
+    pushed_by, pusher_step = value.pushed_by, _step(pusher)
+    origin = None if row.moved_from is None else value.id.rpartition("#")[0] + f"#{row.moved_from}"
+    yield Event(
+        row.pushed_tick, "pushed", row.pushed_at, pushed_by, pusher_step, value=origin, pushed_from=value.pushed_from
     )
-    died = _died(history, undone)
-    for each, (record, taker, _) in zip(shape["returns"], history.returns, strict=True):
-        if each["deliveries"] == 0:
-            yield _event(record.returned_tick, "requeued", each["returned_at"], None, reason=each["reason"])
+    died = _died(value)
+    for each, (record, taker, _) in zip(value.returns, history.returns, strict=True):
+        if each.is_requeue:
+            yield Event(record.returned_tick, "requeued", record.returned_at, reason=record.reason)
             continue
-        yield _event(record.taken_tick, "taken", each["taken_at"], each["taken_by"], taker)
-        back = record.returned_tick, "given back", each["returned_at"], each["taken_by"], taker
-        yield _event(*back, reason=each["reason"])
-        if each["deliveries"] is not None and died.pop(record.returned_tick, None):
-            yield _death(record.returned_tick, each["returned_at"], each["deliveries"])
+        by = each.taken_by, _step(taker)
+        yield Event(record.taken_tick, "taken", record.taken_at, *by)
+        yield Event(record.returned_tick, "given back", record.returned_at, *by, reason=record.reason)
+        if record.deliveries is not None and died.pop(record.returned_tick, None) is not None:
+            yield _death(record.returned_tick, record.returned_at, record.deliveries)
     # A copy has no returns.
     for tick, at in died.items():
         yield _death(tick, at, row.deliveries)
     if row.state in ("taken", "removed"):
-        popped_by = shape["popped_by"]
-        taken = row.ended_tick, row.state, shape["taken_at"], shape["taken_by"], history.taker
-        yield _event(*taken, popped_by=popped_by)
+        taken = row.ended_tick or 0, row.state, value.taken_at, value.taken_by, _step(history.taker)
+        yield Event(*taken, popped_by=value.popped_by)
     if pusher is not None and undone is not None and (row.orphaned or row.state == "retracted"):
         is_retracted = row.state == "retracted"
         reason = f"{pushed_by} {'was given back' if pusher.given_back else 'did not complete'}"
@@ -112,43 +131,42 @@ def _own_events(history: ValueHistory, session: str, shape: dict[str, Any]) -> I
         later = is_retracted and row.ended_at is not None and (row.ended_tick or 0) > (undone.tick or 0)
         when = Moment(row.ended_at or 0, row.ended_tick) if later else undone
         word = "retracted" if is_retracted else "orphaned"
-        yield _event(when.tick, word, iso(when.at), pushed_by, pusher, reason=reason)
+        yield Event(when.tick or 0, word, when.at, pushed_by, pusher_step, reason)
 
 
-def _died(history: ValueHistory, undone: Moment | None) -> dict[int, str | None]:
+def _died(value: Value) -> dict[int, int]:
     """Return the time of each death of the value, by tick: after it the value was requeued or retracted, or is dead."""
-    row = history.value
-    died = {each.record.taken_tick: each.record.taken_at for each in history.returns if each.record.deliveries == 0}
+    row, undone = value.record, value.undone
+    died = {each.record.taken_tick: each.record.taken_at for each in value.returns if each.is_requeue}
     was_dead = row.state == "retracted" and undone is not None and (row.ended_tick or 0) < (undone.tick or 0)
     if (row.state == "dead" or was_dead) and row.ended_at is not None:
         died[row.ended_tick or 0] = row.ended_at
-    return {tick: iso(at) for tick, at in died.items()}
+    return died
 
 
-def _death(tick: int, at: str | None, count: int) -> _Event:
-    return _event(tick, "died", at, None, reason=f"after {'1 delivery' if count == 1 else f'{count} deliveries'}")
+def _death(tick: int, at: int, count: int) -> Event:
+    return Event(tick, "died", at, reason=f"after {'1 delivery' if count == 1 else f'{count} deliveries'}")
 
 
 def _moves(
     transaction: Transaction, history: ValueHistory, session: str, queue: str, damage: Damage
-) -> Iterator[_Event]:
+) -> Iterator[Event]:
     """Yield the moves of the value to other places of its queue, where it has other numbers."""
     for seq in continued_as(transaction, history.value.queue_id, history.value.seq):
         moved = value_history.of_value(transaction, history.value.queue_id, seq)
         if moved is not None:
-            shape = value_shape(moved, session, queue, damage)
-            place = moved.value.pushed_tick, "moved", shape["pushed_at"], shape["pushed_by"], moved.pusher
-            yield _event(*place, value=shape["id"])
+            value = Value.of(moved, session, queue, damage)
+            row = value.record
+            yield Event(row.pushed_tick, "moved", row.pushed_at, value.pushed_by, _step(moved.pusher), value=value.id)
 
 
-def _copies(transaction: Transaction, session: SessionRecord, queue: str, history: ValueHistory) -> Iterator[_Event]:
+def _copies(transaction: Transaction, session: SessionRecord, queue: str, history: ValueHistory) -> Iterator[Event]:
     """Yield what `fork` copied: the value that this one is a copy of, and the copies of this one."""
     source, row = session.forked_from, history.value
     place = (queue, row.seq, row.pushed_at)
     if source is not None and row.pushed_tick < session.created_tick:
         reason = None if fork.has_original(transaction, source, *place) else "removed since"
         original = full_name(source, queue, row.seq)
-        created = session.created_tick, "copied from", iso(session.created_at), None
-        yield _event(*created, reason=reason, value=original)
+        yield Event(session.created_tick, "copied from", session.created_at, reason=reason, value=original)
     for copy in fork.copies(transaction, session.name, *place):
-        yield _event(copy.tick, "copied to", iso(copy.at), None, value=full_name(copy.session, queue, row.seq))
+        yield Event(copy.tick, "copied to", copy.at, value=full_name(copy.session, queue, row.seq))

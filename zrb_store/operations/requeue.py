@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, ValueNotFound
-from zrb_store.inspect.stored_value import find_queue
+from zrb_store.inspect.value import find_queue
 from zrb_store.names import full_name, split_id
 from zrb_store.process import identity
 from zrb_store.queries import requeue as queries

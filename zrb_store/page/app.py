@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -14,11 +13,12 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from zrb_store.errors import InvalidArgument, ZrbStoreError
+from zrb_store.json_tree import JsonTree
 from zrb_store.page.access import App, OnlyReading
 from zrb_store.page.answers import Answer, Answers, tag_of
 from zrb_store.page.assets import STATIC, STYLES
 from zrb_store.page.compare import read_comparison
-from zrb_store.page.found import Elsewhere, Question, Reader
+from zrb_store.page.found import Context, Elsewhere, Question, Reader
 from zrb_store.page.list import read_list
 from zrb_store.page.queues import read_queues
 from zrb_store.page.render import environment
@@ -108,7 +108,7 @@ class Site:
                 return Answer(303, b"", "text/html", "", root + found.address)
             if question.as_json:
                 return _json(found.tree)
-            context: dict[str, Any] = {
+            context: Context = {
                 "root": root,
                 "page": page,
                 "mark": mark,
@@ -132,7 +132,7 @@ class Site:
         body = self._render("problem.html", {"root": root, "page": page, "status": status, "message": message})
         return Answer(status, body, "text/html", tag_of(body))
 
-    def _render(self, template: str, context: dict[str, Any]) -> bytes:
+    def _render(self, template: str, context: Context) -> bytes:
         text = environment().get_template(template).render({"styles": (*STYLES, "live.css"), **context})
         return text.encode("utf-8", "backslashreplace")
 
@@ -165,7 +165,7 @@ class Site:
             mark = now
 
 
-def _json(tree: Any, status: int = 200) -> Answer:
+def _json(tree: JsonTree, status: int = 200) -> Answer:
     body = json.dumps(tree, indent=2).encode()
     return Answer(status, body, "application/json", tag_of(body))
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
+from zrb_store.codec.differences import Difference
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import diff
-from zrb_store.inspect.lazy import Lazy
 from zrb_store.inspect.list import list_sessions
+from zrb_store.json_tree import JsonValue, Lazy, whole
 from zrb_store.name_pattern import NamePattern
 from zrb_store.page.addresses import address_of_comparison, address_of_session
-from zrb_store.page.found import Elsewhere, Found, Question
-from zrb_store.records import iso
+from zrb_store.page.found import Context, Elsewhere, Found, Question
 from zrb_store.render.format import preview, preview_items
 
 _MOST = 500
@@ -36,9 +35,9 @@ def read_comparison(database: Database, question: Question) -> Found | Elsewhere
         return Elsewhere(address_of_comparison(*names) + ("&format=json" if question.as_json else ""))
     with diff(database, *names) as comparison:
         if question.as_json:
-            return Found(tree={**comparison, "differences": [_plain(each) for each in comparison["differences"]]})
-        shown = [_row(each) for each in itertools.islice(comparison["differences"], _MOST)]
-        more = sum(1 for _ in itertools.islice(comparison["differences"], 100_000))
+            return Found(tree=whole(comparison.to_json()))
+        shown = [_row(each) for each in itertools.islice(comparison.differences, _MOST)]
+        more = sum(1 for _ in itertools.islice(comparison.differences, 100_000))
     context = {
         "a": names[0],
         "b": names[1],
@@ -50,7 +49,7 @@ def read_comparison(database: Database, question: Question) -> Found | Elsewhere
     return Found("compare.html", context)
 
 
-def _about(database: Database, name: str) -> dict[str, Any]:
+def _about(database: Database, name: str) -> Context:
     found = list_sessions(database, name=NamePattern(name), limit=1)
     session = found[0].session if found else None  # it may have been removed meanwhile
     return {
@@ -58,23 +57,19 @@ def _about(database: Database, name: str) -> dict[str, Any]:
         "address": address_of_session(name),
         "status": session and session.status,
         "task": session and session.task,
-        "created_at": iso(None if session is None else session.created_at),
+        "created_at": session and session.created_at,
     }
 
 
-def _row(difference: dict[str, Any]) -> dict[str, Any]:
-    kind = difference["kind"]
+def _row(difference: Difference) -> dict[str, str | None]:
+    kind = difference.kind
     return {
-        "path": difference["path"],
+        "path": difference.path,
         "kind": kind,
-        "a": None if kind == "only_b" else _cell(difference["a"]),
-        "b": None if kind == "only_a" else _cell(difference["b"]),
+        "a": None if kind == "only_b" else _cell(difference.a),
+        "b": None if kind == "only_a" else _cell(difference.b),
     }
 
 
-def _cell(part: Any) -> str:
+def _cell(part: JsonValue | Lazy[JsonValue]) -> str:
     return preview(preview_items(part) if isinstance(part, Lazy) else part)
-
-
-def _plain(difference: dict[str, Any]) -> dict[str, Any]:
-    return {key: list(part) if isinstance(part, Lazy) else part for key, part in difference.items()}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from zrb_store.inspect.report import Report, ReportValue
+from zrb_store.records import AttemptRecord, iso
 from zrb_store.render.format import counted, error_summary, preview, pusher, taker
 
 MOST_EVENTS = 200
@@ -33,22 +34,22 @@ class Flow(NamedTuple):
     state: str
 
 
-def flow(described: dict[str, Any]) -> list[Flow]:
+def flow(report: Report) -> list[Flow]:
     """Return the queues of a session with who pushed to them and who took from them, by task."""
     found = []
-    for name, queue in itertools.islice(described["queues"].items(), MOST_QUEUES):
+    for shown in report.queues[:MOST_QUEUES]:
         pushed: Counter[str] = Counter()
         taken: Counter[str] = Counter()
         back: Counter[str] = Counter()
         states: Counter[str] = Counter()
-        for value in queue["values"]:
-            pushed[_task(value["pushed_by"])] += 1
-            states[value["state"]] += 1
-            if value["state"] in ("taken", "removed"):
-                taken[_task(value["taken_by"])] += 1
-            back.update(_task(each["taken_by"]) for each in value["returns"] if each["deliveries"] != 0)
+        for value, _ in shown.values:
+            pushed[_task(value.pushed_by)] += 1
+            states[value.record.state] += 1
+            if value.record.state in ("taken", "removed"):
+                taken[_task(value.taken_by)] += 1
+            back.update(_task(each.taken_by) for each in value.returns if not each.is_requeue)
         state = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
-        found.append(Flow(name, _parties(pushed), _parties(taken), _parties(back), state))
+        found.append(Flow(shown.queue.name, _parties(pushed), _parties(taken), _parties(back), state))
     return found
 
 
@@ -63,10 +64,15 @@ def _parties(counts: Counter[str]) -> list[str]:
 
 
 class Event(NamedTuple):
-    """What happened at one time."""
+    """What happened at one time, in microseconds."""
 
-    at: str
+    at: int
     text: str
+
+    @property
+    def moment(self) -> str | None:
+        """The time as `show --at` takes it."""
+        return iso(self.at)
 
 
 class Events(NamedTuple):
@@ -81,14 +87,13 @@ class Events(NamedTuple):
     left_out: bool
 
 
-def events(described: dict[str, Any]) -> Events:
+def events(report: Report) -> Events:
     """Return what happened to the values and attempts of a session, the last of it."""
-    dated = (each for each in _all(described) if each.at is not None)  # a damaged time is told elsewhere
-    last = sorted(heapq.nlargest(_MOST_HAPPENINGS, dated, key=_order), key=_order)
-    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    last = sorted(heapq.nlargest(_MOST_HAPPENINGS, _all(report), key=_order), key=_order)
+    groups: dict[tuple[int, str, str, str], list[str]] = {}
     for each in last:
         text = "" if each.value is None else _short(each.value)
-        groups.setdefault((str(each.at), each.subject, each.verb, each.place), []).append(text)
+        groups.setdefault((each.at, each.subject, each.verb, each.place), []).append(text)
     items = [
         Event(at, _sentence(subject, verb, place, values)) for (at, subject, verb, place), values in groups.items()
     ]
@@ -99,20 +104,20 @@ class _Happening(NamedTuple):
     """What happened to one attempt or value.
 
     Attributes:
-        at: When; None if the stored time is damaged.
+        at: When, in microseconds.
         rank: Its place among what happened at that time.
         subject: Who did it.
         verb: What was done.
         place: The queue, with a preposition.
-        value: The shape of the value.
+        value: The value.
     """
 
-    at: str | None
+    at: int
     rank: int
     subject: str
     verb: str
     place: str = ""
-    value: dict[str, Any] | None = None
+    value: ReportValue | None = None
 
 
 _order = attrgetter("at", "rank")
@@ -124,49 +129,52 @@ def _sentence(subject: str, verb: str, place: str, values: list[str]) -> str:
     return " ".join(part for part in (subject, verb, names, place) if part)
 
 
-def _all(described: dict[str, Any]) -> Iterator[_Happening]:
-    for run in described["runs"]:
-        name = f"run {run['number']}"
-        yield _Happening(run["started_at"], 0, name, "began")
-        if run["ended_at"]:
-            yield _Happening(run["ended_at"], 9, name, f"ended: {run['outcome']}")
-    for task in described["tasks"]:
-        yield from _of_attempts(task["task"], task["attempts"])
-        for step in task.get("steps", ()):
-            yield from _of_attempts(f"step {step['name']}, {step['id']}", step["attempts"])
-    for name, queue in described["queues"].items():
-        for value in queue["values"]:
-            yield from _of_value(name, value)
+def _all(report: Report) -> Iterator[_Happening]:
+    for shown in report.runs:
+        run, name = shown.log.record, f"run {shown.log.record.number}"
+        yield _Happening(run.started_at, 0, name, "began")
+        if run.ended_at is not None:
+            yield _Happening(run.ended_at, 9, name, f"ended: {run.outcome}")
+    for task in report.tasks:
+        yield from _of_attempts(task.task.name, (attempt for attempt, _ in task.attempts))
+        for step, _ in task.steps:
+            yield from _of_attempts(f"step {step.name}, {step.id}", step.attempts)
+    for queue in report.queues:
+        for value in queue.values:
+            yield from _of_value(queue.queue.name, value)
 
 
-def _of_attempts(name: str, attempts: list[dict[str, Any]]) -> Iterator[_Happening]:
+def _of_attempts(name: str, attempts: Iterable[AttemptRecord]) -> Iterator[_Happening]:
     for attempt in attempts:
-        subject = f"{name}#{attempt['number']}"
-        yield _Happening(attempt["started_at"], 8, subject, "began")
-        if attempt["ended_at"]:
-            error = f" ({error_summary(attempt['error'])})" if attempt["error"] else ""
-            yield _Happening(attempt["ended_at"], 1, subject, f"{attempt['status']}{error}")
+        subject = f"{name}#{attempt.number}"
+        yield _Happening(attempt.started_at, 8, subject, "began")
+        if attempt.ended_at is not None:
+            error = f" ({error_summary(attempt.error)})" if attempt.error else ""
+            yield _Happening(attempt.ended_at, 1, subject, f"{attempt.status}{error}")
 
 
-def _of_value(queue: str, value: dict[str, Any]) -> Iterator[_Happening]:
-    verb, place = ("pushed", f"to {queue}") if value["moved_from"] is None else ("moved", f"within {queue}")
-    yield _Happening(value["pushed_at"], 4, pusher(value) or _SOMEBODY, verb, place, value)
-    for each in value["returns"]:
-        holder = each["taken_by"] or "a deleted attempt"
-        if each["deliveries"] == 0:
-            yield _Happening(each["returned_at"], 2, f"{each['reason']}:", "", f"in {queue}", value)
+def _of_value(queue: str, shown: ReportValue) -> Iterator[_Happening]:
+    value, record = shown.value, shown.value.record
+    verb, place = ("pushed", f"to {queue}") if record.moved_from is None else ("moved", f"within {queue}")
+    yield _Happening(record.pushed_at, 4, pusher(value) or _SOMEBODY, verb, place, shown)
+    for each in value.returns:
+        row, holder = each.record, each.taken_by or "a deleted attempt"
+        if each.is_requeue:
+            yield _Happening(row.returned_at, 2, f"{row.reason}:", "", f"in {queue}", shown)
             continue
-        yield _Happening(each["taken_at"], 5, holder, "took", f"from {queue}", value)
-        yield _Happening(each["returned_at"], 2, holder, f"gave back ({each['reason']})", f"to {queue}", value)
-    if value["state"] in ("taken", "removed"):
+        yield _Happening(row.taken_at, 5, holder, "took", f"from {queue}", shown)
+        yield _Happening(row.returned_at, 2, holder, f"gave back ({row.reason})", f"to {queue}", shown)
+    if record.ended_at is None:  # live, or the time is damaged
+        return
+    if record.state in ("taken", "removed"):
         by = taker(value) or _SOMEBODY
-        verb = "took" if value["state"] == "taken" else "removed"
-        yield _Happening(value["taken_at"], 5, by, verb, f"from {queue}", value)
-    elif value["state"] in ("retracted", "dead") and value["ended_at"]:
-        words = f"retracted from {queue}:" if value["state"] == "retracted" else f"dead in {queue}:"
-        yield _Happening(value["ended_at"], 3, words, "", "", value)
+        verb = "took" if record.state == "taken" else "removed"
+        yield _Happening(record.ended_at, 5, by, verb, f"from {queue}", shown)
+    elif record.state in ("retracted", "dead"):
+        words = f"retracted from {queue}:" if record.state == "retracted" else f"dead in {queue}:"
+        yield _Happening(record.ended_at, 3, words, "", "", shown)
 
 
-def _short(value: dict[str, Any]) -> str:
-    text = value["beginning"] if "beginning" in value else preview(value["value"])
+def _short(shown: ReportValue) -> str:
+    text = preview(shown.value.content) if shown.beginning is None else shown.beginning
     return text if len(text) <= _CONTENT else f"{text[: _CONTENT - 1]}…"

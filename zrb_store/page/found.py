@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from zrb_store.db.engine import Database
+from zrb_store.json_tree import JsonTree
+
+Context: TypeAlias = dict[str, Any]
+"""What a template is given: its own names, of any type."""
 
 
 class Question(NamedTuple):
@@ -39,8 +43,8 @@ class Found:
     """
 
     template: str = ""
-    context: dict[str, Any] = field(default_factory=dict)
-    tree: Any = None
+    context: Context = field(default_factory=dict)
+    tree: JsonTree = None
     unless: str | None = None
 
 

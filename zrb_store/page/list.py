@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import PurePath
-from typing import Any
 
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument
 from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, summaries, summary_shape
+from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, summaries
 from zrb_store.name_pattern import NamePattern
 from zrb_store.page.addresses import address_of_session, with_words
-from zrb_store.page.found import Found, Question
+from zrb_store.page.found import Context, Found, Question
 from zrb_store.project import projects_named
-from zrb_store.records import iso
 from zrb_store.settings import parse_duration
 
 FILTERS = ("name", "status", "task", "project", "since")
@@ -50,13 +49,13 @@ def read_list(database: Database, question: Question) -> Found:
         shown = list(itertools.islice(found, limit))
         has_older = next(found, None) is not None
     if question.as_json:
-        return Found(tree=[summary_shape(summary, damage) for summary in shown])
+        return Found(tree=[summary.to_json() for summary in shown])
     rows = [_row(summary, damage) for summary in shown]
     words = {name: text for name, text in given.items() if name in (*FILTERS, "failed", "limit")}
     filters = {name: given.get(name, "") for name in FILTERS}
     if "failed" in given:
         filters["status"] = _HALTED
-    context: dict[str, Any] = {
+    context: Context = {
         "rows": rows,
         "filters": filters,
         "statuses": STATUSES,
@@ -88,7 +87,7 @@ def _limit(text: str | None) -> int:
     return int(text)
 
 
-def _statuses(given: Any) -> tuple[str, ...] | None:
+def _statuses(given: Mapping[str, str]) -> tuple[str, ...] | None:
     """Return the statuses that are asked for: `halted` stands for all for which `list --failed` does."""
     status = given.get("status")
     if "failed" in given or status == _HALTED:
@@ -102,11 +101,9 @@ def _statuses(given: Any) -> tuple[str, ...] | None:
     return (status,)
 
 
-def _row(summary: SessionSummary, damage: Damage) -> dict[str, Any]:
+def _row(summary: SessionSummary, damage: Damage) -> Context:
     session, runs = summary.session, summary.runs
-    damage.note(f"session {session.name}", session.damage)
-    for run in runs:
-        damage.note(f"run {run.number} of session {session.name}", run.damage)
+    summary.note_damage(damage)
     owner, holders = summary.owner, summary.holders
     return {
         "name": session.name,
@@ -118,7 +115,7 @@ def _row(summary: SessionSummary, damage: Damage) -> dict[str, Any]:
         "dead": summary.dead,
         "pinned": session.pinned,
         "parent": session.parent,
-        "started_at": iso(runs[0].started_at if runs else session.created_at),
+        "started_at": runs[0].started_at if runs else session.created_at,
         "runs": len(runs),
         "took": summary.took if session.status != "stale" else None,
         "done": summary.done,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Any
 
 from zrb_store.db.engine import Database
-from zrb_store.inspect.recent_runs import recent_runs
-from zrb_store.inspect.stats import TaskStats, task_stats
+from zrb_store.inspect.stats import TaskStats, recent_runs, task_stats
+from zrb_store.json_tree import JsonObject
 from zrb_store.page.addresses import address_of_session, with_words
-from zrb_store.page.found import Found, Question
+from zrb_store.page.found import Context, Found, Question
 from zrb_store.page.list import LENGTHS, parse_length
 from zrb_store.page.render import as_json
-from zrb_store.records import iso
+from zrb_store.queries.stats import RecentRun
 from zrb_store.render.format import percent
 
 
@@ -26,20 +25,25 @@ def read_stats(database: Database, question: Question) -> Found:
     task, since = given.get("task"), parse_length(given.get("since"))
     found = task_stats(database, task=task, since=since)
     if question.as_json:
-        return Found(tree=[one.shape() for one in found])
+        return Found(tree=[one.to_json() for one in found])
     recent = recent_runs(database, task=task, since=since)
     runs = {str(place): recent.get((one.project, one.task), []) for place, one in enumerate(found)}
     length = given.get("since", "")
     context = {
         "rows": [_row(one, len(runs[str(place)])) for place, one in enumerate(found)],
-        "runs": as_json(runs),
+        "runs": as_json({place: list(map(_plotted, own)) for place, own in runs.items()}),
         "filters": {"task": task or "", "since": length},
         "lengths": LENGTHS if length in ("", *LENGTHS) else (*LENGTHS, length),
     }
     return Found("stats.html", context)
 
 
-def _row(stats: TaskStats, plotted: int) -> dict[str, Any]:
+def _plotted(run: RecentRun) -> JsonObject:
+    started_at, seconds = run.started_at / 1_000_000, max(0, run.ended_at - run.started_at) / 1_000_000
+    return {"session": run.session, "outcome": run.outcome, "started_at": started_at, "seconds": seconds}
+
+
+def _row(stats: TaskStats, plotted: int) -> Context:
     failure = stats.last_failure
     return {
         "task": stats.task,
@@ -58,7 +62,7 @@ def _row(stats: TaskStats, plotted: int) -> dict[str, Any]:
             "session": failure.session,
             "address": address_of_session(failure.session),
             "outcome": failure.outcome,
-            "at": iso(failure.at),
+            "at": failure.at,
             "text": failure.text(),
         },
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zrb_store.records import iso
 from zrb_store.render.format import TimeFormat
 from zrb_store.resume_plan import Decision
 
@@ -20,7 +19,7 @@ def completed(session: str, finished_at: int | None, *, has_result: bool, is_res
         has_result: Whether its main task returned something.
         is_resume: Whether `zrb xcom resume` asked for it, and not `ZRB_STORE_SESSION`.
     """
-    when = TimeFormat().full(None if finished_at is None else iso(finished_at))
+    when = TimeFormat().full(finished_at)
     what = "this is its stored result, and nothing runs" if has_result else "it has no result, and nothing runs"
     advice = "--from TASK runs a part of it again" if is_resume else "another ZRB_STORE_SESSION starts a new one"
     return f"session {session} completed at {when}: {what}; {advice}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from zrb_store import settings
 from zrb_store.errors import StoreMissing, StoreUnavailable
@@ -15,8 +15,11 @@ from zrb_store.plugin.inputs import given_again, given_secrets
 from zrb_store.plugin.resumed_inputs import ask
 from zrb_store.queries import sessions
 
+if TYPE_CHECKING:
+    from zrb.task.any_task import AnyTask
 
-def ask_again(task: Any, given: Mapping[str, str], name: str) -> Mapping[str, str]:
+
+def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str, str]:
     """Return the inputs of a task, with answers for the secret ones that its session was started with.
 
     Without a terminal nobody is asked, and the start is refused later (`RunSpec.refuse_default_secrets`).

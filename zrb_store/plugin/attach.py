@@ -16,6 +16,9 @@ from zrb_store.plugin.messages import warn
 from zrb_store.project import current_project
 
 if TYPE_CHECKING:
+    from zrb.session.any_session import AnySession
+    from zrb.task.any_task import AnyTask
+
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.plugin.resume import ResumeRequest
     from zrb_store.store import Store
@@ -56,18 +59,18 @@ class _Process:
 process = _Process()
 
 
-def recorder_of(zrb_session: Any) -> Recorder | None:
+def recorder_of(zrb_session: AnySession | None) -> Recorder | None:
     """Return the recorder of a zrb session, or None if the session is not stored."""
     found: Recorder | None = getattr(zrb_session, zrb_attributes.RECORDER, None)
     return found
 
 
-def is_users_run(task: Any, zrb_session: Any) -> bool:
+def is_users_run(task: AnyTask, zrb_session: AnySession) -> bool:
     """Whether a run of a task that a user declared begins here."""
     return _begins(task, zrb_session) and not compat.declared_by_zrb(task)
 
 
-def _begins(task: Any, zrb_session: Any) -> bool:
+def _begins(task: AnyTask, zrb_session: AnySession) -> bool:
     return not (
         getattr(task, zrb_attributes.NEVER, False)
         or hasattr(zrb_session, zrb_attributes.RECORDER)
@@ -75,7 +78,7 @@ def _begins(task: Any, zrb_session: Any) -> bool:
     )
 
 
-def is_to_be_stored(task: Any, zrb_session: Any) -> bool:
+def is_to_be_stored(task: AnyTask, zrb_session: AnySession) -> bool:
     """Whether this session is to be stored (ZRB_STORE_PERSIST). The answer does not import the store."""
     if not _begins(task, zrb_session):
         return False
@@ -90,7 +93,7 @@ def is_to_be_stored(task: Any, zrb_session: Any) -> bool:
     return not (compat.declared_by_zrb(task) and task.name in ("start-server", "version"))
 
 
-def attach(task: Any, zrb_session: Any, outer: Any) -> Recorder | None:
+def attach(task: AnyTask, zrb_session: AnySession, outer: Any) -> Recorder | None:
     """Begin to store a zrb session: its run takes the lease, and `ctx.xcom` becomes durable.
 
     Args:
@@ -117,7 +120,7 @@ def attach(task: Any, zrb_session: Any, outer: Any) -> Recorder | None:
         return None
 
 
-def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
+def _attach(task: AnyTask, zrb_session: Any, outer: Any) -> Recorder:
     # late: imports SQLAlchemy
     from zrb_store.plugin import announce
     from zrb_store.plugin.graph import Graph
@@ -180,7 +183,7 @@ def _attach(task: Any, zrb_session: Any, outer: Any) -> Recorder:
     return recorder
 
 
-def _origin(zrb_session: Any, parent: Recorder | None, is_web: bool) -> str:
+def _origin(zrb_session: AnySession, parent: Recorder | None, is_web: bool) -> str:
     if is_web:
         return "web"
     if parent is not None:
@@ -196,7 +199,7 @@ def _parent_name(parent: Recorder | None, outer: Any, store: Store) -> str | Non
     return store.parent_attempt.full_name if store.parent_attempt else None
 
 
-def _given_name(zrb_session: Any, parent: Recorder | None, is_web: bool) -> str | None:
+def _given_name(zrb_session: AnySession, parent: Recorder | None, is_web: bool) -> str | None:
     """Return the name that the session must have, None for any. ZRB_STORE_SESSION names one session of the process."""
     resumed: ResumeRequest | None = getattr(zrb_session, zrb_attributes.RESUMED, None)
     given = resumed.session.name if resumed else None

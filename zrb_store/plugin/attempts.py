@@ -14,6 +14,9 @@ from zrb_store.plugin.attach import recorder_of
 from zrb_store.plugin.output import keep_output
 
 if TYPE_CHECKING:
+    from zrb.context.any_context import AnyContext
+    from zrb.task.any_task import AnyTask
+
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.queries.owner import Owner
 
@@ -23,7 +26,7 @@ _inside: ContextVar[Any] = ContextVar("zrb_store_inside", default=None)
 _seen: set[type[Any]] = set()
 
 
-def wrap_action(task: Any) -> None:
+def wrap_action(task: AnyTask) -> None:
     """Wrap the action of every class of a task, once per class.
 
     Not the task's own action: a copied task would carry the wrapper of the original.
@@ -45,7 +48,7 @@ def wrap_action(task: Any) -> None:
 
 def _wrapped(action: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     @functools.wraps(action)
-    async def attempt_action(self: Any, ctx: Any) -> Any:
+    async def attempt_action(self: Any, ctx: AnyContext) -> Any:
         recorder = _recorder_of_action(self, ctx)
         if recorder is not None:
             return await _attempt(recorder, action, self, ctx)
@@ -64,7 +67,7 @@ def _wrapped(action: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return attempt_action
 
 
-def _recorder_of_action(task: Any, ctx: Any) -> Recorder | None:
+def _recorder_of_action(task: AnyTask, ctx: AnyContext) -> Recorder | None:
     if _inside.get() is ctx or not isinstance(ctx, compat.Context):
         return None
     session: Any = ctx.session
@@ -75,7 +78,7 @@ def _recorder_of_action(task: Any, ctx: Any) -> Recorder | None:
     return recorder
 
 
-async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: Any, ctx: Any) -> Any:
+async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: AnyTask, ctx: AnyContext) -> Any:
     from zrb_store.xcom.current import current_attempt  # late: imports SQLAlchemy
 
     outer = _inside.get(), current_attempt.get()

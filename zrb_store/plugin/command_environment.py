@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from zrb_store.safe_text import mask_word
 
+if TYPE_CHECKING:
+    from zrb.context.any_context import AnyContext
 
-def export_attempt(ctx: Any, url: str, token: str) -> None:
+
+def export_attempt(ctx: AnyContext, url: str, token: str) -> None:
     """Tell the commands of a CmdTask which attempt they belong to. A zrb among them runs a session of its own."""
     ctx.env["ZRB_STORE_URL"] = url
     hide_url(ctx)
@@ -15,12 +18,12 @@ def export_attempt(ctx: Any, url: str, token: str) -> None:
     drop_session(ctx)
 
 
-def drop_session(ctx: Any) -> None:
+def drop_session(ctx: AnyContext) -> None:
     """Drop the name of the session that this process runs, so that a zrb among the commands does not run it too."""
     ctx.env.pop("ZRB_STORE_SESSION", None)
 
 
-def hide_url(ctx: Any) -> None:
+def hide_url(ctx: AnyContext) -> None:
     """Keep the store's password out of zrb's debug output, which shows the whole environment of a command."""
     url = ctx.env.get("ZRB_STORE_URL", "")
     if "://" in url and mask_word(url) != url:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store import settings
 from zrb_store.cli.command_table import COMMANDS
@@ -11,6 +11,10 @@ from zrb_store.plugin import compat, zrb_attributes
 from zrb_store.plugin.error_exit import ErrorExit
 from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.patches import Patches
+
+if TYPE_CHECKING:
+    from zrb.context.any_context import AnyContext
+    from zrb.task.any_task import AnyTask
 
 GROUP = "xcom"
 
@@ -33,7 +37,7 @@ def hook_command_line(patches: Patches) -> None:
 
 
 def _task(name: str, purpose: str, error_exit: ErrorExit) -> Any:
-    def action(ctx: Any) -> None:
+    def action(ctx: AnyContext) -> None:
         # Only a program that calls the task gets here: the command line is taken over before.
         raise SystemExit(dispatch([name, *map(str, ctx.args)], error_exit))
 
@@ -86,7 +90,7 @@ def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
             raise
 
     @functools.wraps(run_task)
-    def run_task_or_refuse(self: Any, task: Any, words: Any, run_kwargs: Any, *args: Any, **kwargs: Any) -> Any:
+    def run_task_or_refuse(self: Any, task: AnyTask, words: Any, run_kwargs: Any, *args: Any, **kwargs: Any) -> Any:
         with error_exit:
             if session := settings.session_name():
                 from zrb_store.plugin.ask_again import ask_again  # late: imports SQLAlchemy

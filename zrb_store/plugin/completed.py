@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from zrb_store.plugin.graph import Graph
 from zrb_store.records import AttemptRecord
 from zrb_store.resume_plan import Decision, Reruns, decide, reruns
 from zrb_store.run import Run
+
+if TYPE_CHECKING:
+    from zrb.task.any_task import AnyTask
 
 
 class CompletedTasks:
@@ -18,7 +21,7 @@ class CompletedTasks:
         goes_on: Whether a task had run before.
     """
 
-    def __init__(self, graph: Graph, main: Any, forced: str | None, *, repeat_once: bool) -> None:
+    def __init__(self, graph: Graph, main: AnyTask, forced: str | None, *, repeat_once: bool) -> None:
         """Begin with none.
 
         Args:
@@ -56,7 +59,7 @@ class CompletedTasks:
         self._standing = {record.task: record for record in known if record.stands and record.task not in rerun}
         return chosen
 
-    def find(self, task: Any, run: Run) -> AttemptRecord | None:
+    def find(self, task: AnyTask, run: Run) -> AttemptRecord | None:
         """Return the completed attempt whose result a task has; None if the task must run.
 
         An attempt that stands although its task is about to run (a check, a server, a fallback) is given back.

@@ -12,10 +12,12 @@ from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.signals import signals
 
 if TYPE_CHECKING:
+    from zrb.task.any_task import AnyTask
+
     from zrb_store.plugin.recorder import Recorder
 
 
-async def run_session(exec_root_tasks: Callable[[Any, Any], Any], task: Any, session: Any) -> Any:
+async def run_session(exec_root_tasks: Callable[[Any, Any], Any], task: AnyTask, session: Any) -> Any:
     """Run the main task of a zrb session as zrb does, and store the session if it is to be stored."""
     for line in settings.unknown_variables():
         warn(line)
@@ -37,7 +39,7 @@ async def run_session(exec_root_tasks: Callable[[Any, Any], Any], task: Any, ses
         return await _conduct(recorder, exec_root_tasks, task, session)
 
 
-async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any], task: Any, session: Any) -> Any:
+async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any], task: AnyTask, session: Any) -> Any:
     signals.begin(recorder)
     failure: BaseException | None = None
     result = None

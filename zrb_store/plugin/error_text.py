@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from zrb_store.attempt import Attempt
 from zrb_store.plugin import compat
 from zrb_store.plugin.messages import engine_folders, first_user_frame
 from zrb_store.safe_text import ErrorText, error_text
 
+if TYPE_CHECKING:
+    from zrb.task.any_task import AnyTask
+
 # Of the last line of stderr, since it becomes a message.
 _LONGEST_LINE = 2000
 
 
-def text_of_error(error: BaseException, task: Any, attempt: Attempt) -> ErrorText:
+def text_of_error(error: BaseException, task: AnyTask, attempt: Attempt) -> ErrorText:
     """Return type, message and traceback.
 
     The traceback of a Python task begins with the user's own code, and is whole from there on: what zrb did with what

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store.names import storable_name
 from zrb_store.plugin import compat
 from zrb_store.resume_plan import Node, Workflow, role_of
+
+if TYPE_CHECKING:
+    from zrb.task.any_task import AnyTask
 
 
 class Graph:
@@ -28,7 +31,7 @@ class Graph:
             if task not in self._names:
                 self._add(task)
 
-    def _add(self, task: Any) -> None:
+    def _add(self, task: AnyTask) -> None:
         self._tasks_by_queue.setdefault(task.name, []).append(task)
         # The order of registration is zrb's walk through the declarations, the same in each process.
         name, number = self.queue_name(task), 1
@@ -50,17 +53,17 @@ class Graph:
         """The names of all tasks, in the same order."""
         return list(self._names.values())
 
-    def task_name(self, task: Any) -> str:
+    def task_name(self, task: AnyTask) -> str:
         """Return the task's name in the store."""
         if task not in self._names:
             self.add_new()
         return self._names[task]
 
-    def queue_name(self, task: Any) -> str:
+    def queue_name(self, task: AnyTask) -> str:
         """Return the name of the queue for the task's results: the task's name, made to fit if the store refuses it."""
         return storable_name(task.name)
 
-    def role(self, task: Any) -> str:
+    def role(self, task: AnyTask) -> str:
         """Return `check`, `server` (a task with a readiness check), `fallback` or `task`."""
         return role_of(
             is_check=task in self._checks,
@@ -80,11 +83,11 @@ class Graph:
             return True
         return queue in _CHAT and any(compat.is_llm_task(task) for task in self._names)
 
-    def workflow(self, main: Any) -> Workflow:
+    def workflow(self, main: AnyTask) -> Workflow:
         """Describe the tasks and their order, by name."""
         return Workflow([self._node(task) for task in self._names], self.task_name(main))
 
-    def _node(self, task: Any) -> Node:
+    def _node(self, task: AnyTask) -> Node:
         def names(tasks: Iterable[Any]) -> list[str]:
             return list(dict.fromkeys(self._names[other] for other in tasks if other in self._names))
 
@@ -102,5 +105,5 @@ class Graph:
 _CHAT = ("yolo", "ask_trigger", "_llm_loaded_workflow_name")
 
 
-def _fills(task: Any, kind: str) -> bool:
+def _fills(task: AnyTask, kind: str) -> bool:
     return compat.is_llm_task(task) if kind == "usage" else compat.is_cmd_task(task)

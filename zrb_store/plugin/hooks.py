@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store.plugin import attempts, commands, compat, conduct, given_inputs, output, web, zrb_attributes
 from zrb_store.plugin.attach import is_to_be_stored, recorder_of
 from zrb_store.plugin.patches import Patches
+
+if TYPE_CHECKING:
+    from zrb.task.any_task import AnyTask
 
 # The context whose template is being rendered: zrb gives templates the session's context, not the task's.
 _rendering: ContextVar[Any] = ContextVar("zrb_store_rendering", default=None)
@@ -42,7 +45,7 @@ def _hook_session(patches: Patches) -> None:
     final_result = session.final_result.fget
 
     @functools.wraps(register)
-    def register_single_task(self: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
+    def register_single_task(self: Any, task: AnyTask, *args: Any, **kwargs: Any) -> Any:
         attempts.wrap_action(task)
         return register(self, task, *args, **kwargs)
 

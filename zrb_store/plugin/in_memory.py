@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store.plugin import compat
+
+if TYPE_CHECKING:
+    from zrb.session.any_session import AnySession
 
 
 class XcomsInMemory(compat.DotDict):
@@ -21,7 +24,7 @@ class XcomsInMemory(compat.DotDict):
         return self[name]
 
 
-def runs_in_memory(zrb_session: Any) -> bool:
+def runs_in_memory(zrb_session: AnySession | None) -> bool:
     """Whether `run_in_memory` was called for a session."""
     shared_ctx = getattr(zrb_session, "shared_ctx", None)
     return isinstance(getattr(shared_ctx, "_xcom", None), XcomsInMemory)

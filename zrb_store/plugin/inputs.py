@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store import codec
 from zrb_store.errors import UnencodableValue, ValueTooLarge
@@ -13,6 +13,10 @@ from zrb_store.plugin import compat
 from zrb_store.plugin.given_inputs import GivenInputs
 from zrb_store.records import SessionRecord
 from zrb_store.safe_text import MASK, is_secret_name, mask_command, mask_remembered, remember
+
+if TYPE_CHECKING:
+    from zrb.input.any_input import AnyInput
+    from zrb.task.any_task import AnyTask
 
 # An input is stored as its value, or as a dict with one of these keys. zrb's own inputs are never dicts.
 MASKED = "masked"  # its text, which contains secrets, with these masked
@@ -46,7 +50,7 @@ class Secrets:
         return mask_command(masked, lambda name: is_secret_name(name) or compat.to_snake_case(name) in self.names)
 
 
-def given_secrets(task: Any, found: Mapping[str, Any], words: Sequence[str]) -> set[str]:
+def given_secrets(task: AnyTask, found: Mapping[str, Any], words: Sequence[str]) -> set[str]:
     """Return the names of a task's secret inputs that were given: a resume must not take their defaults instead.
 
     Args:
@@ -76,7 +80,7 @@ def _is_option(name: str, words: Sequence[str]) -> bool:
     return any(word.partition("=")[0] == f"--{name}" for word in words)
 
 
-def _differs(task_input: Any, context: Any, value: Any) -> bool:
+def _differs(task_input: AnyInput, context: Any, value: Any) -> bool:
     """Whether a value is not the default of its input. It is not known if that is another one each time: then False."""
     try:
         default = str(task_input.get_default_str(context))
@@ -95,7 +99,7 @@ def given_again(session: SessionRecord) -> frozenset[str]:
 
 
 def inputs_to_store(
-    task: Any, shared_ctx: Any, given: GivenInputs, secrets: Secrets, given_now: Iterable[str]
+    task: AnyTask, shared_ctx: Any, given: GivenInputs, secrets: Secrets, given_now: Iterable[str]
 ) -> dict[str, Any]:
     """Return the session's inputs as they are stored and compared: rendered, and each under one name.
 
@@ -148,7 +152,7 @@ def _encoded(value: Any) -> str | None:
         return None
 
 
-def _text_given(task_input: Any, shared_ctx: Any, given: GivenInputs) -> str | None:
+def _text_given(task_input: AnyInput | None, shared_ctx: Any, given: GivenInputs) -> str | None:
     """Return the text that zrb parsed for an input; None if there was none."""
     if task_input is None:
         return None
@@ -160,7 +164,7 @@ def _text_given(task_input: Any, shared_ctx: Any, given: GivenInputs) -> str | N
     return str(task_input.get_default_str(shared_ctx))
 
 
-def default_of(task: Any, shared_ctx: Any, given: GivenInputs, name: str) -> str | None:
+def default_of(task: AnyTask, shared_ctx: Any, given: GivenInputs, name: str) -> str | None:
     """Return the text of the default that an input of a task has; None if it has another value, or no default."""
     for task_input in task.inputs:
         if task_input.name == name:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store.attempt import Attempt
 from zrb_store.errors import AttemptClosed
@@ -15,6 +15,9 @@ from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.outcome import STOPPING
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms, forget_objects_of
 from zrb_store.run import Run
+
+if TYPE_CHECKING:
+    from zrb.task.any_task import AnyTask
 
 
 class OpenAttempts:
@@ -36,7 +39,7 @@ class OpenAttempts:
         self._open: dict[str, Attempt] = {}
         self._working: set[asyncio.Task[Any]] = set()
 
-    def of_task(self, task: Any) -> Attempt | None:
+    def of_task(self, task: AnyTask) -> Attempt | None:
         """Return the task's attempt that is under way, or None."""
         return self._open.get(self._graph.task_name(task))
 
@@ -44,7 +47,7 @@ class OpenAttempts:
         """Whether this very attempt is under way."""
         return self._open.get(attempt.task) is attempt
 
-    def begin(self, task: Any) -> Attempt:
+    def begin(self, task: AnyTask) -> Attempt:
         """Begin an attempt of a task.
 
         Raises:
@@ -58,7 +61,7 @@ class OpenAttempts:
             self._working.add(working)
         return attempt
 
-    def complete(self, attempt: Attempt, task: Any, result: Any) -> None:
+    def complete(self, attempt: Attempt, task: AnyTask, result: Any) -> None:
         """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing.
 
         Raises:
@@ -81,7 +84,7 @@ class OpenAttempts:
                 own_push.expect(queue.place, result, fresh=True)
         self.close(attempt, stands=True)
 
-    def fail(self, attempt: Attempt, task: Any, error: BaseException) -> None:
+    def fail(self, attempt: Attempt, task: AnyTask, error: BaseException) -> None:
         """Write that an attempt of a task ended by the exception that its action raised.
 
         Raises:

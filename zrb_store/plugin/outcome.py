@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zrb.task_status.task_status import TaskStatus
 
 STOPPING = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
 """The exceptions that stop an action rather than fail it."""
@@ -37,7 +40,7 @@ class Outcome:
         if role != "check" and not (stopped and role == "server"):
             (self._stopped if stopped else self._failed).add(task)
 
-    def of_run(self, main: Any, error: BaseException | None, *, interrupted: bool) -> str:
+    def of_run(self, main: TaskStatus, error: BaseException | None, *, interrupted: bool) -> str:
         """Return how the run ends: `completed`, `failed` or `interrupted`.
 
         Args:

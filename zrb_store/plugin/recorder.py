@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store import lease
 from zrb_store.attempt import Attempt, AttemptUnderWay, Step
@@ -31,6 +31,10 @@ from zrb_store.run import Run, RunSpec
 from zrb_store.store import Store
 from zrb_store.xcom import current_attempt
 
+if TYPE_CHECKING:
+    from zrb.context.any_context import AnyContext
+    from zrb.task.any_task import AnyTask
+
 # Seconds that the actions of an ended run may take to notice that they were cancelled.
 _WAIT = 1.0
 
@@ -49,7 +53,7 @@ class Recorder:
         ended: Whether the run has ended, so that no task may begin any more.
     """
 
-    def __init__(self, zrb_session: Any, main: Any, graph: Graph, secrets: Secrets) -> None:
+    def __init__(self, zrb_session: Any, main: AnyTask, graph: Graph, secrets: Secrets) -> None:
         self.zrb_session = zrb_session
         self.main = main
         self.graph = graph
@@ -215,11 +219,11 @@ class Recorder:
 
     # -- attempts
 
-    def completed_before(self, task: Any) -> AttemptRecord | None:
+    def completed_before(self, task: AnyTask) -> AttemptRecord | None:
         """Return the completed attempt of an earlier run whose result this task has; None if the task must run."""
         return self._completed.find(task, self.run)
 
-    def restore(self, task: Any, record: AttemptRecord) -> Any:
+    def restore(self, task: AnyTask, record: AttemptRecord) -> Any:
         """Return the stored result of a completed attempt. zrb will push it: that push does nothing."""
         result = self.run.result(record)
         queue = self.ctx_xcom.get(task.name)
@@ -227,11 +231,11 @@ class Recorder:
             own_push.expect(queue.place, result, fresh=False)
         return result
 
-    def open_attempt(self, task: Any) -> Attempt | None:
+    def open_attempt(self, task: AnyTask) -> Attempt | None:
         """Return the task's attempt that is under way, or None."""
         return self._attempts.of_task(task)
 
-    def begin(self, task: Any) -> Attempt:
+    def begin(self, task: AnyTask) -> Attempt:
         """Begin an attempt of a task."""
         attempt = self._attempts.begin(task)
         self._outcome.attempt_begins(attempt.task)
@@ -241,13 +245,13 @@ class Recorder:
         """Return `ctx.xcom` for an attempt."""
         return CtxXcom(self._content, attempt)
 
-    def complete(self, attempt: Attempt, task: Any, result: Any) -> None:
+    def complete(self, attempt: Attempt, task: AnyTask, result: Any) -> None:
         """Complete an attempt with its result, in one transaction."""
         self._content.store_changed(attempt)
         self._attempts.complete(attempt, task, result)
         self._content.attempt_ended(attempt, stands=True)
 
-    def fail(self, attempt: Attempt, task: Any, error: BaseException) -> None:
+    def fail(self, attempt: Attempt, task: AnyTask, error: BaseException) -> None:
         """End an attempt by the exception that its action raised.
 
         Raises:
@@ -268,7 +272,7 @@ class Recorder:
 
     # -- what queues and contexts ask
 
-    def xcom_of(self, ctx: Any) -> Any:
+    def xcom_of(self, ctx: AnyContext) -> Any:
         """Return `ctx.xcom` of a task, bound to the task's attempt, also in its threads."""
         view: CtxXcom | None = ctx.__dict__.get(zrb_attributes.VIEW)
         if view is None:

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store import codec
 from zrb_store.errors import InputsDiffer, InvalidArgument
@@ -18,6 +18,10 @@ from zrb_store.plugin import compat
 from zrb_store.plugin.inputs import MASKED, TEXT, is_marked, to_store
 from zrb_store.records import SessionRecord
 from zrb_store.safe_text import MASK, mask_named, mask_remembered, mask_text, one_line, remember
+
+if TYPE_CHECKING:
+    from zrb.input.any_input import AnyInput
+    from zrb.task.any_task import AnyTask
 
 
 @dataclass
@@ -38,7 +42,7 @@ class ResumedInputs:
 
 
 def inputs_to_resume(
-    task: Any, session: SessionRecord, given: Mapping[str, str], *, asking: bool = True
+    task: AnyTask, session: SessionRecord, given: Mapping[str, str], *, asking: bool = True
 ) -> ResumedInputs:
     """Return the inputs for a task that is resumed: the stored ones, completed by what is not stored.
 
@@ -62,7 +66,7 @@ def inputs_to_resume(
 class _Reading:
     """One reading of the inputs of a session, for its task as it is declared now."""
 
-    def __init__(self, task: Any, session: SessionRecord, given: Mapping[str, str], *, asking: bool) -> None:
+    def __init__(self, task: AnyTask, session: SessionRecord, given: Mapping[str, str], *, asking: bool) -> None:
         self._task = task
         self._declared = {task_input.name: task_input for task_input in task.inputs}
         self._session = session.name
@@ -102,7 +106,7 @@ class _Reading:
         self._inputs.values = dict(self._context.input)
         return self._inputs
 
-    def _is_withheld(self, task_input: Any) -> bool:
+    def _is_withheld(self, task_input: AnyInput) -> bool:
         """Whether an input is not stored because it is or contains a secret."""
         return compat.is_secret(task_input) or is_marked(self._stored.get(task_input.name), MASKED)
 
@@ -131,15 +135,15 @@ class _Reading:
             others += f", and from the command line only {', '.join(options)}{nearest(f'--{name}', options)}"
         return f"--{name} is not a secret input of {self._task.name}: {others}"
 
-    def _parse(self, task_input: Any, text: str) -> None:
+    def _parse(self, task_input: AnyInput, text: str) -> None:
         task_input.update_shared_context(self._context, str_value=text)
         self._inputs.texts[task_input.name] = text
 
-    def _put(self, task_input: Any, value: Any) -> None:
+    def _put(self, task_input: AnyInput, value: Any) -> None:
         for name in (task_input.name, compat.to_snake_case(task_input.name)):
             self._context.input[name] = value
 
-    def _take_stored(self, task_input: Any) -> bool:
+    def _take_stored(self, task_input: AnyInput) -> bool:
         """Take what is stored; for an input of zrb's own class, if that is what zrb would make of its text now."""
         stored = self._stored[task_input.name]
         if isinstance(stored, codec.Opaque | codec.Undecodable):
@@ -161,18 +165,18 @@ class _Reading:
         self._put(task_input, stored)
         return is_same
 
-    def _take_given(self, task_input: Any) -> None:
+    def _take_given(self, task_input: AnyInput) -> None:
         for name in (task_input.name, compat.to_snake_case(task_input.name)):
             self._context.input.pop(name, None)  # what is stored may have been tried
         self._parse_given(task_input, self._given[task_input.name])
 
-    def _parse_given(self, task_input: Any, text: str) -> None:
+    def _parse_given(self, task_input: AnyInput, text: str) -> None:
         try:
             self._parse(task_input, text)
         except Exception:  # noqa: BLE001 - the user's function; its text may quote a secret
             raise InvalidArgument(f"--{task_input.name} was given a value that the input does not take") from None
 
-    def _take_withheld(self, task_input: Any) -> None:
+    def _take_withheld(self, task_input: AnyInput) -> None:
         """Take an input that is or contains a secret, and was not given: ask for it, or compute it again."""
         if not compat.is_secret(task_input) or not self._asking:
             self._parse_default(task_input)
@@ -180,7 +184,7 @@ class _Reading:
             was_given = task_input.name in self._stored
             self._parse_given(task_input, ask(task_input, self._context, was_given=was_given))
 
-    def _take_added(self, task_input: Any) -> None:
+    def _take_added(self, task_input: AnyInput) -> None:
         """Take the default of an input that was not declared when the session started."""
         name = task_input.name
         text = self._parse_default(task_input)
@@ -189,7 +193,7 @@ class _Reading:
         self._inputs.changed.add(name)
         self._inputs.added.append(describe_added(name, self._session, text))
 
-    def _parse_default(self, task_input: Any) -> str:
+    def _parse_default(self, task_input: AnyInput) -> str:
         """Take the default of an input, and return its text."""
         try:
             text = str(task_input.get_default_str(self._context))
@@ -229,7 +233,7 @@ def _shown(name: str, value: Any) -> str:
     return one_line(mask_text(mask_remembered(repr(masked))))
 
 
-def ask(task_input: Any, context: Any, *, was_given: bool) -> str:
+def ask(task_input: AnyInput, context: Any, *, was_given: bool) -> str:
     """Ask for a secret input as zrb asks, or return its default.
 
     Args:
@@ -257,7 +261,7 @@ def ask(task_input: Any, context: Any, *, was_given: bool) -> str:
     return answer
 
 
-def _prompt(task_input: Any, context: Any) -> str:
+def _prompt(task_input: AnyInput, context: Any) -> str:
     try:
         with warnings.catch_warnings():
             # A piped answer is as good as a typed one.

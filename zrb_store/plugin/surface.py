@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store.plugin import compat
+
+if TYPE_CHECKING:
+    from zrb.task.any_task import AnyTask
 
 
 def problems() -> list[str]:
@@ -63,7 +66,7 @@ def _problems_of_objects() -> list[str]:
     return found or [problem for problem, is_ok in _conditions(shared_ctx, session, task).items() if not is_ok]
 
 
-def _conditions(shared_ctx: Any, session: Any, task: Any) -> dict[str, bool]:
+def _conditions(shared_ctx: Any, session: Any, task: AnyTask) -> dict[str, bool]:
     """Return whether other conditions hold, each named by its violation."""
     status = session.get_task_status(task)
     queue: Any = compat.Xcom([1])

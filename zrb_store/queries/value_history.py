@@ -59,7 +59,7 @@ class ValueHistory(NamedTuple):
         pusher: The attempt that pushed it, if there was one and it still exists.
         taker: The attempt that holds it now, if there is one and it still exists.
         returns: Its returns to the queue, the oldest first.
-        pushed_from: Who pushed it from a shell outside any attempt, if that was looked for (`inspect/by_hand.py`).
+        pushed_from: Who pushed it from a shell outside any attempt, if that was looked for (`inspect/value.py`).
         popper: Who took it so.
     """
 

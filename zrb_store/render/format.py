@@ -6,67 +6,74 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from zrb_store.local_time import is_repeated, zone_name
+from zrb_store.records import to_datetime
 from zrb_store.render.document import on_terminal
 from zrb_store.render.json_stream import dumps_compact
 from zrb_store.render.messages import as_typed, program_name
 from zrb_store.render.readable import TEXT_TAGS, readable
 from zrb_store.safe_text import one_line, printable
 
+if TYPE_CHECKING:  # the plugin uses this module without them
+    from zrb_store.inspect.value import Value
+    from zrb_store.json_tree import JsonValue
+    from zrb_store.queries.changes import Change
+    from zrb_store.records import ErrorRecord, RunRecord
+
 NOTHING = "-"
 _PREVIEW_LENGTH = 2000  # characters of a value that are looked at if it is going to be cut anyway
 
 
 class TimeFormat:
-    """A format of ISO 8601 times: in the local time zone on a terminal, elsewhere in UTC with a Z.
+    """A format of times in microseconds: in the local time zone on a terminal, elsewhere in UTC with a Z.
 
     Local times name their zone if `TZ` is set, or if the clock shows them twice because it is put back. `show --at`
     accepts all that is printed (`parse_time`).
     """
 
-    def __init__(self, day_of: str | None = None) -> None:
+    def __init__(self, day_of: int | None = None) -> None:
         """Create a format.
 
         Args:
             day_of: A time, on whose day `brief` leaves out the date, and in whose year it leaves out the year.
         """
         self._is_local = on_terminal()
-        self._day = self._parse(day_of).date() if day_of else None
+        self._day = None if day_of is None else self._time(day_of).date()
 
-    def _parse(self, iso: str) -> datetime:
-        time = datetime.fromisoformat(iso)
+    def _time(self, micros: int) -> datetime:
+        time = to_datetime(micros)
         return time.astimezone() if self._is_local else time
 
-    def full(self, iso: str | None) -> str:
+    def full(self, micros: int | None) -> str:
         """Return date and time to the second."""
-        return self._format("%Y-%m-%d %H:%M:%S", iso)
+        return self._format("%Y-%m-%d %H:%M:%S", micros)
 
-    def short(self, iso: str | None) -> str:
+    def short(self, micros: int | None) -> str:
         """Return the same as `full`, on a terminal without the year if it is the current one."""
-        if iso is None or not self._is_local or self._parse(iso).year != datetime.now().year:
-            return self.full(iso)
-        return self._format("%m-%d %H:%M:%S", iso)
+        if micros is None or not self._is_local or self._time(micros).year != datetime.now().year:
+            return self.full(micros)
+        return self._format("%m-%d %H:%M:%S", micros)
 
-    def brief(self, iso: str | None) -> str:
+    def brief(self, micros: int | None) -> str:
         """Return the time, and the date too if it is another day than that of `day_of`."""
-        if iso is None or self._day is None:
-            return self.full(iso)
-        time = self._parse(iso)
+        if micros is None or self._day is None:
+            return self.full(micros)
+        time = self._time(micros)
         if time.date() == self._day:
-            return self._format("%H:%M:%S", iso)
-        return self._format("%m-%d %H:%M:%S", iso) if time.year == self._day.year else self.full(iso)
+            return self._format("%H:%M:%S", micros)
+        return self._format("%m-%d %H:%M:%S", micros) if time.year == self._day.year else self.full(micros)
 
-    def exact(self, iso: str | None) -> str:
+    def exact(self, micros: int | None) -> str:
         """Return date and time to the microsecond."""
-        return self._format("%Y-%m-%d %H:%M:%S.%f", iso)
+        return self._format("%Y-%m-%d %H:%M:%S.%f", micros)
 
-    def _format(self, form: str, iso: str | None) -> str:
-        if iso is None:
+    def _format(self, form: str, micros: int | None) -> str:
+        if micros is None:
             return NOTHING
-        time = self._parse(iso)
+        time = self._time(micros)
         return time.strftime(form) + self._zone(time)
 
     def _zone(self, time: datetime) -> str:
@@ -75,11 +82,9 @@ class TimeFormat:
         return f" {zone_name(time)}" if "TZ" in os.environ or is_repeated(time) else ""
 
 
-def micros_between(start: str | None, end: str | None) -> int | None:
-    """Return the microseconds between two ISO 8601 times, or None if one is not known."""
-    if start is None or end is None:
-        return None
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)) // timedelta(microseconds=1)
+def length(start: int, end: int | None) -> int | None:
+    """Return the length of time between two moments; None if the second is not known."""
+    return None if end is None else end - start
 
 
 def format_duration(micros: int | None) -> str:
@@ -125,42 +130,39 @@ def deliveries(count: int) -> str:
     return "1 delivery" if count == 1 else f"{count} deliveries"
 
 
-def run_process(run: dict[str, Any]) -> str:
-    """Name the process of a run, which is in the shape of `show --format json`."""
-    return one_line(f"{run['origin']}, pid {run['pid']} on {run['host']}")
+def run_process(run: RunRecord) -> str:
+    """Name the process of a run."""
+    return one_line(f"{run.origin}, pid {run.pid} on {run.host}")
 
 
-def process(changed_by: dict[str, Any]) -> str:
+def process(change: Change) -> str:
     """Name who did something by hand, with which process: `amy, pid 7 on db-1`."""
-    user, pid = changed_by["user"] or "somebody", changed_by["pid"]
-    return one_line(f"{user}, pid {pid} on {changed_by['host']}" if pid else user)  # a redacted report has no pid
+    user = change.user or "somebody"
+    return one_line(f"{user}, pid {change.pid} on {change.host}" if change.pid else user)  # a redacted one has no pid
 
 
-def pusher(value: dict[str, Any]) -> str | None:
+def pusher(value: Value) -> str | None:
     """Name who pushed a value: an attempt, or the process of a shell; None if that is not recorded."""
-    return _who(value["pushed_by"], value["pushed_from"])
+    return _who(value.pushed_by, value.pushed_from)
 
 
-def taker(value: dict[str, Any]) -> str | None:
+def taker(value: Value) -> str | None:
     """Name who took a value, as `pusher` does."""
-    return _who(value["taken_by"], value["popped_by"])
+    return _who(value.taken_by, value.popped_by)
 
 
-def _who(attempt: str | None, by_hand: dict[str, Any] | None) -> str | None:
+def _who(attempt: str | None, by_hand: Change | None) -> str | None:
     return one_line(attempt) if attempt else process(by_hand) if by_hand else None
 
 
-def error_summary(error: dict[str, Any]) -> str:
-    """Return type and message of an error, which is in the shape of `show --format json`.
-
-    What a failed command said speaks for itself.
-    """
-    if error["type"] == "CmdTaskError" and error["message"]:
-        return str(error["message"])
-    return ": ".join(part for part in (error["type"], error["message"]) if part)
+def error_summary(error: ErrorRecord) -> str:
+    """Return type and message of an error. What a failed command said speaks for itself."""
+    if error.type == "CmdTaskError" and error.message:
+        return error.message
+    return ": ".join(part for part in (error.type, error.message) if part)
 
 
-def preview(tree: Any, *, full: bool = False) -> str:
+def preview(tree: JsonValue, *, full: bool = False) -> str:
     """Format a value, as `codec.to_json` returns it, on one line, as a person reads it.
 
     A command's result is shown as its output, but a str is put in quotes, so that it differs from a number.
@@ -175,10 +177,10 @@ def preview(tree: Any, *, full: bool = False) -> str:
     return printable(text if full else text[:_PREVIEW_LENGTH])
 
 
-def preview_items(items: Iterable[Any]) -> list[Any]:
+def preview_items(items: Iterable[JsonValue]) -> list[JsonValue]:
     """Return the first items, as many as a preview of them all shows."""
     room = _PREVIEW_LENGTH
-    found = []
+    found: list[JsonValue] = []
     for item in items:
         found.append(item)
         room -= len(json.dumps(item))
@@ -187,13 +189,13 @@ def preview_items(items: Iterable[Any]) -> list[Any]:
     return found
 
 
-def shell_text(tree: Any) -> str:
+def shell_text(tree: JsonValue) -> str:
     """Format a value, as `codec.to_json` returns it, for a shell: text or a command's output as it is, else JSON."""
     text = single_text(tree)
     return dumps_compact(as_json(tree)) if text is None else text
 
 
-def setting_text(tree: Any) -> str:
+def setting_text(tree: JsonValue) -> str:
     """Format a value, as `codec.to_json` returns it, for `NAME=VALUE`: text as it is, else as a person reads it.
 
     Of an input with a secret, which is stored as `{"masked": TEXT}`, this is the text.
@@ -202,7 +204,7 @@ def setting_text(tree: Any) -> str:
     return readable(tree) if text is None else text
 
 
-def as_json(tree: Any) -> Any:
+def as_json(tree: JsonValue) -> JsonValue:
     """Return a value, as `codec.to_json` returns it, in which all that came from JSON is what it was.
 
     A dict with the key `"$"` and a very long int are stored with a tag, which nobody meant who gave them as JSON.
@@ -213,16 +215,17 @@ def as_json(tree: Any) -> Any:
         return tree
     tag, content = tree.get("$"), tree.get("v")
     if tag == "dict" and type(content) is list:
-        pairs = [pair for pair in content if type(pair) is list and len(pair) == 2 and type(pair[0]) is str]
-        if len(pairs) == len(content):
-            return {key: as_json(item) for key, item in pairs}
+        pairs = [pair for pair in content if type(pair) is list and len(pair) == 2]
+        items = {key: as_json(item) for key, item in pairs if type(key) is str}
+        if len(pairs) == len(content) and all(type(pair[0]) is str for pair in pairs):
+            return items
     if tag == "int" and type(content) is str:
         with contextlib.suppress(ValueError):  # damaged, or longer than Python writes
             return int(str(int(content, 16)))
     return {key: as_json(item) for key, item in tree.items()}
 
 
-def single_text(tree: Any) -> str | None:
+def single_text(tree: JsonValue) -> str | None:
     """Return the text of a value that is written as one: a str, a path, a date or a command's output; else None."""
     if type(tree) is str:
         return tree
@@ -236,11 +239,11 @@ def single_text(tree: Any) -> str | None:
     return content if tag in TEXT_TAGS and type(content) is str and tree.keys() == {"$", "v"} else None
 
 
-def error_line(error: dict[str, Any]) -> str:
-    """Return type and message of an error, which is in the shape of `show --format json`."""
+def error_line(error: ErrorRecord) -> str:
+    """Return type and message of an error."""
     return as_typed(error_summary(error), program_name())
 
 
-def error_details(error: dict[str, Any]) -> str:
-    """Return the traceback of an error, which is in the shape of `log --format json`, or else its type and message."""
-    return as_typed(error["traceback"] or error_summary(error), program_name())
+def error_details(error: ErrorRecord) -> str:
+    """Return the traceback of an error or else its type and message."""
+    return as_typed(error.traceback or error_summary(error), program_name())

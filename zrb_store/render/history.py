@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Any
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence, Sized
 
 from zrb_store.inspect.agents import agent_note, agent_sum
+from zrb_store.inspect.session_view import Attempt, Step, Task
 from zrb_store.inspect.show import SessionDocument
 from zrb_store.inspect.timeline import Timeline, TimelineRow
 from zrb_store.queries.step_history import StepCounts
-from zrb_store.records import iso
+from zrb_store.records import AttemptRecord, RunRecord
 from zrb_store.render.document import Bar, Chart, ChartRow, Column, Lines, Moment, Table, page_width
 from zrb_store.render.format import (
     NOTHING,
@@ -19,7 +19,7 @@ from zrb_store.render.format import (
     counted,
     error_line,
     format_duration,
-    micros_between,
+    length,
     preview,
     run_process,
 )
@@ -35,12 +35,11 @@ FEW = 20  # runs, or attempts or steps of a task: no more are shown one by one
 _LAST = 10  # how many of more runs and attempts are shown
 
 
-def runs_table(runs: list[dict[str, Any]], times: TimeFormat, *, until: str | None, every: bool) -> Table:
-    """Return the table of a session's runs, which are in the shape of `show --format json`.
+def runs_table(runs: Sequence[RunRecord], times: TimeFormat, *, until: int | None, every: bool) -> Table:
+    """Return the table of a session's runs.
 
     Args:
         runs: The runs.
-        times: The format of times.
         until: The moment until which a run that still runs has taken time; None not to show that.
         every: Whether a long list is shown whole.
     """
@@ -52,14 +51,14 @@ def runs_table(runs: list[dict[str, Any]], times: TimeFormat, *, until: str | No
         Column("by"),
     )
     hidden = hidden_count(runs, every)
-    outcomes = (run["outcome"] or "running" for run in runs[:hidden])
+    outcomes = (run.outcome or "running" for run in runs[:hidden])
     rows = [[*[NOTHING] * 4, earlier("runs", outcomes)]] if hidden else []
     rows += [
         [
-            str(run["number"]),
-            one_line(run["outcome"] or "running"),
-            times.brief(run["started_at"]),
-            took(run, run["outcome"] or "running", until),
+            str(run.number),
+            one_line(run.outcome or "running"),
+            times.brief(run.started_at),
+            took(run, run.outcome or "running", until),
             run_process(run),
         ]
         for run in runs[hidden:]
@@ -68,21 +67,18 @@ def runs_table(runs: list[dict[str, Any]], times: TimeFormat, *, until: str | No
 
 
 def tasks_table(
-    tasks: list[dict[str, Any]],
-    step_counts: Mapping[str, StepCounts],
+    tasks: list[Task],
     times: TimeFormat,
     *,
-    until: str | None,
+    until: int | None,
     full: bool,
     every: bool,
     all_steps: bool,
 ) -> Table:
-    """Return the table of a session's tasks, which are in the shape of `show --format json`.
+    """Return the table of a session's tasks.
 
     Args:
         tasks: The tasks.
-        step_counts: How many steps the tasks have.
-        times: The format of times.
         until: The moment until which an attempt that runs has taken time; None not to show that.
         full: Whether the results of steps are shown whole.
         every: Whether long lists of attempts are shown whole.
@@ -102,14 +98,14 @@ def tasks_table(
     def rows() -> Iterator[list[str]]:
         for task in tasks:
             yield from _task_rows(task, times, until, every)
-            if "steps" not in task:
+            if task.counts is None:
                 continue
-            if step_counts[task["task"]].prompts and (total := _agent_sum(task)):
-                yield [one_line(task["task"]), *[NOTHING] * 4, total]
-            if len(task["steps"]) <= FEW or all_steps:
-                yield from (_step_row(step, times, until, width) for step in task["steps"])
+            if task.counts.prompts and (total := _agent_sum(task)):
+                yield [one_line(task.name), *[NOTHING] * 4, total]
+            if len(task.steps) <= FEW or all_steps:
+                yield from (_step_row(step, times, until, width) for step in task.steps)
             else:
-                yield [one_line(task["task"]), *[NOTHING] * 4, _all_steps(step_counts[task["task"]])]
+                yield [one_line(task.name), *[NOTHING] * 4, _all_steps(task.counts)]
 
     return Table(columns, rows(), "Tasks")
 
@@ -125,81 +121,74 @@ def earlier(what: str, statuses: Iterable[str]) -> str:
     return f"{counts.total()} earlier {what}: " + ", ".join(f"{n} {one_line(word)}" for word, n in counts.items())
 
 
-def took(run_or_attempt: dict[str, Any], status: str, until: str | None) -> str:
+def took(ended: RunRecord | AttemptRecord, status: str, until: int | None) -> str:
     """Return how long a run or an attempt took, or has taken until a moment if it still runs."""
     if status == "lost":  # it ended at an unknown time, before anybody noticed
         return NOTHING
-    ended_at = run_or_attempt["ended_at"] or (until if status == "running" else None)
-    return format_duration(micros_between(run_or_attempt["started_at"], ended_at))
+    ended_at = until if ended.ended_at is None and status == "running" else ended.ended_at
+    return format_duration(length(ended.started_at, ended_at))
 
 
-def _task_rows(task: dict[str, Any], times: TimeFormat, until: str | None, every: bool) -> Iterator[list[str]]:
+def _task_rows(task: Task, times: TimeFormat, until: int | None, every: bool) -> Iterator[list[str]]:
     """Yield a row for each attempt of a task, of many only for the last, and one if the task waits or was skipped."""
-    attempts, hidden = iter(task["attempts"]), hidden_count(task["attempts"], every)
+    attempts: Iterator[Attempt] = iter(task.attempts)
+    hidden = hidden_count(task.attempts, every)
     if hidden:
-        statuses = (attempt["status"] for attempt in itertools.islice(attempts, hidden))
-        yield [one_line(task["task"]), *[NOTHING] * 4, earlier("attempts", statuses)]
-    for place, attempt in enumerate(attempts, hidden + 1):
-        is_last = place == len(task["attempts"])
-        note = _error(attempt) or ("not restorable" if is_last and not task["restorable"] else "")
-        yield _row(one_line(f"{task['task']}#{attempt['number']}"), attempt["status"], attempt, times, until, note)
-    if not task["attempts"] or task["status"] in ("waiting", "skipped"):
-        yield [one_line(task["task"]), task["status"], NOTHING, NOTHING, NOTHING, ""]
+        statuses = (attempt.record.status for attempt in itertools.islice(attempts, hidden))
+        yield [one_line(task.name), *[NOTHING] * 4, earlier("attempts", statuses)]
+    for place, (attempt, _) in enumerate(attempts, hidden + 1):
+        is_last = place == len(task.attempts)
+        note = _error(attempt) or ("not restorable" if is_last and not task.restorable else "")
+        yield _row(one_line(attempt.name), attempt.status, attempt, times, until, note)
+    if not task.attempts or task.status in ("waiting", "skipped"):
+        yield [one_line(task.name), task.status, NOTHING, NOTHING, NOTHING, ""]
 
 
-def _row(name: str, status: str, attempt: dict[str, Any], times: TimeFormat, until: str | None, note: str) -> list[str]:
-    run = NOTHING if attempt["run"] is None else str(attempt["run"])
-    return [
-        name,
-        status,
-        run,
-        times.brief(attempt["started_at"]),
-        took(attempt, attempt["status"], until),
-        note,
-    ]
+def _row(name: str, status: str, attempt: AttemptRecord, times: TimeFormat, until: int | None, note: str) -> list[str]:
+    run = NOTHING if attempt.run is None else str(attempt.run)
+    return [name, status, run, times.brief(attempt.started_at), took(attempt, attempt.status, until), note]
 
 
-def _error(attempt: dict[str, Any]) -> str:
-    error = attempt["error"]
+def _error(attempt: AttemptRecord) -> str:
+    error = attempt.error
     return "" if error is None else shorten(one_line(error_line(error)), _ERROR_WIDTH)
 
 
-def _step_row(step: dict[str, Any], times: TimeFormat, until: str | None, width: int | None) -> list[str]:
+def _step_row(step: Step, times: TimeFormat, until: int | None, width: int | None) -> list[str]:
     """Return the row of a step: its last attempt, with the name of the step and its result.
 
     Args:
         step: The step.
-        times: The format of times.
         until: As for `tasks_table`.
         width: The width of the page; None to show name and result whole.
     """
-    attempts = step["attempts"]
-    last = attempts[-1]
-    has_completed = last["status"] == "completed"
+    attempts, last = step.attempts, step.last
+    has_completed = last.status == "completed"
     facts = {
         f"{len(attempts)} attempts": len(attempts) > 1,
-        "once": step["once"],
-        "given back": has_completed and step["status"] != "completed",
-        "not restorable": has_completed and not step["restorable"],
+        "once": last.once,
+        "given back": has_completed and step.status != "completed",
+        "not restorable": has_completed and not last.restorable,
     }
-    of_agent = agent_note(step["name"], step["result"])
-    name = one_line(of_agent or step["name"])
+    of_agent = agent_note(step.name, step.result)
+    name = one_line(of_agent or step.name)
     note = name if width is None else shorten(name, _AGENT_WIDTH if of_agent else _STEP_WIDTH)
     if any(facts.values()):
         note += f" ({', '.join(fact for fact, holds in facts.items() if holds)})"
     if error := _error(last):
         note += f": {error}"
-    elif step["result"] is not None and of_agent is None:
-        result = preview(step["result"], full=width is None)
+    elif step.result is not None and of_agent is None:
+        result = preview(step.result, full=width is None)
         if width is not None:
             result = shorten(result, max(_LEAST_RESULT, width - _BEFORE_NOTE - display_width(note)))
         note += f" = {result}"
-    return _row(f"  {one_line(step['id'])}", step["status"], last, times, until, note)
+    return _row(f"  {one_line(step.id)}", step.status, last, times, until, note)
 
 
-def _agent_sum(task: dict[str, Any]) -> str:
+def _agent_sum(task: Task) -> str:
     """Sum up what the agent of a task has asked and done; empty if it has none."""
-    return agent_sum(task["steps"], task["attempts"][-1]["run"] if task["attempts"] else None)
+    runs = deque((attempt.record.run for attempt in task.attempts), maxlen=1)
+    return agent_sum(task.steps, runs[0] if runs else None)
 
 
 def _all_steps(counts: StepCounts) -> str:
@@ -220,13 +209,11 @@ def timeline_chart(document: SessionDocument, times: TimeFormat, *, every: bool,
     """Return the chart of a session's attempts, or a line if it has no tasks.
 
     Args:
-        document: The session.
-        times: The format of times.
         every: Whether long lists of attempts are shown whole.
         steps: Whether steps are drawn too.
     """
     timeline = Timeline(document)
-    skip = {task["task"]: hidden_count(task["attempts"], every) for task in document.tree["tasks"]}
+    skip = {task.name: hidden_count(task.attempts, every) for task in document.tasks}
     rows = [_chart_row(row) for row in timeline.rows(steps=steps, skip=skip)]
     for task, hidden in skip.items():
         if hidden:
@@ -248,4 +235,4 @@ def _chart_row(row: TimelineRow) -> ChartRow:
 
 
 def _moment(at: int, times: TimeFormat) -> Moment:
-    return Moment(at, times.brief(iso(at)))
+    return Moment(at, times.brief(at))

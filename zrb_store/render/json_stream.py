@@ -6,18 +6,18 @@ import codecs
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
+from zrb_store.json_tree import JsonTree
 from zrb_store.safe_text import printable
 
-Dumps = Callable[[Any], str]
+Dumps = Callable[[JsonTree], str]
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e\n]+")  # newlines stand only between items: in a string they are escapes
 
 
-def pieces(tree: Any, dumps: Dumps, *, compact: bool, level: int = 0) -> Iterator[str]:
+def pieces(tree: JsonTree, dumps: Dumps, *, compact: bool, level: int = 0) -> Iterator[str]:
     """Yield the JSON text of a tree in pieces.
 
     Args:
@@ -31,12 +31,11 @@ def pieces(tree: Any, dumps: Dumps, *, compact: bool, level: int = 0) -> Iterato
         # A newline stands only between two items: in a string it is an escape.
         yield text if compact or not level else text.replace("\n", _new_line(level))
         return
-    is_dict = type(tree) is dict
-    opening, closing = "{}" if is_dict else "[]"
+    opening, closing = "{}" if isinstance(tree, dict) else "[]"
     colon, inner, outer = (":", "", "") if compact else (": ", _new_line(level + 1), _new_line(level))
     separator = opening
-    for key, item in tree.items() if is_dict else (("", item) for item in tree):
-        prefix = f"{separator}{inner}{dumps(key)}{colon}" if is_dict else separator + inner
+    for key, item in _items(tree):
+        prefix = separator + inner + ("" if key is None else f"{dumps(key)}{colon}")
         for piece in pieces(item, dumps, compact=compact, level=level + 1):
             yield prefix + piece
             prefix = ""
@@ -44,36 +43,43 @@ def pieces(tree: Any, dumps: Dumps, *, compact: bool, level: int = 0) -> Iterato
     yield opening + closing if separator == opening else outer + closing
 
 
+def _items(tree: JsonTree) -> Iterator[tuple[str | None, JsonTree]]:
+    """Yield the items of a dict with their keys, or of a list."""
+    if isinstance(tree, dict):
+        yield from tree.items()
+    elif isinstance(tree, Iterable):
+        yield from ((None, item) for item in tree)
+
+
 def _new_line(level: int) -> str:
     return "\n" + level * "  "
 
 
-def _has_lazy_parts(tree: Any) -> bool:
+def _has_lazy_parts(tree: JsonTree) -> bool:
     """Whether anything in the tree is neither a dict nor a list nor a scalar."""
     remaining = [tree]  # not recursive: values may be nested as deep as Python's stack allows
     while remaining:
         part = remaining.pop()
-        kind = type(part)
-        if kind is dict:
+        if type(part) is dict:
             remaining += part.values()
-        elif kind is list:
+        elif type(part) is list:
             remaining += part
-        elif kind not in _SCALARS:
+        elif type(part) not in _SCALARS:
             return True
     return False
 
 
-def dumps_compact(tree: Any) -> str:
+def dumps_compact(tree: JsonTree) -> str:
     """Write plain data as JSON on one line, as far as stdout can show it."""
     return _dumps(tree, indent=None)
 
 
-def dumps_indented(tree: Any) -> str:
+def dumps_indented(tree: JsonTree) -> str:
     """Write plain data as JSON with an indent of 2, as far as stdout can show it."""
     return _dumps(tree, indent=2)
 
 
-def _dumps(tree: Any, *, indent: int | None) -> str:
+def _dumps(tree: JsonTree, *, indent: int | None) -> str:
     """Write JSON: where stdout is UTF-8 with escapes only for what cannot be printed, elsewhere in ASCII."""
     separators = (",", ":") if indent is None else None
     if codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8":

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.damage import Damage
+from zrb_store.json_tree import JsonTree, JsonValue
 from zrb_store.render import json_stream
 from zrb_store.render.chart import draw
 from zrb_store.render.document import Block, Chart, Column, Fields, Lines, Table, on_terminal, page_width
@@ -58,7 +58,7 @@ def echo_raw(text: str) -> None:
     _write("")
 
 
-def echo_value(tree: Any) -> None:
+def echo_value(tree: JsonValue) -> None:
     """Print a value, as `codec.to_json` returns it, and nothing else.
 
     A text is printed as it is. Anything else is JSON for a program, and on a terminal as a person reads it.
@@ -73,7 +73,7 @@ def echo_value(tree: Any) -> None:
     echo_raw(text)
 
 
-def refuse_inexpressible(tree: Any) -> None:
+def refuse_inexpressible(tree: JsonValue) -> None:
     """Raise an error if a value is a text for a program that stdout cannot express: escapes would change it."""
     text = None if on_terminal() else single_text(tree)
     encoding = sys.stdout.encoding or "ascii"
@@ -88,7 +88,7 @@ def refuse_inexpressible(tree: Any) -> None:
         ) from None
 
 
-def echo_json(tree: Any, *, one_line: bool = False) -> None:
+def echo_json(tree: JsonTree, *, one_line: bool = False) -> None:
     """Print JSON. Lazy lists and iterators in it are printed while they are read.
 
     Args:
@@ -226,15 +226,17 @@ def _row_lines(columns: Sequence[Column], row: Row, widths: Sequence[int], *, cu
     yield from (margin + line for line in row[-1].splitlines()[1:])
 
 
-def raw_pieces(tree: Any) -> Iterator[bytes]:
+def raw_pieces(tree: JsonValue) -> Iterator[bytes]:
     """Yield the raw form of a value, as `codec.to_json` returns it. A long text is encoded piece by piece.
 
     Raises:
         ValueError: The value has none. The message continues a sentence that begins with its name.
     """
-    if type(tree) is dict and tree.get("$") in ("bytes", "bytearray") and type(tree.get("v")) is str:
-        yield binascii.a2b_base64(tree["v"])
-        return
+    if type(tree) is dict and tree.get("$") in ("bytes", "bytearray"):
+        content = tree.get("v")
+        if type(content) is str:
+            yield binascii.a2b_base64(content)
+            return
     text = single_text(tree)
     if text is None and type(tree) in (int, float):
         text = repr(tree)

@@ -9,7 +9,9 @@ import binascii
 import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from zrb_store.json_tree import JsonValue
 
 # Tags of values whose text says all.
 TEXT_TAGS = frozenset(
@@ -21,13 +23,16 @@ TEXT_TAGS = frozenset(
 class _Part(NamedTuple):
     """A part of a tree that is still to be written."""
 
-    tree: Any
+    tree: JsonValue
 
 
 _Pieces = Iterator[str | _Part]
+_Tagged: TypeAlias = dict[str, JsonValue]
+_Pair = tuple[str | _Part, JsonValue]
+_K = TypeVar("_K", str, list[JsonValue], dict[str, JsonValue])
 
 
-def readable(tree: Any, length: int | None = None) -> str:
+def readable(tree: JsonValue, length: int | None = None) -> str:
     """Write a value, as `codec.to_json` returns it, on one line.
 
     What Python and JSON write alike is written as JSON, so a str is in quotes. A command's result is written as its
@@ -47,7 +52,7 @@ def readable(tree: Any, length: int | None = None) -> str:
     return "".join(written)
 
 
-def _written(tree: Any, length: int | None) -> Iterator[str]:
+def _written(tree: JsonValue, length: int | None) -> Iterator[str]:
     unfinished: list[_Pieces] = [iter([_Part(tree)])]  # not recursive: a damaged value may be nested very deep
     while unfinished:
         piece = next(unfinished[-1], None)
@@ -59,7 +64,7 @@ def _written(tree: Any, length: int | None) -> Iterator[str]:
             yield piece
 
 
-def _parts(tree: Any, length: int | None) -> _Pieces:
+def _parts(tree: JsonValue, length: int | None) -> _Pieces:
     if type(tree) is str:
         yield _quoted(tree if length is None else tree[:length])
     elif type(tree) is list:
@@ -67,10 +72,11 @@ def _parts(tree: Any, length: int | None) -> _Pieces:
     elif type(tree) is not dict:
         yield json.dumps(tree)
     elif "$" not in tree:
-        yield from _listed("{", ((_quoted(key), item) for key, item in tree.items()), "}", ": ")
+        yield from _paired("{", ((_quoted(key), item) for key, item in tree.items()), "}")
     else:
-        if length is not None and tree["$"] in ("bytes", "bytearray") and type(tree.get("v")) is str:
-            tree = {**tree, "v": tree["v"][: 4 * length]}  # whole groups of three bytes
+        content = tree.get("v")
+        if length is not None and tree["$"] in ("bytes", "bytearray") and type(content) is str:
+            tree = {**tree, "v": content[: 4 * length]}  # whole groups of three bytes
         yield from _tagged(tree)
 
 
@@ -78,24 +84,31 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _listed(opening: str, items: Iterable[Any], closing: str, joint: str = "") -> _Pieces:
-    """Write the items of a container; with a joint they are pairs, whose first parts are texts or parts of the tree."""
+def _listed(opening: str, items: Iterable[JsonValue], closing: str) -> _Pieces:
+    """Write the items of a container."""
     yield opening
     for number, item in enumerate(items):
         if number:
             yield ", "
-        if joint:
-            yield item[0]
-            yield joint
-            yield _Part(item[1])
-        else:
-            yield _Part(item)
+        yield _Part(item)
     yield closing
 
 
-def _tagged(tree: dict[str, Any]) -> _Pieces:
+def _paired(opening: str, pairs: Iterable[_Pair], closing: str, joint: str = ": ") -> _Pieces:
+    """Write the pairs of a container."""
+    yield opening
+    for number, (key, item) in enumerate(pairs):
+        if number:
+            yield ", "
+        yield key
+        yield joint
+        yield _Part(item)
+    yield closing
+
+
+def _tagged(tree: _Tagged) -> _Pieces:
     try:
-        pieces = _TAGS[tree["$"]](tree)
+        pieces = _TAGS[_checked(tree["$"], str)](tree)
         beginning = next(pieces)
     except Exception:  # noqa: BLE001 - a damaged value, or one of a later version: shown as it is stored
         yield json.dumps(tree, ensure_ascii=False)
@@ -104,17 +117,25 @@ def _tagged(tree: dict[str, Any]) -> _Pieces:
         yield from pieces
 
 
-def _checked(part: Any, kind: type) -> Any:
-    if type(part) is not kind:
+def _checked(part: JsonValue, kind: type[_K]) -> _K:
+    if not isinstance(part, kind):
         raise TypeError(f"not a {kind.__name__}")
     return part
 
 
-def _text(tree: dict[str, Any]) -> _Pieces:
+def _numbers(part: JsonValue) -> list[float]:
+    items = _checked(part, list)
+    numbers = [item for item in items if isinstance(item, (int, float))]
+    if len(numbers) < len(items):
+        raise TypeError("not all are numbers")
+    return numbers
+
+
+def _text(tree: _Tagged) -> _Pieces:
     yield _checked(tree["v"], str)
 
 
-def _moment(tree: dict[str, Any]) -> _Pieces:
+def _moment(tree: _Tagged) -> _Pieces:
     yield _checked(tree["v"], str).replace("T", " ")
     if "tz" in tree:
         yield " "
@@ -123,84 +144,88 @@ def _moment(tree: dict[str, Any]) -> _Pieces:
         yield " (the second time)"
 
 
-def _joined(tree: dict[str, Any]) -> _Pieces:
+def _joined(tree: _Tagged) -> _Pieces:
     yield _quoted("".join(map(str, _checked(tree["v"], list))))
 
 
-def _tuple(tree: dict[str, Any]) -> _Pieces:
+def _tuple(tree: _Tagged) -> _Pieces:
     items = _checked(tree["v"], list)
     yield from _listed("(", items, ",)" if len(items) == 1 else ")")
 
 
-def _set(tree: dict[str, Any]) -> _Pieces:
+def _set(tree: _Tagged) -> _Pieces:
     items, opening, closing = _checked(tree["v"], list), "{", "}"
     if not items or tree["$"] == "frozenset":
         opening, closing = f"{tree['$']}({opening * bool(items)}", f"{closing * bool(items)})"
     yield from _listed(opening, items, closing)
 
 
-def _pairs(tree: dict[str, Any]) -> _Pieces:
-    pairs = [(_Part(key), item) for key, item in _checked(tree["v"], list)]
-    yield from _listed("{", pairs, "}", ": ")
+def _pairs(tree: _Tagged) -> _Pieces:
+    pairs: list[_Pair] = []
+    for pair in _checked(tree["v"], list):
+        key, item = _checked(pair, list)
+        pairs.append((_Part(key), item))
+    yield from _paired("{", pairs, "}")
 
 
-def _bytes(tree: dict[str, Any]) -> _Pieces:
+def _bytes(tree: _Tagged) -> _Pieces:
     content = binascii.a2b_base64(_checked(tree["v"], str), strict_mode=True)
     yield repr(content if tree["$"] == "bytes" else bytearray(content))
 
 
-def _timedelta(tree: dict[str, Any]) -> _Pieces:
-    length = timedelta(*_checked(tree["v"], list))
+def _timedelta(tree: _Tagged) -> _Pieces:
+    length = timedelta(*_numbers(tree["v"]))
     yield f"-{-length}" if length < timedelta() else str(length)
 
 
-def _timezone(tree: dict[str, Any]) -> _Pieces:
-    offset, *name = tree["v"]
+def _timezone(tree: _Tagged) -> _Pieces:
+    offset, *name = _checked(tree["v"], list)
     if name:
         yield _checked(name[0], str)
         return
-    minutes, seconds = divmod(abs(timedelta(*offset)) // timedelta(seconds=1), 60)
-    sign = "-" if timedelta(*offset) < timedelta() else "+"
+    length = timedelta(*_numbers(offset))
+    minutes, seconds = divmod(abs(length) // timedelta(seconds=1), 60)
+    sign = "-" if length < timedelta() else "+"
     yield f"UTC{sign}{minutes // 60:02}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
 
 
-def _class_name(tree: dict[str, Any]) -> str:
-    return str(_checked(tree["type"], str).rpartition(".")[2])
+def _class_name(tree: _Tagged) -> str:
+    return _checked(tree["type"], str).rpartition(".")[2]
 
 
-def _enum(tree: dict[str, Any]) -> _Pieces:
+def _enum(tree: _Tagged) -> _Pieces:
     if tree["name"] is None:  # a flag without a name
         yield from _object(tree)
     else:
         yield f"{_class_name(tree)}.{_checked(tree['name'], str)}"
 
 
-def _dataclass(tree: dict[str, Any]) -> _Pieces:
-    yield from _listed(f"{_class_name(tree)}(", list(_checked(tree["v"], dict).items()), ")", "=")
+def _dataclass(tree: _Tagged) -> _Pieces:
+    yield from _paired(f"{_class_name(tree)}(", _checked(tree["v"], dict).items(), ")", "=")
 
 
-def _object(tree: dict[str, Any]) -> _Pieces:
+def _object(tree: _Tagged) -> _Pieces:
     content = tree["v"]
     yield f"{_class_name(tree)}("
     yield _Part(content)
     yield ")"
 
 
-def _cmd_result(tree: dict[str, Any]) -> _Pieces:
+def _cmd_result(tree: _Tagged) -> _Pieces:
     output = _checked(tree["v"], dict)["output"]
     yield ""
     yield _Part(output)
 
 
-def _opaque(tree: dict[str, Any]) -> _Pieces:
+def _opaque(tree: _Tagged) -> _Pieces:
     yield str(tree["repr"])
 
 
-def _undecodable(tree: dict[str, Any]) -> _Pieces:
+def _undecodable(tree: _Tagged) -> _Pieces:
     yield f"undecodable: {tree['raw']}"
 
 
-_TAGS: dict[str, Callable[[dict[str, Any]], _Pieces]] = {
+_TAGS: dict[str, Callable[[_Tagged], _Pieces]] = {
     **dict.fromkeys(TEXT_TAGS, _text),
     "datetime": _moment,
     "time": _moment,

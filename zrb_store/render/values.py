@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.holders import HeldBy
-from zrb_store.inspect.paths import part
-from zrb_store.inspect.show import SessionDocument
-from zrb_store.inspect.stored_value import StepResult, StoredValue
+from zrb_store.inspect.get import StepResult, StoredValue, part
+from zrb_store.inspect.queues import HeldBy
+from zrb_store.inspect.show import Queue, SessionDocument
+from zrb_store.inspect.value import Returned, Value
+from zrb_store.json_tree import JsonObject, JsonValue
 from zrb_store.queries.value_history import Only
-from zrb_store.records import UNSUCCESSFUL, iso
+from zrb_store.records import UNSUCCESSFUL
 from zrb_store.render.document import Block, Column, Fields, Lines, Table, on_terminal
 from zrb_store.render.format import (
     NOTHING,
@@ -19,7 +19,7 @@ from zrb_store.render.format import (
     deliveries,
     error_line,
     format_duration,
-    micros_between,
+    length,
     preview,
     pusher,
     size,
@@ -40,22 +40,21 @@ from zrb_store.safe_text import one_line
 
 def print_value(stored: StoredValue | StepResult, output_format: str, path: str | None) -> None:
     """Print a value or the result of a step, or the part of it at a path, in one of the formats or as `raw`."""
-    value = stored.shape
-    if path is not None:
-        value = {**value, "value": part(value["value"], path)}
+    content = stored.content if path is None else part(stored.content, path)
     if output_format == "raw":
-        _write_raw(value["value"], str(value["id"]) + (f" at {path}" if path else ""))
+        _write_raw(content, stored.id + (f" at {path}" if path else ""))
     elif output_format == "value":
-        echo_value(value["value"])
+        echo_value(content)
     elif output_format == "table":
-        fields = _value_fields(value) if isinstance(stored, StoredValue) else _step_fields(value)
-        print_document([Fields(fields, frozenset({"State"})), Lines([preview(value["value"], full=True)])])
+        fields = _value_fields(stored.value) if isinstance(stored, StoredValue) else _step_fields(stored)
+        print_document([Fields(fields, frozenset({"State"})), Lines([preview(content, full=True)])])
     else:
-        echo_json(value, one_line=output_format == "jsonl")
+        shown: JsonObject = {**stored.to_json(), "value": content}
+        echo_json(shown, one_line=output_format == "jsonl")
     print_damage(stored.damage)
 
 
-def _write_raw(tree: Any, name: str) -> None:
+def _write_raw(tree: JsonValue, name: str) -> None:
     to_terminal = on_terminal()
     try:  # nothing is written of what cannot be written whole
         fits = [not to_terminal or is_text(piece) for piece in raw_pieces(tree)]
@@ -67,40 +66,41 @@ def _write_raw(tree: Any, name: str) -> None:
         write_bytes(piece)
 
 
-def _value_fields(value: dict[str, Any]) -> list[tuple[str, str]]:
-    pushed_at = TimeFormat().full(value["pushed_at"])
+def _value_fields(value: Value) -> list[tuple[str, str]]:
     return [
-        ("Value", one_line(value["id"])),
+        ("Value", one_line(value.id)),
         ("State", fate(value, TimeFormat())),
-        ("Type", f"{one_line(value['type'])}, {size(value['size'])}"),
-        ("Pushed", f"{pushed_at} by {pusher(value) or 'no attempt'}"),
+        ("Type", f"{one_line(value.record.type)}, {size(value.record.size)}"),
+        ("Pushed", f"{TimeFormat().full(value.record.pushed_at)} by {pusher(value) or 'no attempt'}"),
     ]
 
 
-def _step_fields(result: dict[str, Any]) -> list[tuple[str, str]]:
+def _step_fields(result: StepResult) -> list[tuple[str, str]]:
+    step = result.step
     return [
-        ("Result of", one_line(result["id"])),
-        ("Step", one_line(result["step"] or NOTHING) + ("" if result["restorable"] else ", not restorable")),
-        ("Size", size(result["size"])),
-        ("Completed", TimeFormat().full(result["completed_at"])),
+        ("Result of", one_line(result.id)),
+        ("Step", one_line(step.step or NOTHING) + ("" if step.restorable else ", not restorable")),
+        ("Size", size(result.size)),
+        ("Completed", TimeFormat().full(step.ended_at)),
     ]
 
 
-def fate(value: dict[str, Any], times: TimeFormat) -> str:
+def fate(value: Value, times: TimeFormat) -> str:
     """Return what became of a value: `live`, `taken by load#2`, `retracted`, `dead after 5 deliveries`.
 
     If no attempt took it, or one that was deleted, it says when: `taken by amy, pid 7 on db-1, at 03:12:45`.
     """
-    if value["state"] == "dead":
-        return f"dead after {deliveries(value['deliveries'])}"
-    if value["state"] != "taken" or value["taken_by"]:
-        by = f" by {taker(value)}" if value["taken_by"] else ""
-        return f"{value['state']}{by}{_orphaned(value)}"
-    by = f" by {taker(value)}," if value["popped_by"] else ""
-    return f"taken{by} at {times.brief(value['taken_at'])}{_orphaned(value)}"
+    state = value.record.state
+    if state == "dead":
+        return f"dead after {deliveries(value.record.deliveries)}"
+    if state != "taken" or value.taken_by:
+        by = f" by {taker(value)}" if value.taken_by else ""
+        return f"{state}{by}{_orphaned(value)}"
+    by = f" by {taker(value)}," if value.popped_by else ""
+    return f"taken{by} at {times.brief(value.taken_at)}{_orphaned(value)}"
 
 
-def fate_of_held(value: dict[str, Any], holder: str, read_at: int) -> str:
+def fate_of_held(value: Value, holder: str, read_at: int) -> str:
     """Return by whom a value is held, and for how long: `held by load#2 for 12 min (alive)`.
 
     Args:
@@ -108,12 +108,12 @@ def fate_of_held(value: dict[str, Any], holder: str, read_at: int) -> str:
         holder: What is known of the attempt's process, or of the step.
         read_at: When the value was read, in microseconds.
     """
-    duration = format_duration(micros_between(value["taken_at"], iso(read_at)))
-    return f"held by {one_line(value['taken_by'])} for {duration} ({holder}){_orphaned(value)}"
+    duration = format_duration(None if value.taken_at is None else length(value.taken_at, read_at))
+    return f"held by {one_line(value.taken_by or '')} for {duration} ({holder}){_orphaned(value)}"
 
 
-def _orphaned(value: dict[str, Any]) -> str:
-    return ", orphaned" if value["orphaned"] else ""
+def _orphaned(value: Value) -> str:
+    return ", orphaned" if value.record.orphaned else ""
 
 
 _ERROR_WIDTH = 120  # columns of a delivery's error; `log` shows all of it
@@ -143,8 +143,6 @@ class QueuePrinter:
         """Create a printer.
 
         Args:
-            document: The session.
-            times: The format of times.
             holders: What holds values of its queues now.
             only: The values to which the document is restricted, if any.
             at: The moment that is shown, as the user gave it; None for now. How many deliveries the queue allows is
@@ -152,59 +150,58 @@ class QueuePrinter:
             full: Whether values are shown whole.
         """
         self._read_at = document.read_at
-        own = document.tree["name"]
+        own = document.session.name
         self._holders = {
             f"{each.task}#{each.number}" if each.session == own else each.name: each.state for each in holders
         }
-        self._earlier = document.earlier
-        self._dead = document.dead if at is None else {}
         self._times = times
         self._only = only
         self._is_now = at is None
         self._full = full
 
-    def block(self, name: str, contents: dict[str, Any]) -> Block:
-        """Return the block of one queue, which is in the shape of `show --format json`."""
-        values, limit = contents["values"], contents["max_deliveries"] if self._is_now else None
-        earlier = self._earlier.get(name, {})
-        count = len(values) + sum(earlier.values())
+    def block(self, queue: Queue) -> Block:
+        """Return the block of one queue."""
+        limit = queue.max_deliveries if self._is_now else None
         if self._only == "dead":
-            parts = [f"{count:,} dead"]
+            parts = [f"{queue.count:,} dead"]
         else:
-            parts = [f"{len(contents['live']):,} live of {count:,}" if count else "empty"]
-            if dead := self._dead.get(name):
-                parts.append(f"{dead} dead")
+            parts = [f"{len(queue.live):,} live of {queue.count:,}" if queue.count else "empty"]
+            if self._is_now and queue.dead:
+                parts.append(f"{queue.dead} dead")
         if limit is not None:
             parts.append(f"at most {deliveries(limit)}")
-        title = f"Queue {one_line(name)}: {', '.join(parts)}"
-        rows = (self._row(value, limit) for value in values)
-        return Table(_COLUMNS, rows, title, _not_shown(earlier)) if len(values) else Lines([], title)
+        title = f"Queue {one_line(queue.name)}: {', '.join(parts)}"
+        rows = (self._row(value, limit) for value in queue.values)
+        return Table(_COLUMNS, rows, title, _not_shown(queue.earlier)) if len(queue.values) else Lines([], title)
 
-    def _row(self, value: dict[str, Any], limit: int | None) -> list[str]:
-        moved_from = "" if value["moved_from"] is None else f", as #{value['moved_from']}"
-        history = map(self._delivery if value["state"] == "dead" else _return, value["returns"])
+    def _row(self, value: Value, limit: int | None) -> list[str]:
+        record = value.record
+        moved_from = "" if record.moved_from is None else f", as #{record.moved_from}"
+        history = map(self._delivery if record.state == "dead" else _return, value.returns)
         return [
-            f"#{value['seq']}",
-            preview(value["value"], full=self._full),
-            one_line(value["type"]),
-            size(value["size"]),
+            f"#{record.seq}",
+            preview(value.content, full=self._full),
+            one_line(record.type),
+            size(record.size),
             (pusher(value) or NOTHING) + moved_from,
             "\n".join([*history, self._fate(value, limit)]),
         ]
 
-    def _fate(self, value: dict[str, Any], limit: int | None) -> str:
-        holder = self._holders.get(value["taken_by"]) if value["state"] == "taken" else None
+    def _fate(self, value: Value, limit: int | None) -> str:
+        record = value.record
+        holder = self._holders.get(value.taken_by or "") if record.state == "taken" else None
         text = fate(value, self._times) if holder is None else fate_of_held(value, holder, self._read_at)
-        may_die = limit is not None and value["deliveries"] and (value["state"] == "live" or holder is not None)
-        return f"{text}, delivered {value['deliveries']} of {limit}" if may_die else text
+        may_die = limit is not None and record.deliveries and (record.state == "live" or holder is not None)
+        return f"{text}, delivered {record.deliveries} of {limit}" if may_die else text
 
-    def _delivery(self, returned: dict[str, Any]) -> str:
+    def _delivery(self, returned: Returned) -> str:
         """Say who took a value that is dead now, when, and how that ended."""
-        if not returned["deliveries"]:
+        record = returned.record
+        if not record.deliveries:
             return _return(returned)
-        error = "" if returned["error"] is None else f", {error_line(returned['error'])}"
-        text = f"{self._times.brief(returned['taken_at'])} {_taker(returned)}: {returned['reason']}{error}"
-        return shorten(one_line(f"delivery {returned['deliveries']}: {text}"), _ERROR_WIDTH)
+        error = "" if returned.error is None else f", {error_line(returned.error)}"
+        text = f"{self._times.brief(record.taken_at)} {_taker(returned)}: {record.reason}{error}"
+        return shorten(one_line(f"delivery {record.deliveries}: {text}"), _ERROR_WIDTH)
 
 
 def _not_shown(earlier: dict[str, int]) -> str:
@@ -218,13 +215,13 @@ def _not_shown(earlier: dict[str, int]) -> str:
     return f"{count:,} {are} not shown ({parts}): --all shows {'it' if count == 1 else 'them'}"
 
 
-def _return(returned: dict[str, Any]) -> str:
-    if returned["deliveries"] == 0:
-        return one_line(returned["reason"])  # requeued, and by whom
+def _return(returned: Returned) -> str:
+    reason = returned.record.reason
+    if returned.is_requeue:
+        return one_line(reason)  # requeued, and by whom
     # That an attempt failed or was lost is shown among the tasks already.
-    reason = "" if returned["reason"] in UNSUCCESSFUL else f": {returned['reason']}"
-    return one_line(f"given back by {_taker(returned)}{reason}")
+    return one_line(f"given back by {_taker(returned)}{'' if reason in UNSUCCESSFUL else f': {reason}'}")
 
 
-def _taker(returned: dict[str, Any]) -> str:
-    return returned["taken_by"] or "a deleted attempt"
+def _taker(returned: Returned) -> str:
+    return returned.taken_by or "a deleted attempt"

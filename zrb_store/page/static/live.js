@@ -67,20 +67,20 @@
     }
   }
 
-  function put(text) {
+  async function put(text) {
     const next = new DOMParser().parseFromString(text, "text/html");
     document.title = next.title;
     for (const selector of ["header.session", "main", "body > footer"]) {
       const [old, newer] = [document.querySelector(selector), next.querySelector(selector)];
       if (old && newer) morph(old, newer);
     }
-    for (const newer of next.querySelectorAll('script[type="application/json"]')) {
+    for (const newer of next.querySelectorAll("script[type]")) {
       const old = document.getElementById(newer.id);
       if (old && old.textContent !== newer.textContent) old.textContent = newer.textContent;
     }
     Page.emit("fresh", null);
     const description = document.getElementById("description");
-    if (description) Page.draw(Page.parse(description.textContent), { Timeline, Flow, Moment, Values });
+    if (description) Page.draw(await Page.read(description), { Timeline, Flow, Moment, Values });
     else Page.draw(null, {});
   }
 
@@ -99,7 +99,7 @@
       if (answer.status !== 304) {
         const text = await answer.text();
         if (answer.ok) {
-          put(text);
+          await put(text);
           tag = answer.headers.get("ETag");
         } else {
           const problem = new DOMParser().parseFromString(text, "text/html").getElementById("problem");

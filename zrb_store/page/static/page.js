@@ -110,40 +110,6 @@ const Page = (() => {
     return shape;
   }
 
-  /** Return the items of a column: as they are, repeated, or referred to by their places in a list. */
-  function column(packed) {
-    if (Array.isArray(packed)) return packed;
-    if (packed.names) return column(packed.places).map((place) => packed.names[place]);
-    const items = [];
-    for (let at = 0; at < packed.runs.length; at += 2) for (let count = packed.runs[at + 1]; count; count--) items.push(packed.runs[at]);
-    return items;
-  }
-
-  /** Return the values of a queue, which were packed in columns (page/packing.py), each in the shape of `show --format json`. */
-  function unpacked({ count, columns }, prefix) {
-    const { since, value, returns, beginning, ...others } = columns;
-    const read = Object.fromEntries(Object.entries(others).map(([name, packed]) => [name, column(packed)]));
-    const values = [];
-    let seq = 0, pushed = since[0] * 1e6 + since[1];
-    for (let place = 0; place < count; place++) {
-      seq += read.seq[place];
-      pushed += read.pushed_at[place];
-      const ended = read.ended_at[place], undone = read.undone_at[place], state = read.state[place];
-      const ended_at = ended === null ? null : pushed + ended;
-      const shape = {
-        id: prefix + seq, seq, state, type: read.type[place], size: read.size[place], value: value[place],
-        pushed_at: pushed, pushed_by: read.pushed_by[place], pushed_from: read.pushed_from[place],
-        taken_at: state === "taken" || state === "removed" ? ended_at : null,
-        taken_by: read.taken_by[place], popped_by: read.popped_by[place], moved_from: read.moved_from[place],
-        orphaned: read.orphaned[place], deliveries: read.deliveries[place], returns: (returns[place] || []).map(withTimes),
-        ended_at, undone_at: undone === null ? null : pushed + undone,
-      };
-      if (place in beginning) shape.beginning = beginning[place];
-      values.push(shape);
-    }
-    return values;
-  }
-
   /** Parse the description of a session: all times become microseconds since 1970, as numbers. */
   function parse(text) {
     const description = withTimes(JSON.parse(text));
@@ -153,13 +119,21 @@ const Page = (() => {
       task.attempts.forEach(withTimes);
       for (const step of task.steps || []) step.attempts.forEach(withTimes);
     }
-    for (const [name, queue] of Object.entries(description.queues)) queue.values = unpacked(queue.values, `${description.name}/${name}#`);
+    for (const queue of Object.values(description.queues)) {
+      for (const value of queue.values) value.returns.forEach(withTimes); // its own times are numbers
+    }
     for (const attempt of description.logged.attempts) {
       withTimes(attempt);
       if (attempt.output) attempt.output.lines.forEach(withTimes);
     }
     description.changes.forEach(withTimes);
     return description;
+  }
+
+  /** Read the description in an element, which is base64 of gzip. */
+  async function read(element) {
+    const bytes = Uint8Array.from(atob(element.textContent), (char) => char.charCodeAt(0));
+    return parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
   }
 
   const events = new EventTarget();
@@ -209,7 +183,7 @@ const Page = (() => {
   }
 
   const page = {
-    el, svg, fill, printable, micros, time, duration, size, counted, quoted, command, parse, draw, select, on, emit, ZONE,
+    el, svg, fill, printable, micros, time, duration, size, counted, quoted, command, read, draw, select, on, emit, ZONE,
     get selected() { return selected; },
   };
   return page;

@@ -1,6 +1,6 @@
 "use strict";
-(() => {
-  const description = Page.parse(document.getElementById("description").textContent);
+(async () => {
+  const description = await Page.read(document.getElementById("description"));
   document.documentElement.classList.add("scripted");
   // On paper nothing opens: the text, which is complete, is printed with the drawings.
   let opened = [];

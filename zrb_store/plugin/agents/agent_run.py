@@ -9,6 +9,7 @@ from typing import Any
 
 from zrb_store import codec
 from zrb_store.attempt import Done, Step
+from zrb_store.codec.inputs import positional_and_named
 from zrb_store.plugin.agents.approvals import are_decided, arguments_of, repeat_approvals, stored_approvals
 from zrb_store.plugin.agents.capability import StoredAgent
 from zrb_store.plugin.agents.deferred import StoredHandler
@@ -43,7 +44,7 @@ class AgentRun:
         self._declared = declared_instructions(self._task, text)
         self._system_prompt = text
         stored = self.journal.stored_prompt()
-        if stored is not None and codec.to_json(stored.arguments)[1].get("instructions") == self._declared:
+        if stored is not None and positional_and_named(stored.arguments)[1].get("instructions") == self._declared:
             with suppress(NotReadable):  # `run` tells of it
                 prompt = read_prompt(codec.decode(stored.result))
                 self._system_prompt = prompt.system_prompt if prompt else text

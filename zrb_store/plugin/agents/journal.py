@@ -12,7 +12,7 @@ from typing import Any
 from zrb_store import codec
 from zrb_store.agent_tools import Policy
 from zrb_store.attempt import Attempt, Change, Done, ExactStep, Step
-from zrb_store.codec.inputs import stored_arguments
+from zrb_store.codec.inputs import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
 from zrb_store.names import storable_name
 from zrb_store.plugin.agents.call_names import CallNames
@@ -72,7 +72,7 @@ class Journal:
         self._prompts += 1
 
         def change(before: str) -> Change | None:
-            then = codec.to_json(before)[1]
+            then = positional_and_named(before)[1]
             names = [name for name in {**then, **arguments} if name != "changed"]
             changed = [name for name in names if then.get(name) != arguments.get(name)]
             return self._changed(", ".join(changed), arguments) if changed else None
@@ -100,7 +100,7 @@ class Journal:
         name = _numbered("model", len(self._requests))
 
         def change(stored: str) -> Change | None:
-            difference = request.difference(codec.to_json(stored)[1], before)
+            difference = request.difference(positional_and_named(stored)[1], before)
             if not difference:
                 return None
             changed = self._changed(difference, arguments)

@@ -1,0 +1,203 @@
+"""Queues as `queue` and the page of queues show them: what they allow, who holds their values, which need attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.inspect.value import find_queue
+from zrb_store.json_tree import JsonObject
+from zrb_store.names import full_name
+from zrb_store.queries import lease, queues, sessions
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.holders import UnfinishedSession, holders, holding_steps, unfinished_sessions
+from zrb_store.queries.queue_overview import (
+    HeldValues,
+    QueueState,
+    held_values,
+    queue_states,
+    queues_of_open_sessions,
+    queues_with_dead,
+)
+from zrb_store.records import iso
+
+MOST = 500
+"""The most queues that an overview shows of each kind."""
+
+
+class QueueSettings(NamedTuple):
+    """What a queue allows. The fields are those of `queue --format json`."""
+
+    session: str
+    queue: str
+    max_deliveries: int | None
+
+
+def settings_of(database: Database, session: str, queue: str) -> QueueSettings:
+    """Return what a queue allows.
+
+    Raises:
+        SessionNotFound: There is no such session.
+        ValueNotFound: There is no such queue.
+    """
+    with database.snapshot() as transaction:
+        queue_id = find_queue(transaction, sessions.get(transaction, session), queue)
+        return QueueSettings(session, queue, queues.max_deliveries(transaction, queue_id))
+
+
+class HeldBy(NamedTuple):
+    """What holds values of a session.
+
+    Attributes:
+        home_id: The session whose values it holds.
+        session: Name of the session of the holder.
+        task: Name of the holder's task; of a step, its id.
+        number: Its number.
+        state: What is known of it. Of a running attempt, its process: `alive`, `dead`, or `lease expired` on another
+            machine. Of a step, as in `step of a failed session`.
+        step_of: Of a completed step, the task; else None. What such a step holds does not come back by itself.
+        since: Of a completed step, since when, in microseconds.
+    """
+
+    home_id: int
+    session: str
+    task: str
+    number: int
+    state: str
+    step_of: str | None = None
+    since: int | None = None
+
+    @property
+    def name(self) -> str:
+        """SESSION/TASK#NUMBER."""
+        return full_name(self.session, self.task, self.number)
+
+
+def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int) -> list[HeldBy]:
+    """Return what holds values of some sessions: first running attempts, then completed steps, the oldest first.
+
+    A step is named if its task has not completed and its session does not run. Values of the step's own session are not
+    counted, since nothing else waits for them.
+
+    Args:
+        session_ids: The sessions.
+        moment: When they are read, in microseconds.
+    """
+    found = [
+        HeldBy(
+            each.home_id, each.session, each.task, each.number, lease.state_of_process(transaction, each.run, moment)
+        )
+        for each in holders(transaction, session_ids)
+    ]
+    halted = {each.id: each for each in unfinished_sessions(transaction) if _halted(transaction, each, moment)}
+    if not halted:
+        return found
+    for step in holding_steps(transaction, session_ids, list(halted)):
+        session = halted[step.session_id]
+        status = "stale" if session.status == "running" else session.status
+        state = f"step of {'an' if status == 'interrupted' else 'a'} {status} session"
+        found.append(HeldBy(step.home_id, session.name, step.task, step.number, state, step.step_of, step.since))
+    return found
+
+
+def _halted(transaction: Transaction, session: UnfinishedSession, moment: int) -> bool:
+    return session.status != "running" or not lease.is_live(transaction, session.run, moment)
+
+
+class Held(NamedTuple):
+    """Values of a queue that one running attempt holds, and what is known of its process."""
+
+    values: HeldValues
+    state: str
+
+    @property
+    def attempt(self) -> str:
+        """The attempt's name."""
+        return full_name(self.values.session, self.values.task, self.values.number)
+
+    def to_json(self) -> JsonObject:
+        """Return it as `queues?format=json` of a page shows it."""
+        return {
+            "attempt": self.attempt,
+            "values": self.values.values,
+            "since": iso(self.values.since),
+            "state": self.state,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSummary:
+    """A queue in an overview.
+
+    Attributes:
+        state: Its row, with the numbers of its values.
+        held: The values that running attempts hold.
+        steps: Completed steps that hold values of the session's queues; of which of them is not read.
+    """
+
+    state: QueueState
+    held: list[Held]
+    steps: list[HeldBy]
+
+    @property
+    def held_count(self) -> int:
+        """How many values running attempts hold."""
+        return sum(each.values.values for each in self.held)
+
+    def to_json(self) -> JsonObject:
+        """Return it as `queues?format=json` of a page shows it."""
+        state = self.state
+        return {
+            "session": state.session,
+            "queue": state.queue,
+            "status": state.status,
+            "max_deliveries": state.max_deliveries,
+            "live": state.live,
+            "oldest_at": iso(state.oldest_at),
+            "held": self.held_count,
+            "held_by": [each.to_json() for each in self.held],
+            "steps_of_session": [
+                {"attempt": each.name, "since": iso(each.since), "state": each.state} for each in self.steps
+            ],
+            "dead": state.dead,
+            "died_at": iso(state.died_at),
+        }
+
+
+class QueueOverview(NamedTuple):
+    """The queues of a store that somebody may have to look at.
+
+    Attributes:
+        queues: The queues, those with dead values first, then those with held ones.
+        are_all: Whether there are no others that have dead or held values or belong to an open session.
+    """
+
+    queues: list[QueueSummary]
+    are_all: bool
+
+
+def queue_overview(database: Database) -> QueueOverview:
+    """Read, as of one moment, the queues with held or dead values, and those of sessions that have had no run."""
+    with database.snapshot() as transaction:
+        moment = now_micros(transaction)
+        dead, inboxes = queues_with_dead(transaction, MOST + 1), queues_of_open_sessions(transaction, MOST + 1)
+        held: dict[int, list[HeldValues]] = {}
+        for each in held_values(transaction):
+            held.setdefault(each.queue_id, []).append(each)
+        ids = list(dict.fromkeys([*dead[:MOST], *list(held)[:MOST], *inboxes[:MOST]]))
+        states = queue_states(transaction, ids)
+        homes = list({state.session_id for state in states})
+        steps: dict[int, list[HeldBy]] = {}
+        for holder in holders_of(transaction, homes, moment):
+            if holder.step_of is not None:
+                steps.setdefault(holder.home_id, []).append(holder)
+        found = []
+        for state in states:
+            own = held.get(state.queue_id, [])
+            by = [Held(each, lease.state_of_process(transaction, each.run, moment)) for each in own]
+            found.append(QueueSummary(state, by, steps.get(state.session_id, [])))
+    found.sort(key=lambda each: (not each.state.dead, not each.held_count, each.state.session, each.state.queue))
+    return QueueOverview(found, max(len(dead), len(held), len(inboxes)) <= MOST)
