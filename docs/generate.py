@@ -32,8 +32,7 @@ from zrb_store.db.columns import ColumnRule
 from zrb_store.db.deferred import Deferred
 from zrb_store.db.dialect import SQLite, statements
 from zrb_store.db.dialect.compiling import sqlite_engine
-from zrb_store.operations.transfer import lines
-from zrb_store.operations.transfer.fields import FIELDS
+from zrb_store.operations.export import FIELDS, FORMAT
 from zrb_store.xcom import Xcoms
 
 DOCS = Path(__file__).resolve().parent
@@ -235,7 +234,7 @@ def export_schema() -> str:
         },
     }
     frame: dict[str, dict[str, Any]] = {
-        "zrb-store": {"format": {"const": lines.FORMAT}},
+        "zrb-store": {"format": {"const": FORMAT}},
         "end": {"records": {"description": "how many lines lie between", "type": "integer", "minimum": 0}},
     }
     kinds = frame | {kind: {name: _field(column) for name, column in of.items()} for kind, of in FIELDS.items()}

@@ -13,7 +13,7 @@ from zrb_store.cli.render import output
 from zrb_store.cli.render.damage_notes import noting_damage
 from zrb_store.cli.render.format import counted
 from zrb_store.cli.session_arguments import chosen_sessions
-from zrb_store.operations.copy import copy as copy_sessions
+from zrb_store.operations.transfer import copy as copy_sessions
 from zrb_store.store import open_store
 
 
