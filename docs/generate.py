@@ -30,8 +30,7 @@ from zrb_store import settings
 from zrb_store.cli.app import app
 from zrb_store.db import core
 from zrb_store.db.columns import ColumnRule
-from zrb_store.operations.transfer import lines
-from zrb_store.operations.transfer.fields import FIELDS
+from zrb_store.operations.export import FIELDS, FORMAT
 from zrb_store.xcom import Xcoms
 
 DOCS = Path(__file__).resolve().parent
@@ -174,7 +173,7 @@ def export_schema() -> str:
         },
     }
     frame: dict[str, dict[str, Any]] = {
-        "zrb-store": {"format": {"const": lines.FORMAT}},
+        "zrb-store": {"format": {"const": FORMAT}},
         "end": {"records": {"description": "how many lines lie between", "type": "integer", "minimum": 0}},
     }
     kinds = frame | {kind: {name: _field(column) for name, column in of.items()} for kind, of in FIELDS.items()}

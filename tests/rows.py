@@ -6,7 +6,7 @@ from typing import Any
 
 from zrb_store import Store, codec
 from zrb_store.db.tables import metadata
-from zrb_store.inspect.doctor import rows
+from zrb_store.inspect.doctor import examine_rows
 
 _TABLES = [table.name for table in metadata.sorted_tables]
 
@@ -24,7 +24,7 @@ def all_rows(store: Store, *, but: tuple[str, ...] = ()) -> dict[str, list[Any]]
 
 def faults(store: Store) -> list[str]:
     """Return the violations of invariants that `zrb-store doctor` finds in the rows."""
-    return [finding.what for finding in rows.examine(store.database)]
+    return [finding.what for finding in examine_rows(store.database)]
 
 
 def states(store: Store, session: str, queue: str = "q") -> list[tuple[Any, str]]:

@@ -24,7 +24,7 @@ from zrb_store.db.core import ready
 from zrb_store.db.dialect import lost_commits, statements
 from zrb_store.db.revision import REVISION
 from zrb_store.db.urls import store_url
-from zrb_store.inspect.doctor import files
+from zrb_store.inspect import doctor
 from zrb_store.operations import db as db_operations
 from zrb_store.operations.mark import mark
 from zrb_store.operations.pin import pin
@@ -226,7 +226,7 @@ def test_a_store_made_of_the_statements_is_a_store(
     command = Commands(str(file), monkeypatch, capsys.readouterr)
     with closing(sqlite3.connect(file)) as database:
         database.executescript(command.ok("db", "upgrade", "--sql"))
-    monkeypatch.setattr(files, "_WAL_RESET_BUG", ((0,), (0,)))
+    monkeypatch.setattr(doctor, "_WAL_RESET_BUG", ((0,), (0,)))
     command.ok("push", "s", "q", "1")
     assert command.ok("doctor") == "healthy\n"
 

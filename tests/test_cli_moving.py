@@ -12,7 +12,7 @@ from tests.sessions import parse_lines
 from tests.test_doctor import fill_with_history
 from tests.test_transfer import comparable, exported
 from zrb_store import Store, open_store
-from zrb_store.operations.transfer.fields import FIELDS
+from zrb_store.operations.export import FIELDS
 
 
 def test_export_and_import(command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,13 +22,15 @@ from zrb_store import Store, StoreMissing, lease
 from zrb_store.db.chunks import LONGEST
 from zrb_store.db.engine import Database
 from zrb_store.db.urls import store_url
-from zrb_store.inspect.doctor import Finding, examine, files, rows
+from zrb_store.inspect import doctor
+from zrb_store.inspect.doctor import Finding, examine
 from zrb_store.operations import prune
 from zrb_store.operations.mark import mark
 from zrb_store.operations.requeue import requeue
 from zrb_store.operations.rm import remove_sessions
 from zrb_store.output_text import OutputLine
 from zrb_store.queries import output
+from zrb_store.queries.invariants import INVARIANTS
 
 
 def fill_with_history(store: Store) -> None:
@@ -122,7 +124,7 @@ def test_any_scenario_leaves_a_healthy_store(store: Store, location: str, scenar
 
 
 def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_WAL_RESET_BUG", ((0,), (0,)))
+    monkeypatch.setattr(doctor, "_WAL_RESET_BUG", ((0,), (0,)))
     told = command.ok("doctor")
     assert told == (
         "warning: dead values in queue 'poison' of session inbox: 1; `zrb-store show inbox "
@@ -170,7 +172,7 @@ def test_a_task_may_have_the_id_of_a_step(store: Store, location: str) -> None:
 
 
 def test_every_invariant_has_a_fault() -> None:
-    assert FAULTS.keys() >= {invariant.name for invariants in rows.ALL.values() for invariant in invariants}
+    assert FAULTS.keys() >= {invariant.name for invariant in INVARIANTS}
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)

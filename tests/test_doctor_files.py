@@ -20,7 +20,8 @@ from zrb_store.db.dialect import SQLite
 from zrb_store.db.engine import Database
 from zrb_store.db.migrate import PAGE_SIZE
 from zrb_store.db.urls import store_url
-from zrb_store.inspect.doctor import examine, files
+from zrb_store.inspect import doctor
+from zrb_store.inspect.doctor import examine
 
 
 @pytest.fixture
@@ -138,9 +139,9 @@ def test_file_system(
     mounts = tmp_path / "mounts"
     mounted = str(path.parent.resolve()).replace(" ", "\\040")
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {mounted} {kind} rw 0 0\nserver:/y {mounted}er nfs rw 0 0\n")
-    monkeypatch.setattr(files, "MOUNTS", mounts)
+    monkeypatch.setattr(doctor, "MOUNTS", mounts)
     assert checks(path) == finding
-    monkeypatch.setattr(files, "MOUNTS", tmp_path / "none")
+    monkeypatch.setattr(doctor, "MOUNTS", tmp_path / "none")
     assert checks(path) == {}
 
 
@@ -168,7 +169,7 @@ def test_the_first_writer_of_a_copy_sets_the_journal_mode(path: Path) -> None:
 
 
 def test_wal_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LARGE_WAL", 1000)
+    monkeypatch.setattr(doctor, "LARGE_WAL", 1000)
     with open_store(path) as store:
         store.session("s").xcom["q"].push(1)
         assert checks(path) == {"wal-size": "warning"}

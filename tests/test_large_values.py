@@ -27,10 +27,9 @@ from zrb_store.db.tables import session
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.damage import Damage
 from zrb_store.operations import prune
-from zrb_store.operations.copy import copy
 from zrb_store.operations.export import export
-from zrb_store.operations.import_ import import_sessions
 from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.transfer import copy, import_sessions
 from zrb_store.queries import chunks, takes
 from zrb_store.records import AttemptRecord
 from zrb_store.testing import temporary_store

@@ -25,13 +25,12 @@ from tests.test_fork import Scenario, ScenarioRun, steps
 from zrb_store import InvalidArgument, SessionNotFound, Store, ZrbStoreError, codec, open_store
 from zrb_store.db import tables
 from zrb_store.db import transaction as db_transaction
-from zrb_store.operations.copy import copy
+from zrb_store.operations import transfer
 from zrb_store.operations.export import export
-from zrb_store.operations.import_ import import_sessions
 from zrb_store.operations.mark import mark
 from zrb_store.operations.pin import pin
 from zrb_store.operations.push import push
-from zrb_store.operations.transfer import writing
+from zrb_store.operations.transfer import copy, import_sessions
 from zrb_store.queries import changes
 
 
@@ -279,7 +278,7 @@ def test_a_session_that_appears_meanwhile_is_left_alone(
 ) -> None:
     store.session("s").xcom["q"].push("theirs")
     other.session("s").xcom["q"].push("ours")
-    monkeypatch.setattr("zrb_store.operations.copy.refuse_existing", lambda *_: None)
+    monkeypatch.setattr("zrb_store.operations.transfer._refuse_existing", lambda *_: None)
     with pytest.raises(ZrbStoreError, match="there is a session s already"):
         copy(store.database, other.database)
     assert list(other.session("s").xcom["q"]) == ["ours"]
@@ -302,7 +301,7 @@ def test_a_transaction_is_tried_again(store: Store, other: Store, monkeypatch: p
         if next(failures, False):
             raise Busy
 
-    monkeypatch.setattr("zrb_store.operations.transfer.writing.record_change", interfered)
+    monkeypatch.setattr("zrb_store.operations.transfer.record_change", interfered)
     assert copy(store.database, other.database) == 5
     assert shown(store) == shown(other)
 
@@ -333,7 +332,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
 
 def test_pages_and_batches(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db_transaction, "MOST_ROWS", 3)
-    monkeypatch.setattr(writing, "BATCH", 4)
+    monkeypatch.setattr(transfer, "BATCH", 4)
     fill_with_history(store)
     queue = store.session("q").xcom["q"]
     queue.extend(range(10))

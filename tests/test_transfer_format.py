@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.test_transfer import exported, imported
 from zrb_store import Store, ZrbStoreError
-from zrb_store.operations.transfer import lines
+from zrb_store.operations.export import HashChain, write_lines
 
 
 def test_the_format(store: Store) -> None:
@@ -23,7 +23,7 @@ def test_the_format(store: Store) -> None:
     assert all(len(line["sha256"]) == 64 for line in content)
     assert content[3]["data"] == '"é"'
     assert exported(store) == exported(store)
-    assert [json.loads(line)["kind"] for line in lines.write([])] == ["zrb-store", "end"]
+    assert [json.loads(line)["kind"] for line in write_lines([])] == ["zrb-store", "end"]
 
 
 def refusal(store: Store, content: bytes) -> str:
@@ -76,7 +76,7 @@ def forged(*changes: tuple[int, dict[str, Any]], content: bytes) -> bytes:
         del record["sha256"]
     for place, change in changes:
         records[place] |= change
-    return "\n".join(lines.write(records)).encode()
+    return "\n".join(write_lines(records)).encode()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_what_does_not_fit_is_refused(
 
 
 def test_another_format_is_refused(empty_store: Store) -> None:
-    line = lines._HashChain().write({"kind": "zrb-store", "format": 2})
+    line = HashChain().write({"kind": "zrb-store", "format": 2})
     assert "has format 2, unknown to this version: upgrade zrb-store" in refusal(empty_store, line.encode())
 
 
@@ -123,7 +123,7 @@ def test_an_export_from_before_deliveries_were_counted_is_accepted(store: Store)
     for record in records:
         for name in ("sha256", "deliveries", "max_deliveries"):
             record.pop(name, None)
-    content = "\n".join(lines.write(records)).encode()
+    content = "\n".join(write_lines(records)).encode()
     assert imported(store, content, {"s": "older"}) == 1
     queue = store.session("older").xcom["q"]
     assert (queue.max_deliveries, list(queue)) == (None, ["v"])

@@ -11,7 +11,7 @@ import click
 from zrb_store.cli import completion
 from zrb_store.cli.command import command
 from zrb_store.cli.session_arguments import chosen_sessions
-from zrb_store.operations.copy import copy as copy_sessions
+from zrb_store.operations.transfer import copy as copy_sessions
 from zrb_store.render import printing
 from zrb_store.render.format import counted
 from zrb_store.render.printing import noting_damage

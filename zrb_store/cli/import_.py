@@ -9,7 +9,7 @@ import click
 
 from zrb_store.cli.command import command
 from zrb_store.cli.standard_input import binary_stdin
-from zrb_store.operations.import_ import import_sessions
+from zrb_store.operations.transfer import import_sessions
 from zrb_store.render import printing
 from zrb_store.render.format import counted
 from zrb_store.store import open_store

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from zrb_store.db.core import sa, statement, t
 from zrb_store.db.dialect import now
 from zrb_store.db.engine import Database
-from zrb_store.db.revision import OLD_VERSION_TABLE, REVISION, version_table
+from zrb_store.db.revision import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, version_table
+from zrb_store.db.urls import store_url
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
 if TYPE_CHECKING:
@@ -57,6 +61,23 @@ def open_database(url: URL, *, read_only: bool, durability: str) -> Database:
         raise
     database.revision_due = 0.0
     return database
+
+
+@contextlib.contextmanager
+def scratch_database() -> Iterator[Database]:
+    """Yield a temporary SQLite database with the tables of this revision, in which rows can be checked.
+
+    No migration makes it: they take a second to import, and nothing stays of it.
+    """
+    from zrb_store.db.tables import metadata
+
+    with tempfile.TemporaryDirectory(prefix="zrb-store-") as folder:
+        database = Database(store_url(Path(folder) / "scratch.db"))
+        with contextlib.closing(database):
+            with database.migrating() as engine, engine.begin() as connection:
+                metadata.create_all(connection)
+                connection.exec_driver_sql(f"CREATE TABLE {VERSION_TABLE} AS SELECT '{REVISION}' AS version_num")
+            yield database
 
 
 def _make_usable(database: Database) -> None:

@@ -1,14 +1,25 @@
-"""`export`: sessions as JSON Lines."""
+"""`export`: sessions as JSON Lines, each with a hash of itself and all lines before it. `import` reads them again."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import dataclasses
+import hashlib
+import json
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from zrb_store import output_text
+from zrb_store.db import columns
+from zrb_store.db.columns import ColumnRule, Columns
 from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.inspect.damage import Damage
-from zrb_store.operations.transfer import lines
-from zrb_store.operations.transfer.reading import read_sessions
+from zrb_store.names import is_session_name, split_id
+from zrb_store.queries import transfer as queries
+from zrb_store.queries.damage import damaged_sessions
+from zrb_store.queries.transfer import Record
 
 
 def export(database: Database, names: Sequence[str] | None = None, damage: Damage | None = None) -> Iterator[str]:
@@ -20,7 +31,249 @@ def export(database: Database, names: Sequence[str] | None = None, damage: Damag
         damage: Collects the sessions that are left out.
 
     Yields:
-        Each line, with a hash of itself and all lines before it.
+        Each line.
     """
-    with contextlib.closing(read_sessions(database, names, damage)) as records:
-        yield from lines.write(records)
+    # One snapshot, so that what one session says of another agrees with the other.
+    with database.snapshot() as transaction, contextlib.closing(_read(transaction, names, damage)) as records:
+        yield from write_lines(records)
+
+
+def _read(
+    transaction: Transaction, names: Sequence[str] | None, damage: Damage | None
+) -> Generator[Record, None, None]:
+    for name in sound_sessions(transaction, names, damage):
+        yield from queries.read(transaction, name)
+
+
+def sound_sessions(transaction: Transaction, names: Sequence[str] | None, damage: Damage | None) -> Iterator[str]:
+    """Yield the names of sessions that can be imported, the oldest first.
+
+    Args:
+        transaction: A snapshot of the store.
+        names: Full names of the sessions, in any order; None for all sessions.
+        damage: Collects the other ones.
+    """
+    chosen = None if names is None else set(names)
+    damaged = damaged_sessions(transaction, names)
+    for name in queries.names(transaction):
+        if chosen is not None and name not in chosen:
+            continue
+        # A session is read twice, since a line that was printed cannot be taken back.
+        problem = damaged.get(name) or _problem(queries.read(transaction, name))
+        if problem is None:
+            yield name
+        elif damage is not None:
+            damage.note(f"session {name}", [problem])
+
+
+def _problem(records: Iterator[Record]) -> str | None:
+    """Return the reason why `import` would refuse one of the records, or None."""
+    for record in records:
+        kind = record.pop("kind")
+        try:
+            check_fields(kind, record)
+        except InvalidRecord as error:
+            return f"{kind}: {error}"
+    return None
+
+
+# -- the fields of each kind of record: the columns of its table without ids, and names in place of foreign keys
+
+
+def _owner(text: str) -> str | None:
+    try:
+        session, _, number = split_id(text)
+    except InvalidArgument as error:
+        return f"is not an attempt: {error}"
+    return None if is_session_name(session) and number > 0 else f"is not an attempt: {text[:60]!r}"
+
+
+_OWNER = ColumnRule(
+    str,
+    nullable=True,
+    pattern=r"^[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}/[\s\S]*#[0-9]{1,18}$",
+    note="SESSION/TASK#NUMBER",
+    content=_owner,
+)
+_QUEUE = ColumnRule(str, note="name of the session's queue", content=columns.QUEUE["name"].content)
+_RUN = ColumnRule(int, nullable=True, least=1, most=columns.RUN["number"].most, note="number of the session's run")
+
+
+def _fields(table: Columns, links: Columns, *without: str) -> Columns:
+    return {**links, **{name: column for name, column in table.items() if name not in ("id", "session_id", *without)}}
+
+
+FIELDS: Mapping[str, Columns] = {
+    "session": _fields(columns.SESSION, {}),
+    "run": _fields(columns.RUN, {}, "suspected_at"),
+    "queue": _fields(columns.QUEUE, {}),
+    "attempt": _fields(
+        columns.ATTEMPT,
+        {"run": _RUN, "result_queue": dataclasses.replace(_QUEUE, nullable=True), "parent": _OWNER},
+        "run_id",
+        "result_queue_id",
+        "parent_id",
+        "command_pid",
+        "command_started",
+    ),
+    "output": _fields(columns.OUTPUT, {"attempt": dataclasses.replace(_OWNER, nullable=False)}, "attempt_id"),
+    "value": _fields(
+        columns.VALUE,
+        {"queue": _QUEUE, "pushed_by": _OWNER, "taken_by": _OWNER},
+        "queue_id",
+        "pushed_by",
+        "taken_by",
+    ),
+    "return": _fields(columns.RETURN, {"queue": _QUEUE, "taken_by": _OWNER}, "queue_id", "taken_by"),
+    "change": _fields(columns.CHANGE, {}, "session"),
+}
+"""What each field may hold, by kind of record and name of the field."""
+
+_LATER: Mapping[str, Mapping[str, object]] = {
+    "run": {"told_at": None, "error_type": None, "error_message": None, "error_traceback": None},
+    "queue": {"max_deliveries": None},
+    "attempt": {
+        "parent": None,
+        "step_of": None,
+        "step": None,
+        "step_number": None,
+        "once": False,
+        "result": None,
+    },
+    "value": {"deliveries": 0, "plain": False},
+    "return": {"deliveries": None},
+}
+"""What fields that an export of an older version lacks are taken to hold."""
+
+
+class InvalidRecord(ValueError):
+    """A record that no store can have."""
+
+
+def require(condition: Any, reason: str) -> None:
+    """Raise `InvalidRecord` unless the condition holds."""
+    if not condition:
+        raise InvalidRecord(reason)
+
+
+def check_fields(kind: str, record: Record) -> None:
+    """Check each field of a record by itself.
+
+    Raises:
+        InvalidRecord: No store can have this record.
+    """
+    fields = FIELDS[kind]
+    require(record.keys() == fields.keys(), "its fields are not those of this format")
+    for name, column in fields.items():
+        problem = column.problem(record[name])
+        require(problem is None, f"{name} {problem}")
+    if kind == "output":
+        require(record["size"] == output_text.size_of(record["data"]), "size is not that of its lines")
+
+
+# -- lines
+
+FORMAT = 1
+_HASH = "sha256"
+
+
+def write_lines(records: Iterable[Record]) -> Iterator[str]:
+    """Write records as lines, without newlines."""
+    chain = HashChain()
+    yield chain.write({"kind": "zrb-store", "format": FORMAT})
+    count = 0
+    for record in records:
+        count += 1
+        yield chain.write(record)
+    yield chain.write({"kind": "end", "records": count})
+
+
+def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record]]:
+    """Read the records of lines that `write_lines` wrote, each with the number of its line, and check their fields.
+
+    Args:
+        lines: The lines.
+        where: What messages call the file.
+
+    Raises:
+        ZrbStoreError: A line is damaged, is missing, or has another format.
+    """
+    chain = HashChain()
+    previous = "start"
+    number = count = 0
+    for number, line in enumerate(lines, 1):
+        try:
+            record = chain.read(line)
+            kind = record.pop("kind", None)
+            _check_place(kind, previous)
+            if kind == "zrb-store":
+                _check_format(record, where)
+            elif kind == "end":
+                require(record == {"records": count}, "records are missing")
+            else:
+                record = {**_LATER.get(kind, {}), **_ticks(kind, record), **record}
+                check_fields(kind, record)
+        except InvalidRecord as error:
+            raise damaged_line(number, where, error) from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise damaged_line(number, where, "it is not a line of an export") from None
+        previous = kind
+        if kind in FIELDS:
+            count += 1
+            yield number, {"kind": kind, **record}
+    if previous != "end":
+        raise ZrbStoreError(f"{where} ends after line {number}, before its end: it is cut off; nothing was imported")
+
+
+def damaged_line(line: int, where: str, reason: object) -> ZrbStoreError:
+    """Return the error that a line is damaged."""
+    return ZrbStoreError(f"line {line} of {where} is damaged: {reason}; nothing was imported")
+
+
+def _ticks(kind: Any, record: Record) -> Record:
+    """Return the ticks that a record of an older export has: the order of its times."""
+    names = (name for name in FIELDS.get(kind, {}) if name.endswith("_tick"))
+    return {name: record.get(f"{name.removesuffix('_tick')}_at") for name in names}
+
+
+class HashChain:
+    """A chain of hashes, each over a record and the hash before it.
+
+    The chain breaks at a line that is changed, moved or missing.
+    """
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def write(self, record: Record) -> str:
+        """Return the line of a record."""
+        return json.dumps({**record, _HASH: self._next(record)}, separators=(",", ":"))
+
+    def read(self, line: bytes) -> Record:
+        """Return the record of a line.
+
+        Raises:
+            InvalidRecord: Its hash is not that of the next line.
+        """
+        record = json.loads(line.decode())
+        expected = record.pop(_HASH)
+        require(self._next(record) == expected, "its hash does not match")
+        return record  # type: ignore[no-any-return]
+
+    def _next(self, record: Record) -> str:
+        text = json.dumps(record, separators=(",", ":"), sort_keys=True)
+        self._last = hashlib.sha256((self._last + text).encode()).hexdigest()
+        return self._last
+
+
+def _check_place(kind: Any, previous: str) -> None:
+    require((kind == "zrb-store") == (previous == "start"), "it is out of order")
+    require(previous != "end", "it comes after the end")
+    require(kind in FIELDS or kind in ("zrb-store", "end"), "its kind is unknown")
+    require(previous != "zrb-store" or kind in ("session", "end"), "it belongs to no session")
+
+
+def _check_format(record: Record, where: str) -> None:
+    if record.get("format") != FORMAT:
+        raise ZrbStoreError(f"{where} has format {record.get('format')}, unknown to this version: upgrade zrb-store")
+    require(record.keys() == {"format"}, "its fields are not those of this format")

@@ -1,0 +1,315 @@
+"""`doctor`: check a store's rows, its file and this machine. Nothing here writes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from zrb_store import output_text
+from zrb_store.codec.check import NOT_JSON, problem_of
+from zrb_store.db import about, schema
+from zrb_store.db.columns import OUTPUT, RUN, SESSION
+from zrb_store.db.engine import Database
+from zrb_store.db.revision import REVISION
+from zrb_store.errors import StoreUnavailable
+from zrb_store.names import is_session_name
+from zrb_store.queries.damage import SHOWN, label, of_database, say, texts, violations
+from zrb_store.queries.invariants import Level
+from zrb_store.queries.requeue import dead_by_queue
+
+# WAL needs shared memory, which files on these systems cannot give to processes on several machines.
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "drvfs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "gfs2"}
+    | {"glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "smb2", "smb3", "smbfs", "virtiofs"}
+)
+LARGE_WAL = 64 * 1024 * 1024
+_WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
+
+MOUNTS = Path("/proc/mounts")
+
+_SESSION_TEXTS = ("path", "inputs", "tasks")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        level: `error`, or `warning` for what may be intended.
+        check: Name of the check, for programs.
+        what: What is wrong.
+        remedy: What to do.
+    """
+
+    level: Level
+    check: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.what}; {self.remedy}"
+
+
+Check = Callable[[Database], Iterator[Finding]]
+
+
+def examine(database: Database) -> Iterator[Finding]:
+    """Check everything that can be checked.
+
+    Args:
+        database: The store. It may be opened for reading only, and without a check of its revision.
+
+    Yields:
+        A finding for each thing that is wrong.
+
+    Raises:
+        StoreMissing: There is no store.
+        StoreUnavailable: The server cannot be reached.
+    """
+    checks: list[Check] = [_revision]
+    if about.is_file(database):
+        yield from _examine_place(database)
+        checks += [_journal, _integrity]
+    sound = True
+    unreadable = set()  # the same damage may stop several checks
+    for check in checks:
+        for finding in _guarded(check, database):
+            sound = sound and finding.level == "warning"
+            if finding.check == "unreadable":
+                if finding in unreadable:
+                    continue
+                unreadable.add(finding)
+            yield finding
+    if sound:
+        yield from _guarded(examine_rows, database)
+        yield from _guarded(_dead_values, database)
+
+
+def _guarded(check: Check, database: Database) -> Iterator[Finding]:
+    """Yield what a check finds. A file that cannot be read is a finding, too."""
+    try:
+        yield from check(database)
+    except StoreUnavailable as error:
+        if not about.is_file(database):
+            raise
+        yield Finding("error", "unreadable", "some of the store cannot be read", str(error))
+
+
+def _dead_values(database: Database) -> Iterator[Finding]:
+    """Report the queues that have dead values. This is no fault of the store, but somebody has to look at them."""
+    for each in dead_by_queue(database):
+        place = f"{each.session} {shlex.quote(each.queue)}"
+        what = f"dead values in queue {each.queue!r} of session {each.session}: {each.dead}"
+        remedy = (
+            f"`zrb-store show {place} --dead` shows why, `zrb-store requeue {place} --all-dead` makes them live again"
+        )
+        yield Finding("warning", "dead-values", what, remedy)
+
+
+def _revision(database: Database) -> Iterator[Finding]:
+    found = schema.revision(database)
+    if found is None:
+        schema.refuse_missing(database)
+    if found != REVISION:
+        what = f"the schema has revision {found}, this version works with {REVISION}"
+        yield Finding(
+            "error", "revision", what, "`zrb-store db upgrade`, or a newer zrb-store if that does not know it"
+        )
+
+
+# -- rows
+
+
+def examine_rows(database: Database) -> Iterator[Finding]:
+    """Check every invariant of the rows, and each text that must be JSON."""
+    for invariant, what in violations(database, of_database(database.dialect_name)):
+        yield Finding(invariant.level, invariant.name, what, invariant.remedy)
+    yield from _sessions(database)
+    yield from _encoded(database, "result")
+    yield from _output(database)
+    yield from _encoded(database, "value")
+
+
+class _Sample:
+    """A count of rows, with the first few of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[Any] = []
+
+    def add(self, row: Any) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(row)
+
+    def finding(self, level: Level, check: str, noun: str, wrong: str, remedy: str) -> Iterator[Finding]:
+        """Yield the finding about these rows, if there are any."""
+        if self.count:
+            yield Finding(level, check, say(noun, wrong, self.count, [label(row) for row in self.first]), remedy)
+
+
+def _sessions(database: Database) -> Iterator[Finding]:
+    """Check the names and the JSON texts of sessions and runs."""
+    unnamed, damaged = _Sample(), set()
+    with database.snapshot() as transaction:
+        for name, *fields in texts(transaction, "session"):
+            if not is_session_name(name):
+                unnamed.add((name,))
+            if any(SESSION[column].problem(text) for column, text in zip(_SESSION_TEXTS, fields, strict=True)):
+                damaged.add(name)
+        damaged |= {name for name, command in texts(transaction, "run") if RUN["command"].problem(command)}
+    wrong = "have a name that no session can have"
+    remedy = "delete them with SQL, since no command takes such a name"
+    yield from unnamed.finding("error", "session-name", "session", wrong, remedy)
+    if damaged:
+        what = say("session", "have a path, inputs, tasks or a command line that is damaged", len(damaged), [*damaged])
+        yield Finding("error", "session-text", what, "restore a backup, or delete them with `zrb-store rm`")
+
+
+def _output(database: Database) -> Iterator[Finding]:
+    """Check the lines of the output of attempts."""
+    damaged = _Sample()
+    with database.snapshot() as transaction:
+        for *row, size, data in texts(transaction, "output"):
+            if OUTPUT["data"].problem(data) or output_text.size_of(data) != size:
+                damaged.add(row)
+    remedy = "restore a backup, or delete these rows of zrb_output with SQL"
+    yield from damaged.finding("error", "output-data", "attempt", "have a piece of output that is damaged", remedy)
+
+
+def _encoded(database: Database, noun: Literal["result", "value"]) -> Iterator[Finding]:
+    """Check that the results of steps, or the values of queues, are JSON, and of types that this version knows."""
+    damaged, unknown = _Sample(), _Sample()
+    with database.snapshot() as transaction:
+        for *row, text in texts(transaction, noun):
+            problem = problem_of(text) if type(text) is str else NOT_JSON
+            if problem:
+                (damaged if problem == NOT_JSON else unknown).add(row)
+    yield from damaged.finding("error", f"{noun}-data", noun, "are not JSON", "restore a backup")
+    wrong = "are of a type that this version does not know"
+    yield from unknown.finding("warning", f"{noun}-type", noun, wrong, "upgrade zrb-store, if a newer one wrote them")
+
+
+# -- the file and its folder
+
+
+def _examine_place(database: Database) -> Iterator[Finding]:
+    """Check what can be seen without opening the file."""
+    path = about.file_of(database)
+    if path.is_file():
+        yield from _rights(path)
+        yield from _file_system(path)
+    yield from _release(sqlite3.sqlite_version_info)
+
+
+def _rights(path: Path) -> Iterator[Finding]:
+    is_shared = _is_shared(path)
+    for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        mode = stat.S_IMODE(file.stat().st_mode) if file.exists() else 0
+        if mode & 0o007:
+            what = f"{file} has mode {mode:04o}: every user of this machine can read its values"
+            yield Finding("error", "file-rights", what, f"chmod 600 {file}")
+        elif mode & 0o070 and not is_shared:
+            what = f"{file} has mode {mode:04o}: its group can read its values"
+            yield Finding("warning", "file-rights", what, f"chmod 600 {file}, unless it is shared on purpose")
+    yield from _folder_rights(path)
+    for place in (path, path.parent):
+        if not _may(os.W_OK, place) and _may(os.R_OK, path):  # else it cannot be opened at all, and that is told
+            what = f"{place} cannot be written by this user, so the store can only be read"
+            is_own = hasattr(os, "geteuid") and place.stat().st_uid == os.geteuid()
+            give = "give it to this user or to a group (mode 660, folder 2770)"
+            yield Finding("warning", "not-writable", what, f"chmod u+w {place}" if is_own else give)
+
+
+def _is_shared(path: Path) -> bool:
+    """Whether the store is shared with a group as docs/operations.md says: mode 660 in a folder of mode 2770."""
+    folder = stat.S_IMODE(path.parent.stat().st_mode)
+    return bool(path.stat().st_mode & stat.S_IWGRP and folder & stat.S_IWGRP and folder & stat.S_ISGID)
+
+
+def _folder_rights(path: Path) -> Iterator[Finding]:
+    """Check what others can do in the folder. The group of a shared store is meant to write there."""
+    folder = path.parent
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    is_shared = bool(path.stat().st_mode & stat.S_IWGRP)
+    close = f"chmod {'2770' if is_shared else '700'} {folder}"
+    if mode & stat.S_IWOTH and mode & stat.S_ISVTX:
+        # Whoever creates a -wal or -journal file before SQLite does decides what SQLite reads.
+        can = "every user can put files beside the store, which SQLite takes for its own"
+        found: tuple[Level, str, str] | None = ("warning", can, "move the store to a folder of its own")
+    elif mode & stat.S_IWOTH:
+        found = ("error", "every user can replace the store", close)
+    elif mode & stat.S_IWGRP and not is_shared:
+        found = ("warning", "its group can replace the store", close)
+    elif mode & stat.S_IROTH and all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.parents):
+        found = ("warning", "every user can see which files the store has, and when they change", close)
+    else:
+        found = None
+    if found:
+        level, can, remedy = found
+        yield Finding(level, "folder-rights", f"the folder {folder} has mode {mode:04o}: {can}", remedy)
+
+
+def _may(what: int, path: Path) -> bool:
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _file_system(path: Path) -> Iterator[Finding]:
+    kind = file_system_of(path)
+    if kind in NETWORK_FILE_SYSTEMS:
+        what = f"{path} is on a network file system ({kind}), where SQLite cannot share a store between machines"
+        yield Finding("warning", "file-system", what, "keep it on a local disk, or use PostgreSQL")
+
+
+def file_system_of(path: Path) -> str | None:
+    """Return the type of the file system that a path is on, or None if /proc does not tell."""
+    try:
+        mounts = [line.split() for line in MOUNTS.read_text().splitlines()]
+    except OSError:
+        return None
+    here = path.resolve()
+    found: str | None = None
+    depth = 0
+    for _, point, kind, *_ in mounts:
+        folder = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point))  # a space is written as \040
+        if here.is_relative_to(folder) and len(folder.parts) >= depth:
+            found, depth = kind, len(folder.parts)
+    return found
+
+
+def _release(version: tuple[int, ...]) -> Iterator[Finding]:
+    if _WAL_RESET_BUG[0] <= version <= _WAL_RESET_BUG[1]:
+        what = f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug, which can very rarely damage a busy store"
+        yield Finding("warning", "sqlite-release", what, "use a Python with SQLite 3.51.3 or newer, and keep backups")
+
+
+def _journal(database: Database) -> Iterator[Finding]:
+    mode = about.journal_mode(database)
+    # If SQLite may not write to the folder, it reports `delete`, whatever the mode is.
+    if mode != "wal" and _may(os.W_OK, about.file_of(database).parent):
+        what = f"the journal mode is {mode}: readers and writers stop each other"
+        yield Finding("error", "journal-mode", what, f"sqlite3 {about.file_of(database)} 'PRAGMA journal_mode=WAL'")
+    size = about.wal_size(database) or 0
+    if size > LARGE_WAL:
+        what = f"the -wal file has {size:,} bytes: a process reads an old state, or none could write it back"
+        yield Finding("warning", "wal-size", what, "end processes that hang; it shrinks when all have closed the store")
+
+
+def _integrity(database: Database) -> Iterator[Finding]:
+    damage = about.damage(database)
+    if damage:
+        what = f"the file is damaged ({damage[0]}" + (f" and {len(damage) - 1} more)" if damage[1:] else ")")
+        yield Finding(
+            "error", "integrity", what, "restore a backup, or save what is readable with `sqlite3 FILE .recover`"
+        )
+    dangling = about.dangling(database)
+    if dangling:
+        what = f"{sum(dangling.values())} rows refer to rows that are not there (in {', '.join(dangling)})"
+        yield Finding("error", "references", what, "restore a backup; another program changed the store")

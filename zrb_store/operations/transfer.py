@@ -1,0 +1,370 @@
+"""`copy` and `import`: sessions from another store, or from the lines of an export.
+
+An import first writes all lines into an empty scratch database, where the invariants are checked as `doctor` checks
+them. Then it copies the sessions from there. So nothing is written into the store unless the whole file is sound, each
+session is one short transaction, and memory stays flat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sqlite3
+import tempfile
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import IO, Any
+
+from zrb_store.db.columns import MOST_TICK
+from zrb_store.db.engine import Database
+from zrb_store.db.schema import scratch_database
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import InvalidArgument, SessionNotFound, ZrbStoreError
+from zrb_store.inspect.damage import Damage
+from zrb_store.names import check_session_name, split_id
+from zrb_store.operations.export import InvalidRecord, damaged_line, read_lines, require, sound_sessions
+from zrb_store.queries import attempts, clock, sessions
+from zrb_store.queries import transfer as queries
+from zrb_store.queries.changes import record_change
+from zrb_store.queries.damage import violations
+from zrb_store.queries.invariants import INVARIANTS
+from zrb_store.queries.transfer import Record
+
+BATCH = 500
+"""The most rows that are written at once."""
+BATCH_SIZE = 4 * 1024 * 1024
+"""The most bytes of values that are written at once, unless a single value is larger."""
+
+Change = Callable[[Record], Record]
+
+
+def copy(
+    source: Database,
+    target: Database,
+    names: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    damage: Damage | None = None,
+) -> int:
+    """Copy sessions as of one moment, each in one transaction. Damaged sessions are left out.
+
+    Args:
+        source: The store to read.
+        target: The store to write.
+        names: Full names of the sessions; by default all sessions.
+        progress: Called after each session with the number of sessions done and the number of all.
+        damage: Collects the sessions that are left out.
+
+    Returns:
+        The number of sessions copied.
+
+    Raises:
+        InvalidArgument: Both are the same store.
+        ZrbStoreError: The target has a session of such a name already. Nothing was written.
+    """
+    if source.url == target.url:
+        raise InvalidArgument("both are the same store: name another one to copy to")
+    chosen = None if names is None else list(dict.fromkeys(names))
+    with source.snapshot() as rows:
+        total = queries.count(rows) if chosen is None else len(chosen)
+        for name in queries.names(rows) if chosen is None else chosen:
+            _refuse_existing(target, name, "copy to a new store, delete it there, or name the sessions to copy")
+        sound = sound_sessions(rows, chosen, damage)
+        return _write(rows, target, sound, "copy", progress=lambda done: progress(done, total))
+
+
+def import_sessions(database: Database, file: IO[bytes], where: str, rename: Mapping[str, str] | None = None) -> int:
+    """Write the sessions of an export, each in one transaction, after the whole file was checked.
+
+    Args:
+        database: Where to write them.
+        file: The lines of `export`.
+        where: What messages call the file.
+        rename: New names of sessions by their old names.
+
+    Returns:
+        The number of sessions.
+
+    Raises:
+        ZrbStoreError: A line is damaged or missing, or there is a session of such a name already. Nothing was written.
+        SessionNotFound: The file does not have a session that is to be renamed.
+        InvalidArgument: No session can have one of the new names.
+    """
+    rename = dict(rename or {})
+    for name in rename.values():
+        check_session_name(name)
+    with scratch_database() as scratch:
+        scratch.transact(functools.partial(_fill, file, where))
+        with scratch.snapshot() as rows:
+            # Those of the other kind of database too, since the rows may go there.
+            for invariant, what in violations(rows, INVARIANTS):
+                if invariant.level == "error":
+                    raise ZrbStoreError(f"{where} is damaged: it has {what}; nothing was imported")
+            names = list(queries.names(rows))
+            if missing := rename.keys() - set(names):
+                raise SessionNotFound(f"{where} has no session {', '.join(sorted(missing))} to rename")
+            for name, count in Counter(rename.get(name, name) for name in names).items():
+                if count > 1:
+                    raise ZrbStoreError(f"{count} sessions would be named {name}: choose another name")
+                _refuse_existing(database, name, f"--rename {name}=NEW gives it another name")
+            return _write(rows, database, names, "import", _renaming(rename))
+
+
+def _refuse_existing(database: Database, name: str, remedy: str) -> None:
+    """Raise an error if there is a session of this name. The message ends with what to do about it."""
+    if sessions.find(database, name) is not None:
+        raise ZrbStoreError(f"there is a session {name} in {database.shown_url} already: {remedy}")
+
+
+def _renaming(names: Mapping[str, str]) -> Change:
+    """Return a function that renames sessions wherever a record names them. The new names are by the old ones."""
+
+    def rename(record: Record) -> Record:
+        for field in ("parent", "forked_from", "attempt", "pushed_by", "taken_by"):
+            if record.get(field) is not None:
+                session, slash, rest = record[field].partition("/")
+                record[field] = names.get(session, session) + slash + rest
+        if record["kind"] == "session":
+            record["name"] = names.get(record["name"], record["name"])
+        return record
+
+    return rename
+
+
+def _fill(file: IO[bytes], where: str, scratch: Transaction) -> None:
+    """Write the lines of an export into an empty database."""
+    number = 0
+    written = array("q")
+    writer: _SessionWriter | None = None
+    with tempfile.TemporaryFile("w+") as owners:
+        for number, record in read_lines(file, where):
+            with _naming_line(number, where):
+                if record["kind"] == "session":
+                    if writer is not None:
+                        writer.flush()
+                    writer = _SessionWriter(scratch, record, owners)
+                    written.append(writer.session_id)
+                elif writer is not None:
+                    writer.write(record)
+        with _naming_line(number, where):
+            if writer is not None:
+                writer.flush()
+        for batch in _batches(owners):
+            _set_owners(batch, written, scratch)
+
+
+@contextlib.contextmanager
+def _naming_line(number: int, where: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidRecord as error:
+        raise damaged_line(number, where, error) from None
+    except sqlite3.IntegrityError:
+        reason = f"one of the last {BATCH} lines is there twice, or belongs to one that is not there"
+        raise damaged_line(number, where, reason) from None
+
+
+def _write(
+    rows: Transaction,
+    target: Database,
+    names: Iterable[str],
+    action: str,
+    change: Change = lambda record: record,
+    progress: Callable[[int], None] = lambda done: None,
+) -> int:
+    """Copy sessions. A value keeps an owner in another session only if that session is copied as well.
+
+    Args:
+        rows: A snapshot of the store that has them.
+        target: Where to write them.
+        names: Their names, the oldest first.
+        action: The change that is recorded for each session, `import` or `copy`.
+        change: What is done to each record before it is written.
+        progress: Called after each session with the number of sessions done.
+
+    Returns:
+        The number of sessions.
+
+    Raises:
+        ZrbStoreError: There is a session of such a name already.
+    """
+    written = array("q")  # ids, not names: there may be a million sessions
+    base: int | None = None
+    with tempfile.TemporaryFile("w+") as owners:
+        for name in names:
+            if base is None:  # all that is written comes after all that is there
+                base = target.transact(clock.latest) - next(queries.read(rows, name))["created_tick"]
+            write = functools.partial(_write_session, rows, name, change, base, action, owners, owners.tell())
+            written.append(target.transact(write, action))
+            progress(len(written))
+        for batch in _batches(owners):
+            target.transact(functools.partial(_set_owners, batch, written))
+    return len(written)
+
+
+def _write_session(
+    rows: Transaction,
+    name: str,
+    change: Change,
+    base: int,
+    action: str,
+    owners: IO[str],
+    owners_end: int,
+    target: Transaction,
+) -> int:
+    owners.seek(owners_end)  # it may be tried again
+    owners.truncate()
+    records = map(change, queries.read(rows, name))
+    session = next(records)
+    highest = _renumber(session, base)
+    writer = _SessionWriter(target, session, owners)
+    for record in records:
+        highest = max(highest, _renumber(record, base))
+        writer.write(record)
+    writer.flush()
+    clock.advance(target, highest)
+    record_change(target, action, session["name"])
+    return writer.session_id
+
+
+def _renumber(record: Record, base: int) -> int:
+    """Move the ticks of a record, so that they follow those of this store. Return the highest of them.
+
+    Raises:
+        ZrbStoreError: A tick would be too high, because it is damaged.
+    """
+    # What a fork has copied may be older than the first session.
+    ticks = {name: max(0, tick + base) for name, tick in record.items() if name.endswith("_tick") and tick is not None}
+    highest = max(ticks.values(), default=0)
+    if highest > MOST_TICK:
+        raise ZrbStoreError("a tick is too high for this store: nothing more is written")
+    record.update(ticks)
+    return highest
+
+
+class _SessionWriter:
+    """A writer of the records of one session, with ids in place of names.
+
+    Attributes:
+        session_id: The id of the session, which is written at once.
+    """
+
+    def __init__(self, transaction: Transaction, session: Record, owners: IO[str]) -> None:
+        """Write the session.
+
+        Args:
+            transaction: Writes everything.
+            session: Its record.
+            owners: Gets a line for each owner of a value in another session.
+        """
+        self._transaction = transaction
+        self._name = session["name"]
+        self._owners = owners
+        self._ids: dict[str, dict[Any, int]] = {"run": {}, "queue": {}, "attempt": {}}
+        self._waiting: dict[str, list[Record]] = {"output": [], "value": [], "return": [], "change": []}
+        self._size = 0
+        session_id = queries.add_session(transaction, session)
+        if session_id is None:
+            raise ZrbStoreError(f"there is a session {self._name} already: it is left as it is")
+        self.session_id = session_id
+
+    def write(self, record: Record) -> None:
+        """Write a record, or keep it until there are more.
+
+        Raises:
+            InvalidRecord: It names another one of this session that was not written before it.
+        """
+        kind = record["kind"]
+        if kind in self._waiting:
+            if kind == "change":
+                record["session"] = self._name
+            elif kind == "output":
+                record["attempt_id"] = self._own("attempt", record["attempt"])
+            else:
+                self._resolve_links(record)
+            self._waiting[kind].append(record)
+            self._size += record.get("size", 0)
+            if self._size >= BATCH_SIZE or sum(map(len, self._waiting.values())) >= BATCH:
+                self.flush()
+            return
+        record["session_id"] = self.session_id
+        if kind == "attempt":
+            record["run_id"] = self._id("run", record["run"])
+            record["result_queue_id"] = self._id("queue", record["result_queue"])
+            record["parent_id"] = self._own("parent", record["parent"])
+            name: Any = f"{record['task']}#{record['number']}"
+        else:
+            name = record["number" if kind == "run" else "name"]
+        require(name not in self._ids[kind], f"there is another {kind} {name}")
+        self._ids[kind][name] = queries.add(self._transaction, record)
+
+    def flush(self) -> None:
+        """Write the rows that are waiting."""
+        for kind, rows in self._waiting.items():
+            if rows:
+                queries.add_many(self._transaction, kind, rows)
+                rows.clear()
+        self._size = 0
+
+    def _resolve_links(self, record: Record) -> None:
+        record["queue_id"] = self._id("queue", record["queue"])
+        moments = {"pushed_by": "pushed_at", "taken_by": "ended_at" if record["kind"] == "value" else "returned_at"}
+        for link, moment in moments.items():
+            owner = record.get(link)
+            record[link] = None
+            if owner is None:
+                continue
+            session, task, number = split_id(owner)
+            if session == self._name:
+                record[link] = self._id("attempt", f"{task}#{number}")
+                continue
+            kind = "returned" if record["kind"] == "return" else link
+            place = [kind, record["queue_id"], record["seq"], record[moment], session, task, number]
+            self._owners.write(json.dumps(place) + "\n")
+
+    def _own(self, what: str, owner: str | None) -> int | None:
+        """Return the id of an attempt of this session."""
+        if owner is None:
+            return None
+        session, task, number = split_id(owner)
+        require(session == self._name, f"its {what} is not of session {self._name}")
+        return self._id("attempt", f"{task}#{number}")
+
+    def _id(self, kind: str, name: Any) -> int | None:
+        known = self._ids[kind]
+        require(name is None or name in known, f"session {self._name} names {kind} {name}, which does not exist")
+        return known.get(name)
+
+
+def _set_owners(batch: Sequence[Any], written: Sequence[int], transaction: Transaction) -> None:
+    """Set the owners of values that belong to attempts of other sessions, if those sessions were written too.
+
+    Args:
+        batch: What `_SessionWriter` noted of each such value.
+        written: Ids of the sessions that were written, in ascending order.
+        transaction: The open transaction.
+    """
+
+    @functools.cache
+    def id_of(session: str, task: str, number: int) -> int | None:
+        found = attempts.by_name(transaction, session, task, number)
+        return found.id if found and _contains(written, found.session_id) else None
+
+    for link, queue_id, seq, at, *owner in batch:
+        attempt_id = id_of(*owner)
+        if attempt_id is not None:
+            queries.set_owner(transaction, link, queue_id, seq, at, attempt_id)
+
+
+def _contains(ascending: Sequence[int], number: int) -> bool:
+    place = bisect_left(ascending, number)
+    return place < len(ascending) and ascending[place] == number
+
+
+def _batches(owners: IO[str]) -> Iterator[list[Any]]:
+    owners.seek(0)
+    while batch := [json.loads(line) for line in islice(owners, BATCH)]:
+        yield batch
