@@ -212,6 +212,7 @@ REST = {"push": ["q", "1"], "pop": ["q"], "queue": ["q"], "mark": ["t", "complet
 REST |= {"fork": ["--from", "t"], "get": ["q"], "diff": ["@last"]}
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     "name", [name for name in grammar.load().commands if name not in ("consume", "copy", "resume")]
 )

@@ -15,6 +15,8 @@ from zrb_store import Store, open_store
 from zrb_store.cli.render import json_stream
 from zrb_store.inspect.lazy import Lazy
 
+pytestmark = pytest.mark.on_sqlite
+
 LONG = "long " * 100
 
 

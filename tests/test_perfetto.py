@@ -27,6 +27,8 @@ from zrb_store.inspect.timeline import Span, micros
 from zrb_store.records import iso
 from zrb_store.testing import expire_lease
 
+pytestmark = pytest.mark.on_sqlite
+
 
 def trace_of(store: Store, name: str) -> list[Event]:
     with open_trace(store.database, name) as pieces:

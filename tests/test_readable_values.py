@@ -25,6 +25,8 @@ from zrb_store.cli.render.readable import readable
 from zrb_store.codec.stand_ins import CmdResult
 from zrb_store.codec.walk import READERS
 
+pytestmark = pytest.mark.on_sqlite
+
 READABLE: list[tuple[Any, str]] = [
     (Decimal("24.90"), "24.90"),
     (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
