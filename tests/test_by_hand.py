@@ -219,6 +219,7 @@ def test_what_is_not_shown_is_not_read_to_its_end(store: Store, command: Command
     assert (shown.stdout.count("taken by"), shown.stderr) == (30, "")
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     "detail", ["", "files", "files#", "files#-", "files#1-1", "filesX2", "files#--1", "#1", "1", "files#" + "9" * 30]
 )

@@ -40,6 +40,7 @@ def test_wrong_use_is_one_line_and_exits_2(args: str, capsys: pytest.CaptureFixt
 NINES = "9" * 5000  # more digits than Python converts to an int
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     "args",
     [
@@ -62,6 +63,7 @@ def test_odd_arguments_are_wrong_use(command: Commands, store: Store, args: tupl
     assert list(store.session("s").xcom["q"]) == [1]
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     ("setting", "text"),
     [

@@ -87,6 +87,7 @@ class TestSessions:
         [line] = parse("check", command("check", "--format", "json").out)
         assert line["remedy"] == "zrb xcom resume one"
 
+    @pytest.mark.on_sqlite
     @pytest.mark.parametrize(
         ("settings", "remedy"),
         [

@@ -61,6 +61,7 @@ def test_a_command_that_fails(store: Store, shell: Shell, command: Commands) -> 
     }
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     ("value", "text"),
     [("a b\n", "a b\n"), ("", ""), ("12", "12"), (12, "12"), ({"a": [1, None]}, '{"a":[1,null]}'), (None, "null")],

@@ -110,6 +110,7 @@ def test_no_more_than_n_at_a_time(store: Store, shell: Shell) -> None:
     assert taken(store) == ["taken"] * 12
 
 
+@pytest.mark.on_sqlite
 def test_the_lines_of_several_threads_are_not_mixed(store: Store, shell: Shell) -> None:
     fill(store, *range(60))
     ended = shell("inbox", "files", "--all", "-j", "20", "--", "true")
@@ -199,6 +200,7 @@ def test_a_signal_lets_it_finish(store: Store, shell: Shell, number: signal.Sign
     assert query(store, "SELECT outcome FROM zrb_run") == [("completed",)]
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("options", [(), ("--all",), ("--all", "-j", "2")])
 def test_a_signal_is_in_the_exit_code_unless_it_was_to_go_on_for_ever(
     store: Store, shell: Shell, options: tuple[str, ...]

@@ -133,6 +133,7 @@ def test_trace_of_an_orphan(command: Commands, store: Store) -> None:
     assert "taken by consumer#1, orphaned" in command.ok("show", "s")
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     ("value", "code"),
     [("etl-24", 2), ("etl-24/rows", 2), ("etl-24/rows#x", 2), ("etl-24/rows#9", 3), ("etl-24/x#1", 3), ("zzz/q#1", 3)],
@@ -224,6 +225,7 @@ def test_diff_of_equal_sessions(command: Commands, filled: Store) -> None:
     assert command("diff", "etl-24", "etl-25").code == 1
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     ("one", "two"),
     [

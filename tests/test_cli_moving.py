@@ -60,6 +60,7 @@ def test_progress_is_shown_on_a_terminal(
     assert "100%" in terminal.getvalue()
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("name", ["export", "import", "copy"])
 def test_help_has_an_example(command: Commands, name: str) -> None:
     assert f"zrb-store {name} " in command.ok(name, "--help").partition("Example")[2]

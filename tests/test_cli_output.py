@@ -17,6 +17,8 @@ from tests.commands import Commands
 from zrb_store import SessionNotFound, Store, ValueNotFound, ZrbStoreError, cli
 from zrb_store.inspect.get import get_value
 
+pytestmark = pytest.mark.on_sqlite
+
 # A colour, DEL, a C1 command, right-to-left text, a zero-width space, a line separator that JSON permits, a tag.
 EVIL = "\x1b[31m\x7f\x9b2J\u202eevil\u200b\u2028\U000e0001"
 SURROGATES = "\ud800 \udc80"

@@ -279,6 +279,7 @@ def test_reading_does_not_make_a_store(
     assert "://" in new_location or not Path(new_location).exists()
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     "args",
     [
@@ -305,6 +306,7 @@ def test_a_token_of_an_attempt_that_is_gone_does_not_disturb_readers(
     assert command("show", "@this").code == 3
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("name", ["list", "show", "get", "log", "trace", "last", "diff"])
 def test_help_has_the_purpose_and_an_example(command: Commands, name: str) -> None:
     text = command.ok(name, "--help")

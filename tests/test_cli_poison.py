@@ -50,6 +50,7 @@ class TestQueue:
             ("queue", f"files: max_deliveries {limit}", identity().user) for limit in (5, "unlimited")
         ]
 
+    @pytest.mark.on_sqlite
     @pytest.mark.parametrize("limit", ["0", "-1", "five", "1.5", "", "9" * 20, "²"])
     def test_other_limits_are_refused(self, command: Commands, store: Store, limit: str) -> None:
         assert command("queue", "inbox", "files", "--max-deliveries", limit).code == 2

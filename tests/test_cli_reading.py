@@ -208,6 +208,7 @@ def test_a_task_whose_result_was_given_back_waits_again(command: Commands, fille
     assert document["tasks"][0]["attempts"][0]["status"] == "completed"
 
 
+@pytest.mark.on_sqlite
 def test_values_are_cut_to_the_width_and_full_shows_them_whole(
     command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +222,7 @@ def test_values_are_cut_to_the_width_and_full_shows_them_whole(
     assert "x" * 5000 in command.ok("show", "s", "--full")
 
 
+@pytest.mark.on_sqlite
 def test_nothing_stored_reaches_a_terminal_as_a_control_character(command: Commands, store: Store) -> None:
     evil = "\x1b[2Jboo\x07\r\u202e"
     store.session("s").xcom[f"queue {evil}"].push(evil)
@@ -270,6 +272,7 @@ def test_get_any_value_by_seq_and_a_result_though_it_was_taken(command: Commands
     assert command.ok("get", "etl-25", "load", "--result", "--path", "$[1]") == "3.5\n"
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     ("args", "code", "hint"),
     [

@@ -204,6 +204,7 @@ REST = {"push": ["q", "1"], "pop": ["q"], "queue": ["q"], "mark": ["t", "complet
 REST |= {"fork": ["--from", "t"], "get": ["q"], "diff": ["@last"]}
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("consume", "copy", "resume")])
 def test_abbreviations_are_offered_to_commands_that_take_them(command: Commands, store: Store, name: str) -> None:
     callbacks = [callback_of(each) for each in parameters(name) if isinstance(each, click.Argument)]

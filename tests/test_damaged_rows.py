@@ -118,6 +118,7 @@ def damaged(request: pytest.FixtureRequest, filled: Store) -> Store:
     return filled
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.promise(number=14)
 @pytest.mark.parametrize("damaged", PLANTED, indirect=True, ids=lambda text: text[7:70])
 @pytest.mark.slow
@@ -153,6 +154,7 @@ def check_reads(command: Commands, damaged: Store, location: str) -> None:
     assert all("damaged: " in note and "zrb-store doctor" in note for note in notes), notes
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("damaged", PLANTED, indirect=True, ids=lambda text: text[7:70])
 @pytest.mark.slow
 def test_export_leaves_it_out_and_says_so(command: Commands, damaged: Store, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from zrb_store import Store, open_store
 from zrb_store.json_tree import Lazy
 from zrb_store.render import json_stream
 
+pytestmark = pytest.mark.on_sqlite
+
 LONG = "long " * 100
 
 

@@ -31,6 +31,7 @@ def test_names(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch
     assert name("@last") == "etl-25"  # a session inside another one does not count
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     ("text", "code", "hint"),
     [

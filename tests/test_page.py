@@ -68,6 +68,7 @@ def test_a_session_with_any_name_has_a_page(store: Store, pages: Pages) -> None:
     assert [link for link in pages("/").links if "session?name=.." in link]
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.promise(number=16)
 def test_nothing_from_the_store_is_markup(store: Store, pages: Pages) -> None:
     session = store.session("hostile")
@@ -159,6 +160,7 @@ def test_stats_are_what_the_command_says(filled: Store, pages: Pages, command: C
     assert '"session":"etl-24","outcome":"failed"' in text
 
 
+@pytest.mark.on_sqlite
 def test_an_empty_store_says_so(store: Store, pages: Pages) -> None:
     assert "No sessions yet" in pages("/").text
     assert "No sessions are like that" in pages("/?task=x").text
@@ -169,6 +171,7 @@ def test_an_empty_store_says_so(store: Store, pages: Pages) -> None:
 # -- where the pages are
 
 
+@pytest.mark.on_sqlite
 def test_all_links_are_relative_to_where_the_pages_are(filled: Store, pages: Pages) -> None:
     for target in ("/", "/session/etl-24", "/session?name=etl-24", "/queues", "/stats", "/compare?a=etl-24&b=etl-25"):
         for link in pages(target).links:
@@ -177,6 +180,7 @@ def test_all_links_are_relative_to_where_the_pages_are(filled: Store, pages: Pag
             assert link.count("../") <= depth, (target, link)
 
 
+@pytest.mark.on_sqlite
 def test_every_file_of_a_page_is_there(filled: Store, pages: Pages) -> None:
     for target in ("/", "/session/etl-24", "/stats"):
         for link in pages(target).links:
@@ -186,6 +190,7 @@ def test_every_file_of_a_page_is_there(filled: Store, pages: Pages) -> None:
                 assert file.text
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     "file", ["../app.py", "..%2fapp.py", "nix.js", "vendor/README.md", "", "%2e%2e/app.py", "//etc/passwd", "x\0"]
 )
@@ -200,6 +205,7 @@ def test_what_no_database_can_store_is_found_nowhere(filled: Store, pages: Pages
         pages(target.replace("%00", "x\0") if "session/" in target else target, status=404)
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.promise(number=16)
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_only_reading_is_allowed(filled: Store, pages: Pages, method: str) -> None:
@@ -208,6 +214,7 @@ def test_only_reading_is_allowed(filled: Store, pages: Pages, method: str) -> No
         assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
+@pytest.mark.on_sqlite
 def test_every_answer_has_the_headers_that_protect_a_page(filled: Store, pages: Pages) -> None:
     answers = [pages("/"), pages("/nix", status=404), pages("/static/page.js"), request(pages.app, "/", "POST")]
     for answer in answers:
@@ -301,6 +308,7 @@ def test_a_locked_file_is_no_traceback(tmp_path: Path, monkeypatch: pytest.Monke
     pages.close()
 
 
+@pytest.mark.on_sqlite
 def test_a_bug_of_ours_is_one_sentence(filled: Store, pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise TypeError("no such thing")

@@ -66,6 +66,7 @@ def test_every_status_can_be_asked_for(filled: Store, pages: Pages) -> None:
         assert {shape["status"] for shape in pages(f"/?status={status}&format=json").json} <= {status}
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     "words", ["status=nix", "since=soon", "limit=0", "limit=x", "status=failed&failed=1", "format=x"]
 )

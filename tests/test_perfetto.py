@@ -24,6 +24,8 @@ from zrb_store.queries.step_history import StepCounts
 from zrb_store.records import AttemptRecord
 from zrb_store.testing import expire_lease
 
+pytestmark = pytest.mark.on_sqlite
+
 
 def trace_of(store: Store, name: str) -> list[Event]:
     with open_trace(store.database, name) as pieces:

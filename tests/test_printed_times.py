@@ -21,6 +21,8 @@ from zrb_store import Store, cli, open_store
 from zrb_store.db.tables import attempt, run, session
 from zrb_store.render.format import TimeFormat
 
+pytestmark = pytest.mark.on_sqlite
+
 BERLIN = "CET-1CEST,M3.5.0,M10.5.0/3"  # the clock is put back on 2025-10-26 at 03:00 CEST, which is 01:00 UTC
 START = int(datetime(2025, 10, 25, 23, 30, 0, 400_000, tzinfo=UTC).timestamp() * 1_000_000)
 # Seconds after the start: on the same day, twice at 02:30 in Berlin, on the next day, and in the next year.

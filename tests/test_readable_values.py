@@ -26,6 +26,8 @@ from zrb_store.json_tree import JsonValue
 from zrb_store.render.format import preview
 from zrb_store.render.readable import readable
 
+pytestmark = pytest.mark.on_sqlite
+
 READABLE: list[tuple[Any, str]] = [
     (Decimal("24.90"), "24.90"),
     (UUID(int=7), "00000000-0000-0000-0000-000000000007"),

@@ -110,6 +110,7 @@ def test_times_when_values_left_their_queue(store: Store) -> None:
     assert second["pushed_at"] < given_back_at
 
 
+@pytest.mark.on_sqlite
 def test_everything_is_cut_and_counted(store: Store) -> None:
     session = store.session("s")
     with session.run() as run:
@@ -136,6 +137,7 @@ def test_everything_is_cut_and_counted(store: Store) -> None:
     assert many["steps"][-1]["name"] == "page 49"
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.promise(number=14)
 def test_policy_allows_the_scripts_and_the_style_of_the_file_and_nothing_else(command: Commands, filled: Store) -> None:
     document = report(command, "etl-24")
@@ -166,6 +168,7 @@ def hostile_session(store: Store) -> None:
         raise ValueError(HOSTILE)
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.promise(number=14)
 def test_everything_from_the_store_is_text(command: Commands, store: Store, filled: Store) -> None:
     hostile_session(store)
@@ -212,6 +215,7 @@ def test_json_in_a_page_keeps_numbers(data: Any) -> None:
     assert json.loads(as_json(data), object_hook=number) == data
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.promise(number=14)
 def test_an_empty_report_is_small(command: Commands, store: Store) -> None:
     with store.session("s").run():
@@ -288,6 +292,7 @@ def test_what_has_no_room_is_counted_and_named(command: Commands, store: Store) 
     assert "zrb-store log s --output" in document.text
 
 
+@pytest.mark.on_sqlite
 def test_the_file_is_written_and_opened(
     command: Commands, filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +314,7 @@ def test_the_file_is_written_and_opened(
     assert "no browser could be started: open " in command.ok("report", "@last", "--open")
 
 
+@pytest.mark.on_sqlite
 def test_a_terminal_is_refused(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zrb_store.cli.report.on_terminal", lambda: True)
     result = command("report", "etl-24")
@@ -316,6 +322,7 @@ def test_a_terminal_is_refused(command: Commands, filled: Store, monkeypatch: py
     assert "give -o FILE" in result.err
 
 
+@pytest.mark.on_sqlite
 def test_no_other_command_imports_the_template_engine(location: str, filled: Store) -> None:
     code = (
         "import sys\nfrom zrb_store import cli\n"
@@ -335,6 +342,7 @@ def test_no_other_command_imports_the_template_engine(location: str, filled: Sto
     assert "etl-24" in done.stdout
 
 
+@pytest.mark.on_sqlite
 def test_pauses_are_folded(store: Store) -> None:
     for _ in range(2):
         with contextlib.suppress(ZeroDivisionError), store.session("s").run() as run, run.attempt("a"):

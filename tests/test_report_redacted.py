@@ -76,6 +76,7 @@ def test_a_trace_cannot_be_redacted(filled: Store, command: Commands) -> None:
     assert (refused.code, "--redact is for HTML" in refused.err) == (2, True)
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("format_", ["html", "perfetto"])
 def test_the_file_is_for_its_user_alone(filled: Store, command: Commands, tmp_path: Path, format_: str) -> None:
     file = tmp_path / "report"

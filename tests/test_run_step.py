@@ -73,6 +73,7 @@ def test_one_that_failed_is_run_again(store: Store) -> None:
     assert run.step("work", work, False) == 1
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     ("args", "kwargs", "says"),
     [
@@ -165,6 +166,7 @@ def only_with(value: Any) -> Any:
     return lambda got: value if got is value else pytest.fail(f"called with {got!r}")
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     ("one", "two"),
     [
@@ -203,6 +205,7 @@ def test_values_of_other_type_or_value_are_other_arguments(store: Store, one: An
             run.step(f"f{number}", only_with(first), second)
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     ("one", "two"),
     [
@@ -267,6 +270,7 @@ def test_an_argument_that_is_nested_too_deep_together_with_others_is_compared(st
         run.step("f", lambda *_: pytest.fail("called"), deep, 2)
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("name", ["$", "\ud83d\ude00", "a b", ""])
 def test_odd_names_of_arguments(store: Store, name: str) -> None:
     run = start(store, "flow")

@@ -50,6 +50,7 @@ def test_status_masks_secrets_of_a_command_whose_quotation_mark_is_open(monkeypa
     assert shown.startswith("notify --token ")
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     ("name", "value", "advice"),
     [
@@ -82,6 +83,7 @@ def test_status_masks_the_password_of_the_store(
         assert "//postgres:***@" in shown
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     ("variable", "hint"),
     [

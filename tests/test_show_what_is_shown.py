@@ -19,6 +19,8 @@ from zrb_store import Store, open_store
 from zrb_store.db.tables import attempt, run, value
 from zrb_store.records import iso
 
+pytestmark = pytest.mark.on_sqlite
+
 
 def shown_seqs(text: str) -> list[int]:
     return [int(found) for found in re.findall(r"^  +#(\d+) ", text, re.MULTILINE)]

@@ -174,6 +174,7 @@ class Refused(Bank):
                 attempt.fail()
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.promise(number=11)
 @pytest.mark.parametrize(("error", "kinds"), REFUSALS)
 def test_a_refusal_from_which_the_agent_goes_on_comes_again(store: Store, error: Exception, kinds: Any) -> None:
@@ -242,6 +243,7 @@ class Report:
     pages: set[int]
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.promise(number=11)
 @pytest.mark.parametrize(
     "receipt",

@@ -84,7 +84,7 @@ def current_script() -> str | None:
     if getattr(main, "__spec__", None) is not None or not isinstance(file, str) or not Path(file).is_absolute():
         return None
     is_installed = sys.executable and is_same_file(Path(file).parent, Path(sys.executable).parent)
-    if is_installed or file.startswith(("/dev/", "/proc/")):
+    if is_installed or file.startswith(("/dev/fd/", "/dev/stdin", "/proc/")):
         return None
     try:
         return check_name(storable(os.path.normpath(file)), "script")
