@@ -1,4 +1,4 @@
-"""Find, create and update sessions."""
+"""Find, create, update, pin and delete sessions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from zrb_store.db.columns import SESSION, readable
-from zrb_store.db.core import bindparam, literal_column, sa, session
+from zrb_store.db.core import bindparam, change, literal_column, queue, sa, session
 from zrb_store.db.dialect import bytewise, insert_if_absent, new_id, now, schema_is_unchanged, tick
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import SessionNotFound, ZrbStoreError
+from zrb_store.queries.changes import is_push_or_pop
 from zrb_store.records import SessionRecord
 
 ALL = sa.select(*(session.c[name] for name in SESSION))
@@ -146,3 +147,29 @@ def _line_of_descent(executor: Executor, session_id: int) -> list[str]:
         name = parent.partition("/")[0] if isinstance(parent, str) else ""  # it may be damaged
         rows = [] if name in line else executor.execute(_PARENT_BY_NAME, {"name": name})
     return line
+
+
+_PIN = (
+    sa.update(session)
+    .where(session.c.id == bindparam("of_session"))
+    .values(pinned=bindparam("is_pinned", type_=sa.Boolean))
+)
+
+
+def pin(executor: Executor, session_id: int, pinned: bool) -> None:
+    """Protect a session from `rm` and `prune`, or end its protection."""
+    executor.execute(_PIN, {"of_session": session_id, "is_pinned": pinned})
+
+
+_DELETE_CHANGES = sa.delete(change).where(change.c.session == bindparam("name"), is_push_or_pop)
+_DELETE_QUEUES = sa.delete(queue).where(queue.c.session_id == bindparam("session_id"))
+_DELETE = sa.delete(session).where(session.c.id == bindparam("session_id"))
+
+
+def delete(executor: Executor, session_id: int, name: str) -> None:
+    """Delete a session with everything in it, and the records of pushes and pops by hand."""
+    # Queues first: deleting an attempt updates the returns that this transaction wrote, and PostgreSQL then checks them
+    # again, when their values are already deleted.
+    executor.execute(_DELETE_QUEUES, {"session_id": session_id})
+    executor.execute(_DELETE, {"session_id": session_id})
+    executor.execute(_DELETE_CHANGES, {"name": name})
