@@ -260,7 +260,7 @@ class Machine(RuleBasedStateMachine):
         moment, then = self.moments[number % len(self.moments)]
         statement = (
             sa.select(whole_text())
-            .where(value.c.queue_id == sa.bindparam("queue_id"), values.was_live)
+            .where(value.c.queue_id == sa.bindparam("queue_id"), values.was_live())
             .order_by(value.c.seq)
         )
         for place, expected in enumerate(then):

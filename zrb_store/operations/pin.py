@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.queries import pin as queries
 from zrb_store.queries import sessions
 from zrb_store.queries.changes import record_change
 
@@ -24,7 +23,7 @@ def pin(database: Database, *names: str, pinned: bool = True) -> None:
     def work(transaction: Transaction) -> None:
         for name in names:
             session = sessions.get(transaction, name, lock=True, even_damaged=True)
-            queries.pin(transaction, session.id, pinned)
+            sessions.pin(transaction, session.id, pinned)
             record_change(transaction, "pin" if pinned else "unpin", name)
 
     database.transact(work, "pin")

@@ -13,7 +13,6 @@ from zrb_store.queries import lease, sessions
 from zrb_store.queries.changes import record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back_unfinished
-from zrb_store.queries.rm import delete_session
 from zrb_store.queries.session_names import matching_names
 from zrb_store.records import SessionRecord
 
@@ -122,4 +121,4 @@ def _refuse(transaction: Transaction, session: SessionRecord) -> None:
 def delete(transaction: Transaction, session: SessionRecord) -> None:
     """Delete a session, which is locked and may be deleted, in the open transaction."""
     give_back_unfinished(transaction, session.id, counted=False)
-    delete_session(transaction, session.id, session.name)
+    sessions.delete(transaction, session.id, session.name)

@@ -1,6 +1,6 @@
 """What attempts print and log.
 
-`raw.py` keeps what was printed, `buffer.py` makes lines of it, `output.py` stores them, and `writer.py` says when.
+`buffer.py` keeps what was printed and makes lines of it, and `output.py` stores them.
 """
 
 from zrb_store.output.output import Output

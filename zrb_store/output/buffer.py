@@ -1,17 +1,21 @@
-"""Makes lines of what an attempt printed, when they are stored."""
+"""What an attempt prints until it is stored: only the end is kept, and it costs next to nothing before it is taken.
+
+Lines are made of it, and secrets masked, when it is taken.
+"""
 
 from __future__ import annotations
 
 import codecs
-import functools
 import io
+import itertools
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import NamedTuple
 
-from zrb_store.output.raw import SLACK, RawOutput, size_of
 from zrb_store.output_text import OutputLine
 from zrb_store.safe_text import COVER, MASK, cover_lines, ends_amid_secret, mask_printed, storable
 
@@ -22,10 +26,17 @@ OLD = 5_000_000
 
 A busy program may need longer than a second to print the end.
 """
+SLACK = 4 * 1024
+"""What is dropped of the rest of a line whose beginning was dropped: it may be the end of a secret."""
 
+Parse = Callable[[list[str]], tuple[list[str], list[str]]]
+"""Splits printed texts into their streams and the texts themselves."""
+_Piece = tuple[float, str, str | bytes]  # the time in seconds since 1970, the stream, and what was printed
+
+_BATCH = 64  # texts that are parsed at once
+_TIME = itemgetter(0)
 # Escape sequences of terminals: colours and movements (CSI), titles and links (OSC), and short ones.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])")
-
 _COVERS = re.compile(f"{COVER}+")
 
 
@@ -51,24 +62,24 @@ class _Unfinished:
     Attributes:
         at: When it was printed.
         text: The text.
-        is_cut: Whether something came before it that was dropped.
-        dropped: How many bytes of that are not counted yet.
+        size: How many bytes were printed of it.
+        is_cut: Whether some of that was dropped.
     """
 
     at: int
     text: str
-    is_cut: bool
-    dropped: int = 0
-
-
-_new = functools.partial(tuple.__new__, OutputLine)  # without the check of the number of fields
+    size: int
+    is_cut: bool = False
 
 
 class OutputBuffer:
     """The end of what an attempt printed, until it is stored. Any thread may add to it, and one at a time takes it.
 
     Attributes:
-        raw: What is printed is added here.
+        times: Instead of `add`, which costs more, the time of a text may be appended here, and ...
+        texts: ... then the text here. Call `trim` now and then. Nothing is made for a text that the garbage collector
+            has to look at.
+        parse: Finds streams and texts in what is appended to `texts`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -77,17 +88,110 @@ class OutputBuffer:
         Args:
             limit: How many bytes are kept.
         """
-        self.raw = RawOutput(limit)
-        self._limit = limit
-        self._of_long_lines = 0  # bytes that were cut from lines which alone are too long
+        self.times: list[float] = []
+        self.texts: list[str] = []
+        self.parse: Parse = lambda texts: (["print"] * len(texts), texts)
+        self._limit, self._room = limit, limit + 2 * SLACK
+        self._counted = self._least = 0  # how many of `texts` were counted, and the least that is kept of them
+        self._prefix = 0  # of one of `texts`, the most that was no part of the text
+        self._skipped = 0  # bytes that were dropped since the last time
+        self._is_cut: dict[str, bool] = {}  # the streams they were of, each with whether the last one was amid a line
+        self._added: list[_Piece] = []
+        self._added_size = 0
+        self._has_parts = False  # whether some of `texts` are no whole lines
+        self._gap = False  # whether something is missing before the lines that are taken
         self._unfinished: dict[str, _Unfinished] = {}
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self._last: dict[str, str] = {}
         self._lock = threading.RLock()  # a signal handler may print while its thread is here
 
-    def last_line(self, stream: str) -> str | None:
-        """Return the last line of a stream that is not blank, as far as it was taken."""
-        return self._last.get(stream)
+    # -- pieces
+
+    def add(self, stream: str, data: str | bytes) -> None:
+        """Add text with its newlines, or bytes of it."""
+        self._added.append((time.time(), stream, data))
+        self._added_size += len(data)
+        if self._added_size > 3 * self._room:
+            with self._lock:
+                added = self._added[:]
+                del self._added[: len(added)]  # another thread may append meanwhile
+                self._added[:0] = kept = self._end_of(added)
+                self._added_size = sum(len(data) for _, _, data in kept)
+
+    def trim(self) -> None:
+        """Drop the oldest of `texts`, if the others are enough even if each has the longest prefix."""
+        with self._lock:
+            new = self.texts[self._counted :]
+            if not new:
+                return
+            # This is done now, as long as the processor has the texts at hand.
+            self._has_parts = self._has_parts or not all(map(str.endswith, new, itertools.repeat("\n")))
+            self._prefix = max(self._prefix, self._prefix_of(new[-1]))
+            self._counted += len(new)
+            self._least += sum(map(len, new)) - self._prefix * len(new)
+            if self._least > 3 * self._room:
+                kept, first = 0, self._counted
+                while first and kept < self._room:
+                    first -= 1
+                    kept += len(self.texts[first]) - self._prefix
+                self._drop_noted(self.texts[:first])
+                del self.times[:first], self.texts[:first]
+                self._counted, self._least = self._counted - first, kept
+
+    def _prefix_of(self, raw: str) -> int:
+        _, (text,) = self.parse([raw])
+        return len(raw) - len(text)
+
+    def _drop_noted(self, raw: list[str]) -> None:
+        """Note that some of `texts` are dropped. Of whole lines, only the last one is parsed."""
+        if raw and not self._has_parts:
+            *raw, last = raw
+            self._skipped += max(sum(map(len, raw)) - self._prefix_of(last) * len(raw), 0)
+            raw = [last]
+        for stream, text in zip(*self.parse(raw), strict=True):
+            self._drop(stream, text)
+
+    def _drop(self, stream: str, data: str | bytes) -> None:
+        self._skipped += size_of(data)
+        self._is_cut[stream] = data[-1:] not in ("\n", b"\n")
+
+    def _newest(self) -> list[_Piece]:
+        """Take what was printed, and return the end of it."""
+        self.trim()
+        count = self._counted
+        times, raw = self.times[:count], self.texts[:count]
+        del self.times[:count], self.texts[:count]  # another thread may append meanwhile
+        pieces: list[_Piece] = []
+        room = self._room
+        while count and room > 0:
+            start = max(count - _BATCH, 0)
+            streams, texts = self.parse(raw[start:count])
+            pieces[:0] = zip(times[start:count], streams, texts, strict=True)
+            room, count = room - sum(map(len, texts)), start
+        self._drop_noted(raw[:count])
+        self._counted = self._least = self._prefix = 0
+        self._has_parts = False
+        if added := self._added[:]:
+            del self._added[: len(added)]
+            self._added_size = 0
+            pieces = sorted([*pieces, *added], key=_TIME)
+        return self._end_of(pieces)
+
+    def _end_of(self, pieces: list[_Piece]) -> list[_Piece]:
+        """Return the end of pieces, which may still be kept, and drop what comes before it."""
+        excess, first = sum([len(data) for _, _, data in pieces]) - self._room, 0
+        while excess > 0 and len(pieces[first][2]) <= excess:
+            excess -= len(pieces[first][2])
+            self._drop(*pieces[first][1:])
+            first += 1
+        kept = pieces[first:]
+        if excess > 0:
+            at, stream, data = kept[0]
+            self._drop(stream, data[:excess])
+            kept[0] = at, stream, data[excess:]
+        return kept
+
+    # -- lines
 
     def take(self, *, all_of_it: bool) -> Printed:
         """Take what was printed, as lines with their times and streams.
@@ -96,64 +200,38 @@ class OutputBuffer:
             all_of_it: Also take a line whose beginning was printed just now and whose end was not.
         """
         with self._lock:
-            if self.raw.is_empty and not self._unfinished and not (all_of_it and self._decoders):
+            if not (self.texts or self._added or self._skipped or self._unfinished or (all_of_it and self._decoders)):
                 return NOTHING
-            times, streams, texts, skipped, is_cut = self.raw.take()
-            for stream, amid_line in is_cut.items():
+            printed = sum(begun.size for begun in self._unfinished.values())
+            pieces = self._newest()
+            printed += self._skipped + sum(size_of(data) for _, _, data in pieces)
+            self._gap = bool(self._skipped)
+            for stream, amid_line in self._is_cut.items():
                 self._decoders.pop(stream, None)
-                begun = self._unfinished.pop(stream, None)  # the end of this line was dropped
-                skipped += 0 if begun is None else size_of(begun.text)
+                self._unfinished.pop(stream, None)  # the end of this line was dropped
                 if amid_line:
-                    self._unfinished[stream] = _Unfinished(0, "", True)
-            lines, cut = self._lines(times, streams, texts)
+                    self._unfinished[stream] = _Unfinished(0, "", 0, True)
+            self._skipped, self._is_cut = 0, {}
+            lines = self._lines([(at, stream, self._text(stream, data)) for at, stream, data in pieces])
             if all_of_it:
-                self._add_halves()
+                for stream in list(self._decoders):  # a character of which only the first bytes were printed
+                    half = self._decoders.pop(stream).decode(b"", final=True)
+                    self._begin(time.time(), stream, half)
             old = int(time.time() * 1_000_000) - OLD
             for stream, begun in list(self._unfinished.items()):
                 if begun.text and (all_of_it or (begun.at <= old and not ends_amid_secret(begun.text))):
-                    del self._unfinished[stream]
-                    cut += self._finish(begun, stream, lines)
-        # Less than nothing may be cut, since a mask may be longer than what it covers; what was skipped is a gap still.
-        skipped = max(skipped + cut, 1) if skipped else 0
-        # Such a line fills the limit alone. All that came before it is dropped, too.
-        skipped, self._of_long_lines = skipped + self._of_long_lines, 0
-        self._note_last(lines)
-        lines, dropped = newest(lines, self._limit)
-        return Printed(lines, skipped + dropped)
+                    lines.append(self._finished(stream, self._unfinished.pop(stream)))
+            printed -= sum(begun.size for begun in self._unfinished.values())
+            self._last |= {stream: text for _, stream, text in lines if text and not text.isspace()}
+            lines, dropped = newest(lines, self._limit)
+            if not (self._gap or dropped):
+                return Printed(lines, 0)
+            # Masks may be longer than what they cover.
+            return Printed(lines, max(printed - sum(line.size for line in lines), 1))
 
-    def _add_halves(self) -> None:
-        """Add what stands for a character of which a stream has only printed the first bytes."""
-        for stream in list(self._decoders):
-            half = self._decoders.pop(stream).decode(b"", final=True)
-            begun = self._unfinished.setdefault(stream, _Unfinished(0, "", False))
-            begun.at = begun.at or int(time.time() * 1_000_000)
-            begun.text += half
-
-    def _lines(self, times: list[float], streams: list[str], texts: list[Any]) -> tuple[list[OutputLine], int]:
-        """Make lines of texts. Return also how many bytes were cut from lines."""
-        if not set(map(type, texts)) <= {str}:
-            texts = list(map(self._text, streams, texts))
-        wholes = {stream: _joined(stream, streams, texts) for stream in set(streams)}
-        is_clean = all(map(_is_clean, wholes.values()))
-        lines = _whole_lines(times, streams, texts, self._limit) if is_clean and not self._unfinished else None
-        if lines is not None:
-            return lines, 0
-        if not is_clean:
-            covered = {stream: io.StringIO(cover_lines(whole)) for stream, whole in wholes.items()}
-            texts = [covered[stream].read(len(text)) for stream, text in zip(streams, texts, strict=True)]
-        lines, cut = [], 0
-        for at, stream, text in zip(times, streams, texts, strict=True):
-            cut += self._split(int(at * 1_000_000), stream, text, is_clean, lines)
-        return lines, cut
-
-    def _note_last(self, lines: list[OutputLine]) -> None:
-        streams = {line.stream for line in lines}
-        for line in reversed(lines):
-            if not streams:
-                break
-            if line.stream in streams and line.text and not line.text.isspace():
-                self._last[line.stream] = line.text
-                streams.remove(line.stream)
+    def last_line(self, stream: str) -> str | None:
+        """Return the last line of a stream that is not blank, as far as it was taken."""
+        return self._last.get(stream)
 
     @property
     def has_beginning(self) -> bool:
@@ -167,73 +245,48 @@ class OutputBuffer:
             self._decoders[stream] = codecs.getincrementaldecoder("utf-8")(errors="replace")
         return self._decoders[stream].decode(data)
 
-    def _split(self, at: int, stream: str, text: str, is_clean: bool, lines: list[OutputLine]) -> int:
-        """Make lines of text, and keep the beginning of one that does not end.
+    def _lines(self, texts: list[tuple[float, str, str]]) -> list[OutputLine]:
+        """Make lines of texts, and keep beginnings of lines that do not end."""
+        streams = {stream for _, stream, _ in texts}
+        wholes = {stream: "".join([text for _, of, text in texts if of == stream]) for stream in streams}
+        # Most lines are kept as they are, and it is quicker to look at all of them at once.
+        is_clean = all(map(_is_clean, wholes.values()))
+        covered = {} if is_clean else {stream: io.StringIO(cover_lines(whole)) for stream, whole in wholes.items()}
+        lines = []
+        for at, stream, text in texts:
+            *ended, rest = (text if is_clean else covered[stream].read(len(text))).split("\n")
+            for part in ended:
+                if is_clean and stream not in self._unfinished and len(part) < self._limit:
+                    lines.append(OutputLine(int(at * 1_000_000), stream, part))
+                else:
+                    self._begin(at, stream, part)
+                    lines.append(self._finished(stream, self._unfinished.pop(stream)))
+            if rest:
+                self._begin(at, stream, rest)
+        return lines
 
-        Args:
-            at: When it was printed.
-            stream: Its stream.
-            text: The text.
-            is_clean: Whether there is nothing in it that is not kept.
-            lines: The lines are added to these.
+    def _begin(self, at: float, stream: str, text: str) -> None:
+        """Add to the line that a stream prints at the moment."""
+        begun = self._unfinished.setdefault(stream, _Unfinished(0, "", 0))
+        begun.at = begun.at or int(at * 1_000_000)
+        begun.text += text
+        begun.size += size_of(text)
+        if len(begun.text) > self._limit + 2 * SLACK:
+            begun.text, begun.is_cut = begun.text[-self._limit - SLACK :], True
 
-        Returns:
-            How many bytes were cut from lines.
-        """
-        parts = text.split("\n")
-        begun = self._unfinished.pop(stream, None)
-        cut = 0
-        if begun is not None and len(parts) > 1:
-            begun.text += parts.pop(0)
-            begun.at = begun.at or at
-            cut += self._finish(begun, stream, lines)
-            begun = None
-        rest = parts.pop()
-        for part in parts:
-            if is_clean and len(part) < self._limit:
-                lines.append(OutputLine(at, stream, part))
-            else:
-                cut += self._finish(_Unfinished(at, part, False), stream, lines)
-        if begun is not None:
-            begun.text += rest
-            begun.at = begun.at or at
-            if len(begun.text) > self._limit + 2 * SLACK:
-                kept = begun.text[-self._limit - SLACK :]
-                begun.dropped += size_of(begun.text) - size_of(kept)
-                begun.text, begun.is_cut = kept, True
-            self._unfinished[stream] = begun
-        elif rest:
-            self._unfinished[stream] = _Unfinished(at, rest, False)
-        return cut
-
-    def _finish(self, begun: _Unfinished, stream: str, lines: list[OutputLine]) -> int:
-        """Add a line as a terminal shows it, with secrets masked before it is cut. Return how many bytes were cut."""
+    def _finished(self, stream: str, begun: _Unfinished) -> OutputLine:
+        """Return a line as a terminal shows it, with secrets masked before it is cut."""
         text = begun.text.rstrip("\r")
-        if "\r" in text:  # what came before was overwritten
-            text = text[text.rindex("\r") + 1 :]
-        if "\x1b" in text:
-            text = _ESCAPES.sub("", text)
-        # Of a line that is far too long, the beginning is of no use; but the end of a secret must not remain alone.
-        is_cut = begun.is_cut
-        if len(text) > self._limit + 2 * SLACK:
-            text, is_cut = text[-self._limit - SLACK :], True
-        text = mask_printed(text)
-        if COVER in text:
-            text = _COVERS.sub(MASK, text)
-        text = storable(text)
-        if is_cut:
+        text = _ESCAPES.sub("", text[text.rfind("\r") + 1 :])  # what came before was overwritten
+        text = storable(_COVERS.sub(MASK, mask_printed(text)))
+        if begun.is_cut:  # the end of a secret must not remain alone
             text = text[SLACK:]
-        encoded, room = text.encode(), self._limit - 1  # for the newline
-        if is_cut or len(encoded) > room:
+        encoded, room = text.encode(), max(self._limit - 1, 0)  # for the newline
+        if begun.is_cut or len(encoded) > room:
             kept = max(room - len(CUT), 0)
-            text = (CUT.encode() + encoded[max(len(encoded) - kept, 0) :])[: max(room, 0)].decode(errors="ignore")
-        line = OutputLine(begun.at, stream, text)
-        lines.append(line)
-        cut = begun.dropped + size_of(begun.text) + 1 - line.size
-        if len(encoded) > room:
-            self._of_long_lines += cut
-            return 0
-        return cut if is_cut else 0
+            text = (CUT.encode() + encoded[max(len(encoded) - kept, 0) :])[:room].decode(errors="ignore")
+            self._gap = True
+        return OutputLine(begun.at, stream, text)
 
 
 def newest(lines: list[OutputLine], limit: int) -> tuple[list[OutputLine], int]:
@@ -254,22 +307,10 @@ def newest(lines: list[OutputLine], limit: int) -> tuple[list[OutputLine], int]:
     return lines[first:], dropped
 
 
-def _joined(stream: str, streams: list[str], texts: list[str]) -> str:
-    """Join the texts of one of the streams."""
-    if streams.count(stream) == len(streams):
-        return "".join(texts)
-    return "".join([text for of, text in zip(streams, texts, strict=True) if of == stream])
-
-
-def _whole_lines(times: list[float], streams: list[str], texts: list[str], limit: int) -> list[OutputLine] | None:
-    """Return the lines if each text is a whole one and not longer than `limit`, as most are; else None."""
-    *lines, rest = "".join(texts).split("\n")
-    sizes = list(map(len, texts))
-    if rest or [len(line) + 1 for line in lines] != sizes or max(sizes, default=0) > limit:
-        return None
-    return list(map(_new, zip([int(at * 1_000_000) for at in times], streams, lines, strict=True)))
+def size_of(data: str | bytes) -> int:
+    """Return how many bytes this is."""
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode("utf-8", "replace"))
 
 
 def _is_clean(text: str) -> bool:
-    """Whether lines are kept as they are. Most are, and it is quicker to look at all of them at once."""
     return text.isascii() and not any(each in text for each in ("\0", "\r", "\x1b")) and mask_printed(text) == text

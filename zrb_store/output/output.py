@@ -13,8 +13,7 @@ from typing import Any
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
-from zrb_store.output.buffer import NOTHING, OutputBuffer, newest
-from zrb_store.output.raw import Parse
+from zrb_store.output.buffer import NOTHING, OutputBuffer, Parse, newest
 from zrb_store.output.writer import Writer, writer
 from zrb_store.output_text import OutputLine
 from zrb_store.queries import attempts
@@ -78,7 +77,7 @@ class Output:
         """
         if self._is_over or self._is_inherited:
             return
-        self._buffer.raw.add(stream, data)
+        self._buffer.add(stream, data)
         if not self._is_due:
             self._wake()
 
@@ -91,8 +90,8 @@ class Output:
             print_text: Gets texts with their newlines, and keeps them in memory.
             parse: Finds streams and texts in such texts.
         """
-        raw, now = self._buffer.raw, time.time
-        times, texts, raw.parse = raw.times, raw.texts, parse
+        self._buffer.parse = parse
+        times, texts, now = self._buffer.times, self._buffer.texts, time.time
 
         def note(message: str) -> Any:
             ending = self._ignored_ending
@@ -124,7 +123,7 @@ class Output:
         if self._is_inherited:
             return
         if self._is_due or not self._wake():
-            self._buffer.raw.trim()  # a task that prints little need not be trimmed
+            self._buffer.trim()  # a task that prints little need not be trimmed
 
     def _wake(self) -> bool:
         self._is_due = True  # before the writer can say that it has stored it

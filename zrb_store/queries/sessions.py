@@ -1,4 +1,4 @@
-"""Find, create and update sessions."""
+"""Find, create, update, pin and delete sessions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import bytewise, insert_if_absent, new_id, now, schema_is_unchanged, tick
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import SessionNotFound, ZrbStoreError
+from zrb_store.queries.changes import is_push_or_pop
 from zrb_store.records import SessionRecord
 
 if TYPE_CHECKING:
@@ -166,3 +167,42 @@ def _line_of_descent(executor: Executor, session_id: int) -> list[str]:
         name = parent.partition("/")[0] if isinstance(parent, str) else ""  # it may be damaged
         rows = [] if name in line else executor.execute(_parent_by_name(), {"name": name})
     return line
+
+
+@statement
+def _pin() -> sa.Update:
+    return (
+        sa.update(t.session)
+        .where(t.session.c.id == bindparam("of_session"))
+        .values(pinned=bindparam("is_pinned", type_=sa.Boolean))
+    )
+
+
+def pin(executor: Executor, session_id: int, pinned: bool) -> None:
+    """Protect a session from `rm` and `prune`, or end its protection."""
+    executor.execute(_pin(), {"of_session": session_id, "is_pinned": pinned})
+
+
+@statement
+def _delete_changes() -> sa.Delete:
+    of_session = t.change.c.session == bindparam("name")
+    return sa.delete(t.change).where(of_session, is_push_or_pop())
+
+
+@statement
+def _delete_queues() -> sa.Delete:
+    return sa.delete(t.queue).where(t.queue.c.session_id == bindparam("session_id"))
+
+
+@statement
+def _delete() -> sa.Delete:
+    return sa.delete(t.session).where(t.session.c.id == bindparam("session_id"))
+
+
+def delete(executor: Executor, session_id: int, name: str) -> None:
+    """Delete a session with everything in it, and the records of pushes and pops by hand."""
+    # Queues first: deleting an attempt updates the returns that this transaction wrote, and PostgreSQL then checks them
+    # again, when their values are already deleted.
+    executor.execute(_delete_queues(), {"session_id": session_id})
+    executor.execute(_delete(), {"session_id": session_id})
+    executor.execute(_delete_changes(), {"name": name})
