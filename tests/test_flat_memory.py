@@ -25,7 +25,7 @@ from pathlib import Path
 from zrb_store.cli import run
 from zrb_store.render import printing
 if sys.argv[1] == "terminal":
-    output.on_terminal = lambda: True
+    printing.on_terminal = lambda: True
 for command in json.loads(sys.argv[2]):
     run(command)
     print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)

@@ -22,6 +22,7 @@ from zrb_store import Store, codec
 from zrb_store.inspect.trace import trace
 from zrb_store.operations.pop import pop
 from zrb_store.operations.push import push
+from zrb_store.queries.changes import Change
 from zrb_store.render.format import process
 from zrb_store.render.readable import readable
 from zrb_store.safe_text import printable
@@ -100,7 +101,7 @@ def test_the_life_of_a_value_is_that_of_trace(
 
 def _process(event: dict[str, Any]) -> str | None:
     by_hand = event["pushed_from"] or event["popped_by"]
-    return process(by_hand) if by_hand else None
+    return process(Change(at=0, action="", detail=None, **by_hand)) if by_hand else None
 
 
 def test_the_command_below_a_value_prints_it(
