@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zrb_store import codec, lease, open_store
+from zrb_store import codec, open_store
 from zrb_store.attempt import Attempt
 from zrb_store.queries import takes, values
+from zrb_store.runtime import lease
 from zrb_store.store import Store
 
 SMALL = {"id": 4711, "file": "2026-11-24/part-0000001.csv", "rows": 1043200}

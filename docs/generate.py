@@ -27,7 +27,7 @@ import zrb_store.db
 import zrb_store.queries
 import zrb_store.testing
 from zrb_store import settings
-from zrb_store.cli.app import app
+from zrb_store.cli.command import app
 from zrb_store.db import core
 from zrb_store.db.columns import ColumnRule
 from zrb_store.operations.export import FIELDS, FORMAT

@@ -7,9 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import context
 
-from zrb_store.db import migrate, tables
-from zrb_store.db.revision import VERSION_TABLE
-from zrb_store.db.urls import store_url
+from zrb_store.db import VERSION_TABLE, migrate, tables
+from zrb_store.db.location import store_url
 
 
 def is_ours(name: str | None, kind: str, _parents: object) -> bool:

@@ -6,8 +6,8 @@ import os
 import signal
 from multiprocessing.connection import Connection
 
+from zrb_store.consume.child import Guard
 from zrb_store.consume.command import CommandRunner
-from zrb_store.consume.guard import Guard
 from zrb_store.process import process_started
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from zrb_store import cli
-from zrb_store.db.urls import store_url
+from zrb_store.db.location import store_url
 
 
 class Result(NamedTuple):

@@ -25,13 +25,12 @@ from tests.processes import start_server
 from tests.statements import built_again
 from tests.told import Told
 from tests.zrb.environments import RELEASES, is_left_out
-from zrb_store.db import chunks as db_chunks
-from zrb_store.db import migrate, waiting
-from zrb_store.db.revision import REVISION
+from zrb_store.db import REVISION, migrate, waiting
+from zrb_store.db.location import store_url
 from zrb_store.db.schema import open_database
 from zrb_store.db.tables import value
-from zrb_store.db.urls import store_url
 from zrb_store.queries import chunks, takes
+from zrb_store.queries import chunks as db_chunks
 
 if TYPE_CHECKING:
     import psycopg

@@ -42,7 +42,7 @@ from tests.test_shared_queue import consume_under_fire
 from tests.workers import push_and_take
 from tests.workload import prepare, result, workflow
 from zrb_store import Store, open_store
-from zrb_store.db import failpoints
+from zrb_store.db import transaction
 from zrb_store.queries import lease
 from zrb_store.queries.lease import SUSPICION
 from zrb_store.testing import crash_at
@@ -194,7 +194,7 @@ def run_undisturbed(location: str) -> tuple[list[tuple[str, int]], float, dict[s
 
     @contextlib.contextmanager
     def watching() -> Iterator[None]:
-        failpoints.set_callback(reached)
+        transaction.set_callback(reached)
         yield
 
     outcome = run_workflow(location, watching, DEADLINE)

@@ -30,7 +30,7 @@ from tests.forks import fork
 from tests.places import Files, Places, Schemas
 from tests.rows import faults, query
 from zrb_store import Store, Xcom, open_store, step
-from zrb_store.db import failpoints
+from zrb_store.db import transaction
 from zrb_store.testing import crash_at
 
 DEADLINE = 600.0
@@ -202,7 +202,7 @@ def run_undisturbed(workflow: Workflow) -> tuple[list[tuple[str, int]], float, d
     @contextlib.contextmanager
     def watching() -> Any:
         with visits.open("w") as file:
-            failpoints.set_callback(lambda point: print(point, file=file))
+            transaction.set_callback(lambda point: print(point, file=file))
             yield
 
     began = time.monotonic()

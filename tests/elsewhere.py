@@ -86,7 +86,7 @@ class Elsewhere:
 def consume(location: str, session: str, lease: float) -> Iterator[str]:
     """Consume the inbox, and yield what happens. Each delivery ends when a line comes."""
     from zrb_store import LeaseLost, open_store
-    from zrb_store import lease as leases
+    from zrb_store.runtime import lease as leases
 
     socket.sethostname("elsewhere")
     leases.set_duration(lease)

@@ -13,12 +13,11 @@ from urllib.parse import quote, urlsplit
 
 import sqlalchemy as sa
 
+from zrb_store.db.location import store_url
 from zrb_store.db.migrate import engine_of
-from zrb_store.db.urls import store_url
 from zrb_store.page.access import App
-from zrb_store.page.app import Site
-from zrb_store.page.stores import Stores
-from zrb_store.page.watcher import Watcher
+from zrb_store.page.server import Site
+from zrb_store.page.stores import Stores, Watcher
 
 
 class Answer(NamedTuple):

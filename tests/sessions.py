@@ -18,8 +18,7 @@ from zrb_store.db.engine import Database
 from zrb_store.inspect.log import log
 from zrb_store.inspect.report import describe
 from zrb_store.inspect.show import open_session
-from zrb_store.json_tree import Lazy
-from zrb_store.records import AttemptRecord, RunRecord
+from zrb_store.records import AttemptRecord, Lazy, RunRecord
 
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schema"
 

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from tests.postgres import wait_until
 from tests.processes import DEADLINE, Child
-from zrb_store import cli, lease
-from zrb_store.consume.signals import EndingSignals
-from zrb_store.db.urls import store_url
+from zrb_store import cli
+from zrb_store.consume.child import EndingSignals
+from zrb_store.db.location import store_url
+from zrb_store.runtime import lease
 
 ROOT = Path(__file__).parent.parent
 ENTRY = "from zrb_store.cli import main; main()"

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from zrb_store import Attempt, Store
-from zrb_store.attempt.step_call import Done, StepCall
-from zrb_store.attempt.step_under_way import Step
+from zrb_store.attempt.step import Done, Step, StepCall
 
 
 class Broken(Exception):

@@ -15,8 +15,8 @@ import pytest
 
 from zrb_store import Store, cli, open_store, settings, step
 from zrb_store.cli.command_table import COMMANDS
-from zrb_store.db.urls import store_url
-from zrb_store.render.messages import as_typed, command_as_typed, print_line, zrb_program
+from zrb_store.db.location import store_url
+from zrb_store.render.format import as_typed, command_as_typed, print_line, zrb_program
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ("zrb-store", "zrb xcom")
@@ -24,9 +24,9 @@ _COMMAND = rf"(?:{'|'.join(map(re.escape, COMMANDS))})\b"
 
 # Texts that are no messages, and where their commands are made what the reader types.
 OTHERWISE = {
-    "zrb_store/cli/export.py",  # an example of --help: Command.format_epilog
+    "zrb_store/cli/store.py",  # an example of --help: Command.format_epilog
     "zrb_store/inspect/alert.py",  # a bare command: `check` passes it through command_as_typed
-    "zrb_store/on_failure.py",  # a bare command for the command of ZRB_STORE_ON_FAILURE
+    "zrb_store/runtime/on_failure.py",  # a bare command for the command of ZRB_STORE_ON_FAILURE
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_migrations import NEXT, ROOT, engine_of, revision_of
-from zrb_store.db.revision import REVISION
+from zrb_store.db import REVISION
 
 pytestmark = pytest.mark.slow
 

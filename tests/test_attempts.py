@@ -20,10 +20,10 @@ from zrb_store import (
     UnencodableValue,
     ValueTooLarge,
     ZrbStoreError,
+    masking,
     open_store,
-    safe_text,
 )
-from zrb_store.safe_text import TRACEBACK_LIMIT, error_text
+from zrb_store.masking import TRACEBACK_LIMIT, error_text
 
 WRITES: dict[str, Callable[[Any], object]] = {
     "push": lambda q: q.push(1),
@@ -148,7 +148,7 @@ class TestEnds:
         assert text.endswith(f"{char}{'z' * shift}\n")
 
     def test_no_half_of_a_secret_survives_the_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(safe_text, "_remembered", {"ABCDEFGHIJ"})
+        monkeypatch.setattr(masking, "_remembered", {"ABCDEFGHIJ"})
         for size in range(TRACEBACK_LIMIT - 400, TRACEBACK_LIMIT + 40):
             parts = error_text(ValueError("ABCDEFGHIJ" + "y" * size))
             assert "***" in "".join(part or "" for part in parts)

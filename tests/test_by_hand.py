@@ -20,9 +20,8 @@ from zrb_store import Store
 from zrb_store.db.tables import change
 from zrb_store.inspect import value as by_hand
 from zrb_store.inspect.show import open_session
-from zrb_store.json_tree import MAX_ROWS, Lazy
-from zrb_store.queries.changes import record_change
-from zrb_store.records import iso
+from zrb_store.queries.by_hand import record_change
+from zrb_store.records import MAX_ROWS, Lazy, iso
 
 ME = {"user": getpass.getuser(), "host": socket.gethostname()}
 

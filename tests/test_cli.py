@@ -13,7 +13,7 @@ import pytest
 
 from tests.commands import Commands
 from zrb_store import Store, cli, open_store
-from zrb_store.cli.app import app
+from zrb_store.cli.command import app
 
 
 def test_an_internal_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

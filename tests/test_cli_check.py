@@ -17,7 +17,7 @@ from tests.sessions import Broken, etl, inbox, parse, parse_lines
 from tests.test_reclaim import age_lease
 from zrb_store import Store
 from zrb_store.errors import StoreMissing
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import remove_sessions
 
 
 def end(store: Store, name: str, outcome: str = "failed", **settings: Any) -> None:

@@ -19,18 +19,15 @@ from tests.sessions import parse, parse_lines
 from tests.statements import built_again
 from tests.test_migrations import NEXT
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, codec, open_store
-from zrb_store.db import engine, migrate, schema
+from zrb_store.db import REVISION, engine, migrate, schema
 from zrb_store.db.core import ready
 from zrb_store.db.dialect import lost_commits, statements
-from zrb_store.db.revision import REVISION
-from zrb_store.db.urls import store_url
+from zrb_store.db.location import store_url
 from zrb_store.inspect import doctor
 from zrb_store.operations import db as db_operations
 from zrb_store.operations.mark import mark
-from zrb_store.operations.pin import pin
-from zrb_store.operations.pop import pop
-from zrb_store.operations.push import push
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import pin, remove_sessions
+from zrb_store.operations.values import pop, push
 from zrb_store.queries import attempts, sessions, takes, values
 from zrb_store.queries import lease as lease_queries
 

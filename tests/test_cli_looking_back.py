@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from tests.commands import Commands
 from tests.sessions import Broken, etl, inbox, parse, parse_lines
 from zrb_store import Store, ValueNotFound, codec
-from zrb_store.codec.differences import differences
+from zrb_store.codec.compare import differences
 from zrb_store.inspect.get import part
 from zrb_store.process import identity
-from zrb_store.queries import changes
+from zrb_store.queries import by_hand
 
 # -- log
 
@@ -70,7 +70,7 @@ def test_log_of_a_session_without_runs_and_of_a_lost_attempt(command: Commands, 
 
 
 def test_log_tells_what_was_done_by_hand(command: Commands, filled: Store) -> None:
-    changes.record_change(filled.database, "pin", "etl-24", None)
+    by_hand.record_change(filled.database, "pin", "etl-24", None)
     document = parse("log", command.ok("log", "etl-24", "--format", "json"))
     assert [(one["action"], one["pid"]) for one in document["changes"]] == [("pin", identity().pid)]
     assert "By others" in command.ok("log", "etl-24")

@@ -16,9 +16,9 @@ from zrb_store import Store, ZrbStoreError, open_store
 from zrb_store.db.core import ready
 from zrb_store.db.dialect import matches
 from zrb_store.db.tables import session
-from zrb_store.name_pattern import NamePattern
-from zrb_store.operations import rm
-from zrb_store.operations.pin import pin
+from zrb_store.names import NamePattern
+from zrb_store.operations import sessions
+from zrb_store.operations.sessions import pin
 from zrb_store.testing import expire_lease
 
 NAMES = ["etl-1", "etl-2", "etl_3", "ETL-4", "etl-10", "etl", "a.b", "a+b", "aXb", "x:y", "etl-1-retry"]
@@ -211,8 +211,8 @@ def test_rm_deletes_what_matches_although_nobody_reads_the_names(
     def stop(*_: object) -> None:
         raise click.exceptions.Exit  # as for a closed pipe
 
-    monkeypatch.setattr(rm, "_AT_ONCE", 1)
-    monkeypatch.setattr("zrb_store.cli.rm.echo", stop)
+    monkeypatch.setattr(sessions, "_AT_ONCE", 1)
+    monkeypatch.setattr("zrb_store.cli.sessions.echo", stop)
     command.ok("rm", "--match", "etl-*")
     assert names(named) == {name for name in NAMES if not name.startswith("etl-")}
 
@@ -251,11 +251,11 @@ def test_rm_wants_names_or_a_pattern(command: Commands, named: Store) -> None:
 
 
 def test_what_is_pinned_meanwhile_stays(command: Commands, named: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rm, "_AT_ONCE", 2)
-    removing = rm.remove_matching(named.database, NamePattern("etl-*"))
+    monkeypatch.setattr(sessions, "_AT_ONCE", 2)
+    removing = sessions.remove_matching(named.database, NamePattern("etl-*"))
     assert next(removing) == "etl-1"
     pin(named.database, "etl-10")
-    rm.remove_sessions(named.database, "etl-2")
+    sessions.remove_sessions(named.database, "etl-2")
     with pytest.raises(ZrbStoreError, match="session etl-10 is pinned"):
         list(removing)
     assert names(named) == set(NAMES) - {"etl-1", "etl-1-retry", "etl-2"}

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from tests.commands import Commands
 from tests.sessions import parse, parse_lines
 from tests.stepping import attempt_of, rows
-from zrb_store import Store, lease
+from zrb_store import Store
 from zrb_store.inspect.show import open_session
+from zrb_store.runtime import lease
 from zrb_store.testing import expire_lease
 
 # -- log

@@ -16,7 +16,7 @@ from tests.sessions import parse
 from tests.test_prune import age, everything, names, run
 from zrb_store import SessionNotFound, Store
 from zrb_store.db import tables
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import remove_sessions
 
 
 def test_the_commands(command: Commands, store: Store) -> None:

@@ -146,7 +146,7 @@ def test_plain_values_are_written_as_json_writes_them(monkeypatch: pytest.Monkey
         monkeypatch.setattr("json.encoder.c_make_encoder", None)
         monkeypatch.setattr("zrb_store.codec.json_text._dumps", strict_json.fastest_encoder(ascii_only=False))
     value = {"name": "ä", "n": 1, "rate": 0.5, "none": None, "flags": [True, False], "in": {"a": [{}]}}
-    monkeypatch.setattr("zrb_store.codec.fast_json.writer", lambda: None)
+    monkeypatch.setattr("zrb_store.codec.json_text.writer", lambda: None)
     assert encode(value).data == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     assert to_json(encode(value).data) == value
 

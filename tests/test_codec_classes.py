@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
 
-from zrb_store.codec import Undecodable, decode, encode, register_codec, registry, to_json
+from zrb_store.codec import Undecodable, classes, decode, encode, register_codec, to_json
 from zrb_store.errors import InvalidArgument, UnencodableValue
 
 T = TypeVar("T")
@@ -107,8 +107,8 @@ class Sub(Point):
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what a test registers."""
-    monkeypatch.setattr(registry, "_by_class", dict(registry._by_class))
-    monkeypatch.setattr(registry, "_by_name", dict(registry._by_name))
+    monkeypatch.setattr(classes, "_by_class", dict(classes._by_class))
+    monkeypatch.setattr(classes, "_by_name", dict(classes._by_name))
 
 
 def round_trip(value: Any) -> Any:
@@ -256,7 +256,7 @@ def test_a_codec_that_makes_nothing_storable_is_refused(encoder: Any) -> None:
 def test_a_class_without_its_codec_here_is_shown_raw() -> None:
     register_codec(Money, name="money", encode=lambda money: money.cents, decode=Money)
     data = encode([1, Money(5)]).data
-    registry._by_name.clear()
+    classes._by_name.clear()
     found = decode(data)[1]
     assert isinstance(found, Undecodable)
     assert found.type == "money"

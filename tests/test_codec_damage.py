@@ -15,7 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zrb_store.codec import Opaque, Undecodable, decode, encode, to_json, walk
+from zrb_store.codec import Opaque, Undecodable, decode, encode, to_json
+from zrb_store.codec import text as walk
 
 TAGS = sorted(walk.READERS)
 

@@ -20,7 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.test_codec import shape, values
-from zrb_store.codec import decode, encode, fast_json, to_json
+from zrb_store.codec import decode, encode, json_text, to_json
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 
 RECORDS = [{"id": number, "name": f"customer {number:05}", "paid": number / 8, "note": None} for number in range(110)]
@@ -67,8 +67,8 @@ RAW_TEXTS = st.lists(
 def standard_library() -> Iterator[None]:
     """Leave all texts to the standard library."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast_json, "writer", lambda: None)
-        patch.setattr(fast_json, "_decoder", lambda: None)
+        patch.setattr(json_text, "writer", lambda: None)
+        patch.setattr(json_text, "_decoder", lambda: None)
         yield
 
 
@@ -206,17 +206,17 @@ def test_an_odd_part_of_a_large_value_is_treated_as_in_a_small_one(odd: Any) -> 
 def test_without_the_libraries_all_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("msgspec", "msgspec.json"):
         monkeypatch.setitem(sys.modules, name, None)
-    fast_json.writer.cache_clear()
-    fast_json._decoder.cache_clear()
+    json_text.writer.cache_clear()
+    json_text._decoder.cache_clear()
     try:
-        assert fast_json.writer() is None
+        assert json_text.writer() is None
         with pytest.raises(ValueError, match="not installed"):
-            fast_json.read("1")
+            json_text.read("1")
         assert decode(encode(RECORDS).data) == RECORDS
         assert encode(RECORDS).data == json.dumps(RECORDS, separators=(",", ":"))
     finally:
-        fast_json.writer.cache_clear()
-        fast_json._decoder.cache_clear()
+        json_text.writer.cache_clear()
+        json_text._decoder.cache_clear()
 
 
 def test_garbage_is_collected_again_after_a_large_value_was_read() -> None:

@@ -20,7 +20,7 @@ import pytest
 from tests.commands import Commands
 from tests.sessions import Broken, etl
 from zrb_store import Store, cli, open_store, step
-from zrb_store.cli.app import app
+from zrb_store.cli.command import app
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.cli.completion import candidates, sessions, sessions_to_change
 

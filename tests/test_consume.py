@@ -21,8 +21,8 @@ from zrb_store import (
     ZrbStoreError,
     open_store,
 )
-from zrb_store.db.failpoints import set_callback
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.db.transaction import set_callback
+from zrb_store.operations.sessions import remove_sessions
 
 pytestmark = pytest.mark.usefixtures("sound")
 

@@ -23,7 +23,7 @@ from zrb_store import (
 )
 from zrb_store.consume import workers
 from zrb_store.consume.command import CommandRunner
-from zrb_store.db.failpoints import set_callback
+from zrb_store.db.transaction import set_callback
 from zrb_store.testing import expire_lease
 
 pytestmark = pytest.mark.usefixtures("sound")

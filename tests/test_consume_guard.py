@@ -16,8 +16,8 @@ from tests.command_consumers import consume
 from tests.command_runs import is_gone
 from tests.postgres import wait_until
 from tests.processes import Child
-from zrb_store.consume import guard as guards
-from zrb_store.consume.guard import Guard
+from zrb_store.consume import child as guards
+from zrb_store.consume.child import Guard
 from zrb_store.process import has_living_member, identity, is_group_alive, process_started
 
 # A command with a child and a grandchild, all of which ignore what can be ignored.

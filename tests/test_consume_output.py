@@ -14,8 +14,8 @@ import pytest
 
 from tests.command_runs import Commands, ignore, is_gone
 from tests.postgres import DEADLINE, wait_until
-from zrb_store import safe_text
-from zrb_store.consume import streams
+from zrb_store import masking
+from zrb_store.consume import outcome as streams
 from zrb_store.consume.command import CommandRunner
 from zrb_store.consume.outcome import KEPT
 
@@ -56,8 +56,8 @@ def test_the_end_of_a_flood_is_kept(commands: Commands) -> None:
 
 
 def test_secrets_are_masked(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_text, "_remembered", set())
-    safe_text.remember("s3cret")
+    monkeypatch.setattr(masking, "_remembered", set())
+    masking.remember("s3cret")
     outcome = commands.sh("echo the password is s3cret; exit 1")
     assert (outcome.error, outcome.output) == ("sh exited with 1: the password is ***", "the password is ***\n")
     # Where the kept part begins, a secret is cut in two.

@@ -23,7 +23,7 @@ from zrb_store import (
     open_store,
 )
 from zrb_store.codec import Undecodable
-from zrb_store.operations.requeue import requeue
+from zrb_store.operations.values import requeue
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -38,7 +38,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             made.append(timeout or 0)
             return self.is_set()
 
-    monkeypatch.setattr("zrb_store.run.deliveries.threading", SimpleNamespace(Event=Event))
+    monkeypatch.setattr("zrb_store.run.consumer.threading", SimpleNamespace(Event=Event))
     return made
 
 

@@ -17,8 +17,8 @@ from tests.test_prune import names
 from tests.test_transfer import imported
 from zrb_store import SessionNotFound, Store, ZrbStoreError, codec, open_store
 from zrb_store.db.tables import value
-from zrb_store.operations.push import push
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import remove_sessions
+from zrb_store.operations.values import push
 from zrb_store.testing import expire_lease
 
 FAR = 2**62

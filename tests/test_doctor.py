@@ -18,19 +18,20 @@ from tests.faults import FAULTS
 from tests.sessions import parse, parse_lines
 from tests.steps import fill_with_steps, insert_step
 from tests.test_fork import Scenario, ScenarioRun, first_starts, steps
-from zrb_store import Store, StoreMissing, lease
-from zrb_store.db.chunks import LONGEST
+from zrb_store import Store, StoreMissing
 from zrb_store.db.engine import Database
-from zrb_store.db.urls import store_url
+from zrb_store.db.location import store_url
 from zrb_store.inspect import doctor
 from zrb_store.inspect.doctor import Finding, examine
 from zrb_store.operations import prune
 from zrb_store.operations.mark import mark
-from zrb_store.operations.requeue import requeue
-from zrb_store.operations.rm import remove_sessions
-from zrb_store.output_text import OutputLine
+from zrb_store.operations.sessions import remove_sessions
+from zrb_store.operations.values import requeue
 from zrb_store.queries import output
+from zrb_store.queries.chunks import LONGEST
 from zrb_store.queries.invariants import INVARIANTS
+from zrb_store.records import OutputLine
+from zrb_store.runtime import lease
 
 
 def fill_with_history(store: Store) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 import zrb_store
 from zrb_store import settings
-from zrb_store.cli.app import app
+from zrb_store.cli.command import app
 from zrb_store.settings import CHILD_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,10 +8,11 @@ import pytest
 
 from tests.attempts import acting_as
 from tests.postgres import DEADLINE
-from zrb_store import SessionNotFound, Store, waiting
-from zrb_store.operations.pop import pop
-from zrb_store.queries import lookout
-from zrb_store.waiting import FileWatch, QueueWait
+from zrb_store import SessionNotFound, Store
+from zrb_store.operations.values import pop
+from zrb_store.queries import deliveries
+from zrb_store.runtime import waiting
+from zrb_store.runtime.waiting import FileWatch, QueueWait
 
 ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
@@ -42,7 +43,7 @@ def test_a_file_that_is_watched(tmp_path: Path) -> None:
 
 @ON_POSTGRESQL
 def test_it_asks_without_prepared_statements_too(store: Store) -> None:
-    has_value, has_other = (lookout.has_value(store.database, "inbox", name) for name in ("ä", "other"))
+    has_value, has_other = (deliveries.has_value(store.database, "inbox", name) for name in ("ä", "other"))
     assert not has_value()
     store.session("inbox").xcom["ä"].push(1)
     assert has_value()

@@ -20,9 +20,9 @@ from tests.test_fork import QUEUES, TASKS, Died, Scenario, ScenarioRun, state
 from tests.test_steps import Boom, Counted, attempt_of, failing
 from zrb_store import Attempt, Store, TaskNotFound, Xcom
 from zrb_store.attempt import Step
-from zrb_store.attempt.step_call import StepCall
+from zrb_store.attempt.step import StepCall
 from zrb_store.db.tables import attempt, session
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import remove_sessions
 from zrb_store.queries import attempts
 
 pytestmark = pytest.mark.usefixtures("sound")

@@ -10,7 +10,7 @@ from tests.test_cli_looking_back import events
 from tests.test_fork import fail_at_load
 from tests.test_transfer import exported, imported
 from zrb_store import Store
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import remove_sessions
 
 
 @pytest.fixture

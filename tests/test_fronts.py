@@ -16,10 +16,10 @@ from tests.consumers import fail
 from tests.postgres import DEADLINE, wait_until, waits_for_lock
 from zrb_store import Store, open_store
 from zrb_store.db.transaction import Transaction
-from zrb_store.operations.requeue import requeue_all
-from zrb_store.queries import fronts
-from zrb_store.queries.fronts import Front
+from zrb_store.operations.values import requeue_all
+from zrb_store.queries import takes
 from zrb_store.queries.give_back import give_back
+from zrb_store.queries.takes import Front
 
 pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True)]
 
@@ -49,8 +49,8 @@ def queue_of(store: Store) -> Any:
 def look(store: Store) -> Front:
     """Find out where the live values of the queue begin."""
     queue_id = store.session("inbox").xcom.queue_id("q")
-    fronts.look(store.database, queue_id)
-    front = fronts.known_front(store.database, queue_id)
+    takes.look(store.database, queue_id)
+    front = takes.known_front(store.database, queue_id)
     assert front is not None
     return front
 
@@ -84,8 +84,8 @@ def test_takes_do_not_read_what_was_taken(store: Store, snapshot: object, monkey
     """The first one does, and notes where the live values begin."""
     queue = queue_of(store)
     queue.extend(range(200))
-    monkeypatch.setattr("zrb_store.queries.fronts._SLOW", 0.0)
-    monkeypatch.setattr("zrb_store.queries.fronts._LASTS", DEADLINE)
+    monkeypatch.setattr("zrb_store.queries.takes._SLOW", 0.0)
+    monkeypatch.setattr("zrb_store.queries.takes._LASTS", DEADLINE)
     read = []
     for _ in range(2):
         before = entries_read(store)
@@ -217,4 +217,4 @@ def test_nothing_is_remembered_of_a_connection_that_was_lost(
     session = store.database.operate(lambda t: t.driver.execute("SELECT pg_backend_pid()").fetchone()[0])
     postgres_admin.execute("SELECT pg_terminate_backend(%s, 10000)", [session])
     assert queue.pop() == 0
-    assert fronts.known_front(store.database, store.session("inbox").xcom.queue_id("q")) is None
+    assert takes.known_front(store.database, store.session("inbox").xcom.queue_id("q")) is None

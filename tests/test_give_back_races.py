@@ -15,9 +15,9 @@ from tests.rows import faults, states
 from zrb_store import Attempt, Store, codec, open_store
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import attempts, takes, values
+from zrb_store.queries.by_hand import dead_values, revive
 from zrb_store.queries.clock import draw
 from zrb_store.queries.give_back import give_back, lock_queue
-from zrb_store.queries.requeue import dead_values, revive
 from zrb_store.testing import expire_lease
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tests.sessions import etl, inbox, logged, show
 from zrb_store import Store, open_store
-from zrb_store.db.revision import REVISION_SQL
+from zrb_store.db import REVISION_SQL
 from zrb_store.inspect.diff import diff
 from zrb_store.inspect.get import get_result, get_value
 from zrb_store.inspect.list import list_sessions

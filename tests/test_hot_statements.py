@@ -21,8 +21,8 @@ import pytest
 from tests import rows
 from tests.attempts import Broken, acting_as
 from zrb_store import Attempt, Run, open_store
+from zrb_store.queries import deliveries
 from zrb_store.queries import lease as lease_queries
-from zrb_store.queries import lookout
 from zrb_store.testing import expire_lease
 
 BY_KEY = "PRIMARY KEY (queue_id=? AND seq=?)"
@@ -64,8 +64,8 @@ OPERATIONS: dict[str, Callable[[Any, Run], object]] = {
     "pop": lambda q, run: q.pop(),
     "popright": lambda q, run: q.popright(),
     "pop_many": lambda q, run: (q.extend([8, 9]), q.pop_many(2)),
-    "wait": lambda q, run: lookout.has_value(run.database, "shared", "q")(),
-    "wait for holders": lambda q, run: lookout.may_get_value(run.database, "shared", "q")(),
+    "wait": lambda q, run: deliveries.has_value(run.database, "shared", "q")(),
+    "wait for holders": lambda q, run: deliveries.may_get_value(run.database, "shared", "q")(),
     "peek": lambda q, run: q.peek(),
     "get": lambda q, run: q.get(),
     "len": lambda q, run: len(q),

@@ -22,15 +22,15 @@ from tests.commands import Commands
 from tests.rows import all_rows, faults, query
 from zrb_store import Store, codec, open_store
 from zrb_store.codec import Undecodable
-from zrb_store.db.chunks import LONGEST, long_from
 from zrb_store.db.tables import session
 from zrb_store.db.transaction import Transaction
-from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.value import Damage
 from zrb_store.operations import prune
 from zrb_store.operations.export import export
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import remove_sessions
 from zrb_store.operations.transfer import copy, import_sessions
 from zrb_store.queries import chunks, takes
+from zrb_store.queries.chunks import LONGEST, long_from
 from zrb_store.records import AttemptRecord
 from zrb_store.testing import temporary_store
 
@@ -231,7 +231,7 @@ def _fail(*_: object) -> str:
 PUSH = """
 import os, signal, sys
 from zrb_store import open_store
-from zrb_store.db.chunks import LONGEST
+from zrb_store.queries.chunks import LONGEST
 from zrb_store.queries import chunks
 
 def add_one(transaction, queue_id, seq, text):

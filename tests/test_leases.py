@@ -14,10 +14,11 @@ from tests.postgres import wait_until
 from tests.processes import Child
 from tests.rows import all_rows, faults, query
 from tests.runners import run_in_a_forked_child, run_until_told, with_a_skewed_clock
-from zrb_store import LeaseLost, SessionBusy, Store, StoreUnavailable, lease, open_store
+from zrb_store import LeaseLost, SessionBusy, Store, StoreUnavailable, open_store
 from zrb_store.operations.prune import Policy, prune
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import remove_sessions
 from zrb_store.queries import lease as lease_queries
+from zrb_store.runtime import lease
 from zrb_store.testing import expire_lease, short_lease
 
 pytestmark = pytest.mark.slow

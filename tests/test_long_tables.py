@@ -12,8 +12,8 @@ from tests.commands import Commands
 from tests.sessions import show, with_lists_read
 from tests.terminals import plain, shown_on_terminal
 from zrb_store import Store, open_store
-from zrb_store.json_tree import Lazy
-from zrb_store.render import json_stream
+from zrb_store.records import Lazy
+from zrb_store.render import format
 
 pytestmark = pytest.mark.on_sqlite
 
@@ -68,9 +68,9 @@ def test_what_is_read_bit_by_bit_is_what_is_read_at_once(store: Store, monkeypat
         return [show(store.database, name, queue, live=live, at=at) for name, queue, live, at in looks]
 
     at_once = everything()
-    monkeypatch.setattr("zrb_store.json_tree.MAX_BYTES", 0)
+    monkeypatch.setattr("zrb_store.records.MAX_BYTES", 0)
     assert everything() == at_once, "values read one by one must be the same"
-    monkeypatch.setattr("zrb_store.json_tree.MAX_ROWS", 0)
+    monkeypatch.setattr("zrb_store.records.MAX_ROWS", 0)
     assert everything() == at_once, "attempts read one by one must be the same too"
 
 
@@ -88,6 +88,6 @@ def test_json_in_pieces_is_json_at_once(compact: bool) -> None:
     }
     layout: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 2}
     encoder = json.JSONEncoder(ensure_ascii=False, **layout)
-    text = "".join(json_stream.pieces(tree, encoder.encode, compact=compact))
+    text = "".join(format.pieces(tree, encoder.encode, compact=compact))
     tree["in a list"] = [lazy(), {}, iter([1, "é"])]
     assert text == encoder.encode(with_lists_read(tree))

@@ -13,9 +13,9 @@ from tests.runners import begin_a_step_and_hang
 from tests.test_cli_changing import changes
 from tests.test_steps import Boom, Counted, attempt_of, failing, recorded
 from zrb_store import InputsDiffer, StepUncertain, Store, Xcom
+from zrb_store.inspect.resume import Reruns
 from zrb_store.process import identity
 from zrb_store.queries import attempts
-from zrb_store.resume_plan import Reruns
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 pytestmark = pytest.mark.usefixtures("sound")

@@ -10,13 +10,13 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from zrb_store import safe_text
-from zrb_store.safe_text import ends_amid_secret, mask_command, mask_named, mask_printed, mask_text, mask_word
+from zrb_store import masking
+from zrb_store.masking import ends_amid_secret, mask_command, mask_named, mask_printed, mask_text, mask_word
 
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_text, "_remembered", set())
+    monkeypatch.setattr(masking, "_remembered", set())
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ QUOTED: dict[str, Callable[[str], str]] = {
     ["hunter2-is", "p@ss w'rd/\"?", "zwölf \\ Bären\n€", "\\\\unc\\😀", "%41&<b>+~`$x", "qqqq\\", "5555", "日本語文"],
 )
 def test_a_remembered_secret_however_it_is_quoted(secret: str, how: str) -> None:
-    safe_text.remember("other", secret, "hunter")
+    masking.remember("other", secret, "hunter")
     masked = mask_text(f"<<{QUOTED[how](secret)}>>")
     assert "***" in masked
     left = masked.replace("***", "").strip("<>")
@@ -252,7 +252,7 @@ def test_a_remembered_secret_however_it_is_quoted(secret: str, how: str) -> None
     ],
 )
 def test_only_the_value_is_replaced(text: str, masked: str) -> None:
-    safe_text.remember("hunter2-is")
+    masking.remember("hunter2-is")
     assert mask_text(text) == masked
     assert mask_command(["sh", "-c", text]) == ["sh", "-c", masked]
 
@@ -262,12 +262,12 @@ def test_only_the_value_is_replaced(text: str, masked: str) -> None:
     ["password='hunter2-is and more'", "token=hunter2-is-and-more", "password='hunter2-is more", "pwd=morehunter2-is"],
 )
 def test_a_secret_that_is_only_a_part_of_another_does_not_show_the_rest(text: str) -> None:
-    safe_text.remember("hunter2-is")
+    masking.remember("hunter2-is")
     assert "more" not in mask_word(text)
 
 
 def test_a_remembered_secret_at_the_beginning_of_another() -> None:
-    safe_text.remember("hunter", "hunter2-is")
+    masking.remember("hunter", "hunter2-is")
     assert mask_text("hunter2-is a hunter") == "*** a ***"
 
 
@@ -278,17 +278,17 @@ def test_a_remembered_secret_at_the_beginning_of_another() -> None:
 )
 def test_a_long_text_takes_no_time(part: str) -> None:
     """It would take hours if the parts of the text were read again for each of them."""
-    safe_text.remember("\\\\a@", "@aaaa")
+    masking.remember("\\\\a@", "@aaaa")
     for text in (part * 100_000, "password=" + part * 100_000):
         mask_printed(text)
         mask_word(text[:131_072])  # no system accepts longer words on a command line
 
 
 def test_a_remembered_secret_after_backslashes() -> None:
-    safe_text.remember("@hunter", "hunted")
+    masking.remember("@hunter", "hunted")
     assert mask_text(r"\\@hunter %5C%40hunter \nhunted") == r"*** %5C*** \n***"
 
 
 def test_what_is_too_short_is_left_alone() -> None:
-    safe_text.remember("a", "abc", "", "  b  ")
+    masking.remember("a", "abc", "", "  b  ")
     assert mask_text("abc, a banana") == "abc, a banana"

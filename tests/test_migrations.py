@@ -21,10 +21,9 @@ from alembic.runtime.migration import MigrationContext
 
 from tests.postgres import Server
 from zrb_store import open_store
-from zrb_store.db import migrate
-from zrb_store.db.revision import OLD_VERSION_TABLE, REVISION, VERSION_TABLE
+from zrb_store.db import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, migrate
+from zrb_store.db.location import store_url
 from zrb_store.db.tables import CLOCK_ON_SQLITE, clock, metadata, queue, session
-from zrb_store.db.urls import store_url
 from zrb_store.db.views import VIEWS
 from zrb_store.errors import StoreUnavailable
 

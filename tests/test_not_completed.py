@@ -12,10 +12,10 @@ from tests import rows
 from zrb_store import Store
 from zrb_store.db.engine import Database
 from zrb_store.inspect import check
-from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.list import HALTED, list_sessions
+from zrb_store.inspect.value import Damage
 from zrb_store.queries.on_failure import running_and_untold
-from zrb_store.queries.queue_overview import queues_of_open_sessions
+from zrb_store.queries.queues import queues_of_open_sessions
 
 
 def alerts(database: Database) -> list[Any]:

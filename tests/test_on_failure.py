@@ -17,8 +17,9 @@ import pytest
 from tests.rows import query
 from tests.sessions import Broken
 from tests.told import Told, events
-from zrb_store import Store, on_failure, safe_text, settings
-from zrb_store.db.urls import store_url
+from zrb_store import Store, masking, settings
+from zrb_store.db.location import store_url
+from zrb_store.runtime import on_failure
 
 
 def fail(store: Store, name: str = "night", **settings: Any) -> None:
@@ -158,8 +159,8 @@ class TestItsCommand:
     def test_no_line_of_a_secret_is_in_the_warning(
         self, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(safe_text, "_remembered", set())
-        safe_text.remember("al1ce\nhunter2")
+        monkeypatch.setattr(masking, "_remembered", set())
+        masking.remember("al1ce\nhunter2")
         monkeypatch.setenv("ZRB_STORE_ON_FAILURE", r"printf 'al1ce\nhunter2'; exit 1")
         fail(store)
         on_failure.wait_for_all()
@@ -230,7 +231,7 @@ class TestItsCommand:
         _until(done.exists)  # the end of the program did not end it
 
     def test_it_gets_no_password_that_the_environment_has_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from zrb_store.db.urls import url_for_commands
+        from zrb_store.db.location import url_for_commands
 
         text = "postgresql+psycopg://me:hunter2@db/jobs?sslpassword=geheim&sslmode=require"
         monkeypatch.delenv("ZRB_STORE_URL", raising=False)

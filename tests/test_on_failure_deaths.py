@@ -21,8 +21,9 @@ from tests.runners import hold_a_run
 from tests.terminals import MAIN
 from tests.test_reclaim import age_lease, age_suspicion, hold_a_value
 from tests.told import Told, events
-from zrb_store import InvalidArgument, LeaseLost, Store, StoreUnavailable, on_failure, open_store
-from zrb_store.on_failure import tell_stale
+from zrb_store import InvalidArgument, LeaseLost, Store, StoreUnavailable, open_store
+from zrb_store.runtime import on_failure
+from zrb_store.runtime.on_failure import tell_stale
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +145,7 @@ class TestDeadRuns:
         def refuse(*args: object) -> None:
             raise refusal
 
-        monkeypatch.setattr("zrb_store.on_failure.tell_stale", refuse)
+        monkeypatch.setattr("zrb_store.runtime.on_failure.tell_stale", refuse)
         result = command("check")
         assert (result.code, "session night" in result.out) == (1, True)
         assert result.err == "zrb-store: nobody is told of stale sessions: you may not write\n"

@@ -14,7 +14,7 @@ from tests.rows import query
 from tests.test_transfer import exported, imported
 from zrb_store import Store, Xcom, open_store
 from zrb_store.inspect.show import open_session
-from zrb_store.operations.fork import fork
+from zrb_store.operations.sessions import fork
 
 # The clock is that of a session of the server, which a pooler shares.
 pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.unpooled, pytest.mark.promise(number=17)]

@@ -22,9 +22,8 @@ from tests.rows import query
 from tests.sessions import logged, show
 from tests.test_doctor import doctor_findings
 from zrb_store import InvalidArgument, OutputHandler, Store, open_store
-from zrb_store.operations.fork import fork
-from zrb_store.operations.rm import remove_sessions
-from zrb_store.output.writer import Writer
+from zrb_store.operations.sessions import fork, remove_sessions
+from zrb_store.runtime.output import Writer
 from zrb_store.testing import expire_lease
 
 
@@ -303,7 +302,7 @@ def test_after_kill_9_all_but_the_last_second_is_there(store: Store, location: s
 
 
 def test_the_thread_ends_when_nobody_prints(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zrb_store.output import writer as module
+    from zrb_store.runtime import output as module
 
     monkeypatch.setattr(module, "INTERVAL", 0.01)
     monkeypatch.setattr(module, "_IDLE", 0.01)

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from zrb_store.output import buffer
-from zrb_store.output.buffer import CUT, OutputBuffer
-from zrb_store.safe_text import remember
+from zrb_store.masking import remember
+from zrb_store.runtime import output_capture
+from zrb_store.runtime.output_capture import CUT, OutputBuffer
 
 
 def taken(printed: OutputBuffer) -> list[tuple[str, str]]:
@@ -68,7 +68,7 @@ def test_the_beginning_of_a_line_waits_for_its_end_but_not_for_long(monkeypatch:
     printed.add("stdout", b"Password: ")
     assert printed.take(all_of_it=False).lines == []
     assert printed.has_beginning
-    monkeypatch.setattr(buffer, "OLD", 0)
+    monkeypatch.setattr(output_capture, "OLD", 0)
     assert [line.text for line in printed.take(all_of_it=False).lines] == ["Password: "]
     assert not printed.has_beginning
 

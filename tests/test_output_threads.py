@@ -17,7 +17,8 @@ from tests.postgres import DEADLINE, wait_until
 from tests.test_output import lines_of
 from zrb_store import Attempt, AttemptClosed, Store, settings
 from zrb_store.db.transaction import Transaction
-from zrb_store.output import Output, writer
+from zrb_store.runtime import output
+from zrb_store.runtime.output import Output
 
 
 @pytest.mark.promise(number=12)
@@ -70,9 +71,9 @@ def test_output_that_no_thread_can_store_now_fails_no_task(store: Store, monkeyp
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(writer, "INTERVAL", 0.0)
+    monkeypatch.setattr(output, "INTERVAL", 0.0)
     with store.session("s").run() as run, run.attempt("load") as attempt:
-        attempt._output = Output(store.database, attempt.id, attempt.full_name, 4000, writer=writer.Writer())
+        attempt._output = Output(store.database, attempt.id, attempt.full_name, 4000, writer=output.Writer())
         note = attempt._output.noting(lambda text: None, lambda texts: (["print"] * len(texts), texts))
         with monkeypatch.context() as full:
             full.setattr(threading.Thread, "start", refuse)
@@ -103,7 +104,7 @@ def test_a_signal_handler_that_prints_first_while_its_thread_does(
 
 @pytest.mark.promise(number=12)
 def test_what_a_forked_child_prints_first_does_no_harm(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "INTERVAL", 0.0)
+    monkeypatch.setattr(output, "INTERVAL", 0.0)
 
     def work() -> None:
         attempt.log("from the child")

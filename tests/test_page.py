@@ -19,7 +19,7 @@ from tests.commands import Commands
 from tests.pages import Pages, raw, request
 from tests.sessions import etl, inbox
 from zrb_store import Store, open_store
-from zrb_store.db.revision import REVISION
+from zrb_store.db import REVISION
 
 HOSTILE = '<script>alert("x")</script>'
 
@@ -313,6 +313,6 @@ def test_a_bug_of_ours_is_one_sentence(filled: Store, pages: Pages, monkeypatch:
     def broken(*_: Any, **__: Any) -> Any:
         raise TypeError("no such thing")
 
-    monkeypatch.setattr("zrb_store.page.list.summaries", broken)
+    monkeypatch.setattr("zrb_store.page.pages.summaries", broken)
     answer = pages("/?format=json", status=500)
     assert answer.json == {"error": "internal error, please report it: TypeError: no such thing"}

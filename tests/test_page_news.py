@@ -11,14 +11,13 @@ from sqlalchemy.engine import URL
 
 from tests.postgres import DEADLINE, wait_until
 from zrb_store import Store, open_store
+from zrb_store.db import REVISION
 from zrb_store.db.dialect import SQLite
-from zrb_store.db.revision import REVISION
 from zrb_store.db.schema import revision
 from zrb_store.db.transaction import Transaction
-from zrb_store.page.answers import Answer, Answers
-from zrb_store.page.stores import Stores
-from zrb_store.page.watcher import Watcher
-from zrb_store.waiting import CommitWatcher
+from zrb_store.page.server import Answer, Answers
+from zrb_store.page.stores import Stores, Watcher
+from zrb_store.runtime.waiting import CommitWatcher
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from zrb_store import Store
 from zrb_store.inspect.perfetto import events, open_trace
 from zrb_store.inspect.session_view import Attempt, Step, Task
 from zrb_store.inspect.show import open_session
-from zrb_store.inspect.timeline import Span
-from zrb_store.queries.step_history import StepCounts
+from zrb_store.inspect.trace import Span
+from zrb_store.queries.history import StepCounts
 from zrb_store.records import AttemptRecord
 from zrb_store.testing import expire_lease
 

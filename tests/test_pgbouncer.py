@@ -24,7 +24,7 @@ from zrb_store import Store, StoreUnavailable, open_store, step
 from zrb_store.db.dialect import PostgreSQL, connecting, postgresql, watchdog
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.waiting import QueueWait
+from zrb_store.runtime.waiting import QueueWait
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 

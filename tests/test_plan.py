@@ -8,8 +8,8 @@ import pytest
 
 from tests.sessions import attempt_record
 from zrb_store.errors import InvalidArgument, TaskNotFound
+from zrb_store.inspect.resume import Decision, Node, Workflow, decide, reruns
 from zrb_store.records import AttemptRecord
-from zrb_store.resume_plan import Decision, Node, Workflow, decide, reruns
 
 
 def history(*ended: str) -> list[AttemptRecord]:

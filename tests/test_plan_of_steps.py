@@ -8,8 +8,7 @@ import pytest
 
 from zrb_store import InvalidArgument, Store, step
 from zrb_store.attempt import Attempt
-from zrb_store.inspect.resume import plan
-from zrb_store.resume_plan import Node, Workflow
+from zrb_store.inspect.resume import Node, Workflow, plan
 from zrb_store.testing import expire_lease
 
 CHAIN = Workflow([Node("load"), Node("clean", upstreams=["load"]), Node("main", upstreams=["clean"])], main="main")

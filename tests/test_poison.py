@@ -16,8 +16,8 @@ from tests.rows import query, states
 from tests.sessions import show
 from tests.test_reclaim import hold_a_value
 from zrb_store import InvalidArgument, Store, ValueNotFound
-from zrb_store.operations.requeue import requeue, requeue_all
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import remove_sessions
+from zrb_store.operations.values import requeue, requeue_all
 from zrb_store.queries.clock import now_micros
 from zrb_store.records import iso
 

@@ -15,8 +15,8 @@ from tests.test_prune import age, names, pruned
 from tests.test_transfer import comparable, exported, imported
 from zrb_store import Store, open_store
 from zrb_store.operations.prune import Policy
-from zrb_store.operations.requeue import requeue, requeue_all
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import remove_sessions
+from zrb_store.operations.values import requeue, requeue_all
 
 OLD = Policy(older_than=timedelta(days=1))
 

@@ -12,7 +12,7 @@ from tests.processes import Child
 from tests.rows import faults, states
 from tests.test_poison import fates
 from zrb_store import Store, open_store
-from zrb_store.operations.requeue import requeue_all
+from zrb_store.operations.values import requeue_all
 
 
 def work_and_requeue(pipe: Connection, location: str, number: int, rounds: int) -> None:

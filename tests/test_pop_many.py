@@ -13,7 +13,7 @@ from tests.postgres import DEADLINE, wait_until
 from tests.processes import Child, children
 from tests.rows import faults, query, states
 from zrb_store import AttemptClosed, InvalidArgument, LeaseLost, Store, open_store
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import remove_sessions
 from zrb_store.testing import expire_lease
 
 

@@ -18,10 +18,11 @@ import pytest
 from tests import postgres
 from tests.pgbouncer import pooler
 from tests.postgres import DEADLINE, Server, private_server, wait_until
-from zrb_store import InvalidArgument, StoreUnavailable, lease, open_store
+from zrb_store import InvalidArgument, StoreUnavailable, open_store
 from zrb_store.db.dialect import PostgreSQL
 from zrb_store.db.engine import Database
-from zrb_store.db.urls import shown_url, store_url
+from zrb_store.db.location import shown_url, store_url
+from zrb_store.runtime import lease
 
 pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True), pytest.mark.unpooled]
 

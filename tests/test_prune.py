@@ -11,13 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
-from zrb_store import InvalidArgument, SessionBusy, Store, lease, open_store
+from zrb_store import InvalidArgument, SessionBusy, Store, open_store
 from zrb_store.db import tables
 from zrb_store.operations import prune
-from zrb_store.operations.pin import pin
 from zrb_store.operations.prune import Deletion, Policy
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import pin, remove_sessions
 from zrb_store.queries import queues, values
+from zrb_store.runtime import lease
 from zrb_store.testing import expire_lease
 
 DAY = timedelta(days=1)

@@ -14,7 +14,7 @@ from tests.test_steps import Boom, attempt_of
 from zrb_store import Store, Xcom
 from zrb_store.operations import prune
 from zrb_store.operations.prune import Deletion, Policy
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import remove_sessions
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 pytestmark = pytest.mark.usefixtures("sound")

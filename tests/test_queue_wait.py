@@ -20,11 +20,11 @@ from tests.postgres import DEADLINE, is_in_transaction, server_session, wait_unt
 from tests.processes import Child
 from tests.rows import query
 from zrb_store import AttemptClosed, InvalidArgument, LeaseLost, SessionNotFound, Store, StoreUnavailable, open_store
-from zrb_store import waiting as runtime_waiting
 from zrb_store.db.dialect import SQLite
-from zrb_store.operations.pop import pop
+from zrb_store.operations.values import pop
+from zrb_store.runtime import waiting as runtime_waiting
+from zrb_store.runtime.waiting import QueueWait, watch_of
 from zrb_store.testing import expire_lease
-from zrb_store.waiting import QueueWait, watch_of
 
 LONG = 3 * DEADLINE
 """Longer than any test waits, because a taker looks once more when its time is over."""

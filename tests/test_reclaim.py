@@ -18,11 +18,12 @@ from tests.commands import Commands
 from tests.postgres import wait_until
 from tests.processes import Child
 from tests.rows import query, states
-from zrb_store import LeaseLost, SessionCompleted, Store, open_store, reclaim
+from zrb_store import LeaseLost, SessionCompleted, Store, open_store
 from zrb_store.db.transaction import Executor
 from zrb_store.queries import lease as lease_queries
 from zrb_store.queries import reclaim as queries
 from zrb_store.queries.reclaim import HoldingRun
+from zrb_store.runtime import reclaim
 from zrb_store.testing import expire_lease
 
 pytestmark = pytest.mark.usefixtures("sound")

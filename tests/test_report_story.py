@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from tests.sessions import etl, inbox
 from zrb_store import Store
 from zrb_store.inspect.report import describe
-from zrb_store.page.story import story
+from zrb_store.page.render import story
 
 
 def told(store: Store, name: str = "etl") -> str:

@@ -16,12 +16,11 @@ from tests.clocks import set_back
 from tests.revisions.make import HERE
 from tests.test_migrations import engine_of
 from zrb_store import SchemaBehind, Store, cli, codec, open_store
-from zrb_store.db import migrate, schema
-from zrb_store.db.revision import REVISION
+from zrb_store.db import REVISION, migrate, schema
 from zrb_store.db.tables import metadata, output
 from zrb_store.db.tables import run as run_table
 from zrb_store.db.views import VIEWS
-from zrb_store.operations.requeue import requeue_all
+from zrb_store.operations.values import requeue_all
 
 STORED = sorted(HERE.glob("*.sql"))
 

@@ -15,7 +15,7 @@ from tests import documents
 from tests.commands import Commands
 from tests.test_doctor import fill_with_history
 from zrb_store import StoreUnavailable, open_store
-from zrb_store.db.revision import OLD_VERSION_TABLE, VERSION_TABLE
+from zrb_store.db import OLD_VERSION_TABLE, VERSION_TABLE
 from zrb_store.db.tables import metadata
 
 PAGE = Path(__file__).parent.parent / "docs" / "operations.md"

@@ -16,8 +16,9 @@ from sqlalchemy.engine import make_url
 from tests.commands import Commands
 from tests.postgres import DEADLINE, Server, server_session, wait_until
 from tests.test_doctor import fill_with_history
-from zrb_store import Store, StoreUnavailable, lease, open_store
+from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db.engine import Database
+from zrb_store.runtime import lease
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 

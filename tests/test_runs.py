@@ -30,7 +30,7 @@ from zrb_store import (
     Store,
     StoreUnavailable,
 )
-from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.value import Damage
 from zrb_store.page.report import report
 from zrb_store.testing import expire_lease, short_lease
 

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from tests.postgres import Server
 from tests.test_migrations import engine_of, scalar, tables_of_a_store
 from zrb_store import open_store
-from zrb_store.db import migrate
-from zrb_store.db.revision import VERSION_TABLE
+from zrb_store.db import VERSION_TABLE, migrate
 from zrb_store.errors import StoreUnavailable
 
 

@@ -17,10 +17,10 @@ from sqlalchemy.engine import make_url
 from tests.commands import Commands
 from tests.rows import all_rows
 from tests.sessions import inbox
-from zrb_store import InputsDiffer, InvalidArgument, Store, StoreUnavailable, cli, codec, open_store, safe_text
-from zrb_store.codec.inputs import describe_changes
+from zrb_store import InputsDiffer, InvalidArgument, Store, StoreUnavailable, cli, codec, masking, open_store
+from zrb_store.codec.compare import describe_changes
 from zrb_store.db import engine
-from zrb_store.db.urls import shown_url, store_url
+from zrb_store.db.location import shown_url, store_url
 from zrb_store.inspect.report import describe
 
 PASSWORD = "Zk7-hunter"
@@ -28,7 +28,7 @@ PASSWORD = "Zk7-hunter"
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_text, "_remembered", set())
+    monkeypatch.setattr(masking, "_remembered", set())
 
 
 @pytest.fixture
@@ -283,6 +283,6 @@ def test_what_a_refusal_quotes(store: Store, command: Commands) -> None:
 
 
 def test_messages_of_commands_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
-    safe_text.remember(PASSWORD)
+    masking.remember(PASSWORD)
     assert cli.run(["show", "--format", PASSWORD]) == 2
     assert PASSWORD not in capsys.readouterr().err

@@ -29,7 +29,7 @@ from tests.rows import faults, query, states
 from zrb_store import Attempt, AttemptClosed, LeaseLost, Run, Store, Xcom, codec, open_store
 from zrb_store.db.dialect import whole_text
 from zrb_store.db.tables import value
-from zrb_store.operations.requeue import requeue_all
+from zrb_store.operations.values import requeue_all
 from zrb_store.process import identity
 from zrb_store.queries import values
 from zrb_store.queries.clock import Moment, now_micros

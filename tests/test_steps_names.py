@@ -9,7 +9,7 @@ import pytest
 
 from tests.test_steps import Boom, Counted, attempt_of, failing, recorded
 from zrb_store import Attempt, InputsDiffer, StepUncertain, Store
-from zrb_store.db.failpoints import set_callback
+from zrb_store.db.transaction import set_callback
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 pytestmark = pytest.mark.usefixtures("sound")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.test_steps import Boom, attempt_of, failing, recorded
 from zrb_store import Attempt, AttemptClosed, Store, ZrbStoreError, step
-from zrb_store.db.failpoints import set_callback
+from zrb_store.db.transaction import set_callback
 from zrb_store.xcom import current_attempt
 
 pytestmark = pytest.mark.usefixtures("sound")

@@ -25,7 +25,7 @@ from pydantic_ai.models.test import TestModel
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
-from zrb_store.plugin.agents.approvals import arguments_of, repeat_approvals, stored_approvals
+from zrb_store.plugin.agents.agent_run import arguments_of, repeat_approvals, stored_approvals
 from zrb_store.plugin.agents.fingerprint import Fingerprints
 from zrb_store.plugin.agents.prompts import NotReadable, Prompt, read_prompt, read_response, stored_response
 

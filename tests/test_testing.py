@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import zrb_store
-from zrb_store import InvalidArgument, SessionCompleted, Store, lease, open_store
+from zrb_store import InvalidArgument, SessionCompleted, Store, open_store
+from zrb_store.runtime import lease
 from zrb_store.testing import POINTS, Crash, crash_at, expire_lease, short_lease, temporary_store
 
 PACKAGE = Path(zrb_store.__file__).parent

@@ -28,10 +28,10 @@ from zrb_store.db import transaction as db_transaction
 from zrb_store.operations import transfer
 from zrb_store.operations.export import export
 from zrb_store.operations.mark import mark
-from zrb_store.operations.pin import pin
-from zrb_store.operations.push import push
+from zrb_store.operations.sessions import pin
 from zrb_store.operations.transfer import copy, import_sessions
-from zrb_store.queries import changes
+from zrb_store.operations.values import push
+from zrb_store.queries import by_hand
 
 
 def exported(store: Store, *names: str) -> bytes:
@@ -293,7 +293,7 @@ class Busy(Exception):
 
 def test_a_transaction_is_tried_again(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     fill_with_history(store)
-    note = changes.record_change
+    note = by_hand.record_change
     failures = iter([True, True, False, True])
 
     def interfered(*args: Any) -> None:

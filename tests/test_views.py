@@ -18,10 +18,9 @@ from tests.sql_page import PAGE, QUERIES, SECTIONS, Row, filled_location, from_p
 from tests.test_doctor import fill_with_history
 from tests.test_migrations import engine_of
 from zrb_store import Store
-from zrb_store.db import migrate
+from zrb_store.db import REVISION, migrate
 from zrb_store.db.columns import SESSION
 from zrb_store.db.engine import Database
-from zrb_store.db.revision import REVISION
 from zrb_store.db.views import VIEWS, iso
 from zrb_store.records import iso as iso_text
 

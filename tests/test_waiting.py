@@ -17,10 +17,11 @@ import pytest
 
 from tests.postgres import DEADLINE, wait_until
 from tests.rows import query
-from zrb_store import Store, StoreUnavailable, lease, open_store
+from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db import waiting
 from zrb_store.db.dialect import watchdog
 from zrb_store.queries import lease as lease_queries
+from zrb_store.runtime import lease
 from zrb_store.testing import short_lease
 
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.postgres import wait_until
-from zrb_store import on_failure
+from zrb_store.runtime import on_failure
 
 PREFIX = "ZRB_STORE_"
 

@@ -13,18 +13,15 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from zrb_store import Store, ZrbStoreError, cli, codec, open_store, reclaim
+from zrb_store import Store, ZrbStoreError, cli, codec, open_store
 from zrb_store.db.engine import Database
+from zrb_store.db.location import store_url
 from zrb_store.db.transaction import Transaction
-from zrb_store.db.urls import store_url
-from zrb_store.operations import fork, mark, prune
-from zrb_store.operations.pin import pin
-from zrb_store.operations.pop import pop
-from zrb_store.operations.push import push
-from zrb_store.operations.queue import set_max_deliveries
-from zrb_store.operations.requeue import requeue_all
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations import mark, prune, sessions
+from zrb_store.operations.sessions import pin, remove_sessions
+from zrb_store.operations.values import pop, push, requeue_all, set_max_deliveries
 from zrb_store.queries import takes, values
+from zrb_store.runtime import reclaim
 from zrb_store.testing import obey_environment
 
 
@@ -276,7 +273,7 @@ def try_as_nobody(pipe: Connection, path: str, action: str) -> None:
 
 
 MANUAL_CHANGES: dict[str, Callable[[Store], object]] = {
-    "fork": lambda store: fork.fork(store.database, "etl", "load"),
+    "fork": lambda store: sessions.fork(store.database, "etl", "load"),
     "mark": lambda store: mark.mark(store.database, "etl", "load", codec.encode("by hand")),
     "pin": lambda store: pin(store.database, "etl"),
     "pop": lambda store: pop(store.database, "inbox", "files", None),

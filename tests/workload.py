@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.rows import query
 from zrb_store import Run, SessionCompleted, Store, open_store, step
-from zrb_store.db.chunks import LONGEST
+from zrb_store.queries.chunks import LONGEST
 
 ITEMS = 5
 QUEUES = ("inbox", "out", "both", "cards", "texts", "read")

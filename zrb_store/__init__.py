@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from zrb_store import errors
 
 if TYPE_CHECKING:
-    from zrb_store.agent_tools import once_tool as once_tool
     from zrb_store.attempt import Attempt as Attempt
-    from zrb_store.attempt.output_handler import OutputHandler as OutputHandler
+    from zrb_store.attempt.attempt import OutputHandler as OutputHandler
     from zrb_store.codec import register_codec as register_codec
     from zrb_store.run import Delivery as Delivery
     from zrb_store.run import Run as Run
-    from zrb_store.session import Session as Session
+    from zrb_store.stepping import once_tool as once_tool
     from zrb_store.stepping import step as step
+    from zrb_store.store import Session as Session
     from zrb_store.store import Store as Store
     from zrb_store.store import open_store as open_store
     from zrb_store.xcom import Xcom as Xcom
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "Attempt": "attempt",
     "Delivery": "run",
-    "OutputHandler": "attempt.output_handler",
+    "OutputHandler": "attempt",
     "Run": "run",
-    "Session": "session",
+    "Session": "store",
     "Store": "store",
     "Xcom": "xcom",
-    "once_tool": "agent_tools",
+    "once_tool": "stepping",
     "open_store": "store",
     "register_codec": "codec",
     "step": "stepping",

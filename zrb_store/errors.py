@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zrb_store.safe_text import printable
+from zrb_store.masking import printable
 
 
 class ZrbStoreError(Exception):

@@ -125,13 +125,7 @@ def _length(parts: re.Match[str]) -> timedelta:
 
 
 def _local(clock: datetime, zone: str | None, text: str) -> datetime:
-    """Return the instant at which the local clock showed a time.
-
-    Args:
-        clock: The time.
-        zone: Which zone it was shown in, in case it was shown twice.
-        text: What the user gave.
-    """
+    """Return the instant at which the local clock showed a time."""
     instants = _instants(clock)
     names = [zone_name(each) for each in instants]
     if not instants:

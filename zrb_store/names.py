@@ -1,12 +1,16 @@
-"""Rules for the names of sessions, tasks and queues."""
+"""Rules for the names of sessions, tasks and queues.
+
+Patterns of names as in a shell: `*` is any text, `?` one character, `[abc]` one of these, `[!abc]` none of them.
+"""
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterable
 
 from zrb_store.errors import InvalidArgument
-from zrb_store.safe_text import storable
+from zrb_store.masking import storable
 
 _NUMBERED = re.compile(r".*~\d+", re.DOTALL)
 _SESSION_NAME = re.compile(r"[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}")
@@ -42,7 +46,6 @@ def check_name(name: str, what: str, most: int = _MAX_BYTES) -> str:
     """Return `name` if a queue or a task may have it: any text that every database can store and index.
 
     Args:
-        name: The name.
         what: What it names, for the error message.
         most: The most bytes that it may have.
 
@@ -82,11 +85,7 @@ def full_name(session: str, name: str, number: int) -> str:
 
 
 def split_id(text: str) -> tuple[str, str, int]:
-    """Split `SESSION/NAME#NUMBER` at the first `/` and the last `#`.
-
-    Raises:
-        InvalidArgument: The text does not have that form.
-    """
+    """Split `SESSION/NAME#NUMBER` at the first `/` and the last `#`."""
     session, slash, rest = text.partition("/")
     name, hash_, number = rest.rpartition("#")
     if not slash or not hash_ or not re.fullmatch(r"-?\d{1,18}", number):
@@ -100,3 +99,44 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+_TOKEN = re.compile(r"(?P<wild>[*?])|(?P<one_of>\[!?\]?[^\]]*\])|(?P<plain>.)", re.DOTALL)
+
+
+class NamePattern:
+    """A pattern, with what a database can tell of it.
+
+    Attributes:
+        text: The pattern.
+        prefix: What each name that it matches begins with; may be empty.
+        glob: The pattern for SQLite's GLOB, which knows case.
+        like: The pattern for LIKE with a backslash as escape.
+        is_exact: Whether `glob` and `like` match the same names. Otherwise they match more, and `matches` decides.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Parse a pattern. Every text is one."""
+        self.text = text
+        tokens = list(_TOKEN.finditer(text))
+        self.is_exact = not any(token["one_of"] for token in tokens)
+        self.glob = "".join(_glob(token) for token in tokens)
+        self.like = "".join(_like(token) for token in tokens)
+        wild = next((token.start() for token in tokens if not token["plain"]), len(text))
+        self.prefix = text[:wild]
+
+    def matches(self, name: str) -> bool:
+        """Whether a name matches, in the same case."""
+        return fnmatch.fnmatchcase(name, self.text)
+
+
+def _glob(token: re.Match[str]) -> str:
+    if token["one_of"]:
+        return "?"
+    return "[[]" if token[0] == "[" else token[0]
+
+
+def _like(token: re.Match[str]) -> str:
+    if token["wild"] or token["one_of"]:
+        return "%" if token["wild"] == "*" else "_"
+    return f"\\{token[0]}" if token[0] in "\\%_" else token[0]

@@ -1,9 +1,14 @@
-"""`step`, which task files import: so it must not import SQLAlchemy before it is called."""
+"""`step`, which task files import: so it must not import SQLAlchemy before it is called.
+
+Mark a tool of an agent as one that must not be repeated.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar, overload
+
+from zrb_store.errors import InvalidArgument
 
 T = TypeVar("T")
 
@@ -12,11 +17,7 @@ def step(name: str, function: Callable[..., T], /, *args: Any, once: bool = Fals
     """Run a function once per task, as `Attempt.step` does, in the attempt that the code runs in.
 
     Args:
-        name: Name of the step.
-        function: Called with the arguments. If it is a coroutine function, the call returns an awaitable.
         *args: Stored, and compared with those of later calls.
-        once: Do not run the step again by itself if it began before and its end is unknown.
-        **kwargs: Likewise.
 
     Returns:
         What the function returned, now or then.
@@ -24,6 +25,52 @@ def step(name: str, function: Callable[..., T], /, *args: Any, once: bool = Fals
     Raises:
         ZrbStoreError: The code does not run in an attempt. Otherwise as for `Attempt.step`.
     """
-    from zrb_store.attempt import surrounding_attempt  # late: imports SQLAlchemy
+    from zrb_store.attempt.attempt import surrounding_attempt  # late: imports SQLAlchemy
 
     return surrounding_attempt(name).step(name, function, *args, once=once, **kwargs)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+Policy = Literal["stop", "tell"]
+POLICIES: Final = ("stop", "tell")
+_ATTRIBUTE = "__zrb_store_once_tool__"
+
+
+@overload
+def once_tool(function: F) -> F: ...
+
+
+@overload
+def once_tool(*, unknown: Policy = "stop") -> Callable[[F], F]: ...
+
+
+def once_tool(function: Any = None, *, unknown: Policy = "stop") -> Any:
+    """Mark a function as a tool whose call must not be repeated if its end is unknown.
+
+    It is a decorator, with or without arguments, and changes nothing else: the tool also works where nothing is stored.
+
+    Args:
+        function: The tool.
+        unknown: What happens if the process died during a call. `stop` ends the task with `StepUncertain`, and a person
+            has to find out; `tell` makes the agent go on, with a result that says that the outcome is unknown.
+
+    Returns:
+        The function itself.
+
+    Raises:
+        InvalidArgument: `unknown` is something else.
+    """
+    if unknown not in POLICIES:
+        raise InvalidArgument(f"once_tool(unknown={unknown!r}): use stop or tell")
+
+    def mark(tool: F) -> F:
+        setattr(tool, _ATTRIBUTE, unknown)
+        return tool
+
+    return mark if function is None else mark(function)
+
+
+def policy_of(function: Any) -> Policy | None:
+    """Return what happens if the end of a call of this tool is unknown; None if the tool is not marked."""
+    found: Policy | None = getattr(function, _ATTRIBUTE, None)
+    return found

@@ -26,15 +26,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from zrb_store import lease, open_store
-from zrb_store.db.failpoints import Callback, set_callback
+from zrb_store import open_store
+from zrb_store.db.transaction import Callback, set_callback
 from zrb_store.errors import InvalidArgument
 from zrb_store.queries import runs
 from zrb_store.queries.lease import renew
+from zrb_store.runtime import lease
 
 if TYPE_CHECKING:
-    from zrb_store.session import Session
-    from zrb_store.store import Store
+    from zrb_store.store import Session, Store
 
 POINTS = tuple(
     f"{change}:{place}"

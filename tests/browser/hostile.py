@@ -10,9 +10,7 @@ from typing import Any
 
 from tests.attempts import Broken, acting_as, failing, start
 from zrb_store import Run, Store, codec
-from zrb_store.operations.pop import pop
-from zrb_store.operations.push import push
-from zrb_store.operations.requeue import requeue, requeue_all
+from zrb_store.operations.values import pop, push, requeue, requeue_all
 
 MARKUP = "<script>alert(1)</script>&amp;\u2028\x1b[31m"
 

@@ -15,7 +15,7 @@ from typing import Any
 from playwright.sync_api import Page
 
 from zrb_store import Store
-from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.value import Damage
 from zrb_store.page.report import report
 
 ROOT = Path(__file__).parent.parent.parent

@@ -18,8 +18,7 @@ from tests.browser.reports import write
 from tests.sessions import show
 from zrb_store import Store
 from zrb_store.codec import encode
-from zrb_store.operations.pop import pop
-from zrb_store.operations.push import push
+from zrb_store.operations.values import pop, push
 from zrb_store.records import iso
 
 # Go through all moments, forwards and then backwards, and return what the page makes of each of them.

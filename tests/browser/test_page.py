@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.page_server import Server
 from zrb_store import Store
-from zrb_store.operations.rm import remove_sessions
+from zrb_store.operations.sessions import remove_sessions
 
 pytestmark = pytest.mark.slow
 

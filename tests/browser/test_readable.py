@@ -20,12 +20,11 @@ from tests.commands import Commands
 from tests.test_cli_output import JOINED
 from zrb_store import Store, codec
 from zrb_store.inspect.trace import trace
-from zrb_store.operations.pop import pop
-from zrb_store.operations.push import push
-from zrb_store.queries.changes import Change
+from zrb_store.masking import printable
+from zrb_store.operations.values import pop, push
+from zrb_store.queries.by_hand import Change
 from zrb_store.render.format import process
 from zrb_store.render.readable import readable
-from zrb_store.safe_text import printable
 
 VALUES: list[Any] = [
     "text", "", 'quo"te\n', 1, -0.5, 1.0, 1e22, 1e-7, 2**60, 2**53, True, None, float("nan"), float("-inf"),

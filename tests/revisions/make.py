@@ -15,12 +15,12 @@ import sqlalchemy as sa
 
 from tests.attempts import acting_as
 from zrb_store import Store
-from zrb_store.db.revision import REVISION
+from zrb_store.db import REVISION
 from zrb_store.db.tables import run as run_table
-from zrb_store.output_text import OutputLine
 from zrb_store.process import identity
 from zrb_store.queries import output
 from zrb_store.queries.output import NO_OUTPUT
+from zrb_store.records import OutputLine
 from zrb_store.testing import expire_lease, temporary_store
 
 HERE = Path(__file__).parent

@@ -274,7 +274,7 @@ def _rows(store: Store, queue_id: int) -> list[ValueRecord]:
 
     from zrb_store.db.columns import VALUE
     from zrb_store.db.tables import value
-    from zrb_store.queries.value_history import value_record
+    from zrb_store.queries.history import value_record
 
     columns = (value.c[name] for name in VALUE)
     rows = store.database.execute(select(*columns).where(value.c.queue_id == queue_id).order_by(value.c.seq))

@@ -21,9 +21,9 @@ from typing import Any
 import zrb_store.plugin
 from zrb_store import ZrbStoreError, open_store
 from zrb_store.operations.mark import mark
-from zrb_store.plugin import compat, zrb_attributes
-from zrb_store.plugin.error_exit import ErrorExit
+from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
+from zrb_store.plugin.messages import ErrorExit
 from zrb_store.plugin.resume import Resumer, ResumeRequest
 
 assert zrb_store.plugin is not None  # imported for its side effects
@@ -104,7 +104,7 @@ def first_run(workflow: Workflow, name: str) -> None:
         session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
         session.set_main_task(workflow.main)
         record: Any = SimpleNamespace(name=name)  # there is no such session yet
-        setattr(session, zrb_attributes.RESUMED, ResumeRequest(record, None, {}, Graph(session)))
+        setattr(session, compat.RESUMED, ResumeRequest(record, None, {}, Graph(session)))
         workflow.main.run(session)
     finally:
         os._exit(0)

@@ -54,7 +54,7 @@ def test_nothing_is_made_for_silent_tasks(zrb: Zrb) -> None:
     zrb.tasks(
         """
         import gc
-        from zrb_store.output import Output
+        from zrb_store.runtime.output import Output
         def count(ctx):
             return sum(type(each) is Output for each in gc.get_objects())
         silent = CmdTask(name="silent", retries=0, cmd="true")

@@ -11,7 +11,7 @@ from tests.sessions import logged
 from tests.zrb.conftest import Zrb, lines
 from tests.zrb.test_names import INPUTS, TASKS, start
 from zrb_store import codec
-from zrb_store.db.urls import store_url
+from zrb_store.db.location import store_url
 
 pytestmark = pytest.mark.slow
 

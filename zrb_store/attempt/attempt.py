@@ -1,25 +1,28 @@
-"""One execution of one task's action. What it takes and pushes stands only if it completes."""
+"""One execution of one task's action. What it takes and pushes stands only if it completes.
+
+A handler of Python's logging for the running attempt.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from zrb_store import codec, settings
-from zrb_store.attempt.exact_steps import ExactSteps
-from zrb_store.attempt.step_call import StepCall
-from zrb_store.attempt.step_under_way import Step
-from zrb_store.attempt.under_way import NO_RESULT, AttemptUnderWay, RestOfOutput
+from zrb_store.attempt.open_attempt import NO_RESULT, AttemptUnderWay, RestOfOutput
+from zrb_store.attempt.step import Step, StepCall
+from zrb_store.attempt.steps import ExactSteps
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
-from zrb_store.output import Output
 from zrb_store.queries import attempts, values
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.queries.output import NO_OUTPUT
-from zrb_store.queries.owner import Owner
 from zrb_store.queries.steps import close_running
+from zrb_store.queries.store import Owner
+from zrb_store.runtime.output import Output
 from zrb_store.xcom import Xcoms, current_attempt
 
 T = TypeVar("T")
@@ -194,3 +197,32 @@ def surrounding_attempt(step: str) -> Attempt:
             "and in a thread that has no context use attempt.step"
         )
     return attempt
+
+
+class OutputHandler(logging.Handler):
+    """A `logging.Handler` that adds each message to the output of the attempt that the code runs in.
+
+    Messages from outside of attempts are ignored. What a step logs belongs to the attempt around it.
+    """
+
+    def __init__(self, attempt: Attempt | None = None, level: int | str = logging.NOTSET) -> None:
+        """Create a handler: `logging.getLogger().addHandler(zrb_store.OutputHandler())`.
+
+        Args:
+            attempt: The attempt that gets the messages of all threads; by default each thread's own.
+            level: Messages below this level are ignored.
+        """
+        super().__init__(level)
+        self._attempt = attempt
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add a message."""
+        attempt = self._attempt or current_attempt.get()
+        if isinstance(attempt, Step):
+            attempt = attempt.parent
+        if not isinstance(attempt, Attempt):
+            return
+        try:
+            attempt.log(self.format(record), stream=record.levelname.lower())
+        except Exception:  # noqa: BLE001 - as every handler of logging does
+            self.handleError(record)

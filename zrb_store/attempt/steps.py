@@ -1,27 +1,170 @@
-"""The steps of one attempt."""
+"""The names of the steps of one attempt.
+
+The steps of one attempt.
+
+The steps of one attempt that are known by their exact names.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
 import threading
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple, Self
 
 from zrb_store import codec
-from zrb_store.attempt.step_call import Done, StepCall, refuse_unfinished
-from zrb_store.attempt.step_names import Claim, StepNames
-from zrb_store.attempt.step_refusals import refuse_other_arguments, refuse_uncertain
-from zrb_store.attempt.step_under_way import Step
-from zrb_store.attempt.under_way import AttemptUnderWay
-from zrb_store.codec.inputs import stored_arguments
-from zrb_store.db.failpoints import failpoint
-from zrb_store.db.transaction import Transaction
-from zrb_store.errors import InvalidArgument, ZrbStoreError
+from zrb_store.attempt.open_attempt import AttemptUnderWay
+from zrb_store.attempt.step import Done, Step, StepCall, refuse_other_arguments, refuse_uncertain, refuse_unfinished
+from zrb_store.codec.compare import stored_arguments
+from zrb_store.db.transaction import Transaction, failpoint
+from zrb_store.errors import InvalidArgument, StepUncertain, ZrbStoreError
+from zrb_store.masking import mask_text
 from zrb_store.names import check_step_name
 from zrb_store.queries import attempts, steps
 from zrb_store.queries.attempts import BegunAttempt
+from zrb_store.queries.dependent_steps import Span, standing_in, uncertain_in
 from zrb_store.queries.give_back import give_back, undo_ended
 from zrb_store.queries.steps import StepRecord
 from zrb_store.xcom import current_attempt
+
+
+class Claim:
+    """A claim to a name, which is held within its block.
+
+    Attributes:
+        base: The name.
+        name: The name of this occurrence of it.
+        count: Which occurrence that is.
+        again: Whether it is one that failed in this attempt.
+        arguments: The encoded arguments.
+    """
+
+    __slots__ = ("_names", "again", "arguments", "base", "count", "name")
+
+    def __init__(self, names: StepNames, base: str, count: int, again: bool, arguments: str) -> None:
+        self._names = names
+        self.base = base
+        self.name = base if count == 1 else f"{base}~{count}"
+        self.count = count
+        self.again = again
+        self.arguments = arguments
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._names.release(self, raised=error is not None)
+
+
+class StepNames:
+    """The names of the steps of one attempt: which are open in this process, and how often each was started.
+
+    Attributes:
+        in_doubt: Whether a step may have begun that nobody here knows.
+    """
+
+    def __init__(self, attempt: AttemptUnderWay) -> None:
+        self.in_doubt = False
+        self._attempt = attempt
+        self._reset()
+        self._started: dict[str, int] = {}
+        # The arguments of those that failed, by name and count: a call with these is the next attempt of that step.
+        self._failed: dict[str, dict[int, str]] = {}
+
+    def _reset(self) -> None:
+        """Begin as in a new process: a forked child has none of its parent's other threads."""
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._open: dict[str, Step | None] = {}
+
+    def _reset_if_forked(self) -> None:
+        if self._pid != os.getpid():
+            self._reset()
+            self.in_doubt = True  # what the other process does is not known here
+
+    def owner_of_change(self) -> AttemptUnderWay:
+        """Return what owns a change that is made now: the step that the code runs in, or the attempt.
+
+        A thread without a context belongs to the only open step.
+
+        Raises:
+            ZrbStoreError: Several steps are open, and nothing says to which one this thread belongs.
+        """
+        attempt, current = self._attempt, current_attempt.get()
+        if current is attempt:
+            return attempt
+        if isinstance(current, Step) and current.parent is attempt:
+            return current
+        self._reset_if_forked()
+        with self._lock:
+            found = [step for step in self._open.values() if step is not None]
+        if len(found) > 1:
+            names = ", ".join(step.step for step in found)
+            raise ZrbStoreError(
+                f"several steps of {attempt.full_name} are open ({names}), and this thread belongs to none of them: "
+                "start it with asyncio.to_thread, or run its function in contextvars.copy_context()"
+            )
+        return found[0] if found else attempt
+
+    def claim(self, name: str, arguments: str) -> Claim:
+        """Claim a name, so that two of one name do not run at once."""
+        self._reset_if_forked()
+        with self._lock:
+            self._refuse_open(name)
+            count, again = self._count(name, arguments)
+            self._open[name] = None
+        return Claim(self, name, count, again, arguments)
+
+    def release(self, claim: Claim, *, raised: bool) -> None:
+        """Give up a claim, whose block has ended or raised."""
+        name = claim.base
+        with self._lock:
+            is_begun = self._open.pop(name, None) is not None
+            if not raised:
+                return
+            if claim.again or is_begun:
+                self._failed[name][claim.count] = claim.arguments
+            else:
+                self._started[name] -= 1  # it was refused, so that it did not start
+                self.in_doubt = True  # unless the connection was lost, so that nobody knows
+
+    @contextlib.contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        """Keep steps of this exact name from running at once."""
+        self._reset_if_forked()
+        with self._lock:
+            self._refuse_open(name)
+            self._open[name] = None
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open.pop(name, None)
+
+    def open(self, name: str, step: Step) -> None:
+        """Note the step that runs under a name which is claimed or held."""
+        with self._lock:
+            self._open[name] = step
+
+    def _refuse_open(self, name: str) -> None:
+        if name in self._open:
+            raise ZrbStoreError(
+                f"step {name} of {self._attempt.full_name} is under way: "
+                "steps that run at the same time need names of their own"
+            )
+
+    def _count(self, name: str, arguments: str) -> tuple[int, bool]:
+        """Return which step of a name a call starts: the first, the second, and so on; and whether it failed before."""
+        failed = self._failed.setdefault(name, {})
+        for count, others in failed.items():
+            if others == arguments:
+                del failed[count]
+                return count, True
+        self._started[name] = self._started.get(name, 0) + 1
+        return self._started[name], False
+
 
 NOT_RESTORABLE: Final = "not-restorable"
 """Why a step that completed is given back if its result could not be stored."""
@@ -125,14 +268,6 @@ class Steps:
     ) -> Step | None:
         """Begin the next attempt of a step.
 
-        Args:
-            base: The name that it is open under.
-            name: Its name.
-            arguments: Its encoded arguments.
-            known: Its attempt before.
-            once: Whether it must not be repeated if its end is unknown.
-            undo: Called in the same transaction if the attempt before stands; by default that one is given back.
-
         Returns:
             The step; None if another process, forked amid the attempt, has begun a step meanwhile: look again.
         """
@@ -196,3 +331,108 @@ class Steps:
             f"step {name} cannot begin in the delivery {attempt.full_name}: a delivery is given back whole, so no step "
             "of it could stand; work on the value in `with run.attempt(...)`"
         )
+
+
+class Change(NamedTuple):
+    """Why a step that completed does not stand for a call.
+
+    Attributes:
+        reason: Stored with every value that comes back.
+        arguments: The encoded arguments of the step's next attempt.
+    """
+
+    reason: str
+    arguments: str
+
+
+class ExactStep(NamedTuple):
+    """A step whose name says which one it is, however often the attempt comes to it.
+
+    Attributes:
+        name: The name, with the ~2 of a second step if it is one.
+        arguments: The encoded arguments.
+        change: Compares the encoded arguments of the step that completed with those of now. If it returns a change, the
+            step and all that began after it are given back, and the step begins anew. It is not asked about a step that
+            a person has kept, by `fork` or `mark`.
+        once: Whether the step must not be repeated if its end is unknown.
+        repeat: Whether it may begin although the end of an earlier try is unknown.
+        leads: Whether the steps after it rest on its result: if that could not be stored, they are given back with it.
+    """
+
+    name: str
+    arguments: str
+    change: Callable[[str], Change | None]
+    once: bool = False
+    repeat: bool = False
+    leads: bool = False
+
+
+class ExactSteps(Steps):
+    """The steps of one attempt. A program that comes to the same steps in the same order names each one itself."""
+
+    def peek(self, name: str) -> StepRecord | None:
+        """Return the step of this exact name if it is done."""
+        with self._attempt.xcom.watched():
+            known = self._newest(name)
+        return known if known is not None and known.is_done else None
+
+    @contextlib.contextmanager
+    def open(self, call: ExactStep) -> Iterator[Step | Done]:
+        """Yield the step of this exact name, begun, or its result if it is done. If the block raises, the step fails.
+
+        The block completes the step.
+
+        Raises:
+            StepUncertain: A step declared `once` began before, and its end is unknown; or one would be given back that
+                is not known to have failed.
+        """
+        self._refuse_nesting(call.name)
+        with self._names.hold(call.name):
+            step = None
+            while step is None:
+                with self._attempt.xcom.watched():
+                    known = self._newest(call.name) if self._task_had_steps() or self.any_began else None
+                change = None
+                if known is not None and known.is_done:
+                    if known.arguments is not None and not known.kept:  # what a person has kept is kept
+                        change = call.change(known.arguments)
+                    if change is None:
+                        yield Done(known.result or "null")
+                        return
+                elif known is not None and known.stands and call.leads:
+                    change = Change(NOT_RESTORABLE, call.arguments)
+                elif known is not None and not call.repeat:
+                    refuse_uncertain(self._attempt, known, call.name)
+                undo = None
+                if known is not None and change is not None:
+                    undo = functools.partial(self._discard_from, call.name, known, change.reason)
+                arguments = change.arguments if change else call.arguments
+                with self._attempt.xcom.watched():
+                    step = self._begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
+            with step:
+                yield step
+
+    def _discard_from(
+        self, name: str, known: StepRecord, reason: str, transaction: Transaction, begun: BegunAttempt
+    ) -> None:
+        """Give back a step that completed, and those that began after it, in the transaction that begins it anew.
+
+        What this attempt has done since it began, it did on the way to this step, unless it has done this step too.
+        """
+        attempt = self._attempt
+        before = attempt.id if known.id < attempt.id else begun.id
+        span = Span(attempt.id, attempt.task, known.id, before)
+        step = uncertain_in(transaction, span)
+        if step is not None:
+            what = "has completed" if step.stands else "may have happened"
+            if reason == NOT_RESTORABLE:
+                reason, advice = f"the result of step {name} is not stored", "start the task over"
+            else:
+                advice = "undo the change, or start the task over"
+            raise StepUncertain(
+                mask_text(
+                    f"step {step.step} of task {attempt.task} ({attempt.session}/{step.task}) {what} and is declared "
+                    f"`once`, but might run again ({reason}): {advice} with --from {attempt.task} --repeat-once"
+                )
+            )
+        give_back(transaction, [(step_id, reason) for step_id in standing_in(transaction, span)])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.render.messages import PROGRAM, print_line
+from zrb_store.render.format import PROGRAM, print_line
 
 if TYPE_CHECKING:
     from zrb_store.cli.resume import Resumer
@@ -38,9 +38,9 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
     import click  # late: the plugin imports this module whenever zrb starts
 
     from zrb_store import settings
-    from zrb_store.cli.app import app
+    from zrb_store.cli.command import app
     from zrb_store.render import printing
-    from zrb_store.render.messages import printing_warnings
+    from zrb_store.render.format import printing_warnings
 
     # Closed by the parent process, as with `>&-`: what must be printed cannot be, and messages go nowhere.
     if sys.stdout is None:
@@ -56,7 +56,7 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
             try:
                 code = app.main(args=[*args], prog_name=prog_name, standalone_mode=False, obj=resumer)
             finally:
-                if on_failure := sys.modules.get("zrb_store.on_failure"):
+                if on_failure := sys.modules.get("zrb_store.runtime.on_failure"):
                     on_failure.wait_for_all()  # they may warn of their failure
         printing.flush()
         return code if isinstance(code, int) else 0

@@ -10,16 +10,15 @@ import click
 
 from zrb_store import settings
 from zrb_store.cli import completion
+from zrb_store.cli.arguments import project_option
 from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
-from zrb_store.cli.project_argument import project_option
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.check import alerts, has_sessions
-from zrb_store.project import Projects, current_folder, projects_named
 from zrb_store.render.document import on_terminal, page_width
-from zrb_store.render.format import TimeFormat
-from zrb_store.render.messages import command_as_typed, print_line, program_name
+from zrb_store.render.format import TimeFormat, command_as_typed, print_line, program_name
 from zrb_store.render.printing import echo, echo_json, noting_damage
 from zrb_store.render.table import wrap
+from zrb_store.settings import Projects, current_folder, projects_named
 from zrb_store.store import open_store
 
 
@@ -73,7 +72,7 @@ def check(
         code = _print(dict(zip(tasks, lengths, strict=False)), project, limit, output_format)
     except ZrbStoreError as error:
         if settings.on_failure() is not None:
-            from zrb_store.on_failure import tell_unavailable
+            from zrb_store.runtime.on_failure import tell_unavailable
 
             tell_unavailable(error)
         raise
@@ -87,7 +86,7 @@ def check(
 
 def _tell() -> None:
     """Start the command of `ZRB_STORE_ON_FAILURE` for stale sessions; nothing is written if there are none."""
-    from zrb_store.on_failure import has_untold, tell_stale
+    from zrb_store.runtime.on_failure import has_untold, tell_stale
 
     with open_store(read_only=True) as store:
         untold = has_untold(store.database)

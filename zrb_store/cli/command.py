@@ -1,19 +1,24 @@
-"""What every command is made of: its purpose from the table, its examples, and the options that several share."""
+"""The click group. It imports the module of a command only when that command is used.
+
+What every command is made of: its purpose from the table, its examples, and the options that several share.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from zrb_store import local_time, settings
-from zrb_store.cli.command_table import COMMANDS
+from zrb_store.cli.command_table import COMMANDS, READING
 from zrb_store.errors import InvalidArgument
 from zrb_store.names import nearest
-from zrb_store.render.messages import PROGRAM
+from zrb_store.render.format import PROGRAM
 
 FORMATS = ("table", "json", "jsonl", "value")
 _FORMAT_HELP = {
@@ -34,7 +39,6 @@ class Command(click.Command):
             *args: The same as for `click.Command`.
             examples: Command lines, the first `{}` of which stands for the program and the command's name. Another
                 command is written as `zrb-store X`.
-            **settings: The same as for `click.Command`.
         """
         super().__init__(*args, **settings)
         self._examples = examples
@@ -78,7 +82,6 @@ def command(name: str, *examples: str, details: str = "", **settings: Any) -> Ca
         name: Its name in `command_table.py`, where its purpose is.
         *examples: Command lines, the first `{}` of which stands for the program and the command's name.
         details: More paragraphs of help, after the purpose.
-        **settings: The same as for `click.Command`.
     """
     purpose = COMMANDS[name][1]
     text = f"{purpose}\n\n{details}" if details else purpose
@@ -158,3 +161,35 @@ def parse_seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise click.BadParameter(f"{text!r} is not a number of seconds")
     return seconds
+
+
+class LazyGroup(Group):
+    """The commands of the table, each imported when it is first used."""
+
+    reading = READING
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"zrb_store.cli.{COMMANDS[cmd_name][0]}")
+        commands = (one for one in vars(module).values() if isinstance(one, click.Command))
+        return next(one for one in commands if one.name == cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, purpose) for name, (_, purpose) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        # click would import every command.
+        return [CompletionItem(name, help=COMMANDS[name][1]) for name in COMMANDS if name.startswith(incomplete)]
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="zrb-store", message="%(prog)s %(version)s")
+def app() -> None:
+    """Inspect, move and repair the sessions and queues that zrb and your scripts keep in a database."""

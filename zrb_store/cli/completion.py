@@ -21,12 +21,12 @@ from click.shell_completion import CompletionItem, ShellComplete
 
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
-from zrb_store.render.messages import program_name
+from zrb_store.render.format import program_name
 from zrb_store.render.printing import echo_raw
 
 if TYPE_CHECKING:
     from zrb_store.db.engine import Database
-    from zrb_store.queries.value_history import Only
+    from zrb_store.queries.history import Only
     from zrb_store.records import SessionRecord
 
 DEADLINE = 1.5
@@ -179,7 +179,7 @@ def candidates(words: Sequence[str], typed: str) -> list[CompletionItem[str]]:
         words: The words between the program and this one.
         typed: What is typed of it.
     """
-    from zrb_store.cli.app import app  # late: it imports this module by its name
+    from zrb_store.cli.command import app  # late: it imports this module by its name
 
     found = ShellComplete(app, {}, "zrb-store", "").get_completions([*words], typed)
     if option := re.match(r"--[^=]*=", typed):  # click leaves it out
@@ -290,7 +290,7 @@ def _session_names(database: Database, typed: str) -> Iterator[str]:
 
     A shell inserts what all candidates begin with, which must not be more than all names in the store begin with.
     """
-    from zrb_store.queries import session_names as queries
+    from zrb_store.queries import sessions as queries
 
     yield from (
         queries.names_with_prefix(database, typed, _SESSIONS) if typed else queries.newest_names(database, _SESSIONS)
@@ -327,8 +327,8 @@ def queues(database: Database, given: _Given, typed: str) -> Iterable[str]:
 
 
 def _tasks(database: Database, given: _Given, typed: str) -> Iterator[str]:
+    from zrb_store.queries.history import counts
     from zrb_store.queries.show import attempted_tasks
-    from zrb_store.queries.step_history import counts
 
     session = _session(database, given["session"])
     yield from session.tasks
@@ -344,7 +344,7 @@ tasks = _from_store(_tasks)
 @_from_store
 def main_tasks(database: Database, given: _Given, typed: str) -> Iterable[str]:
     """Complete a main task of any session."""
-    from zrb_store.queries.session_names import main_tasks
+    from zrb_store.queries.sessions import main_tasks
 
     return main_tasks(database)
 
@@ -352,15 +352,14 @@ def main_tasks(database: Database, given: _Given, typed: str) -> Iterable[str]:
 @_from_store
 def steps(database: Database, given: _Given, typed: str) -> Iterable[str]:
     """Complete a step of the task."""
-    from zrb_store.queries.named_steps import names
+    from zrb_store.queries.steps import names
 
     return names(database, _session(database, given["session"]).id, given.get("task") or given["from_task"])
 
 
 def _seqs(database: Database, queue_id: int, *, dead: bool = False) -> list[str]:
     """Return the numbers of the last values of a queue, or of the last dead ones, the newest first."""
-    from zrb_store.queries.last_values import first_of_last
-    from zrb_store.queries.value_history import of_queue
+    from zrb_store.queries.history import first_of_last, of_queue
 
     only: Only | None = "dead" if dead else None
     with database.snapshot() as transaction:

@@ -10,15 +10,15 @@ import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option
-from zrb_store.codec.differences import Difference
+from zrb_store.codec.compare import Difference
 from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import Comparison
 from zrb_store.inspect.diff import diff as compare_sessions
-from zrb_store.json_tree import JsonValue, Lazy
+from zrb_store.masking import printable
+from zrb_store.records import JsonValue, Lazy
 from zrb_store.render.document import Block, Column, Fields, Lines, Table
 from zrb_store.render.format import NOTHING, preview, preview_items
 from zrb_store.render.printing import echo, echo_json, print_document
-from zrb_store.safe_text import printable
 from zrb_store.store import open_store
 
 

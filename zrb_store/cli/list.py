@@ -10,18 +10,18 @@ from pathlib import PurePath
 import click
 
 from zrb_store.cli import completion
+from zrb_store.cli.arguments import project_option
 from zrb_store.cli.command import command, format_option, parse_limit, parse_since
-from zrb_store.cli.project_argument import project_option
 from zrb_store.db.engine import Database
-from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
-from zrb_store.name_pattern import NamePattern
-from zrb_store.project import Projects, projects_named
+from zrb_store.inspect.value import Damage
+from zrb_store.masking import one_line
+from zrb_store.names import NamePattern
 from zrb_store.queries.list import known_projects
 from zrb_store.render.document import Column, Lines, Table
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration
 from zrb_store.render.printing import echo, echo_json, noting_damage, print_document
-from zrb_store.safe_text import one_line
+from zrb_store.settings import Projects, projects_named
 from zrb_store.store import open_store
 
 _COLUMNS = (

@@ -16,10 +16,9 @@ from zrb_store.cli.command import command, format_option
 from zrb_store.inspect import session_names
 from zrb_store.inspect.log import AttemptLog, AttemptOutput, Follower, Printed, RunLog, SessionLog, line_json
 from zrb_store.inspect.log import log as read_log
-from zrb_store.json_tree import JsonObject
-from zrb_store.output_text import OutputLine
-from zrb_store.queries.changes import Change
-from zrb_store.records import ErrorRecord
+from zrb_store.masking import one_line
+from zrb_store.queries.by_hand import Change
+from zrb_store.records import ErrorRecord, JsonObject, OutputLine
 from zrb_store.render.document import Block, Column, Fields, Lines, Table
 from zrb_store.render.format import (
     NOTHING,
@@ -30,12 +29,11 @@ from zrb_store.render.format import (
     format_duration,
     length,
     process,
+    program_name,
     run_process,
     size,
 )
-from zrb_store.render.messages import program_name
 from zrb_store.render.printing import echo, echo_json, echo_raw, flush, noting_damage, print_document
-from zrb_store.safe_text import one_line
 from zrb_store.store import open_store
 
 
@@ -89,14 +87,7 @@ def _print(session_log: SessionLog, task: str | None, output_format: str, *, who
 
 
 def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterator[Block]:
-    """Yield the blocks that show a log.
-
-    Args:
-        session_log: The log.
-        task: The task that was asked for, if any: what its completed attempts printed is shown too. Or the id of a
-            step, whose attempts are shown though they completed.
-        whole: Whether all output is shown.
-    """
+    """Yield the blocks that show a log."""
     runs, name = session_log.runs, session_log.name
     times = TimeFormat(runs[0].record.started_at if runs else None)
     yield Fields([("Session", name), ("Status", session_log.status)])

@@ -12,12 +12,11 @@ from zrb_store.cli import completion
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.resume import refuse_program
+from zrb_store.inspect.resume import Decision, refuse_program
 from zrb_store.records import SessionRecord
 from zrb_store.render import printing
 from zrb_store.render.document import Column, Table
-from zrb_store.render.messages import print_line, program_name
-from zrb_store.resume_plan import Decision
+from zrb_store.render.format import print_line, program_name
 from zrb_store.store import Store, open_store
 
 
@@ -37,10 +36,7 @@ class Resumer(Protocol):
 
         Args:
             store: Where the session is.
-            session: The session.
-            forced: A task to run again with everything downstream of it.
             inputs: The inputs given as `--NAME VALUE`.
-            repeat_once: Whether completed steps that were declared `once` may run again with them.
 
         Returns:
             The decisions, and what else a user should know, in one line each.
@@ -52,11 +48,8 @@ class Resumer(Protocol):
         """Remember what is to be resumed. It is run after click is done, with zrb's own exit codes.
 
         Args:
-            session: The session.
-            forced: A task to run again with everything downstream of it.
             inputs: The inputs given as `--NAME VALUE`: those that are not stored, because they are or contain secrets,
                 and those that are declared in another way now.
-            repeat_once: Whether completed steps that were declared `once` may run again with them.
         """
 
 

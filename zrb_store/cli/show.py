@@ -1,4 +1,7 @@
-"""`show`: one session with everything in it."""
+"""`show`: one session with everything in it.
+
+`trace`: the history of one value.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,33 @@ from zrb_store.cli import completion
 from zrb_store.cli.command import command, format_option
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
-from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.queues import HeldBy
 from zrb_store.inspect.session_view import inputs_of
 from zrb_store.inspect.show import Queue, SessionDocument, open_session
-from zrb_store.json_tree import JsonValue
-from zrb_store.queries.step_history import StepCounts
-from zrb_store.queries.value_history import Only
-from zrb_store.render.document import Block, Fields, on_terminal, with_rows_read
-from zrb_store.render.format import TimeFormat, counted, error_line, run_process, setting_text
+from zrb_store.inspect.trace import Event, Trace
+from zrb_store.inspect.trace import trace as read_trace
+from zrb_store.inspect.value import Damage
+from zrb_store.masking import one_line
+from zrb_store.names import split_id
+from zrb_store.queries.history import Only, StepCounts
+from zrb_store.records import JsonValue
+from zrb_store.render.document import Block, Column, Fields, Table, on_terminal, with_rows_read
+from zrb_store.render.format import (
+    NOTHING,
+    TimeFormat,
+    counted,
+    error_line,
+    preview,
+    process,
+    program_name,
+    run_process,
+    setting_text,
+    size,
+    zrb_program,
+)
 from zrb_store.render.history import runs_table, tasks_table, timeline_chart, took
-from zrb_store.render.messages import program_name, zrb_program
 from zrb_store.render.printing import display, echo_json, echo_value, noting_damage, pause, print_document
-from zrb_store.render.values import QueuePrinter
-from zrb_store.safe_text import one_line
+from zrb_store.render.values import QueuePrinter, fate
 from zrb_store.store import open_store
 
 _LAST_VALUES = 20  # of each queue, unless all are asked for
@@ -134,13 +150,7 @@ def _bare_values(queue: Queue, dead: bool) -> Iterator[JsonValue]:
 
 
 def _blocks(document: SessionDocument, wanted: _Wanted, *, with_elapsed: bool = True) -> Iterator[Block]:
-    """Yield the blocks that show a session. Their rows are read while they are printed.
-
-    Args:
-        document: The session.
-        wanted: What is shown of it.
-        with_elapsed: Whether it is shown for how long something has been running, which changes all the time.
-    """
+    """Yield the blocks that show a session. Their rows are read while they are printed."""
     at, runs = wanted.at, document.runs
     until = document.moment if with_elapsed else None
     times = TimeFormat(runs[0].started_at if runs else document.session.created_at if at is None else None)
@@ -252,3 +262,55 @@ def _watch(database: Database, name: str, wanted: _Wanted) -> None:
             pause()
     if on_terminal() and blocks:
         print_document(blocks, full=wanted.full)
+
+
+_SHOWN_LENGTH = 240  # characters of the value, unless all of it is asked for
+
+
+@command("trace", "{} 'etl-2026-11-24/load#1'", details="`show` prints the number of each value.")
+@click.argument("value_id", metavar="SESSION/QUEUE#SEQ", shell_complete=completion.value_ids)
+@click.option("--full", is_flag=True, help="Do not shorten the value.")
+@format_option()
+def trace(value_id: str, full: bool, output_format: str) -> None:
+    session, queue, seq = split_id(value_id)
+    with open_store(read_only=True) as store, noting_damage() as damage:
+        name = session_names.resolve(store.database, session).name
+        history = read_trace(store.database, name, queue, seq, damage)
+    if output_format == "json":
+        echo_json(history.to_json())
+    elif output_format == "jsonl":
+        for event in history.events:
+            echo_json(event.to_json(), one_line=True)
+    elif output_format == "value":
+        echo_value(history.value.content)
+    else:
+        print_document(_trace_blocks(history, full), full=full)
+
+
+def _trace_blocks(history: Trace, full: bool) -> Iterator[Block]:
+    value, times = history.value, TimeFormat()
+    text = preview(value.content, full=full)
+    fields = [
+        ("Value", one_line(value.id)),
+        ("State", fate(value, times)),
+        ("Type", f"{one_line(value.record.type)}, {size(value.record.size)}"),
+        ("Content", text if full or len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."),
+    ]
+    yield Fields(fields, frozenset({"State"}))
+    columns = (Column("at", words=True), Column("event", status=True), Column("by", fold=True), Column("note"))
+    rows = [[times.exact(event.at), event.event, one_line(_by(event)), _note(event)] for event in history.events]
+    yield Table(columns, rows)
+
+
+def _by(event: Event) -> str:
+    """Name the attempt of an event; of a step, with its name: `load/3#1 (page 3)`; or who did it from a shell."""
+    if by_hand := event.pushed_from or event.popped_by:
+        return process(by_hand)
+    by = event.by or NOTHING
+    return by if event.step is None else f"{by} ({event.step})"
+
+
+def _note(event: Event) -> str:
+    verb = {"pushed": "continues ", "moved": "continued as "}.get(event.event, "")
+    other_value = None if event.value is None else f"{verb}{event.value}"
+    return one_line(", ".join(part for part in (other_value, event.reason) if part))

@@ -12,11 +12,11 @@ import click
 from zrb_store.cli import completion
 from zrb_store.cli.command import command, parse_since
 from zrb_store.inspect.stats import TaskStats, task_stats
+from zrb_store.masking import one_line, printable
 from zrb_store.names import nearest
 from zrb_store.render.document import Column, Lines, Table
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration, percent
 from zrb_store.render.printing import echo, echo_json, print_document
-from zrb_store.safe_text import one_line, printable
 from zrb_store.store import open_store
 
 _COLUMNS = (

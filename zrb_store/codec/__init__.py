@@ -13,12 +13,10 @@ restored, `check.py` finds damaged texts, `arguments.py` stores values that are 
 
 from __future__ import annotations
 
-from zrb_store.codec.arguments import encode_arguments, encode_named
-from zrb_store.codec.check import problem_of
-from zrb_store.codec.compare import same
-from zrb_store.codec.registry import register_codec
-from zrb_store.codec.stand_ins import CmdResult, Opaque, Undecodable
-from zrb_store.codec.text import Encoded, decode, encode, from_json, to_json
+from zrb_store.codec.classes import register_codec
+from zrb_store.codec.compare import encode_arguments, encode_named, same
+from zrb_store.codec.display import CmdResult, Opaque, Undecodable
+from zrb_store.codec.text import Encoded, decode, encode, from_json, problem_of, to_json
 
 __all__ = [
     "CmdResult",

@@ -1,15 +1,28 @@
-"""Compare two stored values, including the types of all their parts."""
+"""Compare two stored values, including the types of all their parts.
+
+Find the parts in which two stored values differ.
+
+What is stored of inputs and arguments, to be compared with those of later runs.
+
+Encode the arguments of a call for later comparison. One that cannot be encoded does not affect the others.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
-from typing import Any
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from itertools import zip_longest
+from typing import Any, Literal, NamedTuple
 
+from zrb_store.codec.classes import codec_named
+from zrb_store.codec.display import PAIRS, bounded_repr, by_segment, qualified_name, segment_of
 from zrb_store.codec.json_text import dumps
-from zrb_store.codec.registry import codec_named
-from zrb_store.codec.text import from_json
-from zrb_store.json_tree import JsonValue
+from zrb_store.codec.text import DEFAULT_LIMIT, decode, encode, from_json, to_json
+from zrb_store.errors import UnencodableValue, ValueTooLarge
+from zrb_store.masking import MASK, is_secret_name, mask_text, mask_texts, mask_word
+from zrb_store.records import JsonValue, Lazy
 
 # The tags of types whose equal values may be written differently: 1.0 and 1.00, the same instant in two time zones,
 # objects with a registered codec.
@@ -93,3 +106,266 @@ def _equal(one: Any, two: Any) -> bool:
         return type(one) is type(two) and bool(one == two)
     except Exception:  # noqa: BLE001 - a signaling NaN or a user's class may raise anything
         return False
+
+
+_UNORDERED = ("set", "frozenset")
+
+
+class _Missing(Enum):
+    """Stands for a part that one of the two does not have."""
+
+    ABSENT = "absent"
+
+
+_ABSENT = _Missing.ABSENT
+_Part = JsonValue | _Missing
+_Both = tuple[str, _Part, _Part]  # a segment, and the part of either
+
+
+class Difference(NamedTuple):
+    """A part in which two values differ. The fields are those of `diff --format json`.
+
+    Attributes:
+        path: The path to it.
+        kind: Whether it has `changed`, or which of the two has it.
+        a: What the one has.
+        b: What the other has.
+    """
+
+    path: str
+    kind: Literal["changed", "only_a", "only_b"]
+    a: JsonValue | Lazy[JsonValue]
+    b: JsonValue | Lazy[JsonValue]
+
+
+def differences(one: JsonValue, two: JsonValue, path: str = "$") -> Iterator[Difference]:
+    """Find where two trees, as `to_json` returns them, differ in type or value."""
+    parts = _parts(one, two)
+    if parts is None:
+        if not same(one, two):
+            yield Difference(path, "changed", one, two)
+        return
+    for segment, a, b in parts:
+        yield from _compared(a, b, path + segment)
+
+
+def list_differences(one: Iterable[JsonValue], two: Iterable[JsonValue], path: str) -> Iterator[Difference]:
+    """Find the differences of two lists, as `differences` does, but iterate over each list only once."""
+    for place, (a, b) in enumerate(zip_longest(one, two, fillvalue=_ABSENT)):
+        yield from _compared(a, b, f"{path}[{place}]")
+
+
+def _compared(a: _Part, b: _Part, path: str) -> Iterator[Difference]:
+    if a is not _ABSENT and b is not _ABSENT:
+        yield from differences(a, b, path)
+    elif a is not _ABSENT:
+        yield Difference(path, "only_a", a, None)
+    elif b is not _ABSENT:
+        yield Difference(path, "only_b", None, b)
+
+
+def _parts(one: JsonValue, two: JsonValue) -> list[_Both] | None:
+    """Return the segment for each part of two containers of the same kind, with that part of either.
+
+    None if the two can only be compared as a whole.
+    """
+    if type(one) is list and type(two) is list:
+        pairs = zip_longest(one, two, fillvalue=_ABSENT)
+        return [(f"[{place}]", a, b) for place, (a, b) in enumerate(pairs)]
+    if type(one) is not dict or type(two) is not dict:
+        return None
+    if "$" not in one and "$" not in two:
+        return [(segment_of(key), a, b) for key, a, b in _side_by_side(one, two)]
+    tag = one.get("$")
+    if tag in _UNORDERED or {**one, "v": 0} != {**two, "v": 0}:
+        return None
+    if tag not in PAIRS:
+        return _parts(one.get("v"), two.get("v"))
+    a, b = (_all_by_segment(tree.get("v")) for tree in (one, two))
+    if a is None or b is None or (tag == "OrderedDict" and [*a] != [*b]):
+        return None
+    return list(_side_by_side(a, b))
+
+
+def _side_by_side(one: Mapping[str, JsonValue], two: Mapping[str, JsonValue]) -> Iterator[_Both]:
+    return ((key, one.get(key, _ABSENT), two.get(key, _ABSENT)) for key in dict.fromkeys([*one, *two]))
+
+
+def _all_by_segment(pairs: JsonValue) -> dict[str, JsonValue] | None:
+    """Return the items by segment as `by_segment` does, or None if an item has no segment or shares one."""
+    items = by_segment(pairs)
+    return items if type(pairs) is list and len(items) == len(pairs) else None
+
+
+_SHOWN = 300  # characters of each of two values that differ
+
+
+def changes(before: JsonValue, after: JsonValue, name: str = "") -> Iterator[str]:
+    """Describe where two trees, as `to_json` returns them, differ in type or value. What has a secret name is masked.
+
+    A part that could not be stored in one of the two is not compared. Lists of different lengths differ as a whole.
+
+    Yields:
+        Texts such as `rows[0].name: 1 became 2`, `name is new` and `name is gone`.
+    """
+    return _changes(before, after, name, is_secret_name(name))
+
+
+def _changes(before: JsonValue, after: JsonValue, path: str, is_secret: bool) -> Iterator[str]:
+    if is_opaque(before) or is_opaque(after) or same(before, after):
+        return
+    parts = _parts(before, after)
+    if parts is None or (type(before) is list and type(after) is list and len(before) != len(after)):
+        yield f"{path or 'it'}: {_shown(before, is_secret)} became {_shown(after, is_secret)}"
+        return
+    for segment, one, two in parts:
+        place = (path + segment).removeprefix(".")
+        if one is _ABSENT or two is _ABSENT:
+            yield f"{place} is {'new' if one is _ABSENT else 'gone'}"
+        else:
+            yield from _changes(one, two, place, is_secret or is_secret_name(_name_of(segment)))
+
+
+def is_opaque(tree: JsonValue) -> bool:
+    """Whether a tree represents a value of which only the type and the repr could be stored."""
+    return type(tree) is dict and tree.get("$") == "opaque"
+
+
+def _name_of(segment: str) -> str:
+    """Return the key whose segment of a path this is; a place in a list or a number has no name."""
+    if segment.startswith("."):
+        return segment[1:]
+    return str(json.loads(segment[1:-1])) if segment.startswith('["') else ""
+
+
+def _shown(tree: JsonValue, is_secret: bool) -> str:
+    text = MASK if is_secret else mask_word(bounded_repr(from_json(tree)))
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_LIMIT) -> str:
+    """Encode the arguments of a call as the text of `[[...], {...}]`.
+
+    An argument that cannot be encoded, or that would exceed the limit, is stored as an `Opaque` with only its type.
+    """
+    try:
+        return encode([list(args), dict(kwargs)], limit=limit).data
+    except (UnencodableValue, ValueTooLarge):
+        encoder = _OneByOne(limit)
+        return dumps([[encoder.tree(value) for value in args], encoder.named(kwargs)])
+
+
+def encode_named(values: Mapping[str, Any], limit: int = DEFAULT_LIMIT) -> str:
+    """Encode named values as the text of a dict, in the same way as `encode_arguments`."""
+    try:
+        return encode(dict(values), limit=limit).data
+    except (UnencodableValue, ValueTooLarge):
+        return dumps(_OneByOne(limit).named(values))
+
+
+class _OneByOne:
+    """An encoder that makes the tree of one value after the other, until their texts reach a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._room = limit
+
+    def tree(self, value: Any) -> JsonValue:
+        try:
+            encoded = encode(value, limit=self._room)
+        except (UnencodableValue, ValueTooLarge):
+            # Without the repr, which may differ from run to run, or contain a secret.
+            return {"$": "opaque", "type": qualified_name(type(value)), "repr": "", "path": "$", "cause": ""}
+        self._room -= encoded.size
+        return to_json(encoded.data)
+
+    def named(self, values: Mapping[str, Any]) -> JsonValue:
+        pairs = [(self.tree(name), self.tree(value)) for name, value in values.items()]
+        named = {name: value for name, value in pairs if type(name) is str and name != "$"}
+        return named if len(named) == len(pairs) else {"$": "dict", "v": [list(pair) for pair in pairs]}
+
+
+def without_secrets(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Mask the passwords of URLs in inputs, and the values that this process's command line gives to secret options.
+
+    What is masked is not compared.
+    """
+    return {name: _without_secrets(value) for name, value in inputs.items()}
+
+
+def _without_secrets(value: Any) -> Any:
+    try:
+        encoded = encode(value).data
+    except (UnencodableValue, ValueTooLarge):
+        return value  # only its type will be stored
+    masked = mask_encoded(encoded)
+    return value if masked == encoded else decode(masked)
+
+
+def mask_encoded(encoded: str) -> str:
+    """Mask the secrets in an encoded value that is stored only for comparison, as `without_secrets` does."""
+    if mask_text(encoded) == encoded:
+        return encoded
+    return dumps(mask_texts(to_json(encoded)))
+
+
+def describe_changes(before: str, after: str) -> str:
+    """Describe where two encoded values differ, as `name: 1 became 2`, joined by commas; empty if they do not.
+
+    What could not be stored of either one is not compared.
+    """
+    if before == after:
+        return ""
+    one, two = to_json(before), to_json(after)
+    if type(one) is dict and type(two) is dict and "$" not in one and "$" not in two:
+        return ", ".join(text for name in dict.fromkeys([*one, *two]) for text in _changes_of(name, one, two))
+    return ", ".join(changes(one, two))
+
+
+def _changes_of(name: str, one: Mapping[str, JsonValue], two: Mapping[str, JsonValue]) -> list[str]:
+    # The names of inputs stand as they are, without the quotes that a path has around `day-of`.
+    if name in one and name in two:
+        return list(changes(one[name], two[name], name))
+    return [f"{name} is {'new' if name in two else 'gone'}"]
+
+
+def names_of(encoded: str) -> list[str]:
+    """Return the names of encoded inputs."""
+    tree = to_json(encoded)
+    return [] if type(tree) is not dict or "$" in tree else list(tree)
+
+
+def names_of_unstorable(encoded: str) -> set[str]:
+    """Return the names of encoded inputs of which only the type could be stored."""
+    tree = to_json(encoded)
+    opaque = (name for name, value in tree.items() if is_opaque(value)) if type(tree) is dict else ()
+    return set(opaque)
+
+
+def without_names(encoded: str, names: Collection[str]) -> str:
+    """Return encoded inputs without those of these names."""
+    tree = to_json(encoded) if names else None
+    if type(tree) is not dict or "$" in tree:
+        return encoded
+    return dumps({name: value for name, value in tree.items() if name not in names})
+
+
+def stored_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_LIMIT) -> str:
+    """Return what is stored of the arguments of a call, with secrets masked: the text of `[[...], {...}]`."""
+    return mask_encoded(encode_arguments(args, kwargs, limit))
+
+
+def positional_and_named(encoded: str) -> tuple[list[JsonValue], dict[str, JsonValue]]:
+    """Return the trees of stored arguments: the positional and the named ones; none if they are damaged."""
+    tree = to_json(encoded)
+    if type(tree) is not list or len(tree) != 2:
+        return [], {}
+    positional, named = tree
+    return positional if type(positional) is list else [], named if type(named) is dict else {}
+
+
+def call_text(arguments: str) -> str:
+    """Return stored arguments as they stand in a call: `7, "a.csv", mode="fast"`; `none` if there are none."""
+    positional, named = positional_and_named(arguments)
+    if "$" in named:  # names that are no plain texts
+        return arguments
+    return ", ".join([*map(dumps, positional), *(f"{name}={dumps(value)}" for name, value in named.items())]) or "none"

@@ -1,11 +1,27 @@
-"""Texts for messages about a value, its type and its place: short, on one line. None of these functions raises."""
+"""Texts for messages about a value, its type and its place: short, on one line. None of these functions raises.
+
+The segments of a path to a part of a value, such as `$.rows[0].name`.
+
+The exception that says why a value cannot be stored.
+
+The objects that a reader gets in place of a value that cannot be restored.
+
+The types of the functions that convert values to trees, and trees to values.
+
+A tree consists of the types that `json` reads and writes: None, bool, int, float, str, list and dict. A dict with the
+key `"$"` is a tagged object, which represents a value that JSON cannot express.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
+
+from zrb_store.errors import UnencodableValue, ZrbStoreError
+from zrb_store.records import JsonValue
 
 _REPR_SIZE = 4096
 _REPR_DEPTH = 20
@@ -108,3 +124,178 @@ def _leaf(value: Any) -> str:
         return repr(value)
     except Exception as error:  # noqa: BLE001 - raised by a user's class, or by an int with too many digits
         return f"<{qualified_name(type(value))} whose repr raised {type_name(type(error))}>"
+
+
+PAIRS = ("dict", "OrderedDict")
+"""The tags of dicts that are stored as pairs of key and item."""
+
+
+def segment_of(key: str | int) -> str:
+    """Return the segment for a key. Unlike `key_segment`, never shorten it."""
+    if type(key) is str:
+        return f".{key}" if key.isidentifier() else f"[{json.dumps(key)}]"
+    try:
+        return f"[{key}]"
+    except ValueError:  # it has more digits than Python converts
+        return key_segment(key)
+
+
+def by_segment(pairs: JsonValue) -> dict[str, JsonValue]:
+    """Return the items of a dict that is stored as pairs, by the segment for each. Only texts and ints have a segment.
+
+    The result is not keyed by the keys themselves, because ints may have been chosen to collide.
+    """
+    items: dict[str, JsonValue] = {}
+    for pair in pairs if type(pairs) is list else ():
+        if type(pair) is not list or len(pair) != 2:
+            return {}  # damaged
+        key, item = pair
+        if isinstance(key, (str, int)) and type(key) is not bool:
+            items[segment_of(key)] = item
+    return items
+
+
+NO_CODEC = (
+    "no codec takes it; register one with register_codec, or push a value made of None, bool, numbers, text, bytes, "
+    "lists, tuples, sets, dicts, dates and paths"
+)
+
+
+class Unencodable(Exception):
+    """A part of a value cannot be stored.
+
+    Attributes:
+        what: The part's type, for display.
+        why: The reason.
+        error: The class of the error that the caller of `encode` gets.
+        segments: The path to the part, the innermost segment first. Each level adds its segment while the exception
+            passes it.
+    """
+
+    def __init__(self, what: str, why: str = NO_CODEC, error: type[ZrbStoreError] = UnencodableValue) -> None:
+        super().__init__(what, why)
+        self.what = what
+        self.why = why
+        self.error = error
+        self.segments: list[str] = []
+
+    def path(self, root: str) -> str:
+        """Return the path from the root to the part."""
+        return shorten_path(root + "".join(reversed(self.segments)))
+
+
+_SHOWN = 200
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Opaque:
+    """A value that could not be stored; only its type and repr are known.
+
+    Attributes:
+        type: Module and name of the value's class.
+        repr: The value's repr when it was stored, possibly cut.
+        path: The path to the part that could not be stored, such as `$.rows[3].conn`.
+        cause: The type of that part, such as `socket`.
+    """
+
+    type: str
+    repr: str
+    path: str = "$"
+    cause: str = ""
+
+    def __repr__(self) -> str:
+        return f"<opaque {self.type}: {_shortened(self.repr)}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Undecodable:
+    """A stored text, or a part of one, that is damaged or has a type that this process does not know.
+
+    Attributes:
+        raw: The stored text.
+        type: The type that the text names, if it names one.
+        reason: Why the text could not be read.
+    """
+
+    raw: str
+    type: str | None = None
+    reason: str = ""
+
+    def __repr__(self) -> str:
+        kind = f" {_shortened(self.type)}" if self.type else ""
+        why = f" ({_shortened(self.reason)})" if self.reason else ""
+        return f"<undecodable{kind}: {_shortened(self.raw)!r}{why}>"
+
+
+@dataclass
+class CmdResult:
+    """The result of a command, in a process that has not loaded zrb. As with zrb's class, `str` returns the output."""
+
+    output: str
+    error: str
+    display: str = ""
+
+    def __str__(self) -> str:
+        return self.output
+
+
+TaggedObject = dict[str, JsonValue]
+
+
+class Writer(Protocol):
+    """The interface of `walk.ValueWriter`, which converts a value to a tree."""
+
+    def walk(self, value: Any) -> JsonValue:
+        """Return the tree of a value."""
+        ...
+
+    def items(self, values: Iterable[Any], segment: str = "[{}]") -> list[JsonValue]:
+        """Return the trees of a container's items."""
+        ...
+
+    def pairs(self, mapping: Mapping[Any, Any]) -> list[JsonValue]:
+        """Return the items of a mapping as pairs of trees; its keys may be of any type."""
+        ...
+
+    def named(self, mapping: Mapping[str, Any]) -> dict[str, JsonValue]:
+        """Return the trees of the values of a mapping, by its keys, which must be valid keys in JSON."""
+        ...
+
+    def refuse_collisions(self, value: Collection[Any], trees: Iterable[JsonValue]) -> None:
+        """Raise if too many keys of a dict, or elements of a set, have the same hash."""
+        ...
+
+
+class Reader(Protocol):
+    """The interface of `walk.TreeReader`, which converts a tree to a value."""
+
+    def walk(self, tree: JsonValue) -> Any:
+        """Return the value of a tree."""
+        ...
+
+    def named(self, tree: TaggedObject) -> dict[str, Any]:
+        """Return the values of an object without a tag."""
+        ...
+
+    def key(self, tree: JsonValue) -> Any:
+        """Return the value of a tree that represents a key of a dict, or an element of a set."""
+        ...
+
+    def refuse_collisions(self, keys: Collection[Any], trees: Iterable[JsonValue]) -> None:
+        """Raise if too many keys of a dict, or elements of a set, have the same hash."""
+        ...
+
+    def plain(self, value: Any) -> Any:
+        """Return plain data in place of an object of an unregistered class."""
+        ...
+
+
+WriteFunction = Callable[[Any, Writer], JsonValue]
+"""A function that returns the tree of a value of one type."""
+
+ReadFunction = Callable[[TaggedObject, Reader], Any]
+"""A function that returns the value of a tagged object with one tag. It may raise anything."""

@@ -1,12 +1,22 @@
-"""Encode values that consist of JSON's own types, without a copy. What is not exactly that is left to `walk`."""
+"""Encode values that consist of JSON's own types, without a copy. What is not exactly that is left to `walk`.
+
+A limit on dicts and sets with many keys of the same hash.
+
+Python compares a key with every other key of the same hash. Anybody can choose ints, Decimals, UUIDs and tuples that
+have the same hash, and a megabyte of them would keep a reader busy for minutes. So such a text is not read. To keep
+the promise that every stored value can be read again, such a value is not stored either.
+"""
 
 from __future__ import annotations
 
 import gc
+from collections import Counter
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from zrb_store.codec import fast_json
-from zrb_store.codec.json_text import HUGE_INT_DIGITS, MAX_DEPTH, dumps, loads, size_of
+from zrb_store.codec import json_text
+from zrb_store.codec.json_text import HUGE_INT_DIGITS, MAX_DEPTH, ascii_dumps, dumps, loads, size_of
+from zrb_store.records import JsonValue
 
 _LEAVES = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS = frozenset({list, dict})
@@ -105,12 +115,12 @@ def _contains_itself(value: Any) -> bool:
 
 
 def _fast(value: Any, survey: _Survey) -> tuple[str, int] | None:
-    write = fast_json.writer()
+    write = json_text.writer()
     if write is None:
         return None
     try:
         data = write(value)
-    except fast_json.REFUSALS:
+    except json_text.REFUSALS:
         return None
     # A text in the value may also have these characters. Then the standard library is asked.
     if (b"$" in data and b'"$"' in data) or (float in survey.kinds and data.count(b"null") != survey.nones):
@@ -148,3 +158,34 @@ def _may_have_huge_int(data: bytes) -> bool:
     """Whether the text has a row of digits so long that Python may refuse to parse it as an int."""
     # Such a row also shows up in every 64th character, of which there are fewer to search.
     return all(b"0" * (HUGE_INT_DIGITS // step) in data[::step].translate(_DIGITS_AS_ZEROS) for step in (64, 8, 1))
+
+
+ALLOWED_EXCESS = 64 * 1024 * 1024
+"""Bytes that may be compared to read one value, in addition to the shares of its dicts and sets: about 100 ms."""
+
+_SHARE = 64  # bytes that may be compared for each byte of a dict's keys; reading them takes several times as long
+FEW = 2 * _SHARE
+"""Number of keys up to which a dict or a set cannot exceed its share."""
+
+TOO_MANY = "too many of its keys have the same hash"
+
+
+def excess_work(keys: Collection[Any], trees: Iterable[JsonValue]) -> int:
+    """Return how many bytes Python compares to make a dict or a set, beyond its share.
+
+    Args:
+        keys: The keys of the dict, or the elements of the set.
+        trees: Their JSON trees.
+    """
+    suspects = keys
+    if str in set(map(type, keys)):  # nobody can choose the hash of a text, since Python randomises it
+        suspects = [key for key in keys if type(key) is not str]
+    if len(suspects) - len(set(map(hash, suspects))) < FEW:
+        return 0
+    counts = Counter(map(hash, suspects))
+    excess = 0
+    for key, tree in zip(keys, trees, strict=True):
+        others = max(0, counts[hash(key)] - 1)
+        # Halved, because this loop meets each pair of keys twice, and Python compares it once.
+        excess += (others - 2 * _SHARE) * len(ascii_dumps(tree)) // 2
+    return max(0, excess)

@@ -19,12 +19,19 @@ from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from zrb_store.codec.collisions import FEW
+from zrb_store.codec.display import (
+    Opaque,
+    Reader,
+    ReadFunction,
+    TaggedObject,
+    Undecodable,
+    Unencodable,
+    WriteFunction,
+    Writer,
+)
 from zrb_store.codec.json_text import HUGE_INT_BITS, ascii_dumps
-from zrb_store.codec.stand_ins import Opaque, Undecodable
-from zrb_store.codec.tree import Reader, ReadFunction, TaggedObject, WriteFunction, Writer
-from zrb_store.codec.unencodable import Unencodable
-from zrb_store.json_tree import JsonValue
+from zrb_store.codec.plain import FEW
+from zrb_store.records import JsonValue
 
 T = TypeVar("T")
 

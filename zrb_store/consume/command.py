@@ -1,25 +1,69 @@
-"""Runs a command for one value after the other, or for several at a time, and sees to it that none outlives it."""
+"""Runs a command for one value after the other, or for several at a time, and sees to it that none outlives it.
+
+The command line of a consumer: a check of it, and its arguments for one value.
+
+The names of consumers' sessions.
+"""
 
 from __future__ import annotations
 
 import errno
 import math
 import os
+import re
 import select
+import shutil
 import signal
+import socket
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import PurePath
 from types import TracebackType
 
-from zrb_store.consume.arguments import PLACE, arguments, as_bytes, check_command
-from zrb_store.consume.child import Child
-from zrb_store.consume.guard import Guard
-from zrb_store.consume.outcome import KEPT, Outcome, make_outcome
-from zrb_store.consume.streams import Feed, Relay, Tail
+from zrb_store.consume.child import Child, Guard
+from zrb_store.consume.outcome import KEPT, Feed, Outcome, Relay, Tail, make_outcome
 from zrb_store.errors import InvalidArgument
 from zrb_store.process import process_started
+
+PLACE = "{}"
+"""What stands for the value."""
+
+
+def check_command(command: Sequence[str]) -> None:
+    """Raise an error if a command cannot run, whatever the value is.
+
+    Raises:
+        InvalidArgument: It does not exist, may not be executed, or would be a value itself.
+    """
+    if not command or not command[0]:
+        raise InvalidArgument("there is no command: write it after --")
+    if PLACE in command[0]:
+        raise InvalidArgument(f"a value cannot be the command itself, or a part of it: {command[0]!r}")
+    if shutil.which(command[0]) is None:
+        raise InvalidArgument(f"{command[0]!r} does not exist or may not be executed")
+
+
+def arguments(command: Sequence[str], text: str) -> list[bytes]:
+    """Return a command line with a value in place of each `{}`, whether that is an argument or a part of one.
+
+    Raises:
+        InvalidArgument: The value contains NUL, which no argument can.
+    """
+    takes_value = any(PLACE in word for word in command)
+    if takes_value and "\0" in text:
+        raise InvalidArgument(f"the value contains NUL, and no argument can: read it from stdin instead of {PLACE}")
+    return [os.fsencode(word).replace(PLACE.encode(), as_bytes(text)) for word in command]
+
+
+def as_bytes(text: str) -> bytes:
+    """Encode the text of a value. What came from undecodable bytes, as in a file's name, becomes these bytes again."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:  # it contains other lone surrogates
+        return text.encode(sys.getfilesystemencoding(), "backslashreplace")
+
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -84,7 +128,6 @@ class CommandRunner:
 
         Raises:
             InvalidArgument: The value cannot be an argument.
-            OSError: No process can be started.
         """
         with ExitStack() as stack:
             child = self._start(text, environment)
@@ -196,3 +239,12 @@ class CommandRunner:
 
 def _awaited(streams: Iterable[Feed | Relay]) -> list[tuple[int, int]]:
     return [pair for stream in streams for pair in stream.awaited()]
+
+
+def free_names() -> Iterator[str]:
+    """Yield the names that a consumer on this host may have, in the order in which it tries them: consume.HOST.N."""
+    host = re.sub(r"[^A-Za-z0-9._:+-]", "-", socket.gethostname())[:100] or "localhost"
+    number = 0
+    while True:
+        number += 1
+        yield f"consume.{host}.{number}"

@@ -10,19 +10,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from zrb_store import reclaim
-from zrb_store.consume.command import CommandRunner
-from zrb_store.consume.names import free_names
-from zrb_store.consume.signals import EndingSignals
+from zrb_store.consume.child import EndingSignals
+from zrb_store.consume.command import CommandRunner, free_names
 from zrb_store.consume.workers import Workers
 from zrb_store.errors import InputsDiffer, SessionBusy, SessionNotFound
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.queues import find_queue
-from zrb_store.retention import apply_retention
 from zrb_store.run import Run
+from zrb_store.run.retention import apply_retention
+from zrb_store.runtime import reclaim
+from zrb_store.runtime.waiting import QueueWait
 from zrb_store.store import Store
-from zrb_store.waiting import QueueWait
 from zrb_store.xcom import Xcom
 
 _MOST_NAMES = 1000
@@ -54,15 +53,10 @@ class ShellConsumer:
         """Prepare to consume.
 
         Args:
-            store: The store.
             queue: The queue.
-            runner: Runs the command.
             name: The consumer's session; None: the first free one of `free_names`.
-            wait: How many seconds to wait for a value; `math.inf` for ever.
-            only_one: Whether to take one value only.
             jobs: How many commands run at a time.
             text: Formats stored data as the text that the command gets.
-            report: Gets one line for each value.
         """
         self.tally: Counter[str] = Counter()
         self._finishing = threading.Event()
@@ -87,7 +81,6 @@ class ShellConsumer:
             SessionBusy: Another process consumes under this name.
             InputsDiffer: The session of this name is for something else.
             LeaseLost: Another process has taken over the session.
-            ZrbStoreError: The store cannot be used.
         """
         with self.signals:
             if self._name is not None:

@@ -16,12 +16,11 @@ from zrb_store.consume.outcome import Outcome
 from zrb_store.db.dialect import StoreReplaced
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import AttemptClosed, InvalidArgument, StoreUnavailable, ZrbStoreError
+from zrb_store.masking import ErrorText
 from zrb_store.queries import attempts
 from zrb_store.queries.deliveries import fate, set_command
-from zrb_store.run.consumer import Consumer
-from zrb_store.run.deliveries import Deliveries
+from zrb_store.run.consumer import Consumer, Deliveries
 from zrb_store.run.delivery import Delivery
-from zrb_store.safe_text import ErrorText
 
 _LOOK = 0.5  # seconds
 _PATIENCE = 5.0  # seconds between two tries while the store is away
@@ -46,14 +45,10 @@ class Workers:
 
         Args:
             consumer: Takes the values. It decodes them to the text that the command gets.
-            runner: Runs the command.
             tally: Counts what becomes of the values: `completed`, `failed` (the command failed, so they were given
                 back) or `interrupted` (they were given back because the consumer had to end at once).
             finishing: When it is set, no more values are taken.
-            wait: How many seconds to wait for a value; `math.inf` for ever.
-            only_one: Whether to take one value only.
             between: Called between two values.
-            report: Gets one line for each value.
         """
         self._consumer = consumer
         self._runner = runner
@@ -71,10 +66,6 @@ class Workers:
 
         Args:
             jobs: How many threads work at a time.
-
-        Raises:
-            LeaseLost: Another process has taken over the session of the run.
-            ZrbStoreError: The store cannot be used.
         """
         threads = [threading.Thread(target=self._work, name=f"zrb-store-consume-{n}") for n in range(jobs)]
         for thread in threads:
@@ -115,13 +106,7 @@ class Workers:
         return not isinstance(error, StoreReplaced) and not self._consumer.database.is_stopping
 
     def _record(self, delivery: Delivery, end: Callable[[], None], status: str) -> None:
-        """Record the end of a delivery, however long the store is away: what was done must not be done again.
-
-        Args:
-            delivery: The delivery.
-            end: Records it.
-            status: The attempt's status afterwards.
-        """
+        """Record the end of a delivery, however long the store is away: what was done must not be done again."""
         has_told = False
         while True:
             try:

@@ -13,8 +13,8 @@ from typing import Any
 
 from zrb_store.codec import problem_of
 from zrb_store.errors import InvalidArgument
+from zrb_store.masking import storable
 from zrb_store.names import STEP_BYTES, TASK_ID_BYTES, check_name, is_session_name
-from zrb_store.safe_text import storable
 
 DAMAGED = "damaged"
 """The word that readers show in place of an invalid word, such as an unknown status."""

@@ -1,20 +1,28 @@
-"""An opened database: one connection that is kept open, one lock for all threads, and retries."""
+"""An opened database: one connection that is kept open, one lock for all threads, and retries.
+
+Close connections before a fork.
+
+SQLite keeps its file locks per process and counts them in memory. A child process that inherits an open connection
+believes that it holds the lock that keeps others from deleting the -wal file, and loses what it commits once the parent
+has closed the store. So each connection is closed before a fork, and each of the two processes opens a new one when it
+needs it. (`subprocess` and asyncio are not affected: their children execute another program.)
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from zrb_store.db.core import Params, ready
 from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, refuse_upgraded
 from zrb_store.db.dialect.lost_commits import Asking, Committing, roll_back
-from zrb_store.db.failpoints import failpoint
-from zrb_store.db.process_fork import protect_from_fork
-from zrb_store.db.transaction import Lost, Row, Transaction
-from zrb_store.db.urls import shown_url
+from zrb_store.db.location import shown_url
+from zrb_store.db.transaction import Lost, Row, Transaction, failpoint
 from zrb_store.db.waiting import Patience, Wait
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
 
@@ -23,6 +31,51 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
     from zrb_store.db.core import Runnable
+
+
+class Forkable(Protocol):
+    """An object that has a connection."""
+
+    def before_fork(self) -> None:
+        """Close the connection, and keep other threads from opening one."""
+
+    def after_fork(self, in_child: bool) -> None:
+        """Let other threads open connections again."""
+
+
+_known: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_fork_lock = threading.Lock()
+_about_to_fork: list[Forkable] = []
+
+
+def protect_from_fork(forkable: Forkable) -> None:
+    """Close the connection of this object before each fork, for as long as the object lives."""
+    # If a thread opened a connection during a fork, locks inside SQLite could stay locked in the child.
+    with _fork_lock:
+        _known.add(forkable)
+
+
+def _before() -> None:
+    _fork_lock.acquire()
+    _about_to_fork.extend(_known)
+    for forkable in _about_to_fork:
+        forkable.before_fork()
+
+
+def _after(in_child: bool) -> None:
+    for forkable in _about_to_fork:
+        forkable.after_fork(in_child)
+    _about_to_fork.clear()
+    _fork_lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before,
+        after_in_parent=lambda: _after(in_child=False),
+        after_in_child=lambda: _after(in_child=True),
+    )
+
 
 T = TypeVar("T")
 
@@ -90,7 +143,6 @@ class Database(Patience):
 
         Raises:
             StoreUnavailable: The database stayed locked or unreachable, or it refuses the statement.
-            SchemaAhead: Another process has upgraded the store since it was opened.
         """
         if not ready(statement, self.dialect_name).writes:
             return self.operate(Transaction.execute, statement, params)
@@ -138,7 +190,6 @@ class Database(Patience):
 
         Raises:
             StoreUnavailable: The database stayed locked or unreachable, or it was opened for reading.
-            SchemaAhead: Another process has upgraded the store since it was opened.
         """
         if self.read_only:
             raise StoreUnavailable(f"the store {self.shown_url} does not allow this: it was opened for reading only")
@@ -196,11 +247,7 @@ class Database(Patience):
 
     @contextlib.contextmanager
     def migrating(self) -> Iterator[sa.Engine]:
-        """Yield the engine for a migration. Meanwhile the process cannot fork; afterwards a new connection is opened.
-
-        Raises:
-            StoreUnavailable: The database cannot be used.
-        """
+        """Yield the engine for a migration. Meanwhile the process cannot fork; then a new connection is opened."""
         import sqlalchemy as sa  # late: takes long
 
         with self._lock:

@@ -1,10 +1,22 @@
-"""The location of a store as users give it, read without SQLAlchemy, which takes a fifth of a second to import."""
+"""The location of a store as users give it, read without SQLAlchemy, which takes a fifth of a second to import.
+
+The URL of a store: how users give it, and how it is shown.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+
+from zrb_store.errors import InvalidArgument
+from zrb_store.masking import is_secret_name, mask_word, remember
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
 
 DEFAULT_PATH = "~/.zrb/xcom.db"
 
@@ -37,3 +49,133 @@ def _parameters(hosts: Sequence[re.Match[str] | None]) -> str:
     pairs = [(match[1].strip("[]"), match[2] or "") for match in hosts if match]
     ports = ",".join(port for _, port in pairs)
     return "host=" + ",".join(host for host, _ in pairs) + (f"&port={ports}" if ports.strip(",") else "")
+
+
+StoreUrl: TypeAlias = "URL"
+"""The URL of a store, for modules that do not import SQLAlchemy."""
+
+_MALFORMED = "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+_STRAY_AT = "the store's URL has an unescaped @ in its user, password or database name: write it as %40"
+# A URL that lacks its beginning, or a connection string of libpq. If it were taken for the name of a file, messages
+# would show its password.
+_NO_PATH = re.compile(
+    r"(?![./~])(?:(?:postgres|sqlite)\w*(\+\w+)?:|[\w.%+-]+:(?![\\/]).*@|.*\bpassword\s*=)", re.IGNORECASE | re.DOTALL
+)
+_USER_AND_PASSWORD = re.compile(r"[\w+]+://([^:/]*(:[^@]*)?@)?")  # as SQLAlchemy splits a URL
+# What SQLAlchemy neither quotes in a URL nor reads as something else.
+_PLAIN_PATH = re.compile(r"[\w.~/ +-]*", re.ASCII)
+_PLAIN_FILE = re.compile(rf"sqlite(?:\+pysqlite)?:///({_PLAIN_PATH.pattern[:-1]}+)", re.ASCII)
+_PARAMETER = re.compile(r"[?&][\w.]+=[^&]*")
+
+
+class _FileUrl(NamedTuple):
+    """As much of a URL of SQLAlchemy as is asked of one that names a file.
+
+    Attributes:
+        database: The path of the file.
+        drivername: `sqlite`.
+        password: None.
+        query: Nothing.
+    """
+
+    database: str
+    drivername: str = "sqlite"
+    password: None = None
+    query: tuple[()] = ()
+
+    def render_as_string(self, hide_password: bool = True) -> str:
+        if _PLAIN_PATH.fullmatch(self.database):
+            return f"sqlite:///{self.database}"
+        from sqlalchemy.engine import URL  # late: takes a tenth of a second
+
+        return URL.create("sqlite", database=self.database).render_as_string(hide_password)
+
+    def difference_update_query(self, names: Any) -> _FileUrl:
+        return self
+
+
+def _file_url(path: str) -> URL:
+    return cast("URL", _FileUrl(_absolute(path)))
+
+
+def store_url(location: str | os.PathLike[str] | None = None) -> URL:
+    """Return the URL of the store: the location if it is given, else `ZRB_STORE_URL`, else `~/.zrb/xcom.db`.
+
+    A store has the same URL, however it was named: the path of a file is absolute, so that a child process in another
+    folder finds it too, and without links; the driver for PostgreSQL is psycopg, and several hosts are parameters.
+
+    Raises:
+        InvalidArgument: The location is neither a path nor a valid URL.
+    """
+    text = os.fspath(location) if location is not None else location_text()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = ascii(mask_word(text))
+        raise InvalidArgument(f"the store's URL {shown} has bytes that are not UTF-8: name another file") from None
+    if text == ":memory:":
+        text = "sqlite://"
+    if "://" not in text:
+        if _NO_PATH.match(text):
+            raise InvalidArgument(_MALFORMED)
+        return _file_url(text)
+    if match := _PLAIN_FILE.fullmatch(text):
+        return _file_url(match[1])
+    from sqlalchemy.engine import make_url  # late: takes a tenth of a second
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(with_hosts_as_parameters(text))
+    except (ArgumentError, ValueError):
+        # The message does not quote the text, which may contain a password.
+        raise InvalidArgument(_MALFORMED) from None
+    if url.drivername.startswith("sqlite"):
+        if url.database and url.database != ":memory:":
+            if not url.query:
+                return _file_url(url.database)
+            url = url.set(drivername="sqlite", database=_absolute(url.database))
+        return url
+    # After an unescaped @ in the password, its end would be taken for the host, which every message would name.
+    if "@" in _PARAMETER.sub("", _USER_AND_PASSWORD.sub("", text, count=1)):
+        raise InvalidArgument(_STRAY_AT)
+    _remember_passwords(url)
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def _remember_passwords(url: URL) -> None:
+    """Have passwords masked where messages and tracebacks quote them, in a URL or in a connection string of libpq."""
+    # Not the bare password: it may be a common word such as `postgres`, which would then be masked everywhere.
+    if url.password:
+        remember(f":{url.password}@", f"password={url.password}")
+    for name, values in url.normalized_query.items():
+        if is_secret_name(name):
+            remember(*(f"{name}={value}" for value in values))
+
+
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().resolve())
+    except (RuntimeError, OSError, ValueError) as error:  # no home folder, a loop of links, no working directory, NUL
+        raise InvalidArgument(f"no file can be at {path!r} ({error}): set ZRB_STORE_URL to an absolute path") from None
+
+
+def shown_url(url: URL) -> str:
+    """Return the URL of a store as text in which every password is masked, also those among its parameters."""
+    text = mask_word(url.render_as_string(hide_password=True))
+    return text.replace("%2C", ",").replace("%3A", ":") if "host" in url.query else text
+
+
+def url_for_commands(url: URL) -> str:
+    """Return the URL of a store as a command that this process starts gets it.
+
+    It has a password only if `ZRB_STORE_URL`, which every command inherits, has it too.
+    """
+    try:
+        if store_url() == url:
+            return url.render_as_string(hide_password=False)
+    except InvalidArgument:
+        pass
+    secret = [name for name in url.query if is_secret_name(name)]
+    return url.difference_update_query(secret)._replace(password=None).render_as_string(hide_password=False)

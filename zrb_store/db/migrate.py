@@ -17,10 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
-from zrb_store.db import tables, views, waiting
+from zrb_store.db import OLD_VERSION_TABLE, VERSION_TABLE, tables, version_table, views, waiting
 from zrb_store.db.dialect import dialect_of
-from zrb_store.db.revision import OLD_VERSION_TABLE, VERSION_TABLE, version_table
-from zrb_store.db.urls import StoreUrl
+from zrb_store.db.location import StoreUrl
 from zrb_store.db.waiting import Notice
 from zrb_store.errors import StoreUnavailable
 
@@ -57,7 +56,6 @@ def upgrade(bind: sa.Engine | sa.Connection, *, back_up: bool = False, notice: N
     Args:
         bind: The store. A connection must not be in a transaction.
         back_up: Copy a SQLite store with an older revision to `FILE.REVISION.bak` first.
-        notice: The warning that the store cannot be used at the moment.
 
     Raises:
         StoreUnavailable: The upgrade was undone, because rows would have referred to missing rows.
@@ -173,7 +171,6 @@ def exclusive(connection: sa.Connection, notice: Notice | None = None) -> Iterat
 
     Args:
         connection: The store.
-        notice: The warning that the store cannot be used at the moment.
     """
     guard = _sqlite if connection.dialect.name == "sqlite" else _postgresql
     began = time.monotonic()

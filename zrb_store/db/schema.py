@@ -1,18 +1,22 @@
-"""The schema of a store: the first writer creates it, an older one is upgraded, and a foreign one is refused."""
+"""The schema of a store: the first writer creates it, an older one is upgraded, and a foreign one is refused.
+
+What a database reports about itself: its product, its size, and damage to a SQLite file.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from zrb_store.db import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, version_table
 from zrb_store.db.core import sa, statement, t
-from zrb_store.db.dialect import now
+from zrb_store.db.dialect import now, sqlite_path
 from zrb_store.db.engine import Database
-from zrb_store.db.revision import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, version_table
-from zrb_store.db.urls import store_url
+from zrb_store.db.location import store_url
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
 if TYPE_CHECKING:
@@ -27,11 +31,7 @@ def _revision(is_old: bool) -> sa.Select[str]:
 
 
 def revision(database: Database) -> str | None:
-    """Return the revision of the schema in the database, or None if there is no schema.
-
-    Raises:
-        StoreMissing: There is no SQLite file.
-    """
+    """Return the revision of the schema in the database, or None if there is no schema."""
     table = version_table([row[0] for row in database.execute(database.dialect.has_versions())])
     if table is None:
         return None
@@ -43,15 +43,12 @@ def open_database(url: URL, *, read_only: bool, durability: str) -> Database:
     """Open a store, and create or upgrade its schema if necessary.
 
     Args:
-        url: The URL of the store.
-        read_only: Create, upgrade and write nothing.
         durability: `normal` or `full`.
 
     Raises:
         StoreMissing: There is no store, and it is opened for reading.
         SchemaBehind: The schema is older, and must be upgraded by hand.
         SchemaAhead: A newer zrb-store created the schema, or the database belongs to another program.
-        StoreUnavailable: The database cannot be used.
     """
     database = Database(url, read_only=read_only, durability=durability)
     try:
@@ -101,11 +98,7 @@ def _make_usable(database: Database) -> None:
 
 
 def upgrade(database: Database) -> None:
-    """Upgrade the schema to the newest revision, or create it. A SQLite store is backed up before an upgrade.
-
-    Raises:
-        StoreUnavailable: The database cannot be used.
-    """
+    """Upgrade the schema to the newest revision, or create it. A SQLite store is backed up before an upgrade."""
     from zrb_store.db import migrate  # late: importing Alembic takes longer than a command may take
 
     with database.migrating() as engine:
@@ -116,7 +109,6 @@ def refuse_foreign(database: Database, found: str | None) -> None:
     """Raise unless the database is a store that this version can use, or has no tables yet.
 
     Args:
-        database: The database.
         found: The revision of its schema, None if it has none.
 
     Raises:
@@ -155,3 +147,81 @@ def _has_live_lease(database: Database) -> bool:
         sa.select(sa.literal_column("1")).where(t.run.c.ended_at.is_(None), t.run.c.lease_expires_at > now()).limit(1)
     )
     return bool(database.execute(live))
+
+
+@statement
+def _product(dialect_name: str) -> sa.TextClause:
+    if dialect_name == "sqlite":
+        return sa.text("SELECT 'SQLite ' || sqlite_version()")
+    return sa.text("SELECT 'PostgreSQL ' || current_setting('server_version')")
+
+
+@statement
+def _size(dialect_name: str) -> sa.TextClause:
+    if dialect_name == "sqlite":
+        return sa.text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
+    return sa.text(
+        "SELECT coalesce(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint FROM pg_catalog.pg_class c "
+        "WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'zrb\\_%'"
+    )
+
+
+def product(database: Database) -> str:
+    """Return name and version of the database product."""
+    name: str = database.execute(_product(database.dialect_name))[0][0]
+    return name
+
+
+@statement
+def _others() -> sa.TextClause:
+    return sa.text(
+        "SELECT count(*) FROM pg_catalog.pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_catalog.pg_backend_pid()"
+    )
+
+
+def other_connections(database: Database) -> int:
+    """Count the other connections to the same PostgreSQL database, of whatever program."""
+    count: int = database.execute(_others())[0][0]
+    return count
+
+
+def size(database: Database) -> int:
+    """Return how many bytes the store occupies, without SQLite's `-wal` file."""
+    occupied: int = database.execute(_size(database.dialect_name))[0][0]
+    return occupied
+
+
+def is_file(database: Database) -> bool:
+    """Whether the store is a SQLite file."""
+    return database.dialect_name == "sqlite"
+
+
+def file_of(database: Database) -> Path:
+    """Return the path of a SQLite store."""
+    return sqlite_path(database.url)
+
+
+def wal_size(database: Database) -> int | None:
+    """Return the size of the `-wal` file in bytes, or None on PostgreSQL."""
+    if not is_file(database):
+        return None
+    wal = file_of(database).with_name(file_of(database).name + "-wal")
+    return wal.stat().st_size if wal.exists() else 0
+
+
+def journal_mode(database: Database) -> str:
+    """Return SQLite's journal mode, which should be `wal`."""
+    mode: str = database.execute(sa.text("PRAGMA journal_mode"))[0][0]
+    return mode
+
+
+def damage(database: Database) -> list[str]:
+    """Return the problems that SQLite finds in its file, an empty list if there are none."""
+    found = [row[0].splitlines()[-1] for row in database.execute(sa.text("PRAGMA integrity_check"))]
+    return [] if found == ["ok"] else found
+
+
+def dangling(database: Database) -> dict[str, int]:
+    """Count, for each SQLite table that has such rows, the rows that refer to missing rows."""
+    return dict(Counter(row[0] for row in database.execute(sa.text("PRAGMA foreign_key_check"))))

@@ -29,7 +29,7 @@ from sqlalchemy import (
     true,
 )
 
-from zrb_store.db.revision import VERSION_TABLE
+from zrb_store.db import VERSION_TABLE
 
 version = TableClause(VERSION_TABLE, column("version_num"))
 # Ticks come from this table on SQLite, which has one writer at a time, and from a sequence on PostgreSQL.

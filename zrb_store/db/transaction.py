@@ -1,4 +1,9 @@
-"""Run statements on the driver's connection, in autocommit or in a transaction. Each statement is compiled once."""
+"""Run statements on the driver's connection, in autocommit or in a transaction. Each statement is compiled once.
+
+Failpoints: named points around every commit, at which `zrb_store.testing` can stop the process.
+
+By themselves they do nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,7 @@ from zrb_store.db.core import Params, ready
 
 if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
+
 
 MOST_ROWS = 500
 MOST_BYTES = 4 * 1024 * 1024
@@ -124,3 +130,25 @@ class Transaction:
         elif list(places) != list(range(len(names))):
             bound = map(operator.itemgetter(*places), rows)
         self.driver.cursor().executemany(self.sql, bound)
+
+
+Callback = Callable[[str], None]
+
+_callback: Callback | None = None
+
+
+def failpoint(name: str) -> None:
+    """Mark a point, such as `complete:before`, `complete:inside` or `complete:after`."""
+    if _callback is not None:
+        _callback(name)
+
+
+def set_callback(callback: Callback | None) -> Callback | None:
+    """Let every point call `callback` with its name; None turns that off.
+
+    Returns:
+        The previous callback.
+    """
+    global _callback
+    previous, _callback = _callback, callback
+    return previous

@@ -37,11 +37,7 @@ class Notice:
     """
 
     def __init__(self, store: str) -> None:
-        """Begin without a warning.
-
-        Args:
-            store: The store's URL, for log messages.
-        """
+        """Begin without a warning."""
         self.given_for: float | None = None
         self._store = store
         self._lock = threading.Lock()
@@ -52,8 +48,6 @@ class Notice:
 
         Args:
             why: What is the matter with the store.
-            began: When the operation began, by `time.monotonic`.
-            deadline: When its waiting ends.
         """
         now = time.monotonic()
         with self._lock:
@@ -76,7 +70,6 @@ class Notice:
             why: What is the matter with the store then.
             said_at: When it has taken too long, by `time.monotonic`.
             began: When the operation began.
-            deadline: When its waiting ends.
         """
         timer = threading.Timer(max(0.0, said_at - time.monotonic()), self.give, (why, began, deadline))
         timer.daemon = True
@@ -106,7 +99,6 @@ class Patience:
         """Begin with an operation that has no time.
 
         Args:
-            store: The store's URL, for log messages.
             read_only: Whether the database was opened for reading only.
         """
         self.notice = Notice(store)
@@ -165,7 +157,6 @@ class Wait:
 
         Args:
             notice: The warning that the store cannot be used.
-            began: When the operation began, by `time.monotonic`.
             timeout: How many seconds after that the waiting ends.
             operations: How many operations were done here since one had to wait.
         """

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from zrb_store.inspect.session_view import Step
-from zrb_store.json_tree import JsonValue
+from zrb_store.records import JsonValue
 
 _MODEL = re.compile(r"model(~\d+)?")
 _MOST = 60  # characters of a call's arguments
@@ -21,7 +21,6 @@ def agent_note(name: str, result: JsonValue) -> str | None:
     """Return what the step of an agent did, such as `model 4: gpt-5.2, 1,204 in / 88 out tokens`; None for other steps.
 
     Args:
-        name: Name of the step.
         result: Its result as plain data, or None.
     """
     try:

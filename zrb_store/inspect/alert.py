@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zrb_store.json_tree import JsonObject
 from zrb_store.local_time import rounded
-from zrb_store.project import program_of
-from zrb_store.queries.last_errors import LastError
+from zrb_store.masking import one_line
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import RunRecord, SessionRecord, iso
-from zrb_store.safe_text import one_line
+from zrb_store.queries.on_failure import LastError
+from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
+from zrb_store.settings import program_of
 
 _LONGEST = 300  # characters of an error in one line
 
@@ -78,8 +77,6 @@ def of_session(
     """Describe a session that failed, was interrupted or is stale.
 
     Args:
-        session: Its record, with the status that readers see.
-        runs: Its runs, the oldest first.
         error: The error that ended its last run.
         died: How it is known that its process has died, if the session is stale.
         here: The folder in which the remedy is run; None if that is not known.
@@ -109,13 +106,7 @@ def _cause(error: LastError) -> str:
 
 
 def how_to_resume(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str:
-    """Return the shell command that runs what a session has left to do.
-
-    Args:
-        session: The session.
-        runs: Its runs, the oldest first.
-        here: The folder in which the command is run; None if that is not known.
-    """
+    """Return the shell command that runs what a session has left to do."""
     if session.path:
         return resume_by_zrb(session.name, session.project, here)
     return how_to_start_again(session, runs, here) or f"zrb-store log {session.name}"
@@ -142,9 +133,7 @@ def resume_by_zrb(session: str, project: str | None, here: str | None) -> str:
     """Return the shell command by which zrb resumes a session of its own.
 
     Args:
-        session: Name of the session.
         project: The folder of its project.
-        here: The folder in which the command is run; None if that is not known.
     """
     return _in_folder(project, here, f"zrb xcom resume {session}")
 
@@ -159,12 +148,9 @@ def of_dead_values(session: str, project: str | None, queue: str, count: int, at
     """Describe the dead values of a queue.
 
     Args:
-        session: Name of the queue's session.
         project: The folder of the session's project.
-        queue: Name of the queue.
         count: How many values are dead.
         at: When the last of them died, in microseconds.
-        program: `zrb-store` or `zrb xcom`.
     """
     place = f"{session} {shlex.quote(queue)}"
     return Alert(
@@ -186,12 +172,10 @@ def of_overdue_task(
     """Describe a task whose newest result is too old, or that has none.
 
     Args:
-        task: The task.
         newest: The session with its newest result, and when that completed, in microseconds; None if there is none.
         moment: Now, in microseconds.
         max_age: How old the result may be, in microseconds.
         project: The folder of the project that was searched; None for all.
-        program: `zrb-store` or `zrb xcom`.
     """
     if newest is None:
         why = "no completed session has a result of it"

@@ -12,21 +12,15 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import alert
 from zrb_store.inspect.alert import Alert
-from zrb_store.inspect.damage import Damage
-from zrb_store.project import Projects
+from zrb_store.inspect.value import Damage
 from zrb_store.queries import attempts, lease
-from zrb_store.queries.check import (
-    Completion,
-    dead_queues,
-    last_completion,
-    not_done,
-    with_deliveries,
-)
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.last import newest_result
-from zrb_store.queries.last_errors import last_errors
 from zrb_store.queries.list import matching_sessions, runs_by_session
+from zrb_store.queries.on_failure import last_errors
+from zrb_store.queries.runs import newest_result
+from zrb_store.queries.stats import Completion, dead_queues, last_completion, not_done, with_deliveries
 from zrb_store.records import RunRecord, SessionRecord
+from zrb_store.settings import Projects
 
 _PAGE = 100  # sessions whose runs and errors are read by one statement each
 
@@ -123,12 +117,7 @@ class _Successors:
         self._last: dict[tuple[str, str | None], Completion | None] = {}
 
     def has_any(self, session: SessionRecord, last_run: RunRecord | None, *, worker: bool) -> bool:
-        """Whether a session of the same project and main task has completed since this one failed or was last seen.
-
-        Args:
-            last_run: Its last run.
-            worker: Whether it has taken deliveries: then a session that was created before it counts as well.
-        """
+        """Whether a session of the same project and main task has completed since this one failed or was last seen."""
         if session.task is None:
             return False
         since = session.finished_tick

@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from zrb_store import codec
-from zrb_store.codec.differences import Difference, differences, list_differences
+from zrb_store.codec.compare import Difference, differences, list_differences
 from zrb_store.codec.display import key_segment
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.json_tree import JsonObject, JsonValue, Lazy
 from zrb_store.queries import sessions
-from zrb_store.queries.diff import count_standing, differing_steps, standing_data
-from zrb_store.queries.show import queue_names
+from zrb_store.queries.show import count_standing, differing_steps, queue_names, standing_data
+from zrb_store.records import JsonObject, JsonValue, Lazy
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,6 @@ def diff(database: Database, a: str, b: str) -> Iterator[Comparison]:
     Args:
         a: Full name of the one session.
         b: Full name of the other session.
-
-    Raises:
-        SessionNotFound: There is no session of one of these names.
     """
     with database.snapshot() as transaction:
         ids = [sessions.get(transaction, name).id for name in (a, b)]

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from zrb_store import output_text
-from zrb_store.codec.check import NOT_JSON, problem_of
-from zrb_store.db import about, schema
+from zrb_store import records
+from zrb_store.codec.text import NOT_JSON, problem_of
+from zrb_store.db import REVISION, schema
 from zrb_store.db.columns import OUTPUT, RUN, SESSION
 from zrb_store.db.engine import Database
-from zrb_store.db.revision import REVISION
 from zrb_store.errors import StoreUnavailable
 from zrb_store.names import is_session_name
+from zrb_store.queries.by_hand import dead_by_queue
 from zrb_store.queries.damage import SHOWN, label, of_database, say, texts, violations
 from zrb_store.queries.invariants import Level
-from zrb_store.queries.requeue import dead_by_queue
 
 # WAL needs shared memory, which files on these systems cannot give to processes on several machines.
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -70,11 +69,10 @@ def examine(database: Database) -> Iterator[Finding]:
         A finding for each thing that is wrong.
 
     Raises:
-        StoreMissing: There is no store.
         StoreUnavailable: The server cannot be reached.
     """
     checks: list[Check] = [_revision]
-    if about.is_file(database):
+    if schema.is_file(database):
         yield from _examine_place(database)
         checks += [_journal, _integrity]
     sound = True
@@ -97,7 +95,7 @@ def _guarded(check: Check, database: Database) -> Iterator[Finding]:
     try:
         yield from check(database)
     except StoreUnavailable as error:
-        if not about.is_file(database):
+        if not schema.is_file(database):
             raise
         yield Finding("error", "unreadable", "some of the store cannot be read", str(error))
 
@@ -178,7 +176,7 @@ def _output(database: Database) -> Iterator[Finding]:
     damaged = _Sample()
     with database.snapshot() as transaction:
         for *row, size, data in texts(transaction, "output"):
-            if OUTPUT["data"].problem(data) or output_text.size_of(data) != size:
+            if OUTPUT["data"].problem(data) or records.size_of(data) != size:
                 damaged.add(row)
     remedy = "restore a backup, or delete these rows of zrb_output with SQL"
     yield from damaged.finding("error", "output-data", "attempt", "have a piece of output that is damaged", remedy)
@@ -202,7 +200,7 @@ def _encoded(database: Database, noun: Literal["result", "value"]) -> Iterator[F
 
 def _examine_place(database: Database) -> Iterator[Finding]:
     """Check what can be seen without opening the file."""
-    path = about.file_of(database)
+    path = schema.file_of(database)
     if path.is_file():
         yield from _rights(path)
         yield from _file_system(path)
@@ -291,25 +289,25 @@ def _release(version: tuple[int, ...]) -> Iterator[Finding]:
 
 
 def _journal(database: Database) -> Iterator[Finding]:
-    mode = about.journal_mode(database)
+    mode = schema.journal_mode(database)
     # If SQLite may not write to the folder, it reports `delete`, whatever the mode is.
-    if mode != "wal" and _may(os.W_OK, about.file_of(database).parent):
+    if mode != "wal" and _may(os.W_OK, schema.file_of(database).parent):
         what = f"the journal mode is {mode}: readers and writers stop each other"
-        yield Finding("error", "journal-mode", what, f"sqlite3 {about.file_of(database)} 'PRAGMA journal_mode=WAL'")
-    size = about.wal_size(database) or 0
+        yield Finding("error", "journal-mode", what, f"sqlite3 {schema.file_of(database)} 'PRAGMA journal_mode=WAL'")
+    size = schema.wal_size(database) or 0
     if size > LARGE_WAL:
         what = f"the -wal file has {size:,} bytes: a process reads an old state, or none could write it back"
         yield Finding("warning", "wal-size", what, "end processes that hang; it shrinks when all have closed the store")
 
 
 def _integrity(database: Database) -> Iterator[Finding]:
-    damage = about.damage(database)
+    damage = schema.damage(database)
     if damage:
         what = f"the file is damaged ({damage[0]}" + (f" and {len(damage) - 1} more)" if damage[1:] else ")")
         yield Finding(
             "error", "integrity", what, "restore a backup, or save what is readable with `sqlite3 FILE .recover`"
         )
-    dangling = about.dangling(database)
+    dangling = schema.dangling(database)
     if dangling:
         what = f"{sum(dangling.values())} rows refer to rows that are not there (in {', '.join(dangling)})"
         yield Finding("error", "references", what, "restore a backup; another program changed the store")

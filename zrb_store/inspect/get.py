@@ -8,24 +8,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from zrb_store import codec
-from zrb_store.codec.display import key_segment
+from zrb_store.codec.display import PAIRS, by_segment, key_segment, segment_of
 from zrb_store.codec.json_text import size_of
-from zrb_store.codec.path_segments import PAIRS, by_segment, segment_of
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, TaskNotFound, ValueNotFound
-from zrb_store.inspect.damage import Damage
-from zrb_store.inspect.value import Value, find_history, find_queue, with_acts
-from zrb_store.json_tree import JsonObject, JsonValue
+from zrb_store.inspect.value import Damage, Value, find_history, find_queue, with_acts
 from zrb_store.local_time import rounded
 from zrb_store.names import full_name, nearest
-from zrb_store.project import Projects, current_project
-from zrb_store.queries import attempts, sessions, show, step_history, value_history
+from zrb_store.queries import attempts, sessions, show
+from zrb_store.queries import history as step_history
+from zrb_store.queries import history as value_history
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.last import newest_result
-from zrb_store.queries.last_values import first_of_last
-from zrb_store.queries.value_history import ValueHistory
-from zrb_store.records import AttemptRecord, SessionRecord, iso
+from zrb_store.queries.history import ValueHistory, first_of_last
+from zrb_store.queries.runs import newest_result
+from zrb_store.records import AttemptRecord, JsonObject, JsonValue, SessionRecord, iso
+from zrb_store.settings import Projects, current_project
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,6 @@ def get_value(database: Database, session: str, queue: str, seq: int | None = No
         seq: The value's number, whatever its state; by default the newest live value is returned.
 
     Raises:
-        SessionNotFound: There is no such session.
         ValueNotFound: There is no such queue or value, or no value is live.
     """
     with database.snapshot() as transaction:
@@ -111,7 +108,6 @@ def get_result(database: Database, session: str, task: str) -> StoredValue | Ste
         task: Name of the task, or the id TASK/NUMBER of a step. A task whose name looks so goes first.
 
     Raises:
-        SessionNotFound: There is no such session.
         TaskNotFound: The session has no such task or step.
         ValueNotFound: The task or step has not completed, or completed without a result.
     """
@@ -144,7 +140,6 @@ def last_result(
         task: Name of the task, which need not be the main task of its session.
         max_age: Refuse a result that is older.
         any_project: Look in every project.
-        of: Only sessions of this main task; or of this script, module or program, by its path or the last part of it.
 
     Raises:
         ValueNotFound: There is no result, or the newest one is too old.

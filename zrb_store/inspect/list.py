@@ -12,18 +12,17 @@ from typing import TypedDict, Unpack
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.session_view import header
-from zrb_store.json_tree import JsonObject
+from zrb_store.inspect.value import Damage
 from zrb_store.local_time import beginning
-from zrb_store.name_pattern import NamePattern
-from zrb_store.project import Projects
+from zrb_store.names import NamePattern
 from zrb_store.queries import lease, sessions
+from zrb_store.queries.by_hand import dead_by_queue
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_session, task_counts
-from zrb_store.queries.requeue import dead_by_queue
-from zrb_store.records import RunRecord, SessionRecord, iso
+from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
+from zrb_store.settings import Projects
 
 STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
 HALTED = ("failed", "interrupted", "stale")

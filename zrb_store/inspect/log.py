@@ -7,22 +7,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from zrb_store import output_text
+from zrb_store import records
 from zrb_store.db.columns import OUTPUT
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import TaskNotFound
-from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.session_view import SessionView
-from zrb_store.json_tree import JsonObject, json_or_null
+from zrb_store.inspect.value import Damage
 from zrb_store.names import nearest
-from zrb_store.output_text import OutputLine
-from zrb_store.queries import changes, lease, output, runs, sessions, step_history
-from zrb_store.queries.changes import Change
+from zrb_store.queries import by_hand, history, lease, output, runs, sessions
+from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.log import LoggedAttempt, attempts_with_errors
-from zrb_store.queries.show import attempted_tasks
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, RunRecord, iso
+from zrb_store.queries.show import LoggedAttempt, attempted_tasks, attempts_with_errors
+from zrb_store.records import (
+    UNSUCCESSFUL,
+    AttemptRecord,
+    ErrorRecord,
+    JsonObject,
+    OutputLine,
+    RunRecord,
+    iso,
+    json_or_null,
+)
 
 
 class RunLog(NamedTuple):
@@ -131,10 +137,6 @@ def log(database: Database, name: str, task: str | None = None, damage: Damage |
 
     Args:
         task: Only attempts of this task and of its steps; or of a step, by its id TASK/NUMBER.
-
-    Raises:
-        SessionNotFound: There is no such session.
-        TaskNotFound: The session has no attempt of such a task or step.
     """
     with database.snapshot() as transaction:
         view = SessionView.read(transaction, name, damage=damage)
@@ -148,9 +150,6 @@ def log_of(view: SessionView, task: str | None = None) -> SessionLog:
     Args:
         view: The session, whose snapshot is open.
         task: Only attempts of this task and of its steps; or of a step, by its id.
-
-    Raises:
-        TaskNotFound: The session has no attempt of such a task or step.
     """
     transaction, name = view.transaction, view.session.name
     is_step = task is not None and _is_step(transaction, view.session.id, name, task)
@@ -169,10 +168,10 @@ def _is_step(transaction: Transaction, session_id: int, session: str, task: str)
     attempted = {each.task for each in attempted_tasks(transaction, session_id)}
     if task in attempted:
         return False
-    if step_history.newest(transaction, session_id, task) is not None:
+    if history.newest(transaction, session_id, task) is not None:
         return True
     # A fork may have steps of a task that has no attempts yet.
-    attempted.update(each.task for each in step_history.counts(transaction, session_id))
+    attempted.update(each.task for each in history.counts(transaction, session_id))
     if task not in attempted:
         raise TaskNotFound(f"session {session} has no attempt of task {task!r}{nearest(task, attempted)}")
     return False
@@ -191,7 +190,7 @@ def _attempt(view: SessionView, logged: LoggedAttempt) -> AttemptLog:
 
 
 def _changes(transaction: Transaction, name: str, damage: Damage) -> Iterator[Change]:
-    for change, damaged in changes.of_session(transaction, name):
+    for change, damaged in by_hand.of_session(transaction, name):
         damage.note(f"a change of session {name}", damaged)
         yield change
 
@@ -211,7 +210,7 @@ def _lines(data: str, session: str, attempt: str, damage: Damage) -> list[Output
     if OUTPUT["data"].problem(data):
         damage.note(f"the output of {session}/{attempt}", ("data",))
         return []
-    return output_text.decode(data)
+    return records.decode(data)
 
 
 class Printed(NamedTuple):
@@ -247,7 +246,6 @@ class Follower:
         """Return what was printed since the last time, by its time; at first, all that is stored of the run.
 
         Raises:
-            SessionNotFound: There is no such session.
             TaskNotFound: The session has ended, or has not begun, and has no attempt of this task.
         """
         with self._database.snapshot() as transaction:

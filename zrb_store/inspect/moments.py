@@ -10,7 +10,7 @@ from typing import NamedTuple
 from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.local_time import parse_time
 from zrb_store.queries.clock import Moment
-from zrb_store.queries.value_history import Return, ValueHistory
+from zrb_store.queries.history import Return, ValueHistory
 from zrb_store.records import AttemptRecord, RunRecord
 
 _BY_ATTEMPT = re.compile(r"(before|after):(.+)#(\d{1,18})")
@@ -114,7 +114,6 @@ def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHist
 
     Args:
         history: Read as of that moment.
-        session: Name of the queue's session.
     """
     value, taker = history.value, history.taker
     if not moment.includes(value.pushed_at, value.pushed_tick):

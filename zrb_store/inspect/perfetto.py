@@ -15,13 +15,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from zrb_store.db.engine import Database
-from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.session_view import Task
 from zrb_store.inspect.show import Queue, open_session
-from zrb_store.inspect.timeline import Span, Timeline
-from zrb_store.inspect.value import Value
-from zrb_store.json_tree import JsonObject, JsonTree
-from zrb_store.records import AttemptRecord, RunRecord, iso
+from zrb_store.inspect.trace import Span, Timeline
+from zrb_store.inspect.value import Damage, Value
+from zrb_store.records import AttemptRecord, JsonObject, JsonTree, RunRecord, iso
 
 Event = JsonObject
 
@@ -32,11 +30,7 @@ _PIECE = 1000  # events that are written at once
 
 @contextmanager
 def open_trace(database: Database, name: str, damage: Damage | None = None) -> Iterator[Iterator[str]]:
-    """Read a session as a trace: give an iterator over the pieces of its text, which can be used within the block.
-
-    Raises:
-        SessionNotFound: There is no such session.
-    """
+    """Read a session as a trace: give an iterator over the pieces of its text, which can be used within the block."""
     with open_session(database, name, damage=damage) as document:
         timeline = Timeline(document)
         session = document.session

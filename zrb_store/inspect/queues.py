@@ -9,12 +9,11 @@ from typing import NamedTuple
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.value import find_queue
-from zrb_store.json_tree import JsonObject
 from zrb_store.names import full_name
 from zrb_store.queries import lease, queues, sessions
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.holders import UnfinishedSession, holders, holding_steps, unfinished_sessions
-from zrb_store.queries.queue_overview import (
+from zrb_store.queries.lease import UnfinishedSession, holders, holding_steps, unfinished_sessions
+from zrb_store.queries.queues import (
     HeldValues,
     QueueState,
     held_values,
@@ -22,7 +21,7 @@ from zrb_store.queries.queue_overview import (
     queues_of_open_sessions,
     queues_with_dead,
 )
-from zrb_store.records import iso
+from zrb_store.records import JsonObject, iso
 
 MOST = 500
 """The most queues that an overview shows of each kind."""
@@ -37,12 +36,7 @@ class QueueSettings(NamedTuple):
 
 
 def settings_of(database: Database, session: str, queue: str) -> QueueSettings:
-    """Return what a queue allows.
-
-    Raises:
-        SessionNotFound: There is no such session.
-        ValueNotFound: There is no such queue.
-    """
+    """Return what a queue allows."""
     with database.snapshot() as transaction:
         queue_id = find_queue(transaction, sessions.get(transaction, session), queue)
         return QueueSettings(session, queue, queues.max_deliveries(transaction, queue_id))
@@ -83,7 +77,6 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
     counted, since nothing else waits for them.
 
     Args:
-        session_ids: The sessions.
         moment: When they are read, in microseconds.
     """
     found = [

@@ -7,9 +7,9 @@ from pathlib import PurePath
 
 from zrb_store.inspect.log import RunLog
 from zrb_store.inspect.report import Report, ReportStep, ReportTask, ReportValue
-from zrb_store.queries.changes import Change
+from zrb_store.masking import MASK
+from zrb_store.queries.by_hand import Change
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord
-from zrb_store.safe_text import MASK
 
 
 def redacted(report: Report) -> Report:

@@ -13,18 +13,25 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Generic, NamedTuple, TypeVar
 
 from zrb_store.db.engine import Database
-from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.log import AttemptLog, RunLog, SessionLog, change_json, line_json, log_of
+from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.session_view import Attempt, Step, Task, header, inputs_of
 from zrb_store.inspect.show import Queue, SessionDocument, open_session
-from zrb_store.inspect.timeline import Span, merged
-from zrb_store.inspect.value import Value
-from zrb_store.json_tree import JsonObject, JsonTree, JsonValue, json_or_null
-from zrb_store.output_text import OutputLine
-from zrb_store.queries.changes import Change
+from zrb_store.inspect.trace import Span, merged
+from zrb_store.inspect.value import Damage, Value
+from zrb_store.queries.by_hand import Change
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import AttemptRecord, ErrorRecord, SessionRecord, iso
-from zrb_store.resume_plan import Decision
+from zrb_store.records import (
+    AttemptRecord,
+    ErrorRecord,
+    JsonObject,
+    JsonTree,
+    JsonValue,
+    OutputLine,
+    SessionRecord,
+    iso,
+    json_or_null,
+)
 
 T = TypeVar("T")
 
@@ -303,9 +310,6 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
 
     Args:
         budget: How much the report holds.
-
-    Raises:
-        SessionNotFound: There is no such session.
     """
     budget = budget or Budget()
     damage = Damage() if damage is None else damage

@@ -1,21 +1,322 @@
-"""What `resume --plan` shows: what a resume would run and skip, and how many steps stand."""
+"""The plan of a resume: what it runs and skips, and why. It is made from a description of the tasks, without zrb.
+
+What `resume --plan` shows: what a resume would run and skip, and how many steps stand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from zrb_store.db.transaction import Executor
-from zrb_store.errors import TaskNotFound
+from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.inspect.alert import how_to_start_again
-from zrb_store.project import current_folder
+from zrb_store.names import nearest
 from zrb_store.queries import attempts, runs
 from zrb_store.queries.clock import now_micros
+from zrb_store.queries.dependent_steps import of_attempts
 from zrb_store.queries.lease import refuse_live
-from zrb_store.queries.resting_steps import of_attempts
 from zrb_store.queries.show import live_values_of
-from zrb_store.queries.standing_steps import count_done, refuse_repeating
-from zrb_store.records import SessionRecord
-from zrb_store.resume_plan import Decision, Workflow, decide, reruns, with_steps
+from zrb_store.queries.steps import count_done, refuse_repeating
+from zrb_store.records import AttemptRecord, SessionRecord
+from zrb_store.settings import current_folder
+
+
+@dataclass(frozen=True)
+class Node:
+    """A task of a workflow. It refers to other tasks by their names.
+
+    Attributes:
+        name: The task's name in the store.
+        upstreams: The tasks that must be done or skipped before it starts.
+        successors: The tasks that start once it has completed.
+        checks: Its readiness checks; a task that has some is a server.
+        fallbacks: The tasks that start once it has failed and is not retried any more.
+        condition: Whether its condition holds; None if that is decided only when its turn comes.
+    """
+
+    name: str
+    upstreams: Sequence[str] = ()
+    successors: Sequence[str] = ()
+    checks: Sequence[str] = ()
+    fallbacks: Sequence[str] = ()
+    condition: bool | None = True
+
+    @property
+    def off(self) -> bool:
+        """Whether its condition never holds."""
+        return self.condition is False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a resume does with one task, and why.
+
+    Attributes:
+        task: The task's name in the store.
+        action: `run` or `skip`. If the task has a condition, it is evaluated when the task's turn comes, and the task
+            runs only if it holds then.
+        reason: One of these:
+            `completed`: the task has completed.
+            `failed`, `interrupted`, `lost`, `never-started`: how its last attempt ended. It was `lost` if its process
+            died, or if the attempt was given back.
+            `forced`, `downstream-of:TASK`: it runs again because it was named by `--from`, or follows that task.
+            `readiness`: it is a readiness check, or a server that has one.
+            `not-restorable`: its result cannot be restored, and a task that runs needs it.
+            `fallback`: it runs if another task fails, and always if another task starts it.
+            `condition`: with `run`, it has never started, and its condition decides whether it will; with `skip`, the
+            condition never holds, or the session has completed without the task.
+            `gone`: the task has completed, and is not in the workflow any more.
+        steps: How many completed steps of the task stand. If it runs, it gets their results without running them.
+    """
+
+    task: str
+    action: str
+    reason: str
+    steps: int = 0
+
+
+def role_of(*, is_check: bool, has_checks: bool, is_fallback: bool) -> str:
+    """Return the role of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
+    if is_check:
+        return "check"
+    if has_checks:
+        return "server"
+    return "fallback" if is_fallback else "task"
+
+
+class Workflow:
+    """The tasks of a session, and the order between them.
+
+    Attributes:
+        nodes: Every task by name, in order of registration.
+        main: Name of the main task.
+    """
+
+    def __init__(self, nodes: Iterable[Node], main: str) -> None:
+        self.nodes = {node.name: node for node in nodes}
+        self.main = main
+        self._after: dict[str, list[str]] = {name: [] for name in self.nodes}
+        self._starters: dict[str, list[str]] = {name: [] for name in self.nodes}
+        self._owners: dict[str, list[str]] = {name: [] for name in self.nodes}
+        self._checked: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for node in self.nodes.values():
+            for upstream in node.upstreams:
+                self._after[upstream].append(node.name)
+                self._starters[node.name].append(upstream)
+            for started in () if node.off else (*node.successors, *node.checks):
+                self._starters[started].append(node.name)
+            for check in node.checks:
+                self._checked[check].append(node.name)
+            for fallback in node.fallbacks:
+                self._owners[fallback].append(node.name)
+
+    def role(self, name: str) -> str:
+        """Return the role of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
+        return role_of(
+            is_check=bool(self._checked[name]),
+            has_checks=bool(self.nodes[name].checks),
+            is_fallback=bool(self._owners[name]),
+        )
+
+    def order(self) -> list[str]:
+        """Return every task, each after its upstreams and before the tasks that it starts."""
+        found: dict[str, None] = {}
+        entered: set[str] = set()
+        waiting = [(name, False) for name in reversed(self.nodes) if name != self.main] + [(self.main, False)]
+        while waiting:
+            name, left = waiting.pop()
+            node = self.nodes[name]
+            if left:
+                found[name] = None
+            elif name not in entered:
+                entered.add(name)
+                started = (*node.checks, *node.successors, *node.fallbacks)
+                waiting += [(other, False) for other in reversed(started)]
+                waiting.append((name, True))
+                waiting += [(other, False) for other in reversed(node.upstreams)]
+        return list(found)
+
+    def reachable(self) -> set[str]:
+        """Return the tasks that run if nothing fails and every condition that can hold does hold."""
+        found = self._with_upstreams()
+        more = True
+        while more:
+            new = [name for name in self.nodes if name not in found and self._starts(name, found)]
+            found.update(new)
+            more = bool(new)
+        return {name for name in found if not self.nodes[name].off}
+
+    def _with_upstreams(self) -> set[str]:
+        found: set[str] = set()
+        waiting = [self.main]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += self.nodes[name].upstreams
+        return found
+
+    def _starts(self, name: str, found: set[str]) -> bool:
+        # As soon as one starter of a task is done, of whichever kind, zrb considers the task, and starts it if all its
+        # upstreams are done or skipped. The fallbacks of a task that completes are skipped.
+        return any(starter in found for starter in self._starters[name]) and all(
+            upstream in found or any(owner in found and not self.nodes[owner].off for owner in self._owners[upstream])
+            for upstream in self.nodes[name].upstreams
+        )
+
+    def downstream(self, name: str) -> list[str]:
+        """Return the tasks that follow this one, directly or not, and so may read its output."""
+        found: dict[str, None] = {}
+        waiting = [name]
+        while waiting:
+            current = waiting.pop()
+            following = [*self._after[current], *self.nodes[current].successors, *self._checked[current]]
+            new = [other for other in following if other not in found and other != name]
+            found.update(dict.fromkeys(new))
+            waiting += new
+        return list(found)
+
+    def tasks_with_fallback(self, name: str) -> list[str]:
+        """Return the tasks whose fallback this task is."""
+        return self._owners[name]
+
+
+def decide(
+    workflow: Workflow, records: Sequence[AttemptRecord], forced: str | None = None, *, finished: bool = False
+) -> list[Decision]:
+    """Decide for each task whether a resume runs it.
+
+    Args:
+        workflow: The tasks.
+        forced: A task that runs again, with everything downstream of it, even if it has completed.
+        finished: Whether the session has completed; then nothing runs without `forced`.
+
+    Returns:
+        A decision for each task, in an order in which they can run.
+
+    Raises:
+        InvalidArgument: No resume starts that task.
+    """
+    standing = {record.task: record for record in records if record.stands}
+    last = {record.task: record for record in records}
+
+    def unfinished(name: str) -> str:
+        if name not in last:
+            is_undecided = workflow.nodes[name].condition is None and (name in reachable or ended)
+            return "condition" if is_undecided else "never-started"
+        status = last[name].status
+        # A running attempt belongs to a process that died; a completed one, if the task is unfinished, was given back.
+        return "lost" if status in ("running", "completed") else status
+
+    ended = finished and forced is None
+    reachable = set() if ended else workflow.reachable()
+    again = _forced_reasons(workflow, reachable, forced, last)
+
+    def reason(name: str) -> str:
+        role = workflow.role(name)
+        if name in again and name in reachable:
+            return again[name]
+        # A task that was marked by hand does not run again, whatever its role.
+        if name in standing and (role == "task" or standing[name].role == "manual" or ended):
+            return "completed"
+        if workflow.nodes[name].off:
+            return "condition"
+        if role == "fallback":
+            return "fallback"
+        return "readiness" if role != "task" and name in reachable else unfinished(name)
+
+    reasons = {name: reason(name) for name in workflow.order()}
+    running = {name for name in reachable if reasons[name] != "completed"}
+    unrestorable = {name for name, record in standing.items() if name in reachable - running and not record.restorable}
+    while needed := {name for name in unrestorable if running.intersection(workflow.downstream(name))}:
+        reasons.update(dict.fromkeys(needed, "not-restorable"))
+        running |= needed
+        unrestorable -= needed
+    reasons |= {name: "gone" for name, record in standing.items() if name not in reasons and record.role != "check"}
+    return [Decision(name, "run" if name in running else "skip", why) for name, why in reasons.items()]
+
+
+_LATE = ("readiness", "fallback")
+_SHOWN = 8  # tasks that a message names
+
+
+@dataclass(frozen=True)
+class Reruns:
+    """What a run gives back as it starts, because it runs again.
+
+    Attributes:
+        attempts: The completed attempts whose tasks run again, the newest first, each with the reason.
+        starting_over: The tasks that start over, without the steps that they have completed, each with the reason.
+        repeat_once: Whether steps that were declared `once` may run again with them.
+    """
+
+    attempts: Sequence[tuple[int, str]] = ()
+    starting_over: Mapping[str, str] = field(default_factory=dict)
+    repeat_once: bool = False
+
+
+def reruns(decisions: Sequence[Decision], records: Sequence[AttemptRecord], *, repeat_once: bool = False) -> Reruns:
+    """Return what a run gives back as it starts.
+
+    Attempts of checks, servers and fallbacks are not among it: they are given back only when these tasks start again,
+    which a condition, or the success of another task, may prevent. A task that runs again only because its result is
+    not restorable keeps its steps.
+    """
+    running = (decision for decision in decisions if decision.action == "run")
+    again = {decision.task: decision.reason for decision in running if decision.reason not in _LATE}
+    chosen = [(record.id, again[record.task]) for record in reversed(records) if record.stands and record.task in again]
+    over = {task: reason for task, reason in again.items() if reason == "forced" or reason.startswith("downstream-of:")}
+    return Reruns(chosen, over, repeat_once)
+
+
+def with_steps(
+    decisions: Sequence[Decision],
+    records: Sequence[AttemptRecord],
+    starting_over: Iterable[str],
+    done: Mapping[str, int],
+) -> list[Decision]:
+    """Return the decisions with the number of steps that stand when the task runs.
+
+    Args:
+        decisions: The decisions.
+        starting_over: The tasks that start over.
+        done: How many steps of each task are done, without those that come back as the run starts.
+    """
+    # Checks, and servers and fallbacks that had completed, start over when their turn comes.
+    late = {record.task for record in records if record.role == "check" or record.stands}
+    over = {decision.task for decision in decisions if decision.reason in _LATE and decision.action == "run"} & late
+    over.update(starting_over)
+    return [replace(each, steps=0 if each.task in over else done.get(each.task, 0)) for each in decisions]
+
+
+def _unknown(name: str, workflow: Workflow, ran: Collection[str]) -> TaskNotFound:
+    """Return the error that there is no task of this name."""
+    names = list(workflow.order())
+    every = f"; the tasks are {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
+    like = nearest(name, names)
+    if name not in ran:
+        return TaskNotFound(f"there is no task {name!r} here{like or every}")
+    return TaskNotFound(
+        f"task {name!r}, which the session ran, is not here any more: it was renamed or removed{every}{like}"
+    )
+
+
+def _forced_reasons(
+    workflow: Workflow, reachable: set[str], forced: str | None, ran: Collection[str]
+) -> dict[str, str]:
+    if forced is None:
+        return {}
+    if forced not in workflow.nodes:
+        raise _unknown(forced, workflow, ran)
+    if forced not in reachable:
+        owners = workflow.tasks_with_fallback(forced)
+        why = f"it is a fallback, and runs only if {' or '.join(owners)} fails" if owners else "nothing starts it"
+        if workflow.nodes[forced].off:
+            why = "its condition never holds"
+        raise InvalidArgument(f"no resume runs {forced}: {why}")
+    after = dict.fromkeys(workflow.downstream(forced), f"downstream-of:{forced}")
+    return {**after, forced: "forced"}
 
 
 def refuse_program(executor: Executor, session: SessionRecord) -> None:
@@ -61,12 +362,6 @@ def plan(
     Args:
         workflow: Its tasks.
         forced: A task that runs again with everything downstream of it.
-        repeat_once: Whether completed steps that were declared `once` may run again with them.
-
-    Raises:
-        SessionBusy: A process runs the session: what is left changes from moment to moment.
-        TaskNotFound: There is no task of the name `forced`.
-        InvalidArgument: No resume starts it, or a step would run again that may not.
     """
     refuse_live(executor, session, now_micros(executor))
     known = attempts.of_session(executor, session.id)

@@ -9,7 +9,7 @@ from zrb_store.errors import InvalidArgument, SessionNotFound
 from zrb_store.inspect.list import HALTED, list_sessions
 from zrb_store.names import is_session_name, nearest
 from zrb_store.queries import sessions
-from zrb_store.queries.session_names import names_with_prefix, newest_names
+from zrb_store.queries.sessions import names_with_prefix, newest_names
 from zrb_store.records import SessionRecord
 
 _SHOWN = 8  # sessions that are named if a beginning is not unique
@@ -87,7 +87,6 @@ def not_found(database: Database, name: str, when: str = "") -> SessionNotFound:
     """Return the error that there is no session of this name, with a name that is like it.
 
     Args:
-        name: The name.
         when: When there was none, as ` after 60 s`.
     """
     hint = nearest(name, newest_names(database, _SEARCHED)) or "; `zrb-store list` shows all sessions"

@@ -8,20 +8,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from zrb_store import codec, json_tree
+from zrb_store import codec, records
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound
-from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.moments import NamedMoment, attempt_at, moment_of, runs_at, status_at
-from zrb_store.inspect.value import ByHand
-from zrb_store.json_tree import JsonObject, JsonValue, Lazy, Rows, each_as_json, json_or_null
+from zrb_store.inspect.value import ByHand, Damage
+from zrb_store.masking import mask_named
 from zrb_store.names import full_name
-from zrb_store.queries import lease, output, runs, sessions, show, step_history
+from zrb_store.queries import history, lease, output, runs, sessions, show
 from zrb_store.queries.clock import Moment
+from zrb_store.queries.history import StepCounts
 from zrb_store.queries.output import StoredOutput
-from zrb_store.queries.step_history import StepCounts
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord, iso
-from zrb_store.safe_text import mask_named
+from zrb_store.records import (
+    UNSUCCESSFUL,
+    AttemptRecord,
+    JsonObject,
+    JsonValue,
+    Lazy,
+    Rows,
+    RunRecord,
+    SessionRecord,
+    each_as_json,
+    iso,
+    json_or_null,
+)
 
 
 class Attempt(NamedTuple):
@@ -167,15 +177,13 @@ class SessionView:
             at: The moment: a time as it is printed, `before:TASK#N` or `after:TASK#N`; by default now.
 
         Raises:
-            SessionNotFound: There is no such session, or it was created after that moment.
-            TaskNotFound: The session has no such attempt.
             InvalidArgument: `at` does not name a moment, or one that is ambiguous.
         """
         damage = Damage() if damage is None else damage
         session = sessions.get(transaction, name)
         now, attempt_count, has_steps = show.attempt_summary(transaction, session.id)
         its_runs = runs.of_session(transaction, session.id)
-        attempts = show.short_attempts(transaction, session.id) if attempt_count <= json_tree.MAX_ROWS else None
+        attempts = show.short_attempts(transaction, session.id) if attempt_count <= records.MAX_ROWS else None
 
         def find(task: str, number: int) -> AttemptRecord | None:
             known = (each for each in attempts or () if (each.task, each.number) == (task, number))
@@ -230,10 +238,10 @@ class SessionView:
         return tasks + [self._task(name, None, [], queues) for name in others]
 
     def _count_steps(self) -> None:
-        counts = step_history.counts(self.transaction, self.session.id, self.moment, dead_runs=self._dead_runs)
+        counts = history.counts(self.transaction, self.session.id, self.moment, dead_runs=self._dead_runs)
         self.steps = {each.task: each for each in counts}
         if self._dead_runs:
-            running = step_history.running(self.transaction, self.session.id)
+            running = history.running(self.transaction, self.session.id)
             self.unfinished.update((each.id, each.name) for each in running if self.seen(each).status == "lost")
 
     def _group(self, attempts: list[AttemptRecord]) -> Iterator[_Attempted]:
@@ -286,7 +294,7 @@ class SessionView:
         )
 
     def _steps_of(self, task: str) -> Iterator[Step]:
-        attempts = step_history.of_task(self.transaction, self.session.id, task, self.moment)
+        attempts = history.of_task(self.transaction, self.session.id, task, self.moment)
         for _, group in itertools.groupby(attempts, lambda each: each[0].step_number):
             own = [(self.seen(attempt), result) for attempt, result in group]
             last, result = own[-1]
@@ -303,11 +311,7 @@ class SessionView:
 
 
 def header(session: SessionRecord) -> JsonObject:
-    """Return the part of a session that `list --format json` and `show --format json` share.
-
-    Args:
-        session: Its record, with the status that readers see.
-    """
+    """Return the part of a session that `list --format json` and `show --format json` share."""
     return {
         "name": session.name,
         "project": session.project,

@@ -7,21 +7,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
-from zrb_store import codec, json_tree
+from zrb_store import codec, records
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound
-from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.moments import history_at
 from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.session_view import SessionView, Task, header
-from zrb_store.inspect.value import Value
-from zrb_store.json_tree import JsonObject, JsonValue, Lazy, Rows, each_as_json
+from zrb_store.inspect.value import Damage, Value
 from zrb_store.names import nearest
-from zrb_store.queries import last_values, value_history
+from zrb_store.queries import history as last_values
+from zrb_store.queries import history as value_history
+from zrb_store.queries.history import Only, ValueHistory
 from zrb_store.queries.show import QueueSummary, holding_values, queue_summaries
-from zrb_store.queries.value_history import Only, ValueHistory
-from zrb_store.records import RunRecord, SessionRecord
+from zrb_store.records import JsonObject, JsonValue, Lazy, Rows, RunRecord, SessionRecord, each_as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +131,6 @@ def open_session(
         last: Only so many values of each queue, the last ones.
 
     Raises:
-        SessionNotFound: There is no such session, or it was created after that moment.
-        ValueNotFound: The session has no such queue.
-        TaskNotFound: The session has no such attempt.
         InvalidArgument: `at` does not name a moment.
     """
     with database.snapshot() as transaction:
@@ -166,7 +162,7 @@ class _Queues:
     def read(self, queues: list[QueueSummary], name: str | None) -> list[Queue]:
         """Return queues: all of the session, or the one that is named."""
         is_cut = self._last is not None and any(self._count(queue) > self._last for queue in queues)
-        few = sum(queue.live if self._only == "live" else queue.values for queue in queues) <= json_tree.MAX_ROWS
+        few = sum(queue.live if self._only == "live" else queue.values for queue in queues) <= records.MAX_ROWS
         if few and self._only != "dead" and not is_cut:
             histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
             size = 0
@@ -175,7 +171,7 @@ class _Queues:
             ):
                 histories[each.value.queue_id].append(each)
                 size += each.value.size
-                if size > json_tree.MAX_BYTES:
+                if size > records.MAX_BYTES:
                     break
             else:
                 return [self._in_memory(queue, histories[queue.id]) for queue in queues]

@@ -9,12 +9,11 @@ from itertools import groupby
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.json_tree import JsonObject, JsonTree, json_or_null
 from zrb_store.local_time import beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.last_errors import LastError, last_errors
-from zrb_store.records import UNSUCCESSFUL, iso
+from zrb_store.queries.on_failure import LastError, last_errors
+from zrb_store.records import UNSUCCESSFUL, JsonObject, JsonTree, iso, json_or_null
 
 _Key = tuple[str | None, str | None]  # project and main task
 
@@ -119,10 +118,6 @@ def task_stats(
     """Return the statistics of each main task in each project, as of one moment, ordered by both.
 
     Memory does not grow with the number of runs: their durations are sorted by the database.
-
-    Args:
-        task: Only this main task.
-        since: Only runs that started at most this long ago, or since this time.
     """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
@@ -182,10 +177,6 @@ def recent_runs(
     """Return the newest runs that have ended, the oldest of them first, by project and main task.
 
     A task that has not run for long has none: only the last 3,000 runs of the store are looked at.
-
-    Args:
-        task: Only this main task.
-        since: Only runs that started at most this long ago, or since this time.
     """
     with database.snapshot() as transaction:
         start = None if since is None else beginning(since, now_micros(transaction))

@@ -1,23 +1,71 @@
-"""A value of a queue with everything that happened to it."""
+"""Damaged rows that readers came across, collected for one note at the end.
+
+A value of a queue with everything that happened to it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from zrb_store import codec
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound
-from zrb_store.inspect.damage import Damage
-from zrb_store.json_tree import JsonObject, JsonTree, JsonValue, json_or_null
 from zrb_store.names import full_name, nearest
-from zrb_store.queries import show, value_history
-from zrb_store.queries.by_hand import Act, acts_from, acts_on
-from zrb_store.queries.changes import Change
+from zrb_store.queries import history as value_history
+from zrb_store.queries import show
+from zrb_store.queries.by_hand import Act, Change, acts_from, acts_on
 from zrb_store.queries.clock import Moment
-from zrb_store.queries.value_history import AttemptName, ValueHistory
-from zrb_store.records import ErrorRecord, ReturnRecord, SessionRecord, ValueRecord, iso
+from zrb_store.queries.history import AttemptName, ValueHistory
+from zrb_store.records import (
+    ErrorRecord,
+    JsonObject,
+    JsonTree,
+    JsonValue,
+    ReturnRecord,
+    SessionRecord,
+    ValueRecord,
+    iso,
+    json_or_null,
+)
+
+_NAMED = 3
+
+
+class Damage:
+    """A collection of rows with impossible values. It is true if it has any, and its text is the note about them."""
+
+    def __init__(self, verdict: str = "damaged") -> None:
+        """Begin without rows.
+
+        Args:
+            verdict: What the note says of all of them.
+        """
+        self._verdict = verdict
+        self._rows: dict[str, tuple[str, ...]] = {}
+        self._count = 0
+
+    def note(self, row: str, columns: Sequence[str]) -> None:
+        """Add a row, unless none of its columns is damaged.
+
+        Args:
+            row: What the note calls it.
+            columns: Names of the damaged columns.
+        """
+        if columns and row not in self._rows:
+            self._count += 1
+            if len(self._rows) < _NAMED:
+                self._rows[row] = tuple(columns)
+
+    def __bool__(self) -> bool:
+        return bool(self._count)
+
+    def __str__(self) -> str:
+        named = "; ".join(f"{row} ({', '.join(columns)})" for row, columns in self._rows.items())
+        more = f" and {self._count - len(self._rows)} more" if self._count > len(self._rows) else ""
+        return f"{self._verdict}: {named}{more}; `zrb-store doctor` says what to do"
+
 
 _MOST_PASSED_OVER = 1000  # rather than pass over more, read again from the place that is asked for
 
@@ -145,11 +193,7 @@ def _owner_name(owner: AttemptName | None, session: str) -> str | None:
 
 
 def find_queue(transaction: Transaction, session: SessionRecord, queue: str) -> int:
-    """Return the id of a session's queue.
-
-    Raises:
-        ValueNotFound: The session has no such queue.
-    """
+    """Return the id of a session's queue."""
     names = show.queue_names(transaction, session.id)
     queue_id = next((each for each, name in names.items() if name == queue), None)
     if queue_id is None:

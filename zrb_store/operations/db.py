@@ -7,15 +7,14 @@ import shlex
 from dataclasses import dataclass
 
 from zrb_store import settings
-from zrb_store.db import about, migrate, schema
+from zrb_store.db import REVISION, migrate, schema
+from zrb_store.db.dialect.sqlite import is_open_elsewhere
 from zrb_store.db.engine import Database
-from zrb_store.db.revision import REVISION
-from zrb_store.db.sqlite_file import is_open_elsewhere
-from zrb_store.db.urls import store_url
+from zrb_store.db.location import store_url
 from zrb_store.errors import SchemaBehind, StoreMissing
+from zrb_store.masking import mask_command, mask_word
 from zrb_store.process import is_running
-from zrb_store.queries.db import holders, rows
-from zrb_store.safe_text import mask_command, mask_word
+from zrb_store.queries.store import holders, rows
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,6 @@ def open_unchecked(location: str | os.PathLike[str] | None = None, *, read_only:
     Args:
         location: A path or URL; by default `ZRB_STORE_URL`, else `~/.zrb/xcom.db`.
         read_only: Open it for reading only.
-
-    Raises:
-        InvalidArgument: The location or a setting is malformed.
     """
     return Database(store_url(location), read_only=read_only, durability=settings.durability())
 
@@ -77,7 +73,6 @@ def status(database: Database) -> DatabaseStatus:
     """Return what `db status` shows.
 
     Raises:
-        StoreMissing: There is no store.
         SchemaAhead: The database belongs to another program.
     """
     revision = schema.revision(database)
@@ -85,11 +80,11 @@ def status(database: Database) -> DatabaseStatus:
         schema.refuse_missing(database)
     return DatabaseStatus(
         url=database.shown_url,
-        database=about.product(database),
+        database=schema.product(database),
         revision=revision,
         needed=REVISION,
-        size=about.size(database),
-        wal_size=about.wal_size(database),
+        size=schema.size(database),
+        wal_size=schema.wal_size(database),
         rows=rows(database) if revision == REVISION else {},
         settings=shown_settings(),
     )
@@ -124,7 +119,6 @@ def upgrade(database: Database) -> tuple[str | None, str]:
         The revision before, None if there was no store, and the revision now.
 
     Raises:
-        SchemaAhead: The store was created by a newer zrb-store, or the database belongs to another program.
         SchemaBehind: Somebody may be at work with the older revision.
     """
     try:
@@ -147,31 +141,26 @@ def _refuse_in_use(database: Database) -> None:
             raise SchemaBehind(
                 f"{refused} session {one.session} is run by pid {one.pid} on {one.host}: wait for it, or end it"
             )
-    if about.is_file(database):
+    if schema.is_file(database):
         with database.migrating():  # it ends without the connection of this process
             pass
-        if is_open_elsewhere(about.file_of(database)):
+        if is_open_elsewhere(schema.file_of(database)):
             raise SchemaBehind(
-                f"{refused} another program has it open: end it; `fuser {about.file_of(database)}` names it"
+                f"{refused} another program has it open: end it; `fuser {schema.file_of(database)}` names it"
             )
 
 
 def unseen(database: Database) -> int | None:
     """Count who else is connected to a PostgreSQL database: nobody knows whether they use the store. None on SQLite."""
-    return None if about.is_file(database) else about.other_connections(database)
+    return None if schema.is_file(database) else schema.other_connections(database)
 
 
 def upgrade_statements(database: Database) -> str:
-    """Return the SQL that `upgrade` would run; it is empty if there is nothing to do.
-
-    Raises:
-        SchemaAhead: The store was created by a newer zrb-store, or the database belongs to another program.
-        StoreMissing: There is no SQLite file.
-    """
+    """Return the SQL that `upgrade` would run; it is empty if there is nothing to do."""
     found = schema.revision(database)
     schema.refuse_foreign(database, found)
     if found == REVISION:
         return ""
     # This cannot be done in the transaction of the other statements. A store that is created by hand needs it, too.
-    first = "PRAGMA journal_mode=WAL;\n\n" if found is None and about.is_file(database) else ""
+    first = "PRAGMA journal_mode=WAL;\n\n" if found is None and schema.is_file(database) else ""
     return first + migrate.statements(database.engine)

@@ -9,13 +9,13 @@ import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from zrb_store import output_text
+from zrb_store import records as output_text
 from zrb_store.db import columns
 from zrb_store.db.columns import ColumnRule, Columns
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, ZrbStoreError
-from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.value import Damage
 from zrb_store.names import is_session_name, split_id
 from zrb_store.queries import transfer as queries
 from zrb_store.queries.damage import damaged_sessions
@@ -28,7 +28,6 @@ def export(database: Database, names: Sequence[str] | None = None, damage: Damag
     Args:
         database: Where the sessions are.
         names: Full names of the sessions; by default all sessions. The oldest session comes first in any case.
-        damage: Collects the sessions that are left out.
 
     Yields:
         Each line.
@@ -193,7 +192,6 @@ def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record
 
     Args:
         lines: The lines.
-        where: What messages call the file.
 
     Raises:
         ZrbStoreError: A line is damaged, is missing, or has another format.

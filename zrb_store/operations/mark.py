@@ -11,9 +11,9 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionCompleted, TaskCompleted, TaskNotFound, ZrbStoreError
 from zrb_store.names import STEP_BYTES, check_name, nearest
 from zrb_store.process import identity
-from zrb_store.queries import attempts, lease, named_steps, queues, sessions, values
-from zrb_store.queries import mark as queries
-from zrb_store.queries.changes import record_change
+from zrb_store.queries import attempts, lease, queues, sessions, steps, values
+from zrb_store.queries import by_hand as queries
+from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.give_back import give_back, give_back_unfinished
 from zrb_store.records import AttemptRecord, SessionRecord
@@ -41,17 +41,11 @@ def mark(
     What unfinished attempts of the task did is given back first, as before any attempt.
 
     Args:
-        database: The store.
-        session: Full name of the session.
-        task: Name of the task.
         result: The task's result, which is pushed to the queue of the task's name.
         new: Whether the task may be one that has never begun in a session without a list of its tasks, as sessions of
             Python programs are.
 
     Raises:
-        SessionNotFound: There is no such session.
-        SessionBusy: A process is running the session.
-        SessionCompleted: The session has completed, so there is nothing left to run.
         TaskNotFound: The session has no such task.
         TaskCompleted: The task has completed already.
     """
@@ -89,18 +83,12 @@ def mark_step(
     `once`. What unfinished attempts of the task did is given back first, as before any attempt.
 
     Args:
-        database: The store.
-        session: Full name of the session.
-        task: Name of the task.
         step: Name of the step, or its id, TASK/NUMBER. The name goes first. A step that has never begun can only be
             marked as completed.
         completed: Whether it completed; otherwise it failed.
         result: What the step returned; by default null.
 
     Raises:
-        SessionNotFound: There is no such session.
-        SessionBusy: A process is running the session.
-        SessionCompleted: The session has completed, so there is nothing left to run.
         TaskNotFound: The session has no such task, or the task no such step.
         TaskCompleted: The step has completed already.
         InvalidArgument: No step can have this name.
@@ -114,13 +102,13 @@ def mark_step(
         if task not in known:
             raise _no_task(session, task, known)
         give_back_unfinished(transaction, record.id, task)
-        name = named_steps.find(transaction, record.id, task, step)
+        name = steps.find(transaction, record.id, task, step)
         if name is not None:
             others: list[str] | None = None
             of_step = _of_begun_step(transaction, record, task, name, completed=completed)
         else:
-            others = named_steps.names(transaction, record.id, task)
-            if not completed or named_steps.number_of(task, step) is not None:
+            others = steps.names(transaction, record.id, task)
+            if not completed or steps.number_of(task, step) is not None:
                 raise TaskNotFound(f"task {task} of session {session} has no step {step}{nearest(step, others)}")
             of_step = _of_new_step(transaction, record, task, step)
         if of_step["parent_id"] is None:
@@ -137,11 +125,7 @@ def mark_step(
 def _of_begun_step(
     transaction: Transaction, session: SessionRecord, task: str, step: str, *, completed: bool
 ) -> dict[str, Any]:
-    """Return what the next attempt of a step has in common with its last one. What that one did is settled.
-
-    Raises:
-        TaskCompleted: The step has completed, and stands.
-    """
+    """Return what the next attempt of a step has in common with its last one. What that one did is settled."""
     last = queries.newest_step(transaction, session.id, task, step)
     if last is None:
         raise _changed_meanwhile(session.name)
@@ -203,7 +187,7 @@ def _no_task(session: str, task: str, known: list[str], hint: str = "") -> TaskN
 def _refuse_step(transaction: Transaction, session: SessionRecord, name: str) -> None:
     """Raise an error if what is given as the name of a task is the id of a step."""
     task = name.rpartition("/")[0]
-    step = named_steps.find(transaction, session.id, task, name) if task else None
+    step = steps.find(transaction, session.id, task, name) if task else None
     if step is not None:
         raise TaskNotFound(
             f"session {session.name} has no task {name}; for step {step} of task {task}, use "

@@ -1,4 +1,7 @@
-"""`prune`: delete what is old."""
+"""`prune`: delete what is old.
+
+What `prune` deletes of consumers, which may run for ever: what they have done, long ago.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,63 @@ import functools
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument
-from zrb_store.inspect.damage import Damage
-from zrb_store.operations.prune_deliveries import prune_attempts, prune_values
-from zrb_store.operations.rm import delete
+from zrb_store.inspect.value import Damage
+from zrb_store.operations.sessions import delete
 from zrb_store.queries import lease, queues, runs, sessions
 from zrb_store.queries import prune as queries
-from zrb_store.queries.changes import record_change
+from zrb_store.queries.by_hand import has_dead_values, record_change
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.prune import Candidate
-from zrb_store.queries.requeue import has_dead_values
+from zrb_store.queries.prune import Candidate, count_settled
+
+_AT_ONCE = 500
+
+
+def prune_values(
+    database: Database, cutoff: int, delete: Callable[[int], int], *, dry_run: bool
+) -> Iterator[tuple[str, int]]:
+    """Delete the values that completed deliveries took before a moment, whatever the status of the queue's session.
+
+    Args:
+        cutoff: The moment.
+        delete: Deletes them from the queue of this id, and returns how many there were.
+
+    Yields:
+        The name of each session, and how many of its values were deleted.
+    """
+    counts: Counter[str] = Counter()
+    for queue in queries.delivered_queues(database, cutoff):
+        if dry_run:
+            counts[queue.session] += count_settled(database, [queue.id], cutoff, delivered=True)
+        else:
+            counts[queue.session] += delete(queue.id)
+    yield from ((session, count) for session, count in counts.items() if count)
+
+
+def prune_attempts(database: Database, cutoff: int) -> None:
+    """Delete deliveries that ended before a moment and that no value names any more, and runs that have none left."""
+    deleted: list[int] = []
+    count = 0
+
+    def delete_some(transaction: Transaction) -> list[int]:
+        return queries.delete_deliveries(transaction, cutoff, deleted[-1] if deleted else 0, _AT_ONCE)
+
+    while deleted := database.transact(delete_some, "prune"):
+        count += len(deleted)
+
+    def delete_runs(transaction: Transaction) -> None:
+        runs = queries.delete_runs(transaction, cutoff)
+        if count or runs:
+            record_change(transaction, "prune", None, f"{count} old deliveries, and {runs} runs without any")
+
+    database.transact(delete_runs, "prune")
+
 
 VALUES_AT_ONCE = 500
 """How many values one transaction deletes, so that other processes can write in between."""
@@ -78,9 +122,6 @@ def prune(
     the deliveries. A session is left alone if a column that decides about it, such as a time, is damaged.
 
     Args:
-        database: The store.
-        policy: What may be deleted.
-        dry_run: Delete nothing.
         damage: Collects the sessions that are left alone because they are damaged.
 
     Yields:
@@ -135,13 +176,7 @@ def _sessions_to_prune(transaction: Transaction, moment: int, damage: Damage) ->
 
 
 def _choose(every: Iterable[_SessionToPrune], policy: Policy, cutoff: int | None) -> Iterator[Candidate]:
-    """Choose the sessions to delete, and the open sessions, whose values may be deleted.
-
-    Args:
-        every: All sessions, in descending order of their end.
-        policy: What may be deleted.
-        cutoff: The moment before which a session must have ended, or None.
-    """
+    """Choose the sessions to delete, and the open sessions, whose values may be deleted."""
     sessions_of: Counter[tuple[str | None, str | None]] = Counter()
     results_of: Counter[tuple[str | None, str | None]] = Counter()
     for inspected in every:

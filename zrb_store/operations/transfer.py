@@ -24,12 +24,12 @@ from zrb_store.db.engine import Database
 from zrb_store.db.schema import scratch_database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, SessionNotFound, ZrbStoreError
-from zrb_store.inspect.damage import Damage
+from zrb_store.inspect.value import Damage
 from zrb_store.names import check_session_name, split_id
 from zrb_store.operations.export import InvalidRecord, damaged_line, read_lines, require, sound_sessions
 from zrb_store.queries import attempts, clock, sessions
 from zrb_store.queries import transfer as queries
-from zrb_store.queries.changes import record_change
+from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.damage import violations
 from zrb_store.queries.invariants import INVARIANTS
 from zrb_store.queries.transfer import Record
@@ -56,7 +56,6 @@ def copy(
         target: The store to write.
         names: Full names of the sessions; by default all sessions.
         progress: Called after each session with the number of sessions done and the number of all.
-        damage: Collects the sessions that are left out.
 
     Returns:
         The number of sessions copied.
@@ -82,7 +81,6 @@ def import_sessions(database: Database, file: IO[bytes], where: str, rename: Map
     Args:
         database: Where to write them.
         file: The lines of `export`.
-        where: What messages call the file.
         rename: New names of sessions by their old names.
 
     Returns:
@@ -177,19 +175,8 @@ def _write(
 ) -> int:
     """Copy sessions. A value keeps an owner in another session only if that session is copied as well.
 
-    Args:
-        rows: A snapshot of the store that has them.
-        target: Where to write them.
-        names: Their names, the oldest first.
-        action: The change that is recorded for each session, `import` or `copy`.
-        change: What is done to each record before it is written.
-        progress: Called after each session with the number of sessions done.
-
     Returns:
         The number of sessions.
-
-    Raises:
-        ZrbStoreError: There is a session of such a name already.
     """
     written = array("q")  # ids, not names: there may be a million sessions
     base: int | None = None
@@ -231,11 +218,7 @@ def _write_session(
 
 
 def _renumber(record: Record, base: int) -> int:
-    """Move the ticks of a record, so that they follow those of this store. Return the highest of them.
-
-    Raises:
-        ZrbStoreError: A tick would be too high, because it is damaged.
-    """
+    """Move the ticks of a record, so that they follow those of this store. Return the highest of them."""
     # What a fork has copied may be older than the first session.
     ticks = {name: max(0, tick + base) for name, tick in record.items() if name.endswith("_tick") and tick is not None}
     highest = max(ticks.values(), default=0)
@@ -253,13 +236,7 @@ class _SessionWriter:
     """
 
     def __init__(self, transaction: Transaction, session: Record, owners: IO[str]) -> None:
-        """Write the session.
-
-        Args:
-            transaction: Writes everything.
-            session: Its record.
-            owners: Gets a line for each owner of a value in another session.
-        """
+        """Write the session."""
         self._transaction = transaction
         self._name = session["name"]
         self._owners = owners
@@ -272,11 +249,7 @@ class _SessionWriter:
         self.session_id = session_id
 
     def write(self, record: Record) -> None:
-        """Write a record, or keep it until there are more.
-
-        Raises:
-            InvalidRecord: It names another one of this session that was not written before it.
-        """
+        """Write a record, or keep it until there are more."""
         kind = record["kind"]
         if kind in self._waiting:
             if kind == "change":
@@ -340,13 +313,7 @@ class _SessionWriter:
 
 
 def _set_owners(batch: Sequence[Any], written: Sequence[int], transaction: Transaction) -> None:
-    """Set the owners of values that belong to attempts of other sessions, if those sessions were written too.
-
-    Args:
-        batch: What `_SessionWriter` noted of each such value.
-        written: Ids of the sessions that were written, in ascending order.
-        transaction: The open transaction.
-    """
+    """Set the owners of values that belong to attempts of other sessions, if those sessions were written too."""
 
     @functools.cache
     def id_of(session: str, task: str, number: int) -> int | None:

@@ -1,4 +1,7 @@
-"""Who may see the pages: the checks before each request, and the headers of each answer."""
+"""Who may see the pages: the checks before each request, and the headers of each answer.
+
+A page that says one thing, and needs neither the store nor a template.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,39 @@ import ipaddress
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
-from zrb_store.page.plain import plain_page
+from zrb_store.masking import printable
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p>{text}</p>
+</main>
+</body>
+</html>
+"""
+
+
+def plain_page(title: str, text: str) -> str:
+    """Return a page with a title and a sentence."""
+    return _PAGE.format(title=escape(printable(title)), text=escape(printable(text)))
+
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -106,7 +135,6 @@ class WithToken:
         """Protect an app.
 
         Args:
-            app: What is protected.
             token: The secret.
             port: The server's port. Cookies do not know ports, so it is part of their name.
         """
@@ -165,7 +193,6 @@ class UnderLogin:
         """Protect an app.
 
         Args:
-            app: What is protected.
             refusal: Tells of a request why it is refused; None if it is not.
         """
         self._app = app

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from zrb_store.db.engine import Database
-from zrb_store.json_tree import JsonTree
+from zrb_store.records import JsonTree
 
 Context: TypeAlias = dict[str, Any]
 """What a template is given: its own names, of any type."""

@@ -1,4 +1,9 @@
-"""The templates of the pages: all text from the store is escaped, and what cannot be printed is shown by its escape."""
+"""The templates of the pages: all text from the store is escaped, and what cannot be printed is shown by its escape.
+
+The story of a session: what happened to it, in one sentence.
+
+What the text of a page shows, which is complete without JavaScript: rows of attempts, and the lives of values.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +13,16 @@ import gzip
 import json
 import re
 import shlex
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zrb_store.json_tree import JsonTree
-from zrb_store.page.story import story
-from zrb_store.page.text import content, life
-from zrb_store.records import iso, to_datetime
+from zrb_store.inspect.agents import agent_note
+from zrb_store.inspect.report import Report, ReportQueue, ReportRun, ReportStep, ReportTask, ReportValue, cut_text
+from zrb_store.masking import printable
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonTree, RunRecord, iso, to_datetime
 from zrb_store.render.format import (
     NOTHING,
     counted,
@@ -24,12 +30,216 @@ from zrb_store.render.format import (
     error_summary,
     format_duration,
     length,
+    preview,
     process,
     pusher,
     setting_text,
     size,
+    taker,
 )
-from zrb_store.safe_text import printable
+
+_MOST_RUNS = 6  # a longer story is told without its middle
+
+
+def story(report: Report) -> str:
+    """Return a sentence such as `load failed in run 1 after 3 of 4 tasks; resumed 9 h later by bob; completed`."""
+    runs = [run for run in report.runs if run.log.record.origin != "reclaim"]
+    if not runs:
+        return _without_runs(report)
+    clauses: list[str] = []
+    for place, run in enumerate(runs):
+        if place:
+            clauses.append(_resumed(runs[place - 1], run.log.record))
+        clauses.append(_ended(report, run.log.record, is_first=not place))
+    if len(runs) > _MOST_RUNS:
+        clauses[5:-4] = [f"… {len(runs) - 5} more runs …"]  # the first three runs and the last two stay
+    return "; ".join(clauses)
+
+
+def _without_runs(report: Report) -> str:
+    if report.session.forked_from:
+        return f"forked from {report.session.forked_from}; it has not run yet"
+    count = sum(queue.count for queue in report.queues)
+    return f"holds {counted(count, 'value')} in {counted(len(report.queues), 'queue')}; no run belongs to it"
+
+
+def _resumed(before: ReportRun, run: RunRecord) -> str:
+    last, ended_at = before.log.record, before.log.record.ended_at
+    paused = run.started_at - (before.worked_until if ended_at is None else ended_at)
+    user = f" by {run.user}" if run.user and run.user != last.user else ""
+    host = f" on {run.host}" if run.host != last.host else ""
+    return f"resumed {format_duration(max(0, paused))} later{user}{host}"
+
+
+def _ended(report: Report, run: RunRecord, *, is_first: bool) -> str:
+    done, total = _done_after(report, run.number), len(report.tasks)
+    number, outcome = run.number, run.outcome
+    if outcome == "completed":
+        took = format_duration(length(run.started_at, run.ended_at))
+        return f"completed {counted(total, 'task')} in {took}" if is_first and total else "completed"
+    after = f" after {done} of {counted(total, 'task')}" if total else ""
+    if outcome is None:
+        tasks = _named(_in_run(report, number, ("running",)))
+        return f"run {number} has been running for {format_duration(report.read_at - run.started_at)}" + "".join(
+            f",{part}" for part in (f" now in {tasks}" if tasks else "", after) if part
+        )
+    culprits = _named(_in_run(report, number, (outcome, "lost") if outcome != "damaged" else ()))
+    if outcome == "failed":
+        return f"{culprits} failed in run {number}{after}" if culprits else f"run {number} failed{after}"
+    if outcome == "interrupted":
+        return f"run {number} was interrupted{f' in {culprits}' if culprits else ''}{after}"
+    if outcome == "lost":
+        return f"the process of run {number} died{f' in {culprits}' if culprits else ''}{after}"
+    return f"run {number} ended ({outcome}){after}"
+
+
+def _done_after(report: Report, number: int) -> int:
+    """Count the tasks that had completed by the end of a run."""
+    return sum(
+        each.task.status == "skipped"
+        or any(
+            attempt.status == "completed" and (attempt.run is None or attempt.run <= number)
+            for attempt, _ in each.attempts
+        )
+        for each in report.tasks
+    )
+
+
+def _in_run(report: Report, number: int, statuses: Sequence[str]) -> Iterator[str]:
+    """Yield the tasks whose last attempt in a run has one of these statuses."""
+    for each in report.tasks:
+        last = next((attempt for attempt, _ in reversed(each.attempts) if attempt.run == number), None)
+        if last is not None and last.status in statuses:
+            yield each.task.name
+
+
+def _named(tasks: Iterator[str]) -> str:
+    names = list(tasks)
+    if len(names) > 2:
+        return f"{names[0]} and {len(names) - 1} others"
+    return " and ".join(names)
+
+
+MOST_ROWS = 300
+"""How many rows a table of attempts, runs or changes has in the text."""
+MOST_ATTEMPTS = 50
+"""How many attempts with errors or output stand there one by one; those before open together."""
+MOST_QUEUES = 40
+"""How many queues the text has."""
+MOST_VALUES = 200
+"""Likewise, the values of all queues together; each queue shows its last ones."""
+_CONTENT = 300  # characters of a value
+
+
+class Row(NamedTuple):
+    """An attempt, a step, or a task without attempts."""
+
+    name: str
+    status: str
+    is_step: bool = False
+    run: int | None = None
+    started_at: int | None = None
+    took: int | None = None
+    note: str = ""
+
+
+class Rows(NamedTuple):
+    """The rows that are shown.
+
+    Attributes:
+        items: The rows.
+        left_out: How many attempts and steps are not shown.
+    """
+
+    items: list[Row]
+    left_out: int
+
+
+def rows(report: Report) -> Rows:
+    """Return the rows of the timeline."""
+    found: list[Row] = []
+    left_out = 0
+    share = max(1, MOST_ROWS // max(1, len(report.tasks)))
+    for task in report.tasks:
+        own = list(_task_rows(task, report.read_at))
+        steps = [_step_row(step, report.read_at) for step in task.steps]
+        left_out += task.attempts_left_out + task.steps_left_out
+        for part in (own, steps):
+            left_out += max(0, len(part) - share)
+            found += part[-share:]
+    return Rows(found[:MOST_ROWS], left_out + max(0, len(found) - MOST_ROWS))
+
+
+def _task_rows(shown: ReportTask, read_at: int) -> Iterator[Row]:
+    for attempt, _ in shown.attempts:
+        yield _row(attempt.name, attempt, attempt.status, read_at, _error(attempt))
+    if not shown.attempts or shown.task.status in ("waiting", "skipped"):
+        yield Row(shown.task.name, shown.task.status)
+
+
+def _step_row(shown: ReportStep, read_at: int) -> Row:
+    step = shown.step
+    note = agent_note(step.name, step.result) or step.name
+    if len(step.attempts) > 1:
+        note += f", {len(step.attempts)} attempts"
+    if error := _error(step.last):
+        note += f": {error}"
+    elif shown.beginning is not None:
+        note += f" = {shown.beginning[:_CONTENT]}"
+    elif step.result is not None:
+        note += f" = {preview(step.result)[:_CONTENT]}"
+    return _row(step.id, step.last, step.status, read_at, note)._replace(is_step=True)
+
+
+def _row(name: str, attempt: AttemptRecord, status: str, read_at: int, note: str) -> Row:
+    ended_at = read_at if attempt.ended_at is None and status == "running" else attempt.ended_at
+    took = None if attempt.status == "lost" else length(attempt.started_at, ended_at)
+    return Row(name, status, False, attempt.run, attempt.started_at, took, note)
+
+
+def _error(attempt: AttemptRecord) -> str:
+    return cut_text(error_summary(attempt.error), _CONTENT) if attempt.error else ""
+
+
+class QueueText(NamedTuple):
+    """A queue with the last of its values that are in the report; `not_shown` counts those before."""
+
+    report: ReportQueue
+    values: list[ReportValue]
+    not_shown: int
+
+
+def queues(report: Report) -> list[QueueText]:
+    """Return the queues that the text has."""
+    share = max(5, MOST_VALUES // max(1, len(report.queues)))
+    shown = ((queue, queue.values[-share:]) for queue in report.queues[:MOST_QUEUES])
+    return [QueueText(queue, values, queue.count - len(values)) for queue, values in shown]
+
+
+def content(shown: ReportValue) -> str:
+    """Return the beginning of a value as a person reads it."""
+    if shown.beginning is not None:
+        return f"{shown.beginning[:_CONTENT]} […] {size(shown.value.record.size)}"
+    text = preview(shown.value.content)
+    return text if len(text) <= _CONTENT else f"{text[:_CONTENT]} […]"
+
+
+def life(shown: ReportValue) -> Iterator[str]:
+    """Yield what became of a value, in order."""
+    value, record = shown.value, shown.value.record
+    for each in value.returns:
+        if each.is_requeue:
+            yield each.record.reason  # requeued, and by whom
+        else:
+            reason = "" if each.record.reason in UNSUCCESSFUL else f": {each.record.reason}"
+            yield f"taken and given back by {each.taken_by or 'a deleted attempt'}{reason}"
+    by = taker(value)
+    orphaned = ", orphaned" if record.orphaned else ""
+    if record.state == "dead":
+        yield f"dead after {record.deliveries} deliveries"
+    else:
+        yield f"{record.state}{f' by {by}' if by else ''}{orphaned}"
+
 
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d++(?:\.\d++)?(?:e[+-]?\d++)?')
 _FIRST_INEXACT = 2**53

@@ -1,23 +1,196 @@
-"""The report: the page of a session as one file that needs no network."""
+"""The report: the page of a session as one file that needs no network.
+
+The data flow and the moments of a session as text: what the page shows without JavaScript.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from operator import attrgetter
+from typing import NamedTuple
 
 from markupsafe import Markup
 
 from zrb_store.db.engine import Database
-from zrb_store.inspect.damage import Damage
 from zrb_store.inspect.redact import redacted
 from zrb_store.inspect.report import Budget, Plan, Report, ReportQueue, ReportValue, describe
-from zrb_store.json_tree import JsonObject, JsonValue
+from zrb_store.inspect.value import Damage
 from zrb_store.page.assets import GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined
-from zrb_store.page.flow_text import events, flow
 from zrb_store.page.found import Context
-from zrb_store.page.render import as_json, environment, measure, packed
-from zrb_store.page.text import MOST_ATTEMPTS, MOST_ROWS, queues, rows
-from zrb_store.render.messages import zrb_program
+from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, as_json, environment, measure, packed, queues, rows
+from zrb_store.records import AttemptRecord, JsonObject, JsonValue, iso
+from zrb_store.render.format import counted, error_summary, preview, pusher, taker, zrb_program
+
+MOST_EVENTS = 200
+"""How many events the text lists: the last ones."""
+MOST_QUEUES = 300
+"""How many queues the table has: the first ones."""
+_MOST_HAPPENINGS = 2000  # what happened to single values; an event may have many
+_MOST_PARTIES = 12  # who pushed to one queue, or took from it
+_MOST_NAMED = 3  # values of an event
+_CONTENT = 40  # characters of a value
+_OUTSIDE = "outside any task"
+_SOMEBODY = "somebody outside any task"
+
+
+class Flow(NamedTuple):
+    """A queue with those who pushed to it and took from it, each as a text with a count."""
+
+    queue: str
+    pushed: list[str]
+    taken: list[str]
+    given_back: list[str]
+    state: str
+
+
+def flow(report: Report) -> list[Flow]:
+    """Return the queues of a session with who pushed to them and who took from them, by task."""
+    found = []
+    for shown in report.queues[:MOST_QUEUES]:
+        pushed: Counter[str] = Counter()
+        taken: Counter[str] = Counter()
+        back: Counter[str] = Counter()
+        states: Counter[str] = Counter()
+        for value, _ in shown.values:
+            pushed[_task(value.pushed_by)] += 1
+            states[value.record.state] += 1
+            if value.record.state in ("taken", "removed"):
+                taken[_task(value.taken_by)] += 1
+            back.update(_task(each.taken_by) for each in value.returns if not each.is_requeue)
+        state = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
+        found.append(Flow(shown.queue.name, _parties(pushed), _parties(taken), _parties(back), state))
+    return found
+
+
+def _task(attempt: str | None) -> str:
+    return _OUTSIDE if attempt is None else attempt.rpartition("#")[0]
+
+
+def _parties(counts: Counter[str]) -> list[str]:
+    parties = [f"{name} ({count:,})" for name, count in counts.most_common(_MOST_PARTIES)]
+    left_out = len(counts) - len(parties)
+    return [*parties, f"and {left_out:,} more"] if left_out else parties
+
+
+class Event(NamedTuple):
+    """What happened at one time, in microseconds."""
+
+    at: int
+    text: str
+
+    @property
+    def moment(self) -> str | None:
+        """The time as `show --at` takes it."""
+        return iso(self.at)
+
+
+class Events(NamedTuple):
+    """The last events of a session.
+
+    Attributes:
+        items: The events, the oldest first.
+        left_out: Whether there are earlier ones.
+    """
+
+    items: list[Event]
+    left_out: bool
+
+
+def events(report: Report) -> Events:
+    """Return what happened to the values and attempts of a session, the last of it."""
+    last = sorted(heapq.nlargest(_MOST_HAPPENINGS, _all(report), key=_order), key=_order)
+    groups: dict[tuple[int, str, str, str], list[str]] = {}
+    for each in last:
+        text = "" if each.value is None else _short(each.value)
+        groups.setdefault((each.at, each.subject, each.verb, each.place), []).append(text)
+    items = [
+        Event(at, _sentence(subject, verb, place, values)) for (at, subject, verb, place), values in groups.items()
+    ]
+    return Events(items[-MOST_EVENTS:], len(items) > MOST_EVENTS or len(last) == _MOST_HAPPENINGS)
+
+
+class _Happening(NamedTuple):
+    """What happened to one attempt or value.
+
+    Attributes:
+        at: When, in microseconds.
+        rank: Its place among what happened at that time.
+        subject: Who did it.
+        verb: What was done.
+        place: The queue, with a preposition.
+        value: The value.
+    """
+
+    at: int
+    rank: int
+    subject: str
+    verb: str
+    place: str = ""
+    value: ReportValue | None = None
+
+
+_order = attrgetter("at", "rank")
+
+
+def _sentence(subject: str, verb: str, place: str, values: list[str]) -> str:
+    named = [value for value in values if value]
+    names = ", ".join(named) if len(named) <= _MOST_NAMED else counted(len(named), "value")
+    return " ".join(part for part in (subject, verb, names, place) if part)
+
+
+def _all(report: Report) -> Iterator[_Happening]:
+    for shown in report.runs:
+        run, name = shown.log.record, f"run {shown.log.record.number}"
+        yield _Happening(run.started_at, 0, name, "began")
+        if run.ended_at is not None:
+            yield _Happening(run.ended_at, 9, name, f"ended: {run.outcome}")
+    for task in report.tasks:
+        yield from _of_attempts(task.task.name, (attempt for attempt, _ in task.attempts))
+        for step, _ in task.steps:
+            yield from _of_attempts(f"step {step.name}, {step.id}", step.attempts)
+    for queue in report.queues:
+        for value in queue.values:
+            yield from _of_value(queue.queue.name, value)
+
+
+def _of_attempts(name: str, attempts: Iterable[AttemptRecord]) -> Iterator[_Happening]:
+    for attempt in attempts:
+        subject = f"{name}#{attempt.number}"
+        yield _Happening(attempt.started_at, 8, subject, "began")
+        if attempt.ended_at is not None:
+            error = f" ({error_summary(attempt.error)})" if attempt.error else ""
+            yield _Happening(attempt.ended_at, 1, subject, f"{attempt.status}{error}")
+
+
+def _of_value(queue: str, shown: ReportValue) -> Iterator[_Happening]:
+    value, record = shown.value, shown.value.record
+    verb, place = ("pushed", f"to {queue}") if record.moved_from is None else ("moved", f"within {queue}")
+    yield _Happening(record.pushed_at, 4, pusher(value) or _SOMEBODY, verb, place, shown)
+    for each in value.returns:
+        row, holder = each.record, each.taken_by or "a deleted attempt"
+        if each.is_requeue:
+            yield _Happening(row.returned_at, 2, f"{row.reason}:", "", f"in {queue}", shown)
+            continue
+        yield _Happening(row.taken_at, 5, holder, "took", f"from {queue}", shown)
+        yield _Happening(row.returned_at, 2, holder, f"gave back ({row.reason})", f"to {queue}", shown)
+    if record.ended_at is None:  # live, or the time is damaged
+        return
+    if record.state in ("taken", "removed"):
+        by = taker(value) or _SOMEBODY
+        verb = "took" if record.state == "taken" else "removed"
+        yield _Happening(record.ended_at, 5, by, verb, f"from {queue}", shown)
+    elif record.state in ("retracted", "dead"):
+        words = f"retracted from {queue}:" if record.state == "retracted" else f"dead in {queue}:"
+        yield _Happening(record.ended_at, 3, words, "", "", shown)
+
+
+def _short(shown: ReportValue) -> str:
+    text = preview(shown.value.content) if shown.beginning is None else shown.beginning
+    return text if len(text) <= _CONTENT else f"{text[: _CONTENT - 1]}…"
+
 
 MOST_BYTES = 5_000_000
 """The size of the largest report."""
@@ -31,13 +204,9 @@ def report(
     Args:
         database: Where the session is.
         name: Its full name.
-        program: What a reader types before the name of a command.
         plan: What a resume would do; None if that is not known.
         damage: Collects damaged rows.
         redact: Whether it is for strangers: without values and whatever else was said.
-
-    Raises:
-        SessionNotFound: There is no such session.
     """
     budget = Budget(measure=measure)
     while True:
@@ -53,8 +222,6 @@ def report_of(described: Report, program: str, *, redact: bool = False) -> Itera
     """Yield the pieces of a report.
 
     Args:
-        described: The session.
-        program: What a reader types before the name of a command.
         redact: Whether to say that much is left out.
     """
     assets = inlined(_scripts(described))
@@ -87,12 +254,7 @@ def _may_be_plotted(tree: JsonValue) -> bool:
 
 
 def session_context(described: Report, program: str) -> Context:
-    """Return what the templates of a session's page are given.
-
-    Args:
-        described: The session.
-        program: What a reader types before the name of a command.
-    """
+    """Return what the templates of a session's page are given."""
     description: JsonObject = {"program": program, **described.to_json(_queue_with_numbers)}
     text = as_json(description)
     return {

@@ -14,9 +14,9 @@ def install() -> None:
         return
     _installed = True
     try:
-        from zrb_store.plugin import surface  # late: an import that fails must not stop zrb
+        from zrb_store.plugin import hooks  # late: an import that fails must not stop zrb
 
-        problems = surface.problems()
+        problems = hooks.problems()
         if not problems:
             from zrb_store.plugin import hooks  # late: not every zrb has what it imports
 

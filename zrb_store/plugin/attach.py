@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from zrb_store import settings
 from zrb_store.errors import SchemaAhead, SchemaBehind, SessionCompleted, StoreMissing, StoreUnavailable
 from zrb_store.names import check_session_name
-from zrb_store.plugin import compat, zrb_attributes
-from zrb_store.plugin.given_inputs import given_inputs
+from zrb_store.plugin import compat
+from zrb_store.plugin.inputs import given_inputs
 from zrb_store.plugin.messages import warn
-from zrb_store.project import current_project
+from zrb_store.settings import current_project
 
 if TYPE_CHECKING:
     from zrb.session.any_session import AnySession
@@ -46,7 +46,7 @@ class _Process:
     def open(self) -> Store:
         """Return the store that the settings name, opened at its first use."""
         # late: imports SQLAlchemy
-        from zrb_store.render.messages import print_warnings
+        from zrb_store.render.format import print_warnings
         from zrb_store.store import open_store
 
         if self.store is None:
@@ -61,7 +61,7 @@ process = _Process()
 
 def recorder_of(zrb_session: AnySession | None) -> Recorder | None:
     """Return the recorder of a zrb session, or None if the session is not stored."""
-    found: Recorder | None = getattr(zrb_session, zrb_attributes.RECORDER, None)
+    found: Recorder | None = getattr(zrb_session, compat.RECORDER, None)
     return found
 
 
@@ -72,9 +72,7 @@ def is_users_run(task: AnyTask, zrb_session: AnySession) -> bool:
 
 def _begins(task: AnyTask, zrb_session: AnySession) -> bool:
     return not (
-        getattr(task, zrb_attributes.NEVER, False)
-        or hasattr(zrb_session, zrb_attributes.RECORDER)
-        or zrb_session.is_terminated
+        getattr(task, compat.NEVER, False) or hasattr(zrb_session, compat.RECORDER) or zrb_session.is_terminated
     )
 
 
@@ -82,7 +80,7 @@ def is_to_be_stored(task: AnyTask, zrb_session: AnySession) -> bool:
     """Whether this session is to be stored (ZRB_STORE_PERSIST). The answer does not import the store."""
     if not _begins(task, zrb_session):
         return False
-    if hasattr(zrb_session, zrb_attributes.RESUMED):
+    if hasattr(zrb_session, compat.RESUMED):
         return True
     persist = settings.value_of("ZRB_STORE_PERSIST")
     if persist == "user":
@@ -97,7 +95,6 @@ def attach(task: AnyTask, zrb_session: AnySession, outer: Any) -> Recorder | Non
     """Begin to store a zrb session: its run takes the lease, and `ctx.xcom` becomes durable.
 
     Args:
-        task: The main task.
         zrb_session: zrb's session, with its inputs.
         outer: The attempt that starts this session, if there is one.
 
@@ -122,7 +119,7 @@ def attach(task: AnyTask, zrb_session: AnySession, outer: Any) -> Recorder | Non
 
 def _attach(task: AnyTask, zrb_session: Any, outer: Any) -> Recorder:
     # late: imports SQLAlchemy
-    from zrb_store.plugin import announce
+    from zrb_store.plugin import messages
     from zrb_store.plugin.graph import Graph
     from zrb_store.plugin.inputs import Secrets, default_of, given_secrets, inputs_to_store
     from zrb_store.plugin.recorder import Recorder
@@ -134,7 +131,7 @@ def _attach(task: AnyTask, zrb_session: Any, outer: Any) -> Recorder:
     given = _given_name(zrb_session, parent, is_web)
     store = process.open()
     zrb_session.set_main_task(task)
-    resumed: ResumeRequest | None = getattr(zrb_session, zrb_attributes.RESUMED, None)
+    resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
     graph = resumed.graph if resumed else Graph(zrb_session)
     secrets = Secrets(graph.tasks, shared_ctx.input, parent.secrets if parent else None)
     recorder = Recorder(zrb_session, task, graph, secrets)
@@ -164,21 +161,21 @@ def _attach(task: AnyTask, zrb_session: Any, outer: Any) -> Recorder:
     except SessionCompleted:
         result, finished_at = recorder.stored_result()
         has_result, is_resume = result is not None, resumed is not None
-        text = announce.completed(name, finished_at, has_result=has_result, is_resume=is_resume)
+        text = messages.completed(name, finished_at, has_result=has_result, is_resume=is_resume)
         raise AlreadyCompleted(text, result) from None
     if recorder.run.added_inputs:
-        from zrb_store.plugin.resumed_inputs import describe_added  # late: few runs need it
+        from zrb_store.plugin.resume import describe_added  # late: few runs need it
 
         for added, text in recorder.run.added_inputs.items():
             warn(describe_added(added, name, text))
     if (resumed or recorder.goes_on) and parent is None:
         from zrb_store.inspect.resume import without_task  # late: only a resume needs it
 
-        warn(announce.resumed(name, recorder.decisions))
+        warn(messages.resumed(name, recorder.decisions))
         for line in without_task(store.database, recorder.run.session_id, recorder.decisions):
             warn(line)
     zrb_session._name = name
-    setattr(zrb_session, zrb_attributes.RECORDER, recorder)
+    setattr(zrb_session, compat.RECORDER, recorder)
     shared_ctx._xcom = recorder.ctx_xcom
     return recorder
 
@@ -201,10 +198,10 @@ def _parent_name(parent: Recorder | None, outer: Any, store: Store) -> str | Non
 
 def _given_name(zrb_session: AnySession, parent: Recorder | None, is_web: bool) -> str | None:
     """Return the name that the session must have, None for any. ZRB_STORE_SESSION names one session of the process."""
-    resumed: ResumeRequest | None = getattr(zrb_session, zrb_attributes.RESUMED, None)
+    resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
     given = resumed.session.name if resumed else None
     if given is None and parent is not None:
-        return getattr(zrb_session, zrb_attributes.CHILD, None)
+        return getattr(zrb_session, compat.CHILD, None)
     if given is None and not is_web and not process.named:
         given = settings.session_name()
     process.named = process.named or bool(given)

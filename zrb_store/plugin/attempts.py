@@ -1,7 +1,15 @@
-"""Run every action of zrb's tasks as an attempt."""
+"""Run every action of zrb's tasks as an attempt.
+
+Conduct one zrb session from its start to its end, and say how to resume it.
+
+The environment of the commands that a task starts.
+
+A run of a user's task that is not stored. Its `ctx.xcom` behaves as if it were.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import inspect
@@ -9,16 +17,77 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.plugin import command_environment, compat, in_memory, zrb_attributes
+from zrb_store import settings
+from zrb_store.masking import mask_word
+from zrb_store.plugin import attach, compat
 from zrb_store.plugin.attach import recorder_of
+from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.output import keep_output
+from zrb_store.plugin.signals import signals
 
 if TYPE_CHECKING:
     from zrb.context.any_context import AnyContext
+    from zrb.session.any_session import AnySession
     from zrb.task.any_task import AnyTask
 
     from zrb_store.plugin.recorder import Recorder
-    from zrb_store.queries.owner import Owner
+    from zrb_store.queries.store import Owner
+
+
+def export_attempt(ctx: AnyContext, url: str, token: str) -> None:
+    """Tell the commands of a CmdTask which attempt they belong to. A zrb among them runs a session of its own."""
+    ctx.env["ZRB_STORE_URL"] = url
+    hide_url(ctx)
+    ctx.env["ZRB_STORE_ATTEMPT"] = token
+    drop_session(ctx)
+
+
+def drop_session(ctx: AnyContext) -> None:
+    """Drop the name of the session that this process runs, so that a zrb among the commands does not run it too."""
+    ctx.env.pop("ZRB_STORE_SESSION", None)
+
+
+def hide_url(ctx: AnyContext) -> None:
+    """Keep the store's password out of zrb's debug output, which shows the whole environment of a command."""
+    url = ctx.env.get("ZRB_STORE_URL", "")
+    if "://" in url and mask_word(url) != url:
+        ctx.env["ZRB_STORE_URL"] = _StoreUrl(url)
+
+
+class _StoreUrl(str):
+    """The URL as commands get it. Its repr, which zrb prints, has no password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(mask_word(str(self)))
+
+
+class XcomsInMemory(compat.DotDict):
+    """zrb's own dictionary of its own queues, in which reading a missing name gives an empty queue."""
+
+    def __missing__(self, name: Any) -> compat.Xcom:
+        queue = self[name] = compat.Xcom([])
+        return queue
+
+    def __getattr__(self, name: str) -> Any:
+        # copy, pickle and template engines probe for names such as __deepcopy__.
+        if name.startswith("_") and name not in self:
+            raise AttributeError(f"'DotDict' object has no attribute '{name}'")
+        return self[name]
+
+
+def runs_in_memory(zrb_session: AnySession | None) -> bool:
+    """Whether `run_in_memory` was called for a session."""
+    shared_ctx = getattr(zrb_session, "shared_ctx", None)
+    return isinstance(getattr(shared_ctx, "_xcom", None), XcomsInMemory)
+
+
+def run_in_memory(zrb_session: Any) -> None:
+    """Run a session in memory, with missing queues read as empty."""
+    if not runs_in_memory(zrb_session):
+        zrb_session.shared_ctx._xcom = XcomsInMemory(zrb_session.shared_ctx._xcom)
+
 
 # The context whose action runs. An override that calls super() must not begin a second attempt.
 _inside: ContextVar[Any] = ContextVar("zrb_store_inside", default=None)
@@ -55,9 +124,9 @@ def _wrapped(action: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         outer = _inside.get()
         if isinstance(ctx, compat.Context):
             _inside.set(ctx)
-            command_environment.hide_url(ctx)
-            if in_memory.runs_in_memory(ctx.session):
-                command_environment.drop_session(ctx)
+            hide_url(ctx)
+            if runs_in_memory(ctx.session):
+                drop_session(ctx)
         try:
             result = action(self, ctx)
             return await result if inspect.isawaitable(result) else result
@@ -79,7 +148,7 @@ def _recorder_of_action(task: AnyTask, ctx: AnyContext) -> Recorder | None:
 
 
 async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: AnyTask, ctx: AnyContext) -> Any:
-    from zrb_store.xcom.current import current_attempt  # late: imports SQLAlchemy
+    from zrb_store.xcom.taking import current_attempt  # late: imports SQLAlchemy
 
     outer = _inside.get(), current_attempt.get()
     try:
@@ -92,9 +161,9 @@ async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: 
             attempt = recorder.begin(task)
         _inside.set(ctx)
         current_attempt.set(attempt)
-        setattr(ctx, zrb_attributes.VIEW, recorder.view(attempt))
+        setattr(ctx, compat.VIEW, recorder.view(attempt))
         keep_output(ctx, attempt)
-        command_environment.export_attempt(ctx, recorder.url, attempt.token)
+        export_attempt(ctx, recorder.url, attempt.token)
         result = action(task, ctx)
         if inspect.isawaitable(result):
             result = await result
@@ -122,7 +191,7 @@ def outside_attempts() -> Iterator[Owner | None]:
     Yields:
         The attempt that started the block, or None.
     """
-    from zrb_store.xcom.current import current_attempt  # late: imports SQLAlchemy
+    from zrb_store.xcom.taking import current_attempt  # late: imports SQLAlchemy
 
     inside, attempt = _inside.get(), current_attempt.get()
     _inside.set(None)
@@ -144,3 +213,73 @@ def task_name_of_action() -> str:
     if ctx is None:
         raise AttributeError("ctx.task_name is known inside a task only")
     return str(ctx._task_name)
+
+
+async def run_session(exec_root_tasks: Callable[[Any, Any], Any], task: AnyTask, session: Any) -> Any:
+    """Run the main task of a zrb session as zrb does, and store the session if it is to be stored."""
+    for line in settings.unknown_variables():
+        warn(line)
+    if not attach.is_to_be_stored(task, session):
+        if attach.is_users_run(task, session):
+            run_in_memory(session)
+        return await exec_root_tasks(task, session)
+    with outside_attempts() as outer:
+        try:
+            recorder = attach.attach(task, session, outer)
+        except attach.AlreadyCompleted as completed:
+            warn(str(completed))
+            session.get_task_status(task).mark_as_completed()
+            session.terminate()
+            return completed.result
+        if recorder is None:
+            run_in_memory(session)
+            return await exec_root_tasks(task, session)
+        return await _conduct(recorder, exec_root_tasks, task, session)
+
+
+async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any], task: AnyTask, session: Any) -> Any:
+    signals.begin(recorder)
+    failure: BaseException | None = None
+    result = None
+    try:
+        result = await exec_root_tasks(task, session)
+    except BaseException as error:  # noqa: BLE001 - raised again below, when the run has been ended
+        failure = error
+    # zrb swallows a cancellation up to and including 2.45, but the asyncio task remembers it.
+    interrupted = signals.received or _is_cancelled()
+    await recorder.wait_for_actions()
+    uncertain = list(recorder.uncertain)
+    if uncertain and not interrupted and not isinstance(failure, (SystemExit, KeyboardInterrupt)):
+        failure = uncertain.pop(0)  # zrb only knows that a task was cancelled, or fails because of that
+    for other in uncertain:
+        warn(str(other))
+    interrupted = interrupted or isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt))
+    outcome = recorder.end(failure, interrupted=interrupted)
+    if outcome != "completed" and recorder.fatal is None and session.parent is None:
+        warn(_how_to_resume(recorder, outcome))
+    stopped = signals.received
+    signals.end(recorder)
+    if recorder.fatal is not None and stopped and not isinstance(failure, Exception):
+        warn(str(recorder.fatal))  # the process ends by its signal, as stock zrb does
+    elif recorder.fatal is not None:
+        raise recorder.fatal from None
+    if failure is not None:
+        raise failure
+    return result
+
+
+def _is_cancelled() -> bool:
+    """Whether the running asyncio task was asked to stop."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _how_to_resume(recorder: Recorder, outcome: str) -> str:
+    name = recorder.run.session
+    if recorder.zrb_session.task_path and speaker.can_resume:
+        return f"session {name} {_PAST[outcome]}; `{speaker.program} resume {name}` runs what is left of it"
+    what = "task" if recorder.zrb_session.task_path else "program"
+    return f"session {name} {_PAST[outcome]}; start this {what} again with ZRB_STORE_SESSION={name} to run what is left"
+
+
+_PAST = {"failed": "failed", "interrupted": "was interrupted"}

@@ -1,20 +1,31 @@
-"""`zrb xcom ...`: the commands of `zrb-store` inside zrb."""
+"""`zrb xcom ...`: the commands of `zrb-store` inside zrb.
+
+Ask for the secret inputs of a session that is started again by its name, where zrb itself takes their defaults.
+"""
 
 from __future__ import annotations
 
 import functools
+import os
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from zrb_store import settings
 from zrb_store.cli.command_table import COMMANDS
-from zrb_store.plugin import compat, zrb_attributes
-from zrb_store.plugin.error_exit import ErrorExit
-from zrb_store.plugin.messages import speaker, warn
-from zrb_store.plugin.patches import Patches
+from zrb_store.errors import StoreMissing, StoreUnavailable
+from zrb_store.plugin import compat
+from zrb_store.plugin.attach import process
+from zrb_store.plugin.compat import Patches
+from zrb_store.plugin.inputs import given_again, given_secrets
+from zrb_store.plugin.messages import ErrorExit, speaker, warn
+from zrb_store.plugin.resume import ask
+from zrb_store.queries import sessions
 
 if TYPE_CHECKING:
     from zrb.context.any_context import AnyContext
     from zrb.task.any_task import AnyTask
+
 
 GROUP = "xcom"
 
@@ -42,7 +53,7 @@ def _task(name: str, purpose: str, error_exit: ErrorExit) -> Any:
         raise SystemExit(dispatch([name, *map(str, ctx.args)], error_exit))
 
     task = compat.BaseTask(name=name, description=purpose, cli_only=True, action=action, retries=0)
-    setattr(task, zrb_attributes.NEVER, True)
+    setattr(task, compat.NEVER, True)
     return task
 
 
@@ -93,8 +104,6 @@ def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
     def run_task_or_refuse(self: Any, task: AnyTask, words: Any, run_kwargs: Any, *args: Any, **kwargs: Any) -> Any:
         with error_exit:
             if session := settings.session_name():
-                from zrb_store.plugin.ask_again import ask_again  # late: imports SQLAlchemy
-
                 run_kwargs = ask_again(task, run_kwargs, session)
             return run_task(self, task, words, run_kwargs, *args, **kwargs)
 
@@ -106,3 +115,36 @@ def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
     patches.put(cli, "run", run_or_dispatch)
     patches.put(cli, "_run_task", run_task_or_refuse)
     patches.put(cli, "_print_run_command", print_run_command_if_run)
+
+
+def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str, str]:
+    """Return the inputs of a task, with answers for the secret ones that its session was started with.
+
+    Without a terminal nobody is asked, and the start is refused later (`RunSpec.refuse_default_secrets`).
+
+    Args:
+        task: The task that the command line starts.
+        given: Its inputs as texts, by name.
+
+    Raises:
+        InvalidArgument: The answer is the default, which is not what the session was started with.
+    """
+    is_asked = sys.stdin is not None and sys.stdin.isatty()
+    if not is_asked or not any(map(compat.is_secret, task.inputs)) or compat.declared_by_zrb(task):
+        return given
+    try:
+        session = sessions.find(process.open().database, name)
+    except (StoreUnavailable, StoreMissing):
+        if settings.value_of("ZRB_STORE_ON_ERROR") == "ignore":  # whoever runs the task says so
+            return given
+        raise
+    if session is None or session.is_finished:
+        return given
+    missing = given_again(session) - given_secrets(task, given, sys.argv)
+    answers = dict(given)
+    context = compat.SharedContext(env=dict(os.environ))
+    for task_input in task.inputs:
+        if task_input.name in missing and compat.is_secret(task_input):
+            answers[task_input.name] = ask(task_input, context, was_given=True)
+        task_input.update_shared_context(context, str_value=answers.get(task_input.name))
+    return answers

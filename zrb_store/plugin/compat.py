@@ -1,4 +1,9 @@
-"""Everything that the plugin uses of zrb, and how its releases differ."""
+"""Everything that the plugin uses of zrb, and how its releases differ.
+
+The names of the attributes that the plugin sets on zrb's objects.
+
+Replacement of attributes of zrb's classes, all of them or none.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import functools
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from zrb.callback.callback import Callback
 from zrb.config.config import CFG
@@ -24,8 +29,45 @@ from zrb.task_status.task_status import TaskStatus
 from zrb.util.string import conversion
 from zrb.xcom.xcom import Xcom
 
-from zrb_store.plugin import zrb_attributes
-from zrb_store.plugin.patches import Patches
+RECORDER: Final = "_zrb_store_recorder"
+"""On a session: its `Recorder`."""
+RESUMED: Final = "_zrb_store_resumed"
+"""On a session that `zrb xcom resume` starts: its `ResumeRequest`."""
+CHILD: Final = "_zrb_store_child"
+"""On a session that a trigger starts: the name that it is stored under."""
+NEVER: Final = "_zrb_store_never"
+"""On a task whose sessions are never stored."""
+VIEW: Final = "_zrb_store_view"
+"""On a task's context: `ctx.xcom` of its attempt."""
+CHECKS: Final = "_zrb_store_checks"
+"""On a trigger: its default readiness checks."""
+BUILTIN: Final = "_zrb_store_builtin"
+"""On a task: whether zrb itself declared it."""
+
+
+_ABSENT = object()
+
+
+class Patches:
+    """The attributes that were replaced, so that they can be restored."""
+
+    def __init__(self) -> None:
+        self._replaced: list[tuple[Any, str, Any]] = []
+
+    def put(self, owner: Any, name: str, new: Any) -> None:
+        """Set an attribute of a class or a module."""
+        self._replaced.append((owner, name, vars(owner).get(name, _ABSENT)))
+        setattr(owner, name, new)
+
+    def undo(self) -> None:
+        """Restore everything, the last change first."""
+        while self._replaced:
+            owner, name, old = self._replaced.pop()
+            if old is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, old)
+
 
 try:
     from zrb.task.base.base_task import BaseTask
@@ -254,9 +296,9 @@ def remember_trigger_check(patches: Patches) -> None:
     def readiness_checks(self: Any) -> Any:
         if super(BaseTrigger, self).readiness_checks:
             return stock.fget(self)
-        if zrb_attributes.CHECKS not in self.__dict__:
-            setattr(self, zrb_attributes.CHECKS, stock.fget(self))
-        return getattr(self, zrb_attributes.CHECKS)
+        if CHECKS not in self.__dict__:
+            setattr(self, CHECKS, stock.fget(self))
+        return getattr(self, CHECKS)
 
     patches.put(BaseTrigger, "readiness_checks", property(readiness_checks))
 
@@ -323,12 +365,12 @@ def builtin_tasks() -> Iterator[Any]:
 
 def declared_by_zrb(task: Any) -> bool:
     """Whether a task is one of zrb's own utilities."""
-    if zrb_attributes.BUILTIN not in task.__dict__:
+    if BUILTIN not in task.__dict__:
         # 1.21 binds `llm chat` to no module, so the module of its action decides.
         module = getattr(getattr(task, "_action", None), "__module__", None) or ""
         of_zrb = module.startswith("zrb.builtin.") or any(task is builtin for builtin in builtin_tasks())
-        setattr(task, zrb_attributes.BUILTIN, of_zrb)  # asked at each event of a trigger
-    return bool(getattr(task, zrb_attributes.BUILTIN))
+        setattr(task, BUILTIN, of_zrb)  # asked at each event of a trigger
+    return bool(getattr(task, BUILTIN))
 
 
 def stock_exit_is_interrupt(session: Any, task: Any) -> bool:

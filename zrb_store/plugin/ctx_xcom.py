@@ -1,16 +1,250 @@
-"""`ctx.xcom` of a stored session, which looks like zrb's own dictionary."""
+"""`ctx.xcom` of a stored session, which looks like zrb's own dictionary.
+
+The content of a stored session's `ctx.xcom`: durable queues by name, and what stays in memory.
+
+CtxXcomContent that a program made in memory and then put into `ctx.xcom`: they become durable.
+"""
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, MutableMapping, ValuesView
+from collections import deque
+from collections.abc import (
+    Callable,
+    Collection,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
 from typing import Any, SupportsIndex
 
-from zrb_store.plugin.compat import DotDict
-from zrb_store.plugin.ctx_xcom_content import CtxXcomContent
-from zrb_store.plugin.queue import ZrbXcom
-from zrb_store.queries.owner import Owner
+from zrb_store.attempt import AttemptUnderWay, Step
+from zrb_store.errors import InvalidArgument
+from zrb_store.names import check_name
+from zrb_store.plugin.compat import DotDict, Xcom
+from zrb_store.plugin.compat import Xcom as StockXcom
+from zrb_store.plugin.queue import PLAIN, ZrbXcom, ZrbXcoms
+from zrb_store.queries.store import Owner
+from zrb_store.xcom import current_attempt
+
+
+class AdoptedXcom(Xcom):
+    """A queue that was made in memory and is stored now. A program that holds the object may go on using it."""
+
+    __class__ = property(lambda self: Xcom)
+
+    durable: ZrbXcom
+
+
+def become_durable(stock: Xcom, durable: ZrbXcom) -> None:
+    """Let a queue in memory forward every operation to a durable one from now on."""
+    deque.clear(stock)
+    stock.__class__ = AdoptedXcom
+    stock.durable = durable  # type: ignore[attr-defined]  # it is an AdoptedXcom now
+
+
+def _forwarding(name: str) -> Any:
+    def forward(self: AdoptedXcom, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.durable, name)(*args, **kwargs)
+
+    return forward
+
+
+def _forward_all() -> None:
+    own = {*vars(AdoptedXcom), "__init__"}
+    for cls in ZrbXcom.__mro__[:-1]:
+        for name, value in vars(cls).items():
+            special = name.startswith("__")
+            if callable(value) and name not in own and (special or not name.startswith("_")):
+                setattr(AdoptedXcom, name, _forwarding(name))
+
+
+_forward_all()
+
 
 _ABSENT = object()
+
+
+class CtxXcomContent:
+    """The queues of a session, and plain values that a program put into `ctx.xcom`, by name.
+
+    A queue is durable if it is of zrb's own class, its name fits the store, and zrb does not fill it with values that
+    are worthless in another process; a plain value is, if a durable queue could have its name. It is kept as the only
+    value of that queue. All else stays in memory until the process ends.
+
+    Attributes:
+        names: What is in `ctx.xcom`, by name; the queue, if a plain value is kept in it. Operations on these queues
+            belong to the current attempt.
+    """
+
+    def __init__(self, xcoms: ZrbXcoms, is_volatile: Callable[[str], bool], warn_once: Callable[[str], None]) -> None:
+        self.names: dict[Any, Any] = {}
+        self._xcoms = xcoms
+        self._is_volatile = is_volatile
+        self._warn_once = warn_once
+        self._deleted: set[str] = set()
+        self._plain: set[str] = set()  # the queues that keep plain values, unless these were given back
+        # Those whose values a program may change in place until the run ends, with the open attempts that have them.
+        self._used: dict[str, set[Any]] = {}
+        self._adopted: list[tuple[StockXcom, ZrbXcom]] = []
+
+    def seed(self, earlier: Mapping[str, Any], known: Collection[str], plain: Collection[str]) -> None:
+        """Take over what the session's dictionary held before the session was stored.
+
+        Call `finish_adoption` when nothing can go wrong any more.
+
+        Args:
+            earlier: zrb's own dictionary.
+            known: Names of queues that are in the store already: their values there are kept.
+            plain: Names of those that keep plain values, or did so last.
+        """
+        self._plain.update(plain)
+        for name, value in earlier.items():
+            if isinstance(value, StockXcom):
+                self._put(name, value, None, values=name not in known)
+            elif name not in plain:
+                self.names[name] = value  # the program gives it to each run
+
+    def finish_adoption(self) -> None:
+        """Make the queues in memory that were taken over forward to the durable ones from now on."""
+        while self._adopted:
+            become_durable(*self._adopted.pop())
+
+    def get(self, name: Any, owner: Owner | None = None) -> Any:
+        """Return what has this name; a new queue if nothing has."""
+        if name in self._plain and (found := self._xcoms[name].plain()) is not None:
+            self._note_use(name, found[0], owner)
+            self.names.setdefault(name, self._xcoms[name])  # the deletion of the name may have been given back
+            return found[0]
+        value = self.names.get(name, _ABSENT)
+        if value is _ABSENT:
+            value = self.names[name] = self._xcoms[name] if self._is_durable(name) else StockXcom([])
+        return value
+
+    def has(self, name: Any) -> bool:
+        """Whether anything has this name, also in the store."""
+        if name in self._plain and name in self.names:
+            return len(self._xcoms[name]) > 0  # what was assigned may have been given back
+        if name in self.names:
+            return True
+        if not self._is_durable(name, warn=False) or name not in self._xcoms:
+            return False
+        # The store keeps a deleted queue for its history: the name is back when the queue has values again.
+        return name not in self._deleted or (len(self._xcoms[name]) > 0 and not self._has_other_name(name))
+
+    def put(self, name: Any, value: Any, owner: Owner | None) -> None:
+        """Give a name to a queue or another value. The values of the queue that had the name are removed."""
+        own = self._own(name)
+        self._put(name, value, owner, values=True)
+        self.finish_adoption()
+        if own is not None and self.names[name] is not own:
+            own.bound_to(owner).delete()
+
+    def remove(self, name: Any, owner: Owner | None) -> Any:
+        """Delete a name.
+
+        Returns:
+            What had the name. A durable queue becomes a queue in memory with the same values.
+
+        Raises:
+            KeyError: Nothing had the name.
+        """
+        if not self.has(name):
+            raise KeyError(name)
+        value = self.get(name)
+        own = self._own(name)
+        del self.names[name]
+        if isinstance(name, str):
+            self._deleted.add(name)
+        values = [] if own is None else own.bound_to(owner).delete()
+        return StockXcom(values) if own is not None and type(value) is ZrbXcom else value
+
+    def store_changed(self, owner: Owner) -> None:
+        """Store the plain values again that the program has changed in place, as done by an attempt that completes.
+
+        A value that only other attempts have is left to them, since they may fail.
+        """
+        for name, users in list(self._used.items()):
+            if owner in users or not users:
+                self._xcoms[name].store_changed(owner)
+
+    def attempt_ended(self, owner: Owner, *, stands: bool) -> None:
+        """Forget what an ended attempt has changed in place, unless it stands or another open attempt has the value."""
+        for name, users in list(self._used.items()):
+            if owner in users:
+                users.discard(owner)
+                if not stands and not users:
+                    self._xcoms[name].forget_changed()
+
+    def _note_use(self, name: str, value: Any, owner: Owner | None) -> None:
+        if isinstance(value, PLAIN):
+            return
+        user = owner or current_attempt.get()
+        users = self._used.setdefault(name, set())
+        if user is not None:
+            users.add(user.parent if isinstance(user, Step) else user)
+
+    def _put(self, name: Any, value: Any, owner: Owner | None, *, values: bool) -> None:
+        if type(value) is AdoptedXcom:
+            value = value.durable
+        if type(value) is ZrbXcom:
+            is_own = value.place == (self._xcoms.session, name)
+            self.names[name] = self._xcoms[name] if is_own else value.bound_to(None)
+        elif isinstance(value, StockXcom) and self._is_durable(name, value):
+            queue = self.names[name] = self._xcoms[name]
+            queue.bound_to(owner).adopt(value, values=values)
+            self._adopted.append((value, queue))
+        elif not isinstance(value, StockXcom):
+            self._put_plain(name, value, owner)
+            return
+        else:
+            self.names[name] = value
+        self._plain.discard(name)
+
+    def _put_plain(self, name: Any, value: Any, owner: Owner | None) -> None:
+        is_volatile = isinstance(name, str) and self._is_volatile(name)
+        if self._is_durable(name, warn=False) and not self._has_other_name(name):
+            queue = self.names[name] = self._xcoms[name]
+            queue.bound_to(owner).assign(value)
+            self._plain.add(name)
+            self._note_use(name, value, owner)
+            return
+        self.names[name] = value
+        self._plain.discard(name)
+        assigner = owner or current_attempt.get()
+        if isinstance(assigner, AttemptUnderWay) and not is_volatile:
+            assigner.restorable = False  # it has to be assigned again in another process
+
+    def _own(self, name: Any) -> ZrbXcom | None:
+        """Return the queue that is stored under this name, if it has this name and no other."""
+        value = self.names.get(name)
+        own = type(value) is ZrbXcom and value.place == (self._xcoms.session, name) and not self._has_other_name(name)
+        return value if own else None
+
+    def _has_other_name(self, name: str) -> bool:
+        place = (self._xcoms.session, name)
+        return any(
+            type(value) is ZrbXcom and value.place == place for other, value in self.names.items() if other != name
+        )
+
+    def _is_durable(self, name: Any, queue: Any = None, *, warn: bool = True) -> bool:
+        """Whether the queue of this name is stored. Warn once if it cannot be."""
+        try:
+            check_name(name, "queue")
+        except InvalidArgument as refusal:
+            reason = str(refusal)
+        else:
+            if self._is_volatile(name):
+                return False
+            if queue is None or type(queue) is StockXcom:
+                return True
+            reason = f"queue {name} is of class {type(queue).__qualname__}, not zrb's Xcom"
+        if warn:
+            self._warn_once(f"{reason}; it is kept in memory only")
+        return False
 
 
 class CtxXcom(MutableMapping[Any, Any]):

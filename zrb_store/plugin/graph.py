@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from zrb_store.inspect.resume import Node, Workflow, role_of
 from zrb_store.names import storable_name
 from zrb_store.plugin import compat
-from zrb_store.resume_plan import Node, Workflow, role_of
 
 if TYPE_CHECKING:
     from zrb.task.any_task import AnyTask

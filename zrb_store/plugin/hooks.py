@@ -1,17 +1,219 @@
-"""The hooks: methods of zrb's classes, replaced once per process."""
+"""The hooks: methods of zrb's classes, replaced once per process.
+
+Check whether this zrb can be hooked: inspect everything that the plugin touches, and change nothing.
+
+The live pages under zrb's own web server: at `/xcom/`, behind its login, and linked from its pages.
+
+Nothing of a web server is imported before zrb's is started.
+
+What the plugin uses of zrb's web server, and how releases differ: the part of `compat.py` that `web.py` needs.
+"""
 
 from __future__ import annotations
 
 import functools
+import inspect
+import signal
+import sys
+from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.plugin import attempts, commands, compat, conduct, given_inputs, output, web, zrb_attributes
+from zrb.config.config import CFG
+
+from zrb_store.plugin import attempts, commands, compat, inputs, output
 from zrb_store.plugin.attach import is_to_be_stored, recorder_of
-from zrb_store.plugin.patches import Patches
+from zrb_store.plugin.compat import Patches
+from zrb_store.plugin.messages import speaker, warn
 
 if TYPE_CHECKING:
     from zrb.task.any_task import AnyTask
+
+    from zrb_store.page.access import App
+
+
+def problems() -> list[str]:
+    """Return what the plugin touches and this zrb lacks, or has in another form."""
+    found = [
+        problem
+        for owner, touched in compat.TOUCHED.items()
+        for name, kind in touched.items()
+        if isinstance(kind, str) and (problem := _problem_of_class(owner, name, kind))
+    ]
+    return found or _problems_of_objects()
+
+
+def _problem_of_class(owner: Any, name: str, kind: str) -> str | None:
+    value = inspect.getattr_static(owner, name, None)
+    if value is None or (getattr(value, "__isabstractmethod__", False) and not inspect.isabstract(owner)):
+        return None if kind.startswith("? ") else f"it has no {_shown(owner, name)}"
+    kind = kind.removeprefix("? ")
+    if kind == "property":
+        return None if isinstance(value, property) else f"{_shown(owner, name)} is not a property"
+    is_async = kind.startswith("async ")
+    parameters = kind.removeprefix("async ").strip("()").split(", ")
+    right = inspect.isfunction(value) and inspect.iscoroutinefunction(value) == is_async and _takes(value, parameters)
+    return None if right else f"{_shown(owner, name)} is no {'async ' if is_async else ''}def ({', '.join(parameters)})"
+
+
+def _takes(function: Any, expected: list[str]) -> bool:
+    """Whether these are the function's first parameters, and it needs no others."""
+    parameters = list(inspect.signature(function).parameters.values())
+    first = [f"*{one.name}" if one.kind is one.VAR_POSITIONAL else one.name for one in parameters[: len(expected)]]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    others = parameters[len(expected) :]
+    return first == expected and all(one.kind in variadic or one.default is not one.empty for one in others)
+
+
+def _problems_of_objects() -> list[str]:
+    shared_ctx = compat.SharedContext(args=[], env={})
+    session = compat.Session(shared_ctx=shared_ctx, parent=None, root_group=None)
+    task = compat.BaseTask(name="probe", description="", cli_only=True, action=None, retries=0)
+    session.set_main_task(task)
+    compat.Group(name="probe", description="").add_task(task)
+    made: dict[Any, Any] = {
+        compat.Session: session,
+        compat.SharedContext: shared_ctx,
+        compat.Context: vars(session).get("_context", {}).get(task),
+        compat.Callback: compat.Callback(task=task, input_mapping={}),
+    }
+    found = [
+        f"it has no {_shown(owner, name)}"
+        for owner, one in made.items()
+        for name, kind in compat.TOUCHED[owner].items()
+        if isinstance(kind, type) and not isinstance(vars(one).get(name) if one else None, kind)
+    ]
+    return found or [problem for problem, is_ok in _conditions(shared_ctx, session, task).items() if not is_ok]
+
+
+def _conditions(shared_ctx: Any, session: Any, task: AnyTask) -> dict[str, bool]:
+    """Return whether other conditions hold, each named by its violation."""
+    status = session.get_task_status(task)
+    queue: Any = compat.Xcom([1])
+    for kind in ("push", "pop"):
+        (getattr(queue, f"append_{kind}_callback", None) or getattr(queue, f"add_{kind}_callback"))(_conditions)
+    return {
+        "SharedContext.xcom is not its _xcom": shared_ctx.xcom is shared_ctx._xcom,
+        "Session.get_task_status does not look into _task_status": session._task_status.get(task) is status,
+        "it has no execute_condition": hasattr(task, "execute_condition") or hasattr(task, "_execute_condition"),
+        "it has no CFG.INIT_FILE_NAME": isinstance(getattr(compat.CFG, "INIT_FILE_NAME", None), str),
+        "Xcom is no deque": isinstance(queue, deque) and list(queue) == [1],
+        "it has no Xcom.push_callbacks": getattr(queue, "push_callbacks", None) == [_conditions],
+        "it has no Xcom.pop_callbacks": getattr(queue, "pop_callbacks", None) == [_conditions],
+        "it has no extract_node": hasattr(compat.cli, "extract_node") or compat.extract_node_function() is not None,
+        "PasswordInput is not secret": hasattr(compat.AnyInput, "is_secret") or _password_is_secret(),
+    }
+
+
+def _password_is_secret() -> bool:
+    from zrb.input.password_input import PasswordInput  # late: only releases before 2.69 need it
+
+    return compat.is_secret(PasswordInput(name="probe"))
+
+
+def _shown(owner: Any, name: str) -> str:
+    return f"{owner.__name__.rpartition('.')[2]}.{name}"
+
+
+def web_server_task() -> Any:
+    """Return the task that starts zrb's web server, or None if it is not there or has another form."""
+    task = getattr(sys.modules.get("zrb.runner.cli"), "start_server", None)
+    return task if inspect.iscoroutinefunction(getattr(task, "_action", None)) else None
+
+
+def web_app_module() -> Any:
+    """Return the module that makes the app of zrb's web server. It imports the web server's libraries."""
+    from zrb.runner import web_app
+
+    return web_app
+
+
+async def web_user(web_auth_config: Any, request: Any) -> Any:
+    """Return the user of a request to zrb's web server: who has logged in, else its guest."""
+    from zrb.runner.web_util.user import get_user_from_request
+
+    return await get_user_from_request(web_auth_config, request)
+
+
+def add_web_script(patches: Patches, path: str) -> None:
+    """Let every page of zrb's web server load one script more. In 1.21 the setting cannot be set."""
+    setting = inspect.getattr_static(type(CFG), "WEB_JS_PATH")
+
+    def paths(self: Any) -> list[str]:
+        return [*setting.__get__(self, type(self)), path]
+
+    patches.put(type(CFG), "WEB_JS_PATH", property(paths, getattr(setting, "__set__", None)))
+
+
+def web_server_is_ending() -> bool:
+    """Whether zrb's web server has been asked to end. It waits for open connections, 1.21 for ever."""
+    server = getattr(signal.getsignal(signal.SIGINT), "__self__", None)  # while it runs, uvicorn handles the signal
+    return bool(getattr(server, "should_exit", False))
+
+
+PATH = "/xcom"
+RIGHT = "xcom-page"
+"""What a user of zrb's login must have among the accessible tasks to see the pages, unless it is the super admin."""
+
+
+def hook_web_server(patches: Patches) -> None:
+    """Show the pages as soon as zrb's web server is started."""
+    start = web_server_task()
+    if start is None:
+        return
+    action = start._action
+
+    @functools.wraps(action)
+    async def start_with_pages(*args: Any, **kwargs: Any) -> Any:
+        _hook_app(patches)
+        return await action(*args, **kwargs)
+
+    patches.put(start, "_action", start_with_pages)
+
+
+def _hook_app(patches: Patches) -> None:
+    web_app = web_app_module()
+    create = web_app.create_web_app
+    if hasattr(create, "__wrapped__"):
+        return
+
+    @functools.wraps(create)
+    def create_web_app(root_group: Any, web_auth_config: Any, *args: Any, **kwargs: Any) -> Any:
+        app = create(root_group, web_auth_config, *args, **kwargs)
+        try:
+            app.mount(PATH, _pages(web_auth_config))
+        except Exception as error:  # noqa: BLE001 - zrb's server runs without our pages
+            warn(f"there are no pages at {PATH}/: {type(error).__name__}: {error}")
+        else:
+            add_web_script(patches, f"{PATH}/static/zrb-link.js")
+        return app
+
+    patches.put(web_app, "create_web_app", create_web_app)
+
+
+def _pages(web_auth_config: Any) -> App:
+    from zrb_store.page.access import OnThisMachine, Refusal, UnderLogin
+    from zrb_store.page.server import Site
+    from zrb_store.page.stores import Stores, Watcher
+
+    stores = Stores()
+    watcher = Watcher(stores, web_server_is_ending)
+    # What keeps somebody logged in who looks at a page for hours.
+    scripts = ["/refresh-token.js"] if web_auth_config.enable_auth else []
+    site = Site(stores, watcher, speaker.program, scripts=scripts)
+    right = compat.BaseTask(name=RIGHT)
+
+    async def refusal(request: Any) -> Refusal | None:
+        user = await web_user(web_auth_config, request)
+        if user.can_access_task(right):
+            return None
+        text = f"The user {user.username} may not see the stored sessions: that needs the right {RIGHT}."
+        return Refusal(text, "/login" if user.is_guest else None)
+
+    pages = UnderLogin(site.app(), refusal)
+    # Where nobody logs in, a page of the internet could read the sessions under a name that leads here.
+    return pages if web_auth_config.enable_auth else OnThisMachine(pages)
+
 
 # The context whose template is being rendered: zrb gives templates the session's context, not the task's.
 _rendering: ContextVar[Any] = ContextVar("zrb_store_rendering", default=None)
@@ -24,13 +226,13 @@ def install() -> None:
         _hook_session(patches)
         _hook_contexts(patches)
         _hook_execution(patches)
-        given_inputs.hook_runs(patches)
+        inputs.hook_runs(patches)
         _hook_triggers(patches)
         output.hook_commands(patches)
         compat.render_plain_cmd(patches)
         compat.spare_our_settings(patches)
         commands.hook_command_line(patches)
-        web.hook_web_server(patches)
+        hook_web_server(patches)
     except BaseException:
         patches.undo()
         raise
@@ -66,7 +268,7 @@ def _hook_contexts(patches: Patches) -> None:
     render = context.render
 
     def xcom_of_task(self: Any) -> Any:
-        recorder = recorder_of(self.session) if zrb_attributes.VIEW in self.__dict__ else None
+        recorder = recorder_of(self.session) if compat.VIEW in self.__dict__ else None
         # Not `_shared_ctx.xcom`: while a template of this context is rendered, that asks this context.
         return self._shared_ctx._xcom if recorder is None else recorder.xcom_of(self)
 
@@ -105,7 +307,7 @@ def _hook_execution(patches: Patches) -> None:
         def stock(task: Any, session: Any) -> Any:
             return exec_root_tasks(task, session, *args, **kwargs)
 
-        return await conduct.run_session(stock, self, session)
+        return await attempts.run_session(stock, self, session)
 
     patches.put(compat.BaseTask, "exec_root_tasks", stored_exec_root_tasks)
 
@@ -131,7 +333,7 @@ def _hook_triggers(patches: Patches) -> None:
         parent = recorder_of(parent_session)
         if parent is not None and is_to_be_stored(self._task, session):
             session._name = parent.next_child()
-            setattr(session, zrb_attributes.CHILD, session._name)
+            setattr(session, compat.CHILD, session._name)
         return await async_run(self, parent_session, session, *args, **kwargs)
 
     compat.remember_trigger_check(patches)

@@ -1,22 +1,81 @@
-"""Inputs of a zrb session: those that are stored and compared, and secret ones, which are never stored."""
+"""Inputs of a zrb session: those that are stored and compared, and secret ones, which are never stored.
+
+How the main task of a zrb session was given its inputs: as texts, which zrb parses, or as objects.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zrb_store import codec
 from zrb_store.errors import UnencodableValue, ValueTooLarge
+from zrb_store.masking import MASK, is_secret_name, mask_command, mask_remembered, remember
 from zrb_store.plugin import compat
-from zrb_store.plugin.given_inputs import GivenInputs
+from zrb_store.plugin.compat import Patches
 from zrb_store.records import SessionRecord
-from zrb_store.safe_text import MASK, is_secret_name, mask_command, mask_remembered, remember
 
 if TYPE_CHECKING:
     from zrb.input.any_input import AnyInput
     from zrb.task.any_task import AnyTask
+
+
+class GivenInputs(NamedTuple):
+    """How a task was given its inputs. Those that are in neither attribute are defaults.
+
+    Attributes:
+        texts: Those that zrb parses, by name.
+        objects: Names of those that zrb takes as they are.
+    """
+
+    texts: Mapping[str, str]
+    objects: Collection[str]
+
+
+_given: ContextVar[GivenInputs | None] = ContextVar("zrb_store_given_inputs", default=None)
+
+
+def given_inputs() -> GivenInputs:
+    """Return how the task that begins here was given its inputs."""
+    return _given.get() or GivenInputs({}, ())
+
+
+def hook_runs(patches: Patches) -> None:
+    """Note how each run of a task is given its inputs."""
+    base_task: Any = compat.BaseTask
+    run, async_run = base_task.run, base_task.async_run
+
+    def given(session: Any, str_kwargs: Any, kwargs: Any) -> GivenInputs:
+        # zrb takes the inputs that a session has already, and parses no others.
+        known = session.shared_ctx.input if session is not None else ()
+        return GivenInputs(str_kwargs or {}, {*known, *(kwargs or ())})
+
+    @functools.wraps(run)
+    def run_noting_inputs(
+        self: Any, session: Any = None, str_kwargs: Any = None, kwargs: Any = None, *args: Any, **more: Any
+    ) -> Any:
+        token = _given.set(given(session, str_kwargs, kwargs))
+        try:
+            return run(self, session, str_kwargs, kwargs, *args, **more)
+        finally:
+            _given.reset(token)
+
+    @functools.wraps(async_run)
+    async def async_run_noting_inputs(
+        self: Any, session: Any = None, str_kwargs: Any = None, kwargs: Any = None, *args: Any, **more: Any
+    ) -> Any:
+        token = _given.set(given(session, str_kwargs, kwargs))
+        try:
+            return await async_run(self, session, str_kwargs, kwargs, *args, **more)
+        finally:
+            _given.reset(token)
+
+    patches.put(base_task, "run", run_noting_inputs)
+    patches.put(base_task, "async_run", async_run_noting_inputs)
+
 
 # An input is stored as its value, or as a dict with one of these keys. zrb's own inputs are never dicts.
 MASKED = "masked"  # its text, which contains secrets, with these masked
@@ -54,9 +113,7 @@ def given_secrets(task: AnyTask, found: Mapping[str, Any], words: Sequence[str])
     """Return the names of a task's secret inputs that were given: a resume must not take their defaults instead.
 
     Args:
-        task: The task.
         found: The inputs of its session, by name.
-        words: The command line.
     """
     given = set()
     # zrb before 3 makes the defaults of a session that it starts without the environment.
@@ -108,7 +165,6 @@ def inputs_to_store(
     store becomes `{"text": TEXT}`, with the text that zrb parsed.
 
     Args:
-        task: The main task.
         shared_ctx: The context of its session, which has the inputs.
         given: How they were given.
         secrets: The secret inputs.

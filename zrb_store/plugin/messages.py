@@ -1,11 +1,32 @@
-"""Messages to the user on stderr, and the part of a traceback that is the user's."""
+"""Messages to the user on stderr, and the part of a traceback that is the user's.
+
+What a run says before it starts, or instead: what a resume runs and skips, or that the session has completed.
+
+Tasks that a step of unknown end has stopped: a person has to find out whether it happened.
+
+The end of a command of zrb when the store refuses it.
+
+What is stored of the exception that a task's action raised.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from zrb_store.render.messages import PROGRAM, print_line
+from zrb_store.attempt import Attempt
+from zrb_store.errors import StepUncertain, ZrbStoreError
+from zrb_store.inspect.resume import Decision
+from zrb_store.masking import ErrorText, error_text
+from zrb_store.plugin import compat
+from zrb_store.render.format import PROGRAM, TimeFormat, print_line
+
+if TYPE_CHECKING:
+    from zrb.task.any_task import AnyTask
 
 
 class Speaker:
@@ -74,3 +95,97 @@ def first_user_frame(error: BaseException) -> TracebackType | None:
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(engines):
         frames = frames.tb_next
     return frames
+
+
+_NAMED = 5
+
+
+def completed(session: str, finished_at: int | None, *, has_result: bool, is_resume: bool) -> str:
+    """Say that a session has completed, and that nothing runs.
+
+    Args:
+        finished_at: When it completed, in microseconds.
+        has_result: Whether its main task returned something.
+        is_resume: Whether `zrb xcom resume` asked for it, and not `ZRB_STORE_SESSION`.
+    """
+    when = TimeFormat().full(finished_at)
+    what = "this is its stored result, and nothing runs" if has_result else "it has no result, and nothing runs"
+    advice = "--from TASK runs a part of it again" if is_resume else "another ZRB_STORE_SESSION starts a new one"
+    return f"session {session} completed at {when}: {what}; {advice}"
+
+
+def resumed(session: str, decisions: Sequence[Decision]) -> str:
+    """Say what a resume runs and skips.
+
+    Args:
+        decisions: What was decided on each of its tasks.
+    """
+    runs = [decision.task for decision in decisions if decision.action == "run"]
+    skips = [decision.task for decision in decisions if decision.action == "skip" and decision.reason == "completed"]
+    skipped = f"skips {_named(skips)}, completed before" if skips else "skips nothing"
+    return f"session {session} is resumed: runs {_named(runs)}; {skipped}"
+
+
+def _named(tasks: Sequence[str]) -> str:
+    more = f" and {len(tasks) - _NAMED} more" if len(tasks) > _NAMED else ""
+    return f"{', '.join(tasks[:_NAMED]) or 'nothing'}{more}"
+
+
+class TaskStopped(asyncio.CancelledError):
+    """A step's end is unknown. Every zrb release lets a cancellation pass: no retry, no fallback, no successor."""
+
+
+def uncertain_step(error: BaseException | None) -> StepUncertain | None:
+    """Return the `StepUncertain` that an exception is, contains as a group, or was raised because of; else None."""
+    if error is None or isinstance(error, StepUncertain):
+        return error
+    parts = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    found = (uncertain_step(part) for part in (*parts, earlier))
+    return next((one for one in found if one is not None), None)
+
+
+class ErrorExit:
+    """A context manager that ends the command with one line and the exit code of the store's error.
+
+    It works on every zrb release.
+
+    Attributes:
+        code: That exit code, or None. If there is one, zrb must not add how to run the command again.
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+
+    def __enter__(self) -> None:
+        self.code = None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ZrbStoreError):
+            self.code = error.exit_code
+            warn(str(error))
+            sys.stdout.flush()
+            raise SystemExit(error.exit_code) from None
+
+
+# Of the last line of stderr, since it becomes a message.
+_LONGEST_LINE = 2000
+
+
+def text_of_error(error: BaseException, task: AnyTask, attempt: Attempt) -> ErrorText:
+    """Return type, message and traceback.
+
+    The traceback of a Python task begins with the user's own code, and is whole from there on: what zrb did with what
+    that code asked for may explain the error. In a CmdTask only frames of other code are kept, and if its command
+    failed, the message is what the command said last on stderr, with the exit code.
+    """
+    if not compat.is_cmd_task(task):
+        return error_text(error, first_user_frame(error))
+    text = error_text(error, without=engine_folders())
+    code = compat.exit_code(error)
+    if code is None:
+        return text
+    said = attempt.output.last_line("stderr") if attempt.output else None
+    message = f"{said[:_LONGEST_LINE].strip()} (exit {code})" if said else text.message
+    # Before 3.0 it is an Exception or a RuntimeError.
+    return ErrorText("CmdTaskError", message, text.traceback)

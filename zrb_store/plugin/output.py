@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from zrb_store import settings
 from zrb_store.plugin import compat
-from zrb_store.plugin.patches import Patches
+from zrb_store.plugin.compat import Patches
 
 if TYPE_CHECKING:
     from zrb_store.attempt import Attempt
-    from zrb_store.output import Output
+    from zrb_store.runtime.output import Output
 
 # Ends what stands before each line, `251124 03:12:45.123 1/3  🍎 load ⬤  `. Faster than a regular expression.
 _PREFIX_END = " \u2b24  "
@@ -189,7 +189,7 @@ def hook_commands(patches: Patches) -> None:
 
 def _current_attempt() -> Attempt | None:
     from zrb_store.attempt import Attempt  # late: imports SQLAlchemy
-    from zrb_store.xcom.current import current_attempt
+    from zrb_store.xcom.taking import current_attempt
 
     attempt = current_attempt.get()
     return attempt if isinstance(attempt, Attempt) else None

@@ -2,14 +2,19 @@
 
 Readers in this process get the very objects that it pushed. zrb's own push of a stored result does nothing.
 A failure of the store ends the run.
+
+zrb's own push of a task's result. The result is stored already by then, so the push must do nothing more.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, SupportsIndex, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -17,12 +22,61 @@ from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.errors import LeaseLost, StoreUnavailable, UnencodableValue, ValueTooLarge
-from zrb_store.plugin import compat, own_push
+from zrb_store.plugin import compat
 from zrb_store.queries import values as queries
-from zrb_store.queries.owner import Owner
+from zrb_store.queries.store import Owner
 from zrb_store.queries.values import LiveValue, NewValue
 from zrb_store.xcom import Xcom, Xcoms
-from zrb_store.xcom.edits import Edit, Editor, Live
+from zrb_store.xcom.reader import Edit, Editor, Live
+
+
+@dataclass(frozen=True)
+class ExpectedPush:
+    """A push that zrb will do next.
+
+    Attributes:
+        place: Session and name of the queue.
+        value: The result, compared by identity.
+        fresh: Whether the result was stored just now, not by an earlier run: callbacks are called then.
+    """
+
+    place: tuple[str, str]
+    value: Any
+    fresh: bool
+
+
+# zrb pushes a result right after the action returned, without an await in between, in the same asyncio task.
+_expected: weakref.WeakKeyDictionary[asyncio.Task[Any], ExpectedPush] = weakref.WeakKeyDictionary()
+
+
+def expect(place: tuple[str, str], value: Any, *, fresh: bool) -> None:
+    """Expect zrb's push of this very object to this queue, in this asyncio task."""
+    task = asyncio.current_task()
+    if task is not None:
+        _expected[task] = ExpectedPush(place, value, fresh)
+
+
+def forget() -> None:
+    """Expect no push any more. One that never came, because of an interrupt, must not swallow a later one."""
+    task = asyncio.current_task()
+    if task is not None:
+        _expected.pop(task, None)
+
+
+def arrived(place: tuple[str, str], value: Any) -> ExpectedPush | None:
+    """Return what was expected if this push is zrb's own, else None."""
+    if not _expected:
+        return None
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # a thread: never zrb itself
+        return None
+    found = _expected.get(task) if task else None
+    if found is None or found.value is not value or found.place != place:
+        return None
+    forget()
+    return found
+
 
 R = TypeVar("R")
 
@@ -236,7 +290,7 @@ class ZrbXcom(Xcom):
 
     def push(self, value: Any) -> None:
         """Add a value at the end. zrb's own push of a result that is already stored only calls the callbacks."""
-        expected = own_push.arrived(self.place, value)
+        expected = arrived(self.place, value)
         if expected is None:
             self.append(value)
         elif expected.fresh:

@@ -1,4 +1,7 @@
-"""The stored session of a running zrb session."""
+"""The stored session of a running zrb session.
+
+The tasks that completed in earlier runs.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +11,90 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zrb_store import lease
 from zrb_store.attempt import Attempt, AttemptUnderWay, Step
 from zrb_store.errors import LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError, what_makes_storable
-from zrb_store.plugin import own_push, zrb_attributes
-from zrb_store.plugin.completed import CompletedTasks
-from zrb_store.plugin.ctx_xcom import CtxXcom, owner_of
-from zrb_store.plugin.ctx_xcom_content import CtxXcomContent
+from zrb_store.inspect.resume import Decision, Reruns, decide, reruns
+from zrb_store.plugin import compat
+from zrb_store.plugin import queue as own_push
+from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent, owner_of
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
-from zrb_store.plugin.messages import WarnOnce, first_user_frame
-from zrb_store.plugin.open_attempts import OpenAttempts
-from zrb_store.plugin.outcome import Outcome
+from zrb_store.plugin.messages import TaskStopped, WarnOnce, first_user_frame, uncertain_step
+from zrb_store.plugin.open_attempts import OpenAttempts, Outcome
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms
-from zrb_store.plugin.uncertain import TaskStopped, uncertain_step
 from zrb_store.queries import attempts, sessions
-from zrb_store.queries.owner import Owner
+from zrb_store.queries.store import Owner
 from zrb_store.queries.values import plain_names
 from zrb_store.records import AttemptRecord
-from zrb_store.resume_plan import Decision
 from zrb_store.run import Run, RunSpec
+from zrb_store.runtime import lease
 from zrb_store.store import Store
 from zrb_store.xcom import current_attempt
 
 if TYPE_CHECKING:
     from zrb.context.any_context import AnyContext
     from zrb.task.any_task import AnyTask
+
+
+class CompletedTasks:
+    """The completed attempts of earlier runs that stand for their tasks in this one.
+
+    Attributes:
+        decisions: What was decided on each task as the run started.
+        goes_on: Whether a task had run before.
+    """
+
+    def __init__(self, graph: Graph, main: AnyTask, forced: str | None, *, repeat_once: bool) -> None:
+        """Begin with none.
+
+        Args:
+            main: Its main task.
+        """
+        self._graph = graph
+        self._main = main
+        self._forced = forced
+        self._repeat_once = repeat_once
+        self._standing: dict[str, AttemptRecord] = {}
+        self.decisions: list[Decision] = []
+        self.goes_on = False
+
+    def choose_reruns(self, known: list[AttemptRecord]) -> Reruns:
+        """Note what has completed, and choose what is given back because it runs again.
+
+        `Run.start` calls this in the transaction that takes the lease.
+
+        Args:
+            known: Every attempt of the session, the oldest first.
+
+        Raises:
+            InvalidArgument: No resume starts it.
+        """
+        decisions = decide(self._graph.workflow(self._main), known, self._forced)
+        self.decisions = decisions
+        self.goes_on = bool(known)
+        chosen = reruns(decisions, known, repeat_once=self._repeat_once)
+        given_back = dict(chosen.attempts)
+        rerun = {record.task for record in known if record.id in given_back}
+        self._standing = {record.task: record for record in known if record.stands and record.task not in rerun}
+        return chosen
+
+    def find(self, task: AnyTask, run: Run) -> AttemptRecord | None:
+        """Return the completed attempt whose result a task has; None if the task must run.
+
+        An attempt that stands although its task is about to run (a check, a server, a fallback) is given back.
+        """
+        name = self._graph.task_name(task)
+        standing = self._standing.get(name)
+        if standing is None:
+            return None
+        role = self._graph.role(task)
+        if role == "task" or standing.role == "manual":
+            return standing
+        del self._standing[name]
+        if role != "check":
+            run.give_back(standing, role if role == "fallback" else "readiness")
+        return None
+
 
 # Seconds that the actions of an ended run may take to notice that they were cancelled.
 _WAIT = 1.0
@@ -83,18 +144,7 @@ class Recorder:
         """Take the lease, and learn what has completed.
 
         Args:
-            store: The store.
-            name: Name of the session.
             spec: What the run is for.
-            forced: Name of a task that runs again with everything downstream of it.
-            repeat_once: Whether completed steps that were declared `once` may run again with them.
-
-        Raises:
-            SessionBusy: Another process runs the session.
-            SessionCompleted: There is nothing left to run.
-            InputsDiffer: The session is of another project, another task or other inputs.
-            TaskNotFound: There is no task of the name `forced`.
-            InvalidArgument: No resume starts it, or a step would run again that may not.
         """
         self.origin = spec.origin
         self.url = store.database.url.render_as_string(hide_password=False)
@@ -172,10 +222,6 @@ class Recorder:
 
     def end(self, error: BaseException | None, *, interrupted: bool) -> str:
         """End the run with its true outcome.
-
-        Args:
-            error: What zrb's engine raised.
-            interrupted: Whether SIGINT, SIGTERM or a cancellation ended it.
 
         Returns:
             `completed`, `failed` or `interrupted`. A forked child that comes here ends nothing, and there is nothing to
@@ -274,7 +320,7 @@ class Recorder:
 
     def xcom_of(self, ctx: AnyContext) -> Any:
         """Return `ctx.xcom` of a task, bound to the task's attempt, also in its threads."""
-        view: CtxXcom | None = ctx.__dict__.get(zrb_attributes.VIEW)
+        view: CtxXcom | None = ctx.__dict__.get(compat.VIEW)
         if view is None:
             return self.ctx_xcom
         owner: Any = owner_of(view)

@@ -1,26 +1,286 @@
-"""`zrb xcom resume`: plan and run what a stored session has left to do, with its stored inputs."""
+"""`zrb xcom resume`: plan and run what a stored session has left to do, with its stored inputs.
+
+The inputs of a session that is resumed: those that are stored, and those that the user gives again.
+"""
 
 from __future__ import annotations
 
+import functools
+import getpass
 import os
+import sys
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from zrb_store.errors import TaskNotFound
-from zrb_store.inspect.resume import is_of_event, plan, refuse_program, without_task
+from zrb_store import codec
+from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound
+from zrb_store.inspect.resume import Decision, is_of_event, plan, refuse_program, without_task
+from zrb_store.masking import MASK, mask_named, mask_remembered, mask_text, one_line, remember
 from zrb_store.names import nearest
-from zrb_store.plugin import compat, zrb_attributes
-from zrb_store.plugin.error_exit import ErrorExit
+from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
-from zrb_store.plugin.inputs import given_again
-from zrb_store.plugin.messages import warn
-from zrb_store.plugin.resumed_inputs import inputs_to_resume
-from zrb_store.project import current_project
+from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
+from zrb_store.plugin.messages import ErrorExit, warn
 from zrb_store.records import SessionRecord
-from zrb_store.resume_plan import Decision
 from zrb_store.run import RunSpec
+from zrb_store.settings import current_project
 from zrb_store.store import Store
+
+if TYPE_CHECKING:
+    from zrb.input.any_input import AnyInput
+    from zrb.task.any_task import AnyTask
+
+
+@dataclass
+class ResumedInputs:
+    """The inputs that a resumed task gets.
+
+    Attributes:
+        values: The values, each under both of its names.
+        texts: The texts of those that zrb parsed, by name.
+        changed: Names of those that are not the stored ones: the task declares them in another way now.
+        added: A line about each input that the task has declared since, and that gets its default.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    added: list[str] = field(default_factory=list)
+
+
+def inputs_to_resume(
+    task: AnyTask, session: SessionRecord, given: Mapping[str, str], *, asking: bool = True
+) -> ResumedInputs:
+    """Return the inputs for a task that is resumed: the stored ones, completed by what is not stored.
+
+    A secret input comes from the command line, or is asked for as zrb asks. An input that is stored with a secret
+    masked comes from the command line, or is its default again; so does one that the task has declared since. An input
+    that does not take what is stored, since it is declared in another way now, comes from the command line.
+
+    Args:
+        session: The stored session.
+        given: Inputs from the command line, by name.
+        asking: Whether to ask for secret inputs; otherwise their defaults do, since nothing runs.
+
+    Raises:
+        InvalidArgument: An input was given although it is stored, or one that is not stored cannot be known.
+        InputsDiffer: The task declares other inputs now.
+    """
+    return _Reading(task, session, given, asking=asking).read()
+
+
+class _Reading:
+    """One reading of the inputs of a session, for its task as it is declared now."""
+
+    def __init__(self, task: AnyTask, session: SessionRecord, given: Mapping[str, str], *, asking: bool) -> None:
+        self._task = task
+        self._declared = {task_input.name: task_input for task_input in task.inputs}
+        self._session = session.name
+        self._stored: dict[str, Any] = codec.decode(session.inputs) if session.inputs else {}
+        self._given = given
+        self._asking = asking
+        self._context = compat.SharedContext(env=dict(os.environ))
+        self._inputs = ResumedInputs()
+
+    def read(self) -> ResumedInputs:
+        """Return the inputs, or raise an error (see `inputs_to_resume`)."""
+        for name in self._stored:
+            if name not in self._declared:
+                raise self._changed(name, "is not declared any more", "declare it again")
+        for name in self._given:
+            if name not in self._declared:
+                raise InvalidArgument(self._not_taken(name))
+        # One after the other, as zrb does it: a default may be made of earlier inputs.
+        for name, task_input in self._declared.items():
+            is_comparable = name in self._stored and not self._is_withheld(task_input)
+            if is_comparable and self._take_stored(task_input):
+                if name in self._given:
+                    raise InvalidArgument(self._not_taken(name))
+            elif name in self._given:
+                self._take_given(task_input)
+                self._inputs.changed |= {name} if is_comparable or name not in self._stored else set()
+            elif is_comparable:
+                raise self._not_stored(name)
+            elif self._is_withheld(task_input):
+                self._take_withheld(task_input)
+            else:
+                self._take_added(task_input)
+        found = self._context.input
+        remember(*(str(found[name]) for name, task_input in self._declared.items() if compat.is_secret(task_input)))
+        if self._asking:
+            self._refuse_other_secrets()
+        self._inputs.values = dict(self._context.input)
+        return self._inputs
+
+    def _is_withheld(self, task_input: AnyInput) -> bool:
+        """Whether an input is not stored because it is or contains a secret."""
+        return compat.is_secret(task_input) or is_marked(self._stored.get(task_input.name), MASKED)
+
+    def _changed(self, name: str, what: str, remedy: str) -> InputsDiffer:
+        return InputsDiffer(
+            f"input {name} of session {self._session} {what}: the declaration of task {self._task.name} has changed; "
+            f"{remedy}, or use another session name"
+        )
+
+    def _not_stored(self, name: str) -> InputsDiffer:
+        stored = self._stored[name]
+        if isinstance(stored, codec.Opaque | codec.Undecodable):
+            return InputsDiffer(f"input {name} of session {self._session} cannot be stored: give --{name} VALUE again")
+        what = f"is stored as {_shown(name, stored)}, which it would not be now"
+        return self._changed(name, what, f"give --{name} VALUE")
+
+    def _not_taken(self, name: str) -> str:
+        """Say which inputs the command line of a resume may give, instead of the one that it does give."""
+        options = [
+            f"--{other}"
+            for other, task_input in self._declared.items()
+            if other not in self._stored or self._is_withheld(task_input)
+        ]
+        others = "a resume takes the inputs that are stored"
+        if options:
+            others += f", and from the command line only {', '.join(options)}{nearest(f'--{name}', options)}"
+        return f"--{name} is not a secret input of {self._task.name}: {others}"
+
+    def _parse(self, task_input: AnyInput, text: str) -> None:
+        task_input.update_shared_context(self._context, str_value=text)
+        self._inputs.texts[task_input.name] = text
+
+    def _put(self, task_input: AnyInput, value: Any) -> None:
+        for name in (task_input.name, compat.to_snake_case(task_input.name)):
+            self._context.input[name] = value
+
+    def _take_stored(self, task_input: AnyInput) -> bool:
+        """Take what is stored; for an input of zrb's own class, if that is what zrb would make of its text now."""
+        stored = self._stored[task_input.name]
+        if isinstance(stored, codec.Opaque | codec.Undecodable):
+            return False
+        if is_marked(stored, TEXT):
+            try:
+                self._parse(task_input, stored[TEXT])
+            except Exception:  # noqa: BLE001 - the user's function
+                return False
+            return True
+        is_same = True
+        # A class of the user's need not take the text of a value that it made of another text.
+        if type(task_input).__module__.startswith("zrb."):
+            try:
+                task_input.update_shared_context(self._context, str_value=str(stored))
+                is_same = type(self._context.input[task_input.name]) is type(stored)
+            except Exception:  # noqa: BLE001 - a default or a choice may be the user's function
+                is_same = False
+        self._put(task_input, stored)
+        return is_same
+
+    def _take_given(self, task_input: AnyInput) -> None:
+        for name in (task_input.name, compat.to_snake_case(task_input.name)):
+            self._context.input.pop(name, None)  # what is stored may have been tried
+        self._parse_given(task_input, self._given[task_input.name])
+
+    def _parse_given(self, task_input: AnyInput, text: str) -> None:
+        try:
+            self._parse(task_input, text)
+        except Exception:  # noqa: BLE001 - the user's function; its text may quote a secret
+            raise InvalidArgument(f"--{task_input.name} was given a value that the input does not take") from None
+
+    def _take_withheld(self, task_input: AnyInput) -> None:
+        """Take an input that is or contains a secret, and was not given: ask for it, or compute it again."""
+        if not compat.is_secret(task_input) or not self._asking:
+            self._parse_default(task_input)
+        else:
+            was_given = task_input.name in self._stored
+            self._parse_given(task_input, ask(task_input, self._context, was_given=was_given))
+
+    def _take_added(self, task_input: AnyInput) -> None:
+        """Take the default of an input that was not declared when the session started."""
+        name = task_input.name
+        text = self._parse_default(task_input)
+        if text == "" and not compat.allows_empty(task_input):
+            raise self._changed(name, "is new, and has no default", f"give --{name} VALUE")
+        self._inputs.changed.add(name)
+        self._inputs.added.append(describe_added(name, self._session, text))
+
+    def _parse_default(self, task_input: AnyInput) -> str:
+        """Take the default of an input, and return its text."""
+        try:
+            text = str(task_input.get_default_str(self._context))
+            self._parse(task_input, text)
+        except Exception as error:  # noqa: BLE001 - the user's function
+            if self._asking:
+                name = task_input.name
+                raise InvalidArgument(
+                    f"the default of input {name} cannot be computed ({one_line(mask_text(str(error)))}): "
+                    f"give --{name} VALUE"
+                ) from None
+            self._put(task_input, "")  # it may be made of a secret, which is not known
+            return MASK
+        return text
+
+    def _refuse_other_secrets(self) -> None:
+        """Raise an error if an input that contained a secret is another one now."""
+        for name, task_input in self._declared.items():
+            stored: Any = self._stored.get(name)
+            if compat.is_secret(task_input) or not is_marked(stored, MASKED):
+                continue
+            if to_store(self._context.input[name], functools.partial(self._inputs.texts.get, name)) != stored:
+                raise InvalidArgument(
+                    f"input {name} held a secret, which is not stored: give --{name} VALUE as it was, "
+                    f"{stored[MASKED]!r}"
+                )
+
+
+def describe_added(name: str, session: str, text: str) -> str:
+    """Say that an input was not declared when the session started, and gets its default."""
+    return f"input {name} is new since session {session} started: its default is taken, {_shown(name, text)}"
+
+
+def _shown(name: str, value: Any) -> str:
+    text = value[TEXT] if is_marked(value, TEXT) else value
+    (masked,) = mask_named({name: text}).values()
+    return one_line(mask_text(mask_remembered(repr(masked))))
+
+
+def ask(task_input: AnyInput, context: Any, *, was_given: bool) -> str:
+    """Ask for a secret input as zrb asks, or return its default.
+
+    Args:
+        task_input: The input.
+        context: zrb's context with the inputs before it.
+        was_given: Whether the session was started with a value for it: then its default is no answer.
+
+    Raises:
+        InvalidArgument: Nobody can be asked, or the answer is a default that is none.
+    """
+    name = task_input.name
+    default = str(task_input.get_default_str(context))
+    # A default may come from the environment. It is the answer if nobody can be asked.
+    if not was_given and (not task_input.always_prompt or (default and not context.is_tty)):
+        return default
+    if was_given and not context.is_tty:
+        # zrb would take the default if there is nothing to read, after a prompt that nobody sees.
+        answer = sys.stdin.readline().rstrip("\r\n") if sys.stdin else ""
+    else:
+        answer = _prompt(task_input, context)
+    if was_given and answer in ("", default):
+        raise InvalidArgument(
+            f"secret input {name} was given at the start, and is not stored: give --{name} VALUE again"
+        )
+    return answer
+
+
+def _prompt(task_input: AnyInput, context: Any) -> str:
+    try:
+        with warnings.catch_warnings():
+            # A piped answer is as good as a typed one.
+            warnings.simplefilter("ignore", getpass.GetPassWarning)
+            return str(task_input.prompt_cli_str(context))
+    except (EOFError, ValueError):  # what zrb raises without a terminal depends on its release
+        print(file=sys.stderr)  # the prompt has no end of line
+        name = task_input.name
+        raise InvalidArgument(
+            f"secret input {name} is not stored, and nobody can be asked: give --{name} VALUE"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -78,7 +338,6 @@ class Resumer:
             InvalidArgument: No resume starts the task to run again, or a step would run again that may not.
             InputsDiffer: The session is of another project, or of another task with this path, or the task declares
                 other inputs now.
-            SessionBusy: A process runs the session: what is left changes from moment to moment.
         """
         project = current_project(compat.CFG.INIT_FILE_NAME)
         RunSpec(project=project).refuse_other(session)
@@ -106,7 +365,6 @@ class Resumer:
             session: The session, which was planned.
             forced: Task that runs again with everything downstream of it.
             inputs: Inputs that are not stored (secret ones, or made of a secret one), by name.
-            repeat_once: Whether completed steps that were declared `once` may run again with them.
         """
         self._request = ResumeRequest(
             session, forced, inputs, self._graph, repeat_once, self._runs, given_again(session)
@@ -127,7 +385,7 @@ class Resumer:
         for line in inputs.added:
             warn(line)
         request = replace(request, changed_inputs=frozenset(inputs.changed))
-        setattr(self._zrb_session, zrb_attributes.RESUMED, request)
+        setattr(self._zrb_session, compat.RESUMED, request)
         # zrb takes the inputs that a session has, and parses no others.
         self._zrb_session.shared_ctx.input.update(inputs.values)
         result = self._task.run(self._zrb_session, str_kwargs=inputs.texts)

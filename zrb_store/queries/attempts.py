@@ -1,16 +1,19 @@
-"""Begin, complete, fail and find attempts. Every write of an attempt checks its fence."""
+"""Begin, complete, fail and find attempts. Every write of an attempt checks its fence.
+
+Joins that read the names of the attempts that pushed and took values.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
 from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, short_text
 from zrb_store.db.transaction import Executor, Lost, Row
+from zrb_store.masking import ErrorText
 from zrb_store.queries import chunks
-from zrb_store.records import AttemptRecord
-from zrb_store.safe_text import ErrorText
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
@@ -139,11 +142,8 @@ def begin(
     """Begin the next attempt of a task.
 
     Args:
-        executor: The database, or the open transaction.
-        session_id: The session.
         run_id: The run; None for an attempt that a person marks as completed.
         fence: The run's fence number.
-        task: Name of the task.
         role: `task`, `server`, `fallback`, `manual` or `delivery`.
         arguments: Encoded arguments of the task, for comparison.
         once: Do nothing if an earlier attempt has completed.
@@ -249,8 +249,6 @@ def complete(
     """Mark a running attempt as completed.
 
     Args:
-        executor: The open transaction.
-        attempt_id: The attempt.
         at: When its result was pushed, in microseconds: the time of its end. None if it has no result.
         restorable: Whether the stored result can stand for the task in a later run.
         result: Queue id and seq of the result, or None.
@@ -285,9 +283,6 @@ def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | No
     """Mark a running attempt as `failed` or `interrupted`. Its changes stay until it is given back.
 
     Args:
-        executor: The open transaction.
-        attempt_id: The attempt.
-        status: `failed` or `interrupted`.
         error: The error that ended it, if it is known.
 
     Returns:
@@ -384,8 +379,6 @@ def unfinished(
     """Return the attempts that have neither completed nor been given back, the newest first.
 
     Args:
-        executor: The database, or the open transaction.
-        session_id: The session.
         task: Return only attempts of this task.
         lock: Lock them until the transaction ends, after waiting for their writes in progress.
     """
@@ -413,3 +406,53 @@ def stored_result(executor: Executor, completed: AttemptRecord) -> str | None:
     place = completed.result_queue_id, completed.result_seq or 0
     rows = executor.execute(_result(), {"queue_id": place[0], "seq": place[1]})
     return chunks.whole(executor, *place, rows[0][0]) if rows else None
+
+
+MESSAGE_LENGTH = 300
+"""Characters of an error's message that are read with each return of a value: one error may be that of many."""
+
+
+class JoinedAttempt:
+    """The attempt to which a column of another table refers.
+
+    Attributes:
+        name: The columns that name it: its session's name, its task and its number.
+        step: The column of its name as a step.
+        given_back: The columns that say when it was given back: the time and the tick.
+        failed: When it ended, if it did not complete; NULL if it did, and for deliveries and steps: these are given
+            back whole.
+        error: The columns of its error: the type, and the beginning of the message.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self._attempt = t.attempt.alias(alias)
+        self._session = t.session.alias(f"session_of_{alias}")
+        self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
+        self.step = self._attempt.c.step
+        self.given_back = (self._attempt.c.given_back_at, self._attempt.c.given_back_tick)
+        failed = self._attempt.c.status.in_([literal_column(f"'{status}'") for status in UNSUCCESSFUL])
+        whole = self._attempt.c.role.in_([literal_column("'delivery'"), literal_column("'step'")])
+        self.failed = tuple(
+            sa.case((sa.and_(failed, ~whole), ended))
+            for ended in (self._attempt.c.ended_at, self._attempt.c.ended_tick)
+        )
+        beginning = (literal_column("1"), literal_column(str(MESSAGE_LENGTH)))
+        self.error = (self._attempt.c.error_type, sa.func.substr(self._attempt.c.error_message, *beginning))
+
+    def join(self, rows: sa.FromClause, link: sa.Column[Any]) -> sa.FromClause:
+        """Join the attempt, if there is one, to rows that have its id in the column `link`."""
+        return rows.outerjoin(self._attempt, self._attempt.c.id == link).outerjoin(
+            self._session, self._session.c.id == self._attempt.c.session_id
+        )
+
+
+@made_once
+def pusher() -> JoinedAttempt:
+    """Return the attempt that pushed a value."""
+    return JoinedAttempt("pusher")
+
+
+@made_once
+def taker() -> JoinedAttempt:
+    """Return the attempt that took a value."""
+    return JoinedAttempt("taker")

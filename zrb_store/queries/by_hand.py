@@ -1,14 +1,103 @@
-"""Who pushed or took values from a shell, outside any attempt: a change, whose detail is QUEUE#SEQ, records it."""
+"""The records of what people do by hand.
+
+Who pushed or took values from a shell, outside any attempt: a change, whose detail is QUEUE#SEQ, records it.
+
+What `mark` reads and writes of steps.
+
+Dead values: find them, and make them live again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, NamedTuple
+import json
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zrb_store.db.columns import CHANGE, readable
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
+from zrb_store.db.dialect import among, new_id, now
 from zrb_store.db.transaction import Executor, Row, Transaction
-from zrb_store.queries.changes import Change, is_push_or_pop
+from zrb_store.process import identity
+from zrb_store.queries import attempts
+from zrb_store.queries.clock import Moment, given_moment, given_tick
+from zrb_store.records import AttemptRecord
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import ReturningInsert
+
+
+class Change(NamedTuple):
+    """One thing that a person did to a session."""
+
+    at: int
+    action: str
+    detail: str | None
+    user: str | None
+    host: str
+    pid: int
+
+
+def is_push_or_pop() -> sa.ColumnElement[bool]:
+    """Return the condition that a change is a push or a pop by hand."""
+    return t.change.c.action.in_([literal_column("'push'"), literal_column("'pop'")])
+
+
+_GIVEN = ("action", "session", "detail", "user", "host", "pid")
+
+
+@statement
+def _insert() -> sa.Insert:
+    return sa.insert(t.change).values({"at": now(), **{name: bindparam(name) for name in _GIVEN}})
+
+
+def record_change(executor: Executor, action: str, session_name: str | None, detail: str | None = None) -> None:
+    """Record what a person does with this process, with its user, host and pid.
+
+    Args:
+        action: The name of the command.
+        session_name: The session; None for the store as a whole.
+        detail: Further details.
+    """
+    who = asdict(identity())
+    params = {"action": action, "session": session_name, "detail": detail}
+    executor.execute(_insert(), {**params, **{name: who[name] for name in ("user", "host", "pid")}})
+
+
+@statement
+def _of_session() -> sa.Select[*Row]:
+    return (
+        sa.select(*(t.change.c[name] for name in CHANGE))
+        .where(t.change.c.session == bindparam("session"))
+        .order_by(t.change.c.id)
+    )
+
+
+def of_session(transaction: Transaction, session_name: str) -> Iterator[tuple[Change, tuple[str, ...]]]:
+    """Yield everything that was done to a session by hand, the oldest change first.
+
+    Args:
+        session_name: The session's name.
+
+    Yields:
+        Each change, with the names of its damaged columns.
+    """
+    for row in transaction.stream(_of_session(), {"session": session_name}):
+        named, damage = readable(CHANGE, row)
+        yield Change(**{name: named[name] for name in Change._fields}), damage
+
+
+@statement
+def _last() -> sa.Select[int | None]:
+    return sa.select(sa.func.max(t.change.c.at)).where(
+        t.change.c.session.is_(None), t.change.c.action == bindparam("action", type_=sa.Text)
+    )
+
+
+def last_of_store(executor: Executor, action: str) -> int | None:
+    """Return when an action was last done to the store as a whole, or None if it never was."""
+    moment: int | None = executor.execute(_last(), {"action": action})[0][0]
+    return moment
 
 
 class Act(NamedTuple):
@@ -69,8 +158,6 @@ def acts_from(
     """Yield what was done from a shell to the values of a session, by queue id and seq.
 
     Args:
-        transaction: A snapshot.
-        session: Name of the session.
         session_id: Its id.
         first: The queue id and the seq to begin at.
     """
@@ -95,7 +182,6 @@ def acts_on(executor: Executor, session: str, queue_name: str, place: tuple[int,
     """Return what was done to one value from a shell.
 
     Args:
-        executor: The database, or the open transaction.
         session: Name of its session.
         queue_name: Name of its queue.
         place: The queue's id, and the value's seq.
@@ -107,3 +193,176 @@ def acts_on(executor: Executor, session: str, queue_name: str, place: tuple[int,
 def _act(place: tuple[int, int], columns: Any) -> Act:
     named, damage = readable(CHANGE, columns)
     return Act(place, Change(**{name: named[name] for name in Change._fields}), damage)
+
+
+def _of_task() -> sa.ColumnElement[bool]:
+    return sa.and_(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"))
+
+
+@statement
+def _newest_step() -> sa.Select[*Row]:
+    newest = attempts.selection().where(_of_task(), t.attempt.c.step == bindparam("step"))
+    return newest.order_by(t.attempt.c.id.desc()).limit(literal_column("1"))
+
+
+def newest_step(executor: Executor, session_id: int, task: str, step: str) -> AttemptRecord | None:
+    """Return the newest attempt of a step, or None if the step never began."""
+    rows = executor.execute(_newest_step(), {"session_id": session_id, "task": task, "step": step})
+    return attempts.record(rows[0]) if rows else None
+
+
+@statement
+def _highest() -> sa.Select[int | None]:
+    return sa.select(sa.func.max(t.attempt.c.step_number)).where(_of_task())
+
+
+def highest_number(executor: Executor, session_id: int, task: str) -> int:
+    """Return the highest number that a step of a task has; 0 if the task has no steps."""
+    return executor.execute(_highest(), {"session_id": session_id, "task": task})[0][0] or 0
+
+
+_MARKED = (
+    *("session_id", "fence", "task", "status", "arguments", "error_message", "parent_id"),
+    *("step_of", "step", "step_number", "once", "result"),
+    *("started_at", "started_tick", "ended_at", "ended_tick", "given_back_at", "given_back_tick"),
+)
+
+
+@statement
+def _insert_marked() -> ReturningInsert[int]:
+    other = t.attempt.alias("other")
+    return (
+        sa.insert(t.attempt)
+        .values({name: bindparam(name, type_=t.attempt.c[name].type) for name in _MARKED})
+        .values(
+            id=new_id("zrb_attempt"),
+            role=literal_column("'step'"),
+            number=sa.select(sa.func.coalesce(sa.func.max(other.c.number), literal_column("0")) + literal_column("1"))
+            .where(other.c.session_id == bindparam("session_id"), other.c.task == bindparam("task"))
+            .scalar_subquery(),
+        )
+        .returning(t.attempt.c.number)
+    )
+
+
+def insert_step(executor: Executor, row: Params) -> int:
+    """Insert an attempt of a step that has ended already, and return its number.
+
+    Args:
+        executor: The open transaction, in which the session is locked.
+        row: Its columns, without role and number.
+    """
+    number: int = executor.execute(_insert_marked(), row)[0][0]
+    return number
+
+
+def is_dead() -> sa.ColumnElement[bool]:
+    """Return the condition that a value is dead, in the form that lets SQLite use the index of dead values."""
+    return t.value.c.state == literal_column("'dead'")
+
+
+@statement
+def _dead_of_session() -> sa.Select[int]:
+    return (
+        sa.select(literal_column("1"))
+        .select_from(t.queue.join(t.value, t.value.c.queue_id == t.queue.c.id))
+        .where(t.queue.c.session_id == bindparam("session_id"), is_dead())
+        .limit(literal_column("1"))
+    )
+
+
+@statement
+def _of_queue() -> sa.Select[int]:
+    return (
+        sa.select(t.value.c.seq).where(t.value.c.queue_id == bindparam("queue_id"), is_dead()).order_by(t.value.c.seq)
+    )
+
+
+@statement
+def _state() -> sa.Select[str]:
+    return sa.select(t.value.c.state).where(
+        t.value.c.queue_id == bindparam("queue_id"), t.value.c.seq == bindparam("seq", type_=sa.BigInteger)
+    )
+
+
+def has_dead_values(executor: Executor, session_id: int) -> bool:
+    """Whether a queue of the session has a dead value."""
+    return bool(executor.execute(_dead_of_session(), {"session_id": session_id}))
+
+
+def dead_values(executor: Executor, queue_id: int) -> list[int]:
+    """Return the seqs of the queue's dead values in ascending order."""
+    return [row[0] for row in executor.execute(_of_queue(), {"queue_id": queue_id})]
+
+
+class DeadValues(NamedTuple):
+    """How many dead values a queue has."""
+
+    session_id: int
+    session: str
+    queue: str
+    dead: int
+
+
+@statement
+def _counts() -> sa.Select[int, str, str, int]:
+    dead = (
+        sa.select(t.value.c.queue_id, sa.func.count().label("count"))
+        .where(is_dead())
+        .group_by(t.value.c.queue_id)
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+        .subquery()
+    )
+    return (
+        sa.select(t.session.c.id, t.session.c.name, t.queue.c.name, dead.c.count)
+        .select_from(
+            dead.join(t.queue, t.queue.c.id == dead.c.queue_id).join(t.session, t.session.c.id == t.queue.c.session_id)
+        )
+        .order_by(t.queue.c.id)
+    )
+
+
+def dead_by_queue(executor: Executor) -> list[DeadValues]:
+    """Return every queue of the store that has dead values. This reads the index of dead values, which are few."""
+    return [DeadValues(*row) for row in executor.execute(_counts())]
+
+
+def state_of(executor: Executor, queue_id: int, seq: int) -> str | None:
+    """Return the state of a value, or None if there is no such value."""
+    rows = executor.execute(_state(), {"queue_id": queue_id, "seq": seq})
+    return rows[0][0] if rows else None
+
+
+def _chosen(dialect_name: str) -> tuple[sa.ColumnElement[bool], ...]:
+    of_queue = t.value.c.queue_id == bindparam("of_queue")
+    return of_queue, among(dialect_name, t.value.c.seq, "seqs"), is_dead()
+
+
+@statement
+def _record_returns(dialect_name: str) -> sa.Insert:
+    ended = (t.value.c.ended_at, t.value.c.ended_tick)
+    returned = (given_moment(), given_tick(), bindparam("reason", type_=sa.Text), literal_column("0"))
+    return sa.insert(t.returned).from_select(
+        ["queue_id", "seq", "taken_at", "taken_tick", "returned_at", "returned_tick", "reason", "deliveries"],
+        sa.select(t.value.c.queue_id, t.value.c.seq, *ended, *returned).where(*_chosen(dialect_name)),
+    )
+
+
+@statement
+def _revive(dialect_name: str) -> sa.Update:
+    lives = {"state": literal_column("'live'"), "ended_at": sa.null(), "ended_tick": sa.null()}
+    return sa.update(t.value).where(*_chosen(dialect_name)).values(**lives, deliveries=literal_column("0"))
+
+
+def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Moment, reason: str) -> None:
+    """Make dead values live again at their old places, with no deliveries.
+
+    Args:
+        executor: The open transaction, in which the queue is locked.
+        seqs: The values.
+        moment: The moment of the change.
+        reason: Stored in the history of each value.
+    """
+    params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs)), "reason": reason, **moment.params}
+    executor.execute(_record_returns(executor.dialect_name), params)
+    executor.execute(_revive(executor.dialect_name), params)

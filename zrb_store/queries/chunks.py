@@ -1,12 +1,28 @@
-"""Write and read the texts of long values, chunk by chunk."""
+"""Write and read the texts of long values, chunk by chunk.
+
+Which texts of values are long, and lie in chunks instead of the value's row (docs/adr/0020-large-values.md).
+
+The `data` of such a row is empty. (The text of a value never is: even an empty string has its quotes.) How a text is
+read by SQL is in `db/dialect`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from zrb_store.db.chunks import LONGEST
 from zrb_store.db.core import bindparam, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
+
+LONGEST = 256 * 1024
+"""The most characters of a chunk. That much is sent and copied at once, however long a value is."""
+
+_LONG_FROM = {"sqlite": 4_000, "postgresql": LONGEST + 1}  # PostgreSQL itself keeps long texts apart from their rows
+
+
+def long_from(dialect_name: str) -> int:
+    """Return how many bytes the shortest text has that is stored in chunks."""
+    return _LONG_FROM[dialect_name]
+
 
 _COLUMNS = ("queue_id", "seq", "number", "data")
 
@@ -41,7 +57,6 @@ def whole(executor: Executor, queue_id: int, seq: int, text: str) -> str | None:
     """Return the text of a value.
 
     Args:
-        executor: The database, or the open transaction.
         queue_id: The value's queue.
         seq: The value's number.
         text: What `short_text` is for the value.
@@ -65,8 +80,6 @@ def whole_rows(executor: Executor, queue_id: int, rows: Iterable[tuple[int, str]
     """Yield the seq and the text of values of a queue, without those that were deleted meanwhile.
 
     Args:
-        executor: The database, or the open transaction.
-        queue_id: The queue.
         rows: For each value its seq, and what `short_text` is for it.
     """
     for seq, text in rows:

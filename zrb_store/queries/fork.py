@@ -302,7 +302,6 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
     copied, so that the copy does not depend on other sessions. What an attempt printed is copied with it.
 
     Args:
-        executor: The open transaction.
         source: Id of the session that is copied.
         target: Id of the new, empty session.
         task: The task that first started at that moment, or the task of `step`. Its attempts are not copied.

@@ -162,10 +162,9 @@ def _taking_from() -> sa.CompoundSelect[int]:
 def resting(executor: Executor, at: Params) -> list[int]:
     """Return the completed steps that rest on what unfinished attempts had done by then, which is given back.
 
-    These are the steps that `queries/resting_steps.py` would have found at the moment of the fork.
+    These are the steps that `queries/dependent_steps.py` would have found at the moment of the fork.
 
     Args:
-        executor: The open transaction.
         at: The session `source`, the `tick` of the moment, and the `task` and the `step` from which on nothing is
             copied.
     """

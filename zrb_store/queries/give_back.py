@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.queries import resting_steps, sessions, steps
+from zrb_store.queries import dependent_steps, sessions, steps
 from zrb_store.queries.attempts import unfinished
 from zrb_store.queries.clock import draw, given_moment, given_tick
 
@@ -202,13 +202,12 @@ def give_back(
     queue allows no more deliveries. An attempt that is still `running` becomes `lost`.
 
     Args:
-        transaction: The open transaction.
         chosen: Ids of attempts that may no longer write, in the order in which they are undone. Each comes with the
             reason that is stored with the values that it returns.
         counted: Whether values that a failed or lost attempt returns have had one more delivery.
         just_ended: Those of them that this transaction has ended: the moment of the undoing is that of their end.
     """
-    chosen = resting_steps.with_steps(transaction, chosen)
+    chosen = dependent_steps.with_steps(transaction, chosen)
     if not chosen:
         return
     if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
@@ -241,8 +240,6 @@ def give_back_unfinished(
     """Give back the attempts that have not completed, the newest first, in the open transaction.
 
     Args:
-        transaction: The open transaction.
-        session_id: The session.
         task: Give back only attempts of this task.
         counted: As for `give_back`.
     """
@@ -257,9 +254,6 @@ def give_back_steps(transaction: Transaction, session_id: int, task: str, reason
 
     Args:
         transaction: The open transaction, in which no attempt of the task runs.
-        session_id: The session.
-        task: Name of the task.
-        reason: Stored with every value that comes back.
     """
     give_back(transaction, [(step.id, reason) for step in steps.standing_of_task(transaction, session_id, task)])
 
@@ -302,7 +296,6 @@ def undo_ended(transaction: Transaction, attempt_ids: Sequence[int], reason: str
     Args:
         transaction: The open transaction, in which they ended. Their end becomes the moment of the undoing.
         attempt_ids: The attempts. They can no longer write. The newest is undone first.
-        reason: Stored with every value that comes back.
     """
     if not attempt_ids:
         return
@@ -316,7 +309,7 @@ def _undo_elsewhere(transaction: Transaction, attempt_ids: Sequence[int], reason
     touched = {each: _touched_elsewhere(transaction, each) for each in sorted(attempt_ids, reverse=True)}
     for attempt_id, queue_ids in touched.items():
         if queue_ids:
-            resting = resting_steps.of_attempt(transaction, attempt_id, queue_ids)
+            resting = dependent_steps.of_attempt(transaction, attempt_id, queue_ids)
             give_back(transaction, [(step_id, reason) for step_id in resting])
     if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
         for queue_id in sorted({queue_id for queue_ids in touched.values() for queue_id in queue_ids}):

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
 from zrb_store.db.dialect import among, matches
 from zrb_store.db.transaction import Executor, Row, Transaction
-from zrb_store.name_pattern import NamePattern
-from zrb_store.project import Projects
+from zrb_store.names import NamePattern
 from zrb_store.queries import runs, sessions
-from zrb_store.queries.programs import is_of
+from zrb_store.queries.runs import is_of
 from zrb_store.queries.show import no_step
 from zrb_store.records import RunRecord, SessionRecord
+from zrb_store.settings import Projects
 
 
 @statement
@@ -46,11 +46,9 @@ def matching_sessions(
     """Yield the sessions that meet all given conditions, the newest first, each with its stored status.
 
     Args:
-        transaction: A snapshot.
         statuses: Only sessions with one of these stored statuses.
         name: Only sessions whose name matches.
         task: Only sessions whose main task has this name.
-        projects: Only sessions of these projects.
         since: Only sessions that were created at this moment (in microseconds) or later.
         before: Only sessions that were created before the one with this id.
         roots: Leave out child sessions.
@@ -146,8 +144,6 @@ def task_counts(executor: Executor, session_ids: Sequence[int], by_task: Sequenc
     """Count for each session id the tasks that have attempts.
 
     Args:
-        executor: The database, or the open transaction.
-        session_ids: The sessions.
         by_task: Those of them for which the names of tasks are asked.
     """
     params = {"ids": json.dumps(list(session_ids)), "by_task": json.dumps(list(by_task))}

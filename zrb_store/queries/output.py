@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from zrb_store import output_text
+from zrb_store import records
 from zrb_store.db.columns import OUTPUT
 from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
-from zrb_store.output_text import OutputLine
+from zrb_store.records import OutputLine
 
 _PIECES = 4  # what is kept is at most this part longer than its limit, since pieces are deleted whole
 
@@ -83,8 +83,6 @@ def add(
     Only the process that runs the attempt does this, and knows that the attempt may write.
 
     Args:
-        transaction: The open transaction.
-        attempt_id: The attempt.
         end: Where its stored output ends.
         lines: What it printed since then, at least one line.
         limit: How many bytes of output are kept.
@@ -97,7 +95,7 @@ def add(
     start = end.position + skipped
     first = start
     for number, (piece, size) in enumerate(_pieces(lines, limit // _PIECES), end.piece + 1):
-        data = output_text.encode(piece)
+        data = records.encode(piece)
         params = {"attempt_id": attempt_id, "piece": number, "start": start, "size": size, "data": data}
         transaction.execute(_add(), params)
         start += size
@@ -195,8 +193,6 @@ def pieces(executor: Executor, attempt_id: int, after: int = 0) -> list[tuple[in
     """Return the pieces of an attempt's output, each with its number, the oldest first.
 
     Args:
-        executor: The database, or a snapshot.
-        attempt_id: The attempt.
         after: Only pieces with a higher number.
     """
     rows = executor.execute(_data(), {"attempt_id": attempt_id, "after": after})
@@ -239,9 +235,6 @@ def newest_pieces(executor: Executor, session_id: int, run_id: int, task: str | 
     """Return the newest piece of each attempt of a run that printed something, the oldest attempt first.
 
     Args:
-        executor: The database, or a snapshot.
-        session_id: The session of the run.
-        run_id: The run.
         task: Only attempts of this task.
     """
     statement = _newest() if task is None else _newest_of_task()

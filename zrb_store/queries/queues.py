@@ -1,15 +1,22 @@
-"""Find and create queues, and what they allow."""
+"""Find and create queues, and what they allow.
+
+What an overview of the queues reads: those of sessions that only hold queues, and those with held values.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zrb_store.db.columns import QUEUE
-from zrb_store.db.core import bindparam, sa, statement, t
-from zrb_store.db.dialect import insert_if_absent, new_id
-from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.db.columns import QUEUE, RUN
+from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.dialect import among, insert_if_absent, new_id
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound
-from zrb_store.queries import sessions
+from zrb_store.queries import runs, sessions
+from zrb_store.queries.by_hand import is_dead
+from zrb_store.records import RunRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert
@@ -38,11 +45,7 @@ def create_queue(executor: Executor, session_name: str, queue_name: str) -> int 
 
 
 def ensure_queue(transaction: Transaction, session_name: str, queue_name: str) -> int:
-    """Return the id of a queue. Create the queue, and its session, if they do not exist.
-
-    Raises:
-        SessionNotFound: Another process is removing the session.
-    """
+    """Return the id of a queue. Create the queue, and its session, if they do not exist."""
     found = create_queue(transaction, session_name, queue_name)
     if found is None:
         sessions.create(transaction, session_name)
@@ -106,3 +109,167 @@ def readable_limit(limit: Any) -> int | None:
 def set_max_deliveries(executor: Executor, queue_id: int, limit: int | None) -> None:
     """Limit the deliveries of each value of the queue, in the open transaction. Values that are live stay live."""
     executor.execute(_set_limit(), {"of_queue": queue_id, "limit": limit})
+
+
+class HeldValues(NamedTuple):
+    """Values of one queue that a running attempt has taken.
+
+    Attributes:
+        queue_id: The queue.
+        session: Name of the attempt's session.
+        task: Its task.
+        number: Its number.
+        values: How many values it has taken.
+        since: When it took the first of them, in microseconds.
+        run: Its run, whose process may have died.
+    """
+
+    queue_id: int
+    session: str
+    task: str
+    number: int
+    values: int
+    since: int
+    run: RunRecord
+
+
+@statement
+def _held() -> sa.Select[*Row]:
+    holder = t.session.alias("holder")
+    run_columns = [t.run.c[name] for name in RUN]
+    return (
+        sa.select(
+            t.value.c.queue_id,
+            holder.c.name,
+            t.attempt.c.task,
+            t.attempt.c.number,
+            sa.func.count(),
+            sa.func.min(t.value.c.ended_at),
+            *run_columns,
+        )
+        .select_from(
+            t.attempt.join(t.run, t.run.c.id == t.attempt.c.run_id)
+            .join(holder, holder.c.id == t.attempt.c.session_id)
+            .join(t.value, t.value.c.taken_by == t.attempt.c.id)
+        )
+        .where(t.attempt.c.status == literal_column("'running'"), t.value.c.state == literal_column("'taken'"))
+        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+        .group_by(t.value.c.queue_id, holder.c.name, t.attempt.c.task, t.attempt.c.number, *run_columns)
+    )
+
+
+def held_values(executor: Executor) -> list[HeldValues]:
+    """Return what running attempts hold of each queue of the store."""
+    return [
+        HeldValues(queue_id, name, task, number, values, since, runs.record(tuple(columns)))
+        for queue_id, name, task, number, values, since, *columns in executor.execute(_held())
+    ]
+
+
+@statement
+def _open() -> sa.Select[int]:
+    return (
+        sa.select(t.queue.c.id)
+        .select_from(t.queue.join(t.session, t.session.c.id == t.queue.c.session_id))
+        .where(t.session.c.status == literal_column("'open'"), sessions.is_not_completed())
+        .order_by(t.queue.c.id.desc())
+        .limit(bindparam("most", type_=sa.Integer))
+    )
+
+
+def queues_of_open_sessions(executor: Executor, most: int) -> list[int]:
+    """Return the ids of queues whose session has had no run, the newest first, at most so many."""
+    return [row[0] for row in executor.execute(_open(), {"most": most})]
+
+
+class QueueState(NamedTuple):
+    """What a queue has now.
+
+    Attributes:
+        queue_id: Its id.
+        session_id: The id of its session.
+        session: The name of its session.
+        status: The stored status of its session.
+        queue: Its name.
+        max_deliveries: How often it delivers a value; None for any number.
+        live: How many values are live.
+        oldest_at: When the oldest of these was pushed, in microseconds.
+        dead: How many values are dead.
+        died_at: When the last of these died.
+    """
+
+    queue_id: int
+    session_id: int
+    session: str
+    status: str
+    queue: str
+    max_deliveries: int | None
+    live: int
+    oldest_at: int | None
+    dead: int
+    died_at: int | None
+
+
+@statement
+def _states(dialect_name: str) -> sa.Select[*Row]:
+    live = (
+        sa.select(t.value.c.queue_id, sa.func.count().label("count"), sa.func.min(t.value.c.seq).label("oldest"))
+        .where(among(dialect_name, t.value.c.queue_id, "queue_ids"), t.value.c.ended_at.is_(None))
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+        .group_by(t.value.c.queue_id)
+        .subquery("live")
+    )
+    dead = (
+        sa.select(t.value.c.queue_id, sa.func.count().label("count"), sa.func.max(t.value.c.ended_at).label("at"))
+        .where(among(dialect_name, t.value.c.queue_id, "queue_ids"), is_dead())
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+        .group_by(t.value.c.queue_id)
+        .subquery("dead")
+    )
+    oldest = t.value.alias("oldest")
+    none = literal_column("0")
+    return (
+        sa.select(
+            t.queue.c.id,
+            t.session.c.id,
+            t.session.c.name,
+            t.session.c.status,
+            t.queue.c.name,
+            t.queue.c.max_deliveries,
+            sa.func.coalesce(live.c.count, none),
+            oldest.c.pushed_at,
+            sa.func.coalesce(dead.c.count, none),
+            dead.c.at,
+        )
+        .select_from(
+            t.queue.join(t.session, t.session.c.id == t.queue.c.session_id)
+            .outerjoin(live, live.c.queue_id == t.queue.c.id)
+            .outerjoin(oldest, sa.and_(oldest.c.queue_id == live.c.queue_id, oldest.c.seq == live.c.oldest))
+            .outerjoin(dead, dead.c.queue_id == t.queue.c.id)
+        )
+        .where(among(dialect_name, t.queue.c.id, "queue_ids"))
+        .order_by(t.session.c.name, t.queue.c.name)
+    )
+
+
+def queue_states(executor: Executor, queue_ids: Sequence[int]) -> list[QueueState]:
+    """Return what these queues have now, ordered by session and name."""
+    params = {"queue_ids": json.dumps(list(queue_ids))}
+    return [QueueState(*row) for row in executor.execute(_states(executor.dialect_name), params)]
+
+
+@statement
+def _with_dead() -> sa.Select[int]:
+    return (
+        sa.select(t.value.c.queue_id)
+        .where(is_dead())
+        .group_by(t.value.c.queue_id)
+        .order_by(t.value.c.queue_id.desc())
+        .limit(bindparam("most", type_=sa.Integer))
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+    )
+
+
+def queues_with_dead(executor: Executor, most: int) -> list[int]:
+    """Return the ids of queues that have dead values, at most so many."""
+    return [row[0] for row in executor.execute(_with_dead(), {"most": most})]

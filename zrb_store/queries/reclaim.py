@@ -138,11 +138,9 @@ def take_over(
     """End a dead run in the name of a run that only reclaims, and undo what its attempts did to other sessions.
 
     Args:
-        transaction: The open transaction, in which the session's row is locked.
         dead: The run.
         of_session: Its session.
         run_columns: What is stored with the reclaiming run, as for `runs.start`.
-        reason: Stored with every value that comes back.
     """
     kept = {name: getattr(of_session, name) for name in ("project", "task", "inputs", "parent")}
     run_id, _ = runs.start(transaction, of_session, 0, run_columns, {**kept, "path": json.dumps(of_session.path)})

@@ -1,22 +1,30 @@
-"""Start, end and read the runs of a session."""
+"""Start, end and read the runs of a session.
+
+What sessions are of: their project, their task, or else the program that ran them; and the names of paths.
+
+What `last` reads: the newest result of a task.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
 from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
+from zrb_store.masking import ErrorText
 from zrb_store.queries.clock import draw, given_moment, given_tick
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.records import RunRecord, SessionRecord
-from zrb_store.safe_text import ErrorText
+from zrb_store.settings import Projects, program_of
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+
+    from zrb_store.db.core import Runnable
 
 
 def selection() -> sa.Select[*Row]:
@@ -144,7 +152,6 @@ def start(
     """Start a run, which gets the lease of the session. The caller has checked that no other run is live.
 
     Args:
-        transaction: The open transaction, in which the session's row is locked.
         session_record: The session.
         lease: How long the lease lasts, in microseconds.
         run_columns: The columns of the run, except its number and its times.
@@ -245,9 +252,6 @@ def end(
     """End a run and its lease. Attempts that are still running become interrupted.
 
     Args:
-        transaction: The open transaction.
-        session_id: The session of the run.
-        run_id: The run.
         outcome: `completed`, `failed` or `interrupted`; it becomes the session's status.
         error: What ended it. It is stored unless an attempt of the run ended by it.
         says_little: Whether the error says less than that of any attempt.
@@ -269,3 +273,112 @@ def end(
     undo_ended(transaction, [row[0] for row in interrupted], "interrupted")
     transaction.execute(_end_session(), params)
     return True
+
+
+_READ = {name: RUN[name] for name in ("command", "folder")}
+
+
+def _of_last_run(column: sa.Column[Any]) -> sa.Case[Any]:
+    """Select a column of a session's last run, if the session has no task.
+
+    Whoever reclaimed a dead run has left a run of its own, which says nothing of the program.
+    """
+    found = (
+        sa.select(column)
+        .where(t.run.c.session_id == t.session.c.id, t.run.c.origin != literal_column("'reclaim'"))
+        .order_by(t.run.c.number.desc())
+        .limit(literal_column("1"))
+    )
+    return sa.case((t.session.c.task.is_(None), found.scalar_subquery()))
+
+
+def program_columns() -> tuple[sa.ColumnElement[str], ...]:
+    """Return the columns to select beside those of sessions: `program` converts them."""
+    return tuple(_of_last_run(t.run.c[name]) for name in _READ)
+
+
+def program(columns: Row) -> str | None:
+    """Return the path of the program that last ran a session without a task; None if the code was in no file."""
+    named, _ = readable(_READ, columns)
+    return program_of(json.loads(named["command"] or "[]"), named["folder"])
+
+
+def is_named(column: sa.ColumnElement[str], name: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a path is a name, or ends with it. LIKE would not know case on SQLite."""
+    end = f"/{name}"
+    return sa.or_(column == name, sa.func.substr(column, sa.func.length(column) - (len(end) - 1)) == end)
+
+
+def is_of(projects: Projects) -> sa.ColumnElement[bool]:
+    """Return the condition that a session is of one of these projects."""
+    if projects.name is not None:
+        return is_named(t.session.c.project, projects.name)
+    # Not IN, which SQLAlchemy cannot compile in advance beside a parameter without a value.
+    return sa.or_(*(t.session.c.project == folder for folder in projects.folders))
+
+
+def _of_any_project() -> sa.Select[str, int]:
+    return (
+        sa.select(t.session.c.name, t.attempt.c.id)
+        .select_from(t.attempt.join(t.session, t.session.c.id == t.attempt.c.session_id))
+        .where(
+            t.session.c.status == literal_column("'completed'"),
+            t.attempt.c.task == bindparam("task"),
+            t.attempt.c.status == literal_column("'completed'"),
+            t.attempt.c.given_back_at.is_(None),
+            t.attempt.c.result_seq.is_not(None),
+        )
+        .order_by(t.attempt.c.ended_tick.desc(), t.attempt.c.id.desc())
+    )
+
+
+@statement
+def _newest_of_any_project() -> sa.Select[str, int]:
+    return _of_any_project().limit(literal_column("1"))
+
+
+@statement
+def _newest_in_folder() -> sa.Select[str, int]:
+    in_folder = sa.or_(t.session.c.project == bindparam("folder"), t.session.c.project.is_(None))
+    return _newest_of_any_project().construct.where(in_folder)
+
+
+def newest_result(
+    transaction: Transaction, task: str, projects: Projects | None, of: str | None = None
+) -> tuple[str, int] | None:
+    """Find the newest attempt of a task that completed with a result and stands, among completed sessions.
+
+    Args:
+        task: Name of the task, which need not be the main task.
+        projects: Search only sessions of these projects or of none; None for all sessions.
+        of: Search only sessions of this main task, or else of this program: its path, or the last part of that.
+
+    Returns:
+        The session's name and the attempt's id, or None.
+    """
+    if of is None:
+        rows = transaction.execute(*_newest(task, projects))
+        return (rows[0][0], rows[0][1]) if rows else None
+    statement = _of_any_project() if projects is None else _of_any_project().where(_may_be_of(projects))
+    statement = statement.where(sa.or_(t.session.c.task.is_(None), is_named(t.session.c.task, of)))
+    found = transaction.stream(statement.add_columns(t.session.c.task, *program_columns()), {"task": task})
+    for name, attempt_id, main_task, *columns in found:
+        if main_task is not None or _is_program(program(tuple(columns)), of):
+            return name, attempt_id
+    return None
+
+
+def _newest(task: str, projects: Projects | None) -> tuple[Runnable, dict[str, str]]:
+    if projects is None:
+        return _newest_of_any_project(), {"task": task}
+    if len(projects.folders) == 1:  # the SQL of this one is stored
+        return _newest_in_folder(), {"task": task, "folder": projects.folders[0]}
+    return _newest_of_any_project().construct.where(_may_be_of(projects)), {"task": task}
+
+
+def _may_be_of(projects: Projects) -> sa.ColumnElement[bool]:
+    return sa.or_(is_of(projects), t.session.c.project.is_(None))
+
+
+def _is_program(path: str | None, name: str) -> bool:
+    return path is not None and (path == name or path.endswith(f"/{name}"))

@@ -1,17 +1,21 @@
-"""Find, create, update, pin and delete sessions."""
+"""Find, create, update, pin and delete sessions.
+
+The names of sessions, for commands that accept the beginning of a name.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from zrb_store.db.columns import SESSION, readable
 from zrb_store.db.core import bindparam, literal_column, sa, statement, t
-from zrb_store.db.dialect import bytewise, insert_if_absent, new_id, now, schema_is_unchanged, tick
-from zrb_store.db.transaction import Executor, Row
+from zrb_store.db.dialect import bytewise, insert_if_absent, matches, new_id, now, schema_is_unchanged, tick
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound, ZrbStoreError
-from zrb_store.queries.changes import is_push_or_pop
+from zrb_store.names import NamePattern
+from zrb_store.queries.by_hand import is_push_or_pop
 from zrb_store.records import SessionRecord
 
 if TYPE_CHECKING:
@@ -46,16 +50,12 @@ def find(executor: Executor, name: str, *, lock: bool = False, even_damaged: boo
     """Find the session with this name.
 
     Args:
-        executor: The database, or the open transaction.
         name: The session's full name.
         lock: Lock its row until the transaction ends, in order to change it.
         even_damaged: Lock the row even if it is damaged.
 
     Returns:
         The session, or None if there is none.
-
-    Raises:
-        ZrbStoreError: The session is to be changed, but its row is damaged.
     """
     rows = executor.execute(_by_name(lock), {"name": name})
     found = record(rows[0]) if rows else None
@@ -68,12 +68,7 @@ def find(executor: Executor, name: str, *, lock: bool = False, even_damaged: boo
 
 
 def get(executor: Executor, name: str, *, lock: bool = False, even_damaged: bool = False) -> SessionRecord:
-    """Return the session with this name. The arguments are those of `find`.
-
-    Raises:
-        SessionNotFound: There is no such session.
-        ZrbStoreError: The session is to be changed, but its row is damaged.
-    """
+    """Return the session with this name. The arguments are those of `find`."""
     found = find(executor, name, lock=lock, even_damaged=even_damaged)
     if found is None:
         raise SessionNotFound(f"there is no session {name}; `zrb-store list` shows all sessions")
@@ -115,8 +110,6 @@ def set_tasks(executor: Executor, session_id: int, fence: int, tasks: Mapping[st
     """Store which tasks a session has.
 
     Args:
-        executor: The database, or the open transaction.
-        session_id: The session.
         fence: Fence number of the run that stores them.
         tasks: Maps the name of each task, in order, to `waiting` or `skipped`.
 
@@ -206,3 +199,63 @@ def delete(executor: Executor, session_id: int, name: str) -> None:
     executor.execute(_delete_queues(), {"session_id": session_id})
     executor.execute(_delete(), {"session_id": session_id})
     executor.execute(_delete_changes(), {"name": name})
+
+
+def _begins_so() -> sa.ColumnElement[bool]:
+    return sa.func.substr(t.session.c.name, literal_column("1"), bindparam("length")) == bindparam("prefix")
+
+
+@statement
+def _prefix() -> sa.Select[str]:
+    # Ordered by name, so that only the index of names is read. Among names that contain a date, the newest come first.
+    return sa.select(t.session.c.name).where(_begins_so()).order_by(t.session.c.name.desc()).limit(bindparam("count"))
+
+
+@statement
+def _first() -> sa.Select[str]:
+    return sa.select(t.session.c.name).where(_begins_so()).order_by(t.session.c.name).limit(literal_column("1"))
+
+
+def names_with_prefix(executor: Executor, prefix: str, limit: int) -> list[str]:
+    """Return up to `limit` names of sessions that begin with `prefix`, in the same case."""
+    rows = executor.execute(_prefix(), {"prefix": prefix, "length": len(prefix), "count": limit})
+    return [row[0] for row in rows]
+
+
+def first_with_prefix(executor: Executor, prefix: str) -> list[str]:
+    """Return the name that is the first in order of those that begin with `prefix`, if there is one."""
+    return [row[0] for row in executor.execute(_first(), {"prefix": prefix, "length": len(prefix)})]
+
+
+def matching_names(transaction: Transaction, pattern: NamePattern, *, perhaps_kept: bool = False) -> Iterator[str]:
+    """Yield the names of sessions that match a pattern, in the order of their bytes.
+
+    Args:
+        perhaps_kept: Only sessions that are pinned, or that are being run or died.
+    """
+    dialect_name = transaction.dialect_name
+    statement = sa.select(t.session.c.name).where(matches(dialect_name, t.session.c.name, pattern))
+    if perhaps_kept:
+        statement = statement.where(sa.or_(t.session.c.pinned, t.session.c.status == literal_column("'running'")))
+    found = (row[0] for row in transaction.stream(statement.order_by(bytewise(dialect_name, t.session.c.name))))
+    return found if pattern.is_exact else filter(pattern.matches, found)
+
+
+@statement
+def _newest_names() -> sa.Select[str]:
+    return sa.select(t.session.c.name).order_by(t.session.c.id.desc()).limit(bindparam("count"))
+
+
+def newest_names(executor: Executor, limit: int) -> list[str]:
+    """Return the names of the newest `limit` sessions."""
+    return [row[0] for row in executor.execute(_newest_names(), {"count": limit})]
+
+
+@statement
+def _main_tasks() -> sa.Select[str]:
+    return sa.select(t.session.c.task).where(t.session.c.task.is_not(None)).distinct().order_by(t.session.c.task)
+
+
+def main_tasks(executor: Executor) -> list[str]:
+    """Return the names of the main tasks of all sessions."""
+    return [row[0] for row in executor.execute(_main_tasks())]

@@ -1,4 +1,9 @@
-"""What `show` reads of a session: its attempts, and its queues with the numbers of their values."""
+"""What `show` reads of a session: its attempts, and its queues with the numbers of their values.
+
+What `log` reads: attempts with their tracebacks.
+
+What `diff` reads: the values of a queue that stand, that is, are live or taken, and the results of steps.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +12,14 @@ import operator
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
-from zrb_store.db.dialect import among, now
+from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
+from zrb_store.db.dialect import among, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts
+from zrb_store.queries.by_hand import is_dead
 from zrb_store.queries.clock import Moment, by_then
+from zrb_store.queries.output import has_output
 from zrb_store.queries.queues import readable_limit
-from zrb_store.queries.requeue import is_dead
 from zrb_store.queries.values import was_live
 from zrb_store.records import AttemptRecord
 
@@ -109,8 +115,6 @@ def queue_summaries(
     """Return the queues of a session, in the order of their first pushes.
 
     Args:
-        executor: The database, or the open transaction.
-        session_id: The session.
         name: Count only the values of this queue.
         at: A moment: count the values as they were then.
     """
@@ -156,14 +160,7 @@ def _of_task(then: bool) -> sa.Select[*Row]:
 def attempts_of_task(
     transaction: Transaction, session_id: int, task: str, moment: Moment | None = None
 ) -> Iterator[AttemptRecord]:
-    """Yield the attempts of one task by number, as `short_attempts` returns them.
-
-    Args:
-        transaction: A snapshot.
-        session_id: The session.
-        task: Name of the task.
-        moment: Yield only attempts that had started by then.
-    """
+    """Yield the attempts of one task by number, as `short_attempts` returns them."""
     params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
     return map(attempts.record, transaction.stream(_of_task(moment is not None), params))
 
@@ -252,3 +249,162 @@ def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> set[int]:
     """Return those attempts, of the given ones, that hold a value of any queue or pushed one that is live or dead."""
     rows = executor.execute(_holding(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
     return {row[0] for row in rows}
+
+
+@statement
+def _all() -> sa.Select[*Row]:
+    around = t.attempt.alias("around")
+    number_around = sa.select(around.c.number).where(around.c.id == t.attempt.c.parent_id).scalar_subquery()
+    return (
+        attempts_without("arguments")
+        .add_columns(number_around, has_output())
+        .order_by(sa.func.coalesce(t.attempt.c.parent_id, t.attempt.c.id), t.attempt.c.id)
+    )
+
+
+@statement
+def _output_of_task() -> sa.Select[*Row]:
+    return _all().construct.where(sa.or_(sa.and_(of_task(), no_step()), t.attempt.c.step_of == bindparam("task")))
+
+
+@statement
+def _of_step() -> sa.Select[*Row]:
+    return _all().construct.where(of_task(), ~no_step())
+
+
+class LoggedAttempt(NamedTuple):
+    """An attempt as `log` shows it.
+
+    Attributes:
+        record: Its record, with the traceback.
+        around: Name of the attempt around it, if it is one of a step and that one still exists.
+        printed: Whether it has output.
+    """
+
+    record: AttemptRecord
+    around: str | None
+    printed: bool
+
+
+def attempts_with_errors(
+    transaction: Transaction, session_id: int, task: str | None = None, *, is_step: bool = False
+) -> Iterator[LoggedAttempt]:
+    """Yield attempts of a session with their tracebacks, the oldest first, but steps after the attempt around them.
+
+    Args:
+        task: Only attempts of this task and of its steps.
+        is_step: `task` is the id of a step: yield only attempts of this step.
+
+    Yields:
+        The attempts.
+    """
+    statement = _all() if task is None else _of_step() if is_step else _output_of_task()
+    for *columns, number, printed in transaction.stream(statement, {"session_id": session_id, "task": task}):
+        record = attempts.record(tuple(columns))
+        yield LoggedAttempt(record, None if number is None else f"{record.step_of}#{number}", bool(printed))
+
+
+@statement
+def _standing() -> sa.Select[str]:
+    return (
+        sa.select(whole_text())
+        .where(
+            t.value.c.queue_id == bindparam("queue_id"),
+            t.value.c.state.in_([literal_column("'live'"), literal_column("'taken'")]),
+        )
+        .order_by(t.value.c.seq)
+    )
+
+
+@statement
+def _count_standing() -> sa.Select[int]:
+    return sa.select(sa.func.count()).where(
+        t.value.c.queue_id == bindparam("queue_id"),
+        t.value.c.state.in_([literal_column("'live'"), literal_column("'taken'")]),
+    )
+
+
+def standing_data(transaction: Transaction, queue_id: int) -> Iterator[str]:
+    """Yield the encoded values of a queue that are live or taken, in the order of the queue."""
+    return (row[0] for row in transaction.stream(_standing(), {"queue_id": queue_id}))
+
+
+def count_standing(transaction: Transaction, queue_id: int) -> int:
+    """Count the values that `standing_data` reads."""
+    number: int = transaction.execute(_count_standing(), {"queue_id": queue_id})[0][0]
+    return number
+
+
+@made_once
+def _a() -> sa.FromClause:
+    return t.attempt.alias("a")
+
+
+@made_once
+def _b() -> sa.FromClause:
+    return t.attempt.alias("b")
+
+
+def _of(step: sa.FromClause, session: str) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt is one of a step of a session that is done, with a stored result."""
+    return sa.and_(
+        step.c.session_id == bindparam(session),
+        step.c.step_of.is_not(None),
+        step.c.step.is_not(None),
+        step.c.status == literal_column("'completed'"),
+        step.c.given_back_at.is_(None),
+        step.c.restorable,
+    )
+
+
+@statement
+def _steps_of_a() -> sa.Select[str | None, str | None, str | None, str | None]:
+    return (
+        sa.select(_a().c.step_of, _a().c.step, _a().c.result, _b().c.result)
+        .select_from(
+            _a().outerjoin(
+                _b(), sa.and_(_of(_b(), "b"), sa.and_(_b().c.step_of == _a().c.step_of, _b().c.step == _a().c.step))
+            )
+        )
+        .where(_of(_a(), "a"), sa.or_(_b().c.id.is_(None), _a().c.result != _b().c.result))
+        .order_by(_a().c.id)
+    )
+
+
+@statement
+def _steps_of_b() -> sa.Select[str | None, str | None, str | None, str | None]:
+    return (
+        sa.select(_b().c.step_of, _b().c.step, sa.null(), _b().c.result)
+        .where(
+            _of(_b(), "b"),
+            ~sa.exists(
+                sa.select(literal_column("1")).where(
+                    _of(_a(), "a"), sa.and_(_b().c.step_of == _a().c.step_of, _b().c.step == _a().c.step)
+                )
+            ),
+        )
+        .order_by(_b().c.id)
+    )
+
+
+class ComparedStep(NamedTuple):
+    """A step of which the stored results in two sessions differ.
+
+    Attributes:
+        task: Name of the task.
+        step: Name of the step.
+        a: Its encoded result in the one session; None if it is not done there.
+        b: The same of the other session.
+    """
+
+    task: str
+    step: str
+    a: str | None
+    b: str | None
+
+
+def differing_steps(transaction: Transaction, a: int, b: int) -> Iterator[ComparedStep]:
+    """Yield the steps whose stored results differ between two sessions, or that are done in only one of them."""
+    for steps in (_steps_of_a(), _steps_of_b()):
+        for row in transaction.stream(steps, {"a": a, "b": b}):
+            yield ComparedStep(*row)

@@ -1,12 +1,20 @@
-"""Begin, complete and find steps: attempts inside an attempt (docs/promises.md, promise 11)."""
+"""Begin, complete and find steps: attempts inside an attempt (docs/promises.md, promise 11).
+
+Find the step that a person means.
+
+Completed steps, by task: how many stand, and which may not run again (docs/promises.md, promise 11).
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
-from zrb_store.db.dialect import insert_if_absent, new_id, next_tick, now, schema_is_unchanged
+from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, statement, t
+from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
+from zrb_store.errors import InvalidArgument
 from zrb_store.queries.attempts import BegunAttempt, attempt_may_write
 
 if TYPE_CHECKING:
@@ -118,14 +126,7 @@ def _newest() -> sa.Select[*Row]:
 
 
 def newest(executor: Executor, parent_id: int, task: str, step: str) -> StepRecord | None:
-    """Return the newest attempt of a step, in whichever attempt of its task it ran; None if the step never began.
-
-    Args:
-        executor: The database, or the open transaction.
-        parent_id: An attempt of the task.
-        task: Name of the task.
-        step: Name of the step.
-    """
+    """Return the newest attempt of a step, in whichever attempt of its task it ran; None if the step never began."""
     rows = executor.execute(_newest(), {"attempt_id": parent_id, "task": task, "step": step})
     if not rows:
         return None
@@ -144,13 +145,7 @@ def _highest_number() -> sa.Select[int | None]:
 
 
 def highest_number(executor: Executor, parent_id: int, task: str) -> int:
-    """Return the highest number that a step of a task has; 0 if the task has no steps.
-
-    Args:
-        executor: The database, or the open transaction.
-        parent_id: An attempt of the task.
-        task: Name of the task.
-    """
+    """Return the highest number that a step of a task has; 0 if the task has no steps."""
     return executor.execute(_highest_number(), {"attempt_id": parent_id, "task": task})[0][0] or 0
 
 
@@ -213,10 +208,8 @@ def begin(
     """Begin the next attempt of a step.
 
     Args:
-        executor: The database, or the open transaction.
         parent_id: The attempt that the step runs in.
         task: Name of that attempt's task.
-        step: Name of the step.
         number: The step's number within the task.
         arguments: Its encoded arguments, for comparison.
         once: Whether it must not be repeated unless a person lets it.
@@ -263,7 +256,6 @@ def complete(executor: Executor, step_id: int, result: str, *, restorable: bool)
     """Mark a running attempt of a step as completed.
 
     Args:
-        executor: The database, or the open transaction.
         step_id: The attempt.
         result: Its encoded result.
         restorable: Whether the stored result can stand for the step in a later attempt of its task.
@@ -345,3 +337,95 @@ def _let_repeat() -> sa.Update:
 def let_repeat(executor: Executor, session_id: int, task: str) -> None:
     """Let the steps of a task that were declared `once` run again, since a person said so."""
     executor.execute(_let_repeat(), {"session_id": session_id, "of_task": task})
+
+
+def _name() -> sa.Select[str | None]:
+    of_task = sa.and_(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"))
+    return sa.select(t.attempt.c.step).where(of_task)
+
+
+@statement
+def _by_name() -> sa.Select[str | None]:
+    return _name().where(t.attempt.c.step == bindparam("step")).limit(literal_column("1"))
+
+
+@statement
+def _by_number() -> sa.Select[str | None]:
+    return _name().where(t.attempt.c.step_number == bindparam("number", type_=sa.Integer)).limit(literal_column("1"))
+
+
+@statement
+def _names() -> sa.Select[str | None]:
+    return _name().distinct().order_by(t.attempt.c.step)
+
+
+def number_of(task: str, reference: str) -> int | None:
+    """Return the number in a step's id, TASK/NUMBER; None if the text is no such id."""
+    number = reference.removeprefix(f"{task}/")
+    return int(number) if number != reference and number.isascii() and number.isdecimal() and len(number) < 10 else None
+
+
+def find(executor: Executor, session_id: int, task: str, reference: str) -> str | None:
+    """Return the name of a step that has begun, or None.
+
+    Args:
+        reference: Name of the step, or its id. The name goes first.
+    """
+    of_task: Params = {"session_id": session_id, "task": task}
+    rows = executor.execute(_by_name(), {**of_task, "step": reference})
+    number = number_of(task, reference)
+    if not rows and number is not None:
+        rows = executor.execute(_by_number(), {**of_task, "number": number})
+    return rows[0][0] if rows else None
+
+
+def names(executor: Executor, session_id: int, task: str) -> list[str]:
+    """Return the names of the steps of a task that have begun."""
+    return [row[0] for row in executor.execute(_names(), {"session_id": session_id, "task": task})]
+
+
+def refuse_repeating(
+    executor: Executor, session: str, session_id: int, tasks: Iterable[str], *, without: Collection[int] = ()
+) -> None:
+    """Refuse to let tasks start over that have completed a step which was declared `once`.
+
+    Args:
+        tasks: Names of the tasks.
+        without: Ids of steps that do not count: they are given back for another reason.
+
+    Raises:
+        InvalidArgument: There is such a step.
+    """
+    for task in tasks:
+        for step in standing_of_task(executor, session_id, task):
+            if step.once and step.id not in without:
+                raise InvalidArgument(
+                    f"step {step.step} ({session}/{step.task}) has completed and is declared `once`, and would run "
+                    "again: add --repeat-once if it may"
+                )
+
+
+@statement
+def _count_done(dialect_name: str) -> sa.Select[str | None, int]:
+    return (
+        sa.select(t.attempt.c.step_of, sa.func.count())
+        .where(
+            t.attempt.c.session_id == bindparam("session_id"),
+            t.attempt.c.step_of.is_not(None),
+            standing(),
+            t.attempt.c.restorable,
+            sa.not_(among(dialect_name, t.attempt.c.id, "without")),
+        )
+        .group_by(t.attempt.c.step_of)
+    )
+
+
+def count_done(executor: Executor, session_id: int, *, without: Iterable[int] = ()) -> dict[str, int]:
+    """Return, by task, how many steps need not run again in the task's next attempt.
+
+    Args:
+        without: Ids of steps that do not count.
+    """
+    params = {"session_id": session_id, "without": json.dumps(list(without))}
+    rows = executor.execute(_count_done(executor.dialect_name), params)
+    return {row[0]: row[1] for row in rows}

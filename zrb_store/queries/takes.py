@@ -1,23 +1,207 @@
-"""Take the values of queues."""
+"""A hint where the live values of a queue begin, so that a backup or another old snapshot does not slow each pop down.
+
+As long as a snapshot may need them, PostgreSQL keeps the entries of values that were taken in the index of the live
+ones; a search from the beginning of the queue reads them all. A search that starts at the hint makes sure, in the same
+statement, that nothing can have come back before it. SQLite has no such entries, and no hints.
+
+Take the values of queues.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
-from zrb_store.db.chunks import LONGEST
 from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among, now, schema_is_unchanged, short_text, tick
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
+from zrb_store.queries.chunks import LONGEST
 from zrb_store.queries.clock import draw, given_moment, given_tick
-from zrb_store.queries.fronts import Front, not_before_front, parameters
 from zrb_store.queries.values import by_seq, from_live
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningUpdate
+
+
+_SLOW = 0.001  # seconds: a search that takes longer may be slow because of such entries
+_LASTS = 10.0  # seconds for which a hint is used, in case that somebody has changed rows in another way than we do
+
+
+class Front(NamedTuple):
+    """Where the live values of a queue begin.
+
+    Attributes:
+        first: No value with a lower seq is live.
+        low: The queue has no value with a lower seq, as long as this holds.
+        returns: The last number that was given to a return, in any queue, as long as this holds.
+    """
+
+    first: int
+    low: int
+    returns: int
+
+
+class _Hint(NamedTuple):
+    """A front, until when it is used, and the number of the connection: another server may lack some takes."""
+
+    front: Front | None
+    until: float
+    connection: int
+
+
+_hints: WeakKeyDictionary[Database, dict[int, _Hint]] = WeakKeyDictionary()
+
+
+def _returns() -> sa.ColumnElement[int]:
+    # Whatever makes a value live again records a return, while it has the queue locked. A sequence tells its last
+    # number at once, before the commit.
+    return literal_column("coalesce(pg_catalog.pg_sequence_last_value('zrb_return_id_seq'::regclass), 0)")
+
+
+def not_before_front() -> sa.ColumnElement[bool]:
+    """Return the condition that a value does not lie before the front, if the front still holds.
+
+    The fields of the front are parameters. A change that makes it invalid, and that the statement sees, is committed;
+    so its number is seen too.
+    """
+    other = t.value.alias("other")
+    is_valid = sa.and_(
+        bindparam("returns", type_=sa.BigInteger) == _returns(),
+        # Not EXISTS: without the order, PostgreSQL might read the table, hoping to find a row at once.
+        sa.select(other.c.seq)
+        .where(other.c.queue_id == bindparam("queue_id"), other.c.seq < bindparam("low", type_=sa.BigInteger))
+        .order_by(other.c.seq.desc())
+        .limit(literal_column("1"))
+        .scalar_subquery()
+        .is_(None),
+    )
+    return (
+        t.value.c.seq
+        >= sa.select(
+            sa.case((is_valid, bindparam("first", type_=sa.BigInteger)), else_=literal_column("-9223372036854775807"))
+        ).scalar_subquery()
+    )
+
+
+@statement
+def _lock() -> sa.Select[int, int, bool]:
+    may_know = literal_column("has_sequence_privilege('zrb_return_id_seq', 'USAGE')")
+    return (
+        sa.select(t.queue.c.low, t.queue.c.high, may_know)
+        .where(t.queue.c.id == bindparam("queue_id"))
+        .with_for_update(key_share=True)
+    )
+
+
+def _first_live() -> sa.Select[int]:
+    return (
+        sa.select(t.value.c.seq)
+        .where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
+        .order_by(t.value.c.seq)
+        .limit(literal_column("1"))
+    )
+
+
+@statement
+def _state() -> sa.Select[int, int | None]:
+    return sa.select(_returns(), _first_live().scalar_subquery())
+
+
+def known_front(database: Database, queue_id: int) -> Front | None:
+    """Return where the live values of a queue begin, if this process knows it."""
+    hint = _hints.get(database, {}).get(queue_id)
+    is_usable = hint is not None and hint.connection == database.connections and time.monotonic() < hint.until
+    return hint.front if hint is not None and is_usable else None
+
+
+def note_search(database: Database, queue_id: int, front: Front | None, seconds: float, taken: int | None) -> None:
+    """Note how a search for the first live value of a queue went, for the next ones.
+
+    Args:
+        front: Where it began, if that was known.
+        seconds: How long it has taken.
+        taken: The seq of the value, if it was taken and that is committed.
+    """
+    if database.dialect_name == "sqlite":
+        return
+    hints = _hints.setdefault(database, {})
+    hint = hints.get(queue_id)
+    if front is not None:
+        if hint is not None and hint.front == front and taken is not None and taken >= front.first:
+            hints[queue_id] = hint._replace(front=front._replace(first=taken + 1))
+    elif seconds >= _SLOW and (hint is None or time.monotonic() >= hint.until):
+        look(database, queue_id)
+
+
+def look(database: Database, queue_id: int) -> None:
+    """Find out where the live values of a queue begin, and remember it.
+
+    The lock waits for changes that make values live again. Those that come later record returns with higher numbers.
+    """
+
+    def work(transaction: Transaction) -> Front | None:
+        locked = transaction.execute(_lock(), {"queue_id": queue_id})
+        if not locked or not locked[0][2]:
+            return None
+        low, high, _ = locked[0]
+        # Read after the lock, since a statement that has to wait for a lock may have read it before.
+        returns, first = transaction.execute(_state(), {"queue_id": queue_id})[0]
+        return Front(first=high + 1 if first is None else first, low=low, returns=returns)
+
+    front = database.transact(work)
+    hint = _Hint(front, time.monotonic() + _LASTS, database.connections)
+    _hints.setdefault(database, {})[queue_id] = hint
+
+
+def parameters(front: Front | None) -> dict[str, int]:
+    """Return the parameters of `not_before_front`; none for a statement without it."""
+    return {} if front is None else front._asdict()
+
+
+def take_first(
+    database: Database, queue_id: int, take: Callable[[Front | None], tuple[int, str] | None]
+) -> tuple[int, str] | None:
+    """Take the first live value of a queue, in a transaction of its own.
+
+    Args:
+        take: Takes the value, searching from a front on, and returns its seq and the encoded value.
+    """
+    front = known_front(database, queue_id)
+    began = time.perf_counter()
+    found = take(front)
+    note_search(database, queue_id, front, time.perf_counter() - began, found[0] if found else None)
+    return found
+
+
+def _has_live() -> sa.Select[int]:
+    return (
+        sa.select(literal_column("1"))
+        .where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
+        .limit(literal_column("1"))
+    )
+
+
+@statement
+def _has_live_indexed() -> sa.Select[int]:
+    return _has_live().with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+
+
+@statement
+def _has_live_from_front() -> sa.Select[int]:
+    return _has_live().where(not_before_front())
+
+
+def has_live(database: Database, queue_id: int) -> bool:
+    """Whether a queue has a live value. Only an index is read."""
+    front = known_front(database, queue_id)
+    question = _has_live_indexed() if front is None else _has_live_from_front()
+    return bool(database.execute(question, {"queue_id": queue_id, **parameters(front)}))
 
 
 def _fits_chunk() -> sa.ColumnElement[bool]:
@@ -50,10 +234,8 @@ def take(
 
     Args:
         executor: The database, where the statement is a transaction of its own.
-        queue_id: The queue.
         attempt_id: The attempt that takes it, or None.
         right: Take the newest.
-        front: Where the live values begin, if that is known.
 
     Returns:
         Its seq and the encoded value; None if no value is live, the attempt may not write, or the value is so large

@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from zrb_store.db import columns
-from zrb_store.db.chunks import long_from
 from zrb_store.db.dialect import insert_if_absent, new_id, whole_text
 from zrb_store.db.tables import attempt, change, output, queue, returned, run, session, value
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.names import full_name
 from zrb_store.queries import chunks
-from zrb_store.queries.joined_attempts import pusher, taker
+from zrb_store.queries.attempts import pusher, taker
+from zrb_store.queries.chunks import long_from
 from zrb_store.records import UNSUCCESSFUL
 
 Record = dict[str, Any]
@@ -271,7 +271,6 @@ def set_owner(executor: Executor, link: str, queue_id: int, seq: int, at: int, a
     Nothing is set if that would contradict the rows, for example if the attempt was given back and the value was not.
 
     Args:
-        executor: The open transaction.
         link: `pushed_by`, `taken_by` or `returned`.
         queue_id: Id of the value's queue.
         seq: The value's seq.

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVarTuple
 
 from zrb_store.codec import Encoded
-from zrb_store.db.chunks import long_from
 from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged, short_text, tick
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
+from zrb_store.queries.chunks import long_from
 from zrb_store.queries.clock import Moment, by_then, given_moment, given_tick, later
 from zrb_store.queries.give_back import lock_queue
 
@@ -126,8 +126,6 @@ def push_many(
     The caller has checked that the attempt may write.
 
     Args:
-        transaction: The open transaction.
-        queue_id: The queue.
         items: The values.
         attempt_id: The attempt that pushes them, or None.
         moment: The moment of the push.

@@ -24,12 +24,7 @@ class _Axis:
     """The columns of a page that spans of time take."""
 
     def __init__(self, spans: Sequence[tuple[Moment, Moment]], width: int) -> None:
-        """Divide columns among spans. The first ones are left out if there is no room for all.
-
-        Args:
-            spans: The spans.
-            width: How many columns there are.
-        """
+        """Divide columns among spans. The first ones are left out if there is no room for all."""
         most = max(1, (width + len(_PAUSE)) // (_LEAST_SPAN + len(_PAUSE)))
         self.spans = spans[-most:]
         self.width = width

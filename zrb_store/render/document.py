@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from zrb_store.safe_text import printable
+from zrb_store.masking import printable
 
 
 @dataclass(frozen=True)

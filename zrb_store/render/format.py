@@ -1,27 +1,201 @@
-"""Formats of times, durations, sizes, errors and values: on one line and without control characters."""
+"""Messages to the user on stderr, and the commands that they advise as this user types them.
+
+That is `zrb-store X`, or `zrb xcom X` inside zrb. Below the edges nobody knows which program is running: there a
+message names a command as `zrb-store X`, between backticks, and whoever prints the message calls `as_typed`.
+
+zrb imports this module whenever it starts, so it imports little.
+
+Formats of times, durations, sizes, errors and values: on one line and without control characters.
+
+JSON that is written while its data is read: lazy lists and iterators are never held in memory as a whole.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
+import logging
 import os
-from collections.abc import Iterable
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from zrb_store.local_time import is_repeated, zone_name
-from zrb_store.records import to_datetime
+from zrb_store.masking import mask_text, one_line, printable
+from zrb_store.records import JsonTree, to_datetime
 from zrb_store.render.document import on_terminal
-from zrb_store.render.json_stream import dumps_compact
-from zrb_store.render.messages import as_typed, program_name
 from zrb_store.render.readable import TEXT_TAGS, readable
-from zrb_store.safe_text import one_line, printable
 
-if TYPE_CHECKING:  # the plugin uses this module without them
+if TYPE_CHECKING:
     from zrb_store.inspect.value import Value
-    from zrb_store.json_tree import JsonValue
-    from zrb_store.queries.changes import Change
-    from zrb_store.records import ErrorRecord, RunRecord
+    from zrb_store.queries.by_hand import Change
+    from zrb_store.records import ErrorRecord, JsonValue, RunRecord
+
+
+PROGRAM = "zrb-store"
+
+
+def as_typed(message: str, program: str) -> str:
+    """Return a message in which every command begins with what this user types."""
+    return message.replace(f"`{PROGRAM} ", f"`{program} ")
+
+
+def command_as_typed(command: str, program: str) -> str:
+    """Return a command line that begins with what this user types, if it is one of ours."""
+    return command.replace(f"{PROGRAM} ", f"{program} ", 1) if command.startswith(f"{PROGRAM} ") else command
+
+
+def zrb_program(program: str) -> str:
+    """Return what is typed before a command that only zrb can carry out: `resume`."""
+    return "zrb xcom" if program == PROGRAM else program
+
+
+def print_line(message: str, program: str, name: str | None = None) -> None:
+    """Print a message as one line, with secrets masked.
+
+    It is written in one piece: another thread may print at the same time.
+
+    Args:
+        name: What the line begins with, if not the program; an empty text for nothing.
+    """
+    begin = program if name is None else name
+    line = f"{begin}: " * bool(begin) + one_line(as_typed(mask_text(message), program))
+    print(f"{line}\n", end="", file=sys.stderr, flush=True)
+
+
+_log = logging.getLogger("zrb_store")
+
+
+class LogLines(logging.Handler):
+    """Prints warnings as the command prints its other messages."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        """Begin to pass on."""
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message. Whatever fails here must not fail the operation that logs."""
+        with contextlib.suppress(Exception):  # stderr may be closed
+            self._tell(record.getMessage())
+
+
+def print_warnings(tell: Callable[[str], None]) -> LogLines | None:
+    """Have the package's warnings printed from now on, and not by the program's other handlers, of which zrb has one.
+
+    Returns:
+        What prints them; None if they are printed already.
+    """
+    if any(isinstance(handler, LogLines) for handler in _log.handlers):
+        return None
+    handler = LogLines(tell)
+    _log.addHandler(handler)
+    _log.propagate = False
+    return handler
+
+
+@contextlib.contextmanager
+def printing_warnings(tell: Callable[[str], None]) -> Iterator[None]:
+    """Have the package's warnings printed within a block, unless they are already."""
+    handler = print_warnings(tell)
+    try:
+        yield
+    finally:
+        if handler is not None:
+            _log.removeHandler(handler)
+            _log.propagate = True
+
+
+def program_name() -> str:
+    """Return what the user of this command types before it: `zrb-store` or `zrb xcom`."""
+    import click  # late: zrb does not need it when it starts
+
+    return click.get_current_context().find_root().command_path
+
+
+Dumps = Callable[[JsonTree], str]
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_NOT_PLAIN = re.compile(r"[^\x20-\x7e\n]+")  # newlines stand only between items: in a string they are escapes
+
+
+def pieces(tree: JsonTree, dumps: Dumps, *, compact: bool, level: int = 0) -> Iterator[str]:
+    """Yield the JSON text of a tree in pieces.
+
+    Args:
+        tree: Plain data, which may contain lazy lists and iterators.
+        dumps: Writes plain data without these: on one line if `compact`, else with an indent of 2.
+        compact: Whether all is on one line.
+        level: How deep the tree is nested in the whole.
+    """
+    if not _has_lazy_parts(tree):
+        text = dumps(tree)
+        # A newline stands only between two items: in a string it is an escape.
+        yield text if compact or not level else text.replace("\n", _new_line(level))
+        return
+    opening, closing = "{}" if isinstance(tree, dict) else "[]"
+    colon, inner, outer = (":", "", "") if compact else (": ", _new_line(level + 1), _new_line(level))
+    separator = opening
+    for key, item in _items(tree):
+        prefix = separator + inner + ("" if key is None else f"{dumps(key)}{colon}")
+        for piece in pieces(item, dumps, compact=compact, level=level + 1):
+            yield prefix + piece
+            prefix = ""
+        separator = ","
+    yield opening + closing if separator == opening else outer + closing
+
+
+def _items(tree: JsonTree) -> Iterator[tuple[str | None, JsonTree]]:
+    """Yield the items of a dict with their keys, or of a list."""
+    if isinstance(tree, dict):
+        yield from tree.items()
+    elif isinstance(tree, Iterable):
+        yield from ((None, item) for item in tree)
+
+
+def _new_line(level: int) -> str:
+    return "\n" + level * "  "
+
+
+def _has_lazy_parts(tree: JsonTree) -> bool:
+    """Whether anything in the tree is neither a dict nor a list nor a scalar."""
+    remaining = [tree]  # not recursive: values may be nested as deep as Python's stack allows
+    while remaining:
+        part = remaining.pop()
+        if type(part) is dict:
+            remaining += part.values()
+        elif type(part) is list:
+            remaining += part
+        elif type(part) not in _SCALARS:
+            return True
+    return False
+
+
+def dumps_compact(tree: JsonTree) -> str:
+    """Write plain data as JSON on one line, as far as stdout can show it."""
+    return _dumps(tree, indent=None)
+
+
+def dumps_indented(tree: JsonTree) -> str:
+    """Write plain data as JSON with an indent of 2, as far as stdout can show it."""
+    return _dumps(tree, indent=2)
+
+
+def _dumps(tree: JsonTree, *, indent: int | None) -> str:
+    """Write JSON: where stdout is UTF-8 with escapes only for what cannot be printed, elsewhere in ASCII."""
+    separators = (",", ":") if indent is None else None
+    if codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8":
+        return json.dumps(tree, indent=indent, separators=separators)
+    text = json.dumps(tree, ensure_ascii=False, indent=indent, separators=separators)
+    return _NOT_PLAIN.sub(_escape_unprintable, text)
+
+
+def _escape_unprintable(match: re.Match[str]) -> str:
+    return printable(match[0], escape=lambda char: json.dumps(char)[1:-1])
+
 
 NOTHING = "-"
 _PREVIEW_LENGTH = 2000  # characters of a value that are looked at if it is going to be cut anyway
@@ -168,7 +342,6 @@ def preview(tree: JsonValue, *, full: bool = False) -> str:
     A command's result is shown as its output, but a str is put in quotes, so that it differs from a number.
 
     Args:
-        tree: The value.
         full: Whether all of it is needed, not only what fits in a table.
     """
     text = single_text(tree) if type(tree) is dict and tree.get("$") == "CmdResult" else None

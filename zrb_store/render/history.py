@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from zrb_store.inspect.agents import agent_note, agent_sum
 from zrb_store.inspect.session_view import Attempt, Step, Task
 from zrb_store.inspect.show import SessionDocument
-from zrb_store.inspect.timeline import Timeline, TimelineRow
-from zrb_store.queries.step_history import StepCounts
+from zrb_store.inspect.trace import Timeline, TimelineRow
+from zrb_store.masking import one_line
+from zrb_store.queries.history import StepCounts
 from zrb_store.records import AttemptRecord, RunRecord
 from zrb_store.render.document import Bar, Chart, ChartRow, Column, Lines, Moment, Table, page_width
 from zrb_store.render.format import (
@@ -24,7 +25,6 @@ from zrb_store.render.format import (
     run_process,
 )
 from zrb_store.render.table import display_width, shorten
-from zrb_store.safe_text import one_line
 
 _ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
 _STEP_WIDTH = 60  # columns of a step's name
@@ -81,7 +81,6 @@ def tasks_table(
         tasks: The tasks.
         until: The moment until which an attempt that runs has taken time; None not to show that.
         full: Whether the results of steps are shown whole.
-        every: Whether long lists of attempts are shown whole.
         all_steps: Whether all steps are shown one by one.
     """
     columns = (
@@ -155,13 +154,7 @@ def _error(attempt: AttemptRecord) -> str:
 
 
 def _step_row(step: Step, times: TimeFormat, until: int | None, width: int | None) -> list[str]:
-    """Return the row of a step: its last attempt, with the name of the step and its result.
-
-    Args:
-        step: The step.
-        until: As for `tasks_table`.
-        width: The width of the page; None to show name and result whole.
-    """
+    """Return the row of a step: its last attempt, with the name of the step and its result."""
     attempts, last = step.attempts, step.last
     has_completed = last.status == "completed"
     facts = {
@@ -209,7 +202,6 @@ def timeline_chart(document: SessionDocument, times: TimeFormat, *, every: bool,
     """Return the chart of a session's attempts, or a line if it has no tasks.
 
     Args:
-        every: Whether long lists of attempts are shown whole.
         steps: Whether steps are drawn too.
     """
     timeline = Timeline(document)

@@ -18,23 +18,21 @@ from pathlib import Path
 import click
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.damage import Damage
-from zrb_store.json_tree import JsonTree, JsonValue
-from zrb_store.render import json_stream
+from zrb_store.inspect.value import Damage
+from zrb_store.masking import printable
+from zrb_store.records import JsonTree, JsonValue
+from zrb_store.render import format
 from zrb_store.render.chart import draw
 from zrb_store.render.document import Block, Chart, Column, Fields, Lines, Table, on_terminal, page_width
-from zrb_store.render.format import as_json, counted, single_text
-from zrb_store.render.messages import print_line, program_name
+from zrb_store.render.format import as_json, counted, print_line, program_name, single_text
 from zrb_store.render.readable import readable
 from zrb_store.render.table import GAP, Row, display_width, measured_chunks, shorten
-from zrb_store.safe_text import printable
 
 
 def print_document(blocks: Iterable[Block], *, full: bool = False) -> None:
     """Print a document block by block: with rich on a terminal, elsewhere as plain text without escape sequences.
 
     Args:
-        blocks: The document.
         full: Whether long cells are left whole.
     """
     if on_terminal():
@@ -69,7 +67,7 @@ def echo_value(tree: JsonValue) -> None:
     refuse_inexpressible(tree)
     text = single_text(tree)
     if text is None:
-        text = readable(tree) if on_terminal() else json_stream.dumps_compact(as_json(tree))
+        text = readable(tree) if on_terminal() else format.dumps_compact(as_json(tree))
     echo_raw(text)
 
 
@@ -95,8 +93,8 @@ def echo_json(tree: JsonTree, *, one_line: bool = False) -> None:
         tree: Plain data.
         one_line: Whether to print it compactly on one line; otherwise it is indented.
     """
-    dumps = json_stream.dumps_compact if one_line else json_stream.dumps_indented
-    for piece in json_stream.pieces(tree, dumps, compact=one_line):
+    dumps = format.dumps_compact if one_line else format.dumps_indented
+    for piece in format.pieces(tree, dumps, compact=one_line):
         _write(piece, end="")
     _write("")
 
@@ -185,7 +183,6 @@ def plain_lines(blocks: Iterable[Block], width: int | None) -> Iterator[str]:
     """Yield the lines of a document, with an empty one between its blocks.
 
     Args:
-        blocks: The document.
         width: The width to which long cells are cut; None leaves them whole.
     """
     for number, block in enumerate(blocks):

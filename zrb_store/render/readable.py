@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from zrb_store.json_tree import JsonValue
+from zrb_store.records import JsonValue
 
 # Tags of values whose text says all.
 TEXT_TAGS = frozenset(
@@ -39,7 +39,6 @@ def readable(tree: JsonValue, length: int | None = None) -> str:
     output. What is known of a value that cannot be decoded is written as it is.
 
     Args:
-        tree: The value.
         length: About how many characters are needed; by default all.
     """
     written, room = [], length

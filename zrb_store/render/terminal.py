@@ -47,7 +47,6 @@ def styled_lines(blocks: Iterable[Block], *, full: bool = False) -> Iterator[Tex
     """Yield the lines of a document, none of them wider than the terminal.
 
     Args:
-        blocks: The document.
         full: Whether long cells are wrapped, not cut.
     """
     width = page_width()

@@ -9,9 +9,9 @@ from zrb_store.inspect.get import StepResult, StoredValue, part
 from zrb_store.inspect.queues import HeldBy
 from zrb_store.inspect.show import Queue, SessionDocument
 from zrb_store.inspect.value import Returned, Value
-from zrb_store.json_tree import JsonObject, JsonValue
-from zrb_store.queries.value_history import Only
-from zrb_store.records import UNSUCCESSFUL
+from zrb_store.masking import one_line
+from zrb_store.queries.history import Only
+from zrb_store.records import UNSUCCESSFUL, JsonObject, JsonValue
 from zrb_store.render.document import Block, Column, Fields, Lines, Table, on_terminal
 from zrb_store.render.format import (
     NOTHING,
@@ -35,7 +35,6 @@ from zrb_store.render.printing import (
     write_bytes,
 )
 from zrb_store.render.table import shorten
-from zrb_store.safe_text import one_line
 
 
 def print_value(stored: StoredValue | StepResult, output_format: str, path: str | None) -> None:

@@ -1,29 +1,38 @@
-"""A consumer: it takes the values of a queue, each by an attempt of its own."""
+"""A consumer: it takes the values of a queue, each by an attempt of its own.
+
+Claims on tasks, so that two threads never execute one task at the same time.
+
+The deliveries of a queue, one after the other, in a `for` or an `async for` loop.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import logging
 import math
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
-from zrb_store import codec, reclaim
+from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.names import storable_name
-from zrb_store.queries import attempts, deliveries, fronts, lookout, queues
+from zrb_store.queries import attempts, deliveries, queues, takes
+from zrb_store.queries.by_hand import dead_values
 from zrb_store.queries.deliveries import NextValue
-from zrb_store.queries.fronts import Front
 from zrb_store.queries.give_back import lock_queue
-from zrb_store.queries.requeue import dead_values
-from zrb_store.run.delivery import Delivery
-from zrb_store.run.lifecycle import RunLifecycle
-from zrb_store.run.open_deliveries import OpenDeliveries
-from zrb_store.waiting import QueueWait
+from zrb_store.queries.takes import Front
+from zrb_store.run.delivery import Delivery, OpenDeliveries
+from zrb_store.run.lifecycle import RunLifecycle, in_thread
+from zrb_store.runtime import reclaim
+from zrb_store.runtime.waiting import QueueWait, check_seconds
 from zrb_store.xcom import Xcom, current_attempt
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
@@ -87,7 +96,7 @@ class Consumer:
         self._begin = begin
         self._open = open_deliveries
         self._place = queue.place
-        self._has_any = lookout.has_value(run.database, *queue.place)
+        self._has_any = deliveries.has_value(run.database, *queue.place)
         self._batch = batch
         self._raises = raises
         self._decode = decode
@@ -121,8 +130,8 @@ class Consumer:
 
     def _has_value_in(self, queue_id: int) -> bool:
         if not self._passed_over:
-            return fronts.has_live(self.database, queue_id)
-        return bool(self._next_values(self.database, queue_id, 1, fronts.known_front(self.database, queue_id)))
+            return takes.has_live(self.database, queue_id)
+        return bool(self._next_values(self.database, queue_id, 1, takes.known_front(self.database, queue_id)))
 
     def forgive(self) -> None:
         """Pass over nothing any more."""
@@ -182,7 +191,7 @@ class Consumer:
             self._forget_at = max(_FEW, 2 * len(self._given_back))
 
     def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
-        front = fronts.known_front(self.database, queue_id)
+        front = takes.known_front(self.database, queue_id)
         seconds = 0.0
 
         def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
@@ -208,7 +217,7 @@ class Consumer:
             return None
         if taken is not None:
             first = None if self._passed_over else taken[1][0][0]
-            fronts.note_search(self.database, queue_id, front, seconds, first)
+            takes.note_search(self.database, queue_id, front, seconds, first)
         return taken
 
     def _choose(self, found: Sequence[NextValue]) -> list[int]:
@@ -250,3 +259,147 @@ class Consumer:
 
 def _pause(times: int) -> float:
     return min(_FIRST_PAUSE * 2.0 ** min(times, 10), _LONGEST_PAUSE)
+
+
+_PAUSE = 0.2  # seconds between two checks that there is still something to wait for
+
+
+class Claims:
+    """The tasks that the threads of this process have claimed in one run."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._changed = threading.Condition()
+        self._holders: dict[str, _Holder] = {}
+        self._attempts: weakref.WeakValueDictionary[str, Attempt] = weakref.WeakValueDictionary()
+
+    @contextlib.contextmanager
+    def claim(self, task: str, wait: Callable[[], Any] | None = None) -> Iterator[None]:
+        """Claim a task for as long as the `with` block runs.
+
+        Args:
+            task: Name of the task.
+            wait: If given, wait while another thread has the task claimed, and call this now and then; it may raise.
+
+        Raises:
+            ZrbStoreError: The task is under way, and is not to be waited for.
+        """
+        if self._pid != os.getpid():
+            self._reset()  # a forked child has none of its parent's other threads
+        mine = _Holder(threading.get_ident())
+        try:
+            with self._changed:
+                while (holder := self._holders.get(task)) is not None:
+                    if wait is None or holder.thread == mine.thread:
+                        raise _under_way(task)
+                    self._changed.wait(_PAUSE)
+                    wait()
+                attempt = self._attempts.get(task)
+                if attempt is not None and attempt.is_open:
+                    raise _under_way(attempt.name)
+                self._holders[task] = mine
+            yield
+        finally:
+            with self._changed:
+                if self._holders.get(task) is mine:
+                    del self._holders[task]
+                    self._changed.notify_all()
+
+    def hold_until_ended(self, attempt: Attempt) -> None:
+        """Hold the claim of an attempt's task until the attempt has ended or was garbage-collected."""
+        with self._changed:
+            self._attempts[attempt.task] = attempt
+
+
+class _Holder:
+    def __init__(self, thread: int) -> None:
+        self.thread = thread
+
+
+def _under_way(what: str) -> ZrbStoreError:
+    return ZrbStoreError(f"{what} is under way in this process: it must end before the task's next attempt begins")
+
+
+class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
+    """What `Run.consume` returns. Iteration ends when the queue has been empty for the time to wait.
+
+    Each delivery must have ended before the next one: use it in a `with` block.
+    """
+
+    def __init__(self, consumer: Consumer, wait: float, finishing: threading.Event | None = None) -> None:
+        """Prepare to take values.
+
+        Args:
+            consumer: Takes them.
+            wait: How many seconds to wait for a value; `math.inf` for ever.
+            finishing: When it is set, the iteration ends.
+
+        Raises:
+            InvalidArgument: The time is negative or no number.
+        """
+        self._consumer = consumer
+        self._wait = wait
+        self._finishing = finishing or threading.Event()
+        self._last: Delivery | None = None
+        check_seconds(wait)
+
+    def __next__(self) -> Delivery:
+        self._refuse_if_open()
+        if self._finishing.wait(self._pause()):
+            raise StopIteration
+        waiting = None
+        while (delivery := self._consumer.take()) is None:
+            waiting = waiting or self._consumer.waiting(self._wait)
+            if not waiting.wait(self._finishing.is_set):
+                if not math.isinf(self._wait) or self._finishing.is_set():
+                    raise StopIteration
+                self._consumer.forgive()
+                waiting = None
+        self._last = delivery
+        return delivery
+
+    def __aiter__(self) -> Deliveries:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        self._refuse_if_open()
+        await asyncio.sleep(await in_thread(self._pause))
+        waiting = None
+        while (delivery := await in_thread(self._consumer.take, _give_back)) is None:
+            waiting = waiting or self._consumer.waiting(self._wait)
+            if not await _wait_in_thread(waiting):
+                if not math.isinf(self._wait):
+                    raise StopAsyncIteration
+                self._consumer.forgive()
+                waiting = None
+        self._last = delivery
+        return delivery
+
+    def _pause(self) -> float:
+        """Return how many seconds to pause before the next value; 0 if there is none and the loop ends at once."""
+        is_over = not self._wait and self._consumer.pause and not self._consumer.has_value()
+        return 0.0 if is_over else self._consumer.announced_pause()
+
+    def _refuse_if_open(self) -> None:
+        last, self._last = self._last, None
+        if last is not None and last.is_open:
+            last.fail(status="interrupted")
+            name = last.attempt.full_name
+            raise ZrbStoreError(f"{name} was not ended before the next delivery: use `with delivery as value:`")
+
+
+def _give_back(delivery: Delivery | None) -> None:
+    if delivery is not None:
+        delivery.attempt.fail(status="interrupted")  # not a failure of the consumer, which may well take it next
+
+
+async def _wait_in_thread(waiting: QueueWait) -> bool:
+    """Do what `QueueWait.wait` does without blocking the event loop."""
+    while (pause := waiting.next_pause()) is not None:
+        await asyncio.sleep(pause)
+        if await asyncio.to_thread(waiting.is_time_to_look):
+            return True
+    return False

@@ -1,18 +1,33 @@
-"""The life of a run: it takes the lease of its session, and ends with a status."""
+"""The life of a run: it takes the lease of its session, and ends with a status.
+
+The specification of a run: what it is for, and how it was started.
+
+Calls in a thread that a coroutine waits for to the end.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import contextvars
+import functools
+import json
 import os
-from collections.abc import Callable
+import platform
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
-from zrb_store import lease, settings
+from zrb_store import codec, settings
 from zrb_store.attempt import status_after
-from zrb_store.codec import fast_json
+from zrb_store.codec import json_text
+from zrb_store.codec.compare import describe_changes, names_of, names_of_unstorable, without_names
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import (
+    InputsDiffer,
     LeaseLost,
     SchemaAhead,
     SessionBusy,
@@ -21,18 +36,148 @@ from zrb_store.errors import (
     StoreUnavailable,
     ZrbStoreError,
 )
+from zrb_store.masking import error_text, mask_command, mask_text
+from zrb_store.process import identity
 from zrb_store.queries import attempts, deliveries, runs, sessions, steps
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.queries.lease import how_it_died, refuse_live, suspected
-from zrb_store.queries.standing_steps import refuse_repeating
-from zrb_store.records import AttemptRecord, RunRecord
-from zrb_store.run.spec import RunSpec
-from zrb_store.safe_text import error_text
+from zrb_store.queries.steps import refuse_repeating
+from zrb_store.records import AttemptRecord, RunRecord, SessionRecord
+from zrb_store.runtime import lease
+from zrb_store.settings import current_folder, is_same_file
 from zrb_store.xcom import Xcoms
 
 if TYPE_CHECKING:
-    from zrb_store.resume_plan import Reruns
+    from zrb_store.inspect.resume import Reruns
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a run is for, and how it was started.
+
+    Attributes:
+        task: Name of the main task, or the absolute path of a script; None if it does not matter.
+        path: How zrb's command line names the task.
+        inputs: The task's inputs; None if they do not matter. Of secret ones, those that were given, without their
+            values.
+        secret_inputs: Names of the inputs that are secret. They are not compared, but a run must be given those that an
+            earlier run was given.
+        changed_inputs: Names of the inputs that are not compared either: a resume was given them, or their defaults,
+            since the task declares them in another way now.
+        default_of: Returns the text of the default that an input has; None if it has another value. It is asked about
+            inputs that an earlier run did not have: those with their defaults are not compared.
+        project: Folder of the project; None if it does not matter.
+        parent: SESSION or SESSION/TASK#N that started this session.
+        origin: `cli`, `web` or `library`.
+        command: The command line; its secrets are masked before it is stored.
+        zrb_version: Version of zrb, None without zrb.
+        again: Whether a completed session is run again.
+    """
+
+    task: str | None = None
+    path: Sequence[str] = ()
+    inputs: Mapping[str, Any] | None = None
+    secret_inputs: Collection[str] = ()
+    changed_inputs: Collection[str] = ()
+    default_of: Callable[[str], str | None] | None = None
+    project: str | None = None
+    parent: str | None = None
+    origin: str = "library"
+    command: Sequence[str] = ()
+    zrb_version: str | None = None
+    again: bool = False
+
+    def run_columns(self) -> dict[str, Any]:
+        """Return what is stored with the run: how it was started, and in which process."""
+        return {
+            **asdict(identity()),
+            "origin": self.origin,
+            "command": json.dumps(mask_command(self.command)),
+            "folder": current_folder(),
+            "python_version": platform.python_version(),
+            "zrb_version": self.zrb_version,
+        }
+
+    def session_columns(self, session: SessionRecord) -> dict[str, str | None]:
+        """Return what is stored with the session: what it is for, by this run or an earlier one."""
+        return {
+            "project": self.project or session.project,
+            "task": self.task or session.task,
+            "path": json.dumps(list(self.path) or session.path),
+            "inputs": session.inputs if self.inputs is None else codec.encode_named(self.inputs),
+            "parent": self.parent,
+        }
+
+    def refuse_other(self, session: SessionRecord) -> dict[str, str]:
+        """Refuse a session that is for another project, another task or other inputs.
+
+        Returns:
+            The texts of the defaults of inputs that the task has declared since, by name.
+
+        Raises:
+            InputsDiffer: The session is for something else.
+        """
+        theirs, ours = session.project, self.project
+        if theirs and ours and theirs != ours:
+            where = f"session {session.name} belongs to project {theirs}"
+            if Path(theirs).is_dir():
+                raise InputsDiffer(f"{where}, not to {ours}: `cd {shlex.quote(theirs)}`, and try again there")
+            raise InputsDiffer(f"{where}, which is not here, and not to {ours}: use another session name")
+        theirs, ours = session.task, self.task
+        if theirs and ours and not _is_same_task(theirs, ours):
+            between = f"{_named(theirs)}, not to {_named(ours) if _is_script(theirs) or _is_script(ours) else ours}"
+            remedy = "use another session name"
+            if _is_script(ours):
+                remedy += f", or session.run(task={theirs!r}) to continue this one"
+            raise InputsDiffer(f"session {session.name} belongs to {between}: {remedy}")
+        added: dict[str, str] = {}
+        if self.inputs is not None and session.inputs is not None:
+            before, now = session.inputs, codec.encode_named(self.inputs)
+            other = {*self.secret_inputs, *self.changed_inputs}
+            if self.default_of is not None:
+                new = [name for name in self.inputs if name not in {*other, *names_of(before)}]
+                added = {name: text for name in new if (text := self.default_of(name)) is not None}
+            other.update(added)
+            before, now = without_names(before, other), without_names(now, other)
+            if difference := describe_changes(before, now):
+                message = (
+                    f"session {session.name} was started with other inputs: {difference}; use another session name"
+                )
+                raise InputsDiffer(mask_text(message))
+            if unknown := names_of_unstorable(before) | names_of_unstorable(now):
+                raise InputsDiffer(
+                    f"session {session.name} may have been started with other inputs: {', '.join(sorted(unknown))} "
+                    "cannot be stored, and so cannot be compared; use another session name, or "
+                    "zrb_store.register_codec for its class"
+                )
+        return added
+
+    def refuse_default_secrets(self, session: SessionRecord) -> None:
+        """Raise `InputsDiffer` if a secret input that was given to an earlier run is not given to this one."""
+        if self.inputs is None or session.inputs is None:
+            return
+        before = names_of(session.inputs)
+        missing = [name for name in before if name in self.secret_inputs and name not in self.inputs]
+        if missing:
+            options = " ".join(f"--{name} VALUE" for name in missing)
+            raise InputsDiffer(
+                f"session {session.name} was started with a value for {', '.join(missing)}, which is secret and not "
+                f"stored: give {options} again"
+            )
+
+
+def _is_same_task(theirs: str, ours: str) -> bool:
+    return theirs == ours or (_is_script(theirs) and _is_script(ours) and is_same_file(theirs, ours))
+
+
+def _is_script(task: str) -> bool:
+    return Path(task).is_absolute()
+
+
+def _named(task: str) -> str:
+    return f"{'script' if _is_script(task) else 'task'} {task}"
+
 
 ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns]"
 """Chooses, by all attempts of a session, what is given back because it runs again."""
@@ -92,7 +237,7 @@ class RunLifecycle:
         """
         self._pid = os.getpid()
         try:
-            fast_json.load()
+            json_text.load()
         except OSError as error:  # this process may open no more files
             raise self.database.dialect.explain(error, self.database.url) or error from error
         try:
@@ -186,12 +331,12 @@ class RunLifecycle:
             self.tell_unavailable(unavailable)
             raise
         if told:
-            from zrb_store.on_failure import tell_end  # only now: most runs end without it
+            from zrb_store.runtime.on_failure import tell_end  # only now: most runs end without it
 
             tell_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
         if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
-            from zrb_store.retention import apply_retention  # only now: most runs end without it
+            from zrb_store.run.retention import apply_retention  # only now: most runs end without it
 
             apply_retention(self.database)
 
@@ -200,7 +345,7 @@ class RunLifecycle:
         if not isinstance(error, StoreUnavailable | SchemaAhead | StoreMissing) or not self._tells():
             return
         from zrb_store.inspect.alert import resume_by_zrb
-        from zrb_store.on_failure import tell_unavailable
+        from zrb_store.runtime.on_failure import tell_unavailable
 
         spec = self._spec
         remedy = resume_by_zrb(self.session, spec.project, None) if spec.path else None
@@ -214,7 +359,7 @@ class RunLifecycle:
         """Tell of the dead run that this one has taken over, and of other runs that died."""
         if not self._tells():
             return
-        from zrb_store.on_failure import tell_death, tell_stale
+        from zrb_store.runtime.on_failure import tell_death, tell_stale
 
         if self._dead_run is not None:
             tell_death(self.database, self.session, *self._dead_run)
@@ -284,3 +429,35 @@ class RunLifecycle:
 def _is_started(transaction: Transaction, started: tuple[int, int, int] | SessionBusy) -> bool:
     """Whether a run that was started is there."""
     return not isinstance(started, SessionBusy) and runs.outcome_of(transaction, started[1]) is not None
+
+
+T = TypeVar("T")
+
+
+async def in_thread(work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+    """Call a function in a thread, and wait until it has ended, however often the coroutine is cancelled meanwhile.
+
+    Args:
+        work: The function. A thread cannot be cancelled: it goes on.
+        undo: Called likewise with what `work` returned, if the coroutine was cancelled and nobody will get that.
+
+    Returns:
+        What the function returned.
+
+    Raises:
+        CancelledError: The coroutine was cancelled; the function has ended.
+    """
+    # Not a task: when its program ends, `asyncio.run` cancels all tasks at once, and what one returned would be lost.
+    future = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work)
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return future.result()
+    if future.exception() is None and undo is not None:
+        with contextlib.suppress(ZrbStoreError):  # the cancellation under way says more
+            await in_thread(functools.partial(undo, future.result()))
+    raise cancelled

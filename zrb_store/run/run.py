@@ -8,21 +8,17 @@ from typing import Any, Literal, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
-from zrb_store.codec.inputs import describe_changes, mask_encoded, stored_arguments
-from zrb_store.db.failpoints import failpoint
-from zrb_store.db.transaction import Row, Transaction
+from zrb_store.codec.compare import describe_changes, mask_encoded, stored_arguments
+from zrb_store.db.transaction import Row, Transaction, failpoint
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskCompleted, ZrbStoreError
+from zrb_store.masking import mask_text
 from zrb_store.names import check_name
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.records import AttemptRecord
-from zrb_store.run.claims import Claims
-from zrb_store.run.consumer import Consumer
-from zrb_store.run.deliveries import Deliveries
-from zrb_store.run.lifecycle import RunLifecycle
-from zrb_store.run.open_deliveries import OpenDeliveries
-from zrb_store.run.spec import RunSpec
-from zrb_store.safe_text import mask_text
+from zrb_store.run.consumer import Claims, Consumer, Deliveries
+from zrb_store.run.delivery import OpenDeliveries
+from zrb_store.run.lifecycle import RunLifecycle, RunSpec
 from zrb_store.xcom import Xcom, Xcoms, current_attempt
 
 T = TypeVar("T")

@@ -1,36 +1,40 @@
-"""A durable queue with the interface of zrb's `Xcom` and of `collections.deque`."""
+"""A durable queue with the interface of zrb's `Xcom` and of `collections.deque`.
+
+The queues of one session by name.
+"""
 
 from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any, Concatenate, NoReturn, ParamSpec, Self, SupportsIndex
+from typing import Any, Concatenate, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, overload
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
-from zrb_store.db.failpoints import failpoint
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction, failpoint
 from zrb_store.errors import SessionNotFound
-from zrb_store.operations import queue as limits
-from zrb_store.queries import values
+from zrb_store.operations import values as limits
+from zrb_store.queries import queues, values
 from zrb_store.queries.clock import draw
-from zrb_store.queries.owner import Owner
 from zrb_store.queries.sessions import being_removed
+from zrb_store.queries.store import Owner
 from zrb_store.queries.values import NewValue
-from zrb_store.xcom.edits import (
+from zrb_store.xcom.reader import (
     NOTHING,
     Edit,
     Editor,
     Live,
+    as_index,
+    as_number,
     edit_delete,
     edit_insert,
     edit_reverse,
     edit_rotate,
     edit_set_item,
 )
-from zrb_store.xcom.reader import as_index, as_number
 from zrb_store.xcom.session_queues import SessionQueues
 from zrb_store.xcom.taking import QueueTaker, call
 
@@ -294,3 +298,53 @@ class Xcom(QueueTaker):
         if owner:
             owner.refuse_if_closed()
         raise SessionNotFound(being_removed(self._queues.session))
+
+
+D = TypeVar("D")
+
+
+class Xcoms(SessionQueues, Mapping[str, Xcom]):
+    """The queues of one session by name. A missing queue reads as empty; `in` and `get` create nothing."""
+
+    def __init__(
+        self,
+        database: Database,
+        session: str,
+        max_value: int,
+        owner: Owner | None = None,
+        parent_attempt: Owner | None = None,
+    ) -> None:
+        super().__init__(database, session, max_value, owner, parent_attempt)
+        self._xcoms: dict[str, Xcom] = {}
+
+    def bound_to(self, owner: Owner) -> Xcoms:
+        """Return the same queues, with every operation belonging to `owner`."""
+        bound = Xcoms(self.database, self.session, self.max_value, owner)
+        bound.share_ids(self)
+        return bound
+
+    def __getitem__(self, name: str) -> Xcom:
+        xcom = self._xcoms.get(name)
+        if xcom is None:
+            xcom = self._xcoms[name] = Xcom(self, name)
+        return xcom
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.find_id(self[name].name, refresh=True) is not None
+
+    @overload
+    def get(self, name: str, /) -> Xcom | None: ...
+    @overload
+    def get(self, name: str, default: D, /) -> Xcom | D: ...
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """Return the queue if anything was ever pushed to it, else the default."""
+        return self[name] if name in self else default  # noqa: SIM401 - this is get
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(queues.queue_ids(self.database, self.session))
+
+    def __len__(self) -> int:
+        return len(queues.queue_ids(self.database, self.session))
+
+    def __repr__(self) -> str:
+        return f"<Xcoms of {self.session}>"

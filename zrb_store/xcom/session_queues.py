@@ -6,11 +6,11 @@ import contextlib
 import time
 import warnings
 
-from zrb_store import reclaim
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import queues, values
-from zrb_store.queries.owner import Owner
+from zrb_store.queries.store import Owner
+from zrb_store.runtime import reclaim
 
 _UNWATCHED = contextlib.nullcontext()
 

@@ -1,20 +1,34 @@
-"""The taking half of a queue: what a process does with the values of others."""
+"""The taking half of a queue: what a process does with the values of others.
+
+The attempt that the current code runs in.
+"""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar, Token
 from typing import Any, SupportsIndex, TypeVar
 
-from zrb_store.db.failpoints import failpoint
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Transaction, failpoint
 from zrb_store.errors import InvalidArgument
-from zrb_store.queries import fronts, takes, values
-from zrb_store.queries.owner import Owner
-from zrb_store.waiting import QueueWait, check_seconds
-from zrb_store.xcom.current import current_attempt
+from zrb_store.queries import takes, values
+from zrb_store.queries.store import Owner
+from zrb_store.runtime.waiting import QueueWait, check_seconds
 from zrb_store.xcom.reader import QueueReader
 from zrb_store.xcom.session_queues import SessionQueues
+
+current_attempt: ContextVar[Owner | None] = ContextVar("zrb_store_current_attempt", default=None)
+
+
+def leave(token: Token[Owner | None]) -> None:
+    """Let the code run in what it ran in before `current_attempt.set` returned this token."""
+    # A generator or a coroutine that is closed elsewhere ends in another context, where there is nothing to reset.
+    try:  # noqa: SIM105 - contextlib.suppress takes longer, and every step ends here
+        current_attempt.reset(token)
+    except ValueError:
+        pass
+
 
 T = TypeVar("T")
 
@@ -91,7 +105,7 @@ class QueueTaker(QueueReader):
         attempt_id = owner.id if owner else None
         if right or database.dialect_name == "sqlite":
             return takes.take(database, queue_id, attempt_id, right=right)
-        return fronts.take_first(
+        return takes.take_first(
             database, queue_id, lambda front: takes.take(database, queue_id, attempt_id, front=front)
         )
 
@@ -147,7 +161,7 @@ class QueueTaker(QueueReader):
                 return None
 
     def _has_value(self, queue_id: int) -> bool:
-        return fronts.has_live(self._queues.database, queue_id)
+        return takes.has_live(self._queues.database, queue_id)
 
     def append_pop_callback(self, callback: Callable[[], Any]) -> None:
         """Call `callback` after each pop of this object (not of other processes)."""

@@ -1,7 +1,7 @@
 """The differences between SQLite and PostgreSQL in the use of a store.
 
 `sqlite.py` and `postgresql.py` each contain the hooks for one database, `statements.py` the statements that differ. The
-differences in migrations are in `db/migrate.py`, those in what the databases report about themselves in `db/about.py`.
+differences in migrations are in `db/migrate.py`, those in what the databases report about themselves in `db/schema.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zrb_store.db.core import Statement
 from zrb_store.db.dialect.lost_commits import CommitHooks
-from zrb_store.db.dialect.open_file import OpenFile, StoreReplaced
 from zrb_store.db.dialect.postgresql import NoConnectionLeft, PostgreSQL
-from zrb_store.db.dialect.sqlite import SQLite, sqlite_path
+from zrb_store.db.dialect.sqlite import OpenFile, SQLite, StoreReplaced, sqlite_path
 from zrb_store.db.dialect.statements import (
     among,
     byte_length,
@@ -140,7 +139,6 @@ class Dialect(CommitHooks, Protocol):
 
         Args:
             error: The error that the driver raised.
-            url: The URL of the store.
             locked: Whether another transaction is known to be the cause, even if the error does not say so.
         """
 

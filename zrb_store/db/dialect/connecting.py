@@ -14,6 +14,7 @@ from zrb_store.db.waiting import connect_until
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+
 SECONDS = 10.0
 """How long the server may take to answer: as long as it may take to accept a connection."""
 _LEAST = 1.0  # seconds, although somebody waits less long

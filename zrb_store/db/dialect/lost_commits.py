@@ -11,10 +11,9 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from zrb_store.db import REVISION
 from zrb_store.db.dialect.statements import upgraded_meanwhile
-from zrb_store.db.failpoints import failpoint
-from zrb_store.db.revision import REVISION
-from zrb_store.db.transaction import Lost, Row, Transaction
+from zrb_store.db.transaction import Lost, Row, Transaction, failpoint
 from zrb_store.errors import StoreUnavailable
 
 T = TypeVar("T")

@@ -11,18 +11,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from zrb_store.db import waiting
+from zrb_store.db import REVISION_SQL, waiting
 from zrb_store.db.core import sa, statement
 from zrb_store.db.dialect.connecting import addresses, answer, connect, is_pooled
 from zrb_store.db.dialect.lost_commits import ABOUT_SESSION_SQL, TICKET_SQL, Ticket, end_session, was_committed
 from zrb_store.db.dialect.watchdog import Watched, watch
-from zrb_store.db.revision import REVISION_SQL
+from zrb_store.db.location import shown_url
 from zrb_store.db.transaction import Transaction
-from zrb_store.db.urls import shown_url
 from zrb_store.db.waiting import connect_until
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
+from zrb_store.masking import mask_text
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
-from zrb_store.safe_text import mask_text
 
 if TYPE_CHECKING:
     import psycopg

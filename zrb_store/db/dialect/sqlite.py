@@ -1,8 +1,14 @@
-"""SQLite's hooks."""
+"""SQLite's hooks.
+
+Opening the file of a SQLite store. SQLAlchemy is not needed for it.
+
+Detect that the file of an open store was deleted or replaced.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
 import sqlite3
@@ -13,16 +19,159 @@ from typing import TYPE_CHECKING, Any
 
 from zrb_store.db.core import compiling, sa, statement
 from zrb_store.db.dialect.lost_commits import Ticket
-from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.statements import revision_of
 from zrb_store.db.dialect.watchdog import Watched
-from zrb_store.db.sqlite_file import open_file_read_only, open_uri, primary_code, stamp, wal
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
+
+
+def open_uri(uri: str) -> sqlite3.Connection:
+    """Open a database by SQLite's URI of its file, in autocommit mode."""
+    # timeout=0: our own retries, with random pauses, are fairer than SQLite's, which may starve a process for seconds.
+    return sqlite3.connect(
+        uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+
+
+def open_file_read_only(path: Path) -> sqlite3.Connection:
+    """Open a file that exists, to read it only."""
+    uri = path.absolute().as_uri()
+    driver = open_uri(f"{uri}?mode=ro")
+    try:
+        driver.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    except sqlite3.Error as error:
+        driver.close()
+        # In a folder that we may not write, a WAL database can be read only while nobody has it open (no -wal file).
+        if primary_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) and not wal(path).exists():
+            return open_uri(f"{uri}?immutable=1")
+        raise
+    return driver
+
+
+def is_open_elsewhere(path: Path) -> bool:
+    """Whether any other connection has the file open. This is not seen of one that uses no write-ahead log.
+
+    Connections of this process count too.
+    """
+    driver = open_uri(f"{path.absolute().as_uri()}?mode=rw")
+    try:
+        driver.execute("PRAGMA locking_mode=EXCLUSIVE")
+        driver.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    except sqlite3.OperationalError as error:
+        if primary_code(error) == sqlite3.SQLITE_BUSY:
+            return True
+        raise
+    finally:
+        driver.close()
+    return False
+
+
+def wal(path: Path) -> Path:
+    """Return the write-ahead log of a database file."""
+    return path.with_name(path.name + "-wal")
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Return when a file was last written, and its size; None if there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def primary_code(error: BaseException) -> int:
+    """Return SQLite's primary result code of an error; 0 if it has none."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+FileIdentity = tuple[int, int]
+
+# Each connection holds a shared lock on this byte of the -shm file (UNIX_SHM_DMS in SQLite's os_unix.c).
+_LOCKED_BYTE = 128
+
+
+class StoreReplaced(StoreUnavailable):
+    """The file of the store was deleted, or another file has taken its name."""
+
+
+class OpenFile:
+    """A database file that a connection of this process has open.
+
+    If the file is deleted or replaced, SQLite keeps writing to the old file, which nobody can find any more. It also
+    leaves a -wal file, which SQLite would apply to the new file of the same name. If only the -wal file is deleted, the
+    next process makes another one, and neither sees what the other writes.
+
+    Attributes:
+        has_lost_log: Whether the -wal file was deleted or replaced, as far as `is_kept` has found.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._name = str(path)
+        self._file = _identity(path)
+        self._wal: FileIdentity | None = None
+        self._wal_name = f"{path}-wal"
+        self.has_lost_log = False
+
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to this file."""
+        return _identity(self._name) == self._file
+
+    def is_kept(self) -> bool:
+        """Whether the path still leads to this file, and its -wal file is still that of the first write.
+
+        Ask after each write, while the connection is open: SQLite keeps the -wal file as long.
+        """
+        in_place, log = self.is_in_place(), _identity(self._wal_name)
+        if self._wal is None and in_place:
+            self._wal = log  # the first write has created it
+        self.has_lost_log = self._wal is not None and log != self._wal
+        return in_place and not self.has_lost_log
+
+    def let_close(self, driver: object) -> bool:
+        """Whether the connection may be closed. If not, it stays open as long as the process, whoever forgets it.
+
+        It would write a lost log over what others have written since, and delete theirs.
+        """
+        if not self.has_lost_log or _identity(self._wal_name) is None:
+            return True
+        import ctypes  # late: few need it
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(driver))
+        return False
+
+    def put_log_aside(self) -> None:
+        """If the file was replaced, rename its -wal file to `-wal.replaced`. Call this once the connection is closed.
+
+        A -wal file that another process uses, or that belongs to the new file, is left alone.
+        """
+        wal, index = self._beside("-wal"), self._beside("-shm")
+        if self.is_in_place() or not self._path.exists() or _identity(wal) != self._wal or not index.exists():
+            return
+        with index.open("r+b") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCKED_BYTE)
+            except OSError:
+                return
+            wal.rename(self._beside("-wal.replaced"))
+            index.unlink()
+
+    def _beside(self, ending: str) -> Path:
+        return self._path.with_name(self._path.name + ending)
+
+
+def _identity(path: Path | str) -> FileIdentity | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - Path.stat takes longer, and every write waits for this
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
 
 _SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 # Explanations of SQLite's errors by primary result code (https://www.sqlite.org/rescode.html).

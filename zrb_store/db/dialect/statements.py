@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zrb_store.db import REVISION, REVISION_SQL
 from zrb_store.db.core import bindparam, compiling, literal_column, sa, statement, t
-from zrb_store.db.revision import REVISION, REVISION_SQL
 from zrb_store.errors import SchemaAhead
-from zrb_store.name_pattern import NamePattern
+from zrb_store.names import NamePattern
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate

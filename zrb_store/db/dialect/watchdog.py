@@ -149,14 +149,7 @@ class _Watchdog:
             self._ask(database, statement, number, cancel=False)
 
     def _ask(self, database: Watched, statement: Statement, number: int, *, cancel: bool) -> None:
-        """Ask the server whether a statement waits for a lock, and say so.
-
-        Args:
-            database: The database.
-            statement: The connection of the operation.
-            number: The number of the statement.
-            cancel: Whether to cancel it if it does.
-        """
+        """Ask the server whether a statement waits for a lock, and say so."""
         driver = statement.driver
         now, began, waits_until = time.monotonic(), database.began, database.deadline
         # Whoever stops waiting soon is not kept longer by a server that does not answer at all.
@@ -182,13 +175,7 @@ class _Watchdog:
 
 
 def _is_locked_out(statement: Statement, other: Any, *, cancel: bool) -> bool:
-    """Return whether a statement waits for a lock.
-
-    Args:
-        statement: The connection on which another thread waits for it.
-        other: psycopg's connection to the same server.
-        cancel: Whether to cancel it if it does.
-    """
+    """Return whether a statement waits for a lock."""
     driver = statement.driver
     if not is_pooled(other, int(answer(other, "SELECT pg_catalog.pg_backend_pid()")[0])):
         what = "pg_catalog.pg_cancel_backend(pid)" if cancel else "1"

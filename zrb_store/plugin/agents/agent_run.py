@@ -1,22 +1,200 @@
-"""One run of a stored agent: what it starts from, how zrb runs it, and what must not be done twice around it."""
+"""What was decided about tool calls that need an approval, as it is stored.
+
+Deferred calls that a capability of the agent answers, such as pydantic-ai's `HandleDeferredToolCalls`.
+
+One run of a stored agent: what it starts from, how zrb runs it, and what must not be done twice around it.
+
+The instructions that a task declares, as digests. zrb adds some that change by themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import copy
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from types import CodeType
 from typing import Any
 
+from pydantic import TypeAdapter
+from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
+from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
+from pydantic_ai.tools import RunContext
+
 from zrb_store import codec
-from zrb_store.attempt import Done, Step
-from zrb_store.codec.inputs import positional_and_named
-from zrb_store.plugin.agents.approvals import are_decided, arguments_of, repeat_approvals, stored_approvals
+from zrb_store.attempt import Attempt, Done, Step
+from zrb_store.codec import Encoded
+from zrb_store.codec.compare import positional_and_named
+from zrb_store.errors import StepUncertain
 from zrb_store.plugin.agents.capability import StoredAgent
-from zrb_store.plugin.agents.deferred import StoredHandler
 from zrb_store.plugin.agents.fingerprint import digest
-from zrb_store.plugin.agents.instructions import declared_instructions
 from zrb_store.plugin.agents.journal import Journal
-from zrb_store.plugin.agents.prompts import NotReadable, Prompt, read_prompt
+from zrb_store.plugin.agents.outcomes import UNKNOWN, storable
+from zrb_store.plugin.agents.prompts import Mode, NotReadable, Prompt, encoded_messages, read_prompt
+from zrb_store.xcom import current_attempt
+
+_APPROVALS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
+
+
+def arguments_of(calls: Sequence[Any]) -> dict[str, Any]:
+    """Return the arguments of tool calls by call id, as they are now. A hook of zrb may rewrite them in place."""
+    return {call.tool_call_id: copy.deepcopy(call.args) for call in calls if isinstance(call.args, dict)}
+
+
+def are_decided(results: DeferredToolResults) -> bool:
+    """Whether each call is approved or denied. pydantic-ai refuses all else that a task's function may return."""
+    return all(isinstance(one, (bool, ToolApproved, ToolDenied)) for one in results.approvals.values())
+
+
+def stored_approvals(results: DeferredToolResults, calls: Sequence[Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was decided as plain data.
+
+    Args:
+        results: What was decided.
+        calls: The calls.
+        before: Their arguments before it was decided.
+    """
+    now = arguments_of(calls)
+    rewritten = {call_id: args for call_id, args in now.items() if args != before.get(call_id)}
+    return {
+        "kind": "approval",
+        "results": _APPROVALS.dump_python(results, mode="json"),
+        **({"rewritten": rewritten} if rewritten else {}),
+    }
+
+
+def repeat_approvals(stored: Any, calls: Sequence[Any]) -> DeferredToolResults:
+    """Return what was decided, after the arguments of the calls are rewritten as they were then.
+
+    Raises:
+        NotReadable: It is no decision.
+    """
+    try:
+        results = _APPROVALS.validate_python(stored["results"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotReadable("no decision about calls") from error
+    for call in calls:
+        rewritten = stored.get("rewritten", {}).get(call.tool_call_id)
+        if rewritten is not None and isinstance(call.args, dict):
+            call.args.update(rewritten)
+    return results
+
+
+_RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
+_KIND = "deferred results"
+_HANDLE = "handle_deferred_tool_calls"
+
+
+class StoredHandler(AbstractCapability[Any]):
+    """Makes a step of what the other capabilities of an agent do about the deferred calls of one answer."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+        self._is_asking = False
+
+    def get_ordering(self) -> CapabilityOrdering:
+        """Ask to be the first, so that no other is asked again."""
+        return CapabilityOrdering(position="outermost")
+
+    async def handle_deferred_tool_calls(
+        self, ctx: RunContext[Any], *, requests: DeferredToolRequests
+    ) -> DeferredToolResults | None:
+        """Return the stored results, or those that the others give; None if they have none."""
+        root: Any = getattr(ctx, "root_capability", None)  # older releases have none
+        # What a tool does about calls of its own belongs to the step of the tool.
+        if self._is_asking or not _has_handler(root) or not isinstance(current_attempt.get(), Attempt):
+            return None
+        journal = self._journal
+        journal.refuse_if_stopping()
+        name = journal.name_of_call(f"deferred {' '.join(sorted(_names(requests)))}")
+        try:
+            with journal.deferred(name, requests.calls) as step:
+                if isinstance(step, Done):
+                    return _read(codec.decode(step.result), requests)
+                self._is_asking = True
+                try:
+                    results: DeferredToolResults | None = await root.handle_deferred_tool_calls(ctx, requests=requests)
+                finally:
+                    self._is_asking = False
+                if results is None:
+                    step.fail(None, "interrupted")  # zrb decides
+                else:
+                    journal.complete(step, _stored(results, journal.limit), {"kind": _KIND})
+                return results
+        except StepUncertain:
+            if journal.fatal is not None:
+                raise
+            unknown: dict[str, Any] = {
+                call.tool_call_id: UNKNOWN.format(name=call.tool_name) for call in requests.calls
+            }
+            results = DeferredToolResults(calls=unknown)
+            with journal.deferred(name, requests.calls, repeat=True) as step:
+                journal.complete(step, _stored(results, journal.limit), {"kind": _KIND})
+            return results
+
+
+def _has_handler(root: Any) -> bool:
+    """Whether a capability beside ours may answer deferred calls."""
+    stock = getattr(AbstractCapability, _HANDLE, None)
+    return any(
+        not isinstance(one, StoredHandler) and getattr(type(one), _HANDLE, None) is not stock
+        for one in getattr(root, "capabilities", ())
+    )
+
+
+def _names(requests: DeferredToolRequests) -> list[str]:
+    return [call.tool_call_id for call in (*requests.calls, *requests.approvals)]
+
+
+def _stored(results: DeferredToolResults, limit: int) -> Encoded | dict[str, Any]:
+    def dump(mode: Mode) -> dict[str, Any]:
+        dumped = _RESULTS.dump_python(results, mode=mode)
+        if mode == "python":  # a picture among them would come back as a dict
+            dumped["calls"] |= {name: own for name, one in results.calls.items() if (own := storable(one)) is not one}
+        return {"kind": _KIND, "results": dumped}
+
+    return encoded_messages(dump, limit)
+
+
+def _read(stored: Any, requests: DeferredToolRequests) -> DeferredToolResults:
+    """Return stored results. What a person has marked as the result is that of the only call."""
+    if not isinstance(stored, dict) or stored.get("kind") != _KIND:
+        if len(requests.calls) != 1:
+            raise NotReadable("no result of deferred calls")
+        return DeferredToolResults(calls={requests.calls[0].tool_call_id: stored})
+    return _RESULTS.validate_python(stored["results"])
+
+
+def declared_instructions(task: Any, text: str) -> dict[str, str]:
+    """Return digests of the instructions that a task declares.
+
+    If zrb adds no sections of its own, these are the whole text. The sections name the folder, the commands and the
+    project's files that zrb finds, and so on: of these only the names count, and of a function that makes instructions
+    only its code.
+    """
+    manager = getattr(task, "prompt_manager_attr", None)
+    sections = list(getattr(manager, "active_sections", ()))
+    if not sections:
+        return {"text": digest(text)}
+    prompts = [prompt if isinstance(prompt, str) else _of_code(prompt) for prompt in manager.prompts]  # type: ignore[union-attr]
+    return {"sections": digest(sections), "prompts": digest(prompts)}
+
+
+def _of_code(function: Any) -> Any:
+    code = getattr(function, "__code__", None)
+    return _constants(code) if isinstance(code, CodeType) else type(function).__qualname__
+
+
+def _constants(code: CodeType) -> Any:
+    """Return what distinguishes a code from another, and is the same in each release of Python."""
+    constants = [
+        # The repr of a set, as of `x in {"a", "b"}`, has another order in each process.
+        _constants(one) if isinstance(one, CodeType) else one if isinstance(one, frozenset) else repr(one)
+        for one in code.co_consts
+    ]
+    return [code.co_name, list(code.co_names), constants]
+
 
 RunAgent = Callable[..., Awaitable[Any]]
 
@@ -36,11 +214,7 @@ class AgentRun:
         self._logged_usage: Any = None
 
     def system_prompt(self, text: str) -> str:
-        """Return the instructions of the agent: the stored ones, unless the task declares others now.
-
-        Args:
-            text: The instructions that zrb has composed now.
-        """
+        """Return the instructions of the agent: the stored ones, unless the task declares others now."""
         self._declared = declared_instructions(self._task, text)
         self._system_prompt = text
         stored = self.journal.stored_prompt()

@@ -33,11 +33,7 @@ def plain(value: Any, fallback: Callable[[Any], Any] | None = None) -> Any:
     left out, since each of its releases has more of them.
 
     Args:
-        value: The value.
         fallback: Called for an object that pydantic does not know.
-
-    Raises:
-        Exception: Whatever a user's own serializer raises; or there is an object that pydantic does not know.
     """
     kind = type(value)
     if value is None or kind in (str, bool, int, float):
@@ -56,11 +52,7 @@ def plain(value: Any, fallback: Callable[[Any], Any] | None = None) -> Any:
 
 
 def seen(value: Any) -> Any:
-    """Return a value as JSON data, as a model sees it. The elements of a set are in an order of their own.
-
-    Raises:
-        Exception: Whatever a user's own serializer raises; or there is an object that pydantic does not know.
-    """
+    """Return a value as JSON data, as a model sees it. The elements of a set are in an order of their own."""
     return _in_order(_written(value), value, lambda data, _: data)
 
 
@@ -79,11 +71,6 @@ def _in_order(data: Any, value: Any, content: Callable[[Any, Any], Any]) -> Any:
     """Return the JSON data that pydantic has made of a value, with the elements of each set in an order of their own.
 
     Pydantic iterates a set as we do, so that each element is found beside its data.
-
-    Args:
-        data: The data.
-        value: The value.
-        content: Called with the data of an object of pydantic-ai, and with that object.
     """
     if _is_of_pydantic_ai(type(value)):
         return content(data, value)

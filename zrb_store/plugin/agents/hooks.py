@@ -1,18 +1,70 @@
-"""The hooks into zrb's LLM tasks, set once per process when the first of them is registered."""
+"""The hooks into zrb's LLM tasks, set once per process when the first of them is registered.
+
+Which LLM tasks store their steps: ZRB_STORE_AGENTS, and attributes of the task.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final, Literal, cast
 from weakref import WeakKeyDictionary
 
-from zrb_store.plugin import zrb_attributes
-from zrb_store.plugin.agents import switches
+from zrb_store import settings
+from zrb_store.errors import InvalidArgument
+from zrb_store.plugin import compat
+from zrb_store.plugin.compat import Patches
 from zrb_store.plugin.messages import WarnOnce
-from zrb_store.plugin.patches import Patches
+from zrb_store.stepping import POLICIES, Policy, policy_of
+
+STORE_AGENT: Final = "store_agent"
+"""On a task: False to store no steps of its agent, "private" to store neither prompts nor answers."""
+ONCE_TOOLS: Final = "once_tools"
+"""On a task: names of tools that must not be repeated, or a dictionary of names and policies."""
+
+Mode = Literal["on", "off", "private"]
+
+
+def mode_of(task: Any) -> Mode:
+    """Return how the steps of a task's agent are stored.
+
+    Raises:
+        InvalidArgument: The setting or the task's attribute has another value.
+    """
+    mode = settings.agents()
+    own = getattr(task, STORE_AGENT, True)
+    if own not in (True, False, "private"):
+        raise InvalidArgument(f'{task.name}.{STORE_AGENT} is {own!r}: set it to True, False or "private"')
+    if mode == "off" or own is False:
+        return "off"
+    return "private" if own == "private" else cast(Mode, mode)
+
+
+def once_tools(task: Any, tools: list[Any]) -> dict[str, Policy]:
+    """Return the tools of a task that must not be repeated, by name, and what happens if the end of one is unknown.
+
+    Args:
+        tools: Its tools: functions, or pydantic-ai's objects that have one.
+
+    Raises:
+        InvalidArgument: The task's attribute has another form.
+    """
+    found: dict[str, Policy] = {}
+    for tool in tools:
+        function = getattr(tool, "function", tool)
+        policy = policy_of(function)
+        if policy is not None:
+            found[str(getattr(tool, "name", None) or getattr(function, "__name__", ""))] = policy
+    named = getattr(task, ONCE_TOOLS, ())
+    for name, own in named.items() if isinstance(named, Mapping) else [(name, "stop") for name in named]:
+        if own not in POLICIES:
+            raise InvalidArgument(f"{task.name}.{ONCE_TOOLS}[{name!r}] is {own!r}: set it to stop or tell")
+        found[name] = cast(Policy, own)
+    return found
+
 
 _running: ContextVar[Any] = ContextVar("zrb_store_agent", default=None)
 """The `AgentRun` of the task that runs; None if its steps are not stored."""
@@ -87,7 +139,7 @@ def _hook_task(patches: Patches, module: Any) -> None:
         tools = stock["get_all_tools"](self, *args, **kwargs)
         run = _running.get()
         if run is not None:
-            run.journal.once.update(switches.once_tools(self, tools))
+            run.journal.once.update(once_tools(self, tools))
         return tools
 
     def unless_stored(name: str) -> Any:
@@ -167,7 +219,7 @@ def _attempt() -> Any:
 def _agent_run(task: Any) -> Any:
     """Return the run of a task's agent; None if its steps are not stored."""
     attempt = _attempt()
-    mode = "off" if attempt is None else switches.mode_of(task)
+    mode = "off" if attempt is None else mode_of(task)
     if mode == "off":
         return None
     try:
@@ -196,9 +248,9 @@ def _hook_chat(patches: Patches, module: Any) -> None:
         chat = getattr(self, _CHAT)
         is_interactive = kwargs["interactive"] if "interactive" in kwargs else args[3]
         # The inner task is no session of its own: its agent works in the attempt of the chat.
-        setattr(inner, zrb_attributes.NEVER, True)
-        setattr(inner, switches.STORE_AGENT, False if is_interactive else getattr(chat, switches.STORE_AGENT, True))
-        setattr(inner, switches.ONCE_TOOLS, getattr(chat, switches.ONCE_TOOLS, ()))
+        setattr(inner, compat.NEVER, True)
+        setattr(inner, STORE_AGENT, False if is_interactive else getattr(chat, STORE_AGENT, True))
+        setattr(inner, ONCE_TOOLS, getattr(chat, ONCE_TOOLS, ()))
         return inner
 
     patches.put(execution, _OF_CHAT, create_llm_task_core)

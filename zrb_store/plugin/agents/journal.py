@@ -1,25 +1,58 @@
-"""The steps of the agent that works in one attempt."""
+"""The steps of the agent that works in one attempt.
+
+Which use of a call's id a call is: some models give the same id in each of their answers.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from zrb_store import codec
-from zrb_store.agent_tools import Policy
 from zrb_store.attempt import Attempt, Change, Done, ExactStep, Step
-from zrb_store.codec.inputs import positional_and_named, stored_arguments
+from zrb_store.codec.compare import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
+from zrb_store.masking import ErrorText
 from zrb_store.names import storable_name
-from zrb_store.plugin.agents.call_names import CallNames
 from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
 from zrb_store.plugin.agents.prompts import NotReadable, stored_refusal
 from zrb_store.plugin.signals import WAIT, signals
-from zrb_store.safe_text import ErrorText
+from zrb_store.stepping import Policy
+
+
+class CallNames:
+    """Numbers the calls of one id in the order in which an agent makes them.
+
+    A resumed agent, and one that zrb runs again from an earlier request, makes them in the same order.
+    """
+
+    def __init__(self) -> None:
+        self._made: Counter[tuple[str, int]] = Counter()
+        self._numbers: dict[str, dict[tuple[int, int], int]] = {}
+
+    def number(self, text: str, position: int) -> int:
+        """Return which of the calls with this text this one is, from 1.
+
+        Args:
+            text: The call, with its id.
+            position: How many requests the agent has made: the last answer asks for the call.
+        """
+        self._made[text, position] += 1
+        use = (position, self._made[text, position])
+        numbers = self._numbers.setdefault(text, {})
+        return numbers.setdefault(use, len(numbers) + 1)
+
+    def restart(self, position: int) -> None:
+        """Forget that calls were made since this many requests. They are made again."""
+        for text, made_at in list(self._made):
+            if made_at >= position:
+                del self._made[text, made_at]
+
 
 _LONGEST_NAME = 400
 # What other errors of ours mean to a tool, the tool or the model decides.
@@ -148,10 +181,8 @@ class Journal:
         """Open the step of a tool call.
 
         Args:
-            step_name: The step's name, from `name_of_call`.
             tool_name: The tool's name.
             arguments: The arguments of the call.
-            repeat: Whether it may begin although the end of an earlier try is unknown.
 
         Returns:
             A context manager of the step, or of what is stored of it.
@@ -172,9 +203,7 @@ class Journal:
         """Open the step in which deferred calls are answered.
 
         Args:
-            step_name: The step's name, from `name_of_call`.
             calls: The calls whose results are made there.
-            repeat: Whether it may begin although the end of an earlier try is unknown.
 
         Returns:
             A context manager of the step, or of what is stored of it.

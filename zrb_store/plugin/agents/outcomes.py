@@ -31,8 +31,8 @@ from pydantic_ai.messages import (
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
+from zrb_store.masking import ErrorText, error_text
 from zrb_store.plugin.agents.fingerprint import digest, seen
-from zrb_store.safe_text import ErrorText, error_text
 
 _RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)
 _FIELDS = ("return_value", "content", "metadata", "tools")

@@ -21,7 +21,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
-from zrb_store.safe_text import mask_named, mask_printed, mask_texts
+from zrb_store.masking import mask_named, mask_printed, mask_texts
 
 _RESPONSE: TypeAdapter[ModelResponse] = TypeAdapter(ModelResponse)
 Mode = Literal["python", "json"]
@@ -47,11 +47,7 @@ class Prompt(NamedTuple):
     system_prompt: str
 
     def stored(self, limit: int) -> Encoded | dict[str, Any]:
-        """Return it as it is stored.
-
-        Args:
-            limit: How many bytes it may have.
-        """
+        """Return it as it is stored."""
         message: list[ModelMessage] = (
             [] if self.message is None else [ModelRequest(parts=[UserPromptPart(self.message)])]
         )
@@ -88,7 +84,6 @@ def stored_response(response: ModelResponse, limit: int, reason: str | None = No
 
     Args:
         response: The answer.
-        limit: How many bytes it may have.
         reason: Why the model was asked again although the step had completed.
     """
     kept = {"kind": "answer", **({"changed": reason} if reason else {})}
@@ -103,7 +98,6 @@ def encoded_messages(dump: Callable[[Mode], dict[str, Any]], limit: int) -> Enco
 
     Args:
         dump: Makes plain data of them, in one of pydantic's modes.
-        limit: How many bytes it may have.
     """
     plain = dump("python")  # not as JSON: a date in the provider's details would come back as a text
     try:
@@ -139,7 +133,6 @@ def stored_refusal(error: Exception, limit: int) -> Encoded | dict[str, Any]:
 
     Args:
         error: What was raised.
-        limit: How many bytes it may have.
     """
     details = {}
     for name, value in vars(error).items():

@@ -1,0 +1,192 @@
+"""`last`: the newest result of a task.
+
+`rm`: delete sessions.
+
+`pin` and `unpin`: sessions that are not deleted.
+
+`mark`: a task that was completed by hand.
+
+`fork`: a copy of a session, to be run from a task or a step on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import timedelta
+
+import click
+
+from zrb_store import codec
+from zrb_store.cli import completion
+from zrb_store.cli.arguments import parse_json, sessions_to_change
+from zrb_store.cli.command import command, format_option, parse_duration
+from zrb_store.inspect import session_names
+from zrb_store.inspect.get import last_result
+from zrb_store.masking import printable
+from zrb_store.names import NamePattern, nearest
+from zrb_store.operations.mark import mark as mark_completed
+from zrb_store.operations.mark import mark_step
+from zrb_store.operations.sessions import check_removable, remove_matching, remove_sessions
+from zrb_store.operations.sessions import fork as fork_session
+from zrb_store.operations.sessions import pin as pin_sessions
+from zrb_store.render import printing
+from zrb_store.render.format import program_name
+from zrb_store.render.printing import echo
+from zrb_store.render.values import print_value
+from zrb_store.store import open_store
+
+
+@command(
+    "last",
+    "rows=$({} load --max-age 26h) || exit",
+    "{} load --any-project --path '$.rows[0]'",
+    "{} load --of nightly.py",
+    details="Looks in the current project: the folder of the nearest zrb_init.py, else the working "
+    "directory. Sessions that belong to no project count everywhere, among them those of Python programs. --of keeps "
+    "these apart: by the task that session.run(task=...) names, else by the script, module or installed program that "
+    "ran, as a path or the last part of it. The result of a step is not found: it lies in no queue.",
+)
+@click.argument("task", shell_complete=completion.main_tasks)
+@click.option("--max-age", type=parse_duration, metavar="LENGTH", help="Exit 3 if it is older, e.g. 90m, 26h, 2d.")
+@click.option("--any-project", is_flag=True, help="Look in every project.")
+@click.option("--of", metavar="NAME", help="Only sessions of this main task, or of this script or program.")
+@click.option("--path", metavar="PATH", help="Only a part of it, e.g. $.rows[0].name.")
+@format_option("value")
+def last(
+    task: str, max_age: timedelta | None, any_project: bool, of: str | None, path: str | None, output_format: str
+) -> None:
+    with open_store(read_only=True) as store:
+        stored = last_result(store.database, task, max_age=max_age, any_project=any_project, of=of)
+    print_value(stored, output_format, path)
+
+
+@command(
+    "rm",
+    "{} etl-2026-11-24",
+    "{} test-1 test-2",
+    "{} --match 'test-*' --dry-run",
+    details="What unfinished attempts and steps of a session took from queues of other sessions is given back first. "
+    "If one of the sessions is being run or is pinned, none is deleted.\n"
+    "\n"
+    "--match takes every session whose name matches, and prints each name as it deletes it, after it has found that "
+    "none is being run or is pinned. PATTERN is one of a shell, so put it in quotes: * stands for any text, ? for one "
+    "character, [abc] for one of these, [!abc] for one of all others. Nothing asks whether you are sure: --dry-run "
+    "prints the same names, or the same refusal, and deletes nothing.",
+)
+@click.argument("sessions", metavar="SESSION...", nargs=-1, shell_complete=completion.sessions_to_change)
+@click.option("--match", "pattern", metavar="PATTERN", help="Every session whose name matches, e.g. 'test-*'.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing, print what would be deleted.")
+def rm(sessions: tuple[str, ...], pattern: str | None, dry_run: bool) -> None:
+    if bool(sessions) == (pattern is not None):
+        raise click.UsageError("name the sessions, or give --match PATTERN, but not both")
+    with open_store(read_only=dry_run) as store:
+        if pattern is not None:
+            names = remove_matching(store.database, NamePattern(pattern), dry_run=dry_run)
+            try:
+                for name in names:
+                    echo(name)
+            except click.exceptions.Exit:  # the reader has seen enough, but the rest is deleted all the same
+                deque(names, maxlen=0)
+            return
+        chosen = sessions_to_change(store.database, sessions)
+        if not dry_run:
+            remove_sessions(store.database, *chosen)
+            return
+        check_removable(store.database, chosen)
+        for name in chosen:
+            echo(name)
+
+
+@command("pin", "{} etl-2026-11-24")
+@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions_to_change)
+def pin(sessions: tuple[str, ...]) -> None:
+    _set_pinned(sessions, True)
+
+
+@command("unpin", "{} etl-2026-11-24")
+@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions_to_change)
+def unpin(sessions: tuple[str, ...]) -> None:
+    _set_pinned(sessions, False)
+
+
+def _set_pinned(sessions: tuple[str, ...], pinned: bool) -> None:
+    with open_store() as store:
+        pin_sessions(store.database, *sessions_to_change(store.database, sessions), pinned=pinned)
+
+
+@command(
+    "mark",
+    "{} etl-2026-11-24 load completed",
+    "{} etl-2026-11-24 load completed --result '{\"rows\": 12}'",
+    "{} etl-2026-11-24 pay --step charge completed --result '\"receipt 7\"'",
+    "{} etl-2026-11-24 pay --step charge failed",
+    details="No run starts TASK again. It is recorded as a manual attempt, with user and host; what its unfinished "
+    "attempts did to queues is given back. Refused while the session is being run. Prints the attempt.\n\n"
+    "With --step, a step of TASK has completed and is not run again, or has failed and runs again, also if it was "
+    "declared `once` and its end was unknown.",
+)
+@click.argument("session", shell_complete=completion.sessions_to_change)
+@click.argument("task", shell_complete=completion.tasks)
+@click.argument("status", type=click.Choice(["completed", "failed"]))
+@click.option(
+    "--step", metavar="STEP", shell_complete=completion.steps, help="Name of a step of TASK, or its id, TASK/NUMBER."
+)
+@click.option("--new", is_flag=True, help="TASK of a Python program, whose tasks are not listed, has not begun yet.")
+@click.option(
+    "--result",
+    metavar="JSON",
+    help="Pushed to the queue of the task's name, as its return value, or the step's result.",
+)
+def mark(session: str, task: str, status: str, step: str | None, new: bool, result: str | None) -> None:
+    if status == "failed" and step is None:
+        raise click.UsageError("only a step can be marked as failed: add --step STEP")
+    if status == "failed" and result is not None:
+        raise click.UsageError("a step that failed has no result: leave --result out")
+    if new and step is not None:
+        raise click.UsageError("--new is for tasks: a new step is marked without it")
+    value = None if result is None else parse_json(result, "--result")
+    with open_store() as store:
+        encoded = None if result is None else codec.encode(value, limit=store.max_value)
+        name = session_names.resolve(store.database, session, exact=True).name
+        if step is None:
+            manual = mark_completed(store.database, name, task, encoded, new=new)
+        else:
+            done = status == "completed"
+            manual = mark_step(store.database, name, task, step, completed=done, result=encoded)
+    printing.echo(f"{name}/{manual.attempt}")
+    if step is not None and manual.others is not None:
+        what = f"task {task} of session {name} had no step {step} until now{nearest(step, manual.others)}"
+        click.echo(printable(f"{program_name()}: {what}"), err=True)
+
+
+@command(
+    "fork",
+    "{} etl-2026-11-24 --from load",
+    "{} etl-2026-11-24 --from load --name try-again",
+    "{} etl-2026-11-24 --from load --step 'page 57'",
+    details="The new session has the task and inputs of SESSION, the tasks that had completed before TASK first "
+    "started, with their results, and the queues of that moment. It stands alone; `resume` runs it. Prints its name."
+    "\n\nWith --step, that is the moment before STEP first started, and the steps of TASK that had completed by then "
+    "are copied too. What is not copied is done again, steps that were declared `once` too.",
+)
+@click.argument("session", shell_complete=completion.sessions_to_change)
+@click.option(
+    "--from",
+    "from_task",
+    metavar="TASK",
+    required=True,
+    shell_complete=completion.tasks,
+    help="The first task to run again.",
+)
+@click.option(
+    "--step",
+    "from_step",
+    metavar="STEP",
+    shell_complete=completion.steps,
+    help="The first step of TASK to run again: its name, or TASK/NUMBER.",
+)
+@click.option("--name", help="Name of the new session.  [default: SESSION-fork, or the next free number]")
+def fork(session: str, from_task: str, from_step: str | None, name: str | None) -> None:
+    with open_store() as store:
+        source = session_names.resolve(store.database, session, exact=True)
+        printing.echo(fork_session(store.database, source.name, from_task, name, from_step=from_step))

@@ -1,0 +1,216 @@
+"""`get`: one value alone.
+
+`push`: a value from a shell script to a queue.
+
+`pop`: a value from a queue to a shell script.
+
+`queue`: what a queue allows.
+
+`requeue`: make dead values live again.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import click
+
+from zrb_store import codec
+from zrb_store.cli import completion
+from zrb_store.cli.arguments import binary_stdin, parse_json
+from zrb_store.cli.command import command, format_option, parse_queue, parse_seconds, parse_whole_number
+from zrb_store.errors import ZrbStoreError
+from zrb_store.inspect import session_names
+from zrb_store.inspect.get import get_result, get_value
+from zrb_store.inspect.queues import settings_of
+from zrb_store.masking import one_line, printable
+from zrb_store.names import full_name, split_id
+from zrb_store.operations.values import pop as pop_value
+from zrb_store.operations.values import push as push_value
+from zrb_store.operations.values import requeue as requeue_values
+from zrb_store.operations.values import requeue_all, set_max_deliveries
+from zrb_store.render import printing
+from zrb_store.render.document import Fields
+from zrb_store.render.format import as_json, counted, program_name
+from zrb_store.render.values import print_value
+from zrb_store.store import open_store
+
+
+@command(
+    "get",
+    "total=$({} etl-2026-11-24 load --path '$.total')",
+    "{} @last load --result --format json",
+    "{} etl-2026-11-24 load/3 --result",
+    "{} etl-2026-11-24 report --raw > report.pdf",
+    details="Prints the newest live value of QUEUE, or exits 3 if there is none. A text, a path, a date or a command's "
+    "output is printed as it is, any other value as JSON, or on a terminal as `show` has it. With --raw, the bytes of "
+    "a bytes value are written as they are, and text without the newline at its end; what would be JSON has no raw "
+    "form, and is refused.",
+)
+@click.argument("session", shell_complete=completion.sessions)
+@click.argument("queue", metavar="QUEUE|TASK", shell_complete=completion.queues)
+@click.option(
+    "--seq",
+    type=parse_whole_number,
+    metavar="N",
+    shell_complete=completion.seqs,
+    help="The value of this number, live or not.",
+)
+@click.option("--result", is_flag=True, help="The stored result of TASK, taken or not, or of a step TASK/NUMBER.")
+@click.option("--path", metavar="PATH", help="Only a part of it, e.g. $.rows[0].name.")
+@click.option("--raw", is_flag=True, help="Write exactly the bytes, or the text in UTF-8, and nothing else.")
+@format_option("value")
+def get(
+    session: str, queue: str, seq: int | None, result: bool, path: str | None, raw: bool, output_format: str
+) -> None:
+    if result and seq is not None:
+        raise click.UsageError("--seq and --result exclude each other")
+    if raw and output_format != "value":
+        raise click.UsageError(f"--raw and --format {output_format} exclude each other")
+    with open_store(read_only=True) as store:
+        name = session_names.resolve(store.database, session).name
+        stored = get_result(store.database, name, queue) if result else get_value(store.database, name, queue, seq)
+    print_value(stored, "raw" if raw else output_format, path)
+
+
+@command(
+    "push",
+    "{} inbox files '\"a.csv\"'",
+    "date -I | {} inbox days - --text",
+    details="VALUE is JSON, or text with --text; - reads it from stdin. Session and queue are created if they do "
+    "not exist. Inside a CmdTask the value belongs to the running attempt, and @this names its session.",
+    context_settings={"ignore_unknown_options": True},  # a negative number is a value, not an option
+)
+@click.argument("session", shell_complete=completion.sessions_to_change)
+@click.argument("queue", type=parse_queue, shell_complete=completion.queues)
+@click.argument("value")
+@click.option("--text", is_flag=True, help="Store VALUE as text; from stdin, without its final newline.")
+def push(session: str, queue: str, value: str, text: bool) -> None:
+    item = _item(value, text)
+    with open_store() as store:
+        name = session_names.session_name(session)
+        encoded = codec.encode(item, limit=store.max_value)
+        push_value(store.database, name, queue, encoded, store.parent_attempt)
+
+
+def _item(value: str, text: bool) -> Any:
+    content = _read_stdin(without_newline=text) if value == "-" else value
+    return content if text else parse_json(content, "VALUE", "--text stores it as it is")
+
+
+def _read_stdin(*, without_newline: bool) -> str:
+    content = binary_stdin().read()
+    end = len(content) - (without_newline and content.endswith(b"\n"))
+    try:
+        return str(memoryview(content)[:end], "utf-8")  # without another copy
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"stdin is not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+@command(
+    "pop",
+    "{} inbox files",
+    "file=$({} inbox files --wait 60)",
+    details="Text is printed as it is, anything else as JSON, or on a terminal as `show` has it. If there is no value "
+    "it exits 3, and says if there is no such session or queue; --wait waits for these too, since somebody may yet "
+    "create them. A damaged value is refused with exit code 1, and stays where it is. Inside a CmdTask the value "
+    "belongs to the running attempt: it is given back if that one fails. @this names the attempt's session.",
+)
+@click.argument("session", shell_complete=completion.sessions_to_change)
+@click.argument("queue", shell_complete=completion.queues)
+@click.option("--wait", metavar="SECONDS", type=parse_seconds, help="How long to wait for a value.")
+@format_option("value", choices=("value", "json"))
+def pop(session: str, queue: str, wait: float | None, output_format: str) -> None:
+    with open_store() as store:
+        name = session_names.session_name(session)
+        check = None if output_format == "json" else lambda data: printing.refuse_inexpressible(codec.to_json(data))
+        seq, data = pop_value(store.database, name, queue, store.parent_attempt, wait or 0.0, check)
+    value = codec.to_json(data)
+    try:
+        if output_format == "json":
+            printing.echo_json(as_json(value))
+        else:
+            printing.echo_value(value)
+        printing.flush()
+    except (ZrbStoreError, click.exceptions.Exit):
+        what_happened = f"{full_name(name, queue, seq)} was taken, but its reader did not get it"
+        get_it = f"{program_name()} get {name} {shlex.quote(queue)} --seq {seq}"
+        raise ZrbStoreError(f"{what_happened}: `{get_it}` prints it") from None
+
+
+_UNLIMITED = "unlimited"
+
+
+def _parse_limit(text: str) -> int | str:
+    if text == _UNLIMITED:
+        return text
+    if not text.isascii() or not text.isdecimal() or not int(text[:18]):
+        raise click.BadParameter(f"{text[:40]!r} is neither a number of deliveries nor `{_UNLIMITED}`")
+    return int(text[:18])
+
+
+@command(
+    "queue",
+    "{} inbox files",
+    "{} inbox files --max-deliveries 5",
+    details="A value is delivered when an attempt takes it. The delivery counts if the attempt fails or its process "
+    "dies, not if somebody interrupts it. A value that is given back for the Nth time becomes dead: it is kept and "
+    "shown, but nobody can take it until `requeue` makes it live again. With --max-deliveries, session and queue are "
+    "created if they do not exist.",
+)
+@click.argument("session", shell_complete=completion.sessions)
+@click.argument("queue", shell_complete=completion.queues)
+@click.option(
+    "--max-deliveries",
+    "limit",
+    metavar="N",
+    type=_parse_limit,
+    help="Deliver each value at most N times; `unlimited` for any number.",
+)
+@format_option(choices=("table", "json"))
+def queue(session: str, queue: str, limit: int | str | None, output_format: str) -> None:
+    if limit is not None:
+        parse_queue(queue)
+        with open_store() as store:
+            name = session_names.session_name(session)
+            set_max_deliveries(store.database, name, queue, None if limit == _UNLIMITED else int(limit))
+    with open_store(read_only=True) as store:
+        name = session_names.resolve(store.database, session, exact=limit is not None).name
+        shown = settings_of(store.database, name, queue)
+    if output_format == "json":
+        printing.echo_json(shown._asdict())
+        return
+    allowed = shown.max_deliveries or _UNLIMITED
+    printing.print_document([Fields([("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(allowed))])])
+
+
+@command(
+    "requeue",
+    "{} 'inbox/files#7' 'inbox/files#9'",
+    "{} inbox files --all-dead",
+    details="Each value returns to its old place in the queue, and its deliveries count anew. If one of them is not "
+    "dead, none is requeued. User and host are recorded. `doctor` tells which queues have dead values, "
+    "`show SESSION QUEUE --dead` shows them.",
+)
+@click.argument(
+    "values", metavar="VALUE...|SESSION QUEUE", nargs=-1, required=True, shell_complete=completion.dead_values
+)
+@click.option("--all-dead", is_flag=True, help="All dead values of QUEUE.")
+def requeue(values: tuple[str, ...], all_dead: bool) -> None:
+    if all_dead and len(values) != 2:
+        raise click.UsageError("--all-dead takes SESSION and QUEUE")
+    if not all_dead and not all("#" in value for value in values):
+        raise click.UsageError("name values as SESSION/QUEUE#SEQ, or add --all-dead to SESSION and QUEUE")
+    # Checked before the store is opened, which would create a missing one.
+    ids = [] if all_dead else [split_id(value) for value in values]
+    with open_store() as store:
+        if all_dead:
+            session, queue = values
+            name = session_names.resolve(store.database, session, exact=True).name
+            count = requeue_all(store.database, name, queue)
+        else:
+            names = {full_name(session_names.session_name(session), queue, seq) for session, queue, seq in ids}
+            requeue_values(store.database, sorted(names))
+            count = len(names)
+    click.echo(printable(f"{program_name()}: requeued {counted(count, 'value')}"), err=True)

@@ -1,0 +1,193 @@
+"""`pin` and `unpin`: protect sessions from being deleted.
+
+`rm`: delete sessions.
+
+`fork`: create a session that continues from where another one was before a task, or a step of it, first started.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import InvalidArgument, SessionNotFound, TaskNotFound, ZrbStoreError
+from zrb_store.names import NamePattern, check_session_name, is_session_name, nearest
+from zrb_store.queries import attempts, lease, sessions, steps
+from zrb_store.queries import fork as queries
+from zrb_store.queries.by_hand import record_change
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.give_back import give_back_unfinished
+from zrb_store.queries.sessions import matching_names
+from zrb_store.records import SessionRecord
+
+
+def pin(database: Database, *names: str, pinned: bool = True) -> None:
+    """Protect sessions from `rm` and `prune`, or end their protection; all of them or none.
+
+    Args:
+        pinned: Whether they are to be protected.
+    """
+
+    def work(transaction: Transaction) -> None:
+        for name in names:
+            session = sessions.get(transaction, name, lock=True, even_damaged=True)
+            sessions.pin(transaction, session.id, pinned)
+            record_change(transaction, "pin" if pinned else "unpin", name)
+
+    database.transact(work, "pin")
+
+
+_AT_ONCE = 100  # sessions that one transaction deletes
+
+
+def remove_sessions(database: Database, *names: str) -> None:
+    """Delete sessions, all of them or none.
+
+    What their unfinished attempts did to queues of other sessions is given back first, with the steps that rest on it.
+    What other completed steps took stays taken.
+    """
+
+    def work(transaction: Transaction) -> None:
+        for name in names:
+            session = sessions.get(transaction, name, lock=True, even_damaged=True)
+            _refuse(transaction, session)
+            delete(transaction, session)
+            record_change(transaction, "rm", name)
+
+    database.transact(work, "rm")
+
+
+def remove_matching(database: Database, pattern: NamePattern, *, dry_run: bool = False) -> Iterator[str]:
+    """Delete the sessions whose names match a pattern; none of them if one is being run or is pinned.
+
+    This is found out first. Then they are deleted by several transactions, so that others can write in between. A
+    session that somebody runs or pins meanwhile stays, and the error says so when the others are deleted.
+
+    Yields:
+        The name of each session after it was deleted, or that would be deleted, in order.
+
+    Raises:
+        SessionNotFound: No name matches.
+    """
+    with database.snapshot() as transaction:
+        names = list(matching_names(transaction, pattern))
+        if not names:
+            raise SessionNotFound(f"no session matches {pattern.text!r}; `zrb-store list` shows all sessions")
+        _check(transaction, list(matching_names(transaction, pattern, perhaps_kept=True)))
+    if dry_run:
+        yield from names
+        return
+    refusals: list[ZrbStoreError] = []
+    while names:
+        batch, names = names[:_AT_ONCE], names[_AT_ONCE:]
+        deleted, refused = database.transact(functools.partial(_remove_batch, names=batch), "rm")
+        yield from deleted
+        refusals += refused
+    if refusals:
+        raise refusals[0]
+
+
+def _remove_batch(transaction: Transaction, names: Sequence[str]) -> tuple[list[str], list[ZrbStoreError]]:
+    deleted: list[str] = []
+    refused: list[ZrbStoreError] = []
+    for name in names:
+        session = sessions.find(transaction, name, lock=True, even_damaged=True)
+        if session is None:
+            continue  # somebody else has deleted it
+        try:
+            _refuse(transaction, session)
+        except ZrbStoreError as error:
+            refused.append(error)
+            continue
+        delete(transaction, session)
+        record_change(transaction, "rm", name)
+        deleted.append(name)
+    return deleted, refused
+
+
+def check_removable(database: Database, names: Sequence[str]) -> None:
+    """Raise the error with which `remove_sessions` refuses to delete these sessions, if it does."""
+    with database.snapshot() as transaction:
+        _check(transaction, names)
+
+
+def _check(transaction: Transaction, names: Sequence[str]) -> None:
+    for name in names:
+        _refuse(transaction, sessions.get(transaction, name))
+
+
+def _refuse(transaction: Transaction, session: SessionRecord) -> None:
+    """Raise an error if a session must not be deleted: it is being run, or is pinned."""
+    lease.refuse_live(transaction, session, now_micros(transaction))
+    if session.pinned:
+        raise ZrbStoreError(f"session {session.name} is pinned: `zrb-store unpin {session.name}` lets it be deleted")
+
+
+def delete(transaction: Transaction, session: SessionRecord) -> None:
+    """Delete a session, which is locked and may be deleted, in the open transaction."""
+    give_back_unfinished(transaction, session.id, counted=False)
+    sessions.delete(transaction, session.id, session.name)
+
+
+def fork(
+    database: Database, source: str, from_task: str, name: str | None = None, *, from_step: str | None = None
+) -> str:
+    """Copy a session as it was before a task, or a step of it, first started. `resume` runs the independent copy.
+
+    The new session is `open` and has the same task, inputs and project. It has the tasks and steps that had completed
+    by then, with their results. Its queues are those of that moment, with every attempt that had not completed given
+    back, and so are steps that rest on what such an attempt did. No step of the task itself is copied, unless the copy
+    begins at a step.
+
+    Args:
+        source: Full name of the session to copy.
+        from_task: Name of the task.
+        from_step: Name of a step of the task, or its id, TASK/NUMBER: copy the session as it was before that first
+            started.
+        name: Name of the new session; by default the first of `SOURCE-fork`, `SOURCE-fork-2`... that is free.
+
+    Returns:
+        The name of the new session.
+    """
+    if name is not None:
+        check_session_name(name)
+
+    def work(transaction: Transaction) -> str:
+        # The lock keeps `rm` and `prune` away. Whatever else happens meanwhile is later than the moment of the copy.
+        original = sessions.get(transaction, source, lock=True)
+        step = None
+        if from_step is not None:
+            step = steps.find(transaction, original.id, from_task, from_step)
+        tick = queries.first_start(transaction, original.id, from_task, step)
+        if tick is None:
+            raise _not_started(transaction, original.id, source, from_task)
+        if from_step is not None and step is None:
+            hint = nearest(from_step, steps.names(transaction, original.id, from_task))
+            raise TaskNotFound(f"step {from_step} of task {from_task} has not started in session {source}{hint}")
+        for candidate in [name] if name else _default_names(source):
+            if not is_session_name(candidate):
+                raise InvalidArgument(f"{candidate} is too long for a session's name: choose another --name")
+            target = queries.create(transaction, candidate, original)
+            if target is not None:
+                break
+        else:
+            raise ZrbStoreError(f"there is a session {name} already: choose another --name")
+        queries.copy_as_of(transaction, original.id, target, from_task, step, tick)
+        beginning = from_task if step is None else f"step {step} of {from_task}"
+        record_change(transaction, "fork", candidate, f"{source} from {beginning}")
+        return candidate
+
+    return database.transact(work, "fork")
+
+
+def _default_names(source: str) -> Iterable[str]:
+    return itertools.chain([f"{source}-fork"], (f"{source}-fork-{number}" for number in itertools.count(2)))
+
+
+def _not_started(transaction: Transaction, session_id: int, source: str, task: str) -> TaskNotFound:
+    started = dict.fromkeys(attempt.task for attempt in attempts.of_session(transaction, session_id))
+    known = f"these have: {', '.join(started)}" if started else "nor has any other task"
+    return TaskNotFound(f"task {task} has not started in session {source}; {known}")

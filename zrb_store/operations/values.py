@@ -1,0 +1,231 @@
+"""`push`: add one value to a queue.
+
+`pop`: take one value from a queue.
+
+`queue`: what a queue allows.
+
+`requeue`: make dead values live again.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+
+from zrb_store import codec
+from zrb_store.codec import Encoded
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import InvalidArgument, SessionNotFound, ValueNotFound, ZrbStoreError
+from zrb_store.inspect import session_names
+from zrb_store.inspect.value import find_queue
+from zrb_store.names import check_name, check_session_name, full_name, nearest, split_id
+from zrb_store.process import identity
+from zrb_store.queries import by_hand as queries
+from zrb_store.queries import queues, sessions, takes, values
+from zrb_store.queries.by_hand import record_change
+from zrb_store.queries.clock import draw
+from zrb_store.queries.give_back import lock_queue
+from zrb_store.queries.sessions import being_removed
+from zrb_store.queries.store import Owner
+from zrb_store.queries.takes import has_live
+from zrb_store.runtime import reclaim
+from zrb_store.runtime.waiting import QueueWait
+
+
+def push(database: Database, session: str, queue: str, item: Encoded, owner: Owner | None) -> None:
+    """Add a value at the end of a queue. Create the session and the queue if they do not exist.
+
+    The value belongs to the owner and is retracted when the owner is given back. Without an owner it stays, and the
+    push is recorded with user, host and pid in the same transaction.
+
+    Args:
+        item: The encoded value.
+
+    Raises:
+        InvalidArgument: No session, or no queue, can have this name.
+    """
+    check_session_name(session)
+    check_name(queue, "queue")
+
+    def work(transaction: Transaction) -> None:
+        if owner is not None and not values.may_write(transaction, owner.id):
+            owner.refuse_if_closed(transaction)
+        queue_id = queues.ensure_queue(transaction, session, queue)
+        seq = values.push(transaction, queue_id, item, owner.id if owner else None)
+        if seq is None:
+            raise SessionNotFound(being_removed(session))
+        if owner is None:
+            record_change(transaction, "push", session, f"{queue}#{seq}")
+
+    database.transact(work, "push")
+
+
+def pop(
+    database: Database,
+    session: str,
+    queue: str,
+    owner: Owner | None,
+    wait: float = 0.0,
+    check: Callable[[str], object] | None = None,
+) -> tuple[int, str]:
+    """Take the oldest value of a queue. Neither the session nor the queue needs to exist, and neither is created.
+
+    The owner holds the value, which returns to its queue when the owner is given back. Without an owner the value stays
+    taken, and the pop is recorded with user, host and pid in the same transaction.
+
+    Args:
+        wait: How many seconds to wait for a value if the queue is empty.
+        check: Gets the encoded data of the value. If it raises an error, the value stays where it is.
+
+    Returns:
+        The value's number and its encoded data.
+
+    Raises:
+        SessionNotFound: There was no such session all the time.
+        ValueNotFound: There was no such queue, or it was empty.
+        ZrbStoreError: The value is damaged. It stays where it is.
+    """
+    check_session_name(session)
+    attempt_id, taker = (owner.id, owner.full_name) if owner else (None, None)
+
+    def work(transaction: Transaction) -> tuple[int, str] | None:
+        found = takes.take_whole(transaction, queue_id, attempt_id)
+        if found is not None and (problem := codec.problem_of(found[1])):
+            get_it = f"`zrb-store get {session} {shlex.quote(queue)} --seq {found[0]}` shows it"
+            left = f"{full_name(session, queue, found[0])} is damaged, and was left where it is"
+            raise ZrbStoreError(f"{left}: it {problem}; {get_it}, and a pop in Python takes it")
+        if found is not None and check is not None:
+            check(found[1])
+        if found is not None and owner is None:
+            record_change(transaction, "pop", session, f"{queue}#{found[0]}")
+        return found
+
+    waiting = QueueWait(database, session, queue, wait)
+    while True:
+        queue_id = (queues.find_queue(database, session, queue) or 0) if waiting.may_get_value() else 0
+        if queue_id:
+            # Look first, which locks nothing, however many processes wait for the same queue.
+            reclaim.search(database, queue_id, taker, missing=not has_live(database, queue_id))
+        while queue_id and has_live(database, queue_id):
+            found = database.transact(work, "pop")
+            if found is not None:
+                return found
+            if owner:
+                owner.refuse_if_closed()
+        if owner:
+            owner.refuse_if_closed()
+        if not waiting.wait():
+            raise nothing_there(database, session, queue, f" after {wait:g} s" if wait else "")
+
+
+def nothing_there(database: Database, session: str, queue: str, after: str) -> ZrbStoreError:
+    """Return the error that there is no value, which says whether that may be a matter of a wrong name."""
+    if sessions.find(database, session) is None:
+        return session_names.not_found(database, session, after)
+    known = queues.queue_ids(database, session)
+    if queue not in known:
+        return ValueNotFound(f"session {session} has no queue {queue!r}{after}{nearest(queue, known)}")
+    return ValueNotFound(f"queue {queue!r} of session {session} is empty{after}")
+
+
+_MOST = 1_000_000
+
+
+def max_deliveries(database: Database, session: str, queue: str) -> int | None:
+    """Return how often a value of a queue is delivered at most; None if that is not limited."""
+    queue_id = queues.find_queue(database, session, queue)
+    return None if queue_id is None else queues.max_deliveries(database, queue_id)
+
+
+def set_max_deliveries(database: Database, session: str, queue: str, limit: int | None) -> None:
+    """Limit how often a value of a queue is delivered. Create the session and the queue if they do not exist.
+
+    A delivery counts if the attempt that took the value failed or its process died. A value that is given back for the
+    last time that its queue allows becomes dead. A change of the limit is recorded with user, host and pid.
+
+    Args:
+        limit: The number of deliveries, at least 1; None: without limit.
+
+    Raises:
+        InvalidArgument: No session, or no queue, can have this name, or the limit is not such a number.
+    """
+    check_session_name(session)
+    check_name(queue, "queue")
+    if limit is not None and (type(limit) is not int or not 1 <= limit <= _MOST):
+        raise InvalidArgument(f"max_deliveries is a number from 1 to {_MOST:,}, or None for no limit, not {limit!r}")
+    found = queues.find_queue(database, session, queue)
+    if found is not None and queues.max_deliveries(database, found) == limit:
+        return
+
+    def work(transaction: Transaction) -> None:
+        queues.set_max_deliveries(transaction, queues.ensure_queue(transaction, session, queue), limit)
+        allowed = "unlimited" if limit is None else limit
+        record_change(transaction, "queue", session, f"{queue}: max_deliveries {allowed}")
+
+    database.transact(work, "queue")
+
+
+def requeue(database: Database, ids: Iterable[str]) -> None:
+    """Make dead values live again, all of them or none. Each returns to its old place, and its deliveries count anew.
+
+    Args:
+        ids: The values, as SESSION/QUEUE#SEQ.
+
+    Raises:
+        InvalidArgument: One of them is not dead, or is not of this form.
+        SessionNotFound: The session of one of them does not exist.
+        ValueNotFound: One of them does not exist.
+    """
+    chosen: dict[tuple[str, str], list[int]] = {}
+    for session, queue, seq in dict.fromkeys(split_id(each) for each in ids):
+        chosen.setdefault((session, queue), []).append(seq)
+
+    def work(transaction: Transaction) -> None:
+        queue_ids = {_queue_id(transaction, *place): place for place in chosen}
+        for queue_id in sorted(queue_ids):
+            lock_queue(transaction, queue_id)
+        for queue_id, (session, queue) in queue_ids.items():
+            for seq in chosen[session, queue]:
+                _refuse_other(queries.state_of(transaction, queue_id, seq), full_name(session, queue, seq))
+            _revive(transaction, session, queue, queue_id, chosen[session, queue])
+
+    database.transact(work, "requeue")
+
+
+def requeue_all(database: Database, session: str, queue: str) -> int:
+    """Make all dead values of a queue live again, as `requeue` does.
+
+    Returns:
+        How many there were.
+    """
+
+    def work(transaction: Transaction) -> int:
+        queue_id = _queue_id(transaction, session, queue)
+        lock_queue(transaction, queue_id)
+        seqs = queries.dead_values(transaction, queue_id)
+        if seqs:
+            _revive(transaction, session, queue, queue_id, seqs)
+        return len(seqs)
+
+    return database.transact(work, "requeue")
+
+
+def _queue_id(transaction: Transaction, session: str, queue: str) -> int:
+    return find_queue(transaction, sessions.get(transaction, session), queue)
+
+
+def _refuse_other(state: str | None, name: str) -> None:
+    if state is None:
+        raise ValueNotFound(f"there is no value {name}")
+    if state != "dead":
+        raise InvalidArgument(f"value {name} is {state}, not dead: only dead values can be requeued")
+
+
+def _revive(transaction: Transaction, session: str, queue: str, queue_id: int, seqs: list[int]) -> None:
+    me = identity()
+    reason = f"requeued by {me.user} on {me.host}"
+    queries.revive(transaction, queue_id, seqs, draw(transaction), reason)
+    shown = ", ".join(f"{queue}#{seq}" for seq in seqs[:10])
+    more = f" and {len(seqs) - 10} more" if len(seqs) > 10 else ""
+    record_change(transaction, "requeue", session, shown + more)

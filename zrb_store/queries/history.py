@@ -1,0 +1,449 @@
+"""The history of values: who pushed each of them, who took it, and its returns.
+
+The last values of a queue, and how many come before them: what `show` shows of a long queue.
+
+The steps of a session as readers see them: how many each task has, and their attempts with results.
+
+What `trace` reads besides the history of a value: the later values that continue it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, TypeVarTuple
+
+from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, ColumnRule, readable
+from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
+from zrb_store.db.dialect import among, short_text, whole_text
+from zrb_store.db.transaction import Executor, Row, Transaction
+from zrb_store.queries import attempts, chunks
+from zrb_store.queries.attempts import pusher, taker
+from zrb_store.queries.by_hand import Change, is_dead
+from zrb_store.queries.clock import Moment, by_then
+from zrb_store.queries.show import attempts_without
+from zrb_store.queries.values import was_live
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ReturnRecord, ValueRecord
+
+
+class AttemptName(NamedTuple):
+    """An attempt that pushed or took a value. Of a step, `task` is its id, and `step` its name."""
+
+    session: str
+    task: str
+    number: int
+    step: str | None = None
+    given_back: Moment | None = None
+    failed: Moment | None = None
+
+    def undone(self, session: str) -> Moment | None:
+        """Return when its changes to queues of a session were undone, or None (docs/promises.md, promises 1 and 10).
+
+        A parent or child session counts as any other, although it is treated like the attempt's own.
+        """
+        return self.given_back if session == self.session or self.failed is None else self.failed
+
+
+class Return(NamedTuple):
+    """The return of a value to its queue.
+
+    Attributes:
+        record: Its row.
+        taker: The attempt that held the value before, if it still exists.
+        error: Type and message of the error with which that attempt ended; the message may be cut.
+    """
+
+    record: ReturnRecord
+    taker: AttemptName | None
+    error: tuple[str | None, str | None]
+
+
+class ValueHistory(NamedTuple):
+    """A value with everything that happened to it.
+
+    Attributes:
+        value: Its present row.
+        is_live: Whether it is in its queue, or was at the given moment.
+        pusher: The attempt that pushed it, if there was one and it still exists.
+        taker: The attempt that holds it now, if there is one and it still exists.
+        returns: Its returns to the queue, the oldest first.
+        pushed_from: Who pushed it from a shell outside any attempt, if that was looked for (`inspect/value.py`).
+        popper: Who took it so.
+    """
+
+    value: ValueRecord
+    is_live: bool
+    pusher: AttemptName | None
+    taker: AttemptName | None
+    returns: list[Return]
+    pushed_from: Change | None = None
+    popper: Change | None = None
+
+
+Only = Literal["live", "dead"]
+"""The values that are asked for, if not all."""
+
+Scope = Literal["value", "queue", "session", "named"]
+"""Whose values are asked for: `value`, `queue`, `session` (all its queues) or `named` (one queue by name)."""
+
+
+def _within(table: sa.Table, scope: Scope) -> sa.ColumnElement[bool]:
+    """Return the condition for a scope."""
+    if scope in ("value", "queue"):
+        of_queue = table.c.queue_id == bindparam("queue_id")
+        return of_queue if scope == "queue" else sa.and_(of_queue, table.c.seq == bindparam("seq", type_=sa.BigInteger))
+    ids = sa.select(t.queue.c.id).where(t.queue.c.session_id == bindparam("session_id"))
+    return table.c.queue_id.in_(ids.where(t.queue.c.name == bindparam("queue")) if scope == "named" else ids)
+
+
+@statement
+def _values(scope: Scope, only: Only | None, then: bool, from_seq: bool) -> sa.Select[*Row]:
+    is_live = was_live() if then else t.value.c.ended_at.is_(None)
+    statement = (
+        sa.select(
+            *(short_text() if name == "data" else t.value.c[name] for name in VALUE),
+            is_live,
+            *pusher().name,
+            pusher().step,
+            *pusher().given_back,
+            *pusher().failed,
+            *taker().name,
+            taker().step,
+        )
+        .select_from(taker().join(pusher().join(t.value, t.value.c.pushed_by), t.value.c.taken_by))
+        .where(_within(t.value, scope))
+        .order_by(t.value.c.queue_id, t.value.c.seq)
+    )
+    if from_seq:
+        statement = statement.where(t.value.c.seq >= bindparam("from_seq", type_=sa.BigInteger))
+    if only is None:
+        return statement
+    if only == "dead":
+        return statement.where(is_dead()).with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+    statement = statement.where(is_live)
+    return statement if then else statement.with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+
+
+@statement
+def _returns(scope: Scope, from_seq: bool) -> sa.Select[*Row]:
+    statement = (
+        sa.select(*(t.returned.c[name] for name in RETURN), *taker().name, taker().step, *taker().error)
+        .select_from(taker().join(t.returned, t.returned.c.taken_by))
+        .where(_within(t.returned, scope))
+        .order_by(t.returned.c.queue_id, t.returned.c.seq, t.returned.c.id)
+    )
+    return statement.where(t.returned.c.seq >= bindparam("from_seq", type_=sa.BigInteger)) if from_seq else statement
+
+
+def of_session(
+    transaction: Transaction,
+    session_id: int,
+    queue_name: str | None = None,
+    *,
+    only: Only | None = None,
+    at: Moment | None = None,
+) -> Iterator[ValueHistory]:
+    """Yield the histories of the values of a session, queue by queue.
+
+    Args:
+        queue_name: Only values of this queue.
+        only: Only live values, or only those that are dead now.
+        at: A moment: the values that were live then count as live.
+    """
+    scope: Scope = "session" if queue_name is None else "named"
+    return _histories(transaction, scope, {"session_id": session_id, "queue": queue_name}, only, at)
+
+
+def of_queue(
+    transaction: Transaction,
+    queue_id: int,
+    *,
+    only: Only | None = None,
+    at: Moment | None = None,
+    from_seq: int | None = None,
+) -> Iterator[ValueHistory]:
+    """Yield the histories of the values of one queue as `of_session` does, but by an index on both databases.
+
+    With `from_seq` they begin with the value of that number.
+    """
+    return _histories(transaction, "queue", {"queue_id": queue_id}, only, at, from_seq)
+
+
+def of_value(transaction: Transaction, queue_id: int, seq: int) -> ValueHistory | None:
+    """Return the history of one value, or None if there is no such value."""
+    return next(_histories(transaction, "value", {"queue_id": queue_id, "seq": seq}, None, None), None)
+
+
+def _histories(
+    transaction: Transaction,
+    scope: Scope,
+    params: Params,
+    only: Only | None,
+    at: Moment | None,
+    from_seq: int | None = None,
+) -> Iterator[ValueHistory]:
+    params = {**params, **(at.bounds if at else {}), "from_seq": from_seq}
+    all_returns = map(_return, transaction.stream(_returns(scope, from_seq is not None), params))
+    upcoming = next(all_returns, None)
+    for row in transaction.stream(_values(scope, only, at is not None, from_seq is not None), params):
+        history = _history(transaction, row)
+        record = history.value
+        # Both streams are in the order of queue and seq.
+        while upcoming is not None and (upcoming.record.queue_id, upcoming.record.seq) <= (record.queue_id, record.seq):
+            if (upcoming.record.queue_id, upcoming.record.seq) == (record.queue_id, record.seq):
+                history.returns.append(upcoming)
+            upcoming = next(all_returns, None)
+        yield history
+
+
+_TIME, _TICK, _STEP, _ERROR_TYPE, _MESSAGE = (
+    ATTEMPT[name] for name in ("given_back_at", "given_back_tick", "step", "error_type", "error_message")
+)
+
+
+def value_record(columns: Sequence[Any]) -> ValueRecord:
+    """Return the record of a value whose columns are in the order of `VALUE`."""
+    named, damage = readable(VALUE, columns)
+    return ValueRecord(**named, damage=damage)
+
+
+_DATA = list(VALUE).index("data")
+
+
+def _history(transaction: Transaction, row: Row) -> ValueHistory:
+    """Return the history of a value, still without its returns."""
+    place = len(VALUE)
+    columns, is_live, attempts = list(row[:place]), row[place], row[place + 1 :]
+    if not columns[_DATA]:
+        columns[_DATA] = chunks.whole(transaction, columns[0], columns[1], "") or ""
+    pusher, taker = attempts[:-4], attempts[-4:]  # the last four name the taker
+    return ValueHistory(value_record(columns), bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [])
+
+
+def _return(row: Row) -> Return:
+    *columns, session_name, task, number, step, error_type, message = row
+    named, damage = readable(RETURN, columns)
+    del named["id"]
+    error = (_text(_ERROR_TYPE, error_type), _text(_MESSAGE, message))
+    return Return(ReturnRecord(**named, damage=damage), _attempt_name(session_name, task, number, step), error)
+
+
+def _text(rule: ColumnRule, text: Any) -> str | None:
+    return None if rule.problem(text) else text
+
+
+def _attempt_name(session_name: str | None, task: str, number: int, step: Any, *undone: Any) -> AttemptName | None:
+    if session_name is None:
+        return None
+    moments = (_moment(*undone[place : place + 2]) for place in range(0, len(undone), 2))
+    return AttemptName(session_name, task, number, _text(_STEP, step), *moments)
+
+
+def _moment(at: Any, tick: Any) -> Moment | None:
+    is_damaged = at is None or tick is None or _TIME.problem(at) or _TICK.problem(tick)
+    return None if is_damaged else Moment(at, tick)
+
+
+@statement
+def _live(then: bool) -> sa.Select[str]:
+    values = sa.select(whole_text()).where(t.value.c.queue_id == bindparam("queue_id")).order_by(t.value.c.seq)
+    if then:
+        return values.where(was_live())
+    return values.where(t.value.c.ended_at.is_(None)).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+
+
+def live_data(transaction: Transaction, queue_id: int, at: Moment | None = None) -> Iterator[str]:
+    """Yield the encoded values of a queue that are live, or were live at a moment, in the order of the queue."""
+    params = {"queue_id": queue_id, **(at.bounds if at else {})}
+    return (row[0] for row in transaction.stream(_live(at is not None), params))
+
+
+Ts = TypeVarTuple("Ts")
+
+
+def _restricted(statement: sa.Select[*Ts], only: Only | None, then: bool) -> sa.Select[*Ts]:
+    statement = statement.where(t.value.c.queue_id == bindparam("queue_id"))
+    if only == "live":
+        return statement.where(was_live() if then else t.value.c.ended_at.is_(None))
+    if only == "dead":
+        return statement.where(is_dead())
+    return statement.where(by_then(t.value, "pushed")) if then else statement
+
+
+@statement
+def _first_of_last(only: Only | None, then: bool) -> sa.Select[int]:
+    before = bindparam("before", type_=sa.Integer)
+    ordered = sa.select(t.value.c.seq).order_by(t.value.c.seq.desc()).limit(literal_column("1")).offset(before)
+    return _restricted(ordered, only, then)
+
+
+def first_of_last(
+    executor: Executor, queue_id: int, count: int, *, only: Only | None = None, at: Moment | None = None
+) -> int | None:
+    """Return the number of the first one of a queue's last values; None if the queue has fewer.
+
+    Args:
+        count: How many values count as the last.
+    """
+    params = {"queue_id": queue_id, "before": count - 1, **(at.bounds if at else {})}
+    rows = executor.execute(_first_of_last(only, at is not None), params)
+    return rows[0][0] if rows else None
+
+
+@statement
+def _earlier(only: Only | None, then: bool) -> sa.Select[str, int]:
+    state: sa.ColumnElement[str] = t.value.c.state
+    if then:  # what had become of the others by then, only their whole history tells
+        state = sa.case((was_live(), literal_column("'live'")), else_=literal_column("'no longer live'"))
+    counted = sa.select(state.label("state"), sa.func.count()).where(
+        t.value.c.seq < bindparam("seq", type_=sa.BigInteger)
+    )
+    return _restricted(counted, only, then).group_by(literal_column("1"))
+
+
+def earlier(
+    executor: Executor, queue_id: int, seq: int, *, only: Only | None = None, at: Moment | None = None
+) -> dict[str, int]:
+    """Count the values before one of a queue by their state; at a moment, by whether they were live.
+
+    Args:
+        seq: The number of the value.
+    """
+    params = {"queue_id": queue_id, "seq": seq, **(at.bounds if at else {})}
+    return {row[0]: row[1] for row in executor.execute(_earlier(only, at is not None), params)}
+
+
+class StepCounts(NamedTuple):
+    """How many steps a task has, and how many attempts these have had.
+
+    Attributes:
+        task: Name of the task.
+        steps: How many steps it has.
+        standing: How many of them have completed and were not given back.
+        running: How many attempts of steps are running.
+        failed: How many attempts of steps failed.
+        interrupted: How many were interrupted.
+        lost: How many were lost.
+        prompts: How many attempts of a step named `prompt` there are: the first step of an agent has this name.
+    """
+
+    task: str
+    steps: int
+    standing: int
+    running: int
+    failed: int
+    interrupted: int
+    lost: int
+    prompts: int
+
+
+@statement
+def _counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
+    status: sa.ColumnElement[str] = t.attempt.c.status
+    given_back: sa.ColumnElement[bool] = t.attempt.c.given_back_at.is_not(None)
+    if then:
+        status = sa.case((by_then(t.attempt, "ended"), status), else_=literal_column("'running'"))
+        given_back = sa.and_(given_back, by_then(t.attempt, "given_back"))
+    is_dead = sa.and_(status == literal_column("'running'"), among(dialect_name, t.attempt.c.run_id, "dead_runs"))
+    status = sa.case((is_dead, literal_column("'lost'")), else_=status)
+    stands = sa.and_(status == literal_column("'completed'"), ~given_back)
+    counted = (stands, *(status == literal_column(f"'{word}'") for word in ("running", *UNSUCCESSFUL)))
+    return (
+        sa.select(
+            t.attempt.c.step_of,
+            sa.func.count(t.attempt.c.step_number.distinct()),
+            *(sa.func.count(sa.case((condition, literal_column("1")))) for condition in counted),
+            sa.func.count(sa.case((t.attempt.c.step == literal_column("'prompt'"), literal_column("1")))),
+        )
+        .where(
+            t.attempt.c.session_id == bindparam("session_id"),
+            t.attempt.c.step_of.is_not(None),
+            *[by_then(t.attempt, "started")] * then,
+        )
+        .group_by(t.attempt.c.step_of)
+        .order_by(sa.func.min(t.attempt.c.id))
+    )
+
+
+def counts(
+    executor: Executor, session_id: int, moment: Moment | None = None, *, dead_runs: Collection[int] = ()
+) -> list[StepCounts]:
+    """Count the steps of a session's tasks, in the order of their first steps. Tasks without steps are left out.
+
+    Args:
+        moment: Count as it was at this moment.
+        dead_runs: Runs whose running attempts count as lost.
+    """
+    params = {"session_id": session_id, "dead_runs": json.dumps(list(dead_runs)), **(moment.bounds if moment else {})}
+    found = executor.execute(_counts(executor.dialect_name, moment is not None), params)
+    return [StepCounts(*row) for row in found]
+
+
+@statement
+def _with_results(then: bool) -> sa.Select[*Row]:
+    found = (
+        attempts_without("arguments", "error_traceback")
+        .add_columns(t.attempt.c.result)
+        .where(t.attempt.c.step_of == bindparam("task"))
+        .order_by(t.attempt.c.step_number, t.attempt.c.number)
+    )
+    return found.where(by_then(t.attempt, "started")) if then else found
+
+
+_RESULT = {"result": ATTEMPT["result"]}
+
+
+def of_task(
+    transaction: Transaction, session_id: int, task: str, moment: Moment | None = None
+) -> Iterator[tuple[AttemptRecord, str | None]]:
+    """Yield the attempts of a task's steps, step by step, each with its encoded result, without arguments."""
+    params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
+    for *columns, result in transaction.stream(_with_results(moment is not None), params):
+        record = attempts.record(tuple(columns))
+        named, damage = readable(_RESULT, (result,))
+        yield replace(record, damage=record.damage + damage) if damage else record, named["result"]
+
+
+@statement
+def _running() -> sa.Select[*Row]:
+    return attempts_without("arguments", "error_traceback").where(
+        t.attempt.c.step_of.is_not(None), t.attempt.c.status == literal_column("'running'")
+    )
+
+
+def running(executor: Executor, session_id: int) -> list[AttemptRecord]:
+    """Return the attempts of steps of a session that run, or ran when their process died."""
+    return [attempts.record(row) for row in executor.execute(_running(), {"session_id": session_id})]
+
+
+@statement
+def _of_step() -> sa.Select[*Row]:
+    return (
+        attempts_without("error_traceback")
+        .where(t.attempt.c.step_of.is_not(None), t.attempt.c.task == bindparam("step_id"))
+        .order_by(t.attempt.c.number.desc())
+        .limit(literal_column("1"))
+    )
+
+
+def newest(executor: Executor, session_id: int, step_id: str) -> AttemptRecord | None:
+    """Return the newest attempt of the step with the id `TASK/NUMBER`, or None if the session has no such step."""
+    rows = executor.execute(_of_step(), {"session_id": session_id, "step_id": step_id})
+    return attempts.record(rows[0]) if rows else None
+
+
+@statement
+def _continued_as() -> sa.Select[int]:
+    return (
+        sa.select(t.value.c.seq)
+        .where(
+            t.value.c.queue_id == bindparam("queue_id"), t.value.c.moved_from == bindparam("seq", type_=sa.BigInteger)
+        )
+        .order_by(t.value.c.pushed_tick, t.value.c.seq)
+    )
+
+
+def continued_as(transaction: Transaction, queue_id: int, seq: int) -> list[int]:
+    """Return the seqs of the values in the same queue that continue a value."""
+    return [row[0] for row in transaction.execute(_continued_as(), {"queue_id": queue_id, "seq": seq})]

@@ -1,0 +1,306 @@
+"""Starts the command of `ZRB_STORE_ON_FAILURE` when a run fails, a value dies, or the store cannot be used.
+
+Nothing here raises an error of the store: whoever calls it has something worse to report, or works on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import shlex
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import IO
+
+from zrb_store import settings
+from zrb_store.db.engine import Database
+from zrb_store.db.location import StoreUrl, shown_url, store_url, url_for_commands
+from zrb_store.errors import ZrbStoreError
+from zrb_store.inspect import alert
+from zrb_store.inspect.alert import Alert
+from zrb_store.masking import mask_printed, mask_text, one_line, storable
+from zrb_store.names import full_name
+from zrb_store.queries import on_failure as queries
+from zrb_store.queries import runs, sessions
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.lease import cause_of_death, is_live
+from zrb_store.queries.on_failure import last_errors, running_and_untold
+from zrb_store.records import RunRecord, iso
+
+_NOT_INHERITED = (*settings.TOLD, "ZRB_STORE_ON_FAILURE", "ZRB_STORE_ATTEMPT")
+_MOST_VALUES = 20  # of those that die together
+_MOST_CHARACTERS = 16 * 1024  # of one variable: the system allows 128 KiB
+_QUIET_FOR = 600.0  # seconds
+_MOST_COMMANDS = 20  # that are started at once: the next check tells of the others
+PATIENCE = 10.0
+"""Seconds that a command is waited for. After that it goes on alone."""
+_TAIL = 4096  # bytes of its output in which its last line is looked for
+_LONGEST = 200  # characters of that line
+
+_log = logging.getLogger("zrb_store")
+
+
+def tell_end(database: Database, session: str, run_id: int) -> None:
+    """Tell that a run has ended without completing its session.
+
+    Args:
+        run_id: The run. Its end says already that somebody is told.
+    """
+    with _reporting(session):
+        _tell_of_session(database, session, run_id, None)
+
+
+def tell_death(database: Database, session: str, dead: RunRecord, died: str) -> None:
+    """Tell that a run is dead, unless its session is a child session, or somebody was told before.
+
+    Args:
+        dead: The run. It is known to be dead.
+        died: How that is known.
+    """
+    if settings.on_failure() is None:
+        return
+    with _reporting(session):
+        found = sessions.find(database, session)
+        if found is not None and found.parent is None and queries.claim(database, dead):
+            _tell_of_session(database, session, dead.id, died)
+
+
+def has_untold(database: Database) -> bool:
+    """Whether there is a stale session of which nobody has been told."""
+    moment = now_micros(database)
+    return any(not is_live(database, run, moment) for _, run in running_and_untold(database))
+
+
+def tell_stale(database: Database) -> None:
+    """Tell of each root run whose process died, once, whichever process finds it first.
+
+    A run whose process cannot be looked at counts as dead when its lease has expired and was not renewed in the 20 s
+    after somebody has noticed that. An error of the store is logged, not raised.
+    """
+    told = 0
+    try:
+        for session, run in running_and_untold(database):
+            died = None if run.damage else cause_of_death(database, run, now_micros(database))
+            if died is not None and told < _MOST_COMMANDS:
+                tell_death(database, session, run, died)
+                told += 1
+    except ZrbStoreError as error:
+        _log.warning("the command of ZRB_STORE_ON_FAILURE is not started for stale sessions: %s", error)
+
+
+def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
+    """Tell that values have died, once for all that died in one transaction.
+
+    Args:
+        died: Queue id and seq of each value.
+    """
+    if settings.on_failure() is None:
+        return
+    with _reporting("a dead value"):
+        found = []
+        for queue_id, seq in died[:_MOST_VALUES]:
+            value = queries.died_value(database, queue_id, seq)
+            if value is not None:  # it was not requeued or removed meanwhile
+                found.append((full_name(value.session, value.queue, seq), value))
+        if not found:
+            return
+        names, last = [name for name, _ in found], found[-1][1]
+        more = f" and {len(died) - 1} more" if len(died) > 1 else ""
+        times = "1 delivery" if last.deliveries == 1 else f"{last.deliveries} deliveries"
+        event = Alert(
+            event="dead",
+            what=f"value {names[0]}{more}, after {times}",
+            why=last.error.text() if last.error else None,
+            at=None,
+            remedy=f"zrb-store requeue {shlex.join(names)}",
+            session=last.session,
+            project=last.project,
+            task=last.task,
+            queue=last.queue,
+        )
+        _start(event, database.url, values=names)
+
+
+class _Unavailable:
+    """When this process last told that a store cannot be used: a worker that tries again must not tell each time."""
+
+    def __init__(self) -> None:
+        self._told_at: float | None = None
+
+    def is_due(self) -> bool:
+        """Whether it is time to tell. The caller tells then."""
+        moment = time.monotonic()
+        if self._told_at is not None and moment - self._told_at < _QUIET_FOR:
+            return False
+        self._told_at = moment
+        return True
+
+
+_unavailable = _Unavailable()
+
+
+def tell_unavailable(
+    error: ZrbStoreError,
+    url: StoreUrl | None = None,
+    *,
+    session: str | None = None,
+    task: str | None = None,
+    remedy: str | None = None,
+) -> None:
+    """Tell that the store cannot be used, at most every ten minutes.
+
+    Args:
+        error: Why. An error that does not end a command with exit code 69 is ignored.
+        url: The URL of the store; by default the one that the settings name.
+        session: The session whose run it ends.
+        task: The main task of that session.
+        remedy: The command that helps; by default one that looks at the store.
+    """
+    if settings.on_failure() is None or error.exit_code != 69 or not _unavailable.is_due():
+        return
+    with _reporting("the store"):
+        url = store_url() if url is None else url
+        what = f"session {session}" if session else f"the store {shown_url(url)}"
+        _start(
+            Alert("unavailable", what, str(error), None, remedy or "zrb-store db status", session=session, task=task),
+            url,
+        )
+
+
+def _tell_of_session(database: Database, session: str, run_id: int, died: str | None) -> None:
+    with database.snapshot() as transaction:
+        found = sessions.get(transaction, session)
+        every = runs.of_session(transaction, found.id)
+        error = last_errors(transaction, [run_id]).get(run_id)
+    known = [run for run in every if run.id <= run_id]  # the session may have been resumed since
+    status = "stale" if died else next((run.outcome for run in known if run.id == run_id), None) or "failed"
+    _start(alert.of_session(replace(found, status=status), known, error, died, None), database.url)
+
+
+def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:
+    command = settings.on_failure()
+    if command is None:
+        return
+    told = {
+        "EVENT": event.event,
+        "SESSION": event.session,
+        "TASK": event.task,
+        "VALUE": "\n".join(values),
+        "ERROR": event.why,
+        "REMEDY": event.remedy,
+        "MESSAGE": event.line(_time(event)),
+        "SHOWN_URL": shown_url(url),
+    }
+    environment = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
+    for name, text in told.items():
+        if text:
+            environment[f"ZRB_STORE_{name}"] = storable(mask_text(text))[:_MOST_CHARACTERS]
+    environment["ZRB_STORE_URL"] = url_for_commands(url)
+    start_command("the command of ZRB_STORE_ON_FAILURE", command, environment)
+
+
+def _time(event: Alert) -> str:
+    return (iso(event.at) or "").partition(".")[0].replace("T", " ") + "Z" if event.at is not None else ""
+
+
+@contextlib.contextmanager
+def _reporting(what: str) -> Iterator[None]:
+    """Log an error of the store, instead of raising it."""
+    try:
+        yield
+    except ZrbStoreError as error:
+        _log.warning("the command of ZRB_STORE_ON_FAILURE is not started for %s: %s", what, error)
+
+
+# -- the shell command that is started, and waited for in the background, for ten seconds at most
+
+
+class BackgroundCommands:
+    """The commands that this process has started. At its end it waits for them, but not longer than that."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._waiting: list[tuple[threading.Thread, float]] = []
+        self._alone: list[subprocess.Popen[bytes]] = []
+
+    def start(self, name: str, command: str, environment: Mapping[str, str]) -> None:
+        """Start a command by the shell. If it fails, or takes long, a warning is logged.
+
+        It gets a session of its own, so that neither the end of this process nor Ctrl-C ends it. What it prints is kept
+        from our output, which may be a pipe that somebody reads to its end.
+
+        Args:
+            name: What warnings call it.
+            command: The command.
+            environment: Its environment.
+        """
+        try:
+            printed = tempfile.TemporaryFile()  # noqa: SIM115 - the thread closes it
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", command],
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            _log.warning("%s cannot be started: %s", name, error)
+            return
+        # A daemon: the interpreter must not wait for it any longer than we do.
+        thread = threading.Thread(target=self._wait, args=(name, process, printed), daemon=True)
+        if self._pid != os.getpid():  # the first one of this process, which may be a fork of another one
+            self._pid = os.getpid()
+            self._waiting = []
+            atexit.register(self.wait_for_all)
+        self._waiting = [each for each in self._waiting if each[0].is_alive()]
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter ends, or there are too many: the command goes on alone
+            printed.close()
+            self._alone.append(process)  # Python warns if the object of a running process is deleted
+            return
+        self._waiting.append((thread, time.monotonic() + PATIENCE))
+
+    def _wait(self, name: str, process: subprocess.Popen[bytes], printed: IO[bytes]) -> None:
+        with printed:
+            try:
+                code = process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                _log.warning("%s still runs after %.0f s, and is not waited for any longer", name, PATIENCE)
+            else:
+                if code:
+                    how = f"failed with exit code {code}" if code > 0 else f"was ended by signal {-code}"
+                    said = _last_line(printed)
+                    _log.warning("%s %s%s", name, how, f": {said}" if said else "")
+                return
+        process.wait()  # no zombie is left
+
+    def wait_for_all(self) -> None:
+        """Wait for the commands of this process, for each at most `PATIENCE` seconds from its start."""
+        if self._pid != os.getpid():
+            return
+        with contextlib.suppress(KeyboardInterrupt):
+            for thread, until in self._waiting:
+                thread.join(max(0.0, until - time.monotonic() + 0.5))  # the thread has to log its warning
+
+
+def _last_line(printed: IO[bytes]) -> str:
+    printed.seek(0, os.SEEK_END)
+    printed.seek(max(0, printed.tell() - _TAIL))
+    # Masked before it is divided: of a secret with several lines, one alone may not be recognised.
+    lines = mask_printed(printed.read().decode(errors="backslashreplace")).strip().splitlines()
+    return one_line(lines[-1])[:_LONGEST] if lines else ""
+
+
+_commands = BackgroundCommands()
+start_command = _commands.start
+"""Start a shell command of this process (`BackgroundCommands.start`)."""
+wait_for_all = _commands.wait_for_all
+"""Wait for the commands of this process. At its end this happens by itself."""

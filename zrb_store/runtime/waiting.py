@@ -1,0 +1,237 @@
+"""Waiting for a value to arrive in a queue (`QueueWait`), and for any commit to a store (`CommitWatcher`).
+
+Meanwhile nothing is locked and no transaction is open. On SQLite under Linux, writing to the file wakes whoever waits,
+so that waiting costs nothing while nobody writes. Elsewhere the store is asked again and again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from numbers import Real
+from pathlib import Path
+
+from zrb_store.db.engine import Database
+from zrb_store.errors import InvalidArgument
+from zrb_store.queries import deliveries
+
+LOOK_EVERY = 1.0
+"""Seconds after which a waiting process looks at its queue in any case: for dead holders, and whether it may take."""
+_ASK_EVERY = 0.2  # seconds between two questions whether anything was committed
+_LATE = 0.03  # seconds after which a commit that takes longer is looked for again
+_COMMIT_TIME = 0.001  # seconds between SQLite's last write to a file and the end of the commit, as a rule
+_PAUSE = 4  # times as long as an answer took, at least: behind an old snapshot it may take long
+
+
+def check_seconds(seconds: float) -> None:
+    """Raise `InvalidArgument` unless this is a time to wait; infinity is one."""
+    if not isinstance(seconds, Real) or math.isnan(seconds) or seconds < 0:
+        raise InvalidArgument(f"wait={seconds!r} is not a number of seconds: give 0 or more, or math.inf for ever")
+
+
+class FileWatch:
+    """Notices that a file is written (Linux's inotify). It is not opened: closing it would drop SQLite's locks."""
+
+    _WRITTEN = 0x2  # IN_MODIFY in sys/inotify.h; the end of the file is told in any case
+
+    def __init__(self, path: Path) -> None:
+        """Prepare to watch a file.
+
+        Raises:
+            OSError: The system does not offer it, or this user watches too many files.
+        """
+        if sys.platform != "linux":
+            raise OSError("there is no inotify")
+        import ctypes  # late: these two load slowly, and only those who wait need them
+        import select
+
+        self._path = os.fsencode(path)
+        self._libc = ctypes.CDLL(None)
+        self._events: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._events < 0:
+            raise OSError("inotify has no room")
+        self._poll = select.poll()
+        self._poll.register(self._events, select.POLLIN)
+
+    def arm(self) -> bool:
+        """Forget what was written up to now, and watch the file that has the name now. Return whether there is one."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._events, 1 << 16)
+        return bool(self._libc.inotify_add_watch(self._events, self._path, self._WRITTEN) >= 0)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the file is written; return False if it was not in this time."""
+        return bool(self._poll.poll(max(0.0, seconds) * 1000))
+
+    def __del__(self) -> None:
+        if getattr(self, "_events", -1) >= 0:
+            os.close(self._events)
+
+
+def watch_of(database: Database) -> FileWatch | None:
+    """Return what notices each commit to a database; None if nothing does, and one must ask."""
+    path = database.dialect.written_file(database.url)
+    with contextlib.suppress(OSError):
+        return FileWatch(path) if path is not None else None
+    return None
+
+
+class _Waiter:
+    """What both kinds of waiting share: sleeping until the file of the store is written, if that is noticed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._watch = watch_of(database)
+        # Whether all that was committed was seen, so that there is nothing to ask before the file is written again.
+        self._is_quiet = False
+
+    def _arm(self) -> bool:
+        """Watch the file from now on. Do it before asking, so that nothing is missed in between."""
+        return self._watch is not None and self._watch.arm()
+
+    def _is_written(self, seconds: float) -> bool:
+        """Sleep until the file is written, at most so long."""
+        is_written = self._watch is not None and self._watch.wait(seconds)
+        if is_written:
+            time.sleep(_COMMIT_TIME)
+        return is_written
+
+
+class QueueWait(_Waiter):
+    """The waiting of one process for one queue. Neither the session nor the queue needs to exist.
+
+    After a look that has found nothing, sleep for `next_pause` until `is_time_to_look`, look again, and so on until the
+    time is over. `wait` sleeps up to the next look.
+
+    Attributes:
+        has_value: Tells whether the queue has a value that is waited for.
+        may_get_value: Tells whether the queue has a value, or one that comes back if its holder has died. If not, a
+            look would find nothing. This is one cheap question, and a look has several that are not.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        session: str,
+        queue: str,
+        seconds: float,
+        has_value: Callable[[], bool] | None = None,
+    ) -> None:
+        """Begin to wait.
+
+        Args:
+            seconds: How long to wait; infinity is allowed.
+            has_value: Tells whether the queue has a value that is waited for; by default any value is.
+        """
+        check_seconds(seconds)
+        super().__init__(database)
+        self.has_value = has_value or deliveries.has_value(database, session, queue)
+        self.may_get_value = deliveries.may_get_value(database, session, queue)
+        now = time.monotonic()
+        self._end = now + seconds
+        self._look_at = now + LOOK_EVERY
+        # Random, so that processes that wait for the same queue do not stay in step.
+        self._shortest = self._pause = database.dialect.poll_every * random.uniform(0.8, 1.2)
+        self._change_mark = database.dialect.change_mark
+        self._mark: object = None
+
+    def next_pause(self) -> float | None:
+        """Return how many seconds to sleep before the next `is_time_to_look`; None if the time is over."""
+        now = time.monotonic()
+        if now >= self._end:
+            return None
+        return max(0.0, min(self._pause, self._look_at - now, self._end - now))
+
+    def is_time_to_look(self) -> bool:
+        """Whether the queue has a value, or enough time has passed to look in any case."""
+        is_armed = self._arm()
+        now = time.monotonic()
+        if now >= self._end or now + self._pause > self._look_at:  # a little early, rather than wake up once more
+            self._look_at = now + LOOK_EVERY
+            self._is_quiet = is_armed
+            return True
+        mark = None
+        if self._change_mark is not None:
+            mark = self._database.operate(self._change_mark)
+            if mark == self._mark:
+                return False  # and not quiet, if the file was written: that may be committed any moment
+        found = self.has_value()
+        self._pause = max(self._shortest, _PAUSE * (time.monotonic() - now))
+        self._mark = mark  # now that the question was answered
+        self._is_quiet = is_armed
+        return found
+
+    def wait(self, is_over: Callable[[], bool] = lambda: False) -> bool:
+        """Sleep until it is time to look.
+
+        Args:
+            is_over: Whether to wait no longer. It is asked at least once a second.
+
+        Returns:
+            False if there is no time left, or the waiting is over.
+        """
+        while (pause := self.next_pause()) is not None:
+            time.sleep(pause)
+            if self._is_quiet and self._is_written(min(self._look_at, self._end) - time.monotonic()):
+                self._is_quiet = False
+            if is_over():
+                return False
+            if self.is_time_to_look():
+                return True
+        return False
+
+
+class CommitWatcher(_Waiter):
+    """Notices what any process commits to a store, without asking what it was.
+
+    PostgreSQL also answers that something was committed if that was to another database of the same server.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Begin to watch.
+
+        Args:
+            database: The store, opened for reading. Nothing else should use this object, since each wait may use its
+                connection.
+
+        Raises:
+            StoreUnavailable: The store cannot be read.
+        """
+        super().__init__(database)
+        self._is_quiet = self._arm()
+        self._mark = self._ask()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until something is committed that was not when `wait` last returned.
+
+        Args:
+            seconds: How long to wait.
+
+        Returns:
+            False if nothing was committed in this time.
+
+        Raises:
+            StoreUnavailable: The store cannot be read, or its file was deleted or replaced.
+        """
+        end = time.monotonic() + seconds
+        self._database.refuse_replaced()
+        while (left := end - time.monotonic()) > 0:
+            is_written = self._is_quiet and self._is_written(left)
+            if not self._is_quiet:
+                time.sleep(min(left, _ASK_EVERY if self._watch is None else _LATE))
+            is_armed = self._arm()
+            mark = self._ask()
+            is_committed, self._mark = mark != self._mark, mark
+            # If the file was written, and no commit is seen yet, it is looked for again soon.
+            self._is_quiet = is_armed and (is_committed or not is_written)
+            if is_committed:
+                return True
+        return False
+
+    def _ask(self) -> object:
+        return self._database.operate(self._database.dialect.latest_commit, self._database.url)
