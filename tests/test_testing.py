@@ -172,7 +172,7 @@ def test_nothing_is_read_or_done_without_the_variable(tmp_path: Path) -> None:
     code = f"""
 import sys
 from zrb_store import open_store
-from zrb_store.db import failpoints
+from zrb_store.db import transaction as failpoints
 open_store({str(tmp_path / "s.db")!r})
 assert failpoints._callback is None
 assert "zrb_store.testing" not in sys.modules

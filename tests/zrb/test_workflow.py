@@ -172,7 +172,7 @@ def test_a_kill_round_the_commit_of_a_result(zrb: Zrb, point: str) -> None:
     """No value is lost or delivered twice, although zrb itself pushes the result a little later."""
     zrb.tasks(
         f"""
-        from zrb_store.db import failpoints
+        from zrb_store.db import transaction as failpoints
 
         def kill(point):
             if point == {point!r} and not exists("killed"):
@@ -197,7 +197,7 @@ def test_a_kill_round_the_commit_of_a_result(zrb: Zrb, point: str) -> None:
 
 
 CHAOS = """
-from zrb_store.db import failpoints
+from zrb_store.db import transaction as failpoints
 
 reached = 0
 
