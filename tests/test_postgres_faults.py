@@ -219,7 +219,8 @@ def test_full_durability_where_the_server_does_not_wait_for_its_disk(
         queue.push(2)
         assert queue.pop() == 1
         queue.rotate()
-        assert seen == ["on"] * 3
+        assert len(seen) >= 3  # a pop that took long is followed by a look for the first live value
+        assert set(seen) == {"on"}
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])

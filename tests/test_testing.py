@@ -145,7 +145,8 @@ for number in range(5):
 
 def test_variable_shortens_the_lease(tmp_path: Path) -> None:
     code = f"""
-from zrb_store import open_store, lease
+from zrb_store import open_store
+from zrb_store.runtime import lease
 open_store({str(tmp_path / "s.db")!r})
 import zrb_store.testing
 print(lease.duration_in_micros())
