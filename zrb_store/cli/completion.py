@@ -281,10 +281,6 @@ def _session(database: Database, text: str) -> SessionRecord:
     return session_names.resolve(database, text)
 
 
-def _this() -> list[str]:
-    return ["@this"] if os.environ.get("ZRB_STORE_ATTEMPT") else []
-
-
 def _session_names(database: Database, typed: str) -> Iterator[str]:
     """Yield the newest names, or those that begin so, and the first and the last of all.
 
@@ -299,18 +295,19 @@ def _session_names(database: Database, typed: str) -> Iterator[str]:
     yield from queries.first_with_prefix(database, typed)
 
 
+def _changeable(database: Database, given: _Given, typed: str) -> Iterator[str]:
+    yield from ["@this"] if os.environ.get("ZRB_STORE_ATTEMPT") else []
+    yield from _session_names(database, typed)
+
+
+sessions_to_change = _from_store(_changeable)
+"""Complete a session of a command that changes it, and so takes only its full name."""
+
+
 @_from_store
-def sessions(database: Database, given: _Given, typed: str) -> Iterator[str]:
+def sessions(database: Database, given: _Given, typed: str) -> Iterable[str]:
     """Complete a session of a command that takes any form of its name."""
-    yield from ["@last", "@last-failed", *_this()]
-    yield from _session_names(database, typed)
-
-
-@_from_store
-def sessions_to_change(database: Database, given: _Given, typed: str) -> Iterator[str]:
-    """Complete a session of a command that changes it, and so takes only its full name."""
-    yield from _this()
-    yield from _session_names(database, typed)
+    return ["@last", "@last-failed", *_changeable(database, given, typed)]
 
 
 def _queues(database: Database, session: str) -> dict[str, int]:
