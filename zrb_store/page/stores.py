@@ -1,7 +1,4 @@
-"""The connections of the pages to their store: opened when they are needed, only for reading, and only a few.
-
-One thread that watches the store for all open pages, and tells each of them that something has changed.
-"""
+"""How pages reach their store: `Stores` lends connections, `Watcher` tells open pages that something was committed."""
 
 from __future__ import annotations
 
