@@ -72,10 +72,10 @@ def environment() -> Environment:
         "project_name": _project_name,
         "percent": percent,
         "story": story,
-        "time": format_time,
-        "moment": format_moment,
-        "short_moment": format_short_moment,
-        "exact": format_exact,
+        "time": _format_time,
+        "moment": _format_moment,
+        "short_moment": _format_short_moment,
+        "exact": _format_exact,
         "duration": format_duration,
         "between": length,
         "size": size,
@@ -87,7 +87,7 @@ def environment() -> Environment:
         "content": content,
         "life": life,
         "pusher": pusher,
-        "clock": format_clock,
+        "clock": _format_clock,
         "thousands": "{:,}".format,
         "quote": shlex.quote,
         "shell": shlex.join,
@@ -118,42 +118,29 @@ def _project_name(project: str) -> str:
     return PurePath(project).name or project
 
 
-def format_time(at: int | None) -> str:
+def _format_time(at: int | None) -> str:
     """Format a time, as all below in microseconds, in UTC to the second."""
     return NOTHING if at is None else to_datetime(at).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _exact(found: re.Match[str]) -> str:
-    text = found[0]
-    if text[0] == '"':
-        return text
-    if text.lstrip("-").isdecimal():
-        is_exact = len(text) < 16 or abs(int(text)) < _FIRST_INEXACT
-    else:
-        is_exact = "e" not in text and not text.endswith(".0")
-    if is_exact:
-        return text
-    return f'{{"$":"number","v":"{text}"}}'
-
-
-def format_clock(at: int) -> str:
+def _format_clock(at: int) -> str:
     """Format the time of day in UTC."""
     return to_datetime(at).strftime("%H:%M:%S")
 
 
-def format_moment(at: int | None) -> Markup:
+def _format_moment(at: int | None) -> Markup:
     """Return an element with a time, which scripts rewrite in the reader's own zone."""
-    return Markup("-") if at is None else Markup('<time datetime="{}">{}</time>').format(iso(at), format_time(at))
+    return Markup("-") if at is None else Markup('<time datetime="{}">{}</time>').format(iso(at), _format_time(at))
 
 
-def format_short_moment(at: int | None) -> Markup:
+def _format_short_moment(at: int | None) -> Markup:
     """Return an element with a time, whose zone stands elsewhere (in an element of class `zone`)."""
-    text = format_time(at).removesuffix(" UTC")
+    text = _format_time(at).removesuffix(" UTC")
     return Markup("-") if at is None else Markup('<time datetime="{}" data-how="short">{}</time>').format(iso(at), text)
 
 
-def format_exact(at: int) -> Markup:
-    """Return an element with a time to the microsecond, as `format_moment` does."""
+def _format_exact(at: int) -> Markup:
+    """Return an element with a time to the microsecond, which scripts rewrite likewise."""
     text = to_datetime(at).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
     return Markup('<time datetime="{}" data-how="exact">{}</time>').format(iso(at), text)
 
@@ -166,6 +153,20 @@ def as_json(tree: JsonTree) -> Markup:
     text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
     text = _STRING_OR_NUMBER.sub(_exact, text)
     return Markup(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def _exact(found: re.Match[str]) -> str:
+    """Return a text or a number as it is, or what stands for a number that JavaScript would change."""
+    text = found[0]
+    if text[0] == '"':
+        return text
+    if text.lstrip("-").isdecimal():
+        is_exact = len(text) < 16 or abs(int(text)) < _FIRST_INEXACT
+    else:
+        is_exact = "e" not in text and not text.endswith(".0")
+    if is_exact:
+        return text
+    return f'{{"$":"number","v":"{text}"}}'
 
 
 def packed(text: str) -> str:
