@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import sqlalchemy as sa
+from starlette.types import ASGIApp
 
 from zrb_store.db.location import store_url
 from zrb_store.db.migrate import engine_of
-from zrb_store.page.access import App
-from zrb_store.page.server import Site
+from zrb_store.page.site import Site
 from zrb_store.page.stores import Stores, Watcher
 
 
@@ -60,7 +60,7 @@ class Answer(NamedTuple):
 
 
 def request(
-    app: App, target: str, method: str = "GET", headers: dict[str, str] | None = None, scheme: str = "http"
+    app: ASGIApp, target: str, method: str = "GET", headers: dict[str, str] | None = None, scheme: str = "http"
 ) -> Answer:
     """Ask an app for an address, and return its whole answer."""
     parts = urlsplit(target)

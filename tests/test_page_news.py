@@ -15,7 +15,7 @@ from zrb_store.db import REVISION
 from zrb_store.db.dialect import SQLite
 from zrb_store.db.schema import revision
 from zrb_store.db.transaction import Transaction
-from zrb_store.page.server import Answer, Answers
+from zrb_store.page.site import Answer, Answers
 from zrb_store.page.stores import Stores, Watcher
 from zrb_store.runtime.waiting import CommitWatcher
 

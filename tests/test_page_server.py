@@ -6,6 +6,7 @@ import contextlib
 import json
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,9 @@ def test_a_host_that_is_not_this_machine_is_one_line(command: Commands, host: st
 
 
 def test_without_its_libraries_it_says_what_to_install(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in [each for each in sys.modules if each.startswith("zrb_store.page.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "starlette", None)
     result = command("page", "--port", "0")
     assert (result.code, result.err) == (1, 'zrb-store: the page needs a web server: pip install "zrb-store[page]"\n')
 

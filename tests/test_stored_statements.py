@@ -50,6 +50,7 @@ def test_what_users_wait_for_runs_without_sqlalchemy(tmp_path: Path) -> None:
         "diff etl-24 etl-25",
         "pin etl-25",
         "rm new",
+        "prune --older-than 9d",
     ]
     code = (
         "import sys; sys.modules['sqlalchemy'] = None; from zrb_store.cli import run\n"
@@ -59,7 +60,7 @@ def test_what_users_wait_for_runs_without_sqlalchemy(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     codes = [line.split(" = ")[1] for line in done.stdout.splitlines() if line.startswith("= ")]
     assert (codes, done.stderr) == (
-        [*["0"] * 15, "1", "0", "0"],
+        [*["0"] * 15, "1", "0", "0", "0"],
         "",
     )  # two sessions differ
 

@@ -49,9 +49,9 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     if not any(name.endswith("_COMPLETE") for name in os.environ):  # a shell that completes wants no other lines
         for line in settings.unknown_variables():
-            _print_line(prog_name, line)
+            print_line(line, prog_name)
     try:
-        with printing_warnings(lambda line: _print_line(prog_name, line)):
+        with printing_warnings(lambda line: print_line(line, prog_name)):
             # Not `list(args)`: the command `list` is a module of this package, and so takes that name here.
             try:
                 code = app.main(args=[*args], prog_name=prog_name, standalone_mode=False, obj=resumer)
@@ -83,9 +83,5 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
 
 
 def _print_error(prog_name: str, message: str, code: int) -> int:
-    _print_line(prog_name, message)
-    return code
-
-
-def _print_line(prog_name: str, message: str) -> None:
     print_line(message, prog_name)
+    return code

@@ -1,34 +1,139 @@
-"""Values that are given as JSON on the command line.
-
-The arguments of commands that take several sessions.
-
-The option `--project`.
-
-What is piped into a command.
-"""
+"""What several commands take: arguments and options that stand once, and parsers of what a person typed."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, NoReturn
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, TypeVar
 
 import click
 
-from zrb_store import settings
+from zrb_store import local_time, settings
 from zrb_store.cli import completion
 from zrb_store.codec.json_text import HUGE_INT_DIGITS
-from zrb_store.db.engine import Database
-from zrb_store.errors import ValueTooLarge
+from zrb_store.errors import InvalidArgument, ValueTooLarge
 from zrb_store.inspect import session_names
+from zrb_store.records import JsonValue
 
+if TYPE_CHECKING:
+    from zrb_store.db.engine import Database
+
+_Function = TypeVar("_Function", bound=Callable[..., int | None])
+
+FORMATS = ("table", "json", "jsonl", "value")
+_FORMAT_HELP = {
+    "table": "table (plain text in a pipe)",
+    "json": "json",
+    "jsonl": "jsonl (one line each)",
+    "value": "value (bare)",
+}
 _SHOWN_DIGITS = 40  # of a number that is too large for a float
 _BYTES_PER_DIGIT = 0.83  # ints are stored in base 16
 
+session_argument = click.argument("session", shell_complete=completion.sessions)
+changed_session_argument = click.argument("session", shell_complete=completion.sessions_to_change)
+queue_argument = click.argument("queue", shell_complete=completion.queues)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Delete nothing, print what would be deleted.")
+part_option = click.option("--path", metavar="PATH", help="Only a part of it, e.g. $.rows[0].name.")
 
-def parse_json(text: str, name: str, otherwise: str = "text goes in double quotes: '\"text\"'") -> Any:
+
+def format_option(default: str = "table", choices: Sequence[str] = FORMATS) -> Callable[[_Function], _Function]:
+    """Decorate a command to give it `--format`, which its function receives as `output_format`."""
+    *others, last = (_FORMAT_HELP[choice] for choice in choices)
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(choices),
+        default=default,
+        show_default=True,
+        help=f"{', '.join(others)}{',' if others[1:] else ''} or {last}.",
+    )
+
+
+def limit_option(what: str) -> Callable[[_Function], _Function]:
+    """Decorate a command to give it `--limit`: the most lines, or whatever it prints; 0 for all."""
+    parse = whole_number(0, 10**18 - 1)
+    help_text = f"Maximum number of {what}; 0 for all."
+    return click.option("--limit", type=parse, default="50", metavar="N", show_default=True, help=help_text)
+
+
+def project_option(help_text: str) -> Callable[[_Function], _Function]:
+    """Decorate a command to give it `--project`, for `zrb_store.settings.projects_named`.
+
+    Args:
+        help_text: What the option does, up to the words that say how a project is named.
+    """
+    return click.option(
+        "--project",
+        is_flag=False,
+        flag_value="",
+        metavar="[NAME|FOLDER]",
+        shell_complete=completion.files,
+        help=f"{help_text}: its folder or only the folder's name, or nothing for the current project.",
+    )
+
+
+def parse_duration(text: str) -> timedelta:
+    """Parse a length of time such as 90s, 15m, 1.5h, 30d or 2w."""
+    try:
+        return settings.parse_duration(text)
+    except InvalidArgument as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def parse_since(text: str) -> timedelta | datetime:
+    """Parse a length of time, or the time from which on something is asked for."""
+    try:
+        return settings.parse_duration(text)
+    except InvalidArgument:
+        try:
+            return local_time.parse_since(text)
+        except InvalidArgument as error:
+            raise click.BadParameter(str(error)) from None
+
+
+def parse_queue(text: str) -> str:
+    """Parse the name of a queue that may be created: an empty one is an unset variable of a shell."""
+    if not text:
+        raise click.BadParameter("the name of the queue is empty")
+    return text
+
+
+def parse_whole_number(text: str) -> int:
+    """Parse a number that the database can hold."""
+    if not re.fullmatch(r"-?\d{1,18}", text := str(text)):  # click passes defaults, too, which are numbers
+        raise click.BadParameter(f"{text[:40]!r} is not a whole number of at most 18 digits")
+    return int(text)
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Return a function that parses a number between two others."""
+
+    def parse(text: str) -> int:
+        number = parse_whole_number(text)
+        if not least <= number <= most:
+            raise click.BadParameter(f"{number} is not a number from {least:,} to {most:,}")
+        return number
+
+    return parse
+
+
+def parse_seconds(text: str) -> float:
+    """Parse a number of seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise click.BadParameter(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def parse_json(text: str, name: str, otherwise: str = "text goes in double quotes: '\"text\"'") -> JsonValue:
     """Parse a JSON text that a person typed.
 
     Args:
@@ -59,12 +164,15 @@ def parse_json(text: str, name: str, otherwise: str = "text goes in double quote
         return _parse_long_int(digits)
 
     try:
-        return json.loads(text, parse_constant=refuse_constant, parse_float=parse_float, parse_int=parse_int)
+        parsed: JsonValue = json.loads(
+            text, parse_constant=refuse_constant, parse_float=parse_float, parse_int=parse_int
+        )
     except ValueTooLarge:
         raise
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else error
         raise click.UsageError(f"{name} is not JSON ({reason}); {otherwise}") from None
+    return parsed
 
 
 def _parse_long_int(digits: str) -> int:
@@ -86,22 +194,6 @@ def chosen_sessions(database: Database, texts: Sequence[str]) -> list[str] | Non
 def sessions_to_change(database: Database, texts: Sequence[str]) -> list[str]:
     """Return the names of the sessions to change, which must be given in full, each once."""
     return list(dict.fromkeys(session_names.resolve(database, text, exact=True).name for text in texts))
-
-
-def project_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a command to give it `--project`, for `zrb_store.settings.projects_named`.
-
-    Args:
-        help_text: What the option does, up to the words that say how a project is named.
-    """
-    return click.option(
-        "--project",
-        is_flag=False,
-        flag_value="",
-        metavar="[NAME|FOLDER]",
-        shell_complete=completion.files,
-        help=f"{help_text}: its folder or only the folder's name, or nothing for the current project.",
-    )
 
 
 def binary_stdin() -> BinaryIO:

@@ -10,15 +10,15 @@ import click
 
 from zrb_store import settings
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import project_option
-from zrb_store.cli.command import command, format_option, parse_duration, parse_limit
+from zrb_store.cli.arguments import format_option, limit_option, parse_duration, project_option
+from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.check import alerts, has_sessions
 from zrb_store.render.document import on_terminal, page_width
 from zrb_store.render.format import TimeFormat, command_as_typed, print_line, program_name
 from zrb_store.render.printing import echo, echo_json, noting_damage
 from zrb_store.render.table import wrap
-from zrb_store.settings import Projects, current_folder, projects_named
+from zrb_store.settings import current_folder, projects_named
 from zrb_store.store import open_store
 
 
@@ -53,14 +53,7 @@ from zrb_store.store import open_store
     help="How old its newest result may be, e.g. 90m, 26h, 8d; one for each --task, in this order, or one for all.",
 )
 @project_option("Look only at sessions of this project")
-@click.option(
-    "--limit",
-    type=parse_limit,
-    default="50",
-    metavar="N",
-    show_default=True,
-    help="Maximum number of lines; 0 for all.",
-)
+@limit_option("lines")
 @format_option(choices=("table", "json", "jsonl"))
 def check(
     tasks: tuple[str, ...], max_ages: tuple[timedelta, ...], project: str | None, limit: int, output_format: str
@@ -97,49 +90,33 @@ def _tell() -> None:
 
 def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, output_format: str) -> int:
     """Print what has to be looked at, and return the exit code."""
-    projects = projects_named(project)
-    with (
-        open_store(read_only=True) as store,
-        noting_damage() as damage,
-        alerts(
-            store.database,
-            max_ages,
-            damage,
-            projects=projects,
-            here=current_folder(),
-            program=program_name(),
-        ) as found,
-    ):
-        first = next(found, None)
-        program = program_name()
-        every = (
-            dataclasses.replace(alert, remedy=command_as_typed(alert.remedy, program))
-            for alert in itertools.chain([] if first is None else [first], found)
-        )
-        shown = itertools.islice(every, limit or None)
-        if output_format == "json":
-            echo_json(alert.to_json() for alert in shown)
-        elif output_format == "jsonl":
-            for alert in shown:
-                echo_json(alert.to_json(), one_line=True)
-        else:
-            times = TimeFormat()
-            for alert in shown:
-                line = alert.line(times.short(alert.at))
-                for part in wrap(line, page_width()) if on_terminal() else [line]:
-                    echo(part)
-            if limit and next(every, None) is not None:
-                echo(f"There are more: --limit {limit * 10}, or --limit 0 for all.")
-            elif first is None and on_terminal():
-                echo("all is well")
-    if first is None and projects is not None:
-        _note_unknown(projects)
+    projects, program = projects_named(project), program_name()
+    with open_store(read_only=True) as store, noting_damage() as damage:
+        with alerts(
+            store.database, max_ages, damage, projects=projects, here=current_folder(), program=program
+        ) as found:
+            first = next(found, None)
+            every = (
+                dataclasses.replace(alert, remedy=command_as_typed(alert.remedy, program))
+                for alert in itertools.chain([] if first is None else [first], found)
+            )
+            shown = itertools.islice(every, limit or None)
+            if output_format == "json":
+                echo_json(alert.to_json() for alert in shown)
+            elif output_format == "jsonl":
+                for alert in shown:
+                    echo_json(alert.to_json(), one_line=True)
+            else:
+                times = TimeFormat()
+                for alert in shown:
+                    line = alert.line(times.short(alert.at))
+                    for part in wrap(line, page_width()) if on_terminal() else [line]:
+                        echo(part)
+                if limit and next(every, None) is not None:
+                    echo(f"There are more: --limit {limit * 10}, or --limit 0 for all.")
+                elif first is None and on_terminal():
+                    echo("all is well")
+        # The project's name may be misspelt.
+        if first is None and projects is not None and not has_sessions(store.database, projects):
+            print_line(f"no session belongs to project {projects.name or projects.folders[0]}", program)
     return 0 if first is None else 1
-
-
-def _note_unknown(projects: Projects) -> None:
-    """Say so if no session belongs to these projects: their name may be misspelt."""
-    with open_store(read_only=True) as store:
-        if not has_sessions(store.database, projects):
-            message = f"no session belongs to project {projects.name or projects.folders[0]}"
-            print_line(message, program_name())

@@ -28,12 +28,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rm": ("sessions", "Delete sessions."),
     "pin": ("sessions", "Protect sessions from `rm` and `prune`."),
     "unpin": ("sessions", "End the protection of sessions."),
-    "prune": ("store", "Delete old sessions and old values."),
-    "export": ("store", "Write sessions as JSON Lines."),
-    "import": ("store", "Read sessions from JSON Lines."),
-    "copy": ("store", "Copy sessions from one store to another."),
-    "db": ("store", "Show or upgrade the database."),
-    "doctor": ("store", "Check that the store keeps its promises."),
+    "prune": ("prune", "Delete old sessions and old values."),
+    "export": ("transfer", "Write sessions as JSON Lines."),
+    "import": ("transfer", "Read sessions from JSON Lines."),
+    "copy": ("transfer", "Copy sessions from one store to another."),
+    "db": ("database", "Show or upgrade the database."),
+    "doctor": ("database", "Check that the store keeps its promises."),
     "completion": ("completion", "Print the script that completes commands and names with TAB in a shell."),
 }
 

@@ -141,12 +141,7 @@ def completion(shell: str) -> None:
 
 
 def script(shell: str, program: str) -> str:
-    """Return the script for a shell.
-
-    Args:
-        shell: One of `SHELLS`.
-        program: What the user types before a command: `zrb-store` or `zrb xcom`.
-    """
+    """Return the script for one of `SHELLS` and a program, `zrb-store` or `zrb xcom`."""
     words = program.split()
     text, part_for_zrb = _SCRIPTS[shell]
     text = text.strip().replace("@ZRB@", part_for_zrb[1:] if len(words) > 1 else "")
@@ -173,12 +168,7 @@ def answer(args: Sequence[str]) -> int:
 
 
 def candidates(words: Sequence[str], typed: str) -> list[CompletionItem[str]]:
-    """Return what a word may become.
-
-    Args:
-        words: The words between the program and this one.
-        typed: What is typed of it.
-    """
+    """Return what the word that is being typed may become, after those between the program and it."""
     from zrb_store.cli.command import app  # late: it imports this module by its name
 
     found = ShellComplete(app, {}, "zrb-store", "").get_completions([*words], typed)
@@ -281,10 +271,6 @@ def _session(database: Database, text: str) -> SessionRecord:
     return session_names.resolve(database, text)
 
 
-def _this() -> list[str]:
-    return ["@this"] if os.environ.get("ZRB_STORE_ATTEMPT") else []
-
-
 def _session_names(database: Database, typed: str) -> Iterator[str]:
     """Yield the newest names, or those that begin so, and the first and the last of all.
 
@@ -299,18 +285,19 @@ def _session_names(database: Database, typed: str) -> Iterator[str]:
     yield from queries.first_with_prefix(database, typed)
 
 
+def _changeable(database: Database, given: _Given, typed: str) -> Iterator[str]:
+    yield from ["@this"] if os.environ.get("ZRB_STORE_ATTEMPT") else []
+    yield from _session_names(database, typed)
+
+
+sessions_to_change = _from_store(_changeable)
+"""Complete a session of a command that changes it, and so takes only its full name."""
+
+
 @_from_store
-def sessions(database: Database, given: _Given, typed: str) -> Iterator[str]:
+def sessions(database: Database, given: _Given, typed: str) -> Iterable[str]:
     """Complete a session of a command that takes any form of its name."""
-    yield from ["@last", "@last-failed", *_this()]
-    yield from _session_names(database, typed)
-
-
-@_from_store
-def sessions_to_change(database: Database, given: _Given, typed: str) -> Iterator[str]:
-    """Complete a session of a command that changes it, and so takes only its full name."""
-    yield from _this()
-    yield from _session_names(database, typed)
+    return ["@last", "@last-failed", *_changeable(database, given, typed)]
 
 
 def _queues(database: Database, session: str) -> dict[str, int]:
@@ -357,11 +344,10 @@ def steps(database: Database, given: _Given, typed: str) -> Iterable[str]:
     return names(database, _session(database, given["session"]).id, given.get("task") or given["from_task"])
 
 
-def _seqs(database: Database, queue_id: int, *, dead: bool = False) -> list[str]:
+def _seqs(database: Database, queue_id: int, only: Only | None = None) -> list[str]:
     """Return the numbers of the last values of a queue, or of the last dead ones, the newest first."""
     from zrb_store.queries.history import first_of_last, of_queue
 
-    only: Only | None = "dead" if dead else None
     with database.snapshot() as transaction:
         first = first_of_last(transaction, queue_id, _VALUES, only=only)
         return [str(each.value.seq) for each in of_queue(transaction, queue_id, only=only, from_seq=first)][::-1]
@@ -373,7 +359,7 @@ def seqs(database: Database, given: _Given, typed: str) -> list[str]:
     return _seqs(database, _queues(database, given["session"])[given["queue"]])
 
 
-def _value_ids(database: Database, typed: str, *, dead: bool) -> Iterator[str]:
+def _value_ids(database: Database, typed: str, only: Only | None = None) -> Iterator[str]:
     """Yield `SESSION/` until a session is typed, then `SESSION/QUEUE#SEQ`."""
     session, slash, rest = typed.partition("/")
     if not slash:
@@ -381,14 +367,14 @@ def _value_ids(database: Database, typed: str, *, dead: bool) -> Iterator[str]:
         return
     for name, queue_id in _queues(database, session).items():
         if f"{name}#".startswith(rest) or rest.startswith(f"{name}#"):
-            yield from (f"{session}/{name}#{seq}" for seq in _seqs(database, queue_id, dead=dead))
+            yield from (f"{session}/{name}#{seq}" for seq in _seqs(database, queue_id, only))
 
 
 @_from_store
 def value_ids(database: Database, given: _Given, typed: str) -> Iterator[str]:
     """Complete the id of a value, SESSION/QUEUE#SEQ."""
     yield from [] if "/" in typed else ["@last/", "@last-failed/"]
-    yield from _value_ids(database, typed, dead=False)
+    yield from _value_ids(database, typed)
 
 
 @_from_store
@@ -396,7 +382,7 @@ def dead_values(database: Database, given: _Given, typed: str) -> Iterable[str]:
     """Complete what `requeue` takes: ids of dead values, or with `--all-dead` a session and a queue."""
     before = given["values"] or ()
     if not given["all_dead"]:
-        return _value_ids(database, typed, dead=True)
+        return _value_ids(database, typed, "dead")
     if not before:
         return _session_names(database, typed)
     return _queues(database, before[0]) if len(before) == 1 else ()

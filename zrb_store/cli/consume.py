@@ -11,7 +11,8 @@ import click
 
 from zrb_store import codec
 from zrb_store.cli import completion
-from zrb_store.cli.command import command, parse_seconds
+from zrb_store.cli.arguments import changed_session_argument, parse_seconds, queue_argument, whole_number
+from zrb_store.cli.command import command
 from zrb_store.consume.command import CommandRunner
 from zrb_store.consume.shell_consumer import ShellConsumer
 from zrb_store.errors import ValueNotFound
@@ -19,12 +20,6 @@ from zrb_store.inspect import session_names
 from zrb_store.operations.values import nothing_there
 from zrb_store.render.format import print_line, program_name, shell_text
 from zrb_store.store import open_store
-
-
-def _parse_jobs(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise click.BadParameter(f"{text!r} is not a number from 1 to 1000")
-    return int(text)
 
 
 @command(
@@ -42,8 +37,8 @@ def _parse_jobs(text: str) -> int:
     "all went well, 1 if a command failed, 3 if there was no value in time, 75 if another process consumes under the "
     "same name, 128 + N if signal N ended it early.",
 )
-@click.argument("session", shell_complete=completion.sessions_to_change)
-@click.argument("queue", shell_complete=completion.queues)
+@changed_session_argument
+@queue_argument
 @click.argument(
     "argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=completion.commands
 )
@@ -52,7 +47,7 @@ def _parse_jobs(text: str) -> int:
     "--all", "until_empty", is_flag=True, help="Go on until the queue is empty, or has only values that failed here."
 )
 @click.option("--forever", is_flag=True, help="Go on until SIGTERM, and try again what failed, after a pause.")
-@click.option("-j", "--jobs", metavar="N", type=_parse_jobs, default="1", help="Run N commands at a time.")
+@click.option("-j", "--jobs", metavar="N", type=whole_number(1, 1000), default="1", help="Run N commands at a time.")
 @click.option(
     "--timeout", metavar="SECONDS", type=parse_seconds, help="End a command that takes longer: it has failed."
 )

@@ -9,8 +9,8 @@ from dataclasses import replace
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.command import command, format_option
-from zrb_store.codec.compare import Difference
+from zrb_store.cli.arguments import format_option
+from zrb_store.cli.command import command
 from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import Comparison
 from zrb_store.inspect.diff import diff as compare_sessions
@@ -37,41 +37,24 @@ def diff(a: str, b: str, full: bool, output_format: str) -> int:
     with open_store(read_only=True) as store:
         names = [session_names.resolve(store.database, text).name for text in (a, b)]
         with compare_sessions(store.database, *names) as comparison:
-            differences = _CountingIterator(comparison.differences)
+            first = next(comparison.differences, None)
+            differences = comparison.differences if first is None else itertools.chain([first], comparison.differences)
             comparison = replace(comparison, differences=differences)
             if output_format == "json":
                 echo_json(comparison.to_json())
             elif output_format == "table":
-                print_document(_blocks(comparison, full), full=full)
+                print_document(_blocks(comparison, full, are_equal=first is None), full=full)
             for difference in differences:
                 if output_format == "jsonl":
                     echo_json(difference._asdict(), one_line=True)
                 elif output_format == "value":
                     echo(printable(difference.path))
-    return 1 if differences.count else 0
+    return 0 if first is None else 1
 
 
-class _CountingIterator(Iterator[Difference]):
-    """An iterator that counts its items.
-
-    Attributes:
-        count: How many there have been so far.
-    """
-
-    def __init__(self, items: Iterator[Difference]) -> None:
-        self._items = items
-        self.count = 0
-
-    def __next__(self) -> Difference:
-        item = next(self._items)
-        self.count += 1
-        return item
-
-
-def _blocks(comparison: Comparison, full: bool) -> Iterator[Block]:
+def _blocks(comparison: Comparison, full: bool, *, are_equal: bool) -> Iterator[Block]:
     yield Fields([("A", comparison.a), ("B", comparison.b)])
-    first = next(comparison.differences, None)
-    if first is None:
+    if are_equal:
         yield Lines(["Their values are equal."])
         return
     columns = (Column("path", fold=True), Column("a", cut=True), Column("b", cut=True))
@@ -81,7 +64,7 @@ def _blocks(comparison: Comparison, full: bool) -> Iterator[Block]:
             NOTHING if difference.kind == "only_b" else _cell(difference.a, full),
             NOTHING if difference.kind == "only_a" else _cell(difference.b, full),
         ]
-        for difference in itertools.chain([first], comparison.differences)
+        for difference in comparison.differences
     )
     yield Table(columns, rows)
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import PurePath
 
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import project_option
-from zrb_store.cli.command import command, format_option, parse_limit, parse_since
+from zrb_store.cli.arguments import format_option, limit_option, parse_since, project_option
+from zrb_store.cli.command import command
 from zrb_store.db.engine import Database
 from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
 from zrb_store.inspect.value import Damage
@@ -34,7 +33,6 @@ _COLUMNS = (
     Column("tasks", right=True, leaves=3),
     Column("owner", leaves=2),
 )
-
 _MOST = 5  # projects that are named
 
 
@@ -59,14 +57,7 @@ _MOST = 5  # projects that are named
     metavar="LENGTH|TIME",
     help="Created at most this long ago, e.g. 90m, 1.5h, 2d, or since a time, e.g. 2026-11-24, 03:12, midnight.",
 )
-@click.option(
-    "--limit",
-    type=parse_limit,
-    default="50",
-    metavar="N",
-    show_default=True,
-    help="Maximum number of sessions; 0 for all.",
-)
+@limit_option("sessions")
 @format_option()
 def list_(
     status: str | None,
@@ -101,7 +92,9 @@ def list_(
             if output_format == "json":
                 echo_json(_noted(summary, damage).to_json() for summary in shown)
             elif output_format == "table" and first is not None:
-                print_document([_table(shown, damage)])
+                times = TimeFormat()
+                rows = (_row(_noted(summary, damage), times) for summary in shown)
+                print_document([Table(_COLUMNS, rows)])
                 if limit and next(found, None) is not None:
                     hint = f"There are older ones: --limit {limit * 10}, or --limit 0 for all."
                     print_document([Lines(["", hint])])
@@ -113,11 +106,6 @@ def list_(
         if output_format == "table" and first is None:
             nothing = "no sessions" if is_restricted else "no sessions yet"
             print_document([Lines([nothing + (_of_project(store.database, chosen) if chosen else "")])])
-
-
-def _table(shown: Iterator[SessionSummary], damage: Damage) -> Table:
-    times = TimeFormat()
-    return Table(_COLUMNS, (_row(_noted(summary, damage), times) for summary in shown))
 
 
 def _of_project(database: Database, chosen: Projects) -> str:

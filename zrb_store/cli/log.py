@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.command import command, format_option
+from zrb_store.cli.arguments import format_option, session_argument
+from zrb_store.cli.command import command
 from zrb_store.inspect import session_names
 from zrb_store.inspect.log import AttemptLog, AttemptOutput, Follower, Printed, RunLog, SessionLog, line_json
 from zrb_store.inspect.log import log as read_log
@@ -36,6 +37,9 @@ from zrb_store.render.format import (
 from zrb_store.render.printing import echo, echo_json, echo_raw, flush, noting_damage, print_document
 from zrb_store.store import open_store
 
+_LAST = 20  # lines that are shown unless all are asked for
+_INTERVAL = 0.5  # seconds between two looks at what is followed
+
 
 @command(
     "log",
@@ -47,7 +51,7 @@ from zrb_store.store import open_store
     "printed is shown with TASK (its last 20 lines) or with --output.\n\n"
     "With TASK, shows only the attempts of that task and of its steps. TASK/3 is the task's third step.",
 )
-@click.argument("session", shell_complete=completion.sessions)
+@session_argument
 @click.argument("task", required=False, shell_complete=completion.tasks)
 @click.option("--output", "whole", is_flag=True, help="Show all that is kept of what the attempts printed.")
 @click.option("--follow", is_flag=True, help="Print what the attempts print, until the session has ended.")
@@ -55,13 +59,10 @@ from zrb_store.store import open_store
 def log(session: str, task: str | None, whole: bool, follow: bool, output_format: str) -> None:
     if follow and output_format == "json":
         raise click.UsageError("--follow prints lines as they come: use --format jsonl")
-    with (
-        open_store(read_only=True) as store,
-        noting_damage() as damage,
-    ):
+    with open_store(read_only=True) as store, noting_damage() as damage:
         name = session_names.resolve(store.database, session).name
         if follow:
-            follow_output(Follower(store.database, name, task, damage), output_format, whole=whole)
+            _follow(Follower(store.database, name, task, damage), output_format, whole=whole)
             return
         with read_log(store.database, name, task, damage) as session_log:
             _print(session_log, task, output_format, whole=whole)
@@ -96,7 +97,7 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
         if run.error and task is None:
             title = f"Run {run.record.number} {run.record.outcome} outside of its attempts"
             yield Lines(_error_lines(run.error), title)
-    standing: Counter[str] = Counter()
+    completed: Counter[str] = Counter()
     given_back: Counter[str] = Counter()
     nothing_failed, quiet = task is not None or not any(run.error for run in runs), 0
     for attempt in session_log.attempts:
@@ -106,19 +107,19 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
             nothing_failed = False
             yield _step_lines(attempt, times, name) if is_asked_for else _attempt_lines(attempt, times, whole)
         elif attempt.output and (whole or task is not None or record.status == "running"):
-            yield Lines(output_lines(attempt.output, times, whole=whole), _title(attempt, times))
+            yield Lines(_output_lines(attempt.output, times, whole=whole), _title(attempt, times))
         elif attempt.output:
             quiet += 1
         elif record.step is not None and record.status == "completed":
-            (standing if record.given_back_at is None else given_back)[record.task.rpartition("/")[0]] += 1
+            (completed if record.given_back_at is None else given_back)[record.task.rpartition("/")[0]] += 1
     summary = ["No attempt failed."] * nothing_failed
     if quiet:
         summary.append(
             f"{counted(quiet, 'completed attempt')} printed something:  {program_name()} log {name} --output"
         )
-    for each in standing | given_back:
+    for each in completed | given_back:
         more = f"; {given_back[each]} completed and were given back" if given_back[each] else ""
-        summary.append(f"{counted(standing[each], 'step')} of {one_line(each)} completed{more}.")
+        summary.append(f"{counted(completed[each], 'step')} of {one_line(each)} completed{more}.")
     if summary:
         yield Lines(summary)
     first_change = next(session_log.changes, None)
@@ -149,7 +150,7 @@ def _run_fields(log: RunLog, times: TimeFormat) -> Fields:
 def _attempt_lines(attempt: AttemptLog, times: TimeFormat, whole: bool) -> Lines:
     """Return the lines of an attempt that did not complete: what it printed, and then why it ended."""
     error = attempt.record.error
-    printed = output_lines(attempt.output, times, whole=whole) if attempt.output else []
+    printed = _output_lines(attempt.output, times, whole=whole) if attempt.output else []
     if error is None:
         is_lost = attempt.record.status == "lost"
         why = ["Its process died or lost its lease; no error was recorded." if is_lost else "No error was recorded."]
@@ -200,17 +201,8 @@ def _changes_table(changes: Iterable[Change], times: TimeFormat) -> Table:
     return Table(columns, rows, "By others")
 
 
-_LAST = 20  # lines that are shown unless all are asked for
-_INTERVAL = 0.5  # seconds between two looks at what is followed
-
-
-def output_lines(output: AttemptOutput, times: TimeFormat, *, whole: bool) -> list[str]:
-    """Return the lines that show the output of an attempt.
-
-    Args:
-        output: The output.
-        whole: Whether all lines are shown, not only the last ones.
-    """
+def _output_lines(output: AttemptOutput, times: TimeFormat, *, whole: bool) -> list[str]:
+    """Return all lines of an attempt's output, or only the last ones."""
     hidden = 0 if whole else max(len(output.lines) - _LAST, 0)
     shown = [_line(line, times) for line in output.lines[hidden:]]
     if hidden:
@@ -224,14 +216,8 @@ def _line(line: OutputLine, times: TimeFormat) -> str:
     return f"{times.brief(line.at)} {one_line(line.stream):<7} {line.text.expandtabs()}".rstrip()
 
 
-def follow_output(follower: Follower, output_format: str, *, whole: bool) -> None:
-    """Print what attempts print until the session has ended, or until the user has seen enough.
-
-    Args:
-        follower: Reads it.
-        output_format: `table`, `jsonl` or `value`.
-        whole: Whether to begin with all that was printed before, not only with the last lines of it.
-    """
+def _follow(follower: Follower, output_format: str, *, whole: bool) -> None:
+    """Print what attempts print until the session has ended, or until the user has seen enough."""
     with contextlib.suppress(KeyboardInterrupt):
         found = follower.read()
         times = TimeFormat(follower.started_at)

@@ -1,29 +1,29 @@
-"""`report`: a session as one HTML file, or as a trace for Perfetto.
-
-`page`: the store in a browser, live.
-"""
+"""For a browser: `report` writes a session as one HTML file or as a trace for Perfetto, `page` serves the store."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
 import webbrowser
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from zrb_store.cli import completion
-from zrb_store.cli.command import command, whole_number
-from zrb_store.cli.resume import Resumer
+from zrb_store.cli.arguments import session_argument, whole_number
+from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.perfetto import open_trace
 from zrb_store.inspect.report import Plan
 from zrb_store.records import SessionRecord
 from zrb_store.render.document import on_terminal
 from zrb_store.render.format import as_typed, program_name
 from zrb_store.render.printing import echo, noting_damage, whole_file, write_bytes
 from zrb_store.store import Store, open_store
+
+if TYPE_CHECKING:
+    from zrb_store.cli.resume import Resumer
 
 
 @command(
@@ -38,7 +38,7 @@ from zrb_store.store import Store, open_store
     "beginning, @last or @last-failed. `--format perfetto` writes a trace for ui.perfetto.dev and chrome://tracing: "
     "attempts, steps and the ways of values on one axis of time.",
 )
-@click.argument("session", shell_complete=completion.sessions)
+@session_argument
 @click.option(
     "-o", "--output", "file", metavar="FILE", type=click.Path(dir_okay=False), help="Write to FILE, not stdout."
 )
@@ -85,6 +85,8 @@ def report(resumer: Resumer | None, session: str, file: str | None, format_: str
 
 def _write_trace(session: str, file: str | None) -> None:
     """Write the trace while it is read: it may be long."""
+    from zrb_store.inspect.perfetto import open_trace  # late: HTML does not need it
+
     with open_store(read_only=True) as store, noting_damage() as damage, contextlib.ExitStack() as stack:
         name = session_names.resolve(store.database, session).name
         pieces = stack.enter_context(open_trace(store.database, name, damage))
@@ -137,13 +139,12 @@ _PORT = 21214  # the one after that of zrb's own web server
 @click.option("--no-token", is_flag=True, help="Show the pages to all users of this machine, without a token.")
 @click.option("--open", "opens", is_flag=True, help="Open the address in the browser.")
 def page(port: int, host: str, no_token: bool, opens: bool) -> None:
-    # late: hardly any command needs it
-    from zrb_store.page.access import is_loopback
-    from zrb_store.page.server import listen, missing_parts, serve
+    if not all(map(find_spec, ("starlette", "uvicorn"))):
+        raise ZrbStoreError('the page needs a web server: pip install "zrb-store[page]"')
+    from zrb_store.page.access import is_loopback  # late: these import the web server
+    from zrb_store.page.server import listen, serve
 
     if no_token and not is_loopback(host):
         raise click.UsageError(f"--no-token is for this machine alone: leave it out, or leave out --host {host}")
-    if missing := missing_parts():
-        raise ZrbStoreError(missing)
     with listen(host, port) as listener:
         serve(listener, host, program_name(), echo, has_token=not no_token, opens=opens)

@@ -9,6 +9,7 @@ from typing import Protocol
 import click
 
 from zrb_store.cli import completion
+from zrb_store.cli.arguments import session_argument
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
@@ -76,9 +77,9 @@ _COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
     "condition holds when its turn comes, is skipped if that never holds); gone (completed, and not in the workflow "
     "any more). If steps of a task stand, it gets their "
     "results without running them; a task that --from runs again starts over without them.",
-    context_settings={"ignore_unknown_options": True},  # the options of secret inputs are not known here
+    unknown_options=True,  # the options of secret inputs are not known here
 )
-@click.argument("session", shell_complete=completion.sessions)
+@session_argument
 @click.argument("inputs", nargs=-1, type=click.UNPROCESSED, metavar="[--INPUT VALUE]...")
 @click.option("--plan", is_flag=True, help="Print which tasks would run or be skipped, and why; run nothing.")
 @click.option(

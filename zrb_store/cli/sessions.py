@@ -1,13 +1,4 @@
-"""`last`: the newest result of a task.
-
-`rm`: delete sessions.
-
-`pin` and `unpin`: sessions that are not deleted.
-
-`mark`: a task that was completed by hand.
-
-`fork`: a copy of a session, to be run from a task or a step on.
-"""
+"""Whole sessions: `last` finds a result, `rm` deletes, `pin` protects, `mark` completes a task, `fork` copies."""
 
 from __future__ import annotations
 
@@ -18,21 +9,23 @@ import click
 
 from zrb_store import codec
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import parse_json, sessions_to_change
-from zrb_store.cli.command import command, format_option, parse_duration
+from zrb_store.cli.arguments import (
+    changed_session_argument,
+    dry_run_option,
+    format_option,
+    parse_duration,
+    parse_json,
+    part_option,
+    sessions_to_change,
+)
+from zrb_store.cli.command import command
 from zrb_store.inspect import session_names
-from zrb_store.inspect.get import last_result
-from zrb_store.masking import printable
 from zrb_store.names import NamePattern, nearest
-from zrb_store.operations.mark import mark as mark_completed
-from zrb_store.operations.mark import mark_step
 from zrb_store.operations.sessions import check_removable, remove_matching, remove_sessions
 from zrb_store.operations.sessions import fork as fork_session
 from zrb_store.operations.sessions import pin as pin_sessions
-from zrb_store.render import printing
-from zrb_store.render.format import program_name
+from zrb_store.render.format import print_line, program_name
 from zrb_store.render.printing import echo
-from zrb_store.render.values import print_value
 from zrb_store.store import open_store
 
 
@@ -50,11 +43,14 @@ from zrb_store.store import open_store
 @click.option("--max-age", type=parse_duration, metavar="LENGTH", help="Exit 3 if it is older, e.g. 90m, 26h, 2d.")
 @click.option("--any-project", is_flag=True, help="Look in every project.")
 @click.option("--of", metavar="NAME", help="Only sessions of this main task, or of this script or program.")
-@click.option("--path", metavar="PATH", help="Only a part of it, e.g. $.rows[0].name.")
+@part_option
 @format_option("value")
 def last(
     task: str, max_age: timedelta | None, any_project: bool, of: str | None, path: str | None, output_format: str
 ) -> None:
+    from zrb_store.inspect.get import last_result  # late: no other command here needs it
+    from zrb_store.render.values import print_value
+
     with open_store(read_only=True) as store:
         stored = last_result(store.database, task, max_age=max_age, any_project=any_project, of=of)
     print_value(stored, output_format, path)
@@ -75,7 +71,7 @@ def last(
 )
 @click.argument("sessions", metavar="SESSION...", nargs=-1, shell_complete=completion.sessions_to_change)
 @click.option("--match", "pattern", metavar="PATTERN", help="Every session whose name matches, e.g. 'test-*'.")
-@click.option("--dry-run", is_flag=True, help="Delete nothing, print what would be deleted.")
+@dry_run_option
 def rm(sessions: tuple[str, ...], pattern: str | None, dry_run: bool) -> None:
     if bool(sessions) == (pattern is not None):
         raise click.UsageError("name the sessions, or give --match PATTERN, but not both")
@@ -97,14 +93,19 @@ def rm(sessions: tuple[str, ...], pattern: str | None, dry_run: bool) -> None:
             echo(name)
 
 
+_pinned_argument = click.argument(
+    "sessions", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions_to_change
+)
+
+
 @command("pin", "{} etl-2026-11-24")
-@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions_to_change)
+@_pinned_argument
 def pin(sessions: tuple[str, ...]) -> None:
     _set_pinned(sessions, True)
 
 
 @command("unpin", "{} etl-2026-11-24")
-@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions_to_change)
+@_pinned_argument
 def unpin(sessions: tuple[str, ...]) -> None:
     _set_pinned(sessions, False)
 
@@ -125,7 +126,7 @@ def _set_pinned(sessions: tuple[str, ...], pinned: bool) -> None:
     "With --step, a step of TASK has completed and is not run again, or has failed and runs again, also if it was "
     "declared `once` and its end was unknown.",
 )
-@click.argument("session", shell_complete=completion.sessions_to_change)
+@changed_session_argument
 @click.argument("task", shell_complete=completion.tasks)
 @click.argument("status", type=click.Choice(["completed", "failed"]))
 @click.option(
@@ -137,7 +138,9 @@ def _set_pinned(sessions: tuple[str, ...], pinned: bool) -> None:
     metavar="JSON",
     help="Pushed to the queue of the task's name, as its return value, or the step's result.",
 )
-def mark(session: str, task: str, status: str, step: str | None, new: bool, result: str | None) -> None:
+def mark_(session: str, task: str, status: str, step: str | None, new: bool, result: str | None) -> None:
+    from zrb_store.operations.mark import mark, mark_step  # late: no other command here needs it
+
     if status == "failed" and step is None:
         raise click.UsageError("only a step can be marked as failed: add --step STEP")
     if status == "failed" and result is not None:
@@ -149,14 +152,15 @@ def mark(session: str, task: str, status: str, step: str | None, new: bool, resu
         encoded = None if result is None else codec.encode(value, limit=store.max_value)
         name = session_names.resolve(store.database, session, exact=True).name
         if step is None:
-            manual = mark_completed(store.database, name, task, encoded, new=new)
+            manual = mark(store.database, name, task, encoded, new=new)
         else:
             done = status == "completed"
             manual = mark_step(store.database, name, task, step, completed=done, result=encoded)
-    printing.echo(f"{name}/{manual.attempt}")
+    echo(f"{name}/{manual.attempt}")
     if step is not None and manual.others is not None:
-        what = f"task {task} of session {name} had no step {step} until now{nearest(step, manual.others)}"
-        click.echo(printable(f"{program_name()}: {what}"), err=True)
+        print_line(
+            f"task {task} of session {name} had no step {step} until now{nearest(step, manual.others)}", program_name()
+        )
 
 
 @command(
@@ -169,7 +173,7 @@ def mark(session: str, task: str, status: str, step: str | None, new: bool, resu
     "\n\nWith --step, that is the moment before STEP first started, and the steps of TASK that had completed by then "
     "are copied too. What is not copied is done again, steps that were declared `once` too.",
 )
-@click.argument("session", shell_complete=completion.sessions_to_change)
+@changed_session_argument
 @click.option(
     "--from",
     "from_task",
@@ -189,4 +193,4 @@ def mark(session: str, task: str, status: str, step: str | None, new: bool, resu
 def fork(session: str, from_task: str, from_step: str | None, name: str | None) -> None:
     with open_store() as store:
         source = session_names.resolve(store.database, session, exact=True)
-        printing.echo(fork_session(store.database, source.name, from_task, name, from_step=from_step))
+        echo(fork_session(store.database, source.name, from_task, name, from_step=from_step))

@@ -1,30 +1,26 @@
-"""`show`: one session with everything in it.
-
-`trace`: the history of one value.
-"""
+"""`show`: one session with everything in it. `trace`: the history of one of its values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.command import command, format_option
+from zrb_store.cli.arguments import format_option, session_argument
+from zrb_store.cli.command import command
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
 from zrb_store.inspect.queues import HeldBy
 from zrb_store.inspect.session_view import inputs_of
-from zrb_store.inspect.show import Queue, SessionDocument, open_session
-from zrb_store.inspect.trace import Event, Trace
-from zrb_store.inspect.trace import trace as read_trace
+from zrb_store.inspect.show import SessionDocument, open_session
 from zrb_store.inspect.value import Damage
 from zrb_store.masking import one_line
 from zrb_store.names import split_id
-from zrb_store.queries.history import Only, StepCounts
-from zrb_store.records import JsonValue
+from zrb_store.queries.history import Only
 from zrb_store.render.document import Block, Column, Fields, Table, on_terminal, with_rows_read
 from zrb_store.render.format import (
     NOTHING,
@@ -44,7 +40,11 @@ from zrb_store.render.printing import display, echo_json, echo_value, noting_dam
 from zrb_store.render.values import QueuePrinter, fate
 from zrb_store.store import open_store
 
+if TYPE_CHECKING:
+    from zrb_store.inspect.trace import Event, Trace
+
 _LAST_VALUES = 20  # of each queue, unless all are asked for
+_SHOWN_LENGTH = 240  # characters of a traced value, unless all of it is asked for
 _HINT_WIDTH = len("Pending:")
 _ENDED = ("completed", "failed", "interrupted", "stale")
 
@@ -64,7 +64,7 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
     "year in which the session started) or 03:12:45 (on that day). It is the end of the last unit that is given, a "
     "second, a minute or a day, so that whatever is printed with this time has happened.",
 )
-@click.argument("session", shell_complete=completion.sessions)
+@session_argument
 @click.argument("queue", required=False, shell_complete=completion.queues)
 @click.option("--live", is_flag=True, help="Only values that are still in their queue.")
 @click.option("--dead", is_flag=True, help="Only values that are dead: their queue allows no more deliveries.")
@@ -111,22 +111,18 @@ def show(
                     for value in each.values:
                         echo_json(value.to_json(), one_line=True)
                 elif output_format == "value":
-                    for content in _bare_values(each, dead):
+                    for content in (value.content for value in each.values) if dead else each.live:
                         echo_value(content)
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is shown of a session.
+    """What is shown of a session, as the options say.
 
     Attributes:
-        queue: Only this queue, if any.
-        only: Only these values, if any.
         at: The moment, as the user gave it; None for now.
         every: Whether long lists are shown whole.
         full: Whether values are shown whole.
-        steps: Whether all steps are shown.
-        timeline: Whether a timeline is drawn instead of tables.
     """
 
     queue: str | None
@@ -143,10 +139,6 @@ def _open(
 ) -> AbstractContextManager[SessionDocument]:
     last = _LAST_VALUES if output_format == "table" and not wanted.every else None
     return open_session(database, name, wanted.queue, only=wanted.only, at=wanted.at, last=last, damage=damage)
-
-
-def _bare_values(queue: Queue, dead: bool) -> Iterator[JsonValue]:
-    return (value.content for value in queue.values) if dead else iter(queue.live)
 
 
 def _blocks(document: SessionDocument, wanted: _Wanted, *, with_elapsed: bool = True) -> Iterator[Block]:
@@ -224,9 +216,10 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
         hints.append(
             ("Pending:", f"what {', '.join(pending)} took and pushed is given back when the session is resumed")
         )
-    if is_halted and (standing := _standing_steps(document)):
-        again = f", unless with --from {one_line(standing[0].task)}" if is_zrb and len(standing) == 1 else ""
-        steps = " and ".join(f"{counted(each.standing, 'step')} of {one_line(each.task)}" for each in standing)
+    counts = [task.counts for task in document.tasks if task.status != "completed" and task.counts is not None]
+    if is_halted and (completed := [each for each in counts if each.standing]):
+        again = f", unless with --from {one_line(completed[0].task)}" if is_zrb and len(completed) == 1 else ""
+        steps = " and ".join(f"{counted(each.standing, 'step')} of {one_line(each.task)}" for each in completed)
         hints.append(("Steps:", f"{steps} completed and stand: a resume does not run them again{again}"))
     holding = list(dict.fromkeys((each.session, each.step_of) for each in holders if each.step_of is not None))
     if holding:
@@ -238,12 +231,6 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
         )
         hints.append(("Held:", text))
     return hints
-
-
-def _standing_steps(document: SessionDocument) -> list[StepCounts]:
-    """Return the numbers of steps of the tasks that have not completed though some of their steps have."""
-    counts = (task.counts for task in document.tasks if task.status != "completed")
-    return [each for each in counts if each is not None and each.standing]
 
 
 def _watch(database: Database, name: str, wanted: _Wanted) -> None:
@@ -264,18 +251,17 @@ def _watch(database: Database, name: str, wanted: _Wanted) -> None:
         print_document(blocks, full=wanted.full)
 
 
-_SHOWN_LENGTH = 240  # characters of the value, unless all of it is asked for
-
-
 @command("trace", "{} 'etl-2026-11-24/load#1'", details="`show` prints the number of each value.")
 @click.argument("value_id", metavar="SESSION/QUEUE#SEQ", shell_complete=completion.value_ids)
 @click.option("--full", is_flag=True, help="Do not shorten the value.")
 @format_option()
-def trace(value_id: str, full: bool, output_format: str) -> None:
+def trace_(value_id: str, full: bool, output_format: str) -> None:
+    from zrb_store.inspect.trace import trace  # late: `show` does not need it
+
     session, queue, seq = split_id(value_id)
     with open_store(read_only=True) as store, noting_damage() as damage:
         name = session_names.resolve(store.database, session).name
-        history = read_trace(store.database, name, queue, seq, damage)
+        history = trace(store.database, name, queue, seq, damage)
     if output_format == "json":
         echo_json(history.to_json())
     elif output_format == "jsonl":

@@ -10,7 +10,8 @@ from pathlib import PurePath
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.command import command, parse_since
+from zrb_store.cli.arguments import parse_since
+from zrb_store.cli.command import command
 from zrb_store.inspect.stats import TaskStats, task_stats
 from zrb_store.masking import one_line, printable
 from zrb_store.names import nearest

@@ -1,30 +1,30 @@
-"""`get`: one value alone.
-
-`push`: a value from a shell script to a queue.
-
-`pop`: a value from a queue to a shell script.
-
-`queue`: what a queue allows.
-
-`requeue`: make dead values live again.
-"""
+"""Single values: `get` one, `push` and `pop` from a shell script, `requeue` dead ones; `queue` limits deliveries."""
 
 from __future__ import annotations
 
 import shlex
-from typing import Any
 
 import click
 
 from zrb_store import codec
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import binary_stdin, parse_json
-from zrb_store.cli.command import command, format_option, parse_queue, parse_seconds, parse_whole_number
+from zrb_store.cli.arguments import (
+    binary_stdin,
+    changed_session_argument,
+    format_option,
+    parse_json,
+    parse_queue,
+    parse_seconds,
+    parse_whole_number,
+    part_option,
+    queue_argument,
+    session_argument,
+)
+from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.get import get_result, get_value
 from zrb_store.inspect.queues import settings_of
-from zrb_store.masking import one_line, printable
+from zrb_store.masking import one_line
 from zrb_store.names import full_name, split_id
 from zrb_store.operations.values import pop as pop_value
 from zrb_store.operations.values import push as push_value
@@ -32,8 +32,7 @@ from zrb_store.operations.values import requeue as requeue_values
 from zrb_store.operations.values import requeue_all, set_max_deliveries
 from zrb_store.render import printing
 from zrb_store.render.document import Fields
-from zrb_store.render.format import as_json, counted, program_name
-from zrb_store.render.values import print_value
+from zrb_store.render.format import as_json, counted, print_line, program_name
 from zrb_store.store import open_store
 
 
@@ -48,7 +47,7 @@ from zrb_store.store import open_store
     "a bytes value are written as they are, and text without the newline at its end; what would be JSON has no raw "
     "form, and is refused.",
 )
-@click.argument("session", shell_complete=completion.sessions)
+@session_argument
 @click.argument("queue", metavar="QUEUE|TASK", shell_complete=completion.queues)
 @click.option(
     "--seq",
@@ -58,12 +57,15 @@ from zrb_store.store import open_store
     help="The value of this number, live or not.",
 )
 @click.option("--result", is_flag=True, help="The stored result of TASK, taken or not, or of a step TASK/NUMBER.")
-@click.option("--path", metavar="PATH", help="Only a part of it, e.g. $.rows[0].name.")
+@part_option
 @click.option("--raw", is_flag=True, help="Write exactly the bytes, or the text in UTF-8, and nothing else.")
 @format_option("value")
 def get(
     session: str, queue: str, seq: int | None, result: bool, path: str | None, raw: bool, output_format: str
 ) -> None:
+    from zrb_store.inspect.get import get_result, get_value  # late: `push` and `pop` need neither
+    from zrb_store.render.values import print_value
+
     if result and seq is not None:
         raise click.UsageError("--seq and --result exclude each other")
     if raw and output_format != "value":
@@ -80,23 +82,19 @@ def get(
     "date -I | {} inbox days - --text",
     details="VALUE is JSON, or text with --text; - reads it from stdin. Session and queue are created if they do "
     "not exist. Inside a CmdTask the value belongs to the running attempt, and @this names its session.",
-    context_settings={"ignore_unknown_options": True},  # a negative number is a value, not an option
+    unknown_options=True,  # a negative number is a value, not an option
 )
-@click.argument("session", shell_complete=completion.sessions_to_change)
+@changed_session_argument
 @click.argument("queue", type=parse_queue, shell_complete=completion.queues)
 @click.argument("value")
 @click.option("--text", is_flag=True, help="Store VALUE as text; from stdin, without its final newline.")
 def push(session: str, queue: str, value: str, text: bool) -> None:
-    item = _item(value, text)
+    content = _read_stdin(without_newline=text) if value == "-" else value
+    item = content if text else parse_json(content, "VALUE", "--text stores it as it is")
     with open_store() as store:
         name = session_names.session_name(session)
         encoded = codec.encode(item, limit=store.max_value)
         push_value(store.database, name, queue, encoded, store.parent_attempt)
-
-
-def _item(value: str, text: bool) -> Any:
-    content = _read_stdin(without_newline=text) if value == "-" else value
-    return content if text else parse_json(content, "VALUE", "--text stores it as it is")
 
 
 def _read_stdin(*, without_newline: bool) -> str:
@@ -117,8 +115,8 @@ def _read_stdin(*, without_newline: bool) -> str:
     "create them. A damaged value is refused with exit code 1, and stays where it is. Inside a CmdTask the value "
     "belongs to the running attempt: it is given back if that one fails. @this names the attempt's session.",
 )
-@click.argument("session", shell_complete=completion.sessions_to_change)
-@click.argument("queue", shell_complete=completion.queues)
+@changed_session_argument
+@queue_argument
 @click.option("--wait", metavar="SECONDS", type=parse_seconds, help="How long to wait for a value.")
 @format_option("value", choices=("value", "json"))
 def pop(session: str, queue: str, wait: float | None, output_format: str) -> None:
@@ -159,8 +157,8 @@ def _parse_limit(text: str) -> int | str:
     "shown, but nobody can take it until `requeue` makes it live again. With --max-deliveries, session and queue are "
     "created if they do not exist.",
 )
-@click.argument("session", shell_complete=completion.sessions)
-@click.argument("queue", shell_complete=completion.queues)
+@session_argument
+@queue_argument
 @click.option(
     "--max-deliveries",
     "limit",
@@ -213,4 +211,4 @@ def requeue(values: tuple[str, ...], all_dead: bool) -> None:
             names = {full_name(session_names.session_name(session), queue, seq) for session, queue, seq in ids}
             requeue_values(store.database, sorted(names))
             count = len(names)
-    click.echo(printable(f"{program_name()}: requeued {counted(count, 'value')}"), err=True)
+    print_line(f"requeued {counted(count, 'value')}", program_name())

@@ -1,66 +1,89 @@
-"""The addresses of the pages, relative to where all of them are (`root` in the templates).
+"""What each live page shows: a reader for each turns a question into a template's context, or into JSON.
 
-The comparison of two sessions: what the command `diff` says.
-
-The list of sessions, with the words of the command `list` in its address.
-
-The queues of all sessions that somebody may have to look at.
-
-The page of a session, which follows it while it runs.
-
-How reliable the tasks are and how long they take: what the command `stats` says, with a plot of the last runs.
+The pages are the list of sessions, one session, the comparison of two, queues, and statistics. An address takes the
+words of the command of the same name, and is relative to where all pages are (`root` in the templates).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import PurePath
-from urllib.parse import quote, urlencode
+from typing import NamedTuple
 
 from zrb_store.codec.compare import Difference
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument
 from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import diff
-from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
+from zrb_store.inspect.list import HALTED, STATUSES, list_sessions, summaries
 from zrb_store.inspect.queues import MOST, queue_overview
 from zrb_store.inspect.report import Budget, describe
 from zrb_store.inspect.show import open_session
-from zrb_store.inspect.stats import TaskStats, recent_runs, task_stats
+from zrb_store.inspect.stats import recent_runs, task_stats
 from zrb_store.inspect.value import Damage
 from zrb_store.names import NamePattern
 from zrb_store.page.assets import SESSION_SCRIPTS
-from zrb_store.page.found import Context, Elsewhere, Found, Question
-from zrb_store.page.render import as_json, measure
+from zrb_store.page.render import Context, address, address_of_session, as_json, measure
 from zrb_store.page.report import session_context
 from zrb_store.queries.stats import RecentRun
-from zrb_store.records import JsonObject, JsonValue, Lazy, iso, whole
-from zrb_store.render.format import percent, preview, preview_items
+from zrb_store.records import JsonObject, JsonTree, JsonValue, Lazy, SessionRecord, iso, whole
+from zrb_store.render.format import preview, preview_items
 from zrb_store.settings import parse_duration, projects_named
 
-
-def address_of_session(name: str) -> str:
-    """Return the address of a session's page."""
-    if name.strip("."):
-        return f"session/{quote(name, safe=':+')}"
-    return f"session?{urlencode({'name': name})}"  # a browser would take the path `..` for the folder above
-
-
-def address_of_comparison(a: str, b: str) -> str:
-    """Return the address of the page that compares two sessions."""
-    return f"compare?{urlencode({'a': a, 'b': b})}"
-
-
-def with_words(page: str, words: Mapping[str, str | None]) -> str:
-    """Return an address with words after `?`, those that are not empty."""
-    query = urlencode({name: text for name, text in words.items() if text})
-    return f"{page}?{query}" if query else page
-
-
+_FILTERS = ("name", "status", "task", "project", "since")
+_LENGTHS = ("1h", "1d", "7d", "30d")
+_HALTED = "halted"
+_LIMIT = 50
 _MOST = 500
+# A page that is read again and again holds fewer values than a report: it says how many are left out.
+_BUDGET = replace(Budget(measure=measure), most_values=5000)
+
+
+class Question(NamedTuple):
+    """What a request asks for.
+
+    Attributes:
+        path: The parts of the address's path that have names.
+        given: What the address says after `?`; without empty texts, and of several texts of one name the last.
+        all_given: Every text of each name, empty ones too.
+        as_json: Whether data is wanted rather than a page.
+        program: What a reader types before the name of a command.
+    """
+
+    path: Mapping[str, str]
+    given: Mapping[str, str]
+    all_given: Mapping[str, list[str]]
+    as_json: bool
+    program: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found.
+
+    Attributes:
+        template: The name of the template that shows it.
+        context: What the template is given.
+        tree: The same as data, in the shape of the command's `--format json`. Empty unless data was asked for.
+        unless: If it is the same as before, the page need not be drawn again; None if that is unknown.
+    """
+
+    template: str = ""
+    context: Context = field(default_factory=dict)
+    tree: JsonTree = None
+    unless: str | None = None
+
+
+class Elsewhere(NamedTuple):
+    """The address of the page that was meant."""
+
+    address: str
+
+
+Reader = Callable[[Database, Question], Found | Elsewhere]
+"""Reads what a page shows."""
 
 
 def read_comparison(database: Database, question: Question) -> Found | Elsewhere:
@@ -77,7 +100,7 @@ def read_comparison(database: Database, question: Question) -> Found | Elsewhere
         return Found("compare.html", {"a": a, "b": b, "differences": None})
     names = [session_names.resolve(database, text).name for text in (a, b)]
     if names != given:
-        return Elsewhere(address_of_comparison(*names) + ("&format=json" if question.as_json else ""))
+        return Elsewhere(address("compare", a=names[0], b=names[1], format="json" if question.as_json else None))
     with diff(database, *names) as comparison:
         if question.as_json:
             return Found(tree=whole(comparison.to_json()))
@@ -86,24 +109,17 @@ def read_comparison(database: Database, question: Question) -> Found | Elsewhere
     context = {
         "a": names[0],
         "b": names[1],
-        "about": [_about(database, name) for name in names],
-        "swapped": address_of_comparison(names[1], names[0]),
+        "about": [(name, _session(database, name)) for name in names],
+        "swapped": address("compare", a=names[1], b=names[0]),
         "differences": shown,
         "more": more,
     }
     return Found("compare.html", context)
 
 
-def _about(database: Database, name: str) -> Context:
+def _session(database: Database, name: str) -> SessionRecord | None:
     found = list_sessions(database, name=NamePattern(name), limit=1)
-    session = found[0].session if found else None  # it may have been removed meanwhile
-    return {
-        "name": name,
-        "address": address_of_session(name),
-        "status": session and session.status,
-        "task": session and session.task,
-        "created_at": session and session.created_at,
-    }
+    return found[0].session if found else None  # it may have been removed meanwhile
 
 
 def _difference_row(difference: Difference) -> dict[str, str | None]:
@@ -118,12 +134,6 @@ def _difference_row(difference: Difference) -> dict[str, str | None]:
 
 def _cell(part: JsonValue | Lazy[JsonValue]) -> str:
     return preview(preview_items(part) if isinstance(part, Lazy) else part)
-
-
-FILTERS = ("name", "status", "task", "project", "since")
-LENGTHS = ("1h", "1d", "7d", "30d")
-_LIMIT = 50
-_HALTED = "halted"
 
 
 def read_list(database: Database, question: Question) -> Found:
@@ -142,7 +152,7 @@ def read_list(database: Database, question: Question) -> Found:
         name=NamePattern(given["name"]) if "name" in given else None,
         task=given.get("task"),
         projects=projects_named(given.get("project")),
-        since=parse_length(given.get("since")),
+        since=_parse_length(given.get("since")),
         before=given.get("before"),
         limit=limit + 1,  # one more, to know whether there are older ones
         with_holders=True,
@@ -152,32 +162,29 @@ def read_list(database: Database, question: Question) -> Found:
         has_older = next(found, None) is not None
     if question.as_json:
         return Found(tree=[summary.to_json() for summary in shown])
-    rows = [_row(summary, damage) for summary in shown]
-    words = {name: text for name, text in given.items() if name in (*FILTERS, "failed", "limit")}
-    filters = {name: given.get(name, "") for name in FILTERS}
+    for summary in shown:
+        summary.note_damage(damage)
+    words = {name: text for name, text in given.items() if name in (*_FILTERS, "failed", "limit")}
+    filters = {name: given.get(name, "") for name in _FILTERS}
     if "failed" in given:
         filters["status"] = _HALTED
     context: Context = {
-        "rows": rows,
+        "rows": shown,
         "filters": filters,
         "statuses": STATUSES,
-        "lengths": LENGTHS if filters["since"] in ("", *LENGTHS) else (*LENGTHS, filters["since"]),
+        "lengths": _LENGTHS if filters["since"] in ("", *_LENGTHS) else (*_LENGTHS, filters["since"]),
         "is_restricted": any(filters.values()),
         "before": given.get("before"),
-        "newest": with_words("", words),
-        "older": with_words("", {**words, "before": shown[-1].session.name}) if has_older else None,
+        "newest": address("", **words),
+        "older": address("", **words, before=shown[-1].session.name) if has_older else None,
         "limit": limit if limit != _LIMIT else None,
         "damage": str(damage) if damage else None,
     }
     return Found("list.html", context)
 
 
-def parse_length(text: str | None) -> timedelta | None:
-    """Parse a length of time such as 26h; None for none.
-
-    Raises:
-        InvalidArgument: It is no length of time.
-    """
+def _parse_length(text: str | None) -> timedelta | None:
+    """Parse a length of time such as 26h; None for none."""
     return None if text is None else parse_duration(text)
 
 
@@ -203,31 +210,6 @@ def _statuses(given: Mapping[str, str]) -> tuple[str, ...] | None:
     return (status,)
 
 
-def _row(summary: SessionSummary, damage: Damage) -> Context:
-    session, runs = summary.session, summary.runs
-    summary.note_damage(damage)
-    owner, holders = summary.owner, summary.holders
-    return {
-        "name": session.name,
-        "address": address_of_session(session.name),
-        "project": session.project,
-        "project_name": (PurePath(session.project).name or session.project) if session.project else None,
-        "task": session.task,
-        "status": session.status,
-        "dead": summary.dead,
-        "pinned": session.pinned,
-        "parent": session.parent,
-        "started_at": runs[0].started_at if runs else session.created_at,
-        "runs": len(runs),
-        "took": summary.took if session.status != "stale" else None,
-        "done": summary.done,
-        "tasks": summary.tasks,
-        "owner": f"{owner.pid}@{owner.host}" if owner else None,
-        "holder": f"{holders[0].name} ({holders[0].state})" if holders else None,
-        "more_holders": max(0, len(holders) - 1),
-    }
-
-
 def read_queues(database: Database, question: Question) -> Found:
     """Read the queues with dead or held values, and those of sessions that have had no run."""
     overview = queue_overview(database)
@@ -235,17 +217,13 @@ def read_queues(database: Database, question: Question) -> Found:
         return Found(tree=[each.to_json() for each in overview.queues])
     queues = overview.queues
     context = {
-        "queues": [(each, address_of_session(each.state.session)) for each in queues],
+        "queues": queues,
         "dead": sum(each.state.dead for each in queues),
         "held": sum(each.held_count for each in queues),
         "live": sum(each.state.live for each in queues if each.state.status == "open"),
         "most": None if overview.are_all else MOST,
     }
     return Found("queues.html", context)
-
-
-# A page that is read again and again holds fewer values than a report: it says how many are left out.
-_BUDGET = replace(Budget(measure=measure), most_values=5000)
 
 
 def read_session(database: Database, question: Question) -> Found | Elsewhere:
@@ -276,7 +254,7 @@ def read_stats(database: Database, question: Question) -> Found:
         InvalidArgument: The address has a length of time that is none.
     """
     given = question.given
-    task, since = given.get("task"), parse_length(given.get("since"))
+    task, since = given.get("task"), _parse_length(given.get("since"))
     found = task_stats(database, task=task, since=since)
     if question.as_json:
         return Found(tree=[one.to_json() for one in found])
@@ -284,10 +262,10 @@ def read_stats(database: Database, question: Question) -> Found:
     runs = {str(place): recent.get((one.project, one.task), []) for place, one in enumerate(found)}
     length = given.get("since", "")
     context = {
-        "rows": [_statistics_row(one, len(runs[str(place)])) for place, one in enumerate(found)],
+        "rows": [(one, len(runs[str(place)])) for place, one in enumerate(found)],
         "runs": as_json({place: list(map(_plotted, own)) for place, own in runs.items()}),
         "filters": {"task": task or "", "since": length},
-        "lengths": LENGTHS if length in ("", *LENGTHS) else (*LENGTHS, length),
+        "lengths": _LENGTHS if length in ("", *_LENGTHS) else (*_LENGTHS, length),
     }
     return Found("stats.html", context)
 
@@ -295,28 +273,3 @@ def read_stats(database: Database, question: Question) -> Found:
 def _plotted(run: RecentRun) -> JsonObject:
     started_at, seconds = run.started_at / 1_000_000, max(0, run.ended_at - run.started_at) / 1_000_000
     return {"session": run.session, "outcome": run.outcome, "started_at": started_at, "seconds": seconds}
-
-
-def _statistics_row(stats: TaskStats, plotted: int) -> Context:
-    failure = stats.last_failure
-    return {
-        "task": stats.task,
-        "address": with_words("", {"task": stats.task, "project": stats.project}),
-        "project": stats.project,
-        "project_name": (PurePath(stats.project).name or stats.project) if stats.project else None,
-        "runs": stats.runs,
-        "running": stats.running,
-        "completed": stats.completed,
-        "share": None if stats.share is None else percent(stats.share),
-        "median": stats.median,
-        "p95": stats.p95,
-        "plotted": plotted,
-        "failure": failure
-        and {
-            "session": failure.session,
-            "address": address_of_session(failure.session),
-            "outcome": failure.outcome,
-            "at": failure.at,
-            "text": failure.text(),
-        },
-    }

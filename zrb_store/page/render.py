@@ -1,8 +1,7 @@
-"""The templates of the pages: all text from the store is escaped, and what cannot be printed is shown by its escape.
+"""The environment of all templates, the filters they use, and the text of a session's page.
 
-The story of a session: what happened to it, in one sentence.
-
-What the text of a page shows, which is complete without JavaScript: rows of attempts, and the lives of values.
+All text from the store is escaped, and what cannot be printed is shown by its escape. The text is complete without
+JavaScript: the story of a session in one sentence, rows of attempts, and the lives of values.
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from pathlib import PurePath
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -30,6 +31,7 @@ from zrb_store.render.format import (
     error_summary,
     format_duration,
     length,
+    percent,
     preview,
     process,
     pusher,
@@ -38,7 +40,143 @@ from zrb_store.render.format import (
     taker,
 )
 
+Context: TypeAlias = dict[str, Any]
+"""What a template is given: its own names, of any type."""
+MOST_ROWS = 300
+"""How many rows a table of attempts, runs or changes has in the text."""
+MOST_ATTEMPTS = 50
+"""How many attempts with errors or output stand there one by one; those before open together."""
+_MOST_QUEUES = 40  # that the text has
+_MOST_VALUES = 200  # of all queues together; each queue shows its last ones
+_CONTENT = 300  # characters of a value
 _MOST_RUNS = 6  # a longer story is told without its middle
+_STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d++(?:\.\d++)?(?:e[+-]?\d++)?')
+_FIRST_INEXACT = 2**53
+_UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+
+
+@functools.cache
+def environment() -> Environment:
+    """Return the environment in which all templates are rendered."""
+    made = Environment(
+        loader=PackageLoader("zrb_store.page"),
+        autoescape=True,
+        finalize=_finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["address"] = address
+    made.filters |= {
+        "session_address": address_of_session,
+        "project_name": _project_name,
+        "percent": percent,
+        "story": story,
+        "time": _format_time,
+        "moment": _format_moment,
+        "short_moment": _format_short_moment,
+        "exact": _format_exact,
+        "duration": format_duration,
+        "between": length,
+        "size": size,
+        "counted": counted,
+        "error": error_summary,
+        "setting": setting_text,
+        "deliveries": deliveries,
+        "process": process,
+        "content": content,
+        "life": life,
+        "pusher": pusher,
+        "clock": _format_clock,
+        "thousands": "{:,}".format,
+        "quote": shlex.quote,
+        "shell": shlex.join,
+    }
+    return made
+
+
+def _finalize(value: Any) -> Any:
+    """Escape what cannot be printed in everything that a template writes; Jinja then escapes markup."""
+    if isinstance(value, Markup):
+        return value
+    return printable(value if isinstance(value, str) else str(value), keep="\n\t")
+
+
+def address(page: str, **words: str | None) -> str:
+    """Return the address of a page, with those words after `?` that are not empty, relative to where all pages are."""
+    query = urlencode({name: text for name, text in words.items() if text})
+    return f"{page}?{query}" if query else page
+
+
+def address_of_session(name: str) -> str:
+    """Return the address of a session's page."""
+    # A browser would take the path `..` for the folder above.
+    return f"session/{quote(name, safe=':+')}" if name.strip(".") else address("session", name=name)
+
+
+def _project_name(project: str) -> str:
+    return PurePath(project).name or project
+
+
+def _format_time(at: int | None) -> str:
+    """Format a time, as all below in microseconds, in UTC to the second."""
+    return NOTHING if at is None else to_datetime(at).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _format_clock(at: int) -> str:
+    """Format the time of day in UTC."""
+    return to_datetime(at).strftime("%H:%M:%S")
+
+
+def _format_moment(at: int | None) -> Markup:
+    """Return an element with a time, which scripts rewrite in the reader's own zone."""
+    return Markup("-") if at is None else Markup('<time datetime="{}">{}</time>').format(iso(at), _format_time(at))
+
+
+def _format_short_moment(at: int | None) -> Markup:
+    """Return an element with a time, whose zone stands elsewhere (in an element of class `zone`)."""
+    text = _format_time(at).removesuffix(" UTC")
+    return Markup("-") if at is None else Markup('<time datetime="{}" data-how="short">{}</time>').format(iso(at), text)
+
+
+def _format_exact(at: int) -> Markup:
+    """Return an element with a time to the microsecond, which scripts rewrite likewise."""
+    text = to_datetime(at).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+    return Markup('<time datetime="{}" data-how="exact">{}</time>').format(iso(at), text)
+
+
+def as_json(tree: JsonTree) -> Markup:
+    """Write data as JSON that can stand in a script element: nothing in it can be taken for markup.
+
+    A number that JavaScript would read or write otherwise than Python becomes `{"$": "number", "v": TEXT}`.
+    """
+    text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
+    text = _STRING_OR_NUMBER.sub(_exact, text)
+    return Markup(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def _exact(found: re.Match[str]) -> str:
+    """Return a text or a number as it is, or what stands for a number that JavaScript would change."""
+    text = found[0]
+    if text[0] == '"':
+        return text
+    if text.lstrip("-").isdecimal():
+        is_exact = len(text) < 16 or abs(int(text)) < _FIRST_INEXACT
+    else:
+        is_exact = "e" not in text and not text.endswith(".0")
+    if is_exact:
+        return text
+    return f'{{"$":"number","v":"{text}"}}'
+
+
+def packed(text: str) -> str:
+    """Return a text for a script element as base64 of gzip, in which it takes a fifth of the room; page.js reads it."""
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
+
+
+def measure(tree: JsonTree) -> int:
+    """Return how many bytes data takes as `as_json` writes it."""
+    return len(as_json(tree).encode())
 
 
 def story(report: Report) -> str:
@@ -118,17 +256,6 @@ def _named(tasks: Iterator[str]) -> str:
     if len(names) > 2:
         return f"{names[0]} and {len(names) - 1} others"
     return " and ".join(names)
-
-
-MOST_ROWS = 300
-"""How many rows a table of attempts, runs or changes has in the text."""
-MOST_ATTEMPTS = 50
-"""How many attempts with errors or output stand there one by one; those before open together."""
-MOST_QUEUES = 40
-"""How many queues the text has."""
-MOST_VALUES = 200
-"""Likewise, the values of all queues together; each queue shows its last ones."""
-_CONTENT = 300  # characters of a value
 
 
 class Row(NamedTuple):
@@ -211,8 +338,8 @@ class QueueText(NamedTuple):
 
 def queues(report: Report) -> list[QueueText]:
     """Return the queues that the text has."""
-    share = max(5, MOST_VALUES // max(1, len(report.queues)))
-    shown = ((queue, queue.values[-share:]) for queue in report.queues[:MOST_QUEUES])
+    share = max(5, _MOST_VALUES // max(1, len(report.queues)))
+    shown = ((queue, queue.values[-share:]) for queue in report.queues[:_MOST_QUEUES])
     return [QueueText(queue, values, queue.count - len(values)) for queue, values in shown]
 
 
@@ -239,111 +366,3 @@ def life(shown: ReportValue) -> Iterator[str]:
         yield f"dead after {record.deliveries} deliveries"
     else:
         yield f"{record.state}{f' by {by}' if by else ''}{orphaned}"
-
-
-_STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d++(?:\.\d++)?(?:e[+-]?\d++)?')
-_FIRST_INEXACT = 2**53
-_UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
-
-
-@functools.cache
-def environment() -> Environment:
-    """Return the environment in which all templates are rendered."""
-    made = Environment(
-        loader=PackageLoader("zrb_store.page"),
-        autoescape=True,
-        finalize=_finalize,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
-        "story": story,
-        "time": format_time,
-        "moment": format_moment,
-        "short_moment": format_short_moment,
-        "exact": format_exact,
-        "duration": format_duration,
-        "between": length,
-        "size": size,
-        "counted": counted,
-        "error": error_summary,
-        "setting": setting_text,
-        "deliveries": deliveries,
-        "process": process,
-        "content": content,
-        "life": life,
-        "pusher": pusher,
-        "clock": format_clock,
-        "thousands": "{:,}".format,
-        "quote": shlex.quote,
-        "shell": shlex.join,
-    }
-    return made
-
-
-def _finalize(value: Any) -> Any:
-    """Escape what cannot be printed in everything that a template writes; Jinja then escapes markup."""
-    if isinstance(value, Markup):
-        return value
-    return printable(value if isinstance(value, str) else str(value), keep="\n\t")
-
-
-def format_time(at: int | None) -> str:
-    """Format a time, as all below in microseconds, in UTC to the second."""
-    return NOTHING if at is None else to_datetime(at).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _exact(found: re.Match[str]) -> str:
-    text = found[0]
-    if text[0] == '"':
-        return text
-    if text.lstrip("-").isdecimal():
-        is_exact = len(text) < 16 or abs(int(text)) < _FIRST_INEXACT
-    else:
-        is_exact = "e" not in text and not text.endswith(".0")
-    if is_exact:
-        return text
-    return f'{{"$":"number","v":"{text}"}}'
-
-
-def format_clock(at: int) -> str:
-    """Format the time of day in UTC."""
-    return to_datetime(at).strftime("%H:%M:%S")
-
-
-def format_moment(at: int | None) -> Markup:
-    """Return an element with a time, which scripts rewrite in the reader's own zone."""
-    return Markup("-") if at is None else Markup('<time datetime="{}">{}</time>').format(iso(at), format_time(at))
-
-
-def format_short_moment(at: int | None) -> Markup:
-    """Return an element with a time, whose zone stands elsewhere (in an element of class `zone`)."""
-    text = format_time(at).removesuffix(" UTC")
-    return Markup("-") if at is None else Markup('<time datetime="{}" data-how="short">{}</time>').format(iso(at), text)
-
-
-def format_exact(at: int) -> Markup:
-    """Return an element with a time to the microsecond, as `format_moment` does."""
-    text = to_datetime(at).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
-    return Markup('<time datetime="{}" data-how="exact">{}</time>').format(iso(at), text)
-
-
-def as_json(tree: JsonTree) -> Markup:
-    """Write data as JSON that can stand in a script element: nothing in it can be taken for markup.
-
-    A number that JavaScript would read or write otherwise than Python becomes `{"$": "number", "v": TEXT}`.
-    """
-    text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
-    text = _STRING_OR_NUMBER.sub(_exact, text)
-    return Markup(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
-
-
-def packed(text: str) -> str:
-    """Return a text for a script element as base64 of gzip, in which it takes a fifth of the room; page.js reads it."""
-    return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
-
-
-def measure(tree: JsonTree) -> int:
-    """Return how many bytes data takes as `as_json` writes it."""
-    return len(as_json(tree).encode())

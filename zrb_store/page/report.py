@@ -1,6 +1,6 @@
 """The report: the page of a session as one file that needs no network.
 
-The data flow and the moments of a session as text: what the page shows without JavaScript.
+Live pages show a session by the same context. Its data flow and events as text are what is shown without JavaScript.
 """
 
 from __future__ import annotations
@@ -19,21 +19,99 @@ from zrb_store.inspect.redact import redacted
 from zrb_store.inspect.report import Budget, Plan, Report, ReportQueue, ReportValue, describe
 from zrb_store.inspect.value import Damage
 from zrb_store.page.assets import GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined
-from zrb_store.page.found import Context
-from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, as_json, environment, measure, packed, queues, rows
+from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, measure, packed, queues, rows
 from zrb_store.records import AttemptRecord, JsonObject, JsonValue, iso
 from zrb_store.render.format import counted, error_summary, preview, pusher, taker, zrb_program
 
-MOST_EVENTS = 200
-"""How many events the text lists: the last ones."""
-MOST_QUEUES = 300
-"""How many queues the table has: the first ones."""
+_MOST_EVENTS = 200  # that the text lists: the last ones
+_MOST_FLOWS = 300  # queues that the table has: the first ones
 _MOST_HAPPENINGS = 2000  # what happened to single values; an event may have many
 _MOST_PARTIES = 12  # who pushed to one queue, or took from it
 _MOST_NAMED = 3  # values of an event
 _CONTENT = 40  # characters of a value
 _OUTSIDE = "outside any task"
 _SOMEBODY = "somebody outside any task"
+_MOST_BYTES = 5_000_000  # of a report
+
+
+def report(
+    database: Database, name: str, program: str, plan: Plan | None, damage: Damage, *, redact: bool = False
+) -> bytes:
+    """Return the report of a session, an HTML file.
+
+    Args:
+        plan: What a resume would do; None if that is not known.
+        redact: Whether it is for strangers: without values and whatever else was said.
+    """
+    budget = Budget(measure=measure)
+    while True:
+        described = replace(describe(database, name, budget=budget, damage=damage), plan=plan)
+        page = _page(redacted(described) if redact else described, program, redact).encode()
+        if len(page) <= _MOST_BYTES or budget.values == 1:
+            return page
+        budget = budget.part(0.95 * _MOST_BYTES / len(page))
+
+
+def _page(described: Report, program: str, is_redacted: bool) -> str:
+    needed = {
+        PLOTTER: any(_may_be_plotted(shown.value.content) for queue in described.queues for shown in queue.values),
+        GRAPHER: bool(described.queues),
+    }
+    assets = inlined(tuple(name for name in SESSION_SCRIPTS if needed.get(name, True)))
+    context = {
+        **session_context(described, program),
+        "is_redacted": is_redacted,
+        "policy": assets.policy,
+        "style": Markup(assets.style),
+        "scripts": [Markup(text) for text in assets.scripts],
+    }
+    return environment().get_template("report.html").render(context)
+
+
+def _may_be_plotted(tree: JsonValue) -> bool:
+    """Whether a value begins like a list of numbers."""
+    items = tree.get("v") if type(tree) is dict else tree
+    if type(items) is not list or len(items) < 2:
+        return False
+    first = items[0].get("$") if type(items[0]) is dict else items[0]
+    return type(first) in (int, float) or first in ("Decimal", "int", "float")
+
+
+def session_context(described: Report, program: str) -> Context:
+    """Return what the templates of a session's page are given."""
+    description: JsonObject = {"program": program, **described.to_json(_queue_with_numbers)}
+    text = as_json(description)
+    return {
+        "session": described.session,
+        "report": described,
+        "is_redacted": False,
+        "program": program,
+        "zrb_program": zrb_program(program),
+        "rows": rows(described),
+        "queues": queues(described),
+        "flow": flow(described),
+        "events": events(described),
+        "most_rows": MOST_ROWS,
+        "most_attempts": MOST_ATTEMPTS,
+        "json": text,
+        "description": packed(text),
+    }
+
+
+def _queue_with_numbers(queue: ReportQueue) -> JsonObject:
+    """Return a queue with the times of values in microseconds: reading 100,000 as texts takes a browser long."""
+    return queue.to_json([_with_numbers(value) for value in queue.values])
+
+
+def _with_numbers(shown: ReportValue) -> JsonObject:
+    value, record = shown.value, shown.value.record
+    return {
+        **shown.to_json(),
+        "pushed_at": record.pushed_at,
+        "taken_at": value.taken_at,
+        "ended_at": record.ended_at,
+        "undone_at": shown.undone_at,
+    }
 
 
 class Flow(NamedTuple):
@@ -49,7 +127,7 @@ class Flow(NamedTuple):
 def flow(report: Report) -> list[Flow]:
     """Return the queues of a session with who pushed to them and who took from them, by task."""
     found = []
-    for shown in report.queues[:MOST_QUEUES]:
+    for shown in report.queues[:_MOST_FLOWS]:
         pushed: Counter[str] = Counter()
         taken: Counter[str] = Counter()
         back: Counter[str] = Counter()
@@ -109,7 +187,7 @@ def events(report: Report) -> Events:
     items = [
         Event(at, _sentence(subject, verb, place, values)) for (at, subject, verb, place), values in groups.items()
     ]
-    return Events(items[-MOST_EVENTS:], len(items) > MOST_EVENTS or len(last) == _MOST_HAPPENINGS)
+    return Events(items[-_MOST_EVENTS:], len(items) > _MOST_EVENTS or len(last) == _MOST_HAPPENINGS)
 
 
 class _Happening(NamedTuple):
@@ -190,101 +268,3 @@ def _of_value(queue: str, shown: ReportValue) -> Iterator[_Happening]:
 def _short(shown: ReportValue) -> str:
     text = preview(shown.value.content) if shown.beginning is None else shown.beginning
     return text if len(text) <= _CONTENT else f"{text[: _CONTENT - 1]}…"
-
-
-MOST_BYTES = 5_000_000
-"""The size of the largest report."""
-
-
-def report(
-    database: Database, name: str, program: str, plan: Plan | None, damage: Damage, *, redact: bool = False
-) -> bytes:
-    """Return the report of a session, an HTML file.
-
-    Args:
-        database: Where the session is.
-        name: Its full name.
-        plan: What a resume would do; None if that is not known.
-        damage: Collects damaged rows.
-        redact: Whether it is for strangers: without values and whatever else was said.
-    """
-    budget = Budget(measure=measure)
-    while True:
-        described = replace(describe(database, name, budget=budget, damage=damage), plan=plan)
-        described = redacted(described) if redact else described
-        page = "".join(report_of(described, program, redact=redact)).encode()
-        if len(page) <= MOST_BYTES or budget.values == 1:
-            return page
-        budget = budget.part(0.95 * MOST_BYTES / len(page))
-
-
-def report_of(described: Report, program: str, *, redact: bool = False) -> Iterator[str]:
-    """Yield the pieces of a report.
-
-    Args:
-        redact: Whether to say that much is left out.
-    """
-    assets = inlined(_scripts(described))
-    context = {
-        **session_context(described, program),
-        "is_redacted": redact,
-        "policy": assets.policy,
-        "style": Markup(assets.style),
-        "scripts": [Markup(text) for text in assets.scripts],
-    }
-    yield from environment().get_template("report.html").generate(context)
-
-
-def _scripts(described: Report) -> tuple[str, ...]:
-    """Return the scripts that a report needs."""
-    needed = {
-        PLOTTER: any(_may_be_plotted(shown.value.content) for queue in described.queues for shown in queue.values),
-        GRAPHER: bool(described.queues),
-    }
-    return tuple(name for name in SESSION_SCRIPTS if needed.get(name, True))
-
-
-def _may_be_plotted(tree: JsonValue) -> bool:
-    """Whether a value begins like a list of numbers."""
-    items = tree.get("v") if type(tree) is dict else tree
-    if type(items) is not list or len(items) < 2:
-        return False
-    first = items[0].get("$") if type(items[0]) is dict else items[0]
-    return type(first) in (int, float) or first in ("Decimal", "int", "float")
-
-
-def session_context(described: Report, program: str) -> Context:
-    """Return what the templates of a session's page are given."""
-    description: JsonObject = {"program": program, **described.to_json(_queue_with_numbers)}
-    text = as_json(description)
-    return {
-        "session": described.session,
-        "report": described,
-        "is_redacted": False,
-        "program": program,
-        "zrb_program": zrb_program(program),
-        "rows": rows(described),
-        "queues": queues(described),
-        "flow": flow(described),
-        "events": events(described),
-        "most_rows": MOST_ROWS,
-        "most_attempts": MOST_ATTEMPTS,
-        "json": text,
-        "description": packed(text),
-    }
-
-
-def _queue_with_numbers(queue: ReportQueue) -> JsonObject:
-    """Return a queue with the times of values in microseconds: reading 100,000 as texts takes a browser long."""
-    return queue.to_json([_with_numbers(value) for value in queue.values])
-
-
-def _with_numbers(shown: ReportValue) -> JsonObject:
-    value, record = shown.value, shown.value.record
-    return {
-        **shown.to_json(),
-        "pushed_at": record.pushed_at,
-        "taken_at": value.taken_at,
-        "ended_at": record.ended_at,
-        "undone_at": shown.undone_at,
-    }

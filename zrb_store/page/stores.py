@@ -1,7 +1,4 @@
-"""The connections of the pages to their store: opened when they are needed, only for reading, and only a few.
-
-One thread that watches the store for all open pages, and tells each of them that something has changed.
-"""
+"""How pages reach their store: `Stores` lends connections, `Watcher` tells open pages that something was committed."""
 
 from __future__ import annotations
 
@@ -34,11 +31,7 @@ class Stores:
     """
 
     def __init__(self, location: str | os.PathLike[str] | None = None) -> None:
-        """Prepare to open a store.
-
-        Args:
-            location: Its path or URL; by default `ZRB_STORE_URL`.
-        """
+        """Prepare to open a store, by default that of `ZRB_STORE_URL`."""
         self._location = location
         self._idle: queue.LifoQueue[Store | None] = queue.LifoQueue()
         self._is_closed = False
@@ -70,11 +63,7 @@ class Stores:
             self._idle.put(store)
 
     def open(self) -> Store:
-        """Open the store for somebody who closes it.
-
-        Raises:
-            ZrbStoreError: As for `database`.
-        """
+        """Open the store for somebody who closes it. Raises as `database` does."""
         return open_store(self._location, read_only=True)
 
     def _usable(self, store: Store | None) -> Store:
@@ -146,11 +135,7 @@ class Watcher:
         return bool(self._listeners)
 
     async def changed(self, mark: str, seconds: float) -> str | None:
-        """Wait until `mark` is not the current one any more.
-
-        Args:
-            mark: The mark of what the page shows.
-            seconds: How long to wait at most.
+        """Wait at most this long until the mark of what a page shows is not the current one any more.
 
         Returns:
             The current mark, which is the same if the time was over; None if the server ends.
@@ -198,7 +183,7 @@ class Watcher:
                 self._watch_store()
             except Exception:  # noqa: BLE001 - whatever it is, the watching goes on
                 self._tell()  # the pages say what is the matter
-                self._pause(_TRY_AGAIN)
+                time.sleep(_TRY_AGAIN)
             with self._lock:
                 if self.is_closed or not self._listeners:
                     self._thread = None
@@ -215,12 +200,9 @@ class Watcher:
                     return
                 if commits.wait(_LOOK_UP):
                     self._tell()
-                    self._pause(_AT_MOST_EVERY)
+                    time.sleep(_AT_MOST_EVERY)
                 now = time.monotonic()
                 if self._listeners:
                     last_heard = now
                 elif now - last_heard > 5.0:  # a page that is loaded again listens again
                     return
-
-    def _pause(self, seconds: float) -> None:
-        time.sleep(seconds)

@@ -29,7 +29,7 @@ from zrb_store.plugin.messages import speaker, warn
 if TYPE_CHECKING:
     from zrb.task.any_task import AnyTask
 
-    from zrb_store.page.access import App
+    from zrb_store.page.access import OnThisMachine, UnderLogin
 
 
 def problems() -> list[str]:
@@ -191,9 +191,9 @@ def _hook_app(patches: Patches) -> None:
     patches.put(web_app, "create_web_app", create_web_app)
 
 
-def _pages(web_auth_config: Any) -> App:
+def _pages(web_auth_config: Any) -> UnderLogin | OnThisMachine:
     from zrb_store.page.access import OnThisMachine, Refusal, UnderLogin
-    from zrb_store.page.server import Site
+    from zrb_store.page.site import Site
     from zrb_store.page.stores import Stores, Watcher
 
     stores = Stores()

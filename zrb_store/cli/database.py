@@ -1,0 +1,140 @@
+"""`db status` and `db upgrade`: the database itself. `doctor`: whether what it holds is healthy."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import click
+
+from zrb_store import settings
+from zrb_store.cli.arguments import format_option
+from zrb_store.cli.command import Group, command
+from zrb_store.cli.command_table import COMMANDS
+from zrb_store.inspect.doctor import examine
+from zrb_store.operations import db as operations
+from zrb_store.records import JsonObject
+from zrb_store.render.document import Column, Fields, Lines, Table
+from zrb_store.render.format import as_typed, print_line, program_name
+from zrb_store.render.printing import echo, echo_json, echo_raw, print_document
+
+_PURPOSE = COMMANDS["db"][1]
+_SETTINGS = (Column("setting"), Column("value", fold=True), Column("from"))
+
+
+@click.group("db", cls=Group, help=_PURPOSE, short_help=_PURPOSE)
+def db() -> None:
+    pass
+
+
+db.reading = ("status",)
+
+
+@command(
+    "status",
+    "{}",
+    "{} --format json",
+    purpose="Show where the store is, its revision and its size, and each setting with its value and where that "
+    "came from: the environment, or the default. Passwords are masked. A value that cannot be used is named on stderr.",
+)
+@format_option()
+def status(output_format: str) -> None:
+    with contextlib.closing(operations.open_unchecked()) as database:
+        found = operations.status(database)
+    for line in settings.unusable():
+        print_line(line, program_name())
+    if output_format in ("json", "jsonl"):
+        echo_json(_as_json(found), one_line=output_format == "jsonl")
+        return
+    if output_format == "value":
+        echo(found.revision)
+        return
+    state = "up to date" if found.revision == found.needed else f"this version needs {found.needed}"
+    size = f"{found.size:,} bytes"
+    if found.wal_size:
+        size += f" and {found.wal_size:,} in -wal"
+    pairs = [
+        ("Store", found.url),
+        ("Database", found.database),
+        ("Revision", f"{found.revision} ({state})"),
+        ("Size", size),
+        *((name.capitalize(), f"{count:,}") for name, count in found.rows.items()),
+    ]
+    rows = [(one.name, one.shown, one.origin) for one in found.settings]
+    print_document([Fields(pairs), Table(_SETTINGS, rows)])
+
+
+def _as_json(status: operations.DatabaseStatus) -> JsonObject:
+    return {
+        "url": status.url,
+        "database": status.database,
+        "revision": status.revision,
+        "wanted": status.needed,
+        "size": status.size,
+        "wal_size": status.wal_size,
+        "rows": {name.replace(" ", "_"): count for name, count in status.rows.items()},
+        "settings": {one.name: {"value": one.value, "from": one.origin} for one in status.settings},
+    }
+
+
+@command(
+    "upgrade",
+    "{}",
+    "{} --sql",
+    purpose="Bring the store to the revision of this version, or create it.\n\n"
+    "A SQLite store is copied to FILE.REVISION.bak first. It is upgraded completely or not at all. It is refused while "
+    "a session runs, and on SQLite while another program has the store open. On PostgreSQL that cannot be seen: end "
+    "every older zrb-store first.",
+)
+@click.option("--sql", is_flag=True, help="Change nothing, print the statements.")
+def upgrade(sql: bool) -> None:
+    with contextlib.closing(operations.open_unchecked(read_only=sql)) as database:
+        if sql:
+            for line in operations.upgrade_statements(database).splitlines():
+                echo_raw(line)
+            return
+        before, now = operations.upgrade(database)
+        others = operations.unseen(database) if before not in (None, now) else None
+    if before is None:
+        echo(f"created at revision {now}")
+    elif before == now:
+        echo(f"already at revision {now}")
+    else:
+        echo(f"upgraded from {before} to {now}")
+    if others is not None:
+        print_line(
+            f"end every older zrb-store that has this store open: none can be told from other programs "
+            f"({others} other connections to this database)",
+            program_name(),
+        )
+
+
+db.add_command(status)
+db.add_command(upgrade)
+
+
+@command(
+    "doctor",
+    "{}",
+    "{} --format json",
+    details="Prints one line for each finding, with its remedy. Exits 1 if a finding is an error. It "
+    "only reads, and can be run while others write.",
+)
+@format_option()
+def doctor(output_format: str) -> int:
+    with contextlib.closing(operations.open_unchecked()) as database:
+        program = program_name()
+        findings = [dataclasses.replace(one, remedy=as_typed(one.remedy, program)) for one in examine(database)]
+    if output_format == "json":
+        echo_json([dataclasses.asdict(finding) for finding in findings])
+    elif output_format == "jsonl":
+        for finding in findings:
+            echo_json(dataclasses.asdict(finding), one_line=True)
+    elif output_format == "value":
+        for finding in findings:
+            echo(finding.check)
+    elif findings:
+        print_document([Lines([str(finding) for finding in findings])])
+    else:
+        echo("healthy")
+    return 1 if any(finding.level == "error" for finding in findings) else 0

@@ -1,0 +1,78 @@
+"""`prune`: delete what is old."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from datetime import timedelta
+
+import click
+
+from zrb_store.cli.arguments import dry_run_option, format_option, parse_duration, whole_number
+from zrb_store.cli.command import command
+from zrb_store.operations.prune import Deletion, Policy
+from zrb_store.operations.prune import prune as prune_store
+from zrb_store.render.document import Column, Lines, Table
+from zrb_store.render.format import counted
+from zrb_store.render.printing import echo_json, noting_damage, print_document
+from zrb_store.store import open_store
+
+_STATUSES = ("open", "stale", "completed", "failed", "interrupted")
+
+
+@command(
+    "prune",
+    "{} --older-than 30d --keep-last 20 --dry-run",
+    "{} --older-than 1w --status completed",
+    details="Deletes the sessions that meet every given condition, and prints the rule by which each is deleted. A "
+    "session that is being run or is pinned is never deleted. An open one, without a run, is never deleted as a whole: "
+    "it loses the values that left its queues longer ago than --older-than. ZRB_STORE_RETENTION=30d,keep=20 does the "
+    "same after a run, once a day.\n"
+    "\n"
+    "--keep-last 20 keeps, of each task in each project, the last 20 sessions and also the last 20 that completed, so "
+    "that no number of failures displaces the last results. Sessions of a Python program are of the task that "
+    "session.run(task=...) names, else of the script, module or installed program that is run. The last ones are those "
+    "that ended last. A session whose main task was skipped left no result, and does not count as completed.",
+)
+@click.option(
+    "--older-than", type=parse_duration, metavar="LENGTH", help="Only what ended longer ago than this, e.g. 30d."
+)
+@click.option(
+    "--keep-last",
+    metavar="N",
+    type=whole_number(0, 10**9),
+    help="Keep the last N sessions of each task, and the last N that completed.",
+)
+@click.option("--status", "statuses", multiple=True, type=click.Choice(_STATUSES), help="Only sessions of this status.")
+@dry_run_option
+@format_option(choices=("table", "json"))
+def prune(
+    older_than: timedelta | None, keep_last: int | None, statuses: tuple[str, ...], dry_run: bool, output_format: str
+) -> None:
+    policy = Policy(older_than, keep_last, statuses)
+    with open_store(read_only=dry_run) as store, noting_damage("left alone, since they are damaged") as damage:
+        deletions = prune_store(store.database, policy, dry_run=dry_run, damage=damage)
+        try:
+            _print_deletions(deletions, output_format, dry_run)
+        except click.exceptions.Exit:  # the reader has seen enough, but the rest is deleted all the same
+            deque(deletions, maxlen=0)
+
+
+def _print_deletions(deletions: Iterator[Deletion], output_format: str, dry_run: bool) -> None:
+    """Print each deletion as it happens: there may be a million."""
+    if output_format == "json":
+        echo_json(
+            {"session": deletion.session, "values": deletion.values, "rule": deletion.rule} for deletion in deletions
+        )
+        return
+    columns = [Column("session"), Column("would delete" if dry_run else "deleted"), Column("rule")]
+    rows = ((deletion.session, _what(deletion), deletion.rule) for deletion in deletions)
+    if first := next(rows, None):
+        print_document([Table(columns, itertools.chain([first], rows))])
+    elif dry_run:
+        print_document([Lines(["nothing to delete"])])
+
+
+def _what(deletion: Deletion) -> str:
+    return "all" if deletion.values is None else counted(deletion.values, "value")

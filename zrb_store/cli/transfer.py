@@ -1,0 +1,100 @@
+"""`export` and `import`: sessions as JSON Lines. `copy`: from one store to another."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from zrb_store.cli import completion
+from zrb_store.cli.arguments import binary_stdin, chosen_sessions
+from zrb_store.cli.command import command
+from zrb_store.operations.export import export as export_lines
+from zrb_store.operations.transfer import copy as copy_sessions
+from zrb_store.operations.transfer import import_sessions
+from zrb_store.render.format import counted
+from zrb_store.render.printing import echo, noting_damage
+from zrb_store.store import open_store
+
+_sessions_argument = click.argument("sessions", metavar="[SESSION]...", nargs=-1, shell_complete=completion.sessions)
+
+
+@command(
+    "export",
+    "{} > sessions.jsonl",
+    "{} etl-2026-11-24 | ssh there zrb-store import",
+    details="Writes all sessions, or those named, as they were at one moment: everything that the store knows of them. "
+    "Each line has a hash over itself and the lines before it. A damaged session, which `import` would refuse, is left "
+    "out and named on stderr; then the command exits 1.",
+)
+@_sessions_argument
+def export(sessions: tuple[str, ...]) -> int:
+    with open_store(read_only=True) as store, noting_damage("left out, since they are damaged") as damage:
+        for line in export_lines(store.database, chosen_sessions(store.database, sessions), damage):
+            echo(line)
+    return 1 if damage else 0
+
+
+def _renames(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for old, equals, new in pairs:
+        if not (old and equals and new):
+            raise click.BadParameter("give it as OLD=NEW")
+    return {old: new for old, _, new in pairs}
+
+
+@command(
+    "import",
+    "{} sessions.jsonl",
+    "{} sessions.jsonl --rename etl=etl-restored",
+    details="FILE is what `export` wrote, stdin by default. Nothing is written if a line is damaged, missing "
+    "or invalid (docs/schema/export.json), or if a session with one of these names exists already.",
+)
+@click.argument("file", default="-", type=click.Path(path_type=str))
+@click.option("--rename", metavar="OLD=NEW", multiple=True, callback=_renames, help="Give a session another name.")
+def import_(file: str, rename: dict[str, str]) -> None:
+    with contextlib.ExitStack() as stack:
+        try:
+            source = binary_stdin() if file == "-" else stack.enter_context(Path(file).open("rb"))
+        except OSError as error:
+            raise click.UsageError(f"{file} cannot be read: {error.strerror}") from None
+        store = stack.enter_context(open_store())
+        count = import_sessions(store.database, source, "stdin" if file == "-" else file, rename)
+    echo(counted(count, "session"))
+
+
+@command(
+    "copy",
+    "{} ~/.zrb/xcom.db postgresql+psycopg://zrb@db.example/jobs",
+    "{} xcom.db backup.db etl-2026-11-24",
+    details="Copies all sessions, or those named, as they were at one moment. FROM and TO are file paths or URLs; TO "
+    "is created if it does not exist. Nothing is written if TO already has a session with one of these names. A "
+    "damaged session is left out and named on stderr; then the command exits 1.",
+)
+@click.argument("source", metavar="FROM", shell_complete=completion.files)
+@click.argument("target", metavar="TO", shell_complete=completion.files)
+@_sessions_argument
+def copy(source: str, target: str, sessions: tuple[str, ...]) -> int:
+    with open_store(source, read_only=True) as old, noting_damage("left out, since they are damaged") as damage:
+        names = chosen_sessions(old.database, sessions)
+        with open_store(target) as new, _progress_bar() as show_progress:
+            count = copy_sessions(old.database, new.database, names, show_progress, damage)
+    echo(counted(count, "session"))
+    return 1 if damage else 0
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr if that is a terminal, and yield what moves it."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console  # late: rich takes long to import
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("copying", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
