@@ -1,9 +1,8 @@
 """Text that is safe to store and to show: without secrets, and without control characters that move the cursor.
 
 Three things are secret: a password in a URL, a value whose name says that it is secret, as that of an option or of a
-variable, and a value that this process was told to remember. Each is replaced by `***`.
-
-The forms in which a secret appears in texts: as Python, JSON, URLs and shells quote it, and in base64.
+variable, and a value that this process was told to remember, in all forms in which texts quote it. Each is replaced by
+`***`.
 """
 
 from __future__ import annotations
@@ -299,11 +298,9 @@ def cover_lines(text: str) -> str:
     """
     if not _remembered or "\n" not in text:
         return text
-    return pattern_of(frozenset(_remembered)).sub(lambda match: _covered(match[0]), text)
-
-
-def _covered(secret: str) -> str:
-    return re.sub(r"[^\n]", COVER, secret) if "\n" in secret else secret
+    return pattern_of(frozenset(_remembered)).sub(
+        lambda match: re.sub(r"[^\n]", COVER, match[0]) if "\n" in match[0] else match[0], text
+    )
 
 
 def _is_joiner(text: str, place: int) -> bool:

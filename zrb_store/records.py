@@ -1,10 +1,7 @@
-"""The types of data that JSON can hold, and lists in it that are read while they are written.
+"""The records that queries return, one class for each kind of row, and the types of data that JSON can hold.
 
-The records that queries return, one class for each kind of row. Times are microseconds since 1970 UTC.
-
-`damage` names the columns whose stored content is invalid; the record holds stand-ins for them (`db/columns.py`).
-
-The lines of an attempt's output, and how a piece of them is written: a JSON list of [time, stream, text].
+Times are microseconds since 1970 UTC. `damage` names the columns whose stored content is invalid; the record holds
+stand-ins for them (`db/columns.py`). Long lists are lazy: they are read while they are written.
 """
 
 from __future__ import annotations
@@ -36,12 +33,6 @@ class Lazy(Generic[T]):
     """A list that is read from the store each time it is iterated over, while its snapshot is open."""
 
     def __init__(self, items: Callable[[], Iterator[T]], count: int) -> None:
-        """Create a list.
-
-        Args:
-            items: Reads the items.
-            count: How many there are.
-        """
         self._items = items
         self._count = count
 

@@ -89,7 +89,7 @@ def sessions_to_change(database: Database, texts: Sequence[str]) -> list[str]:
 
 
 def project_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a command to give it `--project`, for `zrb_store.settings.projects_named`.
+    """Decorate a command to give it `--project`, for `zrb_store.process.projects_named`.
 
     Args:
         help_text: What the option does, up to the words that say how a project is named.

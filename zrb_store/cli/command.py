@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from zrb_store import local_time, settings
+from zrb_store import local_time
 from zrb_store.cli.command_table import COMMANDS, READING
 from zrb_store.errors import InvalidArgument
 from zrb_store.names import nearest
@@ -106,7 +106,7 @@ def format_option(
 def parse_duration(text: str) -> timedelta:
     """Parse an option that takes a length of time such as 90s, 15m, 1.5h, 30d or 2w."""
     try:
-        return settings.parse_duration(text)
+        return local_time.parse_duration(text)
     except InvalidArgument as error:
         raise click.BadParameter(str(error)) from None
 
@@ -114,7 +114,7 @@ def parse_duration(text: str) -> timedelta:
 def parse_since(text: str) -> timedelta | datetime:
     """Parse an option that takes a length of time, or the time from which on something is asked for."""
     try:
-        return settings.parse_duration(text)
+        return local_time.parse_duration(text)
     except InvalidArgument:
         try:
             return local_time.parse_since(text)

@@ -1,11 +1,8 @@
 """Write JSON text in the form that is stored (compact, without NaN and surrogates), and read it.
 
-Earlier versions stored all characters but ASCII as escapes. Such texts are read like any others.
-
-Write and read JSON with msgspec, which is several times as fast as the standard library.
-
-What it cannot do, or does differently, is left to the standard library. So is everything if it is not installed: it
-does not have wheels for every platform.
+msgspec does it several times as fast as the standard library, which does what msgspec cannot do or does differently,
+and everything where it is not installed: it does not have wheels for every platform. Earlier versions stored all
+characters but ASCII as escapes; such texts are read like any others.
 """
 
 from __future__ import annotations
@@ -54,7 +51,7 @@ def writer() -> Callable[[Any], bytes] | None:
 
 
 @functools.cache
-def _decoder() -> Callable[[str], Any] | None:
+def _decoder() -> Callable[[str], JsonValue] | None:
     try:
         from msgspec.json import Decoder
     except ImportError:
@@ -62,7 +59,7 @@ def _decoder() -> Callable[[str], Any] | None:
     return Decoder().decode
 
 
-def read(data: str) -> Any:
+def read(data: str) -> JsonValue:
     """Return the value of a text, as the standard library does, or raise.
 
     Raises:
@@ -132,7 +129,7 @@ def size_of(data: str) -> int:
     return len(data) if data.isascii() else len(data.encode())
 
 
-def loads(data: str) -> Any:
+def loads(data: str) -> JsonValue:
     """Parse a JSON text."""
     # If the user has raised Python's recursion limit, a JSON parser would overflow the stack and crash the process.
     if len(data) > TEXT_DEPTH and sys.getrecursionlimit() > _USUAL_RECURSION_LIMIT and is_deep(data):
@@ -142,6 +139,7 @@ def loads(data: str) -> Any:
             return read(data)
         except ValueError:
             pass
+    tree: JsonValue
     try:
         tree, end = _DECODER.raw_decode(data)
         if end == len(data):
@@ -149,17 +147,19 @@ def loads(data: str) -> Any:
     except ValueError:
         pass
     # Not called first: it also skips white space, which our texts do not have, and that doubles the time.
-    return _DECODER.decode(data)
+    tree = _DECODER.decode(data)
+    return tree
 
 
-def loads_finite(data: str) -> Any:
+def loads_finite(data: str) -> JsonValue:
     """Parse a JSON text to a tree that can be written as JSON again: not too deep, and without infinities."""
     if is_deep(data):
         raise ValueError("nested too deep")
     if len(data) >= _FAST_FROM:
         with contextlib.suppress(ValueError):
             return read(data)
-    return _FINITE_DECODER.decode(data)
+    tree: JsonValue = _FINITE_DECODER.decode(data)
+    return tree
 
 
 def is_deep(data: str) -> bool:

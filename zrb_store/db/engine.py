@@ -18,12 +18,13 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from zrb_store.db import REVISION
 from zrb_store.db.core import Params, ready
-from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, refuse_upgraded
+from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
 from zrb_store.db.dialect.lost_commits import Asking, Committing, roll_back
 from zrb_store.db.location import shown_url
+from zrb_store.db.patience import Patience, Wait
 from zrb_store.db.transaction import Lost, Row, Transaction, failpoint
-from zrb_store.db.waiting import Patience, Wait
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Database(Patience):
         self._may_be_committed = True
         rows = transaction.execute(statement, params)
         if not rows:
-            refuse_upgraded(transaction.driver, self)
+            self._refuse_upgraded(transaction)
         return self._in_place(rows)
 
     def transact(
@@ -342,6 +343,11 @@ class Database(Patience):
                 "end this process, and start it again"
             )
 
+    def _refuse_upgraded(self, transaction: Transaction) -> None:
+        """Raise `SchemaAhead` if another process has upgraded the store since it was opened."""
+        if (found := revision_of(transaction.driver)) != REVISION:
+            raise upgraded_meanwhile(self.shown_url, found)
+
     def _roll_back(self) -> None:
         roll_back(self._transaction)
 
@@ -359,7 +365,7 @@ class Database(Patience):
             if usable and (may_be_ended or not self.dialect.is_ended(transaction.driver)):
                 if self.began >= self.revision_due and not may_be_ended:
                     self.revision_due = self.began + 1.0
-                    refuse_upgraded(transaction.driver, self)
+                    self._refuse_upgraded(transaction)
                 return transaction
             self._drop()
         if self.closed:

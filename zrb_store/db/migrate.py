@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
-from zrb_store.db import OLD_VERSION_TABLE, VERSION_TABLE, tables, version_table, views, waiting
-from zrb_store.db.dialect import dialect_of
+from zrb_store.db import OLD_VERSION_TABLE, VERSION_TABLE, patience, tables, version_table, views
+from zrb_store.db.dialect import dialect_of, tables_of_revision
 from zrb_store.db.location import StoreUrl
-from zrb_store.db.waiting import Notice
+from zrb_store.db.patience import Notice
 from zrb_store.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def exclusive(connection: sa.Connection, notice: Notice | None = None) -> Iterat
         if notice is None:
             stack.enter_context(guard(connection))
         else:
-            with notice.if_slow(waiting.LOCKED, began + waiting.WARN_AFTER, began, began + WAIT_SECONDS):
+            with notice.if_slow(patience.LOCKED, began + patience.WARN_AFTER, began, began + WAIT_SECONDS):
                 stack.enter_context(guard(connection))
             if notice.given_for == began:
                 notice.revoke()
@@ -279,5 +279,5 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def _version_table(connection: sa.Connection) -> str | None:
-    found = connection.execute(dialect_of(connection.engine.url).has_versions().construct)
+    found = connection.execute(tables_of_revision(connection.dialect.name).construct)
     return version_table([row[0] for row in found])

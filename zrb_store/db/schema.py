@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from zrb_store.db import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, version_table
 from zrb_store.db.core import sa, statement, t
-from zrb_store.db.dialect import now, sqlite_path
+from zrb_store.db.dialect import now, sqlite_path, tables_of_revision
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
@@ -32,7 +32,7 @@ def _revision(is_old: bool) -> sa.Select[str]:
 
 def revision(database: Database) -> str | None:
     """Return the revision of the schema in the database, or None if there is no schema."""
-    table = version_table([row[0] for row in database.execute(database.dialect.has_versions())])
+    table = version_table([row[0] for row in database.execute(tables_of_revision(database.dialect_name))])
     if table is None:
         return None
     rows = database.execute(_revision(table == OLD_VERSION_TABLE))
@@ -105,6 +105,15 @@ def upgrade(database: Database) -> None:
         migrate.upgrade(engine, back_up=True, notice=database.notice)
 
 
+@statement
+def _foreign_table() -> sa.TextClause:
+    # Only on SQLite: programs may share a PostgreSQL database, where the prefix of our tables keeps them apart.
+    return sa.text(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' "
+        "AND name NOT GLOB 'sqlite_*' LIMIT 1"
+    )
+
+
 def refuse_foreign(database: Database, found: str | None) -> None:
     """Raise unless the database is a store that this version can use, or has no tables yet.
 
@@ -116,7 +125,7 @@ def refuse_foreign(database: Database, found: str | None) -> None:
     """
     if found is None:
         with contextlib.suppress(StoreMissing):
-            if database.execute(database.dialect.has_foreign()):
+            if is_file(database) and database.execute(_foreign_table()):
                 raise SchemaAhead(
                     f"{database.shown_url} is another program's database: name another file in ZRB_STORE_URL"
                 )

@@ -31,15 +31,16 @@ from zrb_store.inspect.report import Budget, describe
 from zrb_store.inspect.show import open_session
 from zrb_store.inspect.stats import TaskStats, recent_runs, task_stats
 from zrb_store.inspect.value import Damage
+from zrb_store.local_time import parse_duration
 from zrb_store.names import NamePattern
 from zrb_store.page.assets import SESSION_SCRIPTS
 from zrb_store.page.found import Context, Elsewhere, Found, Question
 from zrb_store.page.render import as_json, measure
 from zrb_store.page.report import session_context
+from zrb_store.process import projects_named
 from zrb_store.queries.stats import RecentRun
 from zrb_store.records import JsonObject, JsonValue, Lazy, iso, whole
 from zrb_store.render.format import percent, preview, preview_items
-from zrb_store.settings import parse_duration, projects_named
 
 
 def address_of_session(name: str) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.db.waiting import connect_until
+from zrb_store.db.patience import connect_until
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

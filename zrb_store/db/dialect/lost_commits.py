@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from zrb_store.db import REVISION
+from zrb_store.db.dialect.hooks import Dialect, Ticket
 from zrb_store.db.dialect.statements import upgraded_meanwhile
 from zrb_store.db.transaction import Lost, Row, Transaction, failpoint
 from zrb_store.errors import StoreUnavailable
@@ -43,18 +44,6 @@ _END = (
     "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_get_activity(%s) "
     "WHERE extract(epoch FROM backend_start)::text = %s"
 )
-
-
-class Ticket(NamedTuple):
-    """What a server finds a transaction by.
-
-    Attributes:
-        number: The transaction's number.
-        life: Since when the server has run without a crash; None if it does not say.
-    """
-
-    number: str
-    life: str | None
 
 
 def was_committed(driver: Any, ticket: Ticket, where: str) -> bool:
@@ -106,37 +95,6 @@ def end_session(driver: Any, session: str) -> None:
 # -- what the engine runs
 
 
-class CommitHooks(Protocol):
-    """What a database knows of transactions and sessions whose connection was lost."""
-
-    def begin(self, driver: Any) -> tuple[str | None, Ticket | None]:
-        """Begin a transaction that writes.
-
-        Returns:
-            The revision of the schema as the transaction sees it, and the ticket with which `was_committed` finds the
-            transaction again; None if nothing can be lost between a program and its database.
-        """
-
-    def was_committed(self, driver: Any, ticket: Ticket) -> bool:
-        """Whether a transaction was committed, about whose COMMIT there was no answer. If not, it never will be.
-
-        Raises:
-            StoreUnavailable: The server cannot tell.
-        """
-
-    def session_of(self, driver: Any) -> str | None:
-        """Return the server session of a connection, for `end_session`; None if that cannot be told."""
-
-    def end_session(self, driver: Any, session: str) -> None:
-        """Make sure, over another connection, that a session has committed all that it ever will.
-
-        Raises what `is_gone` recognizes if it has not ended yet.
-        """
-
-    def is_gone(self, error: BaseException) -> bool:
-        """Whether the connection is lost."""
-
-
 class _Sent(NamedTuple, Generic[T]):
     """A transaction whose COMMIT was sent: its ticket, what its work returned, and the values that died in it."""
 
@@ -150,7 +108,7 @@ class Committing(Generic[T]):
 
     def __init__(
         self,
-        hooks: CommitHooks,
+        hooks: Dialect[Any],
         work: Callable[[Transaction], T],
         name: str,
         shown_url: Callable[[], str],
@@ -205,7 +163,7 @@ class Committing(Generic[T]):
 class Asking:
     """A statement that commits itself, and that is tried, perhaps over several connections, until it was run once."""
 
-    def __init__(self, hooks: CommitHooks, write: Callable[[Transaction], list[Row]], lost: Lost) -> None:
+    def __init__(self, hooks: Dialect[Any], write: Callable[[Transaction], list[Row]], lost: Lost) -> None:
         """Prepare to run a statement.
 
         Args:
