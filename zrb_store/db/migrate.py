@@ -71,11 +71,7 @@ def upgrade(bind: sa.Engine | sa.Connection, *, back_up: bool = False, notice: N
 
 
 def statements(bind: sa.Engine | sa.Connection) -> str:
-    """Return the SQL that `upgrade` would run, without running it.
-
-    Args:
-        bind: The store, as in `upgrade`.
-    """
+    """Return the SQL that `upgrade` would run, without running it."""
     from alembic import command
 
     with _connection(bind) as connection:
@@ -142,11 +138,8 @@ def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> 
     """Move the revision of a store at revision 0001 to the table in which Alembic now looks for it.
 
     A store of a newer revision is not changed. The old table keeps a text that is no revision, so that a zrb-store of
-    revision 0001 refuses the store from now on.
-
-    Args:
-        connection: The store, in the transaction of the upgrade.
-        execute: Runs a statement, or prints it.
+    revision 0001 refuses the store from now on. `execute` runs a statement in the transaction of the upgrade, or prints
+    it.
     """
     if _version_table(connection) == OLD_VERSION_TABLE:
         execute(CREATE_VERSION_TABLE.format(VERSION_TABLE))
@@ -157,9 +150,7 @@ def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> 
 def make_views(dialect_name: str, execute: Callable[[Executable], object]) -> None:
     """Make the SQL views, at the end of an upgrade to the newest revision, whatever views the store has.
 
-    Args:
-        dialect_name: The database.
-        execute: Runs a statement in the transaction of the upgrade, or prints it.
+    `execute` runs a statement in the transaction of the upgrade, or prints it.
     """
     for statement in views.statements(dialect_name):
         execute(statement)
@@ -167,11 +158,7 @@ def make_views(dialect_name: str, execute: Callable[[Executable], object]) -> No
 
 @contextmanager
 def exclusive(connection: sa.Connection, notice: Notice | None = None) -> Iterator[None]:
-    """Run a block in one transaction, while no other process migrates; roll back if the block raises.
-
-    Args:
-        connection: The store.
-    """
+    """Run a block in one transaction, while no other process migrates; roll back if the block raises."""
     guard = _sqlite if connection.dialect.name == "sqlite" else _postgresql
     began = time.monotonic()
     with ExitStack() as stack:
@@ -180,8 +167,7 @@ def exclusive(connection: sa.Connection, notice: Notice | None = None) -> Iterat
         else:
             with notice.if_slow(patience.LOCKED, began + patience.WARN_AFTER, began, began + WAIT_SECONDS):
                 stack.enter_context(guard(connection))
-            if notice.given_for == began:
-                notice.revoke()
+            notice.revoke_for(began)
         yield
 
 

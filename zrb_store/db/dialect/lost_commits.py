@@ -164,13 +164,7 @@ class Asking:
     """A statement that commits itself, and that is tried, perhaps over several connections, until it was run once."""
 
     def __init__(self, hooks: Dialect[Any], write: Callable[[Transaction], list[Row]], lost: Lost) -> None:
-        """Prepare to run a statement.
-
-        Args:
-            hooks: Those of the database.
-            write: Runs the statement.
-            lost: Tells what it had returned if it was run.
-        """
+        """Prepare to run a statement by `write`. If its answer is lost, `lost` tells what it had returned."""
         self._hooks = hooks
         self._write = write
         self._find = lost
@@ -197,8 +191,7 @@ class Asking:
             raise
 
 
-def roll_back(transaction: Transaction | None) -> None:
+def roll_back(transaction: Transaction) -> None:
     """End what is open on a connection. Nothing may be: SQLite may have rolled back by itself, if the disk is full."""
     with contextlib.suppress(Exception):  # a lost connection cannot answer
-        if transaction is not None:
-            transaction.driver.execute("ROLLBACK")
+        transaction.driver.execute("ROLLBACK")
