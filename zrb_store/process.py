@@ -159,7 +159,7 @@ def is_stopped(pid: int) -> bool:
     """Whether a process was stopped, as SIGSTOP does it, and does not work until it is continued."""
     if platform.system() == "Linux":
         try:
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+            return _stat(pid)[0] in "Tt"
         except OSError:
             return False
     import psutil  # late: as below
@@ -178,29 +178,11 @@ def process_started(pid: int) -> str | None:
     """
     if platform.system() == "Linux":
         try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
+            fields = _stat(pid)
         except OSError:
             _refuse_hidden(pid)
             return None
-        fields = stat.rpartition(")")[2].split()  # the process's name may contain spaces and parentheses
         return None if fields[0] in "ZX" else fields[19]
-    return _process_started_elsewhere(pid)
-
-
-def _program(pid: int) -> str | None:
-    """Return what names the program that a process executes: where Linux has placed its stack, which `execv` changes.
-
-    Returns:
-        None if that is not known, as that of another user's process.
-    """
-    try:
-        stack = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[25]
-    except (OSError, IndexError):
-        return None
-    return None if stack == "0" else stack
-
-
-def _process_started_elsewhere(pid: int) -> str | None:
     import psutil  # late: it adds 20 ms to the start of a command, and Linux does not need it
 
     try:
@@ -211,6 +193,24 @@ def _process_started_elsewhere(pid: int) -> str | None:
     except psutil.AccessDenied:
         _refuse_hidden(pid)
         return None
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what Linux tells of a process, from its state on. Before that is its name, which may contain spaces."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _program(pid: int) -> str | None:
+    """Return what names the program that a process executes: where Linux has placed its stack, which `execv` changes.
+
+    Returns:
+        None if that is not known, as that of another user's process.
+    """
+    try:
+        stack = _stat(pid)[25]
+    except (OSError, IndexError):
+        return None
+    return None if stack == "0" else stack
 
 
 def _refuse_hidden(pid: int) -> None:

@@ -301,12 +301,12 @@ class OutputLine(NamedTuple):
         return (len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))) + 1
 
 
-def encode(lines: Iterable[OutputLine]) -> str:
+def encode_lines(lines: Iterable[OutputLine]) -> str:
     """Write lines as a piece of output. The text is ASCII, and a person can read it in the database."""
     return json.dumps(list(lines), separators=(",", ":"))
 
 
-def decode(data: str) -> list[OutputLine]:
+def decode_lines(data: str) -> list[OutputLine]:
     """Read the lines of a piece.
 
     Raises:
@@ -315,6 +315,6 @@ def decode(data: str) -> list[OutputLine]:
     return [OutputLine(*line) for line in json.loads(data)]
 
 
-def size_of(data: str) -> int:
+def size_of_lines(data: str) -> int:
     """Return the bytes of the lines of a piece, with a newline after each."""
-    return sum(line.size for line in decode(data))
+    return sum(line.size for line in decode_lines(data))

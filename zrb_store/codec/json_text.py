@@ -19,66 +19,6 @@ from typing import Any, NoReturn
 
 from zrb_store.records import JsonValue
 
-REFUSALS = (TypeError, ValueError, OverflowError)
-"""What the function that `writer` returns raises for a value that it does not write."""
-
-# While a large value is read, these Pythons look for garbage again and again, which doubles the time. Later ones wait
-# until a function in C has returned.
-_COLLECTS_MEANWHILE = sys.version_info < (3, 12)
-_PAUSE_FROM = 64 * 1024  # characters
-
-
-def load() -> None:
-    """Import msgspec now, before work begins: a signal during the import of native code may crash the process."""
-    writer()
-    _decoder()
-
-
-# Imported late: many commands neither write nor read a value, and the milliseconds are noticed.
-@functools.cache
-def writer() -> Callable[[Any], bytes] | None:
-    """Return a function that writes a value as JSON in UTF-8, or None if msgspec is not installed.
-
-    The function writes tuples and sets as lists, members of enums as their values, UUIDs, dates and bytes as texts,
-    keys that are numbers as texts, and nan and infinities as `null`. It refuses a surrogate in a text, and in some
-    releases an int of more than 64 bits.
-    """
-    try:
-        from msgspec.json import Encoder
-    except ImportError:
-        return None
-    return Encoder().encode
-
-
-@functools.cache
-def _decoder() -> Callable[[str], JsonValue] | None:
-    try:
-        from msgspec.json import Decoder
-    except ImportError:
-        return None
-    return Decoder().decode
-
-
-def read(data: str) -> JsonValue:
-    """Return the value of a text, as the standard library does, or raise.
-
-    Raises:
-        ValueError: The text is not JSON, or it has a surrogate or a number that is out of range; or msgspec is not
-            installed.
-        RecursionError: The value is nested too deep.
-    """
-    decode = _decoder()
-    if decode is None:
-        raise ValueError("msgspec is not installed")
-    if not _COLLECTS_MEANWHILE or len(data) < _PAUSE_FROM or not gc.isenabled():
-        return decode(data)
-    gc.disable()
-    try:
-        return decode(data)
-    finally:
-        gc.enable()
-
-
 # The lowest limit that a user can set on the digits of an int that Python parses is 640. An int of 2100 bits has fewer.
 HUGE_INT_DIGITS = 640
 HUGE_INT_BITS = 2100
@@ -181,3 +121,65 @@ def _finite_or_tagged(digits: str) -> JsonValue:
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 _FINITE_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_or_tagged)
+
+
+# -- msgspec
+
+REFUSALS = (TypeError, ValueError, OverflowError)
+"""What the function that `writer` returns raises for a value that it does not write."""
+
+# While a large value is read, these Pythons look for garbage again and again, which doubles the time. Later ones wait
+# until a function in C has returned.
+_COLLECTS_MEANWHILE = sys.version_info < (3, 12)
+_PAUSE_FROM = 64 * 1024  # characters
+
+
+def load() -> None:
+    """Import msgspec now, before work begins: a signal during the import of native code may crash the process."""
+    writer()
+    _decoder()
+
+
+# Imported late: many commands neither write nor read a value, and the milliseconds are noticed.
+@functools.cache
+def writer() -> Callable[[Any], bytes] | None:
+    """Return a function that writes a value as JSON in UTF-8, or None if msgspec is not installed.
+
+    The function writes tuples and sets as lists, members of enums as their values, UUIDs, dates and bytes as texts,
+    keys that are numbers as texts, and nan and infinities as `null`. It refuses a surrogate in a text, and in some
+    releases an int of more than 64 bits.
+    """
+    try:
+        from msgspec.json import Encoder
+    except ImportError:
+        return None
+    return Encoder().encode
+
+
+@functools.cache
+def _decoder() -> Callable[[str], JsonValue] | None:
+    try:
+        from msgspec.json import Decoder
+    except ImportError:
+        return None
+    return Decoder().decode
+
+
+def read(data: str) -> JsonValue:
+    """Return the value of a text, as the standard library does, or raise.
+
+    Raises:
+        ValueError: The text is not JSON, or it has a surrogate or a number that is out of range; or msgspec is not
+            installed.
+        RecursionError: The value is nested too deep.
+    """
+    decode = _decoder()
+    if decode is None:
+        raise ValueError("msgspec is not installed")
+    if not _COLLECTS_MEANWHILE or len(data) < _PAUSE_FROM or not gc.isenabled():
+        return decode(data)
+    gc.disable()
+    try:
+        return decode(data)
+    finally:
+        gc.enable()

@@ -1,6 +1,6 @@
 """The schema of a store: the first writer creates it, an older one is upgraded, and a foreign one is refused.
 
-What a database reports about itself: its product, its size, and damage to a SQLite file.
+At the end: what a database reports about itself, its product, its size, and damage to a SQLite file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from zrb_store.db import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, version_table
 from zrb_store.db.core import sa, statement, t
 from zrb_store.db.dialect import now, sqlite_path, tables_of_revision
+from zrb_store.db.dialect.sqlite import stamp, wal
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
@@ -177,8 +178,7 @@ def _size(dialect_name: str) -> sa.TextClause:
 
 def product(database: Database) -> str:
     """Return name and version of the database product."""
-    name: str = database.execute(_product(database.dialect_name))[0][0]
-    return name
+    return str(database.execute(_product(database.dialect_name))[0][0])
 
 
 @statement
@@ -191,14 +191,12 @@ def _others() -> sa.TextClause:
 
 def other_connections(database: Database) -> int:
     """Count the other connections to the same PostgreSQL database, of whatever program."""
-    count: int = database.execute(_others())[0][0]
-    return count
+    return int(database.execute(_others())[0][0])
 
 
 def size(database: Database) -> int:
     """Return how many bytes the store occupies, without SQLite's `-wal` file."""
-    occupied: int = database.execute(_size(database.dialect_name))[0][0]
-    return occupied
+    return int(database.execute(_size(database.dialect_name))[0][0])
 
 
 def is_file(database: Database) -> bool:
@@ -215,14 +213,13 @@ def wal_size(database: Database) -> int | None:
     """Return the size of the `-wal` file in bytes, or None on PostgreSQL."""
     if not is_file(database):
         return None
-    wal = file_of(database).with_name(file_of(database).name + "-wal")
-    return wal.stat().st_size if wal.exists() else 0
+    found = stamp(wal(file_of(database)))
+    return found[1] if found else 0
 
 
 def journal_mode(database: Database) -> str:
     """Return SQLite's journal mode, which should be `wal`."""
-    mode: str = database.execute(sa.text("PRAGMA journal_mode"))[0][0]
-    return mode
+    return str(database.execute(sa.text("PRAGMA journal_mode"))[0][0])
 
 
 def damage(database: Database) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from zrb_store.db import REVISION
+from zrb_store.db.dialect.connecting import ServerConnection
 from zrb_store.db.dialect.hooks import Dialect, Ticket
 from zrb_store.db.dialect.statements import upgraded_meanwhile
 from zrb_store.db.transaction import Lost, Row, Transaction, failpoint
@@ -46,7 +47,7 @@ _END = (
 )
 
 
-def was_committed(driver: Any, ticket: Ticket, where: str) -> bool:
+def was_committed(driver: ServerConnection, ticket: Ticket, where: str) -> bool:
     """Whether a transaction was committed. If not, it never will be.
 
     Args:
@@ -60,7 +61,8 @@ def was_committed(driver: Any, ticket: Ticket, where: str) -> bool:
     """
     import psycopg
 
-    is_standby, status = driver.execute(_STATUS, {"number": int(ticket.number), "life": ticket.life}).fetchone()
+    asked = driver.execute(_STATUS, {"number": int(ticket.number), "life": ticket.life})
+    ((is_standby, status),) = asked.fetchall()
     if is_standby:
         raise psycopg.OperationalError("the server is a standby, and the connection was lost during a COMMIT")
     if status is None:
@@ -74,7 +76,7 @@ def was_committed(driver: Any, ticket: Ticket, where: str) -> bool:
     return bool(status == "committed")
 
 
-def end_session(driver: Any, session: str) -> None:
+def end_session(driver: ServerConnection, session: str) -> None:
     """End a server session, and wait for what it has committed. What it has not committed by then it never will.
 
     Args:

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from zrb_store.db import REVISION_SQL, patience
 from zrb_store.db.core import sa
-from zrb_store.db.dialect.connecting import addresses, answer, connect, is_pooled
+from zrb_store.db.dialect.connecting import ServerConnection, addresses, answer, connect, is_pooled
 from zrb_store.db.dialect.hooks import Dialect, OpenDatabase, Ticket
 from zrb_store.db.dialect.lost_commits import ABOUT_SESSION_SQL, TICKET_SQL, end_session, was_committed
 from zrb_store.db.dialect.watchdog import watch
@@ -25,7 +25,6 @@ from zrb_store.masking import mask_text
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
 
 if TYPE_CHECKING:
-    import psycopg
     from sqlalchemy.engine import URL
 
 # SQLSTATEs of a transaction that was rolled back because of another one.
@@ -72,7 +71,7 @@ class NoConnectionLeft(StoreUnavailable):
     """The server, the role or a pooler allows no further connection."""
 
 
-class PostgreSQL(Dialect["psycopg.Connection[Any]"]):
+class PostgreSQL(Dialect[ServerConnection]):
     """PostgreSQL through psycopg 3, with one connection for each process.
 
     A pooler may give the server session to others between two transactions. So a setting lasts only until a transaction
@@ -88,7 +87,7 @@ class PostgreSQL(Dialect["psycopg.Connection[Any]"]):
     def __init__(self) -> None:
         self._prepares = True
         self._where = ""
-        self._sessions: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self._sessions: WeakKeyDictionary[ServerConnection, str] = WeakKeyDictionary()
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
         self._where = shown_url(url)
@@ -117,7 +116,7 @@ class PostgreSQL(Dialect["psycopg.Connection[Any]"]):
                 parameters["connect_timeout"] = max(_LEAST, math.ceil(most / addresses(parameters)))
 
         @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads the server's version as text
-        def prepare(driver: psycopg.Connection[Any], _: Any) -> None:
+        def prepare(driver: ServerConnection, _: Any) -> None:
             try:
                 self._prepare(driver, url, durability)
             except BaseException:
@@ -132,7 +131,7 @@ class PostgreSQL(Dialect["psycopg.Connection[Any]"]):
         with database.notice.if_slow(patience.UNREACHABLE, said_at, began, database.deadline):
             return connect(database.engine, database.deadline)
 
-    def _prepare(self, driver: psycopg.Connection[Any], url: URL, durability: str) -> None:
+    def _prepare(self, driver: ServerConnection, url: URL, durability: str) -> None:
         """Prepare a new connection for use."""
         encoding = driver.info.parameter_status("server_encoding")
         if encoding and encoding != "UTF8":  # a pooler may not report it
@@ -152,7 +151,7 @@ class PostgreSQL(Dialect["psycopg.Connection[Any]"]):
     def watch(self, database: OpenDatabase) -> None:
         watch(database)
 
-    def begin(self, driver: psycopg.Connection[Any]) -> tuple[str | None, Ticket | None]:
+    def begin(self, driver: ServerConnection) -> tuple[str | None, Ticket | None]:
         # The isolation level is given, because a server, a database or a role may have another default: a transaction
         # that has waited for a lock must see what was committed meanwhile. All statements are sent in one message. That
         # cannot be prepared, which psycopg does not notice if Ctrl-C interrupts it: hence prepare=False.
@@ -166,19 +165,19 @@ class PostgreSQL(Dialect["psycopg.Connection[Any]"]):
         row = cursor.fetchone()
         return (None, None) if row is None else (str(row[0]), Ticket(*row[1:]))
 
-    def was_committed(self, driver: psycopg.Connection[Any], ticket: Ticket) -> bool:
+    def was_committed(self, driver: ServerConnection, ticket: Ticket) -> bool:
         return was_committed(driver, ticket, self._where)
 
-    def session_of(self, driver: psycopg.Connection[Any]) -> str | None:
+    def session_of(self, driver: ServerConnection) -> str | None:
         return self._sessions.get(driver)
 
-    def end_session(self, driver: psycopg.Connection[Any], session: str) -> None:
+    def end_session(self, driver: ServerConnection, session: str) -> None:
         end_session(driver, session)
 
-    def is_idle(self, driver: psycopg.Connection[Any]) -> bool:
+    def is_idle(self, driver: ServerConnection) -> bool:
         return not (driver.closed or driver.pgconn.transaction_status or driver.pgconn.pipeline_status)
 
-    def is_ended(self, driver: psycopg.Connection[Any]) -> bool:
+    def is_ended(self, driver: ServerConnection) -> bool:
         # The server sends nothing over an idle connection. If there is something to read, the connection has ended.
         poll = readiness.poll()  # not select(), which rejects file descriptors above 1023
         poll.register(driver.fileno(), readiness.POLLIN)

@@ -19,7 +19,7 @@ import weakref
 from typing import Any
 
 from zrb_store.db import patience
-from zrb_store.db.dialect.connecting import SECONDS, answer, connect, is_pooled, until
+from zrb_store.db.dialect.connecting import SECONDS, ServerConnection, answer, connect, is_pooled, until
 from zrb_store.db.dialect.hooks import OpenDatabase
 from zrb_store.db.transaction import Transaction
 
@@ -149,11 +149,11 @@ def _pattern(sql: str) -> str:
     return f"'{pattern}%'"
 
 
-def _is_active(driver: Any) -> bool:
+def _is_active(driver: ServerConnection) -> bool:
     return bool(driver.pgconn.transaction_status == 1)  # PQTRANS_ACTIVE: a command is in progress
 
 
-def _break(driver: Any) -> None:
+def _break(driver: ServerConnection) -> None:
     """End a connection on which a thread is waiting; psycopg then reports it as lost."""
     with socket.socket(fileno=os.dup(driver.pgconn.socket)) as connection:
         connection.shutdown(socket.SHUT_RDWR)
