@@ -25,7 +25,7 @@ from tests.processes import start_server
 from tests.statements import built_again
 from tests.told import Told
 from tests.zrb.environments import RELEASES, is_left_out
-from zrb_store.db import REVISION, migrate, waiting
+from zrb_store.db import REVISION, migrate, patience
 from zrb_store.db.location import store_url
 from zrb_store.db.schema import open_database
 from zrb_store.db.tables import value
@@ -321,16 +321,16 @@ def many_steps(store: Store) -> Store:
 
 
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, waiting.Wait]]:
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, patience.Wait]]:
     """Each pause of an operation: the thread that made it, and the waiting that it belongs to."""
-    found: list[tuple[int, waiting.Wait]] = []
-    sleep = waiting.Wait.sleep
+    found: list[tuple[int, patience.Wait]] = []
+    sleep = patience.Wait.sleep
 
-    def noted(wait: waiting.Wait) -> None:
+    def noted(wait: patience.Wait) -> None:
         found.append((threading.get_ident(), wait))
         sleep(wait)
 
-    monkeypatch.setattr(waiting.Wait, "sleep", noted)
+    monkeypatch.setattr(patience.Wait, "sleep", noted)
     return found
 
 

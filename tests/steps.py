@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from zrb_store import Store
-from zrb_store.db.dialect.compiling import new_id
+from zrb_store.db.dialect import new_id
 from zrb_store.db.tables import attempt
 from zrb_store.queries import attempts
 
@@ -43,7 +43,7 @@ def insert_step(store: Store, parent: str, step: str, number: int, *, attempt_nu
         "step_number": number,
         **columns,
     }
-    insert = sa.insert(attempt).values(row).values(id=new_id(sa.literal_column("zrb_attempt")))
+    insert = sa.insert(attempt).values(row).values(id=new_id("zrb_attempt"))
     step_id: int = store.database.execute(insert.returning(attempt.c.id))[0][0]
     return step_id
 

@@ -48,7 +48,7 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         lines += ["def upgrade():", "    op.add_column('zrb_session', sa.Column('more', sa.Text))"]
         (folder / "versions" / f"{NEXT}_more.py").write_text("\n".join(lines))
         monkeypatch.setattr(migrate, "folder", lambda: folder)
-        for module in (lost_commits, statements, schema, db_operations):
+        for module in (engine, lost_commits, statements, schema, db_operations):
             monkeypatch.setattr(module, "REVISION", NEXT)
         stack.enter_context(built_again())
 

@@ -16,7 +16,7 @@ from tests.postgres import DEADLINE, Server, private_server, server_session
 from tests.processes import Child
 from tests.workers import hold_many_files
 from zrb_store import Store, StoreUnavailable, open_store
-from zrb_store.db import waiting
+from zrb_store.db import patience
 from zrb_store.db.dialect import PostgreSQL, watchdog
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
@@ -68,10 +68,10 @@ def test_a_server_that_comes_back_in_time_is_waited_for(own_server: Server, own_
 def test_a_server_that_goes_away_gives_one_error_and_a_session_that_resumes(
     own_server: Server,
     own_store: Store,
-    waits: list[tuple[int, waiting.Wait]],
+    waits: list[tuple[int, patience.Wait]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting, "_GIVE_UP_FOR", DEADLINE)
+    monkeypatch.setattr(patience, "_GIVE_UP_FOR", DEADLINE)
     session = own_store.session("cut-off")
     session.xcom["inbox"].extend([1, 2])
     own_store.database.timeout = 0.3

@@ -232,7 +232,7 @@ def test_a_commit_that_has_not_ended_is_waited_for(
 ) -> None:
     """The server may not have noticed yet that its client is lost."""
     asked: list[str] = []
-    was_committed = lost_commits.was_committed
+    was_committed: Callable[..., bool] = lost_commits.was_committed
 
     class Driver:
         def __init__(self, driver: Any) -> None:
@@ -245,9 +245,9 @@ def test_a_commit_that_has_not_ended_is_waited_for(
             cursor = self._driver.execute(sql, *args)
             if sql != lost_commits._STATUS or len(asked) >= 3:
                 return cursor
-            *others, status = cursor.fetchone()
+            ((*others, status),) = cursor.fetchall()
             asked.append(status)
-            return SimpleNamespace(fetchone=lambda: (*others, "in progress"))
+            return SimpleNamespace(fetchall=lambda: [(*others, "in progress")])
 
     monkeypatch.setattr(
         "zrb_store.db.dialect.postgresql.was_committed",

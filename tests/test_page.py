@@ -291,7 +291,7 @@ def test_a_file_that_was_deleted_and_made_again(tmp_path: Path) -> None:
 
 
 def test_a_locked_file_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zrb_store.db.waiting import Patience
+    from zrb_store.db.patience import Patience
 
     monkeypatch.setattr(Patience, "read_timeout", 0.05)
     path = tmp_path / "store.db"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zrb_store import InputsDiffer, Store, open_store
-from zrb_store.settings import current_script
+from zrb_store.process import current_script
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = """

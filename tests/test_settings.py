@@ -11,7 +11,7 @@ import pytest
 from tests.commands import Commands
 from tests.sessions import parse
 from zrb_store import cli, settings
-from zrb_store.db import location
+from zrb_store.db.location import store_url
 from zrb_store.operations.db import shown_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,8 +129,8 @@ def test_each_default_is_the_one_that_is_used() -> None:
     assert settings.max_value() == int(str(defaults["ZRB_STORE_MAX_VALUE"])) == 16 * 1024 * 1024
     assert settings.output() == int(str(defaults["ZRB_STORE_OUTPUT"])) == 64 * 1024
     assert [settings.retention(), settings.on_failure(), settings.session_name()] == [None] * 3
-    assert location.location_text() == location.DEFAULT_PATH == defaults["ZRB_STORE_URL"]
-    for choices in re.findall(r'choice\("(\w+)", \("(\w+)"', _source()):
+    assert store_url() == store_url(defaults["ZRB_STORE_URL"])
+    for choices in re.findall(r'_choice\("(\w+)", "(\w+)"', _source()):
         assert defaults[choices[0]] == choices[1]
 
 

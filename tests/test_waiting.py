@@ -18,7 +18,7 @@ import pytest
 from tests.postgres import DEADLINE, wait_until
 from tests.rows import query
 from zrb_store import Store, StoreUnavailable, open_store
-from zrb_store.db import waiting
+from zrb_store.db import patience
 from zrb_store.db.dialect import watchdog
 from zrb_store.queries import lease as lease_queries
 from zrb_store.runtime import lease
@@ -40,7 +40,7 @@ def locked(location: str) -> Iterator[None]:
 
 @ON_SQLITE
 def test_threads_wait_side_by_side_and_readers_do_not_wait(
-    store: Store, location: str, waits: list[tuple[int, waiting.Wait]]
+    store: Store, location: str, waits: list[tuple[int, patience.Wait]]
 ) -> None:
     queue = store.session("s").xcom["q"]
     queue.push(0)
@@ -70,10 +70,10 @@ def test_who_waits_gets_the_lock_when_it_is_free(store: Store, location: str) ->
 
 @ON_SQLITE
 def test_nothing_waits_again_after_a_timeout(
-    store: Store, location: str, waits: list[tuple[int, waiting.Wait]], monkeypatch: pytest.MonkeyPatch
+    store: Store, location: str, waits: list[tuple[int, patience.Wait]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = store.session("flow")
-    monkeypatch.setattr(waiting, "_GIVE_UP_FOR", DEADLINE)
+    monkeypatch.setattr(patience, "_GIVE_UP_FOR", DEADLINE)
 
     def fail_while_locked() -> None:
         with session.run() as run, run.attempt("load"), locked(location):
@@ -92,9 +92,9 @@ def test_who_stores_output_takes_no_patience_from_a_task(
 ) -> None:
     """It may have waited long, and given up, just before a task needs the store."""
     is_waiting = threading.Event()
-    sleep = waiting.Wait.sleep
+    sleep = patience.Wait.sleep
 
-    def noted(wait: waiting.Wait) -> None:
+    def noted(wait: patience.Wait) -> None:
         is_waiting.set()
         sleep(wait)
 
@@ -108,7 +108,7 @@ def test_who_stores_output_takes_no_patience_from_a_task(
             output.add("log", "said\n")
             output.store()
             store.database.timeout = DEADLINE
-            monkeypatch.setattr(waiting.Wait, "sleep", noted)
+            monkeypatch.setattr(patience.Wait, "sleep", noted)
             push = threads.submit(queue.push, 2)
             wait_until(lambda: push.done() or is_waiting.is_set(), lambda: "the push does not start")
         push.result(DEADLINE)
@@ -172,7 +172,7 @@ def test_a_process_that_has_to_end_waits_no_longer(store: Store, location: str) 
 def test_long_waiting_is_reported(
     store: Store, location: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "WARN_AFTER", 0.1)
+    monkeypatch.setattr(patience, "WARN_AFTER", 0.1)
     queue = store.session("s").xcom["q"]
     warning = f"the store {store.url} is locked by another program: waiting up to 30 s more"
     with caplog.at_level(logging.WARNING, "zrb_store"), ThreadPoolExecutor(1) as threads:

@@ -22,7 +22,7 @@ import pytest
 from tests.postgres import DEADLINE, Server, private_server, wait_until
 from tests.test_postgres_faults import stopped_server
 from zrb_store import Store, StoreUnavailable, open_store
-from zrb_store.db import migrate, waiting
+from zrb_store.db import migrate, patience
 from zrb_store.db.dialect import connecting, watchdog
 from zrb_store.db.engine import Database
 
@@ -206,7 +206,7 @@ def test_a_slow_statement_is_no_outage(
     location: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(watchdog, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(waiting, "WARN_AFTER", 0.6)
+    monkeypatch.setattr(patience, "WARN_AFTER", 0.6)
     monkeypatch.setattr(watchdog, "_ANSWER_WITHIN", DEADLINE)  # a slow machine is none either
     asked: list[float] = []
     connect = connecting.connect
@@ -226,7 +226,7 @@ def test_a_slow_statement_is_no_outage(
 def test_a_reader_that_succeeds_meanwhile_does_not_call_the_store_usable(
     store: Store, location: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(waiting, "WARN_AFTER", 0.1)
+    monkeypatch.setattr(patience, "WARN_AFTER", 0.1)
     with closing(sqlite3.connect(location, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         push = threading.Thread(target=store.session("s").xcom["q"].push, args=[1])
@@ -241,14 +241,14 @@ def test_a_reader_that_succeeds_meanwhile_does_not_call_the_store_usable(
 
 
 def test_an_outage_after_one_that_was_not_survived_is_told_again(caplog: pytest.LogCaptureFixture) -> None:
-    notice = waiting.Notice("x.db")
+    notice = patience.Notice("x.db")
     now = time.monotonic()
     ends = now + 0.1
-    notice.give(waiting.LOCKED, now, ends)
-    notice.give(waiting.LOCKED, now, now + 10)
+    notice.give(patience.LOCKED, now, ends)
+    notice.give(patience.LOCKED, now, now + 10)
     wait_until(lambda: time.monotonic() > ends, lambda: "")
-    notice.give(waiting.LOCKED, now, ends)
-    notice.give(waiting.LOCKED, now, now + 10)
+    notice.give(patience.LOCKED, now, ends)
+    notice.give(patience.LOCKED, now, now + 10)
     assert [line.rpartition("to ")[2] for line in caplog.messages] == ["0 s more", "10 s more"]
 
 
@@ -262,7 +262,7 @@ def test_an_upgrade_that_waits_for_another_one(
     new_location: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Processes that create a store at the same time wait for each other."""
-    monkeypatch.setattr(waiting, "WARN_AFTER", 0.2)
+    monkeypatch.setattr(patience, "WARN_AFTER", 0.2)
     entered, leave = threading.Event(), threading.Event()
     upgrade = migrate.alembic_config
 

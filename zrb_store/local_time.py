@@ -1,4 +1,4 @@
-"""Times as they are printed and typed: in the local time zone, unless they name another."""
+"""Times and lengths of time as they are printed and typed. Times are local, unless they name another zone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from zrb_store.errors import InvalidArgument
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _TIME = re.compile(
     r"(?:(?:(?P<year>\d{4})-)?(?P<day>\d\d-\d\d)(?:[Tt]|\s+|$))?"
     r"(?:(?P<clock>\d\d:\d\d(?P<second>:\d\d(?:[.,](?P<fraction>\d{1,6}))?)?)"
@@ -146,6 +147,18 @@ def _instants(clock: datetime) -> list[datetime]:
     """Return when the local clock showed a time: once, or twice if it was put back, or never if it was put forward."""
     found = dict.fromkeys(clock.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
     return [local for local in (each.astimezone() for each in found) if local.replace(tzinfo=None, fold=0) == clock]
+
+
+def parse_duration(text: str) -> timedelta:
+    """Parse a length of time such as `90s`, `15m`, `1.5h`, `30d` or `2w`.
+
+    Raises:
+        InvalidArgument: The text does not have that form.
+    """
+    match = re.fullmatch(r"(\d{1,7}(?:\.\d{1,6})?)([smhdw])", text.strip())
+    if match is None:
+        raise InvalidArgument(f"{text!r} is not a length of time: use e.g. 90s, 15m, 1.5h, 30d or 2w")
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
 
 
 def rounded(micros: int) -> str:

@@ -1,7 +1,4 @@
-"""Rules for the names of sessions, tasks and queues.
-
-Patterns of names as in a shell: `*` is any text, `?` one character, `[abc]` one of these, `[!abc]` none of them.
-"""
+"""Rules for the names of sessions, tasks, steps and queues, and patterns that names match."""
 
 from __future__ import annotations
 
@@ -105,10 +102,9 @@ _TOKEN = re.compile(r"(?P<wild>[*?])|(?P<one_of>\[!?\]?[^\]]*\])|(?P<plain>.)", 
 
 
 class NamePattern:
-    """A pattern, with what a database can tell of it.
+    """A pattern as in a shell: `*` is any text, `?` one character, `[abc]` one of these, `[!abc]` none of them.
 
     Attributes:
-        text: The pattern.
         prefix: What each name that it matches begins with; may be empty.
         glob: The pattern for SQLite's GLOB, which knows case.
         like: The pattern for LIKE with a backslash as escape.
@@ -116,7 +112,6 @@ class NamePattern:
     """
 
     def __init__(self, text: str) -> None:
-        """Parse a pattern. Every text is one."""
         self.text = text
         tokens = list(_TOKEN.finditer(text))
         self.is_exact = not any(token["one_of"] for token in tokens)

@@ -1,10 +1,7 @@
-"""The types of data that JSON can hold, and lists in it that are read while they are written.
+"""The records that queries return, one class for each kind of row, and the types of data that JSON can hold.
 
-The records that queries return, one class for each kind of row. Times are microseconds since 1970 UTC.
-
-`damage` names the columns whose stored content is invalid; the record holds stand-ins for them (`db/columns.py`).
-
-The lines of an attempt's output, and how a piece of them is written: a JSON list of [time, stream, text].
+Times are microseconds since 1970 UTC. `damage` names the columns whose stored content is invalid; the record holds
+stand-ins for them (`db/columns.py`). Long lists are lazy: they are read while they are written.
 """
 
 from __future__ import annotations
@@ -36,12 +33,6 @@ class Lazy(Generic[T]):
     """A list that is read from the store each time it is iterated over, while its snapshot is open."""
 
     def __init__(self, items: Callable[[], Iterator[T]], count: int) -> None:
-        """Create a list.
-
-        Args:
-            items: Reads the items.
-            count: How many there are.
-        """
         self._items = items
         self._count = count
 
@@ -310,12 +301,12 @@ class OutputLine(NamedTuple):
         return (len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))) + 1
 
 
-def encode(lines: Iterable[OutputLine]) -> str:
+def encode_lines(lines: Iterable[OutputLine]) -> str:
     """Write lines as a piece of output. The text is ASCII, and a person can read it in the database."""
     return json.dumps(list(lines), separators=(",", ":"))
 
 
-def decode(data: str) -> list[OutputLine]:
+def decode_lines(data: str) -> list[OutputLine]:
     """Read the lines of a piece.
 
     Raises:
@@ -324,6 +315,6 @@ def decode(data: str) -> list[OutputLine]:
     return [OutputLine(*line) for line in json.loads(data)]
 
 
-def size_of(data: str) -> int:
+def size_of_lines(data: str) -> int:
     """Return the bytes of the lines of a piece, with a newline after each."""
-    return sum(line.size for line in decode(data))
+    return sum(line.size for line in decode_lines(data))

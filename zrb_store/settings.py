@@ -1,31 +1,24 @@
 """Settings from the environment (`ZRB_STORE_*`), and the one table of them.
 
-The table in the README, `db status` and the warning about an unknown variable are made of `SETTINGS`.
-
-The project that the working directory belongs to, and the script that this process runs.
+The table in the README, `db status` and the warning about an unknown variable are made of `SETTINGS`. What returns a
+setting raises `InvalidArgument`, which says what to set, if the variable has another value.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from zrb_store.errors import InvalidArgument
-from zrb_store.masking import storable
-from zrb_store.names import check_name
+from zrb_store.local_time import parse_duration
 
 DEFAULT_MAX_VALUE = 16 * 1024 * 1024
 
 DEFAULT_OUTPUT = 64 * 1024
 
 _PREFIX = "ZRB_STORE_"
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class Setting(NamedTuple):
@@ -117,14 +110,7 @@ _warned: set[str] = set()
 
 
 class CurrentSetting(NamedTuple):
-    """A setting as it is in this process.
-
-    Attributes:
-        name: The variable.
-        value: Its value; None if it is unset and has no default. It may contain a password.
-        origin: Where the value comes from.
-        shown_default: What people are told if the value is the default.
-    """
+    """A setting as it is in this process. Its value may contain a password; it is None if unset and without default."""
 
     name: str
     value: str | None
@@ -179,47 +165,26 @@ def unusable() -> list[str]:
 
 
 def persist() -> str:
-    """Return `user`, `all` or `named`, from `ZRB_STORE_PERSIST`.
-
-    Raises:
-        InvalidArgument: The variable has another value.
-    """
-    return choice("ZRB_STORE_PERSIST", ("user", "all", "named"))
+    """Return `user`, `all` or `named`, from `ZRB_STORE_PERSIST`."""
+    return _choice("ZRB_STORE_PERSIST", "user", "all", "named")
 
 
 def agents() -> str:
-    """Return `on`, `off` or `private`, from `ZRB_STORE_AGENTS`.
-
-    Raises:
-        InvalidArgument: The variable has another value.
-    """
-    return choice("ZRB_STORE_AGENTS", ("on", "off", "private"))
+    """Return `on`, `off` or `private`, from `ZRB_STORE_AGENTS`."""
+    return _choice("ZRB_STORE_AGENTS", "on", "off", "private")
 
 
 def on_error() -> str:
-    """Return `stop` or `ignore`, from `ZRB_STORE_ON_ERROR`.
-
-    Raises:
-        InvalidArgument: The variable has another value.
-    """
-    return choice("ZRB_STORE_ON_ERROR", ("stop", "ignore"))
+    """Return `stop` or `ignore`, from `ZRB_STORE_ON_ERROR`."""
+    return _choice("ZRB_STORE_ON_ERROR", "stop", "ignore")
 
 
 def durability() -> str:
-    """Return `normal` or `full`, from `ZRB_STORE_DURABILITY`.
-
-    Raises:
-        InvalidArgument: The variable has another value.
-    """
-    return choice("ZRB_STORE_DURABILITY", ("normal", "full"))
+    """Return `normal` or `full`, from `ZRB_STORE_DURABILITY`."""
+    return _choice("ZRB_STORE_DURABILITY", "normal", "full")
 
 
-def choice(variable: str, choices: tuple[str, ...]) -> str:
-    """Return the value of a setting that accepts one of `choices`.
-
-    Raises:
-        InvalidArgument: The variable has another value.
-    """
+def _choice(variable: str, *choices: str) -> str:
     text = str(value_of(variable))
     if text not in choices:
         raise InvalidArgument(f"{variable} is {text!r}: set it to {' or '.join(choices)}")
@@ -227,11 +192,7 @@ def choice(variable: str, choices: tuple[str, ...]) -> str:
 
 
 def max_value() -> int:
-    """Return how many bytes one encoded value may have, from `ZRB_STORE_MAX_VALUE`.
-
-    Raises:
-        InvalidArgument: The variable is not a positive whole number.
-    """
+    """Return how many bytes one encoded value may have, from `ZRB_STORE_MAX_VALUE`."""
     text = str(value_of("ZRB_STORE_MAX_VALUE"))
     if not re.fullmatch(r"0*[1-9]\d{0,17}", text):
         raise InvalidArgument(f"ZRB_STORE_MAX_VALUE is {text!r}: set it to a number of bytes, e.g. {DEFAULT_MAX_VALUE}")
@@ -239,27 +200,11 @@ def max_value() -> int:
 
 
 def output() -> int:
-    """Return how many bytes are kept of what an attempt prints, 0 for none, from `ZRB_STORE_OUTPUT`.
-
-    Raises:
-        InvalidArgument: The variable is not a whole number, or has more than nine digits.
-    """
+    """Return how many bytes are kept of what an attempt prints, 0 for none, from `ZRB_STORE_OUTPUT`."""
     text = str(value_of("ZRB_STORE_OUTPUT"))
     if not re.fullmatch(r"\d{1,9}", text):
         raise InvalidArgument(f"ZRB_STORE_OUTPUT is {text!r}: set it to a number of bytes, e.g. {DEFAULT_OUTPUT}, or 0")
     return int(text)
-
-
-def parse_duration(text: str) -> timedelta:
-    """Parse a length of time such as `90s`, `15m`, `1.5h`, `30d` or `2w`.
-
-    Raises:
-        InvalidArgument: The text does not have that form.
-    """
-    match = re.fullmatch(r"(\d{1,7}(?:\.\d{1,6})?)([smhdw])", text.strip())
-    if match is None:
-        raise InvalidArgument(f"{text!r} is not a length of time: use e.g. 90s, 15m, 1.5h, 30d or 2w")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
 
 
 EVENT = "ZRB_STORE_EVENT"
@@ -267,11 +212,7 @@ EVENT = "ZRB_STORE_EVENT"
 
 
 def on_failure() -> str | None:
-    """Return the shell command that is started when a run fails, from `ZRB_STORE_ON_FAILURE`.
-
-    Returns:
-        None if there is none, or if such a command has started this process.
-    """
+    """Return the shell command that is started when a run fails; None if there is none, or it started this process."""
     return None if os.environ.get(EVENT) else os.environ.get("ZRB_STORE_ON_FAILURE", "").strip() or None
 
 
@@ -297,19 +238,11 @@ class RetentionRule(NamedTuple):
 
 
 def retention() -> RetentionRule | None:
-    """Return which sessions are pruned after a run, from `ZRB_STORE_RETENTION`.
-
-    Returns:
-        The rule; None if nothing is pruned.
-
-    Raises:
-        InvalidArgument: The variable does not have the form `30d,keep=20`.
-    """
+    """Return which sessions are pruned after a run, from `ZRB_STORE_RETENTION`; None if nothing is pruned."""
     text = value_of("ZRB_STORE_RETENTION")
     if not text:
         return None
-    age: timedelta | None = None
-    keep: int | None = None
+    age = keep = None
     for part in text.split(","):
         match = re.fullmatch(r"\s*keep=(\d{1,9})\s*", part)
         try:
@@ -322,105 +255,3 @@ def retention() -> RetentionRule | None:
                 f"ZRB_STORE_RETENTION is {text!r}: set it to e.g. 30d, keep=20 or 30d,keep=20"
             ) from None
     return RetentionRule(age, keep)
-
-
-@dataclass(frozen=True)
-class Projects:
-    """The projects that somebody asks for: those in some folders, or those whose folder has a name.
-
-    Attributes:
-        folders: The folders.
-        name: The name, instead of folders.
-    """
-
-    folders: tuple[str, ...] = ()
-    name: str | None = None
-
-
-def current_project(init_file: str | None = None) -> str:
-    """Return the folder of the current project.
-
-    That is the nearest folder, from the working directory upwards, that contains `zrb_init.py`; if there is none, it is
-    the working directory itself.
-
-    Args:
-        init_file: Name of the file that marks a project; by default zrb's own setting `ZRB_INIT_FILE_NAME`.
-
-    Raises:
-        InvalidArgument: The working directory no longer exists.
-    """
-    try:
-        here = Path.cwd()
-    except OSError:
-        raise InvalidArgument("the working directory was deleted: change to the folder of the project") from None
-    return project_of(here, init_file)
-
-
-def project_of(here: Path, init_file: str | None = None) -> str:
-    """Return the folder of the project that an absolute path belongs to; the arguments are as in `current_project`."""
-    name = init_file or os.environ.get("ZRB_INIT_FILE_NAME") or "zrb_init.py"
-    return storable(str(next((folder for folder in (here, *here.parents) if (folder / name).is_file()), here)))
-
-
-def current_folder() -> str | None:
-    """Return the working directory; None if it was deleted."""
-    try:
-        return storable(str(Path.cwd()))
-    except OSError:
-        return None
-
-
-def program_of(command: Sequence[str], folder: str | None) -> str | None:
-    """Return the path of the program that a process runs: a script, a module, or an installed program.
-
-    Args:
-        command: Its command line, as Python has it in `sys.argv`.
-        folder: Its working directory.
-
-    Returns:
-        The path; None if the code is in no file, as in a REPL and under `python -c`.
-    """
-    program = command[0] if command else ""
-    return os.path.normpath(Path(folder or "", program)) if program and not program.startswith("-") else None
-
-
-def current_script() -> str | None:
-    """Return the absolute path of the script that this process runs, or None.
-
-    There is no script under `python -c` and `python -m`, in a REPL or a notebook, and for code from a pipe. A program
-    that is installed beside the interpreter (pytest, celery, zrb) does not count, since it may run anybody's code.
-    """
-    main = sys.modules.get("__main__")
-    file = getattr(main, "__file__", None)
-    if getattr(main, "__spec__", None) is not None or not isinstance(file, str) or not Path(file).is_absolute():
-        return None
-    is_installed = sys.executable and is_same_file(Path(file).parent, Path(sys.executable).parent)
-    if is_installed or file.startswith(("/dev/fd/", "/dev/stdin", "/proc/")):
-        return None
-    try:
-        return check_name(storable(os.path.normpath(file)), "script")
-    except InvalidArgument:  # the path is too long
-        return None
-
-
-def is_same_file(one: str | Path, two: str | Path) -> bool:
-    """Whether two paths lead to the same place once links are followed; the place need not exist."""
-    return os.path.realpath(one) == os.path.realpath(two)
-
-
-def projects_named(text: str | None) -> Projects | None:
-    """Return the projects that an option names.
-
-    Args:
-        text: The name of its folder; or a path to it or into it, which has a slash or is `.`, `..` or `~`; or an empty
-            text for the current project; or None for every project.
-    """
-    if text is None:
-        return None
-    if not text:
-        return Projects((current_project(),))
-    if "/" not in text and text not in (".", "..", "~"):
-        return Projects(name=text)
-    path = Path(os.path.normpath(Path.cwd() / os.path.expanduser(text)))  # noqa: PTH111 - it never fails
-    # A project may have been stored by a path that leads over a link.
-    return Projects(tuple(dict.fromkeys((project_of(path), project_of(path.resolve())))))

@@ -21,12 +21,12 @@ from zrb_store.db.schema import open_database
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.masking import remember_command
 from zrb_store.names import check_name, check_session_name
+from zrb_store.process import current_script
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import status_of
 from zrb_store.records import SessionRecord
 from zrb_store.run import Run, RunSpec
-from zrb_store.settings import current_script
 from zrb_store.xcom import Xcoms
 
 
@@ -228,7 +228,7 @@ class Store:
             InvalidArgument: There is no such status, or the limit is negative.
         """
         from zrb_store.inspect.list import STATUSES, list_sessions  # only now: most programs do not list
-        from zrb_store.settings import Projects
+        from zrb_store.process import Projects
 
         if status is not None and status not in STATUSES:
             raise InvalidArgument(f"{status!r} is not a status: use {', '.join(STATUSES)}")

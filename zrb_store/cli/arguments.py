@@ -62,7 +62,7 @@ def limit_option(what: str) -> Callable[[_Function], _Function]:
 
 
 def project_option(help_text: str) -> Callable[[_Function], _Function]:
-    """Decorate a command to give it `--project`, for `zrb_store.settings.projects_named`.
+    """Decorate a command to give it `--project`, for `zrb_store.process.projects_named`.
 
     Args:
         help_text: What the option does, up to the words that say how a project is named.
@@ -80,7 +80,7 @@ def project_option(help_text: str) -> Callable[[_Function], _Function]:
 def parse_duration(text: str) -> timedelta:
     """Parse a length of time such as 90s, 15m, 1.5h, 30d or 2w."""
     try:
-        return settings.parse_duration(text)
+        return local_time.parse_duration(text)
     except InvalidArgument as error:
         raise click.BadParameter(str(error)) from None
 
@@ -88,7 +88,7 @@ def parse_duration(text: str) -> timedelta:
 def parse_since(text: str) -> timedelta | datetime:
     """Parse a length of time, or the time from which on something is asked for."""
     try:
-        return settings.parse_duration(text)
+        return local_time.parse_duration(text)
     except InvalidArgument:
         try:
             return local_time.parse_since(text)

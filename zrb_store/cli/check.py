@@ -14,11 +14,11 @@ from zrb_store.cli.arguments import format_option, limit_option, parse_duration,
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.check import alerts, has_sessions
+from zrb_store.process import current_folder, projects_named
 from zrb_store.render.document import on_terminal, page_width
 from zrb_store.render.format import TimeFormat, command_as_typed, print_line, program_name
 from zrb_store.render.printing import echo, echo_json, noting_damage
 from zrb_store.render.table import wrap
-from zrb_store.settings import current_folder, projects_named
 from zrb_store.store import open_store
 
 

@@ -3,12 +3,11 @@
 The text is plain JSON. A value that JSON cannot express becomes an object with the key `"$"`, a tagged object:
 `{"$": "tuple", "v": [1, 2]}`.
 
-`text.py` encodes and decodes. `plain.py` handles the values of JSON's own types, with the fast libraries of
-`fast_json.py`, and `walk.py` the values that need tags:
-`standard.py` knows the types of the standard library, `classes.py` enums, dataclasses and zrb's CmdResult, and
-`registry.py` the classes that users register. `stand_ins.py` has the objects that replace a value that cannot be
-restored, `check.py` finds damaged texts, `arguments.py` stores values that are compared later, and `compare.py` and
-`differences.py` compare them.
+`text.py` encodes and decodes, and finds damaged texts. `plain.py` encodes values of JSON's own types without a copy.
+For all others `text.py` walks through the value: `standard.py` knows the types of the standard library, and
+`classes.py` enums, dataclasses and the classes that users register. `compare.py` compares two stored values, and stores
+arguments for that. `display.py` describes values in messages, and replaces those that cannot be restored.
+`json_text.py` writes and reads JSON.
 """
 
 from __future__ import annotations

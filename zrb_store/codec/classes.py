@@ -1,7 +1,4 @@
-"""The classes that users register.
-
-Writers and readers for registered classes, enums, dataclasses and zrb's CmdResult.
-"""
+"""The classes that users register. Their objects, enums, other dataclasses and CmdResult are written and read here."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from zrb_store.codec.display import (
     Writer,
     qualified_name,
 )
-from zrb_store.codec.standard import checked
+from zrb_store.codec.standard import LEAF_WRITERS, WRITERS, checked
 from zrb_store.errors import InvalidArgument
 from zrb_store.records import JsonValue
 
@@ -42,11 +39,6 @@ class Codec(NamedTuple):
 
 _by_class: dict[type, Codec] = {}
 _by_name: dict[str, Codec] = {}
-
-
-def codec_of(cls: type) -> Codec | None:
-    """Return the codec that is registered for exactly this class, or None."""
-    return _by_class.get(cls)
 
 
 def codec_named(name: object) -> Codec | None:
@@ -131,9 +123,6 @@ def register_codec(
 
 
 def _check(codec: Codec) -> None:
-    # Late: a command that only lists sessions does not need these types.
-    from zrb_store.codec.standard import LEAF_WRITERS, WRITERS
-
     cls, shown = codec.cls, qualified_name(codec.cls)
     if not isinstance(codec.name, str) or not codec.name:
         raise InvalidArgument(f"{codec.name!r} cannot name a codec: use a text that is not empty")
@@ -147,7 +136,7 @@ def _check(codec: Codec) -> None:
 
 def writer_of(cls: type) -> WriteFunction | None:
     """Return the function that writes objects of this class, or None if they cannot be written."""
-    codec = codec_of(cls)
+    codec = _by_class.get(cls)
     if codec is not None and codec.encode is not None:
         return _write_object
     if issubclass(cls, Enum):
@@ -160,12 +149,12 @@ def writer_of(cls: type) -> WriteFunction | None:
 
 
 def _stored_name(cls: type) -> str:
-    codec = codec_of(cls)
+    codec = _by_class.get(cls)
     return qualified_name(cls) if codec is None else codec.name
 
 
 def _write_object(value: Any, writer: Writer) -> JsonValue:
-    codec = codec_of(type(value))
+    codec = _by_class.get(type(value))
     assert codec is not None
     assert codec.encode is not None
     return {"$": "object", "type": codec.name, "v": writer.walk(codec.encode(value))}
@@ -183,7 +172,7 @@ def _write_enum(value: Enum, writer: Writer) -> JsonValue:
     try:
         return tree | writer.named({"v": value._value_})
     except Unencodable:
-        if codec_of(type(value)) is None:
+        if _by_class.get(type(value)) is None:
             raise
         return tree  # the member of a registered enum is found by its name
 
@@ -208,7 +197,7 @@ def _write_dataclass(value: Any, writer: Writer) -> JsonValue:
     unset = object()
     names = [field.name for field in dataclasses.fields(cls)]
     stored = {name: item for name in names if (item := getattr(value, name, unset)) is not unset}
-    if codec_of(cls) is not None:
+    if _by_class.get(cls) is not None:
         # Attributes that __post_init__ or others added belong to the object; those that typing adds (__...) do not.
         attributes = getattr(value, "__dict__", {})
         stored |= {name: attributes[name] for name in attributes if name not in stored and not name.startswith("__")}

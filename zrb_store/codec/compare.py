@@ -1,10 +1,8 @@
-"""Compare two stored values, including the types of all their parts.
+"""Compare stored values, including the types of all their parts, and store inputs and arguments for that.
 
-Find the parts in which two stored values differ.
-
-What is stored of inputs and arguments, to be compared with those of later runs.
-
-Encode the arguments of a call for later comparison. One that cannot be encoded does not affect the others.
+`same` says whether two values are equal, `differences` where they differ, for `diff`, and `changes` says it in words.
+`encode_arguments` and what follows store the inputs of a session and the arguments of a step, so that a later run can
+compare its own with them.
 """
 
 from __future__ import annotations
@@ -17,18 +15,19 @@ from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 from zrb_store.codec.classes import codec_named
-from zrb_store.codec.display import PAIRS, bounded_repr, by_segment, qualified_name, segment_of
+from zrb_store.codec.display import PAIRS, bounded_repr, by_segment, qualified_name, segment_of, shortened
 from zrb_store.codec.json_text import dumps
-from zrb_store.codec.text import DEFAULT_LIMIT, decode, encode, from_json, to_json
+from zrb_store.codec.text import decode, encode, from_json, to_json
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import MASK, is_secret_name, mask_text, mask_texts, mask_word
 from zrb_store.records import JsonValue, Lazy
+from zrb_store.settings import DEFAULT_MAX_VALUE
 
 # The tags of types whose equal values may be written differently: 1.0 and 1.00, the same instant in two time zones,
 # objects with a registered codec.
 _BY_VALUE = ("Decimal", "datetime", "time", "object")
-
-
+_UNORDERED = ("set", "frozenset")
+_SHOWN = 300  # characters of each of two values that differ
 _Tree = dict[str, JsonValue]
 
 
@@ -108,7 +107,7 @@ def _equal(one: Any, two: Any) -> bool:
         return False
 
 
-_UNORDERED = ("set", "frozenset")
+# -- where two values differ
 
 
 class _Missing(Enum):
@@ -192,12 +191,11 @@ def _side_by_side(one: Mapping[str, JsonValue], two: Mapping[str, JsonValue]) ->
 
 
 def _all_by_segment(pairs: JsonValue) -> dict[str, JsonValue] | None:
-    """Return the items by segment as `by_segment` does, or None if an item has no segment or shares one."""
     items = by_segment(pairs)
     return items if type(pairs) is list and len(items) == len(pairs) else None
 
 
-_SHOWN = 300  # characters of each of two values that differ
+# -- the same, in words
 
 
 def changes(before: JsonValue, after: JsonValue, name: str = "") -> Iterator[str]:
@@ -239,11 +237,13 @@ def _name_of(segment: str) -> str:
 
 
 def _shown(tree: JsonValue, is_secret: bool) -> str:
-    text = MASK if is_secret else mask_word(bounded_repr(from_json(tree)))
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+    return shortened(MASK if is_secret else mask_word(bounded_repr(from_json(tree))), _SHOWN)
 
 
-def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_LIMIT) -> str:
+# -- inputs and arguments, as they are stored to be compared
+
+
+def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_MAX_VALUE) -> str:
     """Encode the arguments of a call as the text of `[[...], {...}]`.
 
     An argument that cannot be encoded, or that would exceed the limit, is stored as an `Opaque` with only its type.
@@ -255,7 +255,7 @@ def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int 
         return dumps([[encoder.tree(value) for value in args], encoder.named(kwargs)])
 
 
-def encode_named(values: Mapping[str, Any], limit: int = DEFAULT_LIMIT) -> str:
+def encode_named(values: Mapping[str, Any], limit: int = DEFAULT_MAX_VALUE) -> str:
     """Encode named values as the text of a dict, in the same way as `encode_arguments`."""
     try:
         return encode(dict(values), limit=limit).data
@@ -289,16 +289,16 @@ def without_secrets(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
     What is masked is not compared.
     """
-    return {name: _without_secrets(value) for name, value in inputs.items()}
 
+    def masked(value: Any) -> Any:
+        try:
+            encoded = encode(value).data
+        except (UnencodableValue, ValueTooLarge):
+            return value  # only its type will be stored
+        shown = mask_encoded(encoded)
+        return value if shown == encoded else decode(shown)
 
-def _without_secrets(value: Any) -> Any:
-    try:
-        encoded = encode(value).data
-    except (UnencodableValue, ValueTooLarge):
-        return value  # only its type will be stored
-    masked = mask_encoded(encoded)
-    return value if masked == encoded else decode(masked)
+    return {name: masked(value) for name, value in inputs.items()}
 
 
 def mask_encoded(encoded: str) -> str:
@@ -317,15 +317,14 @@ def describe_changes(before: str, after: str) -> str:
         return ""
     one, two = to_json(before), to_json(after)
     if type(one) is dict and type(two) is dict and "$" not in one and "$" not in two:
-        return ", ".join(text for name in dict.fromkeys([*one, *two]) for text in _changes_of(name, one, two))
+        found: list[str] = []
+        for name in dict.fromkeys([*one, *two]):  # shown without the quotes that a path has around `day-of`
+            if name in one and name in two:
+                found += changes(one[name], two[name], name)
+            else:
+                found.append(f"{name} is {'new' if name in two else 'gone'}")
+        return ", ".join(found)
     return ", ".join(changes(one, two))
-
-
-def _changes_of(name: str, one: Mapping[str, JsonValue], two: Mapping[str, JsonValue]) -> list[str]:
-    # The names of inputs stand as they are, without the quotes that a path has around `day-of`.
-    if name in one and name in two:
-        return list(changes(one[name], two[name], name))
-    return [f"{name} is {'new' if name in two else 'gone'}"]
 
 
 def names_of(encoded: str) -> list[str]:
@@ -337,8 +336,7 @@ def names_of(encoded: str) -> list[str]:
 def names_of_unstorable(encoded: str) -> set[str]:
     """Return the names of encoded inputs of which only the type could be stored."""
     tree = to_json(encoded)
-    opaque = (name for name, value in tree.items() if is_opaque(value)) if type(tree) is dict else ()
-    return set(opaque)
+    return {name for name, value in tree.items() if is_opaque(value)} if type(tree) is dict else set()
 
 
 def without_names(encoded: str, names: Collection[str]) -> str:
@@ -349,7 +347,7 @@ def without_names(encoded: str, names: Collection[str]) -> str:
     return dumps({name: value for name, value in tree.items() if name not in names})
 
 
-def stored_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_LIMIT) -> str:
+def stored_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_MAX_VALUE) -> str:
     """Return what is stored of the arguments of a call, with secrets masked: the text of `[[...], {...}]`."""
     return mask_encoded(encode_arguments(args, kwargs, limit))
 

@@ -1,12 +1,6 @@
-"""Texts for messages about a value, its type and its place: short, on one line. None of these functions raises.
+"""What the codec's files share: texts about a value, stand-ins for values, and the types of writers and readers.
 
-The segments of a path to a part of a value, such as `$.rows[0].name`.
-
-The exception that says why a value cannot be stored.
-
-The objects that a reader gets in place of a value that cannot be restored.
-
-The types of the functions that convert values to trees, and trees to values.
+Texts about a value, its type and its place (`$.rows[0].name`) are short and on one line; what makes them never raises.
 
 A tree consists of the types that `json` reads and writes: None, bool, int, float, str, list and dict. A dict with the
 key `"$"` is a tagged object, which represents a value that JSON cannot express.
@@ -66,7 +60,7 @@ def describe_error(error: Exception) -> str:
 def key_segment(key: object) -> str:
     """Return the segment of a path that leads to a dict's value: `.name`, `["odd name"]`, `[3]`."""
     if type(key) is str:
-        cut = key if len(key) <= _KEY_SIZE else key[:_KEY_SIZE] + "..."
+        cut = shortened(key, _KEY_SIZE)
         return f".{cut}" if cut.isidentifier() else f"[{json.dumps(cut)}]"
     if key is None or type(key) in (bool, float) or (type(key) is int and key.bit_length() < _KEY_SIZE):
         return f"[{key!r}]"
@@ -93,8 +87,7 @@ def bounded_repr(value: object) -> str:
                 break
     except Exception:  # noqa: BLE001 - another thread may be changing a container
         parts.append("...")
-    text = "".join(parts)
-    return text if len(text) <= _REPR_SIZE else text[:_REPR_SIZE] + "..."
+    return shortened("".join(parts), _REPR_SIZE)
 
 
 def _pieces(value: Any, depth: int) -> Iterator[str]:
@@ -184,11 +177,9 @@ class Unencodable(Exception):
         return shorten_path(root + "".join(reversed(self.segments)))
 
 
-_SHOWN = 200
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+def shortened(text: str, length: int = 200) -> str:
+    """Cut a text that is longer than this many characters."""
+    return text if len(text) <= length else text[:length] + "..."
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -208,7 +199,7 @@ class Opaque:
     cause: str = ""
 
     def __repr__(self) -> str:
-        return f"<opaque {self.type}: {_shortened(self.repr)}>"
+        return f"<opaque {self.type}: {shortened(self.repr)}>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -226,9 +217,9 @@ class Undecodable:
     reason: str = ""
 
     def __repr__(self) -> str:
-        kind = f" {_shortened(self.type)}" if self.type else ""
-        why = f" ({_shortened(self.reason)})" if self.reason else ""
-        return f"<undecodable{kind}: {_shortened(self.raw)!r}{why}>"
+        kind = f" {shortened(self.type)}" if self.type else ""
+        why = f" ({shortened(self.reason)})" if self.reason else ""
+        return f"<undecodable{kind}: {shortened(self.raw)!r}{why}>"
 
 
 @dataclass
@@ -247,7 +238,7 @@ TaggedObject = dict[str, JsonValue]
 
 
 class Writer(Protocol):
-    """The interface of `walk.ValueWriter`, which converts a value to a tree."""
+    """The interface of `text.ValueWriter`, which converts a value to a tree."""
 
     def walk(self, value: Any) -> JsonValue:
         """Return the tree of a value."""
@@ -271,7 +262,7 @@ class Writer(Protocol):
 
 
 class Reader(Protocol):
-    """The interface of `walk.TreeReader`, which converts a tree to a value."""
+    """The interface of `text.TreeReader`, which converts a tree to a value."""
 
     def walk(self, tree: JsonValue) -> Any:
         """Return the value of a tree."""

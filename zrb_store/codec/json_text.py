@@ -1,11 +1,8 @@
 """Write JSON text in the form that is stored (compact, without NaN and surrogates), and read it.
 
-Earlier versions stored all characters but ASCII as escapes. Such texts are read like any others.
-
-Write and read JSON with msgspec, which is several times as fast as the standard library.
-
-What it cannot do, or does differently, is left to the standard library. So is everything if it is not installed: it
-does not have wheels for every platform.
+msgspec does it several times as fast as the standard library, which does what msgspec cannot do or does differently,
+and everything where it is not installed: it does not have wheels for every platform. Earlier versions stored all
+characters but ASCII as escapes; such texts are read like any others.
 """
 
 from __future__ import annotations
@@ -21,66 +18,6 @@ from itertools import accumulate
 from typing import Any, NoReturn
 
 from zrb_store.records import JsonValue
-
-REFUSALS = (TypeError, ValueError, OverflowError)
-"""What the function that `writer` returns raises for a value that it does not write."""
-
-# While a large value is read, these Pythons look for garbage again and again, which doubles the time. Later ones wait
-# until a function in C has returned.
-_COLLECTS_MEANWHILE = sys.version_info < (3, 12)
-_PAUSE_FROM = 64 * 1024  # characters
-
-
-def load() -> None:
-    """Import msgspec now, before work begins: a signal during the import of native code may crash the process."""
-    writer()
-    _decoder()
-
-
-# Imported late: many commands neither write nor read a value, and the milliseconds are noticed.
-@functools.cache
-def writer() -> Callable[[Any], bytes] | None:
-    """Return a function that writes a value as JSON in UTF-8, or None if msgspec is not installed.
-
-    The function writes tuples and sets as lists, members of enums as their values, UUIDs, dates and bytes as texts,
-    keys that are numbers as texts, and nan and infinities as `null`. It refuses a surrogate in a text, and in some
-    releases an int of more than 64 bits.
-    """
-    try:
-        from msgspec.json import Encoder
-    except ImportError:
-        return None
-    return Encoder().encode
-
-
-@functools.cache
-def _decoder() -> Callable[[str], Any] | None:
-    try:
-        from msgspec.json import Decoder
-    except ImportError:
-        return None
-    return Decoder().decode
-
-
-def read(data: str) -> Any:
-    """Return the value of a text, as the standard library does, or raise.
-
-    Raises:
-        ValueError: The text is not JSON, or it has a surrogate or a number that is out of range; or msgspec is not
-            installed.
-        RecursionError: The value is nested too deep.
-    """
-    decode = _decoder()
-    if decode is None:
-        raise ValueError("msgspec is not installed")
-    if not _COLLECTS_MEANWHILE or len(data) < _PAUSE_FROM or not gc.isenabled():
-        return decode(data)
-    gc.disable()
-    try:
-        return decode(data)
-    finally:
-        gc.enable()
-
 
 # The lowest limit that a user can set on the digits of an int that Python parses is 640. An int of 2100 bits has fewer.
 HUGE_INT_DIGITS = 640
@@ -132,7 +69,7 @@ def size_of(data: str) -> int:
     return len(data) if data.isascii() else len(data.encode())
 
 
-def loads(data: str) -> Any:
+def loads(data: str) -> JsonValue:
     """Parse a JSON text."""
     # If the user has raised Python's recursion limit, a JSON parser would overflow the stack and crash the process.
     if len(data) > TEXT_DEPTH and sys.getrecursionlimit() > _USUAL_RECURSION_LIMIT and is_deep(data):
@@ -142,6 +79,7 @@ def loads(data: str) -> Any:
             return read(data)
         except ValueError:
             pass
+    tree: JsonValue
     try:
         tree, end = _DECODER.raw_decode(data)
         if end == len(data):
@@ -149,17 +87,19 @@ def loads(data: str) -> Any:
     except ValueError:
         pass
     # Not called first: it also skips white space, which our texts do not have, and that doubles the time.
-    return _DECODER.decode(data)
+    tree = _DECODER.decode(data)
+    return tree
 
 
-def loads_finite(data: str) -> Any:
+def loads_finite(data: str) -> JsonValue:
     """Parse a JSON text to a tree that can be written as JSON again: not too deep, and without infinities."""
     if is_deep(data):
         raise ValueError("nested too deep")
     if len(data) >= _FAST_FROM:
         with contextlib.suppress(ValueError):
             return read(data)
-    return _FINITE_DECODER.decode(data)
+    tree: JsonValue = _FINITE_DECODER.decode(data)
+    return tree
 
 
 def is_deep(data: str) -> bool:
@@ -181,3 +121,65 @@ def _finite_or_tagged(digits: str) -> JsonValue:
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 _FINITE_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_or_tagged)
+
+
+# -- msgspec
+
+REFUSALS = (TypeError, ValueError, OverflowError)
+"""What the function that `writer` returns raises for a value that it does not write."""
+
+# While a large value is read, these Pythons look for garbage again and again, which doubles the time. Later ones wait
+# until a function in C has returned.
+_COLLECTS_MEANWHILE = sys.version_info < (3, 12)
+_PAUSE_FROM = 64 * 1024  # characters
+
+
+def load() -> None:
+    """Import msgspec now, before work begins: a signal during the import of native code may crash the process."""
+    writer()
+    _decoder()
+
+
+# Imported late: many commands neither write nor read a value, and the milliseconds are noticed.
+@functools.cache
+def writer() -> Callable[[Any], bytes] | None:
+    """Return a function that writes a value as JSON in UTF-8, or None if msgspec is not installed.
+
+    The function writes tuples and sets as lists, members of enums as their values, UUIDs, dates and bytes as texts,
+    keys that are numbers as texts, and nan and infinities as `null`. It refuses a surrogate in a text, and in some
+    releases an int of more than 64 bits.
+    """
+    try:
+        from msgspec.json import Encoder
+    except ImportError:
+        return None
+    return Encoder().encode
+
+
+@functools.cache
+def _decoder() -> Callable[[str], JsonValue] | None:
+    try:
+        from msgspec.json import Decoder
+    except ImportError:
+        return None
+    return Decoder().decode
+
+
+def read(data: str) -> JsonValue:
+    """Return the value of a text, as the standard library does, or raise.
+
+    Raises:
+        ValueError: The text is not JSON, or it has a surrogate or a number that is out of range; or msgspec is not
+            installed.
+        RecursionError: The value is nested too deep.
+    """
+    decode = _decoder()
+    if decode is None:
+        raise ValueError("msgspec is not installed")
+    if not _COLLECTS_MEANWHILE or len(data) < _PAUSE_FROM or not gc.isenabled():
+        return decode(data)
+    gc.disable()
+    try:
+        return decode(data)
+    finally:
+        gc.enable()

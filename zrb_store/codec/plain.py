@@ -1,10 +1,9 @@
-"""Encode values that consist of JSON's own types, without a copy. What is not exactly that is left to `walk`.
+"""Encode values that consist of JSON's own types, without a copy; `text.py` encodes all others.
 
-A limit on dicts and sets with many keys of the same hash.
-
-Python compares a key with every other key of the same hash. Anybody can choose ints, Decimals, UUIDs and tuples that
-have the same hash, and a megabyte of them would keep a reader busy for minutes. So such a text is not read. To keep
-the promise that every stored value can be read again, such a value is not stored either.
+The limit on keys with the same hash is here too, for all values. Python compares a key with every other key of the same
+hash. Anybody can choose ints, Decimals, UUIDs and tuples that have the same hash, and a megabyte of them would keep a
+reader busy for minutes. So such a text is not read. To keep the promise that every stored value can be read again, such
+a value is not stored either.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writers and readers for the types of the standard library.
 
 A writer is found by a value's exact type, so that an object of a subclass is never restored as one of the base class.
-A reader gets the whole tagged object and may raise anything; `walk.TreeReader` then returns an `Undecodable`.
+A reader gets the whole tagged object and may raise anything; `text.TreeReader` then returns an `Undecodable`.
 """
 
 from __future__ import annotations
@@ -65,26 +65,6 @@ def _write_text(value: str) -> JsonValue:
     return {"$": "str", "v": _BETWEEN_SURROGATES.split(value)}
 
 
-def _read_text(tree: TaggedObject, reader: Reader) -> str:
-    return "".join(checked(tree, "v", list))
-
-
-def _write_itself(value: bool | None) -> JsonValue:
-    return value
-
-
-def _write_int(value: int) -> JsonValue:
-    return value if value.bit_length() < HUGE_INT_BITS else {"$": "int", "v": hex(value)}
-
-
-def _read_int(tree: TaggedObject, reader: Reader) -> int:
-    return int(_text(tree), 16)
-
-
-def _write_float(value: float) -> JsonValue:
-    return value if math.isfinite(value) else {"$": "float", "v": repr(value)}
-
-
 def _read_float(tree: TaggedObject, reader: Reader) -> float:
     if _text(tree) not in _NON_FINITE:
         raise ValueError("not nan, inf or -inf")
@@ -92,18 +72,6 @@ def _read_float(tree: TaggedObject, reader: Reader) -> float:
 
 
 # -- containers --
-
-
-def _write_list(value: list[Any], writer: Writer) -> JsonValue:
-    return writer.items(value)
-
-
-def _write_tuple(value: tuple[Any, ...], writer: Writer) -> JsonValue:
-    return {"$": "tuple", "v": writer.items(value)}
-
-
-def _read_tuple(tree: TaggedObject, reader: Reader) -> tuple[Any, ...]:
-    return tuple(reader.walk(checked(tree, "v", list)))
 
 
 def _write_set(value: set[Any] | frozenset[Any], writer: Writer) -> JsonValue:
@@ -123,10 +91,6 @@ def _read_elements(tree: TaggedObject, reader: Reader) -> frozenset[Any]:
     if len(found) != len(elements):
         raise ValueError("two elements are equal")
     return found
-
-
-def _read_set(tree: TaggedObject, reader: Reader) -> set[Any]:
-    return set(_read_elements(tree, reader))
 
 
 def _write_dict(value: dict[Any, Any], writer: Writer) -> JsonValue:
@@ -151,14 +115,6 @@ def _read_dict(tree: TaggedObject, reader: Reader) -> dict[Any, Any]:
     return values
 
 
-def _write_ordered_dict(value: OrderedDict[Any, Any], writer: Writer) -> JsonValue:
-    return {"$": "OrderedDict", "v": writer.pairs(value)}
-
-
-def _read_ordered_dict(tree: TaggedObject, reader: Reader) -> OrderedDict[Any, Any]:
-    return OrderedDict(_read_dict(tree, reader))
-
-
 # -- bytes, numbers, names --
 
 
@@ -170,20 +126,8 @@ def _read_bytes(tree: TaggedObject, reader: Reader) -> bytes:
     return binascii.a2b_base64(_text(tree), strict_mode=True)
 
 
-def _read_bytearray(tree: TaggedObject, reader: Reader) -> bytearray:
-    return bytearray(_read_bytes(tree, reader))
-
-
 def _write_as_text(value: Decimal | UUID | PurePath | ZoneInfo, writer: Writer) -> JsonValue:
     return {"$": type(value).__name__, "v": _write_text(str(value))}
-
-
-def _read_decimal(tree: TaggedObject, reader: Reader) -> Decimal:
-    return Decimal(_text(tree), _RAISE_IF_INVALID)
-
-
-def _read_uuid(tree: TaggedObject, reader: Reader) -> UUID:
-    return UUID(_text(tree))
 
 
 def _path_reader(native: type[PurePath], pure: type[PurePath], system: str) -> ReadFunction:
@@ -193,14 +137,6 @@ def _path_reader(native: type[PurePath], pure: type[PurePath], system: str) -> R
 
 
 # -- dates and times --
-
-
-def _write_date(value: date, writer: Writer) -> JsonValue:
-    return {"$": "date", "v": value.isoformat()}
-
-
-def _read_date(tree: TaggedObject, reader: Reader) -> date:
-    return date.fromisoformat(_text(tree))
 
 
 def _iso_preserves(zone: tzinfo | None) -> bool:
@@ -232,14 +168,6 @@ def _read_moment(tree: TaggedObject, reader: Reader, cls: type[datetime] | type[
     return value.replace(fold=checked(tree, "fold", int)) if "fold" in tree else value
 
 
-def _read_datetime(tree: TaggedObject, reader: Reader) -> datetime | time:
-    return _read_moment(tree, reader, datetime)
-
-
-def _read_time(tree: TaggedObject, reader: Reader) -> datetime | time:
-    return _read_moment(tree, reader, time)
-
-
 def _parts(value: timedelta) -> list[JsonValue]:
     return [value.days, value.seconds, value.microseconds]
 
@@ -249,14 +177,6 @@ def _from_parts(parts: JsonValue) -> timedelta:
     if type(parts) is not list or len(parts) != 3 or len(numbers) != 3:
         raise TypeError("not days, seconds and microseconds")
     return timedelta(*numbers)
-
-
-def _write_timedelta(value: timedelta, writer: Writer) -> JsonValue:
-    return {"$": "timedelta", "v": _parts(value)}
-
-
-def _read_timedelta(tree: TaggedObject, reader: Reader) -> timedelta:
-    return _from_parts(tree["v"])
 
 
 def _write_timezone(value: timezone, writer: Writer) -> JsonValue:
@@ -289,24 +209,20 @@ def _read_opaque(tree: TaggedObject, reader: Reader) -> Opaque:
     return Opaque(type_, repr_, path, cause)
 
 
-def _read_undecodable(tree: TaggedObject, reader: Reader) -> Undecodable:
-    return Undecodable(checked(tree, "raw", str), reason="stored after it could not be read")
-
-
 LEAF_WRITERS: dict[type, Callable[[Any], JsonValue]] = {
     str: _write_text,
-    int: _write_int,
-    float: _write_float,
-    bool: _write_itself,
-    type(None): _write_itself,
+    int: lambda value: value if value.bit_length() < HUGE_INT_BITS else {"$": "int", "v": hex(value)},
+    float: lambda value: value if math.isfinite(value) else {"$": "float", "v": repr(value)},
+    bool: lambda value: value,
+    type(None): lambda value: value,
 }
 WRITERS: dict[type, WriteFunction] = {
-    list: _write_list,
-    tuple: _write_tuple,
+    list: lambda value, writer: writer.items(value),
+    tuple: lambda value, writer: {"$": "tuple", "v": writer.items(value)},
     set: _write_set,
     frozenset: _write_set,
     dict: _write_dict,
-    OrderedDict: _write_ordered_dict,
+    OrderedDict: lambda value, writer: {"$": "OrderedDict", "v": writer.pairs(value)},
     bytes: _write_bytes,
     bytearray: _write_bytes,
     Decimal: _write_as_text,
@@ -315,36 +231,39 @@ WRITERS: dict[type, WriteFunction] = {
     WindowsPath: _write_as_text,
     PurePosixPath: _write_as_text,
     PureWindowsPath: _write_as_text,
-    date: _write_date,
+    date: lambda value, writer: {"$": "date", "v": value.isoformat()},
     datetime: _write_moment,
     time: _write_moment,
-    timedelta: _write_timedelta,
+    timedelta: lambda value, writer: {"$": "timedelta", "v": _parts(value)},
     timezone: _write_timezone,
     ZoneInfo: _write_zone_info,
 }
 READERS: dict[str, tuple[ReadFunction, frozenset[str]]] = {
-    "str": (_read_text, _JUST_VALUE),
-    "int": (_read_int, _JUST_VALUE),
+    "str": (lambda tree, reader: "".join(checked(tree, "v", list)), _JUST_VALUE),
+    "int": (lambda tree, reader: int(_text(tree), 16), _JUST_VALUE),
     "float": (_read_float, _JUST_VALUE),
-    "tuple": (_read_tuple, _JUST_VALUE),
-    "set": (_read_set, _JUST_VALUE),
+    "tuple": (lambda tree, reader: tuple(reader.walk(checked(tree, "v", list))), _JUST_VALUE),
+    "set": (lambda tree, reader: set(_read_elements(tree, reader)), _JUST_VALUE),
     "frozenset": (_read_elements, _JUST_VALUE),
     "dict": (_read_dict, _JUST_VALUE),
-    "OrderedDict": (_read_ordered_dict, _JUST_VALUE),
+    "OrderedDict": (lambda tree, reader: OrderedDict(_read_dict(tree, reader)), _JUST_VALUE),
     "bytes": (_read_bytes, _JUST_VALUE),
-    "bytearray": (_read_bytearray, _JUST_VALUE),
-    "Decimal": (_read_decimal, _JUST_VALUE),
-    "UUID": (_read_uuid, _JUST_VALUE),
+    "bytearray": (lambda tree, reader: bytearray(_read_bytes(tree, reader)), _JUST_VALUE),
+    "Decimal": (lambda tree, reader: Decimal(_text(tree), _RAISE_IF_INVALID), _JUST_VALUE),
+    "UUID": (lambda tree, reader: UUID(_text(tree)), _JUST_VALUE),
     "PosixPath": (_path_reader(PosixPath, PurePosixPath, "posix"), _JUST_VALUE),
     "WindowsPath": (_path_reader(WindowsPath, PureWindowsPath, "nt"), _JUST_VALUE),
     "PurePosixPath": (_path_reader(PurePosixPath, PurePosixPath, "posix"), _JUST_VALUE),
     "PureWindowsPath": (_path_reader(PureWindowsPath, PureWindowsPath, "nt"), _JUST_VALUE),
-    "date": (_read_date, _JUST_VALUE),
-    "datetime": (_read_datetime, _WITH_ZONE),
-    "time": (_read_time, _WITH_ZONE),
-    "timedelta": (_read_timedelta, _JUST_VALUE),
+    "date": (lambda tree, reader: date.fromisoformat(_text(tree)), _JUST_VALUE),
+    "datetime": (lambda tree, reader: _read_moment(tree, reader, datetime), _WITH_ZONE),
+    "time": (lambda tree, reader: _read_moment(tree, reader, time), _WITH_ZONE),
+    "timedelta": (lambda tree, reader: _from_parts(tree["v"]), _JUST_VALUE),
     "timezone": (_read_timezone, _JUST_VALUE),
     "ZoneInfo": (_read_zone_info, _JUST_VALUE),
     "opaque": (_read_opaque, frozenset({"$", "type", "repr", "path", "cause"})),
-    "undecodable": (_read_undecodable, frozenset({"$", "raw"})),
+    "undecodable": (
+        lambda tree, reader: Undecodable(checked(tree, "raw", str), reason="stored after it could not be read"),
+        frozenset({"$", "raw"}),
+    ),
 }

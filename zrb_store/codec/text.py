@@ -1,11 +1,8 @@
-"""Encode a value as text, and decode it. `plain` handles the values of JSON, `walk` all others.
+"""Encode a value as text, decode the text, and check whether it is damaged.
 
-The walk through a value that makes its tree, and the walk through a tree that makes its value.
-
-Both walks are recursive, with at most three frames for each level of the value, so that MAX_DEPTH levels fit on the
-stack.
-
-Check whether a stored text has the form that `encode` writes, without running registered codecs.
+A value that `plain.py` does not encode is walked through: `ValueWriter` makes its tree, `TreeReader` makes a value of a
+tree, and `TreeChecker` only finds out whether that can be done. These walks are recursive, with at most three frames
+for each level of the value, so that MAX_DEPTH levels fit on the stack.
 """
 
 from __future__ import annotations
@@ -31,8 +28,7 @@ from zrb_store.codec.json_text import MAX_DEPTH, dumps, loads, loads_finite, siz
 from zrb_store.codec.plain import ALLOWED_EXCESS, FEW, TOO_MANY, TooManyItems, encode_plain, excess_work
 from zrb_store.errors import ValueTooLarge
 from zrb_store.records import JsonValue
-
-DEFAULT_LIMIT = 16 * 1024 * 1024
+from zrb_store.settings import DEFAULT_MAX_VALUE
 
 
 class Encoded(NamedTuple):
@@ -66,7 +62,7 @@ def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path:
         UnencodableValue: No codec can store a part of the value, or the value contains itself or is nested too deep.
         ValueTooLarge: The text would be longer than `limit`.
     """
-    limit = DEFAULT_LIMIT if limit is None else limit
+    limit = DEFAULT_MAX_VALUE if limit is None else limit
     try:
         found = encode_plain(value, limit // 2)  # each item takes at least two bytes
         if found is None:
@@ -89,8 +85,6 @@ def decode(data: str) -> Any:
         tree = loads(data)
         if "$" not in data or '"$"' not in data:  # the first of these is found fast
             return tree
-        # Late: most values need no tags, and the types take time to import.
-
         return TreeReader().walk(tree)
     except Exception as error:  # noqa: BLE001 - damaged data may cause any error, and must not stop a reader
         return Undecodable(data if isinstance(data, str) else repr(data), reason=describe_error(error))
@@ -111,8 +105,7 @@ def to_json(data: str) -> JsonValue:
         A tree that `json.dumps` can write, without NaN; `{"$": "undecodable", "raw": text}` for a damaged text.
     """
     try:
-        tree: JsonValue = loads_finite(data)
-        return tree
+        return loads_finite(data)
     except Exception:  # noqa: BLE001 - as in decode
         return {"$": "undecodable", "raw": data if isinstance(data, str) else repr(data)}
 
@@ -124,7 +117,6 @@ def _fitting(encoded: Encoded, value: Any, limit: int) -> Encoded:
 
 
 def _encode_tagged(value: Any, limit: int, lenient: bool) -> Encoded:
-
     kind = type(value)
     if lenient and kind in (Opaque, Undecodable):
         return _encode_stand_in(value)
@@ -174,7 +166,7 @@ READERS = standard.READERS | classes.READERS
 
 
 class ValueWriter:
-    """The walk that converts one value to a tree."""
+    """The walk that converts one value to a tree (`display.Writer`)."""
 
     def __init__(self, max_items: int) -> None:
         self._items_left = max_items
@@ -182,7 +174,6 @@ class ValueWriter:
         self._open: set[int] = set()
 
     def walk(self, value: Any) -> JsonValue:
-        """Return the tree of a value."""
         kind = type(value)
         if kind in standard.LEAF_WRITERS:
             return standard.LEAF_WRITERS[kind](value)
@@ -204,7 +195,6 @@ class ValueWriter:
             self._open.discard(id(value))
 
     def items(self, values: Iterable[Any], segment: str = "[{}]") -> list[JsonValue]:
-        """Return the trees of a container's items."""
         trees: list[JsonValue] = []
         try:
             for item in values:
@@ -217,7 +207,6 @@ class ValueWriter:
         return trees
 
     def pairs(self, mapping: Mapping[Any, Any]) -> list[JsonValue]:
-        """Return the items of a mapping as pairs of trees; its keys may be of any type."""
         trees: list[JsonValue] = []
         keys: list[JsonValue] = []
         for key, item in mapping.items():
@@ -236,7 +225,6 @@ class ValueWriter:
         return trees
 
     def named(self, mapping: Mapping[str, Any]) -> dict[str, JsonValue]:
-        """Return the trees of the values of a mapping, by its keys, which must be valid keys in JSON."""
         trees: dict[str, JsonValue] = {}
         for name, item in mapping.items():
             self._count_item()
@@ -248,7 +236,6 @@ class ValueWriter:
         return trees
 
     def refuse_collisions(self, value: Collection[Any], trees: Iterable[JsonValue]) -> None:
-        """Raise if too many keys of a dict, or elements of a set, have the same hash."""
         self._excess_left -= excess_work(value, trees)
         if self._excess_left < 0:
             raise Unencodable(type_name(type(value)), TOO_MANY)
@@ -261,7 +248,7 @@ class ValueWriter:
 
 
 class TreeReader:
-    """The walk that converts one tree to a value, without changing the tree."""
+    """The walk that converts one tree to a value (`display.Reader`), without changing the tree."""
 
     def __init__(self) -> None:
         self._keys_open = 0
@@ -292,14 +279,12 @@ class TreeReader:
             return self._undecodable(tree, describe_error(error))
 
     def named(self, tree: TaggedObject) -> dict[str, Any]:
-        """Return the values of an object without a tag."""
         values: dict[str, Any] = {}
         for name, item in tree.items():
             values[name] = item if type(item) in standard.LEAF_WRITERS else self.walk(item)
         return values
 
     def key(self, tree: JsonValue) -> Any:
-        """Return the value of a tree that represents a key of a dict, or an element of a set."""
         self._keys_open += 1
         try:
             return self.walk(tree)
@@ -307,7 +292,6 @@ class TreeReader:
             self._keys_open -= 1
 
     def refuse_collisions(self, keys: Collection[Any], trees: Iterable[JsonValue]) -> None:
-        """Raise if too many keys of a dict, or elements of a set, have the same hash."""
         self._excess_left -= excess_work(keys, trees)
         if self._excess_left < 0:
             raise ValueError(TOO_MANY)
@@ -326,15 +310,11 @@ class TreeReader:
 
 
 class TreeChecker(TreeReader):
-    """The walk through a tree that only finds out whether it can be read.
-
-    Attributes:
-        problem: What is wrong with the first part that cannot be read.
-    """
+    """The walk through a tree that only finds out whether it can be read."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.problem: str | None = None
+        self.problem: str | None = None  # what is wrong with the first part that cannot be read
 
     def walk(self, tree: JsonValue) -> Any:
         """Return the value of a tree; any object in place of one that needs a registered class or a time zone."""
@@ -377,7 +357,6 @@ def problem_of(data: str) -> str | None:
         return NOT_JSON
     if '"$"' not in data:
         return None
-
     checker = TreeChecker()
     checker.walk(tree)
     return checker.problem

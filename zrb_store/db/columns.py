@@ -15,6 +15,7 @@ from zrb_store.codec import problem_of
 from zrb_store.errors import InvalidArgument
 from zrb_store.masking import storable
 from zrb_store.names import STEP_BYTES, TASK_ID_BYTES, check_name, is_session_name
+from zrb_store.records import JsonValue
 
 DAMAGED = "damaged"
 """The word that readers show in place of an invalid word, such as an unknown status."""
@@ -55,7 +56,7 @@ class ColumnRule:
     note: str | None = None
     content: Callable[[str], str | None] | None = field(default=None, compare=False)
     long: bool = False
-    stand_in: Any = None
+    stand_in: str | None = None
 
     def problem(self, item: Any, *, shallow: bool = False) -> str | None:
         """Return what is wrong with an item, or None. With `shallow`, the content of long texts is not checked."""
@@ -130,7 +131,7 @@ def _session_name(text: str) -> str | None:
     return None if is_session_name(text) else f"is not a valid name: {text[:40]!r} cannot name a session"
 
 
-def _json(is_valid: Callable[[Any], bool], what: str) -> Callable[[str], str | None]:
+def _json(is_valid: Callable[[JsonValue], bool], what: str) -> Callable[[str], str | None]:
     def problem(text: str) -> str | None:
         try:
             return None if is_valid(json.loads(text)) else f"is not {what}"
@@ -140,23 +141,23 @@ def _json(is_valid: Callable[[Any], bool], what: str) -> Callable[[str], str | N
     return problem
 
 
-def _is_texts(tree: Any) -> bool:
+def _is_texts(tree: JsonValue) -> bool:
     return type(tree) is list and all(type(item) is str for item in tree)
 
 
-def _is_tasks(tree: Any) -> bool:
+def _is_tasks(tree: JsonValue) -> bool:
     return type(tree) is dict and all(item in ("waiting", "skipped") for item in tree.values())
 
 
-def _is_object(tree: Any) -> bool:
-    return type(tree) is dict
+def _is_line(line: JsonValue) -> bool:
+    if type(line) is not list or [type(item) for item in line] != [int, str, str]:
+        return False
+    at = line[0]
+    return isinstance(at, int) and 0 <= at <= _LATEST
 
 
-def _is_lines(tree: Any) -> bool:
-    return type(tree) is list and all(
-        type(line) is list and [type(item) for item in line] == [int, str, str] and 0 <= line[0] <= _LATEST
-        for line in tree
-    )
+def _is_lines(tree: JsonValue) -> bool:
+    return type(tree) is list and all(map(_is_line, tree))
 
 
 def _lines(text: str) -> str | None:
@@ -164,7 +165,7 @@ def _lines(text: str) -> str | None:
 
 
 def _inputs(text: str) -> str | None:
-    return problem_of(text) or _json(_is_object, "a dict")(text)
+    return problem_of(text) or _json(lambda tree: type(tree) is dict, "a dict")(text)
 
 
 # -- columns

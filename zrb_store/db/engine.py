@@ -1,11 +1,10 @@
 """An opened database: one connection that is kept open, one lock for all threads, and retries.
 
-Close connections before a fork.
-
-SQLite keeps its file locks per process and counts them in memory. A child process that inherits an open connection
-believes that it holds the lock that keeps others from deleting the -wal file, and loses what it commits once the parent
-has closed the store. So each connection is closed before a fork, and each of the two processes opens a new one when it
-needs it. (`subprocess` and asyncio are not affected: their children execute another program.)
+Connections are closed before a fork. SQLite keeps its file locks per process and counts them in memory. A child process
+that inherits an open connection believes that it holds the lock that keeps others from deleting the -wal file, and
+loses what it commits once the parent has closed the store. So each connection is closed before a fork, and each of the
+two processes opens a new one when it needs it. (`subprocess` and asyncio are not affected: their children execute
+another program.)
 """
 
 from __future__ import annotations
@@ -16,14 +15,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from zrb_store.db import REVISION
 from zrb_store.db.core import Params, ready
-from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, refuse_upgraded
+from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
 from zrb_store.db.dialect.lost_commits import Asking, Committing, roll_back
 from zrb_store.db.location import shown_url
+from zrb_store.db.patience import Patience, Wait
 from zrb_store.db.transaction import Lost, Row, Transaction, failpoint
-from zrb_store.db.waiting import Patience, Wait
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
 
 if TYPE_CHECKING:
@@ -31,50 +31,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
     from zrb_store.db.core import Runnable
-
-
-class Forkable(Protocol):
-    """An object that has a connection."""
-
-    def before_fork(self) -> None:
-        """Close the connection, and keep other threads from opening one."""
-
-    def after_fork(self, in_child: bool) -> None:
-        """Let other threads open connections again."""
-
-
-_known: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_fork_lock = threading.Lock()
-_about_to_fork: list[Forkable] = []
-
-
-def protect_from_fork(forkable: Forkable) -> None:
-    """Close the connection of this object before each fork, for as long as the object lives."""
-    # If a thread opened a connection during a fork, locks inside SQLite could stay locked in the child.
-    with _fork_lock:
-        _known.add(forkable)
-
-
-def _before() -> None:
-    _fork_lock.acquire()
-    _about_to_fork.extend(_known)
-    for forkable in _about_to_fork:
-        forkable.before_fork()
-
-
-def _after(in_child: bool) -> None:
-    for forkable in _about_to_fork:
-        forkable.after_fork(in_child)
-    _about_to_fork.clear()
-    _fork_lock.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before,
-        after_in_parent=lambda: _after(in_child=False),
-        after_in_child=lambda: _after(in_child=True),
-    )
 
 
 T = TypeVar("T")
@@ -113,7 +69,8 @@ class Database(Patience):
         self._in_use = self._is_replaced = self._locked_for_fork = self.closed = False
         self.revision_due = float("inf")
         self._may_be_committed = False  # whether the server may already have committed the current change
-        protect_from_fork(self)
+        with _fork_lock:
+            _known.add(self)
         self.dialect.watch(self)
 
     @property
@@ -167,7 +124,7 @@ class Database(Patience):
         self._may_be_committed = True
         rows = transaction.execute(statement, params)
         if not rows:
-            refuse_upgraded(transaction.driver, self)
+            self._refuse_upgraded(transaction)
         return self._in_place(rows)
 
     def transact(
@@ -230,8 +187,7 @@ class Database(Patience):
                     except Exception as error:  # noqa: BLE001 - raised again unless it is a reason to wait
                         wait = self._wait_or_raise(error, wait, began)
                     else:
-                        if self.notice.given_for == began:
-                            self.notice.revoke()
+                        self.notice.revoke_for(began)
                         yield transaction
                         return
                 except Exception as error:
@@ -279,8 +235,7 @@ class Database(Patience):
                     wait = self._wait_or_raise(error, wait, began, in_background)
                 else:
                     self.operations += 1
-                    if self.notice.given_for == began:
-                        self.notice.revoke()
+                    self.notice.revoke_for(began)
                     return result
                 finally:
                     self._in_use = False
@@ -342,8 +297,14 @@ class Database(Patience):
                 "end this process, and start it again"
             )
 
+    def _refuse_upgraded(self, transaction: Transaction) -> None:
+        """Raise `SchemaAhead` if another process has upgraded the store since it was opened."""
+        if (found := revision_of(transaction.driver)) != REVISION:
+            raise upgraded_meanwhile(self.shown_url, found)
+
     def _roll_back(self) -> None:
-        roll_back(self._transaction)
+        if self._transaction is not None:
+            roll_back(self._transaction)
 
     def _in_place(self, result: T) -> T:
         if self._file is not None and not self._file.is_kept():
@@ -359,7 +320,7 @@ class Database(Patience):
             if usable and (may_be_ended or not self.dialect.is_ended(transaction.driver)):
                 if self.began >= self.revision_due and not may_be_ended:
                     self.revision_due = self.began + 1.0
-                    refuse_upgraded(transaction.driver, self)
+                    self._refuse_upgraded(transaction)
                 return transaction
             self._drop()
         if self.closed:
@@ -408,3 +369,31 @@ class Database(Patience):
         self._pooled = self._transaction = None
         self._in_use = False
         self._lock = threading.RLock()
+
+
+_known: weakref.WeakSet[Database] = weakref.WeakSet()
+_about_to_fork: list[Database] = []
+# If a thread opened a connection during a fork, locks inside SQLite could stay locked in the child.
+_fork_lock = threading.Lock()
+
+
+def _before_fork() -> None:
+    _fork_lock.acquire()
+    _about_to_fork.extend(_known)
+    for database in _about_to_fork:
+        database.before_fork()
+
+
+def _after_fork(in_child: bool) -> None:
+    for database in _about_to_fork:
+        database.after_fork(in_child)
+    _about_to_fork.clear()
+    _fork_lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(in_child=False),
+        after_in_child=lambda: _after_fork(in_child=True),
+    )

@@ -1,7 +1,4 @@
-"""The location of a store as users give it, read without SQLAlchemy, which takes a fifth of a second to import.
-
-The URL of a store: how users give it, and how it is shown.
-"""
+"""The URL of a store, as users give it and as it is shown; that of a file without SQLAlchemy, which loads slowly."""
 
 from __future__ import annotations
 
@@ -9,16 +6,15 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from zrb_store.errors import InvalidArgument
 from zrb_store.masking import is_secret_name, mask_word, remember
+from zrb_store.settings import value_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-
-DEFAULT_PATH = "~/.zrb/xcom.db"
 
 # A URL in its parts: up to the hosts, several of them, the database, and the parameters.
 _SEVERAL_HOSTS = re.compile(
@@ -27,28 +23,19 @@ _SEVERAL_HOSTS = re.compile(
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?")
 
 
-def location_text() -> str:
-    """Return where the store is: `ZRB_STORE_URL`, else `~/.zrb/xcom.db`."""
-    return os.environ.get("ZRB_STORE_URL") or DEFAULT_PATH
-
-
 def with_hosts_as_parameters(location: str) -> str:
     """Return a PostgreSQL URL with its several hosts as the parameters `host=A,B&port=1,2`; another location as it is.
 
     SQLAlchemy reads only these, libpq also `//A:1,B:2/`.
     """
     match = _SEVERAL_HOSTS.fullmatch(location)
-    hosts = [_HOST.fullmatch(host) for host in match[2].split(",")] if match else []
-    if match is None or None in hosts:
+    texts = match[2].split(",") if match else []
+    pairs = [(host[1].strip("[]"), host[2] or "") for text in texts if (host := _HOST.fullmatch(text))]
+    if match is None or len(pairs) < len(texts):
         return location
-    return f"{match[1]}{match[3] or '/'}?{_parameters(hosts)}{(match[4] and f'&{match[4]}') or ''}"
-
-
-def _parameters(hosts: Sequence[re.Match[str] | None]) -> str:
-    """Return the parameters of libpq that name hosts, each of which has matched `_HOST`."""
-    pairs = [(match[1].strip("[]"), match[2] or "") for match in hosts if match]
-    ports = ",".join(port for _, port in pairs)
-    return "host=" + ",".join(host for host, _ in pairs) + (f"&port={ports}" if ports.strip(",") else "")
+    hosts, ports = (",".join(parts) for parts in zip(*pairs, strict=True))
+    port = f"&port={ports}" if ports.strip(",") else ""
+    return f"{match[1]}{match[3] or '/'}?host={hosts}{port}{(match[4] and f'&{match[4]}') or ''}"
 
 
 StoreUrl: TypeAlias = "URL"
@@ -69,14 +56,7 @@ _PARAMETER = re.compile(r"[?&][\w.]+=[^&]*")
 
 
 class _FileUrl(NamedTuple):
-    """As much of a URL of SQLAlchemy as is asked of one that names a file.
-
-    Attributes:
-        database: The path of the file.
-        drivername: `sqlite`.
-        password: None.
-        query: Nothing.
-    """
+    """As much of a URL of SQLAlchemy as is asked of one that names a file."""
 
     database: str
     drivername: str = "sqlite"
@@ -90,7 +70,7 @@ class _FileUrl(NamedTuple):
 
         return URL.create("sqlite", database=self.database).render_as_string(hide_password)
 
-    def difference_update_query(self, names: Any) -> _FileUrl:
+    def difference_update_query(self, names: Sequence[str]) -> _FileUrl:
         return self
 
 
@@ -107,7 +87,7 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
     Raises:
         InvalidArgument: The location is neither a path nor a valid URL.
     """
-    text = os.fspath(location) if location is not None else location_text()
+    text = os.fspath(location) if location is not None else str(value_of("ZRB_STORE_URL"))
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
-from zrb_store.db import OLD_VERSION_TABLE, VERSION_TABLE, tables, version_table, views, waiting
-from zrb_store.db.dialect import dialect_of
+from zrb_store.db import OLD_VERSION_TABLE, VERSION_TABLE, patience, tables, version_table, views
+from zrb_store.db.dialect import dialect_of, tables_of_revision
 from zrb_store.db.location import StoreUrl
-from zrb_store.db.waiting import Notice
+from zrb_store.db.patience import Notice
 from zrb_store.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -71,11 +71,7 @@ def upgrade(bind: sa.Engine | sa.Connection, *, back_up: bool = False, notice: N
 
 
 def statements(bind: sa.Engine | sa.Connection) -> str:
-    """Return the SQL that `upgrade` would run, without running it.
-
-    Args:
-        bind: The store, as in `upgrade`.
-    """
+    """Return the SQL that `upgrade` would run, without running it."""
     from alembic import command
 
     with _connection(bind) as connection:
@@ -142,11 +138,8 @@ def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> 
     """Move the revision of a store at revision 0001 to the table in which Alembic now looks for it.
 
     A store of a newer revision is not changed. The old table keeps a text that is no revision, so that a zrb-store of
-    revision 0001 refuses the store from now on.
-
-    Args:
-        connection: The store, in the transaction of the upgrade.
-        execute: Runs a statement, or prints it.
+    revision 0001 refuses the store from now on. `execute` runs a statement in the transaction of the upgrade, or prints
+    it.
     """
     if _version_table(connection) == OLD_VERSION_TABLE:
         execute(CREATE_VERSION_TABLE.format(VERSION_TABLE))
@@ -157,9 +150,7 @@ def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> 
 def make_views(dialect_name: str, execute: Callable[[Executable], object]) -> None:
     """Make the SQL views, at the end of an upgrade to the newest revision, whatever views the store has.
 
-    Args:
-        dialect_name: The database.
-        execute: Runs a statement in the transaction of the upgrade, or prints it.
+    `execute` runs a statement in the transaction of the upgrade, or prints it.
     """
     for statement in views.statements(dialect_name):
         execute(statement)
@@ -167,21 +158,16 @@ def make_views(dialect_name: str, execute: Callable[[Executable], object]) -> No
 
 @contextmanager
 def exclusive(connection: sa.Connection, notice: Notice | None = None) -> Iterator[None]:
-    """Run a block in one transaction, while no other process migrates; roll back if the block raises.
-
-    Args:
-        connection: The store.
-    """
+    """Run a block in one transaction, while no other process migrates; roll back if the block raises."""
     guard = _sqlite if connection.dialect.name == "sqlite" else _postgresql
     began = time.monotonic()
     with ExitStack() as stack:
         if notice is None:
             stack.enter_context(guard(connection))
         else:
-            with notice.if_slow(waiting.LOCKED, began + waiting.WARN_AFTER, began, began + WAIT_SECONDS):
+            with notice.if_slow(patience.LOCKED, began + patience.WARN_AFTER, began, began + WAIT_SECONDS):
                 stack.enter_context(guard(connection))
-            if notice.given_for == began:
-                notice.revoke()
+            notice.revoke_for(began)
         yield
 
 
@@ -279,5 +265,5 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def _version_table(connection: sa.Connection) -> str | None:
-    found = connection.execute(dialect_of(connection.engine.url).has_versions().construct)
+    found = connection.execute(tables_of_revision(connection.dialect.name).construct)
     return version_table([row[0] for row in found])

@@ -1,6 +1,6 @@
 """The schema of a store: the first writer creates it, an older one is upgraded, and a foreign one is refused.
 
-What a database reports about itself: its product, its size, and damage to a SQLite file.
+At the end: what a database reports about itself, its product, its size, and damage to a SQLite file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from zrb_store.db import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, version_table
 from zrb_store.db.core import sa, statement, t
-from zrb_store.db.dialect import now, sqlite_path
+from zrb_store.db.dialect import now, sqlite_path, tables_of_revision
+from zrb_store.db.dialect.sqlite import stamp, wal
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
@@ -32,7 +33,7 @@ def _revision(is_old: bool) -> sa.Select[str]:
 
 def revision(database: Database) -> str | None:
     """Return the revision of the schema in the database, or None if there is no schema."""
-    table = version_table([row[0] for row in database.execute(database.dialect.has_versions())])
+    table = version_table([row[0] for row in database.execute(tables_of_revision(database.dialect_name))])
     if table is None:
         return None
     rows = database.execute(_revision(table == OLD_VERSION_TABLE))
@@ -105,6 +106,15 @@ def upgrade(database: Database) -> None:
         migrate.upgrade(engine, back_up=True, notice=database.notice)
 
 
+@statement
+def _foreign_table() -> sa.TextClause:
+    # Only on SQLite: programs may share a PostgreSQL database, where the prefix of our tables keeps them apart.
+    return sa.text(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' "
+        "AND name NOT GLOB 'sqlite_*' LIMIT 1"
+    )
+
+
 def refuse_foreign(database: Database, found: str | None) -> None:
     """Raise unless the database is a store that this version can use, or has no tables yet.
 
@@ -116,7 +126,7 @@ def refuse_foreign(database: Database, found: str | None) -> None:
     """
     if found is None:
         with contextlib.suppress(StoreMissing):
-            if database.execute(database.dialect.has_foreign()):
+            if is_file(database) and database.execute(_foreign_table()):
                 raise SchemaAhead(
                     f"{database.shown_url} is another program's database: name another file in ZRB_STORE_URL"
                 )
@@ -168,8 +178,7 @@ def _size(dialect_name: str) -> sa.TextClause:
 
 def product(database: Database) -> str:
     """Return name and version of the database product."""
-    name: str = database.execute(_product(database.dialect_name))[0][0]
-    return name
+    return str(database.execute(_product(database.dialect_name))[0][0])
 
 
 @statement
@@ -182,14 +191,12 @@ def _others() -> sa.TextClause:
 
 def other_connections(database: Database) -> int:
     """Count the other connections to the same PostgreSQL database, of whatever program."""
-    count: int = database.execute(_others())[0][0]
-    return count
+    return int(database.execute(_others())[0][0])
 
 
 def size(database: Database) -> int:
     """Return how many bytes the store occupies, without SQLite's `-wal` file."""
-    occupied: int = database.execute(_size(database.dialect_name))[0][0]
-    return occupied
+    return int(database.execute(_size(database.dialect_name))[0][0])
 
 
 def is_file(database: Database) -> bool:
@@ -206,14 +213,13 @@ def wal_size(database: Database) -> int | None:
     """Return the size of the `-wal` file in bytes, or None on PostgreSQL."""
     if not is_file(database):
         return None
-    wal = file_of(database).with_name(file_of(database).name + "-wal")
-    return wal.stat().st_size if wal.exists() else 0
+    found = stamp(wal(file_of(database)))
+    return found[1] if found else 0
 
 
 def journal_mode(database: Database) -> str:
     """Return SQLite's journal mode, which should be `wal`."""
-    mode: str = database.execute(sa.text("PRAGMA journal_mode"))[0][0]
-    return mode
+    return str(database.execute(sa.text("PRAGMA journal_mode"))[0][0])
 
 
 def damage(database: Database) -> list[str]:

@@ -1,8 +1,6 @@
 """Run statements on the driver's connection, in autocommit or in a transaction. Each statement is compiled once.
 
-Failpoints: named points around every commit, at which `zrb_store.testing` can stop the process.
-
-By themselves they do nothing.
+At the end: failpoints, named points around every commit at which `zrb_store.testing` can stop the process.
 """
 
 from __future__ import annotations

@@ -17,38 +17,27 @@ import sqlalchemy as sa
 from sqlalchemy import literal_column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
-from sqlalchemy.sql.functions import FunctionElement
 
-from zrb_store.db.dialect.compiling import whole_text
+from zrb_store.db.dialect import whole_text
+from zrb_store.db.dialect.compiling import Expression
 from zrb_store.db.tables import attempt, queue, returned, run, session, value
 
 Column = sa.ColumnElement[Any]
 
 
-class iso(FunctionElement[str]):
-    """A time as ISO 8601 in UTC with microseconds, such as `2026-11-24T08:00:00.000000Z`."""
-
-    type = sa.Text()
-    inherit_cache = True
-
-
-@compiles(iso, "sqlite")
-def _sqlite_iso(element: iso, compiler: Any, **options: Any) -> str:
-    time = compiler.process(element.clauses.clauses[0], **options)
-    seconds = f"strftime('%Y-%m-%dT%H:%M:%S', {time} / 1000000, 'unixepoch')"
-    return f"({seconds} || printf('.%06dZ', {time} % 1000000))"
-
-
-@compiles(iso, "postgresql")
-def _postgresql_iso(element: iso, compiler: Any, **options: Any) -> str:
-    time = compiler.process(element.clauses.clauses[0], **options)
+def iso(time: Column) -> sa.ColumnElement[str]:
+    """Return a time as ISO 8601 in UTC with microseconds, such as `2026-11-24T08:00:00.000000Z`."""
     # In two parts, because an interval is multiplied by a float, which has not enough digits for both.
     moment = (
-        f"timestamp '1970-01-01' + {time} / 1000000 * interval '1 second'"
-        f" + mod({time}, 1000000) * interval '1 microsecond'"
+        "timestamp '1970-01-01' + {0} / 1000000 * interval '1 second' + mod({0}, 1000000) * interval '1 microsecond'"
     )
-    # Whatever language the server has, times compare as bytes.
-    return f'(to_char({moment}, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\') COLLATE "C")'
+    return Expression(
+        sa.Text(),
+        time,
+        sqlite="(strftime('%Y-%m-%dT%H:%M:%S', {0} / 1000000, 'unixepoch') || printf('.%06dZ', {0} % 1000000))",
+        # Whatever language the server has, times compare as bytes.
+        postgresql=f'(to_char({moment}, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\') COLLATE "C")',
+    )
 
 
 class _CreateView(ExecutableDDLElement):

@@ -13,6 +13,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import alert
 from zrb_store.inspect.alert import Alert
 from zrb_store.inspect.value import Damage
+from zrb_store.process import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import matching_sessions, runs_by_session
@@ -20,7 +21,6 @@ from zrb_store.queries.on_failure import last_errors
 from zrb_store.queries.runs import newest_result
 from zrb_store.queries.stats import Completion, dead_queues, last_completion, not_done, with_deliveries
 from zrb_store.records import RunRecord, SessionRecord
-from zrb_store.settings import Projects
 
 _PAGE = 100  # sessions whose runs and errors are read by one statement each
 

@@ -176,7 +176,7 @@ def _output(database: Database) -> Iterator[Finding]:
     damaged = _Sample()
     with database.snapshot() as transaction:
         for *row, size, data in texts(transaction, "output"):
-            if OUTPUT["data"].problem(data) or records.size_of(data) != size:
+            if OUTPUT["data"].problem(data) or records.size_of_lines(data) != size:
                 damaged.add(row)
     remedy = "restore a backup, or delete these rows of zrb_output with SQL"
     yield from damaged.finding("error", "output-data", "attempt", "have a piece of output that is damaged", remedy)

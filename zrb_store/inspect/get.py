@@ -16,6 +16,7 @@ from zrb_store.errors import InvalidArgument, TaskNotFound, ValueNotFound
 from zrb_store.inspect.value import Damage, Value, find_history, find_queue, with_acts
 from zrb_store.local_time import rounded
 from zrb_store.names import full_name, nearest
+from zrb_store.process import Projects, current_project
 from zrb_store.queries import attempts, sessions, show
 from zrb_store.queries import history as step_history
 from zrb_store.queries import history as value_history
@@ -23,7 +24,6 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.history import ValueHistory, first_of_last
 from zrb_store.queries.runs import newest_result
 from zrb_store.records import AttemptRecord, JsonObject, JsonValue, SessionRecord, iso
-from zrb_store.settings import Projects, current_project
 
 
 @dataclass(frozen=True)

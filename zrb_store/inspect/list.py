@@ -17,12 +17,12 @@ from zrb_store.inspect.session_view import header
 from zrb_store.inspect.value import Damage
 from zrb_store.local_time import beginning
 from zrb_store.names import NamePattern
+from zrb_store.process import Projects
 from zrb_store.queries import lease, sessions
 from zrb_store.queries.by_hand import dead_by_queue
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_session, task_counts
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
-from zrb_store.settings import Projects
 
 STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
 HALTED = ("failed", "interrupted", "stale")

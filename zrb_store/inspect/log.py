@@ -210,7 +210,7 @@ def _lines(data: str, session: str, attempt: str, damage: Damage) -> list[Output
     if OUTPUT["data"].problem(data):
         damage.note(f"the output of {session}/{attempt}", ("data",))
         return []
-    return records.decode(data)
+    return records.decode_lines(data)
 
 
 class Printed(NamedTuple):

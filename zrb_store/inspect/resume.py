@@ -12,6 +12,7 @@ from zrb_store.db.transaction import Executor
 from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.inspect.alert import how_to_start_again
 from zrb_store.names import nearest
+from zrb_store.process import current_folder
 from zrb_store.queries import attempts, runs
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.dependent_steps import of_attempts
@@ -19,7 +20,6 @@ from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.show import live_values_of
 from zrb_store.queries.steps import count_done, refuse_repeating
 from zrb_store.records import AttemptRecord, SessionRecord
-from zrb_store.settings import current_folder
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def check_fields(kind: str, record: Record) -> None:
         problem = column.problem(record[name])
         require(problem is None, f"{name} {problem}")
     if kind == "output":
-        require(record["size"] == output_text.size_of(record["data"]), "size is not that of its lines")
+        require(record["size"] == output_text.size_of_lines(record["data"]), "size is not that of its lines")
 
 
 # -- lines

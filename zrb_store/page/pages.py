@@ -23,14 +23,15 @@ from zrb_store.inspect.report import Budget, describe
 from zrb_store.inspect.show import open_session
 from zrb_store.inspect.stats import recent_runs, task_stats
 from zrb_store.inspect.value import Damage
+from zrb_store.local_time import parse_duration
 from zrb_store.names import NamePattern
 from zrb_store.page.assets import SESSION_SCRIPTS
 from zrb_store.page.render import Context, address, address_of_session, as_json, measure
 from zrb_store.page.report import session_context
+from zrb_store.process import projects_named
 from zrb_store.queries.stats import RecentRun
 from zrb_store.records import JsonObject, JsonTree, JsonValue, Lazy, SessionRecord, iso, whole
 from zrb_store.render.format import preview, preview_items
-from zrb_store.settings import parse_duration, projects_named
 
 _FILTERS = ("name", "status", "task", "project", "since")
 _LENGTHS = ("1h", "1d", "7d", "30d")

@@ -13,7 +13,7 @@ from zrb_store.names import check_session_name
 from zrb_store.plugin import compat
 from zrb_store.plugin.inputs import given_inputs
 from zrb_store.plugin.messages import warn
-from zrb_store.settings import current_project
+from zrb_store.process import current_project
 
 if TYPE_CHECKING:
     from zrb.session.any_session import AnySession

@@ -23,9 +23,9 @@ from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
 from zrb_store.plugin.messages import ErrorExit, warn
+from zrb_store.process import current_project
 from zrb_store.records import SessionRecord
 from zrb_store.run import RunSpec
-from zrb_store.settings import current_project
 from zrb_store.store import Store
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from zrb_store.db.core import bindparam, literal_column, made_once, sa, statemen
 from zrb_store.db.dialect import among, matches
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import NamePattern
+from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.runs import is_of
 from zrb_store.queries.show import no_step
 from zrb_store.records import RunRecord, SessionRecord
-from zrb_store.settings import Projects
 
 
 @statement

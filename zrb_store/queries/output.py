@@ -95,7 +95,7 @@ def add(
     start = end.position + skipped
     first = start
     for number, (piece, size) in enumerate(_pieces(lines, limit // _PIECES), end.piece + 1):
-        data = records.encode(piece)
+        data = records.encode_lines(piece)
         params = {"attempt_id": attempt_id, "piece": number, "start": start, "size": size, "data": data}
         transaction.execute(_add(), params)
         start += size

@@ -16,10 +16,10 @@ from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, 
 from zrb_store.db.dialect import new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.masking import ErrorText
+from zrb_store.process import Projects, program_of
 from zrb_store.queries.clock import draw, given_moment, given_tick
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.records import RunRecord, SessionRecord
-from zrb_store.settings import Projects, program_of
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate

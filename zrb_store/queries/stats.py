@@ -13,11 +13,11 @@ from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Row, Transaction
+from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.by_hand import is_dead
 from zrb_store.queries.runs import is_of
 from zrb_store.records import RunRecord, SessionRecord
-from zrb_store.settings import Projects
 
 Ts = TypeVarTuple("Ts")
 

@@ -37,7 +37,7 @@ from zrb_store.errors import (
     ZrbStoreError,
 )
 from zrb_store.masking import error_text, mask_command, mask_text
-from zrb_store.process import identity
+from zrb_store.process import current_folder, identity, is_same_file
 from zrb_store.queries import attempts, deliveries, runs, sessions, steps
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
@@ -45,7 +45,6 @@ from zrb_store.queries.lease import how_it_died, refuse_live, suspected
 from zrb_store.queries.steps import refuse_repeating
 from zrb_store.records import AttemptRecord, RunRecord, SessionRecord
 from zrb_store.runtime import lease
-from zrb_store.settings import current_folder, is_same_file
 from zrb_store.xcom import Xcoms
 
 if TYPE_CHECKING:

@@ -7,13 +7,17 @@ import select as readiness
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from zrb_store.db.waiting import connect_until
+from zrb_store.db.patience import connect_until
 
 if TYPE_CHECKING:
+    import psycopg
     import sqlalchemy as sa
+    from sqlalchemy.pool import PoolProxiedConnection
 
+
+ServerConnection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 SECONDS = 10.0
 """How long the server may take to answer: as long as it may take to accept a connection."""
@@ -34,7 +38,7 @@ def until(deadline: float) -> Iterator[None]:
         connect_until.reset(token)
 
 
-def connect(engine: sa.Engine, deadline: float) -> Any:
+def connect(engine: sa.Engine, deadline: float) -> PoolProxiedConnection:
     """Open a connection.
 
     Args:
@@ -57,7 +61,7 @@ def addresses(parameters: Mapping[str, Any]) -> int:
     return count
 
 
-def answer(driver: Any, sql: str) -> list[bytes]:
+def answer(driver: ServerConnection, sql: str) -> list[bytes]:
     """Return the first row of a query that the server answers at once; an empty list if there is no row.
 
     A pooler accepts connections even if its server does not answer, and would let this process wait.
@@ -91,10 +95,10 @@ def answer(driver: Any, sql: str) -> list[bytes]:
         if result.error_message:
             raise psycopg.errors.error_from_result(result)
         if result.ntuples and not rows:
-            rows = [result.get_value(0, column) for column in range(result.nfields)]
+            rows = [result.get_value(0, column) or b"" for column in range(result.nfields)]
 
 
-def is_pooled(driver: Any, backend: int) -> bool:
+def is_pooled(driver: ServerConnection, backend: int) -> bool:
     """Whether there is a pooler between a connection and its server session, which is number `backend`.
 
     To each client a pooler gives a number of its own, because it must know whose statement a client wants to cancel.

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from zrb_store.db import REVISION
+from zrb_store.db.dialect.connecting import ServerConnection
+from zrb_store.db.dialect.hooks import Dialect, Ticket
 from zrb_store.db.dialect.statements import upgraded_meanwhile
 from zrb_store.db.transaction import Lost, Row, Transaction, failpoint
 from zrb_store.errors import StoreUnavailable
@@ -45,19 +47,7 @@ _END = (
 )
 
 
-class Ticket(NamedTuple):
-    """What a server finds a transaction by.
-
-    Attributes:
-        number: The transaction's number.
-        life: Since when the server has run without a crash; None if it does not say.
-    """
-
-    number: str
-    life: str | None
-
-
-def was_committed(driver: Any, ticket: Ticket, where: str) -> bool:
+def was_committed(driver: ServerConnection, ticket: Ticket, where: str) -> bool:
     """Whether a transaction was committed. If not, it never will be.
 
     Args:
@@ -71,7 +61,8 @@ def was_committed(driver: Any, ticket: Ticket, where: str) -> bool:
     """
     import psycopg
 
-    is_standby, status = driver.execute(_STATUS, {"number": int(ticket.number), "life": ticket.life}).fetchone()
+    asked = driver.execute(_STATUS, {"number": int(ticket.number), "life": ticket.life})
+    ((is_standby, status),) = asked.fetchall()
     if is_standby:
         raise psycopg.OperationalError("the server is a standby, and the connection was lost during a COMMIT")
     if status is None:
@@ -85,7 +76,7 @@ def was_committed(driver: Any, ticket: Ticket, where: str) -> bool:
     return bool(status == "committed")
 
 
-def end_session(driver: Any, session: str) -> None:
+def end_session(driver: ServerConnection, session: str) -> None:
     """End a server session, and wait for what it has committed. What it has not committed by then it never will.
 
     Args:
@@ -106,37 +97,6 @@ def end_session(driver: Any, session: str) -> None:
 # -- what the engine runs
 
 
-class CommitHooks(Protocol):
-    """What a database knows of transactions and sessions whose connection was lost."""
-
-    def begin(self, driver: Any) -> tuple[str | None, Ticket | None]:
-        """Begin a transaction that writes.
-
-        Returns:
-            The revision of the schema as the transaction sees it, and the ticket with which `was_committed` finds the
-            transaction again; None if nothing can be lost between a program and its database.
-        """
-
-    def was_committed(self, driver: Any, ticket: Ticket) -> bool:
-        """Whether a transaction was committed, about whose COMMIT there was no answer. If not, it never will be.
-
-        Raises:
-            StoreUnavailable: The server cannot tell.
-        """
-
-    def session_of(self, driver: Any) -> str | None:
-        """Return the server session of a connection, for `end_session`; None if that cannot be told."""
-
-    def end_session(self, driver: Any, session: str) -> None:
-        """Make sure, over another connection, that a session has committed all that it ever will.
-
-        Raises what `is_gone` recognizes if it has not ended yet.
-        """
-
-    def is_gone(self, error: BaseException) -> bool:
-        """Whether the connection is lost."""
-
-
 class _Sent(NamedTuple, Generic[T]):
     """A transaction whose COMMIT was sent: its ticket, what its work returned, and the values that died in it."""
 
@@ -150,7 +110,7 @@ class Committing(Generic[T]):
 
     def __init__(
         self,
-        hooks: CommitHooks,
+        hooks: Dialect[Any],
         work: Callable[[Transaction], T],
         name: str,
         shown_url: Callable[[], str],
@@ -205,14 +165,8 @@ class Committing(Generic[T]):
 class Asking:
     """A statement that commits itself, and that is tried, perhaps over several connections, until it was run once."""
 
-    def __init__(self, hooks: CommitHooks, write: Callable[[Transaction], list[Row]], lost: Lost) -> None:
-        """Prepare to run a statement.
-
-        Args:
-            hooks: Those of the database.
-            write: Runs the statement.
-            lost: Tells what it had returned if it was run.
-        """
+    def __init__(self, hooks: Dialect[Any], write: Callable[[Transaction], list[Row]], lost: Lost) -> None:
+        """Prepare to run a statement by `write`. If its answer is lost, `lost` tells what it had returned."""
         self._hooks = hooks
         self._write = write
         self._find = lost
@@ -239,8 +193,7 @@ class Asking:
             raise
 
 
-def roll_back(transaction: Transaction | None) -> None:
+def roll_back(transaction: Transaction) -> None:
     """End what is open on a connection. Nothing may be: SQLite may have rolled back by itself, if the disk is full."""
     with contextlib.suppress(Exception):  # a lost connection cannot answer
-        if transaction is not None:
-            transaction.driver.execute("ROLLBACK")
+        transaction.driver.execute("ROLLBACK")

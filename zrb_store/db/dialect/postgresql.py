@@ -11,20 +11,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from zrb_store.db import REVISION_SQL, waiting
-from zrb_store.db.core import sa, statement
-from zrb_store.db.dialect.connecting import addresses, answer, connect, is_pooled
-from zrb_store.db.dialect.lost_commits import ABOUT_SESSION_SQL, TICKET_SQL, Ticket, end_session, was_committed
-from zrb_store.db.dialect.watchdog import Watched, watch
+from zrb_store.db import REVISION_SQL, patience
+from zrb_store.db.core import sa
+from zrb_store.db.dialect.connecting import ServerConnection, addresses, answer, connect, is_pooled
+from zrb_store.db.dialect.hooks import Dialect, OpenDatabase, Ticket
+from zrb_store.db.dialect.lost_commits import ABOUT_SESSION_SQL, TICKET_SQL, end_session, was_committed
+from zrb_store.db.dialect.watchdog import watch
 from zrb_store.db.location import shown_url
+from zrb_store.db.patience import connect_until
 from zrb_store.db.transaction import Transaction
-from zrb_store.db.waiting import connect_until
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import mask_text
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
 
 if TYPE_CHECKING:
-    import psycopg
     from sqlalchemy.engine import URL
 
 # SQLSTATEs of a transaction that was rolled back because of another one.
@@ -67,26 +67,11 @@ def _may_be_standby(url: URL) -> bool:
     return several and url.query.get("target_session_attrs", "any") == "any"
 
 
-@statement
-def _has_versions() -> sa.TextClause:
-    # Only in the schema of our tables: a table in other schemas of the search_path may belong to another program.
-    return sa.text(
-        "SELECT tablename FROM pg_catalog.pg_tables "
-        "WHERE schemaname = current_schema() AND tablename IN ('zrb_version', 'zrb_session', 'alembic_version')"
-    )
-
-
-@statement
-def _has_foreign() -> sa.TextClause:
-    # No row: programs may share a PostgreSQL database, where the prefix of our tables keeps them apart.
-    return sa.text("SELECT 1 WHERE false")
-
-
 class NoConnectionLeft(StoreUnavailable):
     """The server, the role or a pooler allows no further connection."""
 
 
-class PostgreSQL:
+class PostgreSQL(Dialect[ServerConnection]):
     """PostgreSQL through psycopg 3, with one connection for each process.
 
     A pooler may give the server session to others between two transactions. So a setting lasts only until a transaction
@@ -97,18 +82,12 @@ class PostgreSQL:
     lock_timeout = "5s"  # after that, the operation is repeated until its own timeout
     begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     poll_every = 0.085
-    change_mark = None
-    backs_up = False
-    make_usable: str | None = None
     may_lose_answers = True
-    has_versions = staticmethod(_has_versions)
-    has_foreign = staticmethod(_has_foreign)
 
     def __init__(self) -> None:
-        self.commits_unsynced = False
         self._prepares = True
         self._where = ""
-        self._sessions: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self._sessions: WeakKeyDictionary[ServerConnection, str] = WeakKeyDictionary()
 
     def engine(self, url: URL, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
         self._where = shown_url(url)
@@ -137,7 +116,7 @@ class PostgreSQL:
                 parameters["connect_timeout"] = max(_LEAST, math.ceil(most / addresses(parameters)))
 
         @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads the server's version as text
-        def prepare(driver: psycopg.Connection[Any], _: Any) -> None:
+        def prepare(driver: ServerConnection, _: Any) -> None:
             try:
                 self._prepare(driver, url, durability)
             except BaseException:
@@ -146,13 +125,13 @@ class PostgreSQL:
 
         return lambda: engine
 
-    def connect(self, database: Watched) -> Any:
+    def connect(self, database: OpenDatabase) -> Any:
         began = database.began
-        said_at = began + waiting.WARN_AFTER
-        with database.notice.if_slow(waiting.UNREACHABLE, said_at, began, database.deadline):
+        said_at = began + patience.WARN_AFTER
+        with database.notice.if_slow(patience.UNREACHABLE, said_at, began, database.deadline):
             return connect(database.engine, database.deadline)
 
-    def _prepare(self, driver: Any, url: URL, durability: str) -> None:
+    def _prepare(self, driver: ServerConnection, url: URL, durability: str) -> None:
         """Prepare a new connection for use."""
         encoding = driver.info.parameter_status("server_encoding")
         if encoding and encoding != "UTF8":  # a pooler may not report it
@@ -169,13 +148,10 @@ class PostgreSQL:
         if durability == "full":
             self.commits_unsynced = synchronous_commit == b"off"
 
-    def watch(self, database: Watched) -> None:
+    def watch(self, database: OpenDatabase) -> None:
         watch(database)
 
-    def open_file(self, url: URL) -> None:
-        return None
-
-    def begin(self, driver: Any) -> tuple[str | None, Ticket | None]:
+    def begin(self, driver: ServerConnection) -> tuple[str | None, Ticket | None]:
         # The isolation level is given, because a server, a database or a role may have another default: a transaction
         # that has waited for a lock must see what was committed meanwhile. All statements are sent in one message. That
         # cannot be prepared, which psycopg does not notice if Ctrl-C interrupts it: hence prepare=False.
@@ -189,22 +165,19 @@ class PostgreSQL:
         row = cursor.fetchone()
         return (None, None) if row is None else (str(row[0]), Ticket(*row[1:]))
 
-    def was_committed(self, driver: Any, ticket: Ticket) -> bool:
+    def was_committed(self, driver: ServerConnection, ticket: Ticket) -> bool:
         return was_committed(driver, ticket, self._where)
 
-    def session_of(self, driver: Any) -> str | None:
+    def session_of(self, driver: ServerConnection) -> str | None:
         return self._sessions.get(driver)
 
-    def end_session(self, driver: Any, session: str) -> None:
+    def end_session(self, driver: ServerConnection, session: str) -> None:
         end_session(driver, session)
 
-    def create(self, url: URL) -> None:
-        pass
-
-    def is_idle(self, driver: Any) -> bool:
+    def is_idle(self, driver: ServerConnection) -> bool:
         return not (driver.closed or driver.pgconn.transaction_status or driver.pgconn.pipeline_status)
 
-    def is_ended(self, driver: Any) -> bool:
+    def is_ended(self, driver: ServerConnection) -> bool:
         # The server sends nothing over an idle connection. If there is something to read, the connection has ended.
         poll = readiness.poll()  # not select(), which rejects file descriptors above 1023
         poll.register(driver.fileno(), readiness.POLLIN)
@@ -213,9 +186,6 @@ class PostgreSQL:
     def latest_commit(self, connection: Transaction, url: URL) -> object:
         # Which transactions of the server have ended. Nothing is read from a table, and a standby knows it too.
         return connection.driver.execute("SELECT CAST(pg_catalog.txid_current_snapshot() AS text)").fetchone()
-
-    def written_file(self, url: URL) -> None:
-        return None
 
     def is_busy(self, error: BaseException) -> bool:
         import psycopg

@@ -1,32 +1,135 @@
-"""SQLite's hooks.
-
-Opening the file of a SQLite store. SQLAlchemy is not needed for it.
-
-Detect that the file of an open store was deleted or replaced.
-"""
+"""SQLite's hooks, and how its file is opened. SQLAlchemy is not needed for that."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zrb_store.db.core import compiling, sa, statement
-from zrb_store.db.dialect.lost_commits import Ticket
+from zrb_store.db.core import compiling, sa
+from zrb_store.db.dialect.hooks import Dialect, OpenDatabase
+from zrb_store.db.dialect.open_file import OpenFile
 from zrb_store.db.dialect.statements import revision_of
-from zrb_store.db.dialect.watchdog import Watched
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
+
+
+_SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+# Explanations of SQLite's errors by primary result code (https://www.sqlite.org/rescode.html).
+_SQLITE_REASONS = {
+    **dict.fromkeys(_SQLITE_BUSY, "is locked by another program; end it, or try again later"),
+    sqlite3.SQLITE_READONLY: "cannot be written: its file or folder is read-only for this user",
+    sqlite3.SQLITE_PERM: "is not allowed to this user; check the rights of the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; it must be a file that this user may read, in a folder it may write",
+    sqlite3.SQLITE_FULL: "cannot grow: the disk is full; free some space and try again",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: the disk reports an error",
+    sqlite3.SQLITE_CORRUPT: "is damaged; restore a backup, or save what is readable with `sqlite3 FILE .recover`",
+    sqlite3.SQLITE_NOTADB: "is not a SQLite database; name another file in ZRB_STORE_URL",
+}
+
+
+class _Connection:
+    """A connection as SQLAlchemy's pool hands it out.
+
+    Attributes:
+        driver_connection: The driver's connection.
+    """
+
+    def __init__(self, driver: sqlite3.Connection) -> None:
+        self.driver_connection = driver
+
+    def invalidate(self) -> None:
+        """Close it."""
+        self.driver_connection.close()
+
+
+class SQLite(Dialect[sqlite3.Connection]):
+    """SQLite 3.35 or newer in WAL mode, with one connection for each process."""
+
+    name = "sqlite"
+    begin_snapshot = "BEGIN"
+    poll_every = 0.03
+    backs_up = True
+    # A file that was restored from the copy of a VACUUM INTO is not in this mode.
+    make_usable: str | None = "PRAGMA journal_mode=WAL"
+
+    def engine(self, url: URL, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
+        self._open = functools.partial(_open, sqlite_path(url), read_only=read_only, durability=durability)
+        # Statements whose SQL is stored run without SQLAlchemy.
+        return functools.cache(lambda: compiling.sqlite_engine(self._open))
+
+    def connect(self, database: OpenDatabase) -> _Connection:
+        return _Connection(self._open())
+
+    def open_file(self, url: URL) -> OpenFile | None:
+        return OpenFile(sqlite_path(url))
+
+    def begin(self, driver: sqlite3.Connection) -> tuple[str | None, None]:
+        # A deferred transaction that reads and then writes fails at once if another process has written in between.
+        driver.execute("BEGIN IMMEDIATE")
+        return revision_of(driver), None
+
+    def create(self, url: URL) -> None:
+        path = sqlite_path(url)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # An existing file is never opened except by SQLite, because closing it would drop SQLite's locks.
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            # The permissions of an empty file, as touch creates it, were not chosen for what will be stored in it.
+            if path.is_file() and not path.stat().st_size:
+                with contextlib.suppress(PermissionError):  # the file belongs to another user, who lets us write to it
+                    path.chmod(path.stat().st_mode & 0o600)
+
+    def is_idle(self, driver: sqlite3.Connection) -> bool:
+        return not driver.in_transaction  # a Ctrl-C during a rollback leaves the transaction open
+
+    def change_mark(self, connection: Transaction) -> object:
+        # The first number tells of commits over other connections, the second of changes over this one. A new
+        # connection counts anew.
+        ((others,),) = connection.driver.execute("PRAGMA data_version").fetchall()
+        return connection, others, connection.driver.total_changes
+
+    def latest_commit(self, connection: Transaction, url: URL) -> object:
+        # A connection that was opened while there was no log, in a folder that we may not write, sees no commit.
+        path = sqlite_path(url)
+        return self.change_mark(connection), *(stamp(file) for file in (path, wal(path)))
+
+    def written_file(self, url: URL) -> Path:
+        return wal(sqlite_path(url).resolve())  # SQLite follows symbolic links, too
+
+    def is_busy(self, error: BaseException) -> bool:
+        return primary_code(error) in _SQLITE_BUSY
+
+    def explain(self, error: BaseException, url: URL, *, locked: bool = False) -> ZrbStoreError | None:
+        path = sqlite_path(url)
+        if isinstance(error, (OSError, sqlite3.OperationalError)) and is_out_of_files():
+            return StoreUnavailable(f"the store {path} cannot be opened: {OUT_OF_FILES}")
+        if isinstance(error, PermissionError):
+            return StoreUnavailable(f"the store {path} {_SQLITE_REASONS[sqlite3.SQLITE_PERM]} ({error.strerror})")
+        if isinstance(error, OSError):
+            return StoreUnavailable(f"the store {path} cannot be created: {error.strerror or error}")
+        if not isinstance(error, sqlite3.Error):
+            return None
+        if isinstance(error, sqlite3.IntegrityError):
+            return ZrbStoreError(f"the store {path} refuses rows that contradict each other: {error}")
+        if path.is_dir():
+            return StoreUnavailable(f"the store {path} is a folder; name a file in it")
+        code = primary_code(error)
+        reason = _SQLITE_REASONS.get(sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR and _is_full(path) else code)
+        return StoreUnavailable(f"the store {path} {reason} ({error})") if reason else None
+
+
+# -- its file
 
 
 def open_uri(uri: str) -> sqlite3.Connection:
@@ -87,234 +190,6 @@ def stamp(path: Path) -> tuple[int, int] | None:
 def primary_code(error: BaseException) -> int:
     """Return SQLite's primary result code of an error; 0 if it has none."""
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-
-
-FileIdentity = tuple[int, int]
-
-# Each connection holds a shared lock on this byte of the -shm file (UNIX_SHM_DMS in SQLite's os_unix.c).
-_LOCKED_BYTE = 128
-
-
-class StoreReplaced(StoreUnavailable):
-    """The file of the store was deleted, or another file has taken its name."""
-
-
-class OpenFile:
-    """A database file that a connection of this process has open.
-
-    If the file is deleted or replaced, SQLite keeps writing to the old file, which nobody can find any more. It also
-    leaves a -wal file, which SQLite would apply to the new file of the same name. If only the -wal file is deleted, the
-    next process makes another one, and neither sees what the other writes.
-
-    Attributes:
-        has_lost_log: Whether the -wal file was deleted or replaced, as far as `is_kept` has found.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._name = str(path)
-        self._file = _identity(path)
-        self._wal: FileIdentity | None = None
-        self._wal_name = f"{path}-wal"
-        self.has_lost_log = False
-
-    def is_in_place(self) -> bool:
-        """Whether the path still leads to this file."""
-        return _identity(self._name) == self._file
-
-    def is_kept(self) -> bool:
-        """Whether the path still leads to this file, and its -wal file is still that of the first write.
-
-        Ask after each write, while the connection is open: SQLite keeps the -wal file as long.
-        """
-        in_place, log = self.is_in_place(), _identity(self._wal_name)
-        if self._wal is None and in_place:
-            self._wal = log  # the first write has created it
-        self.has_lost_log = self._wal is not None and log != self._wal
-        return in_place and not self.has_lost_log
-
-    def let_close(self, driver: object) -> bool:
-        """Whether the connection may be closed. If not, it stays open as long as the process, whoever forgets it.
-
-        It would write a lost log over what others have written since, and delete theirs.
-        """
-        if not self.has_lost_log or _identity(self._wal_name) is None:
-            return True
-        import ctypes  # late: few need it
-
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(driver))
-        return False
-
-    def put_log_aside(self) -> None:
-        """If the file was replaced, rename its -wal file to `-wal.replaced`. Call this once the connection is closed.
-
-        A -wal file that another process uses, or that belongs to the new file, is left alone.
-        """
-        wal, index = self._beside("-wal"), self._beside("-shm")
-        if self.is_in_place() or not self._path.exists() or _identity(wal) != self._wal or not index.exists():
-            return
-        with index.open("r+b") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCKED_BYTE)
-            except OSError:
-                return
-            wal.rename(self._beside("-wal.replaced"))
-            index.unlink()
-
-    def _beside(self, ending: str) -> Path:
-        return self._path.with_name(self._path.name + ending)
-
-
-def _identity(path: Path | str) -> FileIdentity | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - Path.stat takes longer, and every write waits for this
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-_SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
-# Explanations of SQLite's errors by primary result code (https://www.sqlite.org/rescode.html).
-_SQLITE_REASONS = {
-    **dict.fromkeys(_SQLITE_BUSY, "is locked by another program; end it, or try again later"),
-    sqlite3.SQLITE_READONLY: "cannot be written: its file or folder is read-only for this user",
-    sqlite3.SQLITE_PERM: "is not allowed to this user; check the rights of the file and its folder",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened; it must be a file that this user may read, in a folder it may write",
-    sqlite3.SQLITE_FULL: "cannot grow: the disk is full; free some space and try again",
-    sqlite3.SQLITE_IOERR: "cannot be read or written: the disk reports an error",
-    sqlite3.SQLITE_CORRUPT: "is damaged; restore a backup, or save what is readable with `sqlite3 FILE .recover`",
-    sqlite3.SQLITE_NOTADB: "is not a SQLite database; name another file in ZRB_STORE_URL",
-}
-
-
-@statement
-def _has_versions() -> sa.TextClause:
-    return sa.text("SELECT name FROM sqlite_master WHERE name IN ('zrb_version', 'zrb_session', 'alembic_version')")
-
-
-@statement
-def _has_foreign() -> sa.TextClause:
-    return sa.text(
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' "
-        "AND name NOT GLOB 'sqlite_*' LIMIT 1"
-    )
-
-
-class _Connection:
-    """A connection as SQLAlchemy's pool hands it out.
-
-    Attributes:
-        driver_connection: The driver's connection.
-    """
-
-    def __init__(self, driver: sqlite3.Connection) -> None:
-        self.driver_connection = driver
-
-    def invalidate(self) -> None:
-        """Close it."""
-        self.driver_connection.close()
-
-
-class SQLite:
-    """SQLite 3.35 or newer in WAL mode, with one connection for each process."""
-
-    name = "sqlite"
-    begin_snapshot = "BEGIN"
-    poll_every = 0.03
-    backs_up = True
-    # A file that was restored from the copy of a VACUUM INTO is not in this mode.
-    make_usable: str | None = "PRAGMA journal_mode=WAL"
-    may_lose_answers = False
-    commits_unsynced = False
-    has_versions = staticmethod(_has_versions)
-    has_foreign = staticmethod(_has_foreign)
-
-    def engine(self, url: URL, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
-        self._open = functools.partial(_open, sqlite_path(url), read_only=read_only, durability=durability)
-        # Statements whose SQL is stored run without SQLAlchemy.
-        return functools.cache(lambda: compiling.sqlite_engine(self._open))
-
-    def connect(self, database: Watched) -> Any:
-        return _Connection(self._open())
-
-    def watch(self, database: Watched) -> None:
-        pass
-
-    def open_file(self, url: URL) -> OpenFile | None:
-        return OpenFile(sqlite_path(url))
-
-    def begin(self, driver: Any) -> tuple[str | None, None]:
-        # A deferred transaction that reads and then writes fails at once if another process has written in between.
-        driver.execute("BEGIN IMMEDIATE")
-        return revision_of(driver), None
-
-    def was_committed(self, driver: Any, ticket: Ticket) -> bool:
-        raise NotImplementedError("begin gives no ticket")
-
-    def session_of(self, driver: Any) -> None:
-        return None
-
-    def end_session(self, driver: Any, session: str) -> None:
-        raise NotImplementedError("there are no sessions")
-
-    def create(self, url: URL) -> None:
-        path = sqlite_path(url)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # An existing file is never opened except by SQLite, because closing it would drop SQLite's locks.
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError:
-            # The permissions of an empty file, as touch creates it, were not chosen for what will be stored in it.
-            if path.is_file() and not path.stat().st_size:
-                with contextlib.suppress(PermissionError):  # the file belongs to another user, who lets us write to it
-                    path.chmod(path.stat().st_mode & 0o600)
-
-    def is_idle(self, driver: Any) -> bool:
-        return not driver.in_transaction  # a Ctrl-C during a rollback leaves the transaction open
-
-    def is_ended(self, driver: Any) -> bool:
-        return False
-
-    def change_mark(self, connection: Transaction) -> object:
-        # The first number tells of commits over other connections, the second of changes over this one. A new
-        # connection counts anew.
-        ((others,),) = connection.driver.execute("PRAGMA data_version").fetchall()
-        return connection, others, connection.driver.total_changes
-
-    def latest_commit(self, connection: Transaction, url: URL) -> object:
-        # A connection that was opened while there was no log, in a folder that we may not write, sees no commit.
-        path = sqlite_path(url)
-        return self.change_mark(connection), *(stamp(file) for file in (path, wal(path)))
-
-    def written_file(self, url: URL) -> Path:
-        return wal(sqlite_path(url).resolve())  # SQLite follows symbolic links, too
-
-    def is_busy(self, error: BaseException) -> bool:
-        return primary_code(error) in _SQLITE_BUSY
-
-    def stops_preparing(self, error: BaseException) -> bool:
-        return False
-
-    def is_gone(self, error: BaseException) -> bool:
-        return False
-
-    def explain(self, error: BaseException, url: URL, *, locked: bool = False) -> ZrbStoreError | None:
-        path = sqlite_path(url)
-        if isinstance(error, (OSError, sqlite3.OperationalError)) and is_out_of_files():
-            return StoreUnavailable(f"the store {path} cannot be opened: {OUT_OF_FILES}")
-        if isinstance(error, PermissionError):
-            return StoreUnavailable(f"the store {path} {_SQLITE_REASONS[sqlite3.SQLITE_PERM]} ({error.strerror})")
-        if isinstance(error, OSError):
-            return StoreUnavailable(f"the store {path} cannot be created: {error.strerror or error}")
-        if not isinstance(error, sqlite3.Error):
-            return None
-        if isinstance(error, sqlite3.IntegrityError):
-            return ZrbStoreError(f"the store {path} refuses rows that contradict each other: {error}")
-        if path.is_dir():
-            return StoreUnavailable(f"the store {path} is a folder; name a file in it")
-        code = primary_code(error)
-        reason = _SQLITE_REASONS.get(sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR and _is_full(path) else code)
-        return StoreUnavailable(f"the store {path} {reason} ({error})") if reason else None
 
 
 def _open(path: Path, *, read_only: bool, durability: str) -> sqlite3.Connection:

@@ -1,9 +1,9 @@
-"""The parts of statements that differ between the two databases."""
+"""The parts of statements that differ between the two databases, and how a statement notices an upgrade."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from zrb_store.db import REVISION, REVISION_SQL
 from zrb_store.db.core import bindparam, compiling, literal_column, sa, statement, t
@@ -16,55 +16,97 @@ if TYPE_CHECKING:
 
 def now() -> sa.ColumnElement[int]:
     """Return the database's clock, in microseconds since 1970, as of the evaluation rather than the transaction."""
-    return compiling.now()
+    return compiling.Expression(
+        sa.BigInteger(),
+        sqlite="(zrb_now() / 1000)",
+        postgresql="CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)",
+    )
 
 
 def tick() -> sa.ColumnElement[int]:
-    """Return the tick of a change of a queue."""
-    return compiling.tick()
+    """Return the tick of a change of a queue: it comes after the last event, and before the next one."""
+    sqlite = "(SELECT tick FROM zrb_clock)"
+    return compiling.Expression(sa.BigInteger(), sqlite=sqlite, postgresql="nextval('zrb_tick')")
 
 
 def next_tick() -> sa.ColumnElement[int]:
-    """Return the tick of an event: an attempt begins or ends."""
-    return compiling.next_tick()
+    """Return the tick of an event: an attempt begins or ends. A trigger advances SQLite's clock (`tables.py`)."""
+    sqlite = "(SELECT tick + 1 FROM zrb_clock)"
+    return compiling.Expression(sa.BigInteger(), sqlite=sqlite, postgresql="nextval('zrb_tick')")
 
 
 def new_id(table: str) -> sa.ColumnElement[int]:
-    """Return an id for a new row of a table."""
-    return compiling.new_id(literal_column(table))
+    """Return an id for a new row of a table: higher than those that there are, and part of it random.
+
+    Restored from a copy, a store continues to count from where the copy was made. If ids were consecutive, a process
+    that has the store open would take the rows of others for those that it knows.
+    """
+    return compiling.Expression(
+        sa.BigInteger(),
+        sqlite=f"((SELECT coalesce(max(id), 0) FROM {table}) + 1 + (random() & 268435455))",
+        postgresql=_POSTGRESQL_ID.format(table),
+    )
 
 
 def new_ids(table: str, order: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
-    """Return ids for several new rows of a table, in the order of a column."""
-    return compiling.new_ids(literal_column(table), order)
+    """Return ids as `new_id` gives them, for several rows of one statement, in the order of a column."""
+    first = f"(SELECT coalesce(max(id), 0) + (random() & 268435455) FROM {table})"  # the same for all rows
+    sqlite = f"({first} + row_number() OVER (ORDER BY {{0}}))"
+    return compiling.Expression(sa.BigInteger(), order, sqlite=sqlite, postgresql=_POSTGRESQL_ID.format(table))
+
+
+_POSTGRESQL_ID = "(nextval('{0}_id_seq') * 268435456 + CAST(floor(random() * 268435456) AS BIGINT))"
 
 
 def byte_length(text: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
     """Return the size of a text in bytes, as UTF-8."""
-    return compiling.byte_length(text)
+    # SQLite has octet_length only since 3.43. Its length() counts characters, and only up to a NUL.
+    sqlite = "length(CAST({0} AS BLOB))"
+    return compiling.Expression(sa.Integer(), text, sqlite=sqlite, postgresql="octet_length({0})")
+
+
+# These are SQL, because SQLAlchemy leaves out the names of tables in what an UPDATE returns on SQLite.
+_OF_VALUE = "{0}.queue_id = zrb_value.queue_id AND {0}.seq = zrb_value.seq"
+_MORE = f"SELECT 1 FROM zrb_chunk AS more WHERE {_OF_VALUE.format('more')} AND more.number = 1"
+_FIRST = f"SELECT chunk.data FROM zrb_chunk AS chunk WHERE {_OF_VALUE.format('chunk')} AND chunk.number = 0"
+_IN_ORDER = (
+    f"SELECT chunk.data, chunk.number FROM zrb_chunk AS chunk WHERE {_OF_VALUE.format('chunk')} ORDER BY chunk.number"
+)
+_TEXT = "CASE WHEN zrb_value.data = '' THEN coalesce(({0}), '') ELSE zrb_value.data END"
 
 
 def short_text() -> sa.ColumnElement[str]:
-    """Return the text of a value, or nothing if that takes more than a look (`queries/chunks.py`)."""
-    return compiling.short_text()
+    """Return the text of a value of `zrb_value`, or nothing if that takes more than a look (`queries/chunks.py`)."""
+    return compiling.Expression(
+        sa.Text(),
+        sqlite=_TEXT.format(f"{_FIRST} AND NOT EXISTS ({_MORE})"),
+        postgresql="zrb_value.data",  # even if no value has chunks, to look for them would take 6 us more
+    )
 
 
 def whole_text() -> sa.ColumnElement[str]:
-    """Return the text of a value, however long it is."""
-    return compiling.whole_text()
-
-
-class HasUrl(Protocol):
-    """What has the URL of a store, with passwords masked."""
-
-    @property
-    def shown_url(self) -> str:
-        """The URL."""
+    """Return the text of a value of `zrb_value`, however long it is."""
+    # SQLite has an ORDER BY in group_concat() only since 3.44.
+    sqlite = f"SELECT group_concat(in_order.data, '') FROM ({_IN_ORDER}) AS in_order"
+    postgresql = f"SELECT string_agg(in_order.data, '' ORDER BY in_order.number) FROM ({_IN_ORDER}) AS in_order"
+    return compiling.Expression(sa.Text(), sqlite=_TEXT.format(sqlite), postgresql=_TEXT.format(postgresql))
 
 
 def schema_is_unchanged() -> sa.Exists:
     """Return a condition for each statement that writes outside a transaction: nobody has upgraded the store since."""
     return sa.exists(sa.select(literal_column("1")).where(t.version.c.version_num == literal_column(f"'{REVISION}'")))
+
+
+@statement
+def tables_of_revision(dialect_name: str) -> sa.TextClause:
+    """Return the names of those tables that exist and that `version_table` needs to know about."""
+    names = "('zrb_version', 'zrb_session', 'alembic_version')"
+    if dialect_name == "sqlite":
+        return sa.text(f"SELECT name FROM sqlite_master WHERE name IN {names}")
+    # Only in the schema of our tables: a table in other schemas of the search_path may belong to another program.
+    return sa.text(
+        f"SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename IN {names}"
+    )
 
 
 def revision_of(driver: Any) -> str | None:
@@ -79,12 +121,6 @@ def upgraded_meanwhile(shown_url: str, found: str | None) -> SchemaAhead:
         f"the store {shown_url} was changed to revision {found} while this process had it open: "
         "end this process, and start it again with the zrb-store that made the change"
     )
-
-
-def refuse_upgraded(driver: Any, database: HasUrl) -> None:
-    """Raise `SchemaAhead` if another process has upgraded the store since it was opened."""
-    if (found := revision_of(driver)) != REVISION:
-        raise upgraded_meanwhile(database.shown_url, found)
 
 
 def insert_if_absent(dialect_name: str, table: sa.Table) -> sa.Insert:

@@ -16,14 +16,12 @@ import socket
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from zrb_store.db import waiting
-from zrb_store.db.dialect.connecting import SECONDS, answer, connect, is_pooled, until
-from zrb_store.db.waiting import Notice
-
-if TYPE_CHECKING:
-    import sqlalchemy as sa
+from zrb_store.db import patience
+from zrb_store.db.dialect.connecting import SECONDS, ServerConnection, answer, connect, is_pooled, until
+from zrb_store.db.dialect.hooks import OpenDatabase
+from zrb_store.db.transaction import Transaction
 
 LOOK_EVERY = 0.5
 """Seconds between two checks."""
@@ -47,52 +45,6 @@ _PLACEHOLDER = re.compile(r"%(?:%|(?:\(\w+\))?[sbt])")
 _SHOWN = 500  # the server may cut the text of a statement after 1024 bytes
 
 
-class Statement(Protocol):
-    """The connection of an operation in progress.
-
-    Attributes:
-        driver: psycopg's connection.
-        sql: The newest statement that was sent over it.
-        sent: How many statements were sent over it.
-        cancelled: Whether the server was asked to cancel one of them.
-    """
-
-    driver: Any
-    sql: str
-    sent: int
-    cancelled: bool
-
-
-class Watched(Protocol):
-    """What the watchdog needs to know of a database.
-
-    Attributes:
-        closed: Whether the database was closed.
-        began: When the operation under way began, by `time.monotonic`.
-        notice: The warning that the database cannot be used at the moment.
-    """
-
-    closed: bool
-    began: float
-    notice: Notice
-
-    @property
-    def deadline(self) -> float:
-        """When the operation under way stops waiting, by `time.monotonic`."""
-
-    @property
-    def engine(self) -> sa.Engine:
-        """The engine, for another connection to the same server."""
-
-    @property
-    def under_way(self) -> Statement | None:
-        """The connection while an operation uses it, else None."""
-
-    @property
-    def is_overdue(self) -> bool:
-        """Whether this process has to end, and has waited long enough."""
-
-
 class _Watchdog:
     """The owner of the thread, which starts with the first database and ends with the last."""
 
@@ -102,12 +54,12 @@ class _Watchdog:
     def forget(self) -> None:
         """Start from nothing: a forked child inherits the databases, but not the thread."""
         self._lock = threading.Lock()
-        self._databases: weakref.WeakSet[Watched] = weakref.WeakSet()
+        self._databases: weakref.WeakSet[OpenDatabase] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
         self._since: dict[int, tuple[int, float]] = {}
         self._asked: dict[int, int] = {}
 
-    def add(self, database: Watched) -> None:
+    def add(self, database: OpenDatabase) -> None:
         with self._lock:
             self._databases.add(database)
             if self._thread is None:
@@ -127,7 +79,7 @@ class _Watchdog:
                     self._check(database)
             del databases, database  # the thread must not keep them alive
 
-    def _check(self, database: Watched) -> None:
+    def _check(self, database: OpenDatabase) -> None:
         statement = database.under_way
         key = id(database)
         if statement is None or not _is_active(statement.driver):
@@ -141,14 +93,14 @@ class _Watchdog:
         now = time.monotonic()
         if number != statement.sent:
             self._since[key] = (statement.sent, now)
-        elif now - since > ASK_AFTER or (now > database.deadline and since < database.began + waiting.WARN_AFTER):
+        elif now - since > ASK_AFTER or (now > database.deadline and since < database.began + patience.WARN_AFTER):
             self._ask(database, statement, number, cancel=True)
             self._since.pop(key, None)
-        elif now - database.began > waiting.WARN_AFTER - _ANSWER_WITHIN and self._asked.get(key) != number:
+        elif now - database.began > patience.WARN_AFTER - _ANSWER_WITHIN and self._asked.get(key) != number:
             self._asked[key] = number
             self._ask(database, statement, number, cancel=False)
 
-    def _ask(self, database: Watched, statement: Statement, number: int, *, cancel: bool) -> None:
+    def _ask(self, database: OpenDatabase, statement: Transaction, number: int, *, cancel: bool) -> None:
         """Ask the server whether a statement waits for a lock, and say so."""
         driver = statement.driver
         now, began, waits_until = time.monotonic(), database.began, database.deadline
@@ -157,7 +109,7 @@ class _Watchdog:
         found = False
         try:
             with (
-                database.notice.if_slow(waiting.UNREACHABLE, now + _ANSWER_WITHIN, began, waits_until),
+                database.notice.if_slow(patience.UNREACHABLE, now + _ANSWER_WITHIN, began, waits_until),
                 contextlib.closing(connect(database.engine, deadline)) as connection,
             ):
                 other: Any = connection.driver_connection
@@ -167,21 +119,21 @@ class _Watchdog:
                         found = _is_locked_out(statement, other, cancel=cancel)
                     statement.cancelled = cancel and found
             if found:
-                database.notice.give(waiting.LOCKED, began, waits_until)
+                database.notice.give(patience.LOCKED, began, waits_until)
         except Exception as error:  # noqa: BLE001 - any error means that the server has not answered
             if "FATAL:" not in str(error) and statement.sent == number:  # FATAL is an answer: the server refuses us
                 _log.warning("the PostgreSQL server does not answer: its connection is given up (%s)", error)
                 _break(driver)
 
 
-def _is_locked_out(statement: Statement, other: Any, *, cancel: bool) -> bool:
+def _is_locked_out(statement: Transaction, other: Any, *, cancel: bool) -> bool:
     """Return whether a statement waits for a lock."""
     driver = statement.driver
     if not is_pooled(other, int(answer(other, "SELECT pg_catalog.pg_backend_pid()")[0])):
         what = "pg_catalog.pg_cancel_backend(pid)" if cancel else "1"
         return bool(answer(other, _IF_LOCKED_OUT.format(what=what, pid=driver.pgconn.backend_pid)))
     # It may also have waited for a server session, and so run for less time than this process has waited.
-    seconds = 0.8 * (ASK_AFTER if cancel else waiting.WARN_AFTER - _ANSWER_WITHIN)
+    seconds = 0.8 * (ASK_AFTER if cancel else patience.WARN_AFTER - _ANSWER_WITHIN)
     if not answer(other, _IS_LOCKED_OUT.format(pattern=_pattern(statement.sql), seconds=seconds)):
         return False
     if cancel:
@@ -197,11 +149,11 @@ def _pattern(sql: str) -> str:
     return f"'{pattern}%'"
 
 
-def _is_active(driver: Any) -> bool:
+def _is_active(driver: ServerConnection) -> bool:
     return bool(driver.pgconn.transaction_status == 1)  # PQTRANS_ACTIVE: a command is in progress
 
 
-def _break(driver: Any) -> None:
+def _break(driver: ServerConnection) -> None:
     """End a connection on which a thread is waiting; psycopg then reports it as lost."""
     with socket.socket(fileno=os.dup(driver.pgconn.socket)) as connection:
         connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,7 @@
-"""Waiting for a database that is locked or unreachable, and saying so."""
+"""How long operations wait for a database that is locked or unreachable, how often they ask, and the warning about it.
+
+All times are those of `time.monotonic`.
+"""
 
 from __future__ import annotations
 
@@ -26,58 +29,7 @@ _GIVE_UP_FOR = 5.0  # seconds after a timeout in which other operations do not w
 _log = logging.getLogger("zrb_store")
 
 connect_until: ContextVar[float | None] = ContextVar("zrb_store_connect_until", default=None)
-"""When a server must have accepted a connection, by `time.monotonic`; None if nobody cares."""
-
-
-class Notice:
-    """The warning that a store cannot be used at the moment: one for all operations that wait for it.
-
-    Attributes:
-        given_for: When the operation began for which it was logged last, by `time.monotonic`; None if none waited.
-    """
-
-    def __init__(self, store: str) -> None:
-        """Begin without a warning."""
-        self.given_for: float | None = None
-        self._store = store
-        self._lock = threading.Lock()
-        self._until = -math.inf
-
-    def give(self, why: str, began: float, deadline: float) -> None:
-        """Log that an operation waits, unless that is over, or was said for another one.
-
-        Args:
-            why: What is the matter with the store.
-        """
-        now = time.monotonic()
-        with self._lock:
-            if now < self._until or now >= deadline:
-                return
-            self.given_for, self._until = began, deadline
-        _log.warning("the store %s %s: waiting up to %.0f s more", self._store, why, deadline - now)
-
-    def revoke(self) -> None:
-        """Log that the operation has succeeded for which the warning was logged."""
-        began, self.given_for, self._until = self.given_for, None, -math.inf
-        if began is not None:
-            _log.warning("the store %s can be used again, after %.0f s", self._store, time.monotonic() - began)
-
-    @contextlib.contextmanager
-    def if_slow(self, why: str, said_at: float, began: float, deadline: float) -> Iterator[None]:
-        """Log that an operation waits if the block, which nothing can interrupt, takes too long.
-
-        Args:
-            why: What is the matter with the store then.
-            said_at: When it has taken too long, by `time.monotonic`.
-            began: When the operation began.
-        """
-        timer = threading.Timer(max(0.0, said_at - time.monotonic()), self.give, (why, began, deadline))
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
+"""When a server must have accepted a connection; None if that is not limited."""
 
 
 class Patience:
@@ -86,34 +38,29 @@ class Patience:
     Attributes:
         timeout: Seconds for which an operation is retried.
         read_timeout: The same, if the database was opened for reading only: nothing is lost if a reader gives up.
-        began: When the operation under way began, by `time.monotonic`.
+        began: When the operation under way began.
         notice: The warning that the store cannot be used at the moment.
         operations: How many operations have succeeded since one had to wait.
-        gave_up_at: When one gave up waiting last, by `time.monotonic`.
+        gave_up_at: When one gave up waiting last.
     """
 
     timeout = 30.0
     read_timeout = 5.0
 
     def __init__(self, store: str, *, read_only: bool) -> None:
-        """Begin with an operation that has no time.
-
-        Args:
-            read_only: Whether the database was opened for reading only.
-        """
+        """Wait for the store of this URL, which may have been opened for reading only."""
         self.notice = Notice(store)
         self.began = 0.0
         self.operations = 0
         self.gave_up_at = -math.inf
-        self._stop_at: float | None = None
+        self._stop_at = math.inf
         if read_only:
             self.timeout = min(self.timeout, self.read_timeout)
 
     @property
     def deadline(self) -> float:
-        """When the operation under way stops waiting, by `time.monotonic`."""
-        end = self.began + self.timeout
-        return end if self._stop_at is None else min(end, self._stop_at)
+        """When the operation under way stops waiting."""
+        return min(self.began + self.timeout, self._stop_at)
 
     def begin_waiting(self, began: float) -> Wait:
         """Return how an operation waits that began then."""
@@ -132,17 +79,17 @@ class Patience:
 
     def wait_again(self) -> None:
         """Revoke `stop_waiting`, because the process continues."""
-        self._stop_at = None
+        self._stop_at = math.inf
 
     @property
     def is_stopping(self) -> bool:
         """Whether `stop_waiting` was called, because the process has to end."""
-        return self._stop_at is not None
+        return self._stop_at < math.inf
 
     @property
     def is_overdue(self) -> bool:
         """Whether the process has to end, and the time of `stop_waiting` is over."""
-        return self._stop_at is not None and time.monotonic() > self._stop_at
+        return time.monotonic() > self._stop_at
 
 
 class Wait:
@@ -153,28 +100,22 @@ class Wait:
     """
 
     def __init__(self, notice: Notice, began: float, timeout: float, operations: int) -> None:
-        """Begin to wait.
+        """Wait at most until `timeout` seconds after the operation began.
 
         Args:
             notice: The warning that the store cannot be used.
-            timeout: How many seconds after that the waiting ends.
             operations: How many operations were done here since one had to wait.
         """
+        self.is_unreachable = False
         self._notice = notice
         self._began = began
         self._deadline = began + timeout
         self._tries = 0
         self._pause = min(max(_PER_OPERATION * operations, _SHORTEST), _LONGEST)
-        self.is_unreachable = False
 
-    def is_over(self, stop_at: float | None) -> bool:
-        """Whether the time is up.
-
-        Args:
-            stop_at: When all waiting in this process ends, by `time.monotonic`; None if that is not limited.
-        """
-        now = time.monotonic()
-        return now >= self._deadline or (stop_at is not None and now >= stop_at)
+    def is_over(self, stop_at: float) -> bool:
+        """Whether the time is up, or all waiting in this process, which ends at `stop_at`."""
+        return time.monotonic() >= min(self._deadline, stop_at)
 
     def sleep(self) -> None:
         """Pause before the next try."""
@@ -198,3 +139,43 @@ class Wait:
         else:
             self._pause = min(self._pause * 1.2, _SHORTEST)
         return pause
+
+
+class Notice:
+    """The warning that a store cannot be used at the moment: one for all operations that wait for it.
+
+    Attributes:
+        given_for: When the operation began for which it was logged last; None if none waited.
+    """
+
+    def __init__(self, store: str) -> None:
+        self.given_for: float | None = None
+        self._store = store
+        self._lock = threading.Lock()
+        self._until = -math.inf
+
+    def give(self, why: str, began: float, deadline: float) -> None:
+        """Log why an operation waits, unless its waiting is over, or another operation has logged it."""
+        now = time.monotonic()
+        with self._lock:
+            if now < self._until or now >= deadline:
+                return
+            self.given_for, self._until = began, deadline
+        _log.warning("the store %s %s: waiting up to %.0f s more", self._store, why, deadline - now)
+
+    def revoke_for(self, began: float) -> None:
+        """Log that the operation that began then has succeeded, if the warning was logged for it."""
+        if self.given_for == began:
+            self.given_for, self._until = None, -math.inf
+            _log.warning("the store %s can be used again, after %.0f s", self._store, time.monotonic() - began)
+
+    @contextlib.contextmanager
+    def if_slow(self, why: str, said_at: float, began: float, deadline: float) -> Iterator[None]:
+        """Log why an operation waits if the block, which nothing can interrupt, still runs at the time `said_at`."""
+        timer = threading.Timer(max(0.0, said_at - time.monotonic()), self.give, (why, began, deadline))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
