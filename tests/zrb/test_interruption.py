@@ -189,7 +189,7 @@ def test_a_lost_lease_ends_the_run(zrb: Zrb, action: str) -> None:
     """No retry, fallback or successor starts any more, and nothing changes."""
     steps(zrb, TAKE_OVER.replace("ACTION", action))
     with (zrb.folder / "zrb_init.py").open("a") as file:
-        file.write("\nfrom zrb_store import lease\nlease._renewal.interval = 0.5\n")
+        file.write("\nfrom zrb_store.runtime import lease\nlease._renewal.interval = 0.5\n")
     running = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(signal.SIGSTOP)
     with closing(sqlite3.connect(zrb.db)) as database:
         database.execute("UPDATE zrb_run SET lease_expires_at = 1, suspected_at = 1")
@@ -257,8 +257,8 @@ def test_a_store_that_goes_away_ends_the_run(zrb: Zrb) -> None:
 
 
 INTERRUPTED = """
-from zrb_store.db import failpoints
-from zrb_store.plugin import attempts, command_environment, recorder
+from zrb_store.db import transaction
+from zrb_store.plugin import attempts, recorder
 
 def once(owner, name):
     stock = getattr(owner, name)
@@ -288,7 +288,7 @@ def main(ctx):
 @only(lambda version: version < (2,) or version >= (3, 28))  # this does not depend on the release
 @pytest.mark.parametrize(
     "place",
-    ["failpoints.set_callback(at)", "once(recorder.Recorder, 'view')", "once(command_environment, 'export_attempt')"],
+    ["transaction.set_callback(at)", "once(recorder.Recorder, 'view')", "once(attempts, 'export_attempt')"],
     ids=["in the store", "before its view", "before its action"],
 )
 def test_an_interrupt_before_the_action_does_not_leave_the_attempt_open(zrb: Zrb, place: str) -> None:

@@ -202,7 +202,8 @@ def test_a_completed_once_step_of_a_server_that_starts_over_is_uncertain(zrb: Zr
 
 
 REFUSED = """
-from zrb_store import lease, step
+from zrb_store import step
+from zrb_store.runtime import lease
 lease._renewal.interval = 30.0
 
 def wait(*_):

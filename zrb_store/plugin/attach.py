@@ -168,11 +168,11 @@ def _attach(task: AnyTask, zrb_session: Any, outer: Any) -> Recorder:
 
         for added, text in recorder.run.added_inputs.items():
             warn(describe_added(added, name, text))
-    if (resumed or recorder.goes_on) and parent is None:
+    if (resumed or recorder.completed.goes_on) and parent is None:
         from zrb_store.inspect.resume import without_task  # late: only a resume needs it
 
-        warn(messages.resumed(name, recorder.decisions))
-        for line in without_task(store.database, recorder.run.session_id, recorder.decisions):
+        warn(messages.resumed(name, recorder.completed.decisions))
+        for line in without_task(store.database, recorder.run.session_id, recorder.completed.decisions):
             warn(line)
     zrb_session._name = name
     setattr(zrb_session, compat.RECORDER, recorder)

@@ -1,10 +1,6 @@
-"""Run every action of zrb's tasks as an attempt.
+"""Conducts a zrb session from its start to its end, and runs every action of its tasks as an attempt.
 
-Conduct one zrb session from its start to its end, and say how to resume it.
-
-The environment of the commands that a task starts.
-
-A run of a user's task that is not stored. Its `ctx.xcom` behaves as if it were.
+A session that is not stored runs in memory, and its `ctx.xcom` behaves as if it were stored.
 """
 
 from __future__ import annotations
@@ -24,6 +20,7 @@ from zrb_store.plugin.attach import recorder_of
 from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.output import keep_output
 from zrb_store.plugin.signals import signals
+from zrb_store.render.format import PROGRAM
 
 if TYPE_CHECKING:
     from zrb.context.any_context import AnyContext
@@ -154,7 +151,7 @@ async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: 
     try:
         with recorder.end_run_on_refusal():
             recorder.refuse_if_ended()
-            done = recorder.completed_before(task)
+            done = recorder.completed.find(task, recorder.run)
             if done is not None:
                 ctx.log_info(f"Completed before as {done.name}: its stored result is used")
                 return recorder.restore(task, done)
@@ -276,7 +273,7 @@ def _is_cancelled() -> bool:
 
 def _how_to_resume(recorder: Recorder, outcome: str) -> str:
     name = recorder.run.session
-    if recorder.zrb_session.task_path and speaker.can_resume:
+    if recorder.zrb_session.task_path and speaker.program != PROGRAM:
         return f"session {name} {_PAST[outcome]}; `{speaker.program} resume {name}` runs what is left of it"
     what = "task" if recorder.zrb_session.task_path else "program"
     return f"session {name} {_PAST[outcome]}; start this {what} again with ZRB_STORE_SESSION={name} to run what is left"
