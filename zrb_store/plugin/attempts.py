@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store import settings
 from zrb_store.masking import mask_word
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.queries.store import Owner
+
+R = TypeVar("R")
 
 
 def export_attempt(ctx: AnyContext, url: str, token: str) -> None:
@@ -212,14 +214,14 @@ def task_name_of_action() -> str:
     return str(ctx._task_name)
 
 
-async def run_session(exec_root_tasks: Callable[[Any, Any], Any], task: AnyTask, session: Any) -> Any:
-    """Run the main task of a zrb session as zrb does, and store the session if it is to be stored."""
+async def run_session(run: Callable[[], Awaitable[Any]], task: AnyTask, session: Any) -> Any:
+    """Run the main task of a zrb session as zrb does, by `run`, and store the session if it is to be stored."""
     for line in settings.unknown_variables():
         warn(line)
     if not attach.is_to_be_stored(task, session):
         if attach.is_users_run(task, session):
             run_in_memory(session)
-        return await exec_root_tasks(task, session)
+        return await run()
     with outside_attempts() as outer:
         try:
             recorder = attach.attach(task, session, outer)
@@ -230,20 +232,20 @@ async def run_session(exec_root_tasks: Callable[[Any, Any], Any], task: AnyTask,
             return completed.result
         if recorder is None:
             run_in_memory(session)
-            return await exec_root_tasks(task, session)
-        return await _conduct(recorder, exec_root_tasks, task, session)
+            return await run()
+        return await _conduct(recorder, run, is_inner=session.parent is not None)
 
 
-async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any], task: AnyTask, session: Any) -> Any:
+async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]], *, is_inner: bool) -> R:
     signals.begin(recorder)
     failure: BaseException | None = None
-    result = None
     try:
-        result = await exec_root_tasks(task, session)
+        result = await run()
     except BaseException as error:  # noqa: BLE001 - raised again below, when the run has been ended
         failure = error
     # zrb swallows a cancellation up to and including 2.45, but the asyncio task remembers it.
-    interrupted = signals.received or _is_cancelled()
+    current = asyncio.current_task()
+    interrupted = signals.received or (current is not None and current.cancelling() > 0)
     await recorder.wait_for_actions()
     uncertain = list(recorder.uncertain)
     if uncertain and not interrupted and not isinstance(failure, (SystemExit, KeyboardInterrupt)):
@@ -252,7 +254,7 @@ async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any
         warn(str(other))
     interrupted = interrupted or isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt))
     outcome = recorder.end(failure, interrupted=interrupted)
-    if outcome != "completed" and recorder.fatal is None and session.parent is None:
+    if outcome != "completed" and recorder.fatal is None and not is_inner:
         warn(_how_to_resume(recorder, outcome))
     stopped = signals.received
     signals.end(recorder)
@@ -263,12 +265,6 @@ async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any
     if failure is not None:
         raise failure
     return result
-
-
-def _is_cancelled() -> bool:
-    """Whether the running asyncio task was asked to stop."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _how_to_resume(recorder: Recorder, outcome: str) -> str:

@@ -1,8 +1,7 @@
-"""Everything that the plugin uses of zrb, and how its releases differ.
+"""Everything that the plugin uses of zrb, and how its releases differ. Only this module asks which release runs.
 
-The names of the attributes that the plugin sets on zrb's objects.
-
-Replacement of attributes of zrb's classes, all of them or none.
+It names the attributes that the plugin sets on zrb's objects, and replaces (`Patches`) and lists (`TOUCHED`) what is
+zrb's.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from zrb.callback.callback import Callback
@@ -58,6 +57,11 @@ class Patches:
         """Set an attribute of a class or a module."""
         self._replaced.append((owner, name, vars(owner).get(name, _ABSENT)))
         setattr(owner, name, new)
+
+    def wrap(self, owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
+        """Replace a function of a class or a module by what `wrapper` makes of it."""
+        stock = vars(owner)[name] if name in vars(owner) else getattr(owner, name)
+        self.put(owner, name, functools.wraps(stock)(wrapper(stock)))
 
     def undo(self) -> None:
         """Restore everything, the last change first."""
@@ -122,7 +126,7 @@ _SEED_PLACEHOLDER = r"(?<!\{)\{(ctx\.[^{}]+)\}(?!\})"  # compiled at its first u
 
 # Everything of zrb that the plugin touches: functions with their first parameters (async ones are coroutine functions),
 # properties, and attributes that __init__ sets, with their types. A `?` marks what some releases lack.
-# A zrb that differs from this is left alone (see surface.py).
+# A zrb that differs from this is left alone (see `hooks.problems`).
 TOUCHED: dict[Any, dict[str, Any]] = {
     BaseTask: {
         ACTION: "async (self, ctx)",

@@ -1,6 +1,6 @@
-"""Inputs of a zrb session: those that are stored and compared, and secret ones, which are never stored.
+"""Inputs of a zrb session: how its main task was given them, what of them is stored and compared, and which are secret.
 
-How the main task of a zrb session was given its inputs: as texts, which zrb parses, or as objects.
+Secret inputs are never stored: only whether they were given.
 """
 
 from __future__ import annotations
