@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+Action = Callable[["AnyTask", "AnyContext"], Any]
+
 
 def export_attempt(ctx: AnyContext, url: str, token: str) -> None:
     """Tell the commands of a CmdTask which attempt they belong to. A zrb among them runs a session of its own."""
@@ -89,9 +91,9 @@ def run_in_memory(zrb_session: Any) -> None:
 
 
 # The context whose action runs. An override that calls super() must not begin a second attempt.
-_inside: ContextVar[Any] = ContextVar("zrb_store_inside", default=None)
+_inside: ContextVar[compat.Context | None] = ContextVar("zrb_store_inside", default=None)
 
-_seen: set[type[Any]] = set()
+_seen: set[type[AnyTask]] = set()
 
 
 def wrap_action(task: AnyTask) -> None:
@@ -114,11 +116,10 @@ def wrap_action(task: AnyTask) -> None:
                 setattr(base, compat.ACTION, _wrapped(action))
 
 
-def _wrapped(action: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _wrapped(action: Action) -> Action:
     @functools.wraps(action)
-    async def attempt_action(self: Any, ctx: AnyContext) -> Any:
-        recorder = _recorder_of_action(self, ctx)
-        if recorder is not None:
+    async def attempt_action(self: AnyTask, ctx: AnyContext) -> Any:
+        if isinstance(ctx, compat.Context) and (recorder := _recorder_of_action(self, ctx)) is not None:
             return await _attempt(recorder, action, self, ctx)
         outer = _inside.get()
         if isinstance(ctx, compat.Context):
@@ -136,7 +137,7 @@ def _wrapped(action: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _recorder_of_action(task: AnyTask, ctx: AnyContext) -> Recorder | None:
-    if _inside.get() is ctx or not isinstance(ctx, compat.Context):
+    if _inside.get() is ctx:
         return None
     session: Any = ctx.session
     recorder = recorder_of(session)
@@ -146,7 +147,7 @@ def _recorder_of_action(task: AnyTask, ctx: AnyContext) -> Recorder | None:
     return recorder
 
 
-async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: AnyTask, ctx: AnyContext) -> Any:
+async def _attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compat.Context) -> Any:
     from zrb_store.xcom.taking import current_attempt  # late: imports SQLAlchemy
 
     outer = _inside.get(), current_attempt.get()

@@ -22,12 +22,13 @@ from zrb_store.plugin.messages import ErrorExit, speaker, warn
 
 if TYPE_CHECKING:
     from zrb.context.any_context import AnyContext
+    from zrb.group.any_group import AnyGroup
     from zrb.task.any_task import AnyTask
 
 
 GROUP = "xcom"
 
-_own_group: Any = None
+_own_group: AnyGroup | None = None
 
 
 def hook_command_line(patches: Patches) -> None:
@@ -45,7 +46,7 @@ def hook_command_line(patches: Patches) -> None:
     speaker.program = _program()
 
 
-def _task(name: str, purpose: str, error_exit: ErrorExit) -> Any:
+def _task(name: str, purpose: str, error_exit: ErrorExit) -> AnyTask:
     def action(ctx: AnyContext) -> None:
         # Only a program that calls the task gets here: the command line is taken over before.
         raise SystemExit(dispatch([name, *map(str, ctx.args)], error_exit))
@@ -82,7 +83,7 @@ def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
     run, run_task, print_run_command = cli.run, cli._run_task, cli._print_run_command
 
     @functools.wraps(run)
-    def run_or_dispatch(self: Any, str_args: list[str] | None = None, *args: Any, **kwargs: Any) -> Any:
+    def run_or_dispatch(self: compat.Cli, str_args: list[str] | None = None, *args: Any, **kwargs: Any) -> Any:
         words = list(str_args or [])
         if words[:1] == [GROUP] and _own_group is not None and self.subgroups.get(GROUP) is _own_group:
             raise SystemExit(dispatch(words[1:], error_exit))
@@ -95,16 +96,18 @@ def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
             raise
 
     @functools.wraps(run_task)
-    def run_task_or_refuse(self: Any, task: AnyTask, words: Any, run_kwargs: Any, *args: Any, **kwargs: Any) -> Any:
+    def run_task_or_refuse(
+        self: compat.Cli, task: AnyTask, words: list[str], run_kwargs: Mapping[str, str], *args: Any, **kwargs: Any
+    ) -> Any:
         with error_exit:
             if session := settings.session_name():
                 run_kwargs = ask_again(task, run_kwargs, session)
             return run_task(self, task, words, run_kwargs, *args, **kwargs)
 
     @functools.wraps(print_run_command)
-    def print_run_command_if_run(self: Any, *args: Any, **kwargs: Any) -> Any:
-        # A refusal is one line.
-        return None if error_exit.code is not None else print_run_command(self, *args, **kwargs)
+    def print_run_command_if_run(self: compat.Cli, run_command: str) -> None:
+        if error_exit.code is None:  # a refusal is one line
+            print_run_command(self, run_command)
 
     patches.put(cli, "run", run_or_dispatch)
     patches.put(cli, "_run_task", run_task_or_refuse)

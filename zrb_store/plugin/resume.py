@@ -1,6 +1,6 @@
-"""`zrb xcom resume`: plan and run what a stored session has left to do, with its stored inputs.
+"""`zrb xcom resume`: plan and run what a stored session has left to do (`Resumer`).
 
-The inputs of a session that is resumed: those that are stored, and those that the user gives again.
+First come its inputs: those that are stored, and those that the user gives again.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def _shown(name: str, value: Any) -> str:
     return one_line(mask_text(mask_remembered(repr(masked))))
 
 
-def ask(task_input: AnyInput, context: Any, *, was_given: bool) -> str:
+def ask(task_input: AnyInput, context: compat.SharedContext, *, was_given: bool) -> str:
     """Ask for a secret input as zrb asks, or return its default.
 
     Args:
@@ -269,7 +269,7 @@ def ask(task_input: AnyInput, context: Any, *, was_given: bool) -> str:
     return answer
 
 
-def _prompt(task_input: AnyInput, context: Any) -> str:
+def _prompt(task_input: AnyInput, context: compat.SharedContext) -> str:
     try:
         with warnings.catch_warnings():
             # A piped answer is as good as a typed one.
@@ -313,7 +313,7 @@ class Resumer:
 
     def __init__(self, error_exit: ErrorExit) -> None:
         self._error_exit = error_exit
-        self._task: Any = None
+        self._task: AnyTask
         self._zrb_session: Any = None
         self._graph: Graph
         self._runs = True
@@ -395,7 +395,7 @@ class Resumer:
             print(result)
 
 
-def _main_task(session: SessionRecord) -> Any:
+def _main_task(session: SessionRecord) -> AnyTask:
     path = " ".join(session.path)
     # Also if its task is a command: without its parent, its results and its mapped queues would go nowhere.
     if is_of_event(session):

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ConfigDict, RootModel, TypeAdapter
 from pydantic_ai.messages import ModelMessage
+from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_core import to_jsonable_python
 
 # What differs from run to run, or is not sent to the model.
@@ -224,16 +225,13 @@ class Fingerprints:
         self._definitions: tuple[Any, dict[str, Any]] | None = None
 
     def of(
-        self, model: Any, settings: Mapping[str, Any] | None, parameters: Any, messages: Sequence[ModelMessage]
+        self,
+        model: Model,
+        settings: Mapping[str, Any] | None,
+        parameters: ModelRequestParameters,
+        messages: Sequence[ModelMessage],
     ) -> Request:
-        """Return the fingerprint of a request.
-
-        Args:
-            model: pydantic-ai's model.
-            settings: Its settings.
-            parameters: pydantic-ai's request parameters.
-            messages: The messages.
-        """
+        """Return the fingerprint of a request."""
         instructions = [part.content for part in getattr(parameters, "instruction_parts", None) or ()]
         parts = {
             "settings": {
@@ -244,7 +242,7 @@ class Fingerprints:
         }
         return Request(model_name(model), parts, [self._of_message(message) for message in messages])
 
-    def _tools_and_output(self, parameters: Any) -> dict[str, Any]:
+    def _tools_and_output(self, parameters: ModelRequestParameters) -> dict[str, Any]:
         tools = (*parameters.function_tools, *parameters.output_tools)
         output = (
             parameters.output_mode,
@@ -270,7 +268,7 @@ class Fingerprints:
         return found
 
 
-def model_name(model: Any) -> str:
+def model_name(model: Model) -> str:
     """Return the name of a pydantic-ai model with its provider."""
     return str(getattr(model, "model_id", None) or model.model_name)
 
