@@ -142,9 +142,8 @@ def _recorder_of_action(task: AnyTask, ctx: AnyContext) -> Recorder | None:
     session: Any = ctx.session
     recorder = recorder_of(session)
     # An action run by hand with another task's context is part of that task's attempt.
-    if recorder is None or session._context.get(task) is not ctx or recorder.open_attempt(task):
-        return None
-    return recorder
+    is_other = recorder is None or session._context.get(task) is not ctx or recorder.open_attempt(task)
+    return None if is_other else recorder
 
 
 async def _attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compat.Context) -> Any:

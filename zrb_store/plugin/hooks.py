@@ -95,7 +95,7 @@ def _problems_of_objects() -> list[str]:
     return found or [problem for problem, is_ok in _conditions(shared_ctx, session, task).items() if not is_ok]
 
 
-def _conditions(shared_ctx: Any, session: Any, task: AnyTask) -> dict[str, bool]:
+def _conditions(shared_ctx: SharedContext, session: Session, task: AnyTask) -> dict[str, bool]:
     """Return whether other conditions hold, each named by its violation."""
     status = session.get_task_status(task)
     queue: Any = compat.Xcom([1])

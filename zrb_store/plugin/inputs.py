@@ -121,11 +121,7 @@ class Secrets:
 
 
 def given_secrets(task: AnyTask, found: Mapping[str, Any], words: Sequence[str]) -> set[str]:
-    """Return the names of a task's secret inputs that were given: a resume must not take their defaults instead.
-
-    Args:
-        found: The inputs of its session, by name.
-    """
+    """Return the names of a task's secret inputs that were given: a resume must not take their defaults instead."""
     given = set()
     # zrb before 3 makes the defaults of a session that it starts without the environment.
     contexts = [compat.SharedContext(env=env) for env in (dict(os.environ), {})]
@@ -176,10 +172,7 @@ def inputs_to_store(
     store becomes `{"text": TEXT}`, with the text that zrb parsed.
 
     Args:
-        shared_ctx: The context of its session, which has the inputs.
-        given: How they were given.
-        secrets: The secret inputs.
-        given_now: Names of those that were given.
+        given_now: Names of the secret inputs that were given.
     """
     found = shared_ctx.input
     declared = {task_input.name: task_input for task_input in task.inputs}
