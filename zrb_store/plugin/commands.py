@@ -105,9 +105,9 @@ def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
             return run_task(self, task, words, run_kwargs, *args, **kwargs)
 
     @functools.wraps(print_run_command)
-    def print_run_command_if_run(self: compat.Cli, run_command: str) -> None:
+    def print_run_command_if_run(*args: Any, **kwargs: Any) -> None:
         if error_exit.code is None:  # a refusal is one line
-            print_run_command(self, run_command)
+            print_run_command(*args, **kwargs)
 
     patches.put(cli, "run", run_or_dispatch)
     patches.put(cli, "_run_task", run_task_or_refuse)

@@ -144,11 +144,13 @@ def _get_system_prompt(stock: Callable[P, str]) -> Callable[P, str]:
 
 
 def _get_effective_prompt(stock: Callable[..., Any]) -> Callable[..., Any]:
-    def get_effective_prompt(self: AnyTask, ctx: AnyContext, message: Any, attachments: Any, *args: Any) -> Any:
+    def get_effective_prompt(
+        self: AnyTask, ctx: AnyContext, message: Any, attachments: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         # A retry goes on from the steps, not from a history with a notice.
         if _running.get() is not None:
             return message, attachments
-        return stock(self, ctx, message, attachments, *args)
+        return stock(self, ctx, message, attachments, *args, **kwargs)
 
     return get_effective_prompt
 
