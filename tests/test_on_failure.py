@@ -202,7 +202,7 @@ class TestItsCommand:
         program = (
             "import sys\n"
             "from zrb_store import open_store\n"
-            "from zrb_store import on_failure\n"
+            "from zrb_store.runtime import on_failure\n"
             "on_failure.PATIENCE = float(sys.argv[1])\n"
             "with open_store() as store, store.session('night').run() as run:\n"
             "    raise ValueError\n"
