@@ -159,7 +159,7 @@ def test_without_tz_only_a_time_that_is_shown_twice_names_its_zone(zone: str, mo
 
     # A context of its own: `zone` ends before `monkeypatch`, which would set TZ for all tests that follow.
     with monkeypatch.context() as patched:
-        patched.setattr("zrb_store.render.format.on_terminal", lambda: True)
+        patched.setattr("sys.stdout.isatty", lambda: True)
         patched.delenv("TZ")  # the zone of this process stays as it is: nothing calls tzset
         times = TimeFormat(at("2025-10-26T00:00:00Z"))
         assert times.brief(at("2025-10-26T00:30:00Z")) == "02:30:00 CEST"

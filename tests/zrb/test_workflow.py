@@ -172,7 +172,7 @@ def test_a_kill_round_the_commit_of_a_result(zrb: Zrb, point: str) -> None:
     """No value is lost or delivered twice, although zrb itself pushes the result a little later."""
     zrb.tasks(
         f"""
-        from zrb_store.db import transaction as failpoints
+        from zrb_store.db import transaction
 
         def kill(point):
             if point == {point!r} and not exists("killed"):
@@ -182,7 +182,7 @@ def test_a_kill_round_the_commit_of_a_result(zrb: Zrb, point: str) -> None:
         @make_task(name="make", retries=0)
         def make(ctx):
             ran("make")
-            failpoints.set_callback(kill)
+            transaction.set_callback(kill)
             return ["made"]
 
         @make_task(name="take", upstream=make, retries=0, group=cli)
@@ -197,7 +197,7 @@ def test_a_kill_round_the_commit_of_a_result(zrb: Zrb, point: str) -> None:
 
 
 CHAOS = """
-from zrb_store.db import transaction as failpoints
+from zrb_store.db import transaction
 
 reached = 0
 
@@ -207,7 +207,7 @@ def at(point):
     if reached == int(os.environ["DIE_AT"]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-failpoints.set_callback(at)
+transaction.set_callback(at)
 inbox = [Task(name="feed", retries=0, action=lambda ctx: ctx.xcom["todo"].extend(range(4)))]
 
 def work(ctx):

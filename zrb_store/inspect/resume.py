@@ -10,14 +10,12 @@ from dataclasses import dataclass, field, replace
 
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import InvalidArgument, TaskNotFound
-from zrb_store.inspect.alert import how_to_start_again
 from zrb_store.names import nearest
 from zrb_store.process import current_folder
 from zrb_store.queries import attempts, runs
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.dependent_steps import of_attempts
 from zrb_store.queries.lease import refuse_live
-from zrb_store.queries.show import live_values_of
 from zrb_store.queries.steps import count_done, refuse_repeating
 from zrb_store.records import AttemptRecord, SessionRecord
 
@@ -330,6 +328,8 @@ def refuse_program(executor: Executor, session: SessionRecord) -> None:
     known = runs.of_session(executor, session.id)
     if not known:
         raise TaskNotFound(f"session {session.name} was never run: it has queues, and nothing to resume")
+    from zrb_store.inspect.alert import how_to_start_again  # late: only a refusal needs it
+
     command = how_to_start_again(session, known, current_folder())
     how = f"`{command}` goes on with it" if command else "start its program again"
     raise TaskNotFound(f"session {session.name} was not started by a command of zrb: {how}")
@@ -345,6 +345,8 @@ def without_task(executor: Executor, session_id: int, decisions: Iterable[Decisi
     lines = []
     for decision in decisions:
         if decision.reason == "gone":
+            from zrb_store.queries.show import live_values_of  # late: few tasks are gone
+
             left = live_values_of(executor, session_id, decision.task).items()
             values = [f"{count} value{'s' * (count > 1)} in queue {name}" for name, count in left]
             lines.append(

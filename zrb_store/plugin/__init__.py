@@ -14,12 +14,10 @@ def install() -> None:
         return
     _installed = True
     try:
-        from zrb_store.plugin import hooks  # late: an import that fails must not stop zrb
+        from zrb_store.plugin import hooks  # late: not every zrb has what it imports
 
         problems = hooks.problems()
         if not problems:
-            from zrb_store.plugin import hooks  # late: not every zrb has what it imports
-
             hooks.install()
     except Exception as error:  # noqa: BLE001 - whatever a later release has changed: the user's tasks run
         problems = [f"{type(error).__name__}: {error}"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.plugin.resume import ResumeRequest
+    from zrb_store.queries.store import Owner
     from zrb_store.store import Store
 
 
@@ -91,11 +92,10 @@ def is_to_be_stored(task: AnyTask, zrb_session: AnySession) -> bool:
     return not (compat.declared_by_zrb(task) and task.name in ("start-server", "version"))
 
 
-def attach(task: AnyTask, zrb_session: AnySession, outer: Any) -> Recorder | None:
+def attach(task: AnyTask, zrb_session: AnySession, outer: Owner | None) -> Recorder | None:
     """Begin to store a zrb session: its run takes the lease, and `ctx.xcom` becomes durable.
 
     Args:
-        zrb_session: zrb's session, with its inputs.
         outer: The attempt that starts this session, if there is one.
 
     Returns:
@@ -108,8 +108,6 @@ def attach(task: AnyTask, zrb_session: AnySession, outer: Any) -> Recorder | Non
     ignoring = settings.on_error() == "ignore"
     try:
         return _attach(task, zrb_session, outer)
-    except SessionCompleted:
-        raise
     except (StoreUnavailable, StoreMissing, SchemaAhead, SchemaBehind) as error:
         if not ignoring:
             raise
@@ -117,7 +115,7 @@ def attach(task: AnyTask, zrb_session: AnySession, outer: Any) -> Recorder | Non
         return None
 
 
-def _attach(task: AnyTask, zrb_session: Any, outer: Any) -> Recorder:
+def _attach(task: AnyTask, zrb_session: Any, outer: Owner | None) -> Recorder:
     # late: imports SQLAlchemy
     from zrb_store.plugin import messages
     from zrb_store.plugin.graph import Graph
@@ -153,11 +151,9 @@ def _attach(task: AnyTask, zrb_session: Any, outer: Any) -> Recorder:
         again=resumed is not None and resumed.forced is not None,
     )
     name = check_session_name(given or (parent.next_child() if parent else _unused(str(zrb_session.name), store)))
+    forced, repeat_once = (resumed.forced, resumed.repeat_once) if resumed else (None, False)
     try:
-        if resumed is None:
-            recorder.start(store, name, spec)
-        else:
-            recorder.start(store, name, spec, resumed.forced, repeat_once=resumed.repeat_once)
+        recorder.start(store, name, spec, forced, repeat_once=repeat_once)
     except SessionCompleted:
         result, finished_at = recorder.stored_result()
         has_result, is_resume = result is not None, resumed is not None
@@ -168,11 +164,11 @@ def _attach(task: AnyTask, zrb_session: Any, outer: Any) -> Recorder:
 
         for added, text in recorder.run.added_inputs.items():
             warn(describe_added(added, name, text))
-    if (resumed or recorder.goes_on) and parent is None:
+    if (resumed or recorder.completed.goes_on) and parent is None:
         from zrb_store.inspect.resume import without_task  # late: only a resume needs it
 
-        warn(messages.resumed(name, recorder.decisions))
-        for line in without_task(store.database, recorder.run.session_id, recorder.decisions):
+        warn(messages.resumed(name, recorder.completed.decisions))
+        for line in without_task(store.database, recorder.run.session_id, recorder.completed.decisions):
             warn(line)
     zrb_session._name = name
     setattr(zrb_session, compat.RECORDER, recorder)
@@ -188,7 +184,7 @@ def _origin(zrb_session: AnySession, parent: Recorder | None, is_web: bool) -> s
     return "library" if zrb_session.root_group is None else "cli"
 
 
-def _parent_name(parent: Recorder | None, outer: Any, store: Store) -> str | None:
+def _parent_name(parent: Recorder | None, outer: Owner | None, store: Store) -> str | None:
     if parent is not None:
         return parent.run.session
     if outer is not None:

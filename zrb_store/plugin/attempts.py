@@ -1,10 +1,6 @@
-"""Run every action of zrb's tasks as an attempt.
+"""Conducts a zrb session from its start to its end, and runs every action of its tasks as an attempt.
 
-Conduct one zrb session from its start to its end, and say how to resume it.
-
-The environment of the commands that a task starts.
-
-A run of a user's task that is not stored. Its `ctx.xcom` behaves as if it were.
+A session that is not stored runs in memory, and its `ctx.xcom` behaves as if it were stored.
 """
 
 from __future__ import annotations
@@ -13,9 +9,9 @@ import asyncio
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store import settings
 from zrb_store.masking import mask_word
@@ -24,6 +20,7 @@ from zrb_store.plugin.attach import recorder_of
 from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.output import keep_output
 from zrb_store.plugin.signals import signals
+from zrb_store.render.format import PROGRAM
 
 if TYPE_CHECKING:
     from zrb.context.any_context import AnyContext
@@ -32,6 +29,10 @@ if TYPE_CHECKING:
 
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.queries.store import Owner
+
+R = TypeVar("R")
+
+Action = Callable[["AnyTask", "AnyContext"], Any]
 
 
 def export_attempt(ctx: AnyContext, url: str, token: str) -> None:
@@ -90,9 +91,9 @@ def run_in_memory(zrb_session: Any) -> None:
 
 
 # The context whose action runs. An override that calls super() must not begin a second attempt.
-_inside: ContextVar[Any] = ContextVar("zrb_store_inside", default=None)
+_inside: ContextVar[compat.Context | None] = ContextVar("zrb_store_inside", default=None)
 
-_seen: set[type[Any]] = set()
+_seen: set[type[AnyTask]] = set()
 
 
 def wrap_action(task: AnyTask) -> None:
@@ -115,11 +116,10 @@ def wrap_action(task: AnyTask) -> None:
                 setattr(base, compat.ACTION, _wrapped(action))
 
 
-def _wrapped(action: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _wrapped(action: Action) -> Action:
     @functools.wraps(action)
-    async def attempt_action(self: Any, ctx: AnyContext) -> Any:
-        recorder = _recorder_of_action(self, ctx)
-        if recorder is not None:
+    async def attempt_action(self: AnyTask, ctx: AnyContext) -> Any:
+        if isinstance(ctx, compat.Context) and (recorder := _recorder_of_action(self, ctx)) is not None:
             return await _attempt(recorder, action, self, ctx)
         outer = _inside.get()
         if isinstance(ctx, compat.Context):
@@ -137,24 +137,23 @@ def _wrapped(action: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _recorder_of_action(task: AnyTask, ctx: AnyContext) -> Recorder | None:
-    if _inside.get() is ctx or not isinstance(ctx, compat.Context):
+    if _inside.get() is ctx:
         return None
     session: Any = ctx.session
     recorder = recorder_of(session)
     # An action run by hand with another task's context is part of that task's attempt.
-    if recorder is None or session._context.get(task) is not ctx or recorder.open_attempt(task):
-        return None
-    return recorder
+    is_other = recorder is None or session._context.get(task) is not ctx or recorder.open_attempt(task)
+    return None if is_other else recorder
 
 
-async def _attempt(recorder: Recorder, action: Callable[[Any, Any], Any], task: AnyTask, ctx: AnyContext) -> Any:
+async def _attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compat.Context) -> Any:
     from zrb_store.xcom.taking import current_attempt  # late: imports SQLAlchemy
 
     outer = _inside.get(), current_attempt.get()
     try:
         with recorder.end_run_on_refusal():
             recorder.refuse_if_ended()
-            done = recorder.completed_before(task)
+            done = recorder.completed.find(task, recorder.run)
             if done is not None:
                 ctx.log_info(f"Completed before as {done.name}: its stored result is used")
                 return recorder.restore(task, done)
@@ -215,14 +214,14 @@ def task_name_of_action() -> str:
     return str(ctx._task_name)
 
 
-async def run_session(exec_root_tasks: Callable[[Any, Any], Any], task: AnyTask, session: Any) -> Any:
-    """Run the main task of a zrb session as zrb does, and store the session if it is to be stored."""
+async def run_session(run: Callable[[], Awaitable[Any]], task: AnyTask, session: Any) -> Any:
+    """Run the main task of a zrb session as zrb does, by `run`, and store the session if it is to be stored."""
     for line in settings.unknown_variables():
         warn(line)
     if not attach.is_to_be_stored(task, session):
         if attach.is_users_run(task, session):
             run_in_memory(session)
-        return await exec_root_tasks(task, session)
+        return await run()
     with outside_attempts() as outer:
         try:
             recorder = attach.attach(task, session, outer)
@@ -233,20 +232,20 @@ async def run_session(exec_root_tasks: Callable[[Any, Any], Any], task: AnyTask,
             return completed.result
         if recorder is None:
             run_in_memory(session)
-            return await exec_root_tasks(task, session)
-        return await _conduct(recorder, exec_root_tasks, task, session)
+            return await run()
+        return await _conduct(recorder, run, is_inner=session.parent is not None)
 
 
-async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any], task: AnyTask, session: Any) -> Any:
+async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]], *, is_inner: bool) -> R:
     signals.begin(recorder)
     failure: BaseException | None = None
-    result = None
     try:
-        result = await exec_root_tasks(task, session)
+        result = await run()
     except BaseException as error:  # noqa: BLE001 - raised again below, when the run has been ended
         failure = error
     # zrb swallows a cancellation up to and including 2.45, but the asyncio task remembers it.
-    interrupted = signals.received or _is_cancelled()
+    current = asyncio.current_task()
+    interrupted = signals.received or (current is not None and current.cancelling() > 0)
     await recorder.wait_for_actions()
     uncertain = list(recorder.uncertain)
     if uncertain and not interrupted and not isinstance(failure, (SystemExit, KeyboardInterrupt)):
@@ -255,7 +254,7 @@ async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any
         warn(str(other))
     interrupted = interrupted or isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt))
     outcome = recorder.end(failure, interrupted=interrupted)
-    if outcome != "completed" and recorder.fatal is None and session.parent is None:
+    if outcome != "completed" and recorder.fatal is None and not is_inner:
         warn(_how_to_resume(recorder, outcome))
     stopped = signals.received
     signals.end(recorder)
@@ -268,15 +267,9 @@ async def _conduct(recorder: Recorder, exec_root_tasks: Callable[[Any, Any], Any
     return result
 
 
-def _is_cancelled() -> bool:
-    """Whether the running asyncio task was asked to stop."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 def _how_to_resume(recorder: Recorder, outcome: str) -> str:
     name = recorder.run.session
-    if recorder.zrb_session.task_path and speaker.can_resume:
+    if recorder.zrb_session.task_path and speaker.program != PROGRAM:
         return f"session {name} {_PAST[outcome]}; `{speaker.program} resume {name}` runs what is left of it"
     what = "task" if recorder.zrb_session.task_path else "program"
     return f"session {name} {_PAST[outcome]}; start this {what} again with ZRB_STORE_SESSION={name} to run what is left"

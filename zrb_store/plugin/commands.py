@@ -1,6 +1,6 @@
-"""`zrb xcom ...`: the commands of `zrb-store` inside zrb.
+"""zrb's command line: `zrb xcom ...` are the commands of `zrb-store`, and a refusal of the store is one line.
 
-Ask for the secret inputs of a session that is started again by its name, where zrb itself takes their defaults.
+A session that is started again by its name asks for its secret inputs, where zrb itself takes their defaults.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from zrb_store.plugin.attach import process
 from zrb_store.plugin.compat import Patches
 from zrb_store.plugin.inputs import given_again, given_secrets
 from zrb_store.plugin.messages import ErrorExit, speaker, warn
-from zrb_store.plugin.resume import ask
-from zrb_store.queries import sessions
 
 if TYPE_CHECKING:
     from zrb.context.any_context import AnyContext
+    from zrb.group.any_group import AnyGroup
     from zrb.task.any_task import AnyTask
 
 
 GROUP = "xcom"
 
-_own_group: Any = None
+_own_group: AnyGroup | None = None
 
 
 def hook_command_line(patches: Patches) -> None:
@@ -44,10 +43,10 @@ def hook_command_line(patches: Patches) -> None:
     for name, (_, purpose) in COMMANDS.items():
         group.add_task(_task(name, purpose, error_exit))
     _own_group = compat.cli.add_group(group)
-    speaker.offer(_program())
+    speaker.program = _program()
 
 
-def _task(name: str, purpose: str, error_exit: ErrorExit) -> Any:
+def _task(name: str, purpose: str, error_exit: ErrorExit) -> AnyTask:
     def action(ctx: AnyContext) -> None:
         # Only a program that calls the task gets here: the command line is taken over before.
         raise SystemExit(dispatch([name, *map(str, ctx.args)], error_exit))
@@ -58,15 +57,11 @@ def _task(name: str, purpose: str, error_exit: ErrorExit) -> Any:
 
 
 def dispatch(args: list[str], error_exit: ErrorExit) -> int:
-    """Run one command with the arguments as typed.
-
-    Returns:
-        The exit code, the same as that of `zrb-store`.
-    """
+    """Run one command with the arguments as typed, and return the exit code that `zrb-store` has for it."""
     from zrb_store.cli import run  # late: imports click
 
     program = _program()
-    speaker.speak_as(program)
+    speaker.name = program
     if args[:1] not in (["resume"], ["report"]):
         return run(args, program)
     from zrb_store.plugin.resume import Resumer  # late: imports SQLAlchemy
@@ -88,7 +83,7 @@ def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
     run, run_task, print_run_command = cli.run, cli._run_task, cli._print_run_command
 
     @functools.wraps(run)
-    def run_or_dispatch(self: Any, str_args: list[str] | None = None, *args: Any, **kwargs: Any) -> Any:
+    def run_or_dispatch(self: compat.Cli, str_args: list[str] | None = None, *args: Any, **kwargs: Any) -> Any:
         words = list(str_args or [])
         if words[:1] == [GROUP] and _own_group is not None and self.subgroups.get(GROUP) is _own_group:
             raise SystemExit(dispatch(words[1:], error_exit))
@@ -101,16 +96,18 @@ def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
             raise
 
     @functools.wraps(run_task)
-    def run_task_or_refuse(self: Any, task: AnyTask, words: Any, run_kwargs: Any, *args: Any, **kwargs: Any) -> Any:
+    def run_task_or_refuse(
+        self: compat.Cli, task: AnyTask, words: list[str], run_kwargs: Mapping[str, str], *args: Any, **kwargs: Any
+    ) -> Any:
         with error_exit:
             if session := settings.session_name():
                 run_kwargs = ask_again(task, run_kwargs, session)
             return run_task(self, task, words, run_kwargs, *args, **kwargs)
 
     @functools.wraps(print_run_command)
-    def print_run_command_if_run(self: Any, *args: Any, **kwargs: Any) -> Any:
-        # A refusal is one line.
-        return None if error_exit.code is not None else print_run_command(self, *args, **kwargs)
+    def print_run_command_if_run(*args: Any, **kwargs: Any) -> None:
+        if error_exit.code is None:  # a refusal is one line
+            print_run_command(*args, **kwargs)
 
     patches.put(cli, "run", run_or_dispatch)
     patches.put(cli, "_run_task", run_task_or_refuse)
@@ -118,13 +115,9 @@ def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
 
 
 def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str, str]:
-    """Return the inputs of a task, with answers for the secret ones that its session was started with.
+    """Return the inputs of a task as texts, with answers for the secret ones that session `name` was started with.
 
     Without a terminal nobody is asked, and the start is refused later (`RunSpec.refuse_default_secrets`).
-
-    Args:
-        task: The task that the command line starts.
-        given: Its inputs as texts, by name.
 
     Raises:
         InvalidArgument: The answer is the default, which is not what the session was started with.
@@ -132,6 +125,10 @@ def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str
     is_asked = sys.stdin is not None and sys.stdin.isatty()
     if not is_asked or not any(map(compat.is_secret, task.inputs)) or compat.declared_by_zrb(task):
         return given
+    # late: imports SQLAlchemy
+    from zrb_store.plugin.resume import ask
+    from zrb_store.queries import sessions
+
     try:
         session = sessions.find(process.open().database, name)
     except (StoreUnavailable, StoreMissing):

@@ -1,8 +1,7 @@
-"""Everything that the plugin uses of zrb, and how its releases differ.
+"""Everything that the plugin uses of zrb, and how its releases differ. Only this module asks which release runs.
 
-The names of the attributes that the plugin sets on zrb's objects.
-
-Replacement of attributes of zrb's classes, all of them or none.
+It names the attributes that the plugin sets on zrb's objects, and replaces (`Patches`) and lists (`TOUCHED`) what is
+zrb's.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from zrb.callback.callback import Callback
@@ -58,6 +57,11 @@ class Patches:
         """Set an attribute of a class or a module."""
         self._replaced.append((owner, name, vars(owner).get(name, _ABSENT)))
         setattr(owner, name, new)
+
+    def wrap(self, owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
+        """Replace a function of a class or a module by what `wrapper` makes of it."""
+        stock = vars(owner)[name] if name in vars(owner) else getattr(owner, name)
+        self.put(owner, name, functools.wraps(stock)(wrapper(stock)))
 
     def undo(self) -> None:
         """Restore everything, the last change first."""
@@ -122,7 +126,7 @@ _SEED_PLACEHOLDER = r"(?<!\{)\{(ctx\.[^{}]+)\}(?!\})"  # compiled at its first u
 
 # Everything of zrb that the plugin touches: functions with their first parameters (async ones are coroutine functions),
 # properties, and attributes that __init__ sets, with their types. A `?` marks what some releases lack.
-# A zrb that differs from this is left alone (see surface.py).
+# A zrb that differs from this is left alone (see `hooks.problems`).
 TOUCHED: dict[Any, dict[str, Any]] = {
     BaseTask: {
         ACTION: "async (self, ctx)",
@@ -207,22 +211,22 @@ TOUCHED: dict[Any, dict[str, Any]] = {
 }
 
 
-def is_secret(task_input: Any) -> bool:
+def is_secret(task_input: AnyInput) -> bool:
     """Whether an input is secret. The property came with 2.69; before, only PasswordInput had an attribute for it."""
     return bool(getattr(task_input, "is_secret", False) or getattr(task_input, "_is_secret", False))
 
 
-def allows_empty(task_input: Any) -> bool:
+def allows_empty(task_input: AnyInput) -> bool:
     """Whether an input may be left empty. No release has a property for it."""
     return bool(getattr(task_input, "_allow_empty", False))
 
 
-def own_inputs(task: Any) -> Any:
+def own_inputs(task: AnyTask) -> list[AnyInput]:
     """Return the inputs that a task itself declares. Before 2.69 zrb only tells them merged with its upstreams'."""
     return task.own_inputs if hasattr(task, "own_inputs") else task.inputs
 
 
-def condition(task: Any) -> bool | None:
+def condition(task: AnyTask) -> bool | None:
     """Whether a task's condition holds; None if zrb evaluates it later. It is a property in 2.32 and later."""
     given = getattr(task, "execute_condition", getattr(task, "_execute_condition", True))
     if given is None:
@@ -230,12 +234,12 @@ def condition(task: Any) -> bool | None:
     return given if isinstance(given, bool) else None
 
 
-def is_llm_task(task: Any) -> bool:
+def is_llm_task(task: AnyTask) -> bool:
     """Whether a task chats with an LLM. By name, since importing zrb's class would import its LLM libraries."""
     return _has_class(task, "LLMTask", "LLMChatTask")
 
 
-def is_cmd_task(task: Any) -> bool:
+def is_cmd_task(task: AnyTask) -> bool:
     """Whether a task runs a command."""
     return _has_class(task, "CmdTask")
 
@@ -250,7 +254,7 @@ def exit_code(error: BaseException) -> int | None:
     return None if match is None else int(match[1])
 
 
-def _has_class(task: Any, *names: str) -> bool:
+def _has_class(task: AnyTask, *names: str) -> bool:
     return any(cls.__name__ in names for cls in type(task).__mro__)
 
 
@@ -293,7 +297,7 @@ def remember_trigger_check(patches: Patches) -> None:
     if probe.readiness_checks[0] is probe.readiness_checks[0]:
         return
 
-    def readiness_checks(self: Any) -> Any:
+    def readiness_checks(self: BaseTrigger) -> Any:
         if super(BaseTrigger, self).readiness_checks:
             return stock.fget(self)
         if CHECKS not in self.__dict__:
@@ -312,7 +316,7 @@ def render_plain_cmd(patches: Patches) -> None:
     if resolve is None:  # 1.x and 2.x render every plain string themselves
         return
 
-    def resolve_cmd_val(self: Any, ctx: Any, cmd_val: Any, *args: Any, **kwargs: Any) -> Any:
+    def resolve_cmd_val(self: cmd_task.CmdTask, ctx: Context, cmd_val: Any, *args: Any, **kwargs: Any) -> Any:
         parts = (
             [_render_seed(ctx, part) for part in cmd_val] if isinstance(cmd_val, list) else _render_seed(ctx, cmd_val)
         )
@@ -335,7 +339,7 @@ def _has_seed_syntax(part: Any) -> bool:
     return isinstance(part, str) and ("{ctx.xcom[" in part or "{ctx.task_name" in part)
 
 
-def _render_seed(ctx: Any, part: Any) -> Any:
+def _render_seed(ctx: Context, part: Any) -> Any:
     if not _has_seed_syntax(part):
         return part
     # Only placeholders that read the context. Other braces are the shell's (`${HOME}`, awk), as in zrb 3.
@@ -347,14 +351,14 @@ def spare_our_settings(patches: Patches) -> None:
     stock = getattr(type(CFG), "get_mistyped_env_keys", None)
     if stock is not None:
 
-        def get_mistyped_env_keys(self: Any, *args: Any, **kwargs: Any) -> Any:
+        def get_mistyped_env_keys(self: Any, *args: Any, **kwargs: Any) -> dict[str, str]:
             found = stock(self, *args, **kwargs)
             return {name: meant for name, meant in found.items() if not name.startswith("ZRB_STORE_")}
 
         patches.put(type(CFG), "get_mistyped_env_keys", get_mistyped_env_keys)
 
 
-def builtin_tasks() -> Iterator[Any]:
+def builtin_tasks() -> Iterator[AnyTask]:
     """Return the tasks that zrb itself declares, as far as its modules are loaded."""
     for name, module in list(sys.modules.items()):
         if name == "zrb" or name.startswith("zrb."):
@@ -363,7 +367,7 @@ def builtin_tasks() -> Iterator[Any]:
                     yield value
 
 
-def declared_by_zrb(task: Any) -> bool:
+def declared_by_zrb(task: AnyTask) -> bool:
     """Whether a task is one of zrb's own utilities."""
     if BUILTIN not in task.__dict__:
         # 1.21 binds `llm chat` to no module, so the module of its action decides.
@@ -373,7 +377,7 @@ def declared_by_zrb(task: Any) -> bool:
     return bool(getattr(task, BUILTIN))
 
 
-def stock_exit_is_interrupt(session: Any, task: Any) -> bool:
+def stock_exit_is_interrupt(session: Session, task: AnyTask) -> bool:
     """Whether stock zrb ends this run as an interrupt.
 
     It does in 3.8.1 and later, unless the main task is done or skipped.

@@ -1,8 +1,7 @@
-"""`ctx.xcom` of a stored session, which looks like zrb's own dictionary.
+"""`ctx.xcom` of a stored session, which looks like zrb's own dictionary (`CtxXcom`).
 
-The content of a stored session's `ctx.xcom`: durable queues by name, and what stays in memory.
-
-CtxXcomContent that a program made in memory and then put into `ctx.xcom`: they become durable.
+`CtxXcomContent` is what is in it: durable queues by name, and what stays in memory. A queue that a program made in
+memory and then put into `ctx.xcom` becomes durable (`AdoptedXcom`).
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections import deque
 from collections.abc import (
     Callable,
     Collection,
+    Hashable,
     ItemsView,
     Iterable,
     Iterator,
@@ -24,22 +24,22 @@ from typing import Any, SupportsIndex
 from zrb_store.attempt import AttemptUnderWay, Step
 from zrb_store.errors import InvalidArgument
 from zrb_store.names import check_name
-from zrb_store.plugin.compat import DotDict, Xcom
+from zrb_store.plugin.compat import DotDict
 from zrb_store.plugin.compat import Xcom as StockXcom
 from zrb_store.plugin.queue import PLAIN, ZrbXcom, ZrbXcoms
 from zrb_store.queries.store import Owner
 from zrb_store.xcom import current_attempt
 
 
-class AdoptedXcom(Xcom):
+class AdoptedXcom(StockXcom):
     """A queue that was made in memory and is stored now. A program that holds the object may go on using it."""
 
-    __class__ = property(lambda self: Xcom)
+    __class__ = property(lambda self: StockXcom)
 
     durable: ZrbXcom
 
 
-def become_durable(stock: Xcom, durable: ZrbXcom) -> None:
+def become_durable(stock: StockXcom, durable: ZrbXcom) -> None:
     """Let a queue in memory forward every operation to a durable one from now on."""
     deque.clear(stock)
     stock.__class__ = AdoptedXcom
@@ -88,7 +88,7 @@ class CtxXcomContent:
         self._deleted: set[str] = set()
         self._plain: set[str] = set()  # the queues that keep plain values, unless these were given back
         # Those whose values a program may change in place until the run ends, with the open attempts that have them.
-        self._used: dict[str, set[Any]] = {}
+        self._used: dict[str, set[Owner]] = {}
         self._adopted: list[tuple[StockXcom, ZrbXcom]] = []
 
     def seed(self, earlier: Mapping[str, Any], known: Collection[str], plain: Collection[str]) -> None:
@@ -247,7 +247,7 @@ class CtxXcomContent:
         return False
 
 
-class CtxXcom(MutableMapping[Any, Any]):
+class CtxXcom(MutableMapping[Hashable, Any]):
     """The queues of a session and other values by name. `isinstance` takes it for zrb's own `DotDict`.
 
     Reading a missing name gives an empty queue; `in` and `get` create nothing, and see the queues of other processes.
@@ -266,7 +266,7 @@ class CtxXcom(MutableMapping[Any, Any]):
         for name, value in (("_content", content), ("_owner", owner), ("_bound", {})):
             object.__setattr__(self, name, value)
 
-    def __getitem__(self, name: Any) -> Any:
+    def __getitem__(self, name: Hashable) -> Any:
         value = self._content.get(name, self._owner)
         if self._owner is None or type(value) is not ZrbXcom:
             return value
@@ -275,19 +275,19 @@ class CtxXcom(MutableMapping[Any, Any]):
             bound = self._bound[value.place] = value.bound_to(self._owner)
         return bound
 
-    def __setitem__(self, name: Any, value: Any) -> None:
+    def __setitem__(self, name: Hashable, value: Any) -> None:
         self._content.put(name, value, self._owner)
 
-    def __delitem__(self, name: Any) -> None:
+    def __delitem__(self, name: Hashable) -> None:
         self._content.remove(name, self._owner)
 
     def __contains__(self, name: object) -> bool:
         return self._content.has(name)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Hashable]:
         return iter(self._content.names)
 
-    def __reversed__(self) -> Iterator[Any]:
+    def __reversed__(self) -> Iterator[Hashable]:
         return iter(reversed(self._content.names))
 
     def __len__(self) -> int:
@@ -308,17 +308,17 @@ class CtxXcom(MutableMapping[Any, Any]):
         except KeyError:
             raise AttributeError(f"'DotDict' object has no attribute '{name}'") from None
 
-    def get(self, name: Any, default: Any = None, /) -> Any:
+    def get(self, name: Hashable, default: Any = None, /) -> Any:
         """Return the queue or value of that name if there is one, else the default."""
         return self[name] if name in self else default  # noqa: SIM401 - this is get
 
-    def setdefault(self, name: Any, default: Any = None, /) -> Any:
+    def setdefault(self, name: Hashable, default: Any = None, /) -> Any:
         """Return the value of a name, set to the default if there is none."""
         if name not in self:
             self[name] = default
         return self[name]
 
-    def pop(self, name: Any, default: Any = _ABSENT, /) -> Any:
+    def pop(self, name: Hashable, default: Any = _ABSENT, /) -> Any:
         """Delete a name and return its value. A durable queue becomes a queue in memory with the same values."""
         try:
             return self._content.remove(name, self._owner)
@@ -327,13 +327,13 @@ class CtxXcom(MutableMapping[Any, Any]):
                 raise
             return default
 
-    def popitem(self) -> tuple[Any, Any]:
+    def popitem(self) -> tuple[Hashable, Any]:
         """Delete and return the last item."""
         for name in reversed(self._content.names):
             return name, self.pop(name)
         raise KeyError("popitem(): dictionary is empty")
 
-    def keys(self) -> KeysView[Any]:
+    def keys(self) -> KeysView[Hashable]:
         """Return a live view of the names, as of a dict."""
         return self._content.names.keys()
 
@@ -341,7 +341,7 @@ class CtxXcom(MutableMapping[Any, Any]):
         """Return the current values."""
         return self._now().values()
 
-    def items(self) -> ItemsView[Any, Any]:
+    def items(self) -> ItemsView[Hashable, Any]:
         """Return the current items."""
         return self._now().items()
 
@@ -350,7 +350,7 @@ class CtxXcom(MutableMapping[Any, Any]):
         return DotDict(self._now())
 
     @staticmethod
-    def fromkeys(names: Iterable[Any], value: Any = None) -> DotDict:
+    def fromkeys(names: Iterable[Hashable], value: Any = None) -> DotDict:
         """Make a DotDict of these names, as DotDict does."""
         return DotDict.fromkeys(names, value)  # type: ignore[return-value]
 

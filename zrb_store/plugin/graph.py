@@ -18,40 +18,31 @@ class Graph:
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._names: dict[Any, str] = {}
+        self._names: dict[AnyTask, str] = {}
         self._used: set[str] = set()
-        self._tasks_by_queue: dict[str, list[Any]] = {}
-        self._checks: set[Any] = set()
-        self._fallbacks: set[Any] = set()
+        self._tasks_by_queue: dict[str, list[AnyTask]] = {}
+        self._checks: set[AnyTask] = set()
+        self._fallbacks: set[AnyTask] = set()
         self.add_new()
 
     def add_new(self) -> None:
         """Name the tasks that the session has registered since the last call."""
-        for task in list(self._session._task_status):
-            if task not in self._names:
-                self._add(task)
-
-    def _add(self, task: AnyTask) -> None:
-        self._tasks_by_queue.setdefault(task.name, []).append(task)
-        # The order of registration is zrb's walk through the declarations, the same in each process.
-        name, number = self.queue_name(task), 1
-        while name in self._used:
-            number += 1
-            name = f"{self.queue_name(task)}~{number}"
-        self._names[task] = name
-        self._used.add(name)
-        self._checks.update(task.readiness_checks)
-        self._fallbacks.update(task.fallbacks)
+        for task in [task for task in self._session._task_status if task not in self._names]:
+            self._tasks_by_queue.setdefault(task.name, []).append(task)
+            # The order of registration is zrb's walk through the declarations, the same in each process.
+            name, number = self.queue_name(task), 1
+            while name in self._used:
+                number += 1
+                name = f"{self.queue_name(task)}~{number}"
+            self._names[task] = name
+            self._used.add(name)
+            self._checks.update(task.readiness_checks)
+            self._fallbacks.update(task.fallbacks)
 
     @property
-    def tasks(self) -> list[Any]:
+    def tasks(self) -> list[AnyTask]:
         """All tasks, in order of registration."""
         return list(self._names)
-
-    @property
-    def names(self) -> list[str]:
-        """The names of all tasks, in the same order."""
-        return list(self._names.values())
 
     def task_name(self, task: AnyTask) -> str:
         """Return the task's name in the store."""
@@ -78,32 +69,31 @@ class Graph:
             return all(task in self._checks for task in self._tasks_by_queue[queue])
         base, dash, kind = queue.rpartition("-")
         if dash and kind in ("pid", "usage"):
-            return any(_fills(task, kind) for task in self._tasks_by_queue.get(base, ()))
+            fills = compat.is_llm_task if kind == "usage" else compat.is_cmd_task
+            return any(map(fills, self._tasks_by_queue.get(base, ())))
         if queue.startswith("_yolo_") or queue == "_global_subagents":
             return True
         return queue in _CHAT and any(compat.is_llm_task(task) for task in self._names)
 
     def workflow(self, main: AnyTask) -> Workflow:
         """Describe the tasks and their order, by name."""
-        return Workflow([self._node(task) for task in self._names], self.task_name(main))
 
-    def _node(self, task: AnyTask) -> Node:
-        def names(tasks: Iterable[Any]) -> list[str]:
+        def names(tasks: Iterable[AnyTask]) -> list[str]:
             return list(dict.fromkeys(self._names[other] for other in tasks if other in self._names))
 
-        return Node(
-            self._names[task],
-            upstreams=names(task.upstreams),
-            successors=names(task.successors),
-            checks=names(task.readiness_checks),
-            fallbacks=names(task.fallbacks),
-            condition=compat.condition(task),
-        )
+        nodes = [
+            Node(
+                name,
+                upstreams=names(task.upstreams),
+                successors=names(task.successors),
+                checks=names(task.readiness_checks),
+                fallbacks=names(task.fallbacks),
+                condition=compat.condition(task),
+            )
+            for task, name in self._names.items()
+        ]
+        return Workflow(nodes, self.task_name(main))
 
 
-# CtxXcomContent of zrb's chat: which tools may run without asking, what was asked, which workflows are loaded.
+# Queues of zrb's chat: which tools may run without asking, what was asked, which workflows are loaded.
 _CHAT = ("yolo", "ask_trigger", "_llm_loaded_workflow_name")
-
-
-def _fills(task: AnyTask, kind: str) -> bool:
-    return compat.is_llm_task(task) if kind == "usage" else compat.is_cmd_task(task)

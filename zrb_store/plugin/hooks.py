@@ -1,35 +1,44 @@
-"""The hooks: methods of zrb's classes, replaced once per process.
+"""The hooks: what the plugin replaces of zrb's classes, once per process.
 
-Check whether this zrb can be hooked: inspect everything that the plugin touches, and change nothing.
-
-The live pages under zrb's own web server: at `/xcom/`, behind its login, and linked from its pages.
-
-Nothing of a web server is imported before zrb's is started.
-
-What the plugin uses of zrb's web server, and how releases differ: the part of `compat.py` that `web.py` needs.
+First it is checked that this zrb has all that the plugin touches (`problems`); nothing is changed by that. Then the
+live pages under zrb's own web server, at `/xcom/` and behind its login: nothing of a web server is imported before
+zrb's is started. Then the methods, and `install`, which replaces all of them or none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import signal
 import sys
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from zrb.config.config import CFG
 
 from zrb_store.plugin import attempts, commands, compat, inputs, output
 from zrb_store.plugin.attach import is_to_be_stored, recorder_of
-from zrb_store.plugin.compat import Patches
+from zrb_store.plugin.compat import (
+    AnyTask,
+    BaseTask,
+    BaseTrigger,
+    Callback,
+    Context,
+    DotDict,
+    Patches,
+    Session,
+    SharedContext,
+)
 from zrb_store.plugin.messages import speaker, warn
 
 if TYPE_CHECKING:
-    from zrb.task.any_task import AnyTask
-
     from zrb_store.page.access import OnThisMachine, UnderLogin
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def problems() -> list[str]:
@@ -86,7 +95,7 @@ def _problems_of_objects() -> list[str]:
     return found or [problem for problem, is_ok in _conditions(shared_ctx, session, task).items() if not is_ok]
 
 
-def _conditions(shared_ctx: Any, session: Any, task: AnyTask) -> dict[str, bool]:
+def _conditions(shared_ctx: SharedContext, session: Session, task: AnyTask) -> dict[str, bool]:
     """Return whether other conditions hold, each named by its violation."""
     status = session.get_task_status(task)
     queue: Any = compat.Xcom([1])
@@ -215,19 +224,108 @@ def _pages(web_auth_config: Any) -> UnderLogin | OnThisMachine:
     return pages if web_auth_config.enable_auth else OnThisMachine(pages)
 
 
+# What replaces zrb's methods: each function gets the method as it was. Unknown parameters are passed on, since a later
+# release may add some.
+
+
+def _register_single_task(stock: Callable[..., R]) -> Callable[..., R]:
+    def register_single_task(self: Session, task: AnyTask, *args: Any, **kwargs: Any) -> R:
+        attempts.wrap_action(task)
+        return stock(self, task, *args, **kwargs)
+
+    return register_single_task
+
+
+def _final_result(stock: Callable[[Session], R]) -> Callable[[Session], R | None]:
+    def cheap_final_result(self: Session) -> R | None:
+        recorder = recorder_of(self)
+        # zrb's state logger asks at every tick: before the main task is done there is no result to read.
+        return stock(self) if recorder is None or recorder.has_result() else None
+
+    return cheap_final_result
+
+
 # The context whose template is being rendered: zrb gives templates the session's context, not the task's.
-_rendering: ContextVar[Any] = ContextVar("zrb_store_rendering", default=None)
+_rendering: ContextVar[Context | None] = ContextVar("zrb_store_rendering", default=None)
+
+
+def _render(stock: Callable[Concatenate[Context, P], R]) -> Callable[Concatenate[Context, P], R]:
+    def render(self: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        token = _rendering.set(self)
+        try:
+            return stock(self, *args, **kwargs)
+        finally:
+            _rendering.reset(token)
+
+    return render
+
+
+def _xcom_of_task(self: Any) -> DotDict:
+    recorder = recorder_of(self.session) if compat.VIEW in self.__dict__ else None
+    # Not `_shared_ctx.xcom`: while a template of this context is rendered, that asks this context.
+    found: DotDict = self._shared_ctx._xcom if recorder is None else recorder.xcom_of(self)
+    return found
+
+
+def _xcom_of_session(self: SharedContext) -> DotDict:
+    ctx = _rendering.get()
+    return ctx.xcom if ctx is not None and ctx._shared_ctx is self else self._xcom
+
+
+def _task_name_in_template(self: SharedContext) -> str:
+    ctx = _rendering.get()
+    return attempts.task_name_of_action() if ctx is None or ctx._shared_ctx is not self else str(ctx._task_name)
+
+
+def _exec_root_tasks(stock: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def exec_root_tasks(self: BaseTask, session: Session, *args: Any, **kwargs: Any) -> Any:
+        return await attempts.run_session(lambda: stock(self, session, *args, **kwargs), self, session)
+
+    return exec_root_tasks
+
+
+def _fanout(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    async def fanout(self: BaseTrigger, session: Session, *args: Any, **kwargs: Any) -> R:
+        # The callback inherits the context of the push, but is no part of that attempt: when the trigger's attempt is
+        # given back, a handled event must not come back.
+        outside = contextlib.nullcontext() if recorder_of(session) is None else attempts.outside_attempts()
+        with outside:
+            return await stock(self, session, *args, **kwargs)
+
+    return fanout
+
+
+def _run_callback(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    async def async_run(self: Callback, parent_session: Session, session: Session, *args: Any, **kwargs: Any) -> R:
+        # Name the session of an event before the callback publishes the name.
+        parent = recorder_of(parent_session)
+        if parent is not None and is_to_be_stored(self._task, session):
+            session._name = parent.next_child()
+            setattr(session, compat.CHILD, session._name)
+        return await stock(self, parent_session, session, *args, **kwargs)
+
+    return async_run
 
 
 def install() -> None:
     """Hook zrb's classes and register `zrb xcom`. If that fails, leave zrb as it was."""
     patches = Patches()
     try:
-        _hook_session(patches)
-        _hook_contexts(patches)
-        _hook_execution(patches)
+        patches.wrap(Session, "_register_single_task", _register_single_task)
+        patches.put(Session, "final_result", property(_final_result(vars(Session)["final_result"].fget)))
+        patches.put(Context, "xcom", property(_xcom_of_task))
+        patches.wrap(Context, "render", _render)
+        patches.put(SharedContext, "xcom", property(_xcom_of_session))
+        # No release has `task_name` yet.
+        if not hasattr(Context, "task_name"):
+            patches.put(Context, "task_name", property(lambda self: self._task_name))
+        if not hasattr(SharedContext, "task_name"):
+            patches.put(SharedContext, "task_name", property(_task_name_in_template))
+        patches.wrap(BaseTask, "exec_root_tasks", _exec_root_tasks)
         inputs.hook_runs(patches)
-        _hook_triggers(patches)
+        compat.remember_trigger_check(patches)
+        patches.wrap(BaseTrigger, "_fanout_and_trigger_callback", _fanout)
+        patches.wrap(Callback, "async_run", _run_callback)
         output.hook_commands(patches)
         compat.render_plain_cmd(patches)
         compat.spare_our_settings(patches)
@@ -236,106 +334,3 @@ def install() -> None:
     except BaseException:
         patches.undo()
         raise
-
-
-# Every wrapper passes on unknown parameters: a later release may add some.
-
-
-def _hook_session(patches: Patches) -> None:
-    session: Any = compat.Session
-    register = session._register_single_task
-    final_result = session.final_result.fget
-
-    @functools.wraps(register)
-    def register_single_task(self: Any, task: AnyTask, *args: Any, **kwargs: Any) -> Any:
-        attempts.wrap_action(task)
-        return register(self, task, *args, **kwargs)
-
-    @functools.wraps(final_result)
-    def cheap_final_result(self: Any) -> Any:
-        recorder = recorder_of(self)
-        # zrb's state logger asks at every tick: before the main task is done there is no result to read.
-        if recorder is not None and not recorder.has_result():
-            return None
-        return final_result(self)
-
-    patches.put(session, "_register_single_task", register_single_task)
-    patches.put(session, "final_result", property(cheap_final_result))
-
-
-def _hook_contexts(patches: Patches) -> None:
-    context: Any = compat.Context
-    render = context.render
-
-    def xcom_of_task(self: Any) -> Any:
-        recorder = recorder_of(self.session) if compat.VIEW in self.__dict__ else None
-        # Not `_shared_ctx.xcom`: while a template of this context is rendered, that asks this context.
-        return self._shared_ctx._xcom if recorder is None else recorder.xcom_of(self)
-
-    @functools.wraps(render)
-    def render_for_task(self: Any, template: Any, *args: Any, **kwargs: Any) -> Any:
-        token = _rendering.set(self)
-        try:
-            return render(self, template, *args, **kwargs)
-        finally:
-            _rendering.reset(token)
-
-    def shared_xcom(self: Any) -> Any:
-        ctx = _rendering.get()
-        return ctx.xcom if ctx is not None and ctx._shared_ctx is self else self._xcom
-
-    patches.put(context, "xcom", property(xcom_of_task))
-    patches.put(context, "render", render_for_task)
-    patches.put(compat.SharedContext, "xcom", property(shared_xcom))
-    # No release has it yet.
-    if not hasattr(context, "task_name"):
-        patches.put(context, "task_name", property(lambda self: self._task_name))
-    if not hasattr(compat.SharedContext, "task_name"):
-        patches.put(compat.SharedContext, "task_name", property(_task_name_in_template))
-
-
-def _task_name_in_template(self: Any) -> str:
-    ctx = _rendering.get()
-    return attempts.task_name_of_action() if ctx is None or ctx._shared_ctx is not self else str(ctx._task_name)
-
-
-def _hook_execution(patches: Patches) -> None:
-    exec_root_tasks = compat.BaseTask.exec_root_tasks
-
-    @functools.wraps(exec_root_tasks)
-    async def stored_exec_root_tasks(self: Any, session: Any, *args: Any, **kwargs: Any) -> Any:
-        def stock(task: Any, session: Any) -> Any:
-            return exec_root_tasks(task, session, *args, **kwargs)
-
-        return await attempts.run_session(stock, self, session)
-
-    patches.put(compat.BaseTask, "exec_root_tasks", stored_exec_root_tasks)
-
-
-def _hook_triggers(patches: Patches) -> None:
-    trigger: Any = compat.BaseTrigger
-    callback: Any = compat.Callback
-    fanout = trigger._fanout_and_trigger_callback
-    async_run = callback.async_run
-
-    @functools.wraps(fanout)
-    async def fanout_outside(self: Any, session: Any, *args: Any, **kwargs: Any) -> Any:
-        # The callback inherits the context of the push, but is no part of that attempt: when the trigger's attempt is
-        # given back, a handled event must not come back.
-        if recorder_of(session) is None:
-            return await fanout(self, session, *args, **kwargs)
-        with attempts.outside_attempts():
-            return await fanout(self, session, *args, **kwargs)
-
-    @functools.wraps(async_run)
-    async def async_run_named(self: Any, parent_session: Any, session: Any, *args: Any, **kwargs: Any) -> Any:
-        # Name the session of an event before the callback publishes the name.
-        parent = recorder_of(parent_session)
-        if parent is not None and is_to_be_stored(self._task, session):
-            session._name = parent.next_child()
-            setattr(session, compat.CHILD, session._name)
-        return await async_run(self, parent_session, session, *args, **kwargs)
-
-    compat.remember_trigger_check(patches)
-    patches.put(trigger, "_fanout_and_trigger_callback", fanout_outside)
-    patches.put(callback, "async_run", async_run_named)

@@ -1,15 +1,16 @@
-"""Inputs of a zrb session: those that are stored and compared, and secret ones, which are never stored.
+"""Inputs of a zrb session: how its main task was given them, what of them is stored and compared, and which are secret.
 
-How the main task of a zrb session was given its inputs: as texts, which zrb parses, or as objects.
+Secret inputs are never stored: only whether they were given.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from zrb_store import codec
 from zrb_store.errors import UnencodableValue, ValueTooLarge
@@ -19,8 +20,12 @@ from zrb_store.plugin.compat import Patches
 from zrb_store.records import SessionRecord
 
 if TYPE_CHECKING:
+    from zrb.context.any_shared_context import AnySharedContext
     from zrb.input.any_input import AnyInput
+    from zrb.session.any_session import AnySession
     from zrb.task.any_task import AnyTask
+
+R = TypeVar("R")
 
 
 class GivenInputs(NamedTuple):
@@ -45,36 +50,42 @@ def given_inputs() -> GivenInputs:
 
 def hook_runs(patches: Patches) -> None:
     """Note how each run of a task is given its inputs."""
-    base_task: Any = compat.BaseTask
-    run, async_run = base_task.run, base_task.async_run
+    patches.wrap(compat.BaseTask, "run", _run)
+    patches.wrap(compat.BaseTask, "async_run", _async_run)
 
-    def given(session: Any, str_kwargs: Any, kwargs: Any) -> GivenInputs:
-        # zrb takes the inputs that a session has already, and parses no others.
-        known = session.shared_ctx.input if session is not None else ()
-        return GivenInputs(str_kwargs or {}, {*known, *(kwargs or ())})
 
-    @functools.wraps(run)
-    def run_noting_inputs(
-        self: Any, session: Any = None, str_kwargs: Any = None, kwargs: Any = None, *args: Any, **more: Any
-    ) -> Any:
-        token = _given.set(given(session, str_kwargs, kwargs))
-        try:
-            return run(self, session, str_kwargs, kwargs, *args, **more)
-        finally:
-            _given.reset(token)
+@contextlib.contextmanager
+def _noted(
+    self: AnyTask,
+    session: AnySession | None = None,
+    str_kwargs: Mapping[str, str] | None = None,
+    kwargs: Collection[str] | None = None,
+    *args: Any,
+    **more: Any,
+) -> Iterator[None]:
+    # zrb takes the inputs that a session has already, and parses no others.
+    known = session.shared_ctx.input if session is not None else ()
+    token = _given.set(GivenInputs(str_kwargs or {}, {*known, *(kwargs or ())}))
+    try:
+        yield
+    finally:
+        _given.reset(token)
 
-    @functools.wraps(async_run)
-    async def async_run_noting_inputs(
-        self: Any, session: Any = None, str_kwargs: Any = None, kwargs: Any = None, *args: Any, **more: Any
-    ) -> Any:
-        token = _given.set(given(session, str_kwargs, kwargs))
-        try:
-            return await async_run(self, session, str_kwargs, kwargs, *args, **more)
-        finally:
-            _given.reset(token)
 
-    patches.put(base_task, "run", run_noting_inputs)
-    patches.put(base_task, "async_run", async_run_noting_inputs)
+def _run(stock: Callable[..., R]) -> Callable[..., R]:
+    def run(*args: Any, **kwargs: Any) -> R:
+        with _noted(*args, **kwargs):
+            return stock(*args, **kwargs)
+
+    return run
+
+
+def _async_run(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    async def async_run(*args: Any, **kwargs: Any) -> R:
+        with _noted(*args, **kwargs):
+            return await stock(*args, **kwargs)
+
+    return async_run
 
 
 # An input is stored as its value, or as a dict with one of these keys. zrb's own inputs are never dicts.
@@ -93,7 +104,7 @@ class Secrets:
         names: Their names, including aliases.
     """
 
-    def __init__(self, tasks: Iterable[Any], given: Mapping[str, Any], inherited: Secrets | None = None) -> None:
+    def __init__(self, tasks: Iterable[AnyTask], given: Mapping[str, Any], inherited: Secrets | None = None) -> None:
         self.names: set[str] = set(inherited.names) if inherited else set()
         for task in tasks:
             for task_input in compat.own_inputs(task):
@@ -110,11 +121,7 @@ class Secrets:
 
 
 def given_secrets(task: AnyTask, found: Mapping[str, Any], words: Sequence[str]) -> set[str]:
-    """Return the names of a task's secret inputs that were given: a resume must not take their defaults instead.
-
-    Args:
-        found: The inputs of its session, by name.
-    """
+    """Return the names of a task's secret inputs that were given: a resume must not take their defaults instead."""
     given = set()
     # zrb before 3 makes the defaults of a session that it starts without the environment.
     contexts = [compat.SharedContext(env=env) for env in (dict(os.environ), {})]
@@ -137,7 +144,7 @@ def _is_option(name: str, words: Sequence[str]) -> bool:
     return any(word.partition("=")[0] == f"--{name}" for word in words)
 
 
-def _differs(task_input: AnyInput, context: Any, value: Any) -> bool:
+def _differs(task_input: AnyInput, context: compat.SharedContext, value: Any) -> bool:
     """Whether a value is not the default of its input. It is not known if that is another one each time: then False."""
     try:
         default = str(task_input.get_default_str(context))
@@ -156,7 +163,7 @@ def given_again(session: SessionRecord) -> frozenset[str]:
 
 
 def inputs_to_store(
-    task: AnyTask, shared_ctx: Any, given: GivenInputs, secrets: Secrets, given_now: Iterable[str]
+    task: AnyTask, shared_ctx: AnySharedContext, given: GivenInputs, secrets: Secrets, given_now: Iterable[str]
 ) -> dict[str, Any]:
     """Return the session's inputs as they are stored and compared: rendered, and each under one name.
 
@@ -165,10 +172,7 @@ def inputs_to_store(
     store becomes `{"text": TEXT}`, with the text that zrb parsed.
 
     Args:
-        shared_ctx: The context of its session, which has the inputs.
-        given: How they were given.
-        secrets: The secret inputs.
-        given_now: Names of those that were given.
+        given_now: Names of the secret inputs that were given.
     """
     found = shared_ctx.input
     declared = {task_input.name: task_input for task_input in task.inputs}
@@ -208,7 +212,7 @@ def _encoded(value: Any) -> str | None:
         return None
 
 
-def _text_given(task_input: AnyInput | None, shared_ctx: Any, given: GivenInputs) -> str | None:
+def _text_given(task_input: AnyInput | None, shared_ctx: AnySharedContext, given: GivenInputs) -> str | None:
     """Return the text that zrb parsed for an input; None if there was none."""
     if task_input is None:
         return None
@@ -220,7 +224,7 @@ def _text_given(task_input: AnyInput | None, shared_ctx: Any, given: GivenInputs
     return str(task_input.get_default_str(shared_ctx))
 
 
-def default_of(task: AnyTask, shared_ctx: Any, given: GivenInputs, name: str) -> str | None:
+def default_of(task: AnyTask, shared_ctx: AnySharedContext, given: GivenInputs, name: str) -> str | None:
     """Return the text of the default that an input of a task has; None if it has another value, or no default."""
     for task_input in task.inputs:
         if task_input.name == name:

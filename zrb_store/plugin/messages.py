@@ -1,12 +1,6 @@
-"""Messages to the user on stderr, and the part of a traceback that is the user's.
+"""What the plugin tells the user, one line each on stderr, and what is stored of an error that a task raised.
 
-What a run says before it starts, or instead: what a resume runs and skips, or that the session has completed.
-
-Tasks that a step of unknown end has stopped: a person has to find out whether it happened.
-
-The end of a command of zrb when the store refuses it.
-
-What is stored of the exception that a task's action raised.
+zrb imports this module whenever it starts, so it imports little.
 """
 
 from __future__ import annotations
@@ -18,15 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from zrb_store.attempt import Attempt
 from zrb_store.errors import StepUncertain, ZrbStoreError
-from zrb_store.inspect.resume import Decision
 from zrb_store.masking import ErrorText, error_text
-from zrb_store.plugin import compat
 from zrb_store.render.format import PROGRAM, TimeFormat, print_line
 
 if TYPE_CHECKING:
     from zrb.task.any_task import AnyTask
+
+    from zrb_store.attempt import Attempt
+    from zrb_store.inspect.resume import Decision
 
 
 class Speaker:
@@ -35,25 +29,12 @@ class Speaker:
     Attributes:
         name: What each line begins with.
         program: What the user types before a command, also in advice: `zrb xcom`, unless the user's tasks have a group
-            of that name.
+            of that name. Only `zrb xcom` has a command that runs tasks.
     """
 
     def __init__(self) -> None:
         self.name = PROGRAM
         self.program = PROGRAM
-
-    @property
-    def can_resume(self) -> bool:
-        """Whether there is a command `resume` that runs tasks."""
-        return self.program != PROGRAM
-
-    def offer(self, program: str) -> None:
-        """Advise commands in this form from now on."""
-        self.program = program
-
-    def speak_as(self, name: str) -> None:
-        """Begin each line with this from now on."""
-        self.name = name
 
     def warn(self, message: str) -> None:
         """Print one line on stderr, with secrets masked."""
@@ -77,37 +58,11 @@ class WarnOnce:
             warn(message)
 
 
-def engine_folders() -> tuple[str, ...]:
-    """Return the folders of the code whose frames say nothing to a user: zrb's and ours."""
-    import zrb  # late: without zrb this module still has to say so
-
-    return str(Path(zrb.__file__).parent), str(Path(__file__).parents[1])
-
-
-def first_user_frame(error: BaseException) -> TracebackType | None:
-    """Find where the user's own code begins in a traceback. The frames before it, zrb's and ours, are always the same.
-
-    Returns:
-        The first frame of the user's code, or None if there is none.
-    """
-    engines = engine_folders()
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(engines):
-        frames = frames.tb_next
-    return frames
-
-
-_NAMED = 5
+_NAMED = 5  # tasks in one line
 
 
 def completed(session: str, finished_at: int | None, *, has_result: bool, is_resume: bool) -> str:
-    """Say that a session has completed, and that nothing runs.
-
-    Args:
-        finished_at: When it completed, in microseconds.
-        has_result: Whether its main task returned something.
-        is_resume: Whether `zrb xcom resume` asked for it, and not `ZRB_STORE_SESSION`.
-    """
+    """Say that a session has completed, and that nothing runs, whether a resume or ZRB_STORE_SESSION asked for it."""
     when = TimeFormat().full(finished_at)
     what = "this is its stored result, and nothing runs" if has_result else "it has no result, and nothing runs"
     advice = "--from TASK runs a part of it again" if is_resume else "another ZRB_STORE_SESSION starts a new one"
@@ -115,11 +70,7 @@ def completed(session: str, finished_at: int | None, *, has_result: bool, is_res
 
 
 def resumed(session: str, decisions: Sequence[Decision]) -> str:
-    """Say what a resume runs and skips.
-
-    Args:
-        decisions: What was decided on each of its tasks.
-    """
+    """Say what a resume runs and skips."""
     runs = [decision.task for decision in decisions if decision.action == "run"]
     skips = [decision.task for decision in decisions if decision.action == "skip" and decision.reason == "completed"]
     skipped = f"skips {_named(skips)}, completed before" if skips else "skips nothing"
@@ -168,8 +119,23 @@ class ErrorExit:
             raise SystemExit(error.exit_code) from None
 
 
-# Of the last line of stderr, since it becomes a message.
-_LONGEST_LINE = 2000
+def _engine_folders() -> tuple[str, str]:
+    """Return the folders of the code whose frames say nothing to a user: zrb's and ours."""
+    import zrb  # late: without zrb this module still has to say so
+
+    return str(Path(zrb.__file__).parent), str(Path(__file__).parents[1])
+
+
+def first_user_frame(error: BaseException) -> TracebackType | None:
+    """Return the first frame of the user's own code in a traceback. Those before it are always the same."""
+    engines = _engine_folders()
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(engines):
+        frames = frames.tb_next
+    return frames
+
+
+_LONGEST_LINE = 2000  # of stderr, since it becomes a message
 
 
 def text_of_error(error: BaseException, task: AnyTask, attempt: Attempt) -> ErrorText:
@@ -179,9 +145,11 @@ def text_of_error(error: BaseException, task: AnyTask, attempt: Attempt) -> Erro
     that code asked for may explain the error. In a CmdTask only frames of other code are kept, and if its command
     failed, the message is what the command said last on stderr, with the exit code.
     """
+    from zrb_store.plugin import compat  # late: without zrb this module still has to say so
+
     if not compat.is_cmd_task(task):
         return error_text(error, first_user_frame(error))
-    text = error_text(error, without=engine_folders())
+    text = error_text(error, without=_engine_folders())
     code = compat.exit_code(error)
     if code is None:
         return text

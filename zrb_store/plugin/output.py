@@ -6,9 +6,9 @@ import asyncio
 import functools
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from zrb_store import settings
 from zrb_store.plugin import compat
@@ -17,6 +17,9 @@ from zrb_store.plugin.compat import Patches
 if TYPE_CHECKING:
     from zrb_store.attempt import Attempt
     from zrb_store.runtime.output import Output
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Ends what stands before each line, `251124 03:12:45.123 1/3  🍎 load ⬤  `. Faster than a regular expression.
 _PREFIX_END = " \u2b24  "
@@ -113,7 +116,7 @@ class _Command:
         self._attempt = attempt
         self._output: Output | None = None
 
-    def read_streams(self, process: Any) -> None:
+    def read_streams(self, process: asyncio.subprocess.Process) -> None:
         """Add what zrb reads of the streams of the process to the attempt's output."""
         for stream in ("stdout", "stderr"):
             reader = getattr(process, stream, None)
@@ -121,8 +124,8 @@ class _Command:
                 for method in ("read", "readline"):
                     setattr(reader, method, self._noting(stream, getattr(reader, method)))
 
-    def _noting(self, stream: str, read: Callable[..., Any]) -> Callable[..., Any]:
-        async def noting(*args: Any, **kwargs: Any) -> Any:
+    def _noting(self, stream: str, read: Callable[P, Awaitable[bytes]]) -> Callable[P, Awaitable[bytes]]:
+        async def noting(*args: P.args, **kwargs: P.kwargs) -> bytes:
             data = await read(*args, **kwargs)
             # A `read` of everything reads by `read` with a limit.
             if data and (args or read.__name__ != "read"):
@@ -154,7 +157,7 @@ class _Asyncio:
     def __getattr__(self, name: str) -> Any:
         return getattr(asyncio, name)
 
-    async def create_subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
+    async def create_subprocess_exec(self, *args: Any, **kwargs: Any) -> asyncio.subprocess.Process:
         """Start a process. If it is the command of a CmdTask, what it prints is added to the output of the attempt."""
         process = await asyncio.create_subprocess_exec(*args, **kwargs)
         command = _running.get()
@@ -165,31 +168,31 @@ class _Asyncio:
 
 def hook_commands(patches: Patches) -> None:
     """Pass on what the commands of CmdTasks print. zrb itself prints as before."""
-    cmd_task: Any = compat.cmd_task
-    run_command = cmd_task.run_command
-
-    @functools.wraps(run_command)
-    async def run_command_of_attempt(*args: Any, **kwargs: Any) -> Any:
-        attempt = _current_attempt()
-        if attempt is None or not settings.output():
-            return await run_command(*args, **kwargs)
-        command = _Command(attempt)
-        token = _running.set(command)
-        try:
-            return await run_command(*args, **kwargs)
-        finally:
-            _running.reset(token)
-            command.end()
-
-    patches.put(cmd_task, "run_command", run_command_of_attempt)
-    starting = sys.modules[run_command.__module__]
+    starting = sys.modules[vars(compat.cmd_task)["run_command"].__module__]
+    patches.wrap(compat.cmd_task, "run_command", _run_command)
     if getattr(starting, "asyncio", None) is asyncio:
         patches.put(starting, "asyncio", _Asyncio())
 
 
+def _run_command(stock: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    async def run_command(*args: P.args, **kwargs: P.kwargs) -> R:
+        attempt = _current_attempt()
+        if attempt is None or not settings.output():
+            return await stock(*args, **kwargs)
+        command = _Command(attempt)
+        token = _running.set(command)
+        try:
+            return await stock(*args, **kwargs)
+        finally:
+            _running.reset(token)
+            command.end()
+
+    return run_command
+
+
 def _current_attempt() -> Attempt | None:
     from zrb_store.attempt import Attempt  # late: imports SQLAlchemy
-    from zrb_store.xcom.taking import current_attempt
+    from zrb_store.xcom import current_attempt
 
     attempt = current_attempt.get()
     return attempt if isinstance(attempt, Attempt) else None

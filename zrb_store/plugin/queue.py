@@ -1,9 +1,7 @@
 """Durable queues as zrb's tasks see them.
 
-Readers in this process get the very objects that it pushed. zrb's own push of a stored result does nothing.
-A failure of the store ends the run.
-
-zrb's own push of a task's result. The result is stored already by then, so the push must do nothing more.
+Readers in this process get the very objects that it pushed. A failure of the store ends the run. zrb's own push of a
+task's result, which is stored by then, does nothing: `expect` announces it.
 """
 
 from __future__ import annotations
@@ -14,8 +12,8 @@ import functools
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, SupportsIndex, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, SupportsIndex, TypeVar
 from weakref import WeakKeyDictionary
 
 from zrb_store import codec
@@ -30,8 +28,7 @@ from zrb_store.xcom import Xcom, Xcoms
 from zrb_store.xcom.reader import Edit, Editor, Live
 
 
-@dataclass(frozen=True)
-class ExpectedPush:
+class ExpectedPush(NamedTuple):
     """A push that zrb will do next.
 
     Attributes:
@@ -98,24 +95,14 @@ class RunControl(Protocol):
         """Warn once that a value is kept as its type and repr only."""
 
 
+@dataclass
 class QueueMemory:
     """What this process remembers of one queue: callbacks, and the objects that it pushed."""
 
-    def __init__(self) -> None:
-        self.push_callbacks: list[Callable[[], Any]] = []
-        self.pop_callbacks: list[Callable[[], Any]] = []
-        self.objects: dict[int, Any] = {}
-        self.check_at = _MANY
-
-    def forget(self, seqs: Sequence[int], owner: Owner | None) -> None:
-        """Forget objects that were taken: at once without an owner, else when the owning attempt completes."""
-        if not self.objects:
-            return
-        if owner is None:
-            for seq in seqs:
-                self.objects.pop(seq, None)
-        else:
-            _held.setdefault(owner, []).extend((self, seq) for seq in seqs if seq in self.objects)
+    push_callbacks: list[Callable[[], Any]] = field(default_factory=list)
+    pop_callbacks: list[Callable[[], Any]] = field(default_factory=list)
+    objects: dict[int, Any] = field(default_factory=dict)
+    check_at: int = _MANY
 
 
 # The objects that running attempts and steps took. They come back if their owner does not complete.
@@ -171,15 +158,13 @@ class ZrbXcom(Xcom):
         self.memory.push_callbacks[:] = getattr(stock, "push_callbacks", [])
         self.memory.pop_callbacks[:] = getattr(stock, "pop_callbacks", [])
 
-    def replace(self, new: Sequence[Any]) -> list[Any]:
+    def replace(self, new: Sequence[Any], *, plain: bool = False) -> list[Any]:
         """Put these values in place of all live ones, in one transaction and without calling callbacks.
 
         Returns:
             The values that were live.
         """
-        return self._replace([NewValue(self._encode(value)) for value in new], new)
-
-    def _replace(self, items: Sequence[NewValue], new: Sequence[Any]) -> list[Any]:
+        items = [NewValue(self._encode(value), plain=plain) for value in new]
         objects = dict(self.memory.objects)  # a removed value may be forgotten at once
         removed: list[LiveValue] = []
 
@@ -194,7 +179,7 @@ class ZrbXcom(Xcom):
         """Put a plain value in place of all values and callbacks, since a program gave the queue's name to it."""
         self.memory.push_callbacks.clear()
         self.memory.pop_callbacks.clear()
-        self._replace([NewValue(self._encode(value), plain=True)], [value])
+        self.replace([value], plain=True)
 
     @_watched
     def plain(self) -> tuple[Any, str] | None:
@@ -241,11 +226,8 @@ class ZrbXcom(Xcom):
         self.memory.pop_callbacks.clear()
         return self.replace([])
 
-    def encode(self, value: Any) -> Encoded:
-        """Return the value as it will be stored. Warn once if that is only its type and repr; never raise."""
-        return self._encode(value)
-
     def _encode(self, value: Any) -> Encoded:
+        """Return the value as it will be stored. Warn once if that is only its type and repr; never raise."""
         limit = self._queues.max_value
         try:
             return codec.encode(value, limit=limit)
@@ -253,20 +235,21 @@ class ZrbXcom(Xcom):
             self._run.warn_unstorable(self._owner(), error)
         return codec.encode(value, lenient=True, limit=limit)._replace(restorable=False)
 
+    encode = _encode
+
     def _decode(self, seq: int, data: str) -> Any:
         objects = self.memory.objects
         return objects[seq] if seq in objects else Xcom._decode(self, seq, data)
 
     def _after_push(self, seq: int, item: Encoded, value: Any) -> None:
+        """Give readers in this process the very object that was pushed as `seq`."""
         if item.restorable and type(value) in PLAIN and value == value:  # NaN does not
             return
         self.memory.objects[seq] = value
         if len(self.memory.objects) >= self.memory.check_at:
             self._forget_taken_elsewhere()
 
-    def remember_object(self, seq: int, item: Encoded, value: Any) -> None:
-        """Give readers in this process the very object that was pushed as `seq`."""
-        self._after_push(seq, item, value)
+    remember_object = _after_push
 
     def append_quietly(self, value: Any) -> None:
         """Add a value at the end without calling callbacks; zrb's own push calls them."""
@@ -277,7 +260,13 @@ class ZrbXcom(Xcom):
             self.memory.objects[new] = self.memory.objects[old]
 
     def _after_take(self, seqs: Sequence[int], owner: Owner | None) -> None:
-        self.memory.forget(seqs, owner)
+        """Forget the objects that were taken: at once without an owner, else when the owning attempt completes."""
+        objects = self.memory.objects
+        if objects and owner is None:
+            for seq in seqs:
+                objects.pop(seq, None)
+        elif objects and owner is not None:
+            _held.setdefault(owner, []).extend((self.memory, seq) for seq in seqs if seq in objects)
 
     def _forget_taken_elsewhere(self) -> None:
         memory = self.memory
@@ -344,20 +333,6 @@ for _name in compat.WITHOUT_CALLBACKS:
     setattr(ZrbXcom, _name, vars(Xcom)[_name].__wrapped__)
 
 
-class _Watch:
-    """As a context manager it ends the run if the store refuses what the block asks for."""
-
-    def __init__(self, run: RunControl) -> None:
-        self._run = run
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (LeaseLost, StoreUnavailable)):
-            self._run.stop(error)
-
-
 class ZrbXcoms(Xcoms):
     """The queues of one session, as `ZrbXcom`."""
 
@@ -386,9 +361,14 @@ class ZrbXcoms(Xcoms):
             xcom = self._xcoms[name] = ZrbXcom(self, name)
         return xcom  # type: ignore[return-value]
 
-    def watched(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
         """End the run if the store refuses what the block asks for, before the task's action sees the error."""
-        return _Watch(self.run)
+        try:
+            yield
+        except (LeaseLost, StoreUnavailable) as error:
+            self.run.stop(error)
+            raise
 
     def step_ended(self, step: Owner, parent: Owner, *, stands: bool) -> None:
         """Keep the objects that a completed step took until its attempt ends: it may be given back with the attempt."""

@@ -1,6 +1,7 @@
-"""The stored session of a running zrb session.
+"""The stored session of a running zrb session: its run, its open attempts, and how they end.
 
-The tasks that completed in earlier runs.
+`Recorder` is what the rest of the plugin uses. Before it are its parts: what earlier runs have completed, and what of
+this run has not completed.
 """
 
 from __future__ import annotations
@@ -8,20 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from zrb_store.attempt import Attempt, AttemptUnderWay, Step
-from zrb_store.errors import LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError, what_makes_storable
+from zrb_store.errors import (
+    AttemptClosed,
+    LeaseLost,
+    StepUncertain,
+    StoreUnavailable,
+    ZrbStoreError,
+    what_makes_storable,
+)
 from zrb_store.inspect.resume import Decision, Reruns, decide, reruns
 from zrb_store.plugin import compat
 from zrb_store.plugin import queue as own_push
 from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent, owner_of
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
-from zrb_store.plugin.messages import TaskStopped, WarnOnce, first_user_frame, uncertain_step
-from zrb_store.plugin.open_attempts import OpenAttempts, Outcome
-from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms
+from zrb_store.plugin.messages import TaskStopped, WarnOnce, first_user_frame, text_of_error, uncertain_step
+from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms, forget_objects_of
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.store import Owner
 from zrb_store.queries.values import plain_names
@@ -34,6 +41,7 @@ from zrb_store.xcom import current_attempt
 if TYPE_CHECKING:
     from zrb.context.any_context import AnyContext
     from zrb.task.any_task import AnyTask
+    from zrb.task_status.task_status import TaskStatus
 
 
 class CompletedTasks:
@@ -45,11 +53,6 @@ class CompletedTasks:
     """
 
     def __init__(self, graph: Graph, main: AnyTask, forced: str | None, *, repeat_once: bool) -> None:
-        """Begin with none.
-
-        Args:
-            main: Its main task.
-        """
         self._graph = graph
         self._main = main
         self._forced = forced
@@ -96,8 +99,42 @@ class CompletedTasks:
         return None
 
 
-# Seconds that the actions of an ended run may take to notice that they were cancelled.
-_WAIT = 1.0
+_STOPPING = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)  # these stop an action rather than fail it
+
+
+class Outcome:
+    """How the last attempt of each task ended, if it did not complete."""
+
+    def __init__(self) -> None:
+        self._failed: set[str] = set()
+        self._stopped: set[str] = set()
+        self._exited: set[str] = set()
+
+    def attempt_begins(self, task: str) -> None:
+        """Forget how the task's attempt before this one ended."""
+        for ended in (self._failed, self._stopped, self._exited):
+            ended.discard(task)
+
+    def attempt_ends(self, task: str, role: str, error: BaseException) -> None:
+        """Record the exception that ended an attempt."""
+        if isinstance(error, SystemExit):
+            self._exited.add(task)
+        stopped = isinstance(error, _STOPPING)
+        # zrb stops servers and checks itself when all else is done.
+        if role != "check" and not (stopped and role == "server"):
+            (self._stopped if stopped else self._failed).add(task)
+
+    def of_run(self, main: TaskStatus, error: BaseException | None, *, interrupted: bool) -> str:
+        """Return how the run ends, `completed`, `failed` or `interrupted`, by zrb's status of its main task."""
+        done = (main.is_completed or main.is_skipped) and not self._failed and not self._exited
+        if error is not None and not isinstance(error, _STOPPING):
+            return "failed"
+        if done and not (interrupted and self._stopped):
+            return "completed"
+        return "interrupted" if interrupted and not self._exited else "failed"
+
+
+_WAIT = 1.0  # seconds that the actions of an ended run may take to notice that they were cancelled
 
 
 class RunStopped(asyncio.CancelledError):
@@ -108,6 +145,7 @@ class Recorder:
     """The stored session of a running zrb session.
 
     Attributes:
+        completed: What earlier runs have completed.
         warn_once: Prints a line for the user, once in this session.
         fatal: Why the run must end at once, if it must.
         uncertain: Why tasks were ended without a retry: the end of a step is unknown.
@@ -129,8 +167,9 @@ class Recorder:
         self.xcoms: ZrbXcoms
         self.ctx_xcom: CtxXcom
         self._content: CtxXcomContent
-        self._completed: CompletedTasks
-        self._attempts: OpenAttempts
+        self.completed: CompletedTasks
+        self._open: dict[str, Attempt] = {}
+        self._working: set[asyncio.Task[Any]] = set()  # those that run the actions of open attempts
         self._outcome = Outcome()
         self._children = 0
         self._loop = asyncio.get_running_loop()
@@ -141,34 +180,26 @@ class Recorder:
     def start(
         self, store: Store, name: str, spec: RunSpec, forced: str | None = None, *, repeat_once: bool = False
     ) -> None:
-        """Take the lease, and learn what has completed.
-
-        Args:
-            spec: What the run is for.
-        """
+        """Take the lease, and learn what has completed."""
         self.origin = spec.origin
         self.url = store.database.url.render_as_string(hide_password=False)
         self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
         self._content = CtxXcomContent(self.xcoms, self.graph.is_volatile, self.warn_once)
         self.ctx_xcom = CtxXcom(self._content)
-        self._completed = CompletedTasks(self.graph, self.main, forced, repeat_once=repeat_once)
+        self.completed = CompletedTasks(self.graph, self.main, forced, repeat_once=repeat_once)
         self.run = Run(self.xcoms, spec, on_lost=self.stop)
-        self._attempts = OpenAttempts(self.graph, self.run, self.xcoms, self.ctx_xcom)
-        self.run.start(self._completed.choose_reruns)
+        self.run.start(self.completed.choose_reruns)
         try:
-            self._prepare()
+            known = list(self.xcoms)
+            for queue in dict.fromkeys([task.name for task in self.graph.tasks] + known):
+                self._content.get(queue)
+            plain = plain_names(self.run.database, self.run.session_id) if known else ()
+            self._content.seed(self.zrb_session.shared_ctx.xcom, known, plain)
+            self.run.note_tasks(dict.fromkeys(map(self.graph.task_name, self.graph.tasks), "waiting"))
+            self._content.finish_adoption()
         except BaseException:
             lease.stop_renewing(self.run)
             raise
-
-    def _prepare(self) -> None:
-        known = list(self.xcoms)
-        for queue in dict.fromkeys([task.name for task in self.graph.tasks] + known):
-            self._content.get(queue)
-        plain = plain_names(self.run.database, self.run.session_id) if known else ()
-        self._content.seed(self.zrb_session.shared_ctx.xcom, known, plain)
-        self.run.note_tasks(dict.fromkeys(self.graph.names, "waiting"))
-        self._content.finish_adoption()
 
     def next_child(self) -> str:
         """Return a name for the next child session: PARENT.N."""
@@ -190,7 +221,14 @@ class Recorder:
 
     def _halt(self) -> None:
         self.zrb_session.terminate()
-        self._attempts.cancel()
+        self._cancel_actions()
+
+    def _cancel_actions(self) -> set[asyncio.Task[Any]]:
+        """Cancel every action but the current one, and return their asyncio tasks."""
+        others = self._working - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        return others
 
     @contextlib.contextmanager
     def end_run_on_refusal(self, cause: BaseException | None = None) -> Iterator[None]:
@@ -215,7 +253,7 @@ class Recorder:
 
     async def wait_for_actions(self) -> None:
         """Wait a moment for the actions that still run: zrb cancels them after the run, but does not wait."""
-        working = self._attempts.cancel()
+        working = self._cancel_actions()
         if working:
             with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
                 await asyncio.wait(working, timeout=_WAIT)
@@ -236,18 +274,16 @@ class Recorder:
         lease.stop_renewing(self.run)  # even if the store cannot be reached: the process may live long
         if self.fatal is None:
             try:
-                self.run.note_tasks(self._tasks())
+                ends = dict.fromkeys(map(self.graph.task_name, self.graph.tasks), "waiting")
+                statuses = self.zrb_session._task_status.items()
+                ends |= {self.graph.task_name(task): "skipped" for task, status in statuses if status.is_skipped}
+                self.run.note_tasks(ends)
                 self.run.end(outcome, error, None if error is None else first_user_frame(error))
             except ZrbStoreError as refusal:
                 self.fatal = refusal
         elif isinstance(self.fatal, StoreUnavailable):
             self.run.tell_unavailable(self.fatal)
         return "failed" if self.fatal else outcome
-
-    def _tasks(self) -> dict[str, str]:
-        status = self.zrb_session._task_status
-        skipped = {task for task in self.graph.tasks if task in status and status[task].is_skipped}
-        return {self.graph.task_name(task): "skipped" if task in skipped else "waiting" for task in self.graph.tasks}
 
     def stop_waiting(self, within: float) -> None:
         """Wait at most this many seconds for the store from now on, since the process has to end."""
@@ -265,10 +301,6 @@ class Recorder:
 
     # -- attempts
 
-    def completed_before(self, task: AnyTask) -> AttemptRecord | None:
-        """Return the completed attempt of an earlier run whose result this task has; None if the task must run."""
-        return self._completed.find(task, self.run)
-
     def restore(self, task: AnyTask, record: AttemptRecord) -> Any:
         """Return the stored result of a completed attempt. zrb will push it: that push does nothing."""
         result = self.run.result(record)
@@ -278,12 +310,17 @@ class Recorder:
         return result
 
     def open_attempt(self, task: AnyTask) -> Attempt | None:
-        """Return the task's attempt that is under way, or None."""
-        return self._attempts.of_task(task)
+        """Return the task's open attempt, or None."""
+        return self._open.get(self.graph.task_name(task))
 
     def begin(self, task: AnyTask) -> Attempt:
         """Begin an attempt of a task."""
-        attempt = self._attempts.begin(task)
+        own_push.forget()
+        attempt = self.run.begin(self.graph.task_name(task), role=self.graph.role(task))
+        self._open[attempt.task] = attempt
+        working = asyncio.current_task()
+        if working is not None:
+            self._working.add(working)
         self._outcome.attempt_begins(attempt.task)
         return attempt
 
@@ -292,9 +329,27 @@ class Recorder:
         return CtxXcom(self._content, attempt)
 
     def complete(self, attempt: Attempt, task: AnyTask, result: Any) -> None:
-        """Complete an attempt with its result, in one transaction."""
+        """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing.
+
+        Raises:
+            AttemptClosed: The attempt has ended before.
+        """
         self._content.store_changed(attempt)
-        self._attempts.complete(attempt, task, result)
+        if self.graph.role(task) == "check":
+            attempt.complete()
+        else:
+            queue = self.ctx_xcom[task.name]
+            own = self.xcoms[self.graph.queue_name(task)]
+            item = own.encode(result)
+            if isinstance(queue, ZrbXcom) and queue.place != own.place:
+                # The queue of this name is another session's (Callback.xcom_mapping): it gets the result too.
+                queue.bound_to(attempt).append_quietly(result)
+            attempt.complete(item, queue=own.name)
+            if attempt.result_seq is not None:
+                own.remember_object(attempt.result_seq, item, result)
+            if isinstance(queue, ZrbXcom):
+                own_push.expect(queue.place, result, fresh=True)
+        self._close(attempt, stands=True)
         self._content.attempt_ended(attempt, stands=True)
 
     def fail(self, attempt: Attempt, task: AnyTask, error: BaseException) -> None:
@@ -303,11 +358,13 @@ class Recorder:
         Raises:
             TaskStopped: The end of a step is unknown, so the task must not be tried again.
         """
-        self._attempts.close(attempt, stands=False)
+        self._close(attempt, stands=False)
         role = self.graph.role(task)
         self._outcome.attempt_ends(attempt.task, role, error)
         if self.fatal is None and not self.ended:
-            self._attempts.fail(attempt, task, error)
+            with contextlib.suppress(AttemptClosed):
+                status = "interrupted" if isinstance(error, _STOPPING) else "failed"
+                attempt.fail(text_of_error(error, task, attempt), status)
             self._content.attempt_ended(attempt, stands=False)
         uncertain = uncertain_step(error)
         if uncertain is not None:
@@ -315,6 +372,13 @@ class Recorder:
             if role in ("server", "check"):
                 self._halt()  # zrb does not tell those that wait for it that it was cancelled
             raise TaskStopped(str(uncertain)) from error
+
+    def _close(self, attempt: Attempt, *, stands: bool) -> None:
+        forget_objects_of(attempt, stands=stands)
+        self._open.pop(attempt.task, None)
+        working = asyncio.current_task()
+        if working is not None:
+            self._working.discard(working)
 
     # -- what queues and contexts ask
 
@@ -332,7 +396,7 @@ class Recorder:
             and (attempt.session, attempt.task) == (owner.session, owner.task)
         ):
             return CtxXcom(self._content, current)  # a thread that an earlier attempt, or a step of it, left behind
-        if attempt is owner or self._attempts.is_open(owner) or threading.get_ident() != self._thread:
+        if attempt is owner or self._open.get(owner.task) is owner or threading.get_ident() != self._thread:
             return view
         return self.ctx_xcom  # zrb's own work between attempts
 
@@ -355,16 +419,6 @@ class Recorder:
         """Whether the main task may have left a result."""
         status = self.zrb_session._task_status.get(self.main)
         return self.fatal is None and status is not None and bool(status.is_completed)
-
-    @property
-    def decisions(self) -> Sequence[Decision]:
-        """What this run decided on each task as it started."""
-        return self._completed.decisions
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether a task had run in the session before this run."""
-        return self._completed.goes_on
 
     def stored_result(self) -> tuple[Any, int | None]:
         """Return the stored result of the main task of a completed session, and when the session completed."""

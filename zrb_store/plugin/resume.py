@@ -1,6 +1,6 @@
-"""`zrb xcom resume`: plan and run what a stored session has left to do, with its stored inputs.
+"""`zrb xcom resume`: plan and run what a stored session has left to do (`Resumer`).
 
-The inputs of a session that is resumed: those that are stored, and those that the user gives again.
+First come its inputs: those that are stored, and those that the user gives again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ def inputs_to_resume(
     that does not take what is stored, since it is declared in another way now, comes from the command line.
 
     Args:
-        session: The stored session.
         given: Inputs from the command line, by name.
         asking: Whether to ask for secret inputs; otherwise their defaults do, since nothing runs.
 
@@ -241,11 +240,10 @@ def _shown(name: str, value: Any) -> str:
     return one_line(mask_text(mask_remembered(repr(masked))))
 
 
-def ask(task_input: AnyInput, context: Any, *, was_given: bool) -> str:
+def ask(task_input: AnyInput, context: compat.SharedContext, *, was_given: bool) -> str:
     """Ask for a secret input as zrb asks, or return its default.
 
     Args:
-        task_input: The input.
         context: zrb's context with the inputs before it.
         was_given: Whether the session was started with a value for it: then its default is no answer.
 
@@ -269,7 +267,7 @@ def ask(task_input: AnyInput, context: Any, *, was_given: bool) -> str:
     return answer
 
 
-def _prompt(task_input: AnyInput, context: Any) -> str:
+def _prompt(task_input: AnyInput, context: compat.SharedContext) -> str:
     try:
         with warnings.catch_warnings():
             # A piped answer is as good as a typed one.
@@ -313,7 +311,7 @@ class Resumer:
 
     def __init__(self, error_exit: ErrorExit) -> None:
         self._error_exit = error_exit
-        self._task: Any = None
+        self._task: AnyTask
         self._zrb_session: Any = None
         self._graph: Graph
         self._runs = True
@@ -359,13 +357,7 @@ class Resumer:
     def accept(
         self, session: SessionRecord, forced: str | None, inputs: dict[str, str], *, repeat_once: bool = False
     ) -> None:
-        """Remember what is to be resumed. `run` does it once click is done.
-
-        Args:
-            session: The session, which was planned.
-            forced: Task that runs again with everything downstream of it.
-            inputs: Inputs that are not stored (secret ones, or made of a secret one), by name.
-        """
+        """Remember what is to be resumed, as it was planned. `run` does it once click is done."""
         self._request = ResumeRequest(
             session, forced, inputs, self._graph, repeat_once, self._runs, given_again(session)
         )
@@ -375,27 +367,24 @@ class Resumer:
 
         The decision of `plan` is taken again when the run has the lease.
         """
-        if self._request is None:
+        request = self._request
+        if request is None:
             return
         with self._error_exit:
-            self._run(self._request)
-
-    def _run(self, request: ResumeRequest) -> None:
-        inputs = inputs_to_resume(self._task, request.session, request.inputs, asking=request.runs)
-        for line in inputs.added:
-            warn(line)
-        request = replace(request, changed_inputs=frozenset(inputs.changed))
-        setattr(self._zrb_session, compat.RESUMED, request)
-        # zrb takes the inputs that a session has, and parses no others.
-        self._zrb_session.shared_ctx.input.update(inputs.values)
-        result = self._task.run(self._zrb_session, str_kwargs=inputs.texts)
-        if compat.stock_exit_is_interrupt(self._zrb_session, self._task):
-            raise KeyboardInterrupt
-        if result is not None:
-            print(result)
+            inputs = inputs_to_resume(self._task, request.session, request.inputs, asking=request.runs)
+            for line in inputs.added:
+                warn(line)
+            setattr(self._zrb_session, compat.RESUMED, replace(request, changed_inputs=frozenset(inputs.changed)))
+            # zrb takes the inputs that a session has, and parses no others.
+            self._zrb_session.shared_ctx.input.update(inputs.values)
+            result = self._task.run(self._zrb_session, str_kwargs=inputs.texts)
+            if compat.stock_exit_is_interrupt(self._zrb_session, self._task):
+                raise KeyboardInterrupt
+            if result is not None:
+                print(result)
 
 
-def _main_task(session: SessionRecord) -> Any:
+def _main_task(session: SessionRecord) -> AnyTask:
     path = " ".join(session.path)
     # Also if its task is a command: without its parent, its results and its mapped queues would go nowhere.
     if is_of_event(session):

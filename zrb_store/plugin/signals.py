@@ -40,7 +40,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received = False
         self._sessions: list[Stoppable] = []
-        self._before: dict[int, tuple[Handler, Any]] = {}
+        self._before: dict[int, tuple[Handler, Handler | int | None]] = {}
         self._is_killed = False
 
     def begin(self, session: Stoppable) -> None:
@@ -94,7 +94,7 @@ class StopSignals:
         timer.daemon = True
         timer.start()
         # As zrb 3.8.1 and later do it: SIGINT's handler is asyncio's, which cancels the running task.
-        interrupt: Any = signal.getsignal(signal.SIGINT)
+        interrupt = signal.getsignal(signal.SIGINT)
         if callable(interrupt):
             interrupt(signal.SIGINT, frame)
         else:

@@ -26,8 +26,6 @@ from typing import TYPE_CHECKING
 from zrb_store.local_time import is_repeated, zone_name
 from zrb_store.masking import mask_text, one_line, printable
 from zrb_store.records import JsonTree, to_datetime
-from zrb_store.render.document import on_terminal
-from zrb_store.render.readable import TEXT_TAGS, readable
 
 if TYPE_CHECKING:
     from zrb_store.inspect.value import Value
@@ -214,7 +212,7 @@ class TimeFormat:
         Args:
             day_of: A time, on whose day `brief` leaves out the date, and in whose year it leaves out the year.
         """
-        self._is_local = on_terminal()
+        self._is_local = sys.stdout.isatty()  # a person reads it
         self._day = None if day_of is None else self._time(day_of).date()
 
     def _time(self, micros: int) -> datetime:
@@ -346,6 +344,8 @@ def preview(tree: JsonValue, *, full: bool = False) -> str:
     """
     text = single_text(tree) if type(tree) is dict and tree.get("$") == "CmdResult" else None
     if text is None:
+        from zrb_store.render.readable import readable  # late: zrb imports this module whenever it starts
+
         text = readable(tree, None if full else _PREVIEW_LENGTH)
     return printable(text if full else text[:_PREVIEW_LENGTH])
 
@@ -374,7 +374,11 @@ def setting_text(tree: JsonValue) -> str:
     Of an input with a secret, which is stored as `{"masked": TEXT}`, this is the text.
     """
     text = single_text(tree["masked"] if type(tree) is dict and tree.keys() == {"masked"} else tree)
-    return readable(tree) if text is None else text
+    if text is not None:
+        return text
+    from zrb_store.render.readable import readable  # late: as above
+
+    return readable(tree)
 
 
 def as_json(tree: JsonValue) -> JsonValue:
@@ -404,6 +408,8 @@ def single_text(tree: JsonValue) -> str | None:
         return tree
     if type(tree) is not dict or type(tag := tree.get("$")) is not str:
         return None
+    from zrb_store.render.readable import TEXT_TAGS  # late: as above
+
     content = tree.get("v")
     if tag == "CmdResult" and type(content) is dict:
         return single_text(content.get("output"))

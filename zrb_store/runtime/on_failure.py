@@ -16,14 +16,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from zrb_store import settings
 from zrb_store.db.engine import Database
 from zrb_store.db.location import StoreUrl, shown_url, store_url, url_for_commands
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect import alert
-from zrb_store.inspect.alert import Alert
 from zrb_store.masking import mask_printed, mask_text, one_line, storable
 from zrb_store.names import full_name
 from zrb_store.queries import on_failure as queries
@@ -32,6 +30,9 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import cause_of_death, is_live
 from zrb_store.queries.on_failure import last_errors, running_and_untold
 from zrb_store.records import RunRecord, iso
+
+if TYPE_CHECKING:
+    from zrb_store.inspect.alert import Alert
 
 _NOT_INHERITED = (*settings.TOLD, "ZRB_STORE_ON_FAILURE", "ZRB_STORE_ATTEMPT")
 _MOST_VALUES = 20  # of those that die together
@@ -113,6 +114,8 @@ def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> Non
         names, last = [name for name, _ in found], found[-1][1]
         more = f" and {len(died) - 1} more" if len(died) > 1 else ""
         times = "1 delivery" if last.deliveries == 1 else f"{last.deliveries} deliveries"
+        from zrb_store.inspect.alert import Alert  # late: few processes have something to tell
+
         event = Alert(
             event="dead",
             what=f"value {names[0]}{more}, after {times}",
@@ -167,6 +170,8 @@ def tell_unavailable(
     with _reporting("the store"):
         url = store_url() if url is None else url
         what = f"session {session}" if session else f"the store {shown_url(url)}"
+        from zrb_store.inspect.alert import Alert  # late: few processes have something to tell
+
         _start(
             Alert("unavailable", what, str(error), None, remedy or "zrb-store db status", session=session, task=task),
             url,
@@ -174,6 +179,8 @@ def tell_unavailable(
 
 
 def _tell_of_session(database: Database, session: str, run_id: int, died: str | None) -> None:
+    from zrb_store.inspect import alert  # late: few runs fail
+
     with database.snapshot() as transaction:
         found = sessions.get(transaction, session)
         every = runs.of_session(transaction, found.id)

@@ -16,7 +16,6 @@ from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction, failpoint
 from zrb_store.errors import SessionNotFound
-from zrb_store.operations import values as limits
 from zrb_store.queries import queues, values
 from zrb_store.queries.clock import draw
 from zrb_store.queries.sessions import being_removed
@@ -273,10 +272,14 @@ class Xcom(QueueTaker):
         time becomes dead: it is kept and shown, but not taken any more until `zrb-store requeue` makes it live again.
         Setting the limit creates the queue if it does not exist; values that are live stay live.
         """
+        from zrb_store.operations import values as limits  # late: few programs ask
+
         return limits.max_deliveries(self._queues.database, self._queues.session, self.name)
 
     @max_deliveries.setter
     def max_deliveries(self, limit: int | None) -> None:
+        from zrb_store.operations import values as limits  # late: few programs ask
+
         limits.set_max_deliveries(self._queues.database, self._queues.session, self.name, limit)
 
     # -- callbacks, under the names that zrb's releases have used

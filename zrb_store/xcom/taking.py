@@ -14,7 +14,6 @@ from zrb_store.db.transaction import Transaction, failpoint
 from zrb_store.errors import InvalidArgument
 from zrb_store.queries import takes, values
 from zrb_store.queries.store import Owner
-from zrb_store.runtime.waiting import QueueWait, check_seconds
 from zrb_store.xcom.reader import QueueReader
 from zrb_store.xcom.session_queues import SessionQueues
 
@@ -59,6 +58,8 @@ class QueueTaker(QueueReader):
             InvalidArgument: The time to wait is negative or no number.
         """
         if wait != 0:
+            from zrb_store.runtime.waiting import check_seconds  # late: most programs never wait
+
             check_seconds(wait)
         return self._pop(right=False, wait=wait)
 
@@ -146,6 +147,8 @@ class QueueTaker(QueueReader):
 
     def _take_later(self, owner: Owner | None, take: Callable[[int], T | None], wait: float = 0) -> T | None:
         """Call `take` with the queue's id until it finds something; return None if the queue stays empty."""
+        from zrb_store.runtime.waiting import QueueWait  # late: as above
+
         queues = self._queues
         waiting = QueueWait(queues.database, queues.session, self.name, wait) if wait else None
         while True:

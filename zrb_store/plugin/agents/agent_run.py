@@ -1,10 +1,7 @@
-"""What was decided about tool calls that need an approval, as it is stored.
+"""One run of a stored agent: what it starts from, how zrb runs it, and what must not be done twice around it.
 
-Deferred calls that a capability of the agent answers, such as pydantic-ai's `HandleDeferredToolCalls`.
-
-One run of a stored agent: what it starts from, how zrb runs it, and what must not be done twice around it.
-
-The instructions that a task declares, as digests. zrb adds some that change by themselves.
+Before `AgentRun` are its parts: approvals of tool calls, deferred calls that a capability of the agent answers, such as
+pydantic-ai's `HandleDeferredToolCalls`, and digests of the instructions that the task declares.
 """
 
 from __future__ import annotations
@@ -19,7 +16,9 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
+from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.tools import RunContext
+from zrb.task.any_task import AnyTask
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Done, Step
@@ -33,10 +32,10 @@ from zrb_store.plugin.agents.outcomes import UNKNOWN, storable
 from zrb_store.plugin.agents.prompts import Mode, NotReadable, Prompt, encoded_messages, read_prompt
 from zrb_store.xcom import current_attempt
 
-_APPROVALS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
+_RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
 
 
-def arguments_of(calls: Sequence[Any]) -> dict[str, Any]:
+def arguments_of(calls: Sequence[ToolCallPart]) -> dict[str, Any]:
     """Return the arguments of tool calls by call id, as they are now. A hook of zrb may rewrite them in place."""
     return {call.tool_call_id: copy.deepcopy(call.args) for call in calls if isinstance(call.args, dict)}
 
@@ -46,31 +45,27 @@ def are_decided(results: DeferredToolResults) -> bool:
     return all(isinstance(one, (bool, ToolApproved, ToolDenied)) for one in results.approvals.values())
 
 
-def stored_approvals(results: DeferredToolResults, calls: Sequence[Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was decided as plain data.
-
-    Args:
-        results: What was decided.
-        calls: The calls.
-        before: Their arguments before it was decided.
-    """
+def stored_approvals(
+    results: DeferredToolResults, calls: Sequence[ToolCallPart], before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what was decided as plain data. `before` are the arguments of the calls before that."""
     now = arguments_of(calls)
     rewritten = {call_id: args for call_id, args in now.items() if args != before.get(call_id)}
     return {
         "kind": "approval",
-        "results": _APPROVALS.dump_python(results, mode="json"),
+        "results": _RESULTS.dump_python(results, mode="json"),
         **({"rewritten": rewritten} if rewritten else {}),
     }
 
 
-def repeat_approvals(stored: Any, calls: Sequence[Any]) -> DeferredToolResults:
+def repeat_approvals(stored: Any, calls: Sequence[ToolCallPart]) -> DeferredToolResults:
     """Return what was decided, after the arguments of the calls are rewritten as they were then.
 
     Raises:
         NotReadable: It is no decision.
     """
     try:
-        results = _APPROVALS.validate_python(stored["results"])
+        results = _RESULTS.validate_python(stored["results"])
     except (KeyError, TypeError, ValueError) as error:
         raise NotReadable("no decision about calls") from error
     for call in calls:
@@ -80,7 +75,6 @@ def repeat_approvals(stored: Any, calls: Sequence[Any]) -> DeferredToolResults:
     return results
 
 
-_RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
 _KIND = "deferred results"
 _HANDLE = "handle_deferred_tool_calls"
 
@@ -107,7 +101,8 @@ class StoredHandler(AbstractCapability[Any]):
             return None
         journal = self._journal
         journal.refuse_if_stopping()
-        name = journal.name_of_call(f"deferred {' '.join(sorted(_names(requests)))}")
+        ids = sorted(call.tool_call_id for call in (*requests.calls, *requests.approvals))
+        name = journal.name_of_call(f"deferred {' '.join(ids)}")
         try:
             with journal.deferred(name, requests.calls) as step:
                 if isinstance(step, Done):
@@ -125,10 +120,8 @@ class StoredHandler(AbstractCapability[Any]):
         except StepUncertain:
             if journal.fatal is not None:
                 raise
-            unknown: dict[str, Any] = {
-                call.tool_call_id: UNKNOWN.format(name=call.tool_name) for call in requests.calls
-            }
-            results = DeferredToolResults(calls=unknown)
+            results = DeferredToolResults()
+            results.calls |= {call.tool_call_id: UNKNOWN.format(name=call.tool_name) for call in requests.calls}
             with journal.deferred(name, requests.calls, repeat=True) as step:
                 journal.complete(step, _stored(results, journal.limit), {"kind": _KIND})
             return results
@@ -141,10 +134,6 @@ def _has_handler(root: Any) -> bool:
         not isinstance(one, StoredHandler) and getattr(type(one), _HANDLE, None) is not stock
         for one in getattr(root, "capabilities", ())
     )
-
-
-def _names(requests: DeferredToolRequests) -> list[str]:
-    return [call.tool_call_id for call in (*requests.calls, *requests.approvals)]
 
 
 def _stored(results: DeferredToolResults, limit: int) -> Encoded | dict[str, Any]:
@@ -166,7 +155,7 @@ def _read(stored: Any, requests: DeferredToolRequests) -> DeferredToolResults:
     return _RESULTS.validate_python(stored["results"])
 
 
-def declared_instructions(task: Any, text: str) -> dict[str, str]:
+def declared_instructions(task: AnyTask, text: str) -> dict[str, str]:
     """Return digests of the instructions that a task declares.
 
     If zrb adds no sections of its own, these are the whole text. The sections name the folder, the commands and the
@@ -202,7 +191,7 @@ RunAgent = Callable[..., Awaitable[Any]]
 class AgentRun:
     """One run of the agent of a task, in an attempt that is stored."""
 
-    def __init__(self, task: Any, journal: Journal) -> None:
+    def __init__(self, task: AnyTask, journal: Journal) -> None:
         self._task = task
         self.journal = journal
         self._agent: Any = None
@@ -262,12 +251,12 @@ class AgentRun:
         """Whether this is the run of an agent: others may run inside it."""
         return agent is not None and agent is self._agent
 
-    def start(self, history: list[Any], message: Any) -> tuple[list[Any], Any]:
+    def start(self, history: list[ModelMessage], message: Any) -> tuple[list[ModelMessage], Any]:
         """Return the history and the message that the agent starts from: the stored ones, if there are any.
 
         Args:
-            history: The history that zrb has prepared now.
-            message: The final prompt of the user that zrb has prepared now; None if the history ends with it.
+            history: What zrb has prepared now.
+            message: The final prompt of the user, likewise; None if the history ends with it.
         """
         if self._step is not None:
             self.journal.complete(self._step, Prompt(message, history, self._system_prompt).stored(self.journal.limit))
@@ -277,7 +266,7 @@ class AgentRun:
             return list(self._prompt.history), self._prompt.message
         return history, message
 
-    def _over_steps(self, run: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    def _over_steps(self, run: RunAgent) -> RunAgent:
         async def run_over_steps(*args: Any, **kwargs: Any) -> Any:
             journal = self.journal
             position = journal.position
@@ -300,14 +289,13 @@ class AgentRun:
         return self._logged_usage is not None and usage is self._logged_usage
 
     async def approve(
-        self, decide: Callable[..., Awaitable[Any]], note_edited: Callable[[Any, Any], None], requests: Any, *args: Any
+        self, decide: RunAgent, note_edited: Callable[[Any, Any], None], requests: Any, *args: Any
     ) -> Any:
         """Return what was decided about tool calls that need an approval, then or now: each call is a step.
 
         Args:
             decide: zrb's function, which asks a person, or whoever decides.
             note_edited: zrb's function that notes of an approved call that its arguments were edited.
-            requests: The calls.
             *args: What `decide` takes beside them.
         """
         decided: Any = None
@@ -324,7 +312,7 @@ class AgentRun:
         return decided if decided is not None else await decide(requests, *args)
 
     async def _approve_one(
-        self, decide: Callable[..., Awaitable[Any]], note_edited: Callable[[Any, Any], None], call: Any, *args: Any
+        self, decide: RunAgent, note_edited: Callable[[Any, Any], None], call: ToolCallPart, *args: Any
     ) -> Any:
         with self.journal.approval(call.tool_call_id) as step:
             if isinstance(step, Done):

@@ -1,6 +1,7 @@
-"""What pydantic-ai calls: a capability that makes each model request and each tool execution a step.
+"""What pydantic-ai calls: a capability that makes each model request and each tool execution a step (`StoredAgent`).
 
-Tools that run in threads. Nothing can stop a thread: after a signal, a call that runs in one goes on to its end.
+First come tools that run in threads. Nothing can stop a thread: after a signal, a call that runs in one goes on to its
+end.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from zrb_store.plugin.agents.journal import Journal
 from zrb_store.plugin.agents.prompts import read_response, stored_response, summary_of_response
 from zrb_store.plugin.signals import signals
 
-_call: ContextVar[tuple[Journal, Any] | None] = ContextVar("zrb_store_tool_call", default=None)
+_call: ContextVar[tuple[Journal, asyncio.Task[Any] | None] | None] = ContextVar("zrb_store_tool_call", default=None)
 """The journal of the tool call under way, and asyncio's task that makes it. Agents inside the tool have other tasks."""
 
 
@@ -58,7 +59,7 @@ def waiting_for_threads(journal: Journal) -> Iterator[None]:
         _call.reset(token)
 
 
-def _hooked(run_in_thread: Callable[..., Any]) -> Callable[..., Any]:
+def _hooked(run_in_thread: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(run_in_thread)
     async def run_in_executor(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         journal, task = _call.get() or (None, None)

@@ -11,11 +11,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ConfigDict, RootModel, TypeAdapter
 from pydantic_ai.messages import ModelMessage
+from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_core import to_jsonable_python
+
+from zrb_store.records import JsonValue
 
 # What differs from run to run, or is not sent to the model.
 _NOT_SENT = ("timestamp", "metadata", "retry")
@@ -26,7 +29,10 @@ _ANY: TypeAdapter[Any] = TypeAdapter(Any, config=ConfigDict(ser_json_bytes="base
 _KINDS = ("kind", "part_kind")
 
 
-def plain(value: Any, fallback: Callable[[Any], Any] | None = None) -> Any:
+Fallback: TypeAlias = Callable[[Any], Any]
+
+
+def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
     """Return a value as JSON data, as a model sees it, and the same in each process.
 
     The elements of a set are in an order of their own. Fields of pydantic-ai's objects that are at their default are
@@ -36,7 +42,7 @@ def plain(value: Any, fallback: Callable[[Any], Any] | None = None) -> Any:
         fallback: Called for an object that pydantic does not know.
     """
     kind = type(value)
-    if value is None or kind in (str, bool, int, float):
+    if value is None or (isinstance(value, str | int | float) and kind in (str, bool, int, float)):
         return value
     if isinstance(value, Mapping):
         return {_key(key, fallback): plain(item, fallback) for key, item in value.items()}
@@ -51,23 +57,24 @@ def plain(value: Any, fallback: Callable[[Any], Any] | None = None) -> Any:
     return _in_order(_written(value, fallback), value, _without_defaults)
 
 
-def seen(value: Any) -> Any:
+def seen(value: Any) -> JsonValue:
     """Return a value as JSON data, as a model sees it. The elements of a set are in an order of their own."""
     return _in_order(_written(value), value, lambda data, _: data)
 
 
-def _written(value: Any, fallback: Callable[[Any], Any] | None = None) -> Any:
-    return _ANY.dump_python(value, mode="json", by_alias=True, fallback=fallback)
+def _written(value: Any, fallback: Fallback | None = None) -> JsonValue:
+    written: JsonValue = _ANY.dump_python(value, mode="json", by_alias=True, fallback=fallback)
+    return written
 
 
-def _without_defaults(data: Any, value: Any) -> Any:
+def _without_defaults(data: JsonValue, value: Any) -> JsonValue:
     # Only content such as pictures, which has a serializer of its own, comes back as itself. A user's serializer may
     # have written something else.
     is_content = hasattr(type(value), "__pydantic_serializer__") and data == _written(value)
     return plain(value) if is_content else data
 
 
-def _in_order(data: Any, value: Any, content: Callable[[Any, Any], Any]) -> Any:
+def _in_order(data: JsonValue, value: Any, content: Callable[[JsonValue, Any], JsonValue]) -> JsonValue:
     """Return the JSON data that pydantic has made of a value, with the elements of each set in an order of their own.
 
     Pydantic iterates a set as we do, so that each element is found beside its data.
@@ -85,7 +92,7 @@ def _in_order(data: Any, value: Any, content: Callable[[Any, Any], Any]) -> Any:
     return data
 
 
-def _items(value: Any, data: dict[str, Any]) -> dict[str, Any]:
+def _items(value: Any, data: dict[str, JsonValue]) -> dict[str, Any]:
     """Return what is in a mapping, a model or a dataclass, by the names that pydantic has written."""
     kind = type(value)
     if isinstance(value, Mapping):
@@ -100,7 +107,7 @@ def _items(value: Any, data: dict[str, Any]) -> dict[str, Any]:
     return {**(getattr(value, "__pydantic_extra__", None) or {}), **found}
 
 
-def _sorting(item: Any) -> str:
+def _sorting(item: JsonValue) -> str:
     return json.dumps(item, sort_keys=True)
 
 
@@ -121,7 +128,7 @@ def _fields(value: Any) -> Any:
     return fields
 
 
-def _key(key: Any, fallback: Callable[[Any], Any] | None) -> str:
+def _key(key: Any, fallback: Fallback | None) -> str:
     try:
         (text,) = to_jsonable_python({key: None}, fallback=fallback, bytes_mode="base64")
         return str(text)
@@ -155,7 +162,7 @@ class Request:
     """
 
     model: str
-    parts: dict[str, Any]
+    parts: dict[str, JsonValue]
     messages: list[str]
     whole: str = field(init=False)
 
@@ -191,7 +198,7 @@ class Request:
         return f"messages[{_common(then, self.messages)}]"
 
 
-def _named_difference(name: str, then: Any, now: Any) -> str:
+def _named_difference(name: str, then: JsonValue, now: JsonValue) -> str:
     if not isinstance(now, dict) or not isinstance(then, dict):
         return name
     for key in (*now, *then):
@@ -221,21 +228,18 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._messages: dict[int, tuple[ModelMessage, int, str]] = {}
-        self._definitions: tuple[Any, dict[str, Any]] | None = None
+        self._definitions: tuple[Any, dict[str, JsonValue]] | None = None
 
     def of(
-        self, model: Any, settings: Mapping[str, Any] | None, parameters: Any, messages: Sequence[ModelMessage]
+        self,
+        model: Model,
+        settings: Mapping[str, Any] | None,
+        parameters: ModelRequestParameters,
+        messages: Sequence[ModelMessage],
     ) -> Request:
-        """Return the fingerprint of a request.
-
-        Args:
-            model: pydantic-ai's model.
-            settings: Its settings.
-            parameters: pydantic-ai's request parameters.
-            messages: The messages.
-        """
+        """Return the fingerprint of a request."""
         instructions = [part.content for part in getattr(parameters, "instruction_parts", None) or ()]
-        parts = {
+        parts: dict[str, JsonValue] = {
             "settings": {
                 name: digest(value) for name, value in (settings or {}).items() if name not in _SETTINGS_LEFT_OUT
             },
@@ -244,7 +248,7 @@ class Fingerprints:
         }
         return Request(model_name(model), parts, [self._of_message(message) for message in messages])
 
-    def _tools_and_output(self, parameters: Any) -> dict[str, Any]:
+    def _tools_and_output(self, parameters: ModelRequestParameters) -> dict[str, JsonValue]:
         tools = (*parameters.function_tools, *parameters.output_tools)
         output = (
             parameters.output_mode,
@@ -254,7 +258,7 @@ class Fingerprints:
         )
         if self._definitions is not None and self._definitions[0] == (tools, output):
             return self._definitions[1]
-        found = {
+        found: dict[str, JsonValue] = {
             "tools": {tool.name: digest([_fields(tool).get(name) for name in _TOOL_FIELDS]) for tool in tools},
             "output": digest(output),
         }
@@ -270,7 +274,7 @@ class Fingerprints:
         return found
 
 
-def model_name(model: Any) -> str:
+def model_name(model: Model) -> str:
     """Return the name of a pydantic-ai model with its provider."""
     return str(getattr(model, "model_id", None) or model.model_name)
 

@@ -1,16 +1,15 @@
 """The hooks into zrb's LLM tasks, set once per process when the first of them is registered.
 
-Which LLM tasks store their steps: ZRB_STORE_AGENTS, and attributes of the task.
+Which of them store their steps: ZRB_STORE_AGENTS and attributes of the task decide.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from zrb_store import settings
@@ -20,6 +19,17 @@ from zrb_store.plugin.compat import Patches
 from zrb_store.plugin.messages import WarnOnce
 from zrb_store.stepping import POLICIES, Policy, policy_of
 
+if TYPE_CHECKING:
+    from zrb.context.any_context import AnyContext
+    from zrb.task.any_task import AnyTask
+
+    from zrb_store.attempt import Attempt
+    from zrb_store.plugin.agents.agent_run import AgentRun
+    from zrb_store.plugin.agents.journal import Journal
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 STORE_AGENT: Final = "store_agent"
 """On a task: False to store no steps of its agent, "private" to store neither prompts nor answers."""
 ONCE_TOOLS: Final = "once_tools"
@@ -28,7 +38,7 @@ ONCE_TOOLS: Final = "once_tools"
 Mode = Literal["on", "off", "private"]
 
 
-def mode_of(task: Any) -> Mode:
+def mode_of(task: AnyTask) -> Mode:
     """Return how the steps of a task's agent are stored.
 
     Raises:
@@ -43,11 +53,10 @@ def mode_of(task: Any) -> Mode:
     return "private" if own == "private" else cast(Mode, mode)
 
 
-def once_tools(task: Any, tools: list[Any]) -> dict[str, Policy]:
+def once_tools(task: AnyTask, tools: list[Any]) -> dict[str, Policy]:
     """Return the tools of a task that must not be repeated, by name, and what happens if the end of one is unknown.
 
-    Args:
-        tools: Its tools: functions, or pydantic-ai's objects that have one.
+    Its tools are functions, or pydantic-ai's objects that have one.
 
     Raises:
         InvalidArgument: The task's attribute has another form.
@@ -66,31 +75,22 @@ def once_tools(task: Any, tools: list[Any]) -> dict[str, Policy]:
     return found
 
 
-_running: ContextVar[Any] = ContextVar("zrb_store_agent", default=None)
-"""The `AgentRun` of the task that runs; None if its steps are not stored."""
+_running: ContextVar[AgentRun | None] = ContextVar("zrb_store_agent", default=None)
+"""The run of the agent of the task that runs; None if its steps are not stored."""
 
-_journals: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-"""The `Journal` of each attempt that has an agent."""
+_journals: WeakKeyDictionary[Attempt, Journal] = WeakKeyDictionary()
+"""The journal of each attempt that has an agent."""
 
 _say = WarnOnce()
 _UNSUPPORTED = "agents of this release of zrb cannot be stored step by step ({error}): each runs as a whole"
 _tried: set[str] = set()
 
 # What is replaced. A release that lacks one of these runs its agents as without this package.
-_OF_TASK = (
-    "_exec_action_inner",
-    "get_system_prompt",
-    "get_effective_prompt",
-    "get_all_tools",
-    "handle_run_error",
-    "save_cancelled_history",
-)
-_OF_RUNNER = ("_execution_loop", "process_deferred_requests")
 _OF_APPROVALS = "zrb.llm.agent.run.deferred_calls"
 _NOTE_EDITED = "_record_override_if_edited"
 _OF_CHAT = "_create_llm_task_core"
 _CHAT = "_llm_chat_task"
-_USAGE_LOG = "_record_run_usage"
+_USAGE_LOG = "_record_run_usage"  # 3.14 and before have no such log
 
 
 def install() -> None:
@@ -107,120 +107,130 @@ def install() -> None:
 
 
 def _hook_task(patches: Patches, module: Any) -> None:
-    task: Any = module.LLMTask
-    runner: Any = importlib.import_module("zrb.llm.agent.run.runner")
-    stock = {name: getattr(task, name) for name in _OF_TASK}
-    of_runner = {name: getattr(runner, name) for name in _OF_RUNNER}
-    run_agent = module.run_agent
+    runner = importlib.import_module("zrb.llm.agent.run.runner")
+    patches.wrap(module.LLMTask, "_exec_action_inner", _exec_action_inner)
+    patches.wrap(module.LLMTask, "get_system_prompt", _get_system_prompt)
+    patches.wrap(module.LLMTask, "get_effective_prompt", _get_effective_prompt)
+    patches.wrap(module.LLMTask, "get_all_tools", _get_all_tools)
+    patches.wrap(module.LLMTask, "handle_run_error", _unless_stored)
+    patches.wrap(module.LLMTask, "save_cancelled_history", _unless_stored)
+    patches.wrap(module, "run_agent", _run_agent)
+    patches.wrap(runner, "_execution_loop", _execution_loop)
+    patches.wrap(runner, "process_deferred_requests", _process_deferred_requests)
+    if hasattr(runner, _USAGE_LOG):
+        patches.wrap(runner, _USAGE_LOG, _record_run_usage)
 
-    @functools.wraps(stock["_exec_action_inner"])
-    async def exec_action_inner(self: Any, *args: Any, **kwargs: Any) -> Any:
+
+def _exec_action_inner(
+    stock: Callable[Concatenate[AnyTask, P], Awaitable[R]],
+) -> Callable[Concatenate[AnyTask, P], Awaitable[R]]:
+    async def exec_action_inner(self: AnyTask, /, *args: P.args, **kwargs: P.kwargs) -> R:
         token = _running.set(_agent_run(self))
         try:
-            return await stock["_exec_action_inner"](self, *args, **kwargs)
+            return await stock(self, *args, **kwargs)
         finally:
             _running.reset(token)
 
-    @functools.wraps(stock["get_system_prompt"])
-    def get_system_prompt(self: Any, *args: Any, **kwargs: Any) -> Any:
+    return exec_action_inner
+
+
+def _get_system_prompt(stock: Callable[P, str]) -> Callable[P, str]:
+    def get_system_prompt(*args: P.args, **kwargs: P.kwargs) -> str:
         run = _running.get()
-        text = stock["get_system_prompt"](self, *args, **kwargs)
+        text = stock(*args, **kwargs)
         return text if run is None else run.system_prompt(text)
 
-    @functools.wraps(stock["get_effective_prompt"])
-    def get_effective_prompt(self: Any, ctx: Any, message: Any, attachments: Any, *args: Any, **kwargs: Any) -> Any:
+    return get_system_prompt
+
+
+def _get_effective_prompt(stock: Callable[..., Any]) -> Callable[..., Any]:
+    def get_effective_prompt(
+        self: AnyTask, ctx: AnyContext, message: Any, attachments: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         # A retry goes on from the steps, not from a history with a notice.
         if _running.get() is not None:
             return message, attachments
-        return stock["get_effective_prompt"](self, ctx, message, attachments, *args, **kwargs)
+        return stock(self, ctx, message, attachments, *args, **kwargs)
 
-    @functools.wraps(stock["get_all_tools"])
-    def get_all_tools(self: Any, *args: Any, **kwargs: Any) -> Any:
-        tools = stock["get_all_tools"](self, *args, **kwargs)
+    return get_effective_prompt
+
+
+def _get_all_tools(
+    stock: Callable[Concatenate[AnyTask, P], list[Any]],
+) -> Callable[Concatenate[AnyTask, P], list[Any]]:
+    def get_all_tools(self: AnyTask, /, *args: P.args, **kwargs: P.kwargs) -> list[Any]:
+        tools = stock(self, *args, **kwargs)
         run = _running.get()
         if run is not None:
             run.journal.once.update(once_tools(self, tools))
         return tools
 
-    def unless_stored(name: str) -> Any:
-        @functools.wraps(stock[name])
-        def save(self: Any, *args: Any, **kwargs: Any) -> Any:
-            # The conversation goes on from the steps: a history that is ahead of them would tell of undone calls.
-            return stock[name](self, *args, **kwargs) if _running.get() is None else None
+    return get_all_tools
 
-        return save
 
-    @functools.wraps(run_agent)
-    async def run_over_steps(*args: Any, **kwargs: Any) -> Any:
+def _unless_stored(stock: Callable[P, R]) -> Callable[P, R | None]:
+    def save(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        # The conversation goes on from the steps: a history that is ahead of them would tell of undone calls.
+        return stock(*args, **kwargs) if _running.get() is None else None
+
+    return save
+
+
+def _run_agent(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    async def run_over_steps(*args: Any, **kwargs: Any) -> R:
         run = _running.get()
-        return await (run_agent(*args, **kwargs) if run is None or args else run.run(run_agent, **kwargs))
+        return await (stock(*args, **kwargs) if run is None or args else run.run(stock, **kwargs))
 
-    patches.put(task, "_exec_action_inner", exec_action_inner)
-    patches.put(task, "get_system_prompt", get_system_prompt)
-    patches.put(task, "get_effective_prompt", get_effective_prompt)
-    patches.put(task, "get_all_tools", get_all_tools)
-    patches.put(task, "handle_run_error", unless_stored("handle_run_error"))
-    patches.put(task, "save_cancelled_history", unless_stored("save_cancelled_history"))
-    patches.put(module, "run_agent", run_over_steps)
-    _hook_runner(patches, runner, of_runner)
-    _hook_usage_log(patches, runner)
+    return run_over_steps
 
 
-def _hook_runner(patches: Patches, runner: Any, stock: dict[str, Any]) -> None:
-    @functools.wraps(stock["_execution_loop"])
-    async def execution_loop(*args: Any, **kwargs: Any) -> Any:
+def _execution_loop(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    async def execution_loop(*args: Any, **kwargs: Any) -> R:
         run = _running.get()
-        if run is None or not run.is_of(kwargs.get("agent")):
-            return await stock["_execution_loop"](*args, **kwargs)
-        history, message = run.start(kwargs["current_history"], kwargs["current_message"])
-        return await stock["_execution_loop"](
-            *args, **{**kwargs, "current_history": history, "current_message": message}
-        )
+        if run is not None and run.is_of(kwargs.get("agent")):
+            history, message = run.start(kwargs["current_history"], kwargs["current_message"])
+            kwargs |= {"current_history": history, "current_message": message}
+        return await stock(*args, **kwargs)
 
+    return execution_loop
+
+
+def _process_deferred_requests(stock: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     note_edited = getattr(importlib.import_module(_OF_APPROVALS), _NOTE_EDITED, lambda *_: None)
 
-    @functools.wraps(stock["process_deferred_requests"])
     async def process_deferred_requests(*args: Any, **kwargs: Any) -> Any:
         run = _running.get()
-        decide = stock["process_deferred_requests"]
         # An agent inside a tool works in the step of the tool.
         if run is None or kwargs or _attempt() is None:
-            return await decide(*args, **kwargs)
-        return await run.approve(decide, note_edited, *args)
+            return await stock(*args, **kwargs)
+        return await run.approve(stock, note_edited, *args)
 
-    patches.put(runner, "_execution_loop", execution_loop)
-    patches.put(runner, "process_deferred_requests", process_deferred_requests)
+    return process_deferred_requests
 
 
-def _hook_usage_log(patches: Patches, runner: Any) -> None:
-    record = getattr(runner, _USAGE_LOG, None)
-    if record is None:  # 3.14 and before have no such log
-        return
-
-    @functools.wraps(record)
-    def record_run_usage(model_name: Any, usage: Any, *args: Any, **kwargs: Any) -> Any:
+def _record_run_usage(stock: Callable[..., R]) -> Callable[..., R | None]:
+    def record_run_usage(model_name: str, usage: Any, *args: Any, **kwargs: Any) -> R | None:
         run = _running.get()
-        return None if run is not None and run.is_logged(usage) else record(model_name, usage, *args, **kwargs)
+        return None if run is not None and run.is_logged(usage) else stock(model_name, usage, *args, **kwargs)
 
-    patches.put(runner, _USAGE_LOG, record_run_usage)
+    return record_run_usage
 
 
-def _attempt() -> Any:
+def _attempt() -> Attempt | None:
     """Return the attempt that the code runs in, unless it runs in a step or nothing is stored."""
-    module: Any = sys.modules.get("zrb_store.attempt")
-    if module is None:  # no session is stored, and the store is not even loaded
+    if "zrb_store.attempt" not in sys.modules:  # no session is stored, and the store is not even loaded
         return None
-    from zrb_store.xcom import current_attempt  # late: imports SQLAlchemy
+    from zrb_store.attempt import Attempt  # late: loads the store
+    from zrb_store.xcom import current_attempt
 
     attempt = current_attempt.get()
-    return attempt if isinstance(attempt, module.Attempt) else None
+    return attempt if isinstance(attempt, Attempt) else None
 
 
-def _agent_run(task: Any) -> Any:
+def _agent_run(task: AnyTask) -> AgentRun | None:
     """Return the run of a task's agent; None if its steps are not stored."""
     attempt = _attempt()
-    mode = "off" if attempt is None else mode_of(task)
-    if mode == "off":
+    if attempt is None or (mode := mode_of(task)) == "off":
         return None
     try:
         from zrb_store.plugin.agents.agent_run import AgentRun  # late: imports pydantic-ai
@@ -239,12 +249,12 @@ def _agent_run(task: Any) -> Any:
 
 
 def _hook_chat(patches: Patches, module: Any) -> None:
-    execution: Any = module.ChatExecution
-    create = getattr(execution, _OF_CHAT)
+    patches.wrap(module.ChatExecution, _OF_CHAT, _create_llm_task_core)
 
-    @functools.wraps(create)
-    def create_llm_task_core(self: Any, *args: Any, **kwargs: Any) -> Any:
-        inner = create(self, *args, **kwargs)
+
+def _create_llm_task_core(stock: Callable[..., R]) -> Callable[..., R]:
+    def create_llm_task_core(self: Any, *args: Any, **kwargs: Any) -> R:
+        inner = stock(self, *args, **kwargs)
         chat = getattr(self, _CHAT)
         is_interactive = kwargs["interactive"] if "interactive" in kwargs else args[3]
         # The inner task is no session of its own: its agent works in the attempt of the chat.
@@ -253,4 +263,4 @@ def _hook_chat(patches: Patches, module: Any) -> None:
         setattr(inner, ONCE_TOOLS, getattr(chat, ONCE_TOOLS, ()))
         return inner
 
-    patches.put(execution, _OF_CHAT, create_llm_task_core)
+    return create_llm_task_core

@@ -1,6 +1,6 @@
-"""The steps of the agent that works in one attempt.
+"""The steps of the agent that works in one attempt (`Journal`).
 
-Which use of a call's id a call is: some models give the same id in each of their answers.
+`CallNames` tells which use of a call's id a call is: some models give the same id in each of their answers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+
+from pydantic_ai.messages import ModelMessage, ToolCallPart
+from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.settings import ModelSettings
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Change, Done, ExactStep, Step
@@ -120,7 +124,11 @@ class Journal:
 
     @contextmanager
     def request(
-        self, model: Any, settings: Mapping[str, Any] | None, parameters: Any, messages: Sequence[Any]
+        self,
+        model: Model,
+        settings: ModelSettings | None,
+        parameters: ModelRequestParameters,
+        messages: Sequence[ModelMessage],
     ) -> Iterator[Step | Done]:
         """Yield the step of a request to a model, or the stored answer if the request is the same as then."""
         self.refuse_if_stopping()
@@ -178,15 +186,7 @@ class Journal:
         return _numbered(_bounded(text), self._calls.number(text, position))
 
     def tool(self, step_name: str, tool_name: str, arguments: Any, *, repeat: bool = False) -> Any:
-        """Open the step of a tool call.
-
-        Args:
-            tool_name: The tool's name.
-            arguments: The arguments of the call.
-
-        Returns:
-            A context manager of the step, or of what is stored of it.
-        """
+        """Open the step of a tool call."""
         named = {} if self._is_private else arguments
         return self._open(
             ExactStep(step_name, _text(named), lambda _: None, once=tool_name in self.once, repeat=repeat),
@@ -199,15 +199,8 @@ class Journal:
         name = self.name_of_call(f"approval {call_id}")
         return self._open(ExactStep(name, _text({}), lambda _: None))
 
-    def deferred(self, step_name: str, calls: Sequence[Any], *, repeat: bool = False) -> Any:
-        """Open the step in which deferred calls are answered.
-
-        Args:
-            calls: The calls whose results are made there.
-
-        Returns:
-            A context manager of the step, or of what is stored of it.
-        """
+    def deferred(self, step_name: str, calls: Sequence[ToolCallPart], *, repeat: bool = False) -> Any:
+        """Open the step in which deferred calls are answered."""
         named = {} if self._is_private else {call.tool_call_id: call.args for call in calls}
         policies = {self.once[call.tool_name] for call in calls if call.tool_name in self.once}
         step = ExactStep(step_name, _text(named), lambda _: None, once=bool(policies), repeat=repeat)
