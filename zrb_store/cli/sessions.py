@@ -32,7 +32,7 @@ from zrb_store.operations.sessions import pin as pin_sessions
 from zrb_store.render import printing
 from zrb_store.render.format import program_name
 from zrb_store.render.printing import echo
-from zrb_store.render.values import print_value
+from zrb_store.render.value import print_value
 from zrb_store.store import open_store
 
 

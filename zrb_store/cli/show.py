@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,8 +19,6 @@ from zrb_store.inspect import session_names
 from zrb_store.inspect.queues import HeldBy
 from zrb_store.inspect.session_view import inputs_of
 from zrb_store.inspect.show import Queue, SessionDocument, open_session
-from zrb_store.inspect.trace import Event, Trace
-from zrb_store.inspect.trace import trace as read_trace
 from zrb_store.inspect.value import Damage
 from zrb_store.masking import one_line
 from zrb_store.names import split_id
@@ -39,10 +38,12 @@ from zrb_store.render.format import (
     size,
     zrb_program,
 )
-from zrb_store.render.history import runs_table, tasks_table, timeline_chart, took
+from zrb_store.render.history import runs_table, tasks_table, took
 from zrb_store.render.printing import display, echo_json, echo_value, noting_damage, pause, print_document
 from zrb_store.render.values import QueuePrinter, fate
-from zrb_store.store import open_store
+
+if TYPE_CHECKING:
+    from zrb_store.inspect.trace import Event, Trace
 
 _LAST_VALUES = 20  # of each queue, unless all are asked for
 _HINT_WIDTH = len("Pending:")
@@ -96,12 +97,12 @@ def show(
     if timeline and (queue is not None or only or output_format != "table"):
         raise click.UsageError("--timeline draws the tasks: leave out QUEUE, --live, --dead and --format")
     wanted = _Wanted(queue, only, at, every=every or full, full=full, steps=steps, timeline=timeline)
-    with open_store(read_only=True) as store:
-        name = session_names.resolve(store.database, session).name
+    with session_names.open_for_reading() as database:
+        name = session_names.resolve(database, session).name
         if watch:
-            _watch(store.database, name, wanted)
+            _watch(database, name, wanted)
             return
-        with noting_damage() as damage, _open(store.database, name, wanted, output_format, damage) as document:
+        with noting_damage() as damage, _open(database, name, wanted, output_format, damage) as document:
             if output_format == "json":
                 echo_json(document.to_json())
             elif output_format == "table":
@@ -162,6 +163,8 @@ def _blocks(document: SessionDocument, wanted: _Wanted, *, with_elapsed: bool = 
         return
     yield _session_fields(document, times, at, until)
     if wanted.timeline:
+        from zrb_store.render.chart import timeline_chart  # late: most are shown as tables
+
         yield timeline_chart(document, times, every=wanted.every, steps=wanted.steps)
         return
     if len(runs) > 1:
@@ -272,10 +275,12 @@ _SHOWN_LENGTH = 240  # characters of the value, unless all of it is asked for
 @click.option("--full", is_flag=True, help="Do not shorten the value.")
 @format_option()
 def trace(value_id: str, full: bool, output_format: str) -> None:
+    from zrb_store.inspect.trace import trace as read_trace  # late: `show` needs none of it
+
     session, queue, seq = split_id(value_id)
-    with open_store(read_only=True) as store, noting_damage() as damage:
-        name = session_names.resolve(store.database, session).name
-        history = read_trace(store.database, name, queue, seq, damage)
+    with session_names.open_for_reading() as database, noting_damage() as damage:
+        name = session_names.resolve(database, session).name
+        history = read_trace(database, name, queue, seq, damage)
     if output_format == "json":
         echo_json(history.to_json())
     elif output_format == "jsonl":

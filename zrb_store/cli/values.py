@@ -33,7 +33,7 @@ from zrb_store.operations.values import requeue_all, set_max_deliveries
 from zrb_store.render import printing
 from zrb_store.render.document import Fields
 from zrb_store.render.format import as_json, counted, program_name
-from zrb_store.render.values import print_value
+from zrb_store.render.value import print_value
 from zrb_store.store import open_store
 
 

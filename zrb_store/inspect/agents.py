@@ -1,7 +1,4 @@
-"""The steps of agents as a person reads them: questions to models and calls of tools, and what they cost.
-
-The plugin writes these steps (`zrb_store/plugin/agents`). Nothing here reads from the store.
-"""
+"""The steps of agents, which the plugin writes, as a person reads them: questions to models, calls of tools, costs."""
 
 from __future__ import annotations
 

@@ -113,10 +113,22 @@ def mark_step(
             of_step = _of_new_step(transaction, record, task, step)
         if of_step["parent_id"] is None:
             of_step["parent_id"] = next((each.id for each in reversed(of_session) if each.task == task), None)
-        outcome = _completion(result) if completed else _failure()
-        number = queries.insert_step(transaction, of_step | outcome | _ended_at(transaction, failed=not completed))
+        me, (at, tick) = identity(), draw(transaction)
+        status = "completed" if completed else "failed"
+        outcome = {
+            "status": status,
+            "error_message": None if completed else f"marked as failed by {me.user} on {me.host}",
+            "result": (result.data if result else "null") if completed else None,
+            "started_at": at,
+            "started_tick": tick,
+            "ended_at": at,
+            "ended_tick": tick,
+            "given_back_at": None if completed else at,
+            "given_back_tick": None if completed else tick,
+        }
+        number = queries.insert_step(transaction, of_step | outcome)
         attempt = f"{of_step['task']}#{number}"
-        record_change(transaction, "mark", session, f"{attempt} {outcome['status']} ({of_step['step']})")
+        record_change(transaction, "mark", session, f"{attempt} {status} ({of_step['step']})")
         return ManualAttempt(attempt, others)
 
     return database.transact(work, "mark")
@@ -152,27 +164,6 @@ def _of_new_step(transaction: Transaction, session: SessionRecord, task: str, st
         "step": step,
         "step_number": number,
         "once": False,
-    }
-
-
-def _completion(result: Encoded | None) -> dict[str, Any]:
-    return {"status": "completed", "error_message": None, "result": result.data if result else "null"}
-
-
-def _failure() -> dict[str, Any]:
-    me = identity()
-    return {"status": "failed", "error_message": f"marked as failed by {me.user} on {me.host}", "result": None}
-
-
-def _ended_at(transaction: Transaction, *, failed: bool) -> dict[str, Any]:
-    at, tick = draw(transaction)
-    return {
-        "started_at": at,
-        "started_tick": tick,
-        "ended_at": at,
-        "ended_tick": tick,
-        "given_back_at": at if failed else None,
-        "given_back_tick": tick if failed else None,
     }
 
 

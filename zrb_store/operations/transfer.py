@@ -52,8 +52,6 @@ def copy(
     """Copy sessions as of one moment, each in one transaction. Damaged sessions are left out.
 
     Args:
-        source: The store to read.
-        target: The store to write.
         names: Full names of the sessions; by default all sessions.
         progress: Called after each session with the number of sessions done and the number of all.
 
@@ -79,8 +77,8 @@ def import_sessions(database: Database, file: IO[bytes], where: str, rename: Map
     """Write the sessions of an export, each in one transaction, after the whole file was checked.
 
     Args:
-        database: Where to write them.
         file: The lines of `export`.
+        where: What messages call the file.
         rename: New names of sessions by their old names.
 
     Returns:
@@ -181,40 +179,31 @@ def _write(
     written = array("q")  # ids, not names: there may be a million sessions
     base: int | None = None
     with tempfile.TemporaryFile("w+") as owners:
+
+        def write_session(transaction: Transaction, name: str, base: int, owners_end: int) -> int:
+            owners.seek(owners_end)  # it may be tried again
+            owners.truncate()
+            records = map(change, queries.read(rows, name))
+            session = next(records)
+            highest = _renumber(session, base)
+            writer = _SessionWriter(transaction, session, owners)
+            for record in records:
+                highest = max(highest, _renumber(record, base))
+                writer.write(record)
+            writer.flush()
+            clock.advance(transaction, highest)
+            record_change(transaction, action, session["name"])
+            return writer.session_id
+
         for name in names:
             if base is None:  # all that is written comes after all that is there
                 base = target.transact(clock.latest) - next(queries.read(rows, name))["created_tick"]
-            write = functools.partial(_write_session, rows, name, change, base, action, owners, owners.tell())
-            written.append(target.transact(write, action))
+            work = functools.partial(write_session, name=name, base=base, owners_end=owners.tell())
+            written.append(target.transact(work, action))
             progress(len(written))
         for batch in _batches(owners):
             target.transact(functools.partial(_set_owners, batch, written))
     return len(written)
-
-
-def _write_session(
-    rows: Transaction,
-    name: str,
-    change: Change,
-    base: int,
-    action: str,
-    owners: IO[str],
-    owners_end: int,
-    target: Transaction,
-) -> int:
-    owners.seek(owners_end)  # it may be tried again
-    owners.truncate()
-    records = map(change, queries.read(rows, name))
-    session = next(records)
-    highest = _renumber(session, base)
-    writer = _SessionWriter(target, session, owners)
-    for record in records:
-        highest = max(highest, _renumber(record, base))
-        writer.write(record)
-    writer.flush()
-    clock.advance(target, highest)
-    record_change(target, action, session["name"])
-    return writer.session_id
 
 
 def _renumber(record: Record, base: int) -> int:
@@ -318,17 +307,15 @@ def _set_owners(batch: Sequence[Any], written: Sequence[int], transaction: Trans
     @functools.cache
     def id_of(session: str, task: str, number: int) -> int | None:
         found = attempts.by_name(transaction, session, task, number)
-        return found.id if found and _contains(written, found.session_id) else None
+        if found is None:
+            return None
+        place = bisect_left(written, found.session_id)  # they ascend
+        return found.id if place < len(written) and written[place] == found.session_id else None
 
     for link, queue_id, seq, at, *owner in batch:
         attempt_id = id_of(*owner)
         if attempt_id is not None:
             queries.set_owner(transaction, link, queue_id, seq, at, attempt_id)
-
-
-def _contains(ascending: Sequence[int], number: int) -> bool:
-    place = bisect_left(ascending, number)
-    return place < len(ascending) and ascending[place] == number
 
 
 def _batches(owners: IO[str]) -> Iterator[list[Any]]:

@@ -205,7 +205,7 @@ def _statuses(given: Mapping[str, str]) -> tuple[str, ...] | None:
 
 def _row(summary: SessionSummary, damage: Damage) -> Context:
     session, runs = summary.session, summary.runs
-    summary.note_damage(damage)
+    damage.note_session(summary.session, summary.runs)
     owner, holders = summary.owner, summary.holders
     return {
         "name": session.name,

@@ -1,4 +1,4 @@
-"""The tasks of a session with their attempts and steps, as `show` prints them, and as `show --timeline` draws them."""
+"""The runs and the tasks of a session, with their attempts and steps, as `show` prints them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import itertools
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
 
-from zrb_store.inspect.agents import agent_note, agent_sum
 from zrb_store.inspect.session_view import Attempt, Step, Task
-from zrb_store.inspect.show import SessionDocument
-from zrb_store.inspect.trace import Timeline, TimelineRow
 from zrb_store.masking import one_line
 from zrb_store.queries.history import StepCounts
 from zrb_store.records import AttemptRecord, RunRecord
-from zrb_store.render.document import Bar, Chart, ChartRow, Column, Lines, Moment, Table, page_width
+from zrb_store.render.document import Column, Table, page_width
 from zrb_store.render.format import (
     NOTHING,
     TimeFormat,
@@ -39,7 +36,6 @@ def runs_table(runs: Sequence[RunRecord], times: TimeFormat, *, until: int | Non
     """Return the table of a session's runs.
 
     Args:
-        runs: The runs.
         until: The moment until which a run that still runs has taken time; None not to show that.
         every: Whether a long list is shown whole.
     """
@@ -78,7 +74,6 @@ def tasks_table(
     """Return the table of a session's tasks.
 
     Args:
-        tasks: The tasks.
         until: The moment until which an attempt that runs has taken time; None not to show that.
         full: Whether the results of steps are shown whole.
         all_steps: Whether all steps are shown one by one.
@@ -99,7 +94,10 @@ def tasks_table(
             yield from _task_rows(task, times, until, every)
             if task.counts is None:
                 continue
-            if task.counts.prompts and (total := _agent_sum(task)):
+            from zrb_store.inspect.agents import agent_sum  # late: most tasks have no steps
+
+            last_run = deque((attempt.record.run for attempt in task.attempts), maxlen=1)
+            if task.counts.prompts and (total := agent_sum(task.steps, last_run[0] if last_run else None)):
                 yield [one_line(task.name), *[NOTHING] * 4, total]
             if len(task.steps) <= FEW or all_steps:
                 yield from (_step_row(step, times, until, width) for step in task.steps)
@@ -155,6 +153,8 @@ def _error(attempt: AttemptRecord) -> str:
 
 def _step_row(step: Step, times: TimeFormat, until: int | None, width: int | None) -> list[str]:
     """Return the row of a step: its last attempt, with the name of the step and its result."""
+    from zrb_store.inspect.agents import agent_note  # late, as above
+
     attempts, last = step.attempts, step.last
     has_completed = last.status == "completed"
     facts = {
@@ -178,12 +178,6 @@ def _step_row(step: Step, times: TimeFormat, until: int | None, width: int | Non
     return _row(f"  {one_line(step.id)}", step.status, last, times, until, note)
 
 
-def _agent_sum(task: Task) -> str:
-    """Sum up what the agent of a task has asked and done; empty if it has none."""
-    runs = deque((attempt.record.run for attempt in task.attempts), maxlen=1)
-    return agent_sum(task.steps, runs[0] if runs else None)
-
-
 def _all_steps(counts: StepCounts) -> str:
     """Sum up the steps of a task: `57 steps, 3 failed attempts`."""
     parts = [f"{counts.steps} steps"]
@@ -193,38 +187,3 @@ def _all_steps(counts: StepCounts) -> str:
         parts.append(f"{counts.running} running")
     attempts = {"failed": counts.failed, "interrupted": counts.interrupted, "lost": counts.lost}
     return ", ".join([*parts, *(counted(number, f"{word} attempt") for word, number in attempts.items() if number)])
-
-
-_STEP_LABEL_WIDTH = 40  # columns of a step's name beside its bars
-
-
-def timeline_chart(document: SessionDocument, times: TimeFormat, *, every: bool, steps: bool) -> Chart | Lines:
-    """Return the chart of a session's attempts, or a line if it has no tasks.
-
-    Args:
-        steps: Whether steps are drawn too.
-    """
-    timeline = Timeline(document)
-    skip = {task.name: hidden_count(task.attempts, every) for task in document.tasks}
-    rows = [_chart_row(row) for row in timeline.rows(steps=steps, skip=skip)]
-    for task, hidden in skip.items():
-        if hidden:
-            place = next(place for place, row in enumerate(rows) if row.label.startswith(f"{one_line(task)}#"))
-            rows.insert(place, ChartRow(f"{one_line(task)}: {hidden} earlier", [], "--all"))
-    if not rows:
-        return Lines(["The session has no tasks."], "Timeline")
-    spans = [(_moment(span.start, times), _moment(span.end, times)) for span in timeline.work]
-    return Chart(rows, spans, "Timeline")
-
-
-def _chart_row(row: TimelineRow) -> ChartRow:
-    label = f"  {shorten(one_line(row.name), _STEP_LABEL_WIDTH)}" if row.is_step else one_line(row.name)
-    if not row.bars:
-        return ChartRow(label, [], row.status)
-    span, status = row.bars[-1]
-    note = "lost" if status == "lost" else format_duration(span.end - span.start)
-    return ChartRow(label, [Bar(bar.start, bar.end, word) for bar, word in row.bars], note)
-
-
-def _moment(at: int, times: TimeFormat) -> Moment:
-    return Moment(at, times.brief(at))
