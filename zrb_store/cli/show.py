@@ -38,7 +38,7 @@ from zrb_store.render.format import (
     size,
     zrb_program,
 )
-from zrb_store.render.history import runs_table, tasks_table, took
+from zrb_store.render.history import HistoryPrinter, took
 from zrb_store.render.printing import display, echo_json, echo_value, noting_damage, pause, print_document
 from zrb_store.render.values import QueuePrinter, fate
 
@@ -167,17 +167,12 @@ def _blocks(document: SessionDocument, wanted: _Wanted, *, with_elapsed: bool = 
 
         yield timeline_chart(document, times, every=wanted.every, steps=wanted.steps)
         return
+    every = wanted.every
+    history = HistoryPrinter(times, until, every=every, steps=wanted.steps or every, full=wanted.full)
     if len(runs) > 1:
-        yield runs_table(runs, times, until=until, every=wanted.every)
+        yield history.runs(runs)
     if document.tasks:
-        yield tasks_table(
-            document.tasks,
-            times,
-            until=until,
-            full=wanted.full,
-            every=wanted.every,
-            all_steps=wanted.steps or wanted.every,
-        )
+        yield history.tasks(document.tasks)
     yield from queues
     hints = _hints(document, holders) if at is None else []
     if hints:

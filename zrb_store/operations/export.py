@@ -142,7 +142,7 @@ class InvalidRecord(ValueError):
     """A record that no store can have."""
 
 
-def require(condition: Any, reason: str) -> None:
+def require(condition: bool, reason: str) -> None:
     """Raise `InvalidRecord` unless the condition holds."""
     if not condition:
         raise InvalidRecord(reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
@@ -19,6 +19,7 @@ from zrb_store.queries.give_back import give_back, give_back_unfinished
 from zrb_store.records import AttemptRecord, SessionRecord
 
 T = TypeVar("T")
+Columns: TypeAlias = dict[str, str | int | None]
 
 
 class ManualAttempt(NamedTuple):
@@ -115,7 +116,7 @@ def mark_step(
             of_step["parent_id"] = next((each.id for each in reversed(of_session) if each.task == task), None)
         me, (at, tick) = identity(), draw(transaction)
         status = "completed" if completed else "failed"
-        outcome = {
+        outcome: Columns = {
             "status": status,
             "error_message": None if completed else f"marked as failed by {me.user} on {me.host}",
             "result": (result.data if result else "null") if completed else None,
@@ -136,7 +137,7 @@ def mark_step(
 
 def _of_begun_step(
     transaction: Transaction, session: SessionRecord, task: str, step: str, *, completed: bool
-) -> dict[str, Any]:
+) -> Columns:
     """Return what the next attempt of a step has in common with its last one. What that one did is settled."""
     last = queries.newest_step(transaction, session.id, task, step)
     if last is None:
@@ -151,7 +152,7 @@ def _of_begun_step(
     return {"fence": session.fence, **{name: getattr(last, name) for name in same}}
 
 
-def _of_new_step(transaction: Transaction, session: SessionRecord, task: str, step: str) -> dict[str, Any]:
+def _of_new_step(transaction: Transaction, session: SessionRecord, task: str, step: str) -> Columns:
     """Return what the first attempt of a step has that has never begun. Its arguments are not known."""
     number = queries.highest_number(transaction, session.id, task) + 1
     return {

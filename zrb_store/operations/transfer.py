@@ -17,7 +17,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import IO, Any
+from typing import IO, NamedTuple
 
 from zrb_store.db.columns import MOST_TICK
 from zrb_store.db.engine import Database
@@ -229,7 +229,7 @@ class _SessionWriter:
         self._transaction = transaction
         self._name = session["name"]
         self._owners = owners
-        self._ids: dict[str, dict[Any, int]] = {"run": {}, "queue": {}, "attempt": {}}
+        self._ids: dict[str, dict[str | int, int]] = {"run": {}, "queue": {}, "attempt": {}}
         self._waiting: dict[str, list[Record]] = {"output": [], "value": [], "return": [], "change": []}
         self._size = 0
         session_id = queries.add_session(transaction, session)
@@ -257,7 +257,7 @@ class _SessionWriter:
             record["run_id"] = self._id("run", record["run"])
             record["result_queue_id"] = self._id("queue", record["result_queue"])
             record["parent_id"] = self._own("parent", record["parent"])
-            name: Any = f"{record['task']}#{record['number']}"
+            name: str | int = f"{record['task']}#{record['number']}"
         else:
             name = record["number" if kind == "run" else "name"]
         require(name not in self._ids[kind], f"there is another {kind} {name}")
@@ -284,8 +284,8 @@ class _SessionWriter:
                 record[link] = self._id("attempt", f"{task}#{number}")
                 continue
             kind = "returned" if record["kind"] == "return" else link
-            place = [kind, record["queue_id"], record["seq"], record[moment], session, task, number]
-            self._owners.write(json.dumps(place) + "\n")
+            foreign = _ForeignOwner(kind, record["queue_id"], record["seq"], record[moment], session, task, number)
+            self._owners.write(json.dumps(foreign) + "\n")
 
     def _own(self, what: str, owner: str | None) -> int | None:
         """Return the id of an attempt of this session."""
@@ -295,13 +295,27 @@ class _SessionWriter:
         require(session == self._name, f"its {what} is not of session {self._name}")
         return self._id("attempt", f"{task}#{number}")
 
-    def _id(self, kind: str, name: Any) -> int | None:
-        known = self._ids[kind]
-        require(name is None or name in known, f"session {self._name} names {kind} {name}, which does not exist")
-        return known.get(name)
+    def _id(self, kind: str, name: str | int | None) -> int | None:
+        if name is None:
+            return None
+        found = self._ids[kind].get(name)
+        require(found is not None, f"session {self._name} names {kind} {name}, which does not exist")
+        return found
 
 
-def _set_owners(batch: Sequence[Any], written: Sequence[int], transaction: Transaction) -> None:
+class _ForeignOwner(NamedTuple):
+    """A value, or a return of one, that an attempt of another session has or had, to be linked after all sessions."""
+
+    link: str
+    queue_id: int
+    seq: int
+    at: int
+    session: str
+    task: str
+    number: int
+
+
+def _set_owners(batch: Sequence[_ForeignOwner], written: Sequence[int], transaction: Transaction) -> None:
     """Set the owners of values that belong to attempts of other sessions, if those sessions were written too."""
 
     @functools.cache
@@ -312,13 +326,13 @@ def _set_owners(batch: Sequence[Any], written: Sequence[int], transaction: Trans
         place = bisect_left(written, found.session_id)  # they ascend
         return found.id if place < len(written) and written[place] == found.session_id else None
 
-    for link, queue_id, seq, at, *owner in batch:
-        attempt_id = id_of(*owner)
+    for each in batch:
+        attempt_id = id_of(each.session, each.task, each.number)
         if attempt_id is not None:
-            queries.set_owner(transaction, link, queue_id, seq, at, attempt_id)
+            queries.set_owner(transaction, each.link, each.queue_id, each.seq, each.at, attempt_id)
 
 
-def _batches(owners: IO[str]) -> Iterator[list[Any]]:
+def _batches(owners: IO[str]) -> Iterator[list[_ForeignOwner]]:
     owners.seek(0)
-    while batch := [json.loads(line) for line in islice(owners, BATCH)]:
+    while batch := [_ForeignOwner(*json.loads(line)) for line in islice(owners, BATCH)]:
         yield batch
