@@ -133,7 +133,7 @@ def log(database: Database, name: str, task: str | None = None, damage: Damage |
         task: Only attempts of this task and of its steps; or of a step, by its id TASK/NUMBER.
     """
     with database.snapshot() as transaction:
-        view = SessionView.read(transaction, name, damage=damage)
+        view = SessionView(transaction, name, damage=damage)
         view.damage.note_session(view.session, view.runs)
         yield log_of(view, task)
 

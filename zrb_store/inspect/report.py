@@ -1,7 +1,6 @@
-"""What a report shows: a session as `show` and `log` know it, cut to what a page can hold.
+"""What a report shows: a session as `show` and `log` know it, cut to what a page can hold (docs/schema/report.json).
 
-It has the shapes of `show --format json` and `log --format json`, and counts what it leaves out
-(docs/schema/report.json).
+`describe` reads it. The shapes are those of `show --format json` and `log --format json`, with counts of what is cut.
 """
 
 from __future__ import annotations

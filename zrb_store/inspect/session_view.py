@@ -16,7 +16,6 @@ from zrb_store.inspect.value import ByHand, Damage
 from zrb_store.masking import mask_named
 from zrb_store.names import full_name
 from zrb_store.queries import history, lease, output, runs, sessions, show
-from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import StepCounts
 from zrb_store.queries.output import StoredOutput
 from zrb_store.records import (
@@ -135,35 +134,8 @@ class SessionView:
     """
 
     def __init__(
-        self,
-        transaction: Transaction,
-        session: SessionRecord,
-        runs: Sequence[RunRecord],
-        attempts: list[AttemptRecord] | None,
-        has_steps: bool,
-        moment: Moment | None,
-        dead_runs: frozenset[int],
-        damage: Damage,
-        read_at: int,
+        self, transaction: Transaction, name: str, at: str | None = None, damage: Damage | None = None
     ) -> None:
-        self.transaction = transaction
-        self.read_at = read_at
-        self.session = session
-        self.runs = runs
-        self.moment = moment
-        self.damage = damage
-        self.by_hand = ByHand(transaction, session.name, session.id, damage)
-        self.unfinished: dict[int, str] = {}
-        self.steps: dict[str, StepCounts] = {}
-        self._attempts = attempts  # None if there are too many to keep
-        self._outputs: dict[int, StoredOutput] | None = None  # read when the attempts are shown
-        self._has_steps = has_steps
-        self._dead_runs = dead_runs
-
-    @classmethod
-    def read(
-        cls, transaction: Transaction, name: str, at: str | None = None, damage: Damage | None = None
-    ) -> SessionView:
         """Read a session.
 
         Args:
@@ -172,11 +144,13 @@ class SessionView:
         Raises:
             InvalidArgument: `at` does not name a moment, or one that is ambiguous.
         """
-        damage = Damage() if damage is None else damage
         session = sessions.get(transaction, name)
-        now, attempt_count, has_steps = show.attempt_summary(transaction, session.id)
+        now, attempt_count, self._has_steps = show.attempt_summary(transaction, session.id)
         its_runs = runs.of_session(transaction, session.id)
-        attempts = show.short_attempts(transaction, session.id) if attempt_count <= records.MAX_ROWS else None
+        few = attempt_count <= records.MAX_ROWS
+        attempts = self._attempts = show.short_attempts(transaction, session.id) if few else None
+        self._outputs: dict[int, StoredOutput] | None = None  # read when the attempts are shown
+        self._dead_runs: frozenset[int] = frozenset()
 
         def find(task: str, number: int) -> AttemptRecord | None:
             known = (each for each in attempts or () if (each.task, each.number) == (task, number))
@@ -184,7 +158,14 @@ class SessionView:
 
         start = its_runs[0].started_at if its_runs else session.created_at
         moment, awaited = NamedMoment(None) if at is None else moment_of(at, name, start, find)
-        if moment is not None:
+        if moment is None:
+            status = lease.status_of(transaction, session, its_runs[-1] if its_runs else None, now)
+            self._dead_runs = frozenset(
+                run.id for run in its_runs if run.ended_at is None and not lease.is_live(transaction, run, now)
+            )
+            its_runs = [replace(run, outcome="lost") if run.id in self._dead_runs else run for run in its_runs]
+            session = replace(session, status=status)
+        else:
             if session.created_at > moment.at and moment.tick is None and "created_at" not in session.damage:
                 raise SessionNotFound(f"there was no session {name} at {iso(moment.at)}: it was created later")
             its_runs = runs_at(its_runs, moment)
@@ -192,14 +173,15 @@ class SessionView:
             session = replace(session, status=status_at(its_runs, moment), finished_at=finished_at)
             if awaited is not None and awaited not in session.tasks:  # only zrb says in advance what tasks there are
                 session = replace(session, tasks={**session.tasks, awaited: "waiting"})
-            return cls(transaction, session, its_runs, attempts, has_steps, moment, frozenset(), damage, now)
-        status = lease.status_of(transaction, session, its_runs[-1] if its_runs else None, now)
-        dead_runs = frozenset(
-            run.id for run in its_runs if run.ended_at is None and not lease.is_live(transaction, run, now)
-        )
-        its_runs = [replace(run, outcome="lost") if run.id in dead_runs else run for run in its_runs]
-        session = replace(session, status=status)
-        return cls(transaction, session, its_runs, attempts, has_steps, None, dead_runs, damage, now)
+        self.transaction = transaction
+        self.read_at = now
+        self.session = session
+        self.runs: Sequence[RunRecord] = its_runs
+        self.moment = moment
+        self.damage = Damage() if damage is None else damage
+        self.by_hand = ByHand(transaction, name, session.id, self.damage)
+        self.unfinished: dict[int, str] = {}
+        self.steps: dict[str, StepCounts] = {}
 
     def seen(self, attempt: AttemptRecord) -> AttemptRecord:
         """Return an attempt as it is seen at this view's moment."""

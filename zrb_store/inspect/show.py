@@ -125,7 +125,7 @@ def open_session(
         InvalidArgument: `at` does not name a moment.
     """
     with database.snapshot() as transaction:
-        view = SessionView.read(transaction, name, at, damage)
+        view = SessionView(transaction, name, at, damage)
         queues = queue_summaries(transaction, view.session.id, queue, at=view.moment)
         tasks = view.tasks({each.id: each.name for each in queues})
         if queue is not None:
