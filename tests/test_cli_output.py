@@ -264,7 +264,9 @@ def test_a_file_that_cannot_be_written_whole_keeps_what_it_had(
     # -B: what Python compiles would be cut off, too, and stay so.
     program = [sys.executable, "-B", "-c", "import sys; from zrb_store.cli import run; sys.exit(run(sys.argv[1:]))"]
     words = shlex.join([*program, "report", "s", "-o", str(file), *form])
-    failed = subprocess.run(["bash", "-c", f"ulimit -f 1; {words}"], capture_output=True, text=True, check=False)
+    failed = subprocess.run(
+        ["bash", "-c", f"ulimit -f 1; PYTHONDONTWRITEBYTECODE=1 {words}"], capture_output=True, text=True, check=False
+    )
     assert (failed.returncode, failed.stderr) == (1, f"zrb-store: {file} cannot be written: File too large\n")
     assert file.read_text() == "old"
     assert command("report", "s", "-o", str(file), *form).code == 0

@@ -120,7 +120,7 @@ def _of_project(database: Database, chosen: Projects) -> str:
 
 
 def _noted(summary: SessionSummary, damage: Damage) -> SessionSummary:
-    summary.note_damage(damage)
+    damage.note_session(summary.session, summary.runs)
     return summary
 
 

@@ -35,10 +35,9 @@ from zrb_store.render.format import (
     size,
     zrb_program,
 )
-from zrb_store.render.history import runs_table, tasks_table, timeline_chart, took
+from zrb_store.render.history import HistoryPrinter, took
 from zrb_store.render.printing import display, echo_json, echo_value, noting_damage, pause, print_document
 from zrb_store.render.values import QueuePrinter, fate
-from zrb_store.store import open_store
 
 if TYPE_CHECKING:
     from zrb_store.inspect.trace import Event, Trace
@@ -96,12 +95,12 @@ def show(
     if timeline and (queue is not None or only or output_format != "table"):
         raise click.UsageError("--timeline draws the tasks: leave out QUEUE, --live, --dead and --format")
     wanted = _Wanted(queue, only, at, every=every or full, full=full, steps=steps, timeline=timeline)
-    with open_store(read_only=True) as store:
-        name = session_names.resolve(store.database, session).name
+    with session_names.open_for_reading() as database:
+        name = session_names.resolve(database, session).name
         if watch:
-            _watch(store.database, name, wanted)
+            _watch(database, name, wanted)
             return
-        with noting_damage() as damage, _open(store.database, name, wanted, output_format, damage) as document:
+        with noting_damage() as damage, _open(database, name, wanted, output_format, damage) as document:
             if output_format == "json":
                 echo_json(document.to_json())
             elif output_format == "table":
@@ -154,19 +153,16 @@ def _blocks(document: SessionDocument, wanted: _Wanted, *, with_elapsed: bool = 
         return
     yield _session_fields(document, times, at, until)
     if wanted.timeline:
+        from zrb_store.render.chart import timeline_chart  # late: most are shown as tables
+
         yield timeline_chart(document, times, every=wanted.every, steps=wanted.steps)
         return
+    every = wanted.every
+    history = HistoryPrinter(times, until, every=every, steps=wanted.steps or every, full=wanted.full)
     if len(runs) > 1:
-        yield runs_table(runs, times, until=until, every=wanted.every)
+        yield history.runs(runs)
     if document.tasks:
-        yield tasks_table(
-            document.tasks,
-            times,
-            until=until,
-            full=wanted.full,
-            every=wanted.every,
-            all_steps=wanted.steps or wanted.every,
-        )
+        yield history.tasks(document.tasks)
     yield from queues
     hints = _hints(document, holders) if at is None else []
     if hints:
@@ -256,12 +252,12 @@ def _watch(database: Database, name: str, wanted: _Wanted) -> None:
 @click.option("--full", is_flag=True, help="Do not shorten the value.")
 @format_option()
 def trace_(value_id: str, full: bool, output_format: str) -> None:
-    from zrb_store.inspect.trace import trace  # late: `show` does not need it
+    from zrb_store.inspect.trace import trace  # late: `show` needs none of it
 
     session, queue, seq = split_id(value_id)
-    with open_store(read_only=True) as store, noting_damage() as damage:
-        name = session_names.resolve(store.database, session).name
-        history = trace(store.database, name, queue, seq, damage)
+    with session_names.open_for_reading() as database, noting_damage() as damage:
+        name = session_names.resolve(database, session).name
+        history = trace(database, name, queue, seq, damage)
     if output_format == "json":
         echo_json(history.to_json())
     elif output_format == "jsonl":

@@ -1,17 +1,16 @@
-"""The steps of agents as a person reads them: questions to models and calls of tools, and what they cost.
-
-The plugin writes these steps (`zrb_store/plugin/agents`). Nothing here reads from the store.
-"""
+"""The steps of agents, which the plugin writes, as a person reads them: questions to models, calls of tools, costs."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from zrb_store.inspect.session_view import Step
 from zrb_store.records import JsonValue
+
+_Object: TypeAlias = dict[str, JsonValue]
 
 _MODEL = re.compile(r"model(~\d+)?")
 _MOST = 60  # characters of a call's arguments
@@ -29,20 +28,23 @@ def agent_note(name: str, result: JsonValue) -> str | None:
         return None
 
 
-def _note(name: str, result: Any) -> str | None:
-    kind = result.get("kind") if isinstance(result, dict) else None
+def _note(name: str, result: JsonValue) -> str | None:
+    if type(result) is not dict:
+        return None
+    kind = result.get("kind")
     if kind == "answer" and _MODEL.fullmatch(name):
-        return _model(name, result)
+        parts = [_object(result["response"]).get("model_name"), _amount(*_tokens(result)), result.get("changed")]
+        return f"model {_number(name)}: {', '.join(str(part) for part in parts if part)}"
     if kind == "refused" and _MODEL.fullmatch(name):
-        return f"model {_number(name)}: refused: {result.get('text', '').partition(chr(10))[0]}"
+        return f"model {_number(name)}: refused: {str(result.get('text', '')).partition(chr(10))[0]}"
     if kind == "prompt":
         return f"prompt: {_first_line(result)}"
     if kind == "approval" and name.startswith("approval "):
-        return "approval: " + ", ".join(
-            f"{call} {_verdict(one)}" for call, one in result["results"]["approvals"].items()
-        )
+        approvals = _object(_object(result["results"])["approvals"])
+        return "approval: " + ", ".join(f"{call} {_verdict(one)}" for call, one in approvals.items())
     if kind == "deferred results" and name.startswith("deferred "):
-        ended = {**result["results"]["approvals"], **result["results"]["calls"]}
+        results = _object(result["results"])
+        ended = {**_object(results["approvals"]), **_object(results["calls"])}
         return "deferred: " + ", ".join(f"{call} -> {_text(one)}" for call, one in ended.items())
     if isinstance(kind, str) and name.startswith("tool ") and kind in _ENDS:
         called = json.dumps(result["call"], ensure_ascii=False) if "call" in result else ""
@@ -68,7 +70,7 @@ def agent_sum(steps: Iterable[Step], run: int | None) -> str:
     for step in steps:
         result = step.result
         kind = result.get("kind") if isinstance(result, dict) else None
-        if type(result) is not dict or kind is None or step.status != "completed":
+        if type(result) is not dict or not isinstance(kind, str) or step.status != "completed":
             continue
         of_run = step.last.run  # a step that a fork has copied is of no run
         earlier = run is not None and (of_run is None or of_run < run)
@@ -90,49 +92,57 @@ def agent_sum(steps: Iterable[Step], run: int | None) -> str:
     return f"{text}; of these {again} ({_amount(*saved)}) and {called_again} came from the store"
 
 
-def _model(name: str, result: dict[str, Any]) -> str:
-    response = result["response"]
-    parts = [response.get("model_name"), _amount(*_tokens(result)), result.get("changed")]
-    return f"model {_number(name)}: {', '.join(str(part) for part in parts if part)}"
+def _object(tree: JsonValue) -> _Object:
+    if type(tree) is not dict:
+        raise TypeError("not an object")
+    return tree
+
+
+def _list(tree: JsonValue) -> list[JsonValue]:
+    if type(tree) is not list:
+        raise TypeError("not a list")
+    return tree
 
 
 def _number(name: str) -> str:
     return name.partition("~")[2] or "1"
 
 
-def _tokens(result: Mapping[str, Any]) -> tuple[int, int]:
+def _tokens(result: _Object) -> tuple[int, int]:
     response = result.get("response")
-    usage = (response.get("usage") if isinstance(response, dict) else None) or {}
-    return int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
+    usage = response.get("usage") if type(response) is dict else None
+    given, answered = (usage.get(name) if type(usage) is dict else 0 for name in ("input_tokens", "output_tokens"))
+    return given if type(given) is int else 0, answered if type(answered) is int else 0
 
 
 def _amount(given: int, answered: int) -> str:
     return f"{given:,} in / {answered:,} out tokens"
 
 
-def _first_line(result: Mapping[str, Any]) -> str:
+def _first_line(result: _Object) -> str:
     try:
-        content = (result["message"] or result["history"][-1:])[0]["parts"][-1]["content"]
+        message = _list(result["message"])[0] if result["message"] else _list(result["history"])[-1]
+        content = _object(_list(_object(message)["parts"])[-1])["content"]
     except (KeyError, IndexError, TypeError):
         return ""
-    text = content if isinstance(content, str) else next((one for one in content if isinstance(one, str)), "")
+    text = content if isinstance(content, str) else next((one for one in _list(content) if isinstance(one, str)), "")
     return text.partition("\n\n<live-context>")[0].strip().partition("\n")[0]
 
 
-def _verdict(result: Any) -> str:
+def _verdict(result: JsonValue) -> str:
     kind = result.get("kind") if isinstance(result, dict) else result
     return "denied" if kind in ("tool-denied", False) else "approved"
 
 
-def _text(value: Any) -> str:
+def _text(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-_ENDS: dict[str, Any] = {
+_ENDS: dict[str, Callable[[_Object], str]] = {
     "value": lambda result: _text(result.get("value")),
     "return": lambda result: _text(result.get("return_value")),
-    "value as json": lambda result: _text(result["data"].get("return_value")),
-    "return as json": lambda result: _text(result["data"].get("return_value")),
+    "value as json": lambda result: _text(_object(result["data"]).get("return_value")),
+    "return as json": lambda result: _text(_object(result["data"]).get("return_value")),
     "retry": lambda result: f"asks to try again: {result['message']}",
     "failed": lambda result: f"failed: {result['message']}",
     "approval": lambda _: "waits for an approval",

@@ -27,9 +27,8 @@ class Alert:
         why: What is known of the cause; None if nothing is.
         at: When it happened, in microseconds (for `stale`, the last sign of life); None if that was at no one moment.
         remedy: The command that helps.
-        session: Name of the session.
-        project: The folder of its project.
-        task: Its main task; of an overdue task, that task.
+        project: The folder of the session's project.
+        task: The session's main task; of an overdue task, that task.
         queue: The queue that has dead values.
         values: How many values are dead.
     """
@@ -46,11 +45,7 @@ class Alert:
     values: int | None = None
 
     def line(self, time: str = "") -> str:
-        """Return it as one line.
-
-        Args:
-            time: The time `at` as it is to be shown; an empty text for no time.
-        """
+        """Return it as one line, in which the time `at` is written so."""
         when = f" at {time}" if time and self.at is not None else ""
         why = one_line(self.why or "")
         why = f": {why[:_LONGEST]}{'...' if len(why) > _LONGEST else ''}" if why else ""
@@ -86,7 +81,11 @@ def of_session(
         at = None if last is None else max(last.started_at, worked_until(last, None))
         why = died if last is None else f"pid {last.pid} on {last.host}: {died}"
     else:
-        at, why = session.finished_at, None if error is None else _cause(error)
+        at, why = session.finished_at, None
+        if error is not None:
+            # These say no more than that it was interrupted.
+            says_little = error.type in ("CancelledError", "KeyboardInterrupt")
+            why = f"while {error.task} ran" if error.task and says_little else error.text()
     return Alert(
         event=session.status,
         what=f"session {session.name}" + (f" ({session.task})" if session.task else ""),
@@ -99,12 +98,6 @@ def of_session(
     )
 
 
-def _cause(error: LastError) -> str:
-    # These say no more than that it was interrupted.
-    says_little = error.type in ("CancelledError", "KeyboardInterrupt")
-    return f"while {error.task} ran" if error.task and says_little else error.text()
-
-
 def how_to_resume(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str:
     """Return the shell command that runs what a session has left to do."""
     if session.path:
@@ -113,10 +106,7 @@ def how_to_resume(session: SessionRecord, runs: Sequence[RunRecord], here: str |
 
 
 def how_to_start_again(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str | None:
-    """Return the shell command that starts a session's program again; None if that is not known.
-
-    For the arguments see `how_to_resume`.
-    """
+    """Return the shell command that starts a session's program again; None if that is not known."""
     # Whoever reclaimed a dead run has left a run of its own, which says nothing of how the session was started.
     last = next((run for run in reversed(runs) if run.origin != "reclaim"), None)
     if last is None or not last.command or program_of(last.command, last.folder) is None:
@@ -130,11 +120,7 @@ def how_to_start_again(session: SessionRecord, runs: Sequence[RunRecord], here: 
 
 
 def resume_by_zrb(session: str, project: str | None, here: str | None) -> str:
-    """Return the shell command by which zrb resumes a session of its own.
-
-    Args:
-        project: The folder of its project.
-    """
+    """Return the shell command by which zrb resumes a session of its own, in the folder of its project."""
     return _in_folder(project, here, f"zrb xcom resume {session}")
 
 
@@ -145,13 +131,7 @@ def _in_folder(folder: str | None, here: str | None, command: str) -> str:
 
 
 def of_dead_values(session: str, project: str | None, queue: str, count: int, at: int, program: str) -> Alert:
-    """Describe the dead values of a queue.
-
-    Args:
-        project: The folder of the session's project.
-        count: How many values are dead.
-        at: When the last of them died, in microseconds.
-    """
+    """Describe the dead values of a queue, of which the last died at this moment, in microseconds."""
     place = f"{session} {shlex.quote(queue)}"
     return Alert(
         event="dead",

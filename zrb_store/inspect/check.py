@@ -53,7 +53,11 @@ def alerts(
         # It is closed at the end of the block, although the caller need not read it to its end.
         with contextlib.closing(_sessions(transaction, moment, damage, projects, here)) as sessions:
             overdue = _overdue(transaction, max_ages, moment, projects, program)
-            yield itertools.chain(overdue, _dead(transaction, projects, program), sessions)
+            dead = (
+                alert.of_dead_values(each.session, each.project, each.queue, each.dead, each.at, program)
+                for each in dead_queues(transaction, projects)
+            )
+            yield itertools.chain(overdue, dead, sessions)
 
 
 def has_sessions(database: Database, projects: Projects) -> bool:
@@ -73,11 +77,6 @@ def _overdue(
         newest = None if found is None or attempt is None else (found[0], attempt.ended_at or 0)
         if newest is None or moment - newest[1] > max_age:
             yield alert.of_overdue_task(task, newest, moment, max_age, folder, program)
-
-
-def _dead(transaction: Transaction, projects: Projects | None, program: str) -> Iterator[Alert]:
-    for each in dead_queues(transaction, projects):
-        yield alert.of_dead_values(each.session, each.project, each.queue, each.dead, each.at, program)
 
 
 def _sessions(
@@ -102,11 +101,8 @@ def _sessions(
                 continue
             damage.note(f"session {session.name}", session.damage)
             error = None if last is None else errors.get(last.id)
-            yield alert.of_session(replace(session, status=status), own, error, _death(transaction, last, moment), here)
-
-
-def _death(transaction: Transaction, run: RunRecord | None, moment: int) -> str | None:
-    return None if run is None or run.ended_at is not None else lease.how_it_died(transaction, run, moment)
+            how = lease.how_it_died(transaction, last, moment) if last is not None and last.ended_at is None else None
+            yield alert.of_session(replace(session, status=status), own, error, how, here)
 
 
 class _Successors:

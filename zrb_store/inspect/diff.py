@@ -37,10 +37,6 @@ def diff(database: Database, a: str, b: str) -> Iterator[Comparison]:
 
     The values that are live or taken are compared, in the order of each queue, and the results of steps that are done,
     by task and name.
-
-    Args:
-        a: Full name of the one session.
-        b: Full name of the other session.
     """
     with database.snapshot() as transaction:
         ids = [sessions.get(transaction, name).id for name in (a, b)]
@@ -53,13 +49,13 @@ def _queues(transaction: Transaction, session_id: int) -> dict[str, Lazy[JsonVal
     names = queue_names(transaction, session_id)
     counts = ((queue_id, queue, count_standing(transaction, queue_id)) for queue_id, queue in names.items())
     return {
-        queue: Lazy(functools.partial(_standing, transaction, queue_id), count)
+        queue: Lazy(functools.partial(_contents, transaction, queue_id), count)
         for queue_id, queue, count in counts
         if count
     }
 
 
-def _standing(transaction: Transaction, queue_id: int) -> Iterator[JsonValue]:
+def _contents(transaction: Transaction, queue_id: int) -> Iterator[JsonValue]:
     return map(codec.to_json, standing_data(transaction, queue_id))
 
 

@@ -7,10 +7,10 @@ import re
 import shlex
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from zrb_store import records
 from zrb_store.codec.text import NOT_JSON, problem_of
@@ -60,13 +60,7 @@ Check = Callable[[Database], Iterator[Finding]]
 
 
 def examine(database: Database) -> Iterator[Finding]:
-    """Check everything that can be checked.
-
-    Args:
-        database: The store. It may be opened for reading only, and without a check of its revision.
-
-    Yields:
-        A finding for each thing that is wrong.
+    """Check everything that can be checked of a store, whatever its revision, and yield what is wrong.
 
     Raises:
         StoreUnavailable: The server cannot be reached.
@@ -140,9 +134,9 @@ class _Sample:
 
     def __init__(self) -> None:
         self.count = 0
-        self.first: list[Any] = []
+        self.first: list[Sequence[int | str | None]] = []
 
-    def add(self, row: Any) -> None:
+    def add(self, row: Sequence[int | str | None]) -> None:
         self.count += 1
         if len(self.first) < SHOWN:
             self.first.append(row)
@@ -203,7 +197,10 @@ def _examine_place(database: Database) -> Iterator[Finding]:
     path = schema.file_of(database)
     if path.is_file():
         yield from _rights(path)
-        yield from _file_system(path)
+        kind = file_system_of(path)
+        if kind in NETWORK_FILE_SYSTEMS:
+            what = f"{path} is on a network file system ({kind}), where SQLite cannot share a store between machines"
+            yield Finding("warning", "file-system", what, "keep it on a local disk, or use PostgreSQL")
     yield from _release(sqlite3.sqlite_version_info)
 
 
@@ -257,13 +254,6 @@ def _folder_rights(path: Path) -> Iterator[Finding]:
 
 def _may(what: int, path: Path) -> bool:
     return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _file_system(path: Path) -> Iterator[Finding]:
-    kind = file_system_of(path)
-    if kind in NETWORK_FILE_SYSTEMS:
-        what = f"{path} is on a network file system ({kind}), where SQLite cannot share a store between machines"
-        yield Finding("warning", "file-system", what, "keep it on a local disk, or use PostgreSQL")
 
 
 def file_system_of(path: Path) -> str | None:

@@ -17,11 +17,9 @@ from zrb_store.inspect.value import Damage, Value, find_history, find_queue, wit
 from zrb_store.local_time import rounded
 from zrb_store.names import full_name, nearest
 from zrb_store.process import Projects, current_project
-from zrb_store.queries import attempts, sessions, show
-from zrb_store.queries import history as step_history
-from zrb_store.queries import history as value_history
+from zrb_store.queries import attempts, history, sessions, show
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.history import ValueHistory, first_of_last
+from zrb_store.queries.history import ValueHistory
 from zrb_store.queries.runs import newest_result
 from zrb_store.records import AttemptRecord, JsonObject, JsonValue, SessionRecord, iso
 
@@ -95,7 +93,7 @@ def get_value(database: Database, session: str, queue: str, seq: int | None = No
         record = sessions.get(transaction, session)
         queue_id = find_queue(transaction, record, queue)
         if seq is None:
-            seq = first_of_last(transaction, queue_id, 1, only="live")
+            seq = history.first_of_last(transaction, queue_id, 1, only="live")
             if seq is None:
                 raise ValueNotFound(f"queue {queue!r} of session {session} has no live value; --seq N shows others")
         return StoredValue.of(find_history(transaction, record, queue, queue_id, seq), session, queue)
@@ -117,10 +115,10 @@ def get_result(database: Database, session: str, task: str) -> StoredValue | Ste
         if standing is not None:
             return _result(transaction, record, standing)
         known = {each.task for each in show.attempted_tasks(transaction, record.id)} | set(record.tasks)
-        step = None if task in known else step_history.newest(transaction, record.id, task)
+        step = None if task in known else history.newest(transaction, record.id, task)
         if step is not None:
             return _step_result(transaction, step)
-        known.update(each.task for each in step_history.counts(transaction, record.id))
+        known.update(each.task for each in history.counts(transaction, record.id))
         if task not in known:
             raise TaskNotFound(f"session {session} has no task {task!r}{nearest(task, known)}")
         raise ValueNotFound(f"task {task!r} of session {session} has not completed")
@@ -169,7 +167,7 @@ def _result(transaction: Transaction, session: SessionRecord, attempt: AttemptRe
     """Return the stored result of an attempt, whether or not it was taken."""
     found = None
     if attempt.result_queue_id is not None and attempt.result_seq is not None:
-        found = value_history.of_value(transaction, attempt.result_queue_id, attempt.result_seq)
+        found = history.of_value(transaction, attempt.result_queue_id, attempt.result_seq)
     if found is None:
         raise ValueNotFound(f"{attempt.session}/{attempt.name} completed without a result")
     queue = show.queue_names(transaction, session.id).get(found.value.queue_id, attempt.task)

@@ -14,7 +14,6 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.session_view import header
-from zrb_store.inspect.value import Damage
 from zrb_store.local_time import beginning
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects
@@ -37,7 +36,6 @@ class SessionSummary:
 
     Attributes:
         session: Its record, with the status that readers see.
-        runs: Its runs, the first one first.
         tasks: How many tasks it is known to have.
         done: How many of them have completed or were skipped.
         holders: What holds values of its queues and belongs to other sessions: running attempts, then completed steps
@@ -64,13 +62,8 @@ class SessionSummary:
         """How long the session's runs have worked, in microseconds; None if there was no run."""
         if not self.runs:
             return None
-        return sum(_took(run, self.moment if self.session.status == "running" else None) for run in self.runs)
-
-    def note_damage(self, damage: Damage) -> None:
-        """Note what is damaged in the rows of the session and of its runs."""
-        damage.note(f"session {self.session.name}", self.session.damage)
-        for run in self.runs:
-            damage.note(f"run {run.number} of session {self.session.name}", run.damage)
+        until = self.moment if self.session.status == "running" else None
+        return sum(max(0, lease.worked_until(run, until) - run.started_at) for run in self.runs)
 
     def to_json(self) -> JsonObject:
         """Return it as `list --format json` shows it, if it was read with its holders and its dead values."""
@@ -84,10 +77,6 @@ class SessionSummary:
             "held_by": [{"attempt": each.name, "state": each.state} for each in self.holders],
             "dead": self.dead,
         }
-
-
-def _took(run: RunRecord, now: int | None) -> int:
-    return max(0, lease.worked_until(run, now) - run.started_at)
 
 
 class Conditions(TypedDict, total=False):
@@ -124,9 +113,6 @@ def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[
 
     The context manager gives an iterator, which can be used within the block.
 
-    Args:
-        **conditions: The conditions.
-
     Raises:
         SessionNotFound: There is no session of the name `before`.
     """
@@ -147,7 +133,9 @@ def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[
             roots=conditions.get("roots", False),
             limit=None if is_computed else limit,
         )
-        dead = _dead(transaction) if conditions.get("with_dead") else {}
+        dead: Counter[int] = Counter()
+        for each in dead_by_queue(transaction) if conditions.get("with_dead") else ():
+            dead[each.session_id] += each.dead
         every = _summarized(transaction, found, moment, conditions.get("with_holders", False), dead)
         if statuses is not None and is_computed:
             every = itertools.islice((each for each in every if each.session.status in statuses), limit)
@@ -165,10 +153,14 @@ def _summarized(
 ) -> Iterator[SessionSummary]:
     while page := list(itertools.islice(found, _PAGE)):
         ids = [session.id for session in page]
-        skipped = {session.id: _skipped(session) for session in page}
+        skipped = {
+            session.id: {task for task, state in session.tasks.items() if state == "skipped"} for session in page
+        }
         runs = runs_by_session(transaction, ids)
         counts = task_counts(transaction, ids, [session_id for session_id, tasks in skipped.items() if tasks])
-        held = _holders(transaction, ids, moment) if with_holders else {}
+        held: dict[int, list[HeldBy]] = {}
+        for holder in holders_of(transaction, ids, moment) if with_holders else ():
+            held.setdefault(holder.home_id, []).append(holder)
         for session in page:
             own = runs.get(session.id, [])
             status = lease.status_of(transaction, session, own[-1] if own else None, moment)
@@ -180,22 +172,3 @@ def _summarized(
             yield SessionSummary(
                 replace(session, status=status), own, tasks, done, elsewhere, dead.get(session.id, 0), moment
             )
-
-
-def _skipped(session: SessionRecord) -> set[str]:
-    return {task for task, state in session.tasks.items() if state == "skipped"}
-
-
-def _dead(transaction: Transaction) -> Mapping[int, int]:
-    """Count the dead values of every session that has some."""
-    counts: Counter[int] = Counter()
-    for each in dead_by_queue(transaction):
-        counts[each.session_id] += each.dead
-    return counts
-
-
-def _holders(transaction: Transaction, session_ids: list[int], moment: int) -> dict[int, list[HeldBy]]:
-    found: dict[int, list[HeldBy]] = {}
-    for holder in holders_of(transaction, session_ids, moment):
-        found.setdefault(holder.home_id, []).append(holder)
-    return found

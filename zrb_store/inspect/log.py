@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -65,13 +65,7 @@ class AttemptOutput(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AttemptLog:
-    """An attempt, or one of a step.
-
-    Attributes:
-        record: Its record, with the traceback.
-        inside: Name of the attempt around it, if it is one of a step and that one still exists.
-        output: What it printed.
-    """
+    """An attempt, or one of a step, with its traceback, and the attempt around it if that still exists."""
 
     record: AttemptRecord
     inside: str | None
@@ -139,25 +133,23 @@ def log(database: Database, name: str, task: str | None = None, damage: Damage |
         task: Only attempts of this task and of its steps; or of a step, by its id TASK/NUMBER.
     """
     with database.snapshot() as transaction:
-        view = SessionView.read(transaction, name, damage=damage)
-        view.note_damage()
+        view = SessionView(transaction, name, damage=damage)
+        view.damage.note_session(view.session, view.runs)
         yield log_of(view, task)
 
 
 def log_of(view: SessionView, task: str | None = None) -> SessionLog:
-    """Return the log of a session that is being read, as `log` does.
-
-    Args:
-        view: The session, whose snapshot is open.
-        task: Only attempts of this task and of its steps; or of a step, by its id.
-    """
+    """Return the log of a session whose snapshot is open, as `log` does."""
     transaction, name = view.transaction, view.session.name
     is_step = task is not None and _is_step(transaction, view.session.id, name, task)
     attempts = attempts_with_errors(transaction, view.session.id, task, is_step=is_step)
     return SessionLog(
         name,
         view.session.status,
-        [_run(transaction, run) for run in view.runs],
+        [
+            RunLog(run, run.error and run.error._replace(traceback=runs.traceback_of(transaction, run.id)))
+            for run in view.runs
+        ],
         (_attempt(view, logged) for logged in attempts),
         _changes(transaction, name, view.damage),
     )
@@ -173,19 +165,24 @@ def _is_step(transaction: Transaction, session_id: int, session: str, task: str)
     # A fork may have steps of a task that has no attempts yet.
     attempted.update(each.task for each in history.counts(transaction, session_id))
     if task not in attempted:
-        raise TaskNotFound(f"session {session} has no attempt of task {task!r}{nearest(task, attempted)}")
+        raise _no_task(session, task, attempted)
     return False
 
 
-def _run(transaction: Transaction, run: RunRecord) -> RunLog:
-    error = run.error
-    return RunLog(run, error and error._replace(traceback=runs.traceback_of(transaction, run.id)))
+def _no_task(session: str, task: str, known: Collection[str]) -> TaskNotFound:
+    return TaskNotFound(f"session {session} has no attempt of task {task!r}{nearest(task, known)}")
 
 
 def _attempt(view: SessionView, logged: LoggedAttempt) -> AttemptLog:
-    attempt = view.seen(logged.record)
+    """Add what an attempt printed, without the lines of damaged pieces."""
+    attempt, printed = view.seen(logged.record), None
     view.damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
-    printed = _output(view.transaction, attempt, view.damage) if logged.printed else None
+    stored = output.of_attempt(view.transaction, attempt.id) if logged.printed else None
+    if stored is not None:
+        lines: list[OutputLine] = []
+        for _, data in output.pieces(view.transaction, attempt.id):
+            lines += _lines(data, attempt.session, attempt.name, view.damage)
+        printed = AttemptOutput(stored.bytes, stored.truncated, lines)
     return AttemptLog(attempt, logged.around, printed)
 
 
@@ -193,17 +190,6 @@ def _changes(transaction: Transaction, name: str, damage: Damage) -> Iterator[Ch
     for change, damaged in by_hand.of_session(transaction, name):
         damage.note(f"a change of session {name}", damaged)
         yield change
-
-
-def _output(transaction: Transaction, attempt: AttemptRecord, damage: Damage) -> AttemptOutput | None:
-    """Return the output of an attempt, without the lines of damaged pieces."""
-    stored = output.of_attempt(transaction, attempt.id)
-    if stored is None:
-        return None
-    lines: list[OutputLine] = []
-    for _, data in output.pieces(transaction, attempt.id):
-        lines += _lines(data, attempt.session, attempt.name, damage)
-    return AttemptOutput(stored.bytes, stored.truncated, lines)
 
 
 def _lines(data: str, session: str, attempt: str, damage: Damage) -> list[OutputLine]:
@@ -229,11 +215,7 @@ class Follower:
     """
 
     def __init__(self, database: Database, session: str, task: str | None, damage: Damage) -> None:
-        """Begin to follow a session.
-
-        Args:
-            task: Only attempts of this task, which may begin later.
-        """
+        """Begin to follow a session, or only the attempts of one of its tasks, which may begin later."""
         self.status = ""
         self.started_at: int | None = None
         self._database = database
@@ -253,17 +235,14 @@ class Follower:
             last = runs.last(transaction, session.id)
             self.status = lease.status_of(transaction, session, last, now_micros(transaction))
             if self._task is not None and self.status != "running":
-                self._refuse_unknown(transaction, session.id, self._task)
+                known = [each.task for each in attempted_tasks(transaction, session.id)]
+                if self._task not in known:
+                    raise _no_task(self._session, self._task, known)
             if last is None:
                 return []
             self.started_at = last.started_at
             newest = output.newest_pieces(transaction, session.id, last.id, self._task)
             return sorted(self._new(transaction, newest), key=lambda printed: printed.line.at)
-
-    def _refuse_unknown(self, transaction: Transaction, session_id: int, task: str) -> None:
-        known = [each.task for each in attempted_tasks(transaction, session_id)]
-        if task not in known:
-            raise TaskNotFound(f"session {self._session} has no attempt of task {task!r}{nearest(task, known)}")
 
     def _new(self, transaction: Transaction, newest: list[output.NewestPiece]) -> Iterator[Printed]:
         for each in newest:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.local_time import parse_time
 from zrb_store.queries.clock import Moment
-from zrb_store.queries.history import Return, ValueHistory
-from zrb_store.records import AttemptRecord, RunRecord
+from zrb_store.queries.history import ValueHistory
+from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord
 
 _BY_ATTEMPT = re.compile(r"(before|after):(.+)#(\d{1,18})")
 
@@ -96,11 +96,7 @@ def runs_at(runs: Iterable[RunRecord], moment: Moment) -> list[RunRecord]:
 
 
 def status_at(runs: Sequence[RunRecord], moment: Moment) -> str:
-    """Return the session's status at a moment.
-
-    Args:
-        runs: The session's runs, as `runs_at` returns them.
-    """
+    """Return the session's status at a moment, from its runs as `runs_at` returns them."""
     if not runs:
         return "open"
     last = runs[-1]
@@ -110,16 +106,13 @@ def status_at(runs: Sequence[RunRecord], moment: Moment) -> str:
 
 
 def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHistory | None:
-    """Return a value's history as it was at a moment, or None if the value was pushed later.
-
-    Args:
-        history: Read as of that moment.
-    """
+    """Return a value's history, read as of a moment, as it was then; None if the value was pushed later."""
     value, taker = history.value, history.taker
     if not moment.includes(value.pushed_at, value.pushed_tick):
         return None
-    returns = [each for each in history.returns if _has_returned(each, moment)]
-    held = next((each for each in history.returns if each not in returns and _was_taken(each, moment)), None)
+    returns = [each for each in history.returns if _has_returned(each.record, moment)]
+    later = (each for each in history.returns if each not in returns)
+    held = next((each for each in later if moment.includes(each.record.taken_at, each.record.taken_tick)), None)
     undone = history.pusher.undone(session) if history.pusher else None
     was_undone = undone is not None and moment.includes(*undone)
     if history.is_live:
@@ -139,18 +132,14 @@ def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHist
     return history._replace(value=value, taker=taker, returns=returns, popper=popper)
 
 
-def _was_taken(held: Return, moment: Moment) -> bool:
-    return moment.includes(held.record.taken_at, held.record.taken_tick)
-
-
-def _has_returned(held: Return, moment: Moment) -> bool:
-    return moment.includes(held.record.returned_at, held.record.returned_tick)
+def _has_returned(record: ReturnRecord, moment: Moment) -> bool:
+    return moment.includes(record.returned_at, record.returned_tick)
 
 
 def _deliveries_at(history: ValueHistory, moment: Moment) -> int:
     """Return the count of deliveries at a moment. A value that was moved or copied did not begin with 0."""
     changes = [
-        (_has_returned(each, moment), count)
+        (_has_returned(each.record, moment), count)
         for each in history.returns
         if (count := each.record.deliveries) is not None
     ]

@@ -73,14 +73,7 @@ def events(
     queues: Iterable[Queue],
     span_of: Callable[[AttemptRecord], Span],
 ) -> Iterator[Event]:
-    """Yield the events of a trace.
-
-    Args:
-        runs: The runs of a session, and when each of them worked.
-        tasks: Its tasks.
-        queues: Its queues.
-        span_of: Returns when an attempt, or an attempt of a step, worked.
-    """
+    """Yield the events of a trace, from the runs with their spans, the tasks and the queues of a session."""
     without_run = max((run.number for run, _ in runs), default=0) + 1
     # To Perfetto, a thread with the number of its process is the main one.
     tids = itertools.count(without_run + 1)

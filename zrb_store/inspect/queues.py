@@ -12,7 +12,7 @@ from zrb_store.inspect.value import find_queue
 from zrb_store.names import full_name
 from zrb_store.queries import lease, queues, sessions
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.lease import UnfinishedSession, holders, holding_steps, unfinished_sessions
+from zrb_store.queries.lease import holders, holding_steps, unfinished_sessions
 from zrb_store.queries.queues import (
     HeldValues,
     QueueState,
@@ -49,7 +49,6 @@ class HeldBy(NamedTuple):
         home_id: The session whose values it holds.
         session: Name of the session of the holder.
         task: Name of the holder's task; of a step, its id.
-        number: Its number.
         state: What is known of it. Of a running attempt, its process: `alive`, `dead`, or `lease expired` on another
             machine. Of a step, as in `step of a failed session`.
         step_of: Of a completed step, the task; else None. What such a step holds does not come back by itself.
@@ -75,9 +74,6 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
 
     A step is named if its task has not completed and its session does not run. Values of the step's own session are not
     counted, since nothing else waits for them.
-
-    Args:
-        moment: When they are read, in microseconds.
     """
     found = [
         HeldBy(
@@ -85,7 +81,11 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
         )
         for each in holders(transaction, session_ids)
     ]
-    halted = {each.id: each for each in unfinished_sessions(transaction) if _halted(transaction, each, moment)}
+    halted = {
+        each.id: each
+        for each in unfinished_sessions(transaction)
+        if each.status != "running" or not lease.is_live(transaction, each.run, moment)
+    }
     if not halted:
         return found
     for step in holding_steps(transaction, session_ids, list(halted)):
@@ -94,10 +94,6 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
         state = f"step of {'an' if status == 'interrupted' else 'a'} {status} session"
         found.append(HeldBy(step.home_id, session.name, step.task, step.number, state, step.step_of, step.since))
     return found
-
-
-def _halted(transaction: Transaction, session: UnfinishedSession, moment: int) -> bool:
-    return session.status != "running" or not lease.is_live(transaction, session.run, moment)
 
 
 class Held(NamedTuple):

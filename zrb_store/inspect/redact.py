@@ -9,7 +9,7 @@ from zrb_store.inspect.log import RunLog
 from zrb_store.inspect.report import Report, ReportStep, ReportTask, ReportValue
 from zrb_store.masking import MASK
 from zrb_store.queries.by_hand import Change
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, ReturnRecord
 
 
 def redacted(report: Report) -> Report:
@@ -67,7 +67,7 @@ def _emptied(shown: ReportValue) -> ReportValue:
     value = shown.value
     returns = [
         each._replace(
-            record=replace(each.record, reason=_plain_reason(each.record.reason, each.record.deliveries)),
+            record=replace(each.record, reason=_plain_reason(each.record)),
             error=each.error and ErrorRecord(each.error.type, ""),
         )
         for each in value.returns
@@ -83,7 +83,7 @@ def _emptied(shown: ReportValue) -> ReportValue:
     )
 
 
-def _plain_reason(reason: str, deliveries: int | None) -> str:
-    if reason in UNSUCCESSFUL:
-        return reason
-    return "requeued" if deliveries == 0 else "another reason"
+def _plain_reason(record: ReturnRecord) -> str:
+    if record.reason in UNSUCCESSFUL:
+        return record.reason
+    return "requeued" if record.deliveries == 0 else "another reason"

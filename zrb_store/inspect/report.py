@@ -1,7 +1,6 @@
-"""What a report shows: a session as `show` and `log` know it, cut to what a page can hold.
+"""What a report shows: a session as `show` and `log` know it, cut to what a page can hold (docs/schema/report.json).
 
-It has the shapes of `show --format json` and `log --format json`, and counts what it leaves out
-(docs/schema/report.json).
+`describe` reads it. The shapes are those of `show --format json` and `log --format json`, with counts of what is cut.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from zrb_store.inspect.log import AttemptLog, RunLog, SessionLog, change_json, l
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.session_view import Attempt, Step, Task, header, inputs_of
 from zrb_store.inspect.show import Queue, SessionDocument, open_session
-from zrb_store.inspect.trace import Span, merged
+from zrb_store.inspect.trace import Span, merged, span_of
 from zrb_store.inspect.value import Damage, Value
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.lease import worked_until
@@ -27,7 +26,6 @@ from zrb_store.records import (
     JsonObject,
     JsonTree,
     JsonValue,
-    OutputLine,
     SessionRecord,
     iso,
     json_or_null,
@@ -49,13 +47,7 @@ _TRACEBACKS = 5  # of so many runs, the last ones
 
 
 class Cut(NamedTuple, Generic[T]):
-    """The last items that fit in a room.
-
-    Attributes:
-        items: The items.
-        left_out: How many come before them.
-        used: How many bytes they take.
-    """
+    """The last items that fit in a room, how many come before them, and how many bytes they use."""
 
     items: list[T]
     left_out: int
@@ -63,13 +55,7 @@ class Cut(NamedTuple, Generic[T]):
 
 
 def last_within(items: Iterable[T], room: int, measure: Callable[[T], int]) -> Cut[T]:
-    """Return the last items that have room together, and at least one.
-
-    Args:
-        items: The items, which are read once.
-        room: How many bytes there are.
-        measure: Measures an item.
-    """
+    """Return the last items that have room together, and at least one. They are read once."""
     kept: deque[tuple[T, int]] = deque()
     used, left_out = 0, 0
     for item in items:
@@ -212,14 +198,7 @@ def _with_beginning(shown: JsonObject, beginning: str | None) -> JsonObject:
 
 @dataclass(frozen=True, slots=True)
 class ReportQueue:
-    """A queue with its last values.
-
-    Attributes:
-        queue: The queue.
-        count: How many values it has.
-        left_out: How many of them come before those that are shown.
-        values: The values.
-    """
+    """A queue with its last values: of so many, so many come before these."""
 
     queue: Queue
     count: int
@@ -253,19 +232,12 @@ class Report:
 
     Attributes:
         session: Its record, with the status that readers see.
-        inputs: Its inputs, cut.
         read_at: When it was read, in microseconds.
-        runs: Its last runs.
-        runs_left_out: How many runs come before them.
-        tasks: Its tasks.
-        queues: Its queues.
+        runs: Its last runs; so many come before them. So with what follows.
         logged: The last attempts that failed or printed something.
-        logged_left_out: How many such attempts come before them.
         changes: The last changes by hand.
         pending: Names of unfinished attempts that still have an effect on some queue.
-        pending_left_out: How many more there are.
         plan: What a resume would do, if that is known.
-        damage: What is damaged.
         work: When the session worked: what lies between these spans are pauses.
     """
 
@@ -306,20 +278,20 @@ class Report:
 
 
 def describe(database: Database, name: str, *, budget: Budget | None = None, damage: Damage | None = None) -> Report:
-    """Describe a session for a report, as of one moment.
-
-    Args:
-        budget: How much the report holds.
-    """
+    """Describe a session for a report, as of one moment."""
     budget = budget or Budget()
     damage = Damage() if damage is None else damage
     with open_session(database, name, last=budget.most_values, damage=damage) as document:
         log = log_of(document.view)
         runs, pending = _runs(document, log, budget), document.pending()
         queues, used = _queues(document, budget)
+        inputs = inputs_of(document.session)
         report = Report(
             session=document.session,
-            inputs=_inputs(inputs_of(document.session), budget),
+            inputs={
+                name: value if budget.measure(value) <= BEGINNING else f"{beginning(value)} […]"
+                for name, value in (inputs.items() if type(inputs) is dict else ())
+            },
             read_at=document.read_at,
             runs=runs[-budget.runs :],
             runs_left_out=max(0, len(runs) - budget.runs),
@@ -327,7 +299,10 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             queues=queues,
             logged=(logged := _logged(log.attempts, budget)).items,
             logged_left_out=logged.left_out,
-            changes=_changes(log.changes, budget),
+            changes=[
+                change._replace(detail=change.detail and cut_text(change.detail, budget.message))
+                for change in deque(log.changes, maxlen=budget.changes)
+            ],
             pending=pending[:_MOST_PENDING],
             pending_left_out=max(0, len(pending) - _MOST_PENDING),
             plan=None,
@@ -335,15 +310,6 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             work=[],
         )
         return replace(report, work=_work(report), damage=str(damage) if damage else None)
-
-
-def _inputs(inputs: JsonValue, budget: Budget) -> JsonValue:
-    if type(inputs) is not dict:
-        return {}
-    return {
-        name: value if budget.measure(value) <= BEGINNING else f"{beginning(value)} […]"
-        for name, value in inputs.items()
-    }
 
 
 def _runs(document: SessionDocument, log: SessionLog, budget: Budget) -> list[ReportRun]:
@@ -363,11 +329,8 @@ def _work(report: Report) -> list[Span]:
     spans = [Span(run.log.record.started_at, run.worked_until) for run in report.runs]
     for task in report.tasks:
         attempts = [attempt.record for attempt in task.attempts]
-        for attempt in (*attempts, *(each for step in task.steps for each in step.step.attempts)):
-            start, ended_at = attempt.started_at, attempt.ended_at
-            if ended_at is None or attempt.status == "lost":
-                ended_at = report.read_at if attempt.status == "running" else ends.get(attempt.run or 0)
-            spans.append(Span(start, max(start, start if ended_at is None else ended_at)))
+        attempts += (attempt for step in task.steps for attempt in step.step.attempts)
+        spans += (span_of(attempt, ends, report.read_at) for attempt in attempts)
     return merged(spans)
 
 
@@ -447,18 +410,12 @@ def _logged(attempts: Iterable[AttemptLog], budget: Budget) -> Cut[AttemptLog]:
 
 
 def _with_last_lines(attempt: AttemptLog, budget: Budget) -> AttemptLog:
-    def measure(line: OutputLine) -> int:
-        return budget.measure(line_json(line))
-
     output = attempt.output
     if output is None:
         return attempt
-    cut = last_within(output.lines, budget.logged // 4, measure).items[-budget.lines :]
+    cut = last_within(output.lines, budget.logged // 4, lambda line: budget.measure(line_json(line))).items[
+        -budget.lines :
+    ]
     lines = [line._replace(text=cut_text(line.text, BEGINNING)) for line in cut]
     is_cut = len(cut) < len(output.lines)
     return replace(attempt, output=output._replace(lines=lines, truncated=output.truncated or is_cut))
-
-
-def _changes(changes: Iterable[Change], budget: Budget) -> list[Change]:
-    last = deque(changes, maxlen=budget.changes)
-    return [change._replace(detail=change.detail and cut_text(change.detail, budget.message)) for change in last]

@@ -1,6 +1,7 @@
 """The plan of a resume: what it runs and skips, and why. It is made from a description of the tasks, without zrb.
 
-What `resume --plan` shows: what a resume would run and skip, and how many steps stand.
+`plan`, at the end, makes it from a session in the store, as `resume --plan` shows it. The decisions about each task are
+made by `decide`, from a `Workflow` and the attempts that there are.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Workflow:
                 self._owners[fallback].append(node.name)
 
     def role(self, name: str) -> str:
-        """Return the role of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
+        """Return the role of a task, as `role_of` does."""
         return role_of(
             is_check=bool(self._checked[name]),
             has_checks=bool(self.nodes[name].checks),
@@ -137,15 +138,6 @@ class Workflow:
 
     def reachable(self) -> set[str]:
         """Return the tasks that run if nothing fails and every condition that can hold does hold."""
-        found = self._with_upstreams()
-        more = True
-        while more:
-            new = [name for name in self.nodes if name not in found and self._starts(name, found)]
-            found.update(new)
-            more = bool(new)
-        return {name for name in found if not self.nodes[name].off}
-
-    def _with_upstreams(self) -> set[str]:
         found: set[str] = set()
         waiting = [self.main]
         while waiting:
@@ -153,7 +145,9 @@ class Workflow:
             if name not in found:
                 found.add(name)
                 waiting += self.nodes[name].upstreams
-        return found
+        while new := [name for name in self.nodes if name not in found and self._starts(name, found)]:
+            found.update(new)
+        return {name for name in found if not self.nodes[name].off}
 
     def _starts(self, name: str, found: set[str]) -> bool:
         # As soon as one starter of a task is done, of whichever kind, zrb considers the task, and starts it if all its
@@ -186,7 +180,6 @@ def decide(
     """Decide for each task whether a resume runs it.
 
     Args:
-        workflow: The tasks.
         forced: A task that runs again, with everything downstream of it, even if it has completed.
         finished: Whether the session has completed; then nothing runs without `forced`.
 
@@ -277,8 +270,6 @@ def with_steps(
     """Return the decisions with the number of steps that stand when the task runs.
 
     Args:
-        decisions: The decisions.
-        starting_over: The tasks that start over.
         done: How many steps of each task are done, without those that come back as the run starts.
     """
     # Checks, and servers and fallbacks that had completed, start over when their turn comes.
@@ -359,12 +350,7 @@ def without_task(executor: Executor, session_id: int, decisions: Iterable[Decisi
 def plan(
     executor: Executor, session: SessionRecord, workflow: Workflow, forced: str | None, *, repeat_once: bool = False
 ) -> list[Decision]:
-    """Decide what a resume of a session runs and skips.
-
-    Args:
-        workflow: Its tasks.
-        forced: A task that runs again with everything downstream of it.
-    """
+    """Decide what a resume of a session runs and skips; a forced task runs with everything downstream of it."""
     refuse_live(executor, session, now_micros(executor))
     known = attempts.of_session(executor, session.id)
     decisions = decide(workflow, known, forced, finished=session.is_finished)

@@ -1,12 +1,19 @@
-"""Names that people give for a session: in full, by a unique beginning, or as `@last`, `@last-failed` or `@this`."""
+"""The beginning of every reader: open the store, and find the session that a person names.
+
+A name is given in full, by a unique beginning, or as `@last`, `@last-failed` or `@this`.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
+from zrb_store import settings
 from zrb_store.db.engine import Database
+from zrb_store.db.location import store_url
+from zrb_store.db.schema import open_database
 from zrb_store.errors import InvalidArgument, SessionNotFound
-from zrb_store.inspect.list import HALTED, list_sessions
 from zrb_store.names import is_session_name, nearest
 from zrb_store.queries import sessions
 from zrb_store.queries.sessions import names_with_prefix, newest_names
@@ -14,6 +21,15 @@ from zrb_store.records import SessionRecord
 
 _SHOWN = 8  # sessions that are named if a beginning is not unique
 _SEARCHED = 1000  # newest sessions whose names are compared with a misspelt one
+
+
+@contextmanager
+def open_for_reading() -> Iterator[Database]:
+    """Open the store that the settings name, without importing what a `Store` writes with."""
+    for setting in (settings.max_value, settings.retention, settings.output, settings.on_failure):
+        setting()  # a mistake in it is reported now, as `open_store` does
+    with closing(open_database(store_url(), read_only=True, durability=settings.durability())) as database:
+        yield database
 
 
 def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRecord:
@@ -30,11 +46,21 @@ def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRec
         InvalidArgument: The beginning is not unique, or `exact` is set and the text is not a full name.
     """
     if text in ("@last", "@last-failed") and not exact:
-        return _newest(database, text)
+        from zrb_store.inspect.list import HALTED, list_sessions  # late: a name needs no list
+
+        statuses = HALTED if text == "@last-failed" else None
+        newest = list_sessions(database, statuses=statuses, roots=True, limit=1)
+        if not newest:
+            raise SessionNotFound(f"there is no session for {text}; `zrb-store list` shows all sessions")
+        return newest[0].session
     name = session_name(text)
     found = sessions.find(database, name) if is_session_name(name) else None
     if found is None and not exact and is_session_name(name):
-        found = _by_prefix(database, name)
+        names = names_with_prefix(database, name, _SHOWN + 1)
+        if len(names) > 1:
+            more = ", ..." if len(names) > _SHOWN else ""
+            raise InvalidArgument(f"{name!r} is the beginning of several sessions: {', '.join(names[:_SHOWN])}{more}")
+        found = sessions.find(database, names[0]) if names else None
     if found is None:
         raise not_found(database, name)
     return found
@@ -65,22 +91,6 @@ def this_session() -> str:
     if not slash:
         raise InvalidArgument("@this names the session of a running task: ZRB_STORE_ATTEMPT is not set here")
     return session
-
-
-def _newest(database: Database, text: str) -> SessionRecord:
-    statuses = HALTED if text == "@last-failed" else None
-    found = list_sessions(database, statuses=statuses, roots=True, limit=1)
-    if not found:
-        raise SessionNotFound(f"there is no session for {text}; `zrb-store list` shows all sessions")
-    return found[0].session
-
-
-def _by_prefix(database: Database, prefix: str) -> SessionRecord | None:
-    names = names_with_prefix(database, prefix, _SHOWN + 1)
-    if len(names) > 1:
-        more = ", ..." if len(names) > _SHOWN else ""
-        raise InvalidArgument(f"{prefix!r} is the beginning of several sessions: {', '.join(names[:_SHOWN])}{more}")
-    return sessions.find(database, names[0]) if names else None
 
 
 def not_found(database: Database, name: str, when: str = "") -> SessionNotFound:

@@ -16,7 +16,6 @@ from zrb_store.inspect.value import ByHand, Damage
 from zrb_store.masking import mask_named
 from zrb_store.names import full_name
 from zrb_store.queries import history, lease, output, runs, sessions, show
-from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import StepCounts
 from zrb_store.queries.output import StoredOutput
 from zrb_store.records import (
@@ -56,7 +55,7 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of a task: its attempts, the first one first, its status, and its result if it stands."""
+    """A step of a task, with its attempts in order, and its result if it has completed."""
 
     attempts: list[AttemptRecord]
     status: str
@@ -92,16 +91,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task of a session.
+    """A task of a session, with its attempts and steps in the order in which they started.
 
     Attributes:
-        name: Its name.
-        status: Its status.
         restorable: Whether the result of its last attempt can be restored.
-        result: The id of the value that is its result, if it has one that stands.
-        attempts: Its attempts, the first one first.
+        result: The id of the value that is its result, if it has one that was not given back.
         counts: How many steps it has; None for none.
-        steps: Its steps.
     """
 
     name: str
@@ -131,46 +126,16 @@ class SessionView:
     """A session with its runs and attempts at one moment.
 
     Attributes:
-        transaction: The snapshot that it is read from.
         session: Its record, with the status that readers see.
-        runs: Its runs, the first one first.
-        moment: The moment; None for now.
-        by_hand: Which of its values were pushed or taken from a shell.
+        moment: None for now.
         unfinished: Names of the last attempts of tasks that did not complete, and of steps that were lost and are not
             given back yet, by id. `tasks` fills it.
         steps: How many steps each task has that has some. `tasks` fills it.
     """
 
     def __init__(
-        self,
-        transaction: Transaction,
-        session: SessionRecord,
-        runs: Sequence[RunRecord],
-        attempts: list[AttemptRecord] | None,
-        has_steps: bool,
-        moment: Moment | None,
-        dead_runs: frozenset[int],
-        damage: Damage,
-        read_at: int,
+        self, transaction: Transaction, name: str, at: str | None = None, damage: Damage | None = None
     ) -> None:
-        self.transaction = transaction
-        self.read_at = read_at
-        self.session = session
-        self.runs = runs
-        self.moment = moment
-        self.damage = damage
-        self.by_hand = ByHand(transaction, session.name, session.id, damage)
-        self.unfinished: dict[int, str] = {}
-        self.steps: dict[str, StepCounts] = {}
-        self._attempts = attempts  # None if there are too many to keep
-        self._outputs: dict[int, StoredOutput] | None = None  # read when the attempts are shown
-        self._has_steps = has_steps
-        self._dead_runs = dead_runs
-
-    @classmethod
-    def read(
-        cls, transaction: Transaction, name: str, at: str | None = None, damage: Damage | None = None
-    ) -> SessionView:
         """Read a session.
 
         Args:
@@ -179,11 +144,13 @@ class SessionView:
         Raises:
             InvalidArgument: `at` does not name a moment, or one that is ambiguous.
         """
-        damage = Damage() if damage is None else damage
         session = sessions.get(transaction, name)
-        now, attempt_count, has_steps = show.attempt_summary(transaction, session.id)
+        now, attempt_count, self._has_steps = show.attempt_summary(transaction, session.id)
         its_runs = runs.of_session(transaction, session.id)
-        attempts = show.short_attempts(transaction, session.id) if attempt_count <= records.MAX_ROWS else None
+        few = attempt_count <= records.MAX_ROWS
+        attempts = self._attempts = show.short_attempts(transaction, session.id) if few else None
+        self._outputs: dict[int, StoredOutput] | None = None  # read when the attempts are shown
+        self._dead_runs: frozenset[int] = frozenset()
 
         def find(task: str, number: int) -> AttemptRecord | None:
             known = (each for each in attempts or () if (each.task, each.number) == (task, number))
@@ -191,25 +158,30 @@ class SessionView:
 
         start = its_runs[0].started_at if its_runs else session.created_at
         moment, awaited = NamedMoment(None) if at is None else moment_of(at, name, start, find)
-        if moment is not None:
+        if moment is None:
+            status = lease.status_of(transaction, session, its_runs[-1] if its_runs else None, now)
+            self._dead_runs = frozenset(
+                run.id for run in its_runs if run.ended_at is None and not lease.is_live(transaction, run, now)
+            )
+            its_runs = [replace(run, outcome="lost") if run.id in self._dead_runs else run for run in its_runs]
+            session = replace(session, status=status)
+        else:
+            if session.created_at > moment.at and moment.tick is None and "created_at" not in session.damage:
+                raise SessionNotFound(f"there was no session {name} at {iso(moment.at)}: it was created later")
             its_runs = runs_at(its_runs, moment)
-            session = _session_at(session, its_runs, moment)
+            finished_at = session.finished_at if its_runs and its_runs[-1].ended_at is not None else None
+            session = replace(session, status=status_at(its_runs, moment), finished_at=finished_at)
             if awaited is not None and awaited not in session.tasks:  # only zrb says in advance what tasks there are
                 session = replace(session, tasks={**session.tasks, awaited: "waiting"})
-            return cls(transaction, session, its_runs, attempts, has_steps, moment, frozenset(), damage, now)
-        status = lease.status_of(transaction, session, its_runs[-1] if its_runs else None, now)
-        dead_runs = frozenset(
-            run.id for run in its_runs if run.ended_at is None and not lease.is_live(transaction, run, now)
-        )
-        its_runs = [replace(run, outcome="lost") if run.id in dead_runs else run for run in its_runs]
-        session = replace(session, status=status)
-        return cls(transaction, session, its_runs, attempts, has_steps, None, dead_runs, damage, now)
-
-    def note_damage(self) -> None:
-        """Note what is damaged in the rows of the session and of its runs."""
-        self.damage.note(f"session {self.session.name}", self.session.damage)
-        for run in self.runs:
-            self.damage.note(f"run {run.number} of session {self.session.name}", run.damage)
+        self.transaction = transaction
+        self.read_at = now
+        self.session = session
+        self.runs: Sequence[RunRecord] = its_runs
+        self.moment = moment
+        self.damage = Damage() if damage is None else damage
+        self.by_hand = ByHand(transaction, name, session.id, self.damage)
+        self.unfinished: dict[int, str] = {}
+        self.steps: dict[str, StepCounts] = {}
 
     def seen(self, attempt: AttemptRecord) -> AttemptRecord:
         """Return an attempt as it is seen at this view's moment."""
@@ -229,20 +201,17 @@ class SessionView:
             queues: Names of the session's queues by id.
         """
         if self._has_steps:
-            self._count_steps()
+            counts = history.counts(self.transaction, self.session.id, self.moment, dead_runs=self._dead_runs)
+            self.steps = {each.task: each for each in counts}
+            if self._dead_runs:
+                running = history.running(self.transaction, self.session.id)
+                self.unfinished.update((each.id, each.name) for each in running if self.seen(each).status == "lost")
         attempted = self._read_tasks() if self._attempts is None else self._group(self._attempts)
         tasks = [self._task(*each, queues) for each in attempted]
         known = {task.name for task in tasks}
         # A fork may have steps of a task that has no attempts yet.
         others = dict.fromkeys(name for name in (*self.session.tasks, *self.steps) if name not in known)
         return tasks + [self._task(name, None, [], queues) for name in others]
-
-    def _count_steps(self) -> None:
-        counts = history.counts(self.transaction, self.session.id, self.moment, dead_runs=self._dead_runs)
-        self.steps = {each.task: each for each in counts}
-        if self._dead_runs:
-            running = history.running(self.transaction, self.session.id)
-            self.unfinished.update((each.id, each.name) for each in running if self.seen(each).status == "lost")
 
     def _group(self, attempts: list[AttemptRecord]) -> Iterator[_Attempted]:
         """Group attempts, which are all those of the session, by task."""
@@ -265,29 +234,29 @@ class SessionView:
             yield self._attempt(self.seen(attempt))
 
     def _attempt(self, attempt: AttemptRecord) -> Attempt:
+        """Add how much an attempt printed until now, also if the view is of an earlier moment."""
         self._note(attempt)
-        return Attempt(attempt, self._output(attempt))
+        if self._attempts is None:
+            return Attempt(attempt, output.of_attempt(self.transaction, attempt.id))
+        if self._outputs is None:
+            self._outputs = output.of_attempts(self.transaction, self.session.id)
+        return Attempt(attempt, self._outputs.get(attempt.id))
 
     def _note(self, attempt: AttemptRecord) -> None:
         self.damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
 
-    def _output(self, attempt: AttemptRecord) -> StoredOutput | None:
-        """Return how much an attempt printed until now, also if the view is of an earlier moment."""
-        if self._attempts is None:
-            return output.of_attempt(self.transaction, attempt.id)
-        if self._outputs is None:
-            self._outputs = output.of_attempts(self.transaction, self.session.id)
-        return self._outputs.get(attempt.id)
-
     def _task(self, name: str, last: AttemptRecord | None, attempts: Rows[Attempt], queues: Mapping[int, str]) -> Task:
         if last is not None and last.status in UNSUCCESSFUL:
             self.unfinished[last.id] = last.name
-        counts = self.steps.get(name)
+        counts, result = self.steps.get(name), None
+        if last is not None and last.stands and last.result_seq is not None:
+            queue = queues.get(last.result_queue_id or 0)
+            result = None if queue is None else full_name(self.session.name, queue, last.result_seq)
         return Task(
             name,
             task_status(last, self.session.tasks.get(name, "waiting")),
             last is None or last.restorable,
-            self._result_id(last, queues) if last is not None and last.stands else None,
+            result,
             attempts,
             counts,
             [] if counts is None else Lazy(functools.partial(self._steps_of, name), counts.steps),
@@ -302,12 +271,6 @@ class SessionView:
                 self._note(attempt)
             content = codec.to_json(result) if result is not None and last.stands else None
             yield Step([attempt for attempt, _ in own], task_status(last, "waiting"), content)
-
-    def _result_id(self, attempt: AttemptRecord, queues: Mapping[int, str]) -> str | None:
-        if attempt.result_queue_id is None or attempt.result_seq is None:
-            return None
-        queue = queues.get(attempt.result_queue_id)
-        return None if queue is None else full_name(self.session.name, queue, attempt.result_seq)
 
 
 def header(session: SessionRecord) -> JsonObject:
@@ -336,18 +299,8 @@ def task_status(last: AttemptRecord | None, known: str) -> str:
     """Return the status of a task, or of a step.
 
     It is that of its last attempt, unless that attempt was given back and the task is skipped or has to run again.
-
-    Args:
-        last: Its last attempt, or None.
-        known: `waiting` or `skipped`, as the session has it.
+    Without one it is what the session knows: `waiting` or `skipped`.
     """
     if last is None or (last.given_back_at is not None and known == "skipped"):
         return known
     return last.status if last.status != "completed" or last.stands else "waiting"
-
-
-def _session_at(session: SessionRecord, runs_then: Sequence[RunRecord], moment: Moment) -> SessionRecord:
-    if session.created_at > moment.at and moment.tick is None and "created_at" not in session.damage:
-        raise SessionNotFound(f"there was no session {session.name} at {iso(moment.at)}: it was created later")
-    ended = bool(runs_then) and runs_then[-1].ended_at is not None
-    return replace(session, status=status_at(runs_then, moment), finished_at=session.finished_at if ended else None)

@@ -1,4 +1,4 @@
-"""What `show` shows: one session with everything in it."""
+"""What `show` shows: one session with its runs, tasks and queues, now or as it was at an earlier moment."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.session_view import SessionView, Task, header
 from zrb_store.inspect.value import Damage, Value
 from zrb_store.names import nearest
-from zrb_store.queries import history as last_values
-from zrb_store.queries import history as value_history
+from zrb_store.queries import history
 from zrb_store.queries.history import Only, ValueHistory
 from zrb_store.queries.show import QueueSummary, holding_values, queue_summaries
 from zrb_store.records import JsonObject, JsonValue, Lazy, Rows, RunRecord, SessionRecord, each_as_json
@@ -28,9 +27,7 @@ class Queue:
     """A queue of a session.
 
     Attributes:
-        name: Its name.
         max_deliveries: How often it delivers a value; None for any number.
-        live: Its live values.
         values: All its values, or those that were asked for.
         dead: How many of its values are dead now.
         earlier: If only the last values were asked for, how many come before them, by their state.
@@ -59,13 +56,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class SessionDocument:
-    """A session as it is shown. It is usable as long as its snapshot is open.
-
-    Attributes:
-        view: What it is read through.
-        tasks: Its tasks.
-        queues: Its queues.
-    """
+    """A session as it is shown, while its snapshot is open."""
 
     view: SessionView
     tasks: list[Task]
@@ -134,7 +125,7 @@ def open_session(
         InvalidArgument: `at` does not name a moment.
     """
     with database.snapshot() as transaction:
-        view = SessionView.read(transaction, name, at, damage)
+        view = SessionView(transaction, name, at, damage)
         queues = queue_summaries(transaction, view.session.id, queue, at=view.moment)
         tasks = view.tasks({each.id: each.name for each in queues})
         if queue is not None:
@@ -144,7 +135,7 @@ def open_session(
                 raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
         with closing(view.by_hand):
             document = SessionDocument(view, tasks, _Queues(view, only, last).read(queues, queue))
-            view.note_damage()
+            view.damage.note_session(view.session, view.runs)
             yield document
 
 
@@ -166,7 +157,7 @@ class _Queues:
         if few and self._only != "dead" and not is_cut:
             histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
             size = 0
-            for each in value_history.of_session(
+            for each in history.of_session(
                 self._transaction, self._view.session.id, name, only=self._only, at=self._view.moment
             ):
                 histories[each.value.queue_id].append(each)
@@ -174,19 +165,25 @@ class _Queues:
                 if size > records.MAX_BYTES:
                     break
             else:
-                return [self._in_memory(queue, histories[queue.id]) for queue in queues]
+                return [
+                    Queue(
+                        queue.name,
+                        queue.max_deliveries,
+                        [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live],
+                        list(self._values(queue, histories[queue.id])),
+                        queue.dead,
+                        {},
+                    )
+                    for queue in queues
+                ]
         return [self._cut(queue, self._lazy(queue)) for queue in queues]
 
     def _count(self, queue: QueueSummary) -> int:
         return {"live": queue.live, "dead": queue.dead, None: queue.values}[self._only]
 
-    def _in_memory(self, queue: QueueSummary, histories: list[ValueHistory]) -> Queue:
-        live: Rows[JsonValue] = [codec.to_json(each.value.data) for each in histories if each.is_live]
-        return Queue(queue.name, queue.max_deliveries, live, list(self._values(queue, histories)), queue.dead, {})
-
     def _lazy(self, queue: QueueSummary) -> Queue:
         def live() -> Iterator[JsonValue]:
-            return map(codec.to_json, value_history.live_data(self._transaction, queue.id, self._view.moment))
+            return map(codec.to_json, history.live_data(self._transaction, queue.id, self._view.moment))
 
         def values() -> Iterator[Value]:
             found = self._values(queue, self._histories(queue, None if self._were_dead else self._only))
@@ -204,19 +201,19 @@ class _Queues:
             kept = list(deque(found.values, maxlen=last))
             return replace(found, values=kept, earlier={"dead": len(found.values) - last})
         at, only = self._view.moment, self._only
-        first = last_values.first_of_last(self._transaction, queue.id, last, only=only, at=at)
+        first = history.first_of_last(self._transaction, queue.id, last, only=only, at=at)
         values = Lazy(lambda: self._values(queue, self._histories(queue, only, first)), last)
         if first is None:
             return replace(found, values=values)
-        earlier = last_values.earlier(self._transaction, queue.id, first, only=only, at=at)
+        earlier = history.earlier(self._transaction, queue.id, first, only=only, at=at)
         return replace(found, values=values, earlier=earlier)
 
     def _histories(self, queue: QueueSummary, only: Only | None, first: int | None = None) -> Iterator[ValueHistory]:
-        return value_history.of_queue(self._transaction, queue.id, only=only, at=self._view.moment, from_seq=first)
+        return history.of_queue(self._transaction, queue.id, only=only, at=self._view.moment, from_seq=first)
 
     def _values(self, queue: QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
         view = self._view
-        for history in map(view.by_hand.completed, histories):
-            seen = history if view.moment is None else history_at(history, view.session.name, view.moment)
+        for each in map(view.by_hand.completed, histories):
+            seen = each if view.moment is None else history_at(each, view.session.name, view.moment)
             if seen is not None:
                 yield Value.of(seen, view.session.name, queue.name, view.damage)

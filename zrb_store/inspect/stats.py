@@ -1,4 +1,4 @@
-"""What `stats` shows: how often each task ran and completed, how long that took, its last failure and newest runs."""
+"""What `stats` shows of each task: how often it ran and completed, how long that took, and its last failure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from zrb_store.db.engine import Database
-from zrb_store.db.transaction import Transaction
 from zrb_store.local_time import beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
@@ -27,10 +26,8 @@ class Failure:
     """A run that did not complete.
 
     Attributes:
-        session: Name of its session.
         outcome: `failed`, `interrupted` or `lost`.
         at: When it ended, in microseconds; if its process died and nobody has taken it over, when it started.
-        error: The error that ended it.
     """
 
     session: str
@@ -55,14 +52,11 @@ class TaskStats:
     """The runs of one main task in one project.
 
     Attributes:
-        project: The folder of the project, None for none.
-        task: The task, None if it is not known.
         running: How many runs have not ended.
         ended: How many runs ended, by their outcome. A run whose process died is `lost`.
         median: Median of the durations of completed runs, in microseconds; None if there are none.
         p95: 95th percentile of them, by nearest rank.
         total: Sum of them.
-        last_completed_at: When a run last completed, in microseconds.
         last_failure: The newest run that ended without completing.
     """
 
@@ -142,7 +136,10 @@ def task_stats(
                 found[key].ended["lost"] += 1
                 failed[key] = max(failed.get(key, (0, "", 0)), (run.id, "lost", run.started_at))
         _add_durations(found, stats.durations(transaction, task, start))
-        _add_failures(transaction, found, failed)
+        run_ids = [run_id for run_id, _, _ in failed.values()]
+        errors, names = last_errors(transaction, run_ids), stats.session_names(transaction, run_ids)
+    for key, (run_id, outcome, at) in failed.items():
+        found[key].last_failure = Failure(names[run_id], outcome, at, errors.get(run_id))
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
 
 
@@ -160,15 +157,6 @@ def _add_durations(found: dict[_Key, TaskStats], ordered: Iterator[tuple[str | N
             if place == rank:
                 of_task.p95 = duration
         of_task.median = sum(in_the_middle) // len(in_the_middle)
-
-
-def _add_failures(
-    transaction: Transaction, found: dict[_Key, TaskStats], failed: dict[_Key, tuple[int, str, int]]
-) -> None:
-    run_ids = [run_id for run_id, _, _ in failed.values()]
-    errors, names = last_errors(transaction, run_ids), stats.session_names(transaction, run_ids)
-    for key, (run_id, outcome, at) in failed.items():
-        found[key].last_failure = Failure(names[run_id], outcome, at, errors.get(run_id))
 
 
 def recent_runs(

@@ -1,11 +1,11 @@
-"""What `show --timeline` draws: the attempts of each task, and its steps, as spans of time.
+"""When things happened: the attempts of a session as spans of time, and the history of one value.
 
-What `trace` shows: one value with everything that happened to it, in order.
+`show --timeline`, reports and Perfetto draw the spans; `trace` shows the history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,8 +35,6 @@ class TimelineRow:
     """A row of a timeline: an attempt, a step with all its attempts, or a task without attempts.
 
     Attributes:
-        name: Name of the attempt, the step or the task.
-        is_step: Whether it is a step.
         status: Its status; of a step, that of its last attempt.
         bars: The spans of its attempts, each with its status.
     """
@@ -56,7 +54,6 @@ class Timeline:
     """
 
     def __init__(self, document: SessionDocument) -> None:
-        """Read the spans of the session's runs, whose snapshot is open."""
         self._document = document
         self._ends = {run.number: worked_until(run, document.moment) for run in document.runs}
         self.runs = {
@@ -92,13 +89,20 @@ class Timeline:
 
     def span_of(self, attempt: AttemptRecord) -> Span:
         """Return when an attempt, or an attempt of a step, worked."""
-        start = attempt.started_at
-        if attempt.ended_at is not None and attempt.status != "lost":
-            return Span(start, attempt.ended_at)
-        if attempt.status == "running":
-            return Span(start, max(start, self._document.moment))
-        # A lost one ended at an unknown time, before anybody noticed.
-        return Span(start, max(start, start if attempt.run is None else self._ends.get(attempt.run, start)))
+        return span_of(attempt, self._ends, self._document.moment)
+
+
+def span_of(attempt: AttemptRecord, ends: Mapping[int, int], moment: int) -> Span:
+    """Return when an attempt worked.
+
+    Args:
+        ends: Until when each run is known to have worked, by its number. A lost attempt ended at an unknown time.
+        moment: Until when a running attempt has worked.
+    """
+    start = attempt.started_at
+    if attempt.ended_at is not None and attempt.status != "lost":
+        return Span(start, attempt.ended_at)
+    return Span(start, max(start, moment if attempt.status == "running" else ends.get(attempt.run or 0, start)))
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
@@ -128,12 +132,10 @@ class Event:
     """What happened to a value at one moment.
 
     Attributes:
-        tick: The tick of that moment.
         event: What happened: `pushed`, `taken`, `given back`, `requeued`, `died`, and so on.
         at: When, in microseconds.
         by: Name of the attempt that did it.
         step: If that is an attempt of a step, the step's name.
-        reason: Why.
         value: The other value that is concerned.
         pushed_from: Who pushed the value from a shell.
         popped_by: Who took it from a shell.

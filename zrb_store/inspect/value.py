@@ -1,7 +1,4 @@
-"""Damaged rows that readers came across, collected for one note at the end.
-
-A value of a queue with everything that happened to it.
-"""
+"""A value of a queue as readers see it: who pushed, took and returned it. And the note about rows that are damaged."""
 
 from __future__ import annotations
 
@@ -24,39 +21,38 @@ from zrb_store.records import (
     JsonTree,
     JsonValue,
     ReturnRecord,
+    RunRecord,
     SessionRecord,
     ValueRecord,
     iso,
     json_or_null,
 )
 
-_NAMED = 3
+_NAMED = 3  # damaged rows that the note names
+_MOST_PASSED_OVER = 1000  # changes by hand: rather than pass over more, read again from the place that is asked for
 
 
 class Damage:
     """A collection of rows with impossible values. It is true if it has any, and its text is the note about them."""
 
     def __init__(self, verdict: str = "damaged") -> None:
-        """Begin without rows.
-
-        Args:
-            verdict: What the note says of all of them.
-        """
+        """Begin without rows. The verdict is what the note says of all of them."""
         self._verdict = verdict
         self._rows: dict[str, tuple[str, ...]] = {}
         self._count = 0
 
     def note(self, row: str, columns: Sequence[str]) -> None:
-        """Add a row, unless none of its columns is damaged.
-
-        Args:
-            row: What the note calls it.
-            columns: Names of the damaged columns.
-        """
+        """Add a row by the name that the note gives it, unless no column is damaged."""
         if columns and row not in self._rows:
             self._count += 1
             if len(self._rows) < _NAMED:
                 self._rows[row] = tuple(columns)
+
+    def note_session(self, session: SessionRecord, runs: Sequence[RunRecord]) -> None:
+        """Add the rows of a session and of its runs."""
+        self.note(f"session {session.name}", session.damage)
+        for run in runs:
+            self.note(f"run {run.number} of session {session.name}", run.damage)
 
     def __bool__(self) -> bool:
         return bool(self._count)
@@ -65,9 +61,6 @@ class Damage:
         named = "; ".join(f"{row} ({', '.join(columns)})" for row, columns in self._rows.items())
         more = f" and {self._count - len(self._rows)} more" if self._count > len(self._rows) else ""
         return f"{self._verdict}: {named}{more}; `zrb-store doctor` says what to do"
-
-
-_MOST_PASSED_OVER = 1000  # rather than pass over more, read again from the place that is asked for
 
 
 class Returned(NamedTuple):
@@ -204,11 +197,7 @@ def find_queue(transaction: Transaction, session: SessionRecord, queue: str) -> 
 def find_history(
     transaction: Transaction, session: SessionRecord, queue: str, queue_id: int, seq: int, damage: Damage | None = None
 ) -> ValueHistory:
-    """Return the history of a value.
-
-    Raises:
-        ValueNotFound: There is no such value.
-    """
+    """Return the history of a value, as of now, with who pushed and took it from a shell."""
     found = value_history.of_value(transaction, queue_id, seq)
     if found is None:
         raise ValueNotFound(f"there is no value {full_name(session.name, queue, seq)}")
@@ -234,7 +223,6 @@ class ByHand:
     """
 
     def __init__(self, transaction: Transaction, session: str, session_id: int, damage: Damage) -> None:
-        """Remember where to look."""
         self._transaction = transaction
         self._session = session
         self._session_id = session_id

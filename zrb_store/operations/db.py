@@ -22,7 +22,6 @@ class ShownSetting:
     """A setting of this process.
 
     Attributes:
-        name: The variable.
         value: Its value, with passwords masked; None if it is unset and has no default.
         origin: Where the value comes from: `environment` or `default`.
         shown: The value for people. It says what the default means, if that is no text that one could set.
@@ -41,12 +40,10 @@ class DatabaseStatus:
     Attributes:
         url: Where the store is, with passwords masked.
         database: Name and version of the database.
-        revision: Revision of its schema.
         needed: The revision that this version of zrb-store works with.
         size: Size in bytes, without SQLite's `-wal` file.
         wal_size: Size of the `-wal` file in bytes; None on PostgreSQL.
         rows: How many rows there are of each kind; empty if the revision is another.
-        settings: Each setting of this process.
     """
 
     url: str
@@ -60,12 +57,7 @@ class DatabaseStatus:
 
 
 def open_unchecked(location: str | os.PathLike[str] | None = None, *, read_only: bool = True) -> Database:
-    """Open the database of a store, whatever revision its schema has.
-
-    Args:
-        location: A path or URL; by default `ZRB_STORE_URL`, else `~/.zrb/xcom.db`.
-        read_only: Open it for reading only.
-    """
+    """Open the database of a store, by default the one that the settings name, whatever revision its schema has."""
     return Database(store_url(location), read_only=read_only, durability=settings.durability())
 
 

@@ -26,29 +26,22 @@ def export(database: Database, names: Sequence[str] | None = None, damage: Damag
     """Write sessions as JSON Lines, as of one moment. Damaged sessions, which could not be imported, are left out.
 
     Args:
-        database: Where the sessions are.
         names: Full names of the sessions; by default all sessions. The oldest session comes first in any case.
-
-    Yields:
-        Each line.
     """
+
+    def read() -> Generator[Record]:
+        for name in sound_sessions(transaction, names, damage):
+            yield from queries.read(transaction, name)
+
     # One snapshot, so that what one session says of another agrees with the other.
-    with database.snapshot() as transaction, contextlib.closing(_read(transaction, names, damage)) as records:
+    with database.snapshot() as transaction, contextlib.closing(read()) as records:
         yield from write_lines(records)
-
-
-def _read(
-    transaction: Transaction, names: Sequence[str] | None, damage: Damage | None
-) -> Generator[Record, None, None]:
-    for name in sound_sessions(transaction, names, damage):
-        yield from queries.read(transaction, name)
 
 
 def sound_sessions(transaction: Transaction, names: Sequence[str] | None, damage: Damage | None) -> Iterator[str]:
     """Yield the names of sessions that can be imported, the oldest first.
 
     Args:
-        transaction: A snapshot of the store.
         names: Full names of the sessions, in any order; None for all sessions.
         damage: Collects the other ones.
     """
@@ -149,7 +142,7 @@ class InvalidRecord(ValueError):
     """A record that no store can have."""
 
 
-def require(condition: Any, reason: str) -> None:
+def require(condition: bool, reason: str) -> None:
     """Raise `InvalidRecord` unless the condition holds."""
     if not condition:
         raise InvalidRecord(reason)
@@ -190,9 +183,6 @@ def write_lines(records: Iterable[Record]) -> Iterator[str]:
 def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record]]:
     """Read the records of lines that `write_lines` wrote, each with the number of its line, and check their fields.
 
-    Args:
-        lines: The lines.
-
     Raises:
         ZrbStoreError: A line is damaged, is missing, or has another format.
     """
@@ -205,7 +195,10 @@ def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record
             kind = record.pop("kind", None)
             _check_place(kind, previous)
             if kind == "zrb-store":
-                _check_format(record, where)
+                if record.get("format") != FORMAT:
+                    found = record.get("format")
+                    raise ZrbStoreError(f"{where} has format {found}, unknown to this version: upgrade zrb-store")
+                require(record.keys() == {"format"}, "its fields are not those of this format")
             elif kind == "end":
                 require(record == {"records": count}, "records are missing")
             else:
@@ -269,9 +262,3 @@ def _check_place(kind: Any, previous: str) -> None:
     require(previous != "end", "it comes after the end")
     require(kind in FIELDS or kind in ("zrb-store", "end"), "its kind is unknown")
     require(previous != "zrb-store" or kind in ("session", "end"), "it belongs to no session")
-
-
-def _check_format(record: Record, where: str) -> None:
-    if record.get("format") != FORMAT:
-        raise ZrbStoreError(f"{where} has format {record.get('format')}, unknown to this version: upgrade zrb-store")
-    require(record.keys() == {"format"}, "its fields are not those of this format")

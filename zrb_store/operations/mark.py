@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
@@ -19,6 +19,7 @@ from zrb_store.queries.give_back import give_back, give_back_unfinished
 from zrb_store.records import AttemptRecord, SessionRecord
 
 T = TypeVar("T")
+Columns: TypeAlias = dict[str, str | int | None]
 
 
 class ManualAttempt(NamedTuple):
@@ -113,10 +114,22 @@ def mark_step(
             of_step = _of_new_step(transaction, record, task, step)
         if of_step["parent_id"] is None:
             of_step["parent_id"] = next((each.id for each in reversed(of_session) if each.task == task), None)
-        outcome = _completion(result) if completed else _failure()
-        number = queries.insert_step(transaction, of_step | outcome | _ended_at(transaction, failed=not completed))
+        me, (at, tick) = identity(), draw(transaction)
+        status = "completed" if completed else "failed"
+        outcome: Columns = {
+            "status": status,
+            "error_message": None if completed else f"marked as failed by {me.user} on {me.host}",
+            "result": (result.data if result else "null") if completed else None,
+            "started_at": at,
+            "started_tick": tick,
+            "ended_at": at,
+            "ended_tick": tick,
+            "given_back_at": None if completed else at,
+            "given_back_tick": None if completed else tick,
+        }
+        number = queries.insert_step(transaction, of_step | outcome)
         attempt = f"{of_step['task']}#{number}"
-        record_change(transaction, "mark", session, f"{attempt} {outcome['status']} ({of_step['step']})")
+        record_change(transaction, "mark", session, f"{attempt} {status} ({of_step['step']})")
         return ManualAttempt(attempt, others)
 
     return database.transact(work, "mark")
@@ -124,7 +137,7 @@ def mark_step(
 
 def _of_begun_step(
     transaction: Transaction, session: SessionRecord, task: str, step: str, *, completed: bool
-) -> dict[str, Any]:
+) -> Columns:
     """Return what the next attempt of a step has in common with its last one. What that one did is settled."""
     last = queries.newest_step(transaction, session.id, task, step)
     if last is None:
@@ -139,7 +152,7 @@ def _of_begun_step(
     return {"fence": session.fence, **{name: getattr(last, name) for name in same}}
 
 
-def _of_new_step(transaction: Transaction, session: SessionRecord, task: str, step: str) -> dict[str, Any]:
+def _of_new_step(transaction: Transaction, session: SessionRecord, task: str, step: str) -> Columns:
     """Return what the first attempt of a step has that has never begun. Its arguments are not known."""
     number = queries.highest_number(transaction, session.id, task) + 1
     return {
@@ -152,27 +165,6 @@ def _of_new_step(transaction: Transaction, session: SessionRecord, task: str, st
         "step": step,
         "step_number": number,
         "once": False,
-    }
-
-
-def _completion(result: Encoded | None) -> dict[str, Any]:
-    return {"status": "completed", "error_message": None, "result": result.data if result else "null"}
-
-
-def _failure() -> dict[str, Any]:
-    me = identity()
-    return {"status": "failed", "error_message": f"marked as failed by {me.user} on {me.host}", "result": None}
-
-
-def _ended_at(transaction: Transaction, *, failed: bool) -> dict[str, Any]:
-    at, tick = draw(transaction)
-    return {
-        "started_at": at,
-        "started_tick": tick,
-        "ended_at": at,
-        "ended_tick": tick,
-        "given_back_at": at if failed else None,
-        "given_back_tick": tick if failed else None,
     }
 
 

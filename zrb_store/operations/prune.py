@@ -1,15 +1,11 @@
-"""`prune`: delete what is old.
-
-What `prune` deletes of consumers, which may run for ever: what they have done, long ago.
-"""
+"""`prune`: delete the sessions that a policy names, and what consumers, which may run for ever, did long ago."""
 
 from __future__ import annotations
 
-import functools
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,53 +18,10 @@ from zrb_store.queries import lease, queues, runs, sessions
 from zrb_store.queries import prune as queries
 from zrb_store.queries.by_hand import has_dead_values, record_change
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.prune import Candidate, count_settled
-
-_AT_ONCE = 500
-
-
-def prune_values(
-    database: Database, cutoff: int, delete: Callable[[int], int], *, dry_run: bool
-) -> Iterator[tuple[str, int]]:
-    """Delete the values that completed deliveries took before a moment, whatever the status of the queue's session.
-
-    Args:
-        cutoff: The moment.
-        delete: Deletes them from the queue of this id, and returns how many there were.
-
-    Yields:
-        The name of each session, and how many of its values were deleted.
-    """
-    counts: Counter[str] = Counter()
-    for queue in queries.delivered_queues(database, cutoff):
-        if dry_run:
-            counts[queue.session] += count_settled(database, [queue.id], cutoff, delivered=True)
-        else:
-            counts[queue.session] += delete(queue.id)
-    yield from ((session, count) for session, count in counts.items() if count)
-
-
-def prune_attempts(database: Database, cutoff: int) -> None:
-    """Delete deliveries that ended before a moment and that no value names any more, and runs that have none left."""
-    deleted: list[int] = []
-    count = 0
-
-    def delete_some(transaction: Transaction) -> list[int]:
-        return queries.delete_deliveries(transaction, cutoff, deleted[-1] if deleted else 0, _AT_ONCE)
-
-    while deleted := database.transact(delete_some, "prune"):
-        count += len(deleted)
-
-    def delete_runs(transaction: Transaction) -> None:
-        runs = queries.delete_runs(transaction, cutoff)
-        if count or runs:
-            record_change(transaction, "prune", None, f"{count} old deliveries, and {runs} runs without any")
-
-    database.transact(delete_runs, "prune")
-
+from zrb_store.queries.prune import Candidate
 
 VALUES_AT_ONCE = 500
-"""How many values one transaction deletes, so that other processes can write in between."""
+"""How many values, or deliveries, one transaction deletes, so that other processes can write in between."""
 _LOWEST_SEQ = -(2**63)
 
 
@@ -101,7 +54,6 @@ class Deletion:
     """A session, or values of a session, that were deleted.
 
     Attributes:
-        session: Name of the session.
         rule: Why it was deleted.
         values: How many of its values were deleted; None if the whole session was.
     """
@@ -131,8 +83,8 @@ def prune(
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
         cutoff = None if policy.older_than is None else moment - policy.older_than // timedelta(microseconds=1)
-        inspected = _sessions_to_prune(transaction, moment, Damage() if damage is None else damage)
-        for session in _choose(inspected, policy, cutoff):
+        every = _sessions_to_prune(transaction, moment, Damage() if damage is None else damage)
+        for session in _choose(every, policy, cutoff):
             chosen.extend((session.fence, session.id))
     while chosen:
         found, fence = queries.candidate(database, chosen.pop()), chosen.pop()
@@ -233,21 +185,43 @@ def _prune_values(
         return
     rule = f"taken or removed more than {_length(policy.older_than)} ago"
     if not dry_run:
-        database.transact(lambda transaction: _record_values(transaction, session.name, cutoff, f"{count} {rule}"))
+        _record_values(database, session.name, cutoff, f"{count} {rule}")
     yield Deletion(session.name, rule, count)
 
 
 def _prune_deliveries(database: Database, cutoff: int, policy: Policy, dry_run: bool) -> Iterator[Deletion]:
-    def delete(queue_id: int) -> int:
-        return _delete_settled(database, queue_id, cutoff, delivered=True)
+    """Delete the values that completed deliveries took, whatever the status of the queue's session; then the rest.
 
+    That is: deliveries that no value names any more, and runs that have none left.
+    """
+    counts: Counter[str] = Counter()
+    for queue in queries.delivered_queues(database, cutoff):
+        if dry_run:
+            counts[queue.session] += queries.count_settled(database, [queue.id], cutoff, delivered=True)
+        else:
+            counts[queue.session] += _delete_settled(database, queue.id, cutoff, delivered=True)
     rule = f"taken by deliveries that completed more than {_length(policy.older_than)} ago"
-    for session, count in prune_values(database, cutoff, delete, dry_run=dry_run):
-        if not dry_run:
-            database.transact(functools.partial(_record_values, name=session, cutoff=cutoff, detail=f"{count} {rule}"))
-        yield Deletion(session, rule, count)
-    if not dry_run:
-        prune_attempts(database, cutoff)
+    for session, count in counts.items():
+        if count:
+            if not dry_run:
+                _record_values(database, session, cutoff, f"{count} {rule}")
+            yield Deletion(session, rule, count)
+    if dry_run:
+        return
+    total, deleted = 0, [0]
+
+    def delete_some(transaction: Transaction) -> list[int]:
+        return queries.delete_deliveries(transaction, cutoff, deleted[-1], VALUES_AT_ONCE)
+
+    while deleted := database.transact(delete_some, "prune"):
+        total += len(deleted)
+
+    def delete_runs(transaction: Transaction) -> None:
+        empty = queries.delete_runs(transaction, cutoff)
+        if total or empty:
+            record_change(transaction, "prune", None, f"{total} old deliveries, and {empty} runs without any")
+
+    database.transact(delete_runs, "prune")
 
 
 def _delete_settled(database: Database, queue_id: int, cutoff: int, *, delivered: bool = False) -> int:
@@ -261,9 +235,12 @@ def _delete_settled(database: Database, queue_id: int, cutoff: int, *, delivered
     return total
 
 
-def _record_values(transaction: Transaction, name: str, cutoff: int, detail: str) -> None:
-    queries.delete_old_changes(transaction, name, cutoff)
-    record_change(transaction, "prune", name, detail)
+def _record_values(database: Database, session: str, cutoff: int, detail: str) -> None:
+    def work(transaction: Transaction) -> None:
+        queries.delete_old_changes(transaction, session, cutoff)
+        record_change(transaction, "prune", session, detail)
+
+    database.transact(work, "prune")
 
 
 def _rule(policy: Policy, session: Candidate) -> str:

@@ -1,15 +1,13 @@
-"""`pin` and `unpin`: protect sessions from being deleted.
+"""`pin`, `rm` and `fork`: what is done to whole sessions.
 
-`rm`: delete sessions.
-
-`fork`: create a session that continues from where another one was before a task, or a step of it, first started.
+A fork is a session that goes on from where another one was before a task, or a step of it, first started.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
@@ -25,11 +23,7 @@ from zrb_store.records import SessionRecord
 
 
 def pin(database: Database, *names: str, pinned: bool = True) -> None:
-    """Protect sessions from `rm` and `prune`, or end their protection; all of them or none.
-
-    Args:
-        pinned: Whether they are to be protected.
-    """
+    """Protect sessions from `rm` and `prune`, or end their protection; all of them or none."""
 
     def work(transaction: Transaction) -> None:
         for name in names:
@@ -46,8 +40,8 @@ _AT_ONCE = 100  # sessions that one transaction deletes
 def remove_sessions(database: Database, *names: str) -> None:
     """Delete sessions, all of them or none.
 
-    What their unfinished attempts did to queues of other sessions is given back first, with the steps that rest on it.
-    What other completed steps took stays taken.
+    What their unfinished attempts did to queues of other sessions is given back first, with dependent steps. What other
+     completed steps took stays taken.
     """
 
     def work(transaction: Transaction) -> None:
@@ -139,8 +133,7 @@ def fork(
 
     The new session is `open` and has the same task, inputs and project. It has the tasks and steps that had completed
     by then, with their results. Its queues are those of that moment, with every attempt that had not completed given
-    back, and so are steps that rest on what such an attempt did. No step of the task itself is copied, unless the copy
-    begins at a step.
+    back, and the steps that depend on it. No step of the task itself is copied, unless the copy begins at a step.
 
     Args:
         source: Full name of the session to copy.
@@ -163,11 +156,14 @@ def fork(
             step = steps.find(transaction, original.id, from_task, from_step)
         tick = queries.first_start(transaction, original.id, from_task, step)
         if tick is None:
-            raise _not_started(transaction, original.id, source, from_task)
+            started = dict.fromkeys(attempt.task for attempt in attempts.of_session(transaction, original.id))
+            known = f"these have: {', '.join(started)}" if started else "nor has any other task"
+            raise TaskNotFound(f"task {from_task} has not started in session {source}; {known}")
         if from_step is not None and step is None:
             hint = nearest(from_step, steps.names(transaction, original.id, from_task))
             raise TaskNotFound(f"step {from_step} of task {from_task} has not started in session {source}{hint}")
-        for candidate in [name] if name else _default_names(source):
+        numbered = (f"{source}-fork-{number}" for number in itertools.count(2))
+        for candidate in [name] if name else itertools.chain([f"{source}-fork"], numbered):
             if not is_session_name(candidate):
                 raise InvalidArgument(f"{candidate} is too long for a session's name: choose another --name")
             target = queries.create(transaction, candidate, original)
@@ -181,13 +177,3 @@ def fork(
         return candidate
 
     return database.transact(work, "fork")
-
-
-def _default_names(source: str) -> Iterable[str]:
-    return itertools.chain([f"{source}-fork"], (f"{source}-fork-{number}" for number in itertools.count(2)))
-
-
-def _not_started(transaction: Transaction, session_id: int, source: str, task: str) -> TaskNotFound:
-    started = dict.fromkeys(attempt.task for attempt in attempts.of_session(transaction, session_id))
-    known = f"these have: {', '.join(started)}" if started else "nor has any other task"
-    return TaskNotFound(f"task {task} has not started in session {source}; {known}")

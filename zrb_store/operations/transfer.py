@@ -17,7 +17,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import IO, Any
+from typing import IO, NamedTuple
 
 from zrb_store.db.columns import MOST_TICK
 from zrb_store.db.engine import Database
@@ -52,8 +52,6 @@ def copy(
     """Copy sessions as of one moment, each in one transaction. Damaged sessions are left out.
 
     Args:
-        source: The store to read.
-        target: The store to write.
         names: Full names of the sessions; by default all sessions.
         progress: Called after each session with the number of sessions done and the number of all.
 
@@ -79,8 +77,8 @@ def import_sessions(database: Database, file: IO[bytes], where: str, rename: Map
     """Write the sessions of an export, each in one transaction, after the whole file was checked.
 
     Args:
-        database: Where to write them.
         file: The lines of `export`.
+        where: What messages call the file.
         rename: New names of sessions by their old names.
 
     Returns:
@@ -181,40 +179,31 @@ def _write(
     written = array("q")  # ids, not names: there may be a million sessions
     base: int | None = None
     with tempfile.TemporaryFile("w+") as owners:
+
+        def write_session(transaction: Transaction, name: str, base: int, owners_end: int) -> int:
+            owners.seek(owners_end)  # it may be tried again
+            owners.truncate()
+            records = map(change, queries.read(rows, name))
+            session = next(records)
+            highest = _renumber(session, base)
+            writer = _SessionWriter(transaction, session, owners)
+            for record in records:
+                highest = max(highest, _renumber(record, base))
+                writer.write(record)
+            writer.flush()
+            clock.advance(transaction, highest)
+            record_change(transaction, action, session["name"])
+            return writer.session_id
+
         for name in names:
             if base is None:  # all that is written comes after all that is there
                 base = target.transact(clock.latest) - next(queries.read(rows, name))["created_tick"]
-            write = functools.partial(_write_session, rows, name, change, base, action, owners, owners.tell())
-            written.append(target.transact(write, action))
+            work = functools.partial(write_session, name=name, base=base, owners_end=owners.tell())
+            written.append(target.transact(work, action))
             progress(len(written))
         for batch in _batches(owners):
             target.transact(functools.partial(_set_owners, batch, written))
     return len(written)
-
-
-def _write_session(
-    rows: Transaction,
-    name: str,
-    change: Change,
-    base: int,
-    action: str,
-    owners: IO[str],
-    owners_end: int,
-    target: Transaction,
-) -> int:
-    owners.seek(owners_end)  # it may be tried again
-    owners.truncate()
-    records = map(change, queries.read(rows, name))
-    session = next(records)
-    highest = _renumber(session, base)
-    writer = _SessionWriter(target, session, owners)
-    for record in records:
-        highest = max(highest, _renumber(record, base))
-        writer.write(record)
-    writer.flush()
-    clock.advance(target, highest)
-    record_change(target, action, session["name"])
-    return writer.session_id
 
 
 def _renumber(record: Record, base: int) -> int:
@@ -240,7 +229,7 @@ class _SessionWriter:
         self._transaction = transaction
         self._name = session["name"]
         self._owners = owners
-        self._ids: dict[str, dict[Any, int]] = {"run": {}, "queue": {}, "attempt": {}}
+        self._ids: dict[str, dict[str | int, int]] = {"run": {}, "queue": {}, "attempt": {}}
         self._waiting: dict[str, list[Record]] = {"output": [], "value": [], "return": [], "change": []}
         self._size = 0
         session_id = queries.add_session(transaction, session)
@@ -268,7 +257,7 @@ class _SessionWriter:
             record["run_id"] = self._id("run", record["run"])
             record["result_queue_id"] = self._id("queue", record["result_queue"])
             record["parent_id"] = self._own("parent", record["parent"])
-            name: Any = f"{record['task']}#{record['number']}"
+            name: str | int = f"{record['task']}#{record['number']}"
         else:
             name = record["number" if kind == "run" else "name"]
         require(name not in self._ids[kind], f"there is another {kind} {name}")
@@ -295,8 +284,8 @@ class _SessionWriter:
                 record[link] = self._id("attempt", f"{task}#{number}")
                 continue
             kind = "returned" if record["kind"] == "return" else link
-            place = [kind, record["queue_id"], record["seq"], record[moment], session, task, number]
-            self._owners.write(json.dumps(place) + "\n")
+            foreign = _ForeignOwner(kind, record["queue_id"], record["seq"], record[moment], session, task, number)
+            self._owners.write(json.dumps(foreign) + "\n")
 
     def _own(self, what: str, owner: str | None) -> int | None:
         """Return the id of an attempt of this session."""
@@ -306,32 +295,44 @@ class _SessionWriter:
         require(session == self._name, f"its {what} is not of session {self._name}")
         return self._id("attempt", f"{task}#{number}")
 
-    def _id(self, kind: str, name: Any) -> int | None:
-        known = self._ids[kind]
-        require(name is None or name in known, f"session {self._name} names {kind} {name}, which does not exist")
-        return known.get(name)
+    def _id(self, kind: str, name: str | int | None) -> int | None:
+        if name is None:
+            return None
+        found = self._ids[kind].get(name)
+        require(found is not None, f"session {self._name} names {kind} {name}, which does not exist")
+        return found
 
 
-def _set_owners(batch: Sequence[Any], written: Sequence[int], transaction: Transaction) -> None:
+class _ForeignOwner(NamedTuple):
+    """A value, or a return of one, that an attempt of another session has or had, to be linked after all sessions."""
+
+    link: str
+    queue_id: int
+    seq: int
+    at: int
+    session: str
+    task: str
+    number: int
+
+
+def _set_owners(batch: Sequence[_ForeignOwner], written: Sequence[int], transaction: Transaction) -> None:
     """Set the owners of values that belong to attempts of other sessions, if those sessions were written too."""
 
     @functools.cache
     def id_of(session: str, task: str, number: int) -> int | None:
         found = attempts.by_name(transaction, session, task, number)
-        return found.id if found and _contains(written, found.session_id) else None
+        if found is None:
+            return None
+        place = bisect_left(written, found.session_id)  # they ascend
+        return found.id if place < len(written) and written[place] == found.session_id else None
 
-    for link, queue_id, seq, at, *owner in batch:
-        attempt_id = id_of(*owner)
+    for each in batch:
+        attempt_id = id_of(each.session, each.task, each.number)
         if attempt_id is not None:
-            queries.set_owner(transaction, link, queue_id, seq, at, attempt_id)
+            queries.set_owner(transaction, each.link, each.queue_id, each.seq, each.at, attempt_id)
 
 
-def _contains(ascending: Sequence[int], number: int) -> bool:
-    place = bisect_left(ascending, number)
-    return place < len(ascending) and ascending[place] == number
-
-
-def _batches(owners: IO[str]) -> Iterator[list[Any]]:
+def _batches(owners: IO[str]) -> Iterator[list[_ForeignOwner]]:
     owners.seek(0)
-    while batch := [json.loads(line) for line in islice(owners, BATCH)]:
+    while batch := [_ForeignOwner(*json.loads(line)) for line in islice(owners, BATCH)]:
         yield batch

@@ -1,11 +1,4 @@
-"""`push`: add one value to a queue.
-
-`pop`: take one value from a queue.
-
-`queue`: what a queue allows.
-
-`requeue`: make dead values live again.
-"""
+"""`push`, `pop`, `queue` and `requeue`: what is done by hand to one queue and its values."""
 
 from __future__ import annotations
 
@@ -38,9 +31,6 @@ def push(database: Database, session: str, queue: str, item: Encoded, owner: Own
 
     The value belongs to the owner and is retracted when the owner is given back. Without an owner it stays, and the
     push is recorded with user, host and pid in the same transaction.
-
-    Args:
-        item: The encoded value.
 
     Raises:
         InvalidArgument: No session, or no queue, can have this name.
@@ -129,7 +119,7 @@ def nothing_there(database: Database, session: str, queue: str, after: str) -> Z
     return ValueNotFound(f"queue {queue!r} of session {session} is empty{after}")
 
 
-_MOST = 1_000_000
+_MOST_DELIVERIES = 1_000_000
 
 
 def max_deliveries(database: Database, session: str, queue: str) -> int | None:
@@ -152,22 +142,22 @@ def set_max_deliveries(database: Database, session: str, queue: str, limit: int 
     """
     check_session_name(session)
     check_name(queue, "queue")
-    if limit is not None and (type(limit) is not int or not 1 <= limit <= _MOST):
-        raise InvalidArgument(f"max_deliveries is a number from 1 to {_MOST:,}, or None for no limit, not {limit!r}")
+    if limit is not None and (type(limit) is not int or not 1 <= limit <= _MOST_DELIVERIES):
+        allowed = f"a number from 1 to {_MOST_DELIVERIES:,}, or None for no limit"
+        raise InvalidArgument(f"max_deliveries is {allowed}, not {limit!r}")
     found = queues.find_queue(database, session, queue)
     if found is not None and queues.max_deliveries(database, found) == limit:
         return
 
     def work(transaction: Transaction) -> None:
         queues.set_max_deliveries(transaction, queues.ensure_queue(transaction, session, queue), limit)
-        allowed = "unlimited" if limit is None else limit
-        record_change(transaction, "queue", session, f"{queue}: max_deliveries {allowed}")
+        record_change(transaction, "queue", session, f"{queue}: max_deliveries {limit or 'unlimited'}")
 
     database.transact(work, "queue")
 
 
 def requeue(database: Database, ids: Iterable[str]) -> None:
-    """Make dead values live again, all of them or none. Each returns to its old place, and its deliveries count anew.
+    """Make dead values live again, all of them or none. Each returns to its place, and its deliveries count from 0.
 
     Args:
         ids: The values, as SESSION/QUEUE#SEQ.
@@ -187,7 +177,11 @@ def requeue(database: Database, ids: Iterable[str]) -> None:
             lock_queue(transaction, queue_id)
         for queue_id, (session, queue) in queue_ids.items():
             for seq in chosen[session, queue]:
-                _refuse_other(queries.state_of(transaction, queue_id, seq), full_name(session, queue, seq))
+                name, state = full_name(session, queue, seq), queries.state_of(transaction, queue_id, seq)
+                if state is None:
+                    raise ValueNotFound(f"there is no value {name}")
+                if state != "dead":
+                    raise InvalidArgument(f"value {name} is {state}, not dead: only dead values can be requeued")
             _revive(transaction, session, queue, queue_id, chosen[session, queue])
 
     database.transact(work, "requeue")
@@ -213,13 +207,6 @@ def requeue_all(database: Database, session: str, queue: str) -> int:
 
 def _queue_id(transaction: Transaction, session: str, queue: str) -> int:
     return find_queue(transaction, sessions.get(transaction, session), queue)
-
-
-def _refuse_other(state: str | None, name: str) -> None:
-    if state is None:
-        raise ValueNotFound(f"there is no value {name}")
-    if state != "dead":
-        raise InvalidArgument(f"value {name} is {state}, not dead: only dead values can be requeued")
 
 
 def _revive(transaction: Transaction, session: str, queue: str, queue_id: int, seqs: list[int]) -> None:

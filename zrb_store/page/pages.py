@@ -164,7 +164,7 @@ def read_list(database: Database, question: Question) -> Found:
     if question.as_json:
         return Found(tree=[summary.to_json() for summary in shown])
     for summary in shown:
-        summary.note_damage(damage)
+        damage.note_session(summary.session, summary.runs)
     words = {name: text for name, text in given.items() if name in (*_FILTERS, "failed", "limit")}
     filters = {name: given.get(name, "") for name in _FILTERS}
     if "failed" in given:

@@ -1,12 +1,17 @@
-"""Bars of time on an axis, drawn with characters."""
+"""The timeline of a session: bars of time on an axis, drawn with characters."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
-from zrb_store.render.document import Chart, ChartRow, Moment
-from zrb_store.render.format import format_duration
-from zrb_store.render.table import GAP, display_width, wrap
+from zrb_store.inspect.show import SessionDocument
+from zrb_store.inspect.trace import Timeline
+from zrb_store.masking import one_line
+from zrb_store.render.document import Bar, Chart, ChartRow, Lines, Moment
+from zrb_store.render.format import TimeFormat, format_duration
+from zrb_store.render.history import hidden_count
+from zrb_store.render.table import GAP, display_width, shorten, wrap
 
 CHARACTERS = {"completed": "=", "running": ">", "failed": "x", "interrupted": "!", "lost": "?"}
 """What the bars are drawn with, by status."""
@@ -16,8 +21,36 @@ AXIS = "axis"
 _PAUSE = " : "
 _BETWEEN = "   "  # the explanations of two characters
 _LEAST_LABEL = 12
+_STEP_LABEL_WIDTH = 40  # columns of a step's name beside its bars
 _LEAST_SPAN = 4  # columns of a span of work
 _Part = tuple[str, str]  # a text, and the status that it is coloured by
+
+
+def timeline_chart(document: SessionDocument, times: TimeFormat, *, every: bool, steps: bool) -> Chart | Lines:
+    """Return the chart of a session's attempts, or a line if it has no tasks.
+
+    Args:
+        every: Whether the earlier of many attempts are drawn too.
+        steps: Whether steps are drawn too.
+    """
+    timeline = Timeline(document)
+    skip = {task.name: hidden_count(task.attempts, every) for task in document.tasks}
+    rows: list[ChartRow] = []
+    for each in timeline.rows(steps=steps, skip=skip):
+        label = f"  {shorten(one_line(each.name), _STEP_LABEL_WIDTH)}" if each.is_step else one_line(each.name)
+        note = each.status
+        if each.bars:
+            span, status = each.bars[-1]
+            note = "lost" if status == "lost" else format_duration(span.end - span.start)
+        rows.append(ChartRow(label, [Bar(bar.start, bar.end, word) for bar, word in each.bars], note))
+    for task, hidden in skip.items():
+        if hidden:
+            place = next(place for place, row in enumerate(rows) if row.label.startswith(f"{one_line(task)}#"))
+            rows.insert(place, ChartRow(f"{one_line(task)}: {hidden} earlier", [], "--all"))
+    if not rows:
+        return Lines(["The session has no tasks."], "Timeline")
+    ends = ((Moment(at, times.brief(at)) for at in span) for span in timeline.work)
+    return Chart(rows, [(start, end) for start, end in ends], "Timeline")
 
 
 class _Axis:
@@ -71,9 +104,7 @@ class _Axis:
 def draw(chart: Chart, width: int) -> Iterator[list[_Part]]:
     """Yield the lines of a chart: parts of text, each with the status that it is coloured by, or an empty one.
 
-    Args:
-        chart: The chart.
-        width: How wide it may be.
+    Each line is at most `width` columns wide.
     """
     if not chart.spans:
         return
@@ -115,15 +146,10 @@ def _row(row: ChartRow, label: str, axis: _Axis, note_width: int) -> list[_Part]
     return parts
 
 
-def _joined(cells: Iterable[_Part]) -> list[_Part]:
-    """Join cells of the same status, and leave out spaces at the end."""
-    parts: list[_Part] = []
-    for text, status in cells:
-        if parts and parts[-1][1] == status:
-            parts[-1] = (parts[-1][0] + text, status)
-        else:
-            parts.append((text, status))
-    return parts
+def _joined(cells: Iterable[_Part]) -> Iterator[_Part]:
+    """Join cells of the same status."""
+    for status, group in itertools.groupby(cells, key=lambda part: part[1]):
+        yield "".join(text for text, _ in group), status
 
 
 def _legend(rows: Sequence[ChartRow], axis: _Axis, width: int) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""The blocks of a document: tables, fields and lines, and the page that they are printed on.
+"""The blocks of a document: tables, fields, lines and charts, and the page that they are printed on.
 
-Text that was stored becomes printable when it is put in a block.
+Stored text becomes printable when it is put in a block.
 """
 
 from __future__ import annotations
@@ -67,7 +67,6 @@ class Fields:
     """Labelled texts, one on each line.
 
     Attributes:
-        pairs: The labels and their texts.
         statuses: The labels of those texts that are statuses, which are coloured on a terminal.
         label_width: How much room the labels have at least, in columns.
     """
@@ -115,9 +114,7 @@ class Chart:
     """Rows of bars on an axis of time, from which pauses are left out.
 
     Attributes:
-        rows: The rows.
         spans: What the axis shows: start and end of spans of time, in order, with the texts of these moments.
-        title: Its title.
     """
 
     rows: Sequence[ChartRow]

@@ -1,13 +1,8 @@
-"""Messages to the user on stderr, and the commands that they advise as this user types them.
+"""How anything is written as text: messages, times, sizes, names, errors, values, and JSON.
 
-That is `zrb-store X`, or `zrb xcom X` inside zrb. Below the edges nobody knows which program is running: there a
-message names a command as `zrb-store X`, between backticks, and whoever prints the message calls `as_typed`.
-
-zrb imports this module whenever it starts, so it imports little.
-
-Formats of times, durations, sizes, errors and values: on one line and without control characters.
-
-JSON that is written while its data is read: lazy lists and iterators are never held in memory as a whole.
+Messages go to stderr. A command that they advise is `zrb-store X`, or `zrb xcom X` inside zrb. Code below the edges
+does not know which program is running: it names a command as `zrb-store X`, between backticks, and whoever prints the
+message calls `as_typed`. zrb imports this module whenever it starts, so it imports little.
 """
 
 from __future__ import annotations
@@ -114,44 +109,37 @@ def program_name() -> str:
     return click.get_current_context().find_root().command_path
 
 
-Dumps = Callable[[JsonTree], str]
-
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e\n]+")  # newlines stand only between items: in a string they are escapes
 
 
-def pieces(tree: JsonTree, dumps: Dumps, *, compact: bool, level: int = 0) -> Iterator[str]:
-    """Yield the JSON text of a tree in pieces.
+def pieces(tree: JsonTree, *, compact: bool, level: int = 0) -> Iterator[str]:
+    """Yield the JSON text of plain data in pieces, while its lazy lists and iterators are read.
 
     Args:
-        tree: Plain data, which may contain lazy lists and iterators.
-        dumps: Writes plain data without these: on one line if `compact`, else with an indent of 2.
-        compact: Whether all is on one line.
+        compact: Whether all is on one line; otherwise it has an indent of 2.
         level: How deep the tree is nested in the whole.
     """
     if not _has_lazy_parts(tree):
-        text = dumps(tree)
+        text = dumps(tree, indent=None if compact else 2)
         # A newline stands only between two items: in a string it is an escape.
         yield text if compact or not level else text.replace("\n", _new_line(level))
         return
     opening, closing = "{}" if isinstance(tree, dict) else "[]"
     colon, inner, outer = (":", "", "") if compact else (": ", _new_line(level + 1), _new_line(level))
     separator = opening
-    for key, item in _items(tree):
+    items: Iterable[tuple[str | None, JsonTree]] = ()
+    if isinstance(tree, dict):
+        items = tree.items()
+    elif isinstance(tree, Iterable):
+        items = ((None, item) for item in tree)
+    for key, item in items:
         prefix = separator + inner + ("" if key is None else f"{dumps(key)}{colon}")
-        for piece in pieces(item, dumps, compact=compact, level=level + 1):
+        for piece in pieces(item, compact=compact, level=level + 1):
             yield prefix + piece
             prefix = ""
         separator = ","
     yield opening + closing if separator == opening else outer + closing
-
-
-def _items(tree: JsonTree) -> Iterator[tuple[str | None, JsonTree]]:
-    """Yield the items of a dict with their keys, or of a list."""
-    if isinstance(tree, dict):
-        yield from tree.items()
-    elif isinstance(tree, Iterable):
-        yield from ((None, item) for item in tree)
 
 
 def _new_line(level: int) -> str:
@@ -172,27 +160,16 @@ def _has_lazy_parts(tree: JsonTree) -> bool:
     return False
 
 
-def dumps_compact(tree: JsonTree) -> str:
-    """Write plain data as JSON on one line, as far as stdout can show it."""
-    return _dumps(tree, indent=None)
+def dumps(tree: JsonTree, *, indent: int | None = None) -> str:
+    """Write plain data as JSON: where stdout is UTF-8 with escapes only for what cannot be printed, elsewhere in ASCII.
 
-
-def dumps_indented(tree: JsonTree) -> str:
-    """Write plain data as JSON with an indent of 2, as far as stdout can show it."""
-    return _dumps(tree, indent=2)
-
-
-def _dumps(tree: JsonTree, *, indent: int | None) -> str:
-    """Write JSON: where stdout is UTF-8 with escapes only for what cannot be printed, elsewhere in ASCII."""
+    Without an indent it is compact, on one line.
+    """
     separators = (",", ":") if indent is None else None
     if codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8":
         return json.dumps(tree, indent=indent, separators=separators)
     text = json.dumps(tree, ensure_ascii=False, indent=indent, separators=separators)
-    return _NOT_PLAIN.sub(_escape_unprintable, text)
-
-
-def _escape_unprintable(match: re.Match[str]) -> str:
-    return printable(match[0], escape=lambda char: json.dumps(char)[1:-1])
+    return _NOT_PLAIN.sub(lambda match: printable(match[0], escape=lambda char: json.dumps(char)[1:-1]), text)
 
 
 NOTHING = "-"
@@ -207,11 +184,7 @@ class TimeFormat:
     """
 
     def __init__(self, day_of: int | None = None) -> None:
-        """Create a format.
-
-        Args:
-            day_of: A time, on whose day `brief` leaves out the date, and in whose year it leaves out the year.
-        """
+        """Create a format, whose `brief` leaves out the date on the day of a time, and the year in its year."""
         self._is_local = sys.stdout.isatty()  # a person reads it
         self._day = None if day_of is None else self._time(day_of).date()
 
@@ -246,12 +219,10 @@ class TimeFormat:
         if micros is None:
             return NOTHING
         time = self._time(micros)
-        return time.strftime(form) + self._zone(time)
-
-    def _zone(self, time: datetime) -> str:
-        if not self._is_local:
-            return "Z"
-        return f" {zone_name(time)}" if "TZ" in os.environ or is_repeated(time) else ""
+        zone = "Z"
+        if self._is_local:
+            zone = f" {zone_name(time)}" if "TZ" in os.environ or is_repeated(time) else ""
+        return time.strftime(form) + zone
 
 
 def length(start: int, end: int | None) -> int | None:
@@ -365,7 +336,7 @@ def preview_items(items: Iterable[JsonValue]) -> list[JsonValue]:
 def shell_text(tree: JsonValue) -> str:
     """Format a value, as `codec.to_json` returns it, for a shell: text or a command's output as it is, else JSON."""
     text = single_text(tree)
-    return dumps_compact(as_json(tree)) if text is None else text
+    return dumps(as_json(tree)) if text is None else text
 
 
 def setting_text(tree: JsonValue) -> str:

@@ -1,18 +1,16 @@
-"""Printing to stdout or to a file: lines, JSON, text for `$(...)`, and documents, once or again and again.
+"""Printing to stdout or to a file: documents, lines, JSON, bare values and bytes; and documents again and again.
 
 A closed pipe ends the command without an error: its reader has seen enough.
 """
 
 from __future__ import annotations
 
-import binascii
 import contextlib
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -21,10 +19,8 @@ from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.value import Damage
 from zrb_store.masking import printable
 from zrb_store.records import JsonTree, JsonValue
-from zrb_store.render import format
-from zrb_store.render.chart import draw
 from zrb_store.render.document import Block, Chart, Column, Fields, Lines, Table, on_terminal, page_width
-from zrb_store.render.format import as_json, counted, print_line, program_name, single_text
+from zrb_store.render.format import as_json, counted, dumps, pieces, print_line, program_name, single_text
 from zrb_store.render.readable import readable
 from zrb_store.render.table import GAP, Row, display_width, measured_chunks, shorten
 
@@ -67,7 +63,7 @@ def echo_value(tree: JsonValue) -> None:
     refuse_inexpressible(tree)
     text = single_text(tree)
     if text is None:
-        text = readable(tree) if on_terminal() else format.dumps_compact(as_json(tree))
+        text = readable(tree) if on_terminal() else dumps(as_json(tree))
     echo_raw(text)
 
 
@@ -87,14 +83,8 @@ def refuse_inexpressible(tree: JsonValue) -> None:
 
 
 def echo_json(tree: JsonTree, *, one_line: bool = False) -> None:
-    """Print JSON. Lazy lists and iterators in it are printed while they are read.
-
-    Args:
-        tree: Plain data.
-        one_line: Whether to print it compactly on one line; otherwise it is indented.
-    """
-    dumps = format.dumps_compact if one_line else format.dumps_indented
-    for piece in format.pieces(tree, dumps, compact=one_line):
+    """Print JSON, indented or compactly on one line. Lazy lists in it are printed while they are read."""
+    for piece in pieces(tree, compact=one_line):
         _write(piece, end="")
     _write("")
 
@@ -121,14 +111,10 @@ def whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
         target = path.resolve()
         part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
         stack.callback(part.unlink, missing_ok=True)
-        with open(part, "xb", opener=_private) as file:
+        # Only its user may read it, as the store's own file.
+        with open(part, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             yield file.write
         part.replace(target)
-
-
-def _private(path: str, flags: int) -> int:
-    """Open a new file that only its user may read, as the store's own file."""
-    return os.open(path, flags, 0o600)
 
 
 @contextlib.contextmanager
@@ -166,17 +152,12 @@ def _write(text: str, end: str = "\n") -> None:
 def _handle_write_errors() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:
-        _discard_rest()
-        raise click.exceptions.Exit(0) from None  # click itself would end with exit code 1
     except OSError as error:
-        _discard_rest()
+        # What is left goes to the null device, or Python complains at exit about what it could not write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise click.exceptions.Exit(0) from None  # click itself would end with exit code 1
         raise ZrbStoreError(f"the output cannot be written: {error.strerror}") from None
-
-
-def _discard_rest() -> None:
-    """Point stdout at the null device, so that Python does not complain at exit about what it could not write."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def plain_lines(blocks: Iterable[Block], width: int | None) -> Iterator[str]:
@@ -196,6 +177,8 @@ def plain_lines(blocks: Iterable[Block], width: int | None) -> Iterator[str]:
         if block.title:
             yield block.title
         if isinstance(block, Chart):
+            from zrb_store.render.chart import draw  # late: few documents have one
+
             page = page_width() if width is None else width
             yield from ((GAP + "".join(text for text, _ in line)).rstrip() for line in draw(block, page - len(GAP)))
         else:
@@ -223,38 +206,6 @@ def _row_lines(columns: Sequence[Column], row: Row, widths: Sequence[int], *, cu
     yield from (margin + line for line in row[-1].splitlines()[1:])
 
 
-def raw_pieces(tree: JsonValue) -> Iterator[bytes]:
-    """Yield the raw form of a value, as `codec.to_json` returns it. A long text is encoded piece by piece.
-
-    Raises:
-        ValueError: The value has none. The message continues a sentence that begins with its name.
-    """
-    if type(tree) is dict and tree.get("$") in ("bytes", "bytearray"):
-        content = tree.get("v")
-        if type(content) is str:
-            yield binascii.a2b_base64(content)
-            return
-    text = single_text(tree)
-    if text is None and type(tree) in (int, float):
-        text = repr(tree)
-    if text is None:
-        raise ValueError("has no raw form, since it is neither bytes nor text: leave out --raw to get it as JSON")
-    try:
-        for part in slices(text):
-            yield part.encode(errors="surrogateescape")  # the name of a file may have bytes that are not UTF-8
-    except UnicodeEncodeError:
-        raise ValueError("has no raw form: it has characters that UTF-8 cannot express") from None
-
-
-def is_text(content: bytes) -> bool:
-    """Whether a terminal can show this: UTF-8 without control characters."""
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        return False
-    return printable(text, keep="\n\t") == text
-
-
 _SLICE = 1024 * 1024  # characters
 
 
@@ -263,13 +214,9 @@ def slices(text: str) -> Iterator[str]:
     return (text[start : start + _SLICE] for start in range(0, len(text), _SLICE))
 
 
-@contextmanager
+@contextlib.contextmanager
 def noting_damage(what: str = "damaged") -> Iterator[Damage]:
-    """Collect the rows that cannot be read, and name them in one line after everything else is printed.
-
-    Args:
-        what: How the line begins.
-    """
+    """Collect the rows that cannot be read, and name them in one line, which begins so, after everything else."""
     damage = Damage(what)
     yield damage
     print_damage(damage)

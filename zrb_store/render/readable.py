@@ -1,6 +1,6 @@
-"""Values as a person reads them: `24.90` for a Decimal, `(1, 2)` for a tuple, `Order(id=7)` for a dataclass.
+"""Values as a person reads them in tables: `24.90` for a Decimal, `(1, 2)` for a tuple, `Order(id=7)` for a dataclass.
 
-JSON keeps the tags of such values; this is for tables.
+`codec.to_json` gives such a value a tag, and each tag has a function here.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from zrb_store.records import JsonValue
 
-# Tags of values whose text says all.
 TEXT_TAGS = frozenset(
     {"Decimal", "UUID", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "ZoneInfo"}
     | {"date", "datetime", "time", "float"}
 )
+"""The tags of values whose text says all."""
 
 
 class _Part(NamedTuple):

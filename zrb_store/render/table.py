@@ -1,4 +1,4 @@
-"""How wide texts are, which columns of a table a page has room for, and in which chunks a long table is read."""
+"""The layout of tables: how wide texts are, which columns a page has room for, and the chunks of a long table."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def _beginning(text: str, width: int) -> str:
 def wrap(text: str, width: int) -> Iterator[str]:
     """Yield the lines of a text that is wrapped at spaces. Only a word that is wider than a line is broken itself.
 
-    Args:
-        text: The text on one line. Its first line keeps the spaces before it.
-        width: How wide a line may be, in columns.
+    The first line keeps the spaces before it.
     """
     width = max(2, width)  # the widest character takes two columns
     while display_width(text) > width:
@@ -86,12 +84,7 @@ Row = Sequence[str]
 
 @dataclass(frozen=True)
 class Fit:
-    """The columns that a page has room for.
-
-    Attributes:
-        places: Which columns are shown.
-        widths: How wide each of them is.
-    """
+    """The columns that a page has room for, by their places, and how wide each of them is."""
 
     places: list[int]
     widths: list[int]
@@ -104,16 +97,13 @@ def fit(columns: Sequence[Column], rows: Sequence[Row], width: int, *, like: Fit
     line of its own, if it cannot stand beside the columns that never leave, or takes more than most of the page.
 
     Args:
-        columns: The columns.
         rows: The rows, the headings first.
         width: The width of the page.
         like: How the rows before these were fitted, if there were any: the same columns are shown, none narrower
             unless it must be.
         fill: Whether columns that may be cut take all that is left, since more rows follow.
     """
-    needed = [
-        max(display_width(line) for row in rows for line in row[place].splitlines() or [""]) for place in _of(columns)
-    ]
+    needed = _widths(columns, rows)
     least = [_least(columns, place, rows, needed[place]) for place in _of(columns)]
     if not _is_elastic(columns, 0) and not columns[0].words:
         needed[0] = least[0] = _first_width(columns, rows, needed, least, width)
@@ -232,7 +222,6 @@ def measured_chunks(table: Table, width: int | None) -> Iterator[tuple[list[Row]
     """Divide a table into chunks for a pipe, where all columns are shown and only those that may be cut are narrowed.
 
     Args:
-        table: The table.
         width: The width to which such cells are cut; None leaves them whole.
 
     Yields:
@@ -257,11 +246,16 @@ def _fill_page(columns: Sequence[Column], widths: Sequence[int], width: int) -> 
     return filled
 
 
-def _column_widths(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> list[int]:
-    widths = [
+def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
+    """Return how wide the cells of each column are."""
+    return [
         max((display_width(line) for row in rows for line in row[place].splitlines()), default=0)
-        for place in range(len(columns))
+        for place in _of(columns)
     ]
+
+
+def _column_widths(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> list[int]:
+    widths = _widths(columns, rows)
     if width is None:
         return widths
     room = width - len(GAP) * (len(columns) - 1)

@@ -1,87 +1,28 @@
-"""The values of a session: one alone for `get` and `last`, and every one with its fate for `show` and `trace`."""
+"""The queues of a session as `show` prints them: every value with what became of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.get import StepResult, StoredValue, part
 from zrb_store.inspect.queues import HeldBy
 from zrb_store.inspect.show import Queue, SessionDocument
 from zrb_store.inspect.value import Returned, Value
 from zrb_store.masking import one_line
 from zrb_store.queries.history import Only
-from zrb_store.records import UNSUCCESSFUL, JsonObject, JsonValue
-from zrb_store.render.document import Block, Column, Fields, Lines, Table, on_terminal
+from zrb_store.records import UNSUCCESSFUL
+from zrb_store.render.document import Block, Column, Lines, Table
 from zrb_store.render.format import (
     NOTHING,
     TimeFormat,
     deliveries,
     error_line,
     format_duration,
-    length,
     preview,
     pusher,
     size,
     taker,
 )
-from zrb_store.render.printing import (
-    echo_json,
-    echo_value,
-    is_text,
-    print_damage,
-    print_document,
-    raw_pieces,
-    write_bytes,
-)
 from zrb_store.render.table import shorten
-
-
-def print_value(stored: StoredValue | StepResult, output_format: str, path: str | None) -> None:
-    """Print a value or the result of a step, or the part of it at a path, in one of the formats or as `raw`."""
-    content = stored.content if path is None else part(stored.content, path)
-    if output_format == "raw":
-        _write_raw(content, stored.id + (f" at {path}" if path else ""))
-    elif output_format == "value":
-        echo_value(content)
-    elif output_format == "table":
-        fields = _value_fields(stored.value) if isinstance(stored, StoredValue) else _step_fields(stored)
-        print_document([Fields(fields, frozenset({"State"})), Lines([preview(content, full=True)])])
-    else:
-        shown: JsonObject = {**stored.to_json(), "value": content}
-        echo_json(shown, one_line=output_format == "jsonl")
-    print_damage(stored.damage)
-
-
-def _write_raw(tree: JsonValue, name: str) -> None:
-    to_terminal = on_terminal()
-    try:  # nothing is written of what cannot be written whole
-        fits = [not to_terminal or is_text(piece) for piece in raw_pieces(tree)]
-    except ValueError as error:
-        raise ZrbStoreError(f"{name} {error}") from None
-    if not all(fits):
-        raise ZrbStoreError(f"{name} is not text, and would upset the terminal: redirect it, as in `--raw > FILE`")
-    for piece in raw_pieces(tree):
-        write_bytes(piece)
-
-
-def _value_fields(value: Value) -> list[tuple[str, str]]:
-    return [
-        ("Value", one_line(value.id)),
-        ("State", fate(value, TimeFormat())),
-        ("Type", f"{one_line(value.record.type)}, {size(value.record.size)}"),
-        ("Pushed", f"{TimeFormat().full(value.record.pushed_at)} by {pusher(value) or 'no attempt'}"),
-    ]
-
-
-def _step_fields(result: StepResult) -> list[tuple[str, str]]:
-    step = result.step
-    return [
-        ("Result of", one_line(result.id)),
-        ("Step", one_line(step.step or NOTHING) + ("" if step.restorable else ", not restorable")),
-        ("Size", size(result.size)),
-        ("Completed", TimeFormat().full(step.ended_at)),
-    ]
 
 
 def fate(value: Value, times: TimeFormat) -> str:
@@ -103,11 +44,10 @@ def fate_of_held(value: Value, holder: str, read_at: int) -> str:
     """Return by whom a value is held, and for how long: `held by load#2 for 12 min (alive)`.
 
     Args:
-        value: The value, which a running attempt took, or a step of a session that does not run.
-        holder: What is known of the attempt's process, or of the step.
+        holder: What is known of the process of the attempt that took it; or of the step, if its session does not run.
         read_at: When the value was read, in microseconds.
     """
-    duration = format_duration(None if value.taken_at is None else length(value.taken_at, read_at))
+    duration = format_duration(None if value.taken_at is None else read_at - value.taken_at)
     return f"held by {one_line(value.taken_by or '')} for {duration} ({holder}){_orphaned(value)}"
 
 
