@@ -30,8 +30,7 @@ from zrb_store.operations.export import InvalidRecord, damaged_line, read_lines,
 from zrb_store.queries import attempts, clock, sessions
 from zrb_store.queries import transfer as queries
 from zrb_store.queries.by_hand import record_change
-from zrb_store.queries.damage import violations
-from zrb_store.queries.invariants import INVARIANTS
+from zrb_store.queries.invariants import INVARIANTS, violations
 from zrb_store.queries.transfer import Record
 
 BATCH = 500
@@ -241,7 +240,7 @@ class _SessionWriter:
         self._name = session["name"]
         self._owners = owners
         self._ids: dict[str, dict[Any, int]] = {"run": {}, "queue": {}, "attempt": {}}
-        self._waiting: dict[str, list[Record]] = {"output": [], "value": [], "return": [], "change": []}
+        self._waiting: dict[queries.Batched, list[Record]] = {"output": [], "value": [], "return": [], "change": []}
         self._size = 0
         session_id = queries.add_session(transaction, session)
         if session_id is None:
