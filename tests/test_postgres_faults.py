@@ -23,7 +23,7 @@ from zrb_store import InvalidArgument, Store, StoreUnavailable, ZrbStoreError, o
 from zrb_store.db.dialect import watchdog
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.queries import takes, values
+from zrb_store.queries import attempts, takes, values
 from zrb_store.queries.clock import draw
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
@@ -240,7 +240,7 @@ def test_a_take_over_sees_what_it_waited_for_whatever_the_default_isolation_is(
     pushed, commit = threading.Event(), threading.Event()
 
     def push(transaction: Transaction) -> None:
-        assert values.may_write(transaction, attempt.id)
+        assert attempts.may_write(transaction, attempt.id)
         values.push_many(transaction, queue_id, [values.NewValue(_encoded("late"))], attempt.id, draw(transaction))
         pushed.set()
         assert commit.wait(DEADLINE)

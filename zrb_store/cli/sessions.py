@@ -49,6 +49,7 @@ def last(
     task: str, max_age: timedelta | None, any_project: bool, of: str | None, path: str | None, output_format: str
 ) -> None:
     from zrb_store.inspect.get import last_result  # late: no other command here needs it
+    from zrb_store.render.value import print_value
 
     with open_store(read_only=True) as store:
         stored = last_result(store.database, task, max_age=max_age, any_project=any_project, of=of)

@@ -64,6 +64,7 @@ def get(
     session: str, queue: str, seq: int | None, result: bool, path: str | None, raw: bool, output_format: str
 ) -> None:
     from zrb_store.inspect.get import get_result, get_value  # late: `push` and `pop` need neither
+    from zrb_store.render.value import print_value
 
     if result and seq is not None:
         raise click.UsageError("--seq and --result exclude each other")

@@ -58,6 +58,7 @@ __all__ = [
     "bindparam",
     "compiled",
     "compiling",
+    "exists",
     "file_content",
     "literal_column",
     "made_once",
@@ -83,6 +84,11 @@ def bindparam(name: str, type_: Any = None) -> sa.BindParameter[Any]:
 def literal_column(sql: str) -> sa.ColumnClause[Any]:
     """Return an expression that is written as SQL."""
     return sa.literal_column(sql)
+
+
+def exists(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
+    """Return the condition that there is a row that meets these conditions."""
+    return sa.exists(sa.select(literal_column("1")).where(*conditions))
 
 
 def made_once(build: Callable[P, T]) -> Callable[P, T]:

@@ -20,8 +20,8 @@ from zrb_store.db.engine import Database
 from zrb_store.errors import StoreUnavailable
 from zrb_store.names import is_session_name
 from zrb_store.queries.by_hand import dead_by_queue
-from zrb_store.queries.damage import SHOWN, label, of_database, say, texts, violations
-from zrb_store.queries.invariants import Level
+from zrb_store.queries.damage import SHOWN, Level, label, say, texts
+from zrb_store.queries.invariants import of_database, violations
 
 # WAL needs shared memory, which files on these systems cannot give to processes on several machines.
 NETWORK_FILE_SYSTEMS = frozenset(

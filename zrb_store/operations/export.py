@@ -18,7 +18,7 @@ from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.inspect.value import Damage
 from zrb_store.names import is_session_name, split_id
 from zrb_store.queries import transfer as queries
-from zrb_store.queries.damage import damaged_sessions
+from zrb_store.queries.invariants import damaged_sessions
 from zrb_store.queries.transfer import Record
 
 

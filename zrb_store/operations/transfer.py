@@ -30,8 +30,7 @@ from zrb_store.operations.export import InvalidRecord, damaged_line, read_lines,
 from zrb_store.queries import attempts, clock, sessions
 from zrb_store.queries import transfer as queries
 from zrb_store.queries.by_hand import record_change
-from zrb_store.queries.damage import violations
-from zrb_store.queries.invariants import INVARIANTS
+from zrb_store.queries.invariants import INVARIANTS, violations
 from zrb_store.queries.transfer import Record
 
 BATCH = 500
@@ -230,7 +229,7 @@ class _SessionWriter:
         self._name = session["name"]
         self._owners = owners
         self._ids: dict[str, dict[str | int, int]] = {"run": {}, "queue": {}, "attempt": {}}
-        self._waiting: dict[str, list[Record]] = {"output": [], "value": [], "return": [], "change": []}
+        self._waiting: dict[queries.Batched, list[Record]] = {"output": [], "value": [], "return": [], "change": []}
         self._size = 0
         session_id = queries.add_session(transaction, session)
         if session_id is None:
@@ -273,7 +272,10 @@ class _SessionWriter:
 
     def _resolve_links(self, record: Record) -> None:
         record["queue_id"] = self._id("queue", record["queue"])
-        moments = {"pushed_by": "pushed_at", "taken_by": "ended_at" if record["kind"] == "value" else "returned_at"}
+        moments: dict[queries.Link, str] = {
+            "pushed_by": "pushed_at",
+            "taken_by": "ended_at" if record["kind"] == "value" else "returned_at",
+        }
         for link, moment in moments.items():
             owner = record.get(link)
             record[link] = None
@@ -283,7 +285,7 @@ class _SessionWriter:
             if session == self._name:
                 record[link] = self._id("attempt", f"{task}#{number}")
                 continue
-            kind = "returned" if record["kind"] == "return" else link
+            kind: queries.Link = "returned" if record["kind"] == "return" else link
             foreign = _ForeignOwner(kind, record["queue_id"], record["seq"], record[moment], session, task, number)
             self._owners.write(json.dumps(foreign) + "\n")
 
@@ -306,7 +308,7 @@ class _SessionWriter:
 class _ForeignOwner(NamedTuple):
     """A value, or a return of one, that an attempt of another session has or had, to be linked after all sessions."""
 
-    link: str
+    link: queries.Link
     queue_id: int
     seq: int
     at: int

@@ -16,6 +16,7 @@ from zrb_store.names import check_name, check_session_name, full_name, nearest, 
 from zrb_store.process import identity
 from zrb_store.queries import by_hand as queries
 from zrb_store.queries import queues, sessions, takes, values
+from zrb_store.queries.attempts import may_write
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import draw
 from zrb_store.queries.give_back import lock_queue
@@ -39,7 +40,7 @@ def push(database: Database, session: str, queue: str, item: Encoded, owner: Own
     check_name(queue, "queue")
 
     def work(transaction: Transaction) -> None:
-        if owner is not None and not values.may_write(transaction, owner.id):
+        if owner is not None and not may_write(transaction, owner.id):
             owner.refuse_if_closed(transaction)
         queue_id = queues.ensure_queue(transaction, session, queue)
         seq = values.push(transaction, queue_id, item, owner.id if owner else None)

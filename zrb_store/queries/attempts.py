@@ -1,6 +1,6 @@
 """Begin, complete, fail and find attempts. Every write of an attempt checks its fence.
 
-Joins that read the names of the attempts that pushed and took values.
+The conditions on attempts that other files share come first; the joins that name pushers and takers of values last.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
-from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
+from zrb_store.db.core import bindparam, exists, literal_column, made_once, sa, statement, t
 from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, short_text
 from zrb_store.db.transaction import Executor, Lost, Row
 from zrb_store.masking import ErrorText
@@ -17,6 +17,18 @@ from zrb_store.records import UNSUCCESSFUL, AttemptRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+
+
+@made_once
+def attempt_as(alias: str) -> sa.FromClause:
+    """Return the table of attempts under another name: the same alias for the same name."""
+    return t.attempt.alias(alias)
+
+
+def is_standing(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt has completed and was not given back."""
+    columns = t.attempt.c if of is None else of.c
+    return sa.and_(columns.status == literal_column("'completed'"), columns.given_back_at.is_(None))
 
 
 def attempt_may_write() -> sa.Exists:
@@ -39,19 +51,14 @@ def attempt_may_write() -> sa.Exists:
     )
 
 
-def _from() -> sa.Join:
-    return t.attempt.join(t.session, t.session.c.id == t.attempt.c.session_id).outerjoin(
-        t.run, t.run.c.id == t.attempt.c.run_id
-    )
-
-
 _READ = {name: rule for name, rule in ATTEMPT.items() if name != "result"}
 
 
 def selection(*without: str) -> sa.Select[*Row]:
     """Return a statement that reads attempts, without results and some other columns; `record` converts a row."""
     columns = (sa.null() if name in without else t.attempt.c[name] for name in _READ)
-    return sa.select(*columns, t.session.c.name, t.run.c.number).select_from(_from())
+    rows = t.attempt.join(t.session).outerjoin(t.run, t.run.c.id == t.attempt.c.run_id)
+    return sa.select(*columns, t.session.c.name, t.run.c.number).select_from(rows)
 
 
 def record(row: Row) -> AttemptRecord:
@@ -59,10 +66,6 @@ def record(row: Row) -> AttemptRecord:
     *columns, session_name, run_number = row
     named, damage = readable(_READ, columns)
     return AttemptRecord(session=session_name, run=run_number, **named, damage=damage)
-
-
-def _select() -> sa.Select[*Row]:
-    return selection()
 
 
 def _of_task() -> sa.ColumnElement[bool]:
@@ -83,7 +86,7 @@ def _run_may_write() -> sa.ColumnElement[bool]:
             .with_for_update(read=True)
         ),
         # A store that was restored from a copy may have another run of that number.
-        sa.or_(run_id.is_(None), sa.exists(sa.select(literal_column("1")).where(t.run.c.id == run_id))),
+        sa.or_(run_id.is_(None), exists(t.run.c.id == run_id)),
     )
 
 
@@ -142,8 +145,6 @@ def begin(
     """Begin the next attempt of a task.
 
     Args:
-        run_id: The run; None for an attempt that a person marks as completed.
-        fence: The run's fence number.
         role: `task`, `server`, `fallback`, `manual` or `delivery`.
         arguments: Encoded arguments of the task, for comparison.
         once: Do nothing if an earlier attempt has completed.
@@ -251,7 +252,6 @@ def complete(
     Args:
         at: When its result was pushed, in microseconds: the time of its end. None if it has no result.
         restorable: Whether the stored result can stand for the task in a later run.
-        result: Queue id and seq of the result, or None.
 
     Returns:
         False if the attempt may no longer write.
@@ -282,9 +282,6 @@ def _fail() -> ReturningUpdate[int]:
 def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | None) -> bool:
     """Mark a running attempt as `failed` or `interrupted`. Its changes stay until it is given back.
 
-    Args:
-        error: The error that ended it, if it is known.
-
     Returns:
         False if the attempt may no longer write.
     """
@@ -295,7 +292,7 @@ def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | No
 
 @statement
 def _by_id() -> sa.Select[*Row]:
-    return _select().where(t.attempt.c.id == bindparam("attempt_id"))
+    return selection().where(t.attempt.c.id == bindparam("attempt_id"))
 
 
 def by_id(executor: Executor, attempt_id: int) -> AttemptRecord | None:
@@ -318,7 +315,7 @@ def status_of(executor: Executor, attempt_id: int) -> str | None:
 @statement
 def _by_number() -> sa.Select[*Row]:
     of_task = (t.session.c.name == bindparam("session"), t.attempt.c.task == bindparam("task"))
-    return _select().where(*of_task, t.attempt.c.number == bindparam("number"))
+    return selection().where(*of_task, t.attempt.c.number == bindparam("number"))
 
 
 def by_name(executor: Executor, session_name: str, task: str, number: int) -> AttemptRecord | None:
@@ -330,7 +327,7 @@ def by_name(executor: Executor, session_name: str, task: str, number: int) -> At
 @statement
 def _of_session() -> sa.Select[*Row]:
     return (
-        _select()
+        selection()
         .where(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.role.not_in(_no_task()))
         .order_by(t.attempt.c.id)
     )
@@ -344,13 +341,8 @@ def of_session(executor: Executor, session_id: int) -> list[AttemptRecord]:
 @statement
 def _standing() -> sa.Select[*Row]:
     return (
-        _select()
-        .where(
-            _of_task(),
-            t.attempt.c.role.not_in(_no_task()),
-            t.attempt.c.status == literal_column("'completed'"),
-            t.attempt.c.given_back_at.is_(None),
-        )
+        selection()
+        .where(_of_task(), t.attempt.c.role.not_in(_no_task()), is_standing())
         .order_by(t.attempt.c.number.desc())
         .limit(literal_column("1"))
     )
@@ -366,9 +358,9 @@ def standing(executor: Executor, session_id: int, task: str) -> AttemptRecord | 
 def _unfinished(of_task: bool, lock: bool) -> sa.Select[*Row]:
     unfinished = sa.and_(t.attempt.c.given_back_at.is_(None), t.attempt.c.status != literal_column("'completed'"))
     if of_task:
-        found = _select().where(_of_task(), t.attempt.c.role.not_in(_no_task()), unfinished)
+        found = selection().where(_of_task(), t.attempt.c.role.not_in(_no_task()), unfinished)
     else:
-        found = _select().where(t.attempt.c.session_id == bindparam("session_id"), unfinished)
+        found = selection().where(t.attempt.c.session_id == bindparam("session_id"), unfinished)
     found = found.order_by(t.attempt.c.id.desc())
     return found.with_for_update(of=t.attempt, key_share=True) if lock else found
 
@@ -379,7 +371,6 @@ def unfinished(
     """Return the attempts that have neither completed nor been given back, the newest first.
 
     Args:
-        task: Return only attempts of this task.
         lock: Lock them until the transaction ends, after waiting for their writes in progress.
     """
     rows = executor.execute(_unfinished(task is not None, lock), {"session_id": session_id, "task": task})

@@ -1,10 +1,6 @@
-"""The records of what people do by hand.
+"""What people do by hand: the records of it, the steps that `mark` writes, and dead values that `requeue` revives.
 
-Who pushed or took values from a shell, outside any attempt: a change, whose detail is QUEUE#SEQ, records it.
-
-What `mark` reads and writes of steps.
-
-Dead values: find them, and make them live again.
+The push or pop of a value from a shell, outside any attempt, is recorded as a change with the detail QUEUE#SEQ.
 """
 
 from __future__ import annotations
@@ -55,9 +51,7 @@ def record_change(executor: Executor, action: str, session_name: str | None, det
     """Record what a person does with this process, with its user, host and pid.
 
     Args:
-        action: The name of the command.
         session_name: The session; None for the store as a whole.
-        detail: Further details.
     """
     who = asdict(identity())
     params = {"action": action, "session": session_name, "detail": detail}
@@ -74,17 +68,9 @@ def _of_session() -> sa.Select[*Row]:
 
 
 def of_session(transaction: Transaction, session_name: str) -> Iterator[tuple[Change, tuple[str, ...]]]:
-    """Yield everything that was done to a session by hand, the oldest change first.
-
-    Args:
-        session_name: The session's name.
-
-    Yields:
-        Each change, with the names of its damaged columns.
-    """
+    """Yield what was done to a session by hand, the oldest change first, each with the names of its damaged columns."""
     for row in transaction.stream(_of_session(), {"session": session_name}):
-        named, damage = readable(CHANGE, row)
-        yield Change(**{name: named[name] for name in Change._fields}), damage
+        yield _change(row)
 
 
 @statement
@@ -101,17 +87,11 @@ def last_of_store(executor: Executor, action: str) -> int | None:
 
 
 class Act(NamedTuple):
-    """The push or the pop of a value from a shell.
+    """The push or the pop of a value from a shell."""
 
-    Attributes:
-        place: The id of its queue, and its seq.
-        change: Which of both it was, who did it, and when.
-        damage: The damaged columns of that record.
-    """
-
-    place: tuple[int, int]
-    change: Change
-    damage: tuple[str, ...]
+    place: tuple[int, int]  # the id of its queue, and its seq
+    change: Change  # which of both it was, who did it, and when
+    damage: tuple[str, ...]  # the damaged columns of that record
 
 
 @statement
@@ -158,12 +138,11 @@ def acts_from(
     """Yield what was done from a shell to the values of a session, by queue id and seq.
 
     Args:
-        session_id: Its id.
         first: The queue id and the seq to begin at.
     """
     params = {"session": session, "session_id": session_id, "first_queue": first[0], "first_seq": first[1]}
     for queue_id, seq, *columns in transaction.stream(_from(), params):
-        yield _act((queue_id, seq), columns)
+        yield Act((queue_id, seq), *_change(columns))
 
 
 @statement
@@ -182,17 +161,15 @@ def acts_on(executor: Executor, session: str, queue_name: str, place: tuple[int,
     """Return what was done to one value from a shell.
 
     Args:
-        session: Name of its session.
-        queue_name: Name of its queue.
         place: The queue's id, and the value's seq.
     """
     rows = executor.execute(_on_value(), {"session": session, "detail": f"{queue_name}#{place[1]}"})
-    return [_act(place, row) for row in rows]
+    return [Act(place, *_change(row)) for row in rows]
 
 
-def _act(place: tuple[int, int], columns: Any) -> Act:
+def _change(columns: Sequence[Any]) -> tuple[Change, tuple[str, ...]]:
     named, damage = readable(CHANGE, columns)
-    return Act(place, Change(**{name: named[name] for name in Change._fields}), damage)
+    return Change(**{name: named[name] for name in Change._fields}), damage
 
 
 def _of_task() -> sa.ColumnElement[bool]:
@@ -250,7 +227,6 @@ def insert_step(executor: Executor, row: Params) -> int:
 
     Args:
         executor: The open transaction, in which the session is locked.
-        row: Its columns, without role and number.
     """
     number: int = executor.execute(_insert_marked(), row)[0][0]
     return number
@@ -359,8 +335,6 @@ def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Momen
 
     Args:
         executor: The open transaction, in which the queue is locked.
-        seqs: The values.
-        moment: The moment of the change.
         reason: Stored in the history of each value.
     """
     params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs)), "reason": reason, **moment.params}

@@ -1,6 +1,4 @@
-"""Write and read the texts of long values, chunk by chunk.
-
-Which texts of values are long, and lie in chunks instead of the value's row (docs/adr/0020-large-values.md).
+"""Write and read the texts of long values, chunk by chunk (docs/adr/0020-large-values.md).
 
 The `data` of such a row is empty. (The text of a value never is: even an empty string has its quotes.) How a text is
 read by SQL is in `db/dialect`.
@@ -57,8 +55,6 @@ def whole(executor: Executor, queue_id: int, seq: int, text: str) -> str | None:
     """Return the text of a value.
 
     Args:
-        queue_id: The value's queue.
-        seq: The value's number.
         text: What `short_text` is for the value.
 
     Returns:

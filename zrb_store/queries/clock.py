@@ -61,7 +61,6 @@ def by_then(table: sa.FromClause, what: str) -> sa.ColumnElement[bool]:
     """Return the condition that something of a row had happened by the moment of the parameters.
 
     Args:
-        table: The table, or an alias.
         what: The first word of the columns: `started` for `started_at` and `started_tick`.
     """
     return sa.and_(table.c[f"{what}_tick"] <= given_tick(), table.c[f"{what}_at"] <= given_moment())

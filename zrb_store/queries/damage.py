@@ -1,21 +1,141 @@
-"""Finding damaged rows: those that violate an invariant, and the texts that only Python can check."""
+"""Damaged rows: what an invariant is, how a violation is found and named, and the texts that only Python can check."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-import sqlalchemy as sa
-
+from zrb_store.db import columns
+from zrb_store.db.core import sa, statement, t
 from zrb_store.db.dialect import whole_text
-from zrb_store.db.tables import attempt, output, queue, run, session, value
-from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.queries.invariants import INVARIANTS, Invariant
+from zrb_store.db.transaction import Row, Transaction
+from zrb_store.queries.attempts import attempt_as
+
+if TYPE_CHECKING:
+    Condition = sa.ColumnElement[bool]
+
+Level = Literal["error", "warning"]
+
+RESTORE = "restore a backup, or fork the session before that task"
+REPORT = "restore a backup, and report it as a bug of zrb-store"
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """A condition that must hold for all rows.
+
+    Attributes:
+        table: The table of the rows that it is about.
+        name: The name, for programs.
+        wrong: What the message says about the rows that violate it.
+        violation: The condition that a row violates it, in the kind of database that is given.
+        remedy: What the user can do.
+        level: How serious a violation is.
+        dialect: The database to which it applies, if it is only one.
+        rows: Selects these rows if more than their table is needed.
+    """
+
+    table: str
+    name: str
+    wrong: str
+    violation: Callable[[str], Condition]
+    remedy: str = REPORT
+    level: Level = "error"
+    dialect: str | None = None
+    rows: Callable[[], sa.Select[*Row]] | None = None
+
+    @property
+    def noun(self) -> str:
+        """What the rows are called."""
+        if self.table in ("zrb_attempt", "zrb_output"):
+            return "attempt"
+        return "value" if self.table in ("zrb_value", "zrb_chunk", "zrb_return") else "session"
+
+    def violating(self, dialect_name: str) -> sa.Select[*Row]:
+        """Return the statement that selects the rows that violate it."""
+        rows = self.rows() if self.rows else rows_of(self.table)
+        return rows.where(self.violation(dialect_name))
+
+
+# -- parts of conditions
+
+
+def literal(item: int | str) -> sa.ColumnElement[Any]:
+    return sa.literal_column(f"'{item}'" if isinstance(item, str) else str(item))
+
+
+def is_one_of(column: sa.ColumnElement[Any], *words: str) -> Condition:
+    return column.in_([literal(word) for word in words])
+
+
+def exists(source: Any, *conditions: Any) -> sa.Exists:
+    return sa.exists(sa.select(literal(1)).select_from(source).where(*conditions))
+
+
+def _broken(table: str, dialect: str) -> Condition:
+    """Return the condition that a row has an invalid number, time or word; on SQLite also a value of another type."""
+    conditions: list[Condition] = []
+    for name, rule in columns.TABLES[table].items():
+        column = t.metadata.tables[table].c[name]
+        if rule.kind is int:
+            conditions += [column < literal(rule.least), column > literal(rule.most)]
+        if rule.words and name not in ("state", "status"):  # these have invariants of their own
+            conditions.append(~is_one_of(column, *rule.words))
+        if dialect == "sqlite":
+            conditions.append(~is_one_of(sa.func.typeof(column), "text" if rule.kind is str else "integer", "null"))
+            if rule.kind is bool:
+                conditions.append(sa.cast(column, sa.Integer).not_in([literal(0), literal(1)]))
+            if not rule.nullable:
+                conditions.append(column.is_(None))
+    return sa.or_(*conditions)
+
+
+def rows_of(table: str) -> sa.Select[*Row]:
+    """Select the rows of a table by what people call them.
+
+    That is the session's name, with queue and seq of a value, or task and number of an attempt.
+    """
+    match table:
+        case "zrb_change":
+            return sa.select(t.change.c.session)
+        case "zrb_session":
+            return sa.select(t.session.c.name)
+        case "zrb_run" | "zrb_queue":
+            rows = t.metadata.tables[table]
+            return sa.select(t.session.c.name).select_from(t.session.join(rows, rows.c.session_id == t.session.c.id))
+        case "zrb_attempt" | "zrb_output":
+            attempts = t.attempt.join(t.session).outerjoin(t.run, t.run.c.id == t.attempt.c.run_id)
+            found = sa.select(t.session.c.name, t.attempt.c.task, t.attempt.c.number).select_from(attempts)
+            return found if table == "zrb_attempt" else found.join(t.output, t.output.c.attempt_id == t.attempt.c.id)
+    place = (t.session.c.name, t.queue.c.name.label("queue"))
+    if table == "zrb_return":
+        returns = t.returned.join(t.queue, t.queue.c.id == t.returned.c.queue_id).join(t.session)
+        return sa.select(*place, t.returned.c.seq).select_from(returns)
+    pusher, taker = attempt_as("pusher"), attempt_as("taker")
+    values = sa.select(*place, t.value.c.seq).select_from(
+        t.value.join(t.queue)
+        .join(t.session, t.session.c.id == t.queue.c.session_id)
+        .outerjoin(pusher, pusher.c.id == t.value.c.pushed_by)
+        .outerjoin(taker, taker.c.id == t.value.c.taken_by)
+    )
+    in_chunk = (t.chunk.c.queue_id == t.value.c.queue_id, t.chunk.c.seq == t.value.c.seq)
+    return values.join(t.chunk, sa.and_(*in_chunk)) if table == "zrb_chunk" else values
+
+
+def columns_of(name: str, wrong: str, table: str) -> Invariant:
+    """Return the invariant that each column of a table has what it may have by `db/columns.py`."""
+    return Invariant(table, name, wrong, functools.partial(_broken, table), RESTORE)
+
+
+def invariant(table: str, name: str, wrong: str, violation: Callable[[], Condition], **more: Any) -> Invariant:
+    """Return an invariant that is the same in both kinds of databases."""
+    return Invariant(table, name, wrong, lambda _: violation(), **more)
+
 
 SHOWN = 3
 """How many of the rows that violate an invariant are named."""
-_BATCH = 200
 
 
 def label(row: Sequence[Any]) -> str:
@@ -29,63 +149,28 @@ def say(noun: str, wrong: str, count: int, labels: list[str]) -> str:
     return f"{noun}s that {wrong}: {count} ({', '.join(labels[:SHOWN])}{more})"
 
 
-def violations(executor: Executor, invariants: Sequence[Invariant]) -> Iterator[tuple[Invariant, str]]:
-    """Yield each of the invariants that rows violate, with the message about them."""
-    for each in invariants:
-        rows = executor.execute(_first(each))
-        count = len(rows)
-        if count == SHOWN:
-            count = executor.execute(sa.select(sa.func.count()).select_from(each.statement.subquery()))[0][0]
-        if count:
-            yield each, say(each.noun, each.wrong, count, [label(row) for row in rows])
+Kind = Literal["session", "run", "result", "output", "value"]
 
 
-@functools.cache  # of the same object, compiled once, although the tests check the rows a thousand times in a process
-def _first(invariant: Invariant) -> sa.Select[Any]:
-    return invariant.statement.limit(SHOWN)
+@statement
+def _texts(kind: Kind) -> sa.Select[*Row]:
+    of_attempt = (t.session.c.name, t.attempt.c.task, t.attempt.c.number)
+    match kind:
+        case "session":
+            return sa.select(t.session.c.name, t.session.c.path, t.session.c.inputs, t.session.c.tasks)
+        case "run":
+            return sa.select(t.session.c.name, t.run.c.command).select_from(t.session.join(t.run))
+        case "result":
+            results = sa.select(*of_attempt, t.attempt.c.result).select_from(t.session.join(t.attempt))
+            return results.where(t.attempt.c.step_of.is_not(None), t.attempt.c.result.is_not(None))
+        case "output":
+            pieces = sa.select(*of_attempt, t.output.c.size, t.output.c.data)
+            return pieces.select_from(t.session.join(t.attempt).join(t.output))
+        case "value":
+            values = sa.select(t.session.c.name, t.queue.c.name.label("queue"), t.value.c.seq, whole_text())
+            return values.select_from(t.value.join(t.queue).join(t.session, t.session.c.id == t.queue.c.session_id))
 
 
-def of_database(dialect_name: str) -> list[Invariant]:
-    """Return the invariants that apply to this kind of database."""
-    return [each for each in INVARIANTS if each.dialect in (None, dialect_name)]
-
-
-def damaged_sessions(transaction: Transaction, names: Sequence[str] | None = None) -> dict[str, str]:
-    """Return the sessions that violate an invariant, each with what is wrong with it.
-
-    Args:
-        transaction: An open transaction or snapshot.
-        names: Names of the sessions that are looked at; by default all.
-    """
-    batches = [None] if names is None else [names[at : at + _BATCH] for at in range(0, len(names), _BATCH)]
-    damaged: dict[str, str] = {}
-    for each in of_database(transaction.dialect_name):
-        if each.level == "warning":
-            continue
-        name = each.rows.selected_columns[0]
-        found = each.statement.with_only_columns(name).distinct()
-        for batch in batches:
-            chosen = found if batch is None else found.where(sa.or_(*(name == each_name for each_name in batch)))
-            for (session_name,) in transaction.execute(chosen):
-                damaged.setdefault(session_name, f"{each.noun}s that {each.wrong}")
-    return damaged
-
-
-_TEXTS = {
-    "session": sa.select(session.c.name, session.c.path, session.c.inputs, session.c.tasks),
-    "run": sa.select(session.c.name, run.c.command).join(run, run.c.session_id == session.c.id),
-    "result": sa.select(session.c.name, attempt.c.task, attempt.c.number, attempt.c.result)
-    .join(attempt, attempt.c.session_id == session.c.id)
-    .where(attempt.c.step_of.is_not(None), attempt.c.result.is_not(None)),
-    "output": sa.select(session.c.name, attempt.c.task, attempt.c.number, output.c.size, output.c.data)
-    .join(attempt, attempt.c.session_id == session.c.id)
-    .join(output, output.c.attempt_id == attempt.c.id),
-    "value": sa.select(session.c.name, queue.c.name.label("queue"), value.c.seq, whole_text()).select_from(
-        value.join(queue, queue.c.id == value.c.queue_id).join(session, session.c.id == queue.c.session_id)
-    ),
-}
-
-
-def texts(transaction: Transaction, kind: Literal["session", "run", "result", "output", "value"]) -> Iterator[Any]:
+def texts(transaction: Transaction, kind: Kind) -> Iterator[Row]:
     """Yield the texts of all rows of a kind, each after the row's label; the text of output after its size."""
-    return transaction.stream(_TEXTS[kind])
+    return transaction.stream(_texts(kind))

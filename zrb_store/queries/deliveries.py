@@ -1,6 +1,6 @@
 """Deliveries: attempts that `consume` makes, each of which takes what it works on as it begins.
 
-What a process that waits for a value asks again and again.
+The questions that a waiting process asks again and again come last.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zrb_store.db.core import Statement, bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import Statement, bindparam, exists, literal_column, sa, statement, t
 from zrb_store.db.dialect import among, short_text
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
@@ -24,26 +24,17 @@ if TYPE_CHECKING:
 
 
 class NextValue(NamedTuple):
-    """A live value that may be taken.
-
-    Attributes:
-        seq: Its seq.
-        came_back: Whether an attempt has taken it before and given it back.
-    """
+    """A live value that may be taken."""
 
     seq: int
-    came_back: bool
+    came_back: bool  # whether an attempt has taken it before and given it back
 
 
 @statement
 def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, bool]:
     came_back = sa.or_(
         t.value.c.deliveries > literal_column("0"),
-        sa.exists(
-            sa.select(literal_column("1")).where(
-                t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq
-            )
-        ),
+        exists(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq),
     )
     found = (
         sa.select(t.value.c.seq, came_back)
@@ -67,13 +58,7 @@ def next_values(
     lock: bool = False,
     front: Front | None = None,
 ) -> list[NextValue]:
-    """Return the oldest live values of a queue, except those to pass over.
-
-    Args:
-        passed_over: Seqs of values that are not wanted.
-        count: How many values to return at most.
-        lock: Lock them until the transaction ends.
-    """
+    """Return the oldest live values of a queue, except those to pass over."""
     statement = _next(executor.dialect_name, front is not None, lock)
     params = {"queue_id": queue_id, "passed_over": json.dumps(list(passed_over)), "count": count, **parameters(front)}
     return [NextValue(seq, bool(came_back)) for seq, came_back in executor.execute(statement, params)]
@@ -89,11 +74,7 @@ def _take(dialect_name: str) -> ReturningUpdate[int, str]:
             t.value.c.ended_at.is_(None),
         )
         # Another thread may have ended the run just now: the lock that `begin` has waited for shows the end of it.
-        .where(
-            sa.exists(
-                sa.select(literal_column("1")).where(t.run.c.id == bindparam("run_id"), t.run.c.ended_at.is_(None))
-            )
-        )
+        .where(exists(t.run.c.id == bindparam("run_id"), t.run.c.ended_at.is_(None)))
         .values(taken_at_once())
         .returning(t.value.c.seq, short_text())
     )
@@ -187,17 +168,11 @@ def has_failed(executor: Executor, run_id: int) -> bool:
 
 
 class Fate(NamedTuple):
-    """What became of a value that was given back.
-
-    Attributes:
-        state: Its state.
-        deliveries: How many deliveries of it have failed.
-        max_deliveries: How many its queue allows; None if that is not limited.
-    """
+    """What became of a value that was given back."""
 
     state: str
-    deliveries: int
-    max_deliveries: int | None
+    deliveries: int  # how many deliveries of it have failed
+    max_deliveries: int | None  # how many its queue allows; None if that is not limited
 
 
 @statement
@@ -229,7 +204,7 @@ _TUPLES_OK = 2  # libpq's status of a query that went well
 def _queue_id() -> sa.ScalarSelect[int]:
     return (
         sa.select(t.queue.c.id)
-        .select_from(t.queue.join(t.session, t.session.c.id == t.queue.c.session_id))
+        .select_from(t.queue.join(t.session))
         .where(t.session.c.name == bindparam("session"), t.queue.c.name == bindparam("queue"))
         .scalar_subquery()
     )

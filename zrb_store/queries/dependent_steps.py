@@ -1,26 +1,22 @@
-"""The steps that do not stand without the attempt around them (docs/promises.md, promise 11).
-
-The steps of a task that began with or after another: they rest on what it did.
-"""
+"""The steps that are given back with the attempt around them, because they depend on what it did (promise 11)."""
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, statement, t
+from zrb_store.db.core import Params, bindparam, exists, literal_column, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
-from zrb_store.queries.steps import is_running, standing
+from zrb_store.queries.attempts import attempt_as, is_standing
+from zrb_store.queries.steps import is_running
 
 if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
 
-
-@made_once
-def _parent() -> sa.FromClause:
-    return t.attempt.alias("parent")
+_parent = functools.partial(attempt_as, "parent")
 
 
 def _within(dialect_name: str, in_queues: bool) -> list[sa.ColumnElement[bool]]:
@@ -32,11 +28,7 @@ def _first_take(dialect_name: str, *, in_queues: bool) -> sa.Select[int | None]:
     """Select the tick at which an attempt, outside of steps, first took a value of other sessions that comes back."""
     return (
         sa.select(sa.func.min(t.value.c.ended_tick))
-        .select_from(
-            t.value.join(t.queue, t.queue.c.id == t.value.c.queue_id).join(
-                _parent(), _parent().c.id == t.value.c.taken_by
-            )
-        )
+        .select_from(t.value.join(t.queue).join(_parent(), _parent().c.id == t.value.c.taken_by))
         .where(
             t.value.c.taken_by == bindparam("attempt_id"),
             t.queue.c.session_id != _parent().c.session_id,
@@ -58,9 +50,9 @@ def _begun_since() -> sa.Select[int]:
         .where(
             _parent().c.id == bindparam("attempt_id"),
             t.attempt.c.parent_id == bindparam("attempt_id"),
-            standing(),
+            is_standing(),
             t.attempt.c.started_tick >= bindparam("since", type_=sa.BigInteger),
-            # What a person marked rests on nothing.
+            # What a person marked depends on nothing.
             t.attempt.c.run_id.is_not(None),
         )
     )
@@ -75,21 +67,20 @@ def _taking_from(dialect_name: str, *, in_queues: bool) -> sa.Select[int]:
         .where(
             t.value.c.pushed_by == bindparam("pusher_id"),
             t.attempt.c.parent_id == bindparam("attempt_id"),
-            standing(),
+            is_standing(),
             *_within(dialect_name, in_queues),
         )
     )
 
 
 def of_attempt(executor: Executor, attempt_id: int, queue_ids: Sequence[int] | None = None) -> list[int]:
-    """Return the completed steps of an attempt that rest on what comes back if it is undone, the newest first.
+    """Return the completed steps of an attempt that depend on what comes back if it is undone, the newest first.
 
     These are the steps that began after the attempt, outside of steps, had taken a value of another session; those that
     took what the attempt had pushed outside of steps; and those that took what such a step had pushed.
 
     Args:
         executor: The open transaction, in which the attempt is locked or has ended.
-        queue_ids: Only what it did to these queues is undone.
     """
     name, in_queues = executor.dialect_name, queue_ids is not None
     params = {"attempt_id": attempt_id, "queue_ids": json.dumps(list(queue_ids or ()))}
@@ -106,11 +97,7 @@ def of_attempt(executor: Executor, attempt_id: int, queue_ids: Sequence[int] | N
 
 
 def of_attempts(executor: Executor, attempt_ids: Iterable[int]) -> set[int]:
-    """Return the completed steps that rest on what comes back if all these attempts are given back.
-
-    Args:
-        attempt_ids: The attempts.
-    """
+    """Return the completed steps that depend on what comes back if all these attempts are given back."""
     with_any = _ids(executor, _have_steps(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
     return {step_id for attempt_id in with_any for step_id in of_attempt(executor, attempt_id)}
 
@@ -128,11 +115,7 @@ def _running() -> sa.Select[int]:
 def _have_steps(dialect_name: str) -> sa.Select[int]:
     return sa.select(_parent().c.id).where(
         among(dialect_name, _parent().c.id, "ids"),
-        sa.exists(
-            sa.select(literal_column("1")).where(
-                t.attempt.c.session_id == _parent().c.session_id, t.attempt.c.step_of == _parent().c.task
-            )
-        ),
+        exists(t.attempt.c.session_id == _parent().c.session_id, t.attempt.c.step_of == _parent().c.task),
     )
 
 
@@ -170,23 +153,16 @@ def _of_task() -> tuple[sa.ColumnElement[bool], ...]:
 
 @statement
 def _standing() -> sa.Select[int]:
-    return sa.select(t.attempt.c.id).where(*_of_task(), standing()).order_by(t.attempt.c.id.desc())
+    return sa.select(t.attempt.c.id).where(*_of_task(), is_standing()).order_by(t.attempt.c.id.desc())
 
 
 class Span(NamedTuple):
-    """Which steps of a task: those that began since one, and before something else.
+    """Which steps of a task: those that began since one, and before something else."""
 
-    Attributes:
-        attempt_id: An attempt of the task.
-        task: Name of the task.
-        since: The id of the attempt of the first step.
-        before: The id of an attempt, of a step or of the task, that began after all of them.
-    """
-
-    attempt_id: int
+    attempt_id: int  # an attempt of the task
     task: str
-    since: int
-    before: int
+    since: int  # the id of the attempt of the first step
+    before: int  # the id of an attempt, of a step or of the task, that began after all of them
 
 
 def standing_in(executor: Executor, span: Span) -> list[int]:
@@ -198,19 +174,17 @@ def standing_in(executor: Executor, span: Span) -> list[int]:
 def _uncertain() -> sa.Select[str, str | None, bool]:
     newer = t.attempt.alias("newer")
     return (
-        sa.select(t.attempt.c.task, t.attempt.c.step, standing())
+        sa.select(t.attempt.c.task, t.attempt.c.step, is_standing())
         .where(
             *_of_task(),
             t.attempt.c.once,
             t.attempt.c.status != literal_column("'failed'"),
-            ~sa.exists(
-                sa.select(literal_column("1")).where(
-                    newer.c.session_id == t.attempt.c.session_id,
-                    newer.c.step_of == t.attempt.c.step_of,
-                    newer.c.step == t.attempt.c.step,
-                    newer.c.id > t.attempt.c.id,
-                    newer.c.id < bindparam("before"),
-                )
+            ~exists(
+                newer.c.session_id == t.attempt.c.session_id,
+                newer.c.step_of == t.attempt.c.step_of,
+                newer.c.step == t.attempt.c.step,
+                newer.c.id > t.attempt.c.id,
+                newer.c.id < bindparam("before"),
             ),
         )
         .order_by(t.attempt.c.id)
@@ -219,17 +193,11 @@ def _uncertain() -> sa.Select[str, str | None, bool]:
 
 
 class UncertainStep(NamedTuple):
-    """A step that was declared `once` and happened, or may have happened.
+    """A step that was declared `once` and happened, or may have happened."""
 
-    Attributes:
-        task: The step's id within its session: TASK/NUMBER.
-        step: Its name.
-        stands: Whether it has completed and has not been given back since.
-    """
-
-    task: str
+    task: str  # the step's id within its session: TASK/NUMBER
     step: str
-    stands: bool
+    stands: bool  # whether it has completed and has not been given back since
 
 
 def uncertain_in(executor: Executor, span: Span) -> UncertainStep | None:

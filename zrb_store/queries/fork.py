@@ -9,7 +9,7 @@ from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, 
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.clock import given_tick
-from zrb_store.queries.fork_steps import is_step, resting, source_id, stood_alone
+from zrb_store.queries.fork_steps import dependent, is_step, source_id, stood_alone
 from zrb_store.records import SessionRecord
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def create(executor: Executor, name: str, source: SessionRecord) -> int | None:
 
 
 def _stood(table: sa.FromClause, dialect_name: str) -> sa.ColumnElement[bool]:
-    """Return the condition that an attempt stood at the moment, and does not rest on what comes back in the copy."""
-    return sa.and_(stood_alone(table), sa.not_(among(dialect_name, table.c.id, "resting")))
+    """Return the condition that an attempt stood at the moment, and does not depend on what comes back in the copy."""
+    return sa.and_(stood_alone(table), sa.not_(among(dialect_name, table.c.id, "dependent")))
 
 
 def _undone(table: sa.FromClause, dialect_name: str) -> sa.ColumnElement[bool]:
@@ -256,7 +256,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
             *(t.value.c[name] for name in _KEPT_OF_VALUE),
         )
         .select_from(
-            t.value.join(t.queue, t.queue.c.id == t.value.c.queue_id)
+            t.value.join(t.queue)
             .join(_new_queue(), _same_queue())
             .outerjoin(
                 t.returned,
@@ -302,14 +302,11 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
     copied, so that the copy does not depend on other sessions. What an attempt printed is copied with it.
 
     Args:
-        source: Id of the session that is copied.
-        target: Id of the new, empty session.
         task: The task that first started at that moment, or the task of `step`. Its attempts are not copied.
         step: The step that first started at that moment. Without one, no steps of the task are copied.
-        tick: The tick of that first start.
     """
     at: Params = {"source": source, "task": task, "step": step, "tick": tick}
-    params = {**at, "target": target, "resting": json.dumps(resting(executor, at))}
+    params = {**at, "target": target, "dependent": json.dumps(dependent(executor, at))}
     name = executor.dialect_name
     copies = (_copy_attempts(name, steps=False), _copy_attempts(name, steps=True), _copy_values(name))
     for copy in (_copy_queues(), *copies, _copy_chunks(), _copy_output()):

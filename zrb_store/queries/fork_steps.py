@@ -1,15 +1,19 @@
-"""What stood at the moment of a fork, and which steps rest on what is given back in the copy (promises 1 and 11)."""
+"""What stood at the moment of a fork, and which steps depend on what is given back in the copy (promises 1 and 11)."""
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
-from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
 from zrb_store.db.transaction import Executor
+from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.clock import given_tick
 
 if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
+
+_step, _parent = functools.partial(attempt_as, "step"), functools.partial(attempt_as, "parent")
 
 
 def source_id() -> sa.BindParameter[int]:
@@ -56,16 +60,6 @@ def stood_alone(table: sa.FromClause) -> sa.ColumnElement[bool]:
     )
 
 
-@made_once
-def _step() -> sa.FromClause:
-    return t.attempt.alias("step")
-
-
-@made_once
-def _parent() -> sa.FromClause:
-    return t.attempt.alias("parent")
-
-
 def _of_value() -> sa.ColumnElement[bool]:
     return sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
 
@@ -98,7 +92,7 @@ def _all_undone_parents() -> sa.CompoundSelect[int]:
 @statement
 def _first_takes() -> sa.CompoundSelect[int | None]:
     parent = bindparam("parent_id", type_=t.attempt.c.id.type)
-    elsewhere = t.value.join(t.queue, t.queue.c.id == t.value.c.queue_id).join(_parent(), _parent().c.id == parent)
+    elsewhere = t.value.join(t.queue).join(_parent(), _parent().c.id == parent)
     foreign = t.queue.c.session_id != _parent().c.session_id
     return sa.union_all(
         sa.select(sa.func.min(t.value.c.ended_tick))
@@ -159,8 +153,8 @@ def _taking_from() -> sa.CompoundSelect[int]:
     )
 
 
-def resting(executor: Executor, at: Params) -> list[int]:
-    """Return the completed steps that rest on what unfinished attempts had done by then, which is given back.
+def dependent(executor: Executor, at: Params) -> list[int]:
+    """Return the completed steps that depend on what unfinished attempts had done by then, which is given back.
 
     These are the steps that `queries/dependent_steps.py` would have found at the moment of the fork.
 

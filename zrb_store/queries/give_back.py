@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import Params, bindparam, exists, literal_column, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import dependent_steps, sessions, steps
@@ -55,11 +55,9 @@ def _record_returns(dialect_name: str, in_queues: bool) -> sa.Insert:
     # promise 10).
     counts = sa.and_(
         bindparam("counted", type_=sa.Boolean),
-        sa.exists(
-            sa.select(literal_column("1")).where(
-                t.attempt.c.id == bindparam("of_attempt"),
-                t.attempt.c.status.in_([literal_column("'failed'"), literal_column("'lost'")]),
-            )
+        exists(
+            t.attempt.c.id == bindparam("of_attempt"),
+            t.attempt.c.status.in_([literal_column("'failed'"), literal_column("'lost'")]),
         ),
     )
     delivered = sa.tuple_(t.value.c.queue_id, t.value.c.seq).in_(_delivered(within))
@@ -195,7 +193,7 @@ def give_back(
 ) -> None:
     """Undo what attempts did to any queue of the store (docs/promises.md, promise 1), in the open transaction.
 
-    The steps of an attempt that run, or that rest on what comes back, are undone before it (promise 11).
+    The steps of an attempt that run, or that depend on what comes back, are undone before it (promise 11).
 
     A value that an attempt pushed is retracted if it is live, and marked as orphaned if another attempt holds it. A
     value that it took becomes live again at its old place, retracted if its own pusher was given back, or dead if its
@@ -237,12 +235,7 @@ def _undo(transaction: Transaction, params: Params, *, in_queues: bool) -> None:
 def give_back_unfinished(
     transaction: Transaction, session_id: int, task: str | None = None, *, counted: bool = True
 ) -> None:
-    """Give back the attempts that have not completed, the newest first, in the open transaction.
-
-    Args:
-        task: Give back only attempts of this task.
-        counted: As for `give_back`.
-    """
+    """Give back the attempts that have not completed, the newest first, in the open transaction."""
     # The locks wait for writes in progress; later writes find the attempt closed.
     found = unfinished(transaction, session_id, task, lock=True)
     chosen = [(record.id, "lost" if record.status == "running" else record.status) for record in found]
@@ -290,7 +283,7 @@ def undo_ended(transaction: Transaction, attempt_ids: Sequence[int], reason: str
     """Undo what attempts that have just ended without completing must not leave behind (docs/promises.md, promise 10).
 
     Deliveries and steps are given back whole. Of any other attempt, only what it did to queues of other sessions is
-    undone, and the steps that rest on that (promise 11). What it did to queues of its own session, and of parent and
+    undone, and the steps that depend on that (promise 11). What it did to queues of its own session, and of parent and
     child sessions, stays until it is given back.
 
     Args:
@@ -309,8 +302,8 @@ def _undo_elsewhere(transaction: Transaction, attempt_ids: Sequence[int], reason
     touched = {each: _touched_elsewhere(transaction, each) for each in sorted(attempt_ids, reverse=True)}
     for attempt_id, queue_ids in touched.items():
         if queue_ids:
-            resting = dependent_steps.of_attempt(transaction, attempt_id, queue_ids)
-            give_back(transaction, [(step_id, reason) for step_id in resting])
+            dependent = dependent_steps.of_attempt(transaction, attempt_id, queue_ids)
+            give_back(transaction, [(step_id, reason) for step_id in dependent])
     if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
         for queue_id in sorted({queue_id for queue_ids in touched.values() for queue_id in queue_ids}):
             lock_queue(transaction, queue_id)

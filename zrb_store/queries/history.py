@@ -1,11 +1,4 @@
-"""The history of values: who pushed each of them, who took it, and its returns.
-
-The last values of a queue, and how many come before them: what `show` shows of a long queue.
-
-The steps of a session as readers see them: how many each task has, and their attempts with results.
-
-What `trace` reads besides the history of a value: the later values that continue it.
-"""
+"""What happened to values and to steps: the history of values, the last ones of a queue, and the steps of a session."""
 
 from __future__ import annotations
 
@@ -46,39 +39,25 @@ class AttemptName(NamedTuple):
 
 
 class Return(NamedTuple):
-    """The return of a value to its queue.
+    """The return of a value to its queue."""
 
-    Attributes:
-        record: Its row.
-        taker: The attempt that held the value before, if it still exists.
-        error: Type and message of the error with which that attempt ended; the message may be cut.
-    """
-
-    record: ReturnRecord
-    taker: AttemptName | None
+    record: ReturnRecord  # its row
+    taker: AttemptName | None  # the attempt that held the value before, if it still exists
+    # Type and message of the error with which that attempt ended; the message may be cut.
     error: tuple[str | None, str | None]
 
 
 class ValueHistory(NamedTuple):
-    """A value with everything that happened to it.
+    """A value with everything that happened to it."""
 
-    Attributes:
-        value: Its present row.
-        is_live: Whether it is in its queue, or was at the given moment.
-        pusher: The attempt that pushed it, if there was one and it still exists.
-        taker: The attempt that holds it now, if there is one and it still exists.
-        returns: Its returns to the queue, the oldest first.
-        pushed_from: Who pushed it from a shell outside any attempt, if that was looked for (`inspect/value.py`).
-        popper: Who took it so.
-    """
-
-    value: ValueRecord
-    is_live: bool
-    pusher: AttemptName | None
-    taker: AttemptName | None
-    returns: list[Return]
+    value: ValueRecord  # its present row
+    is_live: bool  # whether it is in its queue, or was at the given moment
+    pusher: AttemptName | None  # the attempt that pushed it, if there was one and it still exists
+    taker: AttemptName | None  # the attempt that holds it now, if there is one and it still exists
+    returns: list[Return]  # its returns to the queue, the oldest first
+    # Who pushed it from a shell outside any attempt, if that was looked for (`inspect/value.py`).
     pushed_from: Change | None = None
-    popper: Change | None = None
+    popper: Change | None = None  # who took it so
 
 
 Only = Literal["live", "dead"]
@@ -147,7 +126,6 @@ def of_session(
     """Yield the histories of the values of a session, queue by queue.
 
     Args:
-        queue_name: Only values of this queue.
         only: Only live values, or only those that are dead now.
         at: A moment: the values that were live then count as live.
     """
@@ -281,11 +259,7 @@ def _first_of_last(only: Only | None, then: bool) -> sa.Select[int]:
 def first_of_last(
     executor: Executor, queue_id: int, count: int, *, only: Only | None = None, at: Moment | None = None
 ) -> int | None:
-    """Return the number of the first one of a queue's last values; None if the queue has fewer.
-
-    Args:
-        count: How many values count as the last.
-    """
+    """Return the number of the first one of a queue's last values; None if the queue has fewer."""
     params = {"queue_id": queue_id, "before": count - 1, **(at.bounds if at else {})}
     rows = executor.execute(_first_of_last(only, at is not None), params)
     return rows[0][0] if rows else None
@@ -305,37 +279,22 @@ def _earlier(only: Only | None, then: bool) -> sa.Select[str, int]:
 def earlier(
     executor: Executor, queue_id: int, seq: int, *, only: Only | None = None, at: Moment | None = None
 ) -> dict[str, int]:
-    """Count the values before one of a queue by their state; at a moment, by whether they were live.
-
-    Args:
-        seq: The number of the value.
-    """
+    """Count the values before one of a queue by their state; at a moment, by whether they were live."""
     params = {"queue_id": queue_id, "seq": seq, **(at.bounds if at else {})}
     return {row[0]: row[1] for row in executor.execute(_earlier(only, at is not None), params)}
 
 
 class StepCounts(NamedTuple):
-    """How many steps a task has, and how many attempts these have had.
-
-    Attributes:
-        task: Name of the task.
-        steps: How many steps it has.
-        standing: How many of them have completed and were not given back.
-        running: How many attempts of steps are running.
-        failed: How many attempts of steps failed.
-        interrupted: How many were interrupted.
-        lost: How many were lost.
-        prompts: How many attempts of a step named `prompt` there are: the first step of an agent has this name.
-    """
+    """How many steps a task has, and how many attempts these have had."""
 
     task: str
-    steps: int
-    standing: int
-    running: int
-    failed: int
-    interrupted: int
-    lost: int
-    prompts: int
+    steps: int  # how many steps it has
+    standing: int  # how many of them have completed and were not given back
+    running: int  # how many attempts of steps are running
+    failed: int  # how many attempts of steps failed
+    interrupted: int  # how many were interrupted
+    lost: int  # how many were lost
+    prompts: int  # how many attempts of a step named `prompt` there are: the first step of an agent has this name
 
 
 @statement
@@ -372,7 +331,6 @@ def counts(
     """Count the steps of a session's tasks, in the order of their first steps. Tasks without steps are left out.
 
     Args:
-        moment: Count as it was at this moment.
         dead_runs: Runs whose running attempts count as lost.
     """
     params = {"session_id": session_id, "dead_runs": json.dumps(list(dead_runs)), **(moment.bounds if moment else {})}

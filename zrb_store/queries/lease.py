@@ -1,6 +1,6 @@
-"""Leases: which run may work on a session, by the database's clock.
+"""Leases: which run may work on a session, by the database's clock; and what holds the values of other sessions.
 
-What holds values: running attempts, and completed steps of sessions that have not completed.
+Values are held by running attempts, and by completed steps of tasks that have not completed.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, exists, literal_column, sa, statement, t
 from zrb_store.db.dialect import among, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import SessionBusy
 from zrb_store.process import is_group_alive, is_own, is_running, is_stopped
 from zrb_store.queries import deliveries, runs
-from zrb_store.queries.steps import standing
+from zrb_store.queries.attempts import is_standing
 from zrb_store.records import RunRecord, SessionRecord
 
 if TYPE_CHECKING:
@@ -43,11 +43,7 @@ def _renew() -> ReturningUpdate[int]:
 
 
 def renew(executor: Executor, run_id: int, lease: int) -> bool:
-    """Extend the lease of a run to `lease` microseconds from now.
-
-    Returns:
-        False if the run has lost its lease.
-    """
+    """Extend the lease of a run to `lease` microseconds from now; return False if the run has lost its lease."""
     return bool(executor.execute(_renew(), {"run_id": run_id, "lease": lease}))
 
 
@@ -139,7 +135,6 @@ def refuse_live(
     """Raise `SessionBusy` if a process is running the session at `moment`.
 
     Args:
-        moment: The database's time.
         is_renewed: Whether this process still renews the lease of this run. Other processes are looked at.
 
     Returns:
@@ -213,21 +208,13 @@ def worked_until(run: RunRecord, now: int | None) -> int:
 
 
 class Holder(NamedTuple):
-    """An attempt that is running and holds values.
+    """An attempt that is running and holds values."""
 
-    Attributes:
-        home_id: The session whose values it holds.
-        session: Name of the attempt's own session.
-        task: Its task.
-        number: Its number.
-        run: Its run, whose process may have died.
-    """
-
-    home_id: int
-    session: str
+    home_id: int  # the session whose values it holds
+    session: str  # name of the attempt's own session
     task: str
     number: int
-    run: RunRecord
+    run: RunRecord  # its run, whose process may have died
 
 
 @statement
@@ -241,7 +228,7 @@ def _holders(dialect_name: str) -> sa.Select[*Row]:
             *(t.run.c[name] for name in RUN),
         )
         .select_from(
-            t.attempt.join(t.run, t.run.c.id == t.attempt.c.run_id)
+            t.attempt.join(t.run)
             .join(t.session, t.session.c.id == t.attempt.c.session_id)
             .join(t.value, t.value.c.taken_by == t.attempt.c.id)
             .join(t.queue, t.queue.c.id == t.value.c.queue_id)
@@ -264,18 +251,11 @@ def holders(executor: Executor, session_ids: Sequence[int]) -> list[Holder]:
 
 
 class UnfinishedSession(NamedTuple):
-    """A session that has steps and has not completed.
-
-    Attributes:
-        id: Its id.
-        name: Its name.
-        status: Its stored status: `failed`, `interrupted`, or `running`, though the run may have died.
-        run: Its newest run.
-    """
+    """A session that has steps and has not completed."""
 
     id: int
     name: str
-    status: str
+    status: str  # its stored status: `failed`, `interrupted`, or `running`, though the run may have died
     run: RunRecord
 
 
@@ -318,36 +298,24 @@ def unfinished_sessions(executor: Executor) -> list[UnfinishedSession]:
 
 
 class HoldingStep(NamedTuple):
-    """A completed step of a task that has not completed, which holds values of another session.
+    """A completed step of a task that has not completed, which holds values of another session."""
 
-    Attributes:
-        home_id: The session whose values it holds.
-        session_id: The step's own session.
-        step_of: The task.
-        task: The step's id: TASK/NUMBER.
-        number: The number of its attempt.
-        since: When it took the first of these values, in microseconds.
-    """
-
-    home_id: int
-    session_id: int
+    home_id: int  # the session whose values it holds
+    session_id: int  # the step's own session
     step_of: str
-    task: str
+    task: str  # the step's id: TASK/NUMBER
     number: int
-    since: int
+    since: int  # when it took the first of these values, in microseconds
 
 
 @statement
 def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, int, int | None]:
     whole = t.attempt.alias("whole")
-    completed = sa.exists(
-        sa.select(literal_column("1")).where(
-            whole.c.session_id == t.attempt.c.session_id,
-            whole.c.task == t.attempt.c.step_of,
-            whole.c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
-            whole.c.status == literal_column("'completed'"),
-            whole.c.given_back_at.is_(None),
-        )
+    completed = exists(
+        whole.c.session_id == t.attempt.c.session_id,
+        whole.c.task == t.attempt.c.step_of,
+        whole.c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
+        is_standing(whole),
     )
     since = sa.func.min(t.value.c.ended_at)
     columns = (t.queue.c.session_id, t.attempt.c.session_id, t.attempt.c.step_of, t.attempt.c.task, t.attempt.c.number)
@@ -361,7 +329,7 @@ def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, in
         .where(
             among(dialect_name, t.attempt.c.session_id, "step_sessions"),
             t.attempt.c.step_of.is_not(None),
-            standing(),
+            is_standing(),
             t.value.c.state == literal_column("'taken'"),
             among(dialect_name, t.queue.c.session_id, "session_ids"),
             t.queue.c.session_id != t.attempt.c.session_id,
@@ -373,11 +341,6 @@ def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, in
 
 
 def holding_steps(executor: Executor, session_ids: Sequence[int], step_sessions: Sequence[int]) -> list[HoldingStep]:
-    """Return the completed steps that hold values of other sessions, of tasks that have not completed.
-
-    Args:
-        session_ids: The sessions whose values they hold.
-        step_sessions: The sessions of the steps.
-    """
+    """Return the completed steps that hold values of other sessions, of tasks that have not completed."""
     params = {"session_ids": json.dumps(list(session_ids)), "step_sessions": json.dumps(list(step_sessions))}
     return [HoldingStep(*row) for row in executor.execute(_holding_steps(executor.dialect_name), params)]

@@ -47,12 +47,9 @@ def matching_sessions(
 
     Args:
         statuses: Only sessions with one of these stored statuses.
-        name: Only sessions whose name matches.
-        task: Only sessions whose main task has this name.
         since: Only sessions that were created at this moment (in microseconds) or later.
         before: Only sessions that were created before the one with this id.
         roots: Leave out child sessions.
-        limit: How many sessions to return at most.
     """
     chosen = (statuses, name, task, projects, since, before)
     if limit is not None and not roots and all(each is None for each in chosen):  # the SQL of this one is stored
@@ -112,17 +109,11 @@ def runs_by_session(executor: Executor, session_ids: Sequence[int]) -> dict[int,
 
 
 class TaskCounts(NamedTuple):
-    """How far the tasks of a session are.
+    """How far the tasks of a session are."""
 
-    Attributes:
-        attempted: How many of them have attempts.
-        completed: How many of these have completed.
-        kept: Of a session for which that was asked, the tasks with an attempt that was not given back.
-    """
-
-    attempted: int
-    completed: int
-    kept: frozenset[str]
+    attempted: int  # how many of them have attempts
+    completed: int  # how many of these have completed
+    kept: frozenset[str]  # of a session for which that was asked, the tasks with an attempt that was not given back
 
 
 @statement
@@ -141,11 +132,7 @@ def _task_counts(dialect_name: str) -> sa.Select[int, str, int, int, int]:
 
 
 def task_counts(executor: Executor, session_ids: Sequence[int], by_task: Sequence[int] = ()) -> dict[int, TaskCounts]:
-    """Count for each session id the tasks that have attempts.
-
-    Args:
-        by_task: Those of them for which the names of tasks are asked.
-    """
+    """Count for each session id the tasks that have attempts."""
     params = {"ids": json.dumps(list(session_ids)), "by_task": json.dumps(list(by_task))}
     found: dict[int, TaskCounts] = {}
     for session_id, task, attempted, completed, kept in executor.execute(_task_counts(executor.dialect_name), params):

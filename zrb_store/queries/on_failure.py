@@ -1,7 +1,4 @@
-"""What is told when a run fails or a value dies, and whether somebody has been told already.
-
-The errors that ended runs.
-"""
+"""What is told when a run fails or a value dies: the error, and whether somebody has been told already."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, exists, literal_column, sa, statement, t
 from zrb_store.db.dialect import among, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import runs, sessions
@@ -43,13 +40,11 @@ def _last_errors(dialect_name: str) -> sa.Select[int | None, str, str | None, st
             t.attempt.c.status.in_([literal_column(f"'{status}'") for status in UNSUCCESSFUL]),
             t.attempt.c.error_type.is_not(None),
             t.attempt.c.step_of.is_(None),  # the error of a step is its task's, too
-            ~sa.exists(
-                sa.select(literal_column("1")).where(
-                    later.c.run_id == t.attempt.c.run_id,
-                    later.c.task == t.attempt.c.task,
-                    later.c.id > t.attempt.c.id,
-                    later.c.status == literal_column("'completed'"),
-                )
+            ~exists(
+                later.c.run_id == t.attempt.c.run_id,
+                later.c.task == t.attempt.c.task,
+                later.c.id > t.attempt.c.id,
+                later.c.status == literal_column("'completed'"),
             ),
         )
         .group_by(t.attempt.c.run_id)
@@ -134,23 +129,14 @@ def running_and_untold(executor: Executor) -> list[tuple[str, RunRecord]]:
 
 
 class DiedValue(NamedTuple):
-    """A value that is dead.
-
-    Attributes:
-        session: Name of its session.
-        project: The folder of the session's project.
-        task: The main task of the session.
-        queue: Name of its queue.
-        deliveries: How often it was delivered.
-        error: The error of the last attempt that took it.
-    """
+    """A value that is dead."""
 
     session: str
-    project: str | None
-    task: str | None
+    project: str | None  # the folder of the session's project
+    task: str | None  # the main task of the session
     queue: str
-    deliveries: int
-    error: LastError | None
+    deliveries: int  # how often it was delivered
+    error: LastError | None  # the error of the last attempt that took it
 
 
 @statement
@@ -167,7 +153,7 @@ def _died() -> sa.Select[*Row]:
             t.attempt.c.error_message,
         )
         .select_from(
-            t.value.join(t.queue, t.queue.c.id == t.value.c.queue_id)
+            t.value.join(t.queue)
             .join(t.session, t.session.c.id == t.queue.c.session_id)
             .outerjoin(
                 t.returned, sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)

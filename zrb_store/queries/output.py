@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from zrb_store import records
 from zrb_store.db.columns import OUTPUT
@@ -55,15 +55,10 @@ def _drop_after() -> sa.Delete:
 
 
 class End(NamedTuple):
-    """Where the stored output of an attempt ends.
+    """Where the stored output of an attempt ends."""
 
-    Attributes:
-        piece: The number of its last piece; 0 if nothing is stored.
-        position: The bytes that were printed until then.
-    """
-
-    piece: int
-    position: int
+    piece: int  # the number of its last piece; 0 if nothing is stored
+    position: int  # the bytes that were printed until then
 
 
 NO_OUTPUT = End(0, 0)
@@ -84,7 +79,6 @@ def add(
 
     Args:
         end: Where its stored output ends.
-        lines: What it printed since then, at least one line.
         limit: How many bytes of output are kept.
         skipped: Bytes that it printed before these lines, and that are not stored.
 
@@ -126,44 +120,30 @@ def _pieces(lines: Sequence[OutputLine], most: int) -> Iterator[tuple[list[Outpu
 
 
 class StoredOutput(NamedTuple):
-    """How much an attempt printed.
+    """How much an attempt printed."""
 
-    Attributes:
-        bytes: All of it, also what is no longer stored.
-        truncated: Whether its beginning is no longer stored.
-    """
-
-    bytes: int
-    truncated: bool
+    bytes: int  # all of it, also what is no longer stored
+    truncated: bool  # whether its beginning is no longer stored
 
 
 @statement
-def _sums_of_session() -> sa.Select[int, int | None, int | None]:
-    return (
-        sa.select(t.output.c.attempt_id, sa.func.max(t.output.c.start + t.output.c.size), sa.func.min(t.output.c.start))
-        .select_from(t.attempt.join(t.output, t.output.c.attempt_id == t.attempt.c.id))
-        .where(t.attempt.c.session_id == bindparam("session_id"))
-        .group_by(t.output.c.attempt_id)
-    )
-
-
-@statement
-def _sum_of_attempt() -> sa.Select[int, int | None, int | None]:
-    return (
-        sa.select(t.output.c.attempt_id, sa.func.max(t.output.c.start + t.output.c.size), sa.func.min(t.output.c.start))
-        .where(t.output.c.attempt_id == _attempt())
-        .group_by(t.output.c.attempt_id)
-    )
+def _sums(of: Literal["session", "attempt"]) -> sa.Select[int, int | None, int | None]:
+    end = sa.func.max(t.output.c.start + t.output.c.size)
+    sums = sa.select(t.output.c.attempt_id, end, sa.func.min(t.output.c.start)).group_by(t.output.c.attempt_id)
+    if of == "attempt":
+        return sums.where(t.output.c.attempt_id == _attempt())
+    of_session = t.attempt.c.session_id == bindparam("session_id")
+    return sums.select_from(t.attempt.join(t.output, t.output.c.attempt_id == t.attempt.c.id)).where(of_session)
 
 
 def of_attempts(executor: Executor, session_id: int) -> dict[int, StoredOutput]:
     """Return how much each attempt of a session printed, by its id; those that printed nothing are left out."""
-    return dict(map(_sum, executor.execute(_sums_of_session(), {"session_id": session_id})))
+    return dict(map(_sum, executor.execute(_sums("session"), {"session_id": session_id})))
 
 
 def of_attempt(executor: Executor, attempt_id: int) -> StoredOutput | None:
     """Return how much an attempt printed, or None."""
-    return dict(map(_sum, executor.execute(_sum_of_attempt(), {"attempt_id": attempt_id}))).get(attempt_id)
+    return dict(map(_sum, executor.execute(_sums("attempt"), {"attempt_id": attempt_id}))).get(attempt_id)
 
 
 def _sum(row: Row) -> tuple[int, StoredOutput]:
@@ -190,40 +170,25 @@ def _data() -> sa.Select[int, str]:
 
 
 def pieces(executor: Executor, attempt_id: int, after: int = 0) -> list[tuple[int, Any]]:
-    """Return the pieces of an attempt's output, each with its number, the oldest first.
-
-    Args:
-        after: Only pieces with a higher number.
-    """
+    """Return the pieces of an attempt's output, each with its number, the oldest first."""
     rows = executor.execute(_data(), {"attempt_id": attempt_id, "after": after})
     return [(piece, data) for piece, data in rows]
 
 
 @statement
-def _newest() -> sa.Select[int, str, int, int | None]:
-    return (
+def _newest(of_task: bool) -> sa.Select[int, str, int, int | None]:
+    found = (
         sa.select(t.attempt.c.id, t.attempt.c.task, t.attempt.c.number, sa.func.max(t.output.c.piece))
         .select_from(t.attempt.join(t.output, t.output.c.attempt_id == t.attempt.c.id))
         .where(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.run_id == bindparam("run_id"))
         .group_by(t.attempt.c.id, t.attempt.c.task, t.attempt.c.number)
         .order_by(t.attempt.c.id)
     )
-
-
-@statement
-def _newest_of_task() -> sa.Select[int, str, int, int | None]:
-    return _newest().construct.where(t.attempt.c.task == bindparam("task"))
+    return found.where(t.attempt.c.task == bindparam("task")) if of_task else found
 
 
 class NewestPiece(NamedTuple):
-    """The newest piece of an attempt's output.
-
-    Attributes:
-        attempt_id: The attempt.
-        task: Its task.
-        number: Its number.
-        piece: The number of the piece.
-    """
+    """The newest piece of an attempt's output."""
 
     attempt_id: int
     task: str
@@ -232,11 +197,6 @@ class NewestPiece(NamedTuple):
 
 
 def newest_pieces(executor: Executor, session_id: int, run_id: int, task: str | None = None) -> list[NewestPiece]:
-    """Return the newest piece of each attempt of a run that printed something, the oldest attempt first.
-
-    Args:
-        task: Only attempts of this task.
-    """
-    statement = _newest() if task is None else _newest_of_task()
-    rows = executor.execute(statement, {"session_id": session_id, "run_id": run_id, "task": task})
+    """Return the newest piece of each attempt of a run that printed something, the oldest attempt first."""
+    rows = executor.execute(_newest(task is not None), {"session_id": session_id, "run_id": run_id, "task": task})
     return [NewestPiece(*row) for row in rows]

@@ -1,7 +1,4 @@
-"""What `prune` reads and deletes: sessions, and values that have left the queues of open sessions.
-
-What `prune` deletes of consumers: queues whose values were delivered, old deliveries, and old runs without any.
-"""
+"""What `prune` reads and deletes: sessions, values that can no longer return, old deliveries and runs of consumers."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import SESSION, readable
-from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
+from zrb_store.db.core import bindparam, exists, literal_column, made_once, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.by_hand import is_push_or_pop
 from zrb_store.queries.runs import program, program_columns
@@ -19,11 +16,7 @@ if TYPE_CHECKING:
 
 
 class Candidate(NamedTuple):
-    """A session, with the columns that decide whether it is pruned. The status is the stored one.
-
-    Attributes:
-        of: What it is a session of: its task; or else the program that its last run was of; or None.
-    """
+    """A session, with the columns that decide whether it is pruned. The status is the stored one."""
 
     id: int
     name: str
@@ -35,7 +28,7 @@ class Candidate(NamedTuple):
     fence: int
     created_at: int
     finished_at: int | None
-    of: str | None = None
+    of: str | None = None  # what it is a session of: its task; or else the program that its last run was of; or None
     damage: tuple[str, ...] = ()
 
 
@@ -43,28 +36,22 @@ _COLUMNS = {name: SESSION[name] for name in Candidate._fields if name in SESSION
 
 
 @statement
-def _newest_first() -> sa.Select[*Row]:
+def _candidates(one: bool) -> sa.Select[*Row]:
+    found = sa.select(*(t.session.c[name] for name in _COLUMNS), *program_columns())
+    if one:
+        return found.where(t.session.c.id == bindparam("session_id"))
     ended = sa.func.coalesce(t.session.c.finished_tick, t.session.c.created_tick)
-    return sa.select(*(t.session.c[name] for name in _COLUMNS), *program_columns()).order_by(
-        ended.desc(), t.session.c.id.desc()
-    )
-
-
-@statement
-def _by_id() -> sa.Select[*Row]:
-    return sa.select(*(t.session.c[name] for name in _COLUMNS), *program_columns()).where(
-        t.session.c.id == bindparam("session_id")
-    )
+    return found.order_by(ended.desc(), t.session.c.id.desc())
 
 
 def candidates(transaction: Transaction) -> Iterator[Candidate]:
     """Yield all sessions in descending order of their end. A session that has not ended is ordered by its creation."""
-    return map(_candidate, transaction.stream(_newest_first()))
+    return map(_candidate, transaction.stream(_candidates(False)))
 
 
 def candidate(executor: Executor, session_id: int) -> Candidate | None:
     """Return the session with this id, or None."""
-    rows = executor.execute(_by_id(), {"session_id": session_id})
+    rows = executor.execute(_candidates(True), {"session_id": session_id})
     return _candidate(rows[0]) if rows else None
 
 
@@ -116,12 +103,10 @@ def _settled(delivered: bool) -> sa.ColumnElement[bool]:
         t.value.c.ended_at < bindparam("before", type_=sa.BigInteger),
         t.value.c.state != literal_column("'dead'"),
         # A task's result is kept as long as its attempt.
-        ~sa.exists(
-            sa.select(literal_column("1")).where(
-                t.attempt.c.id == t.value.c.pushed_by,
-                t.attempt.c.result_queue_id == t.value.c.queue_id,
-                t.attempt.c.result_seq == t.value.c.seq,
-            )
+        ~exists(
+            t.attempt.c.id == t.value.c.pushed_by,
+            t.attempt.c.result_queue_id == t.value.c.queue_id,
+            t.attempt.c.result_seq == t.value.c.seq,
         ),
     )
     if delivered:
@@ -188,7 +173,6 @@ def delete_settled(
 
     Args:
         after: Delete only values with a higher seq.
-        size: How many values to delete at most.
         delivered: Delete only those that completed deliveries took.
 
     Returns:
@@ -204,14 +188,10 @@ def delete_settled(
 
 
 class DeliveredQueue(NamedTuple):
-    """A queue with values that deliveries took.
-
-    Attributes:
-        session: Name of its session, which is neither `open` nor pinned.
-    """
+    """A queue with values that deliveries took."""
 
     id: int
-    session: str
+    session: str  # name of its session, which is neither `open` nor pinned
 
 
 @statement
@@ -244,10 +224,7 @@ def _delete_deliveries() -> ReturningDelete[int]:
     newest = t.attempt.alias("newest")
     ended = sa.or_(t.attempt.c.status == literal_column("'completed'"), t.attempt.c.given_back_at.is_not(None))
     is_named = sa.or_(
-        *(
-            sa.exists(sa.select(literal_column("1")).where(link == t.attempt.c.id))
-            for link in (t.value.c.pushed_by, t.value.c.taken_by, t.returned.c.taken_by)
-        )
+        *(exists(link == t.attempt.c.id) for link in (t.value.c.pushed_by, t.value.c.taken_by, t.returned.c.taken_by))
     )
     # The newest stays, so that no number is used twice.
     number = (
@@ -255,9 +232,7 @@ def _delete_deliveries() -> ReturningDelete[int]:
         .where(newest.c.session_id == t.attempt.c.session_id, newest.c.task == t.attempt.c.task)
         .scalar_subquery()
     )
-    is_pinned = sa.exists(
-        sa.select(literal_column("1")).where(t.session.c.id == t.attempt.c.session_id, t.session.c.pinned)
-    )
+    is_pinned = exists(t.session.c.id == t.attempt.c.session_id, t.session.c.pinned)
     old = (
         sa.select(t.attempt.c.id)
         .where(
@@ -276,15 +251,7 @@ def _delete_deliveries() -> ReturningDelete[int]:
 
 
 def delete_deliveries(executor: Executor, before: int, after: int, size: int) -> list[int]:
-    """Delete deliveries that ended before a moment and that no value names any more.
-
-    Args:
-        after: Delete only attempts with a higher id.
-        size: How many to delete at most.
-
-    Returns:
-        The ids of those that were deleted.
-    """
+    """Delete deliveries that ended before a moment and that no value names any more."""
     return sorted(
         row[0] for row in executor.execute(_delete_deliveries(), {"before": before, "after": after, "size": size})
     )
@@ -301,10 +268,8 @@ def _delete_runs() -> ReturningDelete[int]:
             < sa.select(t.session.c.fence)
             .where(t.session.c.id == t.run.c.session_id, ~t.session.c.pinned)
             .scalar_subquery(),
-            ~sa.exists(sa.select(literal_column("1")).where(other.c.run_id == t.run.c.id)),
-            sa.exists(
-                sa.select(literal_column("1")).where(t.attempt.c.session_id == t.run.c.session_id, is_delivery())
-            ),
+            ~exists(other.c.run_id == t.run.c.id),
+            exists(t.attempt.c.session_id == t.run.c.session_id, is_delivery()),
         )
         .returning(t.run.c.id)
     )

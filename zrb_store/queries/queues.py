@@ -1,7 +1,4 @@
-"""Find and create queues, and what they allow.
-
-What an overview of the queues reads: those of sessions that only hold queues, and those with held values.
-"""
+"""Find and create queues, limit their deliveries, and read what an overview of queues shows."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
 def _queue_id() -> sa.Select[int]:
     return (
         sa.select(t.queue.c.id)
-        .select_from(t.queue.join(t.session, t.session.c.id == t.queue.c.session_id))
+        .select_from(t.queue.join(t.session))
         .where(t.session.c.name == bindparam("session"), t.queue.c.name == bindparam("queue"))
     )
 
@@ -67,7 +64,7 @@ def _create_queue(dialect_name: str) -> ReturningInsert[int]:
 def _queues() -> sa.Select[str, int]:
     return (
         sa.select(t.queue.c.name, t.queue.c.id)
-        .select_from(t.queue.join(t.session, t.session.c.id == t.queue.c.session_id))
+        .select_from(t.queue.join(t.session))
         .where(t.session.c.name == bindparam("session"))
         .order_by(t.queue.c.id)
     )
@@ -112,25 +109,15 @@ def set_max_deliveries(executor: Executor, queue_id: int, limit: int | None) -> 
 
 
 class HeldValues(NamedTuple):
-    """Values of one queue that a running attempt has taken.
-
-    Attributes:
-        queue_id: The queue.
-        session: Name of the attempt's session.
-        task: Its task.
-        number: Its number.
-        values: How many values it has taken.
-        since: When it took the first of them, in microseconds.
-        run: Its run, whose process may have died.
-    """
+    """Values of one queue that a running attempt has taken."""
 
     queue_id: int
-    session: str
+    session: str  # name of the attempt's session
     task: str
     number: int
-    values: int
-    since: int
-    run: RunRecord
+    values: int  # how many values it has taken
+    since: int  # when it took the first of them, in microseconds
+    run: RunRecord  # its run, whose process may have died
 
 
 @statement
@@ -148,7 +135,7 @@ def _held() -> sa.Select[*Row]:
             *run_columns,
         )
         .select_from(
-            t.attempt.join(t.run, t.run.c.id == t.attempt.c.run_id)
+            t.attempt.join(t.run)
             .join(holder, holder.c.id == t.attempt.c.session_id)
             .join(t.value, t.value.c.taken_by == t.attempt.c.id)
         )
@@ -170,7 +157,7 @@ def held_values(executor: Executor) -> list[HeldValues]:
 def _open() -> sa.Select[int]:
     return (
         sa.select(t.queue.c.id)
-        .select_from(t.queue.join(t.session, t.session.c.id == t.queue.c.session_id))
+        .select_from(t.queue.join(t.session))
         .where(t.session.c.status == literal_column("'open'"), sessions.is_not_completed())
         .order_by(t.queue.c.id.desc())
         .limit(bindparam("most", type_=sa.Integer))
@@ -183,31 +170,18 @@ def queues_of_open_sessions(executor: Executor, most: int) -> list[int]:
 
 
 class QueueState(NamedTuple):
-    """What a queue has now.
-
-    Attributes:
-        queue_id: Its id.
-        session_id: The id of its session.
-        session: The name of its session.
-        status: The stored status of its session.
-        queue: Its name.
-        max_deliveries: How often it delivers a value; None for any number.
-        live: How many values are live.
-        oldest_at: When the oldest of these was pushed, in microseconds.
-        dead: How many values are dead.
-        died_at: When the last of these died.
-    """
+    """What a queue has now."""
 
     queue_id: int
     session_id: int
     session: str
-    status: str
+    status: str  # the stored status of its session
     queue: str
-    max_deliveries: int | None
-    live: int
-    oldest_at: int | None
-    dead: int
-    died_at: int | None
+    max_deliveries: int | None  # how often it delivers a value; None for any number
+    live: int  # how many values are live
+    oldest_at: int | None  # when the oldest of these was pushed, in microseconds
+    dead: int  # how many values are dead
+    died_at: int | None  # when the last of these died
 
 
 @statement
@@ -242,7 +216,7 @@ def _states(dialect_name: str) -> sa.Select[*Row]:
             dead.c.at,
         )
         .select_from(
-            t.queue.join(t.session, t.session.c.id == t.queue.c.session_id)
+            t.queue.join(t.session)
             .outerjoin(live, live.c.queue_id == t.queue.c.id)
             .outerjoin(oldest, sa.and_(oldest.c.queue_id == live.c.queue_id, oldest.c.seq == live.c.oldest))
             .outerjoin(dead, dead.c.queue_id == t.queue.c.id)

@@ -9,30 +9,22 @@ from zrb_store.db.columns import RUN
 from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
-from zrb_store.queries.clock import draw, given_moment, given_tick
-from zrb_store.queries.give_back import undo_ended
+from zrb_store.queries.attempts import is_standing
+from zrb_store.queries.clock import draw
 from zrb_store.records import RunRecord, SessionRecord
 
 if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningUpdate
+    pass
 
 
 class HoldingRun(NamedTuple):
-    """A run whose attempts hold values of a queue, or have pushed the value that comes next.
+    """A run whose attempts hold values of a queue, or have pushed the value that comes next."""
 
-    Attributes:
-        run: The run, which has not ended.
-        session: Name of its session.
-        session_id: Its session.
-        home_id: The session of the queue.
-        is_delivery: Whether it holds them by a delivery, which is given back whole.
-    """
-
-    run: RunRecord
+    run: RunRecord  # the run, which has not ended
     session: str
     session_id: int
-    home_id: int
-    is_delivery: bool
+    home_id: int  # the session of the queue
+    is_delivery: bool  # whether it holds them by a delivery, which is given back whole
 
 
 @made_once
@@ -58,8 +50,8 @@ def _holding_runs() -> sa.Select[*Row]:
     taken = t.value.alias("taken")
     # Other values that it pushed are found when they come next: to look for them all would read all it ever pushed.
     pushers_of_next = [_pusher_of_next(_next().c.seq.asc()), _pusher_of_next(_next().c.seq.desc())]
-    # What its completed steps have counts too if it has taken a value of another session outside of them: they may rest
-    # on that value, and then come back with it (promise 11).
+    # What its completed steps have counts too if it has taken a value of another session outside of them: they may
+    # depend on that value, and then come back with it (promise 11).
     elsewhere = t.queue.alias("elsewhere")
     takes_elsewhere = sa.exists(
         sa.select(literal_column("1"))
@@ -73,8 +65,7 @@ def _holding_runs() -> sa.Select[*Row]:
             step.c.session_id == t.attempt.c.session_id,
             step.c.step_of == t.attempt.c.task,
             step.c.parent_id == t.attempt.c.id,
-            step.c.status == literal_column("'completed'"),
-            step.c.given_back_at.is_(None),
+            is_standing(step),
         )
         .correlate(t.attempt)
     )
@@ -99,7 +90,7 @@ def _holding_runs() -> sa.Select[*Row]:
     return (
         sa.select(*(t.run.c[name] for name in RUN), t.session.c.name, t.session.c.id, t.queue.c.session_id, is_delivery)
         .select_from(
-            t.attempt.join(t.run, t.run.c.id == t.attempt.c.run_id)
+            t.attempt.join(t.run)
             .join(t.session, t.session.c.id == t.attempt.c.session_id)
             .join(t.queue, t.queue.c.id == bindparam("queue_id"))
         )
@@ -122,28 +113,11 @@ def holding_runs(executor: Executor, queue_id: int) -> list[HoldingRun]:
     ]
 
 
-@statement
-def _lose_attempts() -> ReturningUpdate[int]:
-    return (
-        sa.update(t.attempt)
-        .where(t.attempt.c.run_id == bindparam("of_run"), t.attempt.c.status == literal_column("'running'"))
-        .values(status=literal_column("'lost'"), ended_at=given_moment(), ended_tick=given_tick())
-        .returning(t.attempt.c.id)
-    )
-
-
 def take_over(
     transaction: Transaction, dead: RunRecord, of_session: SessionRecord, run_columns: Params, reason: str
 ) -> None:
-    """End a dead run in the name of a run that only reclaims, and undo what its attempts did to other sessions.
-
-    Args:
-        dead: The run.
-        of_session: Its session.
-        run_columns: What is stored with the reclaiming run, as for `runs.start`.
-    """
+    """End a dead run in the name of a run that only reclaims, and undo what its attempts did to other sessions."""
     kept = {name: getattr(of_session, name) for name in ("project", "task", "inputs", "parent")}
     run_id, _ = runs.start(transaction, of_session, 0, run_columns, {**kept, "path": json.dumps(of_session.path)})
-    lost = transaction.execute(_lose_attempts(), {"of_run": dead.id, **draw(transaction).params})
-    undo_ended(transaction, [row[0] for row in lost], reason)
+    runs.end_attempts(transaction, dead.id, "lost", draw(transaction), reason)
     runs.end(transaction, of_session.id, run_id, "interrupted")

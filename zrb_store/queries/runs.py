@@ -1,23 +1,22 @@
-"""Start, end and read the runs of a session.
+"""Start, end and read the runs of a session, and find the newest result of a task.
 
-What sessions are of: their project, their task, or else the program that ran them; and the names of paths.
-
-What `last` reads: the newest result of a task.
+A session is of a project, and of its main task, or else of the program that last ran it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
-from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import Params, bindparam, exists, literal_column, sa, statement, t
 from zrb_store.db.dialect import new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.masking import ErrorText
 from zrb_store.process import Projects, program_of
-from zrb_store.queries.clock import draw, given_moment, given_tick
+from zrb_store.queries.attempts import is_standing
+from zrb_store.queries.clock import Moment, draw, given_moment, given_tick
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -40,28 +39,21 @@ def record(row: Row) -> RunRecord:
 
 
 @statement
-def _in_order() -> sa.Select[*Row]:
-    return selection().where(t.run.c.session_id == bindparam("session_id")).order_by(t.run.c.number)
-
-
-@statement
-def _last() -> sa.Select[*Row]:
-    return (
-        selection()
-        .where(t.run.c.session_id == bindparam("session_id"))
-        .order_by(t.run.c.number.desc())
-        .limit(literal_column("1"))
-    )
+def _of_session(last: bool) -> sa.Select[*Row]:
+    found = selection().where(t.run.c.session_id == bindparam("session_id"))
+    if last:
+        return found.order_by(t.run.c.number.desc()).limit(literal_column("1"))
+    return found.order_by(t.run.c.number)
 
 
 def of_session(executor: Executor, session_id: int) -> list[RunRecord]:
     """Return all runs of the session, the oldest first."""
-    return [record(row) for row in executor.execute(_in_order(), {"session_id": session_id})]
+    return [record(row) for row in executor.execute(_of_session(False), {"session_id": session_id})]
 
 
 def last(executor: Executor, session_id: int) -> RunRecord | None:
     """Return the newest run of the session, or None."""
-    rows = executor.execute(_last(), {"session_id": session_id})
+    rows = executor.execute(_of_session(True), {"session_id": session_id})
     return record(rows[0]) if rows else None
 
 
@@ -152,7 +144,6 @@ def start(
     """Start a run, which gets the lease of the session. The caller has checked that no other run is live.
 
     Args:
-        session_record: The session.
         lease: How long the lease lasts, in microseconds.
         run_columns: The columns of the run, except its number and its times.
         session_columns: `project`, `task`, `path`, `inputs` and `parent` of the session.
@@ -202,18 +193,16 @@ def _keep_error() -> sa.Update:
         sa.update(t.run)
         .where(
             t.run.c.id == bindparam("of_run"),
-            ~sa.exists(
-                sa.select(literal_column("1")).where(
-                    t.attempt.c.run_id == bindparam("of_run"),
-                    t.attempt.c.error_type.is_not(None),
-                    sa.or_(
-                        bindparam("says_little", type_=sa.Boolean),
-                        sa.and_(
-                            t.attempt.c.error_type == bindparam("error_type"),
-                            t.attempt.c.error_message == bindparam("error_message"),
-                        ),
+            ~exists(
+                t.attempt.c.run_id == bindparam("of_run"),
+                t.attempt.c.error_type.is_not(None),
+                sa.or_(
+                    bindparam("says_little", type_=sa.Boolean),
+                    sa.and_(
+                        t.attempt.c.error_type == bindparam("error_type"),
+                        t.attempt.c.error_message == bindparam("error_message"),
                     ),
-                )
+                ),
             ),
         )
         .values({name: bindparam(name) for name in _ERROR})
@@ -221,13 +210,21 @@ def _keep_error() -> sa.Update:
 
 
 @statement
-def _interrupt_attempts() -> ReturningUpdate[int]:
+def _end_attempts(status: Literal["interrupted", "lost"]) -> ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
         .where(t.attempt.c.run_id == bindparam("of_run"), t.attempt.c.status == literal_column("'running'"))
-        .values(status=literal_column("'interrupted'"), ended_at=given_moment(), ended_tick=given_tick())
+        .values(status=literal_column(f"'{status}'"), ended_at=given_moment(), ended_tick=given_tick())
         .returning(t.attempt.c.id)
     )
+
+
+def end_attempts(
+    transaction: Transaction, run_id: int, status: Literal["interrupted", "lost"], moment: Moment, reason: str
+) -> None:
+    """End the attempts of a run that are running, and undo what they must not leave behind."""
+    ended = transaction.execute(_end_attempts(status), {"of_run": run_id, **moment.params})
+    undo_ended(transaction, [row[0] for row in ended], reason)
 
 
 @statement
@@ -269,8 +266,7 @@ def end(
     if error is not None:
         kept = dict(zip(_ERROR, error, strict=True))
         transaction.execute(_keep_error(), {"of_run": run_id, "says_little": says_little, **kept})
-    interrupted = transaction.execute(_interrupt_attempts(), params)
-    undo_ended(transaction, [row[0] for row in interrupted], "interrupted")
+    end_attempts(transaction, run_id, "interrupted", moment, "interrupted")
     transaction.execute(_end_session(), params)
     return True
 
@@ -320,12 +316,11 @@ def is_of(projects: Projects) -> sa.ColumnElement[bool]:
 def _of_any_project() -> sa.Select[str, int]:
     return (
         sa.select(t.session.c.name, t.attempt.c.id)
-        .select_from(t.attempt.join(t.session, t.session.c.id == t.attempt.c.session_id))
+        .select_from(t.attempt.join(t.session))
         .where(
             t.session.c.status == literal_column("'completed'"),
             t.attempt.c.task == bindparam("task"),
-            t.attempt.c.status == literal_column("'completed'"),
-            t.attempt.c.given_back_at.is_(None),
+            is_standing(),
             t.attempt.c.result_seq.is_not(None),
         )
         .order_by(t.attempt.c.ended_tick.desc(), t.attempt.c.id.desc())
@@ -333,14 +328,11 @@ def _of_any_project() -> sa.Select[str, int]:
 
 
 @statement
-def _newest_of_any_project() -> sa.Select[str, int]:
-    return _of_any_project().limit(literal_column("1"))
-
-
-@statement
-def _newest_in_folder() -> sa.Select[str, int]:
-    in_folder = sa.or_(t.session.c.project == bindparam("folder"), t.session.c.project.is_(None))
-    return _newest_of_any_project().construct.where(in_folder)
+def _newest_result(in_folder: bool) -> sa.Select[str, int]:
+    found = _of_any_project()
+    if in_folder:
+        found = found.where(sa.or_(t.session.c.project == bindparam("folder"), t.session.c.project.is_(None)))
+    return found.limit(literal_column("1"))
 
 
 def newest_result(
@@ -349,12 +341,8 @@ def newest_result(
     """Find the newest attempt of a task that completed with a result and stands, among completed sessions.
 
     Args:
-        task: Name of the task, which need not be the main task.
         projects: Search only sessions of these projects or of none; None for all sessions.
         of: Search only sessions of this main task, or else of this program: its path, or the last part of that.
-
-    Returns:
-        The session's name and the attempt's id, or None.
     """
     if of is None:
         rows = transaction.execute(*_newest(task, projects))
@@ -370,10 +358,10 @@ def newest_result(
 
 def _newest(task: str, projects: Projects | None) -> tuple[Runnable, dict[str, str]]:
     if projects is None:
-        return _newest_of_any_project(), {"task": task}
+        return _newest_result(False), {"task": task}
     if len(projects.folders) == 1:  # the SQL of this one is stored
-        return _newest_in_folder(), {"task": task, "folder": projects.folders[0]}
-    return _newest_of_any_project().construct.where(_may_be_of(projects)), {"task": task}
+        return _newest_result(True), {"task": task, "folder": projects.folders[0]}
+    return _of_any_project().where(_may_be_of(projects)).limit(literal_column("1")), {"task": task}
 
 
 def _may_be_of(projects: Projects) -> sa.ColumnElement[bool]:

@@ -1,13 +1,10 @@
-"""Find, create, update, pin and delete sessions.
-
-The names of sessions, for commands that accept the beginning of a name.
-"""
+"""Find, create, update, pin and delete sessions, and find their names."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from zrb_store.db.columns import SESSION, readable
 from zrb_store.db.core import bindparam, literal_column, sa, statement, t
@@ -50,12 +47,8 @@ def find(executor: Executor, name: str, *, lock: bool = False, even_damaged: boo
     """Find the session with this name.
 
     Args:
-        name: The session's full name.
         lock: Lock its row until the transaction ends, in order to change it.
         even_damaged: Lock the row even if it is damaged.
-
-    Returns:
-        The session, or None if there is none.
     """
     rows = executor.execute(_by_name(lock), {"name": name})
     found = record(rows[0]) if rows else None
@@ -110,7 +103,6 @@ def set_tasks(executor: Executor, session_id: int, fence: int, tasks: Mapping[st
     """Store which tasks a session has.
 
     Args:
-        fence: Fence number of the run that stores them.
         tasks: Maps the name of each task, in order, to `waiting` or `skipped`.
 
     Returns:
@@ -135,13 +127,9 @@ def last_child_number(executor: Executor, parent: str) -> int:
 
 
 @statement
-def _parent() -> sa.Select[str, str | None]:
-    return sa.select(t.session.c.name, t.session.c.parent).where(t.session.c.id == bindparam("session_id"))
-
-
-@statement
-def _parent_by_name() -> sa.Select[str, str | None]:
-    return sa.select(t.session.c.name, t.session.c.parent).where(t.session.c.name == bindparam("name"))
+def _parent(by: Literal["id", "name"]) -> sa.Select[str, str | None]:
+    is_it = t.session.c.id == bindparam("session_id") if by == "id" else t.session.c.name == bindparam("name")
+    return sa.select(t.session.c.name, t.session.c.parent).where(is_it)
 
 
 def are_related(executor: Executor, one: int, other: int) -> bool:
@@ -152,13 +140,13 @@ def are_related(executor: Executor, one: int, other: int) -> bool:
 
 def _line_of_descent(executor: Executor, session_id: int) -> list[str]:
     """Return the name of a session, then that of its parent, and so on; nothing if the session was deleted."""
-    rows = executor.execute(_parent(), {"session_id": session_id})
+    rows = executor.execute(_parent("id"), {"session_id": session_id})
     line: list[str] = []
     while rows:
         name, parent = rows[0]
         line.append(name)
         name = parent.partition("/")[0] if isinstance(parent, str) else ""  # it may be damaged
-        rows = [] if name in line else executor.execute(_parent_by_name(), {"name": name})
+        rows = [] if name in line else executor.execute(_parent("name"), {"name": name})
     return line
 
 

@@ -1,21 +1,18 @@
-"""What `show` reads of a session: its attempts, and its queues with the numbers of their values.
-
-What `log` reads: attempts with their tracebacks.
-
-What `diff` reads: the values of a queue that stand, that is, are live or taken, and the results of steps.
-"""
+"""What `show`, `log` and `diff` read of a session: its attempts, the counts of its queues, and its steps' results."""
 
 from __future__ import annotations
 
+import functools
 import json
 import operator
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
+from zrb_store.db.core import bindparam, exists, literal_column, sa, statement, t
 from zrb_store.db.dialect import among, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts
+from zrb_store.queries.attempts import attempt_as, is_standing
 from zrb_store.queries.by_hand import is_dead
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
@@ -35,22 +32,16 @@ def _summary() -> sa.Select[int, int | None, bool]:
     return sa.select(
         now(),
         sa.select(sa.func.count()).where(of_session, no_step()).scalar_subquery(),
-        sa.exists(sa.select(literal_column("1")).where(of_session, t.attempt.c.step_of.is_not(None))),
+        exists(of_session, t.attempt.c.step_of.is_not(None)),
     )
 
 
 class AttemptSummary(NamedTuple):
-    """What is read of a session first.
+    """What is read of a session first."""
 
-    Attributes:
-        moment: The database's clock, in microseconds.
-        attempts: The number of attempts, steps not counted.
-        has_steps: Whether it has steps.
-    """
-
-    moment: int
-    attempts: int
-    has_steps: bool
+    moment: int  # the database's clock, in microseconds
+    attempts: int  # the number of attempts, steps not counted
+    has_steps: bool  # whether it has steps
 
 
 def attempt_summary(executor: Executor, session_id: int) -> AttemptSummary:
@@ -70,21 +61,14 @@ def queue_names(executor: Executor, session_id: int) -> dict[int, str]:
 
 
 class QueueSummary(NamedTuple):
-    """A queue of a session.
-
-    Attributes:
-        values: The number of its values, live or not.
-        live: The number of its live values.
-        dead: The number of its values that are dead now.
-        max_deliveries: How often each of its values is delivered at most now; None if that is not limited.
-    """
+    """A queue of a session."""
 
     id: int
     name: str
-    values: int
-    live: int
-    dead: int
-    max_deliveries: int | None
+    values: int  # the number of its values, live or not
+    live: int  # the number of its live values
+    dead: int  # the number of its values that are dead now
+    max_deliveries: int | None  # how often each of its values is delivered at most now; None if that is not limited
 
 
 @statement
@@ -112,12 +96,7 @@ def _summaries(
 def queue_summaries(
     executor: Executor, session_id: int, name: str | None = None, *, at: Moment | None = None
 ) -> list[QueueSummary]:
-    """Return the queues of a session, in the order of their first pushes.
-
-    Args:
-        name: Count only the values of this queue.
-        at: A moment: count the values as they were then.
-    """
+    """Return the queues of a session, in the order of their first pushes."""
     params = {"session_id": session_id, "queue": name, **(at.bounds if at else {})}
     rows = executor.execute(_summaries(name is not None, at is not None), params)
     found = [QueueSummary(*row) for row in sorted(rows, key=operator.itemgetter(0))]
@@ -177,16 +156,11 @@ def _tasks(then: bool) -> sa.Select[str, int | None, int]:
 
 
 class AttemptedTask(NamedTuple):
-    """A task that has attempts.
-
-    Attributes:
-        last: The number of its last attempt.
-        attempts: How many attempts it has.
-    """
+    """A task that has attempts."""
 
     task: str
-    last: int
-    attempts: int
+    last: int  # the number of its last attempt
+    attempts: int  # how many attempts it has
 
 
 def attempted_tasks(executor: Executor, session_id: int, moment: Moment | None = None) -> list[AttemptedTask]:
@@ -252,38 +226,25 @@ def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> set[int]:
 
 
 @statement
-def _all() -> sa.Select[*Row]:
+def _logged(of: Literal["session", "task", "step"]) -> sa.Select[*Row]:
     around = t.attempt.alias("around")
     number_around = sa.select(around.c.number).where(around.c.id == t.attempt.c.parent_id).scalar_subquery()
-    return (
+    found = (
         attempts_without("arguments")
         .add_columns(number_around, has_output())
         .order_by(sa.func.coalesce(t.attempt.c.parent_id, t.attempt.c.id), t.attempt.c.id)
     )
-
-
-@statement
-def _output_of_task() -> sa.Select[*Row]:
-    return _all().construct.where(sa.or_(sa.and_(of_task(), no_step()), t.attempt.c.step_of == bindparam("task")))
-
-
-@statement
-def _of_step() -> sa.Select[*Row]:
-    return _all().construct.where(of_task(), ~no_step())
+    if of == "task":
+        return found.where(sa.or_(sa.and_(of_task(), no_step()), t.attempt.c.step_of == bindparam("task")))
+    return found.where(of_task(), ~no_step()) if of == "step" else found
 
 
 class LoggedAttempt(NamedTuple):
-    """An attempt as `log` shows it.
+    """An attempt as `log` shows it."""
 
-    Attributes:
-        record: Its record, with the traceback.
-        around: Name of the attempt around it, if it is one of a step and that one still exists.
-        printed: Whether it has output.
-    """
-
-    record: AttemptRecord
-    around: str | None
-    printed: bool
+    record: AttemptRecord  # its record, with the traceback
+    around: str | None  # name of the attempt around it, if it is one of a step and that one still exists
+    printed: bool  # whether it has output
 
 
 def attempts_with_errors(
@@ -294,55 +255,34 @@ def attempts_with_errors(
     Args:
         task: Only attempts of this task and of its steps.
         is_step: `task` is the id of a step: yield only attempts of this step.
-
-    Yields:
-        The attempts.
     """
-    statement = _all() if task is None else _of_step() if is_step else _output_of_task()
+    statement = _logged("session" if task is None else "step" if is_step else "task")
     for *columns, number, printed in transaction.stream(statement, {"session_id": session_id, "task": task}):
         record = attempts.record(tuple(columns))
         yield LoggedAttempt(record, None if number is None else f"{record.step_of}#{number}", bool(printed))
 
 
 @statement
-def _standing() -> sa.Select[str]:
-    return (
-        sa.select(whole_text())
-        .where(
-            t.value.c.queue_id == bindparam("queue_id"),
-            t.value.c.state.in_([literal_column("'live'"), literal_column("'taken'")]),
-        )
-        .order_by(t.value.c.seq)
-    )
-
-
-@statement
-def _count_standing() -> sa.Select[int]:
-    return sa.select(sa.func.count()).where(
-        t.value.c.queue_id == bindparam("queue_id"),
-        t.value.c.state.in_([literal_column("'live'"), literal_column("'taken'")]),
-    )
+def _standing(count: bool) -> sa.Select[str] | sa.Select[int]:
+    states = [literal_column("'live'"), literal_column("'taken'")]
+    of_queue = (t.value.c.queue_id == bindparam("queue_id"), t.value.c.state.in_(states))
+    if count:
+        return sa.select(sa.func.count()).where(*of_queue)
+    return sa.select(whole_text()).where(*of_queue).order_by(t.value.c.seq)
 
 
 def standing_data(transaction: Transaction, queue_id: int) -> Iterator[str]:
     """Yield the encoded values of a queue that are live or taken, in the order of the queue."""
-    return (row[0] for row in transaction.stream(_standing(), {"queue_id": queue_id}))
+    return (row[0] for row in transaction.stream(_standing(False), {"queue_id": queue_id}))
 
 
 def count_standing(transaction: Transaction, queue_id: int) -> int:
     """Count the values that `standing_data` reads."""
-    number: int = transaction.execute(_count_standing(), {"queue_id": queue_id})[0][0]
+    number: int = transaction.execute(_standing(True), {"queue_id": queue_id})[0][0]
     return number
 
 
-@made_once
-def _a() -> sa.FromClause:
-    return t.attempt.alias("a")
-
-
-@made_once
-def _b() -> sa.FromClause:
-    return t.attempt.alias("b")
+_a, _b = functools.partial(attempt_as, "a"), functools.partial(attempt_as, "b")
 
 
 def _of(step: sa.FromClause, session: str) -> sa.ColumnElement[bool]:
@@ -351,8 +291,7 @@ def _of(step: sa.FromClause, session: str) -> sa.ColumnElement[bool]:
         step.c.session_id == bindparam(session),
         step.c.step_of.is_not(None),
         step.c.step.is_not(None),
-        step.c.status == literal_column("'completed'"),
-        step.c.given_back_at.is_(None),
+        is_standing(step),
         step.c.restorable,
     )
 
@@ -377,30 +316,19 @@ def _steps_of_b() -> sa.Select[str | None, str | None, str | None, str | None]:
         sa.select(_b().c.step_of, _b().c.step, sa.null(), _b().c.result)
         .where(
             _of(_b(), "b"),
-            ~sa.exists(
-                sa.select(literal_column("1")).where(
-                    _of(_a(), "a"), sa.and_(_b().c.step_of == _a().c.step_of, _b().c.step == _a().c.step)
-                )
-            ),
+            ~exists(_of(_a(), "a"), sa.and_(_b().c.step_of == _a().c.step_of, _b().c.step == _a().c.step)),
         )
         .order_by(_b().c.id)
     )
 
 
 class ComparedStep(NamedTuple):
-    """A step of which the stored results in two sessions differ.
-
-    Attributes:
-        task: Name of the task.
-        step: Name of the step.
-        a: Its encoded result in the one session; None if it is not done there.
-        b: The same of the other session.
-    """
+    """A step of which the stored results in two sessions differ."""
 
     task: str
     step: str
-    a: str | None
-    b: str | None
+    a: str | None  # its encoded result in the one session; None if it is not done there
+    b: str | None  # the same of the other session
 
 
 def differing_steps(transaction: Transaction, a: int, b: int) -> Iterator[ComparedStep]:

@@ -1,7 +1,4 @@
-"""What `stats` reads: how often each task ran, how these runs ended, and how long they took.
-
-What `check` reads: sessions that are not done, what completed after them, and dead values.
-"""
+"""What `stats` and `check` read: how runs of a task ended and how long they took, what is not done, dead values."""
 
 from __future__ import annotations
 
@@ -28,30 +25,21 @@ def _ran() -> sa.ColumnElement[bool]:
 
 
 def _chosen(statement: sa.Select[*Ts], task: str | None, since: int | None) -> sa.Select[*Ts]:
-    statement = statement.select_from(t.run.join(t.session, t.session.c.id == t.run.c.session_id)).where(_ran())
+    statement = statement.select_from(t.run.join(t.session)).where(_ran())
     if task is not None:
         statement = statement.where(t.session.c.task == task)
     return statement if since is None else statement.where(t.run.c.started_at >= since)
 
 
 class Outcome(NamedTuple):
-    """The runs of one task that ended in the same way.
+    """The runs of one task that ended in the same way."""
 
-    Attributes:
-        project: The folder of the project, None for none.
-        task: The main task, None if it is not known.
-        outcome: `completed`, `failed`, `interrupted` or `lost`; None for those that have not ended.
-        runs: How many there are.
-        newest: The id of the one that started last.
-        ended_at: When the last of them ended, in microseconds.
-    """
-
-    project: str | None
-    task: str | None
-    outcome: str | None
-    runs: int
-    newest: int
-    ended_at: int | None
+    project: str | None  # the folder of the project, None for none
+    task: str | None  # the main task, None if it is not known
+    outcome: str | None  # `completed`, `failed`, `interrupted` or `lost`; None for those that have not ended
+    runs: int  # how many there are
+    newest: int  # the id of the one that started last
+    ended_at: int | None  # when the last of them ended, in microseconds
 
 
 def outcomes(executor: Executor, task: str | None = None, since: int | None = None) -> list[Outcome]:
@@ -86,31 +74,18 @@ def running(
 
 
 class RecentRun(NamedTuple):
-    """A run that has ended.
+    """A run that has ended."""
 
-    Attributes:
-        project: The folder of the project, None for none.
-        task: The main task, None if it is not known.
-        session: Name of its session.
-        outcome: `completed`, `failed`, `interrupted` or `lost`.
-        started_at: When it started, in microseconds.
-        ended_at: When it ended.
-    """
-
-    project: str | None
-    task: str | None
+    project: str | None  # the folder of the project, None for none
+    task: str | None  # the main task, None if it is not known
     session: str
-    outcome: str
-    started_at: int
-    ended_at: int
+    outcome: str  # `completed`, `failed`, `interrupted` or `lost`
+    started_at: int  # when it started, in microseconds
+    ended_at: int  # when it ended
 
 
 def recent_runs(executor: Executor, task: str | None, since: int | None, most: int) -> list[RecentRun]:
-    """Return the runs that have ended, those that began last first, of which there are at most so many.
-
-    Args:
-        most: How many runs to return at most.
-    """
+    """Return the runs that have ended, those that began last first, of which there are at most so many."""
     columns = (
         t.session.c.project,
         t.session.c.task,
@@ -127,9 +102,7 @@ def recent_runs(executor: Executor, task: str | None, since: int | None, most: i
 
 @statement
 def _places() -> sa.Select[int, str]:
-    places = sa.select(t.run.c.id, t.session.c.name).select_from(
-        t.run.join(t.session, t.session.c.id == t.run.c.session_id)
-    )
+    places = sa.select(t.run.c.id, t.session.c.name).select_from(t.run.join(t.session))
     return places.where(t.run.c.id == bindparam("run_id"))
 
 
@@ -214,21 +187,13 @@ def with_deliveries(executor: Executor, session_ids: Sequence[int]) -> set[int]:
 
 
 class DeadQueue(NamedTuple):
-    """A queue that has dead values.
-
-    Attributes:
-        session: Name of its session.
-        project: The folder of the session's project.
-        queue: Its name.
-        dead: How many of its values are dead.
-        at: When the last of them died, in microseconds.
-    """
+    """A queue that has dead values."""
 
     session: str
-    project: str | None
+    project: str | None  # the folder of the session's project
     queue: str
-    dead: int
-    at: int
+    dead: int  # how many of its values are dead
+    at: int  # when the last of them died, in microseconds
 
 
 @statement
@@ -250,10 +215,6 @@ def _dead_queues() -> sa.Select[str, str | None, str, int, int]:
 
 
 def dead_queues(executor: Executor, projects: Projects | None = None) -> list[DeadQueue]:
-    """Return the queues that have dead values, those whose values died last first.
-
-    Args:
-        projects: Only queues of sessions of these projects.
-    """
+    """Return the queues that have dead values, those whose values died last first."""
     statement = _dead_queues() if projects is None else _dead_queues().construct.where(is_of(projects))
     return [DeadQueue(*row) for row in executor.execute(statement, {})]

@@ -1,43 +1,26 @@
-"""Begin, complete and find steps: attempts inside an attempt (docs/promises.md, promise 11).
-
-Find the step that a person means.
-
-Completed steps, by task: how many stand, and which may not run again (docs/promises.md, promise 11).
-"""
+"""Begin, complete and find steps: attempts inside an attempt (docs/promises.md, promise 11)."""
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import InvalidArgument
-from zrb_store.queries.attempts import BegunAttempt, attempt_may_write
+from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_standing
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
-
-@made_once
-def _parent() -> sa.FromClause:
-    return t.attempt.alias("parent")
-
-
-@made_once
-def _other() -> sa.FromClause:
-    return t.attempt.alias("other")
+_parent, _other = functools.partial(attempt_as, "parent"), functools.partial(attempt_as, "other")
 
 
 def _session_of_parent() -> sa.ScalarSelect[int]:
     return sa.select(_parent().c.session_id).where(_parent().c.id == bindparam("attempt_id")).scalar_subquery()
-
-
-def standing() -> sa.ColumnElement[bool]:
-    """Return the condition that an attempt has completed and was not given back."""
-    return sa.and_(t.attempt.c.status == literal_column("'completed'"), t.attempt.c.given_back_at.is_(None))
 
 
 def is_running() -> sa.ColumnElement[bool]:
@@ -60,33 +43,19 @@ def is_running() -> sa.ColumnElement[bool]:
 
 
 class StepRecord(NamedTuple):
-    """The newest attempt of a step.
-
-    Attributes:
-        id: The attempt's id.
-        number: The attempt's number.
-        step_number: The step's number within its task.
-        status: The attempt's status.
-        restorable: Whether its result could be stored.
-        given_back: Whether it was given back.
-        once: Whether it may not be repeated unless a person lets it.
-        kept: Whether a person has kept it: `fork` copied it, or `mark` wrote it.
-        started_at: When it began, in microseconds.
-        arguments: Its encoded arguments; None if a person marked the step as completed before it ever began.
-        result: Its encoded result, or None.
-    """
+    """The newest attempt of a step."""
 
     id: int
     number: int
-    step_number: int
+    step_number: int  # the step's number within its task
     status: str
-    restorable: bool
-    given_back: bool
-    once: bool
-    kept: bool
-    started_at: int
-    arguments: str | None
-    result: str | None
+    restorable: bool  # whether its result could be stored
+    given_back: bool  # whether it was given back
+    once: bool  # whether it may not be repeated unless a person lets it
+    kept: bool  # whether a person has kept it: `fork` copied it, or `mark` wrote it
+    started_at: int  # when it began, in microseconds
+    arguments: str | None  # its encoded arguments; None if a person marked the step as completed before it ever began
+    result: str | None  # its encoded result, or None
 
     @property
     def stands(self) -> bool:
@@ -208,9 +177,6 @@ def begin(
     """Begin the next attempt of a step.
 
     Args:
-        parent_id: The attempt that the step runs in.
-        task: Name of that attempt's task.
-        number: The step's number within the task.
         arguments: Its encoded arguments, for comparison.
         once: Whether it must not be repeated unless a person lets it.
         known: The number of its newest attempt that the caller knows of, or 0.
@@ -256,8 +222,6 @@ def complete(executor: Executor, step_id: int, result: str, *, restorable: bool)
     """Mark a running attempt of a step as completed.
 
     Args:
-        step_id: The attempt.
-        result: Its encoded result.
         restorable: Whether the stored result can stand for the step in a later attempt of its task.
 
     Returns:
@@ -294,25 +258,20 @@ def close_running(executor: Executor, parent_id: int) -> list[int]:
 def _standing_of_task() -> sa.Select[int, str, str | None, bool]:
     return (
         sa.select(t.attempt.c.id, t.attempt.c.task, t.attempt.c.step, t.attempt.c.once)
-        .where(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"), standing())
+        .where(
+            t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"), is_standing()
+        )
         .order_by(t.attempt.c.id.desc())
     )
 
 
 class StandingStep(NamedTuple):
-    """A completed step that was not given back.
+    """A completed step that was not given back."""
 
-    Attributes:
-        id: The id of the attempt that completed.
-        task: The step's id within its session: TASK/NUMBER.
-        step: Its name.
-        once: Whether it may not be repeated unless a person lets it.
-    """
-
-    id: int
-    task: str
+    id: int  # the id of the attempt that completed
+    task: str  # the step's id within its session: TASK/NUMBER
     step: str
-    once: bool
+    once: bool  # whether it may not be repeated unless a person lets it
 
 
 def standing_of_task(executor: Executor, session_id: int, task: str) -> list[StandingStep]:
@@ -339,24 +298,15 @@ def let_repeat(executor: Executor, session_id: int, task: str) -> None:
     executor.execute(_let_repeat(), {"session_id": session_id, "of_task": task})
 
 
-def _name() -> sa.Select[str | None]:
-    of_task = sa.and_(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"))
-    return sa.select(t.attempt.c.step).where(of_task)
-
-
 @statement
-def _by_name() -> sa.Select[str | None]:
-    return _name().where(t.attempt.c.step == bindparam("step")).limit(literal_column("1"))
-
-
-@statement
-def _by_number() -> sa.Select[str | None]:
-    return _name().where(t.attempt.c.step_number == bindparam("number", type_=sa.Integer)).limit(literal_column("1"))
-
-
-@statement
-def _names() -> sa.Select[str | None]:
-    return _name().distinct().order_by(t.attempt.c.step)
+def _names(by: Literal["name", "number"] | None) -> sa.Select[str | None]:
+    of_task = (t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"))
+    found = sa.select(t.attempt.c.step).where(*of_task)
+    if by is None:
+        return found.distinct().order_by(t.attempt.c.step)
+    number = bindparam("number", type_=sa.Integer)
+    is_it = t.attempt.c.step == bindparam("step") if by == "name" else t.attempt.c.step_number == number
+    return found.where(is_it).limit(literal_column("1"))
 
 
 def number_of(task: str, reference: str) -> int | None:
@@ -372,26 +322,22 @@ def find(executor: Executor, session_id: int, task: str, reference: str) -> str 
         reference: Name of the step, or its id. The name goes first.
     """
     of_task: Params = {"session_id": session_id, "task": task}
-    rows = executor.execute(_by_name(), {**of_task, "step": reference})
+    rows = executor.execute(_names("name"), {**of_task, "step": reference})
     number = number_of(task, reference)
     if not rows and number is not None:
-        rows = executor.execute(_by_number(), {**of_task, "number": number})
+        rows = executor.execute(_names("number"), {**of_task, "number": number})
     return rows[0][0] if rows else None
 
 
 def names(executor: Executor, session_id: int, task: str) -> list[str]:
     """Return the names of the steps of a task that have begun."""
-    return [row[0] for row in executor.execute(_names(), {"session_id": session_id, "task": task})]
+    return [row[0] for row in executor.execute(_names(None), {"session_id": session_id, "task": task})]
 
 
 def refuse_repeating(
     executor: Executor, session: str, session_id: int, tasks: Iterable[str], *, without: Collection[int] = ()
 ) -> None:
     """Refuse to let tasks start over that have completed a step which was declared `once`.
-
-    Args:
-        tasks: Names of the tasks.
-        without: Ids of steps that do not count: they are given back for another reason.
 
     Raises:
         InvalidArgument: There is such a step.
@@ -412,7 +358,7 @@ def _count_done(dialect_name: str) -> sa.Select[str | None, int]:
         .where(
             t.attempt.c.session_id == bindparam("session_id"),
             t.attempt.c.step_of.is_not(None),
-            standing(),
+            is_standing(),
             t.attempt.c.restorable,
             sa.not_(among(dialect_name, t.attempt.c.id, "without")),
         )
@@ -421,11 +367,7 @@ def _count_done(dialect_name: str) -> sa.Select[str | None, int]:
 
 
 def count_done(executor: Executor, session_id: int, *, without: Iterable[int] = ()) -> dict[str, int]:
-    """Return, by task, how many steps need not run again in the task's next attempt.
-
-    Args:
-        without: Ids of steps that do not count.
-    """
+    """Return, by task, how many steps need not run again in the task's next attempt."""
     params = {"session_id": session_id, "without": json.dumps(list(without))}
     rows = executor.execute(_count_done(executor.dialect_name), params)
     return {row[0]: row[1] for row in rows}

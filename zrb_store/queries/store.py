@@ -1,7 +1,4 @@
-"""What `db` reads: how many rows a store has, and who runs its sessions.
-
-The interface of the attempt that owns a change to a queue.
-"""
+"""What `db` reads of a whole store, and the interface of the attempt that owns a change."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ def _holders() -> sa.Select[str, str, str | None, str | None, int, str | None]:
     # This reads an older store, so it may use only columns of the first revision.
     return (
         sa.select(t.session.c.name, *(t.run.c[name] for name in Holder._fields[1:]))
-        .select_from(t.run.join(t.session, t.session.c.id == t.run.c.session_id))
+        .select_from(t.run.join(t.session))
         .where(t.run.c.ended_at.is_(None), t.run.c.lease_expires_at > now())
         .order_by(t.run.c.id)
     )

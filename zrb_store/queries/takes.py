@@ -1,10 +1,9 @@
-"""A hint where the live values of a queue begin, so that a backup or another old snapshot does not slow each pop down.
+"""Take the values of queues.
 
-As long as a snapshot may need them, PostgreSQL keeps the entries of values that were taken in the index of the live
-ones; a search from the beginning of the queue reads them all. A search that starts at the hint makes sure, in the same
-statement, that nothing can have come back before it. SQLite has no such entries, and no hints.
-
-Take the values of queues.
+A hint tells where the live values of a queue begin, so that a backup or another old snapshot does not slow each pop
+down. As long as a snapshot may need them, PostgreSQL keeps the entries of values that were taken in the index of the
+live ones; a search from the beginning of the queue reads them all. A search that starts at the hint makes sure, in the
+same statement, that nothing can have come back before it. SQLite has no such entries, and no hints.
 """
 
 from __future__ import annotations
@@ -34,17 +33,11 @@ _LASTS = 10.0  # seconds for which a hint is used, in case that somebody has cha
 
 
 class Front(NamedTuple):
-    """Where the live values of a queue begin.
+    """Where the live values of a queue begin."""
 
-    Attributes:
-        first: No value with a lower seq is live.
-        low: The queue has no value with a lower seq, as long as this holds.
-        returns: The last number that was given to a return, in any queue, as long as this holds.
-    """
-
-    first: int
-    low: int
-    returns: int
+    first: int  # no value with a lower seq is live
+    low: int  # the queue has no value with a lower seq, as long as this holds
+    returns: int  # the last number that was given to a return, in any queue, as long as this holds
 
 
 class _Hint(NamedTuple):
@@ -124,8 +117,6 @@ def note_search(database: Database, queue_id: int, front: Front | None, seconds:
     """Note how a search for the first live value of a queue went, for the next ones.
 
     Args:
-        front: Where it began, if that was known.
-        seconds: How long it has taken.
         taken: The seq of the value, if it was taken and that is committed.
     """
     if database.dialect_name == "sqlite":
@@ -179,29 +170,19 @@ def take_first(
     return found
 
 
-def _has_live() -> sa.Select[int]:
-    return (
-        sa.select(literal_column("1"))
-        .where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
-        .limit(literal_column("1"))
-    )
-
-
 @statement
-def _has_live_indexed() -> sa.Select[int]:
-    return _has_live().with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
-
-
-@statement
-def _has_live_from_front() -> sa.Select[int]:
-    return _has_live().where(not_before_front())
+def _has_live(from_front: bool) -> sa.Select[int]:
+    of_queue = (t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
+    found = sa.select(literal_column("1")).where(*of_queue).limit(literal_column("1"))
+    if from_front:
+        return found.where(not_before_front())
+    return found.with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
 
 
 def has_live(database: Database, queue_id: int) -> bool:
     """Whether a queue has a live value. Only an index is read."""
     front = known_front(database, queue_id)
-    question = _has_live_indexed() if front is None else _has_live_from_front()
-    return bool(database.execute(question, {"queue_id": queue_id, **parameters(front)}))
+    return bool(database.execute(_has_live(front is not None), {"queue_id": queue_id, **parameters(front)}))
 
 
 def _fits_chunk() -> sa.ColumnElement[bool]:
@@ -234,8 +215,6 @@ def take(
 
     Args:
         executor: The database, where the statement is a transaction of its own.
-        attempt_id: The attempt that takes it, or None.
-        right: Take the newest.
 
     Returns:
         Its seq and the encoded value; None if no value is live, the attempt may not write, or the value is so large

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVarTuple
 
 from zrb_store.codec import Encoded
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, exists, literal_column, sa, statement, t
 from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged, short_text, tick
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
-from zrb_store.queries.attempts import attempt_may_write
+from zrb_store.queries.attempts import attempt_may_write, may_write
 from zrb_store.queries.chunks import long_from
 from zrb_store.queries.clock import Moment, by_then, given_moment, given_tick, later
 from zrb_store.queries.give_back import lock_queue
@@ -97,19 +97,12 @@ def _insert() -> sa.Insert:
 
 
 class NewValue(NamedTuple):
-    """A value that is pushed together with others.
+    """A value that is pushed together with others."""
 
-    Attributes:
-        item: The encoded value.
-        moved_from: The seq of the value that it continues, or None.
-        deliveries: Those of the value that it continues.
-        plain: Whether a program assigned it in place of the queue, as in `ctx.xcom["mode"] = "dry-run"`.
-    """
-
-    item: Encoded
-    moved_from: int | None = None
-    deliveries: int = 0
-    plain: bool = False
+    item: Encoded  # the encoded value
+    moved_from: int | None = None  # the seq of the value that it continues, or None
+    deliveries: int = 0  # those of the value that it continues
+    plain: bool = False  # whether a program assigned it in place of the queue, as in `ctx.xcom["mode"] = "dry-run"`
 
 
 def push_many(
@@ -124,12 +117,6 @@ def push_many(
     """Add values in their order at the end of a queue, or with `left` at its beginning.
 
     The caller has checked that the attempt may write.
-
-    Args:
-        items: The values.
-        attempt_id: The attempt that pushes them, or None.
-        moment: The moment of the push.
-        left: Add them before all other values.
 
     Returns:
         The seq of the first value; the following ones have consecutive numbers.
@@ -277,13 +264,11 @@ def was_live() -> sa.ColumnElement[bool]:
     return sa.and_(
         by_then(t.value, "pushed"),
         sa.or_(t.value.c.ended_at.is_(None), later(t.value, "ended")),
-        ~sa.exists(
-            sa.select(literal_column("1")).where(
-                t.returned.c.queue_id == t.value.c.queue_id,
-                t.returned.c.seq == t.value.c.seq,
-                by_then(t.returned, "taken"),
-                later(t.returned, "returned"),
-            )
+        ~exists(
+            t.returned.c.queue_id == t.value.c.queue_id,
+            t.returned.c.seq == t.value.c.seq,
+            by_then(t.returned, "taken"),
+            later(t.returned, "returned"),
         ),
     )
 
@@ -315,11 +300,7 @@ def _page(dialect_name: str) -> sa.Select[int, str]:
 
 
 def iterate(executor: Executor, queue_id: int, page: int = 1000) -> Iterator[tuple[int, str]]:
-    """Yield the values that are live when the iteration begins, the oldest first. They are read page by page.
-
-    Yields:
-        The seq and the text of each value.
-    """
+    """Yield the values that are live when the iteration begins, the oldest first. They are read page by page."""
     rows = executor.execute(_first_page(), {"queue_id": queue_id, "count": page + 1})
     if len(rows) <= page:
         yield from chunks.whole_rows(executor, queue_id, rows)
@@ -357,16 +338,6 @@ def remove(
     """Remove values from a queue. The caller has locked them, and has checked that the attempt may write."""
     names = ("of_queue", "of_seq", "moment", "tick", "attempt_id")
     transaction.execute_many(_remove(), names, ((queue_id, seq, *moment, attempt_id) for seq in seqs))
-
-
-@statement
-def _may_write() -> sa.Select[int]:
-    return sa.select(literal_column("1")).where(attempt_may_write())
-
-
-def may_write(transaction: Transaction, attempt_id: int) -> bool:
-    """Whether the attempt may write. If it may, that holds until the transaction ends."""
-    return bool(transaction.execute(_may_write(), {"attempt_id": attempt_id}))
 
 
 def open_change(transaction: Transaction, queue_id: int, attempt_id: int | None) -> bool:

@@ -8,7 +8,8 @@ import warnings
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.queries import queues, values
+from zrb_store.queries import queues
+from zrb_store.queries.attempts import may_write
 from zrb_store.queries.store import Owner
 from zrb_store.runtime import reclaim
 
@@ -88,7 +89,7 @@ class SessionQueues:
         """
         found = self._ids.get(name)
         if found is None:
-            if owner and not values.may_write(transaction, owner.id):
+            if owner and not may_write(transaction, owner.id):
                 owner.refuse_if_closed(transaction)
             found = queues.ensure_queue(transaction, self.session, name)
         return found

@@ -152,14 +152,15 @@ def matches(dialect_name: str, column: sa.ColumnElement[str], pattern: NamePatte
     return sa.and_(column >= pattern.prefix, column < following, condition)
 
 
-def among(dialect_name: str, column: sa.ColumnElement[int], name: str) -> sa.ColumnElement[bool]:
-    """Return the condition that a column is one of the numbers in a JSON list, which is the parameter `name`."""
-    numbers = bindparam(name, type_=sa.Text)
+def among(dialect_name: str, column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a column is one of the numbers, or texts, in a JSON list: the parameter `name`."""
+    listed = bindparam(name, type_=sa.Text)
     if dialect_name == "sqlite":
-        return column.in_(sa.select(sa.func.json_each(numbers).table_valued("value").c.value))
-    texts = sa.func.json_array_elements_text(sa.cast(numbers, sa.JSON)).table_valued("value").c.value
-    # As an array the numbers are looked up in an index; with IN, the planner might read the whole table.
-    return column == sa.any_(sa.func.array(sa.select(sa.cast(texts, sa.BigInteger)).scalar_subquery()))
+        return column.in_(sa.select(sa.func.json_each(listed).table_valued("value").c.value))
+    item = sa.func.json_array_elements_text(sa.cast(listed, sa.JSON)).table_valued("value").c.value
+    items = sa.select(sa.cast(item, sa.BigInteger) if isinstance(column.type, sa.Integer) else item)
+    # As an array they are looked up in an index; with IN, the planner might read the whole table.
+    return column == sa.any_(sa.func.array(items.scalar_subquery()))
 
 
 def numbered_insert(
