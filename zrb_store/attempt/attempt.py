@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from zrb_store import codec, settings
-from zrb_store.attempt.open_attempt import NO_RESULT, AttemptUnderWay, RestOfOutput
+from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt, RestOfOutput
 from zrb_store.attempt.step import Step, StepCall
 from zrb_store.attempt.steps import ExactSteps
 from zrb_store.codec import Encoded
@@ -28,7 +28,7 @@ from zrb_store.xcom import Xcoms, current_attempt
 T = TypeVar("T")
 
 
-class Attempt(AttemptUnderWay):
+class Attempt(OpenAttempt):
     """An attempt under way.
 
     As a context manager, it completes when the block ends, and fails if the block raises.

@@ -127,7 +127,7 @@ class _NoOutput:
 _NO_OUTPUT: Final = _NoOutput()
 
 
-class AttemptUnderWay(AttemptReference):
+class OpenAttempt(AttemptReference):
     """An attempt or a step under way.
 
     As a context manager, it completes when the block ends, and fails if the block raises. A forked child can write for

@@ -16,7 +16,7 @@ from types import FunctionType, NoneType, TracebackType
 from typing import Any, NamedTuple
 
 from zrb_store import codec
-from zrb_store.attempt.open_attempt import NO_RESULT, AttemptUnderWay
+from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt
 from zrb_store.codec import Encoded
 from zrb_store.codec.compare import call_text, describe_changes, mask_encoded
 from zrb_store.db.transaction import failpoint
@@ -36,7 +36,7 @@ from zrb_store.records import iso
 _OUR_CODE = str(Path(__file__).parent)
 
 
-class Step(AttemptUnderWay):
+class Step(OpenAttempt):
     """A step under way.
 
     Attributes:
@@ -44,7 +44,7 @@ class Step(AttemptUnderWay):
         step: Its name, such as `page~2`.
     """
 
-    def __init__(self, parent: AttemptUnderWay, step_id: int, task: str, number: int, step: str) -> None:
+    def __init__(self, parent: OpenAttempt, step_id: int, task: str, number: int, step: str) -> None:
         super().__init__(parent.xcom, step_id, task, number, parent.fence)
         self.parent = parent
         self.step = step
@@ -178,7 +178,7 @@ def refuse_unfinished(result: Any, name: str) -> None:
         )
 
 
-def refuse_other_arguments(attempt: AttemptUnderWay, known: StepRecord, name: str, arguments: str) -> None:
+def refuse_other_arguments(attempt: OpenAttempt, known: StepRecord, name: str, arguments: str) -> None:
     """Raise an error if a step that is done had other arguments.
 
     Raises:
@@ -191,7 +191,7 @@ def refuse_other_arguments(attempt: AttemptUnderWay, known: StepRecord, name: st
         raise InputsDiffer(mask_text(f"{_describe(attempt, known, name)} completed with other arguments: {difference}"))
 
 
-def refuse_uncertain(attempt: AttemptUnderWay, known: StepRecord, name: str) -> None:
+def refuse_uncertain(attempt: OpenAttempt, known: StepRecord, name: str) -> None:
     """Raise an error if a step was declared `once`, began before, and is not known to have failed.
 
     Raises:
@@ -217,6 +217,6 @@ def refuse_uncertain(attempt: AttemptUnderWay, known: StepRecord, name: str) -> 
     )
 
 
-def _describe(attempt: AttemptUnderWay, known: StepRecord, name: str) -> str:
+def _describe(attempt: OpenAttempt, known: StepRecord, name: str) -> str:
     step_id = f"{attempt.session}/{attempt.task}/{known.step_number}#{known.number}"
     return f"step {name} of task {attempt.task} ({step_id})"

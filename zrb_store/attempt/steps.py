@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple, Self
 
 from zrb_store import codec
-from zrb_store.attempt.open_attempt import AttemptUnderWay
+from zrb_store.attempt.open_attempt import OpenAttempt
 from zrb_store.attempt.step import Done, Step, StepCall, refuse_other_arguments, refuse_uncertain, refuse_unfinished
 from zrb_store.codec.compare import stored_arguments
 from zrb_store.db.transaction import Transaction, failpoint
@@ -65,7 +65,7 @@ class StepNames:
         in_doubt: Whether a step may have begun that nobody here knows.
     """
 
-    def __init__(self, attempt: AttemptUnderWay) -> None:
+    def __init__(self, attempt: OpenAttempt) -> None:
         self.in_doubt = False
         self._attempt = attempt
         self._reset()
@@ -84,7 +84,7 @@ class StepNames:
             self._reset()
             self.in_doubt = True  # what the other process does is not known here
 
-    def owner_of_change(self) -> AttemptUnderWay:
+    def owner_of_change(self) -> OpenAttempt:
         """Return what owns a change that is made now: the step that the code runs in, or the attempt.
 
         A thread without a context belongs to the only open step.
@@ -177,7 +177,7 @@ class Steps:
         any_began: Whether a step may have begun.
     """
 
-    def __init__(self, attempt: AttemptUnderWay) -> None:
+    def __init__(self, attempt: OpenAttempt) -> None:
         self.any_began = False
         self._attempt = attempt
         self._names = StepNames(attempt)
@@ -185,7 +185,7 @@ class Steps:
         self._had_steps: bool | None = None  # whether the task had steps before; None until the first step asks
         self._highest_number = 0
 
-    def owner_of_change(self) -> AttemptUnderWay:
+    def owner_of_change(self) -> OpenAttempt:
         """Return what owns a change that is made now, as `StepNames.owner_of_change` does."""
         return self._names.owner_of_change()
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.attempt import Attempt, AttemptUnderWay, Step
+from zrb_store.attempt import Attempt, OpenAttempt, Step
 from zrb_store.errors import LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError, what_makes_storable
 from zrb_store.inspect.resume import Decision, Reruns, decide, reruns
 from zrb_store.plugin import compat
@@ -338,7 +338,7 @@ class Recorder:
 
     def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
         """Warn once that a value is kept as its type and repr only, and mark its attempt or step as not restorable."""
-        if isinstance(owner, AttemptUnderWay):
+        if isinstance(owner, OpenAttempt):
             owner.restorable = False
         # The advice in parentheses is for code that pushes to a store by itself.
         what = str(reason).partition(" (")[0]
