@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from zrb_store import codec, settings
 from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt, RestOfOutput
-from zrb_store.attempt.step import Step, StepCall
-from zrb_store.attempt.steps import ExactSteps
+from zrb_store.attempt.step import Step
+from zrb_store.attempt.steps import Steps
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
@@ -53,7 +53,7 @@ class Attempt(OpenAttempt):
         self.xcom = xcoms.bound_to(self)  # now, since several threads may read it first
         self._has_begun_before = has_begun_before  # so that it may have output: readiness checks have one attempt
         self.result_seq: int | None = None
-        self.steps = ExactSteps(self)
+        self.steps = Steps(self)
 
     @property
     def output(self) -> Output | None:
@@ -109,7 +109,7 @@ class Attempt(OpenAttempt):
             LeaseLost: Another process has taken the session over.
             ZrbStoreError: The caller is inside a step (steps do not nest), or a step of this name is under way.
         """
-        return self.steps.run(StepCall(name, function, args, kwargs, once))  # type: ignore[no-any-return]
+        return self.steps.run(name, function, args, kwargs, once=once)  # type: ignore[no-any-return]
 
     def owner_of_change(self) -> Owner:
         """Return the owner of a change that is made now: the step that the code runs in, or the attempt itself.

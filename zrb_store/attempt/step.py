@@ -1,8 +1,6 @@
-"""A step under way: an attempt inside an attempt. It completes with its result, which stays in its row.
+"""A step: an attempt inside an attempt. It completes with its result, which stays in its row.
 
-A call of `step`, and what may come of it.
-
-Why a step that began before is not simply run, or its result returned.
+Below it are the reasons why a step that began before is not simply run, or its result returned.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType, NoneType, TracebackType
 from typing import Any, NamedTuple
@@ -37,7 +35,7 @@ _OUR_CODE = str(Path(__file__).parent)
 
 
 class Step(OpenAttempt):
-    """A step under way.
+    """An open step.
 
     Attributes:
         parent: The attempt that it runs in.
@@ -124,33 +122,14 @@ def _below_our_code(frame: TracebackType | None) -> TracebackType | None:
 _FINISHED = frozenset({bool, bytes, dict, float, int, list, NoneType, str, tuple})  # most results are of these types
 
 
-class StepCall(NamedTuple):
-    """A call of `step`.
-
-    Attributes:
-        name: Name of the step.
-        function: What it runs.
-        args: The positional arguments.
-        kwargs: The named arguments.
-        once: Whether the step must not be repeated if its end is unknown.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    once: bool
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the function is a coroutine function."""
-        function = self.function
-        if type(function) is FunctionType and not vars(function):  # nothing marks it as something else
-            return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
-        while isinstance(function, functools.partial):
-            function = function.func
-        call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
-        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether this is a coroutine function."""
+    if type(function) is FunctionType and not vars(function):  # nothing marks it as something else
+        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
+    while isinstance(function, functools.partial):
+        function = function.func
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 class Done(NamedTuple):
