@@ -261,9 +261,6 @@ class Output:
     @contextlib.contextmanager
     def ending(self) -> Iterator[Output]:
         """Yield this output for the transaction that ends the attempt. Nothing is added after it, if it succeeds."""
-        if self._is_inherited:
-            yield self
-            return
         with self._lock:
             self._take(all_of_it=True)
             yield self
@@ -274,7 +271,7 @@ class Output:
 
     def write_rest(self, transaction: Transaction) -> None:
         """Store the rest in the transaction that has ended the attempt."""
-        if self._lines and not self._is_inherited:
+        if self._lines:
             self._write(transaction)
 
 
