@@ -85,21 +85,21 @@ class Claim:
 
     __slots__ = ("_count", "_steps", "again", "arguments", "base", "name")
 
-    def __init__(self, steps: Steps, base: str, arguments: str) -> None:
-        self._steps = steps
+    def __init__(self, all_steps: Steps, base: str, arguments: str) -> None:
+        self._steps = all_steps
         self.base = base
         self.arguments = arguments
-        steps._reset_if_forked()
-        with steps._lock:
-            steps._refuse_open(base)
-            failed = steps._failed.get(base)
+        all_steps._reset_if_forked()
+        with all_steps._lock:
+            all_steps._refuse_open(base)
+            failed = all_steps._failed.get(base)
             count = next((each for each, others in failed.items() if others == arguments), 0) if failed else 0
             self.again = count > 0
             if failed and self.again:
                 del failed[count]
             else:
-                count = steps._started[base] = steps._started.get(base, 0) + 1
-            steps._open[base] = None
+                count = all_steps._started[base] = all_steps._started.get(base, 0) + 1
+            all_steps._open[base] = None
         self.name = base if count == 1 else f"{base}~{count}"
         self._count = count
 
@@ -107,16 +107,16 @@ class Claim:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        steps = self._steps
-        with steps._lock:
-            is_begun = steps._open.pop(self.base, None) is not None
+        all_steps = self._steps
+        with all_steps._lock:
+            is_begun = all_steps._open.pop(self.base, None) is not None
             if error is None:
                 return
             if self.again or is_begun:
-                steps._failed.setdefault(self.base, {})[self._count] = self.arguments
+                all_steps._failed.setdefault(self.base, {})[self._count] = self.arguments
             else:
-                steps._started[self.base] -= 1  # it was refused, so that it did not start
-                steps._in_doubt = True  # unless the connection was lost, so that nobody knows
+                all_steps._started[self.base] -= 1  # it was refused, so that it did not start
+                all_steps._in_doubt = True  # unless the connection was lost, so that nobody knows
 
 
 class Steps:
