@@ -83,8 +83,6 @@ class Claim:
         again: Whether this occurrence failed before in this attempt: then the call is its next attempt.
     """
 
-    __slots__ = ("_count", "_steps", "again", "arguments", "base", "name")
-
     def __init__(self, all_steps: Steps, base: str, arguments: str) -> None:
         self._steps = all_steps
         self.base = base
@@ -208,19 +206,18 @@ class Steps:
 
     def begun_or_done(self, claim: Claim, *, once: bool) -> Step | Done:
         """Return the step, begun, or the result of one that is done."""
-        xcom, name = self._attempt.xcom, claim.name
-        while True:
-            with xcom.watched():
+        name = claim.name
+        with self._attempt.xcom.watched():
+            while True:
                 known = self._newest(name) if claim.again or self._task_had_steps() else None
-            if known is not None:
-                if known.is_done:
-                    refuse_other_arguments(self._attempt, known, name, claim.arguments)
-                    return Done(known.result or "null")
-                refuse_uncertain(self._attempt, known, name)
-            with xcom.watched():
+                if known is not None:
+                    if known.is_done:
+                        refuse_other_arguments(self._attempt, known, name, claim.arguments)
+                        return Done(known.result or "null")
+                    refuse_uncertain(self._attempt, known, name)
                 step = self._begin(claim.base, name, claim.arguments, known, once=once)
-            if step is not None:
-                return step
+                if step is not None:
+                    return step
 
     def peek(self, name: str) -> StepRecord | None:
         """Return the step of this exact name if it is done."""
@@ -244,7 +241,8 @@ class Steps:
             self._refuse_open(call.name)
             self._open[call.name] = None
         try:
-            step = self._exact(call)
+            with self._attempt.xcom.watched():
+                step = self._exact(call)
             if isinstance(step, Done):
                 yield step
             else:
@@ -255,10 +253,8 @@ class Steps:
                 self._open.pop(call.name, None)
 
     def _exact(self, call: ExactStep) -> Step | Done:
-        watched = self._attempt.xcom.watched
         while True:
-            with watched():
-                known = self._newest(call.name) if self._task_had_steps() or self.any_began else None
+            known = self._newest(call.name) if self._task_had_steps() or self.any_began else None
             change = None
             if known is not None and known.is_done:
                 if known.arguments is not None and not known.kept:  # what a person has kept is kept
@@ -273,8 +269,7 @@ class Steps:
             if known is not None and change is not None:
                 undo = functools.partial(self._discard_from, call.name, known, change.reason)
             arguments = change.arguments if change else call.arguments
-            with watched():
-                step = self._begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
+            step = self._begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
             if step is not None:
                 return step
 
