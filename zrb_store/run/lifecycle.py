@@ -252,7 +252,7 @@ class RunLifecycle:
         return self
 
     def _start(
-        self, transaction: Transaction, choose_reruns: ChooseReruns | None
+        self, transaction: Transaction, choose_reruns: ChooseReruns | None = None
     ) -> tuple[int, int, int] | SessionBusy:
         sessions.create(transaction, self.session)
         session = sessions.find(transaction, self.session, lock=True)

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
@@ -32,6 +32,13 @@ _log = logging.getLogger("zrb_store")
 R = TypeVar("R")
 
 
+class Storable(Protocol):
+    """The output of an attempt."""
+
+    def store(self) -> None:
+        """Store what was printed since the last time."""
+
+
 class Writer:
     """The thread. It starts with the first line that any attempt prints, and ends when nobody prints for a while."""
 
@@ -40,11 +47,11 @@ class Writer:
 
     def reset(self) -> None:
         """Forget the thread and what it has to do: a forked child has neither."""
-        self._due: dict[Output, None] = {}
+        self._due: dict[Storable, None] = {}
         self._changed = threading.Condition(threading.RLock())  # a signal handler may print
         self._thread: threading.Thread | None = None
 
-    def wake(self, output: Output) -> bool:
+    def wake(self, output: Storable) -> bool:
         """Store this output in a second.
 
         Returns:
